@@ -1,0 +1,36 @@
+"""A CopilotKit runtime for Python: the core, which knows no web framework."""
+
+from .cors import CorsConfig
+from .engine import EndedRun
+from .forwarding import ForwardHeaders
+from .handler import CopilotHandler, create_copilot_runtime_handler
+from .hooks import HookContext, RespondWith, RuntimeHooks
+from .http import EventStream, FormPart, Headers, Request, Response, raw_target
+from .identity import User
+from .routing import Route
+from .runtime import CopilotRuntime, FactoryContext
+from .agents.context import RunContext
+from .version import __version__
+
+__all__ = [
+    "CopilotHandler",
+    "CopilotRuntime",
+    "CorsConfig",
+    "EndedRun",
+    "EventStream",
+    "FactoryContext",
+    "FormPart",
+    "ForwardHeaders",
+    "Headers",
+    "HookContext",
+    "Request",
+    "RespondWith",
+    "Response",
+    "Route",
+    "RunContext",
+    "RuntimeHooks",
+    "User",
+    "__version__",
+    "create_copilot_runtime_handler",
+    "raw_target",
+]

@@ -1,0 +1,6 @@
+"""Agents: what runs."""
+
+from .context import RunContext
+from .http import HttpAgent
+
+__all__ = ["HttpAgent", "RunContext"]

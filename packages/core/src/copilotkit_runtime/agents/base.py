@@ -1,0 +1,131 @@
+"""What an agent is, and how to look at one without running it.
+
+An agent is a function ``f(input)`` or ``f(input, context)``, or an object with such a
+method ``run``, that gives an iterator or async iterator of AG-UI events.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import weakref
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Any
+
+from pydantic import BaseModel
+
+from .. import bridge
+
+
+class Kind(Enum):
+    """How an agent's function is to be called."""
+
+    ASYNC_GENERATOR = auto()
+    COROUTINE = auto()
+    PLAIN = auto()
+    """May block, so it is called on a thread of the run's own."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """What a function's signature tells."""
+
+    kind: Kind
+    takes_context: bool
+
+
+_shapes: weakref.WeakKeyDictionary[Any, Shape] = weakref.WeakKeyDictionary()
+
+
+def run_function(agent: Any) -> Callable[..., Any]:
+    """The function that runs an agent. Raises TypeError for what is no agent."""
+    run = getattr(agent, "run", None)
+    if callable(run):
+        return run  # type: ignore[no-any-return]
+    if callable(agent) and not inspect.isclass(agent):
+        return agent  # type: ignore[no-any-return]
+    raise TypeError(f"{agent!r} is no agent: give a function of (input) or (input, context), or an object with run()")
+
+
+def shape_of(function: Callable[..., Any]) -> Shape:
+    """How to call an agent's function; looked at once a function."""
+    underlying = getattr(function, "__func__", function)
+    try:
+        shape = _shapes.get(underlying)
+    except TypeError:  # cannot be hashed or weakly referenced
+        return _shape(function)
+    if shape is None:
+        shape = _shape(function)
+        try:
+            _shapes[underlying] = shape
+        except TypeError:
+            pass
+    return shape
+
+
+def _shape(function: Callable[..., Any]) -> Shape:
+    target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    while hasattr(target, "func"):  # functools.partial
+        target = target.func
+    if inspect.isasyncgenfunction(target):
+        kind = Kind.ASYNC_GENERATOR
+    elif inspect.iscoroutinefunction(target):
+        kind = Kind.COROUTINE
+    else:
+        kind = Kind.PLAIN
+    return Shape(kind, _takes_two(function))
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return True
+    positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    # A second parameter with a default is an option of the agent's own, unless it is called context.
+    return len(positional) > 1 and (positional[1].default is inspect.Parameter.empty or positional[1].name == "context")
+
+
+def copy_of(agent: Any) -> Any:
+    """An agent for one request: its ``clone()`` where it has that."""
+    clone = getattr(agent, "clone", None)
+    return clone() if callable(clone) else agent
+
+
+def description_of(agent: Any) -> str:
+    """What ``/info`` says of an agent."""
+    described = getattr(agent, "description", "")
+    return described if isinstance(described, str) else ""
+
+
+def class_name_of(agent: Any) -> str:
+    """The class of an agent that is an object, the name of one that is a function."""
+    return getattr(agent, "__name__", None) or type(agent).__name__
+
+
+def headers_of(agent: Any) -> tuple[tuple[str, str], ...]:
+    """The headers that the server has set on an agent."""
+    headers = getattr(agent, "headers", None)
+    if not headers:
+        return ()
+    return tuple(headers.items() if hasattr(headers, "items") else headers)
+
+
+def has_capabilities(agent: Any) -> bool:
+    """Whether an agent reports capabilities at all."""
+    return getattr(agent, "get_capabilities", None) is not None or getattr(agent, "capabilities", None) is not None
+
+
+async def capabilities_of(agent: Any) -> Mapping[str, Any] | None:
+    """What an agent says it can do. Raises whatever the agent raises."""
+    given = getattr(agent, "get_capabilities", None)
+    if given is None:
+        given = getattr(agent, "capabilities", None)
+    if callable(given):
+        given = await bridge.call(given)
+    if isinstance(given, BaseModel):
+        return given.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return given if isinstance(given, Mapping) else None

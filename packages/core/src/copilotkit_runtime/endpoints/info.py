@@ -1,0 +1,87 @@
+"""``GET /info``: what this runtime can do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from .. import bridge
+from ..agents.base import capabilities_of, class_name_of, description_of, has_capabilities
+from ..hooks import RespondWith
+from ..http import Response
+from ..runtime import CopilotRuntime
+from ..version import __version__
+from .agent import failed
+from .call import Call
+
+logger = logging.getLogger("copilotkit_runtime.endpoints")
+
+
+async def info(call: Call) -> Response:
+    """Lists the agents, and what the client may ask for."""
+    runtime = call.runtime
+    try:
+        agents = await runtime.agents_for(call.request, call.user)
+    except RespondWith:
+        raise
+    except Exception as error:
+        return failed(call, "Failed to retrieve runtime information", error)
+    described = {agent_id: _description(agent_id, agent) for agent_id, agent in agents.items()}
+    reporting = {agent_id: agent for agent_id, agent in agents.items() if has_capabilities(agent)}
+    if reporting:
+        for agent_id, capabilities in (await _capabilities(reporting)).items():
+            described[agent_id]["capabilities"] = capabilities
+    return Response.json(
+        {
+            "version": __version__,
+            "agents": described,
+            "audioFileTranscriptionEnabled": runtime.transcription_service is not None,
+            "mode": "sse",
+            **_thread_endpoints(runtime, call.single_route),
+            "suggestions": True,
+            "a2uiEnabled": False,
+            "openGenerativeUIEnabled": False,
+            "telemetryDisabled": True,
+        }
+    )
+
+
+def _description(agent_id: str, agent: Any) -> dict[str, Any]:
+    return {"name": agent_id, "description": description_of(agent), "className": class_name_of(agent)}
+
+
+async def _capabilities(agents: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    if bridge.is_driven():
+        given = [await _capability(agent_id, agent) for agent_id, agent in agents.items()]
+    else:
+        given = await asyncio.gather(*(_capability(agent_id, agent) for agent_id, agent in agents.items()))
+    return {agent_id: one for agent_id, one in zip(agents, given, strict=True) if one is not None}
+
+
+async def _capability(agent_id: str, agent: Any) -> Mapping[str, Any] | None:
+    try:
+        return await capabilities_of(agent)
+    except Exception:
+        logger.warning("agent %r did not report its capabilities", agent_id, exc_info=True)
+        return None
+
+
+_NO_THREADS = {"list": False, "inspect": False, "mutations": False, "realtimeMetadata": False}
+
+
+def _thread_endpoints(runtime: CopilotRuntime, single_route: bool) -> dict[str, Any]:
+    reads = runtime.thread_access != "none"
+    offered = {
+        "list": reads,
+        "inspect": reads,
+        "mutations": runtime.thread_access == "manage",
+        "realtimeMetadata": False,
+    }
+    if not single_route:
+        return {"threadEndpoints": offered}
+    return {
+        "threadEndpoints": _NO_THREADS,
+        "singleRoute": {"resourceOperations": True, "threadEndpoints": offered},
+    }

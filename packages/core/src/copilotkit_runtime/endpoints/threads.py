@@ -1,0 +1,197 @@
+"""``/threads...``: a caller's own threads."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from pydantic_core import from_json
+
+from ..events import decode
+from ..http import Response
+from ..stores.protocol import StoreError, ThreadInfo, ThreadQuery, ThreadView
+from .call import Call, refusal
+from .run import store_unavailable
+
+_CLOSED = (
+    "This runtime does not show threads. Give the runtime identify_user, or single_user=True, and a thread_access "
+    "other than 'none'."
+)
+_READ_ONLY = "This runtime does not change threads: its thread_access is not 'manage'."
+
+
+async def listed(call: Call) -> Response:
+    """Lists the caller's threads, most recently finished run first."""
+    query = parse_qs(call.request.query)
+    try:
+        wanted = ThreadQuery(
+            agent_id=_last(query, "agentId"),
+            limit=_limit(_last(query, "limit")),
+            cursor=_last(query, "cursor"),
+            include_archived=_last(query, "includeArchived") == "true",
+        )
+    except ValueError as error:
+        return refusal(400, "invalid_request", message=str(error))
+
+    def look() -> Response:
+        try:
+            page = call.runtime.store.threads(call.owner, wanted)
+        except ValueError as error:
+            return refusal(400, "invalid_request", message=str(error))
+        return Response.json(
+            {"threads": [_thread(info) for info in page.threads], "nextCursor": page.next_cursor}
+        )
+
+    return await _reading(call, look)
+
+
+async def messages(call: Call) -> Response:
+    """The messages of a thread, as of its last run."""
+    return await _reading(
+        call, lambda: Response.json({"messages": [_message(one) for one in call.runtime.store.messages(call.thread)]})
+    )
+
+
+async def events(call: Call) -> Response:
+    """The events of a thread's runs that have ended, as a replay shows them."""
+    return await _reading(call, lambda: Response.json({"events": _events(call.runtime.store.read(call.thread))}))
+
+
+async def state(call: Call) -> Response:
+    """The last state that a thread's agents have shown."""
+
+    def look() -> Response:
+        snapshots = [
+            event for event in _events(call.runtime.store.read(call.thread)) if event["type"] == "STATE_SNAPSHOT"
+        ]
+        last = snapshots[-1].get("snapshot") if snapshots else None
+        return Response.json({"state": last if isinstance(last, dict) else None})
+
+    return await _reading(call, look)
+
+
+async def clear(call: Call) -> Response:
+    """Forgets the caller's threads; nothing where threads are not shown."""
+
+    def act() -> Response:
+        if call.runtime.thread_access != "none":
+            call.runtime.store.clear(call.owner)
+        return Response(status=204)
+
+    return await _asked(call, act)
+
+
+async def update(call: Call) -> Response:
+    """Renames or unarchives a thread (PATCH), or forgets it (DELETE)."""
+    return await _managing(call, _CHANGES[call.request.method])
+
+
+async def archive(call: Call) -> Response:
+    """Archives a thread."""
+    return await _managing(call, lambda call: _changed(call, archived=True))
+
+
+async def not_offered(call: Call) -> Response:
+    """Answers for what only the hosted backend has."""
+    return refusal(422, "This runtime has no hosted backend, which this request is for.")
+
+
+def _patched(call: Call) -> Response:
+    try:
+        given = from_json(call.body, allow_inf_nan=False)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        return refusal(400, "invalid_request", message="The body is not a JSON object")
+    name, archived = given.get("name"), given.get("archived")
+    if not isinstance(name, (str, type(None))) or not isinstance(archived, (bool, type(None))):
+        return refusal(400, "invalid_request", message="Send name as a string, archived as true or false")
+    if name is None and archived is None:
+        return refusal(400, "invalid_request", message="Send what to change: name, archived")
+    return _changed(call, name=name, archived=archived)
+
+
+def _changed(call: Call, *, name: str | None = None, archived: bool | None = None) -> Response:
+    if not call.runtime.store.update(call.thread, name=name, archived=archived):
+        return _unknown(call)
+    changes = {"name": name, "archived": archived}
+    return Response.json(
+        {"id": call.route.thread_id, **{key: value for key, value in changes.items() if value is not None}}
+    )
+
+
+def _deleted(call: Call) -> Response:
+    return Response(status=204) if call.runtime.store.delete(call.thread) else _unknown(call)
+
+
+_CHANGES: Mapping[str, Callable[[Call], Response]] = {"PATCH": _patched, "DELETE": _deleted}
+
+
+def _unknown(call: Call) -> Response:
+    return refusal(404, "Thread not found", message=f"Thread '{call.route.thread_id}' does not exist")
+
+
+async def _reading(call: Call, look: Callable[[], Response]) -> Response:
+    if call.runtime.thread_access == "none":
+        return refusal(422, _CLOSED)
+    return await _asked(call, look)
+
+
+async def _managing(call: Call, change: Callable[[Call], Response]) -> Response:
+    if call.runtime.thread_access != "manage":
+        return refusal(422, _CLOSED if call.runtime.thread_access == "none" else _READ_ONLY)
+    return await _asked(call, lambda: change(call))
+
+
+async def _asked(call: Call, question: Callable[[], Response]) -> Response:
+    try:
+        return await call.runtime.engine.ask(question)
+    except StoreError as error:
+        return store_unavailable(error)
+
+
+def _last(query: Mapping[str, list[str]], name: str) -> str | None:
+    values = query.get(name)
+    return values[-1] if values else None
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:10]) <= 1000:
+        raise ValueError("limit is a number from 1 to 1000")
+    return int(text)
+
+
+def _events(view: ThreadView) -> list[dict[str, Any]]:
+    return [decode(record.frame) for run in view.runs for record in run.records]
+
+
+def _thread(info: ThreadInfo) -> dict[str, Any]:
+    return {
+        "id": info.thread_id,
+        "name": info.name,
+        "agentId": info.agent_id,
+        "organizationId": "",
+        "createdById": "",
+        "archived": info.archived,
+        "createdAt": _time(info.created_at),
+        "updatedAt": _time(info.updated_at),
+    }
+
+
+def _time(seconds: float) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: message[name] for name in ("id", "role", "content", "toolCallId") if message.get(name) is not None}
+    if message.get("toolCalls"):
+        shown["toolCalls"] = [
+            {"id": call["id"], "name": call["function"]["name"], "args": call["function"]["arguments"]}
+            for call in message["toolCalls"]
+        ]
+    return shown

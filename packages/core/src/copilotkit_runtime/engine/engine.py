@@ -1,0 +1,399 @@
+"""Runs are begun, found, read and stopped here; the store is all that processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from .. import bridge
+from ..agents.base import run_function
+from ..events import Cursor, Recorder
+from ..http import EventStream
+from ..stores.protocol import (
+    Begun,
+    Busy,
+    Finished,
+    Lease,
+    LeaseLost,
+    Live,
+    NewRun,
+    RunKey,
+    RunStore,
+    RunTooLarge,
+    ThreadKey,
+)
+from .feed import DebugFeed
+from .log import RunLog
+from .outcome import EndedRun, RunInput
+from .reader import KeepAlive, RunReader
+from .replay import replay
+from .rounds import Rounds
+from .run import INTERRUPTED, STOP, TOO_LARGE, Run
+from .tail import Tails
+
+logger = logging.getLogger("copilotkit_runtime.engine")
+
+T = TypeVar("T")
+
+SAVE_SECONDS = 0.1
+SAVE_BYTES = 64 * 1024
+"""What a crash may take of a run: what came in so many seconds, or so many bytes."""
+
+SUPERSEDE_SECONDS = 2.0
+"""How long a superseded run is given to end by itself."""
+
+LINGER_BYTES = 64 * 1024 * 1024
+"""How many bytes of ended runs slow readers may keep in memory, all together."""
+
+
+class TooManyStreams(Exception):
+    """As many streams are open as may be."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How runs are run. Times are in seconds."""
+
+    on_concurrent_run: Literal["reject", "supersede"] = "reject"
+    on_disconnect: Literal["continue", "stop"] = "continue"
+    max_streams: int | None = None
+    sse_keep_alive_seconds: float = 15
+    run_timeout_seconds: float | None = None
+    stop_grace_seconds: float = 10
+    shutdown_grace_seconds: float = 10
+    debug: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stopped:
+    """What became of a request to stop. ``is_other``: the run that was named is not the one going on."""
+
+    is_stopping: bool
+    is_other: bool = False
+
+
+class Engine:
+    """The runs of this process over one store."""
+
+    def __init__(self, store: RunStore, options: EngineOptions) -> None:
+        self.store = store
+        self.options = options
+        self.feed = DebugFeed()
+        self._runs: dict[RunKey, Run] = {}
+        self._loose: set[Run] = set()
+        """Runs on no thread: suggestions."""
+        self._lingering: dict[RunLog, int] = {}
+        self._streams = 0
+        self._is_shutting_down = False
+        self._keep_alive = KeepAlive(options.sse_keep_alive_seconds)
+        self._saving: Rounds[Run] = Rounds(SAVE_SECONDS, self._save_all)
+        self._watching: Rounds[Run] = Rounds(store.poll_seconds or 1.0, self._watch_all)
+        self._tails = Tails(store)
+        bridge.register(self)
+
+    # --- what endpoints ask for ---
+
+    async def run(self, given: RunInput) -> EventStream | Live:
+        """Begins a run and gives its stream, or the run that keeps the thread busy.
+
+        Raises TooManyStreams, and StoreError where the store fails.
+        """
+        self._admit()
+        # A request that is cancelled in here must not leave a lease without a run.
+        return await _shielded(self._begin(given))
+
+    async def suggest(self, given: RunInput) -> EventStream:
+        """Runs an agent on no thread, for as long as somebody reads. Raises TooManyStreams."""
+        self._admit()
+        run = self._start(given, None, Recorder(ordinal=None))
+        return self._stream(run.log, run=run, closed=self._left_suggestion)
+
+    async def connect(self, thread: ThreadKey, cursor: Cursor | None) -> EventStream:
+        """What a thread has to show: its past, and its live run until that ends.
+
+        Raises TooManyStreams, and StoreError where the store fails.
+        """
+        self._admit()
+        view = await self._ask(lambda: self.store.read(thread, touch=True))
+        shown = replay(view, cursor)
+        if view.live is None:
+            return self._stream(None, history=shown.history)
+        run = self._runs.get(view.live.run)
+        log = run.log if run is not None else self._tails.log(view.live.run, view.live.run_id, view.live.agent_id)
+        return self._stream(log, run=run, history=shown.history, seen=shown.live_after, joining=shown.joining)
+
+    async def stop(self, thread: ThreadKey, run_id: str | None) -> Stopped:
+        """Asks a thread's run to stop, wherever it goes on."""
+        live = await self._ask(lambda: self.store.request_stop(thread, run_id))
+        if run_id is not None and (live is None or live.run_id != run_id):
+            return Stopped(False, is_other=True)
+        if live is None or live.stopping:
+            return Stopped(False)
+        run = self._runs.get(live.run)
+        if run is not None:
+            if run.is_over:
+                return Stopped(False)
+            run.stop_from_anywhere()
+        return Stopped(True)
+
+    def debug_stream(self, owner: str) -> EventStream:
+        """The events of an owner's runs in this process from now on. Raises TooManyStreams."""
+        self._admit()
+        self._streams += 1
+        return EventStream(self.feed.subscribe(owner, closed=self._left_feed))
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """Something of the store's, off the loop where the store may block. Raises StoreError."""
+        return await self._ask(question)
+
+    # --- beginning ---
+
+    async def _begin(self, given: RunInput) -> EventStream | Live:
+        new = NewRun(
+            thread=ThreadKey(given.owner, given.thread_id),
+            run_id=given.run_id,
+            agent_id=given.agent_id,
+            size=given.size,
+        )
+        begun = await self._ask(lambda: self.store.begin(new))
+        if isinstance(begun, Busy) and self.options.on_concurrent_run == "supersede":
+            begun = await self._supersede(new, begun)
+        if isinstance(begun, Busy):
+            return begun.live
+        run = self._start(given, begun.lease, _recorder(given, begun))
+        return self._stream(run.log, run=run)
+
+    async def _supersede(self, new: NewRun, busy: Busy) -> Begun | Busy:
+        deadline = time.monotonic() + SUPERSEDE_SECONDS
+        begun: Begun | Busy = busy
+        while isinstance(begun, Busy):
+            left = deadline - time.monotonic()
+            await self.stop(new.thread, begun.live.run_id)
+            run = self._runs.get(begun.live.run)
+            if run is not None:
+                await bridge.wait(run.log.park_for_end, max(left, 0))
+                if left <= 0:
+                    run.force_from_anywhere()
+                    await bridge.wait(run.log.park_for_end, SUPERSEDE_SECONDS)
+            elif left > 0:
+                await bridge.wait(_nothing, min(left, self.store.poll_seconds or left))
+            begun = await self._ask(lambda: self.store.begin(new))
+            if left <= 0:
+                break
+        return begun
+
+    def _start(self, given: RunInput, lease: Lease | None, recorder: Recorder) -> Run:
+        log = RunLog(None if lease is None else lease.run, given.run_id, given.agent_id)
+        home = bridge.home()
+        run = Run(
+            self,
+            given,
+            function=run_function(given.agent),
+            recorder=recorder,
+            log=log,
+            lease=lease,
+            home=home,
+        )
+        if lease is None:
+            self._loose.add(run)
+        else:
+            self._runs[lease.run] = run
+            if self.options.debug:
+                self.feed.add(log, given)
+            if self.store.poll_seconds is not None:
+                self._watching.add(run, home)
+        bridge.spawn(home, run.live())
+        return run
+
+    # --- readers ---
+
+    def _admit(self) -> None:
+        if self.options.max_streams is not None and self._streams >= self.options.max_streams:
+            raise TooManyStreams
+
+    def _stream(
+        self,
+        log: RunLog | None,
+        *,
+        run: Run | None = None,
+        seen: int = 0,
+        history: Sequence[bytes] = (),
+        joining: bool = False,
+        closed: Callable[[Run], None] | None = None,
+    ) -> EventStream:
+        loop = bridge.home()
+        self._streams += 1
+        if run is not None:
+            run.readers += 1
+
+        def gone(reader: RunReader) -> None:
+            self._streams -= 1
+            self._keep_alive.forget(reader, loop)
+            if run is not None:
+                run.readers -= 1
+                (closed or self._left)(run)
+
+        reader = RunReader(log=log, seen=seen, history=history, joining=joining, closed=gone)
+        self._keep_alive.watch(reader, loop)
+        return EventStream(reader)
+
+    def _left(self, run: Run) -> None:
+        if run.readers == 0:
+            self._lingering.pop(run.log, None)
+            if self.options.on_disconnect == "stop" and not self._is_shutting_down and not run.is_over:
+                run.stop_from_anywhere()
+
+    def _left_suggestion(self, run: Run) -> None:
+        if not run.is_over:
+            run.stop_from_anywhere()
+
+    def _left_feed(self) -> None:
+        self._streams -= 1
+
+    # --- what runs report ---
+
+    def grew(self, run: Run) -> None:
+        """A run has frames that the store has not."""
+        if run.unsaved_bytes >= SAVE_BYTES and not self.store.blocking:
+            self._save(run)
+        elif not run.is_marked:
+            run.is_marked = True
+            self._saving.add(run, run.home)
+
+    async def finish(self, run: Run, lease: Lease, frames: Sequence[bytes], finished: Finished) -> bool:
+        """Ends a run in the store. False where it was no longer this process's to end."""
+        self._saving.discard(run, run.home)
+        try:
+            await self._ask(lambda: self.store.finish(lease, frames, finished))
+        except LeaseLost:
+            return False
+        except Exception:
+            logger.exception("run %r has ended, but the store did not take its end", run.given.run_id)
+        return True
+
+    def ended(self, run: Run) -> None:
+        """A run is over: who still reads it does so from what is left."""
+        self._drop(run)
+        if run.readers > 0:
+            self._lingering[run.log] = sum(map(len, run.log.frames))
+            while len(self._lingering) > 1 and sum(self._lingering.values()) > LINGER_BYTES:
+                oldest = next(iter(self._lingering))
+                del self._lingering[oldest]
+                oldest.evict()
+
+    def lost(self, run: Run) -> None:
+        """Another process has ended a run or taken over its thread: its readers see what the store says."""
+        self._drop(run)
+        self._tails.follow(run.log, run.home)
+
+    async def tell(self, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
+        """Calls a hook with a run that has ended."""
+        try:
+            await bridge.call(on_end, ended)
+        except Exception:
+            logger.exception("on_run_end failed for run %r", ended.run_id)
+
+    def _drop(self, run: Run) -> None:
+        self._loose.discard(run)
+        if run.lease is not None:
+            self._runs.pop(run.lease.run, None)
+            self._watching.discard(run, run.home)
+            self._saving.discard(run, run.home)
+
+    # --- rounds ---
+
+    def _save_all(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            self._saving.discard(run, run.home)
+            run.is_marked = False
+            if not run.is_over:
+                if self.store.blocking:
+                    bridge.spawn(run.home, bridge.blocking(self._save, run))
+                else:
+                    self._save(run)
+
+    def _save(self, run: Run) -> None:
+        if run.lease is None:
+            return
+        frames = run.log.frames[run.saved :]
+        run.unsaved_bytes = 0
+        try:
+            self.store.append(run.lease, frames, run.log.repeats)
+            run.saved += len(frames)
+        except RunTooLarge:
+            run.saved += len(frames)
+            run.stop_from_anywhere(TOO_LARGE)
+        except LeaseLost:
+            bridge.in_loop(run.home, run.lose)
+
+    def _watch_all(self, runs: Sequence[Run]) -> None:
+        loop = asyncio.get_running_loop()
+        bridge.spawn(loop, self._watch(runs))
+
+    async def _watch(self, runs: Sequence[Run]) -> None:
+        leases = {run.lease: run for run in runs if run.lease is not None and not run.is_over}
+        held: Mapping[Lease, bool] = await self._ask(lambda: self.store.renew(list(leases)))
+        for lease, run in leases.items():
+            if lease not in held:
+                run.lose()
+            elif held[lease]:
+                run.stop(STOP)
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        if self.store.blocking:
+            return await bridge.blocking(question)
+        return question()
+
+    # --- the process's life ---
+
+    async def shutdown(self) -> None:
+        """Stops this process's runs and waits for them, as long as ``shutdown_grace_seconds`` allows."""
+        self._is_shutting_down = True
+        deadline = time.monotonic() + self.options.shutdown_grace_seconds
+        runs = [*self._runs.values(), *self._loose]
+        for run in runs:
+            run.stop_from_anywhere(INTERRUPTED)
+        for run in runs:
+            while not run.is_over and (left := deadline - time.monotonic()) > 0:
+                await bridge.wait(run.log.park_for_end, left)
+
+    def after_fork(self) -> None:
+        self._runs.clear()
+        self._loose.clear()
+        self._lingering.clear()
+        self._streams = 0
+        self._keep_alive.after_fork()
+        self._saving.forget()
+        self._watching.forget()
+        self._tails.after_fork()
+        self.feed.after_fork()
+        self.store.after_fork()
+
+    def at_exit(self) -> None:
+        """The process ends: what runs on its background loop is ended in order."""
+        loop = bridge.background_if_running()
+        if loop is not None and any(run.home is loop for run in [*self._runs.values(), *self._loose]):
+            bridge.drive(self.shutdown())
+
+
+def _recorder(given: RunInput, begun: Begun) -> Recorder:
+    def echo() -> Mapping[str, Any]:
+        events, inputs = begun.event_messages, begun.input_messages
+        fresh = [one for one in given.messages if one["id"] not in events and one["id"] not in inputs]
+        return given.body if len(fresh) == len(given.messages) else {**given.body, "messages": fresh}
+
+    return Recorder(ordinal=begun.lease.run.ordinal, echo=echo, known=begun.event_messages)
+
+
+def _nothing(wake: Callable[[], object]) -> bool:
+    return True
+
+
+async def _shielded(work: Awaitable[T]) -> T:
+    if bridge.is_driven():
+        return await work
+    return await asyncio.shield(work)

@@ -1,0 +1,26 @@
+"""AG-UI on the wire: events in, frames out, and what a finished run is folded into."""
+
+from .compact import Record
+from .complete import RETURNED, STOPPED, Ending
+from .conversation import conversation
+from .cursor import Cursor, resume_after
+from .encode import CONNECTED, KEEP_ALIVE, BadEvent, Event, decode, encode, frame
+from .recorder import Recorder
+
+__all__ = [
+    "CONNECTED",
+    "KEEP_ALIVE",
+    "RETURNED",
+    "STOPPED",
+    "BadEvent",
+    "Cursor",
+    "Ending",
+    "Event",
+    "Record",
+    "Recorder",
+    "conversation",
+    "decode",
+    "encode",
+    "frame",
+    "resume_after",
+]

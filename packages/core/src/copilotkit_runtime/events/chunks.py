@@ -1,0 +1,55 @@
+"""Chunk events become start, content and end events; the client never sees a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .encode import BadEvent, Event
+from .rules import Chunk, Rule
+
+
+class ChunkExpander:
+    """Follows the one chunk that can be open at a time."""
+
+    __slots__ = ("_chunk", "_id")
+
+    def __init__(self) -> None:
+        self._chunk: Chunk | None = None
+        self._id = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a chunk waits for its end."""
+        return self._chunk is not None
+
+    def expand(self, event: Event, rule: Rule) -> Iterator[Event]:
+        """The events to send in place of this one. Raises BadEvent for a first chunk without its ids."""
+        if rule.passes_chunks:
+            yield event
+        elif rule.chunk is None:
+            yield from self.close()
+            yield event
+        else:
+            yield from self._expand_chunk(event, rule.chunk)
+
+    def close(self) -> Iterator[Event]:
+        """The end of the open chunk, if there is one."""
+        chunk = self._chunk
+        if chunk is not None:
+            self._chunk = None
+            yield {"type": chunk.end, chunk.id: self._id}
+
+    def _expand_chunk(self, event: Event, chunk: Chunk) -> Iterator[Event]:
+        metadata = {} if event.get("metadata") is None else {"metadata": event["metadata"]}
+        given = event.get(chunk.id)
+        if self._chunk is not chunk or (given is not None and given != self._id):
+            yield from self.close()
+            for name in chunk.needs:
+                if not isinstance(event.get(name), str):
+                    raise BadEvent(f"the first {event['type']} needs a string {name}")
+            self._chunk, self._id = chunk, event[chunk.id]
+            copied = {name: event[name] for name in chunk.copied if event.get(name) is not None}
+            yield {"type": chunk.start, chunk.id: self._id, **chunk.defaults, **copied, **metadata}
+        delta = event.get("delta")
+        if delta is not None or metadata:
+            yield {"type": chunk.content, chunk.id: self._id, "delta": "" if delta is None else delta, **metadata}

@@ -1,0 +1,160 @@
+"""A finished run, folded: what a replay sends (CONTRACT.md, section 6).
+
+It is folded while the run goes on, since then the deltas are at hand; nothing that was
+encoded is parsed again but the few state events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .encode import Event, decode, encode, frame
+from .state import fold_state
+
+
+class Record(NamedTuple):
+    """A frame of a compacted run, and the number of the last event folded into it."""
+
+    number: int
+    frame: bytes
+
+
+class Group:
+    """A text message or tool call that is being streamed."""
+
+    __slots__ = ("deltas", "first", "followers", "last", "metadata", "start")
+
+    def __init__(self, start: Record) -> None:
+        self.start = start
+        self.deltas: list[str] = []
+        self.first: bytes = b""
+        self.last = start.number
+        self.metadata: dict[str, Any] | None = None
+        self.followers: list[Record] = []
+
+
+class Compactor:
+    """Takes a run's events, gives its records."""
+
+    __slots__ = ("_base", "_calls", "_out", "_prefix", "_states", "_texts")
+
+    def __init__(self, prefix: bytes) -> None:
+        self._prefix = prefix
+        self._out: list[Record] = []
+        self._texts: dict[str, Group] = {}
+        self._calls: dict[str, Group] = {}
+        self._states: list[Record] = []
+        self._base: Any = None
+
+    def add(self, number: int, kind: str, event: Event, framed: bytes) -> None:
+        """Takes the next event and its frame."""
+        step = _STEPS.get(kind)
+        if step is None:
+            self._pass(Record(number, framed))
+        else:
+            step(self, number, event, framed)
+
+    def records(self) -> tuple[Record, ...]:
+        """The compacted run. Call it once, at the end."""
+        for groups, kind, name in ((self._texts, *_TEXT), (self._calls, *_CALL)):
+            for identity, group in list(groups.items()):
+                self._flush(groups, identity, group, kind, name, None)
+        self._out += self._states  # of a run that never reached a terminal event
+        return tuple(self._out)
+
+    def _pass(self, record: Record) -> None:
+        # What comes while a group is open follows it: a text message first, then a call.
+        for groups in (self._texts, self._calls):
+            for group in groups.values():
+                group.followers.append(record)
+                return
+        self._out.append(record)
+
+    def _flush(
+        self, groups: dict[str, Group], identity: str, group: Group, kind: str, name: str, end: Record | None
+    ) -> None:
+        del groups[identity]
+        self._out.append(group.start)
+        if len(group.deltas) == 1:
+            self._out.append(Record(group.last, group.first))
+        elif group.deltas:
+            joined: Event = {"type": kind, name: identity, "delta": "".join(group.deltas)}
+            if group.metadata is not None:
+                joined["metadata"] = group.metadata
+            self._out.append(Record(group.last, frame(encode(joined), self._prefix, group.last)))
+        if end is not None:
+            self._out.append(end)
+        self._out += group.followers
+
+    def _run_started(self, number: int, event: Event, framed: bytes) -> None:
+        given = event.get("input")
+        self._base = given.get("state") if isinstance(given, dict) else None
+        self._pass(Record(number, framed))
+
+    def _state(self, number: int, event: Event, framed: bytes) -> None:
+        self._states.append(Record(number, framed))
+
+    def _terminal(self, number: int, event: Event, framed: bytes) -> None:
+        for record in self._folded_states():
+            self._pass(record)
+        self._states.clear()
+        self._pass(Record(number, framed))
+
+    def _folded_states(self) -> list[Record]:
+        if not self._states:
+            return []
+        last = self._states[-1].number
+        try:
+            # Decoded anew, so that folding can never change what was stored or what the agent holds.
+            state = fold_state({} if self._base is None else self._base, (decode(one.frame) for one in self._states))
+        except ValueError:
+            return list(self._states)
+        return [Record(last, frame(encode({"type": "STATE_SNAPSHOT", "snapshot": state}), self._prefix, last))]
+
+    def _text_start(self, number: int, event: Event, framed: bytes) -> None:
+        self._texts[event["messageId"]] = Group(Record(number, framed))
+
+    def _text_content(self, number: int, event: Event, framed: bytes) -> None:
+        _join(self._texts[event["messageId"]], number, event, framed)
+
+    def _text_end(self, number: int, event: Event, framed: bytes) -> None:
+        identity = event["messageId"]
+        self._flush(self._texts, identity, self._texts[identity], *_TEXT, Record(number, framed))
+
+    def _call_start(self, number: int, event: Event, framed: bytes) -> None:
+        self._calls[event["toolCallId"]] = Group(Record(number, framed))
+
+    def _call_args(self, number: int, event: Event, framed: bytes) -> None:
+        _join(self._calls[event["toolCallId"]], number, event, framed)
+
+    def _call_end(self, number: int, event: Event, framed: bytes) -> None:
+        identity = event["toolCallId"]
+        self._flush(self._calls, identity, self._calls[identity], *_CALL, Record(number, framed))
+
+
+def _join(group: Group, number: int, event: Event, framed: bytes) -> None:
+    if not group.deltas:
+        group.first = framed
+    group.deltas.append(event["delta"])
+    group.last = number
+    if "metadata" in event:
+        group.metadata = {**(group.metadata or {}), **event["metadata"]}
+
+
+_TEXT = ("TEXT_MESSAGE_CONTENT", "messageId")
+_CALL = ("TOOL_CALL_ARGS", "toolCallId")
+
+_STEPS: Mapping[str, Callable[[Compactor, int, Event, bytes], None]] = {
+    "RUN_STARTED": Compactor._run_started,
+    "RUN_FINISHED": Compactor._terminal,
+    "RUN_ERROR": Compactor._terminal,
+    "STATE_SNAPSHOT": Compactor._state,
+    "STATE_DELTA": Compactor._state,
+    "TEXT_MESSAGE_START": Compactor._text_start,
+    "TEXT_MESSAGE_CONTENT": Compactor._text_content,
+    "TEXT_MESSAGE_END": Compactor._text_end,
+    "TOOL_CALL_START": Compactor._call_start,
+    "TOOL_CALL_ARGS": Compactor._call_args,
+    "TOOL_CALL_END": Compactor._call_end,
+}

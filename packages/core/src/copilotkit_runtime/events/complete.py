@@ -1,0 +1,62 @@
+"""The end of a run whose agent did not end it (CONTRACT.md, sections 5 and 7)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from pydantic_core import to_json
+
+from .encode import Event
+from .order import Order, Phase
+
+RETURNED = "Run ended without emitting a terminal event"
+STOPPED = "Run stopped by user"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a run is over without a terminal event of its agent's.
+
+    ``message`` is what the client may read. ``code`` is that of the RUN_ERROR; a stopped
+    run has none, since it ends in RUN_FINISHED.
+    """
+
+    message: str = RETURNED
+    code: str = "INCOMPLETE_STREAM"
+    stopped: bool = False
+    failed: bool = False
+
+
+def completion(order: Order, ending: Ending, thread_id: str, run_id: str) -> Iterator[Event]:
+    """The events that complete a run, given the state of its stream as it was left."""
+    texts, calls, open_calls, steps = list(order.texts), dict(order.calls), set(order.open_calls), sorted(order.steps)
+    for message in texts:
+        yield {"type": "TEXT_MESSAGE_END", "messageId": message}
+    result = _result(ending)
+    for call, has_result in calls.items():
+        if call in open_calls:
+            yield {"type": "TOOL_CALL_END", "toolCallId": call}
+        if not has_result:
+            yield {
+                "type": "TOOL_CALL_RESULT",
+                "toolCallId": call,
+                "messageId": f"{call}-result",
+                "role": "tool",
+                "content": result,
+            }
+    if not ending.stopped:
+        yield {"type": "RUN_ERROR", "message": ending.message, "code": ending.code}
+        return
+    # A client takes RUN_FINISHED only in a run, and only when its steps are closed;
+    # after RUN_ERROR neither matters.
+    if order.phase is Phase.NEW:
+        yield {"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id}
+    for step in steps:
+        yield {"type": "STEP_FINISHED", "stepName": step}
+    yield {"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id}
+
+
+def _result(ending: Ending) -> str:
+    status, reason = ("stopped", "stop_requested") if ending.stopped else ("error", "missing_terminal_event")
+    return to_json({"status": status, "reason": reason, "message": ending.message}).decode()

@@ -1,0 +1,63 @@
+"""The edge: from what an agent yields to a plain JSON object in wire form.
+
+Agents yield `ag_ui.core` models, of whichever line is installed, or plain mappings. A
+model is read through its fields' aliases and never dumped by pydantic's serializer,
+which costs more than all the rest of an event's way (it is used for nested models, which
+only rare events hold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+
+from .encode import BadEvent, Event
+
+_aliases: dict[type, dict[str, str]] = {}
+
+
+def plain(event: Any) -> Event:
+    """An event as a dict of its own with wire names. Raises BadEvent where it is none."""
+    kind = type(event)
+    aliases = _aliases.get(kind)
+    if aliases is None:
+        if isinstance(event, Mapping):
+            return _from_mapping(event)
+        if not isinstance(event, BaseModel):
+            raise BadEvent(f"an event is a mapping or an ag_ui.core model, not {kind.__name__}")
+        aliases = _aliases[kind] = _aliases_of(kind)
+    result: Event = {
+        aliases[name]: value if type(value) is str else json_value(value) for name, value in event.__dict__.items()
+    }
+    extra = event.__pydantic_extra__
+    if extra:
+        result.update((name, json_value(value)) for name, value in extra.items())
+    return result
+
+
+def _aliases_of(kind: type[BaseModel]) -> dict[str, str]:
+    return {
+        name: field.serialization_alias or field.alias or name for name, field in kind.model_fields.items()
+    }
+
+
+def _from_mapping(event: Mapping[Any, Any]) -> Event:
+    if not all(isinstance(name, str) for name in event):
+        raise BadEvent("the members of an event have strings for names")
+    return {name: json_value(value) for name, value in event.items()}
+
+
+def json_value(value: Any) -> Any:
+    """A value with the models and enums in it turned into JSON values, others as they are."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (list, tuple)):
+        return [json_value(item) for item in value]
+    if isinstance(value, dict):
+        return {name: json_value(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,7 @@
+"""Where threads, runs and frames live."""
+
+from .memory import MemoryStore
+from .open import open_store
+from .protocol import LeaseLost, RunStore, RunTooLarge, StoreError
+
+__all__ = ["LeaseLost", "MemoryStore", "RunStore", "RunTooLarge", "StoreError", "open_store"]

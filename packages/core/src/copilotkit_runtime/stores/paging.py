@@ -1,0 +1,39 @@
+"""Lists of threads in pages, for stores that have the whole list at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from .protocol import ThreadInfo, ThreadPage, ThreadQuery
+
+
+def page_of(infos: Iterable[ThreadInfo], query: ThreadQuery) -> ThreadPage:
+    """The page that ``query`` asks for. Raises ValueError for a cursor that is none."""
+    wanted = sorted(
+        (
+            info
+            for info in infos
+            if query.agent_id in (None, info.agent_id) and (query.include_archived or not info.archived)
+        ),
+        key=_place,
+    )
+    if query.cursor is not None:
+        after = _parse(query.cursor)
+        wanted = [info for info in wanted if _place(info) > after]
+    if query.limit is None or len(wanted) <= query.limit:
+        return ThreadPage(wanted)
+    page = wanted[: query.limit]
+    return ThreadPage(page, json.dumps(_place(page[-1]), separators=(",", ":")) if page else None)
+
+
+def _place(info: ThreadInfo) -> tuple[float, str]:
+    return (-info.updated_at, info.thread_id)
+
+
+def _parse(cursor: str) -> tuple[float, str]:
+    try:
+        when, thread_id = json.loads(cursor)
+        return (float(when), str(thread_id))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError("cursor is not one that a page of threads gave") from error

@@ -1,0 +1,223 @@
+"""What the engine needs of a store: the only state that processes share.
+
+A thread belongs to an owner; it has runs, one of which may be going on. Whoever begins a
+run gets a lease with a fencing token, and every later write names it: a write with a
+token that is no longer the thread's is refused, so that an owner that was paused beyond
+its lease cannot write into a thread that another has taken over.
+
+All methods are synchronous and may be called from any thread. A store whose methods may
+wait for a disk or a network says so (``blocking``), and the engine calls it off the loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, NamedTuple, Protocol
+
+from ..events import Record
+
+
+class StoreError(Exception):
+    """The store cannot do its work now: the server's fault, answered with 503."""
+
+
+class LeaseLost(Exception):
+    """The lease is no longer the thread's: somebody else has ended or taken over the run."""
+
+
+class RunTooLarge(Exception):
+    """A run has outgrown the store."""
+
+
+class ThreadKey(NamedTuple):
+    """A thread: its owner (empty for the nameless one) and its id."""
+
+    owner: str
+    thread_id: str
+
+
+class RunKey(NamedTuple):
+    """A run: its thread, and its place on it, counted from 1."""
+
+    thread: ThreadKey
+    ordinal: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run that is about to begin. ``size`` is that of its input, in bytes."""
+
+    thread: ThreadKey
+    run_id: str
+    agent_id: str
+    size: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a run. ``token`` grows with every lease of the thread."""
+
+    run: RunKey
+    run_id: str
+    token: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Begun:
+    """The run has begun. The ids of messages that the thread already knows, as of now:
+    ``event_messages`` from its events, ``input_messages`` from what its runs were given."""
+
+    lease: Lease
+    event_messages: Set[str]
+    input_messages: Set[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Live:
+    """A run that is going on somewhere, as anybody may see it."""
+
+    run: RunKey
+    run_id: str
+    agent_id: str
+    stopping: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Busy:
+    """The run has not begun: another one is going on."""
+
+    live: Live
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """How a run ended.
+
+    ``records`` is the run, compacted. ``messages`` are the input's, in wire form; with the
+    events up to number ``own_events``, which the agent itself emitted, they make the
+    thread's messages. ``keep`` is false for a run of which nothing is to be stored.
+    """
+
+    keep: bool
+    records: Sequence[Record] = ()
+    messages: Sequence[Mapping[str, Any]] = ()
+    own_events: int = 0
+    event_messages: Set[str] = frozenset()
+    input_messages: Set[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run that has ended. ``raw`` are its frames as they were sent, while they are kept."""
+
+    ordinal: int
+    run_id: str
+    agent_id: str
+    records: Sequence[Record]
+    raw: Sequence[bytes] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThreadView:
+    """What a reader of a thread gets: what is stored, oldest first, and what is going on."""
+
+    runs: Sequence[StoredRun] = ()
+    live: Live | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiveView:
+    """News of a live run: its frames after the asked number, and whether it has ended.
+
+    Where it ended before that number (a crash took what came after), just its last frame.
+    """
+
+    frames: Sequence[bytes]
+    repeats: Set[int]
+    ended: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadInfo:
+    """A thread in a list. Times are seconds since the epoch."""
+
+    thread_id: str
+    agent_id: str
+    name: str | None
+    archived: bool
+    created_at: float
+    updated_at: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThreadPage:
+    """Threads, most recently finished run first, and where the next page begins."""
+
+    threads: Sequence[ThreadInfo]
+    next_cursor: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadQuery:
+    """Which threads to list. ``cursor`` is a page's ``next_cursor``."""
+
+    agent_id: str | None = None
+    limit: int | None = None
+    cursor: str | None = None
+    include_archived: bool = False
+
+
+class RunStore(Protocol):
+    """Where threads, runs and frames live."""
+
+    blocking: bool
+    """Whether a method may wait for something outside this process."""
+    poll_seconds: float | None
+    """How often other processes' doings have to be looked for; None where there are no others."""
+
+    def begin(self, run: NewRun) -> Begun | Busy:
+        """Takes the thread for a run, unless another is going on (a live lease)."""
+
+    def append(self, lease: Lease, frames: Sequence[bytes], repeats: Set[int]) -> None:
+        """Adds frames. ``repeats`` are all numbers so far that the join filter leaves out.
+
+        Raises LeaseLost, and RunTooLarge where the run has outgrown the store.
+        """
+
+    def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
+        """Adds the last frames and ends the run; the thread is free. Raises LeaseLost."""
+
+    def renew(self, leases: Sequence[Lease]) -> Mapping[Lease, bool]:
+        """Renews leases. Gives those that still hold, each with whether a stop was asked for."""
+
+    def read(self, thread: ThreadKey, *, touch: bool = False) -> ThreadView:
+        """A thread; an unknown one is empty. ``touch`` counts as use."""
+
+    def follow(self, run: RunKey, after: int) -> LiveView:
+        """The frames of a run after number ``after``. A run that is gone has ended."""
+
+    def request_stop(self, thread: ThreadKey, run_id: str | None) -> Live | None:
+        """Marks the thread's run to be stopped and gives it as it was before; None where none is going on.
+
+        With ``run_id`` a run of another id is given back unmarked.
+        """
+
+    def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
+        """The thread's messages in wire form, as of its last run that ended."""
+
+    def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
+        """An owner's threads. Raises ValueError for a cursor that is none."""
+
+    def update(self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
+        """Changes what is given. False where there is no such thread."""
+
+    def delete(self, thread: ThreadKey) -> bool:
+        """Forgets a thread and everything about it. False where there is none."""
+
+    def clear(self, owner: str) -> None:
+        """Forgets an owner's threads; a live run goes on, its thread as if new."""
+
+    def after_fork(self) -> None:
+        """This is a new child process: what ran in the parent does not run here."""
+

@@ -1,0 +1,501 @@
+"""The command line and the demo, as a person meets them: a process, a port, a page.
+
+What the page's script does in a browser is not looked at here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copilotkit_runtime.cli import main
+from copilotkit_runtime.hosts import KnownHosts, Message, Receive, Scope, Send, known_host
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("copilotkit_runtime_asgi")
+
+BASE = "/api/copilotkit"
+DEADLINE = 60
+
+THEIR_MODULE = """
+from copilotkit_runtime import CopilotRuntime
+
+async def agent(input):
+    yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+    yield {"type": "RUN_FINISHED", "threadId": input.thread_id, "runId": input.run_id}
+
+runtime = CopilotRuntime(agents={"theirs": agent})
+number = 7
+
+def make():
+    return CopilotRuntime(agents={"made": agent})
+
+class Holder:
+    inner = runtime
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    process: subprocess.Popen[str]
+    greeting: str
+
+    @property
+    def port(self) -> int:
+        match = re.search(r"http://[^/]+:(\d+)", self.greeting)
+        assert match, self.greeting
+        return int(match[1])
+
+    def open(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        content = {} if body is None else {"Content-Type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), {**content, **(headers or {})})
+        return connection.getresponse()
+
+    def json(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        response = self.open(method, path, body, headers)
+        assert response.status == 200, response.read()
+        return json.loads(response.read())
+
+    def stream(self, agent: str, endpoint: str = "run", **members: Any) -> Iterator[dict[str, Any]]:
+        body = {
+            "threadId": str(uuid.uuid4()),
+            "runId": str(uuid.uuid4()),
+            "messages": [],
+            "tools": [],
+            "context": [],
+            "state": {},
+            "forwardedProps": {},
+        } | members
+        response = self.open("POST", f"{BASE}/agent/{agent}/{endpoint}", body)
+        assert response.status == 200, response.read()
+        for line in response:
+            if line.startswith(b"data:"):
+                yield json.loads(line[5:])
+
+    def run(self, agent: str, said: str, **members: Any) -> list[dict[str, Any]]:
+        members.setdefault("messages", [{"id": str(uuid.uuid4()), "role": "user", "content": said}])
+        return list(self.stream(agent, **members))
+
+
+@contextlib.contextmanager
+def running(*arguments: str, folder: Path | None = None) -> Iterator[Server]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "copilotkit_runtime.cli", *arguments, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=folder,
+    )
+    guard = threading.Timer(DEADLINE, process.kill)
+    guard.start()
+    try:
+        assert process.stdout is not None
+        yield Server(process, process.stdout.readline())
+    finally:
+        guard.cancel()
+        process.kill()
+        process.communicate()
+
+
+def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """One call of the command line that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "copilotkit_runtime.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=DEADLINE,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Server]:
+    with running("demo", "--allow-host", "demo.example") as server:
+        yield server
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    (tmp_path / "their_app.py").write_text(THEIR_MODULE)
+    return tmp_path
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def text(events: list[dict[str, Any]]) -> str:
+    return "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT")
+
+
+# --- the page ---
+
+
+@pytest.mark.parametrize(("path", "content_type"), [("/", "text/html"), ("/app.js", "text/javascript")])
+def test_files_of_the_page(demo: Server, path: str, content_type: str) -> None:
+    response = demo.open("GET", path)
+    body = response.read()
+    assert response.status == 200
+    assert response.headers.get_content_type() == content_type
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert int(response.headers["content-length"]) == len(body) > 1000
+
+    head = demo.open("HEAD", path)
+    assert (head.status, head.headers["content-length"], head.read()) == (200, str(len(body)), b"")
+
+
+def test_the_page_loads_nothing_from_elsewhere(demo: Server) -> None:
+    page = demo.open("GET", "/").read().decode()
+    script = demo.open("GET", "/app.js").read().decode()
+    assert re.findall(r"<script[^>]*src=\"([^\"]*)\"", page) == ["app.js"]
+    # The one address in it is the name of the icon's vocabulary, which nothing fetches.
+    assert set(re.findall(r"https?://[^\s'\"]+", page + script)) == {"http://www.w3.org/2000/svg"}
+    assert "innerHTML" not in script
+
+
+@pytest.mark.parametrize("path", ["/other", "/app.js/", "/static/app.js", "/favicon.ico", "/api"])
+def test_nothing_else_is_served(demo: Server, path: str) -> None:
+    assert demo.open("GET", path).status == 404
+
+
+def test_the_page_is_only_read(demo: Server) -> None:
+    response = demo.open("POST", "/", {})
+    assert (response.status, response.headers["allow"]) == (405, "GET, HEAD")
+
+
+# --- its agents ---
+
+
+def test_info_describes_every_agent(demo: Server) -> None:
+    info = demo.json("GET", f"{BASE}/info")
+    assert list(info["agents"]) == ["default", "tools", "state", "reasoning", "long", "fails"]
+    assert all(agent["description"] for agent in info["agents"].values())
+    assert info["threadEndpoints"]["list"] is True
+
+
+@pytest.mark.parametrize(
+    ("said", "reply"),
+    [
+        ("hi", "Hello!"),
+        ("What is this?", "This is a CopilotKit runtime"),
+        ("what can you do", "fixed rules"),
+        ("What happens when I reload?", "Reload the page"),
+        ("xyzzy plugh", "You wrote 2 word(s): “xyzzy plugh”"),
+    ],
+)
+def test_default_answers_what_was_said(demo: Server, said: str, reply: str) -> None:
+    events = demo.run("default", said)
+    assert reply in text(events)
+    assert (types(events)[0], types(events)[-1]) == ("RUN_STARTED", "RUN_FINISHED")
+    assert types(events).count("TEXT_MESSAGE_CONTENT") > 1
+
+
+def test_default_reads_the_text_of_a_message_with_attachments(demo: Server) -> None:
+    image = {"type": "image", "source": {"type": "data", "value": "aGk=", "mimeType": "image/png"}}
+    content = [{"type": "text", "text": "hello"}, image]
+    assert "Hello!" in text(demo.run("default", "", messages=[{"id": "u1", "role": "user", "content": content}]))
+
+
+def test_a_tool_runs_in_the_page_and_its_result_starts_the_next_run(demo: Server) -> None:
+    thread = str(uuid.uuid4())
+    tools = [{"name": name, "description": "", "parameters": {}} for name in ("set_background", "show_choices")]
+    asked = {"id": "u1", "role": "user", "content": "make it teal"}
+    events = demo.run("tools", "", threadId=thread, messages=[asked], tools=tools)
+    [started] = [event for event in events if event["type"] == "TOOL_CALL_START"]
+    arguments = "".join(event["delta"] for event in events if event["type"] == "TOOL_CALL_ARGS")
+    assert (started["toolCallName"], json.loads(arguments)) == ("set_background", {"color": "teal"})
+    assert "TOOL_CALL_RESULT" not in types(events)
+    assert types(events)[-1] == "RUN_FINISHED"
+
+    called = {"id": started["toolCallId"], "type": "function"}
+    called["function"] = {"name": "set_background", "arguments": arguments}
+    history = [
+        asked,
+        {"id": started["parentMessageId"], "role": "assistant", "content": text(events), "toolCalls": [called]},
+        {"id": "r1", "role": "tool", "toolCallId": called["id"], "content": "It is teal."},
+    ]
+    assert "The page answered: It is teal." in text(
+        demo.run("tools", "", threadId=thread, messages=history, tools=tools)
+    )
+
+
+@pytest.mark.parametrize(("said", "tool"), [("let me choose", "show_choices"), ("gold", "set_background")])
+def test_tools_calls_only_what_is_offered(demo: Server, said: str, tool: str) -> None:
+    events = demo.run("tools", said)
+    assert "TOOL_CALL_START" not in types(events)
+    assert tool in text(events)
+
+
+@pytest.mark.parametrize(
+    ("said", "operations"),
+    [
+        ("add tea", [{"op": "add", "path": "/items/-", "value": {"name": "tea", "done": False}}]),
+        ("I bought eggs.", [{"op": "replace", "path": "/items/1/done", "value": True}]),
+        ("remove milk and eggs", [{"op": "remove", "path": "/items/0"}, {"op": "remove", "path": "/items/0"}]),
+        ("add\ntea\nmilk", [{"op": "add", "path": "/items/-", "value": {"name": "tea", "done": False}}]),
+        ("clear", [{"op": "replace", "path": "/items", "value": []}]),
+        ("add milk", []),
+        ("sing", []),
+    ],
+)
+def test_state_is_edited_by_patches(demo: Server, said: str, operations: list[Any]) -> None:
+    before = {"items": [{"name": "milk", "done": False}, {"name": "eggs", "done": False}]}
+    events = demo.run("state", said, state=before)
+    assert [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"] == [before]
+    assert [event["delta"] for event in events if event["type"] == "STATE_DELTA"] == [[each] for each in operations]
+
+
+@pytest.mark.parametrize("state", [[], "text", {"items": 1}, {"items": [1, {"name": 2}, {"done": True}]}])
+def test_state_takes_any_state_of_a_client(demo: Server, state: Any) -> None:
+    events = demo.run("state", "add tea", state=state)
+    assert [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"] == [{"items": []}]
+    assert types(events)[-1] == "RUN_FINISHED"
+
+
+def test_reasoning_comes_before_the_text(demo: Server) -> None:
+    seen = types(demo.run("reasoning", "abc"))
+    assert [kind for kind, former in zip(seen, [None, *seen], strict=False) if kind != former] == [
+        "RUN_STARTED",
+        "REASONING_START",
+        "REASONING_MESSAGE_START",
+        "REASONING_MESSAGE_CONTENT",
+        "REASONING_MESSAGE_END",
+        "REASONING_END",
+        "TEXT_MESSAGE_START",
+        "TEXT_MESSAGE_CONTENT",
+        "TEXT_MESSAGE_END",
+        "RUN_FINISHED",
+    ]
+
+
+def test_long_can_be_stopped_and_is_replayed_as_far_as_it_came(demo: Server) -> None:
+    thread, run = str(uuid.uuid4()), str(uuid.uuid4())
+    asked = {"id": "u1", "role": "user", "content": "go"}
+    events = []
+    for event in demo.stream("long", threadId=thread, runId=run, messages=[asked]):
+        events.append(event)
+        if types(events).count("TEXT_MESSAGE_CONTENT") == 3 and event["type"] == "TEXT_MESSAGE_CONTENT":
+            assert demo.json("POST", f"{BASE}/agent/long/stop/{thread}", {"runId": run})["stopped"] is True
+    assert types(events)[-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    assert "Step 200" not in text(events)
+
+    replay = list(demo.stream("long", "connect", threadId=thread))
+    assert text(replay) == text(events)
+    assert [message["content"] for message in replay[0]["input"]["messages"]] == ["go"]
+    assert thread in [each["id"] for each in demo.json("GET", f"{BASE}/threads")["threads"]]
+
+
+def test_fails_breaks_off_and_says_so_without_the_reason(demo: Server) -> None:
+    events = demo.run("fails", "x")
+    assert types(events)[-2:] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
+    assert "as it should" not in events[-1]["message"]
+
+
+# --- who may ask ---
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost@evil", ""])
+@pytest.mark.parametrize("path", ["/", f"{BASE}/info"])
+def test_a_foreign_host_is_refused(demo: Server, host: str, path: str) -> None:
+    response = demo.open("GET", path, headers={"Host": host})
+    answer = json.loads(response.read())
+    assert response.status == 421
+    assert answer["error"] == "Unknown host"
+    assert host != "evil.example:8000" or "--allow-host evil.example" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:9", "demo.example", "Demo.Example:8"]
+)
+def test_a_known_host_is_served(demo: Server, host: str) -> None:
+    assert demo.open("GET", "/", headers={"Host": host}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [("Example.TEST", "example.test"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.1", "10.0.0.1")],
+)
+def test_hosts_as_people_write_them(written: str, known: str) -> None:
+    assert known_host(written) == known
+
+
+@pytest.mark.parametrize(
+    "written", ["", "*", "http://a.example", "a.example:80", "a.example/", "a b", "[::1]:80", "*.a"]
+)
+def test_what_is_no_host(written: str) -> None:
+    with pytest.raises(ValueError, match="is not a host"):
+        known_host(written)
+
+
+@pytest.mark.parametrize(
+    ("scope_type", "hosts", "answer"),
+    [
+        ("http", [], "http.response.start"),
+        ("http", ["localhost", "localhost"], "http.response.start"),
+        ("http", ["localhost", "evil.example"], "http.response.start"),
+        ("websocket", ["evil.example"], "websocket.close"),
+        ("websocket", ["localhost"], "passed on"),
+        ("lifespan", [], "passed on"),
+    ],
+)
+def test_what_is_passed_on(scope_type: str, hosts: list[str], answer: str) -> None:
+    sent: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "passed on"})
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read of what is refused")
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    scope = {"type": scope_type, "headers": [(b"host", host.encode()) for host in hosts]}
+    asyncio.run(KnownHosts(app, ["localhost"])(scope, receive, send))
+    assert sent[0] == answer
+
+
+# --- serve ---
+
+
+@pytest.mark.parametrize(("attribute", "agent"), [("runtime", "theirs"), ("make", "made"), ("Holder.inner", "theirs")])
+def test_serve_takes_a_runtime_from_the_current_folder(theirs: Path, attribute: str, agent: str) -> None:
+    options = ("--base-path", "/ai/", "--cors", "https://a.example")
+    with running("serve", f"their_app:{attribute}", *options, folder=theirs) as server:
+        assert server.greeting.strip().endswith("/ai")
+        response = server.open("GET", "/ai/info", headers={"Origin": "https://a.example"})
+        assert list(json.loads(response.read())["agents"]) == [agent]
+        assert response.headers["access-control-allow-origin"] == "https://a.example"
+        assert server.open("GET", "/ai/info", headers={"Host": "evil.example"}).status == 421
+
+
+def test_serve_by_envelope_alone_for_every_site(theirs: Path) -> None:
+    with running("serve", "their_app:runtime", "--mode", "single-route", "--cors", "*", folder=theirs) as server:
+        response = server.open("POST", BASE, {"method": "info"}, {"Origin": "https://b.example"})
+        assert response.status == 200
+        assert response.headers["access-control-allow-origin"] == "*"
+        assert server.open("GET", f"{BASE}/info").status != 200
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("their_app", "write module:attribute"),
+        (":runtime", "write module:attribute"),
+        ("no_such_app:runtime", "There is no module 'no_such_app'"),
+        ("their_app.deeper:runtime", "There is no module 'their_app.deeper'"),
+        ("their_app:missing", "their_app has no 'missing'"),
+        ("their_app:number", "is not a CopilotRuntime"),
+        ("their_app:agent", "is not a CopilotRuntime"),
+    ],
+)
+def test_serve_says_what_is_wrong_with_the_target(theirs: Path, target: str, sentence: str) -> None:
+    ended = command("serve", target, "--port", "0", folder=theirs)
+    assert ended.returncode == 2
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_serve_shows_where_their_module_breaks(tmp_path: Path) -> None:
+    (tmp_path / "their_app.py").write_text("import not_installed_anywhere")
+    ended = command("serve", "their_app:runtime", folder=tmp_path)
+    assert ended.returncode == 1
+    assert "their_app.py" in ended.stderr
+    assert "not_installed_anywhere" in ended.stderr
+
+
+def test_serve_refuses_a_cors_list_with_a_star(theirs: Path) -> None:
+    ended = command("serve", "their_app:runtime", "--cors", "*", "https://a.example", folder=theirs)
+    assert (ended.returncode, "not both" in ended.stderr) == (2, True)
+
+
+# --- starting and ending ---
+
+
+@pytest.mark.parametrize("missing", ["uvicorn", "copilotkit_runtime_asgi"])
+@pytest.mark.parametrize("arguments", [["demo"], ["serve", "their_app:runtime"]])
+def test_a_missing_server_is_named(theirs: Path, missing: str, arguments: list[str]) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None; import copilotkit_runtime.cli as cli; sys.exit(cli.main())"
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=theirs, timeout=DEADLINE
+    )
+    assert ended.returncode == 2
+    assert "pip install 'copilotkit-runtime[cli]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_port_in_use(demo: Server) -> None:
+    ended = command("demo", "--port", str(demo.port))
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"copilotkit-runtime: Port {demo.port} on 127.0.0.1 is in use. "
+        "Stop what listens there, or choose another with --port.\n"
+    )
+
+
+def test_an_address_of_another_machine() -> None:
+    # 192.0.2.0/24 is set apart for documentation (RFC 5737): no machine has it.
+    ended = command("demo", "--host", "192.0.2.1", "--port", "0")
+    assert (ended.returncode, "Choose another with --host" in ended.stderr) == (1, True)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_ipv6() -> None:
+    with running("demo", "--host", "::1") as server:
+        assert "http://[::1]:" in server.greeting
+        connection = http.client.HTTPConnection("::1", server.port, timeout=DEADLINE)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal for another process")
+def test_ctrl_c_ends_it_although_a_stream_is_open() -> None:
+    with running("demo") as server:
+        for event in server.stream("long", messages=[{"id": "u1", "role": "user", "content": "go"}]):
+            if event["type"] == "TEXT_MESSAGE_START":
+                server.process.send_signal(signal.SIGINT)
+                break
+        assert server.process.wait(DEADLINE) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "required"),
+        (["sing"], "invalid choice"),
+        (["serve"], "module:attribute"),
+        (["demo", "--port", "x"], "'x' is not a port"),
+        (["demo", "--port", "65536"], "'65536' is not a port"),
+        (["demo", "--port", "-1"], "-1"),
+        (["demo", "--host", "http://localhost"], "is not a host"),
+        (["demo", "--allow-host", "a.example:80"], "is not a host"),
+        (["demo", "--cors", "*"], "unrecognized"),
+        (["serve", "a:b", "--mode", "other"], "invalid choice"),
+    ],
+)
+def test_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
