@@ -46,6 +46,9 @@ number = 7
 def make():
     return CopilotRuntime(agents={"made": agent})
 
+async def later():
+    return runtime
+
 class Holder:
     inner = runtime
 """
@@ -219,7 +222,9 @@ def test_default_reads_the_text_of_a_message_with_attachments(demo: Server) -> N
 
 def test_a_tool_runs_in_the_page_and_its_result_starts_the_next_run(demo: Server) -> None:
     thread = str(uuid.uuid4())
-    tools = [{"name": name, "description": "", "parameters": {}} for name in ("set_background", "show_choices")]
+    tools: list[dict[str, Any]] = [
+        {"name": name, "description": "", "parameters": {}} for name in ("set_background", "show_choices")
+    ]
     asked = {"id": "u1", "role": "user", "content": "make it teal"}
     events = demo.run("tools", "", threadId=thread, messages=[asked], tools=tools)
     [started] = [event for event in events if event["type"] == "TOOL_CALL_START"]
@@ -408,6 +413,7 @@ def test_serve_by_envelope_alone_for_every_site(theirs: Path) -> None:
         ("their_app:missing", "their_app has no 'missing'"),
         ("their_app:number", "is not a CopilotRuntime"),
         ("their_app:agent", "is not a CopilotRuntime"),
+        ("their_app:later", "is not a CopilotRuntime"),
     ],
 )
 def test_serve_says_what_is_wrong_with_the_target(theirs: Path, target: str, sentence: str) -> None:

@@ -35,6 +35,7 @@ export class Client {
     const agent = this.core.getAgent(id);
     assert.ok(agent, `no agent '${id}' among ${Object.keys(this.core.agents)}`);
     agent.threadId = threadId;
+    watch(agent);
     return agent;
   }
 
@@ -82,15 +83,27 @@ export class Stage {
   }
 }
 
+const watchers = new WeakMap();
+
+/** A run tells only those who subscribed before it began: so one subscription, for whoever comes to wait. */
+function watch(agent) {
+  if (watchers.has(agent)) return;
+  const looks = new Set();
+  watchers.set(agent, looks);
+  const tell = () => looks.forEach((look) => look());
+  agent.subscribe({ onMessagesChanged: tell, onStateChanged: tell });
+}
+
 /** Resolves as soon as `holds(agent)`, looked at on every change of the agent's messages or state. */
 export function until(agent, holds) {
+  const looks = watchers.get(agent);
   return new Promise((resolve) => {
     const look = () => {
       if (!holds(agent)) return;
-      subscription.unsubscribe();
+      looks.delete(look);
       resolve();
     };
-    const subscription = agent.subscribe({ onMessagesChanged: look, onStateChanged: look });
+    looks.add(look);
     look();
   });
 }

@@ -28,7 +28,9 @@ def create_copilot_asgi_app(
     return to_asgi(handler_of(runtime, handler, options))
 
 
-def handler_of(runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: dict[str, Any]) -> CopilotHandler:
+def handler_of(
+    runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: dict[str, Any]
+) -> CopilotHandler:
     """The handler that an adapter was given, or the one for its runtime."""
     if (runtime is None) == (handler is None) or (handler is not None and options):
         raise TypeError("give either runtime=..., with its options, or a ready handler=... alone")

@@ -1,5 +1,6 @@
 """A CopilotKit runtime for Python: the core, which knows no web framework."""
 
+from .agents.context import RunContext
 from .cors import CorsConfig
 from .engine import EndedRun
 from .forwarding import ForwardHeaders
@@ -9,7 +10,6 @@ from .http import EventStream, FormPart, Headers, Request, Response, raw_target
 from .identity import User
 from .routing import Route
 from .runtime import CopilotRuntime, FactoryContext
-from .agents.context import RunContext
 from .version import __version__
 
 __all__ = [

@@ -69,6 +69,10 @@ class Chunks:
             if source.park(self._wake):
                 wakes.get()
 
+    def ready(self) -> bytes:
+        """What can be had without waiting."""
+        return self._source.take() or b""
+
     def _wake(self) -> None:
         self._wakes.put(None)
 

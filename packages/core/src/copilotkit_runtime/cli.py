@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import inspect
 import logging
 import os
 import sys
@@ -174,11 +175,20 @@ def _load(target: str) -> CopilotRuntime:
         if not hasattr(found, name):
             raise CommandError(f"{module_name} has no {attribute!r}.")
         found = getattr(found, name)
-    if callable(found) and not isinstance(found, CopilotRuntime):
+    if callable(found) and _takes_no_arguments(found):
         found = found()
     if not isinstance(found, CopilotRuntime):
-        raise CommandError(f"{target} is not a CopilotRuntime nor a function that gives one, but {found!r:.100}.")
+        sentence = f"{target} is not a CopilotRuntime, nor a plain function without arguments that gives one"
+        raise CommandError(f"{sentence}, but {type(found).__name__}.")
     return found
+
+
+def _takes_no_arguments(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return False
+    return not inspect.iscoroutinefunction(function)
 
 
 if __name__ == "__main__":

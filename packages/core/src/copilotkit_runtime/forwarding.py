@@ -54,14 +54,13 @@ class ForwardHeaders:
         return {name: value for name, value in headers.joined().items() if self._passes(name)}
 
     def _passes(self, name: str) -> bool:
-        if self.allow:
-            if name not in self.allow:
-                return False
-        elif name != "authorization" and not name.startswith("x-"):
+        candidate = name in self.allow if self.allow else self._is_default(name)
+        return candidate and name not in self.deny and not name.startswith(tuple(self.deny_prefixes))
+
+    def _is_default(self, name: str) -> bool:
+        if name != "authorization" and not name.startswith("x-"):
             return False
-        elif self.use_default_denylist and (name in _DENIED or name.startswith(_DENIED_PREFIXES)):
-            return False
-        return name not in self.deny and not name.startswith(tuple(self.deny_prefixes))
+        return not self.use_default_denylist or not (name in _DENIED or name.startswith(_DENIED_PREFIXES))
 
 
 def _clean(names: Iterable[str]) -> tuple[str, ...]:

@@ -208,4 +208,3 @@ def _is_too_large(request: Request, limit: int) -> bool:
         return True
     declared = request.headers.get("content-length")
     return declared is not None and declared.isascii() and declared.isdigit() and int(declared[:20]) > limit
-

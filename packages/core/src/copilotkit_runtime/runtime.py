@@ -172,7 +172,9 @@ def _checked_identification(
     if identify_user is None:
         return None
     if single_user:
-        raise ValueError("identify_user tells users apart and single_user=True says there is one: give just one of them")
+        raise ValueError(
+            "identify_user tells users apart and single_user=True says there is one: give just one of them"
+        )
     if not callable(identify_user):
         raise TypeError("identify_user: give a function from a Request to a User or None")
     return identify_user

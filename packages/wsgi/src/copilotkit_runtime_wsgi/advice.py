@@ -16,8 +16,8 @@ _ONE_AT_A_TIME = (
 _SYNC_TIMEOUT = ", and gunicorn's sync worker kills every stream at --timeout"
 _MANY_PROCESSES = (
     "this server has several processes and the runtime's store is one process's own: stop, connect and /threads reach "
-    "the right process only by chance. Give the runtime a store that processes share, or run one process: gunicorn -w 1 "
-    "-k gthread --threads N."
+    "the right process only by chance. Give the runtime a store that processes share, or run one process: "
+    "gunicorn -w 1 -k gthread --threads N."
 )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+from werkzeug.wsgi import get_input_stream
+
 from copilotkit_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, raw_target
 from copilotkit_runtime import create_copilot_runtime_handler as create_handler
 from copilotkit_runtime.bridge import drive
-from werkzeug.wsgi import get_input_stream
 
 from .advice import Advice
 
@@ -62,7 +63,7 @@ class Body:
             # A server holds the headers back until the first chunk (PEP 3333, "Handling of
             # Headers"), and the agent may take its time.
             self._is_first = False
-            return _CONNECTED
+            return self._chunks.ready() or _CONNECTED
         return self._chunks.__next__()
 
     def close(self) -> None:

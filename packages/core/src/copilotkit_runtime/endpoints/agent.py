@@ -34,9 +34,7 @@ async def find_agent(call: Call, failure: str | None) -> Any:
             raise
         raise AgentRefused(failed(call, failure, error)) from error
     if call.agent_id not in agents:
-        raise AgentRefused(
-            refusal(404, "Agent not found", message=f"Agent '{call.agent_id}' does not exist")
-        )
+        raise AgentRefused(refusal(404, "Agent not found", message=f"Agent '{call.agent_id}' does not exist"))
     return agents[call.agent_id]
 
 

@@ -13,8 +13,8 @@ class _Input(RunAgentInput):
     """Both lines of AG-UI's model with one idea of what may be left out: 0.1.x demands what 1.0 does not."""
 
     state: Any = None
-    tools: list[Tool] = Field(default_factory=list)  # type: ignore[assignment]
-    context: list[Context] = Field(default_factory=list)  # type: ignore[assignment]
+    tools: list[Tool] = Field(default_factory=list)
+    context: list[Context] = Field(default_factory=list)
     forwarded_props: Any = Field(default_factory=dict)
 
 

@@ -40,9 +40,7 @@ async def listed(call: Call) -> Response:
             page = call.runtime.store.threads(call.owner, wanted)
         except ValueError as error:
             return refusal(400, "invalid_request", message=str(error))
-        return Response.json(
-            {"threads": [_thread(info) for info in page.threads], "nextCursor": page.next_cursor}
-        )
+        return Response.json({"threads": [_thread(info) for info in page.threads], "nextCursor": page.next_cursor})
 
     return await _reading(call, look)
 

@@ -79,7 +79,7 @@ class _Listener:
         self._wake = wake
         places = list(self._places.items())
         # A run that begins after this look wakes through `add`.
-        return self._greeted and all([log.park(place.seen, wake) for log, place in places])
+        return self._greeted and all(log.park(place.seen, wake) for log, place in places)
 
     def close(self) -> None:
         closed, self._closed = self._closed, None

@@ -39,9 +39,7 @@ def plain(event: Any) -> Event:
 
 
 def _aliases_of(kind: type[BaseModel]) -> dict[str, str]:
-    return {
-        name: field.serialization_alias or field.alias or name for name, field in kind.model_fields.items()
-    }
+    return {name: field.serialization_alias or field.alias or name for name, field in kind.model_fields.items()}
 
 
 def _from_mapping(event: Mapping[Any, Any]) -> Event:

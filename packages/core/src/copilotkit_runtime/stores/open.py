@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast
 from urllib.parse import urlsplit
 
 from .memory import MemoryStore
@@ -17,7 +16,7 @@ def open_store(store: str | RunStore) -> RunStore:
     if not isinstance(store, str):
         if not callable(getattr(store, "begin", None)):
             raise ValueError(f"store={store!r}: give a URL such as 'memory://' or a store object (RunStore)")
-        return cast(RunStore, store)
+        return store
     scheme = urlsplit(store).scheme
     if scheme not in _SCHEMES:
         raise ValueError(f"store={store!r}: give one of {', '.join(f'{name}://' for name in _SCHEMES)}")

@@ -220,4 +220,3 @@ class RunStore(Protocol):
 
     def after_fork(self) -> None:
         """This is a new child process: what ran in the parent does not run here."""
-

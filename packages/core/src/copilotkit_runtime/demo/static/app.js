@@ -277,13 +277,8 @@ function argumentsOf(item) {
 
 // ---------------------------------------------------------------- the page
 
-const byId = (id) => document.getElementById(id);
-const page = Object.fromEntries(
-  ["agent", "description", "threads", "new", "list", "log", "status", "composer", "prompt", "send", "stop", "state"].map(
-    (id) => [id, byId(id)],
-  ),
-);
-const stateText = byId("state-json");
+const NAMES = "agent description threads new list log status composer prompt send stop state state-json".split(" ");
+const page = Object.fromEntries(NAMES.map((id) => [id, document.getElementById(id)]));
 
 // Data gets into the page only as text nodes and properties, never as markup.
 function make(tag, className, ...children) {
@@ -374,7 +369,8 @@ function questions(item) {
   if (!tool) return [];
   if (tool.run) return [make("div", "choices", button("Run it in this page", () => runTool(session, item)))];
   const { question, options } = tool.options(argumentsOf(item));
-  const buttons = (options ?? []).map((option) => button(String(option), () => answer(session, item, tool.chosen(option))));
+  const choose = (option) => answer(session, item, tool.chosen(option));
+  const buttons = (options ?? []).map((option) => button(String(option), () => choose(option)));
   const group = make("div", "choices", ...buttons);
   group.setAttribute("role", "group");
   group.setAttribute("aria-label", String(question));
@@ -399,7 +395,7 @@ function show(current, item) {
   }
   const { state } = current.talk;
   page.state.hidden = state === null || (typeof state === "object" && Object.keys(state).length === 0);
-  stateText.textContent = JSON.stringify(state, null, 2);
+  page["state-json"].textContent = JSON.stringify(state, null, 2);
 }
 
 function showBusy() {
@@ -435,11 +431,19 @@ function address(threadId, agentId) {
 // Shows a thread: replays what the runtime has of it, and goes on with the run going on, if any.
 async function open(threadId, { fresh = false } = {}) {
   session?.aborter.abort();
-  const current = { threadId, aborter: new AbortController(), views: new Map(), busy: false, live: false, stopping: false };
-  current.talk = new Conversation((item) => show(current, item));
+  const current = {
+    threadId,
+    talk: new Conversation((item) => show(current, item)),
+    views: new Map(), // of each item: its node, and what brings that up to date
+    aborter: new AbortController(),
+    busy: false, // a run of this page is going on
+    live: false, // what comes now is new, and not a replay
+    stopping: false,
+  };
   session = current;
   page.log.replaceChildren();
   page.status.textContent = "";
+  if (!WIDE.matches) page.threads.open = false;
   show(current);
   showBusy();
   listThreads();
@@ -594,7 +598,6 @@ function openAddressed() {
   const known = asked.get("thread");
   const threadId = known ?? newId();
   history.replaceState(null, "", address(threadId, page.agent.value));
-  if (!WIDE.matches) page.threads.open = false;
   return open(threadId, { fresh: known === null });
 }
 
