@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import get_input_stream
 
 from copilotkit_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, raw_target
@@ -41,7 +42,12 @@ def to_wsgi(handler: CopilotHandler) -> App:
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         advice.look(environ)
-        response = drive(handler(_request(environ, handler.read_limit)))
+        try:
+            request = _request(environ, handler.read_limit)
+        except ClientDisconnected:
+            start_response("400 Bad Request", [])
+            return []
+        response = drive(handler(request))
         start_response(_status(response.status), response.fields())
         return Body(response.body) if isinstance(response.body, EventStream) else [response.body]
 

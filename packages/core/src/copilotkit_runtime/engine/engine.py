@@ -89,6 +89,8 @@ class Engine:
         self._lingering: dict[RunLog, int] = {}
         self._streams = 0
         self._is_shutting_down = False
+        self._may_wait = store.blocking or options.on_concurrent_run == "supersede"
+        """Whether beginning a run may take more than one step of its request's task."""
         self._keep_alive = KeepAlive(options.sse_keep_alive_seconds)
         self._saving: Rounds[Run] = Rounds(SAVE_SECONDS, self._save_all)
         self._watching: Rounds[Run] = Rounds(store.poll_seconds or 1.0, self._watch_all)
@@ -103,8 +105,12 @@ class Engine:
         Raises TooManyStreams, and StoreError where the store fails.
         """
         self._admit()
-        # A request that is cancelled in here must not leave a lease without a run.
-        return await _shielded(self._begin(given))
+        begun: Awaitable[Run | Live] = self._begin(given)
+        if self._may_wait and not bridge.is_driven():
+            # A request that is cancelled meanwhile must not leave a lease without a run.
+            begun = asyncio.shield(begun)
+        run = await begun
+        return run if isinstance(run, Live) else self._stream(run.log, run=run)
 
     async def suggest(self, given: RunInput) -> EventStream:
         """Runs an agent on no thread, for as long as somebody reads. Raises TooManyStreams."""
@@ -152,7 +158,7 @@ class Engine:
 
     # --- beginning ---
 
-    async def _begin(self, given: RunInput) -> EventStream | Live:
+    async def _begin(self, given: RunInput) -> Run | Live:
         new = NewRun(
             thread=ThreadKey(given.owner, given.thread_id),
             run_id=given.run_id,
@@ -164,8 +170,7 @@ class Engine:
             begun = await self._supersede(new, begun)
         if isinstance(begun, Busy):
             return begun.live
-        run = self._start(given, begun.lease, _recorder(given, begun))
-        return self._stream(run.log, run=run)
+        return self._start(given, begun.lease, _recorder(given, begun))
 
     async def _supersede(self, new: NewRun, busy: Busy) -> Begun | Busy:
         deadline = time.monotonic() + SUPERSEDE_SECONDS
@@ -391,9 +396,3 @@ def _recorder(given: RunInput, begun: Begun) -> Recorder:
 
 def _nothing(wake: Callable[[], object]) -> bool:
     return True
-
-
-async def _shielded(work: Awaitable[T]) -> T:
-    if bridge.is_driven():
-        return await work
-    return await asyncio.shield(work)

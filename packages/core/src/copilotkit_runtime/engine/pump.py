@@ -15,10 +15,8 @@ FLUSH_BYTES = 16 * 1024
 
 
 @types.coroutine
-def pump(
-    iterator: Any, feed: Callable[[Any], None], ready: Callable[[], int], flush: Callable[[], None]
-) -> Generator[Any, Any, None]:
-    """Feeds each event; calls ``flush`` before every wait, and at ``FLUSH_BYTES`` by ``ready``'s count."""
+def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -> Generator[Any, Any, None]:
+    """Feeds each event; calls ``flush`` before every wait, and where ``feed`` says that ``FLUSH_BYTES`` are ready."""
     step = iterator.__anext__
     try:
         while True:
@@ -30,8 +28,7 @@ def pump(
             else:
                 flush()
                 event = yield from _wait(waiting, signal)
-            feed(event)
-            if ready() >= FLUSH_BYTES:
+            if feed(event) >= FLUSH_BYTES:
                 flush()
                 yield
     except StopAsyncIteration:

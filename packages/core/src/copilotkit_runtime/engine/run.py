@@ -100,6 +100,8 @@ class Run:
         await self._end(ending)
 
     def _failed(self, message: str, error: BaseException) -> Ending:
+        if self.is_over:
+            return LOST
         self._failure = f"{type(error).__name__}: {error}"
         logger.error("agent %r failed in run %r", self.given.agent_id, self.given.run_id, exc_info=error)
         if self._ending is None:
@@ -127,19 +129,11 @@ class Run:
             raise BadEvent(f"an agent gives an iterator of events, not {type(events).__name__}")
         iterator = events.__aiter__()
         try:
-            await pump(iterator, self._feed, self._ready, self._flush)
+            await pump(iterator, self._recorder.feed, self._flush)
         finally:
             close = getattr(iterator, "aclose", None)
             if close is not None:
                 await close()
-
-    def _feed(self, event: Any) -> None:
-        if self.is_over:
-            raise asyncio.CancelledError  # it was given its grace: nothing of it is wanted any more
-        self._recorder.feed(event)
-
-    def _ready(self) -> int:
-        return self._recorder.fresh_bytes
 
     def _flush(self) -> None:
         recorder = self._recorder
@@ -243,6 +237,7 @@ class Run:
         if self.is_over:
             return
         self.is_over = True
+        self._recorder.seal()
         self._settle()
         if self._task is not None:
             self._task.cancel()
@@ -257,6 +252,8 @@ class Run:
             own = recorder.last_own
             was_over = recorder.is_over
             recorder.complete(ending, self.given.thread_id, self.given.run_id)
+            outcome = _outcome(recorder, None if was_over else ending)
+            recorder.seal()
             self.is_over = True
             rest = recorder.take()
         self._settle()
@@ -283,7 +280,7 @@ class Run:
                 self.given,
                 records=records,
                 own_events=own,
-                outcome=_outcome(recorder, None if was_over else ending),
+                outcome=outcome,
                 failure=self._failure,
                 started_at=self._started,
             )

@@ -11,16 +11,13 @@ from .rules import Chunk, Rule
 class ChunkExpander:
     """Follows the one chunk that can be open at a time."""
 
-    __slots__ = ("_chunk", "_id")
+    __slots__ = ("_chunk", "_id", "is_open")
 
     def __init__(self) -> None:
         self._chunk: Chunk | None = None
         self._id = ""
-
-    @property
-    def is_open(self) -> bool:
+        self.is_open = False
         """Whether a chunk waits for its end."""
-        return self._chunk is not None
 
     def expand(self, event: Event, rule: Rule) -> Iterator[Event]:
         """The events to send in place of this one. Raises BadEvent for a first chunk without its ids."""
@@ -36,7 +33,7 @@ class ChunkExpander:
         """The end of the open chunk, if there is one."""
         chunk = self._chunk
         if chunk is not None:
-            self._chunk = None
+            self._chunk, self.is_open = None, False
             yield {"type": chunk.end, chunk.id: self._id}
 
     def _expand_chunk(self, event: Event, chunk: Chunk) -> Iterator[Event]:
@@ -47,7 +44,7 @@ class ChunkExpander:
             for name in chunk.needs:
                 if not isinstance(event.get(name), str):
                     raise BadEvent(f"the first {event['type']} needs a string {name}")
-            self._chunk, self._id = chunk, event[chunk.id]
+            self._chunk, self._id, self.is_open = chunk, event[chunk.id], True
             copied = {name: event[name] for name in chunk.copied if event.get(name) is not None}
             yield {"type": chunk.start, chunk.id: self._id, **chunk.defaults, **copied, **metadata}
         delta = event.get("delta")

@@ -33,9 +33,18 @@ class Group:
         self.metadata: dict[str, Any] | None = None
         self.followers: list[Record] = []
 
+    def join(self, number: int, event: Event, framed: bytes) -> None:
+        """Takes a delta."""
+        if not self.deltas:
+            self.first = framed
+        self.deltas.append(event["delta"])
+        self.last = number
+        if "metadata" in event:
+            self.metadata = {**(self.metadata or {}), **event["metadata"]}
+
 
 class Compactor:
-    """Takes a run's events, gives its records."""
+    """Takes a run's events by the `FOLDS` of their types, gives its records."""
 
     __slots__ = ("_base", "_calls", "_out", "_prefix", "_states", "_texts")
 
@@ -46,14 +55,6 @@ class Compactor:
         self._calls: dict[str, Group] = {}
         self._states: list[Record] = []
         self._base: Any = None
-
-    def add(self, number: int, kind: str, event: Event, framed: bytes) -> None:
-        """Takes the next event and its frame."""
-        step = _STEPS.get(kind)
-        if step is None:
-            self._pass(Record(number, framed))
-        else:
-            step(self, number, event, framed)
 
     def records(self) -> tuple[Record, ...]:
         """The compacted run. Call it once, at the end."""
@@ -87,6 +88,9 @@ class Compactor:
             self._out.append(end)
         self._out += group.followers
 
+    def _other(self, number: int, event: Event, framed: bytes) -> None:
+        self._pass(Record(number, framed))
+
     def _run_started(self, number: int, event: Event, framed: bytes) -> None:
         given = event.get("input")
         self._base = given.get("state") if isinstance(given, dict) else None
@@ -116,7 +120,7 @@ class Compactor:
         self._texts[event["messageId"]] = Group(Record(number, framed))
 
     def _text_content(self, number: int, event: Event, framed: bytes) -> None:
-        _join(self._texts[event["messageId"]], number, event, framed)
+        self._texts[event["messageId"]].join(number, event, framed)
 
     def _text_end(self, number: int, event: Event, framed: bytes) -> None:
         identity = event["messageId"]
@@ -126,26 +130,22 @@ class Compactor:
         self._calls[event["toolCallId"]] = Group(Record(number, framed))
 
     def _call_args(self, number: int, event: Event, framed: bytes) -> None:
-        _join(self._calls[event["toolCallId"]], number, event, framed)
+        self._calls[event["toolCallId"]].join(number, event, framed)
 
     def _call_end(self, number: int, event: Event, framed: bytes) -> None:
         identity = event["toolCallId"]
         self._flush(self._calls, identity, self._calls[identity], *_CALL, Record(number, framed))
 
 
-def _join(group: Group, number: int, event: Event, framed: bytes) -> None:
-    if not group.deltas:
-        group.first = framed
-    group.deltas.append(event["delta"])
-    group.last = number
-    if "metadata" in event:
-        group.metadata = {**(group.metadata or {}), **event["metadata"]}
-
-
 _TEXT = ("TEXT_MESSAGE_CONTENT", "messageId")
 _CALL = ("TOOL_CALL_ARGS", "toolCallId")
 
-_STEPS: Mapping[str, Callable[[Compactor, int, Event, bytes], None]] = {
+Fold = Callable[[Compactor, int, Event, bytes], None]
+
+OTHER: Fold = Compactor._other
+"""What is done with every type that `FOLDS` does not name."""
+
+FOLDS: Mapping[str, Fold] = {
     "RUN_STARTED": Compactor._run_started,
     "RUN_FINISHED": Compactor._terminal,
     "RUN_ERROR": Compactor._terminal,

@@ -16,30 +16,37 @@ from pydantic import BaseModel
 
 from .encode import BadEvent, Event
 
-_aliases: dict[type, dict[str, str]] = {}
+_members: dict[type, Mapping[str, tuple[str, bool]]] = {}
+"""By class: a field's wire name, and whether its null is a value."""
 
 
 def plain(event: Any) -> Event:
     """An event as a dict of its own with wire names. Raises BadEvent where it is none."""
-    kind = type(event)
-    aliases = _aliases.get(kind)
-    if aliases is None:
+    members = _members.get(event.__class__)
+    if members is None:
         if isinstance(event, Mapping):
             return _from_mapping(event)
         if not isinstance(event, BaseModel):
-            raise BadEvent(f"an event is a mapping or an ag_ui.core model, not {kind.__name__}")
-        aliases = _aliases[kind] = _aliases_of(kind)
-    result: Event = {
-        aliases[name]: value if type(value) is str else json_value(value) for name, value in event.__dict__.items()
-    }
+            raise BadEvent(f"an event is a mapping or an ag_ui.core model, not {type(event).__name__}")
+        members = _members[event.__class__] = _members_of(event.__class__)
+    result: Event = {}
+    for field, value in event.__dict__.items():
+        name, keeps_null = members[field]
+        if value.__class__ is str:
+            result[name] = value
+        elif value is not None or keeps_null:
+            result[name] = json_value(value)
     extra = event.__pydantic_extra__
     if extra:
         result.update((name, json_value(value)) for name, value in extra.items())
     return result
 
 
-def _aliases_of(kind: type[BaseModel]) -> dict[str, str]:
-    return {name: field.serialization_alias or field.alias or name for name, field in kind.model_fields.items()}
+def _members_of(kind: type[BaseModel]) -> Mapping[str, tuple[str, bool]]:
+    return {
+        name: (field.serialization_alias or field.alias or name, field.is_required())
+        for name, field in kind.model_fields.items()
+    }
 
 
 def _from_mapping(event: Mapping[Any, Any]) -> Event:
@@ -50,10 +57,10 @@ def _from_mapping(event: Mapping[Any, Any]) -> Event:
 
 def json_value(value: Any) -> Any:
     """A value with the models and enums in it turned into JSON values, others as they are."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(value, (list, tuple)):
         return [json_value(item) for item in value]
     if isinstance(value, dict):

@@ -20,6 +20,7 @@ class Phase(Enum):
     RUNNING = "in a run"
     FINISHED = "after RUN_FINISHED"
     FAILED = "after RUN_ERROR"
+    SEALED = "after the run was ended"
 
 
 # What may come outside of a run; inside, anything may whose step below agrees.
@@ -27,11 +28,13 @@ _OUTSIDE: Mapping[Phase, frozenset[str]] = {
     Phase.NEW: frozenset(("RUN_STARTED", "RUN_ERROR")),
     Phase.FINISHED: frozenset(("RUN_STARTED", "RUN_ERROR")),
     Phase.FAILED: frozenset(("RUN_STARTED",)),
+    Phase.SEALED: frozenset(),
 }
 
 
 class Order:
-    """The state of one run's stream."""
+    """The state of one run's stream. `STEPS` take it from event to event; each raises BadEvent, the state
+    unchanged, for an event that cannot come now."""
 
     __slots__ = ("calls", "open_calls", "phase", "steps", "texts")
 
@@ -50,13 +53,10 @@ class Order:
         """Whether the last event was a terminal one."""
         return self.phase is Phase.FINISHED or self.phase is Phase.FAILED
 
-    def check(self, kind: str, event: Event) -> None:
-        """Takes the next event. Raises BadEvent, the state unchanged, where it cannot come now."""
+    def check_phase(self, kind: str) -> None:
+        """Raises BadEvent for an event that cannot come now, in a run or outside."""
         if self.phase is not Phase.RUNNING and kind not in _OUTSIDE[self.phase]:
             raise BadEvent(f"{kind} cannot come {self.phase.value}")
-        step = _STEPS.get(kind)
-        if step is not None:
-            step(self, event)
 
 
 def _run_started(order: Order, event: Event) -> None:
@@ -138,7 +138,9 @@ def _step_finished(order: Order, event: Event) -> None:
     order.steps.discard(event["stepName"])
 
 
-_STEPS: Mapping[str, Callable[[Order, Event], None]] = {
+Step = Callable[[Order, Event], None]
+
+STEPS: Mapping[str, Step] = {
     "RUN_STARTED": _run_started,
     "RUN_FINISHED": _run_finished,
     "RUN_ERROR": _run_error,

@@ -6,16 +6,33 @@ encoded once, and folded into the compacted run on the side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Set
+from typing import Any, NamedTuple
 
 from .chunks import ChunkExpander
-from .compact import Compactor, Record
+from .compact import FOLDS, OTHER, Compactor, Fold, Record
 from .complete import Ending, completion
 from .edge import plain
 from .encode import BadEvent, Event, encode, frame, id_prefix
-from .order import Order, Phase
+from .order import STEPS, Order, Phase, Step
 from .rules import RULES, Rule
+
+
+class _Way(NamedTuple):
+    """All that is done with an event of one type, looked up once an event."""
+
+    kind: str
+    rule: Rule
+    step: Step | None
+    fold: Fold
+    names_message: bool
+    """Whether it may be the first to name its message: deltas never are."""
+
+
+_WAYS: Mapping[str, _Way] = {
+    kind: _Way(kind, rule, STEPS.get(kind), FOLDS.get(kind, OTHER), "delta" not in rule.strings)
+    for kind, rule in RULES.items()
+}
 
 
 class Recorder:
@@ -47,7 +64,7 @@ class Recorder:
         *,
         ordinal: int | None,
         echo: Callable[[], Mapping[str, Any]] | None = None,
-        known: Container[str] = (),
+        known: Set[str] = frozenset(),
     ) -> None:
         self._prefix = b"" if ordinal is None else id_prefix(ordinal)
         self._echo = echo
@@ -78,30 +95,37 @@ class Recorder:
         """Whether the last event was RUN_ERROR."""
         return self._order.phase is Phase.FAILED
 
-    def feed(self, event: Any) -> None:
-        """Takes what the agent yields. Raises BadEvent where a client would not take it; then nothing was added."""
-        if type(event) is not dict:
+    def feed(self, event: Any) -> int:
+        """Takes what the agent yields; gives how many bytes nobody has taken yet.
+
+        Raises BadEvent where a client would not take it; then nothing of it was added.
+        """
+        if event.__class__ is not dict:
             event = plain(event)
-        kind = event.get("type")
         try:
-            rule = RULES[kind]
+            way = _WAYS[event["type"]]
         except (KeyError, TypeError):
-            raise BadEvent(f"no client knows an event of type {kind!r}") from None
-        if rule.chunk is None and not self._chunks.is_open:
-            self._add(event, rule)
+            raise BadEvent(f"no client knows an event of type {event.get('type')!r}") from None
+        if way.rule.chunk is None and not self._chunks.is_open:
+            self._add(event, way)
         else:
-            for expanded in self._chunks.expand(event, rule):
-                self._add(expanded, RULES[expanded["type"]])
+            for expanded in self._chunks.expand(event, way.rule):
+                self._add(expanded, _WAYS[expanded["type"]])
         self.last_own = self.number
+        return self.fresh_bytes
 
     def complete(self, ending: Ending, thread_id: str, run_id: str) -> None:
         """Ends a run that its agent has left. Nothing is added after a terminal event."""
         if self._order.is_over:
             return
         for event in self._chunks.close():
-            self._add(event, RULES[event["type"]])
+            self._add(event, _WAYS[event["type"]])
         for event in completion(self._order, ending, thread_id, run_id):
-            self._add(event, RULES[event["type"]])
+            self._add(event, _WAYS[event["type"]])
+
+    def seal(self) -> None:
+        """The run is over for good: whatever is still fed raises BadEvent."""
+        self._order.phase = Phase.SEALED
 
     def take(self) -> list[bytes]:
         """The frames that nobody has taken yet."""
@@ -112,25 +136,27 @@ class Recorder:
         """The compacted run. Call it once, at the end."""
         return () if self._compactor is None else self._compactor.records()
 
-    def _add(self, event: Event, rule: Rule) -> None:
+    def _add(self, event: Event, way: _Way) -> None:
+        kind, rule, step, fold, names_message = way
         event = rule.apply(event)
-        order, kind = self._order, event["type"]
+        order = self._order
         if order.phase is not Phase.RUNNING:
+            order.check_phase(kind)
             event = self._first(event)
         data = encode(event)
-        order.check(kind, event)
+        if step is not None:
+            step(order, event)
         self.number = number = self.number + 1
         framed = frame(data, self._prefix, number)
         self.fresh.append(framed)
         self.fresh_bytes += len(framed)
         if self._compactor is None:
             return
-        message = event.get("messageId")
-        if message is not None:
-            self.message_ids.add(message)
-            if message in self._known:
-                self.repeats.add(number)
-        self._compactor.add(number, kind, event, framed)
+        if names_message and "messageId" in event:
+            self.message_ids.add(event["messageId"])
+        if self._known and event.get("messageId") in self._known:
+            self.repeats.add(number)
+        fold(self._compactor, number, event, framed)
 
     def _first(self, event: Event) -> Event:
         if event["type"] != "RUN_STARTED":

@@ -52,10 +52,12 @@ class Rule:
 
     def apply(self, event: Event) -> Event:
         """The event with the nulls dropped that mean nothing. Raises BadEvent where it is not valid."""
-        get = event.get
-        for name in self.strings:
-            if type(get(name)) is not str and not isinstance(get(name), str):
-                raise BadEvent(f"{event['type']} needs a string {name}")
+        try:
+            for name in self.strings:
+                if event[name].__class__ is not str and not isinstance(event[name], str):
+                    raise BadEvent(f"{event['type']} needs a string {name}")
+        except KeyError:
+            raise BadEvent(f"{event['type']} needs a string {name}") from None
         if self.required or len(event) > self.size:
             return self._apply_rest(event)
         return event
