@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -96,7 +96,7 @@ async def not_offered(call: Call) -> Response:
     return refusal(422, "This runtime has no hosted backend, which this request is for.")
 
 
-def _patched(call: Call) -> Response:
+async def _patched(call: Call) -> Response:
     try:
         given = from_json(call.body, allow_inf_nan=False)
     except ValueError:
@@ -108,11 +108,12 @@ def _patched(call: Call) -> Response:
         return refusal(400, "invalid_request", message="Send name as a string, archived as true or false")
     if name is None and archived is None:
         return refusal(400, "invalid_request", message="Send what to change: name, archived")
-    return _changed(call, name=name, archived=archived)
+    return await _changed(call, name=name, archived=archived)
 
 
-def _changed(call: Call, *, name: str | None = None, archived: bool | None = None) -> Response:
-    if not call.runtime.store.update(call.thread, name=name, archived=archived):
+async def _changed(call: Call, *, name: str | None = None, archived: bool | None = None) -> Response:
+    engine = call.runtime.engine
+    if not await engine.ask(lambda: engine.store.update(call.thread, name=name, archived=archived)):
         return _unknown(call)
     changes = {"name": name, "archived": archived}
     return Response.json(
@@ -120,11 +121,11 @@ def _changed(call: Call, *, name: str | None = None, archived: bool | None = Non
     )
 
 
-def _deleted(call: Call) -> Response:
-    return Response(status=204) if call.runtime.store.delete(call.thread) else _unknown(call)
+async def _deleted(call: Call) -> Response:
+    return Response(status=204) if await call.runtime.engine.delete(call.thread) else _unknown(call)
 
 
-_CHANGES: Mapping[str, Callable[[Call], Response]] = {"PATCH": _patched, "DELETE": _deleted}
+_CHANGES: Mapping[str, Callable[[Call], Awaitable[Response]]] = {"PATCH": _patched, "DELETE": _deleted}
 
 
 def _unknown(call: Call) -> Response:
@@ -137,10 +138,13 @@ async def _reading(call: Call, look: Callable[[], Response]) -> Response:
     return await _asked(call, look)
 
 
-async def _managing(call: Call, change: Callable[[Call], Response]) -> Response:
+async def _managing(call: Call, change: Callable[[Call], Awaitable[Response]]) -> Response:
     if call.runtime.thread_access != "manage":
         return refusal(422, _CLOSED if call.runtime.thread_access == "none" else _READ_ONLY)
-    return await _asked(call, lambda: change(call))
+    try:
+        return await change(call)
+    except StoreError as error:
+        return store_unavailable(error)
 
 
 async def _asked(call: Call, question: Callable[[], Response]) -> Response:

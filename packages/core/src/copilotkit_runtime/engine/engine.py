@@ -146,6 +146,15 @@ class Engine:
             run.stop_from_anywhere()
         return Stopped(True)
 
+    async def delete(self, thread: ThreadKey) -> bool:
+        """Forgets a thread, ending what runs on it. False where there is none. Raises StoreError."""
+        live = (await self._ask(lambda: self.store.read(thread))).live
+        known = await self._ask(lambda: self.store.delete(thread))
+        run = None if live is None else self._runs.get(live.run)
+        if run is not None:
+            bridge.in_loop(run.home, run.lose)
+        return known or live is not None
+
     def debug_stream(self, owner: str) -> EventStream:
         """The events of an owner's runs in this process from now on. Raises TooManyStreams."""
         self._admit()

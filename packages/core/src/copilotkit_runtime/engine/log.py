@@ -12,7 +12,7 @@ Wake = Callable[[], object]
 class RunLog:
     """Grows at its end, is read from anywhere, on any thread, without a lock."""
 
-    __slots__ = ("_waiters", "agent_id", "ended", "evicted", "frames", "repeats", "run", "run_id")
+    __slots__ = ("_waiters", "agent_id", "ended", "epitaph", "evicted", "frames", "repeats", "run", "run_id")
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str) -> None:
         self.run = run
@@ -21,6 +21,8 @@ class RunLog:
         self.frames: list[bytes] = []
         self.repeats: set[int] = set()
         """Numbers of the events that one who joins is not shown."""
+        self.epitaph: Sequence[bytes] = ()
+        """How a lost run ends for its readers, should the store say no more about it."""
         self.ended = False
         self.evicted = False
         self._waiters: set[Wake] = set()

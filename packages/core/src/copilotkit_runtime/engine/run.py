@@ -233,15 +233,21 @@ class Run:
         bridge.in_loop(self.home, self._force)
 
     def lose(self) -> None:
-        """Another process has the thread now: nothing that this run still does counts."""
-        if self.is_over:
-            return
-        self.is_over = True
-        self._recorder.seal()
+        """Another has ended the run or taken its thread, on the home loop: nothing that it still does counts."""
+        with self._lock:
+            if self.is_over:
+                return
+            self._bury()
         self._settle()
         if self._task is not None:
             self._task.cancel()
         self._engine.lost(self)
+
+    def _bury(self) -> None:
+        self._recorder.complete(LOST, self.given.thread_id, self.given.run_id)
+        self._recorder.seal()
+        self.log.epitaph = self._recorder.take()
+        self.is_over = True
 
     async def _end(self, ending: Ending) -> None:
         with self._lock:
@@ -269,6 +275,7 @@ class Run:
             )
             kept = await self._engine.finish(self, self.lease, [*self.log.frames[self.saved :], *rest], finished)
             if not kept:
+                self.log.epitaph = rest
                 self._engine.lost(self)
                 return
         self.log.repeats = recorder.repeats

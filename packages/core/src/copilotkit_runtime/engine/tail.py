@@ -58,7 +58,7 @@ class Tails:
         if after != len(log.frames) or log.ended:  # an earlier look has come back later than this one
             return
         log.repeats = set(view.repeats)
-        log.extend(view.frames)
+        log.extend(view.frames or (log.epitaph if view.ended else ()))
         if view.ended:
             if log.run is not None:
                 self._tails.pop(log.run, None)

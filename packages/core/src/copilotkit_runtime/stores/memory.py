@@ -265,14 +265,17 @@ class MemoryStore:
             known = self._threads.get(thread)
             if known is None:
                 return False
-            had_runs = bool(known.runs)
-            self._empty(known)
-            return had_runs
+            self._forget(known)
+            return bool(known.runs)
 
     def clear(self, owner: str) -> None:
         with self._lock:
             for thread in [thread for thread in self._threads.values() if thread.key.owner == owner]:
-                self._empty(thread)
+                self._forget(thread)
+                if thread.live is not None:
+                    # The run goes on, on a thread that knows nothing of what was before.
+                    anew = self._threads[thread.key] = _Thread(thread.key, ordinal=thread.ordinal, live=thread.live)
+                    self._size += anew.size
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -331,14 +334,6 @@ class MemoryStore:
         thread.event_messages = set().union(*(run.event_messages for run in thread.runs))
         thread.input_messages = set().union(*(run.input_messages for run in thread.runs))
 
-    def _empty(self, thread: _Thread) -> None:
-        self._forget(thread)
-        if thread.live is not None:
-            # The run goes on, on a thread that knows nothing of what was before.
-            live = thread.live
-            anew = self._threads[thread.key] = _Thread(thread.key, ordinal=thread.ordinal, live=live)
-            self._size += anew.size
-
     def _forget(self, thread: _Thread) -> None:
         self._size -= thread.size
         del self._threads[thread.key]
@@ -356,15 +351,14 @@ class MemoryStore:
 
     def _evict(self, current: _Thread) -> int:
         """Makes room; gives how many threads went."""
-        if not self._over():
-            return 0
         evicted = 0
-        for thread in list(self._threads.values()):
-            if thread is not current and thread.live is None:
-                self._forget(thread)
-                evicted += 1
-                if not self._over():
-                    return evicted
+        while self._over():
+            # The least recently used come first, and nearly always the very first can go.
+            victim = next((one for one in self._threads.values() if one is not current and one.live is None), None)
+            if victim is None:
+                break
+            self._forget(victim)
+            evicted += 1
         # Only what is in use is left: raw frames can go, and then the thread's own oldest runs.
         while self._raw and 0 < self._max_bytes < self._size:
             self._size -= self._raw.popleft().drop()

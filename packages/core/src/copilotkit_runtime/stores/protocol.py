@@ -213,7 +213,7 @@ class RunStore(Protocol):
         """Changes what is given. False where there is no such thread."""
 
     def delete(self, thread: ThreadKey) -> bool:
-        """Forgets a thread and everything about it. False where there is none."""
+        """Forgets a thread and everything about it, the lease of a live run included. False where there is none."""
 
     def clear(self, owner: str) -> None:
         """Forgets an owner's threads; a live run goes on, its thread as if new."""
