@@ -5,8 +5,8 @@
 A guard that is no timing: the figures are the same on a fast machine and on a busy one,
 so a test can hold them to a budget. Counted are calls of Python functions (resuming a
 generator or coroutine is one) and of functions written in C, on the thread of the event
-loop, from the request to the end of its stream. The agent's own are among them: one per
-event for the agent of dicts, about ten for the agent of models, which builds one.
+loop, from the request to the end of its stream. The agent's own are among them, and
+are given beside. Those of asyncio count too; another Python version may make more or fewer of them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from .http import Request, Response
 from .identity import User
 from .resolve import Mode, Refused, Resolved, Resolver, lacks_body
 from .routing import Route, normal_base_path
-from .runtime import CopilotRuntime
+from .runtime import CopilotRuntime, NobodyKnown
 
 logger = logging.getLogger("copilotkit_runtime.handler")
 
@@ -118,7 +118,7 @@ class CopilotHandler:
     async def _user(self, request: Request) -> User | None:
         try:
             return await self.runtime.user_of(request)
-        except PermissionError:
+        except NobodyKnown:
             raise RespondWith(
                 refusal(401, "unauthorized", message="This runtime serves users it knows. Sign in first.")
             ) from None

@@ -29,6 +29,10 @@ class FactoryContext:
     user: User | None = None
 
 
+class NobodyKnown(Exception):
+    """``identify_user`` knows nobody who makes the request."""
+
+
 class CopilotRuntime:
     """Agents, and how they are run and reached.
 
@@ -133,13 +137,13 @@ class CopilotRuntime:
     async def user_of(self, request: Request) -> User | None:
         """Who makes a request; None where users are not told apart.
 
-        Raises PermissionError for nobody, and TypeError where ``identify_user`` gives something else.
+        Raises NobodyKnown for nobody, and TypeError where ``identify_user`` gives something else.
         """
         if self.identify_user is None:
             return None
         user = await bridge.call(self.identify_user, request)
         if user is None:
-            raise PermissionError
+            raise NobodyKnown
         if not isinstance(user, User):
             raise TypeError(f"identify_user gave {type(user).__name__}: give a User(id=...) or None")
         return user

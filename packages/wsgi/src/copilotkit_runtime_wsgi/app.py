@@ -49,7 +49,10 @@ def to_wsgi(handler: CopilotHandler) -> App:
             return []
         response = drive(handler(request))
         start_response(_status(response.status), response.fields())
-        return Body(response.body) if isinstance(response.body, EventStream) else [response.body]
+        if isinstance(response.body, EventStream):
+            return Body(response.body)
+        # RFC 9110, section 9.3.2: HEAD is answered without content, and WSGI servers leave that to us.
+        return [] if request.method == "HEAD" else [response.body]
 
     return app
 

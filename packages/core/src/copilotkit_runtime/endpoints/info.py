@@ -63,8 +63,8 @@ async def _capabilities(agents: Mapping[str, Any]) -> dict[str, Mapping[str, Any
 async def _capability(agent_id: str, agent: Any) -> Mapping[str, Any] | None:
     try:
         return await capabilities_of(agent)
-    except Exception:
-        logger.warning("agent %r did not report its capabilities", agent_id, exc_info=True)
+    except Exception as error:
+        logger.warning("agent %r did not report its capabilities: %s: %s", agent_id, type(error).__name__, error)
         return None
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from .. import bridge
 from ..agents.base import run_function
+from ..bridge import Source
 from ..events import Cursor, Recorder
 from ..http import EventStream
 from ..stores.protocol import (
@@ -29,10 +31,11 @@ from ..stores.protocol import (
 from .feed import DebugFeed
 from .log import RunLog
 from .outcome import EndedRun, RunInput
-from .reader import KeepAlive, RunReader
+from .reader import KeepAlive, ReaderLife, RunReader, Silent
 from .replay import replay
 from .rounds import Rounds
 from .run import INTERRUPTED, STOP, TOO_LARGE, Run
+from .streams import Streams
 from .tail import Tails
 
 logger = logging.getLogger("copilotkit_runtime.engine")
@@ -48,10 +51,6 @@ SUPERSEDE_SECONDS = 2.0
 
 LINGER_BYTES = 64 * 1024 * 1024
 """How many bytes of ended runs slow readers may keep in memory, all together."""
-
-
-class TooManyStreams(Exception):
-    """As many streams are open as may be."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ class Engine:
         self._loose: set[Run] = set()
         """Runs on no thread: suggestions."""
         self._lingering: dict[RunLog, int] = {}
-        self._streams = 0
+        self._streams = Streams(options.max_streams)
         self._is_shutting_down = False
         self._may_wait = store.blocking or options.on_concurrent_run == "supersede"
         """Whether beginning a run may take more than one step of its request's task."""
@@ -104,33 +103,35 @@ class Engine:
 
         Raises TooManyStreams, and StoreError where the store fails.
         """
-        self._admit()
-        begun: Awaitable[Run | Live] = self._begin(given)
-        if self._may_wait and not bridge.is_driven():
-            # A request that is cancelled meanwhile must not leave a lease without a run.
-            begun = asyncio.shield(begun)
-        run = await begun
-        return run if isinstance(run, Live) else self._stream(run.log, run=run)
+        with self._opening() as opened:
+            begun: Awaitable[Run | Live] = self._begin(given)
+            if self._may_wait and not bridge.is_driven():
+                # A request that is cancelled meanwhile must not leave a lease without a run.
+                begun = asyncio.shield(begun)
+            run = await begun
+            return run if isinstance(run, Live) else opened(self._reader(run.log, run=run))
 
     async def suggest(self, given: RunInput) -> EventStream:
         """Runs an agent on no thread, for as long as somebody reads. Raises TooManyStreams."""
-        self._admit()
-        run = self._start(given, None, Recorder(ordinal=None))
-        return self._stream(run.log, run=run, closed=self._left_suggestion)
+        with self._opening() as opened:
+            run = self._start(given, None, Recorder(ordinal=None))
+            return opened(self._reader(run.log, run=run))
 
     async def connect(self, thread: ThreadKey, cursor: Cursor | None) -> EventStream:
         """What a thread has to show: its past, and its live run until that ends.
 
         Raises TooManyStreams, and StoreError where the store fails.
         """
-        self._admit()
-        view = await self._ask(lambda: self.store.read(thread, touch=True))
-        shown = replay(view, cursor)
-        if view.live is None:
-            return self._stream(None, history=shown.history)
-        run = self._runs.get(view.live.run)
-        log = run.log if run is not None else self._tails.log(view.live.run, view.live.run_id, view.live.agent_id)
-        return self._stream(log, run=run, history=shown.history, seen=shown.live_after, joining=shown.joining)
+        with self._opening() as opened:
+            view = await self._ask(lambda: self.store.read(thread, touch=True))
+            shown = replay(view, cursor)
+            if view.live is None:
+                return opened(self._reader(None, history=shown.history))
+            run = self._runs.get(view.live.run)
+            log = run.log if run is not None else self._tails.log(view.live.run, view.live.run_id, view.live.agent_id)
+            return opened(
+                self._reader(log, run=run, history=shown.history, seen=shown.live_after, joining=shown.joining)
+            )
 
     async def stop(self, thread: ThreadKey, run_id: str | None) -> Stopped:
         """Asks a thread's run to stop, wherever it goes on."""
@@ -157,9 +158,8 @@ class Engine:
 
     def debug_stream(self, owner: str) -> EventStream:
         """The events of an owner's runs in this process from now on. Raises TooManyStreams."""
-        self._admit()
-        self._streams += 1
-        return EventStream(self.feed.subscribe(owner, closed=self._left_feed))
+        with self._opening() as opened:
+            return opened(self.feed.subscribe(owner, self._readers(None)))
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Something of the store's, off the loop where the store may block. Raises StoreError."""
@@ -225,11 +225,23 @@ class Engine:
 
     # --- readers ---
 
-    def _admit(self) -> None:
-        if self.options.max_streams is not None and self._streams >= self.options.max_streams:
-            raise TooManyStreams
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[Callable[[Source], EventStream]]:
+        """Takes a place among the open streams, and gives it back where no stream comes of it."""
+        self._streams.open()
+        opened: list[EventStream] = []
 
-    def _stream(
+        def stream(source: Source) -> EventStream:
+            opened.append(EventStream(source))
+            return opened[0]
+
+        try:
+            yield stream
+        finally:
+            if not opened:
+                self._streams.close()
+
+    def _reader(
         self,
         log: RunLog | None,
         *,
@@ -237,36 +249,34 @@ class Engine:
         seen: int = 0,
         history: Sequence[bytes] = (),
         joining: bool = False,
-        closed: Callable[[Run], None] | None = None,
-    ) -> EventStream:
-        loop = bridge.home()
-        self._streams += 1
-        if run is not None:
-            run.readers += 1
+    ) -> RunReader:
+        return RunReader(log=log, seen=seen, history=history, joining=joining, life=self._readers(run))
 
-        def gone(reader: RunReader) -> None:
-            self._streams -= 1
+    def _readers(self, run: Run | None) -> ReaderLife:
+        loop = bridge.home()
+
+        def begun(reader: Silent) -> None:
+            self._keep_alive.watch(reader, loop)
+            if run is not None:
+                run.readers.add(reader)
+
+        def gone(reader: Silent) -> None:
+            self._streams.close()
             self._keep_alive.forget(reader, loop)
             if run is not None:
-                run.readers -= 1
-                (closed or self._left)(run)
+                run.readers.discard(reader)
+                self._left(run)
 
-        reader = RunReader(log=log, seen=seen, history=history, joining=joining, closed=gone)
-        self._keep_alive.watch(reader, loop)
-        return EventStream(reader)
+        return ReaderLife(begun, gone)
 
     def _left(self, run: Run) -> None:
-        if run.readers == 0:
-            self._lingering.pop(run.log, None)
-            if self.options.on_disconnect == "stop" and not self._is_shutting_down and not run.is_over:
-                run.stop_from_anywhere()
-
-    def _left_suggestion(self, run: Run) -> None:
-        if not run.is_over:
+        if run.readers:
+            return
+        self._lingering.pop(run.log, None)
+        # Nobody else can ever read a suggestion.
+        stops = run.lease is None or (self.options.on_disconnect == "stop" and not self._is_shutting_down)
+        if stops and not run.is_over:
             run.stop_from_anywhere()
-
-    def _left_feed(self) -> None:
-        self._streams -= 1
 
     # --- what runs report ---
 
@@ -292,7 +302,7 @@ class Engine:
     def ended(self, run: Run) -> None:
         """A run is over: who still reads it does so from what is left."""
         self._drop(run)
-        if run.readers > 0:
+        if run.readers:
             self._lingering[run.log] = sum(map(len, run.log.frames))
             while len(self._lingering) > 1 and sum(self._lingering.values()) > LINGER_BYTES:
                 oldest = next(iter(self._lingering))
@@ -367,6 +377,12 @@ class Engine:
     async def shutdown(self) -> None:
         """Stops this process's runs and waits for them, as long as ``shutdown_grace_seconds`` allows."""
         self._is_shutting_down = True
+        try:
+            await self._stop_all()
+        finally:
+            self._is_shutting_down = False  # a runtime may be served again, as tests do
+
+    async def _stop_all(self) -> None:
         deadline = time.monotonic() + self.options.shutdown_grace_seconds
         runs = [*self._runs.values(), *self._loose]
         for run in runs:
@@ -379,7 +395,7 @@ class Engine:
         self._runs.clear()
         self._loose.clear()
         self._lingering.clear()
-        self._streams = 0
+        self._streams.after_fork()
         self._keep_alive.after_fork()
         self._saving.forget()
         self._watching.forget()

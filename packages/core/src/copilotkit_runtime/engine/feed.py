@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 from pydantic_core import to_json
@@ -11,6 +10,7 @@ from pydantic_core import to_json
 from ..events import CONNECTED, decode
 from .log import RunLog, Wake
 from .outcome import RunInput
+from .reader import ReaderLife, Silent
 
 
 class _Place(NamedTuple):
@@ -30,9 +30,9 @@ class DebugFeed:
             if listener.owner == given.owner:
                 listener.add(log, given)
 
-    def subscribe(self, owner: str, closed: Callable[[], None]) -> _Listener:
+    def subscribe(self, owner: str, life: ReaderLife) -> _Listener:
         """A source of an owner's events from now on; runs that go on already are not shown."""
-        listener = _Listener(self, owner, closed)
+        listener = _Listener(self, owner, life)
         self._listeners.add(listener)
         return listener
 
@@ -45,14 +45,15 @@ class DebugFeed:
         self._listeners.clear()
 
 
-class _Listener:
-    def __init__(self, feed: DebugFeed, owner: str, closed: Callable[[], None]) -> None:
+class _Listener(Silent):
+    __slots__ = ("_feed", "_greeted", "_places", "owner")
+
+    def __init__(self, feed: DebugFeed, owner: str, life: ReaderLife) -> None:
         self.owner = owner
         self._feed = feed
-        self._closed: Callable[[], None] | None = closed
         self._places: dict[RunLog, _Place] = {}
         self._greeted = False
-        self._wake: Wake | None = None
+        super().__init__(life)
 
     def add(self, log: RunLog, given: RunInput) -> None:
         self._places[log] = _Place(given, 0)
@@ -60,7 +61,7 @@ class _Listener:
             self._wake()
 
     def take(self) -> bytes | None:
-        if self._closed is None:
+        if self._life is None:
             return None
         pieces: list[bytes] = []
         if not self._greeted:
@@ -73,20 +74,21 @@ class _Listener:
             self._places[log] = _Place(given, seen + len(frames))
             if ended:
                 del self._places[log]
+        if not pieces:
+            return self._keep_alive()
+        self._sent()
         return b"".join(pieces)
 
     def park(self, wake: Wake) -> bool:
         self._wake = wake
         places = list(self._places.items())
         # A run that begins after this look wakes through `add`.
-        return self._greeted and all(log.park(place.seen, wake) for log, place in places)
+        return self._greeted and not self._due and all(log.park(place.seen, wake) for log, place in places)
 
     def close(self) -> None:
-        closed, self._closed = self._closed, None
         self._places = {}
         self._feed.drop(self)
-        if closed is not None:
-            closed()
+        super().close()
 
 
 def _frame(given: RunInput, framed: bytes) -> bytes:

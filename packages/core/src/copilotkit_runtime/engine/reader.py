@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..events import KEEP_ALIVE
 from .log import RunLog, Wake
 from .rounds import Rounds
 
-PIECE = 64
-"""At most so many KiB, roughly, leave in one piece: a long replay must not become one huge string."""
+PIECE_FRAMES = 512
+PIECE_BYTES = 256 * 1024
+"""No more leaves in one piece, but for a frame that is larger: a long replay must not become one huge string."""
 
 
 class KeepAlive:
@@ -47,15 +49,36 @@ class KeepAlive:
                 reader.beat()
 
 
+class ReaderLife(NamedTuple):
+    """What is called with a reader when it begins, and once when it is gone."""
+
+    begun: Callable[[Silent], None]
+    gone: Callable[[Silent], None]
+
+
 class Silent:
-    """A reader's part in keep-alives: when it last sent something, and what it owes."""
+    """What all readers are: silent at times, and gone at last."""
 
-    __slots__ = ("_due", "_wake", "last")
+    __slots__ = ("_due", "_life", "_wake", "last")
 
-    def __init__(self) -> None:
+    def __init__(self, life: ReaderLife) -> None:
         self.last = time.monotonic()
+        """When something was last sent."""
         self._due = False
         self._wake: Wake | None = None
+        self._life: ReaderLife | None = life
+        life.begun(self)
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        life, self._life = self._life, None
+        self._wake = None
+        if life is not None:
+            life.gone(self)
+
+    def _sent(self) -> None:
+        self.last = time.monotonic()
+        self._due = False
 
     def beat(self) -> None:
         """The stream has been silent for too long."""
@@ -67,18 +90,17 @@ class Silent:
         """What a reader with nothing else to give gives."""
         if not self._due:
             return b""
-        self._due = False
-        self.last = time.monotonic()
+        self._sent()
         return KEEP_ALIVE
 
 
 class RunReader(Silent):
     """First some frames of runs that have ended, then a run that goes on, from ``seen`` frames on.
 
-    ``joining`` leaves out the events that repeat the history. ``closed`` is called once.
+    ``joining`` leaves out the events that repeat the history.
     """
 
-    __slots__ = ("_closed", "_history", "_joining", "_log", "_seen")
+    __slots__ = ("_history", "_joining", "_log", "_seen")
 
     def __init__(
         self,
@@ -87,34 +109,33 @@ class RunReader(Silent):
         seen: int = 0,
         history: Sequence[bytes] = (),
         joining: bool = False,
-        closed: Callable[[RunReader], None],
+        life: ReaderLife,
     ) -> None:
-        super().__init__()
         self._history = history
         self._log = log
         self._seen = seen
         self._joining = joining
-        self._closed: Callable[[RunReader], None] | None = closed
+        super().__init__(life)
 
     def take(self) -> bytes | None:
         if self._history:
-            return self._take_history()
+            piece = _piece(self._history, 0)
+            self._history = self._history[len(piece) :]
+            self._sent()
+            return b"".join(piece)
         log = self._log
-        if log is None or log.evicted:
-            return None
-        ended = log.ended  # before the frames: what was added earlier is then seen
-        frames, seen = log.frames, self._seen
-        if len(frames) > seen:
-            fresh = frames[seen : seen + PIECE * 8]
-            self._seen = seen + len(fresh)
+        while log is not None and not log.evicted:
+            ended = log.ended  # before the frames: what was added earlier is then seen
+            if len(log.frames) <= self._seen:
+                return None if ended else self._keep_alive()
+            piece = _piece(log.frames, self._seen)
+            first, self._seen = self._seen + 1, self._seen + len(piece)
             if self._joining and log.repeats:
-                fresh = [frame for number, frame in enumerate(fresh, seen + 1) if number not in log.repeats]
-            if fresh:
-                self.last = time.monotonic()
-                self._due = False
-                return fresh[0] if len(fresh) == 1 else b"".join(fresh)
-            return self.take()
-        return None if ended else self._keep_alive()
+                piece = [frame for number, frame in enumerate(piece, first) if number not in log.repeats]
+            if piece:
+                self._sent()
+                return piece[0] if len(piece) == 1 else b"".join(piece)
+        return None
 
     def park(self, wake: Wake) -> bool:
         self._wake = wake
@@ -123,12 +144,14 @@ class RunReader(Silent):
         return self._log.park(self._seen, wake)
 
     def close(self) -> None:
-        closed, self._closed = self._closed, None
-        self._log, self._history, self._wake = None, (), None
-        if closed is not None:
-            closed(self)
+        self._log, self._history = None, ()
+        super().close()
 
-    def _take_history(self) -> bytes:
-        piece, self._history = self._history[: PIECE * 8], self._history[PIECE * 8 :]
-        self.last = time.monotonic()
-        return b"".join(piece)
+
+def _piece(frames: Sequence[bytes], start: int) -> Sequence[bytes]:
+    piece = frames[start : start + PIECE_FRAMES]
+    size = sum(map(len, piece))
+    while size > PIECE_BYTES and len(piece) > 1:
+        piece = piece[: (len(piece) + 1) // 2]
+        size = sum(map(len, piece))
+    return piece

@@ -52,7 +52,7 @@ class Run:
         self.given = given
         self.log = log
         self.lease = lease
-        self.readers = 0
+        self.readers: set[object] = set()
         self.home = home
         self.is_over = False
         self.saved = 0
@@ -85,8 +85,9 @@ class Run:
         try:
             if self._ending is None:  # it may have been stopped before it began
                 await self._produce()
-        except asyncio.CancelledError:
-            ending = self._ending or INTERRUPTED
+        except asyncio.CancelledError as cancelled:
+            by_others = self._task is None or self._task.cancelling() > 0
+            ending = (self._ending or INTERRUPTED) if by_others else self._failed(FAILED, cancelled)
         except BadEvent as fault:
             ending = self._failed(str(fault), fault)
         except KeyboardInterrupt:
