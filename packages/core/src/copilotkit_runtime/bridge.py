@@ -15,12 +15,15 @@ import asyncio
 import atexit
 import contextvars
 import inspect
+import logging
 import os
 import queue
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
+
+logger = logging.getLogger("copilotkit_runtime.bridge")
 
 T = TypeVar("T")
 
@@ -77,7 +80,9 @@ class Chunks:
         self._wakes.put(None)
 
     def close(self) -> None:
+        """Closes the source and ends a wait that goes on in another thread."""
         self._source.close()
+        self._wakes.put(None)
 
 
 class AsyncChunks:
@@ -245,12 +250,19 @@ def _suspended_at(coroutine: Any) -> str:
 
 
 def _wait_for(awaitable: Awaitable[T]) -> T:
-    async def finish() -> T:
-        return await awaitable
+    answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
-    answers: queue.SimpleQueue[asyncio.Task[T]] = queue.SimpleQueue()
-    spawn(background_loop(), finish(), done=answers.put)
-    return answers.get().result()
+    async def finish() -> None:
+        try:
+            answers.put((await awaitable, None))
+        except BaseException as error:  # not let out: SystemExit would end the loop that all share
+            answers.put((None, error))
+
+    spawn(background_loop(), finish())
+    result, error = answers.get()
+    if error is not None:
+        raise error
+    return cast(T, result)
 
 
 # --- loops and tasks ---------------------------------------------------------
@@ -277,12 +289,7 @@ def on_loop(loop: asyncio.AbstractEventLoop) -> bool:
     return not is_driven() and asyncio._get_running_loop() is loop
 
 
-def spawn(
-    loop: asyncio.AbstractEventLoop,
-    coroutine: Coroutine[Any, Any, T],
-    *,
-    done: Callable[[asyncio.Task[T]], object] | None = None,
-) -> None:
+def spawn(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object]) -> None:
     """Starts a task on a loop, from any thread, with a copy of the caller's context."""
     context = contextvars.copy_context()
     context.run(_caller.set, _ON_LOOP)
@@ -291,8 +298,6 @@ def spawn(
         task = loop.create_task(coroutine, context=context)
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
-        if done is not None:
-            task.add_done_callback(done)
 
     if on_loop(loop):
         start()
@@ -317,7 +322,15 @@ class _Background:
 
     def start(self) -> None:
         self.loop.call_soon(self.ready.set)
-        threading.Thread(target=self.loop.run_forever, name="copilotkit-loop", daemon=True).start()
+        threading.Thread(target=self._run, name="copilotkit-loop", daemon=True).start()
+
+    def _run(self) -> None:
+        while not self.loop.is_closed():
+            try:
+                self.loop.run_forever()
+                return
+            except BaseException:  # a task raised SystemExit: the others have nothing to do with it
+                logger.exception("a task tried to end the process; the background loop goes on")
 
 
 # By process id, so that a forked child starts its own. One atomic step decides who

@@ -73,9 +73,11 @@ class CopilotHandler:
             if self._hooks.on_response is not None:
                 response = await self._respond(self._hooks.on_response, progress, response)
             return response
-        except Exception as error:
+        except BaseException as error:
             if response is not None:
                 response.close()
+            if not isinstance(error, Exception):
+                raise
             return await self._failed(progress, error)
 
     async def _handle(self, progress: _Progress, verdict: Verdict) -> Response:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from .bridge import AsyncChunks, Chunks, Source
+from .strictjson import parse
 
 
 class Headers:
@@ -134,7 +135,7 @@ class Request:
 
     def json(self) -> Any:
         """The body as JSON (RFC 8259). Raises ValueError where it is not."""
-        return from_json(self.body, allow_inf_nan=False)
+        return parse(self.body)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some members changed."""

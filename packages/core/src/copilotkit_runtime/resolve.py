@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from .endpoints import ROUTES, refusal
 from .http import Request, Response
@@ -76,7 +76,7 @@ class Resolver:
         if not _is_json(request):
             raise Refused(_invalid("Single-route endpoint expects JSON payloads", 415))
         try:
-            envelope = from_json(request.body, allow_inf_nan=False)
+            envelope = request.json()
         except ValueError:
             raise Refused(_invalid("Invalid JSON payload")) from None
         return self._open(envelope if isinstance(envelope, dict) else {}, request)
@@ -160,7 +160,7 @@ def _envelope(request: Request) -> Mapping[str, Any] | None:
     if not _is_json(request):
         return None
     try:
-        given = from_json(request.body, allow_inf_nan=False)
+        given = request.json()
     except ValueError:
         return None
     known = isinstance(given, dict) and given.get("method") in {*_BY_ENVELOPE, "resource/request"}

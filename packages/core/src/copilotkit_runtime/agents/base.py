@@ -65,12 +65,11 @@ def shape_of(function: Callable[..., Any]) -> Shape:
 
 
 def _shape(function: Callable[..., Any]) -> Shape:
-    target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    while hasattr(target, "func"):  # functools.partial
-        target = target.func
-    if inspect.isasyncgenfunction(target):
+    # These see through functools.partial; an object that is called has its method looked at.
+    called = (function, getattr(function, "__call__", function))  # noqa: B004
+    if any(map(inspect.isasyncgenfunction, called)):
         kind = Kind.ASYNC_GENERATOR
-    elif inspect.iscoroutinefunction(target):
+    elif any(map(inspect.iscoroutinefunction, called)):
         kind = Kind.COROUTINE
     else:
         kind = Kind.PLAIN

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from ag_ui.core import Context, RunAgentInput, Tool
 from pydantic import Field, ValidationError
-from pydantic_core import from_json
+
+from ..strictjson import parse
 
 
 class _Input(RunAgentInput):
@@ -33,7 +34,7 @@ def parse_input(body: bytes) -> ParsedInput:
     """The run input in a body. Raises BadInput."""
     try:
         # Strictly first: pydantic lets NaN and infinities pass where any value may stand.
-        wire = from_json(body, allow_inf_nan=False)
+        wire = parse(body)
     except ValueError as error:
         raise BadInput(f"the body is not JSON: {error}") from None
     try:

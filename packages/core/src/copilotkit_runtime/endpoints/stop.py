@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic_core import from_json
-
 from ..http import Response
 from ..stores.protocol import StoreError
+from ..strictjson import parse
 from .agent import AgentRefused, find_agent
 from .call import Call, refusal
 from .run import store_unavailable
@@ -44,7 +43,7 @@ def _run_id(body: bytes) -> str | None:
     if not body.strip():
         return None
     try:
-        given = from_json(body, allow_inf_nan=False)
+        given = parse(body)
     except ValueError:
         raise _BadStop("Invalid stop request") from None
     if not isinstance(given, dict) or given.keys() - {"runId"}:

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from pydantic_core import from_json
-
 from ..events import decode
 from ..http import Response
 from ..stores.protocol import StoreError, ThreadInfo, ThreadQuery, ThreadView
+from ..strictjson import parse
 from .call import Call, refusal
 from .run import store_unavailable
 
@@ -98,7 +97,7 @@ async def not_offered(call: Call) -> Response:
 
 async def _patched(call: Call) -> Response:
     try:
-        given = from_json(call.body, allow_inf_nan=False)
+        given = parse(call.body)
     except ValueError:
         given = None
     if not isinstance(given, dict):
@@ -191,9 +190,11 @@ def _time(seconds: float) -> str:
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: message[name] for name in ("id", "role", "content", "toolCallId") if message.get(name) is not None}
-    if message.get("toolCalls"):
-        shown["toolCalls"] = [
-            {"id": call["id"], "name": call["function"]["name"], "args": call["function"]["arguments"]}
-            for call in message["toolCalls"]
-        ]
+    if isinstance(message.get("toolCalls"), list):
+        shown["toolCalls"] = [_tool_call(call) for call in message["toolCalls"] if isinstance(call, dict)]
     return shown
+
+
+def _tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function") or {}
+    return {"id": call.get("id"), "name": function.get("name"), "args": function.get("arguments")}

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from .. import bridge
@@ -86,6 +86,8 @@ class Engine:
         self._loose: set[Run] = set()
         """Runs on no thread: suggestions."""
         self._lingering: dict[RunLog, int] = {}
+        self._telling: set[Run] = set()
+        """Runs whose end a hook is being told of."""
         self._streams = Streams(options.max_streams)
         self._is_shutting_down = False
         self._may_wait = store.blocking or options.on_concurrent_run == "supersede"
@@ -104,17 +106,13 @@ class Engine:
         Raises TooManyStreams, and StoreError where the store fails.
         """
         with self._opening() as opened:
-            begun: Awaitable[Run | Live] = self._begin(given)
-            if self._may_wait and not bridge.is_driven():
-                # A request that is cancelled meanwhile must not leave a lease without a run.
-                begun = asyncio.shield(begun)
-            run = await begun
+            run = await self._shielded(given)
             return run if isinstance(run, Live) else opened(self._reader(run.log, run=run))
 
     async def suggest(self, given: RunInput) -> EventStream:
         """Runs an agent on no thread, for as long as somebody reads. Raises TooManyStreams."""
         with self._opening() as opened:
-            run = self._start(given, None, Recorder(ordinal=None))
+            run = self._start(given, run_function(given.agent), None, Recorder(ordinal=None))
             return opened(self._reader(run.log, run=run))
 
     async def connect(self, thread: ThreadKey, cursor: Cursor | None) -> EventStream:
@@ -167,7 +165,23 @@ class Engine:
 
     # --- beginning ---
 
+    async def _shielded(self, given: RunInput) -> Run | Live:
+        """`_begin`; a request that is cancelled meanwhile leaves no lease without a run."""
+        if not self._may_wait or bridge.is_driven():
+            return await self._begin(given)
+        beginning = asyncio.ensure_future(self._begin(given))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(self._nobody_reads)
+            raise
+
+    def _nobody_reads(self, beginning: asyncio.Future[Run | Live]) -> None:
+        if not beginning.cancelled() and beginning.exception() is None and isinstance(run := beginning.result(), Run):
+            self._left(run)
+
     async def _begin(self, given: RunInput) -> Run | Live:
+        function = run_function(given.agent)  # before anything is taken: a factory may have given what is no agent
         new = NewRun(
             thread=ThreadKey(given.owner, given.thread_id),
             run_id=given.run_id,
@@ -179,7 +193,17 @@ class Engine:
             begun = await self._supersede(new, begun)
         if isinstance(begun, Busy):
             return begun.live
-        return self._start(given, begun.lease, _recorder(given, begun))
+        lease = begun.lease
+        try:
+            run = self._start(given, function, lease, _recorder(given, begun))
+        except BaseException:
+            self._runs.pop(lease.run, None)
+            await self._ask(lambda: self.store.finish(lease, (), Finished(keep=False)))
+            raise
+        # One who asked for a stop since the lease was taken has not found the run here.
+        if (await self._ask(lambda: self.store.renew([lease]))).get(lease):
+            run.stop_from_anywhere()
+        return run
 
     async def _supersede(self, new: NewRun, busy: Busy) -> Begun | Busy:
         deadline = time.monotonic() + SUPERSEDE_SECONDS
@@ -189,10 +213,10 @@ class Engine:
             await self.stop(new.thread, begun.live.run_id)
             run = self._runs.get(begun.live.run)
             if run is not None:
-                await bridge.wait(run.log.park_for_end, max(left, 0))
-                if left <= 0:
+                await _ended(run, deadline)
+                if not run.log.ended:
                     run.force_from_anywhere()
-                    await bridge.wait(run.log.park_for_end, SUPERSEDE_SECONDS)
+                    await _ended(run, time.monotonic() + SUPERSEDE_SECONDS)
             elif left > 0:
                 await bridge.wait(_nothing, min(left, self.store.poll_seconds or left))
             begun = await self._ask(lambda: self.store.begin(new))
@@ -200,13 +224,13 @@ class Engine:
                 break
         return begun
 
-    def _start(self, given: RunInput, lease: Lease | None, recorder: Recorder) -> Run:
+    def _start(self, given: RunInput, function: Callable[..., Any], lease: Lease | None, recorder: Recorder) -> Run:
         log = RunLog(None if lease is None else lease.run, given.run_id, given.agent_id)
         home = bridge.home()
         run = Run(
             self,
             given,
-            function=run_function(given.agent),
+            function=function,
             recorder=recorder,
             log=log,
             lease=lease,
@@ -304,22 +328,32 @@ class Engine:
         self._drop(run)
         if run.readers:
             self._lingering[run.log] = sum(map(len, run.log.frames))
-            while len(self._lingering) > 1 and sum(self._lingering.values()) > LINGER_BYTES:
-                oldest = next(iter(self._lingering))
-                del self._lingering[oldest]
-                oldest.evict()
+            lingering = list(self._lingering.items())
+            size = sum(size for _, size in lingering)
+            for oldest, freed in lingering[:-1]:
+                if size > LINGER_BYTES and self._lingering.pop(oldest, None) is not None:
+                    oldest.evict()
+                    size -= freed
+            if not run.readers:  # the last one may have left on its own thread meanwhile
+                self._lingering.pop(run.log, None)
 
     def lost(self, run: Run) -> None:
         """Another process has ended a run or taken over its thread: its readers see what the store says."""
         self._drop(run)
         self._tails.follow(run.log, run.home)
 
-    async def tell(self, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
-        """Calls a hook with a run that has ended."""
+    def tell(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
+        """Has a hook called with a run that has ended."""
+        self._telling.add(run)
+        bridge.spawn(run.home, self._tell(run, on_end, ended))
+
+    async def _tell(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
         try:
             await bridge.call(on_end, ended)
         except Exception:
             logger.exception("on_run_end failed for run %r", ended.run_id)
+        finally:
+            self._telling.discard(run)
 
     def _drop(self, run: Run) -> None:
         self._loose.discard(run)
@@ -353,6 +387,9 @@ class Engine:
             run.stop_from_anywhere(TOO_LARGE)
         except LeaseLost:
             bridge.in_loop(run.home, run.lose)
+        except Exception:
+            # Not the agent's failure. What is not saved now is tried again with what comes next.
+            logger.exception("the store did not take what run %r has emitted", run.given.run_id)
 
     def _watch_all(self, runs: Sequence[Run]) -> None:
         loop = asyncio.get_running_loop()
@@ -378,23 +415,25 @@ class Engine:
         """Stops this process's runs and waits for them, as long as ``shutdown_grace_seconds`` allows."""
         self._is_shutting_down = True
         try:
-            await self._stop_all()
+            await self._stop_all([*self._runs.values(), *self._loose])
         finally:
             self._is_shutting_down = False  # a runtime may be served again, as tests do
 
-    async def _stop_all(self) -> None:
+    async def _stop_all(self, runs: Sequence[Run]) -> None:
         deadline = time.monotonic() + self.options.shutdown_grace_seconds
-        runs = [*self._runs.values(), *self._loose]
-        for run in runs:
+        alive = [run for run in runs if not run.home.is_closed()]
+        for run in alive:
             run.stop_from_anywhere(INTERRUPTED)
-        for run in runs:
-            while not run.is_over and (left := deadline - time.monotonic()) > 0:
-                await bridge.wait(run.log.park_for_end, left)
+        for run in alive:
+            await _ended(run, deadline)
+        while not self._telling.isdisjoint(alive) and (left := deadline - time.monotonic()) > 0:
+            await bridge.wait(_nothing, min(left, 0.01))
 
     def after_fork(self) -> None:
         self._runs.clear()
         self._loose.clear()
         self._lingering.clear()
+        self._telling.clear()
         self._streams.after_fork()
         self._keep_alive.after_fork()
         self._saving.forget()
@@ -406,8 +445,10 @@ class Engine:
     def at_exit(self) -> None:
         """The process ends: what runs on its background loop is ended in order."""
         loop = bridge.background_if_running()
-        if loop is not None and any(run.home is loop for run in [*self._runs.values(), *self._loose]):
-            bridge.drive(self.shutdown())
+        ours = [run for run in [*self._runs.values(), *self._loose] if run.home is loop]
+        if ours:
+            self._is_shutting_down = True
+            bridge.drive(self._stop_all(ours))
 
 
 def _recorder(given: RunInput, begun: Begun) -> Recorder:
@@ -417,6 +458,12 @@ def _recorder(given: RunInput, begun: Begun) -> Recorder:
         return given.body if len(fresh) == len(given.messages) else {**given.body, "messages": fresh}
 
     return Recorder(ordinal=begun.lease.run.ordinal, echo=echo, known=begun.event_messages)
+
+
+async def _ended(run: Run, deadline: float) -> None:
+    """Waits until a run has ended for its readers, or the deadline."""
+    while not run.log.ended and (left := deadline - time.monotonic()) > 0:
+        await bridge.wait(run.log.park_for_end, left)
 
 
 def _nothing(wake: Callable[[], object]) -> bool:

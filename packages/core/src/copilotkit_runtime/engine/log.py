@@ -61,5 +61,6 @@ class RunLog:
     def _wake(self) -> None:
         if self._waiters:
             waiters, self._waiters = self._waiters, set()
-            for wake in waiters:
+            # A copy, since one who loaded the old set may still add to it; its second look saves it.
+            for wake in tuple(waiters):
                 wake()

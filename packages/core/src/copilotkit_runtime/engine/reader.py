@@ -82,6 +82,8 @@ class Silent:
 
     def beat(self) -> None:
         """The stream has been silent for too long."""
+        if self._due:
+            return  # it is still busy with what it was last given
         self._due = True
         if self._wake is not None:
             self._wake()
@@ -127,6 +129,9 @@ class RunReader(Silent):
         while log is not None and not log.evicted:
             ended = log.ended  # before the frames: what was added earlier is then seen
             if len(log.frames) <= self._seen:
+                if ended and self._seen > len(log.frames) > 0:
+                    self._seen = len(log.frames) - 1  # a cursor beyond the end gets the end
+                    continue
                 return None if ended else self._keep_alive()
             piece = _piece(log.frames, self._seen)
             first, self._seen = self._seen + 1, self._seen + len(piece)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 import weakref
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from .. import bridge
+
+logger = logging.getLogger("copilotkit_runtime.engine")
 
 T = TypeVar("T", bound=Hashable)
 
@@ -33,9 +37,9 @@ class Rounds(Generic[T]):
         if not round_.is_ticking:
             round_.is_ticking = True
             if bridge.on_loop(loop):
-                round_.start(loop)
+                round_.tick_soon(loop)
             else:
-                bridge.in_loop(loop, round_.start, loop)
+                bridge.in_loop(loop, round_.tick_soon, loop)
 
     def discard(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
         """Has a member visited no more."""
@@ -52,19 +56,26 @@ class _Round(Generic[T]):
     def __init__(self, seconds: float, visit: Callable[[list[T]], None]) -> None:
         self.members: set[T] = set()
         self.is_ticking = False
+        self._timer: asyncio.TimerHandle | None = None
         self._seconds = seconds
         self._visit = visit
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_later(self._seconds, self._tick, loop)
+    def tick_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Starts the timer, on the loop, unless it runs."""
+        if self._timer is None:
+            # With a context of its own: it would keep that of some request alive for as long as it ticks.
+            self._timer = loop.call_later(self._seconds, self._tick, loop, context=contextvars.Context())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
         members = list(self.members)
-        if members:
-            self._visit(members)
-            self.start(loop)
-            return
+        try:
+            if members:
+                self._visit(members)
+        except Exception:
+            logger.exception("a round failed; the next one is tried all the same")
+        # Said before the last look: one who comes after it starts the timer himself.
         self.is_ticking = False
-        if self.members and not self.is_ticking:  # one came in between and saw the timer running
+        if members or self.members:
             self.is_ticking = True
-            self.start(loop)
+            self.tick_soon(loop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import logging
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import bridge
 from ..agents.base import Kind, Shape, shape_of
-from ..events import STOPPED, BadEvent, Ending, Recorder
+from ..events import LOST, STOPPED, BadEvent, Ending, Recorder
 from ..stores.protocol import Finished, Lease
 from .log import RunLog
 from .outcome import EndedRun, Outcome, RunInput
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("copilotkit_runtime.engine")
 
 TOO_LARGE = Ending("The run has grown larger than the store holds", "RUN_TOO_LARGE", failed=True)
-LOST = Ending("The run was lost", "RUN_LOST", failed=True)
 INTERRUPTED = Ending("The server shut down before the run ended", "RUN_INTERRUPTED", failed=True)
 STOP = Ending(STOPPED, stopped=True)
 FAILED = "The agent failed"
@@ -49,7 +49,9 @@ class Run:
         lease: Lease | None,
         home: asyncio.AbstractEventLoop,
     ) -> None:
-        self.given = given
+        self.given = dataclasses.replace(
+            given, context=dataclasses.replace(given.context, is_stopped=self._is_stopping)
+        )
         self.log = log
         self.lease = lease
         self.readers: set[object] = set()
@@ -90,12 +92,8 @@ class Run:
             ending = (self._ending or INTERRUPTED) if by_others else self._failed(FAILED, cancelled)
         except BadEvent as fault:
             ending = self._failed(str(fault), fault)
-        except KeyboardInterrupt:
-            await self._end(INTERRUPTED)
-            raise
-        except BaseException as error:  # SystemExit, too, must not take the server along
-            text = f"{type(error).__name__}: {error}" if self._engine.options.debug else FAILED
-            ending = self._failed(text, error)
+        except BaseException as error:  # an agent's SystemExit, too, must not take the server along
+            ending = self._failed(_text_of(error) if self._engine.options.debug else FAILED, error)
         else:
             ending = self._ending or Ending()
         await self._end(ending)
@@ -103,7 +101,7 @@ class Run:
     def _failed(self, message: str, error: BaseException) -> Ending:
         if self.is_over:
             return LOST
-        self._failure = f"{type(error).__name__}: {error}"
+        self._failure = _text_of(error)
         logger.error("agent %r failed in run %r", self.given.agent_id, self.given.run_id, exc_info=error)
         if self._ending is None:
             return Ending(message, failed=True)
@@ -182,7 +180,7 @@ class Run:
             except asyncio.CancelledError:
                 # A thread cannot be cancelled: its iterator is closed at its next yield, and
                 # until then the run's end is `_force`'s to bring.
-                if self._ending is None or settled.done():
+                if self._ending is None or settled.done() or self.is_over:
                     raise
 
     def _iterate(self, iterator: Iterator[Any]) -> None:
@@ -202,10 +200,8 @@ class Run:
 
     # --- being ended ---
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it has been told to end."""
-        return self._ending is not None
+    def _is_stopping(self) -> bool:
+        return self._ending is not None or self.is_over
 
     def stop(self, ending: Ending = STOP) -> None:
         """Asks the agent to end, on the home loop. Asked again, nothing happens."""
@@ -228,6 +224,8 @@ class Run:
         if not self.is_over:
             logger.warning("agent %r ignores that run %r was ended", self.given.agent_id, self.given.run_id)
             self._context.run(bridge.spawn, self.home, self._end(self._ending or STOP))
+            if self._task is not None:
+                self._task.cancel()
 
     def force_from_anywhere(self) -> None:
         """Ends the run now, whatever its agent does, from any thread."""
@@ -254,45 +252,58 @@ class Run:
         with self._lock:
             if self.is_over:
                 return
-            recorder = self._recorder
+            self.is_over = True
+        self._settle()
+        is_ours = True
+        try:
+            is_ours = await self._finish(ending)
+        except Exception:
+            # Nothing may leave readers waiting or the thread busy.
+            logger.exception("run %r could not be ended in order", self.given.run_id)
+            if self.lease is not None:
+                await self._engine.finish(self, self.lease, (), Finished(keep=False))
+        finally:
+            if is_ours:
+                self.log.end()
+                self._engine.ended(self)
+
+    async def _finish(self, ending: Ending) -> bool:
+        """Completes, stores and shows the run; False where it was somebody else's to end."""
+        recorder, given = self._recorder, self.given
+        with self._lock:
+            own, was_over = recorder.last_own, recorder.is_over
             nothing = recorder.number == 0 and ending.failed
-            own = recorder.last_own
-            was_over = recorder.is_over
-            recorder.complete(ending, self.given.thread_id, self.given.run_id)
+            recorder.complete(ending, given.thread_id, given.run_id)
             outcome = _outcome(recorder, None if was_over else ending)
             recorder.seal()
-            self.is_over = True
             rest = recorder.take()
-        self._settle()
         records = recorder.records()
         if self.lease is not None:
             finished = Finished(
                 keep=not nothing,
                 records=records,
-                messages=self.given.messages,
+                messages=given.messages,
                 own_events=own,
                 event_messages=recorder.message_ids,
                 input_messages=recorder.input_ids,
             )
-            kept = await self._engine.finish(self, self.lease, [*self.log.frames[self.saved :], *rest], finished)
-            if not kept:
+            if not await self._engine.finish(self, self.lease, [*self.log.frames[self.saved :], *rest], finished):
                 self.log.epitaph = rest
                 self._engine.lost(self)
-                return
+                return False
         self.log.repeats = recorder.repeats
         self.log.extend(rest)
-        self.log.end()
-        self._engine.ended(self)
-        if self.given.on_end is not None:
+        if given.on_end is not None:
             ended = EndedRun.of(
-                self.given,
+                given,
                 records=records,
                 own_events=own,
                 outcome=outcome,
                 failure=self._failure,
                 started_at=self._started,
             )
-            self._context.run(bridge.spawn, self.home, self._engine.tell(self.given.on_end, ended))
+            self._context.run(self._engine.tell, self, given.on_end, ended)
+        return True
 
     def _settle(self) -> None:
         for timer in self._timers:
@@ -304,6 +315,14 @@ def _outcome(recorder: Recorder, ending: Ending | None) -> Outcome:
     if ending is not None and ending.stopped:
         return "stopped"
     return "failed" if recorder.has_failed else "finished"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # a __str__ of somebody else's
+        text = type(error).__name__
+    return text.encode("utf-8", "replace").decode()
 
 
 def _is_iterable(value: Any) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from .. import bridge
+from ..events import LOST, error_frame, is_terminal
 from ..stores.protocol import LiveView, RunKey, RunStore
 from .log import RunLog
 from .rounds import Rounds
@@ -55,11 +56,17 @@ class Tails:
 
     def _take(self, log: RunLog, news: tuple[int, LiveView], loop: asyncio.AbstractEventLoop) -> None:
         after, view = news
-        if after != len(log.frames) or log.ended:  # an earlier look has come back later than this one
+        if log.ended:
+            self._rounds.discard(log, loop)
+            return
+        if after != len(log.frames):  # an earlier look has come back later than this one
             return
         log.repeats = set(view.repeats)
         log.extend(view.frames or (log.epitaph if view.ended else ()))
         if view.ended:
+            if log.run is not None and not (log.frames and is_terminal(log.frames[-1])):
+                # It was deleted, or what was left of it is gone: a stream that just ends would look like success.
+                log.extend([error_frame(LOST, log.run.ordinal, len(log.frames) + 1)])
             if log.run is not None:
                 self._tails.pop(log.run, None)
             self._rounds.discard(log, loop)

@@ -1,7 +1,7 @@
 """AG-UI on the wire: events in, frames out, and what a finished run is folded into."""
 
 from .compact import Record
-from .complete import RETURNED, STOPPED, Ending
+from .complete import LOST, RETURNED, STOPPED, Ending, error_frame, is_terminal
 from .conversation import conversation
 from .cursor import Cursor, resume_after
 from .encode import CONNECTED, KEEP_ALIVE, BadEvent, Event, decode, encode, frame
@@ -10,6 +10,7 @@ from .recorder import Recorder
 __all__ = [
     "CONNECTED",
     "KEEP_ALIVE",
+    "LOST",
     "RETURNED",
     "STOPPED",
     "BadEvent",
@@ -21,6 +22,8 @@ __all__ = [
     "conversation",
     "decode",
     "encode",
+    "error_frame",
     "frame",
+    "is_terminal",
     "resume_after",
 ]

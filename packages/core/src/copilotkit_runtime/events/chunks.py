@@ -36,6 +36,12 @@ class ChunkExpander:
             self._chunk, self.is_open = None, False
             yield {"type": chunk.end, chunk.id: self._id}
 
+    def leave(self) -> Iterator[Event]:
+        """The end of the open chunk at the end of an unfinished run, unless completing it brings that."""
+        if self._chunk is not None and self._chunk.completed:
+            self._chunk, self.is_open = None, False
+        return self.close()
+
     def _expand_chunk(self, event: Event, chunk: Chunk) -> Iterator[Event]:
         metadata = {} if event.get("metadata") is None else {"metadata": event["metadata"]}
         given = event.get(chunk.id)

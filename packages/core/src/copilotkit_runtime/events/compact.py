@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .encode import Event, decode, encode, frame
+from .encode import BadEvent, Event, decode, encode, frame
 from .state import fold_state
 
 
@@ -58,19 +58,21 @@ class Compactor:
 
     def records(self) -> tuple[Record, ...]:
         """The compacted run. Call it once, at the end."""
-        for groups, kind, name in ((self._texts, *_TEXT), (self._calls, *_CALL)):
-            for identity, group in list(groups.items()):
-                self._flush(groups, identity, group, kind, name, None)
+        self._flush_open()
         self._out += self._states  # of a run that never reached a terminal event
         return tuple(self._out)
 
+    def _flush_open(self) -> None:
+        for groups, kind, name in ((self._texts, *_TEXT), (self._calls, *_CALL)):
+            for identity, group in list(groups.items()):
+                self._flush(groups, identity, group, kind, name, None)
+
     def _pass(self, record: Record) -> None:
-        # What comes while a group is open follows it: a text message first, then a call.
-        for groups in (self._texts, self._calls):
-            for group in groups.values():
-                group.followers.append(record)
-                return
-        self._out.append(record)
+        # What comes while a group is open follows it: a text message before a call, but first
+        # of all the one that something follows already, or the two would change places.
+        groups = (*self._texts.values(), *self._calls.values())
+        leader = next((group for group in groups if group.followers), groups[0] if groups else None)
+        (self._out if leader is None else leader.followers).append(record)
 
     def _flush(
         self, groups: dict[str, Group], identity: str, group: Group, kind: str, name: str, end: Record | None
@@ -100,6 +102,7 @@ class Compactor:
         self._states.append(Record(number, framed))
 
     def _terminal(self, number: int, event: Event, framed: bytes) -> None:
+        self._flush_open()  # RUN_ERROR may leave messages open, whose ids the next run may use again
         for record in self._folded_states():
             self._pass(record)
         self._states.clear()
@@ -112,9 +115,10 @@ class Compactor:
         try:
             # Decoded anew, so that folding can never change what was stored or what the agent holds.
             state = fold_state({} if self._base is None else self._base, (decode(one.frame) for one in self._states))
-        except ValueError:
+            data = encode({"type": "STATE_SNAPSHOT", "snapshot": state})
+        except (ValueError, BadEvent):
             return list(self._states)
-        return [Record(last, frame(encode({"type": "STATE_SNAPSHOT", "snapshot": state}), self._prefix, last))]
+        return [Record(last, frame(data, self._prefix, last))]
 
     def _text_start(self, number: int, event: Event, framed: bytes) -> None:
         self._texts[event["messageId"]] = Group(Record(number, framed))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic_core import to_json
 
-from .encode import Event
+from .encode import Event, decode, encode, frame, id_prefix
 from .order import Order, Phase
 
 RETURNED = "Run ended without emitting a terminal event"
@@ -28,6 +28,24 @@ class Ending:
     failed: bool = False
 
 
+LOST = Ending("The run was lost", "RUN_LOST", failed=True)
+"""The end of a run whose process is gone, or whose thread is somebody else's now."""
+
+
+def error_frame(ending: Ending, ordinal: int, number: int) -> bytes:
+    """The RUN_ERROR of an ending as a frame, for a run of which nothing else is known."""
+    return frame(encode(_error(ending)), id_prefix(ordinal), number)
+
+
+def is_terminal(framed: bytes) -> bool:
+    """Whether a frame ends its run."""
+    return decode(framed)["type"] in ("RUN_FINISHED", "RUN_ERROR")
+
+
+def _error(ending: Ending) -> Event:
+    return {"type": "RUN_ERROR", "message": ending.message, "code": ending.code}
+
+
 def completion(order: Order, ending: Ending, thread_id: str, run_id: str) -> Iterator[Event]:
     """The events that complete a run, given the state of its stream as it was left."""
     texts, calls, open_calls, steps = list(order.texts), dict(order.calls), set(order.open_calls), sorted(order.steps)
@@ -46,7 +64,7 @@ def completion(order: Order, ending: Ending, thread_id: str, run_id: str) -> Ite
                 "content": result,
             }
     if not ending.stopped:
-        yield {"type": "RUN_ERROR", "message": ending.message, "code": ending.code}
+        yield _error(ending)
         return
     # A client takes RUN_FINISHED only in a run, and only when its steps are closed;
     # after RUN_ERROR neither matters.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from .encode import Event
 from .state import patched
 
@@ -46,6 +48,11 @@ def _grows(messages: list[Message], event: Event) -> list[Message]:
     return messages
 
 
+def _calls_of(message: Message) -> list[Any]:
+    calls = message.get("toolCalls")
+    return calls if isinstance(calls, list) else []
+
+
 def _calls(messages: list[Message], event: Event) -> list[Message]:
     call = {
         "id": event["toolCallId"],
@@ -58,15 +65,19 @@ def _calls(messages: list[Message], event: Event) -> list[Message]:
         identity = event["toolCallId"] if parent is None else parent
         messages.append({"id": identity, "role": "assistant", "toolCalls": [call]})
     else:
-        message["toolCalls"] = [*message.get("toolCalls", ()), call]
+        message["toolCalls"] = [*_calls_of(message), call]
     return messages
 
 
 def _call_grows(messages: list[Message], event: Event) -> list[Message]:
     for message in reversed(messages):
-        for call in message.get("toolCalls", ()):
-            if call["id"] == event["toolCallId"]:
-                call["function"]["arguments"] += event["delta"]
+        calls = _calls_of(message)
+        for index, call in enumerate(calls):
+            if isinstance(call, dict) and call.get("id") == event["toolCallId"]:
+                # New objects: the old ones may be those of the run's input.
+                function = call.get("function") or {}
+                grown = {**function, "arguments": function.get("arguments", "") + event["delta"]}
+                message["toolCalls"] = [*calls[:index], {**call, "function": grown}, *calls[index + 1 :]]
                 return messages
     return messages
 
@@ -101,7 +112,7 @@ def _activity_delta(messages: list[Message], event: Event) -> list[Message]:
     known = _find(messages, event["messageId"], "activity")
     if known is not None:
         try:
-            known["content"] = patched(known["content"], event["patch"])
+            known["content"] = patched(from_json(to_json(known.get("content"))), event["patch"])
         except ValueError:
             pass  # what it shows is not worth refusing the rest for
     return messages

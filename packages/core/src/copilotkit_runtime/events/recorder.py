@@ -118,7 +118,7 @@ class Recorder:
         """Ends a run that its agent has left. Nothing is added after a terminal event."""
         if self._order.is_over:
             return
-        for event in self._chunks.close():
+        for event in self._chunks.leave():
             self._add(event, _WAYS[event["type"]])
         for event in completion(self._order, ending, thread_id, run_id):
             self._add(event, _WAYS[event["type"]])

@@ -29,6 +29,8 @@ class Chunk:
     """What the first chunk must have."""
     copied: tuple[str, ...]
     """Members that go to the start event."""
+    completed: bool
+    """Whether completing an unfinished run ends what it opened, in its turn."""
     defaults: Mapping[str, str]
 
 
@@ -135,6 +137,7 @@ _TEXT_CHUNK = Chunk(
     end="TEXT_MESSAGE_END",
     needs=("messageId",),
     copied=("role", "name"),
+    completed=True,
     defaults={"role": "assistant"},
 )
 _TOOL_CHUNK = Chunk(
@@ -144,6 +147,7 @@ _TOOL_CHUNK = Chunk(
     end="TOOL_CALL_END",
     needs=("toolCallId", "toolCallName"),
     copied=("toolCallName", "parentMessageId"),
+    completed=True,
     defaults={},
 )
 _REASONING_CHUNK = Chunk(
@@ -153,6 +157,7 @@ _REASONING_CHUNK = Chunk(
     end="REASONING_MESSAGE_END",
     needs=("messageId",),
     copied=(),
+    completed=False,
     defaults={"role": "reasoning"},
 )
 

@@ -134,6 +134,8 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._size = 0
         self._token = 0
+        self._ordinals = 0
+        """The highest ordinal of all threads forgotten: ids of a thread's former life must not fit its next one."""
         self._threads: OrderedDict[ThreadKey, _Thread] = OrderedDict()
         self._raw: deque[_Raw] = deque()
         self._has_evicted = False
@@ -146,7 +148,7 @@ class MemoryStore:
             self._sweep()
             thread = self._threads.get(run.thread)
             if thread is None:
-                thread = self._threads[run.thread] = _Thread(run.thread)
+                thread = self._threads[run.thread] = _Thread(run.thread, ordinal=self._ordinals)
             elif thread.live is not None:
                 return Busy(thread.live.view())
             self._threads.move_to_end(run.thread)
@@ -171,6 +173,7 @@ class MemoryStore:
             raise RunTooLarge
 
     def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
+        has_messages = bool(finished.messages or _messages((), finished.records, finished.own_events))
         with self._lock:
             self._sweep()
             thread, live = self._held(lease)
@@ -178,7 +181,7 @@ class MemoryStore:
             self._size -= thread.size
             thread.live = None
             if finished.keep:
-                self._keep(thread, live, finished)
+                self._keep(thread, live, finished, has_messages)
             self._size += thread.size
             if thread.runs:
                 self._threads.move_to_end(thread.key)
@@ -301,7 +304,7 @@ class MemoryStore:
         live.size += grown
         self._size += grown
 
-    def _keep(self, thread: _Thread, live: _Live, finished: Finished) -> None:
+    def _keep(self, thread: _Thread, live: _Live, finished: Finished, has_messages: bool) -> None:
         now = time.time()
         run = _Run(
             ordinal=live.lease.run.ordinal,
@@ -319,7 +322,7 @@ class MemoryStore:
         thread.runs.append(run)
         thread.event_messages = {*thread.event_messages, *run.event_messages}
         thread.input_messages = {*thread.input_messages, *run.input_messages}
-        if finished.messages or _messages((), run.records, finished.own_events):
+        if has_messages:
             thread.messages = finished.messages
             thread.messages_run = run
             thread.messages_own = finished.own_events
@@ -336,6 +339,7 @@ class MemoryStore:
 
     def _forget(self, thread: _Thread) -> None:
         self._size -= thread.size
+        self._ordinals = max(self._ordinals, thread.ordinal)
         del self._threads[thread.key]
         for run in thread.runs:
             run.raw.drop()

@@ -1,0 +1,243 @@
+"""Chunk events: what the client gets in their place (CONTRACT.md, section 5, step 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from copilotkit_runtime.events import BadEvent, Ending
+
+from .recording import FINISHED, STARTED, Event, call, custom, recorded, shown, text
+
+
+def text_chunk(**members: Any) -> Event:
+    return {"type": "TEXT_MESSAGE_CHUNK", **members}
+
+
+def call_chunk(**members: Any) -> Event:
+    return {"type": "TOOL_CALL_CHUNK", **members}
+
+
+def thought_chunk(**members: Any) -> Event:
+    return {"type": "REASONING_MESSAGE_CHUNK", **members}
+
+
+def thought(kind: str, message: str = "th", **members: Any) -> Event:
+    more = {"START": {"role": "reasoning"}}.get(kind, {})
+    return {"type": f"REASONING_MESSAGE_{kind}", "messageId": message, **more, **members}
+
+
+RAW: Event = {"type": "RAW", "event": {"n": 1}}
+ACTIVITY: Event = {"type": "ACTIVITY_SNAPSHOT", "messageId": "act", "activityType": "PLAN", "content": {}}
+ACTIVITY_DELTA: Event = {"type": "ACTIVITY_DELTA", "messageId": "act", "activityType": "PLAN", "patch": []}
+ENCRYPTED: Event = {
+    "type": "REASONING_ENCRYPTED_VALUE",
+    "subtype": "message",
+    "entityId": "m",
+    "encryptedValue": "e30=",
+}
+
+TABLE: dict[str, tuple[list[Event], list[Event]]] = {
+    "text": (
+        [text_chunk(messageId="m", delta="a"), text_chunk(delta="b"), text_chunk(messageId="m", delta="c"), FINISHED],
+        [
+            text("START"),
+            text("CONTENT", delta="a"),
+            text("CONTENT", delta="b"),
+            text("CONTENT", delta="c"),
+            text("END"),
+            FINISHED,
+        ],
+    ),
+    "role and name go to the start": (
+        [text_chunk(messageId="m", role="user", name="Ada", delta="a"), FINISHED],
+        [text("START", role="user", name="Ada"), text("CONTENT", delta="a"), text("END"), FINISHED],
+    ),
+    "no delta, no content": ([text_chunk(messageId="m"), FINISHED], [text("START"), text("END"), FINISHED]),
+    "an empty delta is a delta": (
+        [text_chunk(messageId="m", delta=""), FINISHED],
+        [text("START"), text("CONTENT", delta=""), text("END"), FINISHED],
+    ),
+    "nulls count as absent": (
+        [text_chunk(messageId="m", role=None, name=None, delta=None), text_chunk(messageId=None, delta="b"), FINISHED],
+        [text("START"), text("CONTENT", delta="b"), text("END"), FINISHED],
+    ),
+    "metadata goes to every event of its chunk": (
+        [text_chunk(messageId="m", delta="a", metadata={"k": 1}), text_chunk(delta="b"), FINISHED],
+        [
+            text("START", metadata={"k": 1}),
+            text("CONTENT", delta="a", metadata={"k": 1}),
+            text("CONTENT", delta="b"),
+            text("END"),
+            FINISHED,
+        ],
+    ),
+    "only metadata is an empty delta": (
+        [text_chunk(messageId="m", delta="a"), text_chunk(metadata={"k": 1}), FINISHED],
+        [
+            text("START"),
+            text("CONTENT", delta="a"),
+            text("CONTENT", delta="", metadata={"k": 1}),
+            text("END"),
+            FINISHED,
+        ],
+    ),
+    "a new id closes": (
+        [text_chunk(messageId="m", delta="a"), text_chunk(messageId="m2", delta="b"), FINISHED],
+        [
+            text("START"),
+            text("CONTENT", delta="a"),
+            text("END"),
+            text("START", "m2"),
+            text("CONTENT", "m2", delta="b"),
+            text("END", "m2"),
+            FINISHED,
+        ],
+    ),
+    "another kind closes": (
+        [
+            text_chunk(messageId="m", delta="a"),
+            call_chunk(toolCallId="c", toolCallName="search", parentMessageId="m", delta="{"),
+            call_chunk(delta="}"),
+            thought_chunk(messageId="th", delta="h"),
+            text_chunk(messageId="m2", delta="b"),
+            FINISHED,
+        ],
+        [
+            text("START"),
+            text("CONTENT", delta="a"),
+            text("END"),
+            call("START", parentMessageId="m"),
+            call("ARGS", delta="{"),
+            call("ARGS", delta="}"),
+            call("END"),
+            thought("START"),
+            thought("CONTENT", delta="h"),
+            thought("END"),
+            text("START", "m2"),
+            text("CONTENT", "m2", delta="b"),
+            text("END", "m2"),
+            FINISHED,
+        ],
+    ),
+    "a call of the same id as the text's is another kind": (
+        [
+            text_chunk(messageId="x", delta="a"),
+            call_chunk(toolCallId="x", toolCallName="search"),
+            text_chunk(messageId="x", delta="b"),
+            FINISHED,
+        ],
+        [
+            text("START", "x"),
+            text("CONTENT", "x", delta="a"),
+            text("END", "x"),
+            call("START", "x"),
+            call("END", "x"),
+            text("START", "x"),
+            text("CONTENT", "x", delta="b"),
+            text("END", "x"),
+            FINISHED,
+        ],
+    ),
+    "any other event closes": (
+        [text_chunk(messageId="m", delta="a"), custom(), FINISHED],
+        [text("START"), text("CONTENT", delta="a"), text("END"), custom(), FINISHED],
+    ),
+    "plain events beside chunks": (
+        [text("START", "p"), text_chunk(messageId="m", delta="a"), text("CONTENT", "p"), text("END", "p"), FINISHED],
+        [
+            text("START", "p"),
+            text("START"),
+            text("CONTENT", delta="a"),
+            text("END"),
+            text("CONTENT", "p"),
+            text("END", "p"),
+            FINISHED,
+        ],
+    ),
+    **{
+        f"{event['type']} passes in between": (
+            [text_chunk(messageId="m", delta="a"), event, text_chunk(delta="b"), FINISHED],
+            [text("START"), text("CONTENT", delta="a"), event, text("CONTENT", delta="b"), text("END"), FINISHED],
+        )
+        for event in (RAW, ACTIVITY, ACTIVITY_DELTA, ENCRYPTED)
+    },
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_expansion(name: str) -> None:
+    given, expected = TABLE[name]
+    assert shown([STARTED, *given]) == [STARTED, *expected]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        text_chunk(delta="whose?"),
+        text_chunk(messageId=None, delta="whose?"),
+        text_chunk(messageId=7, delta="a"),
+        call_chunk(delta="{"),
+        call_chunk(toolCallName="search", delta="{"),
+        call_chunk(toolCallId="c", delta="{"),
+        thought_chunk(delta="hmm"),
+    ],
+    ids=str,
+)
+def test_the_first_chunk_needs_its_ids(first: Event) -> None:
+    recorder, _ = recorded([STARTED])
+    with pytest.raises(BadEvent, match=first["type"]):
+        recorder.feed(first)
+    assert recorder.take() == []
+
+
+def test_a_chunk_without_its_ids_after_another_kind() -> None:
+    recorder, _ = recorded([STARTED, text_chunk(messageId="m", delta="a")])
+    with pytest.raises(BadEvent):
+        recorder.feed(call_chunk(delta="{"))
+
+
+def test_a_new_call_needs_a_name_of_its_own() -> None:
+    recorder, _ = recorded([STARTED, call_chunk(toolCallId="c", toolCallName="search")])
+    with pytest.raises(BadEvent, match="toolCallName"):
+        recorder.feed(call_chunk(toolCallId="c2", delta="{}"))
+
+
+@pytest.mark.parametrize("delta", [7, ["x"], {}])
+def test_a_delta_that_is_no_text(delta: Any) -> None:
+    recorder, _ = recorded([STARTED])
+    with pytest.raises(BadEvent, match="delta"):
+        recorder.feed(text_chunk(messageId="m", delta=delta))
+
+
+def test_a_chunk_before_the_run_is_out_of_order() -> None:
+    recorder, frames = recorded([])
+    with pytest.raises(BadEvent, match="RUN_STARTED"):
+        recorder.feed(text_chunk(messageId="m", delta="a"))
+    assert frames == []
+
+
+def test_what_is_open_when_the_agent_returns_is_closed() -> None:
+    events = shown([STARTED, text_chunk(messageId="m", delta="half")], ending=Ending())
+    assert events[:-1] == [STARTED, text("START"), text("CONTENT", delta="half"), text("END")]
+    assert events[-1]["type"] == "RUN_ERROR"
+
+
+def test_an_open_call_of_chunks_gets_an_end_and_a_result() -> None:
+    events = shown([STARTED, call_chunk(toolCallId="c", toolCallName="search", delta="{")], ending=Ending())
+    assert [event["type"] for event in events[3:]] == ["TOOL_CALL_END", "TOOL_CALL_RESULT", "RUN_ERROR"]
+
+
+def test_what_is_open_is_closed_in_order_of_opening() -> None:
+    """A text message of plain events and one of chunks: CONTRACT.md, section 5, step 4."""
+    events = shown([STARTED, text("START", "first"), text_chunk(messageId="second", delta="x")], ending=Ending())
+    ends = [event["messageId"] for event in events if event["type"] == "TEXT_MESSAGE_END"]
+    assert ends == ["first", "second"]
+
+
+def test_the_agents_own_object_is_left_alone() -> None:
+    chunk = text_chunk(messageId="m", delta="a", metadata={"k": 1})
+    before = {**chunk, "metadata": {"k": 1}}
+    shown([STARTED, chunk, FINISHED])
+    assert chunk == before

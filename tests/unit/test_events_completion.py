@@ -1,0 +1,154 @@
+"""How a run ends whose agent did not end it (CONTRACT.md, sections 5 and 7)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from copilotkit_runtime.events import RETURNED, STOPPED, Ending
+
+from .recording import FINISHED, STARTED, Event, call, recorded, shown, step, text
+
+RETURN = Ending()
+FAIL = Ending("it broke", failed=True)
+STOP = Ending(STOPPED, stopped=True)
+
+ERROR: Event = {"type": "RUN_ERROR", "message": RETURNED, "code": "INCOMPLETE_STREAM"}
+
+
+def result(identity: str = "c", status: str = "error", reason: str = "missing_terminal_event", message: str = RETURNED) -> Event:  # noqa: E501 - one row of a table
+    content = json.dumps({"status": status, "reason": reason, "message": message}, separators=(",", ":"))
+    return {
+        "type": "TOOL_CALL_RESULT",
+        "toolCallId": identity,
+        "messageId": f"{identity}-result",
+        "role": "tool",
+        "content": content,
+    }
+
+
+# What the agent emitted, and what is added when it has returned.
+RETURNED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
+    "nothing at all": ([], [ERROR]),
+    "only the start": ([STARTED], [ERROR]),
+    "all closed": ([STARTED, text("START"), text("END")], [ERROR]),
+    "an open text": ([STARTED, text("START")], [text("END"), ERROR]),
+    "open texts, in order of opening": (
+        [STARTED, text("START", "b"), text("START", "a"), text("START", "c"), text("END", "a")],
+        [text("END", "b"), text("END", "c"), ERROR],
+    ),
+    "an open call": ([STARTED, call("START")], [call("END"), result(), ERROR]),
+    "an ended call without a result": ([STARTED, call("START"), call("END")], [result(), ERROR]),
+    "an open call with a result": ([STARTED, call("START"), call("RESULT")], [call("END"), ERROR]),
+    "a call with both": ([STARTED, call("START"), call("END"), call("RESULT")], [ERROR]),
+    "a result before the end, then the end": ([STARTED, call("START"), call("RESULT"), call("END")], [ERROR]),
+    "a result of an unknown call": ([STARTED, call("RESULT", "other"), call("START")], [call("END"), result(), ERROR]),
+    "calls, in order of opening": (
+        [STARTED, call("START", "z"), call("START", "a"), call("END", "z"), call("START", "m"), call("RESULT", "m")],
+        [result("z"), call("END", "a"), result("a"), call("END", "m"), ERROR],
+    ),
+    "a call started again still waits for its result": (
+        [STARTED, call("START"), call("END"), call("START", "d"), call("START"), call("END")],
+        [result(), call("END", "d"), result("d"), ERROR],
+    ),
+    "texts before calls": (
+        [STARTED, call("START"), text("START")],
+        [text("END"), call("END"), result(), ERROR],
+    ),
+    "steps and reasoning stay open": (
+        [
+            STARTED,
+            step("STARTED"),
+            {"type": "REASONING_START", "messageId": "th"},
+            {"type": "REASONING_MESSAGE_START", "messageId": "th", "role": "reasoning"},
+        ],
+        [ERROR],
+    ),
+    "finished by the agent": ([STARTED, call("START"), call("END"), FINISHED], []),
+    "failed by the agent": ([STARTED, text("START"), {"type": "RUN_ERROR", "message": "mine"}], []),
+    "begun again, and then left": ([STARTED, FINISHED, STARTED, text("START")], [text("END"), ERROR]),
+    "begun again after an error: what was open then is gone": (
+        [STARTED, text("START"), call("START"), {"type": "RUN_ERROR", "message": "mine"}, STARTED],
+        [ERROR],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RETURNED_TABLE)
+def test_returned(name: str) -> None:
+    emitted, added = RETURNED_TABLE[name]
+    assert shown(emitted, ending=RETURN) == emitted + added
+
+
+def test_failed() -> None:
+    emitted = [STARTED, text("START"), call("START")]
+    assert shown(emitted, ending=FAIL) == [
+        *emitted,
+        text("END"),
+        call("END"),
+        result(message="it broke"),
+        {"type": "RUN_ERROR", "message": "it broke", "code": "INCOMPLETE_STREAM"},
+    ]
+
+
+def test_failed_with_a_code_of_its_own() -> None:
+    assert shown([STARTED], ending=Ending("too long", "RUN_TIMEOUT", failed=True))[-1] == {
+        "type": "RUN_ERROR",
+        "message": "too long",
+        "code": "RUN_TIMEOUT",
+    }
+
+
+STOPPED_RESULT = {"status": "stopped", "reason": "stop_requested", "message": STOPPED}
+
+STOPPED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
+    "only the start": ([STARTED], [FINISHED]),
+    "before the start": ([], [STARTED, FINISHED]),
+    "an open text": ([STARTED, text("START")], [text("END"), FINISHED]),
+    "an open call": ([STARTED, call("START")], [call("END"), result(**STOPPED_RESULT), FINISHED]),
+    "an ended call": ([STARTED, call("START"), call("END")], [result(**STOPPED_RESULT), FINISHED]),
+    # A client refuses RUN_FINISHED while a step is open.
+    "an open step": ([STARTED, step("STARTED")], [step("FINISHED"), FINISHED]),
+    "finished already": ([STARTED, FINISHED], []),
+    "failed already": ([STARTED, {"type": "RUN_ERROR", "message": "mine"}], []),
+}
+
+
+@pytest.mark.parametrize("name", STOPPED_TABLE)
+def test_stopped(name: str) -> None:
+    emitted, added = STOPPED_TABLE[name]
+    assert shown(emitted, ending=STOP) == emitted + added
+
+
+def test_stopped_with_a_failure() -> None:
+    events = shown([STARTED, call("START"), call("END")], ending=Ending("it broke", stopped=True))
+    assert json.loads(events[-2]["content"]) == {**STOPPED_RESULT, "message": "it broke"}
+    assert events[-1] == FINISHED
+
+
+def test_the_ids_of_a_stopped_run_are_given() -> None:
+    """Quirk Q1: a RUN_FINISHED without ids ends the client's stream in silence."""
+    recorder, _ = recorded([STARTED])
+    recorder.complete(STOP, "thread", "run")
+    assert b'"threadId":"thread","runId":"run"' in recorder.take()[-1]
+
+
+def test_completing_twice_adds_nothing() -> None:
+    recorder, _ = recorded([STARTED], ending=RETURN)
+    recorder.complete(STOP, "t", "r")
+    assert recorder.take() == []
+
+
+@pytest.mark.parametrize("ending", [RETURN, FAIL, STOP])
+def test_what_completes_is_not_the_agents_own(ending: Any) -> None:
+    recorder, frames = recorded([STARTED, text("START")], ending=ending)
+    assert recorder.last_own == 2
+    assert len(frames) > 2
+    assert recorder.number == len(frames)
+
+
+def test_the_texts_of_results_are_json() -> None:
+    events = shown([STARTED, call("START")], ending=Ending('a "quoted" \n line', failed=True))
+    assert json.loads(events[-2]["content"])["message"] == 'a "quoted" \n line'

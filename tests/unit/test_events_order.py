@@ -1,0 +1,117 @@
+"""The order of events: what clients accept and what they do not (CONTRACT.md, section 5, step 2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from copilotkit_runtime.events import BadEvent
+
+from .recording import FINISHED, STARTED, Event, call, custom, events_of, recorded, started, step, text
+
+ERROR: Event = {"type": "RUN_ERROR", "message": "no"}
+THOUGHT: Event = {"type": "REASONING_MESSAGE_START", "messageId": "th", "role": "reasoning"}
+
+ACCEPTED: dict[str, list[Event]] = {
+    "a run": [STARTED, FINISHED],
+    "an error first": [ERROR],
+    "an error in a run": [STARTED, ERROR],
+    "an error with everything open": [STARTED, text("START"), call("START"), step("STARTED"), ERROR],
+    "a run after an error": [STARTED, ERROR, STARTED, FINISHED],
+    "a run after a first error": [ERROR, STARTED, FINISHED],
+    "a run after a run": [STARTED, FINISHED, STARTED, FINISHED],
+    "an error after a run": [STARTED, FINISHED, ERROR],
+    "a run after that": [STARTED, FINISHED, ERROR, STARTED, FINISHED],
+    "a message twice, one after the other": [STARTED, text("START"), text("END"), text("START"), text("END"), FINISHED],
+    "two messages at once": [STARTED, text("START", "a"), text("START", "b"), text("END", "a"), text("END", "b")],
+    "a message and a call of one id": [STARTED, text("START", "x"), call("START", "x"), text("END", "x")],
+    "a message without content": [STARTED, text("START"), text("END"), FINISHED],
+    "a call twice, one after the other": [STARTED, call("START"), call("END"), call("START"), call("END"), FINISHED],
+    "a call without a result": [STARTED, call("START"), call("END"), FINISHED],
+    "a result before the end": [STARTED, call("START"), call("RESULT"), call("ARGS"), call("END"), FINISHED],
+    "a result of an unknown call": [STARTED, call("RESULT"), FINISHED],
+    "a step twice, one after the other": [STARTED, *[step("STARTED"), step("FINISHED")] * 2, FINISHED],
+    "steps that overlap": [STARTED, step("STARTED", "a"), step("STARTED", "b"), step("FINISHED", "a")],
+    "a run forgets what was open before": [
+        *[STARTED, text("START"), call("START"), step("STARTED"), ERROR],
+        *[STARTED, text("START"), call("START"), step("STARTED"), text("END"), call("END"), step("FINISHED"), FINISHED],
+    ],
+    "reasoning is not looked at": [STARTED, THOUGHT, THOUGHT, FINISHED],
+    "reasoning content without a start": [
+        STARTED,
+        {"type": "REASONING_MESSAGE_CONTENT", "messageId": "th", "delta": "x"},
+        FINISHED,
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted(name: str) -> None:
+    _, frames = recorded(ACCEPTED[name])
+    assert events_of(frames) == ACCEPTED[name]
+
+
+# What has come, what cannot come next, and a word that the explanation has.
+REFUSED: dict[str, tuple[list[Event], Event, str]] = {
+    "content first": ([], text("START"), "TEXT_MESSAGE_START"),
+    "finished first": ([], FINISHED, "RUN_FINISHED"),
+    "a custom event first": ([], custom(), "CUSTOM"),
+    "a start in a run": ([STARTED], started(runId="r2"), "RUN_STARTED"),
+    "text content without a start": ([STARTED], text("CONTENT", "orphan"), "orphan"),
+    "text end without a start": ([STARTED], text("END", "orphan"), "orphan"),
+    "text content after its end": ([STARTED, text("START"), text("END")], text("CONTENT"), "'m'"),
+    "a second end": ([STARTED, text("START"), text("END")], text("END"), "'m'"),
+    "a second start of an open message": ([STARTED, text("START")], text("START"), "'m'"),
+    "content of another message": ([STARTED, text("START")], text("CONTENT", "other"), "other"),
+    "arguments without a start": ([STARTED], call("ARGS", "orphan"), "orphan"),
+    "a call's end without a start": ([STARTED], call("END", "orphan"), "orphan"),
+    "arguments after the end": ([STARTED, call("START"), call("END")], call("ARGS"), "'c'"),
+    "a call's second end": ([STARTED, call("START"), call("END")], call("END"), "'c'"),
+    "a second start of an open call": ([STARTED, call("START")], call("START"), "'c'"),
+    "a call's second start after its result": ([STARTED, call("START"), call("RESULT")], call("START"), "'c'"),
+    "text content for a call": ([STARTED, call("START", "x")], text("CONTENT", "x"), "'x'"),
+    "arguments for a message": ([STARTED, text("START", "x")], call("ARGS", "x"), "'x'"),
+    "a second start of an open step": ([STARTED, step("STARTED")], step("STARTED"), "plan"),
+    "a step's end without a start": ([STARTED], step("FINISHED"), "plan"),
+    "a step's second end": ([STARTED, step("STARTED"), step("FINISHED")], step("FINISHED"), "plan"),
+    "finished with an open message": ([STARTED, text("START")], FINISHED, "'m'"),
+    "finished with an open call": ([STARTED, call("START")], FINISHED, "'c'"),
+    "finished with an open step": ([STARTED, step("STARTED")], FINISHED, "plan"),
+    "custom after the end": ([STARTED, FINISHED], custom(), "RUN_FINISHED"),
+    "finished after the end": ([STARTED, FINISHED], FINISHED, "RUN_FINISHED"),
+    "content after an error": ([STARTED, text("START"), ERROR], text("CONTENT"), "RUN_ERROR"),
+    "finished after an error": ([STARTED, ERROR], FINISHED, "RUN_ERROR"),
+    "an error after an error": ([STARTED, ERROR], ERROR, "RUN_ERROR"),
+    "an error after a first error": ([ERROR], ERROR, "RUN_ERROR"),
+    "what was open before the error": ([STARTED, text("START"), ERROR, STARTED], text("CONTENT"), "'m'"),
+    "a step that was open before the error": ([STARTED, step("STARTED"), ERROR, STARTED], step("FINISHED"), "plan"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    before, event, word = REFUSED[name]
+    recorder, frames = recorded(before)
+    assert events_of(frames) == before
+    with pytest.raises(BadEvent, match=word):
+        recorder.feed(event)
+    assert recorder.take() == []
+    assert recorder.number == len(before)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_changes_nothing(name: str) -> None:
+    """What could come before the refused event can come after it."""
+    before, event, _ = REFUSED[name]
+    recorder, _ = recorded(before)
+    with pytest.raises(BadEvent):
+        recorder.feed(event)
+    plain, _ = recorded(before)
+    for candidate in (STARTED, text("CONTENT"), text("END"), call("ARGS"), step("FINISHED"), custom(), ERROR, FINISHED):
+        outcomes = []
+        for one in (recorder, plain):
+            try:
+                one.feed(candidate)
+                outcomes.append(True)
+            except BadEvent:
+                outcomes.append(False)
+        assert outcomes[0] == outcomes[1], candidate
