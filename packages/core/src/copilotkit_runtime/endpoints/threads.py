@@ -53,20 +53,18 @@ async def messages(call: Call) -> Response:
 
 async def events(call: Call) -> Response:
     """The events of a thread's runs that have ended, as a replay shows them."""
-    return await _reading(call, lambda: Response.json({"events": _events(call.runtime.store.read(call.thread))}))
+    return await _viewing(call, lambda view: Response.json({"events": _events(view)}))
 
 
 async def state(call: Call) -> Response:
     """The last state that a thread's agents have shown."""
 
-    def look() -> Response:
-        snapshots = [
-            event for event in _events(call.runtime.store.read(call.thread)) if event["type"] == "STATE_SNAPSHOT"
-        ]
+    def show(view: ThreadView) -> Response:
+        snapshots = [event for event in _events(view) if event["type"] == "STATE_SNAPSHOT"]
         last = snapshots[-1].get("snapshot") if snapshots else None
         return Response.json({"state": last if isinstance(last, dict) else None})
 
-    return await _reading(call, look)
+    return await _viewing(call, show)
 
 
 async def clear(call: Call) -> Response:
@@ -135,6 +133,15 @@ async def _reading(call: Call, look: Callable[[], Response]) -> Response:
     if call.runtime.thread_access == "none":
         return refusal(422, _CLOSED)
     return await _asked(call, look)
+
+
+async def _viewing(call: Call, show: Callable[[ThreadView], Response]) -> Response:
+    if call.runtime.thread_access == "none":
+        return refusal(422, _CLOSED)
+    try:
+        return show(await call.runtime.engine.view(call.thread))
+    except StoreError as error:
+        return store_unavailable(error)
 
 
 async def _managing(call: Call, change: Callable[[Call], Awaitable[Response]]) -> Response:

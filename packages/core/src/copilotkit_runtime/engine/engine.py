@@ -7,44 +7,40 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from .. import bridge
 from ..agents.base import run_function
 from ..bridge import Source
-from ..events import Cursor, Recorder
+from ..events import LOST, Cursor, Ending, Recorder
 from ..http import EventStream
 from ..stores.protocol import (
     Begun,
     Busy,
     Finished,
     Lease,
-    LeaseLost,
     Live,
     NewRun,
     RunKey,
     RunStore,
-    RunTooLarge,
     ThreadKey,
+    ThreadView,
 )
+from .burial import bury
+from .custody import Custody
 from .feed import DebugFeed
 from .log import RunLog
 from .outcome import EndedRun, RunInput
 from .reader import KeepAlive, ReaderLife, RunReader, Silent
 from .replay import replay
-from .rounds import Rounds
-from .run import INTERRUPTED, STOP, TOO_LARGE, Run
+from .run import INTERRUPTED, STOP, Run
 from .streams import Streams
 from .tail import Tails
 
 logger = logging.getLogger("copilotkit_runtime.engine")
 
 T = TypeVar("T")
-
-SAVE_SECONDS = 0.1
-SAVE_BYTES = 64 * 1024
-"""What a crash may take of a run: what came in so many seconds, or so many bytes."""
 
 SUPERSEDE_SECONDS = 2.0
 """How long a superseded run is given to end by itself."""
@@ -82,6 +78,8 @@ class Engine:
         self.store = store
         self.options = options
         self.feed = DebugFeed()
+        self.on_lost: Callable[[EndedRun], Any] | None = None
+        """Told of runs that other processes have left behind and this one has ended."""
         self._runs: dict[RunKey, Run] = {}
         self._loose: set[Run] = set()
         """Runs on no thread: suggestions."""
@@ -93,9 +91,8 @@ class Engine:
         self._may_wait = store.blocking or options.on_concurrent_run == "supersede"
         """Whether beginning a run may take more than one step of its request's task."""
         self._keep_alive = KeepAlive(options.sse_keep_alive_seconds)
-        self._saving: Rounds[Run] = Rounds(SAVE_SECONDS, self._save_all)
-        self._watching: Rounds[Run] = Rounds(store.poll_seconds or 1.0, self._watch_all)
-        self._tails = Tails(store)
+        self.custody = Custody(store)
+        self._tails = Tails(store, self._find_lost)
         bridge.register(self)
 
     # --- what endpoints ask for ---
@@ -121,7 +118,7 @@ class Engine:
         Raises TooManyStreams, and StoreError where the store fails.
         """
         with self._opening() as opened:
-            view = await self._ask(lambda: self.store.read(thread, touch=True))
+            view = await self.view(thread, touch=True, cursor=cursor)
             shown = replay(view, cursor)
             if view.live is None:
                 return opened(self._reader(None, history=shown.history))
@@ -133,7 +130,10 @@ class Engine:
 
     async def stop(self, thread: ThreadKey, run_id: str | None) -> Stopped:
         """Asks a thread's run to stop, wherever it goes on."""
-        live = await self._ask(lambda: self.store.request_stop(thread, run_id))
+        live = await self.ask(lambda: self.store.request_stop(thread, run_id))
+        if live is not None and live.expired:
+            await self._bury(live, LOST)
+            live = None
         if run_id is not None and (live is None or live.run_id != run_id):
             return Stopped(False, is_other=True)
         if live is None or live.stopping:
@@ -147,8 +147,8 @@ class Engine:
 
     async def delete(self, thread: ThreadKey) -> bool:
         """Forgets a thread, ending what runs on it. False where there is none. Raises StoreError."""
-        live = (await self._ask(lambda: self.store.read(thread))).live
-        known = await self._ask(lambda: self.store.delete(thread))
+        live = (await self.ask(lambda: self.store.read(thread))).live
+        known = await self.ask(lambda: self.store.delete(thread))
         run = None if live is None else self._runs.get(live.run)
         if run is not None:
             bridge.in_loop(run.home, run.lose)
@@ -161,7 +161,19 @@ class Engine:
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Something of the store's, off the loop where the store may block. Raises StoreError."""
-        return await self._ask(question)
+        return await self.custody.ask(question)
+
+    async def view(self, thread: ThreadKey, *, touch: bool = False, cursor: Cursor | None = None) -> ThreadView:
+        """A thread; a run whose owner is gone is ended first. Raises StoreError."""
+
+        def look() -> ThreadView:
+            return self.store.read(thread, touch=touch, raw_of=None if cursor is None else cursor.ordinal)
+
+        view = await self.ask(look)
+        if view.live is None or not view.live.expired:
+            return view
+        await self._bury(view.live, LOST)
+        return await self.ask(look)
 
     # --- beginning ---
 
@@ -188,7 +200,10 @@ class Engine:
             agent_id=given.agent_id,
             size=given.size,
         )
-        begun = await self._ask(lambda: self.store.begin(new))
+        begun = await self.ask(lambda: self.store.begin(new))
+        if isinstance(begun, Busy) and begun.live.expired:
+            await self._bury(begun.live, LOST)
+            begun = await self.ask(lambda: self.store.begin(new))
         if isinstance(begun, Busy) and self.options.on_concurrent_run == "supersede":
             begun = await self._supersede(new, begun)
         if isinstance(begun, Busy):
@@ -198,31 +213,45 @@ class Engine:
             run = self._start(given, function, lease, _recorder(given, begun))
         except BaseException:
             self._runs.pop(lease.run, None)
-            await self._ask(lambda: self.store.finish(lease, (), Finished(keep=False)))
+            await self.ask(lambda: self.store.finish(lease, (), Finished(keep=False)))
             raise
         # One who asked for a stop since the lease was taken has not found the run here.
-        if (await self._ask(lambda: self.store.renew([lease]))).get(lease):
+        if lease in await self.ask(lambda: self.store.signals([lease])):
             run.stop_from_anywhere()
         return run
 
     async def _supersede(self, new: NewRun, busy: Busy) -> Begun | Busy:
         deadline = time.monotonic() + SUPERSEDE_SECONDS
         begun: Begun | Busy = busy
-        while isinstance(begun, Busy):
-            left = deadline - time.monotonic()
+        while isinstance(begun, Busy) and (left := deadline - time.monotonic()) > 0:
             await self.stop(new.thread, begun.live.run_id)
             run = self._runs.get(begun.live.run)
             if run is not None:
                 await _ended(run, deadline)
-                if not run.log.ended:
-                    run.force_from_anywhere()
-                    await _ended(run, time.monotonic() + SUPERSEDE_SECONDS)
-            elif left > 0:
+            else:
                 await bridge.wait(_nothing, min(left, self.store.poll_seconds or left))
-            begun = await self._ask(lambda: self.store.begin(new))
-            if left <= 0:
-                break
+            begun = await self.ask(lambda: self.store.begin(new))
+        if isinstance(begun, Busy):
+            await self._fence(begun.live)
+            begun = await self.ask(lambda: self.store.begin(new))
         return begun
+
+    async def _fence(self, live: Live) -> None:
+        """Ends a run that does not end by itself, here or anywhere."""
+        run = self._runs.get(live.run)
+        if run is None:
+            await self._bury(live, STOP, by_force=True)
+        else:
+            run.force_from_anywhere()
+            await _ended(run, time.monotonic() + SUPERSEDE_SECONDS)
+
+    async def _bury(self, live: Live, ending: Ending, *, by_force: bool = False) -> None:
+        ended = await self.ask(lambda: bury(self.store, live.run, ending, by_force=by_force))
+        if ended is not None and self.on_lost is not None:
+            await self._tell_of(self.on_lost, ended)
+
+    def _find_lost(self, live: Live) -> Coroutine[Any, Any, None]:
+        return self._bury(live, LOST)
 
     def _start(self, given: RunInput, function: Callable[..., Any], lease: Lease | None, recorder: Recorder) -> Run:
         log = RunLog(None if lease is None else lease.run, given.run_id, given.agent_id)
@@ -242,8 +271,7 @@ class Engine:
             self._runs[lease.run] = run
             if self.options.debug:
                 self.feed.add(log, given)
-            if self.store.poll_seconds is not None:
-                self._watching.add(run, home)
+            self.custody.take(run)
         bridge.spawn(home, run.live())
         return run
 
@@ -304,25 +332,6 @@ class Engine:
 
     # --- what runs report ---
 
-    def grew(self, run: Run) -> None:
-        """A run has frames that the store has not."""
-        if run.unsaved_bytes >= SAVE_BYTES and not self.store.blocking:
-            self._save(run)
-        elif not run.is_marked:
-            run.is_marked = True
-            self._saving.add(run, run.home)
-
-    async def finish(self, run: Run, lease: Lease, frames: Sequence[bytes], finished: Finished) -> bool:
-        """Ends a run in the store. False where it was no longer this process's to end."""
-        self._saving.discard(run, run.home)
-        try:
-            await self._ask(lambda: self.store.finish(lease, frames, finished))
-        except LeaseLost:
-            return False
-        except Exception:
-            logger.exception("run %r has ended, but the store did not take its end", run.given.run_id)
-        return True
-
     def ended(self, run: Run) -> None:
         """A run is over: who still reads it does so from what is left."""
         self._drop(run)
@@ -349,65 +358,21 @@ class Engine:
 
     async def _tell(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
         try:
+            await self._tell_of(on_end, ended)
+        finally:
+            self._telling.discard(run)
+
+    async def _tell_of(self, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
+        try:
             await bridge.call(on_end, ended)
         except Exception:
             logger.exception("on_run_end failed for run %r", ended.run_id)
-        finally:
-            self._telling.discard(run)
 
     def _drop(self, run: Run) -> None:
         self._loose.discard(run)
         if run.lease is not None:
             self._runs.pop(run.lease.run, None)
-            self._watching.discard(run, run.home)
-            self._saving.discard(run, run.home)
-
-    # --- rounds ---
-
-    def _save_all(self, runs: Sequence[Run]) -> None:
-        for run in runs:
-            self._saving.discard(run, run.home)
-            run.is_marked = False
-            if not run.is_over:
-                if self.store.blocking:
-                    bridge.spawn(run.home, bridge.blocking(self._save, run))
-                else:
-                    self._save(run)
-
-    def _save(self, run: Run) -> None:
-        if run.lease is None:
-            return
-        frames = run.log.frames[run.saved :]
-        run.unsaved_bytes = 0
-        try:
-            self.store.append(run.lease, frames, run.log.repeats)
-            run.saved += len(frames)
-        except RunTooLarge:
-            run.saved += len(frames)
-            run.stop_from_anywhere(TOO_LARGE)
-        except LeaseLost:
-            bridge.in_loop(run.home, run.lose)
-        except Exception:
-            # Not the agent's failure. What is not saved now is tried again with what comes next.
-            logger.exception("the store did not take what run %r has emitted", run.given.run_id)
-
-    def _watch_all(self, runs: Sequence[Run]) -> None:
-        loop = asyncio.get_running_loop()
-        bridge.spawn(loop, self._watch(runs))
-
-    async def _watch(self, runs: Sequence[Run]) -> None:
-        leases = {run.lease: run for run in runs if run.lease is not None and not run.is_over}
-        held: Mapping[Lease, bool] = await self._ask(lambda: self.store.renew(list(leases)))
-        for lease, run in leases.items():
-            if lease not in held:
-                run.lose()
-            elif held[lease]:
-                run.stop(STOP)
-
-    async def _ask(self, question: Callable[[], T]) -> T:
-        if self.store.blocking:
-            return await bridge.blocking(question)
-        return question()
+            self.custody.leave(run)
 
     # --- the process's life ---
 
@@ -436,8 +401,7 @@ class Engine:
         self._telling.clear()
         self._streams.after_fork()
         self._keep_alive.after_fork()
-        self._saving.forget()
-        self._watching.forget()
+        self.custody.after_fork()
         self._tails.after_fork()
         self.feed.after_fork()
         self.store.after_fork()

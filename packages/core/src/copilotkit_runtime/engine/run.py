@@ -26,6 +26,7 @@ logger = logging.getLogger("copilotkit_runtime.engine")
 
 TOO_LARGE = Ending("The run has grown larger than the store holds", "RUN_TOO_LARGE", failed=True)
 INTERRUPTED = Ending("The server shut down before the run ended", "RUN_INTERRUPTED", failed=True)
+LOST_LEASE = Ending("The server could not reach its store for too long", "RUN_INTERRUPTED", failed=True)
 STOP = Ending(STOPPED, stopped=True)
 FAILED = "The agent failed"
 
@@ -60,6 +61,8 @@ class Run:
         self.saved = 0
         """How many frames the store has."""
         self.unsaved_bytes = 0
+        self.saving = threading.Lock()
+        """Held by whoever is storing its frames."""
         self.is_marked = False
         """Whether the next round of saving will see it."""
         self._engine = engine
@@ -142,7 +145,7 @@ class Run:
                 self.log.repeats = recorder.repeats
             self.log.extend(recorder.take())
             if self.lease is not None:
-                self._engine.grew(self)
+                self._engine.custody.grew(self)
 
     # --- a synchronous agent, on a thread of its own ---
 
@@ -261,7 +264,7 @@ class Run:
             # Nothing may leave readers waiting or the thread busy.
             logger.exception("run %r could not be ended in order", self.given.run_id)
             if self.lease is not None:
-                await self._engine.finish(self, self.lease, (), Finished(keep=False))
+                await self._engine.custody.finish(self, self.lease, (), Finished(keep=False))
         finally:
             if is_ours:
                 self.log.end()
@@ -287,7 +290,7 @@ class Run:
                 event_messages=recorder.message_ids,
                 input_messages=recorder.input_ids,
             )
-            if not await self._engine.finish(self, self.lease, [*self.log.frames[self.saved :], *rest], finished):
+            if not await self._engine.custody.finish(self, self.lease, rest, finished):
                 self.log.epitaph = rest
                 self._engine.lost(self)
                 return False

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from .. import bridge
 from ..events import LOST, error_frame, is_terminal
-from ..stores.protocol import LiveView, RunKey, RunStore
+from ..stores.protocol import Live, LiveView, RunKey, RunStore
 from .log import RunLog
 from .rounds import Rounds
 
+logger = logging.getLogger("copilotkit_runtime.engine")
+
 
 class Tails:
-    """Local logs of remote runs, fed from the store."""
+    """Local logs of remote runs, fed from the store. ``find_lost`` ends a run whose owner is gone."""
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, find_lost: Callable[[Live], Coroutine[Any, Any, None]]) -> None:
         self._store = store
+        self._find_lost = find_lost
         self._tails: dict[RunKey, RunLog] = {}
         self._rounds: Rounds[RunLog] = Rounds(store.poll_seconds or 0.1, self._visit)
+        self._busy: set[RunLog] = set()
 
     def log(self, run: RunKey, run_id: str, agent_id: str) -> RunLog:
         """The log of a remote run."""
@@ -37,37 +43,39 @@ class Tails:
         """This is a child process."""
         self._tails.clear()
         self._rounds.forget()
+        self._busy.clear()
 
-    def _visit(self, logs: Sequence[RunLog]) -> None:
+    def _visit(self, logs: list[RunLog]) -> None:
         loop = asyncio.get_running_loop()
-        for log in logs:
-            if self._store.blocking:
-                bridge.spawn(loop, self._fetch(log, loop))
-            else:
-                self._take(log, self._look(log), loop)
+        ready = [log for log in logs if log not in self._busy]
+        self._busy.update(ready)
+        if ready:
+            bridge.spawn(loop, self._feed(ready, loop))
 
-    async def _fetch(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
-        self._take(log, await bridge.blocking(self._look, log), loop)
+    async def _feed(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> None:
+        def look() -> list[LiveView | None]:
+            return [None if log.run is None else self._store.follow(log.run, len(log.frames)) for log in logs]
 
-    def _look(self, log: RunLog) -> tuple[int, LiveView]:
-        assert log.run is not None
-        after = len(log.frames)
-        return after, self._store.follow(log.run, after)
+        try:
+            views = await bridge.blocking(look) if self._store.blocking else look()
+            for log, view in zip(logs, views, strict=True):
+                if view is not None and log.run is not None:
+                    self._take(log, log.run, view, loop)
+                    if view.expired:
+                        await self._find_lost(Live(log.run, log.run_id, log.agent_id, False, expired=True))
+        except Exception:
+            # Readers get keep-alives meanwhile, and what they missed once the store is back.
+            logger.warning("the store does not say how remote runs go on", exc_info=True)
+        finally:
+            self._busy.difference_update(logs)
 
-    def _take(self, log: RunLog, news: tuple[int, LiveView], loop: asyncio.AbstractEventLoop) -> None:
-        after, view = news
-        if log.ended:
-            self._rounds.discard(log, loop)
-            return
-        if after != len(log.frames):  # an earlier look has come back later than this one
-            return
+    def _take(self, log: RunLog, run: RunKey, view: LiveView, loop: asyncio.AbstractEventLoop) -> None:
         log.repeats = set(view.repeats)
         log.extend(view.frames or (log.epitaph if view.ended else ()))
         if view.ended:
-            if log.run is not None and not (log.frames and is_terminal(log.frames[-1])):
+            if not (log.frames and is_terminal(log.frames[-1])):
                 # It was deleted, or what was left of it is gone: a stream that just ends would look like success.
-                log.extend([error_frame(LOST, log.run.ordinal, len(log.frames) + 1)])
-            if log.run is not None:
-                self._tails.pop(log.run, None)
+                log.extend([error_frame(LOST, run.ordinal, len(log.frames) + 1)])
+            self._tails.pop(run, None)
             self._rounds.discard(log, loop)
             log.end()

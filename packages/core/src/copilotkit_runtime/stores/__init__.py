@@ -3,5 +3,6 @@
 from .memory import MemoryStore
 from .open import open_store
 from .protocol import LeaseLost, RunStore, RunTooLarge, StoreError
+from .sqlite import SqliteStore
 
-__all__ = ["LeaseLost", "MemoryStore", "RunStore", "RunTooLarge", "StoreError", "open_store"]
+__all__ = ["LeaseLost", "MemoryStore", "RunStore", "RunTooLarge", "SqliteStore", "StoreError", "open_store"]

@@ -13,8 +13,10 @@ from typing import Any
 from ..events import Record, conversation, decode
 from .paging import page_of
 from .protocol import (
+    Batch,
     Begun,
     Busy,
+    Claimed,
     Finished,
     Lease,
     LeaseLost,
@@ -23,6 +25,7 @@ from .protocol import (
     NewRun,
     RunKey,
     RunTooLarge,
+    Signal,
     StoredRun,
     ThreadInfo,
     ThreadKey,
@@ -121,6 +124,7 @@ class MemoryStore:
 
     blocking = False
     poll_seconds: float | None = None
+    lease_seconds: float | None = None
 
     def __init__(
         self, *, max_threads: int = 1000, max_runs_per_thread: int = 100, max_bytes: int = 512 * 1024 * 1024
@@ -162,15 +166,22 @@ class MemoryStore:
         self._tell(evicted)
         return begun
 
-    def append(self, lease: Lease, frames: Sequence[bytes], repeats: Set[int]) -> None:
+    def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
+        refused: dict[Lease, LeaseLost | RunTooLarge] = {}
+        evicted = 0
         with self._lock:
-            thread, live = self._held(lease)
-            self._grow(live, frames, repeats)
-            evicted = self._evict(thread)
-            too_large = 0 < self._max_bytes < live.size
+            for batch in batches:
+                try:
+                    thread, live = self._held(batch.lease)
+                except LeaseLost as lost:
+                    refused[batch.lease] = lost
+                    continue
+                self._grow(live, batch.frames, batch.repeats)
+                evicted += self._evict(thread)
+                if 0 < self._max_bytes < live.size:
+                    refused[batch.lease] = RunTooLarge()
         self._tell(evicted)
-        if too_large:
-            raise RunTooLarge
+        return refused
 
     def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
         has_messages = bool(finished.messages or _messages((), finished.records, finished.own_events))
@@ -190,14 +201,30 @@ class MemoryStore:
             evicted = self._evict(thread)
         self._tell(evicted)
 
-    def renew(self, leases: Sequence[Lease]) -> Mapping[Lease, bool]:
-        held: dict[Lease, bool] = {}
+    def renew(self, leases: Sequence[Lease]) -> None:
+        """A lease holds as long as the process."""
+
+    def signals(self, leases: Sequence[Lease]) -> Mapping[Lease, Signal]:
+        signals: dict[Lease, Signal] = {}
         with self._lock:
             for lease in leases:
-                thread = self._threads.get(lease.run.thread)
-                if thread is not None and thread.live is not None and thread.live.lease == lease:
-                    held[lease] = thread.live.stopping
-        return held
+                try:
+                    if self._held(lease)[1].stopping:
+                        signals[lease] = Signal.STOP
+                except LeaseLost:
+                    signals[lease] = Signal.LOST
+        return signals
+
+    def claim(self, run: RunKey, *, by_force: bool = False) -> Claimed | None:
+        with self._lock:
+            thread = self._threads.get(run.thread)
+            live = None if thread is None else thread.live
+            if live is None or live.lease.run != run or not by_force:
+                return None
+            self._token += 1
+            live.lease = lease = dataclasses.replace(live.lease, token=self._token)
+            agent_id, frames = live.agent_id, tuple(live.frames)
+        return Claimed(lease, agent_id, frames, self.messages(run.thread))
 
     def request_stop(self, thread: ThreadKey, run_id: str | None) -> Live | None:
         with self._lock:
@@ -211,7 +238,7 @@ class MemoryStore:
 
     # --- readers ---
 
-    def read(self, thread: ThreadKey, *, touch: bool = False) -> ThreadView:
+    def read(self, thread: ThreadKey, *, touch: bool = False, raw_of: int | None = None) -> ThreadView:
         with self._lock:
             self._sweep()
             known = self._threads.get(thread)
@@ -220,7 +247,14 @@ class MemoryStore:
             if touch:
                 self._threads.move_to_end(thread)
             runs = tuple(
-                StoredRun(run.ordinal, run.run_id, run.agent_id, run.records, run.raw.frames) for run in known.runs
+                StoredRun(
+                    run.ordinal,
+                    run.run_id,
+                    run.agent_id,
+                    run.records,
+                    run.raw.frames if run.ordinal == raw_of else None,
+                )
+                for run in known.runs
             )
             return ThreadView(runs, None if known.live is None else known.live.view())
 

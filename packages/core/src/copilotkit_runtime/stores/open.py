@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .memory import MemoryStore
 from .protocol import RunStore
+from .sqlite import SqliteStore
 
-_SCHEMES: Mapping[str, Callable[[str], RunStore]] = {"memory": lambda url: MemoryStore()}
+
+def _sqlite(url: str) -> RunStore:
+    # As SQLAlchemy has it: three slashes for a relative path, four for an absolute one.
+    path = unquote(urlsplit(url).path).removeprefix("/")
+    if not path or urlsplit(url).netloc:
+        raise ValueError(f"store={url!r}: give a path, as in sqlite:///copilot.db or sqlite:////var/lib/copilot.db")
+    return SqliteStore(path)
+
+
+_SCHEMES: Mapping[str, Callable[[str], RunStore]] = {"memory": lambda url: MemoryStore(), "sqlite": _sqlite}
 
 
 def open_store(store: str | RunStore) -> RunStore:

@@ -19,21 +19,28 @@ def page_of(infos: Iterable[ThreadInfo], query: ThreadQuery) -> ThreadPage:
         key=_place,
     )
     if query.cursor is not None:
-        after = _parse(query.cursor)
+        updated_at, thread_id = parse_cursor(query.cursor)
+        after = (-updated_at, thread_id)
         wanted = [info for info in wanted if _place(info) > after]
     if query.limit is None or len(wanted) <= query.limit:
         return ThreadPage(wanted)
     page = wanted[: query.limit]
-    return ThreadPage(page, json.dumps(_place(page[-1]), separators=(",", ":")) if page else None)
+    return ThreadPage(page, next_cursor(page[-1]) if page else None)
+
+
+def next_cursor(last: ThreadInfo) -> str:
+    """Where the page after the one that ends with ``last`` begins."""
+    return json.dumps([last.updated_at, last.thread_id], separators=(",", ":"))
 
 
 def _place(info: ThreadInfo) -> tuple[float, str]:
     return (-info.updated_at, info.thread_id)
 
 
-def _parse(cursor: str) -> tuple[float, str]:
+def parse_cursor(cursor: str) -> tuple[float, str]:
+    """When the last thread of a page was updated, and its id. Raises ValueError for what `next_cursor` has not made."""
     try:
         when, thread_id = json.loads(cursor)
-        return (float(when), str(thread_id))
+        return float(when), str(thread_id)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError("cursor is not one that a page of threads gave") from error

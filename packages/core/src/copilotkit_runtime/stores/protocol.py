@@ -3,7 +3,8 @@
 A thread belongs to an owner; it has runs, one of which may be going on. Whoever begins a
 run gets a lease with a fencing token, and every later write names it: a write with a
 token that is no longer the thread's is refused, so that an owner that was paused beyond
-its lease cannot write into a thread that another has taken over.
+its lease cannot write into a thread that another has taken over. A lease that is not
+renewed in time runs out; then anybody may `claim` the run, to end it.
 
 All methods are synchronous and may be called from any thread. A store whose methods may
 wait for a disk or a network says so (``blocking``), and the engine calls it off the loop.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence, Set
+from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from ..events import Record
@@ -81,6 +83,34 @@ class Live:
     run_id: str
     agent_id: str
     stopping: bool
+    expired: bool = False
+    """Whether its lease has run out: its owner is gone, and anybody may `claim` it."""
+
+
+class Signal(Enum):
+    """What an owner has to know of a lease of its own."""
+
+    STOP = "a stop was asked for"
+    LOST = "it is somebody else's, or nobody's, now"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """Frames to add to a run. ``repeats`` are all numbers so far that the join filter leaves out."""
+
+    lease: Lease
+    frames: Sequence[bytes]
+    repeats: Set[int] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that was taken from its owner, to be ended. ``messages`` are the thread's from before it."""
+
+    lease: Lease
+    agent_id: str
+    frames: Sequence[bytes]
+    messages: Sequence[Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,7 +139,7 @@ class Finished:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run that has ended. ``raw`` are its frames as they were sent, while they are kept."""
+    """A run that has ended. ``raw`` are its frames as they were sent, where they were asked for and are kept."""
 
     ordinal: int
     run_id: str
@@ -136,6 +166,7 @@ class LiveView:
     frames: Sequence[bytes]
     repeats: Set[int]
     ended: bool
+    expired: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,24 +206,29 @@ class RunStore(Protocol):
     """Whether a method may wait for something outside this process."""
     poll_seconds: float | None
     """How often other processes' doings have to be looked for; None where there are no others."""
+    lease_seconds: float | None
+    """How long a lease holds without being renewed; None for as long as the process lives."""
 
     def begin(self, run: NewRun) -> Begun | Busy:
         """Takes the thread for a run, unless another is going on (a live lease)."""
 
-    def append(self, lease: Lease, frames: Sequence[bytes], repeats: Set[int]) -> None:
-        """Adds frames. ``repeats`` are all numbers so far that the join filter leaves out.
-
-        Raises LeaseLost, and RunTooLarge where the run has outgrown the store.
-        """
+    def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
+        """Adds frames to runs, all in one go. Gives why for those whose frames were not taken, or were the last."""
 
     def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
         """Adds the last frames and ends the run; the thread is free. Raises LeaseLost."""
 
-    def renew(self, leases: Sequence[Lease]) -> Mapping[Lease, bool]:
-        """Renews leases. Gives those that still hold, each with whether a stop was asked for."""
+    def renew(self, leases: Sequence[Lease]) -> None:
+        """Renews those of the leases that still hold."""
 
-    def read(self, thread: ThreadKey, *, touch: bool = False) -> ThreadView:
-        """A thread; an unknown one is empty. ``touch`` counts as use."""
+    def signals(self, leases: Sequence[Lease]) -> Mapping[Lease, Signal]:
+        """What there is to know of leases; nothing of those that simply go on. Cheap: it is asked often."""
+
+    def claim(self, run: RunKey, *, by_force: bool = False) -> Claimed | None:
+        """Takes a live run whose lease has run out, or any with ``by_force``; None where there is nothing to take."""
+
+    def read(self, thread: ThreadKey, *, touch: bool = False, raw_of: int | None = None) -> ThreadView:
+        """A thread; an unknown one is empty. ``touch`` counts as use; ``raw_of`` names the run to give with raw frames."""
 
     def follow(self, run: RunKey, after: int) -> LiveView:
         """The frames of a run after number ``after``. A run that is gone has ended."""

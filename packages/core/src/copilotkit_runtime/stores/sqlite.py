@@ -1,0 +1,529 @@
+"""Threads in a SQLite file, shared by all processes of one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..events import Record, conversation, decode
+from .connections import Connections
+from .paging import next_cursor, parse_cursor
+from .protocol import (
+    Batch,
+    Begun,
+    Busy,
+    Claimed,
+    Finished,
+    Lease,
+    LeaseLost,
+    Live,
+    LiveView,
+    NewRun,
+    RunKey,
+    RunTooLarge,
+    Signal,
+    StoredRun,
+    StoreError,
+    ThreadInfo,
+    ThreadKey,
+    ThreadPage,
+    ThreadQuery,
+    ThreadView,
+)
+from .retention import Retention
+
+RAW_SECONDS = 60.0
+"""How long the frames of an ended run are kept as they were sent, for exact resumption."""
+
+SWEEP_SECONDS = 10.0
+"""How often what has grown too old is looked for."""
+
+Db = sqlite3.Connection
+
+
+class SqliteStore:
+    """Keeps threads in the file ``path``, which is made where it is missing.
+
+    The file and its ``-wal`` and ``-shm`` beside it are for the processes of one machine,
+    on a local disk. A transaction that was answered survives a crash of the process; a
+    power cut may take the last moments (``PRAGMA synchronous = NORMAL``).
+
+    ``max_threads``, ``max_runs_per_thread``, ``max_age_seconds`` (since a thread was last
+    used) and ``max_bytes`` bound what is kept; 0 means no bound. What is used least goes
+    first, and nothing that runs. ``lease_seconds`` is how long a run outlives its process
+    for others, ``poll_seconds`` how late they see what it does, ``timeout_seconds`` how
+    long anything waits for the file. Raises ValueError for what cannot work, a file of a
+    newer version included.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_threads: int = 0,
+        max_runs_per_thread: int = 0,
+        max_age_seconds: float = 0,
+        max_bytes: int = 0,
+        lease_seconds: float = 15.0,
+        poll_seconds: float = 0.05,
+        timeout_seconds: float = 5.0,
+    ) -> None:
+        self.lease_seconds: float | None = lease_seconds
+        self.poll_seconds: float | None = poll_seconds
+        self._lease_seconds = lease_seconds
+        self._retention = Retention(
+            max_threads=max_threads,
+            max_runs_per_thread=max_runs_per_thread,
+            max_age_seconds=max_age_seconds,
+            max_bytes=max_bytes,
+        )
+        for name, value in (
+            ("lease_seconds", lease_seconds),
+            ("poll_seconds", poll_seconds),
+            ("timeout_seconds", timeout_seconds),
+        ):
+            if value <= 0:
+                raise ValueError(f"SqliteStore({name}={value!r}): give a number above 0")
+        self._connections = Connections(os.path.abspath(path), timeout_seconds)
+        self._swept = 0.0
+        self._asked: tuple[object, frozenset[Lease]] | None = None
+        self._followed: dict[RunKey, tuple[object, int, float]] = {}
+        try:
+            # Closed again at once: a process may fork after this. It says now what would fail later.
+            self._connections.open().close()
+        except (sqlite3.Error, StoreError) as error:
+            raise ValueError(f"SqliteStore({os.fspath(path)!r}): {error}") from error
+
+    # --- runs ---
+
+    def begin(self, run: NewRun) -> Begun | Busy:
+        def work(db: Db) -> Begun | Busy:
+            now = time.time()
+            self._sweep(db, now)
+            thread, ordinal = self._thread(db, run.thread, now)
+            live = _live(db, thread, run.thread, now)
+            if live is not None:
+                return Busy(live)
+            ordinal += 1
+            token = _next_token(db)
+            db.execute("UPDATE threads SET ordinal = ?, used_at = ? WHERE id = ?", (ordinal, now, thread))
+            db.execute(
+                "INSERT INTO live (thread, ordinal, run_id, agent_id, token, expires_at, size) VALUES (?,?,?,?,?,?,?)",
+                (thread, ordinal, run.run_id, run.agent_id, token, now + self._lease_seconds, run.size),
+            )
+            events: set[str] = set()
+            inputs: set[str] = set()
+            for event_messages, input_messages in db.execute(
+                "SELECT event_messages, input_messages FROM runs WHERE thread = ?", (thread,)
+            ):
+                events.update(json.loads(event_messages))
+                inputs.update(json.loads(input_messages))
+            return Begun(Lease(RunKey(run.thread, ordinal), run.run_id, token), events, inputs)
+
+        return self._connections.write(work)
+
+    def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
+        def work(db: Db) -> Mapping[Lease, LeaseLost | RunTooLarge]:
+            refused: dict[Lease, LeaseLost | RunTooLarge] = {}
+            for batch in batches:
+                thread = _held(db, batch.lease)
+                if thread is None:
+                    refused[batch.lease] = LeaseLost()
+                    continue
+                size = _grow(db, thread, batch)
+                if 0 < self._retention.max_bytes < size:
+                    refused[batch.lease] = RunTooLarge()
+            return refused
+
+        return self._connections.write(work)
+
+    def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
+        # Made before the transaction: nobody else can write while one is open.
+        messages = _conversation(finished)
+        records = b"".join(record.frame for record in finished.records)
+        event_ids, input_ids = json.dumps(sorted(finished.event_messages)), json.dumps(sorted(finished.input_messages))
+
+        def work(db: Db) -> None:
+            now = time.time()
+            thread = _held(db, lease)
+            if thread is None:
+                raise LeaseLost
+            _grow(db, thread, Batch(lease, frames))
+            count, agent_id = db.execute("SELECT frames, agent_id FROM live WHERE thread = ?", (thread,)).fetchone()
+            db.execute("DELETE FROM live WHERE thread = ?", (thread,))
+            ordinal = lease.run.ordinal
+            if not finished.keep:
+                db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+                if not db.execute("SELECT runs FROM threads WHERE id = ?", (thread,)).fetchone()[0]:
+                    self._forget(db, thread)
+                return
+            db.execute(
+                "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
+                " input_messages) VALUES (?,?,?,?,?,?,?,?,?)",
+                (thread, ordinal, lease.run_id, agent_id, count, now + RAW_SECONDS, records, event_ids, input_ids),
+            )
+            db.execute(
+                "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
+                " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END WHERE id = ?",
+                (agent_id, now, now, now, thread),
+            )
+            if messages:
+                _store_messages(db, thread, messages)
+            self._retain(db, thread, now)
+
+        self._connections.write(work)
+
+    def renew(self, leases: Sequence[Lease]) -> None:
+        def work(db: Db) -> None:
+            until = time.time() + self._lease_seconds
+            db.executemany("UPDATE live SET expires_at = ? WHERE token = ?", [(until, lease.token) for lease in leases])
+
+        if leases:
+            self._connections.write(work)
+
+    def signals(self, leases: Sequence[Lease]) -> Mapping[Lease, Signal]:
+        # Nobody has written and the question is the old one: so is the answer, which was acted upon.
+        asked = (self._connections.version(), frozenset(leases))
+        if asked == self._asked:
+            return {}
+
+        def work(db: Db) -> Mapping[Lease, Signal]:
+            held = dict(db.execute("SELECT token, stopping FROM live").fetchall())
+            return {
+                lease: Signal.LOST if lease.token not in held else Signal.STOP
+                for lease in leases
+                if held.get(lease.token, 1)
+            }
+
+        signals = self._connections.read(work)
+        self._asked = asked
+        return signals
+
+    def claim(self, run: RunKey, *, by_force: bool = False) -> Claimed | None:
+        def work(db: Db) -> Claimed | None:
+            now = time.time()
+            found = db.execute(
+                "SELECT threads.id, live.run_id, live.agent_id, live.expires_at FROM live JOIN threads"
+                " ON threads.id = live.thread WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
+                (*run.thread, run.ordinal),
+            ).fetchone()
+            if found is None:
+                return None
+            thread, run_id, agent_id, expires_at = found
+            if expires_at > now and not by_force:
+                return None
+            token = _next_token(db)
+            db.execute(
+                "UPDATE live SET token = ?, expires_at = ? WHERE thread = ?",
+                (token, now + self._lease_seconds, thread),
+            )
+            frames = _frames(db, thread, run.ordinal, 0)
+            return Claimed(Lease(run, run_id, token), agent_id, frames, _messages(db, thread))
+
+        return self._connections.write(work)
+
+    def request_stop(self, thread: ThreadKey, run_id: str | None) -> Live | None:
+        def work(db: Db) -> Live | None:
+            number = _id_of(db, thread)
+            live = None if number is None else _live(db, number, thread, time.time())
+            if live is not None and not live.expired and run_id in (None, live.run_id):
+                db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (number,))
+            return live
+
+        return self._connections.write(work)
+
+    # --- readers ---
+
+    def read(self, thread: ThreadKey, *, touch: bool = False, raw_of: int | None = None) -> ThreadView:
+        def work(db: Db) -> ThreadView:
+            now = time.time()
+            number = _id_of(db, thread)
+            if number is None:
+                return ThreadView()
+            runs = []
+            for ordinal, run_id, agent_id, records, raw_until in db.execute(
+                "SELECT ordinal, run_id, agent_id, records, raw_until FROM runs WHERE thread = ? ORDER BY ordinal",
+                (number,),
+            ):
+                raw = _frames(db, number, ordinal, 0) if ordinal == raw_of and raw_until > now else None
+                runs.append(StoredRun(ordinal, run_id, agent_id, _records(records), raw))
+            return ThreadView(runs, _live(db, number, thread, now))
+
+        view = self._connections.read(work)
+        if touch and self._retention.counts_use and (view.runs or view.live):
+            self._connections.write(
+                lambda db: db.execute(
+                    "UPDATE threads SET used_at = ? WHERE owner = ? AND thread_id = ?", (time.time(), *thread)
+                )
+            )
+        return view
+
+    def follow(self, run: RunKey, after: int) -> LiveView:
+        version = self._connections.version()
+        known = self._followed.get(run)
+        if known is not None and known[:2] == (version, after):
+            return LiveView((), frozenset(), False, expired=known[2] <= time.time())
+
+        def work(db: Db) -> tuple[LiveView, float]:
+            number = _id_of(db, run.thread)
+            if number is None:
+                return LiveView((), frozenset(), True), 0.0
+            live = db.execute(
+                "SELECT expires_at, repeats FROM live WHERE thread = ? AND ordinal = ?", (number, run.ordinal)
+            ).fetchone()
+            if live is not None:
+                expires_at, repeats = live
+                frames = _frames(db, number, run.ordinal, after)
+                return LiveView(frames, frozenset(json.loads(repeats)), False, expires_at <= time.time()), expires_at
+            frames = _frames(db, number, run.ordinal, after)
+            ended = db.execute(
+                "SELECT frames FROM runs WHERE thread = ? AND ordinal = ?", (number, run.ordinal)
+            ).fetchone()
+            if not frames and ended is not None and after > ended[0]:
+                frames = _frames(db, number, run.ordinal, ended[0] - 1)
+            return LiveView(frames, frozenset(), True), 0.0
+
+        view, expires_at = self._connections.read(work)
+        if view.ended:
+            self._followed.pop(run, None)
+        else:
+            self._followed[run] = (version, after + len(view.frames), expires_at)
+        return view
+
+    def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
+        def work(db: Db) -> list[dict[str, Any]]:
+            number = _id_of(db, thread)
+            return [] if number is None else _messages(db, number)
+
+        return self._connections.read(work)
+
+    def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
+        where, values = ["owner = ?", "runs > 0"], [owner]
+        more: list[Any] = []
+        if query.agent_id is not None:
+            where.append("agent_id = ?")
+            more.append(query.agent_id)
+        if not query.include_archived:
+            where.append("archived = 0")
+        if query.cursor is not None:
+            updated_at, thread_id = parse_cursor(query.cursor)
+            where.append("(updated_at < ? OR (updated_at = ? AND thread_id > ?))")
+            more += [updated_at, updated_at, thread_id]
+        limit = -1 if query.limit is None else query.limit + 1
+        sql = (
+            "SELECT thread_id, agent_id, name, archived, created_at, updated_at FROM threads WHERE "
+            + " AND ".join(where)
+            + " ORDER BY updated_at DESC, thread_id LIMIT ?"
+        )
+        rows = self._connections.read(lambda db: db.execute(sql, (*values, *more, limit)).fetchall())
+        infos = [
+            ThreadInfo(
+                thread_id=thread_id,
+                agent_id=agent_id,
+                name=name,
+                archived=bool(archived),
+                created_at=created_at,
+                updated_at=updated_at,
+            )
+            for thread_id, agent_id, name, archived, created_at, updated_at in rows
+        ]
+        if query.limit is None or len(infos) <= query.limit:
+            return ThreadPage(infos)
+        page = infos[: query.limit]
+        return ThreadPage(page, next_cursor(page[-1]))
+
+    # --- changes ---
+
+    def update(self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
+        def work(db: Db) -> bool:
+            changed = db.execute(
+                "UPDATE threads SET name = coalesce(?, name), archived = coalesce(?, archived)"
+                " WHERE owner = ? AND thread_id = ? AND runs > 0",
+                (name, archived, *thread),
+            )
+            return changed.rowcount > 0
+
+        return self._connections.write(work)
+
+    def delete(self, thread: ThreadKey) -> bool:
+        def work(db: Db) -> bool:
+            found = db.execute(
+                "SELECT id, runs FROM threads WHERE owner = ? AND thread_id = ?", tuple(thread)
+            ).fetchone()
+            if found is None:
+                return False
+            self._forget(db, found[0])
+            return bool(found[1])
+
+        return self._connections.write(work)
+
+    def clear(self, owner: str) -> None:
+        def work(db: Db) -> None:
+            for thread, is_live in db.execute(
+                "SELECT id, EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id) FROM threads WHERE owner = ?",
+                (owner,),
+            ).fetchall():
+                if not is_live:
+                    self._forget(db, thread)
+                    continue
+                # The run goes on, on a thread that knows nothing of what was before.
+                db.execute(
+                    "DELETE FROM frames WHERE thread = ? AND ordinal < (SELECT ordinal FROM live WHERE thread = ?)",
+                    (thread, thread),
+                )
+                db.execute("DELETE FROM runs WHERE thread = ?", (thread,))
+                db.execute("DELETE FROM messages WHERE thread = ?", (thread,))
+                db.execute(
+                    "UPDATE threads SET runs = 0, name = NULL, archived = 0, created_at = 0, message_ids = '[]'"
+                    " WHERE id = ?",
+                    (thread,),
+                )
+
+        self._connections.write(work)
+
+    def after_fork(self) -> None:
+        self._connections.after_fork()
+        self._asked = None
+        self._followed.clear()
+
+    # --- inside a transaction ---
+
+    def _thread(self, db: Db, key: ThreadKey, now: float) -> tuple[int, int]:
+        found = db.execute("SELECT id, ordinal FROM threads WHERE owner = ? AND thread_id = ?", tuple(key)).fetchone()
+        if found is None:
+            found = db.execute(
+                "INSERT INTO threads (owner, thread_id, used_at, ordinal)"
+                " VALUES (?, ?, ?, (SELECT value FROM counters WHERE name = 'ordinal')) RETURNING id, ordinal",
+                (*key, now),
+            ).fetchone()
+        return found[0], found[1]
+
+    def _forget(self, db: Db, thread: int) -> None:
+        # Ids of a thread's former life must not fit its next one.
+        db.execute(
+            "UPDATE counters SET value = max(value, (SELECT ordinal FROM threads WHERE id = ?)) WHERE name = 'ordinal'",
+            (thread,),
+        )
+        db.execute("DELETE FROM threads WHERE id = ?", (thread,))
+
+    def _sweep(self, db: Db, now: float) -> None:
+        """Drops what has grown too old."""
+        if now - self._swept < SWEEP_SECONDS:
+            return
+        self._swept = now
+        db.execute(
+            "DELETE FROM frames WHERE (thread, ordinal) IN"
+            " (SELECT thread, ordinal FROM runs WHERE raw_until > 0 AND raw_until <= ?)",
+            (now,),
+        )
+        db.execute("UPDATE runs SET raw_until = 0 WHERE raw_until > 0 AND raw_until <= ?", (now,))
+        for thread in self._retention.too_old(db, now):
+            self._forget(db, thread)
+
+    def _retain(self, db: Db, thread: int, now: float) -> None:
+        """Drops what is too much."""
+        self._retention.drop_runs(db, thread)
+        for other in self._retention.too_many(db, thread):
+            self._forget(db, other)
+
+
+# --- rows ---
+
+
+def _id_of(db: Db, key: ThreadKey) -> int | None:
+    found = db.execute("SELECT id FROM threads WHERE owner = ? AND thread_id = ?", tuple(key)).fetchone()
+    return None if found is None else found[0]
+
+
+def _next_token(db: Db) -> int:
+    token: int = db.execute("UPDATE counters SET value = value + 1 WHERE name = 'token' RETURNING value").fetchone()[0]
+    return token
+
+
+def _held(db: Db, lease: Lease) -> int | None:
+    """The thread that a lease holds."""
+    found = db.execute("SELECT thread FROM live WHERE token = ?", (lease.token,)).fetchone()
+    return None if found is None else found[0]
+
+
+def _live(db: Db, thread: int, key: ThreadKey, now: float) -> Live | None:
+    found = db.execute(
+        "SELECT ordinal, run_id, agent_id, stopping, expires_at FROM live WHERE thread = ?", (thread,)
+    ).fetchone()
+    if found is None:
+        return None
+    ordinal, run_id, agent_id, stopping, expires_at = found
+    return Live(RunKey(key, ordinal), run_id, agent_id, bool(stopping), expires_at <= now)
+
+
+def _grow(db: Db, thread: int, batch: Batch) -> int:
+    """Adds frames to a live run; gives its size in bytes."""
+    data = b"".join(batch.frames)
+    before, size = db.execute("SELECT frames, size FROM live WHERE thread = ?", (thread,)).fetchone()
+    if data:
+        db.execute(
+            "INSERT INTO frames (thread, ordinal, first, frames) VALUES (?,?,?,?)",
+            (thread, batch.lease.run.ordinal, before + 1, data),
+        )
+        db.execute(
+            "UPDATE live SET frames = ?, size = ? WHERE thread = ?",
+            (before + len(batch.frames), size + len(data), thread),
+        )
+    if batch.repeats:
+        db.execute("UPDATE live SET repeats = ? WHERE thread = ?", (json.dumps(sorted(batch.repeats)), thread))
+    total: int = size + len(data)
+    return total
+
+
+def _frames(db: Db, thread: int, ordinal: int, after: int) -> list[bytes]:
+    """The frames of a run after number ``after``, as far as they are kept."""
+    rows = db.execute(
+        "SELECT first, frames FROM frames WHERE thread = ? AND ordinal = ? AND first >= coalesce("
+        "(SELECT max(first) FROM frames WHERE thread = ? AND ordinal = ? AND first <= ?), 0) ORDER BY first",
+        (thread, ordinal, thread, ordinal, after + 1),
+    ).fetchall()
+    frames: list[bytes] = []
+    for first, data in rows:
+        frames += _split(data)[max(0, after + 1 - first) :]
+    return frames
+
+
+def _split(data: bytes) -> list[bytes]:
+    # JSON holds no raw line feeds, so an empty line is always the end of a frame.
+    return [piece + b"\n\n" for piece in data.split(b"\n\n")[:-1]]
+
+
+def _records(data: bytes) -> list[Record]:
+    return [Record(int(framed[framed.index(b".") + 1 : framed.index(b"\n")]), framed) for framed in _split(data)]
+
+
+def _conversation(finished: Finished) -> list[dict[str, Any]]:
+    own = (decode(record.frame) for record in sorted(finished.records) if record.number <= finished.own_events)
+    return conversation(finished.messages, own)
+
+
+def _messages(db: Db, thread: int) -> list[dict[str, Any]]:
+    ids = json.loads(db.execute("SELECT message_ids FROM threads WHERE id = ?", (thread,)).fetchone()[0])
+    stored = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,)).fetchall())
+    return [json.loads(stored[identity]) for identity in ids if identity in stored]
+
+
+def _store_messages(db: Db, thread: int, messages: Sequence[Mapping[str, Any]]) -> None:
+    """Stores messages, each once by its id; what is no longer among them goes."""
+    written = {message["id"]: json.dumps(message, separators=(",", ":")) for message in messages}
+    known = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,)).fetchall())
+    db.executemany(
+        "INSERT OR REPLACE INTO messages (thread, id, message) VALUES (?,?,?)",
+        [(thread, identity, text) for identity, text in written.items() if known.get(identity) != text],
+    )
+    db.executemany(
+        "DELETE FROM messages WHERE thread = ? AND id = ?",
+        [(thread, identity) for identity in known.keys() - written.keys()],
+    )
+    db.execute("UPDATE threads SET message_ids = ? WHERE id = ?", (json.dumps(list(written)), thread))
