@@ -6,13 +6,16 @@ import asyncio
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .. import bridge
-from ..stores.protocol import Batch, Finished, Lease, LeaseLost, RunStore, RunTooLarge, Signal
+from ..stores.protocol import Batch, Finished, Lease, LeaseLost, RunStore, RunTooLarge, Signal, StoreError
+from .end import End
 from .rounds import Rounds
 from .run import LOST_LEASE, STOP, TOO_LARGE, Run
+from .trouble import Trouble
 
 logger = logging.getLogger("copilotkit_runtime.engine")
 
@@ -25,8 +28,16 @@ SAVE_BYTES = 64 * 1024
 RENEWALS = 3
 """How often a lease is renewed within its time, so that one renewal may fail."""
 
+RETRIES = 15
+"""How often within a lease's time a renewal is tried that has failed."""
+
 STUCK_SECONDS = 60.0
 """A loop that has not ticked for so long is given up: its runs' leases are left to run out."""
+
+FINISH_SECONDS = 5.0
+"""How long a store that does not work is asked again to take the end of a run."""
+
+FINISH_PAUSE = 0.1
 
 
 class Custody:
@@ -37,12 +48,21 @@ class Custody:
         self._saving: Rounds[Run] = Rounds(SAVE_SECONDS, self._save_round)
         self._watching: Rounds[Run] = Rounds(store.poll_seconds or 1.0, self._watch_round)
         self._keeper: LeaseKeeper | None = None
+        self._is_last = False
+        self._busy_saving: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._busy_watching: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._unsaved = Trouble("the store does not take what runs have emitted")
+        self._unwatched = Trouble("the store does not say whether runs are to stop")
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Something of the store's, off the loop where the store may block. Raises what the store raises."""
-        if self._store.blocking:
+        if self._store.blocking and not self._is_last:
             return await bridge.blocking(question)
         return question()
+
+    def at_exit(self) -> None:
+        """The process ends: there are no more threads to be had, and nobody whom waiting could keep."""
+        self._is_last = True
 
     def take(self, run: Run) -> None:
         """A run has begun."""
@@ -65,6 +85,8 @@ class Custody:
         self._saving.forget()
         self._watching.forget()
         self._keeper = None
+        self._busy_saving.clear()
+        self._busy_watching.clear()
 
     # --- saving ---
 
@@ -76,30 +98,47 @@ class Custody:
             run.is_marked = True
             self._saving.add(run, run.home)
 
-    async def finish(self, run: Run, lease: Lease, rest: Sequence[bytes], finished: Finished) -> bool:
-        """Ends a run in the store. False where it was no longer this process's to end."""
+    async def finish(self, run: Run, lease: Lease, rest: Sequence[bytes], finished: Finished) -> End:
+        """Ends a run in the store, which is asked again for a while where it does not work."""
 
         def write() -> None:
             with run.saving:
                 self._store.finish(lease, [*run.log.frames[run.saved :], *rest], finished)
 
         self._saving.discard(run, run.home)
-        try:
-            await self.ask(write)
-        except LeaseLost:
-            return False
-        except Exception:
-            logger.exception("run %r has ended, but the store did not take its end", run.given.run_id)
-        return True
+        # While it is asked, the lease is kept; without one there is nobody who could take the run.
+        deadline = time.monotonic() + min(FINISH_SECONDS, self._store.lease_seconds or FINISH_SECONDS)
+        while True:
+            try:
+                await self.ask(write)
+                return End.STORED
+            except LeaseLost:
+                return End.LOST
+            except Exception as error:
+                if not isinstance(error, StoreError) or time.monotonic() + FINISH_PAUSE > deadline:
+                    logger.exception("run %r has ended, but the store did not take its end", run.given.run_id)
+                    return End.UNSTORED
+            await asyncio.sleep(FINISH_PAUSE)
 
     def _save_round(self, runs: list[Run]) -> None:
+        # One at a time: what waits for a store that does not answer would take up every thread there is.
+        loop = asyncio.get_running_loop()
+        if loop in self._busy_saving:
+            return
         for run in runs:
             self._saving.discard(run, run.home)
             run.is_marked = False
         if self._store.blocking:
-            bridge.spawn(asyncio.get_running_loop(), bridge.blocking(self._save, runs))
+            self._busy_saving.add(loop)
+            bridge.spawn(loop, self._save_elsewhere(runs, loop))
         else:
             self._save(runs)
+
+    async def _save_elsewhere(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            await self.ask(lambda: self._save(runs))
+        finally:
+            self._busy_saving.discard(loop)
 
     def _save(self, runs: Sequence[Run]) -> None:
         held: dict[Lease, Run] = {}
@@ -115,12 +154,18 @@ class Custody:
                 run.unsaved_bytes = 0
                 batches.append(Batch(run.lease, run.log.frames[run.saved :], run.log.repeats))
             refused = self._store.append(batches) if batches else {}
+            self._unsaved.ends()
             for batch in batches:
                 held[batch.lease].saved += len(batch.frames)
             for lease, why in refused.items():
                 self._refused(held[lease], why)
+        except StoreError as error:
+            # Not the agents' failure, and perhaps nothing more comes from them that would bring it along.
+            self._unsaved.begins(error)
+            for run in held.values():
+                run.is_marked = True
+                self._saving.add(run, run.home)
         except Exception:
-            # Not the agents' failure. What is not saved now is tried again with what comes next.
             logger.exception("the store did not take what runs have emitted")
         finally:
             for run in held.values():
@@ -135,17 +180,23 @@ class Custody:
     # --- watching ---
 
     def _watch_round(self, runs: list[Run]) -> None:
+        loop = asyncio.get_running_loop()
         if self._keeper is not None:
-            self._keeper.ticked(asyncio.get_running_loop())
-        bridge.spawn(asyncio.get_running_loop(), self._watch(runs))
+            self._keeper.ticked(loop)
+        if loop not in self._busy_watching:
+            self._busy_watching.add(loop)
+            bridge.spawn(loop, self._watch(runs, loop))
 
-    async def _watch(self, runs: Sequence[Run]) -> None:
+    async def _watch(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
         leases = {run.lease: run for run in runs if run.lease is not None and not run.is_over}
         try:
             signals = await self.ask(lambda: self._store.signals(list(leases)))
-        except Exception:
-            logger.warning("the store does not say whether runs are to stop", exc_info=True)
+        except Exception as error:
+            self._unwatched.begins(error)
             return
+        finally:
+            self._busy_watching.discard(loop)
+        self._unwatched.ends()
         for lease, signal in signals.items():
             if signal is Signal.STOP:
                 leases[lease].stop(STOP)
@@ -167,6 +218,7 @@ class LeaseKeeper:
         """When each run's lease was last known to hold."""
         self._ticks: dict[asyncio.AbstractEventLoop, float] = {}
         self._wake = threading.Event()
+        self._trouble = Trouble("leases cannot be renewed")
         bridge.thread(self._keep, name="copilotkit-leases")
 
     def add(self, run: Run) -> None:
@@ -185,25 +237,29 @@ class LeaseKeeper:
         self._ticks[loop] = time.monotonic()
 
     def _keep(self) -> None:
+        is_well = True
         while True:
             self._wake.wait()
             self._wake.clear()
             while self._runs:
-                time.sleep(self._lease_seconds / RENEWALS)
-                self._renew()
+                # One that has failed is made up for soon: a store that works again finds leases that still hold.
+                time.sleep(self._lease_seconds / (RENEWALS if is_well else RETRIES))
+                is_well = self._renew()
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
         now = time.monotonic()
         kept = {run: last for run, last in list(self._runs.items()) if now - self._ticks[run.home] < STUCK_SECONDS}
         try:
             self._store.renew([run.lease for run in kept if run.lease is not None])
-        except Exception:
-            logger.warning("leases could not be renewed", exc_info=True)
+        except Exception as error:
+            self._trouble.begins(error)
             for run, last in kept.items():
                 if now - last >= self._lease_seconds:
                     # Whoever reaches the store may have taken the thread by now.
                     bridge.in_loop(run.home, run.stop, LOST_LEASE)
-            return
+            return False
+        self._trouble.ends()
         for run in kept:
             if run in self._runs:
                 self._runs[run] = now
+        return True

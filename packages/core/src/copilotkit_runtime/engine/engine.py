@@ -24,6 +24,7 @@ from ..stores.protocol import (
     NewRun,
     RunKey,
     RunStore,
+    StoreError,
     ThreadKey,
     ThreadView,
 )
@@ -215,9 +216,11 @@ class Engine:
             self._runs.pop(lease.run, None)
             await self.ask(lambda: self.store.finish(lease, (), Finished(keep=False)))
             raise
-        # One who asked for a stop since the lease was taken has not found the run here.
-        if lease in await self.ask(lambda: self.store.signals([lease])):
-            run.stop_from_anywhere()
+        # One who asked for a stop since the lease was taken has not found the run here. The run has begun,
+        # whether or not the store can tell now; if it cannot, a later round hears of the stop.
+        with contextlib.suppress(StoreError):
+            if lease in await self.ask(lambda: self.store.signals([lease])):
+                run.stop_from_anywhere()
         return run
 
     async def _supersede(self, new: NewRun, busy: Busy) -> Begun | Busy:
@@ -412,6 +415,7 @@ class Engine:
         ours = [run for run in [*self._runs.values(), *self._loose] if run.home is loop]
         if ours:
             self._is_shutting_down = True
+            self.custody.at_exit()
             bridge.drive(self._stop_all(ours))
 
 

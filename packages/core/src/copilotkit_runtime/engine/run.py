@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import bridge
 from ..agents.base import Kind, Shape, shape_of
-from ..events import LOST, STOPPED, BadEvent, Ending, Recorder
+from ..events import LOST, STOPPED, BadEvent, Ending, Recorder, error_frame
 from ..stores.protocol import Finished, Lease
+from .end import End
 from .log import RunLog
 from .outcome import EndedRun, Outcome, RunInput
 from .pump import pump
@@ -27,6 +28,7 @@ logger = logging.getLogger("copilotkit_runtime.engine")
 TOO_LARGE = Ending("The run has grown larger than the store holds", "RUN_TOO_LARGE", failed=True)
 INTERRUPTED = Ending("The server shut down before the run ended", "RUN_INTERRUPTED", failed=True)
 LOST_LEASE = Ending("The server could not reach its store for too long", "RUN_INTERRUPTED", failed=True)
+UNSTORED = Ending("The run could not be stored", "STORE_UNAVAILABLE", failed=True)
 STOP = Ending(STOPPED, stopped=True)
 FAILED = "The agent failed"
 
@@ -193,7 +195,9 @@ class Run:
                     if self.is_over:
                         return
                     self._recorder.feed(event)
-                    self._flush()
+                    # What ends the run is shown once it is stored, as it is of an asynchronous agent.
+                    if not self._recorder.is_over:
+                        self._flush()
                 if self._ending is not None:
                     return
         finally:
@@ -290,10 +294,15 @@ class Run:
                 event_messages=recorder.message_ids,
                 input_messages=recorder.input_ids,
             )
-            if not await self._engine.custody.finish(self, self.lease, rest, finished):
-                self.log.epitaph = rest
+            end = await self._engine.custody.finish(self, self.lease, rest, finished)
+            if end is End.LOST:
+                # Not with ``rest``, which may say success: readers are shown what the store says, or that it is lost.
                 self._engine.lost(self)
                 return False
+            if end is End.UNSTORED:
+                # Its lease is left to run out: then somebody ends it for everybody else, and tells of it.
+                self.log.extend([error_frame(UNSTORED, self.lease.run.ordinal, len(self.log.frames) + 1)])
+                return True
         self.log.repeats = recorder.repeats
         self.log.extend(rest)
         if given.on_end is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,8 +11,7 @@ from ..events import LOST, error_frame, is_terminal
 from ..stores.protocol import Live, LiveView, RunKey, RunStore
 from .log import RunLog
 from .rounds import Rounds
-
-logger = logging.getLogger("copilotkit_runtime.engine")
+from .trouble import Trouble
 
 
 class Tails:
@@ -25,6 +23,7 @@ class Tails:
         self._tails: dict[RunKey, RunLog] = {}
         self._rounds: Rounds[RunLog] = Rounds(store.poll_seconds or 0.1, self._visit)
         self._busy: set[RunLog] = set()
+        self._trouble = Trouble("the store does not say how remote runs go on")
 
     def log(self, run: RunKey, run_id: str, agent_id: str) -> RunLog:
         """The log of a remote run."""
@@ -63,9 +62,11 @@ class Tails:
                     self._take(log, log.run, view, loop)
                     if view.expired:
                         await self._find_lost(Live(log.run, log.run_id, log.agent_id, False, expired=True))
-        except Exception:
+        except Exception as error:
             # Readers get keep-alives meanwhile, and what they missed once the store is back.
-            logger.warning("the store does not say how remote runs go on", exc_info=True)
+            self._trouble.begins(error)
+        else:
+            self._trouble.ends()
         finally:
             self._busy.difference_update(logs)
 

@@ -228,7 +228,10 @@ class RunStore(Protocol):
         """Takes a live run whose lease has run out, or any with ``by_force``; None where there is nothing to take."""
 
     def read(self, thread: ThreadKey, *, touch: bool = False, raw_of: int | None = None) -> ThreadView:
-        """A thread; an unknown one is empty. ``touch`` counts as use; ``raw_of`` names the run to give with raw frames."""
+        """A thread; an unknown one is empty.
+
+        ``touch`` counts as use; ``raw_of`` is the ordinal of the run to give with its raw frames.
+        """
 
     def follow(self, run: RunKey, after: int) -> LiveView:
         """The frames of a run after number ``after``. A run that is gone has ended."""

@@ -27,7 +27,6 @@ from .protocol import (
     RunTooLarge,
     Signal,
     StoredRun,
-    StoreError,
     ThreadInfo,
     ThreadKey,
     ThreadPage,
@@ -95,9 +94,9 @@ class SqliteStore:
         self._asked: tuple[object, frozenset[Lease]] | None = None
         self._followed: dict[RunKey, tuple[object, int, float]] = {}
         try:
-            # Closed again at once: a process may fork after this. It says now what would fail later.
-            self._connections.open().close()
-        except (sqlite3.Error, StoreError) as error:
+            # Nothing stays open: a process may fork after this.
+            self._connections.check()
+        except ValueError as error:
             raise ValueError(f"SqliteStore({os.fspath(path)!r}): {error}") from error
 
     # --- runs ---

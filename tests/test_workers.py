@@ -1,0 +1,447 @@
+"""Several processes over one SQLite file behave as one: runs are reached from anywhere, and survive whoever dies.
+
+With ``FULL=1`` in the environment everything is repeated as often as a release wants it.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from copilotkit_runtime.engine.custody import SAVE_SECONDS
+
+from .compaction import compacted
+from .crews import Told, count, crew, events, eventually, frames_until, pid, sqlite_url, told
+from .fixtures.crew import STORE
+from .fixtures.racer import RUNS
+from .serve import ROOT
+from .talk import Client, Frame, Stream, fresh, types
+
+pytestmark = pytest.mark.workers
+
+WORKERS = 4
+LEASE_SECONDS = 2.0
+NOTICE_SECONDS = 2.0
+"""How long after its lease a lost run may go on for a reader."""
+WRITE_SECONDS = 0.4
+"""What a write that is under way may take on a busy machine, beside the interval between two."""
+PARALLEL = 8
+
+
+class Deployment(NamedTuple):
+    """How a user starts several processes."""
+
+    server: str
+    preload: bool = False
+
+
+DEPLOYMENTS = {
+    "gthread": Deployment("gthread"),
+    "gthread-preload": Deployment("gthread", preload=True),
+    "uvicorn": Deployment("uvicorn"),
+}
+
+
+@pytest.fixture(scope="module", params=DEPLOYMENTS)
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    server, preload = DEPLOYMENTS[request.param]
+    store = sqlite_url(tmp_path_factory.mktemp("crew") / "threads.db", lease_seconds=LEASE_SECONDS)
+    with crew(server, store, workers=WORKERS, preload=preload, threads=256) as running:
+        yield Client(running)
+
+
+# --- reaching a run ------------------------------------------------------------------
+
+
+def reach(client: Client, folder: Path, number: int) -> set[int]:
+    """Begins a run, joins it, is refused a second one, and ends it, each over a connection of its own.
+
+    Gives the processes that had to do with it.
+    """
+    thread, run = fresh("thread"), fresh("run")
+    gate = folder / thread
+    agent = ("tell", "tell-sync")[number // 2 % 2]
+    with client.run(agent, thread, run, forwardedProps={"until": str(gate)}) as own:
+        begun = frames_until(own, 1)
+        with (
+            client.connect(agent, thread) as other,
+            client.run(agent, thread) as refused,
+        ):
+            assert (other.status, refused.status, refused.json()["runId"]) == (200, 409, run)
+            if number % 2:
+                assert client.stop(agent, thread, run)["stopped"] is True
+            else:
+                gate.touch()
+            streamed = begun + list(own.frames())
+            assert list(other.frames()) == streamed
+    assert [frame.id for frame in streamed] == [f"1.{number}" for number in range(1, len(streamed) + 1)]
+    assert streamed[-1].event["type"] == "RUN_FINISHED"
+    assert [one.number for one in told(events(streamed))] == list(range(len(told(events(streamed)))))
+    assert events(client.replay(agent, thread)) == compacted(events(streamed))
+    assert client.stop(agent, thread)["stopped"] is False
+    return {pid(own), pid(other), pid(refused)}
+
+
+def test_any_worker_reaches_any_run(client: Client, tmp_path: Path) -> None:
+    runs = range(count(40, 500))
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        reached = list(pool.map(lambda number: reach(client, tmp_path, number), runs))
+    assert len(set().union(*reached)) > 1
+    assert any(len(processes) > 1 for processes in reached)
+
+
+# --- a process that dies -------------------------------------------------------------
+
+
+class LiveRun:
+    """A run that goes on, with its own reader, and one on another process."""
+
+    def __init__(self, client: Client) -> None:
+        self.thread = fresh("live")
+        self.own = client.run("tell", self.thread, forwardedProps={"interval": 0.05})
+        assert self.own.status == 200
+        self.owner = pid(self.own)
+        self.begun = frames_until(self.own, 2)
+        self.other = eventually(lambda: self._elsewhere(client), 30)
+        self.theirs: list[Frame] = []
+        self.ended_at = 0.0
+        self._following = threading.Thread(target=self._follow)
+        self._following.start()
+
+    def _elsewhere(self, client: Client) -> Stream | None:
+        stream = client.connect("tell", self.thread)
+        assert stream.status == 200
+        if pid(stream) != self.owner:
+            return stream
+        stream.leave()
+        return None
+
+    def _follow(self) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self.theirs += self.other.frames()
+        self.ended_at = time.monotonic()
+
+    def streamed(self) -> list[Frame]:
+        """All that its own reader got."""
+        frames = list(self.begun)
+        with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
+            for frame in self.own.frames():
+                frames.append(frame)  # noqa: PERF402 - what came before it broke off counts
+        return frames
+
+    def followed(self) -> list[Frame]:
+        """All that its other reader got, once that is over."""
+        self._following.join(60)
+        assert not self._following.is_alive()
+        return self.theirs
+
+    def leave(self) -> None:
+        self.own.leave()
+        self.other.leave()
+
+
+def is_prefix(part: list[Told], whole: list[Told]) -> bool:
+    return part == whole[: len(part)]
+
+
+def kill_one(client: Client, runs: int) -> None:
+    """Kills the process that owns most of some runs, and looks at what becomes of them."""
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        live = list(pool.map(lambda _: LiveRun(client), range(runs)))
+    victim = collections.Counter(run.owner for run in live).most_common(1)[0][0]
+    os.kill(victim, signal.SIGKILL)
+    killed_at = time.monotonic()
+    for run in live:
+        if run.owner == victim:
+            lost(client, run, killed_at)
+    for run in live:
+        if run.owner != victim:
+            unharmed(client, run, pid(run.other) != victim)
+        run.leave()
+
+
+def lost(client: Client, run: LiveRun, killed_at: float) -> None:
+    streamed, followed = events(run.streamed()), events(run.followed())
+    assert run.ended_at - killed_at <= LEASE_SECONDS + NOTICE_SECONDS
+    assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
+    assert types(streamed).count("RUN_ERROR") == 0
+    # Nobody is shown more than was streamed, and a replay is short by no more than what was not stored yet.
+    replay = events(client.replay("tell", run.thread))
+    assert replay == compacted(followed)
+    assert is_prefix(told(replay), told(streamed))
+    assert told(streamed)[-1].at - told(replay)[-1].at <= SAVE_SECONDS + WRITE_SECONDS
+    again = client.ran("tell", run.thread, forwardedProps={"n": 1})
+    assert again[-1]["type"] == "RUN_FINISHED"
+
+
+def unharmed(client: Client, run: LiveRun, is_followed: bool) -> None:
+    assert client.stop("tell", run.thread)["stopped"] is True
+    streamed, followed = run.streamed(), run.followed()
+    assert streamed[-1].event["type"] == "RUN_FINISHED"
+    assert followed == streamed if is_followed else followed == streamed[: len(followed)]
+
+
+def test_a_killed_worker_leaves_nobody_waiting(client: Client) -> None:
+    for _ in range(count(1, 20)):
+        kill_one(client, count(16, 100))
+
+
+# --- one thread, one run -------------------------------------------------------------
+
+
+def test_one_of_many_wins_a_race(tmp_path: Path) -> None:
+    store = sqlite_url(tmp_path / "threads.db")
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.fixtures.racer"],
+            cwd=ROOT,
+            env={**os.environ, STORE: store},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(WORKERS)
+    ]
+
+    def all_asked(line: str) -> list[str]:
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write(f"{line}\n")
+            racer.stdin.flush()
+        return [racer.stdout.readline() for racer in racers if racer.stdout is not None]
+
+    try:
+        for number in range(count(10, 100)):
+            gate = tmp_path / str(number)
+            answers: collections.Counter[str] = collections.Counter()
+            for answer in all_asked(f"race contested {gate}"):
+                answers.update(json.loads(answer))
+            assert answers == {"200": 1, "409": WORKERS * RUNS - 1}
+            gate.touch()
+            ends = [json.loads(text) for line in all_asked("end") if (text := json.loads(line)) is not None]
+            assert types(ends) == ["RUN_FINISHED"]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+
+
+# --- a process that is paused --------------------------------------------------------
+
+
+@contextlib.contextmanager
+def paused(process: int) -> Iterator[None]:
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("then", ["goes on", "ends"])
+@pytest.mark.parametrize("server", ["gthread", "uvicorn"])
+def test_a_paused_process_cannot_write_into_a_thread_that_another_has_taken(
+    server: str, then: str, tmp_path: Path
+) -> None:
+    store = sqlite_url(tmp_path / "threads.db", lease_seconds=1)
+    first_gate, second_gate = tmp_path / "first", tmp_path / "second"
+    with crew(server, store) as one, crew(server, store) as two:
+        here, there = Client(one), Client(two)
+        with (
+            here.run("tell", "taken", "first", forwardedProps={"until": str(first_gate)}) as own,
+            there.connect("tell", "taken") as other,
+        ):
+            begun = frames_until(own, 5)
+            with paused(pid(own)):
+                # Its reader elsewhere is told that it is over, and with that the thread is free.
+                followed = events(other.frames())
+                taking = there.run("tell", "taken", "second", forwardedProps={"until": str(second_gate)})
+                assert taking.status == 200
+                taken = frames_until(taking, 1)
+                if then == "ends":
+                    first_gate.touch()
+            streamed = events([*begun, *own.frames()])
+            taken += frames_until(taking, told(events(taken))[-1].number + 10)
+            second_gate.touch()
+            taken += taking.frames()
+        assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
+        assert (streamed[-1]["type"], streamed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
+        assert taken[-1].event["type"] == "RUN_FINISHED"
+        assert {frame.id.partition(".")[0] for frame in taken if frame.id} == {"2"}
+        replay = [*compacted(followed), *compacted(events(taken))]
+        assert events(there.replay("tell", "taken")) == replay
+        assert events(here.replay("tell", "taken")) == replay
+
+
+# --- workers that are replaced -------------------------------------------------------
+
+
+def recycled(client: Client, number: int) -> int:
+    """A run in whose middle its process may be told to end. Gives its process."""
+    thread = fresh("recycled")
+    frames: list[Frame] = []
+    with client.run("tell", thread, forwardedProps={"n": 5 + number % 20}) as own:
+        assert own.status == 200
+        owner = pid(own)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            frames += own.frames()
+    # Whatever has become of the process, the run has an end, and it is the one that was shown.
+    replay = events(client.replay("tell", thread))
+    assert replay[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
+    assert is_prefix(told(events(frames)), told(replay)) or is_prefix(told(replay), told(events(frames)))
+    if frames and frames[-1].event["type"] in ("RUN_FINISHED", "RUN_ERROR"):
+        assert replay == compacted(events(frames))
+    assert client.ran("tell", thread, forwardedProps={"n": 1})[-1]["type"] == "RUN_FINISHED"
+    return owner
+
+
+RECYCLING = {"gthread": ("--max-requests", "15"), "uvicorn": ("--limit-max-requests", "15")}
+
+
+@pytest.mark.parametrize("server", RECYCLING)
+def test_workers_are_replaced_in_the_middle_of_runs(server: str, tmp_path: Path) -> None:
+    store = sqlite_url(tmp_path / "threads.db", lease_seconds=LEASE_SECONDS)
+    with crew(server, store, workers=WORKERS, extra=RECYCLING[server]) as running:
+        client = Client(running)
+        with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+            owners = set(pool.map(lambda number: recycled(client, number), range(count(60, 500))))
+    assert len(owners) > WORKERS
+
+
+# --- a restart -----------------------------------------------------------------------
+
+
+def numbers(frames: list[Frame]) -> list[str | None]:
+    return [frame.id for frame in frames]
+
+
+def resumed(client: Client, seen: str, how: str) -> list[Frame]:
+    headers = {"last-event-id": seen} if how == "header" else None
+    with client.connect("tell", "kept", seen if how == "body" else None, headers) as stream:
+        assert stream.status == 200
+        return list(stream.frames())
+
+
+@pytest.mark.parametrize("how", ["header", "body"])
+@pytest.mark.parametrize("server", ["gthread", "uvicorn"])
+def test_resuming_across_a_restart_gives_exactly_the_rest(server: str, how: str, tmp_path: Path) -> None:
+    store = sqlite_url(tmp_path / "threads.db")
+    with crew(server, store) as before, Client(before).run("tell", "kept", forwardedProps={"n": 12}) as own:
+        streamed = list(own.frames())
+    with crew(server, store) as after:
+        client = Client(after)
+        for at, frame in enumerate(streamed):
+            assert frame.id is not None
+            assert resumed(client, frame.id, how) == streamed[at + 1 :]
+        later = list(client.run("tell", "kept", forwardedProps={"n": 2}).frames())
+        assert numbers(later)[0] == "2.1"
+        first = resumed(client, "1.3", how)
+    assert first[: len(streamed) - 3] == streamed[3:]
+    assert events(first[len(streamed) - 3 :]) == compacted(events(later))
+
+
+@pytest.mark.parametrize("how", ["header", "body"])
+def test_resuming_across_a_restart_once_only_the_folded_run_is_kept(how: str, tmp_path: Path) -> None:
+    store = sqlite_url(tmp_path / "threads.db")
+    with (
+        crew("gthread", store, raw_seconds=0) as before,
+        Client(before).run("tell", "kept", forwardedProps={"n": 12}) as own,
+    ):
+        streamed = list(own.frames())
+    with crew("gthread", store, raw_seconds=0) as after:
+        client = Client(after)
+        replay = client.replay("tell", "kept")
+        assert events(replay) == compacted(events(streamed))
+        kept = numbers(replay)
+        for frame in streamed:
+            assert frame.id is not None
+            expected = replay[kept.index(frame.id) + 1 :] if frame.id in kept else replay
+            assert resumed(client, frame.id, how) == expected
+        assert numbers(resumed(client, "1.1000", how)) == kept[-1:]
+
+
+def test_a_live_run_that_a_restart_ended_is_resumed_to_its_end(tmp_path: Path) -> None:
+    store = sqlite_url(tmp_path / "threads.db", lease_seconds=1)
+    with crew("gthread", store) as before:
+        own = Client(before).run("tell", "kept")
+        begun = frames_until(own, 20)
+        os.killpg(before.process.pid, signal.SIGKILL)
+        before.process.wait()
+        own.leave()
+    with crew("gthread", store) as after:
+        client = Client(after)
+        seen = begun[10]
+        assert seen.id is not None
+        rest = resumed(client, seen.id, "header")
+        assert (rest[-1].event["type"], rest[-1].event["code"]) == ("RUN_ERROR", "RUN_LOST")
+        shown = events(begun[:11]) + events(rest)
+        assert events(client.replay("tell", "kept")) == compacted(shown)
+        beyond = resumed(client, "1.100000", "header")
+        assert [frame.event for frame in beyond] == [rest[-1].event]
+
+
+@pytest.mark.parametrize("server", ["gthread", "uvicorn"])
+def test_a_run_that_a_restart_in_order_ended_says_so(server: str, tmp_path: Path) -> None:
+    store = sqlite_url(tmp_path / "threads.db")
+    # Without a reader: gunicorn kills a worker whose streams have not ended within its graceful timeout.
+    with crew(server, store) as before, Client(before).run("tell", "kept") as own:
+        begun = frames_until(own, 3)
+    with crew(server, store) as after:
+        replay = events(Client(after).replay("tell", "kept"))
+        # No lease had to run out for it.
+        assert (replay[-1]["type"], replay[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
+        assert is_prefix(told(events(begun)), told(replay))
+
+
+def test_a_run_that_is_joined_while_it_goes_on_is_resumed_on_another_process(tmp_path: Path) -> None:
+    store = sqlite_url(tmp_path / "threads.db")
+    gate = tmp_path / "gate"
+    with (
+        crew("gthread", store) as one,
+        crew("uvicorn", store) as two,
+        Client(one).run("tell", "kept", forwardedProps={"until": str(gate)}) as own,
+    ):
+        begun = frames_until(own, 10)
+        with Client(two).connect("tell", "kept", begun[5].id) as other:
+            gate.touch()
+            streamed = [*begun, *own.frames()]
+            assert list(other.frames()) == streamed[6:]
+
+
+# --- who keeps it busy ---------------------------------------------------------------
+
+
+def test_a_deleted_thread_ends_for_readers_of_every_process(tmp_path: Path) -> None:
+    store = sqlite_url(tmp_path / "threads.db")
+    with crew("gthread", store) as one, crew("uvicorn", store) as two:
+        here, there = Client(one), Client(two)
+        with here.run("tell", "gone") as own, there.connect("tell", "gone") as other:
+            frames_until(own, 3)
+            with there.ask("DELETE", "/threads/gone") as answer:
+                assert answer.status == 204
+            for stream in (own, other):
+                assert list(stream.events())[-1]["code"] == "RUN_LOST"
+        assert here.replay("tell", "gone") == there.replay("tell", "gone") == []
+
+
+def test_a_server_refuses_to_start_over_a_store_that_cannot_work(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="ended with status") as raised,
+        crew("uvicorn", sqlite_url(tmp_path / "nowhere" / "threads.db")),
+    ):
+        pass
+    assert any("does not exist: make it" in note for note in raised.value.__notes__)
