@@ -293,7 +293,7 @@ class Run:
                 return False
         self.log.repeats = recorder.repeats
         self.log.extend(rest)
-        if given.on_end is not None:
+        if given.on_end is not None and self.lease is not None:
             ended = EndedRun.of(
                 given,
                 records=records,

@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from .. import checks
 from ..events import Record, conversation, decode
 from .paging import page_of
 from .protocol import (
@@ -116,7 +117,7 @@ class MemoryStore:
     ``max_threads`` and ``max_runs_per_thread`` are counts, ``max_bytes`` bounds the bytes
     of all frames and messages kept, runs in flight included; 0 means no bound. A thread
     goes only when nothing runs on it, and of a thread the oldest run. Raises ValueError
-    for a negative bound.
+    for what is not a whole number from 0 on.
     """
 
     blocking = False
@@ -125,10 +126,9 @@ class MemoryStore:
     def __init__(
         self, *, max_threads: int = 1000, max_runs_per_thread: int = 100, max_bytes: int = 512 * 1024 * 1024
     ) -> None:
-        bounds = {"max_threads": max_threads, "max_runs_per_thread": max_runs_per_thread, "max_bytes": max_bytes}
-        for name, bound in bounds.items():
-            if bound < 0:
-                raise ValueError(f"MemoryStore({name}={bound}): give a number from 0 (no bound) on")
+        checks.number("MemoryStore: max_threads", max_threads, whole=True)
+        checks.number("MemoryStore: max_runs_per_thread", max_runs_per_thread, whole=True)
+        checks.number("MemoryStore: max_bytes", max_bytes, whole=True)
         self._max_threads = max_threads
         self._max_runs = max_runs_per_thread
         self._max_bytes = max_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -14,8 +15,10 @@ _SCHEMES: Mapping[str, Callable[[str], RunStore]] = {"memory": lambda url: Memor
 def open_store(store: str | RunStore) -> RunStore:
     """A store from its URL, or the given one. Raises ValueError for a URL of no store that we have."""
     if not isinstance(store, str):
-        if not callable(getattr(store, "begin", None)):
-            raise ValueError(f"store={store!r}: give a URL such as 'memory://' or a store object (RunStore)")
+        if inspect.isclass(store) or not callable(getattr(store, "begin", None)):
+            raise ValueError(
+                f"store={store!r}: give a URL such as 'memory://' or a store object, such as MemoryStore()"
+            )
         return store
     scheme = urlsplit(store).scheme
     if scheme not in _SCHEMES:
