@@ -92,9 +92,7 @@ class Server:
     port: int
 
     @contextlib.contextmanager
-    def _sent(
-        self, method: str, target: str, body: Any, headers: Fields
-    ) -> Iterator[http.client.HTTPResponse]:
+    def _sent(self, method: str, target: str, body: Any, headers: Fields) -> Iterator[http.client.HTTPResponse]:
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
@@ -185,7 +183,7 @@ def run_body(thread: str, run: str | None = None, **more: Any) -> dict[str, Any]
 
 
 def fault(answer: Answer | None, *statuses: int) -> str | None:
-    """What is wrong with an answer that should be a clear refusal (one of ``statuses``, or any 4xx); None if nothing."""
+    """What is wrong with an answer that should be a clear refusal (``statuses``, or any 4xx); None if nothing."""
     if answer is None:
         return "no answer"
     shown = f"{answer.status} {answer.headers.get('content-type')} {answer.body[:300]!r}"
@@ -212,9 +210,7 @@ def leak(answer: Answer) -> str | None:
 def guarded(adapter: str) -> Iterator[Server]:
     """A server for all guarded runtimes, for as long as the block lasts."""
     port = free_port()
-    start = Start(
-        factory=f"tests.fixtures.guarded:{adapter}", port=str(port), workers=1, threads=64, preload=False
-    )
+    start = Start(factory=f"tests.fixtures.guarded:{adapter}", port=str(port), workers=1, threads=64, preload=False)
     command = SERVERS[ADAPTERS[adapter].servers[0]].command(start)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory(prefix="copilot-server-") as folder:

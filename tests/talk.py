@@ -8,13 +8,14 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from .servers import RunningServer
 
-PATIENCE = 60.0
-"""Seconds without a byte after which a test gives up; no test waits for them to pass."""
+PATIENCE = 30.0
+"""Seconds without a byte, or without a frame, after which a test gives up; none waits for them to pass."""
 
 Event = dict[str, Any]
 
@@ -71,10 +72,15 @@ class Stream:
     def blocks(self) -> Iterator[str]:
         """What stands between empty lines, comments included, as it comes."""
         lines: list[str] = []
+        deadline = time.monotonic() + PATIENCE
         while line := self._response.readline():
+            if time.monotonic() > deadline:  # keep-alives may go on for ever, so the socket's timeout is not enough
+                raise TimeoutError(f"nothing but comments for {PATIENCE:g} s: {self.comments[-3:]}")
             text = line.decode().removesuffix("\n")
             if text:
                 lines.append(text)
+                if not text.startswith(":"):
+                    deadline = time.monotonic() + PATIENCE
             elif lines:
                 yield "\n".join(lines)
                 lines = []
@@ -130,9 +136,7 @@ class Client:
         self.port = server.port
         self.base = server.base_url.removeprefix(f"http://127.0.0.1:{server.port}") if base is None else base
 
-    def ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> Stream:
+    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Stream:
         """A request of its own connection; the answer's headers have come when this returns."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         given = {"content-type": "application/json"} if body is not None else {}

@@ -31,7 +31,7 @@ from .fixtures.guarded import Echo, hello
 from .guards import run_body
 
 BOUNDED = settings(
-    max_examples=400,
+    max_examples=250,
     derandomize=True,
     database=None,
     deadline=None,
@@ -79,7 +79,9 @@ fields = st.lists(
 )  # fmt: skip
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=12
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
 )
 INPUT = run_body("t", "r", state={}, forwardedProps={})
 MEMBERS = (*INPUT, "resume", "parentRunId", "lastSeenEventId", "audio", "mimeType", "filename", "name", "archived")
@@ -215,7 +217,8 @@ def test_any_request(runner: asyncio.Runner, which: CopilotHandler, request: Req
 
 ROUTES = (
     ("POST", "/agent/hello/run"), ("POST", "/agent/hello/connect"), ("POST", "/agent/hello/suggest"),
-    ("POST", "/agent/hello/stop/t"), ("POST", "/transcribe"), ("PATCH", "/threads/t"), ("POST", "/"), ("POST", "/nothing"),
+    ("POST", "/agent/hello/stop/t"), ("POST", "/transcribe"), ("PATCH", "/threads/t"), ("POST", "/"), ("POST",
+    "/nothing"),
 )  # fmt: skip
 
 
@@ -321,9 +324,11 @@ ASGI = to_asgi(handler("auto"))
     raw=st.none() | latin.map(lambda text: text.encode("latin-1")) | st.binary(max_size=20),
     query=st.binary(max_size=20),
     method=st.sampled_from(METHODS),
-    headers=st.lists(st.tuples(st.sampled_from((b"origin", b"host", b"content-type", b"cookie")), st.binary(max_size=20))),
+    headers=st.lists(
+        st.tuples(st.sampled_from((b"origin", b"host", b"content-type", b"cookie")), st.binary(max_size=20))
+    ),
     chunks=st.lists(bodies, max_size=3),
-)  # fmt: skip
+)
 def test_any_scope(
     runner: asyncio.Runner,
     path: str,

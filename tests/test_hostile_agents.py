@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from .compaction import compacted
 from .fixtures import hostile, trials
 from .servers import RunningServer
-from .talk import Client, Event, fresh, types
+from .talk import Client, Event, fresh, parsed, types
 from .trial import SERVERS, trial
 
 INCOMPLETE = "INCOMPLETE_STREAM"
@@ -43,7 +44,9 @@ def bystander(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     client: Client = request.getfixturevalue("client")
     gate = fresh("bystander")
-    with client.run("play", fresh("beside"), forwardedProps={"steps": [["say", "a"], ["wait", gate], ["say", "b"]]}) as beside:
+    with client.run(
+        "play", fresh("beside"), forwardedProps={"steps": [["say", "a"], ["wait", gate], ["say", "b"]]}
+    ) as beside:
         assert types(beside.until("TEXT_MESSAGE_CONTENT")) == [
             "RUN_STARTED",
             "TEXT_MESSAGE_START",
@@ -149,8 +152,13 @@ def test_the_text_of_an_exception_when_debugging(adapter: str) -> None:
 # --- nonsense ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("nonsense", [*hostile.NONSENSE, *hostile.MEMBERS])
-@pytest.mark.parametrize("agent", ["nonsense-async", "nonsense-sync"])
+@pytest.mark.parametrize(
+    ("agent", "nonsense"),
+    [
+        *(("nonsense-async", name) for name in (*hostile.NONSENSE, *hostile.MEMBERS)),
+        *(("nonsense-sync", name) for name in hostile.NONSENSE),
+    ],
+)
 def test_nonsense(client: Client, agent: str, nonsense: str) -> None:
     thread = fresh("nonsense")
     events = client.ran(agent, thread, forwardedProps={"what": nonsense})
@@ -193,6 +201,7 @@ def test_what_json_has_some_form_for(client: Client, odd: str) -> None:
     events = client.ran("nonsense-async", thread, forwardedProps={"what": odd})
     if types(events)[-1] != "RUN_FINISHED":
         failed(events)
+        assert len(events) == 5, "what a run fails of is not sent"
     kept(client, thread, events)
     works(client, thread)
 
@@ -224,7 +233,7 @@ def test_iterators_that_do_not_iterate(client: Client, iterator: str) -> None:
     works(client, thread)
 
 
-@pytest.mark.parametrize("agent", ["raising-clone", "raising-headers", "nonsense-headers"])
+@pytest.mark.parametrize("agent", ["raising-clone", "nonsense-clone", "raising-headers", "nonsense-headers"])
 def test_agents_that_cannot_be_prepared(client: Client, agent: str) -> None:
     """There is no stream yet that could say it."""
     thread = fresh("unprepared")
@@ -250,7 +259,10 @@ def test_a_flood(client: Client, agent: str, count: int) -> None:
         rest = flood.rest()
     assert rest.count(b'"TEXT_MESSAGE_CONTENT"') == count - 1
     number = 3 + count
-    assert rest.split(b"\n\n")[-2].startswith(b"id: 1.%d\n" % (number + 1))
+    last = parsed(rest.split(b"\n\n")[-2].decode())
+    assert last is not None
+    ordinal, _, end = str(last.id).partition(".")
+    assert int(end) == number + 1
     events = [frame.event for frame in client.replay("good", thread)]
     assert types(events) == [
         "RUN_STARTED",
@@ -261,8 +273,8 @@ def test_a_flood(client: Client, agent: str, count: int) -> None:
     ]
     assert events[2]["delta"] == "x" * count
     # The frames in the store are the ones that were sent, each once and in order.
-    assert [frame.id for frame in client.replay("good", thread, f"1.{number - 5}")] == [
-        f"1.{later}" for later in range(number - 4, number + 2)
+    assert [frame.id for frame in client.replay("good", thread, f"{ordinal}.{number - 5}")] == [
+        f"{ordinal}.{later}" for later in range(number - 4, number + 2)
     ]
     works(client, thread)
 
@@ -323,7 +335,8 @@ def test_a_run_that_takes_too_long(hasty: Client, agent: str) -> None:
     thread, run = fresh("endless"), fresh("run")
     events = hasty.ran(agent, thread, run)
     failed(events, "RUN_TIMEOUT")
-    kept(hasty, thread, events)
+    # A run that failed before it emitted anything is not stored.
+    kept(hasty, thread, events if len(events) > 1 else [])
     works(hasty, thread)
     release(hasty, run)
     works(hasty, thread)
@@ -400,15 +413,28 @@ def incapable(adapter: str) -> Iterator[Client]:
         yield Client(server)
 
 
-def test_capabilities_that_are_none(incapable: Client) -> None:
-    with incapable.ask("GET", "/info") as answer:
+def listed_without_capabilities(client: Client, agent: str) -> None:
+    with client.ask("GET", "/info", headers={"x-agent": agent}) as answer:
         assert answer.status == 200, answer.rest()
         text = answer.rest().decode()
     assert hostile.SECRET not in text
     agents = json.loads(text, parse_constant=pytest.fail)["agents"]
-    assert set(agents) == set(hostile.INCAPABLE)
-    assert [name for name, agent in agents.items() if "capabilities" in agent] == ["capable"]
+    assert set(agents) == {"good", agent, "capable"}
+    assert [name for name, one in agents.items() if "capabilities" in one] == ["capable"]
+
+
+@pytest.mark.parametrize("agent", hostile.INCAPABLE)
+def test_agents_that_cannot_be_described(incapable: Client, agent: str) -> None:
+    listed_without_capabilities(incapable, agent)
     works(incapable, fresh("capable"))
+
+
+def test_capabilities_that_end_the_process(adapter: str) -> None:
+    """On a server of its own, since that is what they may do."""
+    with trial(adapter, "incapable") as server:
+        client = Client(server)
+        listed_without_capabilities(client, hostile.EXITING)
+        works(client, fresh("capable"))
 
 
 def test_capabilities_that_never_come(adapter: str) -> None:
@@ -420,8 +446,6 @@ def test_capabilities_that_never_come(adapter: str) -> None:
 
 def test_capabilities_that_block(adapter: str) -> None:
     """They hold up who asks for them, and nobody else."""
-    import http.client
-
     with trial(adapter, "blocking") as server:
         client = Client(server)
         asking = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)

@@ -131,7 +131,7 @@ def alice(server: Server, single: bool, request: pytest.FixtureRequest) -> Clien
     return Client(server, request.param, ALICE, single)
 
 
-@pytest.fixture()
+@pytest.fixture
 def thread(alice: Client) -> Iterator[str]:
     """A thread of hers, which at the end is as it was."""
     thread = fresh("thread")
@@ -256,7 +256,7 @@ def test_a_page_of_hers_leads_into_ones_own_list(alice: Client) -> None:
         query = {"limit": "1", "cursor": page["nextCursor"]}
     assert pages == [[one] for one in reversed(mine)]
     for cursor in cursors:
-        assert not set(theirs) & {word for word in json.dumps(cursor).split('"')}
+        assert not set(theirs) & set(json.dumps(cursor).split('"'))
         for size in ("1", "1000"):
             found = bob.threads(cursor=cursor, limit=size)
             assert set(found) <= set(theirs)
@@ -333,7 +333,9 @@ def test_nobody_else_can_stop_a_run(alice: Client) -> None:
         alice.server.open_gate(run)
         # It was not stopped: a stopped one does not get to end its message by itself.
         assert [event["type"] for event in hers.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
-    (finished,) = [one for one in alice.ask("threads/messages", thread_id=thread).json()["messages"] if one["role"] == "assistant"]
+    (finished,) = [
+        one for one in alice.ask("threads/messages", thread_id=thread).json()["messages"] if one["role"] == "assistant"
+    ]
     assert finished["content"] == f"waiting in {run}"
 
 
@@ -483,7 +485,9 @@ def test_info_says_what_each_access_offers(server: Server, single: bool, mount: 
         assert "singleRoute" not in info
 
 
-@pytest.mark.parametrize(("mount", "clears"), [("users", True), ("users-read", True), ("users-none", False), ("strangers", False)])
+@pytest.mark.parametrize(
+    ("mount", "clears"), [("users", True), ("users-read", True), ("users-none", False), ("strangers", False)]
+)
 def test_clearing_has_an_effect_only_where_threads_are_shown(
     server: Server, single: bool, mount: str, clears: bool
 ) -> None:

@@ -18,7 +18,9 @@ STOP = Ending(STOPPED, stopped=True)
 ERROR: Event = {"type": "RUN_ERROR", "message": RETURNED, "code": "INCOMPLETE_STREAM"}
 
 
-def result(identity: str = "c", status: str = "error", reason: str = "missing_terminal_event", message: str = RETURNED) -> Event:  # noqa: E501 - one row of a table
+def result(
+    identity: str = "c", status: str = "error", reason: str = "missing_terminal_event", message: str = RETURNED
+) -> Event:
     content = json.dumps({"status": status, "reason": reason, "message": message}, separators=(",", ":"))
     return {
         "type": "TOOL_CALL_RESULT",

@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
-from copilotkit_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response, raw_target
-from copilotkit_runtime import create_copilot_runtime_handler as create_handler
+from copilotkit_runtime import (
+    CopilotHandler,
+    CopilotRuntime,
+    EventStream,
+    Headers,
+    Request,
+    Response,
+    checked_handler,
+    handler_for,
+    raw_target,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,20 +35,12 @@ def create_copilot_asgi_app(
     ``mode``, ``cors``, ``hooks``), or a ready ``handler``. Raises TypeError for both, neither,
     or options beside a handler, and what `create_copilot_runtime_handler` raises.
     """
-    return to_asgi(handler_of(runtime, handler, options))
-
-
-def handler_of(
-    runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: dict[str, Any]
-) -> CopilotHandler:
-    """The handler that an adapter was given, or the one for its runtime."""
-    if (runtime is None) == (handler is None) or (handler is not None and options):
-        raise TypeError("give either runtime=..., with its options, or a ready handler=... alone")
-    return handler if runtime is None else create_handler(runtime=runtime, **options)  # type: ignore[return-value]
+    return to_asgi(handler_for(runtime=runtime, handler=handler, options=options))
 
 
 def to_asgi(handler: CopilotHandler) -> App:
-    """A handler as an ASGI application."""
+    """A handler as an ASGI application. Raises TypeError for what is no handler."""
+    checked_handler(handler)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -69,10 +71,11 @@ async def _request(scope: Scope, receive: Receive, limit: int) -> Request | None
             pieces.append(piece[: limit - size])
         size += len(piece)
         more = message.get("more_body", False)
-    full, mount = scope["path"], scope.get("root_path", "")
+    full, raw, mount = scope["path"], scope.get("raw_path"), scope.get("root_path", "")
     if not full.startswith(mount):
-        full = mount + full  # servers that follow the letter of older specifications
-    path, mount = raw_target(scope.get("raw_path"), full.encode("utf-8", "surrogateescape"), mount.encode())
+        # Some leave the mount out of the path, as older specifications had it.
+        full, raw = mount + full, raw and quote(mount).encode() + raw
+    path, mount = raw_target(raw, full.encode("utf-8", "surrogateescape"), mount.encode())
     return Request(
         method=scope["method"],
         path=path,

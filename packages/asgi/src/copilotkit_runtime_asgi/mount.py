@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from copilotkit_runtime import CopilotHandler, CopilotRuntime
+from copilotkit_runtime import CopilotHandler, CopilotRuntime, handler_for
 
-from .app import App, Message, Receive, Scope, Send, handler_of, to_asgi
+from .app import App, Message, Receive, Scope, Send, to_asgi
 
 
 def mount_before(
@@ -21,8 +21,12 @@ def mount_before(
 
     Takes what `create_copilot_asgi_app` takes, less ``base_path``, which is ``path``. The
     middleware of ``app`` does not see the runtime's requests. The lifespan goes to both.
+    Raises ValueError for a path without a leading slash.
     """
-    ready = handler_of(runtime, handler, {**options, "base_path": path} if handler is None else options)
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ValueError(f"mount_before(path={path!r}): give a path that begins with '/', such as '/api/copilotkit'")
+    given = {**options, "base_path": path} if handler is None else options
+    ready = handler_for(runtime=runtime, handler=handler, options=given)
     ours = to_asgi(ready)
     prefix = path.rstrip("/")
 
@@ -64,9 +68,11 @@ async def _shared_lifespan(app: App, runtime: CopilotRuntime, scope: Scope, rece
     except Exception:
         if answered:
             raise
-        # It knows no lifespan, which it may say by raising (as Django does); the runtime has one.
-        if not asked:
-            await hear()
-        await send({"type": "lifespan.startup.complete"})
+    if answered:
+        return
+    # It knows no lifespan, which it may say by raising (as Django does) or by returning; the runtime has one.
+    if not asked:
         await hear()
-        await send({"type": "lifespan.shutdown.complete"})
+    await send({"type": "lifespan.startup.complete"})
+    await hear()
+    await send({"type": "lifespan.shutdown.complete"})

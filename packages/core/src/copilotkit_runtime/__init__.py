@@ -4,7 +4,7 @@ from .agents.context import RunContext
 from .cors import CorsConfig
 from .engine import EndedRun
 from .forwarding import ForwardHeaders
-from .handler import CopilotHandler, create_copilot_runtime_handler
+from .handler import CopilotHandler, checked_handler, create_copilot_runtime_handler, handler_for
 from .hooks import HookContext, RespondWith, RuntimeHooks
 from .http import EventStream, FormPart, Headers, Request, Response, raw_target
 from .identity import User
@@ -31,6 +31,8 @@ __all__ = [
     "RuntimeHooks",
     "User",
     "__version__",
+    "checked_handler",
     "create_copilot_runtime_handler",
+    "handler_for",
     "raw_target",
 ]

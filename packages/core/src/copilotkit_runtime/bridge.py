@@ -147,7 +147,7 @@ class LoopCaller:
     driven = False
 
     async def plain(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.to_thread(function, *args)
+        return await asyncio.to_thread(_without_stop, function, *args)
 
 
 class ThreadCaller:
@@ -159,11 +159,23 @@ class ThreadCaller:
         return function(*args)
 
 
+def _without_stop(function: Callable[..., T], *args: Any) -> T:
+    # A future cannot carry StopIteration: what waits for it would wait for ever.
+    try:
+        return function(*args)
+    except StopIteration as stop:
+        raise RuntimeError("the function raised StopIteration") from stop
+
+
 _ON_LOOP: Caller = LoopCaller()
 _ON_THREAD: Caller = ThreadCaller()
 # A context variable and not the running loop decides: under gevent the greenlets of
 # requests and the one of the loop share an OS thread, and so asyncio's "running loop".
 _caller: contextvars.ContextVar[Caller] = contextvars.ContextVar("copilotkit_caller", default=_ON_LOOP)
+
+
+_patience: contextvars.ContextVar[float | None] = contextvars.ContextVar("copilotkit_patience", default=None)
+"""How long a driven pipeline waits for a coroutine, in seconds."""
 
 
 def is_driven() -> bool:
@@ -194,7 +206,7 @@ async def blocking(function: Callable[..., T], *args: Any) -> T:
     """Calls a function of ours that may block: on a thread, or here where this is one."""
     if is_driven():
         return function(*args)
-    return await asyncio.to_thread(function, *args)
+    return await asyncio.to_thread(_without_stop, function, *args)
 
 
 async def wait(park: Callable[[Callable[[], object]], bool], seconds: float) -> None:
@@ -214,6 +226,43 @@ async def wait(park: Callable[[Callable[[], object]], bool], seconds: float) -> 
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
             pass
+
+
+class Abandoned(BaseException):
+    """What was awaited has cancelled itself, or tried to end the process: nobody has asked it to."""
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Awaits ``work`` for at most so many seconds. Raises TimeoutError, Abandoned, and what ``work`` raises.
+
+    In a driven pipeline the bound is on what `call` waits for on the background loop.
+    """
+    if is_driven():
+        token = _patience.set(seconds)
+        try:
+            return await work
+        except (asyncio.CancelledError, SystemExit, KeyboardInterrupt) as ended:
+            raise Abandoned(repr(ended)) from ended
+        finally:
+            _patience.reset(token)
+
+    async def carried() -> tuple[T | None, BaseException | None]:
+        try:
+            return await work, None
+        except (SystemExit, KeyboardInterrupt) as ended:  # let out of a task, they end the loop
+            return None, ended
+
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        result, error = await asyncio.wait_for(carried(), seconds)
+    except asyncio.CancelledError as cancelled:
+        if task is not None and task.cancelling() > before:
+            raise
+        raise Abandoned(repr(cancelled)) from cancelled
+    if error is not None:
+        raise Abandoned(repr(error)) from error
+    return cast(T, result)
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
@@ -259,7 +308,10 @@ def _wait_for(awaitable: Awaitable[T]) -> T:
             answers.put((None, error))
 
     spawn(background_loop(), finish())
-    result, error = answers.get()
+    try:
+        result, error = answers.get(timeout=_patience.get())
+    except queue.Empty:
+        raise TimeoutError("it took too long") from None
     if error is not None:
         raise error
     return cast(T, result)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import bridge
+from . import bridge, checks
 from .http import Request, Response
 
 Origin = str | Sequence[str] | Callable[[str], Any] | None
 
+# RFC 6454, section 6.2: what a browser sends, and nothing else that a URL may have.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 _SIMPLE_TYPES = frozenset(("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -24,8 +27,8 @@ class CorsConfig:
 
     ``origin`` is None or ``"*"`` for any, one origin, a sequence of origins, or a function
     (plain or coroutine) from an origin to the allowed one, True, or None. ``max_age`` is in
-    seconds. ``allow_headers=None`` allows what is asked for. Raises ValueError for
-    ``credentials`` without origins by name: then any site could act for its visitors.
+    seconds. ``allow_headers=None`` allows what is asked for. Raises TypeError and ValueError,
+    also for ``credentials`` without origins by name: then any site could act for its visitors.
     """
 
     origin: Origin = None
@@ -36,8 +39,29 @@ class CorsConfig:
     max_age: int | None = None
 
     def __post_init__(self) -> None:
-        names = [self.origin] if self.origin is None or isinstance(self.origin, str) else self.origin
-        if self.credentials and not callable(names) and any(name in (None, "*") for name in names):
+        checks.flag("CorsConfig: credentials", self.credentials)
+        checks.number("CorsConfig: max_age", self.max_age, whole=True, or_none=True)
+        checks.names("CorsConfig: expose_headers", self.expose_headers)
+        for field in ("allow_methods", "allow_headers"):
+            if getattr(self, field) is not None:
+                checks.names(f"CorsConfig: {field}", getattr(self, field))
+        if callable(self.origin):
+            return
+        if isinstance(self.origin, str):
+            origins: Sequence[str] = (self.origin,)
+        else:
+            given = (None,) if self.origin is None else self.origin
+            is_list = isinstance(given, Iterable)
+            origins = checks.names(
+                "CorsConfig: origin", ["*" if one is None else one for one in given] if is_list else given
+            )
+        for origin in origins:
+            if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"CorsConfig(origin={origin!r}): no browser sends that. Give a scheme and a host, and a port where "
+                    "it is not the usual one, such as 'https://app.example'"
+                )
+        if self.credentials and "*" in origins:
             raise ValueError(
                 "CorsConfig(credentials=True) with any origin would let every site act for its visitors: "
                 "name the origins, as in CorsConfig(origin=['https://app.example'], credentials=True)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+from . import checks
 from .http import Headers
 
 # What proxies and platforms add on the way; none of it is the caller's to say to an agent.
@@ -34,8 +35,8 @@ class ForwardHeaders:
 
     Without ``allow``, ``authorization`` and all names that begin with ``x-`` are forwarded,
     less a list of what proxies add (``use_default_denylist``). With it, exactly these are.
-    ``deny`` and ``deny_prefixes`` take away in both cases. Raises TypeError where a string
-    is given for a list of names.
+    ``deny`` and ``deny_prefixes`` take away in both cases. Raises TypeError for anything
+    but lists of names, a single string included.
     """
 
     allow: Sequence[str] = ()
@@ -45,9 +46,9 @@ class ForwardHeaders:
 
     def __post_init__(self) -> None:
         for field in ("allow", "deny", "deny_prefixes"):
-            if isinstance(getattr(self, field), str):
-                raise TypeError(f"ForwardHeaders({field}=...): give a list of names, not one string")
-            object.__setattr__(self, field, _clean(getattr(self, field)))
+            given = checks.names(f"ForwardHeaders: {field}", getattr(self, field))
+            object.__setattr__(self, field, _clean(given))
+        checks.flag("ForwardHeaders: use_default_denylist", self.use_default_denylist)
 
     def select(self, headers: Headers) -> dict[str, str]:
         """The headers to forward, by lower-case name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from . import bridge
@@ -170,6 +171,27 @@ class CopilotHandler:
                     return answer
                 logger.error("%s %s failed", progress.request.method, progress.path, exc_info=error)
         return refusal(500, "internal_error")
+
+
+def checked_handler(handler: object) -> CopilotHandler:
+    """What an adapter was given as its handler. Raises TypeError where it is none."""
+    if not isinstance(handler, CopilotHandler):
+        raise TypeError(f"handler={handler!r}: give what create_copilot_runtime_handler(runtime=...) made")
+    return handler
+
+
+def handler_for(
+    *, runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: Mapping[str, Any]
+) -> CopilotHandler:
+    """The handler that an adapter was given, or one for the runtime that it was given.
+
+    Raises TypeError for both, neither, or options beside a handler.
+    """
+    if (runtime is None) == (handler is None) or (handler is not None and options):
+        raise TypeError("give either runtime=..., with its options, or a ready handler=... alone")
+    if runtime is None:
+        return checked_handler(handler)
+    return create_copilot_runtime_handler(runtime=runtime, **options)
 
 
 def create_copilot_runtime_handler(

@@ -17,6 +17,8 @@ class RespondWith(Exception):
     """Raised by a hook to answer at once: ``raise RespondWith(Response.json({...}, status=401))``."""
 
     def __init__(self, response: Response) -> None:
+        if not isinstance(response, Response):
+            raise TypeError(f"RespondWith({response!r}): give a Response")
         super().__init__(f"answer with {response.status}")
         self.response = response
 

@@ -187,6 +187,8 @@ class EventStream:
         self.source.close()
 
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NOT_OURS = frozenset(
     ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 )
@@ -200,6 +202,20 @@ class Response:
     status: int = 200
     headers: Headers = Headers()
     body: bytes | EventStream = b""
+
+    def __post_init__(self) -> None:
+        """Raises TypeError or ValueError for what no server could send: hooks make responses, too."""
+        if not isinstance(self.status, int) or not 100 <= self.status <= 599:
+            raise ValueError(f"Response(status={self.status!r}): give a number from 100 to 599")
+        if not isinstance(self.body, (bytes, EventStream)):
+            raise TypeError(f"Response(body=...): give bytes or an EventStream, not {type(self.body).__name__}")
+        if not isinstance(self.headers, Headers):
+            raise TypeError(f"Response(headers=...): give Headers(...), not {type(self.headers).__name__}")
+        for name, value in self.headers.items():
+            if not (isinstance(name, str) and _TOKEN.fullmatch(name)):
+                raise ValueError(f"{name!r} is no name of a header field: give a token (RFC 9110, section 5.1)")
+            if not (isinstance(value, str) and _VALUE.fullmatch(value)):
+                raise ValueError(f"{name}: {value!r} is no value of a header field: give Latin-1 without line ends")
 
     @classmethod
     def json(cls, data: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Self:

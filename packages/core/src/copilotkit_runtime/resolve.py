@@ -163,8 +163,8 @@ def _envelope(request: Request) -> Mapping[str, Any] | None:
         given = request.json()
     except ValueError:
         return None
-    known = isinstance(given, dict) and given.get("method") in {*_BY_ENVELOPE, "resource/request"}
-    return given if known else None
+    method = given.get("method") if isinstance(given, dict) else None
+    return given if isinstance(method, str) and method in {*_BY_ENVELOPE, "resource/request"} else None
 
 
 def _param(envelope: Mapping[str, Any], name: str) -> str:

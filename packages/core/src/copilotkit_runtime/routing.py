@@ -152,6 +152,6 @@ def normal_base_path(base_path: str | None) -> str | None:
     """A base path as it stands in a request's path. Raises ValueError for one without a leading slash."""
     if base_path is None:
         return None
-    if not base_path.startswith("/"):
+    if not isinstance(base_path, str) or not base_path.startswith("/") or "?" in base_path or "#" in base_path:
         raise ValueError(f"base_path={base_path!r}: give a path that begins with '/', such as '/api/copilotkit'")
     return quote(base_path.rstrip("/"), safe="/%:@!$&'()*+,;=-._~")

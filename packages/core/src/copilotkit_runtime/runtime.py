@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from . import bridge
+from . import bridge, checks
 from .agents.base import run_function
 from .engine import Engine, EngineOptions
 from .forwarding import ForwardHeaders
@@ -81,14 +80,17 @@ class CopilotRuntime:
         expose_memory_routes: bool = False,
         debug: bool = False,
     ) -> None:
-        _check_choice("on_concurrent_run", on_concurrent_run, ("reject", "supersede"))
-        _check_choice("on_disconnect", on_disconnect, ("continue", "stop"))
-        _check_number("max_body_bytes", max_body_bytes, least=1)
-        _check_number("max_streams", max_streams, least=1, none=True)
-        _check_number("sse_keep_alive_seconds", sse_keep_alive_seconds)
-        _check_number("run_timeout_seconds", run_timeout_seconds, none=True)
-        _check_number("stop_grace_seconds", stop_grace_seconds)
-        _check_number("shutdown_grace_seconds", shutdown_grace_seconds)
+        checks.choice("on_concurrent_run", on_concurrent_run, ("reject", "supersede"))
+        checks.choice("on_disconnect", on_disconnect, ("continue", "stop"))
+        checks.flag("single_user", single_user)
+        checks.flag("expose_memory_routes", expose_memory_routes)
+        checks.flag("debug", debug)
+        checks.number("max_body_bytes", max_body_bytes, least=1, whole=True)
+        checks.number("max_streams", max_streams, least=1, whole=True, or_none=True)
+        checks.number("sse_keep_alive_seconds", sse_keep_alive_seconds)
+        checks.number("run_timeout_seconds", run_timeout_seconds, or_none=True)
+        checks.number("stop_grace_seconds", stop_grace_seconds)
+        checks.number("shutdown_grace_seconds", shutdown_grace_seconds)
         if transcription_service is not None and not callable(getattr(transcription_service, "transcribe", None)):
             raise TypeError("transcription_service: give an object with a method transcribe(audio)")
         if forward_headers is not None and not isinstance(forward_headers, ForwardHeaders):
@@ -187,23 +189,10 @@ def _checked_identification(
 def _checked_access(access: ThreadAccess | None, has_users: bool) -> ThreadAccess:
     if access is None:
         return "manage" if has_users else "none"
-    _check_choice("thread_access", access, get_args(ThreadAccess))
+    checks.choice("thread_access", access, get_args(ThreadAccess))
     if access != "none" and not has_users:
         raise ValueError(
             f"thread_access={access!r} would show every caller everybody's threads: give identify_user, or "
             "single_user=True where whoever reaches the runtime is one person"
         )
     return access
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r}: give one of {', '.join(map(repr, choices))}")
-
-
-def _check_number(name: str, value: object, *, least: float = 0, none: bool = False) -> None:
-    if value is None and none:
-        return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < least:  # type: ignore[operator]
-        raise ValueError(f"{name}={value!r}: give a number from {least:g} on{' or None' if none else ''}")

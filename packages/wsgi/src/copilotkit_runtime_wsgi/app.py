@@ -9,8 +9,16 @@ from typing import Any
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import get_input_stream
 
-from copilotkit_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, raw_target
-from copilotkit_runtime import create_copilot_runtime_handler as create_handler
+from copilotkit_runtime import (
+    CopilotHandler,
+    CopilotRuntime,
+    EventStream,
+    Headers,
+    Request,
+    checked_handler,
+    handler_for,
+    raw_target,
+)
 from copilotkit_runtime.bridge import drive
 
 from .advice import Advice
@@ -31,14 +39,12 @@ def create_copilot_wsgi_app(
     ``mode``, ``cors``, ``hooks``), or a ready ``handler``. Raises TypeError for both, neither,
     or options beside a handler, and what `create_copilot_runtime_handler` raises.
     """
-    if (runtime is None) == (handler is None) or (handler is not None and options):
-        raise TypeError("give either runtime=..., with its options, or a ready handler=... alone")
-    return to_wsgi(create_handler(runtime=runtime, **options) if handler is None else handler)  # type: ignore[arg-type]
+    return to_wsgi(handler_for(runtime=runtime, handler=handler, options=options))
 
 
 def to_wsgi(handler: CopilotHandler) -> App:
-    """A handler as a WSGI application."""
-    advice = Advice(handler.runtime)
+    """A handler as a WSGI application. Raises TypeError for what is no handler."""
+    advice = Advice(checked_handler(handler).runtime)
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         advice.look(environ)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import weakref
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
@@ -16,6 +17,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from .. import bridge
+
+logger = logging.getLogger("copilotkit_runtime.agents")
 
 
 class Kind(Enum):
@@ -40,11 +43,12 @@ _shapes: weakref.WeakKeyDictionary[Any, Shape] = weakref.WeakKeyDictionary()
 
 def run_function(agent: Any) -> Callable[..., Any]:
     """The function that runs an agent. Raises TypeError for what is no agent."""
-    run = getattr(agent, "run", None)
-    if callable(run):
-        return run  # type: ignore[no-any-return]
-    if callable(agent) and not inspect.isclass(agent):
-        return agent  # type: ignore[no-any-return]
+    if not inspect.isclass(agent):  # a class is an agent that nobody has made yet
+        run = getattr(agent, "run", None)
+        if callable(run):
+            return run  # type: ignore[no-any-return]
+        if callable(agent):
+            return agent  # type: ignore[no-any-return]
     raise TypeError(f"{agent!r} is no agent: give a function of (input) or (input, context), or an object with run()")
 
 
@@ -96,13 +100,14 @@ def copy_of(agent: Any) -> Any:
 
 def description_of(agent: Any) -> str:
     """What ``/info`` says of an agent."""
-    described = getattr(agent, "description", "")
-    return described if isinstance(described, str) else ""
+    described = _attribute(agent, "description")
+    return described.encode("utf-8", "replace").decode() if isinstance(described, str) else ""
 
 
 def class_name_of(agent: Any) -> str:
     """The class of an agent that is an object, the name of one that is a function."""
-    return getattr(agent, "__name__", None) or type(agent).__name__
+    name = _attribute(agent, "__name__")
+    return name if isinstance(name, str) else type(agent).__name__
 
 
 def headers_of(agent: Any) -> tuple[tuple[str, str], ...]:
@@ -113,18 +118,24 @@ def headers_of(agent: Any) -> tuple[tuple[str, str], ...]:
     return tuple(headers.items() if hasattr(headers, "items") else headers)
 
 
-def has_capabilities(agent: Any) -> bool:
-    """Whether an agent reports capabilities at all."""
-    return getattr(agent, "get_capabilities", None) is not None or getattr(agent, "capabilities", None) is not None
+def capability_source(agent: Any) -> Any:
+    """What an agent's capabilities are to be had from; None where it reports none."""
+    given = _attribute(agent, "get_capabilities")
+    return _attribute(agent, "capabilities") if given is None else given
 
 
-async def capabilities_of(agent: Any) -> Mapping[str, Any] | None:
+async def capabilities_of(source: Any) -> Mapping[str, Any] | None:
     """What an agent says it can do. Raises whatever the agent raises."""
-    given = getattr(agent, "get_capabilities", None)
-    if given is None:
-        given = getattr(agent, "capabilities", None)
-    if callable(given):
-        given = await bridge.call(given)
+    given = await bridge.call(source) if callable(source) else source
     if isinstance(given, BaseModel):
         return given.model_dump(mode="json", by_alias=True, exclude_none=True)
     return given if isinstance(given, Mapping) else None
+
+
+def _attribute(agent: Any, name: str) -> Any:
+    """An attribute; None where there is none, or where a property of somebody's raises."""
+    try:
+        return getattr(agent, name, None)
+    except Exception:
+        logger.warning("%s of an agent cannot be read", name, exc_info=True)
+        return None

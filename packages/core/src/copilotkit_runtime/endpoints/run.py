@@ -15,7 +15,7 @@ from ..http import EventStream, Headers, Response
 from ..stores.protocol import StoreError, ThreadKey
 from .agent import AgentRefused, find_agent
 from .call import Call, refusal
-from .run_input import BadInput, ParsedInput, parse_input
+from .run_input import BadInput, ParsedInput, WireBody, parse_input
 
 logger = logging.getLogger("copilotkit_runtime.endpoints")
 
@@ -130,7 +130,7 @@ def _given(call: Call, started: _Started) -> RunInput:
             request=call.request,
             headers=_headers(call, agent),
             user=call.user,
-            body=parsed.wire,
+            body=WireBody(call.body),
         ),
         on_end=call.hooks.on_run_end,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ag_ui.core import Context, RunAgentInput, Tool
@@ -24,6 +25,28 @@ class ParsedInput(NamedTuple):
 
     model: RunAgentInput
     wire: dict[str, Any]
+
+
+class WireBody(Mapping[str, Any]):
+    """A body's members, read when first looked at: the agent's own copy, which few agents want."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._members: Mapping[str, Any] | None = None
+
+    def _read(self) -> Mapping[str, Any]:
+        if self._members is None:
+            self._members = parse(self._body)
+        return self._members
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
 
 
 class BadInput(Exception):

@@ -56,18 +56,20 @@ class _Round(Generic[T]):
     def __init__(self, seconds: float, visit: Callable[[list[T]], None]) -> None:
         self.members: set[T] = set()
         self.is_ticking = False
-        self._timer: asyncio.TimerHandle | None = None
+        # Not the timer itself, which would keep its loop, and with it this round, for ever.
+        self._has_timer = False
         self._seconds = seconds
         self._visit = visit
 
     def tick_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts the timer, on the loop, unless it runs."""
-        if self._timer is None:
+        if not self._has_timer:
+            self._has_timer = True
             # With a context of its own: it would keep that of some request alive for as long as it ticks.
-            self._timer = loop.call_later(self._seconds, self._tick, loop, context=contextvars.Context())
+            loop.call_later(self._seconds, self._tick, loop, context=contextvars.Context())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
+        self._has_timer = False
         members = list(self.members)
         try:
             if members:

@@ -293,6 +293,7 @@ class Run:
                 own_events=own,
                 event_messages=recorder.message_ids,
                 input_messages=recorder.input_ids,
+                repeats=recorder.repeats,
             )
             end = await self._engine.custody.finish(self, self.lease, rest, finished)
             if end is End.LOST:
@@ -305,7 +306,7 @@ class Run:
                 return True
         self.log.repeats = recorder.repeats
         self.log.extend(rest)
-        if given.on_end is not None:
+        if given.on_end is not None and self.lease is not None:
             ended = EndedRun.of(
                 given,
                 records=records,

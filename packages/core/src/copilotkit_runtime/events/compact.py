@@ -40,13 +40,14 @@ class Group:
         self.deltas.append(event["delta"])
         self.last = number
         if "metadata" in event:
-            self.metadata = {**(self.metadata or {}), **event["metadata"]}
+            # From the frame and not from the event, which its agent may go on to change.
+            self.metadata = {**(self.metadata or {}), **decode(framed)["metadata"]}
 
 
 class Compactor:
     """Takes a run's events by the `FOLDS` of their types, gives its records."""
 
-    __slots__ = ("_base", "_calls", "_out", "_prefix", "_states", "_texts")
+    __slots__ = ("_calls", "_out", "_prefix", "_started", "_states", "_texts")
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
@@ -54,7 +55,7 @@ class Compactor:
         self._texts: dict[str, Group] = {}
         self._calls: dict[str, Group] = {}
         self._states: list[Record] = []
-        self._base: Any = None
+        self._started: bytes | None = None
 
     def records(self) -> tuple[Record, ...]:
         """The compacted run. Call it once, at the end."""
@@ -94,8 +95,7 @@ class Compactor:
         self._pass(Record(number, framed))
 
     def _run_started(self, number: int, event: Event, framed: bytes) -> None:
-        given = event.get("input")
-        self._base = given.get("state") if isinstance(given, dict) else None
+        self._started = framed
         self._pass(Record(number, framed))
 
     def _state(self, number: int, event: Event, framed: bytes) -> None:
@@ -114,11 +114,17 @@ class Compactor:
         last = self._states[-1].number
         try:
             # Decoded anew, so that folding can never change what was stored or what the agent holds.
-            state = fold_state({} if self._base is None else self._base, (decode(one.frame) for one in self._states))
+            state = fold_state(self._state_given(), (decode(one.frame) for one in self._states))
             data = encode({"type": "STATE_SNAPSHOT", "snapshot": state})
         except (ValueError, BadEvent):
             return list(self._states)
         return [Record(last, frame(data, self._prefix, last))]
+
+    def _state_given(self) -> Any:
+        """The state that the run was given, as RUN_STARTED shows it."""
+        given = None if self._started is None else decode(self._started).get("input")
+        state = given.get("state") if isinstance(given, dict) else None
+        return {} if state is None else state
 
     def _text_start(self, number: int, event: Event, framed: bytes) -> None:
         self._texts[event["messageId"]] = Group(Record(number, framed))

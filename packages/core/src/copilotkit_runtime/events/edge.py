@@ -60,9 +60,18 @@ def json_value(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return _from_model(value)
     if isinstance(value, (list, tuple)):
         return [json_value(item) for item in value]
     if isinstance(value, dict):
         return {name: json_value(item) for name, item in value.items()}
+    return value
+
+
+def _from_model(model: BaseModel) -> Any:
+    value = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for field, (name, keeps_null) in _members_of(type(model)).items():
+        # The value of a JSON Patch operation, most of all: what is required and null says something.
+        if keeps_null and isinstance(value, dict) and getattr(model, field) is None:
+            value[name] = None
     return value

@@ -152,11 +152,15 @@ class Recorder:
         self.fresh_bytes += len(framed)
         if self._compactor is None:
             return
-        if names_message and "messageId" in event:
-            self.message_ids.add(event["messageId"])
-        if self._known and event.get("messageId") in self._known:
-            self.repeats.add(number)
+        if names_message or self._known:
+            self._note_message(number, event.get("messageId"))
         fold(self._compactor, number, event, framed)
+
+    def _note_message(self, number: int, message: Any) -> None:
+        if isinstance(message, str):
+            self.message_ids.add(message)
+            if message in self._known:
+                self.repeats.add(number)
 
     def _first(self, event: Event) -> Event:
         if event["type"] != "RUN_STARTED":

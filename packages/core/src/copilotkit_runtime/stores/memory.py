@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from .. import checks
 from ..events import Record, conversation, decode
 from .paging import page_of
 from .protocol import (
@@ -60,6 +61,7 @@ class _Raw:
     frames: list[bytes] | None
     size: int
     until: float
+    repeats: Set[int]
 
     def drop(self) -> int:
         """Forgets the frames; gives how many bytes that frees."""
@@ -119,7 +121,7 @@ class MemoryStore:
     ``max_threads`` and ``max_runs_per_thread`` are counts, ``max_bytes`` bounds the bytes
     of all frames and messages kept, runs in flight included; 0 means no bound. A thread
     goes only when nothing runs on it, and of a thread the oldest run. Raises ValueError
-    for a negative bound.
+    for what is not a whole number from 0 on.
     """
 
     blocking = False
@@ -129,10 +131,9 @@ class MemoryStore:
     def __init__(
         self, *, max_threads: int = 1000, max_runs_per_thread: int = 100, max_bytes: int = 512 * 1024 * 1024
     ) -> None:
-        bounds = {"max_threads": max_threads, "max_runs_per_thread": max_runs_per_thread, "max_bytes": max_bytes}
-        for name, bound in bounds.items():
-            if bound < 0:
-                raise ValueError(f"MemoryStore({name}={bound}): give a number from 0 (no bound) on")
+        checks.number("MemoryStore: max_threads", max_threads, whole=True)
+        checks.number("MemoryStore: max_runs_per_thread", max_runs_per_thread, whole=True)
+        checks.number("MemoryStore: max_bytes", max_bytes, whole=True)
         self._max_threads = max_threads
         self._max_runs = max_runs_per_thread
         self._max_bytes = max_bytes
@@ -267,8 +268,10 @@ class MemoryStore:
             if live is not None and live.lease.run == run:
                 return LiveView(live.frames[after:], live.repeats, False)
             ended = next((one for one in thread.runs if one.ordinal == run.ordinal), None)
-            raw = (None if ended is None else ended.raw.frames) or []
-            return LiveView(raw[-1:] if after > len(raw) else raw[after:], frozenset(), True)
+            if ended is None or ended.raw.frames is None:
+                return LiveView((), frozenset(), True)
+            raw = ended.raw.frames
+            return LiveView(raw[-1:] if after > len(raw) else raw[after:], ended.raw.repeats, True)
 
     def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
         with self._lock:
@@ -348,7 +351,7 @@ class MemoryStore:
             size=sum(len(record.frame) for record in finished.records),
             event_messages=finished.event_messages,
             input_messages=finished.input_messages,
-            raw=_Raw(live.frames, sum(map(len, live.frames)), time.monotonic() + RAW_SECONDS),
+            raw=_Raw(live.frames, sum(map(len, live.frames)), time.monotonic() + RAW_SECONDS, finished.repeats),
         )
         thread.created_at = thread.created_at or now
         thread.updated_at = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -47,8 +48,10 @@ def open_store(store: str | RunStore) -> RunStore:
     Raises ValueError for a URL of no store that we have, or with options that it has not.
     """
     if not isinstance(store, str):
-        if not callable(getattr(store, "begin", None)):
-            raise ValueError(f"store={store!r}: give a URL such as 'memory://' or a store object (RunStore)")
+        if inspect.isclass(store) or not callable(getattr(store, "begin", None)):
+            raise ValueError(
+                f"store={store!r}: give a URL such as 'memory://' or a store object, such as MemoryStore()"
+            )
         return store
     parts = urlsplit(store)
     if parts.scheme not in _SCHEMES:

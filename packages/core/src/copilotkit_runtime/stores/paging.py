@@ -42,5 +42,5 @@ def parse_cursor(cursor: str) -> tuple[float, str]:
     try:
         when, thread_id = json.loads(cursor)
         return float(when), str(thread_id)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError("cursor is not one that a page of threads gave") from error

@@ -135,6 +135,8 @@ class Finished:
     own_events: int = 0
     event_messages: Set[str] = frozenset()
     input_messages: Set[str] = frozenset()
+    repeats: Set[int] = frozenset()
+    """All numbers that the join filter leaves out."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

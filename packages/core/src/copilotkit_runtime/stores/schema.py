@@ -49,6 +49,7 @@ CREATE TABLE runs (
     records BLOB NOT NULL,
     event_messages TEXT NOT NULL,
     input_messages TEXT NOT NULL,
+    repeats TEXT NOT NULL,
     PRIMARY KEY (thread, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX runs_raw ON runs (raw_until) WHERE raw_until > 0;

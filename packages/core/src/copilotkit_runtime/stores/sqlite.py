@@ -146,7 +146,9 @@ class SqliteStore:
         # Made before the transaction: nobody else can write while one is open.
         messages = _conversation(finished)
         records = b"".join(record.frame for record in finished.records)
-        event_ids, input_ids = json.dumps(sorted(finished.event_messages)), json.dumps(sorted(finished.input_messages))
+        event_ids, input_ids, repeats = (
+            json.dumps(sorted(ids)) for ids in (finished.event_messages, finished.input_messages, finished.repeats)
+        )
 
         def work(db: Db) -> None:
             now = time.time()
@@ -164,8 +166,19 @@ class SqliteStore:
                 return
             db.execute(
                 "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
-                " input_messages) VALUES (?,?,?,?,?,?,?,?,?)",
-                (thread, ordinal, lease.run_id, agent_id, count, now + RAW_SECONDS, records, event_ids, input_ids),
+                " input_messages, repeats) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                (
+                    thread,
+                    ordinal,
+                    lease.run_id,
+                    agent_id,
+                    count,
+                    now + RAW_SECONDS,
+                    records,
+                    event_ids,
+                    input_ids,
+                    repeats,
+                ),
             )
             db.execute(
                 "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
@@ -280,13 +293,14 @@ class SqliteStore:
                 expires_at, repeats = live
                 frames = _frames(db, number, run.ordinal, after)
                 return LiveView(frames, frozenset(json.loads(repeats)), False, expires_at <= time.time()), expires_at
-            frames = _frames(db, number, run.ordinal, after)
             ended = db.execute(
-                "SELECT frames FROM runs WHERE thread = ? AND ordinal = ?", (number, run.ordinal)
+                "SELECT frames, repeats FROM runs WHERE thread = ? AND ordinal = ?", (number, run.ordinal)
             ).fetchone()
-            if not frames and ended is not None and after > ended[0]:
-                frames = _frames(db, number, run.ordinal, ended[0] - 1)
-            return LiveView(frames, frozenset(), True), 0.0
+            if ended is None:
+                return LiveView((), frozenset(), True), 0.0
+            count, repeats = ended
+            frames = _frames(db, number, run.ordinal, min(after, count - 1) if after > count else after)
+            return LiveView(frames, frozenset(json.loads(repeats)), True), 0.0
 
         view, expires_at = self._connections.read(work)
         if view.ended:

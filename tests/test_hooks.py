@@ -1,0 +1,517 @@
+"""Hooks, and everything else of the application's own that is called: where it runs, what it sees, what it may do.
+
+The runtimes are those of `fixtures/watched.py`. Nothing here is timed: who waits, waits at
+a gate that the test opens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from .guards import SECONDS, Answer, Server, fault, fresh, guarded, leak, run_body
+from .serve import ADAPTERS
+
+PLAIN = ("hooks-plain",)
+LATER = ("hooks-later", "hooks-object")
+MIXED = ("hooks-given-later",)
+ALL = (*PLAIN, *LATER, *MIXED)
+
+BEFORE = ("on_request", "on_before_handler")
+ANSWERING = (*BEFORE, "on_response")
+
+
+@pytest.fixture(scope="module", params=ADAPTERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with guarded(request.param) as up:
+        yield up
+
+
+def field(hook: str) -> str:
+    """The request's field that tells a hook what to do."""
+    return f"x-{hook.replace('_', '-')}"
+
+
+def traced(server: Server, mount: str, path: str = "/info", body: Any = None, **headers: str) -> list[dict[str, Any]]:
+    """What was noted about a request; the names of fields are given with underscores."""
+    trace = fresh("trace")
+    pairs = {name.replace("_", "-"): value for name, value in headers.items()}
+    server.ask("GET" if body is None else "POST", f"/{mount}{path}", body, {"x-trace": trace, **pairs})
+    return server.notes(trace)
+
+
+def run(server: Server, mount: str, agent: str = "quick", headers: Mapping[str, str] | None = None) -> Answer:
+    return server.ask("POST", f"/{mount}/agent/{agent}/run", run_body(fresh("thread")), headers or {})
+
+
+# --- what is called, with what -------------------------------------------------------
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_the_order_of_everything(server: Server, mount: str) -> None:
+    notes = traced(server, mount)
+    assert [note["what"] for note in notes] == [
+        "on_request", "identify_user", "on_before_handler", "factory", "on_response",
+    ]  # fmt: skip
+    assert [note["route"] for note in notes if "route" in note] == [None, *[["info", None, None, None]] * 2]
+    assert {note["path"] for note in notes if "path" in note} == {f"/{mount}/info"}
+    assert [note["status"] for note in notes if "status" in note] == [None, None, 200]
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/agent/quick/run", ["agent/run", "quick", None, None]),
+        ("/agent/a%2Fb/connect", ["agent/connect", "a/b", None, None]),
+        ("/agent/quick/stop/two%20words", ["agent/stop", "quick", "two words", None]),
+        ("/threads/gr%C3%B6%C3%9Fe/archive", ["threads/archive", None, "größe", None]),
+        ("/transcribe", ["transcribe", None, None, None]),
+    ],
+)
+def test_hooks_are_told_the_route(server: Server, mount: str, path: str, route: list[str | None]) -> None:
+    notes = {note["what"]: note for note in traced(server, mount, path, {})}
+    assert notes["on_request"]["route"] is None
+    assert notes["on_before_handler"]["route"] == route
+    assert notes["on_response"]["route"] == route
+    assert notes["on_before_handler"]["path"] == f"/{mount}{path}", "as it was requested, not decoded"
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_refusals_are_shown_to_on_response_alone(server: Server, mount: str) -> None:
+    for path, status, route in (("/nothing", 404, None), ("/transcribe", 405, "transcribe")):
+        notes = {note["what"]: note for note in traced(server, mount, path)}
+        assert "on_before_handler" not in notes
+        assert "on_error" not in notes
+        assert notes["on_response"]["status"] == status
+        assert (notes["on_response"]["route"] or [None])[0] == route
+
+
+# --- answering -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("hook", ANSWERING)
+@pytest.mark.parametrize(("word", "status", "member"), [("respond", 418, "raised"), ("give", 419, "returned")])
+def test_each_hook_may_answer(server: Server, mount: str, hook: str, word: str, status: int, member: str) -> None:
+    trace = fresh("trace")
+    answer = run(server, mount, headers={field(hook): word, "x-trace": trace})
+    assert (answer.status, answer.json(), answer.headers["x-by"]) == (status, {member: hook}, hook)
+    notes = server.notes(trace)
+    assert "on_error" not in [note["what"] for note in notes]
+    # Who answers early is followed by on_response alone, and that once.
+    responses = [note["status"] for note in notes if note["what"] == "on_response"]
+    assert responses == [200 if hook == "on_response" else status]
+    later = {"on_request": {"identify_user", "on_before_handler", "factory"}, "on_before_handler": {"factory"}}
+    assert not later.get(hook, set()) & {note["what"] for note in notes}
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("place", ["identify-user", "factory"])
+def test_other_code_may_raise_an_answer_too(server: Server, mount: str, place: str) -> None:
+    answer = run(server, mount, headers={f"x-{place}": "respond"})
+    assert (answer.status, answer.json()) == (418, {"raised": place.replace("-", "_")})
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_a_changed_request_is_what_follows_sees(server: Server, mount: str) -> None:
+    notes = {note["what"]: note for note in traced(server, mount, x_user="before", x_on_request="become")}
+    assert notes["factory"]["user"] == "changed"
+    # The user is known by then.
+    notes = {note["what"]: note for note in traced(server, mount, x_user="before", x_on_before_handler="become")}
+    assert notes["factory"]["user"] == "before"
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_on_response_may_decorate_a_stream(server: Server, mount: str) -> None:
+    answer = run(server, mount, headers={"x-on-response": "decorate"})
+    assert answer.headers["x-by"] == "on_response"
+    assert answer.events()[-1]["type"] == "RUN_FINISHED"
+
+
+# --- failing -------------------------------------------------------------------------
+
+FAILED = {"error": "internal_error"}
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("hook", ANSWERING)
+def test_a_hook_that_raises(server: Server, mount: str, hook: str) -> None:
+    trace = fresh("trace")
+    answer = run(server, mount, headers={field(hook): "explode", "x-trace": trace})
+    assert (answer.status, answer.json()) == (500, FAILED)
+    assert fault(answer, 500) is None
+    errors = [note["error"] for note in server.notes(trace) if note["what"] == "on_error"]
+    assert errors == ["RuntimeError"]
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("hook", ANSWERING)
+def test_on_error_may_answer(server: Server, mount: str, hook: str) -> None:
+    trace = fresh("trace")
+    answer = run(server, mount, headers={field(hook): "explode", "x-on-error": "give", "x-trace": trace})
+    assert (answer.status, answer.json()) == (419, {"returned": "on_error"})
+    responses = [note for note in server.notes(trace) if note["what"] == "on_response"]
+    assert len(responses) == (1 if hook == "on_response" else 0), "what on_error gives is sent as it is"
+
+
+TYPES = ("give-number", "give-text", "give-false", "give-pair", "give-class", "give-lie")
+UNSENDABLE = (
+    "give-str-body", "give-none-body", "give-dict-body", "give-text-status", "give-odd-status", "give-split-header",
+    "give-euro-header", "give-number-header", "give-spaced-header", "give-dict-headers",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("word", ["explode", "respond", *TYPES])
+def test_an_on_error_that_fails_itself(server: Server, mount: str, word: str) -> None:
+    answer = run(server, mount, headers={"x-on-request": "explode", "x-on-error": word})
+    assert (answer.status, answer.json()) == (500, FAILED)
+    assert leak(answer) is None
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("hook", ANSWERING)
+@pytest.mark.parametrize("word", TYPES)
+def test_a_hook_that_gives_nonsense(server: Server, mount: str, hook: str, word: str) -> None:
+    answer = run(server, mount, headers={field(hook): word})
+    assert (answer.status, answer.json()) == (500, FAILED)
+    assert leak(answer) is None
+    # It is an error like any other.
+    handled = run(server, mount, headers={field(hook): word, "x-on-error": "give"})
+    assert handled.status == 419
+
+
+@pytest.mark.parametrize("word", UNSENDABLE)
+def test_a_hook_that_gives_what_cannot_be_sent(server: Server, word: str) -> None:
+    """Left to the server, these would be an answer in plain text, half an answer, or none."""
+    faults: dict[str, str | None] = {}
+    for hook in (*ANSWERING, "on_error"):
+        fields = {field(hook): word, **({"x-on-request": "explode"} if hook == "on_error" else {})}
+        lines = [f"{name}: {value}" for name, value in fields.items()]
+        head = ("GET /hooks-plain/info HTTP/1.1", "host: x", "connection: close", *lines, "", "")
+        answer = server.raw("\r\n".join(head).encode())
+        faults[hook] = fault(answer, 500)
+        if answer is not None and "set-cookie" in answer.headers:
+            faults[hook] = f"lets a header be split: {answer}"
+    assert not {hook: said for hook, said in faults.items() if said}
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_a_factory_that_raises(server: Server, mount: str) -> None:
+    answer = run(server, mount, headers={"x-factory": "explode"})
+    assert fault(answer, 500) is None
+    assert answer.json()["error"] == "Failed to run agent"
+
+
+# --- where things run, and what they see ---------------------------------------------
+
+APPLICATION = ("on_request", "identify_user", "on_before_handler", "factory", "on_response")
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_context_variables_of_the_host_are_seen_everywhere(server: Server, mount: str) -> None:
+    host = fresh("host")
+    notes = traced(server, mount, x_host=host)
+    assert {note["what"]: note["host"] for note in notes} == dict.fromkeys(APPLICATION, host)
+    failing = {note["what"]: note for note in traced(server, mount, x_host=host, x_on_request="explode")}
+    assert failing["on_error"]["host"] == host
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_requests_at_once_see_their_own(server: Server, mount: str) -> None:
+    """Two that are in the pipeline at the same time, so that nothing is left over from the other by chance."""
+    one, other = fresh("run"), fresh("run")
+    traces = {}
+    with contextlib.ExitStack() as stack:
+        for id in (one, other):
+            traces[id] = fresh("trace")
+            headers = {"x-host": f"host-{id}", "x-trace": traces[id]}
+            body = run_body(fresh("thread"), id)
+            stack.enter_context(server.open("POST", f"/{mount}/agent/async/run", body, headers)).take(3)
+        for id in (other, one):
+            server.open_gate(id)
+            server.noted(f"ended-{id}")
+    for id, trace in traces.items():
+        assert {note["host"] for note in server.notes(trace)} == {f"host-{id}"}
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("agent", ["sync", "async"])
+def test_an_agent_sees_them_for_its_whole_run(server: Server, mount: str, agent: str) -> None:
+    """Also after its request is long over and others have been answered."""
+    id, host, trace = fresh("run"), fresh("host"), fresh("trace")
+    headers = {"x-host": host, "x-trace": trace}
+    with server.open("POST", f"/{mount}/agent/{agent}/run", run_body(fresh("thread"), id), headers) as stream:
+        stream.take(3)
+    for _ in range(3):
+        traced(server, mount, x_host=fresh("another"))
+    server.open_gate(id)
+    (ended,) = server.noted(f"ended-{id}")
+    assert ended["outcome"] == "finished"
+    assert ended["host"] == host
+    seen = {note["what"]: note["host"] for note in server.notes(trace)}
+    assert (seen["agent"], seen["agent again"]) == (host, host)
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("agent", ["sync", "async"])
+def test_where_agents_run(server: Server, mount: str, agent: str) -> None:
+    """A run outlives its request: an asynchronous agent is on the loop, a synchronous one on a thread of its own."""
+    id = fresh("run")
+    server.open_gate(id)
+    notes = traced(server, mount, f"/agent/{agent}/run", run_body(fresh("thread"), id))
+    seen = {note["what"]: note for note in notes}
+    assert seen["agent"]["in_loop"] is (agent == "async")
+    assert seen["agent"]["thread"] == seen["agent again"]["thread"]
+    if server.adapter == "wsgi":
+        assert seen["agent"]["local"] is None, "it is not on the request's thread"
+
+
+@pytest.mark.parametrize("mount", PLAIN)
+def test_plain_code_runs_where_its_host_expects_it(server: Server, mount: str) -> None:
+    host = fresh("host")
+    notes = traced(server, mount, x_host=host)
+    assert [note["what"] for note in notes] == list(APPLICATION)
+    assert not any(note["in_loop"] for note in notes)
+    if server.adapter == "wsgi":
+        # The request's own thread, with its thread-locals: as Flask's and Django's users need it.
+        assert len({note["thread"] for note in notes}) == 1
+        assert {note["local"] for note in notes} == {host}
+    failing = {note["what"]: note for note in traced(server, mount, x_host=host, x_on_request="explode")}
+    assert failing["on_error"]["in_loop"] is False
+    if server.adapter == "wsgi":
+        assert failing["on_error"]["local"] == host
+
+
+@pytest.mark.parametrize("mount", LATER)
+def test_coroutine_functions_run_on_a_loop(server: Server, mount: str) -> None:
+    notes = traced(server, mount, x_host=fresh("host"))
+    assert [note["what"] for note in notes] == list(APPLICATION)
+    assert all(note["in_loop"] for note in notes)
+    assert len({note["thread"] for note in notes}) == 1
+    if server.adapter == "wsgi":
+        assert {note["local"] for note in notes} == {None}
+
+
+def test_a_plain_function_that_gives_a_coroutine(server: Server) -> None:
+    notes = {note["what"]: note for note in traced(server, "hooks-given-later")}
+    assert notes["on_request"]["in_loop"] is True
+    assert notes["identify_user"]["in_loop"] is False
+
+
+def test_what_a_plain_hook_sets_stays_on_its_thread(server: Server) -> None:
+    """On WSGI it is the request's own context; and nothing is left of it for whom the thread serves next."""
+    notes = {note["what"]: note for note in traced(server, "hooks-plain", x_on_request="remember")}
+    if server.adapter == "wsgi":
+        assert notes["on_before_handler"]["set_by_hook"] == "on_request"
+    else:
+        assert notes["on_before_handler"]["set_by_hook"] == "unset"
+
+
+def test_what_a_coroutine_function_sets(server: Server) -> None:
+    """On ASGI it runs in the request's own task; on WSGI in a copy of its context, on the loop."""
+    notes = {note["what"]: note for note in traced(server, "hooks-later", x_on_request="remember")}
+    expected = "on_request" if server.adapter == "asgi" else "unset"
+    assert notes["on_before_handler"]["set_by_hook"] == expected
+
+
+# --- blocking ------------------------------------------------------------------------
+
+BLOCKING = ("on_request", "identify_user", "on_before_handler", "factory", "on_response", "on_error")
+
+
+@pytest.mark.parametrize("place", BLOCKING)
+def test_plain_code_that_blocks_holds_up_nobody_else(server: Server, place: str) -> None:
+    """Another request is answered while it waits, and a stream goes on: only then does the test let it go."""
+    gate, id = fresh("gate"), fresh("run")
+    headers = {"x-gate": gate, field(place): "wait"} | ({"x-on-request": "explode"} if place == "on_error" else {})
+    answers: list[Answer] = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(server.ask("GET", "/hooks-plain/info", headers=headers)), daemon=True
+    )
+    with server.open("POST", "/hooks-plain/agent/async/run", run_body(fresh("thread"), id)) as stream:
+        stream.take(3)
+        waiting.start()
+        server.noted(f"at-{gate}")
+        assert server.ask("GET", "/hooks-plain/info").status == 200
+        assert run(server, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
+        server.open_gate(id)
+        assert stream.rest()[-1]["type"] == "RUN_FINISHED"
+        assert not answers
+        server.open_gate(gate)
+    waiting.join(SECONDS)
+    assert [answer.status for answer in answers] == [500 if place == "on_error" else 200]
+
+
+def test_a_synchronous_agent_that_blocks_holds_up_nobody_else(server: Server) -> None:
+    id = fresh("run")
+    with server.open("POST", "/hooks-plain/agent/sync/run", run_body(fresh("thread"), id)) as stream:
+        stream.take(3)
+        assert run(server, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
+        server.open_gate(id)
+        assert stream.rest()[-1]["type"] == "RUN_FINISHED"
+
+
+# --- the end of a run ----------------------------------------------------------------
+
+
+def settle(server: Server, mount: str) -> None:
+    """A whole run later: whoever would have been told meanwhile has been told."""
+    id = fresh("run")
+    server.ask("POST", f"/{mount}/agent/quick/run", run_body(fresh("thread"), id))
+    server.noted(f"ended-{id}")
+
+
+def text_of(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"]) for message in messages]
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_it_is_told_of_a_finished_run(server: Server, mount: str) -> None:
+    thread, id = fresh("thread"), fresh("run")
+    answer = server.ask("POST", f"/{mount}/agent/quick/run", run_body(thread, id), {"x-user": "zoe"})
+    assert answer.events()[-1]["type"] == "RUN_FINISHED"
+    server.noted(f"ended-{id}")
+    settle(server, mount)
+    (ended,) = server.notes(f"ended-{id}")
+    assert (ended["outcome"], ended["failure"]) == ("finished", "")
+    assert (ended["thread_id"], ended["agent_id"], ended["user"]) == (thread, "quick", "zoe")
+    assert ended["in_order"] is True
+    assert text_of(ended["messages"]) == [("user", "hi"), ("assistant", "begun done")]
+    types = [event["type"] for event in ended["events"]]
+    assert types == ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+    # As a replay shows them.
+    replay = server.ask("POST", f"/{mount}/agent/quick/connect", run_body(thread, "reading"), {"x-user": "zoe"})
+    assert ended["events"] == replay.events()
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize(("agent", "content"), [("fails", ["begun "]), ("fails-at-once", [])])
+def test_it_is_told_of_a_failed_run(server: Server, mount: str, agent: str, content: list[str]) -> None:
+    id = fresh("run")
+    answer = server.ask("POST", f"/{mount}/agent/{agent}/run", run_body(fresh("thread"), id))
+    assert answer.events()[-1]["type"] == "RUN_ERROR"
+    assert leak(answer) is None
+    server.noted(f"ended-{id}")
+    settle(server, mount)
+    (ended,) = server.notes(f"ended-{id}")
+    assert ended["outcome"] == "failed"
+    # For the log, and so with its text.
+    assert ended["failure"].startswith("RuntimeError: SECRET")
+    assert ended["events"][-1]["type"] == "RUN_ERROR"
+    assert "SECRET" not in str(ended["events"])
+    assert [text for role, text in text_of(ended["messages"]) if role == "assistant"] == content
+
+
+@pytest.mark.parametrize("mount", ALL)
+@pytest.mark.parametrize("agent", ["async", "sync"])
+def test_it_is_told_of_a_stopped_run(server: Server, mount: str, agent: str) -> None:
+    thread, id = fresh("thread"), fresh("run")
+    with server.open("POST", f"/{mount}/agent/{agent}/run", run_body(thread, id)) as stream:
+        stream.take(3)
+        stopped = server.ask("POST", f"/{mount}/agent/{agent}/stop/{thread}", {"runId": id})
+        assert stopped.json()["stopped"] is True
+        if agent == "sync":
+            server.open_gate(id)  # it is closed at its next yield
+        assert stream.rest()[-1]["type"] == "RUN_FINISHED"
+    server.noted(f"ended-{id}")
+    settle(server, mount)
+    (ended,) = server.notes(f"ended-{id}")
+    assert ended["outcome"] == "stopped"
+    assert ended["events"][-1]["type"] == "RUN_FINISHED"
+    assert text_of(ended["messages"])[0] == ("user", "hi")
+    assert text_of(ended["messages"])[1][1].startswith("begun ")
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_it_is_told_of_a_run_that_nobody_reads(server: Server, mount: str) -> None:
+    id = fresh("run")
+    with server.open("POST", f"/{mount}/agent/async/run", run_body(fresh("thread"), id)) as stream:
+        stream.take(3)
+    server.open_gate(id)
+    assert [ended["outcome"] for ended in server.noted(f"ended-{id}")] == ["finished"]
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_it_is_not_told_of_what_is_no_run(server: Server, mount: str) -> None:
+    """Suggestions, replays, refusals."""
+    thread, suggested, busy, live = fresh("thread"), fresh("run"), fresh("run"), fresh("run")
+    answer = server.ask("POST", f"/{mount}/agent/quick/suggest", run_body(thread, suggested))
+    assert answer.events()[-1]["type"] == "RUN_FINISHED"
+    failed = fresh("run")
+    server.ask("POST", f"/{mount}/agent/fails/suggest", run_body(thread, failed))
+    with server.open("POST", f"/{mount}/agent/async/run", run_body(thread, live)) as stream:
+        stream.take(3)
+        assert server.ask("POST", f"/{mount}/agent/quick/run", run_body(thread, busy)).status == 409
+        server.open_gate(live)
+        stream.rest()
+    server.noted(f"ended-{live}")
+    reading = fresh("run")
+    server.ask("POST", f"/{mount}/agent/quick/connect", run_body(thread, reading))
+    settle(server, mount)
+    told = {"suggestion": suggested, "failed suggestion": failed, "refused run": busy, "replay": reading}
+    assert [what for what, id in told.items() if server.notes(f"ended-{id}")] == []
+    assert len(server.notes(f"ended-{live}")) == 1
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_a_failing_on_run_end_harms_nothing(server: Server, mount: str) -> None:
+    thread, id = fresh("thread"), fresh("run")
+    for number in (1, 2):
+        answer = server.ask("POST", f"/{mount}/agent/breaks-hook/run", run_body(thread, f"{id}-{number}"))
+        assert answer.events()[-1]["type"] == "RUN_FINISHED"
+        assert len(server.noted(f"ended-{id}-{number}")) == 1
+
+
+@pytest.mark.parametrize("mount", ALL)
+def test_on_run_end_runs_as_it_was_written(server: Server, mount: str) -> None:
+    id, host = fresh("run"), fresh("host")
+    server.ask("POST", f"/{mount}/agent/quick/run", run_body(fresh("thread"), id), {"x-host": host})
+    (ended,) = server.noted(f"ended-{id}")
+    assert ended["host"] == host
+    assert ended["in_loop"] is (mount in LATER), "a plain one must not block the loop"
+
+
+# --- streams that are replaced -------------------------------------------------------
+
+
+@pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
+@pytest.mark.parametrize("route", ["run", "suggest", "connect"])
+@pytest.mark.parametrize("word", ["give", "respond", "explode", *TYPES])
+def test_a_replaced_stream_is_closed(server: Server, mount: str, route: str, word: str) -> None:
+    """Of the one stream that may be open there is always one to be had."""
+    for _ in range(3):
+        body = run_body(fresh("thread"))
+        answer = server.ask("POST", f"/{mount}/agent/quick/{route}", body, {"x-on-response": word})
+        assert answer.status in (418, 419, 500), answer
+    whole = run(server, mount)
+    assert whole.status == 200, whole
+    assert whole.events()[-1]["type"] == "RUN_FINISHED"
+
+
+@pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
+def test_a_kept_stream_still_counts(server: Server, mount: str) -> None:
+    """So that the test above shows something."""
+    id = fresh("run")
+    headers = {"x-on-response": "decorate"}
+    with server.open("POST", f"/{mount}/agent/async/run", run_body(fresh("thread"), id), headers) as stream:
+        stream.take(3)
+        busy = run(server, mount)
+        assert fault(busy, 503) is None
+        assert busy.headers["retry-after"]
+        server.open_gate(id)
+        stream.rest()
+    assert run(server, mount).status == 200
+
+
+@pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
+def test_a_run_goes_on_without_its_replaced_stream(server: Server, mount: str) -> None:
+    id = fresh("run")
+    body = run_body(fresh("thread"), id)
+    server.ask("POST", f"/{mount}/agent/quick/run", body, {"x-on-response": "give"})
+    assert [ended["outcome"] for ended in server.noted(f"ended-{id}")] == ["finished"]

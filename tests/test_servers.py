@@ -1,0 +1,736 @@
+"""The adapters on the servers that people run them on, and mounted as people mount them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import http.client
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect as websocket
+from werkzeug.test import Client as WerkzeugClient
+from werkzeug.test import create_environ, run_wsgi_app
+
+from copilotkit_runtime import CopilotRuntime, Request, create_copilot_runtime_handler
+from copilotkit_runtime_asgi import create_copilot_asgi_app, mount_before
+from copilotkit_runtime_wsgi import create_copilot_wsgi_app
+
+from .fixtures import mounts, trials
+from .fixtures.latches import latch
+from .fixtures.trials import TRIAL
+from .launch import launched
+from .serve import ROOT
+from .servers import STOP_SECONDS, RunningServer
+from .talk import PATIENCE, Client, Stream, fresh, parsed, run_input, types
+from .test_streams import opened, steps
+
+PLAYERS = ["play", "play-sync"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A server and how it is started. ``raw`` says whether it tells the path as it was requested."""
+
+    adapter: str
+    server: str
+    preload: bool = False
+    extra: Sequence[str] = ()
+    raw: bool = True
+
+    def __str__(self) -> str:
+        return "-".join([self.server, *(["preload"] if self.preload else []), *self.extra[1::2]])
+
+
+VARIANTS = [
+    Variant("wsgi", "gthread"),
+    Variant("wsgi", "gthread", preload=True),
+    Variant("wsgi", "gevent"),
+    Variant("wsgi", "gevent", preload=True),
+    Variant("wsgi", "waitress"),
+    Variant("wsgi", "wsgiref", raw=False),
+    *(
+        Variant("asgi", "uvicorn", extra=("--http", protocol, "--loop", loop))
+        for protocol in ("httptools", "h11")
+        for loop in ("uvloop", "asyncio")
+    ),
+]
+
+
+@contextlib.contextmanager
+def serving(variant: Variant, **options: Any) -> Iterator[RunningServer]:
+    """The plain runtime on that server; ``options`` are further ones of `launched`."""
+    with launched(
+        variant.server,
+        f"tests.fixtures.trials:{variant.adapter}",
+        preload=variant.preload,
+        extra=variant.extra,
+        env={TRIAL: "plain"},
+        **options,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
+def variant(request: pytest.FixtureRequest) -> Variant:
+    chosen: Variant = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def server(variant: Variant) -> Iterator[RunningServer]:
+    with serving(variant) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Client:
+    return Client(server)
+
+
+# --- every server --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", PLAYERS)
+def test_a_run(client: Client, agent: str) -> None:
+    assert agent in client.info()["agents"]
+    events = client.ran(agent, fresh("thread"), **steps(("say", "a"), ("many", 3000)))
+    assert types(events)[0] == "RUN_STARTED"
+    assert types(events)[-1] == "RUN_FINISHED"
+    assert [event["delta"] for event in events if "delta" in event] == ["a", *(f"{number} " for number in range(3000))]
+
+
+@pytest.mark.parametrize("agent", PLAYERS)
+def test_events_leave_before_the_next_is_made(client: Client, agent: str) -> None:
+    gates = [fresh("gate") for _ in range(3)]
+    told = steps(*(pair for gate in gates for pair in (("wait", gate), ("say", gate))))
+    with client.run(agent, fresh("thread"), **told) as stream:
+        assert stream.headers["content-type"] == "text/event-stream"
+        assert stream.event()["type"] == "RUN_STARTED"
+        opened(client, gates[0])
+        assert stream.event()["type"] == "TEXT_MESSAGE_START"
+        assert stream.event()["delta"] == gates[0]
+        for gate in gates[1:]:
+            opened(client, gate)
+            assert stream.event()["delta"] == gate
+
+
+@pytest.mark.parametrize("agent", PLAYERS)
+def test_headers_leave_before_the_first_event(client: Client, agent: str) -> None:
+    with client.run("silent-async", fresh("thread")) as stream:
+        assert stream.status == 200
+        assert stream.comment().startswith(":")
+
+
+def test_stop_and_connect(client: Client) -> None:
+    thread, run, never = fresh("thread"), fresh("run"), fresh("never")
+    with client.run("play", thread, run, **steps(("say", "a"), ("wait", never))) as stream:
+        begun = stream.until("TEXT_MESSAGE_CONTENT")
+        with client.connect("good", thread) as joined:
+            assert [joined.event() for _ in begun] == begun
+            assert client.stop("play", thread, run)["stopped"] is True
+            rest = list(stream.events())
+            assert types(rest) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+            assert list(joined.events()) == rest
+    assert [frame.event for frame in client.replay("good", thread)] == begun + rest
+
+
+def test_stopping_what_blocks_a_thread(client: Client) -> None:
+    thread, run = fresh("thread"), fresh("run")
+    with client.run("hangs-sync", thread, run) as stream:
+        stream.until("TEXT_MESSAGE_START")
+        assert client.stop("play", thread, run)["stopped"] is True
+        assert types(list(stream.events())) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    assert types(client.ran("good", thread))[-1] == "RUN_FINISHED"
+    client.ran("release", fresh("release"), forwardedProps={"run": run})
+
+
+def test_a_run_goes_on_when_its_reader_has_left(client: Client) -> None:
+    thread, gate = fresh("thread"), fresh("gate")
+    with client.run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
+        stream.until("TEXT_MESSAGE_CONTENT")
+    with client.connect("good", thread) as joined:
+        joined.until("TEXT_MESSAGE_CONTENT")
+        opened(client, gate)
+        assert types(list(joined.events())) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+
+
+def test_leaving_is_noticed_while_nothing_is_sent(client: Client) -> None:
+    """A suggestion ends when its reader has left, which is how it shows."""
+    left = fresh("left")
+    body = run_input(fresh("thread"), fresh("run"), **steps(("on-leave", left), ("wait", fresh("never"))))
+    with client.run("play", fresh("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
+        with client.ask("POST", "/agent/play/suggest", body) as stream:
+            assert stream.event()["type"] == "RUN_STARTED"
+        watching.until("TEXT_MESSAGE_CONTENT")
+
+
+def test_an_id_with_an_encoded_slash(client: Client, variant: Variant) -> None:
+    """Only servers that tell the path as it was requested can tell ``a%2Fb`` from ``a/b``."""
+    thread = f"a/{fresh('thread')} ü"
+    quoted = thread.replace("/", "%2F").replace(" ", "%20").replace("ü", "%C3%BC")
+    with client.run("play", thread, **steps(("wait", fresh("never")))) as stream:
+        assert stream.event()["type"] == "RUN_STARTED"
+        with client.ask("POST", f"/agent/play/stop/{quoted}") as answer:
+            assert answer.status == (200 if variant.raw else 404), answer.rest()
+            if variant.raw:
+                assert answer.json()["stopped"] is True
+                assert types(list(stream.events())) == ["RUN_FINISHED"]
+
+
+def test_an_id_that_is_not_ascii(client: Client) -> None:
+    thread = f"größe {fresh('thread')}"
+    quoted = thread.replace("ö", "%C3%B6").replace("ß", "%C3%9F").replace(" ", "%20")
+    with client.run("play", thread, **steps(("wait", fresh("never")))) as stream:
+        assert stream.event()["type"] == "RUN_STARTED"
+        assert client.stop("play", quoted)["stopped"] is True
+        assert types(list(stream.events())) == ["RUN_FINISHED"]
+
+
+def test_refusals(client: Client) -> None:
+    refused: list[tuple[str, str, Any, int]] = [
+        ("GET", "/nowhere", None, 404),
+        ("DELETE", "/info", None, 405),
+        ("POST", "/agent/nobody/run", run_input("t", "r"), 404),
+        ("POST", "/agent/good/run", [], 400),
+    ]
+    for method, path, body, status in refused:
+        with client.ask(method, path, body) as answer:
+            assert answer.status == status
+            assert answer.json()["error"]
+    with client.ask("HEAD", "/info") as answer:
+        assert answer.status == 405
+        assert answer.rest() == b""
+
+
+def test_a_server_that_serves_streams_gets_no_advice(client: Client, server: RunningServer) -> None:
+    client.info()
+    assert "one request at a time" not in server.log()
+    assert "several processes" not in server.log()
+
+
+# --- a process's end -----------------------------------------------------------------
+
+ENDING = [
+    Variant("wsgi", "gthread"),
+    Variant("wsgi", "gthread", preload=True),
+    Variant("wsgi", "gevent"),
+    Variant("wsgi", "waitress"),
+    Variant("wsgi", "wsgiref"),
+    Variant("asgi", "uvicorn"),
+]
+
+
+TELLS = {
+    ("gthread", False),
+    ("gevent", False),
+    ("wsgiref", True),
+    ("wsgiref", False),
+    ("uvicorn", True),
+    ("uvicorn", False),
+}
+"""Where a process ends in order, so that its agents are told, with streams that are read or without.
+
+gunicorn waits for its streams, and kills the worker that has some when ``--graceful-timeout``
+is over; waitress lets SIGTERM end it at once.
+"""
+
+
+def drained(stream: Stream) -> bytes:
+    """What still comes of a stream whose server ends, in whichever way it does that."""
+    try:
+        return stream.rest()
+    except (OSError, http.client.HTTPException):
+        return b""
+
+
+@pytest.mark.parametrize("variant", ENDING, ids=str)
+@pytest.mark.parametrize("read", [True, False], ids=["read", "left"])
+def test_a_server_ends_while_runs_go_on(variant: Variant, read: bool) -> None:
+    """The client is not left hanging, nor is the server."""
+    with serving(variant) as server:
+        client = Client(server)
+        told = steps(("tell-leave", "the agent was told"), ("say", "a"), ("wait", "never"))
+        with client.run("play", "thread", **told) as stream, client.run("play-sync", "blocked", **told) as blocked:
+            stream.until("TEXT_MESSAGE_CONTENT")
+            blocked.until("TEXT_MESSAGE_CONTENT")
+            if not read:
+                stream.leave()
+                blocked.leave()
+            server.process.send_signal(signal.SIGTERM)
+            if read:
+                drained(stream)
+                drained(blocked)
+        server.process.wait(STOP_SECONDS)
+        if (variant.server, read) in TELLS:
+            assert server.log().count("the agent was told") >= 1
+
+
+def test_a_sync_worker_that_is_killed_in_a_stream() -> None:
+    """gunicorn raises SystemExit in the body at ``--timeout``: the stream ends, and the next worker serves."""
+    with serving(Variant("wsgi", "sync", extra=("--timeout", "2"))) as server:
+        client = Client(server)
+        with client.run("play", "thread", **steps(("say", "a"), ("wait", "never"))) as stream:
+            stream.until("TEXT_MESSAGE_CONTENT")
+            drained(stream)
+        assert "good" in client.info()["agents"]
+        assert types(client.ran("good", "thread"))[-1] == "RUN_FINISHED"
+        log = server.log()
+    assert "failed in run" not in log
+    assert "--timeout" in log, "the advice names it"
+
+
+# --- forks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gthread", "gevent"])
+def test_an_application_that_was_used_before_its_workers_were_forked(name: str) -> None:
+    with launched(name, "tests.fixtures.mounts:warmed", preload=True) as server:
+        client = Client(server)
+        assert client.stop("good", mounts.WARM_THREAD.replace(" ", "%20"))["stopped"] is False
+        gate, thread = fresh("gate"), fresh("thread")
+        with client.run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
+            stream.until("TEXT_MESSAGE_CONTENT")
+            assert stream.comment() == ": keep-alive"
+            opened(client, gate)
+            assert types(list(stream.events()))[-1] == "RUN_FINISHED"
+        assert types(client.ran("good", mounts.WARM_THREAD))[-1] == "RUN_FINISHED"
+
+
+def test_forking_while_a_run_goes_on() -> None:
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fixtures.forking"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["status"] == 0, done.stderr
+    assert seen["parent"] == [
+        "RUN_STARTED",
+        "TEXT_MESSAGE_START",
+        "TEXT_MESSAGE_CONTENT",
+        "TEXT_MESSAGE_CONTENT",
+        "TEXT_MESSAGE_END",
+        "RUN_FINISHED",
+    ]
+    child = seen["child"]
+    assert child["busy"] is False
+    assert child["streams"] == [200, 200]
+    for name in ("live", "other", "slow"):
+        assert child[name][-1] == "RUN_FINISHED", name
+    assert child["replayed"].count("RUN_STARTED") == 2, "what had ended before is the child's too"
+
+
+LAZY = """
+import threading
+from copilotkit_runtime_wsgi import create_copilot_wsgi_app
+from tests.fixtures.trials import RUNTIMES
+from werkzeug.test import Client
+
+app = create_copilot_wsgi_app(runtime=RUNTIMES["plain"](), base_path=None)
+print(threading.active_count())
+Client(app).get("/inspector-metadata")
+print(threading.active_count())
+"""
+
+
+def test_nothing_is_started_before_it_is_needed() -> None:
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-c", LAZY],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stdout.split() == ["1", "1"], done.stderr
+
+
+# --- advice --------------------------------------------------------------------------
+
+
+def advice(caplog: pytest.LogCaptureFixture, runtime: CopilotRuntime, *environs: Mapping[str, Any]) -> list[str]:
+    """What is said after requests with these environs, to one application."""
+    app = create_copilot_wsgi_app(runtime=runtime, base_path=None)
+    with caplog.at_level(logging.WARNING):
+        for environ in environs:
+            app_iter, status, _ = run_wsgi_app(app, {**create_environ("/info"), **environ})
+            assert status.startswith("200")
+            b"".join(app_iter)
+    return [record.getMessage() for record in caplog.records if record.name == "copilotkit_runtime.wsgi"]
+
+
+FINE = {"wsgi.multithread": True, "wsgi.multiprocess": False}
+
+
+def test_advice_on_one_request_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
+    alone = {**FINE, "wsgi.multithread": False}
+    (said,) = advice(caplog, trials.row()(), alone, alone, alone)
+    assert "-k gthread --threads" in said
+
+
+def test_advice_on_several_processes(caplog: pytest.LogCaptureFixture) -> None:
+    many = {**FINE, "wsgi.multiprocess": True}
+    (said,) = advice(caplog, trials.row()(), many, many, many)
+    assert "store" in said
+
+
+def test_no_advice_where_none_is_needed(caplog: pytest.LogCaptureFixture) -> None:
+    assert advice(caplog, trials.row()(), FINE, FINE) == []
+
+
+def test_advice_of_real_servers() -> None:
+    with serving(Variant("wsgi", "sync")) as server:
+        for _ in range(3):
+            Client(server).info()
+        assert server.log().count("one request at a time") == 1
+        assert "several processes" not in server.log()
+    with serving(Variant("wsgi", "gthread"), workers=2) as server:
+        for _ in range(3):
+            Client(server).info()
+        assert 1 <= server.log().count("several processes") <= 2
+        assert "one request at a time" not in server.log()
+
+
+# --- a WSGI body ---------------------------------------------------------------------
+
+
+def begun(app: Any, agent: str, thread: str, **members: Any) -> tuple[str, Any]:
+    """The status and the body of a run that nobody has read anything of yet."""
+    statuses: list[str] = []
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+        statuses.append(status)
+
+    environ = create_environ(f"/agent/{agent}/run", method="POST", json=run_input(thread, fresh("run"), **members))
+    body = app(environ, start_response)
+    return statuses[0], body
+
+
+def test_closing_a_body_before_its_first_step() -> None:
+    app = create_copilot_wsgi_app(runtime=trials.row(max_streams=1)(), base_path=None)
+    for _ in range(3):
+        status, body = begun(app, "play", fresh("thread"), **steps(("wait", "never")))
+        assert status.startswith("200")
+        assert begun(app, "play", fresh("thread"))[0].startswith("503")
+        body.close()
+        body.close()
+    status, body = begun(app, "good", fresh("thread"))
+    assert status.startswith("200")
+    assert b"RUN_FINISHED" in b"".join(body)
+
+
+def test_a_body_that_is_left_by_an_exit() -> None:
+    """As gunicorn's sync worker does it: a signal's handler raises SystemExit wherever the body stands."""
+    app = create_copilot_wsgi_app(runtime=trials.row(sse_keep_alive_seconds=0, max_streams=1)(), base_path=None)
+    client, thread = WerkzeugClient(app), fresh("thread")
+
+    def abort(*_: object) -> None:
+        raise SystemExit(1)
+
+    def read(body: Any) -> None:
+        for chunk in body:
+            if b"TEXT_MESSAGE_CONTENT" in chunk:
+                threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGUSR1)).start()
+
+    before = signal.signal(signal.SIGUSR1, abort)
+    try:
+        _, body = begun(app, "play", thread, **steps(("say", "a"), ("wait", thread), ("say", "b")))
+        with pytest.raises(SystemExit):
+            read(body)
+        body.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    # The reader is gone, the run is not.
+    lists: dict[str, Any] = run_input(thread, "joined")
+    joined = client.post("/agent/good/connect", json=lists)
+    assert joined.status_code == 200
+    stopped = client.post(f"/agent/good/stop/{thread}").get_json()
+    assert stopped["stopped"] is True
+    text = joined.data
+    assert b"RUN_FINISHED" in text
+    assert b"RUN_ERROR" not in text
+
+
+# --- mounted -------------------------------------------------------------------------
+
+BASES = [None, "/mounted", "/", "/mounted/"]
+
+
+def env_of(base: str | None) -> dict[str, str]:
+    return {} if base is None else {mounts.BASE: base}
+
+
+def check_mounted(server: RunningServer, base: str) -> None:
+    client = Client(server, base)
+    assert "good" in client.info()["agents"]
+    thread = f"a/{fresh('thread')}"
+    with client.run("play", thread, **steps(("say", "a"), ("wait", fresh("never")))) as stream:
+        stream.until("TEXT_MESSAGE_CONTENT")
+        with client.ask("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as answer:
+            assert answer.json()["stopped"] is True
+        assert types(list(stream.events()))[-1] == "RUN_FINISHED"
+    # The envelope of single-route mode goes to the mount itself.
+    with client.ask("POST", "", {"method": "info"}) as answer:
+        assert answer.status == 200, answer.rest()
+        assert "good" in answer.json()["agents"]
+    with client.ask("GET", "/nowhere") as answer:
+        assert answer.status == 404
+        assert answer.json() == {"error": "Not found"}
+
+
+def body_of(server: RunningServer, path: str) -> bytes:
+    with Client(server, "").ask("GET", path) as answer:
+        assert answer.status == 200
+        return answer.rest()
+
+
+@pytest.mark.parametrize("name", ["gthread", "waitress"])
+@pytest.mark.parametrize("base", BASES, ids=str)
+def test_below_a_dispatcher(name: str, base: str | None) -> None:
+    with launched(name, "tests.fixtures.mounts:dispatched", mount="/mounted", env=env_of(base)) as server:
+        check_mounted(server, "/mounted")
+        assert body_of(server, "/") == b"host"
+        assert body_of(server, "/mountedx/info") == b"host"
+
+
+@pytest.mark.parametrize("base", BASES, ids=str)
+def test_below_starlette(base: str | None) -> None:
+    with launched("uvicorn", "tests.fixtures.mounts:mounted", mount="/mounted", env=env_of(base)) as server:
+        check_mounted_below_starlette(server)
+
+
+def check_mounted_below_starlette(server: RunningServer) -> None:
+    client = Client(server, "/mounted")
+    assert "good" in client.info()["agents"]
+    thread = f"a/{fresh('thread')}"
+    with client.run("play", thread, **steps(("say", "a"), ("wait", fresh("never")))) as stream:
+        stream.until("TEXT_MESSAGE_CONTENT")
+        with client.ask("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as answer:
+            assert answer.json()["stopped"] is True
+        assert types(list(stream.events()))[-1] == "RUN_FINISHED"
+    # Starlette redirects the mount without its slash.
+    with client.ask("POST", "/", {"method": "info"}) as answer:
+        assert answer.status == 200, answer.rest()
+        assert "good" in answer.json()["agents"]
+    assert body_of(server, "/") == b"host"
+
+
+@pytest.mark.parametrize("base", [*BASES, "/proxy/mounted"], ids=str)
+def test_below_an_application_that_knows_its_proxys_prefix(base: str | None) -> None:
+    factory = "tests.fixtures.mounts:mounted_behind_a_proxy"
+    with launched("uvicorn", factory, mount="/mounted", env=env_of(base)) as server:
+        check_mounted_below_starlette(server)
+
+
+@pytest.mark.parametrize("base", [None, "/", "/proxy/mounted"], ids=str)
+def test_below_a_server_that_knows_its_proxys_prefix(base: str | None) -> None:
+    factory = "tests.fixtures.mounts:mounted"
+    with launched("uvicorn", factory, mount="/mounted", env=env_of(base), extra=("--root-path", "/proxy")) as server:
+        check_mounted_below_starlette(server)
+
+
+# --- ahead of another application ----------------------------------------------------
+
+
+def test_ahead_of_an_application_with_a_lifespan_and_websockets() -> None:
+    with launched("uvicorn", "tests.fixtures.mounts:before_starlette", mount="/mounted") as server:
+        check_mounted(server, "/mounted")
+        assert body_of(server, "/") == b"host"
+        assert body_of(server, "/mountedx") == b"host"
+        # Sockets are the other's, below the runtime's path as well.
+        for path in ("/ws", "/mounted/ws"):
+            with websocket(f"ws://127.0.0.1:{server.port}{path}") as socket:
+                socket.send("echo")
+                assert socket.recv() == "echo"
+        assert server.log().count("host starts") == 1
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(STOP_SECONDS)
+        assert server.log().count("host ends") == 1
+
+
+@pytest.mark.parametrize("factory", ["before_no_lifespan", "before_silence"])
+@pytest.mark.parametrize("lifespan", ["auto", "on"])
+def test_ahead_of_an_application_without_a_lifespan(factory: str, lifespan: str) -> None:
+    extra = ("--lifespan", lifespan)
+    with launched("uvicorn", f"tests.fixtures.mounts:{factory}", mount="/mounted", extra=extra) as server:
+        check_mounted(server, "/mounted")
+        assert body_of(server, "/") == b"host"
+        told = steps(("tell-leave", "the agent was told"), ("say", "a"), ("wait", "never"))
+        with Client(server, "/mounted").run("play", fresh("thread"), **told) as stream:
+            stream.until("TEXT_MESSAGE_CONTENT")
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(STOP_SECONDS)
+        assert "the agent was told" in server.log()
+
+
+# --- a lifespan's end ----------------------------------------------------------------
+
+
+class Asgi:
+    """Requests to an ASGI application, without a server, on the running loop."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.tasks: set[asyncio.Future[Any]] = set()
+
+    def open(self, path: str, body: Any) -> tuple[asyncio.Future[Any], asyncio.Queue[Any]]:
+        messages: asyncio.Queue[Any] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": json.dumps(body).encode()})
+        sent: asyncio.Queue[Any] = asyncio.Queue()
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+        task = asyncio.ensure_future(self.app(scope, messages.get, sent.put))
+        self.tasks.add(task)
+        return task, sent
+
+    async def whole(self, path: str, body: Any) -> bytes:
+        task, sent = self.open(path, body)
+        await task
+        return await seen(sent, b"")
+
+    def lifespan(self) -> tuple[asyncio.Future[Any], asyncio.Queue[Any], asyncio.Queue[Any]]:
+        messages: asyncio.Queue[Any] = asyncio.Queue()
+        sent: asyncio.Queue[Any] = asyncio.Queue()
+        task = asyncio.ensure_future(self.app({"type": "lifespan"}, messages.get, sent.put))
+        self.tasks.add(task)
+        return task, messages, sent
+
+
+async def seen(sent: asyncio.Queue[Any], word: bytes) -> bytes:
+    """The body so far, up to ``word``; all of it, once it has ended, where that is empty."""
+    data = b""
+    while not word or word not in data:
+        message = await sent.get()
+        data += message.get("body", b"")
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            break
+    return data
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    raise ValueError(scope["type"])
+
+
+APPS: Mapping[str, Callable[[CopilotRuntime], Any]] = {
+    "alone": lambda runtime: create_copilot_asgi_app(runtime=runtime, base_path="/c"),
+    "ahead": lambda runtime: mount_before(_nothing, "/c", runtime=runtime),
+}
+
+
+@pytest.mark.parametrize("kind", APPS)
+@pytest.mark.parametrize("agent", ["play", "play-sync", "deaf", "silent-async", "hangs-sync"])
+def test_the_end_of_a_lifespan_ends_runs(kind: str, agent: str) -> None:
+    async def scenario() -> None:
+        asgi = Asgi(APPS[kind](trials.row(shutdown_grace_seconds=2)()))
+        life, orders, said = asgi.lifespan()
+        orders.put_nowait({"type": "lifespan.startup"})
+        assert (await said.get())["type"] == "lifespan.startup.complete"
+        never = fresh("never")
+        task, sent = asgi.open(f"/c/agent/{agent}/run", run_input("thread", never, **steps(("wait", never))))
+        assert (await sent.get())["type"] == "http.response.start"
+        orders.put_nowait({"type": "lifespan.shutdown"})
+        assert (await said.get())["type"] == "lifespan.shutdown.complete"
+        await life
+        await task
+        ended = await seen(sent, b"")
+        frames = [frame for frame in map(parsed, ended.decode().split("\n\n")) if frame]
+        assert frames[-1].event["type"] == "RUN_ERROR"
+        assert frames[-1].event["code"] == "RUN_INTERRUPTED"
+        # Threads and tasks that ignored it would outlive the test.
+        latch(never).lift()
+        latch(f"release {never}").lift()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+
+
+# --- one runtime, several loops ------------------------------------------------------
+
+
+def test_one_runtime_on_one_loop_after_another() -> None:
+    handler = create_copilot_runtime_handler(runtime=trials.row(max_streams=2)(), base_path=None)
+
+    async def ran(path: str, **members: Any) -> bytes:
+        body = json.dumps(run_input("thread", fresh("run"), **members)).encode()
+        response = await handler(Request(method="POST", path=path, body=body))
+        assert response.status == 200
+        return b"".join([chunk async for chunk in response.body])  # type: ignore[union-attr]
+
+    async def left_behind() -> bytes:
+        body = json.dumps(run_input("thread", fresh("run"), **steps(("say", "a"), ("wait", "never")))).encode()
+        response = await handler(Request(method="POST", path="/agent/play/run", body=body))
+        return await response.body.__aiter__().__anext__()  # type: ignore[union-attr]
+
+    for _ in range(3):
+        assert b"RUN_FINISHED" in asyncio.run(asyncio.wait_for(ran("/agent/good/run"), PATIENCE))
+    assert asyncio.run(asyncio.wait_for(ran("/agent/good/connect"), PATIENCE)).count(b'"RUN_FINISHED"') == 3
+    # A loop that ends takes its runs along, and the thread is free again.
+    assert b"RUN_STARTED" in asyncio.run(asyncio.wait_for(left_behind(), PATIENCE))
+    replayed = asyncio.run(asyncio.wait_for(ran("/agent/good/connect"), PATIENCE))
+    assert b"RUN_INTERRUPTED" in replayed
+    assert b"RUN_FINISHED" in asyncio.run(asyncio.wait_for(ran("/agent/good/run"), PATIENCE))
+
+
+def test_one_runtime_on_wsgi_and_asgi_at_once() -> None:
+    runtime = trials.row()()
+    wsgi = WerkzeugClient(create_copilot_wsgi_app(runtime=runtime, base_path="/c"))
+    asgi = Asgi(create_copilot_asgi_app(runtime=runtime, base_path="/c"))
+    thread, gate = fresh("thread"), fresh("gate")
+    told = steps(("say", "a"), ("wait", gate), ("say", "b"))
+
+    def body(**members: Any) -> dict[str, Any]:
+        return run_input(thread, fresh("run"), **members)
+
+    async def joined_from_asgi() -> bytes:
+        task, sent = asgi.open("/c/agent/good/connect", body())
+        first = await seen(sent, b"TEXT_MESSAGE_CONTENT")
+        await asgi.whole("/c/agent/play/run", run_input("opener", fresh("run"), **steps(("open", gate))))
+        rest = await seen(sent, b"")
+        await task
+        return first + rest
+
+    async def begun_on_asgi() -> tuple[bytes, bytes]:
+        task, sent = asgi.open("/c/agent/play/run", body(**steps(("say", "a"), ("wait", "never"))))
+        first = await seen(sent, b"TEXT_MESSAGE_CONTENT")
+
+        def joined() -> bytes:
+            stream = wsgi.post("/c/agent/good/connect", json=body())
+            assert wsgi.post(f"/c/agent/good/stop/{thread}").get_json()["stopped"] is True
+            data: bytes = stream.data
+            return data
+
+        other = await asyncio.to_thread(joined)
+        rest = await seen(sent, b"")
+        await task
+        return first + rest, other
+
+    stream = wsgi.post("/c/agent/play/run", json=body(**told))
+    chunks = iter(stream.response)
+    here = bytearray()
+    while b"TEXT_MESSAGE_CONTENT" not in here:
+        here += next(chunks)  # type: ignore[arg-type]
+    there = asyncio.run(asyncio.wait_for(joined_from_asgi(), PATIENCE))
+    here += b"".join(chunks)  # type: ignore[arg-type]
+    assert b"RUN_FINISHED" in there
+    assert bytes(here).removeprefix(b": connected\n\n").replace(b": keep-alive\n\n", b"") == there.replace(
+        b": keep-alive\n\n", b""
+    )
+    from_asgi, from_wsgi = asyncio.run(asyncio.wait_for(begun_on_asgi(), PATIENCE))
+    assert b"RUN_FINISHED" in from_asgi
+    assert from_asgi.replace(b": keep-alive\n\n", b"") in from_wsgi.replace(b": keep-alive\n\n", b"")

@@ -1,0 +1,499 @@
+"""A store that does not work: nothing hangs, nobody is told a success that is not stored, and it mends by itself.
+
+What is done to the file is what happens to files: they are locked, moved, filled up and
+overwritten. The tests look like another program to the server, and run as any user.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copilotkit_runtime import CopilotRuntime
+from copilotkit_runtime.stores import SqliteStore, StoreError, open_store
+from copilotkit_runtime.stores.protocol import NewRun, ThreadKey
+
+from .compaction import compacted
+from .crews import crew, events, eventually, frames_until, pid, sqlite_url
+from .serve import ROOT
+from .servers import RunningServer
+from .talk import Client, Frame, Stream, fresh
+
+SERVERS = ("gthread", "uvicorn")
+LEASE_SECONDS = 2.0
+TIMEOUT_SECONDS = 0.5
+"""How long the store waits for a lock."""
+BOUND_SECONDS = 20.0
+"""No answer may take longer than this; what is waited for takes a fraction of it."""
+CROWD = 30
+
+
+@pytest.fixture(params=SERVERS)
+def name(request: pytest.FixtureRequest) -> str:
+    server: str = request.param
+    return server
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder / "threads.db"
+
+
+@contextlib.contextmanager
+def over(name: str, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[RunningServer]:
+    url = sqlite_url(path, lease_seconds=LEASE_SECONDS, timeout_seconds=timeout_seconds)
+    with crew(name, url) as running:
+        yield running
+
+
+@pytest.fixture
+def client(name: str, path: Path) -> Iterator[Client]:
+    with over(name, path) as running:
+        yield Client(running)
+
+
+# --- what is expected of a server whose store does not work --------------------------
+
+
+def refused(stream: Stream) -> None:
+    """A clear answer that says to come again."""
+    with stream:
+        assert stream.status == 503
+        assert stream.headers["content-type"].startswith("application/json")
+        assert int(stream.headers["retry-after"]) > 0
+        answer = stream.json()
+    assert answer["error"] == "store_unavailable"
+    assert "sqlite" not in answer["message"].lower()
+
+
+def refuses_to_write(client: Client, thread: str) -> None:
+    """A run, a stop and a deletion."""
+    refused(client.run("tell", thread))
+    refused(client.ask("POST", f"/agent/tell/stop/{thread}"))
+    refused(client.ask("DELETE", f"/threads/{thread}"))
+
+
+def refuses_to_read(client: Client, thread: str) -> None:
+    refused(client.connect("tell", thread))
+    refused(client.ask("GET", "/threads"))
+    refused(client.ask("GET", f"/threads/{thread}/messages"))
+
+
+def run_whole(client: Client, thread: str, n: int = 3) -> list[Frame]:
+    """A run that was acknowledged: its end was shown."""
+    with client.run("tell", thread, forwardedProps={"n": n, "interval": 0.001}) as stream:
+        assert stream.status == 200, stream.rest()
+        frames = list(stream.frames())
+    assert frames[-1].event["type"] == "RUN_FINISHED"
+    return frames
+
+
+def works(client: Client, thread: str) -> bool:
+    """Whether a run on a thread is begun, which then ends well and is kept. False where it is not begun yet."""
+    with client.run("tell", thread, forwardedProps={"n": 1}) as stream:
+        if stream.status != 200:
+            assert stream.status in (409, 503), stream.rest()
+            return False
+        frames = events(stream.frames())
+    assert frames[-1]["type"] == "RUN_FINISHED"
+    assert events(client.replay("tell", thread))[-len(compacted(frames)) :] == compacted(frames)
+    return True
+
+
+def comes_back(client: Client, *threads: str) -> None:
+    """Without a restart, on threads old and new, leases that the fault has left behind included."""
+    for thread in (*threads, fresh("new")):
+        eventually(lambda thread=thread: works(client, thread), BOUND_SECONDS)  # type: ignore[misc]
+
+
+def not_stored(stream: Stream) -> None:
+    """The rest of a stream whose run cannot be stored."""
+    last = list(stream.events())[-1]
+    assert last["type"] == "RUN_ERROR"
+    assert last["code"] in ("STORE_UNAVAILABLE", "RUN_INTERRUPTED", "RUN_LOST")
+
+
+# --- locked --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another program writes and does not come to an end."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA busy_timeout = 30000")
+    db.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        db.execute("ROLLBACK")
+        db.close()
+
+
+def test_locked(client: Client, path: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    kept = run_whole(client, "kept")
+    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+        frames_until(live, 2)
+        with locked(path):
+            # What goes on goes on, and what can be read is shown.
+            frames_until(live, 10)
+            assert events(client.replay("tell", "kept")) == compacted(events(kept))
+            refuses_to_write(client, "kept")
+            gate.touch()
+            not_stored(live)
+    comes_back(client, "kept", "live")
+    assert events(client.replay("tell", "kept"))[: len(compacted(events(kept)))] == compacted(events(kept))
+
+
+def test_a_lock_that_is_let_go_in_time_is_not_noticed(client: Client, path: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+        begun = frames_until(live, 2)
+        with locked(path):
+            # The agent ends. That is held back until it is stored, for which the store is asked again.
+            gate.touch()
+            refused(client.run("tell", "other"))
+        rest = list(live.frames())
+    assert rest[-1].event["type"] == "RUN_FINISHED"
+    assert events(client.replay("tell", "live")) == compacted(events([*begun, *rest]))
+
+
+def test_a_crowd_before_a_locked_file_is_answered(name: str, path: Path) -> None:
+    with over(name, path, timeout_seconds=2) as running:
+        client = Client(running)
+        with locked(path), concurrent.futures.ThreadPoolExecutor(CROWD) as pool:
+            runs = [pool.submit(client.run, "tell", f"crowd-{number}") for number in range(CROWD)]
+            for run in concurrent.futures.as_completed(runs, timeout=BOUND_SECONDS):
+                refused(run.result())
+        comes_back(client, *(f"crowd-{number}" for number in range(3)))
+
+
+# --- gone ----------------------------------------------------------------------------
+
+
+def test_deleted(client: Client, path: Path) -> None:
+    run_whole(client, "kept")
+    with client.run("tell", "live") as live, client.connect("tell", "live") as other:
+        frames_until(live, 2)
+        for file in path.parent.iterdir():
+            file.unlink()
+        # Nothing is left of it that could be told.
+        for stream in (live, other):
+            last = list(stream.events())[-1]
+            assert (last["type"], last["code"]) == ("RUN_ERROR", "RUN_LOST")
+    assert client.replay("tell", "kept") == []
+    comes_back(client, "kept", "live")
+
+
+def test_the_folder_is_away_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    kept = run_whole(client, "kept")
+    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+        frames_until(live, 2)
+        away = path.parent.rename(tmp_path / "away")
+        refuses_to_write(client, "kept")
+        refuses_to_read(client, "kept")
+        gate.touch()
+        not_stored(live)
+    away.rename(path.parent)
+    assert events(client.replay("tell", "kept")) == compacted(events(kept))
+    comes_back(client, "kept", "live")
+
+
+def test_a_folder_in_its_place(client: Client, path: Path, tmp_path: Path) -> None:
+    kept = run_whole(client, "kept")
+    away = path.parent.rename(tmp_path / "away")
+    path.mkdir(parents=True)
+    refuses_to_write(client, "kept")
+    refuses_to_read(client, "kept")
+    shutil.rmtree(path.parent)
+    away.rename(path.parent)
+    assert events(client.replay("tell", "kept")) == compacted(events(kept))
+    comes_back(client, "kept")
+
+
+def test_something_else_in_its_place(client: Client, path: Path, tmp_path: Path) -> None:
+    kept = run_whole(client, "kept")
+    away = path.parent.rename(tmp_path / "away")
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database\n" * 500)
+    refuses_to_write(client, "kept")
+    refuses_to_read(client, "kept")
+    shutil.rmtree(path.parent)
+    away.rename(path.parent)
+    assert events(client.replay("tell", "kept")) == compacted(events(kept))
+    comes_back(client, "kept")
+
+
+# --- full ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def no_room(process: int) -> Iterator[None]:
+    """No file that a process writes may grow: a quota, which any user may set for his processes."""
+    soft, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_room(client: Client, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    kept = run_whole(client, "kept")
+    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+        frames_until(live, 2)
+        with no_room(pid(live)):
+            refuses_to_write(client, "kept")
+            assert events(client.replay("tell", "kept")) == compacted(events(kept))
+            gate.touch()
+            not_stored(live)
+    comes_back(client, "kept", "live")
+    assert events(client.replay("tell", "kept"))[: len(compacted(events(kept)))] == compacted(events(kept))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if mount is None or subprocess.run([mount, *options], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(name: str, small_disk: Path, tmp_path: Path) -> None:
+    path = small_disk / "threads.db"
+    filler = small_disk / "filler"
+    with over(name, path) as running:
+        client = Client(running)
+        gate = tmp_path / "gate"
+        kept = run_whole(client, "kept")
+        with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+            frames_until(live, 2)
+            with filler.open("wb") as file, contextlib.suppress(OSError):
+                while True:
+                    os.write(file.fileno(), bytes(1024))
+            # What there is of the journal can be written again, so it takes a while until nothing goes.
+            eventually(lambda: _is_full(client), BOUND_SECONDS)
+            assert events(client.replay("tell", "kept")) == compacted(events(kept))
+            gate.touch()
+            not_stored(live)
+        filler.unlink()
+        comes_back(client, "kept", "live")
+        assert events(client.replay("tell", "kept"))[: len(compacted(events(kept)))] == compacted(events(kept))
+
+
+def _is_full(client: Client) -> bool:
+    """Whether a run is refused. One that is not ends, one way or the other, and is kept where it ended well."""
+    thread = fresh("filling")
+    stream = client.run("tell", thread, forwardedProps={"n": 200, "interval": 0})
+    if stream.status != 200:
+        refused(stream)
+        return True
+    with stream:
+        frames = events(stream.frames())
+    if frames[-1]["type"] == "RUN_FINISHED":
+        assert events(client.replay("tell", thread)) == compacted(frames)
+    else:
+        assert frames[-1]["code"] in ("STORE_UNAVAILABLE", "RUN_LOST")
+    return False
+
+
+# --- read-only -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def immutable(*files: Path) -> Iterator[None]:
+    """Files that nobody may write, not even root."""
+    command = shutil.which("chattr")
+    names = [str(file) for file in files]
+    if command is None or subprocess.run([command, "+i", *names], capture_output=True, check=False).returncode:
+        pytest.skip("this user, or this disk, knows no immutable files")
+    try:
+        yield
+    finally:
+        subprocess.run([command, "-i", *names], check=True)
+
+
+def test_read_only_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    kept = run_whole(client, "kept")
+    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+        frames_until(live, 2)
+        with immutable(path, path.with_name("threads.db-wal")):
+            refuses_to_write(client, "kept")
+            gate.touch()
+            not_stored(live)
+    comes_back(client, "kept", "live")
+    assert events(client.replay("tell", "kept"))[: len(compacted(events(kept)))] == compacted(events(kept))
+
+
+NOBODY = 65534
+
+CONSTRUCT = """
+import os, sys
+from copilotkit_runtime.stores import SqliteStore
+if os.geteuid() == 0:
+    os.setuid(int(sys.argv[2]))
+try:
+    SqliteStore(sys.argv[1])
+except ValueError as error:
+    print(error)
+"""
+
+
+def constructed_by_nobody(path: Path) -> str:
+    """What an ordinary user is told: permissions mean nothing to root."""
+    done = subprocess.run(
+        [sys.executable, "-c", CONSTRUCT, str(path), str(NOBODY)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Iterator[Path]:
+    """A folder that an ordinary user may enter."""
+    with contextlib.ExitStack() as stack:
+        for folder in (tmp_path, *tmp_path.parents):
+            mode = folder.stat().st_mode
+            if not mode & 0o001:
+                folder.chmod(mode | 0o011)
+                stack.callback(folder.chmod, mode)
+        yield tmp_path
+
+
+def test_a_file_that_may_not_be_written_is_refused_at_construction(public: Path) -> None:
+    path = public / "threads.db"
+    SqliteStore(path)
+    path.chmod(0o444)
+    public.chmod(0o777)
+    told = constructed_by_nobody(path)
+    public.chmod(0o755)
+    assert f"may not write to {path}: let it, or give another path" in told
+
+
+def test_a_folder_that_may_not_be_written_is_refused_at_construction(public: Path) -> None:
+    public.chmod(0o555)
+    told = constructed_by_nobody(public / "threads.db")
+    public.chmod(0o755)
+    assert f"may not write to {public}: let it, or give another path" in told
+
+
+# --- construction --------------------------------------------------------------------
+
+
+def garbage(folder: Path) -> Path:
+    path = folder / "garbage.db"
+    path.write_bytes(b"this is no database\n" * 500)
+    return path
+
+
+def newer(folder: Path) -> Path:
+    path = folder / "newer.db"
+    SqliteStore(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    return path
+
+
+def nowhere(folder: Path) -> Path:
+    return folder / "nowhere" / "threads.db"
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (garbage, "is no SQLite file: give another path"),
+        (newer, "schema version 99.*upgrade copilotkit-runtime, or use another file"),
+        (nowhere, "the folder .*nowhere does not exist: make it, or give another path"),
+        (lambda folder: folder, "is a folder: give the path of a file"),
+    ],
+    ids=["garbage", "newer", "nowhere", "folder"],
+)
+def test_what_cannot_work_is_refused_at_construction(make: Any, sentence: str, tmp_path: Path) -> None:
+    path = make(tmp_path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(ValueError, match=sentence):
+        CopilotRuntime(agents={}, store=f"sqlite:///{path}")
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("sqlite:///t.db?lease=3", "there is no option 'lease', give one of max_threads, "),
+        ("sqlite:///t.db?lease_seconds=soon", "lease_seconds is a number, not 'soon'"),
+        ("sqlite:///t.db?lease_seconds=nan", "lease_seconds is a number, not 'nan'"),
+        ("sqlite:///t.db?lease_seconds=", "lease_seconds is a number, not ''"),
+        ("sqlite:///t.db?lease_seconds=0", "lease_seconds=0.0.: give a number above 0"),
+        ("sqlite:///t.db?max_threads=1.5", "max_threads is a whole number, not '1.5'"),
+        ("sqlite:///t.db?max_threads=-1", "max_threads=-1: give a number from 0"),
+        ("sqlite:///t.db?max_threads=1&max_threads=2", "give max_threads once"),
+        ("sqlite:///t.db#1", "write # in a path as %23"),
+        ("sqlite://t.db", "give a path, as in sqlite:///copilot.db"),
+        ("sqlite:///", "give a path, as in sqlite:///copilot.db"),
+        ("memory://?lease_seconds=1", "there is no option 'lease_seconds', give one of max_threads, "),
+        ("memory://here", "memory has no path"),
+        ("memory:///here", "memory has no path"),
+        ("redis://localhost", "give one of memory://, sqlite://"),
+    ],
+)
+def test_a_url_that_says_nothing_is_refused(url: str, sentence: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=sentence):
+        open_store(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_options_of_a_url_are_the_stores(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/a%23b%3Fc.db?lease_seconds=2.5&max_threads=1&timeout_seconds=0.1")
+    assert (tmp_path / "a#b?c.db").is_file()
+    assert store.lease_seconds == 2.5
+    assert open_store("memory://?max_threads=3").lease_seconds is None
+
+
+# --- the store by itself -------------------------------------------------------------
+
+
+def test_another_file_in_its_place_is_seen_as_another(tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    store = SqliteStore(path)
+    thread = ThreadKey("", "t")
+    begun = store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
+    run = begun.lease.run  # type: ignore[union-attr]
+    # As often as a connection's place in memory, and with it anything that is told by it, may be used again.
+    for _ in range(5):
+        assert not store.follow(run, 0).ended
+        for file in tmp_path.iterdir():
+            file.unlink()
+        assert store.follow(run, 0).ended
+        assert store.signals([begun.lease])  # type: ignore[union-attr]
+        begun = store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
+        run = begun.lease.run  # type: ignore[union-attr]
+
+
+def test_a_lock_is_waited_for_as_long_as_the_store_was_told(tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    store = SqliteStore(path, timeout_seconds=0.05)
+    with locked(path), pytest.raises(StoreError):
+        store.begin(NewRun(thread=ThreadKey("", "t"), run_id="r", agent_id="a"))
+    store.begin(NewRun(thread=ThreadKey("", "t"), run_id="r", agent_id="a"))

@@ -1,0 +1,1274 @@
+"""Runs, their readers and their ends, seen from inside: one process, and two that share a store.
+
+A store that is polled makes an engine take the other's runs for those of another process.
+Whatever is waited for is an event of the run's own; the bound on every test only turns a
+hang into a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import gc
+import json
+import logging
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence, Set
+from typing import Any
+
+import pytest
+
+from copilotkit_runtime import bridge
+from copilotkit_runtime.agents.context import RunContext
+from copilotkit_runtime.endpoints.run_input import parse_input
+from copilotkit_runtime.engine import EndedRun, Engine, EngineOptions, RunInput, Stopped, TooManyStreams
+from copilotkit_runtime.engine import engine as engine_module
+from copilotkit_runtime.events import Cursor
+from copilotkit_runtime.http import EventStream
+from copilotkit_runtime.stores import MemoryStore, StoreError
+from copilotkit_runtime.stores.protocol import Begun, Busy, Finished, Lease, Live, NewRun, ThreadKey
+
+from .recording import FINISHED, STARTED, Event, custom, read_frame, text
+
+HANG_SECONDS = 30.0
+THREAD = ThreadKey("", "t")
+
+
+def bounded(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs an asynchronous test on a loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **named: Any) -> None:
+        async def within() -> None:
+            async with asyncio.timeout(HANG_SECONDS):
+                await test(*args, **named)
+
+        asyncio.run(within())
+
+    return run
+
+
+class SharedStore(MemoryStore):
+    """A store that other processes see, too."""
+
+    poll_seconds = 0.02
+
+    def take_over(self, thread: ThreadKey) -> None:
+        """What happens to a lease that was not renewed."""
+        with self._lock:
+            known = self._threads[thread]
+            assert known.live is not None
+            self._size -= known.live.size
+            known.live = None
+
+
+def given(agent: Any, run_id: str = "r", thread_id: str = "t", on_end: Any = None, **members: Any) -> RunInput:
+    wire = {"threadId": thread_id, "runId": run_id, "messages": [], "tools": [], "context": [], **members}
+    parsed = parse_input(json.dumps(wire).encode())
+    return RunInput(
+        agent_id="a", agent=agent, input=parsed.model, body=parsed.wire, context=RunContext(), size=10, on_end=on_end
+    )
+
+
+class Reader:
+    """Reads a stream event by event; comments are left out."""
+
+    def __init__(self, stream: EventStream | Live) -> None:
+        assert isinstance(stream, EventStream), stream
+        self.stream = stream
+        self.chunks = stream.__aiter__()
+        self.frames: list[bytes] = []
+        self.pieces: list[bytes] = []
+
+    async def more(self) -> bool:
+        try:
+            piece = await anext(self.chunks)
+        except StopAsyncIteration:
+            return False
+        self.pieces.append(piece)
+        self.frames += [frame + b"\n\n" for frame in piece.split(b"\n\n") if frame and not frame.startswith(b":")]
+        return True
+
+    async def until(self, count: int) -> list[Event]:
+        while len(self.frames) < count:
+            assert await self.more(), self.events
+        return self.events
+
+    async def rest(self) -> list[Event]:
+        while await self.more():
+            pass
+        return self.events
+
+    @property
+    def events(self) -> list[Event]:
+        return [read_frame(frame).event for frame in self.frames]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+    @property
+    def ids(self) -> list[str | None]:
+        return [read_frame(frame).id for frame in self.frames]
+
+    def close(self) -> None:
+        self.chunks.close()
+
+
+class Gated:
+    """An agent that waits, between its events, for as many permits as it is given."""
+
+    def __init__(self, count: int = 3) -> None:
+        self.count = count
+        self.permits = asyncio.Semaphore(0)
+        self.ended = asyncio.Event()
+        self.raised: BaseException | None = None
+
+    def allow(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.permits.release()
+
+    async def run(self, input: Any) -> AsyncIterator[Event]:
+        try:
+            yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+            yield text("START")
+            for number in range(self.count):
+                await self.permits.acquire()
+                yield text("CONTENT", delta=f"{number} ")
+            yield text("END")
+            yield {"type": "RUN_FINISHED", "threadId": input.thread_id, "runId": input.run_id}
+        except BaseException as raised:
+            self.raised = raised
+            raise
+        finally:
+            self.ended.set()
+
+
+class Deaf:
+    """An agent that swallows its cancellations until it may go."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.may_go = asyncio.Event()
+        self.cancellations = 0
+
+    async def run(self, input: Any) -> AsyncIterator[Event]:
+        yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+        yield text("START")
+        while not self.may_go.is_set():
+            try:
+                await self.may_go.wait()
+            except asyncio.CancelledError:
+                self.cancellations += 1
+                self.asked.set()
+        yield text("END")
+        yield FINISHED
+
+
+async def answers(input: Any) -> AsyncIterator[Event]:
+    for event in (STARTED, text("START"), text("CONTENT"), text("END"), FINISHED):
+        yield event
+
+
+def engine_on(store: MemoryStore, **options: Any) -> Engine:
+    return Engine(store, EngineOptions(**{"sse_keep_alive_seconds": 0, **options}))
+
+
+def two() -> tuple[Engine, Engine, SharedStore]:
+    store = SharedStore()
+    return engine_on(store), engine_on(store), store
+
+
+async def settled(condition: Callable[[], bool]) -> None:
+    """Gives other tasks and threads their turns until something is so."""
+    while not condition():  # noqa: ASYNC110 - nothing tells of it, and other threads have to get on
+        await asyncio.sleep(0.001)
+
+
+# --- one engine ---
+
+
+@bounded
+async def test_a_run_from_its_request_to_its_replay() -> None:
+    engine = engine_on(MemoryStore())
+    reader = Reader(await engine.run(given(answers)))
+    events = await reader.rest()
+    assert [event["type"] for event in events] == [
+        "RUN_STARTED",
+        "TEXT_MESSAGE_START",
+        "TEXT_MESSAGE_CONTENT",
+        "TEXT_MESSAGE_END",
+        "RUN_FINISHED",
+    ]
+    assert events[0]["input"]["runId"] == "r"
+    again = Reader(await engine.connect(THREAD, None))
+    assert await again.rest() == events
+    assert again.ids == reader.ids
+
+
+@bounded
+async def test_what_is_left_of_a_run_that_ended() -> None:
+    """Nothing: no run, no reader, no timer's member, no waiter."""
+    engine = engine_on(MemoryStore(), sse_keep_alive_seconds=15, on_disconnect="stop", max_streams=2)
+    runs: weakref.WeakSet[Any] = weakref.WeakSet()
+    for number in range(3):
+        reader = Reader(await engine.run(given(answers, f"r{number}")))
+        runs.update(engine._runs.values())
+        await reader.rest()
+        reader = Reader(await engine.connect(THREAD, None))
+        await reader.rest()
+        reader = Reader(await engine.suggest(given(answers, f"s{number}")))
+        runs.update(engine._loose)
+        await reader.rest()
+    del reader
+    assert len(runs) in range(7)
+    assert not engine._runs
+    assert not engine._loose
+    assert not engine._lingering
+    assert engine._streams._count == 0
+    for rounds in (engine._saving, engine._watching, engine._keep_alive._rounds, engine._tails._rounds):
+        assert all(not round_.members for round_ in rounds._loops.values())  # type: ignore[union-attr]
+    await settled(lambda: not [one for one in bridge._tasks if one is not asyncio.current_task()])
+    gc.collect()
+    assert len(runs) == 0
+
+
+@bounded
+async def test_a_reader_that_leaves_leaves_nothing() -> None:
+    engine = engine_on(MemoryStore(), sse_keep_alive_seconds=15, max_streams=1)
+    agent = Gated()
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    with pytest.raises(TooManyStreams):
+        await engine.connect(THREAD, None)
+    reader.close()
+    reader.close()
+    [run] = engine._runs.values()
+    assert not run.readers
+    reader = Reader(await engine.connect(THREAD, None))
+    agent.allow(3)
+    assert len(await reader.rest()) == 7
+
+
+@bounded
+async def test_what_is_no_agent_leaves_the_thread_free() -> None:
+    engine = engine_on(MemoryStore(), max_streams=1)
+    for nonsense in (object(), type("Agent", (), {"run": None}), None):
+        with pytest.raises(TypeError, match="no agent"):
+            await engine.run(given(nonsense))
+        with pytest.raises(TypeError, match="no agent"):
+            await engine.suggest(given(nonsense))
+    assert (await Reader(await engine.run(given(answers))).rest())[-1] == FINISHED
+
+
+@bounded
+async def test_a_busy_thread() -> None:
+    engine = engine_on(MemoryStore())
+    agent = Gated()
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    live = await engine.run(given(answers, "second"))
+    assert isinstance(live, Live)
+    assert live.run_id == "r"
+    agent.allow(3)
+    assert len(await reader.rest()) == 7
+
+
+@bounded
+async def test_stopping() -> None:
+    engine = engine_on(MemoryStore())
+    agent = Gated()
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    assert await engine.stop(THREAD, "other") == Stopped(False, is_other=True)
+    assert await engine.stop(THREAD, "r") == Stopped(True)
+    assert await engine.stop(THREAD, None) == Stopped(False)
+    events = await reader.rest()
+    assert reader.kinds[-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    assert events[-1] == FINISHED
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert await engine.stop(THREAD, None) == Stopped(False)
+
+
+@bounded
+async def test_a_stop_before_the_first_step() -> None:
+    engine = engine_on(MemoryStore())
+    agent = Gated()
+    reader = Reader(await engine.run(given(agent)))
+    assert (await engine.stop(THREAD, None)).is_stopping
+    assert [event["type"] for event in await reader.rest()] == ["RUN_STARTED", "RUN_FINISHED"]
+    assert not agent.ended.is_set()
+
+
+@bounded
+async def test_a_stop_while_the_run_begins() -> None:
+    """Between the lease and the run's being known here: on a thread of WSGI."""
+
+    class Asked(MemoryStore):
+        def begin(self, run: NewRun) -> Begun | Busy:
+            begun = super().begin(run)
+            self.request_stop(run.thread, None)
+            return begun
+
+    reader = Reader(await engine_on(Asked()).run(given(Gated())))
+    assert (await reader.rest())[-1] == FINISHED
+
+
+@bounded
+async def test_an_agent_that_asks_whether_to_stop() -> None:
+    engine = engine_on(MemoryStore())
+    asked = asyncio.Event()
+    seen: list[bool] = []
+
+    async def polls(input: Any, context: RunContext) -> AsyncIterator[Event]:
+        yield STARTED
+        seen.append(context.stop_requested)
+        try:
+            await asked.wait()
+        except asyncio.CancelledError:
+            seen.append(context.stop_requested)
+        yield FINISHED
+
+    reader = Reader(await engine.run(given(polls)))
+    await reader.until(1)
+    await engine.stop(THREAD, None)
+    await reader.rest()
+    assert seen == [False, True]
+
+
+@bounded
+async def test_a_deaf_agent_is_left_alone_after_its_grace() -> None:
+    engine = engine_on(MemoryStore(), stop_grace_seconds=0.05)
+    agent = Deaf()
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    await engine.stop(THREAD, None)
+    events = await reader.rest()
+    assert [event["type"] for event in events][-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    # Its thread is free while it is still there, and what it says then changes nothing.
+    assert (await Reader(await engine.run(given(answers, "second"))).rest())[-1] == FINISHED
+    agent.may_go.set()
+    await settled(lambda: not engine._runs and not [one for one in bridge._tasks if not one.done()])
+    stored = engine.store.read(THREAD).runs
+    assert [run.run_id for run in stored] == ["r", "second"]
+    assert len(stored[0].raw or ()) == len(events)
+
+
+@bounded
+async def test_a_synchronous_agent_that_blocks_is_left_alone_after_its_grace() -> None:
+    engine = engine_on(MemoryStore(), stop_grace_seconds=0.05)
+    may_go = threading.Event()
+    closed = threading.Event()
+
+    def blocks(input: Any) -> Iterator[Event]:
+        try:
+            yield STARTED
+            may_go.wait(HANG_SECONDS)
+            yield custom("late")
+            yield FINISHED
+        finally:
+            closed.set()
+
+    reader = Reader(await engine.run(given(blocks)))
+    await reader.until(1)
+    await engine.stop(THREAD, None)
+    assert (await reader.rest())[-1] == FINISHED
+    assert len(reader.frames) == 2
+    may_go.set()
+    await settled(closed.is_set)
+
+
+def test_a_blocked_synchronous_agent_does_not_keep_the_loop_from_ending() -> None:
+    """As a server's does once it has been told to end; a thread cannot be killed, but it need not be waited for."""
+    may_go = threading.Event()
+
+    def blocks(input: Any) -> Iterator[Event]:
+        yield STARTED
+        may_go.wait(HANG_SECONDS)
+        yield FINISHED
+
+    async def serve() -> None:
+        engine = engine_on(MemoryStore(), stop_grace_seconds=0.01, shutdown_grace_seconds=0.02)
+        reader = Reader(await engine.run(given(blocks)))
+        await reader.until(1)
+        await engine.shutdown()
+
+    server = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    server.start()
+    server.join(HANG_SECONDS / 2)
+    hangs = server.is_alive()
+    may_go.set()
+    server.join(HANG_SECONDS)
+    assert not hangs
+
+
+@bounded
+async def test_a_synchronous_agent_is_closed_at_its_next_yield() -> None:
+    engine = engine_on(MemoryStore())
+    first, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    seen: list[Any] = []
+
+    def agent(input: Any, context: RunContext) -> Iterator[Event]:
+        seen.append(threading.current_thread())
+        try:
+            yield STARTED
+            first.set()
+            go_on.wait(HANG_SECONDS)
+            seen.append(context.stop_requested)
+            yield custom()
+            seen.append("went on")
+        except GeneratorExit:
+            seen.append("closed")
+            raise
+        finally:
+            closed.set()
+
+    reader = Reader(await engine.run(given(agent)))
+    await asyncio.to_thread(first.wait, HANG_SECONDS)
+    await engine.stop(THREAD, None)
+    go_on.set()
+    assert (await reader.rest())[-1] == FINISHED
+    assert closed.is_set()
+    assert seen[0] is not threading.current_thread()
+    assert seen[1:] == [True, "closed"]
+
+
+@bounded
+async def test_a_run_takes_too_long() -> None:
+    engine = engine_on(MemoryStore(), run_timeout_seconds=0.05)
+    events = await Reader(await engine.run(given(Gated()))).rest()
+    assert events[-1]["code"] == "RUN_TIMEOUT"
+    assert events[-2]["type"] == "TEXT_MESSAGE_END"
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+FAILURES: dict[str, Callable[[], BaseException]] = {
+    "an exception": lambda: RuntimeError("secret"),
+    "one whose text is no text": lambda: RuntimeError("secret \ud800"),
+    "one that cannot be printed": Unprintable,
+    "a group": lambda: ExceptionGroup("secret", [RuntimeError("secret")]),
+    "an exit": lambda: SystemExit("secret"),
+    "an interrupt": lambda: KeyboardInterrupt("secret"),
+    "a cancellation of its own": lambda: asyncio.CancelledError("secret"),
+    "stop iteration": lambda: StopIteration("secret"),
+    "stop async iteration": lambda: StopAsyncIteration("secret"),
+    "a closed generator": lambda: GeneratorExit("secret"),
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("shape", ["asynchronous", "synchronous", "coroutine", "plain"])
+@pytest.mark.parametrize("name", FAILURES)
+@bounded
+async def test_a_failure_ends_its_own_run_and_no_other(name: str, shape: str, debug: bool) -> None:
+    engine = engine_on(MemoryStore(), debug=debug)
+
+    async def asynchronous(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        raise FAILURES[name]()
+
+    def synchronous(input: Any) -> Iterator[Event]:
+        yield STARTED
+        raise FAILURES[name]()
+
+    async def coroutine(input: Any) -> Any:
+        raise FAILURES[name]()
+
+    def plain(input: Any) -> Any:
+        raise FAILURES[name]()
+
+    agent = {"asynchronous": asynchronous, "synchronous": synchronous, "coroutine": coroutine, "plain": plain}[shape]
+    other = Gated(1)
+    beside = Reader(await engine.run(given(other, thread_id="beside")))
+    await beside.until(2)
+    reader = Reader(await engine.run(given(agent)))
+    events = await reader.rest()
+    assert reader.kinds[-1] == "RUN_ERROR"
+    assert events[-1]["code"] == "INCOMPLETE_STREAM"
+    if not debug:
+        assert b"secret" not in b"".join(reader.frames)
+    other.allow()
+    assert (await beside.rest())[-1]["type"] == "RUN_FINISHED"
+    assert isinstance(await engine.run(given(answers, "after")), EventStream)
+
+
+@bounded
+async def test_an_agent_whose_own_task_was_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    """That is its failure, and no end of the server."""
+    engine = engine_on(MemoryStore())
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        task = asyncio.ensure_future(asyncio.sleep(HANG_SECONDS))
+        task.cancel()
+        await task
+        yield FINISHED
+
+    with caplog.at_level(logging.ERROR):
+        events = await Reader(await engine.run(given(agent))).rest()
+    assert events[-1]["code"] == "INCOMPLETE_STREAM"
+    assert "shut" not in events[-1]["message"]
+    assert "'r'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        lambda input: None,
+        lambda input: 7,
+        lambda input: "RUN_STARTED",
+        lambda input: {"type": "RUN_STARTED"},
+        lambda input: [7],
+        lambda input: [None],
+        lambda input: iter([{"type": "NO_SUCH"}]),
+        lambda input, context, more: [],
+    ],
+    ids=["None", "a number", "a text", "an event", "numbers", "Nones", "unknown", "too many arguments"],
+)
+@bounded
+async def test_an_agent_that_gives_nonsense(nonsense: Any) -> None:
+    engine = engine_on(MemoryStore())
+    events = await Reader(await engine.run(given(nonsense))).rest()
+    assert [event["type"] for event in events] == ["RUN_ERROR"]
+
+
+@bounded
+async def test_agents_of_every_shape() -> None:
+    engine = engine_on(MemoryStore())
+    events = [STARTED, FINISHED]
+
+    async def generator(input: Any) -> AsyncIterator[Event]:
+        for event in events:
+            yield event
+
+    async def bound(prefix: str, input: Any) -> AsyncIterator[Event]:
+        for event in events:
+            yield event
+
+    def synchronous(input: Any) -> Iterator[Event]:
+        yield from events
+
+    async def later(input: Any) -> Any:
+        return generator(input)
+
+    async def a_list(input: Any) -> Any:
+        return events
+
+    class Called:
+        def __call__(self, input: Any) -> Any:
+            return generator(input)
+
+    class AsyncCalled:
+        async def __call__(self, input: Any) -> AsyncIterator[Event]:
+            for event in events:
+                yield event
+
+    class Method:
+        def run(self, input: Any, context: RunContext) -> Any:
+            assert isinstance(context, RunContext)
+            return iter(events)
+
+    class Slots:
+        __slots__ = ()
+
+        async def run(self, input: Any) -> AsyncIterator[Event]:
+            for event in events:
+                yield event
+
+    class Unhashable(Slots):
+        __slots__ = ()
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return False
+
+    class Stepped:
+        """An iterator of the old school: __anext__ gives a coroutine, and there is no aclose."""
+
+        def __init__(self, input: Any) -> None:
+            self.left = list(events)
+
+        def __aiter__(self) -> Stepped:
+            return self
+
+        async def __anext__(self) -> Event:
+            await asyncio.sleep(0)
+            if not self.left:
+                raise StopAsyncIteration
+            return self.left.pop(0)
+
+    agents: list[Any] = [
+        generator,
+        functools.partial(bound, "x"),
+        synchronous,
+        later,
+        a_list,
+        Called(),
+        AsyncCalled(),
+        Method(),
+        Slots(),
+        Unhashable(),
+        lambda input: Stepped(input),
+        lambda input: events,
+        lambda input: tuple(events),
+        lambda input: map(dict, events),
+        lambda input, context=None: generator(input),
+        lambda *arguments: generator(arguments[0]),
+    ]
+    for number, agent in enumerate(agents):
+        shown = await Reader(await engine.run(given(agent, thread_id=f"t{number}"))).rest()
+        assert [event["type"] for event in shown] == ["RUN_STARTED", "RUN_FINISHED"], agent
+
+
+@bounded
+async def test_a_run_keeps_the_context_of_its_request() -> None:
+    engine = engine_on(MemoryStore())
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nothing")
+    seen: list[str] = []
+
+    async def asynchronous(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        seen.append(variable.get())
+        variable.set("the agent's")
+        await asyncio.sleep(0)
+        seen.append(variable.get())
+        yield FINISHED
+
+    def synchronous(input: Any) -> Iterator[Event]:
+        yield STARTED
+        seen.append(variable.get())
+        variable.set("the agent's")
+        yield custom()
+        seen.append(variable.get())
+        yield FINISHED
+
+    def on_end(ended: EndedRun) -> None:
+        seen.append(variable.get())
+
+    for agent in (asynchronous, synchronous):
+        variable.set("the request's")
+        await Reader(await engine.run(given(agent, thread_id=agent.__name__, on_end=on_end))).rest()
+        await settled(lambda: len(seen) == 3)
+        assert seen[:2] == ["the request's", "the agent's"]
+        assert variable.get() == "the request's"
+        seen.clear()
+
+
+@bounded
+async def test_on_run_end_is_told_once_of_each_run() -> None:
+    told: list[EndedRun] = []
+
+    async def on_end(ended: EndedRun) -> None:
+        told.append(ended)
+        raise RuntimeError("the hook's own")
+
+    engine = engine_on(MemoryStore(), debug=True)
+
+    async def fails(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        raise RuntimeError("broken")
+
+    await Reader(await engine.run(given(answers, "finishes", on_end=on_end))).rest()
+    await Reader(await engine.run(given(fails, "fails", on_end=on_end))).rest()
+    reader = Reader(await engine.run(given(Gated(), "stops", on_end=on_end)))
+    await reader.until(2)
+    await engine.stop(THREAD, None)
+    await reader.rest()
+    await settled(lambda: len(told) == 3)
+    assert [(one.run_id, one.outcome) for one in told] == [
+        ("finishes", "finished"),
+        ("fails", "failed"),
+        ("stops", "stopped"),
+    ]
+    assert "broken" in told[1].failure
+    assert told[0].messages() == [{"id": "m", "role": "assistant", "content": "x"}]
+    assert [event["type"] for event in told[0].events()][-1] == "RUN_FINISHED"
+    assert all(one.started_at <= one.ended_at for one in told)
+
+
+@bounded
+async def test_shutdown_ends_runs_and_tells_of_it() -> None:
+    told: list[EndedRun] = []
+
+    async def on_end(ended: EndedRun) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        told.append(ended)
+
+    engine = engine_on(MemoryStore(), on_disconnect="stop")
+    reader = Reader(await engine.run(given(Gated(), on_end=on_end)))
+    suggestion = Reader(await engine.suggest(given(Gated())))
+    await reader.until(2)
+    await suggestion.until(2)
+    await engine.shutdown()
+    assert [one.run_id for one in told] == ["r"]
+    events = await reader.rest()
+    assert events[-1]["code"] == "RUN_INTERRUPTED"
+    assert (await suggestion.rest())[-1]["code"] == "RUN_INTERRUPTED"
+    [stored] = engine.store.read(THREAD).runs
+    assert len(stored.raw or ()) == len(events)
+    # The runtime can be served again, and is as it was.
+    agent = Gated()
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    reader.close()
+    await agent.ended.wait()
+
+
+@bounded
+async def test_shutdown_does_not_wait_for_the_deaf() -> None:
+    engine = engine_on(MemoryStore(), shutdown_grace_seconds=0.01)
+    agent = Deaf()
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    await engine.shutdown()
+    agent.may_go.set()
+    await reader.rest()
+
+
+@pytest.mark.parametrize(("setting", "stops"), [("continue", False), ("stop", True)])
+@bounded
+async def test_when_the_last_reader_has_left(setting: str, stops: bool) -> None:
+    engine = engine_on(MemoryStore(), on_disconnect=setting)
+    agent = Gated()
+    first = Reader(await engine.run(given(agent)))
+    await first.until(2)
+    second = Reader(await engine.connect(THREAD, None))
+    await second.until(2)
+    first.close()
+    agent.allow()
+    await second.until(3)
+    second.close()
+    if not stops:
+        agent.allow(2)
+    await agent.ended.wait()
+    await settled(lambda: not engine._runs)
+    assert isinstance(agent.raised, asyncio.CancelledError) == stops
+    [stored] = engine.store.read(THREAD).runs
+    assert len(stored.raw or ()) == (5 if stops else 7)
+
+
+@bounded
+async def test_a_suggestion_stops_with_its_reader() -> None:
+    engine = engine_on(MemoryStore())
+    agent = Gated()
+    reader = Reader(await engine.suggest(given(agent)))
+    assert reader.ids == []
+    await reader.until(2)
+    assert reader.ids == [None, None]
+    assert "input" not in reader.events[0]
+    reader.close()
+    await agent.ended.wait()
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert engine.store.read(THREAD).runs == ()
+
+
+@bounded
+async def test_a_run_that_outgrows_the_store() -> None:
+    engine = engine_on(MemoryStore(max_bytes=50_000))
+
+    async def floods(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        yield text("START")
+        while True:
+            yield text("CONTENT", delta="x" * 1000)
+
+    events = await Reader(await engine.run(given(floods))).rest()
+    assert events[-1]["code"] == "RUN_TOO_LARGE"
+    assert isinstance(await engine.run(given(answers, "after")), EventStream)
+
+
+@bounded
+async def test_many_readers_of_one_run() -> None:
+    engine = engine_on(MemoryStore())
+    agent = Gated(20)
+    readers = [Reader(await engine.run(given(agent)))]
+    for _ in range(5):
+        agent.allow(3)
+        await readers[0].until(len(readers[0].frames) + 3)
+        readers.append(Reader(await engine.connect(THREAD, None)))
+    readers[2].close()
+    agent.allow(5)
+    del readers[2]
+    for reader in readers:
+        await reader.rest()
+        assert reader.frames == readers[0].frames
+    assert len(readers[0].frames) == 24
+
+
+@bounded
+async def test_resuming_a_live_run() -> None:
+    engine = engine_on(MemoryStore())
+    agent = Gated()
+    reader = Reader(await engine.run(given(agent)))
+    agent.allow()
+    await reader.until(3)
+    resumed = Reader(await engine.connect(THREAD, Cursor.parse(reader.ids[1])))
+    far = Reader(await engine.connect(THREAD, Cursor(1, 10**9)))
+    agent.allow(2)
+    await reader.rest()
+    await resumed.rest()
+    assert resumed.frames == reader.frames[2:]
+    # It names an event that there never was: how the run ended is the least to say.
+    assert (await far.rest())[-1] == FINISHED
+
+
+@bounded
+async def test_an_id_of_a_thread_that_was_forgotten() -> None:
+    """It is unknown, so it gives everything, and not the rest of a run that has the same number."""
+    engine = engine_on(MemoryStore())
+    reader = Reader(await engine.run(given(answers)))
+    await reader.rest()
+    old = Cursor.parse(reader.ids[2])
+    engine.store.clear("")
+    await Reader(await engine.run(given(answers))).rest()
+    assert len(await Reader(await engine.connect(THREAD, old)).rest()) == 5
+
+
+@bounded
+async def test_repeated_messages_are_left_out_where_one_joins() -> None:
+    engine = engine_on(MemoryStore())
+    await Reader(await engine.run(given(answers))).rest()
+    agent = Gated()
+    first = Reader(await engine.run(given(agent, "r2")))
+    await first.until(2)
+    joined = Reader(await engine.connect(THREAD, None))
+    await joined.until(6)
+    agent.allow(3)
+    assert len(await first.rest()) == 7
+    assert [event["type"] for event in (await joined.rest())[5:]] == ["RUN_STARTED", "RUN_FINISHED"]
+
+
+@bounded
+async def test_a_slow_reader_of_a_run_that_ended_is_let_go_when_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_module, "LINGER_BYTES", 1000)
+    engine = engine_on(MemoryStore())
+    slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
+    await settled(lambda: not engine._runs)
+    seen = [len(await reader.rest()) for reader in slow]
+    assert seen[-1] == 5
+    assert seen[0] == 0
+    assert not engine._lingering
+
+
+# --- supersede ---
+
+
+@bounded
+async def test_superseding() -> None:
+    engine = engine_on(MemoryStore(), on_concurrent_run="supersede")
+    agent = Gated()
+    first = Reader(await engine.run(given(agent)))
+    await first.until(2)
+    second = Reader(await engine.run(given(answers, "second")))
+    assert (await second.rest())[-1] == FINISHED
+    assert (await first.rest())[-1] == FINISHED
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert [run.run_id for run in engine.store.read(THREAD).runs] == ["r", "second"]
+
+
+@bounded
+async def test_superseding_the_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "SUPERSEDE_SECONDS", 0.05)
+    engine = engine_on(MemoryStore(), on_concurrent_run="supersede")
+    agent = Deaf()
+    first = Reader(await engine.run(given(agent)))
+    await first.until(2)
+    second = Reader(await engine.run(given(answers, "second")))
+    assert (await second.rest())[-1] == FINISHED
+    assert (await first.rest())[-1] == FINISHED
+    agent.may_go.set()
+
+
+@bounded
+async def test_a_request_that_is_cancelled_while_it_supersedes() -> None:
+    """The run may begin all the same; nobody reads it, and nothing counts it as read."""
+    engine = engine_on(MemoryStore(), on_concurrent_run="supersede", on_disconnect="stop", max_streams=2)
+    agent, late = Deaf(), Gated()
+    first = Reader(await engine.run(given(agent)))
+    await first.until(2)
+    request = asyncio.ensure_future(engine.run(given(late, "second")))
+    await agent.asked.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    agent.may_go.set()
+    await first.rest()
+    await settled(lambda: not engine._runs)
+    assert engine._streams._count == 0
+    assert isinstance(await engine.run(given(answers, "third")), EventStream)
+
+
+# --- two engines on one store ---
+
+
+@bounded
+async def test_following_a_run_of_another_process_to_its_end() -> None:
+    here, there, _ = two()
+    agent = Gated(5)
+    own = Reader(await here.run(given(agent)))
+    agent.allow(2)
+    await own.until(4)
+    joined = [Reader(await there.connect(THREAD, None)) for _ in range(3)]
+    assert len(there._tails._tails) == 1
+    await joined[0].until(4)
+    agent.allow(3)
+    await own.rest()
+    for reader in joined:
+        await reader.rest()
+        assert reader.frames == own.frames
+    assert len(own.frames) == 9
+    assert not there._tails._tails
+    assert all(not round_.members for round_ in there._tails._rounds._loops.values())
+
+
+@bounded
+async def test_following_with_a_history_and_from_a_cursor() -> None:
+    here, there, _ = two()
+    first = Reader(await here.run(given(answers)))
+    await first.rest()
+    agent = Gated()
+    own = Reader(await here.run(given(agent, "r2")))
+    agent.allow()
+    await own.until(3)
+    joined = Reader(await there.connect(THREAD, None))
+    resumed = Reader(await there.connect(THREAD, Cursor.parse(own.ids[1])))
+    after_history = Reader(await there.connect(THREAD, Cursor.parse(first.ids[-1])))
+    await joined.until(6)
+    agent.allow(2)
+    await own.rest()
+    # The text's id is one of the history, so one who joins is not shown it again.
+    assert [event["type"] for event in (await joined.rest())[5:]] == ["RUN_STARTED", "RUN_FINISHED"]
+    await resumed.rest()
+    assert resumed.frames == own.frames[2:]
+    assert [event["type"] for event in await after_history.rest()] == ["RUN_STARTED", "RUN_FINISHED"]
+
+
+@bounded
+async def test_a_stop_from_another_process() -> None:
+    here, there, _ = two()
+    agent = Gated()
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    joined = Reader(await there.connect(THREAD, None))
+    assert await there.stop(THREAD, "other") == Stopped(False, is_other=True)
+    assert await there.stop(THREAD, "r") == Stopped(True)
+    assert await there.stop(THREAD, "r") == Stopped(False)
+    await own.rest()
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert own.events[-1] == FINISHED
+    await joined.rest()
+    assert joined.frames == own.frames
+
+
+@bounded
+async def test_a_thread_that_is_busy_in_another_process() -> None:
+    here, there, _ = two()
+    agent = Gated()
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    live = await there.run(given(answers, "second"))
+    assert isinstance(live, Live)
+    assert live.run_id == "r"
+    agent.allow(3)
+    assert len(await own.rest()) == 7
+    assert isinstance(await there.run(given(answers, "second")), EventStream)
+
+
+@bounded
+async def test_superseding_a_run_of_another_process() -> None:
+    store = SharedStore()
+    here, there = engine_on(store), engine_on(store, on_concurrent_run="supersede")
+    agent = Gated()
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    second = Reader(await there.run(given(answers, "second")))
+    assert (await second.rest())[-1] == FINISHED
+    assert (await own.rest())[-1] == FINISHED
+    assert [run.run_id for run in store.read(THREAD).runs] == ["r", "second"]
+
+
+@pytest.mark.parametrize("kind", ["waits", "deaf"])
+@bounded
+async def test_a_run_that_has_lost_its_thread(kind: str) -> None:
+    """Its lease ran out, and another process has begun a run: it ends, writes nothing, and says how it ended."""
+    here, there, store = two()
+    agent: Any = Gated(100) if kind == "waits" else Deaf()
+    told: list[EndedRun] = []
+    own = Reader(await here.run(given(agent, on_end=told.append)))
+    await own.until(2)
+    store.take_over(THREAD)
+    other = Gated(1)
+    second = Reader(await there.run(given(other, "second")))
+    await second.until(2)
+    events = await own.rest()
+    assert [event["type"] for event in events][-1] == "RUN_ERROR"
+    assert events[-1]["code"] == "RUN_LOST"
+    if kind == "deaf":
+        agent.may_go.set()
+    await settled(lambda: not [run for run in here._runs.values() if not run.is_over])
+    other.allow()
+    await second.rest()
+    assert [run.run_id for run in store.read(THREAD).runs] == ["second"]
+    assert [read_frame(frame).event for frame in store.read(THREAD).runs[0].raw or ()] == second.events
+    assert not told
+    assert not here._runs
+    await settled(lambda: not here._tails._tails)
+
+
+@bounded
+async def test_a_thread_that_another_process_deletes() -> None:
+    here, there, store = two()
+    agent = Gated(100)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    joined = Reader(await there.connect(THREAD, None))
+    await joined.until(2)
+    assert await there.delete(THREAD)
+    second = Reader(await there.run(given(answers, "second")))
+    for reader in (own, joined):
+        assert (await reader.rest())[-1]["type"] == "RUN_ERROR"
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert (await second.rest())[-1] == FINISHED
+    assert [run.run_id for run in store.read(THREAD).runs] == ["second"]
+
+
+@bounded
+async def test_a_run_that_loses_its_thread_at_its_very_end() -> None:
+    here, there, store = two()
+    agent = Gated(1)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    store.take_over(THREAD)
+    second = Reader(await there.run(given(Gated(1), "second")))
+    agent.allow()
+    assert (await own.rest())[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
+    assert store.read(THREAD).runs == ()
+    second.close()
+    await there.shutdown()
+
+
+# --- a store that may wait ---
+
+
+class WaitingStore(SharedStore):
+    """A store on a disk or a network, which does one thing after the other and may take its time."""
+
+    blocking = True
+    poll_seconds = 5.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.appending = 0
+        self._quiet = threading.Condition()
+
+    def append(self, lease: Lease, frames: Sequence[bytes], repeats: Set[int]) -> None:
+        with self._quiet:
+            self.appending += 1
+        self.gate.wait(HANG_SECONDS)
+        try:
+            super().append(lease, frames, repeats)
+        finally:
+            with self._quiet:
+                self.appending -= 1
+                self._quiet.notify_all()
+
+    def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
+        with self._quiet:
+            self._quiet.wait_for(lambda: self.appending == 0, HANG_SECONDS)
+        super().finish(lease, frames, finished)
+
+
+@pytest.mark.parametrize("ends", ["while it is saved", "later"])
+@bounded
+async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "SAVE_SECONDS", 0.005)
+    store = WaitingStore()
+    engine = engine_on(store)
+    agent = Gated(6)
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    store.gate.clear()
+    for number in range(3):
+        agent.allow()
+        await reader.until(3 + number)
+        await settled(lambda: store.appending > 0)
+        # Another round comes while the one before still waits for the store.
+        engine._saving._visit(list(engine._runs.values()))
+    if ends == "later":
+        store.gate.set()
+        await settled(lambda: store.appending == 0)
+        agent.allow(3)
+    else:
+        agent.allow(3)
+        await agent.ended.wait()
+        store.gate.set()
+    await reader.rest()
+    assert len(reader.frames) == 10
+    [stored] = store.read(THREAD).runs
+    assert list(stored.raw or ()) == reader.frames
+
+
+class BrokenStore(MemoryStore):
+    """A store that fails at times."""
+
+    broken: Set[str] = frozenset()
+
+    def append(self, lease: Lease, frames: Sequence[bytes], repeats: Set[int]) -> None:
+        self._fail("append")
+        super().append(lease, frames, repeats)
+
+    def begin(self, run: NewRun) -> Begun | Busy:
+        self._fail("begin")
+        return super().begin(run)
+
+    def _fail(self, name: str) -> None:
+        if name in self.broken:
+            raise StoreError(name)
+
+
+@bounded
+async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "SAVE_SECONDS", 0.005)
+    store = BrokenStore()
+    engine = engine_on(store)
+    agent = Gated(6)
+    reader = Reader(await engine.run(given(agent)))
+    store.broken = frozenset({"append"})
+    agent.allow(2)
+    await reader.until(4)
+    [run] = engine._runs.values()
+    engine._saving._visit([run])
+    engine._save(run)
+    store.broken = frozenset()
+    # Saving goes on by itself with what comes next.
+    agent.allow()
+    await reader.until(5)
+    await settled(lambda: len(store.follow(run.lease.run, 0).frames) == 5)  # type: ignore[union-attr]
+    agent.allow(3)
+    await reader.rest()
+    assert reader.kinds[-1] == "RUN_FINISHED"
+    assert list(store.read(THREAD).runs[0].raw or ()) == reader.frames
+
+
+@bounded
+async def test_a_store_that_cannot_begin() -> None:
+    store = BrokenStore()
+    engine = engine_on(store, max_streams=1)
+    store.broken = frozenset({"begin"})
+    with pytest.raises(StoreError):
+        await engine.run(given(answers))
+    store.broken = frozenset()
+    assert (await Reader(await engine.run(given(answers))).rest())[-1] == FINISHED
+
+
+# --- on threads, as under WSGI ---
+
+
+def driven(engine: Engine, *requests: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What requests get that each have a thread of their own."""
+    results: list[Any] = [None] * len(requests)
+
+    def one(index: int) -> None:
+        results[index] = bridge.drive(requests[index]())
+
+    threads = [threading.Thread(target=one, args=(index,), daemon=True) for index in range(len(requests))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANG_SECONDS)
+    assert not any(thread.is_alive() for thread in threads)
+    return results
+
+
+def read_on_thread(stream: EventStream) -> list[str]:
+    frames = [frame + b"\n\n" for frame in b"".join(stream).split(b"\n\n") if frame and not frame.startswith(b":")]
+    return [read_frame(frame).event["type"] for frame in frames]
+
+
+def test_runs_on_threads() -> None:
+    engine = engine_on(MemoryStore(), max_streams=20)
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        yield text("START")
+        for _ in range(50):
+            await asyncio.sleep(0)
+            yield text("CONTENT")
+        yield text("END")
+        yield FINISHED
+
+    def request(number: int) -> Callable[[], Coroutine[Any, Any, Any]]:
+        async def handle() -> list[list[str]]:
+            name = f"t{number}"
+            own = await engine.run(given(agent, thread_id=name))
+            joined = await engine.connect(ThreadKey("", name), None)
+            assert isinstance(own, EventStream)
+            return [read_on_thread(own), read_on_thread(joined)]
+
+        return handle
+
+    for pair in driven(engine, *[request(number) for number in range(8)]):
+        for kinds in pair:
+            assert kinds[0] == "RUN_STARTED"
+            assert kinds[-1] == "RUN_FINISHED"
+        assert len(pair[0]) == 54
+    assert engine._streams._count == 0
+    assert not engine._runs
+
+
+def test_one_of_many_requests_gets_the_thread() -> None:
+    engine = engine_on(MemoryStore())
+    go = threading.Event()
+
+    def agent(input: Any) -> Iterator[Event]:
+        yield STARTED
+        go.wait(HANG_SECONDS)
+        yield FINISHED
+
+    results = driven(engine, *[lambda: engine.run(given(agent)) for _ in range(6)])
+    streams = [result for result in results if isinstance(result, EventStream)]
+    assert len(streams) == 1
+    assert sum(isinstance(result, Live) for result in results) == 5
+    go.set()
+    assert read_on_thread(streams[0]) == ["RUN_STARTED", "RUN_FINISHED"]
+
+
+def test_the_process_ends_what_runs_on_its_own_loop() -> None:
+    engine = engine_on(MemoryStore())
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        await asyncio.Event().wait()
+
+    [stream] = driven(engine, lambda: engine.run(given(agent)))
+    engine.at_exit()
+    assert read_on_thread(stream)[-1] == "RUN_ERROR"
+
+
+def test_a_forked_child_has_no_runs() -> None:
+    engine = engine_on(MemoryStore(), max_streams=1)
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        await asyncio.Event().wait()
+
+    [stream] = driven(engine, lambda: engine.run(given(agent)))
+    [run] = engine._runs.values()
+    engine.after_fork()
+    assert not engine._runs
+    assert engine.store.read(THREAD).live is None
+    [again] = driven(engine, lambda: engine.run(given(answers)))
+    assert read_on_thread(again)[-1] == "RUN_FINISHED"
+    run.stop_from_anywhere()  # there is no parent here that would
+    stream.close()

@@ -1,0 +1,201 @@
+"""The messages at the end of a run (CONTRACT.md, section 11; AG-UI's rules for messages)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from copilotkit_runtime.events import conversation
+
+from .recording import FINISHED, STARTED, Event, call, custom, step, text
+
+Message = dict[str, Any]
+
+USER: Message = {"id": "u", "role": "user", "content": "hi"}
+
+
+def tool_call(identity: str = "c", arguments: str = "", name: str = "search") -> dict[str, Any]:
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def activity(content: Any) -> Message:
+    return {"id": "act", "role": "activity", "activityType": "PLAN", "content": content}
+
+
+def activity_event(kind: str, **members: Any) -> Event:
+    return {"type": f"ACTIVITY_{kind}", "messageId": "act", "activityType": "PLAN", **members}
+
+
+TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
+    "nothing": ([], [], []),
+    "what was there stays": ([USER], [STARTED, custom(), step("STARTED"), FINISHED], [USER]),
+    "a text": (
+        [USER],
+        [text("START"), text("CONTENT", delta="Hel"), text("CONTENT", delta="lo"), text("END")],
+        [USER, {"id": "m", "role": "assistant", "content": "Hello"}],
+    ),
+    "a text of another role, with a name": (
+        [],
+        [text("START", role="user", name="Ada"), text("END")],
+        [{"id": "m", "role": "user", "name": "Ada", "content": ""}],
+    ),
+    "a text without a role": (
+        [],
+        [{"type": "TEXT_MESSAGE_START", "messageId": "m"}],
+        [{"id": "m", "role": "assistant", "content": ""}],
+    ),
+    "two texts at once": (
+        [],
+        [text("START", "a"), text("START", "b"), text("CONTENT", "a", delta="1"), text("CONTENT", "b", delta="2")],
+        [{"id": "a", "role": "assistant", "content": "1"}, {"id": "b", "role": "assistant", "content": "2"}],
+    ),
+    "a text that goes on": (
+        [{"id": "m", "role": "assistant", "content": "old "}],
+        [text("START"), text("CONTENT", delta="new"), text("END")],
+        [{"id": "m", "role": "assistant", "content": "old new"}],
+    ),
+    "a call with a parent that is there": (
+        [],
+        [
+            text("START"),
+            text("END"),
+            call("START", parentMessageId="m"),
+            call("ARGS", delta="{"),
+            call("ARGS", delta="}"),
+        ],
+        [{"id": "m", "role": "assistant", "content": "", "toolCalls": [tool_call(arguments="{}")]}],
+    ),
+    "a call with a parent that is not there": (
+        [USER],
+        [call("START", parentMessageId="p"), call("ARGS", delta="{}"), call("END")],
+        [USER, {"id": "p", "role": "assistant", "toolCalls": [tool_call(arguments="{}")]}],
+    ),
+    "a call without a parent": (
+        [],
+        [call("START"), call("END")],
+        [{"id": "c", "role": "assistant", "toolCalls": [tool_call()]}],
+    ),
+    "two calls of one parent": (
+        [],
+        [
+            call("START", "a", parentMessageId="p"),
+            call("START", "b", parentMessageId="p"),
+            call("ARGS", "a", delta="1"),
+        ],
+        [{"id": "p", "role": "assistant", "toolCalls": [tool_call("a", "1"), tool_call("b")]}],
+    ),
+    "a result": (
+        [],
+        [call("RESULT", messageId="r", content="sunny")],
+        [{"id": "r", "role": "tool", "toolCallId": "c", "content": "sunny"}],
+    ),
+    "a result of parts": (
+        [],
+        [call("RESULT", messageId="r", content=[{"type": "text", "text": "x"}])],
+        [{"id": "r", "role": "tool", "toolCallId": "c", "content": [{"type": "text", "text": "x"}]}],
+    ),
+    "reasoning": (
+        [],
+        [
+            {"type": "REASONING_MESSAGE_START", "messageId": "th", "role": "reasoning"},
+            {"type": "REASONING_MESSAGE_CONTENT", "messageId": "th", "delta": "hm"},
+            {"type": "REASONING_MESSAGE_CONTENT", "messageId": "th", "delta": "m"},
+            {"type": "REASONING_MESSAGE_END", "messageId": "th"},
+        ],
+        [{"id": "th", "role": "reasoning", "content": "hmm"}],
+    ),
+    "a snapshot takes the place of all": (
+        [USER],
+        [
+            text("START"),
+            {"type": "MESSAGES_SNAPSHOT", "messages": [USER, {"id": "x", "role": "assistant", "content": "y"}]},
+        ],
+        [USER, {"id": "x", "role": "assistant", "content": "y"}],
+    ),
+    "an activity": (
+        [],
+        [
+            activity_event("SNAPSHOT", content={"steps": ["x"]}),
+            activity_event("DELTA", patch=[{"op": "add", "path": "/steps/-", "value": "y"}]),
+        ],
+        [activity({"steps": ["x", "y"]})],
+    ),
+    "an activity that is there is replaced": (
+        [activity({"old": 1})],
+        [activity_event("SNAPSHOT", content={"new": 1})],
+        [activity({"new": 1})],
+    ),
+    "or not": (
+        [activity({"old": 1})],
+        [activity_event("SNAPSHOT", content={"new": 1}, replace=False)],
+        [activity({"old": 1})],
+    ),
+    "a patch that does not apply": (
+        [activity({"old": 1})],
+        [activity_event("DELTA", patch=[{"op": "replace", "path": "/none/of/it", "value": 1}])],
+        [activity({"old": 1})],
+    ),
+    "an activity's delta without an activity": ([], [activity_event("DELTA", patch=[])], []),
+    "content for a message of parts": (
+        [{"id": "m", "role": "user", "content": [{"type": "text", "text": "x"}]}],
+        [text("START"), text("CONTENT", delta="more")],
+        [{"id": "m", "role": "user", "content": [{"type": "text", "text": "x"}]}],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_messages(name: str) -> None:
+    messages, events, expected = TABLE[name]
+    assert conversation(messages, events) == expected
+
+
+# What is kept in a store is given here each time that somebody asks.
+KEPT: dict[str, tuple[list[Message], list[Event]]] = {
+    "an activity's delta": (
+        [activity({"steps": ["x"]})],
+        [activity_event("DELTA", patch=[{"op": "add", "path": "/steps/-", "value": "y"}])],
+    ),
+    "arguments of a call that is there": (
+        [{"id": "p", "role": "assistant", "toolCalls": [tool_call(arguments="{")]}],
+        [call("START", parentMessageId="p"), call("ARGS", delta="}")],
+    ),
+    "a text that goes on": ([{"id": "m", "role": "assistant", "content": "old "}], [text("START"), text("CONTENT")]),
+    **{name: (messages, events) for name, (messages, events, _) in TABLE.items()},
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_given_is_not_changed(name: str) -> None:
+    messages, events = copy.deepcopy(KEPT[name])
+    first = conversation(messages, events)
+    assert (messages, events) == KEPT[name]
+    assert conversation(messages, events) == first
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": "p", "role": "assistant", "content": None, "toolCalls": None},
+        {"id": "p", "role": "assistant", "toolCalls": "nonsense"},
+        {"id": "p", "role": "assistant", "toolCalls": [{}]},
+        {"id": "p", "role": "assistant", "toolCalls": [{"id": "c"}]},
+        {"id": "p", "role": "assistant", "toolCalls": [None]},
+    ],
+    ids=str,
+)
+def test_odd_calls_in_a_snapshot_do_no_harm(message: Message) -> None:
+    """An agent's snapshot is not looked into, and clients send nulls."""
+    events = [
+        {"type": "MESSAGES_SNAPSHOT", "messages": [message]},
+        text("START", "p"),
+        text("CONTENT", "p"),
+        call("START", parentMessageId="p"),
+        call("ARGS", delta="{}"),
+        call("START", "d"),
+        call("ARGS", "d", delta="{}"),
+    ]
+    after = conversation([], events)
+    assert after[-1]["toolCalls"] == [tool_call("d", "{}")]

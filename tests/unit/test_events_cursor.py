@@ -1,0 +1,167 @@
+"""Resuming after an event: exactly what is missing, or everything (DESIGN: cursors)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import jsonpatch
+import pytest
+from hypothesis import given
+
+from copilotkit_runtime.engine.replay import replay
+from copilotkit_runtime.events import Cursor, Ending, resume_after
+from copilotkit_runtime.stores.protocol import Live, RunKey, StoredRun, ThreadKey, ThreadView
+
+from .random_runs import runs
+from .recording import FINISHED, STARTED, Event, custom, events_of, read_frame, recorded, text
+
+THREAD = ThreadKey("", "t")
+
+
+@dataclasses.dataclass
+class Client:
+    """What somebody who reads a stream knows in the end. Each piece comes once or it is wrong."""
+
+    texts: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
+    starts: Counter[str] = dataclasses.field(default_factory=Counter)
+    others: Counter[str] = dataclasses.field(default_factory=Counter)
+    state: Any = None
+    last: str = ""
+
+    def read(self, events: Iterable[Event]) -> Client:
+        for event in copy.deepcopy(list(events)):
+            kind = event["type"]
+            self.last = kind
+            if kind == "STATE_SNAPSHOT":
+                self.state = event["snapshot"]
+            elif kind == "STATE_DELTA":
+                try:
+                    self.state = jsonpatch.apply_patch(self.state, event["delta"])
+                except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException):
+                    self.state = "out of step"
+            elif kind in ("TEXT_MESSAGE_CONTENT", "TOOL_CALL_ARGS"):
+                key = (kind, event.get("messageId") or event["toolCallId"])
+                self.texts[key] = self.texts.get(key, "") + event["delta"]
+            elif kind.endswith(("_START", "_END")):
+                self.starts[str(event)] += 1
+            else:
+                self.others[str(event)] += 1
+                if kind == "RUN_STARTED":
+                    self.state = (event.get("input") or {}).get("state") or {}
+        return self
+
+
+@given(runs())
+def test_after_any_number_the_rest_is_exact_or_there_is_none(events: list[Event]) -> None:
+    recorder, frames = recorded(events)
+    records = recorder.records()
+    # State that no delta fits is shown as deltas: then a client's idea of it depends on what it had.
+    whole = Client().read(events)
+    for number in range(1, len(frames) + 2):
+        at = resume_after(records, number)
+        if at is None:
+            continue
+        rest = [read_frame(record.frame).event for record in records[at:]]
+        resumed = Client().read(events[:number]).read(rest)
+        assert resumed == whole, number
+
+
+@given(runs(endings=0))
+def test_events_that_nothing_was_folded_over_are_known(events: list[Event]) -> None:
+    """Where compaction changed nothing, every number resumes exactly."""
+    plain = [event for event in events if event["type"] in ("RUN_STARTED", "CUSTOM", "STEP_STARTED", "STEP_FINISHED")]
+    recorder, frames = recorded([*plain, FINISHED])
+    records = recorder.records()
+    assert [resume_after(records, number) for number in range(1, len(frames) + 1)] == list(range(1, len(frames) + 1))
+    assert resume_after(records, len(frames) + 1) is None
+    assert resume_after(records, 0) is None
+
+
+def stored(ordinal: int, events: list[Event], *, raw: bool) -> StoredRun:
+    recorder, frames = recorded(events, ordinal=ordinal)
+    return StoredRun(ordinal, f"r{ordinal}", "a", recorder.records(), frames if raw else None)
+
+
+MESSAGE = [
+    STARTED,
+    text("START"),
+    text("CONTENT", delta="a"),
+    text("CONTENT", delta="b"),
+    text("END"),
+    custom(),
+    FINISHED,
+]
+
+
+def ids(frames: Iterable[bytes]) -> list[str | None]:
+    return [read_frame(frame).id for frame in frames]
+
+
+@pytest.mark.parametrize("number", range(1, len(MESSAGE) + 1))
+def test_raw_frames_resume_exactly(number: int) -> None:
+    view = ThreadView((stored(1, MESSAGE, raw=True),))
+    assert events_of(replay(view, Cursor(1, number)).history) == MESSAGE[number:]
+
+
+@given(runs())
+def test_random_raw_frames_resume_exactly(events: list[Event]) -> None:
+    view = ThreadView((stored(1, events, raw=True),))
+    for number in range(1, len(events) + 1):
+        assert events_of(replay(view, Cursor(1, number)).history) == events[number:]
+
+
+REPLAYED: dict[str, tuple[Cursor | None, list[str]]] = {
+    "no cursor": (None, ["1.1", "1.2", "1.4", "1.5", "1.6", "1.7"]),
+    "before a group": (Cursor(1, 1), ["1.2", "1.4", "1.5", "1.6", "1.7"]),
+    "a group's start": (Cursor(1, 2), ["1.4", "1.5", "1.6", "1.7"]),
+    "inside of a group": (Cursor(1, 3), ["1.1", "1.2", "1.4", "1.5", "1.6", "1.7"]),
+    "the last of a group": (Cursor(1, 4), ["1.5", "1.6", "1.7"]),
+    "the end": (Cursor(1, 7), []),
+    "beyond the end": (Cursor(1, 8), ["1.7"]),
+    "far beyond the end": (Cursor(1, 10**12), ["1.7"]),
+    "an unknown run": (Cursor(9, 1), ["1.1", "1.2", "1.4", "1.5", "1.6", "1.7"]),
+}
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_a_compacted_run(name: str) -> None:
+    cursor, expected = REPLAYED[name]
+    view = ThreadView((stored(1, MESSAGE, raw=False),))
+    assert ids(replay(view, cursor).history) == expected
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_later_runs_follow(raw: bool) -> None:
+    short = [STARTED, FINISHED]
+    view = ThreadView((stored(3, short, raw=False), stored(4, MESSAGE, raw=raw), stored(6, short, raw=False)))
+    assert ids(replay(view, Cursor(4, 5)).history) == ["4.6", "4.7", "6.1", "6.2"]
+    assert ids(replay(view, Cursor(4, 7)).history) == ["6.1", "6.2"]
+    assert ids(replay(view, Cursor(6, 2)).history) == []
+    # The first one's successor was dropped: what is older than what is kept gives everything.
+    assert len(replay(view, Cursor(2, 1)).history) == len(replay(view, None).history)
+
+
+def test_a_live_run_goes_on_after_the_cursor() -> None:
+    live = Live(RunKey(THREAD, 2), "r2", "a", stopping=False)
+    view = ThreadView((stored(1, MESSAGE, raw=False),), live)
+    assert replay(view, Cursor(2, 5))[:2] == ((), 5)
+    full = replay(view, None)
+    assert (ids(full.history)[0], full.live_after, full.joining) == ("1.1", 0, True)
+    later = replay(view, Cursor(1, 7))
+    assert (later.history, later.live_after) == ([], 0)
+
+
+@pytest.mark.parametrize("ending", [Ending(), Ending("x", failed=True), Ending("Run stopped by user", stopped=True)])
+def test_a_completed_run_ends_with_its_terminal_event(ending: Ending) -> None:
+    recorder, frames = recorded([STARTED, text("START")], ending=ending)
+    run = StoredRun(1, "r", "a", recorder.records(), None)
+    assert ids(replay(ThreadView((run,)), Cursor(1, len(frames) + 3)).history) == [f"1.{len(frames)}"]
+
+
+def test_an_empty_thread() -> None:
+    assert replay(ThreadView(), None).history == []
+    assert replay(ThreadView(), Cursor(1, 1)).history == []

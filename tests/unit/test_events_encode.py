@@ -1,0 +1,159 @@
+"""From an event to its frame: JSON and nothing else (RFC 8259), one line, with an id."""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from copilotkit_runtime.events import BadEvent, Cursor, decode, encode, frame
+
+from .recording import FINISHED, STARTED, custom, read_frame, recorded, shown, text
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+SURROGATE = "\ud800"
+
+
+@given(JSON)
+def test_json_comes_back_as_it_was(value: Any) -> None:
+    data = encode({"type": "CUSTOM", "value": value})
+    assert b"\n" not in data
+    assert b"\r" not in data
+    assert json.loads(data)["value"] == value
+
+
+@given(JSON, st.integers(1, 10**6), st.integers(1, 10**6))
+def test_a_frame_is_read_again(value: Any, ordinal: int, number: int) -> None:
+    event = {"type": "CUSTOM", "name": "mark", "value": value}
+    framed = frame(encode(event), b"id: %d." % ordinal, number)
+    assert read_frame(framed) == (f"{ordinal}.{number}", event)
+    assert decode(framed) == event
+    assert Cursor.parse(f"{ordinal}.{number}") == (ordinal, number)
+
+
+def test_numbers_count_from_one_and_have_the_runs_ordinal() -> None:
+    _, frames = recorded([STARTED, custom(), FINISHED], ordinal=7)
+    assert [read_frame(one).id for one in frames] == ["7.1", "7.2", "7.3"]
+
+
+def test_a_run_on_no_thread_has_no_ids() -> None:
+    recorder, frames = recorded([STARTED, custom(), FINISHED], ordinal=None)
+    assert [read_frame(one).id for one in frames] == [None] * 3
+    assert recorder.records() == ()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", ["value", "nested", "list", "key"])
+def test_numbers_that_json_does_not_have(number: float, place: str) -> None:
+    value = {"value": number, "nested": {"a": {"b": number}}, "list": [1, number], "key": {"a": [number]}}[place]
+    recorder, _ = recorded([STARTED])
+    with pytest.raises(BadEvent, match="CUSTOM"):
+        recorder.feed(custom(value))
+    assert recorder.take() == []
+    recorder.feed(custom("the run goes on"))
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", '"NaN"', ":NaN,", "[Infinity]", "NaN\\"])
+@pytest.mark.parametrize("kind", ["value", "key", "delta"])
+def test_their_names_are_ordinary_text(word: str, kind: str) -> None:
+    events = {
+        "value": [custom(word)],
+        "key": [custom({word: [word, 1.5]})],
+        "delta": [text("START"), text("CONTENT", delta=word), text("END")],
+    }[kind]
+    assert shown([STARTED, *events]) == [STARTED, *events]
+
+
+def test_a_name_beside_a_number() -> None:
+    recorder, _ = recorded([STARTED])
+    with pytest.raises(BadEvent):
+        recorder.feed(custom(["NaN", math.nan]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), lambda: None, SURROGATE, {SURROGATE: 1}, b"\xff", [object()], {"a": {"b": object()}}],
+    ids=repr,
+)
+def test_what_json_cannot_hold(value: Any) -> None:
+    recorder, _ = recorded([STARTED])
+    with pytest.raises(BadEvent, match="CUSTOM"):
+        recorder.feed(custom(value))
+    assert recorder.take() == []
+
+
+def test_a_value_that_holds_itself() -> None:
+    value: list[Any] = []
+    value.append(value)
+    recorder, _ = recorded([STARTED])
+    with pytest.raises(BadEvent):
+        recorder.feed(custom(value))
+
+
+def test_a_value_deeper_than_clients_go() -> None:
+    value: Any = 1
+    for _ in range(100_000):
+        value = [value]
+    recorder, _ = recorded([STARTED])
+    with pytest.raises(BadEvent):
+        recorder.feed(custom(value))
+
+
+@pytest.mark.parametrize("member", ["messageId", "delta"])
+def test_half_a_character_in_a_text(member: str) -> None:
+    recorder, _ = recorded([STARTED, text("START")])
+    with pytest.raises(BadEvent):
+        recorder.feed(
+            text("CONTENT", **{"delta": "x", member: SURROGATE}) if member == "delta" else text("START", SURROGATE)
+        )
+    recorder.feed(text("END"))
+
+
+def test_what_is_not_json_but_has_an_obvious_form() -> None:
+    [event] = shown([{**STARTED, "metadata": {"tuple": (1, 2), "decimal": Decimal("1.5"), 7: "key"}}])
+    assert event["metadata"] == {"tuple": [1, 2], "decimal": "1.5", "7": "key"}
+
+
+def test_line_ends_in_texts_do_not_end_the_line() -> None:
+    events = [STARTED, text("START"), text("CONTENT", delta="a\r\nb\n\nc\rd"), text("END")]
+    _, frames = recorded(events)
+    assert all(one.count(b"\n") == 3 for one in frames)
+    assert shown(events) == events
+
+
+@pytest.mark.parametrize(
+    "text_",
+    [
+        None,
+        "",
+        "1",
+        "1.",
+        ".1",
+        "0.1",
+        "1.0",
+        "01.1",
+        "1.1 ",
+        "-1.1",
+        "1.1.1",
+        "a.b",
+        "1.1\n",
+        "\u0661.\u0661",
+        "9" * 19 + ".1",
+        "1,1",
+    ],
+)
+def test_an_id_that_no_server_of_ours_has_made(text_: str | None) -> None:
+    assert Cursor.parse(text_) is None

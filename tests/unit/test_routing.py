@@ -1,0 +1,248 @@
+"""What a path is recognised as (CONTRACT.md, section 2), and what of it a server's raw target is believed."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote_to_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from copilotkit_runtime.endpoints import ROUTES
+from copilotkit_runtime.http import Request, raw_target
+from copilotkit_runtime.routing import below, decode_piece, normal_base_path
+
+# A path below the base, its pattern, and the ids; None for a path that is nothing.
+MATCHES: dict[str, tuple[str, dict[str, str]] | None] = {
+    "info": ("/info", {}),
+    "inspector-metadata": ("/inspector-metadata", {}),
+    "inspector-learning": ("/inspector-learning", {}),
+    "transcribe": ("/transcribe", {}),
+    "cpk-debug-events": ("/cpk-debug-events", {}),
+    "annotate": ("/annotate", {}),
+    "threads": ("/threads", {}),
+    "threads/clear": ("/threads/clear", {}),
+    "threads/subscribe": ("/threads/subscribe", {}),
+    "threads/t": ("/threads/{thread_id}", {"thread_id": "t"}),
+    "threads/t/messages": ("/threads/{thread_id}/messages", {"thread_id": "t"}),
+    "threads/t/events": ("/threads/{thread_id}/events", {"thread_id": "t"}),
+    "threads/t/state": ("/threads/{thread_id}/state", {"thread_id": "t"}),
+    "threads/t/archive": ("/threads/{thread_id}/archive", {"thread_id": "t"}),
+    "agent/a/run": ("/agent/{agent_id}/run", {"agent_id": "a"}),
+    "agent/a/connect": ("/agent/{agent_id}/connect", {"agent_id": "a"}),
+    "agent/a/suggest": ("/agent/{agent_id}/suggest", {"agent_id": "a"}),
+    "agent/a/stop/t": ("/agent/{agent_id}/stop/{thread_id}", {"agent_id": "a", "thread_id": "t"}),
+    "memories": ("/memories", {}),
+    "memories/recall": ("/memories/recall", {}),
+    "memories/subscribe": ("/memories/subscribe", {}),
+    "memories/m": ("/memories/{memory_id}", {"memory_id": "m"}),
+    # Only the last pieces count.
+    "v2/deep/info": ("/info", {}),
+    "tenant/agent/a/run": ("/agent/{agent_id}/run", {"agent_id": "a"}),
+    "x/threads/t/messages": ("/threads/{thread_id}/messages", {"thread_id": "t"}),
+    # Ids that look like something else.
+    "agent/run/run": ("/agent/{agent_id}/run", {"agent_id": "run"}),
+    "agent/agent/run": ("/agent/{agent_id}/run", {"agent_id": "agent"}),
+    "agent/info/run": ("/agent/{agent_id}/run", {"agent_id": "info"}),
+    "agent/a/stop/info": ("/info", {}),
+    "agent/a/stop/threads": ("/agent/{agent_id}/stop/{thread_id}", {"agent_id": "a", "thread_id": "threads"}),
+    "agent/a/stop/run": ("/agent/{agent_id}/stop/{thread_id}", {"agent_id": "a", "thread_id": "run"}),
+    "agent/agent/stop/run": ("/agent/{agent_id}/run", {"agent_id": "stop"}),
+    "agent/threads/stop/messages": (
+        "/agent/{agent_id}/stop/{thread_id}",
+        {"agent_id": "threads", "thread_id": "messages"},
+    ),
+    "threads/info": ("/info", {}),
+    "threads/transcribe": ("/transcribe", {}),
+    "threads/threads": ("/threads/{thread_id}", {"thread_id": "threads"}),
+    "threads/memories": ("/threads/{thread_id}", {"thread_id": "memories"}),
+    "threads/annotate": ("/threads/{thread_id}", {"thread_id": "annotate"}),
+    "threads/threads/clear": ("/threads/clear", {}),
+    "threads/clear/messages": ("/threads/{thread_id}/messages", {"thread_id": "clear"}),
+    "threads/messages": ("/threads/{thread_id}", {"thread_id": "messages"}),
+    "threads/recall": ("/threads/{thread_id}", {"thread_id": "recall"}),
+    "memories/threads": ("/threads", {}),
+    "memories/annotate": ("/memories/{memory_id}", {"memory_id": "annotate"}),
+    "memories/info": ("/info", {}),
+    "memories/memories": ("/memories/{memory_id}", {"memory_id": "memories"}),
+    "agent/threads/run": ("/agent/{agent_id}/run", {"agent_id": "threads"}),
+    # Decoded once.
+    "agent/two%20words/run": ("/agent/{agent_id}/run", {"agent_id": "two words"}),
+    "agent/a%2Fb/run": ("/agent/{agent_id}/run", {"agent_id": "a/b"}),
+    "agent/a+b/run": ("/agent/{agent_id}/run", {"agent_id": "a+b"}),
+    "agent/%2525/run": ("/agent/{agent_id}/run", {"agent_id": "%25"}),
+    "threads/gr%C3%B6%C3%9Fe": ("/threads/{thread_id}", {"thread_id": "größe"}),
+    "threads/%69nfo": ("/threads/{thread_id}", {"thread_id": "info"}),
+    "threads/%00": ("/threads/{thread_id}", {"thread_id": "\0"}),
+    # Nothing.
+    "": None,
+    "nothing": None,
+    "Info": None,
+    "INFO": None,
+    "%69nfo": None,
+    "agent": None,
+    "agent/a": None,
+    "agent/run": None,
+    "agent/a/stop": None,
+    "agent/a/stop/t/more": None,
+    "agent/a/stop/%zz": None,
+    "agent/%zz/run": None,
+    "agent/%/run": None,
+    "agent/%4/run": None,
+    "agent/%FF/run": None,
+    "threads/%C3": None,
+    "info/more": None,
+    "threads/t/nothing": None,
+    "memories/m/more": None,
+}
+
+
+@pytest.mark.parametrize("path", MATCHES)
+def test_matching(path: str) -> None:
+    match = ROUTES.match([piece for piece in path.split("/") if piece])
+    assert (None if match is None else (match.row.pattern, dict(match.ids))) == MATCHES[path]
+
+
+PIECES = (
+    "info",
+    "threads",
+    "messages",
+    "clear",
+    "subscribe",
+    "agent",
+    "run",
+    "stop",
+    "memories",
+    "recall",
+    "annotate",
+    "x",
+    "%zz",
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=5))
+def test_it_is_the_first_row_that_fits(pieces: list[str]) -> None:
+    """The table looks at few rows only; this looks at all."""
+    expected = None
+    for row in ROUTES.rows:
+        tail = pieces[len(pieces) - len(row.pieces) :]
+        fits = len(pieces) >= len(row.pieces) and all(
+            (wanted.startswith("{") and piece != "%zz") or wanted == piece
+            for wanted, piece in zip(row.pieces, tail, strict=True)
+        )
+        if fits:
+            expected = row
+            break
+    match = ROUTES.match(pieces)
+    assert (None if match is None else match.row) is expected
+
+
+@given(st.text(min_size=1))
+def test_an_id_comes_through_whole(identity: str) -> None:
+    try:
+        encoded = quote(identity, safe="")
+    except UnicodeEncodeError:
+        return
+    match = ROUTES.match(["agent", encoded, "run"])
+    assert match is not None
+    assert match.ids == {"agent_id": identity}
+
+
+@given(st.text(alphabet="%0123456789abcdefABCDEFgG +é"))
+def test_decoding_never_raises(piece: str) -> None:
+    decode_piece(piece)
+
+
+def test_a_route_as_hooks_see_it() -> None:
+    match = ROUTES.match(["agent", "a", "stop", "t"])
+    assert match is not None
+    route = match.route("POST")
+    assert (route.method, route.agent_id, route.thread_id, route.memory_id) == ("agent/stop", "a", "t", None)
+
+
+def test_allow_lists_the_methods() -> None:
+    allows = {row.pattern: row.allow for row in ROUTES.rows}
+    assert allows["/threads/{thread_id}"] == "PATCH, DELETE"
+    assert allows["/memories"] == "GET, POST"
+    assert allows["/info"] == "GET"
+
+
+# Path, mount, base path, and the pieces below it; None outside.
+BELOW: dict[str, tuple[str, str, str | None, list[str] | None]] = {
+    "at the base": ("/api/copilotkit", "", "/api/copilotkit", []),
+    "at the base, with a slash": ("/api/copilotkit/", "", "/api/copilotkit", []),
+    "below the base": ("/api/copilotkit/info", "", "/api/copilotkit", ["info"]),
+    "slashes": ("/api/copilotkit///threads//t/", "", "/api/copilotkit", ["threads", "t"]),
+    "beside the base": ("/api/copilotkitx/info", "", "/api/copilotkit", None),
+    "above the base": ("/api", "", "/api/copilotkit", None),
+    "a base with a slash": ("/api/copilotkit/info", "", "/api/copilotkit/", ["info"]),
+    "the root": ("/info", "", "/", ["info"]),
+    "no base": ("/any/where/info", "", None, ["any", "where", "info"]),
+    "no base, mounted": ("/mnt/info", "/mnt", None, ["info"]),
+    "mounted, base below it": ("/app/api/copilotkit/info", "/app", "/api/copilotkit", ["info"]),
+    "mounted, base is all of it": ("/api/copilotkit/info", "/api/copilotkit", "/api/copilotkit", ["info"]),
+    "mounted at the base, base beyond": ("/api/info", "/api", "/api/copilotkit", None),
+    "mounted elsewhere": ("/app/info", "/app", "/api", None),
+    "a mount that is not in the path": ("/info", "/mnt", None, ["info"]),
+}
+
+
+@pytest.mark.parametrize("name", BELOW)
+def test_below(name: str) -> None:
+    path, mount, base, pieces = BELOW[name]
+    assert below(Request(method="GET", path=path, mount=mount), normal_base_path(base)) == pieces
+
+
+@pytest.mark.parametrize("base", ["api", "", "copilotkit/", "https://a.example/api"])
+def test_a_base_path_begins_with_a_slash(base: str) -> None:
+    with pytest.raises(ValueError, match="/api/copilotkit"):
+        normal_base_path(base)
+
+
+# Raw target, decoded path, decoded mount; path and mount as they are believed.
+RAW: dict[str, tuple[bytes | str | None, bytes, bytes, tuple[str, str]]] = {
+    "none": (None, b"/a b/c", b"", ("/a%20b/c", "")),
+    "the same": (b"/a%2Fb/c", b"/a/b/c", b"", ("/a%2Fb/c", "")),
+    "as text": ("/a%2Fb/c", b"/a/b/c", b"", ("/a%2Fb/c", "")),
+    "with a query": (b"/a%2Fb?x=/y", b"/a/b", b"", ("/a%2Fb", "")),
+    "absolute": (b"http://host:80/a%2Fb", b"/a/b", b"", ("/a%2Fb", "")),
+    "rewritten in between": (b"/old%2Fone", b"/new/one", b"", ("/new/one", "")),
+    "mounted": (b"/mnt/a%2Fb", b"/mnt/a/b", b"/mnt", ("/mnt/a%2Fb", "/mnt")),
+    "mounted, encoded": (b"/m%20t/a%2Fb", b"/m t/a/b", b"/m t", ("/m%20t/a%2Fb", "/m%20t")),
+    "a mount that ends within a piece": (b"/mn%2Ft/a", b"/mn/t/a", b"/mn", ("/mn/t/a", "/mn")),
+    "raw bytes": (b"/gr\xc3\xb6\xc3\x9fe", "/größe".encode(), b"", ("/gr%C3%B6%C3%9Fe", "")),
+    "not UTF-8": (b"/%FF", b"/\xff", b"", ("/%FF", "")),
+    "a percent that is none": (b"/100%", b"/100%", b"", ("/100%", "")),
+    "an asterisk": (b"*", b"*", b"", ("*", "")),
+    "empty": (b"", b"", b"", ("", "")),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_raw_target(name: str) -> None:
+    raw, path, mount, expected = RAW[name]
+    assert raw_target(raw, path, mount) == expected
+
+
+@given(st.lists(st.text(alphabet="ab%/ é\0", min_size=1), min_size=1, max_size=4), st.integers(0, 4), st.booleans())
+def test_a_raw_target_that_is_true_is_kept(pieces: list[str], mounted: int, given_raw: bool) -> None:
+    raw = "".join("/" + quote(piece, safe="") for piece in pieces)
+    mount = "".join("/" + quote(piece, safe="") for piece in pieces[:mounted])
+    path, prefix = raw_target(raw.encode() if given_raw else None, unquote_to_bytes(raw), unquote_to_bytes(mount))
+    assert unquote_to_bytes(path) == unquote_to_bytes(raw)
+    assert unquote_to_bytes(prefix) == unquote_to_bytes(mount)
+    assert path.startswith(prefix)
+    if given_raw:
+        assert path == raw
+
+
+@given(
+    st.none() | st.binary(max_size=20) | st.text(max_size=20).map(lambda text: text.encode().decode("latin-1")),
+    st.binary(max_size=20),
+    st.binary(max_size=5),
+)
+def test_a_raw_target_that_is_anything_does_no_harm(raw: bytes | str | None, path: bytes, mount: bytes) -> None:
+    believed, prefix = raw_target(raw, mount + path, mount)
+    assert unquote_to_bytes(believed).decode("utf-8", "replace") == (mount + path).decode("utf-8", "replace")
+    assert believed.isascii()
+    assert prefix.isascii()

@@ -1,0 +1,547 @@
+"""Reading a stream on a thread or in a task, and what keeps it alive: sources, logs, rounds, keep-alives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from copilotkit_runtime.bridge import AsyncChunks, Chunks
+from copilotkit_runtime.engine import reader as reader_module
+from copilotkit_runtime.engine.log import RunLog
+from copilotkit_runtime.engine.reader import KeepAlive, ReaderLife, RunReader, Silent
+from copilotkit_runtime.engine.rounds import Rounds
+from copilotkit_runtime.events import KEEP_ALIVE
+
+HANG_SECONDS = 30.0
+
+
+def log_of(*frames: bytes) -> RunLog:
+    log = RunLog(None, "r", "a")
+    log.extend(frames)
+    return log
+
+
+class Life:
+    """Counts the readers."""
+
+    def __init__(self) -> None:
+        self.begun: list[Silent] = []
+        self.gone: list[Silent] = []
+
+    def reader(self, log: RunLog | None, **options: Any) -> RunReader:
+        return RunReader(log=log, life=ReaderLife(self.begun.append, self.gone.append), **options)
+
+
+@pytest.fixture
+def life() -> Life:
+    return Life()
+
+
+class Thread:
+    """A thread that reads a stream to its end."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self.pieces: list[bytes] = []
+        self.parked = threading.Event()
+        self._chunks = chunks
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        self.pieces += self._chunks
+
+    def join(self) -> list[bytes]:
+        self._thread.join(HANG_SECONDS)
+        assert not self._thread.is_alive()
+        return self.pieces
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Gives another thread its turns until something is so."""
+    turn = threading.Event()
+    while not condition():
+        turn.wait(0.001)
+
+
+# --- on a thread ---
+
+
+def test_what_is_ready_comes_in_one_piece(life: Life) -> None:
+    log = log_of(b"a", b"b")
+    log.end()
+    assert list(Chunks(life.reader(log, history=(b"x", b"y")))) == [b"xy", b"ab"]
+    assert life.gone == life.begun
+
+
+def test_a_thread_is_woken_by_others(life: Life) -> None:
+    log = log_of()
+    thread = Thread(Chunks(life.reader(log)))
+    for number in range(50):
+        until(lambda: log._waiters)
+        log.extend([b"%d " % number])
+    log.end()
+    assert b"".join(thread.join()).split() == [b"%d" % number for number in range(50)]
+
+
+def test_closing_ends_a_wait_of_another_thread(life: Life) -> None:
+    log = log_of(b"a")
+    chunks = Chunks(life.reader(log))
+    thread = Thread(chunks)
+    until(lambda: log._waiters)
+    chunks.close()
+    assert thread.join() == [b"a"]
+    assert len(life.gone) == 1
+
+
+def test_what_is_ready_is_had_without_waiting(life: Life) -> None:
+    log = log_of()
+    chunks = Chunks(life.reader(log))
+    assert chunks.ready() == b""
+    log.extend([b"a"])
+    assert chunks.ready() == b"a"
+    log.end()
+    assert chunks.ready() == b""
+    assert list(chunks) == []
+
+
+def test_closing_twice(life: Life) -> None:
+    chunks = Chunks(life.reader(log_of(b"a")))
+    chunks.close()
+    chunks.close()
+    assert list(chunks) == []
+    assert len(life.gone) == 1
+
+
+# --- in a task ---
+
+
+def in_task(test: Callable[[], Any]) -> None:
+    async def within() -> None:
+        async with asyncio.timeout(HANG_SECONDS):
+            await test()
+
+    asyncio.run(within())
+
+
+def test_a_task_is_woken_by_others(life: Life) -> None:
+    async def test() -> None:
+        log = log_of()
+        chunks = AsyncChunks(life.reader(log))
+
+        def produce() -> None:
+            for number in range(200):
+                log.extend([b"%d " % number])
+            log.end()
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        pieces = [piece async for piece in chunks]
+        thread.join()
+        assert b"".join(pieces).split() == [b"%d" % number for number in range(200)]
+
+    in_task(test)
+
+
+def test_a_task_is_woken_by_its_own_loop(life: Life) -> None:
+    async def test() -> None:
+        log = log_of(b"a")
+        chunks = AsyncChunks(life.reader(log))
+        loop = asyncio.get_running_loop()
+        assert await anext(chunks) == b"a"
+        loop.call_soon(log.extend, [b"b"])
+        assert await anext(chunks) == b"b"
+        loop.call_soon(log.end)
+        assert [piece async for piece in chunks] == []
+
+    in_task(test)
+
+
+def test_closing_ends_a_wait_of_another_task(life: Life) -> None:
+    async def test() -> None:
+        chunks = AsyncChunks(life.reader(log_of()))
+        waiting = asyncio.ensure_future(anext(chunks, b"ended"))
+        await asyncio.sleep(0)
+        chunks.close()
+        chunks.close()
+        assert await waiting == b"ended"
+        assert len(life.gone) == 1
+
+    in_task(test)
+
+
+def test_a_wait_that_was_cancelled_loses_nothing(life: Life) -> None:
+    async def test() -> None:
+        log = log_of()
+        chunks = AsyncChunks(life.reader(log))
+        waiting = asyncio.ensure_future(anext(chunks))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        log.extend([b"a"])
+        assert await anext(chunks) == b"a"
+
+    in_task(test)
+
+
+def test_waking_after_the_loop_has_gone_does_no_harm(life: Life) -> None:
+    log = log_of()
+
+    async def main() -> None:
+        waiting = asyncio.ensure_future(anext(AsyncChunks(life.reader(log))))
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    asyncio.run(main())
+    thread = threading.Thread(target=log.extend, args=([b"late"],))
+    thread.start()
+    thread.join()
+    log.end()
+
+
+# --- the log and its readers ---
+
+
+@given(
+    pieces=st.lists(st.integers(0, 3), max_size=30),
+    readers=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4),
+    repeats=st.sets(st.integers(1, 60)),
+)
+def test_every_reader_gets_what_follows_its_place(
+    pieces: list[int], readers: list[tuple[int, bool]], repeats: set[int]
+) -> None:
+    life = Life()
+    log = log_of()
+    log.repeats = repeats
+    opened: list[tuple[int, bool, RunReader, list[bytes]]] = []
+    number = 0
+    for at, count in enumerate(pieces):
+        for seen, joining in readers:
+            if seen == at:
+                opened.append((number, joining, life.reader(log, seen=number, joining=joining), []))
+        log.extend([b"%d " % (number + one + 1) for one in range(count)])
+        number += count
+        for _, _, reader, got in opened[::2]:
+            got.append(reader.take() or b"")
+    log.end()
+    for seen, joining, reader, got in opened:
+        while (piece := reader.take()) is not None:
+            got.append(piece)
+        wanted = [one for one in range(seen + 1, number + 1) if not (joining and one in repeats)]
+        assert [int(one) for one in b"".join(got).split()] == wanted
+        assert reader.take() is None
+
+
+def test_a_long_history_leaves_in_pieces(life: Life) -> None:
+    history = [b"x" * 100] * 5000
+    log = log_of(*history)
+    log.end()
+    pieces = list(Chunks(life.reader(log, history=history)))
+    assert b"".join(pieces) == b"x" * 1_000_000
+    assert max(map(len, pieces)) <= reader_module.PIECE_BYTES
+    [large] = list(Chunks(life.reader(None, history=[b"x" * 1_000_000])))
+    assert len(large) == 1_000_000
+
+
+def test_a_joiner_of_nothing_but_repeats(life: Life) -> None:
+    """However many there are in one go."""
+    log = log_of(*[b"x"] * 1_000_000)
+    log.repeats = set(range(1, 1_000_001))
+    reader = life.reader(log, joining=True)
+    assert reader.take() == b""
+    log.extend([b"new"])
+    assert reader.take() == b"new"
+
+
+def test_a_cursor_beyond_the_end(life: Life) -> None:
+    log = log_of(b"a")
+    reader = life.reader(log, seen=99)
+    assert reader.take() == b""
+    log.extend([b"end"])
+    log.end()
+    assert [reader.take(), reader.take()] == [b"end", None]
+
+
+def test_a_log_that_was_evicted(life: Life) -> None:
+    log = log_of(b"a", b"b")
+    log.end()
+    reader = life.reader(log)
+    log.evict()
+    assert reader.take() is None
+
+
+def test_parking_where_there_is_something_already(life: Life) -> None:
+    log = log_of(b"a")
+    woken: list[int] = []
+    assert not log.park(0, lambda: woken.append(1))
+    assert log.park(1, lambda: woken.append(2))
+    log.extend([b"b"])
+    log.extend([b"c"])
+    assert woken == [2]
+    log.end()
+    assert not log.park(3, lambda: woken.append(3))
+    assert not log.park_for_end(lambda: woken.append(4))
+    assert woken == [2]
+
+
+def test_a_reader_may_park_while_others_are_woken() -> None:
+    """It has loaded the set of waiters, and adds to it while the producer goes through it."""
+    log = log_of()
+    waiters = log._waiters
+    log.park(0, lambda: waiters.add(lambda: None))
+    log.park(0, lambda: waiters.add(lambda: 1))
+    log.extend([b"a"])
+    log.end()
+    assert log.ended
+
+
+@pytest.fixture
+def often_switching() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("often_switching")
+def test_no_wake_is_lost(life: Life) -> None:
+    for _ in range(20):
+        log = log_of()
+        threads = [Thread(Chunks(life.reader(log))) for _ in range(4)]
+        for number in range(50):
+            log.extend([b"%d " % number])
+        log.end()
+        for thread in threads:
+            assert len(b"".join(thread.join()).split()) == 50
+
+
+# --- keep-alives ---
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(reader_module, "time", clock)
+    return clock
+
+
+def test_only_who_is_silent_gets_a_keep_alive(life: Life, clock: Clock) -> None:
+    keep_alive = KeepAlive(15)
+    log = log_of()
+    silent, lively = life.reader(log_of()), life.reader(log)
+    clock.now += 14
+    log.extend([b"a"])
+    assert lively.take() == b"a"
+    clock.now += 1
+    keep_alive._visit([silent, lively])
+    assert silent.take() == KEEP_ALIVE
+    assert silent.take() == b""
+    assert lively.take() == b""
+    clock.now += 15
+    keep_alive._visit([silent, lively])
+    assert (silent.take(), lively.take()) == (KEEP_ALIVE, KEEP_ALIVE)
+
+
+def test_a_keep_alive_wakes_who_waits_and_gives_way_to_what_is_there(life: Life, clock: Clock) -> None:
+    keep_alive = KeepAlive(15)
+    log = log_of()
+    reader = life.reader(log)
+    woken: list[int] = []
+    assert reader.park(lambda: woken.append(1))
+    clock.now += 15
+    keep_alive._visit([reader])
+    keep_alive._visit([reader])
+    assert woken == [1]
+    assert not reader.park(lambda: woken.append(2))
+    log.extend([b"a"])
+    assert reader.take() == b"a"
+    assert reader.take() == b""
+    log.end()
+    clock.now += 15
+    keep_alive._visit([reader])
+    assert reader.take() is None
+
+
+def test_keep_alives_come_by_themselves(life: Life) -> None:
+    async def test() -> None:
+        keep_alive = KeepAlive(0.01)
+        loop = asyncio.get_running_loop()
+        readers = [life.reader(log_of()) for _ in range(3)]
+        for reader in readers:
+            keep_alive.watch(reader, loop)
+        chunks = [AsyncChunks(reader) for reader in readers]
+        for _ in range(2):
+            assert [await anext(one) for one in chunks] == [KEEP_ALIVE] * 3
+        for reader in readers:
+            keep_alive.forget(reader, loop)
+
+    in_task(test)
+
+
+def test_keep_alives_switched_off(life: Life) -> None:
+    keep_alive = KeepAlive(0)
+    loop = asyncio.new_event_loop()
+    reader = life.reader(log_of())
+    keep_alive.watch(reader, loop)
+    keep_alive.forget(reader, loop)
+    keep_alive.after_fork()
+    assert not loop._scheduled  # type: ignore[attr-defined] - its timers
+    loop.close()
+
+
+# --- rounds ---
+
+
+def test_rounds_go_on_while_there_are_members() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        visits: list[list[str]] = []
+        enough = asyncio.Event()
+
+        def visit(members: list[str]) -> None:
+            visits.append(sorted(members))
+            if len(visits) == 2:
+                rounds.discard("a", loop)
+            if len(visits) == 4:
+                rounds.discard("b", loop)
+                enough.set()
+
+        rounds = Rounds(0.001, visit)
+        rounds.add("a", loop)
+        rounds.add("b", loop)
+        rounds.add("b", loop)
+        await enough.wait()
+        assert visits == [["a", "b"], ["a", "b"], ["b"], ["b"]]
+        await settled(lambda: not timers(loop))
+        enough.clear()
+        visits.clear()
+        rounds.add("a", loop)
+        await settled(lambda: visits)
+        rounds.discard("a", loop)
+        rounds.discard("never there", loop)
+        await settled(lambda: not timers(loop))
+
+    async def settled(condition: Callable[[], object]) -> None:
+        while not condition():  # noqa: ASYNC110 - a turn of the loop
+            await asyncio.sleep(0)
+
+    def timers(loop: Any) -> int:
+        # That of the test's own timeout stays.
+        return sum(not timer.cancelled() for timer in loop._scheduled) - 1
+
+    in_task(test)
+
+
+def test_members_come_from_any_thread() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        seen: set[int] = set()
+        everyone = asyncio.Event()
+
+        def visit(members: list[int]) -> None:
+            for member in members:
+                rounds.discard(member, loop)
+            seen.update(members)
+            if len(seen) == 800:
+                everyone.set()
+
+        rounds = Rounds(0.0005, visit)
+
+        def add(start: int) -> None:
+            for member in range(start, start + 200):
+                rounds.add(member, loop)
+
+        threads = [threading.Thread(target=add, args=(start,)) for start in range(0, 800, 200)]
+        for thread in threads:
+            thread.start()
+        await everyone.wait()
+        for thread in threads:
+            thread.join()
+        [round_] = rounds._loops.values()
+        assert not round_.members
+
+    in_task(test)
+
+
+def test_a_visit_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        visits = 0
+        again = asyncio.Event()
+
+        def visit(members: list[str]) -> None:
+            nonlocal visits
+            visits += 1
+            if visits == 1:
+                raise RuntimeError("broken")
+            rounds.discard("a", loop)
+            again.set()
+
+        rounds = Rounds(0.001, visit)
+        rounds.add("a", loop)
+        await again.wait()
+
+    with caplog.at_level(logging.ERROR):
+        in_task(test)
+    assert "broken" in caplog.text
+
+
+def test_rounds_keep_nobodys_context() -> None:
+    """The first request's would live as long as anything is visited."""
+
+    class Held:
+        pass
+
+    variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable")
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        visited = asyncio.Event()
+        rounds = Rounds(0.001, lambda members: visited.set())
+
+        def request() -> weakref.ref[Held]:
+            held = Held()
+            variable.set(held)
+            rounds.add("a", loop)
+            return weakref.ref(held)
+
+        held = contextvars.copy_context().run(request)
+        await visited.wait()
+        gc.collect()
+        assert held() is None
+        rounds.discard("a", loop)
+
+    in_task(test)
+
+
+def test_rounds_do_not_keep_a_loop() -> None:
+    rounds: Rounds[str] = Rounds(0.001, lambda members: None)
+    loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+    async def main() -> None:
+        loops.add(asyncio.get_running_loop())
+        rounds.add("a", asyncio.get_running_loop())
+
+    for _ in range(3):
+        asyncio.run(main())
+    gc.collect()
+    assert not loops
+    assert not rounds._loops

@@ -1,0 +1,332 @@
+"""Headers, their forwarding, and what CORS makes of an origin: pure functions over value objects."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from copilotkit_runtime import CorsConfig, EventStream, ForwardHeaders, Headers, Request, Response
+from copilotkit_runtime.cors import Verdict, cross_site_refusal, judge, preflight, with_cors
+from copilotkit_runtime.forwarding import with_server_headers
+
+NAMES = st.sampled_from(("X-One", "x-one", "X-ONE", "Accept", "accept", "Cookie", "cookie", "x-two"))
+VALUES = st.text(alphabet="abc, ;", max_size=5)
+PAIRS = st.lists(st.tuples(NAMES, VALUES), max_size=8)
+
+
+# --- headers ---
+
+
+@given(PAIRS)
+def test_headers_keep_what_they_were_given(pairs: list[tuple[str, str]]) -> None:
+    headers = Headers(pairs)
+    assert list(headers.items()) == pairs
+    assert Headers(headers.items()) == headers
+    names = {name.lower() for name, _ in pairs}
+    assert set(headers) == set(headers.joined()) == names
+    assert len(headers) == len(names)
+    for name in names:
+        separator = "; " if name == "cookie" else ", "
+        joined = separator.join(value for given_name, value in pairs if given_name.lower() == name)
+        for spelling in (name, name.upper(), name.title()):
+            assert headers[spelling] == headers.get(spelling) == joined
+            assert spelling in headers
+    assert headers.get("x-none") is None
+    assert headers.get("x-none", "default") == "default"
+    assert "x-none" not in headers
+    assert 7 not in headers
+    with pytest.raises(KeyError):
+        headers["x-none"]
+
+
+@given(PAIRS, NAMES, VALUES)
+def test_changed_copies(pairs: list[tuple[str, str]], name: str, value: str) -> None:
+    headers = Headers(pairs)
+    others = [pair for pair in pairs if pair[0].lower() != name.lower()]
+    assert list(headers.without(name).items()) == others
+    assert list(headers.with_(name, value).items()) == [*others, (name, value)]
+    assert list(headers.adding((name, value)).items()) == [*pairs, (name, value)]
+    assert list(headers.items()) == pairs
+
+
+@given(PAIRS, PAIRS)
+def test_headers_are_equal_by_what_they_say(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
+    first, second = Headers(one), Headers(other)
+    assert (first == second) == (first.joined() == second.joined())
+    if first == second:
+        assert hash(first) == hash(second)
+    assert first != dict(one)
+
+
+def test_headers_from_a_mapping_or_an_iterator() -> None:
+    assert Headers({"A": "1"}) == Headers(iter([("a", "1")])) == Headers([("A", "1")])
+
+
+def test_headers_are_immutable() -> None:
+    headers = Headers([("a", "1")])
+    with pytest.raises(AttributeError, match="with_"):
+        headers.x = 1  # type: ignore[attr-defined]
+    joined = dict(headers.joined())
+    joined["a"] = "2"
+    assert headers["a"] == "1"
+
+
+# --- responses ---
+
+
+def test_the_fields_of_a_response() -> None:
+    response = Response.json({"a": 1}, headers=[("X-One", "1"), ("Connection", "close"), ("Content-Length", "99")])
+    assert response.fields() == [("content-type", "application/json"), ("x-one", "1"), ("content-length", "7")]
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_content_has_no_length(status: int) -> None:
+    assert Response(status=status).fields() == []
+
+
+def test_a_stream_has_no_length() -> None:
+    class Source:
+        closed = 0
+
+        def take(self) -> None:
+            return None
+
+        def park(self, wake: Any) -> bool:
+            return False
+
+        def close(self) -> None:
+            self.closed += 1
+
+    source = Source()
+    response = Response(body=EventStream(source))
+    assert response.fields() == []
+    response.close()
+    assert source.closed == 1
+    Response(body=b"x").close()
+
+
+# --- forwarding ---
+
+COMING = Headers(
+    [
+        ("Authorization", "Bearer x"),
+        ("X-Tenant", "t"),
+        ("X-Secret", "s"),
+        ("X-Internal-Id", "i"),
+        ("Cookie", "a=1"),
+        ("Cookie", "b=2"),
+        ("Accept", "*/*"),
+        ("X-Forwarded-For", "1.2.3.4"),
+        ("X-Real-IP", "1.2.3.4"),
+        ("X-Request-Id", "7"),
+        ("X-Amz-Cf-Id", "7"),
+        ("X-Amz-Anything", "7"),
+        ("X-Vercel-Id", "7"),
+        ("X-CopilotCloud-Public-Api-Key", "7"),
+        ("xylophone", "no"),
+    ]
+)
+ALL_X = {name for name in COMING if name.startswith("x-")} | {"authorization"}
+
+FORWARDED: dict[str, tuple[ForwardHeaders, set[str]]] = {
+    "by default": (ForwardHeaders(), {"authorization", "x-tenant", "x-secret", "x-internal-id"}),
+    "without the list": (ForwardHeaders(use_default_denylist=False), ALL_X),
+    "denied": (
+        ForwardHeaders(deny=["AUTHORIZATION", " x-secret "], deny_prefixes=["X-Internal-"]),
+        {"x-tenant"},
+    ),
+    "allowed": (
+        ForwardHeaders(allow=["X-Tenant", "cookie", " x-forwarded-for "]),
+        {"x-tenant", "cookie", "x-forwarded-for"},
+    ),
+    "allowed and denied": (ForwardHeaders(allow=["x-tenant", "x-secret"], deny=["X-SECRET"]), {"x-tenant"}),
+    "allowed and denied by prefix": (ForwardHeaders(allow=["x-tenant", "accept"], deny_prefixes=["x-"]), {"accept"}),
+    "blank entries": (
+        ForwardHeaders(allow=["", "  "], deny=[""], deny_prefixes=["", " "]),
+        {"authorization", "x-tenant", "x-secret", "x-internal-id"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_forwarding(name: str) -> None:
+    rule, names = FORWARDED[name]
+    selected = rule.select(COMING)
+    assert set(selected) == names
+    assert all(selected[one] == COMING[one] for one in names)
+
+
+@pytest.mark.parametrize("field", ["allow", "deny", "deny_prefixes"])
+def test_one_string_is_no_list(field: str) -> None:
+    with pytest.raises(TypeError, match=field):
+        ForwardHeaders(**{field: "x-tenant"})
+
+
+@given(st.dictionaries(NAMES.map(str.lower), VALUES), PAIRS)
+def test_the_servers_headers_win(forwarded: dict[str, str], own: list[tuple[str, str]]) -> None:
+    merged = with_server_headers(forwarded, own)
+    lowered = [name.lower() for name in merged]
+    assert sorted(lowered) == sorted(set(lowered)) == sorted({*forwarded, *(name.lower() for name, _ in own)})
+    for name, value in merged.items():
+        firsts = [pair for pair in own if pair[0].lower() == name.lower()]
+        assert (name, value) == (firsts[0] if firsts else (name, forwarded[name.lower()]))
+
+
+# --- CORS ---
+
+A, B = "https://a.example", "https://b.example"
+
+
+async def later(origin: str) -> Any:
+    await asyncio.sleep(0)
+    return origin if origin.endswith(".example") else None
+
+
+JUDGED: dict[str, tuple[CorsConfig | None, str | None, Verdict]] = {
+    "none": (None, A, Verdict(None, False)),
+    "any": (CorsConfig(), A, Verdict("*", False)),
+    "any, no origin": (CorsConfig(), None, Verdict("*", False)),
+    "a star": (CorsConfig(origin="*"), A, Verdict("*", False)),
+    "one": (CorsConfig(origin=A), A, Verdict(A, True)),
+    "one, another asks": (CorsConfig(origin=A), B, Verdict(A, False)),
+    "one, no origin": (CorsConfig(origin=A), None, Verdict(A, False)),
+    "a list": (CorsConfig(origin=[A, B]), B, Verdict(B, True)),
+    "a list, another asks": (CorsConfig(origin=[A]), B, Verdict(None, False)),
+    "a list, no origin": (CorsConfig(origin=[A]), None, Verdict(None, False)),
+    "a list with a star": (CorsConfig(origin=[A, "*"]), B, Verdict("*", False)),
+    "an empty list": (CorsConfig(origin=[]), A, Verdict(None, False)),
+    "null": (CorsConfig(origin=["null"]), "null", Verdict("null", True)),
+    "a part of one": (CorsConfig(origin=A), "https://a.exampl", Verdict(A, False)),
+    "a longer one": (CorsConfig(origin=[A]), f"{A}.evil", Verdict(None, False)),
+    "another case": (CorsConfig(origin=[A]), A.upper(), Verdict(None, False)),
+    "a function": (CorsConfig(origin=lambda origin: origin), A, Verdict(A, True)),
+    "a function that says yes": (CorsConfig(origin=lambda origin: True), A, Verdict(A, True)),
+    "a function that says no": (CorsConfig(origin=lambda origin: False), A, Verdict(None, False)),
+    "a function that says nothing": (CorsConfig(origin=lambda origin: None), A, Verdict(None, False)),
+    "a function that names another": (CorsConfig(origin=lambda origin: B), A, Verdict(B, False)),
+    "a coroutine function": (CorsConfig(origin=later), A, Verdict(A, True)),
+    "a coroutine function that says no": (CorsConfig(origin=later), "https://evil.test", Verdict(None, False)),
+    "a function, no origin": (CorsConfig(origin=later), None, Verdict(None, False)),
+}
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_judging(name: str) -> None:
+    config, origin, verdict = JUDGED[name]
+    headers = Headers([] if origin is None else [("Origin", origin)])
+    assert asyncio.run(judge(config, Request(method="POST", path="/", headers=headers))) == verdict
+
+
+@pytest.mark.parametrize("origin", [None, "*", ["*"], [A, "*"]])
+def test_credentials_for_any_origin_are_refused(origin: Any) -> None:
+    with pytest.raises(ValueError, match="name the origins"):
+        CorsConfig(origin=origin, credentials=True)
+
+
+def with_headers(config: CorsConfig, verdict: Verdict, response: Response) -> dict[str, str]:
+    return dict(with_cors(config, verdict, response).headers.joined())
+
+
+def test_headers_of_an_answer() -> None:
+    named = CorsConfig(origin=[A], credentials=True, expose_headers=["x-one", "x-two"])
+    assert with_headers(named, Verdict(A, True), Response(headers=Headers([("vary", "Accept")]))) == {
+        "access-control-allow-origin": A,
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "x-one, x-two",
+        "vary": "Origin, Accept",
+    }
+    # A cache must not give the answer for one origin to another.
+    assert with_headers(named, Verdict(None, False), Response()) == {"vary": "Origin"}
+    assert with_headers(CorsConfig(), Verdict("*", False), Response()) == {"access-control-allow-origin": "*"}
+
+
+def test_preflights() -> None:
+    asking = Request(
+        method="OPTIONS", path="/", headers=Headers([("Access-Control-Request-Headers", "content-type, x-token")])
+    )
+    plain = preflight(CorsConfig(), asking)
+    assert (plain.status, plain.body) == (204, b"")
+    assert plain.headers["access-control-allow-headers"] == "*"
+    # "*" means nothing to browsers once credentials are sent.
+    trusted = preflight(CorsConfig(origin=A, credentials=True), asking)
+    assert trusted.headers["access-control-allow-headers"] == "content-type, x-token"
+    assert "access-control-max-age" not in trusted.headers
+    full = preflight(CorsConfig(allow_methods=["GET"], allow_headers=["x-a", "x-b"], max_age=0), asking)
+    assert full.headers["access-control-allow-methods"] == "GET"
+    assert full.headers["access-control-allow-headers"] == "x-a, x-b"
+    assert full.headers["access-control-max-age"] == "0"
+
+
+# Method, content type, other headers, verdict; whether it is refused.
+NONE, NAMED, ANY = Verdict(None, False), Verdict(A, True), Verdict("*", False)
+CROSS = {"sec-fetch-site": "cross-site"}
+CROSSING: dict[str, tuple[str, str | None, dict[str, str], Verdict, bool]] = {
+    "no browser": ("POST", None, {}, NONE, False),
+    "the same origin": ("POST", None, {"sec-fetch-site": "same-origin"}, NONE, False),
+    "typed in": ("POST", None, {"sec-fetch-site": "none"}, NONE, False),
+    "the same site": ("POST", None, {"sec-fetch-site": "same-site"}, NONE, True),
+    "another site": ("POST", None, CROSS, NONE, True),
+    "another site's form": ("POST", "multipart/form-data; boundary=x", CROSS, NONE, True),
+    "another site's text": ("POST", "Text/Plain;charset=utf-8", CROSS, NONE, True),
+    "another site's other form": ("POST", "application/x-www-form-urlencoded", CROSS, NONE, True),
+    "another site's JSON needs a preflight": ("POST", "application/json", CROSS, NONE, False),
+    "another site reads": ("GET", None, CROSS, NONE, False),
+    "another site asks": ("HEAD", None, CROSS, NONE, False),
+    "another site deletes": ("DELETE", None, CROSS, NONE, True),
+    "allowed by name": ("POST", None, CROSS, NAMED, False),
+    "allowed as anybody": ("POST", None, CROSS, ANY, False),
+    "allowed as anybody, with a cookie": ("POST", None, {**CROSS, "cookie": "a=1"}, ANY, True),
+    "an older browser, the same host": (
+        "POST",
+        None,
+        {"origin": "https://h.example", "host": "h.example"},
+        NONE,
+        False,
+    ),
+    "an older browser, the port spelled out": (
+        "POST",
+        None,
+        {"origin": "https://h.example", "host": "h.example:443"},
+        NONE,
+        False,
+    ),
+    "an older browser, behind a proxy": (
+        "POST",
+        None,
+        {"origin": "https://h.example", "host": "inner:8000", "x-forwarded-host": "h.example, inner"},
+        NONE,
+        False,
+    ),
+    "an older browser, another host": (
+        "POST",
+        None,
+        {"origin": "https://evil.example", "host": "h.example"},
+        NONE,
+        True,
+    ),
+    "an older browser, another port": (
+        "POST",
+        None,
+        {"origin": "http://h.example:81", "host": "h.example"},
+        NONE,
+        True,
+    ),
+    "an older browser, a page from nowhere": ("POST", None, {"origin": "null", "host": "h.example"}, NONE, True),
+    "an older browser, no host": ("POST", None, {"origin": "https://h.example"}, NONE, True),
+    "an origin that is none": ("POST", None, {"origin": "https://[", "host": "h.example"}, NONE, True),
+}
+
+
+@pytest.mark.parametrize("name", CROSSING)
+def test_other_sites(name: str) -> None:
+    method, content_type, headers, verdict, refused = CROSSING[name]
+    fields = {**headers, **({} if content_type is None else {"content-type": content_type})}
+    answer = cross_site_refusal(Request(method=method, path="/", headers=Headers(fields)), verdict)
+    assert (answer is not None) == refused
+    if answer is not None:
+        assert answer.status == 403
+        assert b"CorsConfig" in bytes(answer.body)  # type: ignore[arg-type]
