@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .fixtures.gates import CONTROL
-from .fixtures.guarded import SECRET
+from .fixtures.guarded import SECRET, STORES
 from .serve import ADAPTERS, ROOT, SERVERS, Start
 from .servers import RunningServer, end, free_port, wait_until_up
 
@@ -207,8 +207,8 @@ def leak(answer: Answer) -> str | None:
 
 
 @contextlib.contextmanager
-def guarded(adapter: str) -> Iterator[Server]:
-    """A server for all guarded runtimes, for as long as the block lasts."""
+def guarded(adapter: str, store: str = "memory") -> Iterator[Server]:
+    """A server for all guarded runtimes, over memory or ``sqlite``, for as long as the block lasts."""
     port = free_port()
     start = Start(factory=f"tests.fixtures.guarded:{adapter}", port=str(port), workers=1, threads=64, preload=False)
     command = SERVERS[ADAPTERS[adapter].servers[0]].command(start)
@@ -219,7 +219,7 @@ def guarded(adapter: str) -> Iterator[Server]:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, **({STORES: folder} if store == "sqlite" else {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

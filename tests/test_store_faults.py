@@ -258,7 +258,8 @@ def test_no_room(client: Client, tmp_path: Path) -> None:
     with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         with no_room(pid(live)):
-            refuses_to_write(client, "kept")
+            refused(client.run("tell", "kept"))
+            refused(client.ask("DELETE", "/threads/kept"))
             assert events(client.replay("tell", "kept")) == compacted(events(kept))
             gate.touch()
             not_stored(live)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +21,8 @@ from copilotkit_runtime.endpoints import ROUTES
 from .guards import Answer, Fields, Server, Stream, fault, fresh, guarded, leak, run_body
 from .serve import ADAPTERS
 
+STORES = ("memory", "sqlite")
+
 ALICE, BOB = "alice", "bob"
 NAMESAKE = "alice@other"
 """Of another tenant, with the same id."""
@@ -29,9 +32,9 @@ OTHERS = (BOB, NAMESAKE, "alice@", "ALICE", '["x","alice"]', 'null,"alice', "bob
 STRANGERS = tuple(name for name in OTHERS if name != "alice@")
 
 
-@pytest.fixture(scope="module", params=ADAPTERS)
+@pytest.fixture(scope="module", params=itertools.product(ADAPTERS, STORES), ids="-".join)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with guarded(request.param) as up:
+    with guarded(*request.param) as up:
         yield up
 
 
