@@ -7,12 +7,11 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from .. import bridge
 from ..agents.base import run_function
-from ..bridge import Source
 from ..events import LOST, Cursor, Ending, Recorder
 from ..http import EventStream
 from ..stores.protocol import (
@@ -28,16 +27,17 @@ from ..stores.protocol import (
     ThreadKey,
     ThreadView,
 )
+from .audience import Audience
 from .burial import bury
 from .custody import Custody
 from .feed import DebugFeed
 from .log import RunLog
 from .outcome import EndedRun, RunInput
-from .reader import KeepAlive, ReaderLife, RunReader, Silent
+from .reader import RunReader
 from .replay import replay
 from .run import INTERRUPTED, STOP, Run
-from .streams import Streams
 from .tail import Tails
+from .telling import Telling
 
 logger = logging.getLogger("copilotkit_runtime.engine")
 
@@ -45,9 +45,6 @@ T = TypeVar("T")
 
 SUPERSEDE_SECONDS = 2.0
 """How long a superseded run is given to end by itself."""
-
-LINGER_BYTES = 64 * 1024 * 1024
-"""How many bytes of ended runs slow readers may keep in memory, all together."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +81,15 @@ class Engine:
         self._runs: dict[RunKey, Run] = {}
         self._loose: set[Run] = set()
         """Runs on no thread: suggestions."""
-        self._lingering: dict[RunLog, int] = {}
-        self._telling: set[Run] = set()
-        """Runs whose end a hook is being told of."""
-        self._streams = Streams(options.max_streams)
         self._is_shutting_down = False
         self._may_wait = store.blocking or options.on_concurrent_run == "supersede"
         """Whether beginning a run may take more than one step of its request's task."""
-        self._keep_alive = KeepAlive(options.sse_keep_alive_seconds)
+        self.audience = Audience(
+            max_streams=options.max_streams,
+            keep_alive_seconds=options.sse_keep_alive_seconds,
+            abandoned=self._abandoned,
+        )
+        self.telling = Telling()
         self.custody = Custody(store)
         self._tails = Tails(store, self._find_lost)
         bridge.register(self)
@@ -103,30 +101,36 @@ class Engine:
 
         Raises TooManyStreams, and StoreError where the store fails.
         """
-        with self._opening() as opened:
+        with self.audience.place() as opened:
             run = await self._shielded(given)
-            return run if isinstance(run, Live) else opened(self._reader(run.log, run=run))
+            return run if isinstance(run, Live) else opened(RunReader(log=run.log, life=self.audience.member(run)))
 
     async def suggest(self, given: RunInput) -> EventStream:
         """Runs an agent on no thread, for as long as somebody reads. Raises TooManyStreams."""
-        with self._opening() as opened:
+        with self.audience.place() as opened:
             run = self._start(given, run_function(given.agent), None, Recorder(ordinal=None))
-            return opened(self._reader(run.log, run=run))
+            return opened(RunReader(log=run.log, life=self.audience.member(run)))
 
     async def connect(self, thread: ThreadKey, cursor: Cursor | None) -> EventStream:
         """What a thread has to show: its past, and its live run until that ends.
 
         Raises TooManyStreams, and StoreError where the store fails.
         """
-        with self._opening() as opened:
+        with self.audience.place() as opened:
             view = await self.view(thread, touch=True, cursor=cursor)
             shown = replay(view, cursor)
             if view.live is None:
-                return opened(self._reader(None, history=shown.history))
+                return opened(RunReader(log=None, history=shown.history, life=self.audience.member()))
             run = self._runs.get(view.live.run)
             log = run.log if run is not None else self._tails.log(view.live.run, view.live.run_id, view.live.agent_id)
             return opened(
-                self._reader(log, run=run, history=shown.history, seen=shown.live_after, joining=shown.joining)
+                RunReader(
+                    log=log,
+                    seen=shown.live_after,
+                    history=shown.history,
+                    joining=shown.joining,
+                    life=self.audience.member(run),
+                )
             )
 
     async def stop(self, thread: ThreadKey, run_id: str | None) -> Stopped:
@@ -157,8 +161,8 @@ class Engine:
 
     def debug_stream(self, owner: str) -> EventStream:
         """The events of an owner's runs in this process from now on. Raises TooManyStreams."""
-        with self._opening() as opened:
-            return opened(self.feed.subscribe(owner, self._readers(None)))
+        with self.audience.place() as opened:
+            return opened(self.feed.subscribe(owner, self.audience.member()))
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Something of the store's, off the loop where the store may block. Raises StoreError."""
@@ -191,7 +195,7 @@ class Engine:
 
     def _nobody_reads(self, beginning: asyncio.Future[Run | Live]) -> None:
         if not beginning.cancelled() and beginning.exception() is None and isinstance(run := beginning.result(), Run):
-            self._left(run)
+            self.audience.left(run)
 
     async def _begin(self, given: RunInput) -> Run | Live:
         function = run_function(given.agent)  # before anything is taken: a factory may have given what is no agent
@@ -251,7 +255,7 @@ class Engine:
     async def _bury(self, live: Live, ending: Ending, *, by_force: bool = False) -> None:
         ended = await self.ask(lambda: bury(self.store, live.run, ending, by_force=by_force))
         if ended is not None and self.on_lost is not None:
-            await self._tell_of(self.on_lost, ended)
+            await self.telling.tell(self.on_lost, ended)
 
     def _find_lost(self, live: Live) -> Coroutine[Any, Any, None]:
         return self._bury(live, LOST)
@@ -278,59 +282,9 @@ class Engine:
         bridge.spawn(home, run.live())
         return run
 
-    # --- readers ---
-
-    @contextlib.contextmanager
-    def _opening(self) -> Iterator[Callable[[Source], EventStream]]:
-        """Takes a place among the open streams, and gives it back where no stream comes of it."""
-        self._streams.open()
-        opened: list[EventStream] = []
-
-        def stream(source: Source) -> EventStream:
-            opened.append(EventStream(source))
-            return opened[0]
-
-        try:
-            yield stream
-        finally:
-            if not opened:
-                self._streams.close()
-
-    def _reader(
-        self,
-        log: RunLog | None,
-        *,
-        run: Run | None = None,
-        seen: int = 0,
-        history: Sequence[bytes] = (),
-        joining: bool = False,
-    ) -> RunReader:
-        return RunReader(log=log, seen=seen, history=history, joining=joining, life=self._readers(run))
-
-    def _readers(self, run: Run | None) -> ReaderLife:
-        loop = bridge.home()
-
-        def begun(reader: Silent) -> None:
-            self._keep_alive.watch(reader, loop)
-            if run is not None:
-                run.readers.add(reader)
-
-        def gone(reader: Silent) -> None:
-            self._streams.close()
-            self._keep_alive.forget(reader, loop)
-            if run is not None:
-                run.readers.discard(reader)
-                self._left(run)
-
-        return ReaderLife(begun, gone)
-
-    def _left(self, run: Run) -> None:
-        if run.readers:
-            return
-        self._lingering.pop(run.log, None)
+    def _abandoned(self, run: Run) -> None:
         # Nobody else can ever read a suggestion.
-        stops = run.lease is None or (self.options.on_disconnect == "stop" and not self._is_shutting_down)
-        if stops and not run.is_over:
+        if run.lease is None or (self.options.on_disconnect == "stop" and not self._is_shutting_down):
             run.stop_from_anywhere()
 
     # --- what runs report ---
@@ -338,38 +292,12 @@ class Engine:
     def ended(self, run: Run) -> None:
         """A run is over: who still reads it does so from what is left."""
         self._drop(run)
-        if run.readers:
-            self._lingering[run.log] = sum(map(len, run.log.frames))
-            lingering = list(self._lingering.items())
-            size = sum(size for _, size in lingering)
-            for oldest, freed in lingering[:-1]:
-                if size > LINGER_BYTES and self._lingering.pop(oldest, None) is not None:
-                    oldest.evict()
-                    size -= freed
-            if not run.readers:  # the last one may have left on its own thread meanwhile
-                self._lingering.pop(run.log, None)
+        self.audience.ended(run)
 
     def lost(self, run: Run) -> None:
         """Another process has ended a run or taken over its thread: its readers see what the store says."""
         self._drop(run)
         self._tails.follow(run.log, run.home)
-
-    def tell(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
-        """Has a hook called with a run that has ended."""
-        self._telling.add(run)
-        bridge.spawn(run.home, self._tell(run, on_end, ended))
-
-    async def _tell(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
-        try:
-            await self._tell_of(on_end, ended)
-        finally:
-            self._telling.discard(run)
-
-    async def _tell_of(self, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
-        try:
-            await bridge.call(on_end, ended)
-        except Exception:
-            logger.exception("on_run_end failed for run %r", ended.run_id)
 
     def _drop(self, run: Run) -> None:
         self._loose.discard(run)
@@ -394,16 +322,13 @@ class Engine:
             run.stop_from_anywhere(INTERRUPTED)
         for run in alive:
             await _ended(run, deadline)
-        while not self._telling.isdisjoint(alive) and (left := deadline - time.monotonic()) > 0:
-            await bridge.wait(_nothing, min(left, 0.01))
+        await self.telling.wait(alive, deadline)
 
     def after_fork(self) -> None:
         self._runs.clear()
         self._loose.clear()
-        self._lingering.clear()
-        self._telling.clear()
-        self._streams.after_fork()
-        self._keep_alive.after_fork()
+        self.audience.after_fork()
+        self.telling.after_fork()
         self.custody.after_fork()
         self._tails.after_fork()
         self.feed.after_fork()

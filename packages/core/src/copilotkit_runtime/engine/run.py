@@ -315,7 +315,7 @@ class Run:
                 failure=self._failure,
                 started_at=self._started,
             )
-            self._context.run(self._engine.tell, self, given.on_end, ended)
+            self._context.run(self._engine.telling.begin, self, given.on_end, ended)
         return True
 
     def _settle(self) -> None:
