@@ -1,8 +1,6 @@
 """Runs, their readers and their ends, seen from inside: one process, and two that share a store.
 
 A store that is polled makes an engine take the other's runs for those of another process.
-Whatever is waited for is an event of the run's own; the bound on every test only turns a
-hang into a failure.
 """
 
 from __future__ import annotations
@@ -11,43 +9,27 @@ import asyncio
 import contextvars
 import functools
 import gc
-import json
 import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import pytest
 
 from copilotkit_runtime import bridge
 from copilotkit_runtime.agents.context import RunContext
-from copilotkit_runtime.endpoints.run_input import parse_input
-from copilotkit_runtime.engine import EndedRun, Engine, EngineOptions, RunInput, Stopped, TooManyStreams
+from copilotkit_runtime.engine import EndedRun, Engine, Stopped, TooManyStreams
+from copilotkit_runtime.engine import audience as audience_module
+from copilotkit_runtime.engine import custody as custody_module
 from copilotkit_runtime.engine import engine as engine_module
 from copilotkit_runtime.events import Cursor
 from copilotkit_runtime.http import EventStream
-from copilotkit_runtime.stores import MemoryStore, StoreError
-from copilotkit_runtime.stores.protocol import Begun, Busy, Finished, Lease, Live, NewRun, ThreadKey
+from copilotkit_runtime.stores import LeaseLost, MemoryStore, RunTooLarge, StoreError
+from copilotkit_runtime.stores.protocol import Batch, Begun, Busy, Finished, Lease, Live, NewRun, ThreadKey
 
+from .engines import HANG_SECONDS, THREAD, Deaf, Gated, Reader, answers, bounded, engine_on, given, settled, stored
 from .recording import FINISHED, STARTED, Event, custom, read_frame, text
-
-HANG_SECONDS = 30.0
-THREAD = ThreadKey("", "t")
-
-
-def bounded(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Runs an asynchronous test on a loop of its own."""
-
-    @functools.wraps(test)
-    def run(*args: Any, **named: Any) -> None:
-        async def within() -> None:
-            async with asyncio.timeout(HANG_SECONDS):
-                await test(*args, **named)
-
-        asyncio.run(within())
-
-    return run
 
 
 class SharedStore(MemoryStore):
@@ -64,127 +46,9 @@ class SharedStore(MemoryStore):
             known.live = None
 
 
-def given(agent: Any, run_id: str = "r", thread_id: str = "t", on_end: Any = None, **members: Any) -> RunInput:
-    wire = {"threadId": thread_id, "runId": run_id, "messages": [], "tools": [], "context": [], **members}
-    parsed = parse_input(json.dumps(wire).encode())
-    return RunInput(
-        agent_id="a", agent=agent, input=parsed.model, body=parsed.wire, context=RunContext(), size=10, on_end=on_end
-    )
-
-
-class Reader:
-    """Reads a stream event by event; comments are left out."""
-
-    def __init__(self, stream: EventStream | Live) -> None:
-        assert isinstance(stream, EventStream), stream
-        self.stream = stream
-        self.chunks = stream.__aiter__()
-        self.frames: list[bytes] = []
-        self.pieces: list[bytes] = []
-
-    async def more(self) -> bool:
-        try:
-            piece = await anext(self.chunks)
-        except StopAsyncIteration:
-            return False
-        self.pieces.append(piece)
-        self.frames += [frame + b"\n\n" for frame in piece.split(b"\n\n") if frame and not frame.startswith(b":")]
-        return True
-
-    async def until(self, count: int) -> list[Event]:
-        while len(self.frames) < count:
-            assert await self.more(), self.events
-        return self.events
-
-    async def rest(self) -> list[Event]:
-        while await self.more():
-            pass
-        return self.events
-
-    @property
-    def events(self) -> list[Event]:
-        return [read_frame(frame).event for frame in self.frames]
-
-    @property
-    def kinds(self) -> list[str]:
-        return [event["type"] for event in self.events]
-
-    @property
-    def ids(self) -> list[str | None]:
-        return [read_frame(frame).id for frame in self.frames]
-
-    def close(self) -> None:
-        self.chunks.close()
-
-
-class Gated:
-    """An agent that waits, between its events, for as many permits as it is given."""
-
-    def __init__(self, count: int = 3) -> None:
-        self.count = count
-        self.permits = asyncio.Semaphore(0)
-        self.ended = asyncio.Event()
-        self.raised: BaseException | None = None
-
-    def allow(self, count: int = 1) -> None:
-        for _ in range(count):
-            self.permits.release()
-
-    async def run(self, input: Any) -> AsyncIterator[Event]:
-        try:
-            yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
-            yield text("START")
-            for number in range(self.count):
-                await self.permits.acquire()
-                yield text("CONTENT", delta=f"{number} ")
-            yield text("END")
-            yield {"type": "RUN_FINISHED", "threadId": input.thread_id, "runId": input.run_id}
-        except BaseException as raised:
-            self.raised = raised
-            raise
-        finally:
-            self.ended.set()
-
-
-class Deaf:
-    """An agent that swallows its cancellations until it may go."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.may_go = asyncio.Event()
-        self.cancellations = 0
-
-    async def run(self, input: Any) -> AsyncIterator[Event]:
-        yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
-        yield text("START")
-        while not self.may_go.is_set():
-            try:
-                await self.may_go.wait()
-            except asyncio.CancelledError:
-                self.cancellations += 1
-                self.asked.set()
-        yield text("END")
-        yield FINISHED
-
-
-async def answers(input: Any) -> AsyncIterator[Event]:
-    for event in (STARTED, text("START"), text("CONTENT"), text("END"), FINISHED):
-        yield event
-
-
-def engine_on(store: MemoryStore, **options: Any) -> Engine:
-    return Engine(store, EngineOptions(**{"sse_keep_alive_seconds": 0, **options}))
-
-
 def two() -> tuple[Engine, Engine, SharedStore]:
     store = SharedStore()
     return engine_on(store), engine_on(store), store
-
-
-async def settled(condition: Callable[[], bool]) -> None:
-    """Gives other tasks and threads their turns until something is so."""
-    while not condition():  # noqa: ASYNC110 - nothing tells of it, and other threads have to get on
-        await asyncio.sleep(0.001)
 
 
 # --- one engine ---
@@ -226,9 +90,10 @@ async def test_what_is_left_of_a_run_that_ended() -> None:
     assert len(runs) in range(7)
     assert not engine._runs
     assert not engine._loose
-    assert not engine._lingering
-    assert engine._streams._count == 0
-    for rounds in (engine._saving, engine._watching, engine._keep_alive._rounds, engine._tails._rounds):
+    assert not engine.audience._lingering
+    assert engine.audience._streams._count == 0
+    custody, audience = engine.custody, engine.audience
+    for rounds in (custody._saving, custody._watching, audience._keep_alive._rounds, engine._tails._rounds):
         assert all(not round_.members for round_ in rounds._loops.values())  # type: ignore[union-attr]
     await settled(lambda: not [one for one in bridge._tasks if one is not asyncio.current_task()])
     gc.collect()
@@ -351,9 +216,8 @@ async def test_a_deaf_agent_is_left_alone_after_its_grace() -> None:
     assert (await Reader(await engine.run(given(answers, "second"))).rest())[-1] == FINISHED
     agent.may_go.set()
     await settled(lambda: not engine._runs and not [one for one in bridge._tasks if not one.done()])
-    stored = engine.store.read(THREAD).runs
-    assert [run.run_id for run in stored] == ["r", "second"]
-    assert len(stored[0].raw or ()) == len(events)
+    assert [run.run_id for run in engine.store.read(THREAD).runs] == ["r", "second"]
+    assert len(stored(engine.store).raw or ()) == len(events)
 
 
 @bounded
@@ -711,8 +575,7 @@ async def test_shutdown_ends_runs_and_tells_of_it() -> None:
     events = await reader.rest()
     assert events[-1]["code"] == "RUN_INTERRUPTED"
     assert (await suggestion.rest())[-1]["code"] == "RUN_INTERRUPTED"
-    [stored] = engine.store.read(THREAD).runs
-    assert len(stored.raw or ()) == len(events)
+    assert len(stored(engine.store).raw or ()) == len(events)
     # The runtime can be served again, and is as it was.
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
@@ -750,8 +613,7 @@ async def test_when_the_last_reader_has_left(setting: str, stops: bool) -> None:
     await agent.ended.wait()
     await settled(lambda: not engine._runs)
     assert isinstance(agent.raised, asyncio.CancelledError) == stops
-    [stored] = engine.store.read(THREAD).runs
-    assert len(stored.raw or ()) == (5 if stops else 7)
+    assert len(stored(engine.store).raw or ()) == (5 if stops else 7)
 
 
 @bounded
@@ -849,14 +711,14 @@ async def test_repeated_messages_are_left_out_where_one_joins() -> None:
 async def test_a_slow_reader_of_a_run_that_ended_is_let_go_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_module, "LINGER_BYTES", 1000)
+    monkeypatch.setattr(audience_module, "LINGER_BYTES", 1000)
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
     await settled(lambda: not engine._runs)
     seen = [len(await reader.rest()) for reader in slow]
     assert seen[-1] == 5
     assert seen[0] == 0
-    assert not engine._lingering
+    assert not engine.audience._lingering
 
 
 # --- supersede ---
@@ -903,7 +765,7 @@ async def test_a_request_that_is_cancelled_while_it_supersedes() -> None:
     agent.may_go.set()
     await first.rest()
     await settled(lambda: not engine._runs)
-    assert engine._streams._count == 0
+    assert engine.audience._streams._count == 0
     assert isinstance(await engine.run(given(answers, "third")), EventStream)
 
 
@@ -1018,7 +880,7 @@ async def test_a_run_that_has_lost_its_thread(kind: str) -> None:
     other.allow()
     await second.rest()
     assert [run.run_id for run in store.read(THREAD).runs] == ["second"]
-    assert [read_frame(frame).event for frame in store.read(THREAD).runs[0].raw or ()] == second.events
+    assert [read_frame(frame).event for frame in stored(store).raw or ()] == second.events
     assert not told
     assert not here._runs
     await settled(lambda: not here._tails._tails)
@@ -1072,12 +934,12 @@ class WaitingStore(SharedStore):
         self.appending = 0
         self._quiet = threading.Condition()
 
-    def append(self, lease: Lease, frames: Sequence[bytes], repeats: Set[int]) -> None:
+    def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
         with self._quiet:
             self.appending += 1
         self.gate.wait(HANG_SECONDS)
         try:
-            super().append(lease, frames, repeats)
+            return super().append(batches)
         finally:
             with self._quiet:
                 self.appending -= 1
@@ -1092,7 +954,7 @@ class WaitingStore(SharedStore):
 @pytest.mark.parametrize("ends", ["while it is saved", "later"])
 @bounded
 async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "SAVE_SECONDS", 0.005)
+    monkeypatch.setattr(custody_module, "SAVE_SECONDS", 0.005)
     store = WaitingStore()
     engine = engine_on(store)
     agent = Gated(6)
@@ -1104,7 +966,7 @@ async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest
         await reader.until(3 + number)
         await settled(lambda: store.appending > 0)
         # Another round comes while the one before still waits for the store.
-        engine._saving._visit(list(engine._runs.values()))
+        engine.custody._saving._visit(list(engine._runs.values()))
     if ends == "later":
         store.gate.set()
         await settled(lambda: store.appending == 0)
@@ -1115,8 +977,8 @@ async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest
         store.gate.set()
     await reader.rest()
     assert len(reader.frames) == 10
-    [stored] = store.read(THREAD).runs
-    assert list(stored.raw or ()) == reader.frames
+    assert len(store.read(THREAD).runs) == 1
+    assert list(stored(store).raw or ()) == reader.frames
 
 
 class BrokenStore(MemoryStore):
@@ -1124,9 +986,9 @@ class BrokenStore(MemoryStore):
 
     broken: Set[str] = frozenset()
 
-    def append(self, lease: Lease, frames: Sequence[bytes], repeats: Set[int]) -> None:
+    def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
         self._fail("append")
-        super().append(lease, frames, repeats)
+        return super().append(batches)
 
     def begin(self, run: NewRun) -> Begun | Busy:
         self._fail("begin")
@@ -1139,7 +1001,7 @@ class BrokenStore(MemoryStore):
 
 @bounded
 async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "SAVE_SECONDS", 0.005)
+    monkeypatch.setattr(custody_module, "SAVE_SECONDS", 0.005)
     store = BrokenStore()
     engine = engine_on(store)
     agent = Gated(6)
@@ -1148,8 +1010,8 @@ async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypa
     agent.allow(2)
     await reader.until(4)
     [run] = engine._runs.values()
-    engine._saving._visit([run])
-    engine._save(run)
+    engine.custody._saving._visit([run])
+    engine.custody._save([run])
     store.broken = frozenset()
     # Saving goes on by itself with what comes next.
     agent.allow()
@@ -1158,7 +1020,7 @@ async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypa
     agent.allow(3)
     await reader.rest()
     assert reader.kinds[-1] == "RUN_FINISHED"
-    assert list(store.read(THREAD).runs[0].raw or ()) == reader.frames
+    assert list(stored(store).raw or ()) == reader.frames
 
 
 @bounded
@@ -1223,7 +1085,7 @@ def test_runs_on_threads() -> None:
             assert kinds[0] == "RUN_STARTED"
             assert kinds[-1] == "RUN_FINISHED"
         assert len(pair[0]) == 54
-    assert engine._streams._count == 0
+    assert engine.audience._streams._count == 0
     assert not engine._runs
 
 

@@ -1,15 +1,14 @@
-"""What every store must do (stores/protocol.py), and what the memory store promises besides.
-
-The first part knows a store by its protocol alone: a further store joins with one row in
-``FACTORIES``. Fresh stores come from the fixture, so no test sees another's threads.
-"""
+"""Every store against the public suite (copilotkit_runtime.testing), and what each promises besides."""
 
 from __future__ import annotations
 
-import copy
+import contextlib
+import itertools
 import logging
-import threading
+import os
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,426 +16,175 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from copilotkit_runtime.stores import LeaseLost, MemoryStore, RunStore, RunTooLarge, memory
+from copilotkit_runtime.stores import LeaseLost, MemoryStore, RunStore, RunTooLarge, SqliteStore, memory, schema, sqlite
 from copilotkit_runtime.stores.protocol import (
     Begun,
     Busy,
     Finished,
     Lease,
-    Live,
-    LiveView,
     NewRun,
     RunKey,
+    Signal,
+    StoreError,
     ThreadKey,
     ThreadQuery,
     ThreadView,
 )
+from copilotkit_runtime.testing import RunStoreSuite
+from copilotkit_runtime.testing.runs import (
+    ADA,
+    BOB,
+    FINISHED,
+    QUESTION,
+    STARTED,
+    T1,
+    T2,
+    answer,
+    begin,
+    ended,
+    listed,
+    put,
+    race,
+    run,
+    signal,
+)
 
-from .recording import FINISHED, STARTED, Event, recorded, text
-
-FACTORIES: dict[str, Callable[[], RunStore]] = {"memory": MemoryStore}
+from .recording import recorded
 
-ADA, BOB = "ada", "bob"
-T1 = ThreadKey(ADA, "t1")
-T2 = ThreadKey(ADA, "t2")
-QUESTION = {"id": "u1", "role": "user", "content": "hi"}
-
-
-@pytest.fixture(params=FACTORIES)
-def store(request: pytest.FixtureRequest) -> RunStore:
-    return FACTORIES[request.param]()
-
-
-def begin(store: RunStore, thread: ThreadKey = T1, run_id: str = "r", *, agent: str = "a", size: int = 0) -> Begun:
-    begun = store.begin(NewRun(thread=thread, run_id=run_id, agent_id=agent, size=size))
-    assert isinstance(begun, Begun)
-    return begun
-
-
-def answer(message: str = "m", delta: str = "Hello") -> list[Event]:
-    return [STARTED, text("START", message), text("CONTENT", message, delta=delta), text("END", message), FINISHED]
-
-
-def ended(lease: Lease, events: Sequence[Event], messages: Sequence[Any] = ()) -> tuple[list[bytes], Finished]:
-    """A run's frames and its end, as the engine makes them."""
-    recorder, frames = recorded(events, ordinal=lease.run.ordinal)
-    finished = Finished(
-        keep=True,
-        records=recorder.records(),
-        messages=messages,
-        own_events=recorder.last_own,
-        event_messages=recorder.message_ids,
-        input_messages={message["id"] for message in messages},
-    )
-    return frames, finished
-
 
-def run(store: RunStore, thread: ThreadKey = T1, message: str = "m", *, agent: str = "a", size: int = 0) -> list[bytes]:
-    """A whole run; gives its frames."""
-    lease = begin(store, thread, agent=agent, size=size).lease
-    frames, finished = ended(lease, answer(message), [QUESTION])
-    store.finish(lease, frames, finished)
-    return frames
+class Clock:
+    """Time that passes when told to; each look at it takes a moment, so that no two things happen at once."""
 
+    def __init__(self, moment: float = 0.0) -> None:
+        self.now = 1_000_000.0
+        self.moment = moment
 
-def listed(store: RunStore, owner: str = ADA, **query: Any) -> list[str]:
-    return [info.thread_id for info in store.threads(owner, ThreadQuery(**query)).threads]
-
-
-# --- every store ---
+    def monotonic(self) -> float:
+        return self.now
 
+    def time(self) -> float:
+        self.now += self.moment
+        return self.now
 
-def test_an_unknown_thread_is_empty(store: RunStore) -> None:
-    assert store.read(T1) == ThreadView()
-    assert store.read(T1, touch=True) == ThreadView()
-    assert store.messages(T1) == []
-    assert store.request_stop(T1, None) is None
-    assert store.follow(RunKey(T1, 1), 0) == LiveView((), frozenset(), True)
-    assert not store.update(T1, name="x")
-    assert not store.delete(T1)
-    store.clear(ADA)
-    assert listed(store) == []
-
-
-def test_a_run_from_begin_to_finish(store: RunStore) -> None:
-    begun = begin(store)
-    assert (begun.lease.run.thread, begun.lease.run_id) == (T1, "r")
-    assert not begun.event_messages
-    assert not begun.input_messages
-    assert store.read(T1) == ThreadView((), Live(begun.lease.run, "r", "a", stopping=False))
-    frames, finished = ended(begun.lease, answer(), [QUESTION])
-    store.append(begun.lease, frames[:2], set())
-    assert store.read(T1).runs == ()
-    store.finish(begun.lease, frames[2:], finished)
-    [stored] = store.read(T1).runs
-    assert (stored.ordinal, stored.run_id, stored.agent_id) == (begun.lease.run.ordinal, "r", "a")
-    assert list(stored.records) == list(finished.records)
-    assert list(stored.raw or ()) == frames
-    assert store.read(T1).live is None
-
-
-def test_ordinals_and_tokens_grow(store: RunStore) -> None:
-    leases = []
-    for _ in range(3):
-        leases.append(begin(store).lease)
-        store.finish(leases[-1], *ended(leases[-1], answer()))
-    assert [lease.run.ordinal for lease in leases] == list(range(leases[0].run.ordinal, leases[0].run.ordinal + 3))
-    assert leases[0].token < leases[1].token < leases[2].token
-    assert [run.ordinal for run in store.read(T1).runs] == [lease.run.ordinal for lease in leases]
-
-
-def test_a_busy_thread(store: RunStore) -> None:
-    lease = begin(store).lease
-    again = store.begin(NewRun(thread=T1, run_id="r2", agent_id="b"))
-    assert again == Busy(Live(lease.run, "r", "a", stopping=False))
-    store.request_stop(T1, None)
-    again = store.begin(NewRun(thread=T1, run_id="r2", agent_id="b"))
-    assert again == Busy(Live(lease.run, "r", "a", stopping=True))
-    store.append(lease, [b"x"], set())
-    begin(store, T2)
-
-
-def test_ids_that_a_thread_has_seen(store: RunStore) -> None:
-    run(store, message="m1")
-    begun = begin(store)
-    assert set(begun.event_messages) == {"m1"}
-    assert set(begun.input_messages) == {"u1"}
-    store.finish(begun.lease, *ended(begun.lease, answer("m2")))
-    # What a run was told when it began stays as it was.
-    assert set(begun.event_messages) == {"m1"}
-    assert set(begin(store).event_messages) == {"m1", "m2"}
-
-
-def test_threads_of_others_are_not_there(store: RunStore) -> None:
-    theirs = ThreadKey(BOB, "t1")
-    run(store, T1, "mine")
-    lease = begin(store, theirs, "theirs").lease
-    assert store.read(T1).live is None
-    assert begin(store, T1).lease.run != lease.run
-    store.finish(lease, *ended(lease, answer("m-theirs")))
-    assert listed(store, BOB) == listed(store, ADA) == ["t1"]
-    assert [message["id"] for message in store.messages(theirs)] == ["m-theirs"]
-    store.clear(ADA)
-    assert listed(store, BOB) == ["t1"]
-    assert store.delete(theirs)
-    assert listed(store, BOB) == []
-
-
-# --- fencing ---
-
-
-def replaced(store: RunStore, lease: Lease) -> None:
-    store.finish(lease, (), Finished(keep=False))
-    begin(store)
-
-
-def begun_anew_after_delete(store: RunStore, lease: Lease) -> None:
-    store.delete(lease.run.thread)
-    begin(store)
-
-
-LOSING: dict[str, Callable[[RunStore, Lease], object]] = {
-    "finished": lambda store, lease: store.finish(lease, (), Finished(keep=False)),
-    "finished and kept": lambda store, lease: store.finish(lease, *ended(lease, answer())),
-    "finished, and another begun": replaced,
-    "deleted": lambda store, lease: store.delete(lease.run.thread),
-    "deleted, and another begun": begun_anew_after_delete,
-}
-
-
-@pytest.mark.parametrize("how", LOSING)
-def test_an_old_lease_writes_nothing(store: RunStore, how: str) -> None:
-    lease = begin(store).lease
-    store.append(lease, [b"early"], set())
-    LOSING[how](store, lease)
-    before = store.read(T1)
-    with pytest.raises(LeaseLost):
-        store.append(lease, [b"late"], set())
-    with pytest.raises(LeaseLost):
-        store.finish(lease, [b"late"], ended(lease, answer("late"))[1])
-    assert store.renew([lease]) == {}
-    after = store.read(T1)
-    assert after == before
-    if after.live is not None:
-        assert b"late" not in store.follow(after.live.run, 0).frames
-
-
-def test_a_lease_that_never_was(store: RunStore) -> None:
-    real = begin(store).lease
-    for forged in (Lease(real.run, real.run_id, real.token + 1), Lease(RunKey(T2, 1), "r", real.token)):
-        with pytest.raises(LeaseLost):
-            store.append(forged, [b"x"], set())
-        assert store.renew([forged]) == {}
-
-
-def test_clearing_leaves_a_live_run_its_lease(store: RunStore) -> None:
-    run(store, message="before")
-    lease = begin(store).lease
-    frames, finished = ended(lease, answer("m"))
-    store.append(lease, frames[:2], set())
-    store.clear(ADA)
-    assert store.read(T1).runs == ()
-    assert list(store.follow(lease.run, 0).frames) == frames[:2]
-    assert listed(store) == []
-    assert lease in store.renew([lease])
-    store.finish(lease, frames[2:], finished)
-    [stored] = store.read(T1).runs
-    assert list(stored.raw or ()) == frames
-    assert set(begin(store).event_messages) == {"m"}
-
-
-@pytest.mark.parametrize("forget", [lambda store: store.delete(T1), lambda store: store.clear(ADA)])
-def test_a_thread_that_comes_back_does_not_use_old_ids_again(
-    store: RunStore, forget: Callable[[RunStore], Any]
-) -> None:
-    """An id of the former thread would resume in the middle of a run it does not belong to."""
-    run(store)
-    run(store)
-    old = {stored.ordinal for stored in store.read(T1).runs}
-    forget(store)
-    assert begin(store).lease.run.ordinal not in old
-
-
-def test_renewing(store: RunStore) -> None:
-    first, second = begin(store, T1).lease, begin(store, T2).lease
-    assert store.renew([first, second]) == {first: False, second: False}
-    store.request_stop(T2, None)
-    assert store.renew([first, second]) == {first: False, second: True}
-    store.finish(first, (), Finished(keep=False))
-    assert store.renew([first, second]) == {second: True}
-    assert store.renew([]) == {}
-
-
-# --- stopping ---
-
-
-def test_asking_for_a_stop(store: RunStore) -> None:
-    lease = begin(store).lease
-    live = Live(lease.run, "r", "a", stopping=False)
-    assert store.request_stop(T1, "other") == live
-    assert store.renew([lease]) == {lease: False}
-    assert store.request_stop(T1, "r") == live
-    assert store.renew([lease]) == {lease: True}
-    assert store.request_stop(T1, None) == Live(lease.run, "r", "a", stopping=True)
-    store.finish(lease, (), Finished(keep=False))
-    assert store.request_stop(T1, None) is None
-
-
-def test_a_stop_is_for_one_run(store: RunStore) -> None:
-    lease = begin(store).lease
-    store.request_stop(T1, None)
-    store.finish(lease, *ended(lease, answer()))
-    again = begin(store).lease
-    assert store.renew([again]) == {again: False}
-
-
-# --- following ---
-
-
-def test_following_a_live_run(store: RunStore) -> None:
-    lease = begin(store).lease
-    assert store.follow(lease.run, 0) == LiveView([], frozenset(), False)
-    frames, finished = ended(lease, answer())
-    store.append(lease, frames[:2], {2})
-    view = store.follow(lease.run, 0)
-    assert (list(view.frames), set(view.repeats), view.ended) == (frames[:2], {2}, False)
-    assert list(store.follow(lease.run, 1).frames) == frames[1:2]
-    assert list(store.follow(lease.run, 2).frames) == []
-    assert list(store.follow(lease.run, 9).frames) == []
-    store.append(lease, frames[2:3], {2, 3})
-    assert set(store.follow(lease.run, 2).repeats) == {2, 3}
-    store.finish(lease, frames[3:], finished)
-    view = store.follow(lease.run, 2)
-    assert (list(view.frames), view.ended) == (frames[2:], True)
-    assert store.follow(lease.run, len(frames)) == LiveView([], frozenset(), True)
-
-
-def test_following_from_beyond_the_end(store: RunStore) -> None:
-    """A crash took the last events: how the run ended is the least to say."""
-    lease = begin(store).lease
-    frames, finished = ended(lease, [STARTED, FINISHED])
-    store.finish(lease, frames, finished)
-    view = store.follow(lease.run, 17)
-    assert (list(view.frames), view.ended) == (frames[-1:], True)
-
-
-def test_following_what_is_gone(store: RunStore) -> None:
-    lease = begin(store).lease
-    store.append(lease, [b"x"], set())
-    store.finish(lease, (), Finished(keep=False))
-    assert store.follow(lease.run, 0).ended
-    begin(store)
-    assert store.follow(lease.run, 0).ended
-
-
-def test_what_was_read_does_not_change(store: RunStore) -> None:
-    lease = begin(store).lease
-    frames, finished = ended(lease, answer())
-    store.append(lease, frames[:1], {1})
-    before = (store.read(T1), store.follow(lease.run, 0))
-    kept = copy.deepcopy(before)
-    store.append(lease, frames[1:2], {1, 2})
-    store.finish(lease, frames[2:], finished)
-    store.delete(T1)
-    assert before == kept
-
-
-# --- what is kept ---
-
-
-def test_a_run_of_which_nothing_is_kept(store: RunStore) -> None:
-    lease = begin(store).lease
-    store.append(lease, [b"x"], set())
-    store.finish(lease, [b"y"], Finished(keep=False))
-    assert store.read(T1) == ThreadView()
-    assert listed(store) == []
-    run(store)
-    lease = begin(store).lease
-    store.finish(lease, (), Finished(keep=False))
-    assert len(store.read(T1).runs) == 1
-
-
-def test_messages(store: RunStore) -> None:
-    run(store)
-    assert store.messages(T1) == [QUESTION, {"id": "m", "role": "assistant", "content": "Hello"}]
-    assert store.messages(T1) == store.messages(T1)
-    # A run whose list is empty leaves the former one in place.
-    lease = begin(store).lease
-    store.finish(lease, *ended(lease, [STARTED, FINISHED]))
-    assert len(store.messages(T1)) == 2
-    # The list is that of the last run alone: history that the client did not send is gone.
-    lease = begin(store).lease
-    store.finish(lease, *ended(lease, answer("m2")))
-    assert [message["id"] for message in store.messages(T1)] == ["m2"]
-
-
-def test_messages_while_a_run_goes_on(store: RunStore) -> None:
-    run(store)
-    lease = begin(store).lease
-    store.append(lease, ended(lease, answer("m2"))[0], set())
-    assert [message["id"] for message in store.messages(T1)] == ["u1", "m"]
-
-
-def test_what_completed_a_run_leaves_no_message(store: RunStore) -> None:
-    lease = begin(store).lease
-    frames, finished = ended(lease, answer())
-    # Only the first three events were the agent's own.
-    finished = Finished(keep=True, records=finished.records, messages=[QUESTION], own_events=1)
-    store.finish(lease, frames, finished)
-    assert store.messages(T1) == [QUESTION]
-
-
-def test_messages_come_in_the_order_they_began(store: RunStore) -> None:
-    events = [STARTED, text("START", "a"), text("START", "b"), text("END", "b"), text("END", "a"), FINISHED]
-    lease = begin(store).lease
-    store.finish(lease, *ended(lease, events))
-    assert [message["id"] for message in store.messages(T1)] == ["a", "b"]
-
-
-# --- lists of threads ---
-
-
-def test_only_threads_with_a_run_that_ended_are_listed(store: RunStore) -> None:
-    lease = begin(store).lease
-    assert listed(store) == []
-    assert not store.update(T1, name="x")
-    store.finish(lease, *ended(lease, answer()))
-    [info] = store.threads(ADA, ThreadQuery()).threads
-    assert (info.thread_id, info.agent_id, info.name, info.archived) == ("t1", "a", None, False)
-    assert 0 < info.created_at <= info.updated_at
-
-
-def test_the_agent_is_that_of_the_last_run(store: RunStore) -> None:
-    run(store, agent="a")
-    run(store, agent="b")
-    assert listed(store, agent_id="a") == []
-    assert listed(store, agent_id="b") == ["t1"]
-
-
-def test_changes(store: RunStore) -> None:
-    run(store)
-    assert store.update(T1, name="Weather")
-    assert store.update(T1, archived=True)
-    assert listed(store) == []
-    [info] = store.threads(ADA, ThreadQuery(include_archived=True)).threads
-    assert (info.name, info.archived) == ("Weather", True)
-    assert store.update(T1, archived=False)
-    [info] = store.threads(ADA, ThreadQuery()).threads
-    assert (info.name, info.archived) == ("Weather", False)
-    run(store)
-    assert store.threads(ADA, ThreadQuery()).threads[0].name == "Weather"
-    assert not store.update(ThreadKey(BOB, "t1"), name="mine now")
-
-
-def test_deleting(store: RunStore) -> None:
-    run(store, T1)
-    run(store, T2)
-    assert store.delete(T1)
-    assert not store.delete(T1)
-    assert listed(store) == ["t2"]
-    assert store.read(T1) == ThreadView()
-    assert store.messages(T1) == []
-    assert not begin(store, T1).event_messages
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    monkeypatch.setattr(memory, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def disk_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock(0.001)
+    monkeypatch.setattr(sqlite, "time", clock)
+    return clock
+
+
+# --- the public suite ---
+
+
+class TestMemoryStore(RunStoreSuite):
+    bounds = ("max_threads", "max_runs_per_thread", "max_bytes")
+
+    def make_store(self) -> RunStore:
+        return MemoryStore()
+
+    def make_bounded(self, **bounds: int) -> RunStore:
+        return MemoryStore(**bounds)
+
+
+class TestSqliteStore(RunStoreSuite):
+    bounds = ("max_threads", "max_runs_per_thread", "max_bytes")
+
+    @pytest.fixture(autouse=True)
+    def _place(self, tmp_path: Path, disk_clock: Clock) -> None:
+        self.path = tmp_path / "threads.db"
+        self.clock = disk_clock
+
+    def make_store(self) -> RunStore:
+        return SqliteStore(self.path)
+
+    def make_bounded(self, **bounds: int) -> RunStore:
+        return SqliteStore(self.path, **bounds)
+
+    def make_leasing(self, lease_seconds: float) -> RunStore:
+        return SqliteStore(self.path, lease_seconds=lease_seconds)
+
+    def another(self, store: RunStore) -> RunStore:
+        return SqliteStore(self.path)
+
+    def expire(self, store: RunStore, lease: Lease, meanwhile: Callable[[], object] = lambda: None) -> None:
+        assert store.lease_seconds is not None
+        for _ in range(5):
+            self.clock.now += store.lease_seconds / 4
+            meanwhile()
+
+
+class InTurn:
+    """Several stores that look like one: every call goes to another one than the call before."""
+
+    def __init__(self, stores: Sequence[RunStore]) -> None:
+        self._first = stores[0]
+        self._turns = itertools.cycle(stores)
+
+    def __getattr__(self, name: str) -> Any:
+        if not callable(found := getattr(self._first, name)):
+            return found
+        return lambda *args, **named: getattr(next(self._turns), name)(*args, **named)
+
+
+class TestSqliteStoreOfTwoProcesses(TestSqliteStore):
+    def make_store(self) -> Any:
+        return self.make_bounded()
+
+    def make_bounded(self, **bounds: int) -> Any:
+        return InTurn([SqliteStore(self.path, **bounds) for _ in range(2)])
+
+    def make_leasing(self, lease_seconds: float) -> Any:
+        return InTurn([SqliteStore(self.path, lease_seconds=lease_seconds) for _ in range(2)])
+
+
+class Least(RunStoreSuite):
+    """What somebody writes whose store does the least."""
+
+    def make_store(self) -> RunStore:
+        return MemoryStore()
+
+
+def test_what_a_store_cannot_is_skipped() -> None:
+    least = Least()
+    for able in (
+        least.test_a_lease_runs_out,
+        least.test_bytes_are_bounded,
+        lambda: least.test_readers_in_another_process(least.make_store()),
+    ):
+        with pytest.raises(pytest.skip.Exception):
+            able()
+    with pytest.raises(NotImplementedError, match="make_store"):
+        RunStoreSuite().make_store()
 
 
 @given(
-    threads=st.lists(st.tuples(st.sampled_from((ADA, BOB)), st.integers(0, 30), st.sampled_from("ab")), max_size=30),
+    threads=st.lists(st.tuples(st.sampled_from((ADA, BOB)), st.integers(0, 30), st.sampled_from("ab")), max_size=20),
     archived=st.sets(st.integers(0, 30)),
     limit=st.integers(1, 7),
     agent=st.sampled_from((None, "a", "b")),
     include_archived=st.booleans(),
 )
-@settings(max_examples=60)
-@pytest.mark.parametrize("kind", FACTORIES)
+@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_pages_are_the_list_in_pieces(
     kind: str,
+    tmp_path_factory: pytest.TempPathFactory,
     threads: list[tuple[str, int, str]],
     archived: set[int],
     limit: int,
     agent: str | None,
     include_archived: bool,
 ) -> None:
-    store = FACTORIES[kind]()
+    store: RunStore
+    store = MemoryStore() if kind == "memory" else SqliteStore(tmp_path_factory.mktemp("pages") / "threads.db")
     for owner, number, agent_id in threads:
         run(store, ThreadKey(owner, f"t{number}"), agent=agent_id)
     for number in archived:
@@ -466,106 +214,7 @@ def test_pages_are_the_list_in_pieces(
     assert pieces == list(whole.threads)
 
 
-@pytest.mark.parametrize(
-    "cursor", ["", "x", "[]", "[1]", "[1,2,3]", "{}", "null", "7", '["a","b"]', "[" * 100_000, f"[1{'0' * 400},1]"]
-)
-def test_a_cursor_that_is_none(store: RunStore, cursor: str) -> None:
-    run(store)
-    with pytest.raises(ValueError, match="cursor"):
-        store.threads(ADA, ThreadQuery(cursor=cursor))
-
-
-# --- threads of the operating system ---
-
-
-def race(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """What so many threads get that begin at the same moment."""
-    barrier = threading.Barrier(count)
-    results: list[Any] = [None] * count
-
-    def one(index: int) -> None:
-        barrier.wait()
-        try:
-            results[index] = work(index)
-        except Exception as error:
-            results[index] = error
-
-    threads = [threading.Thread(target=one, args=(index,)) for index in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
-def test_one_of_many_gets_the_thread(store: RunStore) -> None:
-    for number in range(30):
-        key = ThreadKey(ADA, f"race{number}")
-        results = race(6, lambda index, key=key: store.begin(NewRun(thread=key, run_id=f"r{index}", agent_id="a")))
-        [won] = [result for result in results if isinstance(result, Begun)]
-        assert [result.live.run for result in results if isinstance(result, Busy)] == [won.lease.run] * 5
-
-
-def test_one_of_many_asks_first_for_the_stop(store: RunStore) -> None:
-    for _ in range(30):
-        lease = begin(store).lease
-        results = race(6, lambda index: store.request_stop(T1, None))
-        assert sorted(result.stopping for result in results) == [False, *[True] * 5]
-        store.finish(lease, (), Finished(keep=False))
-
-
-def test_one_of_many_finishes(store: RunStore) -> None:
-    for _ in range(30):
-        lease = begin(store).lease
-        frames, finished = ended(lease, answer())
-        results = race(4, lambda index, lease=lease, end=(frames, finished): store.finish(lease, *end))
-        assert [type(result) for result in results].count(LeaseLost) == 3
-    assert [len(stored.raw or ()) for stored in store.read(T1).runs] == [5] * len(store.read(T1).runs)
-
-
-def test_readers_beside_a_writer(store: RunStore) -> None:
-    """Whoever follows sees a prefix, and in the end everything."""
-    lease = begin(store).lease
-    frames, finished = ended(lease, [STARTED, text("START"), *[text("CONTENT")] * 200, text("END"), FINISHED])
-
-    def work(index: int) -> list[bytes]:
-        if index == 0:
-            for at in range(len(frames) - 1):
-                store.append(lease, frames[at : at + 1], set())
-            store.finish(lease, frames[-1:], finished)
-            return frames
-        seen: list[bytes] = []
-        while True:
-            view = store.follow(lease.run, len(seen))
-            seen += view.frames
-            assert seen == frames[: len(seen)]
-            if view.ended:
-                return seen
-
-    assert race(4, work) == [frames] * 4
-
-
 # --- the memory store's own promises ---
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    clock = Clock()
-    monkeypatch.setattr(memory, "time", clock)
-    return clock
 
 
 @pytest.mark.parametrize("name", ["max_threads", "max_runs_per_thread", "max_bytes"])
@@ -574,80 +223,16 @@ def test_a_negative_bound_is_refused(name: str) -> None:
         MemoryStore(**{name: -1})
 
 
+def test_a_token_is_for_one_run() -> None:
+    store = MemoryStore()
+    real = begin(store).lease
+    forged = Lease(RunKey(T2, 1), "r", real.token)
+    assert isinstance(put(store, forged, [b"x"]), LeaseLost)
+    assert signal(store, forged) is Signal.LOST
+
+
 def keys(*names: str) -> list[ThreadKey]:
     return [ThreadKey(ADA, name) for name in names]
-
-
-def test_the_least_recently_used_thread_goes() -> None:
-    store = MemoryStore(max_threads=2)
-    a, b, c = keys("a", "b", "c")
-    for key in (a, b, c):
-        run(store, key)
-    assert set(listed(store)) == {"b", "c"}
-
-
-# What is done with thread a before a third one comes, and whether it counts as use.
-USES: dict[str, tuple[Callable[[MemoryStore, ThreadKey], object], bool]] = {
-    "a run": (run, True),
-    "a run that begins": (begin, True),
-    "connecting": (lambda store, key: store.read(key, touch=True), True),
-    "reading its events": (lambda store, key: store.read(key), False),
-    "reading its messages": (lambda store, key: store.messages(key), False),
-    "being listed": (lambda store, key: store.threads(ADA, ThreadQuery()), False),
-    "a name": (lambda store, key: store.update(key, name="x"), False),
-    "a stop without a run": (lambda store, key: store.request_stop(key, None), False),
-}
-
-
-@pytest.mark.parametrize("name", USES)
-def test_what_counts_as_use(name: str) -> None:
-    use, counts = USES[name]
-    store = MemoryStore(max_threads=2)
-    a, b, c = keys("a", "b", "c")
-    run(store, a)
-    run(store, b)
-    use(store, a)
-    run(store, c)
-    assert bool(store.read(a).runs) == counts
-    assert bool(store.read(b).runs) != counts
-
-
-def test_finishing_counts_as_use() -> None:
-    store = MemoryStore(max_threads=2)
-    a, b, c = keys("a", "b", "c")
-    lease = begin(store, a).lease
-    run(store, b)
-    store.finish(lease, *ended(lease, answer()))
-    run(store, c)
-    assert set(listed(store)) == {"a", "c"}
-
-
-def test_a_thread_with_a_live_run_stays() -> None:
-    store = MemoryStore(max_threads=1)
-    a, b, c = keys("a", "b", "c")
-    leases = [begin(store, key).lease for key in (a, b)]
-    store.request_stop(b, None)
-    run(store, c)
-    assert list(store.renew(leases)) == leases
-    for lease in leases:
-        store.finish(lease, *ended(lease, answer()))
-    assert len(listed(store)) == 1
-
-
-def test_the_oldest_run_goes() -> None:
-    store = MemoryStore(max_runs_per_thread=2)
-    for message in ("m1", "m2", "m3"):
-        run(store, message=message)
-    assert len(store.read(T1).runs) == 2
-    assert set(begin(store).event_messages) == {"m2", "m3"}
-
-
-@pytest.mark.parametrize("bound", ["max_threads", "max_runs_per_thread", "max_bytes"])
-def test_zero_is_no_bound(bound: str) -> None:
-    store = MemoryStore(**{bound: 0})
-    for number in range(120):
-        run(store, T1 if bound == "max_runs_per_thread" else ThreadKey(ADA, f"t{number}"))
-    assert sum(len(store.read(ThreadKey(ADA, name)).runs) for name in listed(store)) == 120
 
 
 def test_bytes_are_bounded() -> None:
@@ -671,9 +256,8 @@ def test_a_run_that_outgrows_the_store() -> None:
     store = MemoryStore(max_bytes=1000)
     run(store, T2)
     lease = begin(store).lease
-    store.append(lease, [b"x" * 900], set())
-    with pytest.raises(RunTooLarge):
-        store.append(lease, [b"x" * 200], set())
+    assert put(store, lease, [b"x" * 900]) is None
+    assert isinstance(put(store, lease, [b"x" * 200]), RunTooLarge)
     assert listed(store) == []
     # It still has its lease, to say how it ended.
     store.finish(lease, *ended(lease, [{"type": "RUN_ERROR", "message": "too large"}]))
@@ -683,8 +267,7 @@ def test_a_run_that_outgrows_the_store() -> None:
 def test_the_input_counts() -> None:
     store = MemoryStore(max_bytes=1000)
     lease = begin(store, size=900).lease
-    with pytest.raises(RunTooLarge):
-        store.append(lease, [b"x" * 200], set())
+    assert isinstance(put(store, lease, [b"x" * 200]), RunTooLarge)
 
 
 def test_eviction_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -707,12 +290,12 @@ def test_raw_frames_are_kept_for_a_while(clock: Clock) -> None:
     first = run(store)
     clock.now += memory.RAW_SECONDS / 2
     second = run(store)
-    assert [list(stored.raw or ()) for stored in store.read(T1).runs] == [first, second]
+    assert raws(store, T1) == [first, second]
     clock.now += memory.RAW_SECONDS / 2
-    assert [stored.raw is None for stored in store.read(T1).runs] == [True, False]
+    assert raws(store, T1) == [[], second]
     clock.now += memory.RAW_SECONDS
     size = store._size
-    assert [stored.raw for stored in store.read(T1).runs] == [None, None]
+    assert raws(store, T1) == [[], []]
     assert store._size == size - sum(map(len, second))
     assert not store._raw
 
@@ -733,7 +316,7 @@ def test_what_is_dropped_early_is_not_dropped_again(clock: Clock) -> None:
 def test_a_live_run_keeps_its_frames(clock: Clock) -> None:
     store = MemoryStore()
     lease = begin(store).lease
-    store.append(lease, [b"x"], set())
+    put(store, lease, [b"x"])
     clock.now += 100 * memory.RAW_SECONDS
     store.read(T1)
     assert list(store.follow(lease.run, 0).frames) == [b"x"]
@@ -743,18 +326,23 @@ def test_after_a_fork_nothing_runs() -> None:
     store = MemoryStore()
     run(store)
     live, alone = begin(store, T1).lease, begin(store, T2).lease
-    store.append(live, [b"x"], set())
+    put(store, live, [b"x"])
     held = store._lock
     with held:  # as some thread of the parent's may
         store.after_fork()
         assert store.read(T1).live is None
-    assert store.renew([live, alone]) == {}
+    assert store.signals([live, alone]) == {live: Signal.LOST, alone: Signal.LOST}
     assert listed(store) == ["t1"]
     assert store.read(T2) == ThreadView()
-    with pytest.raises(LeaseLost):
-        store.append(live, [b"y"], set())
+    assert isinstance(put(store, live, [b"y"]), LeaseLost)
     begin(store, T1)
     assert recomputed(store) == store._size
+
+
+def raws(store: RunStore, thread: ThreadKey) -> list[list[bytes]]:
+    """The raw frames of a thread's runs; none where they are no longer kept."""
+    ordinals = [stored.ordinal for stored in store.read(thread).runs]
+    return [list(store.read(thread, raw_of=ordinal).runs[at].raw or ()) for at, ordinal in enumerate(ordinals)]
 
 
 def recomputed(store: MemoryStore) -> int:
@@ -764,7 +352,7 @@ def recomputed(store: MemoryStore) -> int:
         view = store.read(key)
         for stored in view.runs:
             size += sum(len(record.frame) for record in stored.records)
-            size += sum(map(len, stored.raw or ()))
+        size += sum(len(frame) for raw in raws(store, key) for frame in raw)
         if thread.live is not None:
             size += SIZES[thread.live.lease] + sum(map(len, thread.live.frames))
         if thread.messages_run is not None:
@@ -808,13 +396,26 @@ class MemoryStoreMachine(RuleBasedStateMachine):
 
     @rule(lease=leases, count=st.integers(0, 3), length=st.integers(0, 200))
     def append(self, lease: Lease, count: int, length: int) -> None:
-        try:
-            self.store.append(lease, [b"x" * length] * count, set())
-            assert lease in self.valid
-        except LeaseLost:
-            assert lease not in self.valid
-        except RunTooLarge:
-            assert self.bounds[2] > 0
+        why = put(self.store, lease, [b"x" * length] * count)
+        assert isinstance(why, LeaseLost) == (lease not in self.valid)
+        assert self.bounds[2] > 0 or not isinstance(why, RunTooLarge)
+
+    @rule(lease=leases)
+    def stop(self, lease: Lease) -> None:
+        live = self.store.request_stop(lease.run.thread, lease.run_id)
+        assert (live is None) == all(other.run.thread != lease.run.thread for other in self.valid)
+
+    @rule(target=leases, lease=leases, by_force=st.booleans())
+    def claim(self, lease: Lease, by_force: bool) -> Any:
+        claimed = self.store.claim(lease.run, by_force=by_force)
+        former = next((other for other in self.valid if other.run == lease.run), None)
+        assert (claimed is None) == (former is None or not by_force)
+        if claimed is None or former is None:
+            return multiple()
+        SIZES[claimed.lease] = SIZES[former]
+        self.valid.remove(former)
+        self.valid.add(claimed.lease)
+        return claimed.lease
 
     @rule(lease=consumes(leases), keep=st.booleans(), given_messages=st.booleans(), says=st.booleans())
     def finish(self, lease: Lease, keep: bool, given_messages: bool, says: bool) -> None:
@@ -856,7 +457,7 @@ class MemoryStoreMachine(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         assert recomputed(self.store) == self.store._size
-        assert set(self.store.renew(list(self.valid))) == self.valid
+        assert Signal.LOST not in self.store.signals(list(self.valid)).values()
         threads, runs, size = self.bounds
         live = len(self.valid)
         if threads:
@@ -872,3 +473,308 @@ TestMemoryStoreMachine = MemoryStoreMachine.TestCase
 TestMemoryStoreMachine.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+# --- the SQLite store's own promises ---
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "threads.db"
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """The file, as any other program has it; what is done holds."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        yield db
+
+
+def rows(path: Path, sql: str, *values: Any) -> list[Any]:
+    with opened(path) as db:
+        return db.execute(sql, values).fetchall()
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"max_threads": -1}, "max_threads"),
+    ({"max_runs_per_thread": -1}, "max_runs_per_thread"),
+    ({"max_bytes": -1}, "max_bytes"),
+    ({"max_age_seconds": -0.5}, "max_age_seconds"),
+    ({"lease_seconds": 0}, "lease_seconds"),
+    ({"poll_seconds": 0}, "poll_seconds"),
+    ({"timeout_seconds": -1}, "timeout_seconds"),
+]
+
+
+@pytest.mark.parametrize(("options", "name"), BAD, ids=[name for _, name in BAD])
+def test_an_option_that_cannot_be(path: Path, options: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        SqliteStore(path, **options)
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database" * 100)
+    for path, why in ((tmp_path, "is a folder"), (tmp_path / "no" / "x.db", "does not exist"), ("text", "no SQLite")):
+        with pytest.raises(ValueError, match=why):
+            SqliteStore(tmp_path / path)
+
+
+def test_the_file_says_its_version(path: Path) -> None:
+    SqliteStore(path)
+    assert rows(path, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
+    assert rows(path, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_a_newer_file_is_refused(path: Path) -> None:
+    store = SqliteStore(path)
+    run(store)
+    newer = len(schema.MIGRATIONS) + 1
+    with opened(path) as db:
+        db.execute(f"PRAGMA user_version = {newer}")
+    with pytest.raises(ValueError, match=rf"schema version {newer}.*upgrade") as raised:
+        SqliteStore(path)
+    assert str(path) in str(raised.value)
+    assert rows(path, "SELECT count(*) FROM runs") == [(1,)]
+    # One that opens it later is told, too, and says so.
+    store.after_fork()
+    with pytest.raises(StoreError, match="upgrade"):
+        store.read(T1)
+
+
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    path.touch()
+    run(SqliteStore(path))
+    assert listed(SqliteStore(path)) == ["t1"]
+
+
+def test_an_older_file_is_brought_forward(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(path)
+    run(store)
+    lease = begin(store, T2).lease
+    added = "CREATE TABLE later (x INTEGER NOT NULL);\nINSERT INTO later VALUES (7);\n"
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, added))
+    newer = SqliteStore(path)
+    assert rows(path, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
+    assert rows(path, "SELECT x FROM later") == [(7,)]
+    assert listed(newer) == ["t1"]
+    # The process that has it open goes on meanwhile.
+    assert put(store, lease, ended(lease, answer())[0]) is None
+    SqliteStore(path)
+    assert rows(path, "SELECT x FROM later") == [(7,)]
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(SqliteStore(path))
+    before = rows(path, "SELECT name FROM sqlite_schema ORDER BY name")
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE later (x);\nCREATE TABLE later (x);\n"))
+        with pytest.raises(ValueError, match="later"):
+            SqliteStore(path)
+    assert rows(path, "SELECT name FROM sqlite_schema ORDER BY name") == before
+    assert listed(SqliteStore(path)) == ["t1"]
+
+
+def test_many_processes_make_the_file_at_once(path: Path) -> None:
+    stores = race(6, lambda index: SqliteStore(path))
+    assert [type(store) for store in stores] == [SqliteStore] * 6
+    run(stores[0])
+    assert [listed(store) for store in stores] == [["t1"]] * 6
+
+
+def test_what_is_stored_survives_reopening(path: Path) -> None:
+    store = SqliteStore(path)
+    frames = run(store)
+    store.update(T1, name="Weather")
+    lease = begin(store, T2, "r2").lease
+    rest, finished = ended(lease, answer("m2"))
+    put(store, lease, rest[:2], {2})
+    kept = store.read(T1, raw_of=1), store.messages(T1), store.threads(ADA, ThreadQuery()), store.read(T2)
+    del store
+    again = SqliteStore(path)
+    assert (again.read(T1, raw_of=1), again.messages(T1), again.threads(ADA, ThreadQuery()), again.read(T2)) == kept
+    assert list(again.read(T1, raw_of=1).runs[0].raw or ()) == frames
+    # A lease is the file's, and not the object's that gave it.
+    assert signal(again, lease) is None
+    again.finish(lease, rest[2:], finished)
+    assert list(again.read(T2, raw_of=1).runs[0].raw or ()) == rest
+
+
+def test_a_file_that_is_deleted_is_another_store(path: Path) -> None:
+    """And no lease of the old one fits the new one's runs."""
+    store = SqliteStore(path)
+    old = begin(store).lease
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        name.unlink(missing_ok=True)
+    other = SqliteStore(path)
+    new = begin(other, T2).lease
+    again = begin(other, T1).lease
+    frames = ended(old, answer())[0]
+    assert isinstance(put(store, old, frames), LeaseLost)
+    assert signal(store, old) is Signal.LOST
+    with pytest.raises(LeaseLost):
+        store.finish(old, frames, Finished(keep=False))
+    for lease in (new, again):
+        assert list(other.follow(lease.run, 0).frames) == []
+        assert signal(other, lease) is None
+
+
+def test_a_fork_shares_the_file_and_no_connection(path: Path) -> None:
+    store = SqliteStore(path)
+    run(store)
+    lease = begin(store, T2).lease
+    frames, finished = ended(lease, answer("m2"))
+    put(store, lease, frames[:2])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # In the child: says what it sees, and never comes back.
+        said = "raised"
+        try:
+            store.after_fork()
+            live = store.read(T2).live
+            run(store, ThreadKey(ADA, "t3"))
+            said = f"{listed(store)} {live is not None and not live.expired}"
+        finally:
+            os.write(writing, said.encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "['t3', 't1'] True"
+    os.waitpid(child, 0)
+    # The parent's run is the parent's still.
+    assert put(store, lease, frames[2:3]) is None
+    store.finish(lease, frames[3:], finished)
+    assert listed(store) == ["t2", "t3", "t1"]
+
+
+def test_a_lease_runs_out_by_the_clock_on_the_wall(path: Path) -> None:
+    """The public suite's own way of waiting, for once."""
+    store = SqliteStore(path, lease_seconds=0.2)
+    lease = begin(store).lease
+    RunStoreSuite().expire(store, lease)
+    assert store.claim(lease.run) is not None
+
+
+def test_who_is_late_but_was_not_replaced_still_holds(path: Path, disk_clock: Clock) -> None:
+    store = SqliteStore(path)
+    lease = begin(store).lease
+    frames, finished = ended(lease, answer())
+    disk_clock.now += 60
+    live = store.read(T1).live
+    assert live is not None
+    assert live.expired
+    assert put(store, lease, frames[:2]) is None
+    store.renew([lease])
+    live = store.read(T1).live
+    assert live is not None
+    assert not live.expired
+    disk_clock.now += 60
+    store.finish(lease, frames[2:], finished)
+    assert list(store.read(T1, raw_of=1).runs[0].raw or ()) == frames
+
+
+def test_raw_frames_go_after_a_while(path: Path, disk_clock: Clock) -> None:
+    store = SqliteStore(path)
+    first = run(store)
+    disk_clock.now += sqlite.RAW_SECONDS - 1
+    assert list(store.read(T1, raw_of=1).runs[0].raw or ()) == first
+    lease = begin(store, T2).lease
+    put(store, lease, first[:1])
+    disk_clock.now += 1
+    assert store.read(T1, raw_of=1).runs[0].raw is None
+    disk_clock.now += sqlite.SWEEP_SECONDS
+    begin(store, ThreadKey(ADA, "t3"))
+    assert rows(path, "SELECT count(*) FROM frames JOIN threads ON id = thread WHERE thread_id = 't1'") == [(0,)]
+    # A live run keeps its own, and how a run ended is known by its replay.
+    assert list(store.follow(lease.run, 0).frames) == first[:1]
+    view = store.follow(RunKey(T1, 1), 0)
+    assert (list(view.frames), view.ended) == ([], True)
+    assert len(store.read(T1).runs) == 1
+
+
+def test_threads_that_nobody_uses_grow_too_old(path: Path, disk_clock: Clock) -> None:
+    store = SqliteStore(path, max_age_seconds=100)
+    a, b, c, d = keys("a", "b", "c", "d")
+    for key in (a, b):
+        run(store, key)
+    lease = begin(store, c).lease
+    disk_clock.now += 60
+    store.read(b, touch=True)
+    disk_clock.now += 60
+    run(store, d)
+    assert set(listed(store)) == {"b", "d"}
+    assert signal(store, lease) is None
+    assert not rows(path, "SELECT 1 FROM messages WHERE thread NOT IN (SELECT id FROM threads)")
+    # Looked for now and then only, whoever begins.
+    disk_clock.now += 60
+    begin(SqliteStore(path, max_age_seconds=100), a)
+    assert set(listed(store)) == {"d"}
+
+
+def test_what_is_gone_leaves_nothing(path: Path) -> None:
+    store = SqliteStore(path)
+    for key in (T1, T2):
+        run(store, key)
+    lease = begin(store, T1).lease
+    put(store, lease, ended(lease, answer())[0][:2])
+    store.delete(T1)
+    store.clear(ADA)
+    lease = begin(store, T1).lease
+    put(store, lease, ended(lease, answer())[0][:2])
+    store.finish(lease, (), Finished(keep=False))
+    for table in ("threads", "live", "runs", "frames", "messages"):
+        assert rows(path, f"SELECT count(*) FROM {table}") == [(0,)], table
+
+
+def test_a_message_is_stored_once(path: Path) -> None:
+    store = SqliteStore(path)
+    given_to_all: list[Any] = []
+    for number in range(5):
+        given_to_all.append({"id": f"u{number}", "role": "user", "content": "x" * 1000})
+        lease = begin(store).lease
+        store.finish(lease, *ended(lease, answer(f"m{number}"), given_to_all))
+        given_to_all = store.messages(T1)
+    assert len(given_to_all) == 10
+    assert rows(path, "SELECT count(*) FROM messages") == [(10,)]
+    [(size,)] = rows(path, "SELECT sum(length(records)) FROM runs")
+    assert size < 5000
+
+
+def test_bounds_hold_whichever_process_ends_a_run(path: Path) -> None:
+    stores = [SqliteStore(path, max_threads=2, max_runs_per_thread=2) for _ in range(2)]
+    for number in range(6):
+        run(stores[number % 2], ThreadKey(ADA, f"t{number}"))
+        run(stores[number % 2], T1, f"m{number}")
+    assert set(listed(stores[0])) == {"t5", "t1"}
+    assert len(stores[1].read(T1).runs) == 2
+
+
+def test_the_bytes_of_one_thread_are_bounded(path: Path) -> None:
+    store = SqliteStore(path, max_bytes=3000)
+    for number in range(20):
+        run(store, message=f"m{number}")
+        [(runs, frames)] = rows(
+            path, "SELECT (SELECT sum(length(records)) FROM runs), (SELECT sum(length(frames)) FROM frames)"
+        )
+        assert runs + (frames or 0) <= 3000
+
+
+def test_a_file_that_another_program_has_locked(path: Path) -> None:
+    store = SqliteStore(path, timeout_seconds=0.05)
+    lease = begin(store).lease
+    frames, finished = ended(lease, answer())
+    with opened(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        for write in (
+            lambda: put(store, lease, frames[:1]),
+            lambda: begin(store, T2),
+            lambda: store.finish(lease, frames, finished),
+            lambda: store.renew([lease]),
+        ):
+            with pytest.raises(StoreError, match=r"threads\.db.*locked"):
+                write()
+        assert store.read(T1).live is not None
+        db.execute("ROLLBACK")
+    assert put(store, lease, frames[:1]) is None
+    store.finish(lease, frames[1:], finished)
+    assert list(store.read(T1, raw_of=1).runs[0].raw or ()) == frames

@@ -70,5 +70,5 @@ def _unknown(claimed: Claimed) -> Iterator[Mapping[str, Any]]:
         event = decode(framed)
         given = event.get("input") if event["type"] == "RUN_STARTED" else None
         for message in given.get("messages", ()) if isinstance(given, dict) else ():
-            if isinstance(message, dict) and message.get("id") not in known:
+            if isinstance(message, dict) and isinstance(identity := message.get("id"), str) and identity not in known:
                 yield message

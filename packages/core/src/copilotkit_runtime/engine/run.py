@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import bridge
 from ..agents.base import Kind, Shape, shape_of
-from ..events import LOST, STOPPED, BadEvent, Ending, Recorder, error_frame
+from ..events import LOST, STOPPED, BadEvent, Ending, Recorder, error_frame, is_terminal
 from ..stores.protocol import Finished, Lease
 from .end import End
 from .log import RunLog
@@ -269,10 +269,17 @@ class Run:
             logger.exception("run %r could not be ended in order", self.given.run_id)
             if self.lease is not None:
                 await self._engine.custody.finish(self, self.lease, (), Finished(keep=False))
+            self._say_failed()
         finally:
             if is_ours:
                 self.log.end()
                 self._engine.ended(self)
+
+    def _say_failed(self) -> None:
+        frames = self.log.frames
+        if not (frames and is_terminal(frames[-1])):
+            ordinal = None if self.lease is None else self.lease.run.ordinal
+            self.log.extend([error_frame(Ending(FAILED), ordinal, len(frames) + 1)])
 
     async def _finish(self, ending: Ending) -> bool:
         """Completes, stores and shows the run; False where it was somebody else's to end."""

@@ -32,9 +32,9 @@ LOST = Ending("The run was lost", "RUN_LOST", failed=True)
 """The end of a run whose process is gone, or whose thread is somebody else's now."""
 
 
-def error_frame(ending: Ending, ordinal: int, number: int) -> bytes:
+def error_frame(ending: Ending, ordinal: int | None, number: int) -> bytes:
     """The RUN_ERROR of an ending as a frame, for a run of which nothing else is known."""
-    return frame(encode(_error(ending)), id_prefix(ordinal), number)
+    return frame(encode(_error(ending)), b"" if ordinal is None else id_prefix(ordinal), number)
 
 
 def is_terminal(framed: bytes) -> bool:

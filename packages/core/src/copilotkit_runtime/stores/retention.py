@@ -40,10 +40,7 @@ class Retention:
             (thread, self.max_runs_per_thread),
         ).fetchall()
         for (ordinal,) in old:
-            db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-            db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-        if old:
-            db.execute("UPDATE threads SET runs = runs - ? WHERE id = ?", (len(old), thread))
+            _drop_run(db, thread, ordinal)
 
     def too_many(self, db: sqlite3.Connection, current: int) -> list[int]:
         """The least recently used threads beyond the number and the bytes that there may be, never ``current``."""
@@ -62,6 +59,38 @@ class Retention:
                     gone.append(thread)
                     total -= sizes.get(thread, 0)
         return gone
+
+    def shrink(self, db: sqlite3.Connection, thread: int) -> None:
+        """Drops a thread's older runs, first as they were sent and then oldest first, while there is too much.
+
+        Its last run stays as it was sent: readers in other processes may not have seen its end.
+        """
+        if not self.max_bytes:
+            return
+        total = sum(size for _, size in db.execute(_SIZES))
+        if total <= self.max_bytes:
+            return
+        older = db.execute(
+            "SELECT ordinal, length(records), coalesce((SELECT sum(length(frames.frames)) FROM frames"
+            " WHERE frames.thread = runs.thread AND frames.ordinal = runs.ordinal), 0) FROM runs"
+            " WHERE thread = ?1 AND ordinal < (SELECT max(ordinal) FROM runs WHERE thread = ?1) ORDER BY ordinal",
+            (thread,),
+        ).fetchall()
+        for ordinal, _, raw in older:
+            db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+            db.execute("UPDATE runs SET raw_until = 0 WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+            total -= raw
+        for ordinal, size, _ in older:
+            if total <= self.max_bytes:
+                break
+            _drop_run(db, thread, ordinal)
+            total -= size
+
+
+def _drop_run(db: sqlite3.Connection, thread: int, ordinal: int) -> None:
+    db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+    db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+    db.execute("UPDATE threads SET runs = runs - 1 WHERE id = ?", (thread,))
 
 
 def _ids(db: sqlite3.Connection, where: str, values: tuple[object, ...], limit: int) -> list[int]:

@@ -6,7 +6,8 @@ import sqlite3
 
 _FIRST = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('token', 0), ('ordinal', 0);
+-- Tokens begin anywhere: a lease of a file that was deleted must not fit the one made in its place.
+INSERT INTO counters VALUES ('token', abs(random() % 1000000000000)), ('ordinal', 0);
 
 CREATE TABLE threads (
     id INTEGER PRIMARY KEY,

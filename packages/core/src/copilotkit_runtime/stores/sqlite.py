@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from ..events import Record, conversation, decode
@@ -92,7 +92,7 @@ class SqliteStore:
         self._connections = Connections(os.path.abspath(path), timeout_seconds)
         self._swept = 0.0
         self._asked: tuple[object, frozenset[Lease]] | None = None
-        self._followed: dict[RunKey, tuple[object, int, float]] = {}
+        self._followed: dict[RunKey, tuple[object, int, float, Set[int]]] = {}
         try:
             # Nothing stays open: a process may fork after this.
             self._connections.check()
@@ -280,7 +280,7 @@ class SqliteStore:
         version = self._connections.version()
         known = self._followed.get(run)
         if known is not None and known[:2] == (version, after):
-            return LiveView((), frozenset(), False, expired=known[2] <= time.time())
+            return LiveView((), known[3], False, expired=known[2] <= time.time())
 
         def work(db: Db) -> tuple[LiveView, float]:
             number = _id_of(db, run.thread)
@@ -306,7 +306,7 @@ class SqliteStore:
         if view.ended:
             self._followed.pop(run, None)
         else:
-            self._followed[run] = (version, after + len(view.frames), expires_at)
+            self._followed[run] = (version, after + len(view.frames), expires_at, view.repeats)
         return view
 
     def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
@@ -444,6 +444,7 @@ class SqliteStore:
         self._retention.drop_runs(db, thread)
         for other in self._retention.too_many(db, thread):
             self._forget(db, other)
+        self._retention.shrink(db, thread)
 
 
 # --- rows ---
