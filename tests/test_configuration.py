@@ -21,6 +21,8 @@ from copilotkit_runtime.stores import MemoryStore
 from copilotkit_runtime_asgi import create_copilot_asgi_app, mount_before, to_asgi
 from copilotkit_runtime_wsgi import create_copilot_wsgi_app, to_wsgi
 
+from .naming import named
+
 
 async def agent(input: Any) -> AsyncIterator[Any]:
     yield {}
@@ -249,7 +251,7 @@ def test_mount_before_a_path_that_is_none(path: Any) -> None:
         {"max_streams": None, "run_timeout_seconds": None},
         {"forward_headers": ForwardHeaders(allow=["x-a"], deny=("x-b",), deny_prefixes=[])},
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_works(options: dict[str, Any]) -> None:
     assert runtime(**options)
@@ -268,7 +270,7 @@ def test_what_works(options: dict[str, Any]) -> None:
         {"origin": lambda origin: None, "credentials": True},
         {"allow_methods": ["GET"], "allow_headers": [], "expose_headers": ["x-a"], "max_age": 0},
     ],
-    ids=str,
+    ids=named,
 )
 def test_cors_that_works(options: dict[str, Any]) -> None:
     assert handler(cors=CorsConfig(**options))

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,9 @@ EXPECTED_DIFFERENCES: Mapping[str, str] = {
 }
 """Cases of `default` and `single` that ``mode="auto"`` answers differently, and why it must."""
 
+STORED = ("run", "connect", "stop", "threads", "concurrency", "suggest")
+"""The groups of cases that depend on where threads live."""
+
 COVERED = [name for name, configuration in CONFIGURATIONS.items() if configuration.contract]
 
 
@@ -68,11 +71,13 @@ def contract() -> Path:
     return CONTRACT
 
 
-def replay(base_url: str, *configs: str) -> Replay:
-    """Replays the cases of these configurations, one after the other, against a server."""
+def replay(base_url: str, *configs: str, groups: Sequence[str] = ()) -> Replay:
+    """Replays the cases of these configurations, or of some groups of them, against a server."""
     arguments = [sys.executable, str(CONTRACT / "check.py"), "--base-url", base_url]
     for config in configs:
         arguments += ["--config", config]
+    for group in groups:
+        arguments += ["--group", group]
     done = subprocess.run(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=CHECK_SECONDS, check=False
     )
@@ -84,6 +89,23 @@ def replay(base_url: str, *configs: str) -> Replay:
 def test_recorded_cases(adapter: str, config: str) -> None:
     with running(adapter, config) as server:
         result = replay(server.base_url, config)
+        assert result.status == 0, result.output
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("config", ["default", "supersede"])
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_recorded_cases_that_touch_the_store(adapter: str, config: str, workers: int, tmp_path: Path) -> None:
+    with running(adapter, config, store=f"sqlite:///{tmp_path}/threads.db", workers=workers) as server:
+        result = replay(server.base_url, config, groups=STORED)
+        assert result.status == 0, result.output
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_the_debug_feed_over_a_shared_store(adapter: str, tmp_path: Path) -> None:
+    """With one worker: it shows the runs of its own process."""
+    with running(adapter, "debug", store=f"sqlite:///{tmp_path}/threads.db") as server:
+        result = replay(server.base_url, "debug")
         assert result.status == 0, result.output
 
 

@@ -524,3 +524,26 @@ async def test_a_run_whose_input_was_odd_can_be_ended_all_the_same(make: Make, o
     await settled(lambda: is_expired(here))
     await looks_by_connecting(here)
     assert [message["id"] for message in here.store.messages(THREAD)] == ["u"]
+
+
+@bounded
+async def test_an_owner_that_dies_after_the_last_event(make: Make, owner: Process) -> None:
+    """The run ended as it says that it did."""
+    here = make()
+    here.on_lost = owner.told.append
+    cleaned_up = asyncio.Event()
+
+    async def agent(input: Any) -> Any:
+        async for event in answers(input):
+            yield event
+        await cleaned_up.wait()
+
+    own = await owner.runs(agent)
+    await owner.do(own.until(5))
+    await settled(lambda: len(owner.store.follow(RunKey(THREAD, 1), 0).frames) == 5)
+    owner.cut_off()
+    owner.halt()
+    await settled(lambda: is_expired(here))
+    joined = Reader(await here.connect(THREAD, None))
+    assert (await joined.rest()) == own.events
+    assert [(one.outcome, one.failure) for one in owner.told] == [("finished", "")]

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from copilotkit_runtime.events import BadEvent
 
+from ..naming import named
 from .recording import FINISHED, STARTED, Event, call, events_of, recorded, shown, step, text
 
 PATCH = [{"op": "add", "path": "/x", "value": None}]
@@ -266,7 +267,7 @@ def test_what_clients_refuse_is_the_agents_failure(name: str) -> None:
         {"type": ["x"]},
         {1: 2},
     ],
-    ids=repr,
+    ids=named,
 )
 def test_nonsense_is_the_agents_failure(nonsense: Any) -> None:
     recorder, _ = recorded([])

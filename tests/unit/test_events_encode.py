@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from copilotkit_runtime.events import BadEvent, Cursor, decode, encode, frame
 
+from ..naming import named
 from .recording import FINISHED, STARTED, custom, read_frame, recorded, shown, text
 
 JSON = st.recursive(
@@ -86,7 +87,7 @@ def test_a_name_beside_a_number() -> None:
 @pytest.mark.parametrize(
     "value",
     [object(), lambda: None, SURROGATE, {SURROGATE: 1}, b"\xff", [object()], {"a": {"b": object()}}],
-    ids=repr,
+    ids=named,
 )
 def test_what_json_cannot_hold(value: Any) -> None:
     recorder, _ = recorded([STARTED])

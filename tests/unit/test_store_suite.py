@@ -279,6 +279,19 @@ def test_eviction_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert "max_threads=1" in record.getMessage()
 
 
+def test_threads_in_memory_grow_too_old(clock: Clock) -> None:
+    store = MemoryStore(max_age_seconds=100)
+    run(store, ThreadKey(ADA, "old"))
+    going_on = begin(store, ThreadKey(ADA, "live")).lease
+    clock.now += 60
+    run(store, ThreadKey(ADA, "young"))
+    clock.now += 60
+    store.read(T1)  # any use looks for what is too old
+    assert listed(store) == ["young"]
+    assert put(store, going_on, [b"x"]) is None, "what runs is in use"
+    assert store._size == recomputed(store)
+
+
 def test_nothing_is_said_without_eviction(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     run(store)

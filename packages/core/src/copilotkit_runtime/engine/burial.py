@@ -30,7 +30,7 @@ def bury(store: RunStore, run: RunKey, ending: Ending, *, by_force: bool = False
             recorder.feed(decode(framed))
     except (BadEvent, ValueError):
         logger.exception("what is stored of run %r cannot be read on", claimed.lease.run_id)
-    own = recorder.number
+    own, was_over = recorder.number, recorder.is_over
     messages = [*claimed.messages, *_unknown(claimed)]
     recorder.complete(ending, run.thread.thread_id, claimed.lease.run_id)
     records = recorder.records()
@@ -53,8 +53,9 @@ def bury(store: RunStore, run: RunKey, ending: Ending, *, by_force: bool = False
         run_id=claimed.lease.run_id,
         agent_id=claimed.agent_id,
         user=None,
-        outcome="stopped" if ending.stopped else "failed",
-        failure=ending.message,
+        # Its owner may have shown how it ended, and then not have lived to say so to the store.
+        outcome="failed" if recorder.has_failed else "stopped" if ending.stopped and not was_over else "finished",
+        failure="" if was_over else ending.message,
         started_at=now,
         ended_at=now,
         input_messages=messages,

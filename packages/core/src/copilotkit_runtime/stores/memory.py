@@ -90,6 +90,8 @@ class _Thread:
     archived: bool = False
     created_at: float = 0.0
     updated_at: float = 0.0
+    used_at: float = 0.0
+    """By the monotonic clock."""
     live: _Live | None = None
     runs: list[_Run] = dataclasses.field(default_factory=list)
     event_messages: set[str] = dataclasses.field(default_factory=set)
@@ -119,7 +121,8 @@ class MemoryStore:
     """Keeps threads in memory, the least recently used going first.
 
     ``max_threads`` and ``max_runs_per_thread`` are counts, ``max_bytes`` bounds the bytes
-    of all frames and messages kept, runs in flight included; 0 means no bound. A thread
+    of all frames and messages kept, runs in flight included, ``max_age_seconds`` is how long
+    a thread is kept that nobody uses; 0 means no bound. A thread
     goes only when nothing runs on it, and of a thread the oldest run. Raises ValueError
     for what is not a whole number from 0 on.
     """
@@ -129,14 +132,21 @@ class MemoryStore:
     lease_seconds: float | None = None
 
     def __init__(
-        self, *, max_threads: int = 1000, max_runs_per_thread: int = 100, max_bytes: int = 512 * 1024 * 1024
+        self,
+        *,
+        max_threads: int = 1000,
+        max_runs_per_thread: int = 100,
+        max_bytes: int = 512 * 1024 * 1024,
+        max_age_seconds: float = 0,
     ) -> None:
         checks.number("MemoryStore: max_threads", max_threads, whole=True)
         checks.number("MemoryStore: max_runs_per_thread", max_runs_per_thread, whole=True)
         checks.number("MemoryStore: max_bytes", max_bytes, whole=True)
+        checks.number("MemoryStore: max_age_seconds", max_age_seconds)
         self._max_threads = max_threads
         self._max_runs = max_runs_per_thread
         self._max_bytes = max_bytes
+        self._max_age = max_age_seconds
         self._size = 0
         self._token = 0
         self._ordinals = 0
@@ -156,7 +166,7 @@ class MemoryStore:
                 thread = self._threads[run.thread] = _Thread(run.thread, ordinal=self._ordinals)
             elif thread.live is not None:
                 return Busy(thread.live.view())
-            self._threads.move_to_end(run.thread)
+            self._use(thread)
             thread.ordinal += 1
             self._token += 1
             lease = Lease(RunKey(run.thread, thread.ordinal), run.run_id, self._token)
@@ -196,7 +206,7 @@ class MemoryStore:
                 self._keep(thread, live, finished, has_messages)
             self._size += thread.size
             if thread.runs:
-                self._threads.move_to_end(thread.key)
+                self._use(thread)
             else:
                 self._forget(thread)
             evicted = self._evict(thread)
@@ -246,7 +256,7 @@ class MemoryStore:
             if known is None:
                 return ThreadView()
             if touch:
-                self._threads.move_to_end(thread)
+                self._use(known)
             runs = tuple(
                 StoredRun(
                     run.ordinal,
@@ -381,9 +391,19 @@ class MemoryStore:
         for run in thread.runs:
             run.raw.drop()
 
+    def _use(self, thread: _Thread) -> None:
+        thread.used_at = time.monotonic()
+        self._threads.move_to_end(thread.key)
+
     def _sweep(self) -> None:
-        """Drops the raw frames whose time is over."""
+        """Drops the raw frames and the threads whose time is over."""
         now = time.monotonic()
+        while self._max_age:
+            # The least recently used come first; what runs is in use.
+            oldest = next((one for one in self._threads.values() if one.live is None), None)
+            if oldest is None or now - oldest.used_at < self._max_age:
+                break
+            self._forget(oldest)
         while self._raw and (self._raw[0].frames is None or self._raw[0].until <= now):
             self._size -= self._raw.popleft().drop()
 

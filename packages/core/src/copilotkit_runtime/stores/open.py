@@ -14,10 +14,14 @@ from .sqlite import SqliteStore
 
 _Options = Mapping[str, Callable[[str], float]]
 
-_MEMORY_OPTIONS: _Options = {"max_threads": int, "max_runs_per_thread": int, "max_bytes": int}
+_MEMORY_OPTIONS: _Options = {
+    "max_threads": int,
+    "max_runs_per_thread": int,
+    "max_bytes": int,
+    "max_age_seconds": float,
+}
 _SQLITE_OPTIONS: _Options = {
     **_MEMORY_OPTIONS,
-    "max_age_seconds": float,
     "lease_seconds": float,
     "poll_seconds": float,
     "timeout_seconds": float,
