@@ -6,8 +6,9 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from .protocol import StoreError
 from .schema import NewerSchemaError, migrate
@@ -16,6 +17,10 @@ T = TypeVar("T")
 
 IMPATIENCE_SECONDS = 0.25
 """How long a lock is waited for once it was waited for in vain: a queue of requests must not wait in turn."""
+
+
+TOGETHER = 64
+"""How many writes share a transaction at most: those who wait for its end should not wait for long."""
 
 
 class Connections:
@@ -31,19 +36,49 @@ class Connections:
         self._writer = _Slot()
         self._reader = _Slot()
         self._left: list[_Slot] = []
+        self._waiting: deque[Write[Any]] = deque()
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Does ``work`` in a transaction of its own, which holds if it returns."""
-        with self._using(self._writer) as db:
+        """Does ``work`` in a transaction, which holds if this returns.
+
+        Threads that write at the same time share a transaction: whoever has the connection
+        does the work of all who wait for it, and commits once. What one piece of work raises
+        undoes that piece alone.
+        """
+        mine = Write(work)
+        self._waiting.append(mine)
+        try:
+            with self._using(self._writer) as db:
+                while not mine.is_done:
+                    self._commit(db)
+        except StoreError:
+            if not mine.is_done:
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(mine)
+                    raise
+                # Another thread has taken it along: it is being done now, and its end is bounded as all waits are.
+                if not mine.finished.wait(2 * self._timeout):
+                    raise
+        return mine.outcome()
+
+    def _commit(self, db: sqlite3.Connection) -> None:
+        together: list[Write[Any]] = []
+        with contextlib.suppress(IndexError):
+            while len(together) < TOGETHER:
+                together.append(self._waiting.popleft())
+        try:
             db.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(db)
-                db.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
-            return result
+            for one in together:
+                one.run(db)
+            db.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            for one in together:
+                one.settle(StoreError(f"{self._path}: {error}"))
+            raise
+        for one in together:
+            one.settle()
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Does ``work`` on one view of the file."""
@@ -65,6 +100,7 @@ class Connections:
         """Leaves the parent's connections alone: even closing one would harm it (sqlite.org/howtocorrupt, 2.6)."""
         self._left += [self._writer, self._reader]
         self._writer, self._reader = _Slot(), _Slot()
+        self._waiting.clear()
 
     @contextlib.contextmanager
     def _using(self, slot: _Slot) -> Iterator[sqlite3.Connection]:
@@ -127,6 +163,44 @@ class Connections:
             db.close()
             raise
         return db
+
+
+class Write(Generic[T]):
+    """A piece of work that waits for its transaction."""
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+        self.finished = threading.Event()
+        self._work = work
+        self._result: T | None = None
+        self._error: Exception | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its transaction has ended."""
+        return self.finished.is_set()
+
+    def run(self, db: sqlite3.Connection) -> None:
+        """Does the work. Raises sqlite3.Error, which is the end of the whole transaction; keeps what else is raised."""
+        db.execute("SAVEPOINT one")
+        try:
+            self._result = self._work(db)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            self._error = error
+            db.execute("ROLLBACK TO one")
+        db.execute("RELEASE one")
+
+    def settle(self, error: Exception | None = None) -> None:
+        """Its transaction has ended, by a failure if one is given."""
+        self._error = error or self._error
+        self.finished.set()
+
+    def outcome(self) -> T:
+        """What the work gave. Raises what it raised, and StoreError where its transaction failed."""
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._result)
 
 
 class _Slot:
