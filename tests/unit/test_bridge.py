@@ -433,6 +433,19 @@ def test_a_task_is_not_lost_while_it_waits() -> None:
     assert not [task for task in bridge._tasks - before if not task.done()]
 
 
+def test_what_a_pipeline_sets_is_not_seen_by_the_next_one() -> None:
+    """Servers have one thread serve many requests."""
+    before = variable.get()
+
+    async def sets() -> str:
+        await bridge.call(variable.set, "this request's")
+        return variable.get()
+
+    assert bridge.drive(sets()) == "this request's"
+    assert variable.get() == before
+    assert not bridge.is_driven()
+
+
 def test_a_thread_has_the_context_of_who_started_it() -> None:
     seen: list[Any] = []
     done = threading.Event()

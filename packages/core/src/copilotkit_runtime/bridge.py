@@ -275,15 +275,19 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
 def drive(coroutine: Coroutine[Any, Any, T], caller: Caller = _ON_THREAD) -> T:
     """Runs a pipeline on this thread. It must wait for nothing but `call` and `blocking`.
 
-    Raises RuntimeError, naming the place, where it suspends on anything else.
+    What it sets in context variables is seen until it ends, and not by the next request that
+    a server has this thread serve. Raises RuntimeError, naming the place, where it suspends
+    on anything else.
     """
-    token = _caller.set(caller)
+    return contextvars.copy_context().run(_drive, coroutine, caller)
+
+
+def _drive(coroutine: Coroutine[Any, Any, T], caller: Caller) -> T:
+    _caller.set(caller)
     try:
         coroutine.send(None)
     except StopIteration as stop:
         return cast(T, stop.value)
-    finally:
-        _caller.reset(token)
     place = _suspended_at(coroutine)
     coroutine.close()
     raise RuntimeError(f"{place} waits for an event loop, and this thread has none: await it through bridge.call()")
