@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from ag_ui.core import RunAgentInput
 
 from ..agents.context import RunContext
-from ..events import Event, Record, conversation, decode
+from ..events import Event, Record, conversation_of, decode
 from ..identity import NOBODY, User
 
 Outcome = Literal["finished", "failed", "stopped"]
@@ -102,5 +102,4 @@ class EndedRun:
 
     def messages(self) -> list[dict[str, Any]]:
         """The messages at the end of the run, those it was given included."""
-        own = (decode(record.frame) for record in sorted(self.records) if record.number <= self.own_events)
-        return conversation(self.input_messages, own)
+        return conversation_of(self.input_messages, self.records, self.own_events)

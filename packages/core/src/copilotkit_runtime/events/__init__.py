@@ -2,7 +2,7 @@
 
 from .compact import Record
 from .complete import LOST, RETURNED, STOPPED, Ending, error_frame, is_terminal
-from .conversation import conversation
+from .conversation import conversation, conversation_of
 from .cursor import Cursor, resume_after
 from .encode import CONNECTED, KEEP_ALIVE, BadEvent, Event, decode, encode, frame
 from .recorder import Recorder
@@ -20,6 +20,7 @@ __all__ = [
     "Record",
     "Recorder",
     "conversation",
+    "conversation_of",
     "decode",
     "encode",
     "error_frame",

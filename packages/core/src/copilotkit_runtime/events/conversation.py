@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from .encode import Event
+from .compact import Record
+from .encode import Event, decode
 from .state import patched
 
 Message = dict[str, Any]
@@ -21,6 +22,12 @@ def conversation(messages: Sequence[Mapping[str, Any]], events: Iterable[Event])
         if effect is not None:
             after = effect(after, event)
     return after
+
+
+def conversation_of(messages: Sequence[Mapping[str, Any]], records: Iterable[Record], own_events: int) -> list[Message]:
+    """The messages after a compacted run, by what its agent itself emitted: its events up to number ``own_events``."""
+    # By number and not in the order of the replay, which puts a message where it ended.
+    return conversation(messages, (decode(one.frame) for one in sorted(records) if one.number <= own_events))
 
 
 def _find(messages: list[Message], identity: Any, *roles: str) -> Message | None:

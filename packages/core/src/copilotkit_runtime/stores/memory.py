@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from .. import checks
-from ..events import Record, conversation, decode
+from ..events import Record, conversation_of
 from .paging import page_of
 from .protocol import (
     Batch,
@@ -195,7 +195,7 @@ class MemoryStore:
         return refused
 
     def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
-        has_messages = bool(finished.messages or _messages((), finished.records, finished.own_events))
+        has_messages = bool(finished.messages or conversation_of((), finished.records, finished.own_events))
         with self._lock:
             self._sweep()
             thread, live = self._held(lease)
@@ -290,7 +290,7 @@ class MemoryStore:
                 return []
             messages, own = known.messages, known.messages_own
             records = () if known.messages_run is None else known.messages_run.records
-        return _messages(messages, records, own)
+        return conversation_of(messages, records, own)
 
     def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
         with self._lock:
@@ -438,9 +438,3 @@ class MemoryStore:
                 self._max_threads,
                 self._max_bytes,
             )
-
-
-def _messages(messages: Sequence[Mapping[str, Any]], records: Sequence[Record], own: int) -> list[dict[str, Any]]:
-    # By number and not in the order of the replay, which puts a message where it ended.
-    events = (decode(record.frame) for record in sorted(records) if record.number <= own)
-    return conversation(messages, events)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from ..events import Record, conversation, decode
+from ..events import Record, conversation_of
 from .connections import Connections
 from .paging import next_cursor, parse_cursor
 from .protocol import (
@@ -144,7 +144,7 @@ class SqliteStore:
 
     def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
         # Made before the transaction: nobody else can write while one is open.
-        messages = _conversation(finished)
+        messages = conversation_of(finished.messages, finished.records, finished.own_events)
         records = b"".join(record.frame for record in finished.records)
         event_ids, input_ids, repeats = (
             json.dumps(sorted(ids)) for ids in (finished.event_messages, finished.input_messages, finished.repeats)
@@ -515,11 +515,6 @@ def _split(data: bytes) -> list[bytes]:
 
 def _records(data: bytes) -> list[Record]:
     return [Record(int(framed[framed.index(b".") + 1 : framed.index(b"\n")]), framed) for framed in _split(data)]
-
-
-def _conversation(finished: Finished) -> list[dict[str, Any]]:
-    own = (decode(record.frame) for record in sorted(finished.records) if record.number <= finished.own_events)
-    return conversation(finished.messages, own)
 
 
 def _messages(db: Db, thread: int) -> list[dict[str, Any]]:
