@@ -39,7 +39,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy, strict, over what is shipped."""
-    install(session, tool("mypy"))
+    install(session, tool("mypy"), tool("django-stubs"))
     session.run("mypy")
 
 

@@ -102,6 +102,9 @@ class Adapter:
 ADAPTERS: Mapping[str, Adapter] = {
     "asgi": Adapter("tests.fixtures.apps:asgi", ("uvicorn",)),
     "wsgi": Adapter("tests.fixtures.apps:wsgi", ("gthread", "gevent", "sync", "waitress", "wsgiref")),
+    "flask": Adapter("tests.fixtures.apps:flask", ("gthread", "gevent", "sync", "waitress", "wsgiref")),
+    "django-wsgi": Adapter("tests.fixtures.apps:django_wsgi", ("gthread", "sync", "waitress", "wsgiref")),
+    "django-asgi": Adapter("tests.fixtures.apps:django_asgi", ("uvicorn",)),
 }
 
 

@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -263,12 +264,27 @@ def test_one_of_many_wins_a_race(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def paused(process: int) -> Iterator[None]:
+def paused(process: int, file: Path) -> Iterator[None]:
+    """A process that stands still between two writes: one that does in the middle of one holds everybody up."""
     os.kill(process, signal.SIGSTOP)
     try:
+        while not writable(file):
+            os.kill(process, signal.SIGCONT)
+            os.kill(process, signal.SIGSTOP)
         yield
     finally:
         os.kill(process, signal.SIGCONT)
+
+
+def writable(file: Path) -> bool:
+    """Whether nobody holds the lock of a SQLite file for longer than a write takes."""
+    with contextlib.closing(sqlite3.connect(file, timeout=0.3, isolation_level=None)) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        db.execute("ROLLBACK")
+    return True
 
 
 @pytest.mark.parametrize("then", ["goes on", "ends"])
@@ -276,7 +292,8 @@ def paused(process: int) -> Iterator[None]:
 def test_a_paused_process_cannot_write_into_a_thread_that_another_has_taken(
     server: str, then: str, tmp_path: Path
 ) -> None:
-    store = sqlite_url(tmp_path / "threads.db", lease_seconds=1)
+    file = tmp_path / "threads.db"
+    store = sqlite_url(file, lease_seconds=1)
     first_gate, second_gate = tmp_path / "first", tmp_path / "second"
     with crew(server, store) as one, crew(server, store) as two:
         here, there = Client(one), Client(two)
@@ -285,7 +302,7 @@ def test_a_paused_process_cannot_write_into_a_thread_that_another_has_taken(
             there.connect("tell", "taken") as other,
         ):
             begun = frames_until(own, 5)
-            with paused(pid(own)):
+            with paused(pid(own), file):
                 # Its reader elsewhere is told that it is over, and with that the thread is free.
                 followed = events(other.frames())
                 taking = there.run("tell", "taken", "second", forwardedProps={"until": str(second_gate)})

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
 from copilotkit_runtime import bridge
+from copilotkit_runtime.host import Host, hosted
 
 HANG_SECONDS = 30.0
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -219,18 +221,47 @@ def test_an_exception_comes_out_of_a_drive() -> None:
     assert not bridge.is_driven()
 
 
-def test_a_caller_of_an_adapters_own() -> None:
-    calls: list[Any] = []
+class Framework(Host):
+    """Notes what is called in which of its surroundings."""
 
-    class Caller:
-        driven = True
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
 
-        async def plain(self, function: Callable[..., Any], *args: Any) -> Any:
-            calls.append(function)
-            return function(*args)
+    @contextlib.contextmanager
+    def thread(self) -> Iterator[None]:
+        self.notes.append("thread")
+        yield
+        self.notes.append("end of thread")
 
-    assert bridge.drive(bridge.call(plain, 1), Caller()) == ("plain", 1)
-    assert calls == [plain]
+    @contextlib.asynccontextmanager
+    async def errand(self) -> AsyncIterator[None]:
+        self.notes.append("errand")
+        yield
+        self.notes.append("end of errand")
+
+
+def test_a_driven_pipeline_needs_nothing_around_plain_functions() -> None:
+    framework = Framework()
+    assert bridge.drive(bridge.call(plain, 1), framework) == ("plain", 1)
+    assert framework.notes == []
+
+
+def test_a_driven_pipeline_sends_coroutines_on_errands_of_its_framework() -> None:
+    framework = Framework()
+    assert bridge.drive(bridge.call(coroutine, 1), framework) == ("coroutine", 1)
+    assert framework.notes == ["errand", "end of errand"]
+
+
+def test_an_awaited_pipeline_calls_plain_functions_as_its_framework_wants() -> None:
+    framework = Framework()
+
+    async def pipeline() -> Any:
+        with hosted(framework):
+            inside = await bridge.call(plain, 1)
+        return inside, await bridge.call(plain, 2)
+
+    assert asyncio.run(pipeline()) == (("plain", 1), ("plain", 2))
+    assert framework.notes == ["thread", "end of thread"]
 
 
 @BOTH

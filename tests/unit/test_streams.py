@@ -104,15 +104,20 @@ def test_closing_ends_a_wait_of_another_thread(life: Life) -> None:
     assert len(life.gone) == 1
 
 
-def test_what_is_ready_is_had_without_waiting(life: Life) -> None:
+def test_the_first_piece_does_not_wait(life: Life) -> None:
     log = log_of()
-    chunks = Chunks(life.reader(log))
-    assert chunks.ready() == b""
+    chunks = Chunks(life.reader(log), b"hello")
+    assert next(chunks) == b"hello"
     log.extend([b"a"])
-    assert chunks.ready() == b"a"
+    assert next(chunks) == b"a"
     log.end()
-    assert chunks.ready() == b""
     assert list(chunks) == []
+
+
+def test_no_greeting_where_something_is_ready(life: Life) -> None:
+    log = log_of(b"a")
+    log.end()
+    assert list(Chunks(life.reader(log), b"hello")) == [b"a"]
 
 
 def test_closing_twice(life: Life) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +20,7 @@ from copilotkit_runtime import (
     handler_for,
     raw_target,
 )
+from copilotkit_runtime.host import Host, hosted
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,26 +30,34 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def create_copilot_asgi_app(
-    *, runtime: CopilotRuntime | None = None, handler: CopilotHandler | None = None, **options: Any
+    *,
+    runtime: CopilotRuntime | None = None,
+    handler: CopilotHandler | None = None,
+    host: Host | None = None,
+    **options: Any,
 ) -> App:
     """An ASGI application that serves a runtime.
 
     Give a ``runtime`` with the options of `create_copilot_runtime_handler` (``base_path``,
-    ``mode``, ``cors``, ``hooks``), or a ready ``handler``. Raises TypeError for both, neither,
+    ``mode``, ``cors``, ``hooks``), or a ready ``handler``. ``host`` is the framework whose
+    contexts and connections hooks and agents use, if any. Raises TypeError for both, neither,
     or options beside a handler, and what `create_copilot_runtime_handler` raises.
     """
-    return to_asgi(handler_for(runtime=runtime, handler=handler, options=options))
+    return to_asgi(handler_for(runtime=runtime, handler=handler, options=options), host=host)
 
 
-def to_asgi(handler: CopilotHandler) -> App:
+def to_asgi(handler: CopilotHandler, *, host: Host | None = None) -> App:
     """A handler as an ASGI application. Raises TypeError for what is no handler."""
     checked_handler(handler)
+    surroundings = nullcontext if host is None else partial(hosted, host)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request = await _request(scope, receive, handler.read_limit)
             if request is not None:
-                await _respond(await handler(request), receive, send)
+                with surroundings():
+                    response = await handler(request)
+                await _respond(response, receive, send)
         elif scope["type"] == "lifespan":
             await _lifespan(handler.runtime, receive, send)
         elif scope["type"] == "websocket":

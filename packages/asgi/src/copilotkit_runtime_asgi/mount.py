@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from copilotkit_runtime import CopilotHandler, CopilotRuntime, handler_for
+from copilotkit_runtime.host import Host
 
 from .app import App, Message, Receive, Scope, Send, to_asgi
 
@@ -15,6 +16,7 @@ def mount_before(
     *,
     runtime: CopilotRuntime | None = None,
     handler: CopilotHandler | None = None,
+    host: Host | None = None,
     **options: Any,
 ) -> App:
     """``app``, with a runtime at ``path`` that is served without going through it.
@@ -27,7 +29,7 @@ def mount_before(
         raise ValueError(f"mount_before(path={path!r}): give a path that begins with '/', such as '/api/copilotkit'")
     given = {**options, "base_path": path} if handler is None else options
     ready = handler_for(runtime=runtime, handler=handler, options=given)
-    ours = to_asgi(ready)
+    ours = to_asgi(ready, host=host)
     prefix = path.rstrip("/")
 
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,7 +6,7 @@ from .engine import EndedRun
 from .forwarding import ForwardHeaders
 from .handler import CopilotHandler, checked_handler, create_copilot_runtime_handler, handler_for
 from .hooks import HookContext, RespondWith, RuntimeHooks
-from .http import EventStream, FormPart, Headers, Request, Response, raw_target
+from .http import EventStream, FormPart, Headers, Request, Response, raw_target, read_limited
 from .identity import User
 from .routing import Route
 from .runtime import CopilotRuntime, FactoryContext
@@ -35,4 +35,5 @@ __all__ = [
     "create_copilot_runtime_handler",
     "handler_for",
     "raw_target",
+    "read_limited",
 ]

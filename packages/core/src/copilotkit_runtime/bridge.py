@@ -23,6 +23,9 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
+from . import host
+from .host import Host
+
 logger = logging.getLogger("copilotkit_runtime.bridge")
 
 T = TypeVar("T")
@@ -48,12 +51,18 @@ class Source(Protocol):
 
 
 class Chunks:
-    """A source read on a thread, which sleeps while there is nothing to take."""
+    """A source read on a thread, which sleeps while there is nothing to take.
 
-    __slots__ = ("_source", "_wakes")
+    The first chunk never waits: it is ``greeting`` where nothing is ready. A WSGI server
+    holds the headers back until there is a chunk (PEP 3333, "Handling of Headers"), and an
+    agent may take its time.
+    """
 
-    def __init__(self, source: Source) -> None:
+    __slots__ = ("_greeting", "_source", "_wakes")
+
+    def __init__(self, source: Source, greeting: bytes = b"") -> None:
         self._source = source
+        self._greeting = greeting
         # Looked up now and not at import: gevent patches the module later than that.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -62,6 +71,9 @@ class Chunks:
 
     def __next__(self) -> bytes:
         source, wakes = self._source, self._wakes
+        if self._greeting:
+            greeting, self._greeting = self._greeting, b""
+            return source.take() or greeting
         while True:
             chunk = source.take()
             if chunk:
@@ -71,10 +83,6 @@ class Chunks:
                 raise StopIteration
             if source.park(self._wake):
                 wakes.get()
-
-    def ready(self) -> bytes:
-        """What can be had without waiting."""
-        return self._source.take() or b""
 
     def _wake(self) -> None:
         self._wakes.put(None)
@@ -131,47 +139,9 @@ class AsyncChunks:
 # --- calling what users give us ----------------------------------------------
 
 
-class Caller(Protocol):
-    """How the pipeline of one request calls functions; an adapter may bring its own."""
-
-    driven: bool
-    """Whether the pipeline runs on a thread of its own, without a loop."""
-
-    async def plain(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Calls a function that is not a coroutine function."""
-
-
-class LoopCaller:
-    """For a pipeline that is awaited: a plain function may block, so it gets a thread."""
-
-    driven = False
-
-    async def plain(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.to_thread(_without_stop, function, *args)
-
-
-class ThreadCaller:
-    """For a pipeline that is driven: a plain function runs right here."""
-
-    driven = True
-
-    async def plain(self, function: Callable[..., Any], *args: Any) -> Any:
-        return function(*args)
-
-
-def _without_stop(function: Callable[..., T], *args: Any) -> T:
-    # A future cannot carry StopIteration: what waits for it would wait for ever.
-    try:
-        return function(*args)
-    except StopIteration as stop:
-        raise RuntimeError("the function raised StopIteration") from stop
-
-
-_ON_LOOP: Caller = LoopCaller()
-_ON_THREAD: Caller = ThreadCaller()
 # A context variable and not the running loop decides: under gevent the greenlets of
 # requests and the one of the loop share an OS thread, and so asyncio's "running loop".
-_caller: contextvars.ContextVar[Caller] = contextvars.ContextVar("copilotkit_caller", default=_ON_LOOP)
+_driven: contextvars.ContextVar[bool] = contextvars.ContextVar("copilotkit_driven", default=False)
 
 
 _patience: contextvars.ContextVar[float | None] = contextvars.ContextVar("copilotkit_patience", default=None)
@@ -180,24 +150,24 @@ _patience: contextvars.ContextVar[float | None] = contextvars.ContextVar("copilo
 
 def is_driven() -> bool:
     """Whether this code runs in a pipeline that `drive` runs on a thread."""
-    return _caller.get().driven
+    return _driven.get()
 
 
 async def call(function: Callable[..., Any], *args: Any) -> Any:
     """Calls a plain or coroutine function of the user's and gives its result.
 
-    Awaited: coroutine functions run here, plain ones on a thread. Driven: plain ones run
-    here, on the request's own thread, and coroutines on the background loop with a copy
-    of this context (what they set in context variables does not come back).
+    Awaited: coroutine functions run here, plain ones as the host says, on a thread. Driven:
+    plain ones run here, on the request's own thread, and coroutines on the background loop
+    with a copy of this context (what they set in context variables does not come back).
     """
-    caller = _caller.get()
-    if is_coroutine_function(function):
+    driven = _driven.get()
+    if driven or is_coroutine_function(function):
         result = function(*args)
     else:
-        result = await caller.plain(function, *args)
+        result = await host.current.get().plain(function, *args)
     if not inspect.isawaitable(result):
         return result
-    if caller.driven:
+    if driven:
         return _wait_for(result)
     return await result
 
@@ -206,7 +176,7 @@ async def blocking(function: Callable[..., T], *args: Any) -> T:
     """Calls a function of ours that may block: on a thread, or here where this is one."""
     if is_driven():
         return function(*args)
-    return await asyncio.to_thread(_without_stop, function, *args)
+    return await asyncio.to_thread(host.without_stop, function, *args)
 
 
 async def wait(park: Callable[[Callable[[], object]], bool], seconds: float) -> None:
@@ -272,18 +242,20 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
     )
 
 
-def drive(coroutine: Coroutine[Any, Any, T], caller: Caller = _ON_THREAD) -> T:
+def drive(coroutine: Coroutine[Any, Any, T], host: Host | None = None) -> T:
     """Runs a pipeline on this thread. It must wait for nothing but `call` and `blocking`.
 
     What it sets in context variables is seen until it ends, and not by the next request that
     a server has this thread serve. Raises RuntimeError, naming the place, where it suspends
     on anything else.
     """
-    return contextvars.copy_context().run(_drive, coroutine, caller)
+    return contextvars.copy_context().run(_drive, coroutine, host)
 
 
-def _drive(coroutine: Coroutine[Any, Any, T], caller: Caller) -> T:
-    _caller.set(caller)
+def _drive(coroutine: Coroutine[Any, Any, T], framework: Host | None) -> T:
+    _driven.set(True)
+    if framework is not None:
+        host.current.set(framework)
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -307,9 +279,12 @@ def _wait_for(awaitable: Awaitable[T]) -> T:
 
     async def finish() -> None:
         try:
-            answers.put((await awaitable, None))
+            async with host.current.get().errand():
+                result = await awaitable
         except BaseException as error:  # not let out: SystemExit would end the loop that all share
             answers.put((None, error))
+        else:
+            answers.put((result, None))
 
     spawn(background_loop(), finish())
     try:
@@ -348,7 +323,7 @@ def on_loop(loop: asyncio.AbstractEventLoop) -> bool:
 def spawn(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object]) -> None:
     """Starts a task on a loop, from any thread, with a copy of the caller's context."""
     context = contextvars.copy_context()
-    context.run(_caller.set, _ON_LOOP)
+    context.run(_driven.set, False)
 
     def start() -> None:
         task = loop.create_task(coroutine, context=context)
@@ -365,7 +340,7 @@ def spawn(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object
 def thread(function: Callable[..., object], *args: Any, name: str) -> None:
     """Starts a daemon thread with a copy of the caller's context."""
     context = contextvars.copy_context()
-    context.run(_caller.set, _ON_THREAD)
+    context.run(_driven.set, True)
     threading.Thread(target=context.run, args=(function, *args), name=name, daemon=True).start()
 
 

@@ -88,13 +88,9 @@ class CopilotHandler:
         stranger = cross_site_refusal(progress.request, verdict)
         if stranger is not None:
             return stranger
-        if _is_too_large(progress.request, runtime.max_body_bytes):
-            return refusal(
-                413,
-                "request_too_large",
-                message=f"The body is larger than {runtime.max_body_bytes} bytes. Send less, or raise the "
-                "runtime's max_body_bytes.",
-            )
+        too_large = _too_large(progress.request, runtime.max_body_bytes)
+        if too_large is not None:
+            return too_large
         if hooks.on_request is not None:
             progress.request = await self._ask(hooks.on_request, progress)
         user = await self._user(progress.request)
@@ -229,8 +225,19 @@ def create_copilot_runtime_handler(
     )
 
 
-def _is_too_large(request: Request, limit: int) -> bool:
-    if len(request.body) > limit:
-        return True
-    declared = request.headers.get("content-length")
-    return declared is not None and declared.isascii() and declared.isdigit() and int(declared[:20]) > limit
+def _too_large(request: Request, ours: int) -> Response | None:
+    limit, setting = ours, "runtime's max_body_bytes"
+    if request.body_limit is not None and request.body_limit < ours:
+        limit, setting = request.body_limit, "host application's own limit"
+    if max(len(request.body), _declared_length(request)) <= limit:
+        return None
+    return refusal(
+        413,
+        "request_too_large",
+        message=f"The body is larger than {limit} bytes. Send less, or raise the {setting}.",
+    )
+
+
+def _declared_length(request: Request) -> int:
+    declared = request.headers.get("content-length") or ""
+    return int(declared[:20]) if declared.isascii() and declared.isdigit() else 0

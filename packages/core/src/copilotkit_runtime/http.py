@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -120,8 +120,9 @@ class Request:
     ``mount`` is the part of it (encoded likewise) under which a server or framework has
     mounted the application (ASGI's ``root_path``, WSGI's ``SCRIPT_NAME``). ``query`` is
     the raw query string without its question mark. ``form`` is set by hosts that have
-    already parsed a multipart body. ``native`` is the host framework's own request,
-    opaque to the core.
+    already parsed a multipart body; ``body_limit`` is the most that the host wants to have
+    read, in bytes, where it says so. ``native`` is the host framework's own request, opaque
+    to the core.
     """
 
     method: str
@@ -131,6 +132,7 @@ class Request:
     body: bytes = b""
     mount: str = ""
     form: tuple[FormPart, ...] | None = None
+    body_limit: int | None = None
     native: Any = dataclasses.field(default=None, compare=False, repr=False)
 
     def json(self) -> Any:
@@ -161,8 +163,26 @@ def raw_target(raw: bytes | str | None, path: bytes, mount: bytes) -> tuple[str,
     return quote(path, safe=_SAFE), quote(mount, safe=_SAFE)
 
 
+def read_limited(read: Callable[[int], bytes], limit: int) -> bytes:
+    """At most ``limit`` bytes from ``read``, which gives at most as many as it is asked for.
+
+    What is too long is read on for a while all the same: a client that is still sending when
+    the connection closes never sees the answer.
+    """
+    body = read(limit)
+    left = limit
+    while len(body) == limit and left > 0 and (piece := read(min(left, _PIECE))):
+        left -= len(piece)
+    return body
+
+
+_PIECE = 64 * 1024
+
 _SAFE = "/!$&'()*+,;=:@-._~"
 _ORIGIN = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*")
+
+
+_CONNECTED = b": connected\n\n"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,14 +190,15 @@ class EventStream:
     """A body of server-sent events, described by what it is read from.
 
     Iterate it on a thread (WSGI) or asynchronously (ASGI): either form yields all the
-    bytes that are ready, joined, as soon as there are any, and ends with the stream.
-    Whoever is given one must iterate it to its end or close it; closing twice is fine.
+    bytes that are ready, joined, as soon as there are any, and ends with the stream. On a
+    thread the first piece comes at once, if need be a comment that says nothing. Whoever is
+    given one must iterate it to its end or close it; closing twice is fine.
     """
 
     source: Source
 
     def __iter__(self) -> Chunks:
-        return Chunks(self.source)
+        return Chunks(self.source, _CONNECTED)
 
     def __aiter__(self) -> AsyncChunks:
         return AsyncChunks(self.source)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .. import bridge
+from .. import bridge, host
 from ..agents.base import Kind, Shape, shape_of
 from ..events import LOST, STOPPED, BadEvent, Ending, Recorder, error_frame, is_terminal
 from ..stores.protocol import Finished, Lease
@@ -117,15 +117,20 @@ class Run:
     async def _produce(self) -> None:
         shape = shape_of(self._function)
         arguments = (self.given.input, self.given.context) if shape.takes_context else (self.given.input,)
-        events: Any
+        events: Any = None
         if shape.kind is Kind.PLAIN:
             events = await self._in_worker(shape, arguments)
-        else:
+            if events is None:
+                return
+        async with host.current.get().task():
+            await self._follow(shape, arguments, events)
+
+    async def _follow(self, shape: Shape, arguments: tuple[Any, ...], events: Any) -> None:
+        """Produces what an asynchronous agent gives, or what a plain one has given that is to be awaited."""
+        if shape.kind is not Kind.PLAIN:
             events = self._function(*arguments)
         while isinstance(events, Awaitable) and not hasattr(events, "__aiter__"):
             events = await events
-        if events is None and shape.kind is Kind.PLAIN:
-            return
         if not hasattr(events, "__aiter__"):
             if _is_iterable(events):
                 await self._in_worker(shape, arguments, events)
@@ -166,13 +171,14 @@ class Run:
         def work() -> None:
             result, error = None, None
             try:
-                given = self._function(*arguments) if events is None else events
-                if hasattr(given, "__aiter__") or isinstance(given, Awaitable):
-                    result = given
-                elif _is_iterable(given):
-                    self._iterate(iter(given))
-                else:
-                    raise BadEvent(f"an agent gives an iterator of events, not {type(given).__name__}")
+                with host.current.get().thread():
+                    given = self._function(*arguments) if events is None else events
+                    if hasattr(given, "__aiter__") or isinstance(given, Awaitable):
+                        result = given
+                    elif _is_iterable(given):
+                        self._iterate(iter(given))
+                    else:
+                        raise BadEvent(f"an agent gives an iterator of events, not {type(given).__name__}")
             except BaseException as raised:
                 # A future takes no StopIteration, which a broken iterator may well raise.
                 error = RuntimeError("the agent raised StopIteration") if isinstance(raised, StopIteration) else raised

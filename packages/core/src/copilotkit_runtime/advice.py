@@ -1,11 +1,11 @@
-"""Telling, once, of a server that cannot do what the runtime needs."""
+"""Telling, once, of a WSGI server that cannot do what the runtime needs."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from copilotkit_runtime import CopilotRuntime
+from .runtime import CopilotRuntime
 
 logger = logging.getLogger("copilotkit_runtime.wsgi")
 
@@ -22,7 +22,7 @@ _MANY_PROCESSES = (
 
 
 class Advice:
-    """Looks at the first request's environ."""
+    """Looks at the environ (PEP 3333) of a runtime's first request."""
 
     def __init__(self, runtime: CopilotRuntime) -> None:
         self._runtime = runtime

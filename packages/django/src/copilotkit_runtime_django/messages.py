@@ -1,0 +1,109 @@
+"""Django's requests and responses, and the runtime's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import unquote_to_bytes
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http.request import RawPostDataException
+from django.utils.encoding import repercent_broken_unicode
+
+from copilotkit_runtime import EventStream, FormPart, Headers, Request, Response, raw_target, read_limited
+
+_GZIP = "django.middleware.gzip.GZipMiddleware"
+
+
+def to_request(native: HttpRequest, limit: int, rest: str | None) -> Request:
+    """A request for the core; ``rest`` is what follows the mount, None where that is not known.
+
+    Raises UnreadablePostError where the client has left.
+    """
+    body, form = _body(native, limit)
+    raw: bytes | str | None
+    if isinstance(native, ASGIRequest):
+        raw = native.scope.get("raw_path")
+        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in native.scope["headers"])
+    else:
+        raw = native.META.get("RAW_URI") or native.META.get("REQUEST_URI")
+        headers = Headers((name.lower(), value) for name, value in native.headers.items() if value)
+    mount = native.META["SCRIPT_NAME"] if rest is None else native.path.removesuffix(rest)
+    path, mount = raw_target(raw, _path(native, raw), mount.rstrip("/").encode())
+    return Request(
+        method=native.META["REQUEST_METHOD"],
+        path=path,
+        mount=mount,
+        query=native.META.get("QUERY_STRING", ""),
+        headers=headers,
+        body=body,
+        form=form,
+        native=native,
+    )
+
+
+def _path(native: HttpRequest, raw: bytes | str | None) -> bytes:
+    """The decoded path; what is no UTF-8 Django shows percent-encoded, which the raw target tells from real escapes."""
+    target = unquote_to_bytes(raw.partition("?")[0]) if isinstance(raw, str) else b""
+    return target if repercent_broken_unicode(target).decode() == native.path else native.path.encode()
+
+
+def _body(native: HttpRequest, limit: int) -> tuple[bytes, tuple[FormPart, ...] | None]:
+    """The body, or the form that is left of it once middleware has read ``request.POST``."""
+    most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    try:
+        # Read like this, hooks can have it again from the native request.
+        if most is not None and most <= limit:
+            return native.body, None
+    except RequestDataTooBig:
+        pass  # that limit is for form fields; the runtime has its own
+    except RawPostDataException:
+        return b"", tuple(_form(native)) or None
+    return read_limited(native.read, limit), None
+
+
+def _form(native: HttpRequest) -> Iterator[FormPart]:
+    for name, values in native.POST.lists():
+        yield from (FormPart(name=name, data=value.encode()) for value in values)
+    for name, files in native.FILES.lists():
+        for file in files:
+            file.seek(0)
+            yield FormPart(name=name, data=file.read(), filename=file.name, content_type=file.content_type)
+
+
+def to_response(response: Response, native: HttpRequest) -> HttpResponseBase:
+    """An answer for Django, whose body fits the stack that has made the request."""
+    answer: HttpResponseBase
+    if isinstance(response.body, EventStream):
+        content = _AsyncBody(response.body) if isinstance(native, ASGIRequest) else iter(response.body)
+        answer = StreamingHttpResponse(content, status=response.status)
+        if _GZIP in settings.MIDDLEWARE:
+            answer["Content-Encoding"] = "identity"  # or Django 5.2 keeps all events back until the end
+    else:
+        # RFC 9110, section 9.3.2: HEAD is answered without content, and WSGI servers leave that to us.
+        answer = HttpResponse(b"" if native.method == "HEAD" else response.body, status=response.status)
+    del answer["Content-Type"]
+    for name, value in response.fields():
+        if name == "set-cookie":
+            answer.cookies.load(value)
+        else:
+            answer[name] = f"{answer[name]}, {value}" if name in answer else value
+    return answer
+
+
+class _AsyncBody:
+    """A stream for ASGI. Not a generator, which would not end the stream if it was never begun."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+        self.close = stream.close
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self._stream)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            chunks.close()
