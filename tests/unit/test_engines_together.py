@@ -527,6 +527,30 @@ async def test_a_run_whose_input_was_odd_can_be_ended_all_the_same(make: Make, o
 
 
 @bounded
+async def test_what_repeats_the_history_is_known_of_a_lost_run_too(make: Make, owner: Process) -> None:
+    here = make()
+    await owner.do((await owner.runs(answers)).rest())
+
+    async def agent(input: Any) -> Any:
+        async for event in answers(input):
+            if event["type"] != "RUN_FINISHED":
+                yield event
+        await asyncio.Event().wait()
+
+    await owner.do((await owner.runs(agent)).until(4))
+    second = RunKey(THREAD, 2)
+    await settled(lambda: len(owner.store.follow(second, 0).frames) == 4)
+    repeats = owner.store.follow(second, 0).repeats
+    assert repeats
+    owner.cut_off()
+    owner.halt()
+    await settled(lambda: is_expired(here))
+    await looks_by_connecting(here)
+    assert here.store.follow(second, 0).ended
+    assert here.store.follow(second, 0).repeats == repeats
+
+
+@bounded
 async def test_an_owner_that_dies_after_the_last_event(make: Make, owner: Process) -> None:
     """The run ended as it says that it did."""
     here = make()

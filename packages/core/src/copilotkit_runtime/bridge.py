@@ -21,6 +21,8 @@ import queue
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from . import host
@@ -176,7 +178,19 @@ async def blocking(function: Callable[..., T], *args: Any) -> T:
     """Calls a function of ours that may block: on a thread, or here where this is one."""
     if is_driven():
         return function(*args)
-    return await asyncio.to_thread(host.without_stop, function, *args)
+    work = partial(contextvars.copy_context().run, host.without_stop, function, *args)
+    return await asyncio.get_running_loop().run_in_executor(_pool(), work)
+
+
+# Not the loop's own executor: a store that has to wait for its file must not hold up the users'
+# plain functions, which go there. By process id, since threads do not survive a fork.
+_pools: dict[int, ThreadPoolExecutor] = {}
+_POOL_THREADS = 8
+
+
+def _pool() -> ThreadPoolExecutor:
+    pool = _pools.get(os.getpid())
+    return pool or _pools.setdefault(os.getpid(), ThreadPoolExecutor(_POOL_THREADS, "copilotkit-blocking"))
 
 
 async def wait(park: Callable[[Callable[[], object]], bool], seconds: float) -> None:

@@ -24,7 +24,7 @@ def bury(store: RunStore, run: RunKey, ending: Ending, *, by_force: bool = False
     claimed = store.claim(run, by_force=by_force)
     if claimed is None:
         return None
-    recorder = Recorder(ordinal=run.ordinal)
+    recorder = Recorder(ordinal=run.ordinal, known=claimed.event_messages)
     try:
         for framed in claimed.frames:
             recorder.feed(decode(framed))
@@ -41,6 +41,7 @@ def bury(store: RunStore, run: RunKey, ending: Ending, *, by_force: bool = False
         own_events=own,
         event_messages=recorder.message_ids,
         input_messages=recorder.input_ids,
+        repeats=recorder.repeats,
     )
     try:
         store.finish(claimed.lease, recorder.take()[own:], finished)

@@ -229,13 +229,12 @@ class MemoryStore:
     def claim(self, run: RunKey, *, by_force: bool = False) -> Claimed | None:
         with self._lock:
             thread = self._threads.get(run.thread)
-            live = None if thread is None else thread.live
-            if live is None or live.lease.run != run or not by_force:
+            if thread is None or (live := thread.live) is None or live.lease.run != run or not by_force:
                 return None
             self._token += 1
             live.lease = lease = dataclasses.replace(live.lease, token=self._token)
-            agent_id, frames = live.agent_id, tuple(live.frames)
-        return Claimed(lease, agent_id, frames, self.messages(run.thread))
+            agent_id, frames, known = live.agent_id, tuple(live.frames), thread.event_messages
+        return Claimed(lease, agent_id, frames, self.messages(run.thread), known)
 
     def request_stop(self, thread: ThreadKey, run_id: str | None) -> Live | None:
         with self._lock:

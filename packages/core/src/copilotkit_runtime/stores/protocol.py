@@ -105,12 +105,16 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claimed:
-    """A run that was taken from its owner, to be ended. ``messages`` are the thread's from before it."""
+    """A run that was taken from its owner, to be ended.
+
+    ``messages`` and ``event_messages`` (ids) are the thread's from before it.
+    """
 
     lease: Lease
     agent_id: str
     frames: Sequence[bytes]
     messages: Sequence[Mapping[str, Any]]
+    event_messages: Set[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -116,14 +116,7 @@ class SqliteStore:
                 "INSERT INTO live (thread, ordinal, run_id, agent_id, token, expires_at, size) VALUES (?,?,?,?,?,?,?)",
                 (thread, ordinal, run.run_id, run.agent_id, token, now + self._lease_seconds, run.size),
             )
-            events: set[str] = set()
-            inputs: set[str] = set()
-            for event_messages, input_messages in db.execute(
-                "SELECT event_messages, input_messages FROM runs WHERE thread = ?", (thread,)
-            ):
-                events.update(json.loads(event_messages))
-                inputs.update(json.loads(input_messages))
-            return Begun(Lease(RunKey(run.thread, ordinal), run.run_id, token), events, inputs)
+            return Begun(Lease(RunKey(run.thread, ordinal), run.run_id, token), *_message_ids(db, thread))
 
         return self._connections.write(work)
 
@@ -236,7 +229,8 @@ class SqliteStore:
                 (token, now + self._lease_seconds, thread),
             )
             frames = _frames(db, thread, run.ordinal, 0)
-            return Claimed(Lease(run, run_id, token), agent_id, frames, _messages(db, thread))
+            known, _ = _message_ids(db, thread)
+            return Claimed(Lease(run, run_id, token), agent_id, frames, _messages(db, thread), known)
 
         return self._connections.write(work)
 
@@ -515,6 +509,18 @@ def _split(data: bytes) -> list[bytes]:
 
 def _records(data: bytes) -> list[Record]:
     return [Record(int(framed[framed.index(b".") + 1 : framed.index(b"\n")]), framed) for framed in _split(data)]
+
+
+def _message_ids(db: Db, thread: int) -> tuple[set[str], set[str]]:
+    """The ids of the messages of a thread's events, and of its runs' inputs."""
+    events: set[str] = set()
+    inputs: set[str] = set()
+    for event_messages, input_messages in db.execute(
+        "SELECT event_messages, input_messages FROM runs WHERE thread = ?", (thread,)
+    ):
+        events.update(json.loads(event_messages))
+        inputs.update(json.loads(input_messages))
+    return events, inputs
 
 
 def _messages(db: Db, thread: int) -> list[dict[str, Any]]:

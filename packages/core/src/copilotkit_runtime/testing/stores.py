@@ -610,6 +610,7 @@ class RunStoreSuite:
         assert claimed.lease.token > lease.token
         assert list(claimed.frames) == frames[:2]
         assert [message["id"] for message in claimed.messages] == ["u1", "m"]
+        assert claimed.event_messages == {"m"}
         # The thread is not free before the run has been ended.
         assert isinstance(store.begin(NewRun(thread=T1, run_id="r2", agent_id="a")), Busy)
         assert signal(store, lease) is Signal.LOST
