@@ -103,6 +103,14 @@ def test_failed_with_a_code_of_its_own() -> None:
     }
 
 
+def reasoning(kind: str, **members: str) -> Event:
+    return {"type": f"REASONING_{kind}", "messageId": "th", **members}
+
+
+def subagent(kind: str, **members: str) -> Event:
+    return {"type": f"SUBAGENT_{kind}", "subagentRunId": "sub", **members}
+
+
 STOPPED_RESULT = {"status": "stopped", "reason": "stop_requested", "message": STOPPED}
 
 STOPPED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
@@ -113,9 +121,29 @@ STOPPED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
     "an ended call": ([STARTED, call("START"), call("END")], [result(**STOPPED_RESULT), FINISHED]),
     # A client refuses RUN_FINISHED while a step is open.
     "an open step": ([STARTED, step("STARTED")], [step("FINISHED"), FINISHED]),
+    "open reasoning, the inner one first": (
+        [STARTED, reasoning("START"), reasoning("MESSAGE_START", role="reasoning")],
+        [reasoning("MESSAGE_END"), reasoning("END"), FINISHED],
+    ),
+    "ended reasoning": ([STARTED, reasoning("START"), reasoning("END")], [FINISHED]),
+    "an open subagent": (
+        [STARTED, subagent("STARTED", name="helper")],
+        [subagent("FINISHED"), FINISHED],
+    ),
+    "a failed subagent": ([STARTED, subagent("STARTED", name="helper"), subagent("ERROR", message="no")], [FINISHED]),
+    "begun again: what was open then is gone": (
+        [STARTED, reasoning("START"), {"type": "RUN_ERROR", "message": "mine"}, STARTED],
+        [FINISHED],
+    ),
     "finished already": ([STARTED, FINISHED], []),
     "failed already": ([STARTED, {"type": "RUN_ERROR", "message": "mine"}], []),
 }
+
+
+def test_stopped_in_a_chunk_of_reasoning() -> None:
+    """A client of AG-UI 1.0 refuses RUN_FINISHED while reasoning is open."""
+    chunk = {"type": "REASONING_MESSAGE_CHUNK", "messageId": "th", "delta": "hmm"}
+    assert shown([STARTED, chunk], ending=STOP)[-2:] == [reasoning("MESSAGE_END"), FINISHED]
 
 
 @pytest.mark.parametrize("name", STOPPED_TABLE)

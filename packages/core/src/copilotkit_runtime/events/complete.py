@@ -49,6 +49,7 @@ def _error(ending: Ending) -> Event:
 def completion(order: Order, ending: Ending, thread_id: str, run_id: str) -> Iterator[Event]:
     """The events that complete a run, given the state of its stream as it was left."""
     texts, calls, open_calls, steps = list(order.texts), dict(order.calls), set(order.open_calls), sorted(order.steps)
+    spans = list(reversed(order.spans))
     for message in texts:
         yield {"type": "TEXT_MESSAGE_END", "messageId": message}
     result = _result(ending)
@@ -66,10 +67,12 @@ def completion(order: Order, ending: Ending, thread_id: str, run_id: str) -> Ite
     if not ending.stopped:
         yield _error(ending)
         return
-    # A client takes RUN_FINISHED only in a run, and only when its steps are closed;
-    # after RUN_ERROR neither matters.
+    # A client takes RUN_FINISHED only in a run, and only when all is closed; after RUN_ERROR
+    # neither matters.
     if order.phase is Phase.NEW:
         yield {"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id}
+    for span in spans:
+        yield {"type": span.end, span.member: span.id}
     for step in steps:
         yield {"type": "STEP_FINISHED", "stepName": step}
     yield {"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id}

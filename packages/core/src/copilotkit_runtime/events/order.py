@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from typing import NamedTuple
 
 from .encode import BadEvent, Event
 
@@ -32,11 +33,19 @@ _OUTSIDE: Mapping[Phase, frozenset[str]] = {
 }
 
 
+class Span(NamedTuple):
+    """Something open that has no state of its own: the event that ends it, and the member with its id."""
+
+    end: str
+    member: str
+    id: str
+
+
 class Order:
     """The state of one run's stream. `STEPS` take it from event to event; each raises BadEvent, the state
     unchanged, for an event that cannot come now."""
 
-    __slots__ = ("calls", "open_calls", "phase", "steps", "texts")
+    __slots__ = ("calls", "open_calls", "phase", "spans", "steps", "texts")
 
     def __init__(self) -> None:
         self.phase = Phase.NEW
@@ -47,6 +56,8 @@ class Order:
         self.calls: dict[str, bool] = {}
         """Tool calls without an end or without a result, in order of opening: whether each has its result."""
         self.steps: set[str] = set()
+        self.spans: dict[Span, None] = {}
+        """What else is open, in order of opening. Not every client minds, so neither do we, until a run is completed."""
 
     @property
     def is_over(self) -> bool:
@@ -67,6 +78,7 @@ def _run_started(order: Order, event: Event) -> None:
     order.open_calls.clear()
     order.calls.clear()
     order.steps.clear()
+    order.spans.clear()
 
 
 def _run_finished(order: Order, event: Event) -> None:
@@ -140,6 +152,24 @@ def _step_finished(order: Order, event: Event) -> None:
 
 Step = Callable[[Order, Event], None]
 
+
+def _opens(end: str, member: str) -> Step:
+    def step(order: Order, event: Event) -> None:
+        order.spans[Span(end, member, event[member])] = None
+
+    return step
+
+
+def _closes(end: str, member: str) -> Step:
+    def step(order: Order, event: Event) -> None:
+        order.spans.pop(Span(end, member, event[member]), None)
+
+    return step
+
+
+_REASONING, _MESSAGE = ("REASONING_END", "messageId"), ("REASONING_MESSAGE_END", "messageId")
+_SUBAGENT = ("SUBAGENT_FINISHED", "subagentRunId")
+
 STEPS: Mapping[str, Step] = {
     "RUN_STARTED": _run_started,
     "RUN_FINISHED": _run_finished,
@@ -153,4 +183,11 @@ STEPS: Mapping[str, Step] = {
     "TOOL_CALL_RESULT": _call_result,
     "STEP_STARTED": _step_started,
     "STEP_FINISHED": _step_finished,
+    "REASONING_START": _opens(*_REASONING),
+    "REASONING_END": _closes(*_REASONING),
+    "REASONING_MESSAGE_START": _opens(*_MESSAGE),
+    "REASONING_MESSAGE_END": _closes(*_MESSAGE),
+    "SUBAGENT_STARTED": _opens(*_SUBAGENT),
+    "SUBAGENT_FINISHED": _closes(*_SUBAGENT),
+    "SUBAGENT_ERROR": _closes(*_SUBAGENT),
 }
