@@ -2,18 +2,58 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "tests", "client", "build"]
+# As in the tests: what a machine lacks is skipped with a line that says so, and with CI=true it is a failure.
+nox.options.error_on_missing_interpreters = os.environ.get("CI") == "true"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PACKAGES = sorted(str(file.parent) for file in Path("packages").glob("*/pyproject.toml"))
+
+INSTALLED = """
+import importlib.metadata, json, platform, sys
+versions = {name: importlib.metadata.version(name) for name in sys.argv[1:]}
+print(json.dumps({"python": platform.python_version(), **versions}))
+"""
+
+
+# Which server it is changes nothing about a version.
+ON_FRAMEWORKS = ["tests/flask", "tests/django", "-k", "not gevent and not waitress and not dispatcher"]
+ON_AGUI = ["tests/unit", "tests/test_http_agent.py", "tests/test_contract.py::test_recorded_cases[asgi-default]"]
+
+
+def show_what_pyenv_hides() -> None:
+    """Lets nox find each of pyenv's interpreters; those that are chosen stay first."""
+    if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
+        questions = [["pyenv", "version-name"], ["pyenv", "versions", "--bare", "--skip-aliases"]]
+        answers = [subprocess.run(args, stdout=subprocess.PIPE, text=True, check=False).stdout for args in questions]
+        os.environ["PYENV_VERSION"] = ":".join(" ".join(answers).split())
+
+
+show_what_pyenv_hides()
+
+
+def floor(folder: str, name: str) -> str:
+    """The oldest version that a package of ours accepts of another."""
+    items = nox.project.load_toml(f"{folder}/pyproject.toml")["project"]["dependencies"]
+    needed = next(item for item in map(Requirement, items) if item.name == name)
+    return next(specifier.version for specifier in needed.specifier if specifier.operator == ">=")
+
+
+def version_of(name: str, version: str) -> Requirement:
+    """Any release of a version such as 3.0, or the newest that there is for the Python at hand."""
+    return Requirement(name if version == NEWEST else f"{name}=={version}.*")
 
 
 def tool(name: str) -> str:
@@ -51,6 +91,45 @@ def tests(session: nox.Session, agui: str) -> None:
     session.run("python", "-m", "pytest", *(session.posargs or ["-m", "not client"]))
 
 
+NEWEST = "newest"
+OLDEST_AGUI = floor("packages/core", "ag-ui-protocol")
+CELLS = [  # of the matrix: Python, Flask, Django, AG-UI
+    ("3.11", "3.0", "5.2", OLDEST_AGUI),
+    ("3.11", NEWEST, NEWEST, NEWEST),
+    ("3.12", "3.1", "6.0", NEWEST),
+    ("3.12", NEWEST, NEWEST, NEWEST),
+    ("3.13", "3.0", "5.2", NEWEST),
+    ("3.13", "3.1", "6.1", NEWEST),
+]
+
+
+@nox.session
+@nox.parametrize(
+    "python, flask, django, agui",
+    [nox.param(*cell, id="py-{} flask-{} django-{} agui-{}".format(*cell)) for cell in CELLS],
+)
+def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
+    """What another Python, Flask, Django or AG-UI can break, with some versions of each (docs/versions.md)."""
+    asked = [version_of("flask", flask), version_of("django", django), version_of("ag-ui-protocol", agui)]
+    install(session, "--upgrade", *map(str, asked))
+    got = json.loads(str(session.run("python", "-c", INSTALLED, *(item.name for item in asked), silent=True)))
+    session.log("with " + ", ".join(f"{name} {version}" for name, version in got.items()))
+    for item in (version_of("python", str(session.python)), *asked):
+        if not item.specifier.contains(got[item.name], prereleases=True):
+            session.error(f"{item} was asked for, and {got[item.name]} is what there is")
+    chosen = [ON_FRAMEWORKS, ON_AGUI] if agui == OLDEST_AGUI else [ON_FRAMEWORKS]
+    for tests in [session.posargs] if session.posargs else chosen:
+        session.run("python", "-m", "pytest", *tests)
+
+
+@nox.session
+@nox.parametrize("agui", [nox.param("ag-ui-protocol>=1", id="agui-1"), nox.param("ag-ui-protocol<1", id="agui-0.1")])
+def frameworks(session: nox.Session, agui: str) -> None:
+    """Agents of other frameworks, in process, with each of the two lines of AG-UI."""
+    install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]")
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/frameworks"]), env={"FRAMEWORKS": "1"})
+
+
 @nox.session
 def contract(session: nox.Session) -> None:
     """The recorded cases of ../shared/contract, against every adapter."""
@@ -60,7 +139,7 @@ def contract(session: nox.Session) -> None:
 
 @nox.session
 def client(session: nox.Session) -> None:
-    """The CopilotKit client from npm, against every adapter; needs Node 20.6."""
+    """The CopilotKit client from npm, against every adapter; needs Node 20.19."""
     install(session)
     with session.chdir("tests/client"):
         session.run("npm", "ci", "--no-audit", "--no-fund", external=True)

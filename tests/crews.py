@@ -7,16 +7,14 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .fixtures.crew import PID, RAW_SECONDS, STORE
-from .launch import launched
+from .launch import served
 from .servers import RunningServer
 from .talk import Event, Frame, Stream
 
 T = TypeVar("T")
-
-ADAPTER = {"gthread": "wsgi", "uvicorn": "asgi"}
 
 FULL = "FULL"
 """In the environment: all repetitions, where the everyday suite makes do with a few."""
@@ -36,7 +34,7 @@ def sqlite_url(path: Path, **options: float) -> str:
 
 @contextlib.contextmanager
 def crew(
-    server: str,
+    adapter: str,
     store: str,
     *,
     workers: int = 1,
@@ -48,10 +46,8 @@ def crew(
 ) -> Iterator[RunningServer]:
     """A server over the store of that URL. ``raw_seconds`` is for how long it keeps raw frames."""
     variables = {STORE: store, **(env or {}), **({} if raw_seconds is None else {RAW_SECONDS: str(raw_seconds)})}
-    factory = f"tests.fixtures.crew:{ADAPTER[server]}"
-    with launched(
-        server, factory, workers=workers, threads=threads, preload=preload, extra=extra, env=variables
-    ) as running:
+    options: dict[str, Any] = {"workers": workers, "threads": threads, "preload": preload, "extra": extra}
+    with served(adapter, "tests.fixtures.crew:application", env=variables, **options) as running:
         yield running
 
 

@@ -7,20 +7,16 @@ import dataclasses
 import http.client
 import itertools
 import json
-import os
 import socket
-import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from .fixtures.apps import KINDS
 from .fixtures.gates import CONTROL
 from .fixtures.guarded import SECRET, STORES
-from .serve import ADAPTERS, ROOT, SERVERS, Start
-from .servers import RunningServer, end, free_port, wait_until_up
+from .launch import served
 
 SECONDS = 45
 """How long the client waits for anything at all; longer than the server's own patience."""
@@ -90,6 +86,10 @@ class Server:
 
     adapter: str
     port: int
+
+    @property
+    def on_wsgi(self) -> bool:
+        return KINDS[self.adapter].stack == "wsgi"
 
     @contextlib.contextmanager
     def _sent(self, method: str, target: str, body: Any, headers: Fields) -> Iterator[http.client.HTTPResponse]:
@@ -209,29 +209,7 @@ def leak(answer: Answer) -> str | None:
 @contextlib.contextmanager
 def guarded(adapter: str, store: str = "memory") -> Iterator[Server]:
     """A server for all guarded runtimes, over memory or ``sqlite``, for as long as the block lasts."""
-    port = free_port()
-    start = Start(factory=f"tests.fixtures.guarded:{adapter}", port=str(port), workers=1, threads=64, preload=False)
-    command = SERVERS[ADAPTERS[adapter].servers[0]].command(start)
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    with tempfile.TemporaryDirectory(prefix="copilot-server-") as folder:
-        log_path = Path(folder) / "log"
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path, **({STORES: folder} if store == "sqlite" else {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        up = RunningServer(port, f"http://127.0.0.1:{port}", process, log_path)
-        try:
-            wait_until_up(up, f"/{CONTROL}/read/nothing")
-            yield Server(adapter, port)
-        except BaseException as error:
-            end(process)
-            error.add_note(up.log_tail())
-            raise
-        if not end(process):
-            raise RuntimeError(f"the server had to be killed: it did not end on SIGTERM; {up.log_tail()}")
+    with tempfile.TemporaryDirectory(prefix="copilot-stores-") as folder:
+        env = {STORES: folder} if store == "sqlite" else {}
+        with served(adapter, "tests.fixtures.guarded:application", mount="/auto", env=env) as up:
+            yield Server(adapter, up.port)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
-from .serve import ROOT, SERVERS, Start
-from .servers import RunningServer, end, free_port, wait_until_up
+from .fixtures import apps
+from .serve import ADAPTERS, ROOT, SERVERS, Start
+from .servers import RunningServer, answering, free_port
 
 MOUNT = "/api/copilotkit"
 
@@ -38,25 +37,15 @@ def launched(
     start = Start(factory=factory, port=str(port), workers=workers, threads=threads, preload=preload)
     arguments = [sys.executable, "-m", *SERVERS[server].command(start), *extra]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    with tempfile.TemporaryDirectory(prefix="copilot-server-") as folder:
-        log_path = Path(folder) / "log"
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                arguments,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        up = RunningServer(port, f"http://127.0.0.1:{port}{mount}", process, log_path)
-        try:
-            wait_until_up(up, f"{mount}/inspector-metadata")
-            yield up
-        except BaseException as error:
-            end(process)
-            error.add_note(up.log_tail())
-            raise
-        if process.poll() is None and not end(process):
-            raise RuntimeError(f"the server had to be killed: it did not end on SIGTERM; {up.log_tail()}")
+    with answering(arguments, port, mount, env={"PYTHONPATH": path, **(env or {})}) as up:
+        yield up
+
+
+@contextlib.contextmanager
+def served(
+    adapter: str, factory: str, server: str | None = None, *, env: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[RunningServer]:
+    """The same, by an adapter, for a ``factory`` that asks `fixtures.apps` which; its first server unless told."""
+    chosen = server or ADAPTERS[adapter].servers[0]
+    with launched(chosen, factory, env={apps.ADAPTER: adapter, **(env or {})}, **options) as up:
+        yield up

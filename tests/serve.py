@@ -1,7 +1,7 @@
 """Serves the fixture runtime on a real server, in the foreground.
 
     python -m tests.serve --adapter wsgi --config default --port 8000
-    python -m tests.serve --adapter wsgi --server gevent --config hooks --port 8000
+    python -m tests.serve --adapter flask --server gevent --config hooks,debug --port 8000
 
 The process becomes the server, so its id, its signals and its exit status are the
 server's own.
@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from .fixtures import apps
-from .fixtures.configs import CONFIGURATIONS
+from .fixtures import apps, configured
+from .fixtures.configs import together
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE = "3"
@@ -69,6 +69,10 @@ def waitress(start: Start) -> list[str]:
     ]
 
 
+def daphne(start: Start) -> list[str]:
+    return ["tests.daphne_server", start.factory, start.port]
+
+
 def wsgiref(start: Start) -> list[str]:
     return ["tests.wsgiref_server", start.factory, start.port]
 
@@ -83,6 +87,7 @@ class Server:
 
 SERVERS: Mapping[str, Server] = {
     "uvicorn": Server(uvicorn, frozenset({"workers"})),
+    "daphne": Server(daphne),
     "gthread": Server(gunicorn("gthread"), frozenset({"workers", "threads", "preload"})),
     "gevent": Server(gunicorn("gevent"), frozenset({"workers", "preload"})),
     "sync": Server(gunicorn("sync"), frozenset({"workers", "preload"})),
@@ -93,19 +98,24 @@ SERVERS: Mapping[str, Server] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Adapter:
-    """``factory`` makes the application; the first of ``servers`` is the one to take unless told."""
+    """What it can be served by; the first is the one to take unless told."""
 
-    factory: str
     servers: tuple[str, ...]
+
+    @property
+    def workers(self) -> bool:
+        """Whether that one takes a number of processes."""
+        return "workers" in SERVERS[self.servers[0]].takes
 
 
 ADAPTERS: Mapping[str, Adapter] = {
-    "asgi": Adapter("tests.fixtures.apps:asgi", ("uvicorn",)),
-    "wsgi": Adapter("tests.fixtures.apps:wsgi", ("gthread", "gevent", "sync", "waitress", "wsgiref")),
-    "flask": Adapter("tests.fixtures.apps:flask", ("gthread", "gevent", "sync", "waitress", "wsgiref")),
-    "django-wsgi": Adapter("tests.fixtures.apps:django_wsgi", ("gthread", "sync", "waitress", "wsgiref")),
-    "django-asgi": Adapter("tests.fixtures.apps:django_asgi", ("uvicorn",)),
+    "asgi": Adapter(("uvicorn", "daphne")),
+    "wsgi": Adapter(("gthread", "gevent", "sync", "waitress", "wsgiref")),
+    "flask": Adapter(("gthread", "gevent", "sync", "waitress", "wsgiref")),
+    "django-wsgi": Adapter(("gthread", "sync", "waitress", "wsgiref")),
+    "django-asgi": Adapter(("uvicorn", "daphne")),
 }
+"""By name; `fixtures.apps` has how each makes its application."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,24 +146,25 @@ def command(
         if name not in SERVERS[chosen].takes:
             raise ValueError(f"{chosen} takes no --{name}")
     start = Start(
-        factory=ADAPTERS[adapter].factory,
+        factory="tests.fixtures.configured:application",
         port=port,
         workers=workers or 1,
-        threads=threads or CONFIGURATIONS[config].threads,
+        threads=threads or max(configuration.threads for configuration in together(config).values()),
         preload=preload,
     )
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {apps.CONFIG: config, "PYTHONPATH": path, **({apps.STORE: store} if store else {})}
+    environment = {apps.ADAPTER: adapter, configured.CONFIG: config, "PYTHONPATH": path}
+    environment |= {configured.STORE: store} if store else {}
     return Command([sys.executable, "-m", *SERVERS[chosen].command(start)], environment)
 
 
 def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m tests.serve", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--adapter", choices=ADAPTERS, required=True)
-    parser.add_argument("--config", choices=CONFIGURATIONS, default="default", metavar="NAME")
+    parser.add_argument("--config", default="default", metavar="NAME[,NAME...]", help="several are each below its name")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--server", choices=SERVERS, help="the adapter's first one unless given")
-    parser.add_argument("--store", metavar="URL", help="in place of the configuration's own store")
+    parser.add_argument("--store", metavar="URL", help="in place of the configurations' own; {config} is a name")
     parser.add_argument("--workers", type=int, help="processes (default: 1)")
     parser.add_argument("--threads", type=int, help="threads of a server that has them")
     parser.add_argument("--preload", action="store_true", help="gunicorn: load the application before forking")
@@ -164,8 +175,8 @@ def main() -> NoReturn:
     except ValueError as error:
         parser.error(str(error))
     name = options["server"] or ADAPTERS[adapter].servers[0]
-    url = f"http://127.0.0.1:{port}{CONFIGURATIONS[config].mount}"
-    print(f"serving '{config}' on {adapter} ({name}) at {url}", flush=True)
+    for one, configuration in together(config).items():
+        print(f"serving '{one}' on {adapter} ({name}) at http://127.0.0.1:{port}{configuration.mount}", flush=True)
     os.execve(what.arguments[0], what.arguments, {**os.environ, **what.environment})
 
 

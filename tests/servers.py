@@ -9,14 +9,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from .fixtures.configs import CONFIGURATIONS
-from .serve import ROOT
+from .fixtures.configs import together
+from .serve import ROOT, command
 
 START_SECONDS = 60.0
 """How long a server may take to answer for the first time."""
@@ -98,27 +98,43 @@ def running(
     workers: int | None = None,
     threads: int | None = None,
     preload: bool = False,
-    env: dict[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
     """A fixture server, for as long as the block lasts; the options are those of ``tests.serve``.
 
+    Of several configurations, the first is at the ``base_url``.
     ``env`` adds to the environment. Raises RuntimeError when the server does not come up,
     or does not end by itself when told to; failures inside the block get the end of the
     server's log as a note.
     """
     port = free_port()
-    options = {"server": server, "store": store, "workers": workers, "threads": threads}
-    arguments = [sys.executable, "-m", "tests.serve", "--adapter", adapter, "--config", config, "--port", str(port)]
-    for name, value in options.items():
-        arguments += [f"--{name}", str(value)] if value is not None else []
-    arguments += ["--preload"] if preload else []
-    mount = CONFIGURATIONS[config].mount
-    with tempfile.TemporaryDirectory(prefix="copilot-server-") as folder:
-        log_path = Path(folder) / "log"
+    options: dict[str, Any] = {
+        "server": server,
+        "store": store,
+        "workers": workers,
+        "threads": threads,
+        "preload": preload,
+    }
+    start = command(adapter, config, str(port), **options)
+    first, *_ = together(config).values()
+    with answering(start.arguments, port, first.mount, env={**start.environment, **(env or {})}) as up:
+        yield up
+
+
+@contextlib.contextmanager
+def answering(
+    arguments: Sequence[str], port: int, mount: str, *, env: Mapping[str, str] | None = None, folder: Path = ROOT
+) -> Iterator[RunningServer]:
+    """A server that a command starts in ``folder``, from its first answer until the block's end.
+
+    Raises and notes what `running` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="copilot-server-") as temporary:
+        log_path = Path(temporary) / "log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 arguments,
-                cwd=ROOT,
+                cwd=folder,
                 env={**os.environ, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -7,19 +7,23 @@ root), not in it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .fixtures.configs import CONFIGURATIONS
+from .fixtures.configs import CONFIGURATIONS, together
 from .serve import ADAPTERS, ROOT
-from .servers import running
+from .servers import RunningServer, running
 
 pytestmark = pytest.mark.contract
 
@@ -47,6 +51,14 @@ STORED = ("run", "connect", "stop", "threads", "concurrency", "suggest")
 """The groups of cases that depend on where threads live."""
 
 COVERED = [name for name, configuration in CONFIGURATIONS.items() if configuration.contract]
+ALONE = ("root", "no-base-path")
+"""Each has the whole of a site; all others are served together."""
+LISTS = "threads"
+"""The group whose cases must not see anybody else's threads, so it comes after all others."""
+GROUPED = ("default", "auto")
+"""Those with most of the cases: each group of these is replayed by itself."""
+AT_ONCE = 3
+"""Replays that go on at the same time: a checker mostly waits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,53 +83,113 @@ def contract() -> Path:
     return CONTRACT
 
 
-def replay(base_url: str, *configs: str, groups: Sequence[str] = ()) -> Replay:
-    """Replays the cases of these configurations, or of some groups of them, against a server."""
-    arguments = [sys.executable, str(CONTRACT / "check.py"), "--base-url", base_url]
-    for config in configs:
-        arguments += ["--config", config]
-    for group in groups:
-        arguments += ["--group", group]
+def replay(base_url: str, *options: str) -> Replay:
+    """Replays cases against a server; ``options`` are the checker's."""
     done = subprocess.run(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=CHECK_SECONDS, check=False
+        [sys.executable, str(CONTRACT / "check.py"), "--base-url", base_url, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=CHECK_SECONDS,
+        check=False,
     )
     return Replay(done.returncode, done.stdout)
 
 
+def cases() -> list[dict[str, Any]]:
+    """All recorded cases, each with its ``group``."""
+    files = sorted((CONTRACT / "cases").glob("*.json"))
+    return [{**case, "group": file.stem} for file in files for case in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def groups_of(*configs: str) -> list[str]:
+    return sorted({case["group"] for case in cases() if case["config"] in configs})
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """Cases for a served configuration: those of ``configs``, or of a ``group`` of them."""
+
+    served: str
+    configs: tuple[str, ...]
+    group: str | None = None
+
+    def options(self) -> list[str]:
+        configs = [part for config in self.configs for part in ("--config", config)]
+        return [*configs, "--group", self.group] if self.group else configs
+
+
+def replayed(server: RunningServer, names: Sequence[str], asked: Sequence[Asked]) -> dict[str, list[Replay]]:
+    """All replays against a server of these configurations, by the one that was served."""
+    mounts = {name: configuration.mount for name, configuration in together(",".join(names)).items()}
+
+    def one(what: Asked) -> tuple[str, Replay]:
+        return what.served, replay(f"http://127.0.0.1:{server.port}{mounts[what.served]}", *what.options())
+
+    found: defaultdict[str, list[Replay]] = defaultdict(list)
+    rounds = ([what for what in asked if (what.group == LISTS) is last] for last in (False, True))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for name, result in itertools.chain.from_iterable(pool.map(one, some) for some in rounds):
+            found[name].append(result)
+    return found
+
+
+def passed(replays: Sequence[Replay]) -> None:
+    assert replays
+    assert not [one.output for one in replays if one.status != 0]
+
+
+@pytest.fixture(scope="module", params=ADAPTERS)
+def replays(request: pytest.FixtureRequest) -> Mapping[str, list[Replay]]:
+    """Every case, replayed at once: a server and a checker for each configuration would cost most of the time."""
+    crowd = [name for name in (*COVERED, "auto") if name not in ALONE]
+    # The largest first, so that none of them is left alone at the end.
+    asked = [Asked("default", ("default",), group) for group in groups_of("default")]
+    asked += [Asked("auto", ("default", "single"), group) for group in groups_of("default", "single")]
+    asked += [Asked(name, (name,)) for name in crowd if name not in GROUPED]
+    with running(request.param, ",".join(crowd)) as server:
+        found = replayed(server, crowd, asked)
+    for name in ALONE:
+        with running(request.param, name) as server:
+            found |= replayed(server, [name], [Asked(name, (name,))])
+    return found
+
+
 @pytest.mark.parametrize("config", COVERED)
-@pytest.mark.parametrize("adapter", ADAPTERS)
-def test_recorded_cases(adapter: str, config: str) -> None:
-    with running(adapter, config) as server:
-        result = replay(server.base_url, config)
-        assert result.status == 0, result.output
+def test_recorded_cases(replays: Mapping[str, list[Replay]], config: str) -> None:
+    passed(replays[config])
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("config", ["default", "supersede"])
-@pytest.mark.parametrize("adapter", ADAPTERS)
-def test_recorded_cases_that_touch_the_store(adapter: str, config: str, workers: int, tmp_path: Path) -> None:
-    with running(adapter, config, store=f"sqlite:///{tmp_path}/threads.db", workers=workers) as server:
-        result = replay(server.base_url, config, groups=STORED)
-        assert result.status == 0, result.output
+def test_auto_answers_both_modes(replays: Mapping[str, list[Replay]]) -> None:
+    failed = {case for one in replays["auto"] for case in one.failed}
+    # A stale entry is as wrong as a missing one: the list is what the documentation relies on.
+    assert failed == set(EXPECTED_DIFFERENCES), [one.output for one in replays["auto"]]
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
-def test_the_debug_feed_over_a_shared_store(adapter: str, tmp_path: Path) -> None:
-    """With one worker: it shows the runs of its own process."""
-    with running(adapter, "debug", store=f"sqlite:///{tmp_path}/threads.db") as server:
-        result = replay(server.base_url, "debug")
-        assert result.status == 0, result.output
+ONE_FILE: Mapping[int, Sequence[str]] = {1: ("default", "supersede", "debug"), 4: ("default", "supersede")}
+"""What is held to its cases over SQLite, by the number of workers; the debug feed shows the runs of its own process."""
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
-def test_auto_answers_both_modes(adapter: str) -> None:
-    with running(adapter, "auto") as server:
-        result = replay(server.base_url, "default", "single")
-        # A stale entry is as wrong as a missing one: the list is what the documentation relies on.
-        assert result.failed == set(EXPECTED_DIFFERENCES), result.output
+@pytest.fixture(
+    scope="module",
+    params=[(name, workers) for name, adapter in ADAPTERS.items() for workers in ONE_FILE if adapter.workers],
+    ids=lambda param: f"{param[0]}-{param[1]}",
+)
+def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Replay]]:
+    """The cases that touch the store, over a file for each configuration."""
+    adapter, workers = request.param
+    url = f"sqlite:///{tmp_path_factory.mktemp('stores')}/{{config}}.db"
+    names = ONE_FILE[workers]
+    with running(adapter, ",".join(names), store=url, workers=workers) as server:
+        asked = [Asked(name, (name,), group) for name in names for group in groups_of(name) if group in (*STORED, name)]
+        return replayed(server, names, asked)
+
+
+def test_recorded_cases_that_touch_the_store(stored: Mapping[str, list[Replay]]) -> None:
+    for replays in stored.values():
+        passed(replays)
 
 
 def test_every_configuration_of_the_cases_is_served() -> None:
-    files = sorted((CONTRACT / "cases").glob("*.json"))
-    used = {case["config"] for file in files for case in json.loads(file.read_text(encoding="utf-8"))}
+    used = {case["config"] for case in cases()}
     assert {name for name in used if not name.startswith("middleware")} == set(COVERED)

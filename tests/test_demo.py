@@ -18,20 +18,24 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from copilotkit_runtime.cli import main
-from copilotkit_runtime.hosts import KnownHosts, Message, Receive, Scope, Send, known_host
+from copilotkit_runtime.known_hosts import KnownHosts, Message, Receive, Scope, Send, known_host
+
+from .builtin.fake import Exchange, chunk, fake
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("copilotkit_runtime_asgi")
 
 BASE = "/api/copilotkit"
 DEADLINE = 60
+KEYLESS = {"OPENAI_API_KEY": ""}
+"""Whoever runs these tests may have a key."""
 
 THEIR_MODULE = """
 from copilotkit_runtime import CopilotRuntime
@@ -100,19 +104,22 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(*arguments: str, folder: Path | None = None) -> Iterator[Server]:
+def running(*arguments: str, folder: Path | None = None, env: Mapping[str, str] = KEYLESS) -> Iterator[Server]:
     process = subprocess.Popen(
         [sys.executable, "-m", "copilotkit_runtime.cli", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         cwd=folder,
+        env={**os.environ, **env},
     )
     guard = threading.Timer(DEADLINE, process.kill)
     guard.start()
     try:
         assert process.stdout is not None
-        yield Server(process, process.stdout.readline())
+        greeting = process.stdout.readline()
+        guard.cancel()
+        yield Server(process, greeting)
     finally:
         guard.cancel()
         process.kill()
@@ -195,6 +202,20 @@ def test_info_describes_every_agent(demo: Server) -> None:
     assert list(info["agents"]) == ["default", "tools", "state", "reasoning", "long", "fails"]
     assert all(agent["description"] for agent in info["agents"].values())
     assert info["threadEndpoints"]["list"] is True
+
+
+def test_a_key_brings_an_agent_with_a_model() -> None:
+    def answer(exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.data(chunk({"role": "assistant", "content": f"{exchange.json()['model']} hears {exchange.text()}"}))
+        exchange.finish()
+
+    with fake(answer) as model:
+        env = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": model.url, "COPILOTKIT_DEMO_MODEL": "openai/some-model"}
+        with running("demo", env=env) as server:
+            assert list(server.json("GET", f"{BASE}/info")["agents"])[-1] == "model"
+            assert text(server.run("model", "you")) == "some-model hears you"
+            assert text(server.run("default", "hello")).startswith("Hello!")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from copilotkit_runtime import (
 from copilotkit_runtime_asgi import to_asgi
 from copilotkit_runtime_wsgi import to_wsgi
 
+from .fixtures import apps
 from .fixtures.guarded import Echo, hello
 from .guards import run_body
 
@@ -154,18 +156,18 @@ requests = st.builds(
 # --- what is asked -------------------------------------------------------------------
 
 
-def handler(mode: str, cors: bool | CorsConfig = False) -> CopilotHandler:
-    return create_copilot_runtime_handler(
-        runtime=CopilotRuntime(
-            agents={"hello": hello},
-            transcription_service=Echo(),
-            single_user=True,
-            expose_memory_routes=True,
-            shutdown_grace_seconds=1,
-        ),
-        mode=mode,  # type: ignore[arg-type]
-        cors=cors,
+def runtime() -> CopilotRuntime:
+    return CopilotRuntime(
+        agents={"hello": hello},
+        transcription_service=Echo(),
+        single_user=True,
+        expose_memory_routes=True,
+        shutdown_grace_seconds=1,
     )
+
+
+def handler(mode: str, cors: bool | CorsConfig = False) -> CopilotHandler:
+    return create_copilot_runtime_handler(runtime=runtime(), mode=mode, cors=cors)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +270,14 @@ class Input:
         return piece
 
 
+ENVIRONS: Mapping[str, Any] = {
+    "wsgi": to_wsgi(handler("auto")),
+    "flask": apps.flask([apps.Mounted("", {"runtime": runtime()})]),
+}
+"""Django, of which a process can have only one, gets what is no HTTP from `test_bad_input`, on its servers."""
+
+
+@pytest.mark.parametrize("adapter", ENVIRONS)
 @BOUNDED
 @given(
     path=latin.map(lambda text: "/" + text) | paths.map(lambda text: text.encode().decode("latin-1")),
@@ -280,6 +290,7 @@ class Input:
     body=bodies,
 )
 def test_any_environ(
+    adapter: str,
     path: str,
     mount: str,
     raw: str | None,
@@ -294,6 +305,10 @@ def test_any_environ(
         "SCRIPT_NAME": mount,
         "PATH_INFO": path,
         "QUERY_STRING": query,
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
         "wsgi.input": Input(body),
         "wsgi.input_terminated": True,
         **headers,
@@ -303,7 +318,7 @@ def test_any_environ(
     if length is not None:
         environ["CONTENT_LENGTH"] = length
     said: list[str] = []
-    result = WSGI(environ, lambda status, headers: said.append(status))
+    result = ENVIRONS[adapter](environ, lambda status, headers, exc_info=None: said.append(status))
     try:
         for _ in result:
             pass
@@ -313,7 +328,6 @@ def test_any_environ(
     assert int(said[0].split()[0]) < 500, said
 
 
-WSGI = to_wsgi(handler("auto"))
 ASGI = to_asgi(handler("auto"))
 
 

@@ -26,11 +26,12 @@ from copilotkit_runtime.stores.protocol import NewRun, ThreadKey
 
 from .compaction import compacted
 from .crews import crew, events, eventually, frames_until, pid, sqlite_url
-from .serve import ROOT
+from .serve import ADAPTERS, ROOT
 from .servers import RunningServer
 from .talk import Client, Frame, Stream, fresh
 
-SERVERS = ("gthread", "uvicorn")
+STACKS = ("wsgi", "asgi")
+"""What a store does to the engine is the same below every adapter; one case is for each of them."""
 LEASE_SECONDS = 2.0
 TIMEOUT_SECONDS = 0.5
 """How long the store waits for a lock."""
@@ -39,7 +40,7 @@ BOUND_SECONDS = 20.0
 CROWD = 30
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=STACKS)
 def name(request: pytest.FixtureRequest) -> str:
     server: str = request.param
     return server
@@ -198,6 +199,7 @@ def test_deleted(client: Client, path: Path) -> None:
     comes_back(client, "kept", "live")
 
 
+@pytest.mark.parametrize("name", ADAPTERS, indirect=True)
 def test_the_folder_is_away_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")

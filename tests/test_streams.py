@@ -16,13 +16,14 @@ from copilotkit_runtime_asgi import create_copilot_asgi_app
 
 from .compaction import compacted
 from .fixtures import trials
+from .serve import ADAPTERS
 from .talk import PATIENCE, Client, Frame, Stream, fresh, run_input, types
-from .trial import SERVERS, trial
+from .trial import trial
 
 PLAYERS = ["play", "play-sync"]
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=ADAPTERS)
 def adapter(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

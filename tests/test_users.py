@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,7 +20,8 @@ from copilotkit_runtime.endpoints import ROUTES
 from .guards import Answer, Fields, Server, Stream, fault, fresh, guarded, leak, run_body
 from .serve import ADAPTERS
 
-STORES = ("memory", "sqlite")
+PLACES = [*((adapter, "memory") for adapter in ADAPTERS), ("asgi", "sqlite"), ("wsgi", "sqlite")]
+"""Every adapter finds the user in its own way; what the store then does with that, none of them has a part in."""
 
 ALICE, BOB = "alice", "bob"
 NAMESAKE = "alice@other"
@@ -32,7 +32,7 @@ OTHERS = (BOB, NAMESAKE, "alice@", "ALICE", '["x","alice"]', 'null,"alice', "bob
 STRANGERS = tuple(name for name in OTHERS if name != "alice@")
 
 
-@pytest.fixture(scope="module", params=itertools.product(ADAPTERS, STORES), ids="-".join)
+@pytest.fixture(scope="module", params=PLACES, ids="-".join)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with guarded(*request.param) as up:
         yield up

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from .fixtures.trials import TRIAL
-from .launch import launched
+from .launch import served
 from .servers import RunningServer
-
-SERVERS = {"asgi": "uvicorn", "wsgi": "gthread"}
-"""Each adapter's server here; `test_servers` has the others."""
 
 
 @contextlib.contextmanager
-def trial(adapter: str, name: str, server: str | None = None) -> Iterator[RunningServer]:
-    """A server of that runtime."""
-    factory = f"tests.fixtures.trials:{adapter}"
-    with launched(server or SERVERS[adapter], factory, env={TRIAL: name}) as running:
+def trial(adapter: str, name: str, server: str | None = None, **options: Any) -> Iterator[RunningServer]:
+    """That runtime on a server, the adapter's first one unless told; ``options`` are those of `launched`."""
+    with served(adapter, "tests.fixtures.trials:application", server, env={TRIAL: name}, **options) as running:
         yield running

@@ -51,7 +51,7 @@ Verdicts = Mapping[str, str | None]
 def lacking() -> str | None:
     """What has to be done before the client can run here, or None."""
     if shutil.which("node") is None:
-        return f"the client needs Node 20.6 or newer; install it, then run: {INSTALL}"
+        return f"the client needs Node 20.19 or newer; install it, then run: {INSTALL}"
     if not (HERE / "node_modules" / "@copilotkit" / "core" / "package.json").is_file():
         return f"the client is not installed; run: {INSTALL}"
     return None

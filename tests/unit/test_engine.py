@@ -715,9 +715,9 @@ async def test_a_slow_reader_of_a_run_that_ended_is_let_go_when_there_are_too_ma
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
     await settled(lambda: not engine._runs)
-    seen = [len(await reader.rest()) for reader in slow]
-    assert seen[-1] == 5
-    assert seen[0] == 0
+    seen = [await reader.rest() for reader in slow]
+    assert len(seen[-1]) == 5
+    assert [event["code"] for event in seen[0]] == ["STREAM_LET_GO"]
     assert not engine.audience._lingering
 
 

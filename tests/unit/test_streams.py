@@ -282,6 +282,11 @@ def test_a_log_that_was_evicted(life: Life) -> None:
     log.end()
     reader = life.reader(log)
     log.evict()
+    said = reader.take()
+    assert said is not None
+    assert b'"RUN_ERROR"' in said
+    assert b"STREAM_LET_GO" in said
+    assert b"id:" not in said, "a cursor stays where it was"
     assert reader.take() is None
 
 

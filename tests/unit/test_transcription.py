@@ -16,7 +16,6 @@ from copilotkit_runtime import bridge
 from copilotkit_runtime.endpoints.transcribe import transcribe
 from copilotkit_runtime.http import FormPart, Headers, Request, Response
 from copilotkit_runtime.transcription import (
-    AudioFile,
     AudioTooLong,
     AudioTooShort,
     AuthenticationFailed,
@@ -33,21 +32,21 @@ HELLO = base64.b64encode(b"hello").decode()
 
 
 class Echo:
-    def transcribe(self, audio: AudioFile) -> str:
-        return f"{audio.filename}|{audio.content_type}|{len(audio.data)}|{audio.data.decode()}"
+    def transcribe(self, audio: bytes, filename: str, mime_type: str) -> str:
+        return f"{filename}|{mime_type}|{len(audio)}|{audio.decode()}"
 
 
 class AsyncEcho:
-    async def transcribe(self, audio: AudioFile) -> str:
+    async def transcribe(self, audio: bytes, filename: str, mime_type: str) -> str:
         await asyncio.sleep(0)
-        return Echo().transcribe(audio)
+        return Echo().transcribe(audio, filename, mime_type)
 
 
 class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def transcribe(self, audio: AudioFile) -> str:
+    def transcribe(self, audio: bytes, filename: str, mime_type: str) -> str:
         raise self.error
 
 
@@ -55,7 +54,7 @@ class Giving:
     def __init__(self, value: object) -> None:
         self.value = value
 
-    def transcribe(self, audio: AudioFile) -> Any:
+    def transcribe(self, audio: bytes, filename: str, mime_type: str) -> Any:
         return self.value
 
 

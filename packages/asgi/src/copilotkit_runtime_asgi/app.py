@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -49,13 +49,13 @@ def create_copilot_asgi_app(
 def to_asgi(handler: CopilotHandler, *, host: Host | None = None) -> App:
     """A handler as an ASGI application. Raises TypeError for what is no handler."""
     checked_handler(handler)
-    surroundings = nullcontext if host is None else partial(hosted, host)
+    surroundings = nullcontext if host is None else partial(_within, host)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request = await _request(scope, receive, handler.read_limit)
             if request is not None:
-                with surroundings():
+                async with surroundings():
                     response = await handler(request)
                 await _respond(response, receive, send)
         elif scope["type"] == "lifespan":
@@ -65,6 +65,14 @@ def to_asgi(handler: CopilotHandler, *, host: Host | None = None) -> App:
             await send({"type": "websocket.close", "code": 1000})
 
     return app
+
+
+@asynccontextmanager
+async def _within(host: Host) -> AsyncIterator[None]:
+    """What a framework wants around a request that it does not see itself."""
+    with hosted(host):
+        async with host.errand():
+            yield
 
 
 async def _request(scope: Scope, receive: Receive, limit: int) -> Request | None:

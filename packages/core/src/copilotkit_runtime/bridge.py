@@ -55,9 +55,10 @@ class Source(Protocol):
 class Chunks:
     """A source read on a thread, which sleeps while there is nothing to take.
 
-    The first chunk never waits: it is ``greeting`` where nothing is ready. A WSGI server
-    holds the headers back until there is a chunk (PEP 3333, "Handling of Headers"), and an
-    agent may take its time.
+    One that nobody holds any more closes its source: a framework may put another answer in
+    the place of the one that it was in. The first chunk never waits: it is ``greeting`` where
+    nothing is ready. A WSGI server holds the headers back until there is a chunk (PEP 3333,
+    "Handling of Headers"), and an agent may take its time.
     """
 
     __slots__ = ("_greeting", "_source", "_wakes")
@@ -94,16 +95,23 @@ class Chunks:
         self._source.close()
         self._wakes.put(None)
 
+    def __del__(self) -> None:
+        self._source.close()
+
 
 class AsyncChunks:
-    """A source read by a task, which is suspended while there is nothing to take."""
+    """A source read by a task, which is suspended while there is nothing to take.
+
+    May be made anywhere; the loop is that of the first step. One that nobody holds any more
+    closes its source.
+    """
 
     __slots__ = ("_future", "_loop", "_source", "_thread")
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._future: asyncio.Future[None] | None = None
 
     def __aiter__(self) -> AsyncChunks:
@@ -118,6 +126,8 @@ class AsyncChunks:
             if chunk is None:
                 source.close()
                 raise StopAsyncIteration
+            if self._loop is None:
+                self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
             future = self._future = self._loop.create_future()
             if source.park(self._wake):
                 await future
@@ -125,7 +135,7 @@ class AsyncChunks:
     def _wake(self) -> None:
         if threading.get_ident() == self._thread:
             self._resolve()
-        else:
+        elif self._loop is not None:
             in_loop(self._loop, self._resolve)
 
     def _resolve(self) -> None:
@@ -133,9 +143,12 @@ class AsyncChunks:
             self._future.set_result(None)
 
     def close(self) -> None:
-        """Closes the source and, from the same loop, ends a wait that is going on."""
+        """Closes the source and ends a wait that goes on, from any thread."""
         self._source.close()
-        self._resolve()
+        self._wake()
+
+    def __del__(self) -> None:
+        self._source.close()
 
 
 # --- calling what users give us ----------------------------------------------

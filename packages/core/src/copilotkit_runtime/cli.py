@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from .hosts import known_host
+from .known_hosts import known_host
 
 if TYPE_CHECKING:
     from .cors import CorsConfig
-    from .hosts import App
+    from .known_hosts import App
     from .runtime import CopilotRuntime
 
 # Import names, and what the packages are called that the extra `cli` brings.

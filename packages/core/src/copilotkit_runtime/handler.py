@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from . import bridge
+from . import bridge, host
 from .cors import CorsConfig, Verdict, cross_site_refusal, judge, preflight, with_cors
 from .endpoints import Call, refusal
 from .hooks import Hook, HookContext, RespondWith, RuntimeHooks
@@ -32,8 +32,9 @@ class _Progress:
 
 
 class CopilotHandler:
-    """Answers requests: ``response = await handler(request)``. Never raises but for cancellation.
+    """Answers requests: ``response = await handler(request)``.
 
+    Raises nothing but a cancellation, and what the framework that it runs in answers itself.
     Made by `create_copilot_runtime_handler`. Adapters read at most ``read_limit`` bytes of
     a body and hand on what they have read: what is longer is refused here.
     """
@@ -79,7 +80,7 @@ class CopilotHandler:
         except BaseException as error:
             if response is not None:
                 response.close()
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or host.current.get().answers(error):
                 raise
             return await self._failed(progress, error)
 

@@ -29,8 +29,16 @@ class Host:
         return contextlib.nullcontext()
 
     def errand(self) -> AbstractAsyncContextManager[object]:
-        """Entered by the background loop around a coroutine for which a request's thread waits."""
+        """Entered around what a request awaits outside of the framework's own handling of requests.
+
+        That is a coroutine on the background loop for which the request's thread waits, and the
+        whole pipeline where an adapter serves requests that the framework does not see.
+        """
         return contextlib.nullcontext()
+
+    def answers(self, error: Exception) -> bool:
+        """Whether an exception of a hook's is the framework's way to answer a request: then it is the framework's."""
+        return False
 
     async def plain(self, function: Callable[..., T], *args: Any) -> T:
         """Calls a plain function of the user's, which may block, from an event loop."""

@@ -92,7 +92,7 @@ class CopilotRuntime:
         checks.number("stop_grace_seconds", stop_grace_seconds)
         checks.number("shutdown_grace_seconds", shutdown_grace_seconds)
         if transcription_service is not None and not callable(getattr(transcription_service, "transcribe", None)):
-            raise TypeError("transcription_service: give an object with a method transcribe(audio)")
+            raise TypeError("transcription_service: give an object with transcribe(audio, filename, mime_type)")
         if forward_headers is not None and not isinstance(forward_headers, ForwardHeaders):
             raise TypeError("forward_headers: give ForwardHeaders(allow=[...], deny=[...])")
         self.agents = _checked_agents(agents)

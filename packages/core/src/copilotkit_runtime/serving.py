@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import uvicorn
 
-from .hosts import LOCAL_HOSTS, App, KnownHosts, known_host
+from .known_hosts import LOCAL_HOSTS, App, KnownHosts, known_host
 
 # How long open streams may delay the end after Ctrl+C, in seconds. uvicorn waits for them
 # without limit otherwise, and tells the application only once they are gone.

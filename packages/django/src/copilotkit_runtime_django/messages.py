@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
@@ -20,7 +20,7 @@ _GZIP = "django.middleware.gzip.GZipMiddleware"
 def to_request(native: HttpRequest, limit: int, rest: str | None) -> Request:
     """A request for the core; ``rest`` is what follows the mount, None where that is not known.
 
-    Raises UnreadablePostError where the client has left.
+    Raises OSError where the client has left.
     """
     body, form = _body(native, limit)
     raw: bytes | str | None
@@ -29,7 +29,9 @@ def to_request(native: HttpRequest, limit: int, rest: str | None) -> Request:
         headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in native.scope["headers"])
     else:
         raw = native.META.get("RAW_URI") or native.META.get("REQUEST_URI")
-        headers = Headers((name.lower(), value) for name, value in native.headers.items() if value)
+        # Of these two, WSGI servers give empty ones where a request has none; any other may be empty on purpose.
+        both = ("Content-Type", "Content-Length")
+        headers = Headers((name.lower(), value) for name, value in native.headers.items() if value or name not in both)
     mount = native.META["SCRIPT_NAME"] if rest is None else native.path.removesuffix(rest)
     path, mount = raw_target(raw, _path(native, raw), mount.rstrip("/").encode())
     return Request(
@@ -52,16 +54,18 @@ def _path(native: HttpRequest, raw: bytes | str | None) -> bytes:
 
 def _body(native: HttpRequest, limit: int) -> tuple[bytes, tuple[FormPart, ...] | None]:
     """The body, or the form that is left of it once middleware has read ``request.POST``."""
+    has_length = bool(native.META.get("CONTENT_LENGTH"))
     most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     try:
-        # Read like this, hooks can have it again from the native request.
-        if most is not None and most <= limit:
+        # Read like this, hooks can have it again from the native request. Without a length, Django has no limit.
+        if most is not None and most <= limit and has_length:
             return native.body, None
-    except RequestDataTooBig:
+    except (RequestDataTooBig, RawPostDataException):
         pass  # that limit is for form fields; the runtime has its own
-    except RawPostDataException:
-        return b"", tuple(_form(native)) or None
-    return read_limited(native.read, limit), None
+    # Under WSGI, Django takes a body without a length, a chunked one, for none.
+    is_chunked = not has_length and native.META.get("wsgi.input_terminated")
+    body = read_limited(native.META["wsgi.input"].read if is_chunked else native.read, limit)
+    return body, None if body else tuple(_form(native)) or None
 
 
 def _form(native: HttpRequest) -> Iterator[FormPart]:
@@ -77,7 +81,7 @@ def to_response(response: Response, native: HttpRequest) -> HttpResponseBase:
     """An answer for Django, whose body fits the stack that has made the request."""
     answer: HttpResponseBase
     if isinstance(response.body, EventStream):
-        content = _AsyncBody(response.body) if isinstance(native, ASGIRequest) else iter(response.body)
+        content = aiter(response.body) if isinstance(native, ASGIRequest) else iter(response.body)
         answer = StreamingHttpResponse(content, status=response.status)
         if _GZIP in settings.MIDDLEWARE:
             answer["Content-Encoding"] = "identity"  # or Django 5.2 keeps all events back until the end
@@ -91,19 +95,3 @@ def to_response(response: Response, native: HttpRequest) -> HttpResponseBase:
         else:
             answer[name] = f"{answer[name]}, {value}" if name in answer else value
     return answer
-
-
-class _AsyncBody:
-    """A stream for ASGI. Not a generator, which would not end the stream if it was never begun."""
-
-    def __init__(self, stream: EventStream) -> None:
-        self._stream = stream
-        self.close = stream.close
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = aiter(self._stream)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            chunks.close()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections, transaction
+from django.db import close_old_connections, connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.http.request import UnreadablePostError
 from django.views.decorators.common import no_append_slash
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
@@ -17,10 +17,12 @@ from copilotkit_runtime.advice import Advice
 from copilotkit_runtime.bridge import drive
 from copilotkit_runtime.host import hosted
 
-from .host import django_host
+from .host import ViewHost
 from .messages import to_request, to_response
 
 View = Callable[..., Any]
+
+_HOST = ViewHost()
 
 
 def copilot_view(handler: CopilotHandler, *, rest: str | None = None, csrf: bool = False) -> View:
@@ -38,9 +40,11 @@ def copilot_view(handler: CopilotHandler, *, rest: str | None = None, csrf: bool
             advice.look(native.META)
         try:
             request = to_request(native, handler.read_limit, None if rest is None else values[rest])
-        except UnreadablePostError:
+        except OSError:
             return HttpResponse(status=400)
-        return to_response(drive(handler(request), django_host), native)
+        response = drive(handler(request), _HOST)
+        close_old_connections()  # Django would only do so at the end of a stream
+        return to_response(response, native)
 
     return _decorated(view, csrf)
 
@@ -50,9 +54,12 @@ def async_copilot_view(handler: CopilotHandler, *, rest: str, csrf: bool) -> Vie
 
     async def view(native: HttpRequest, **values: str) -> HttpResponseBase:
         request = to_request(native, handler.read_limit, values[rest])
-        with hosted(django_host):
+        with hosted(_HOST):
             response = await handler(request)
-        return to_response(response, native)
+        answer = to_response(response, native)
+        if answer.streaming:
+            await sync_to_async(close_old_connections)()
+        return answer
 
     return _decorated(view, csrf)
 

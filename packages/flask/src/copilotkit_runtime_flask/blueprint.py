@@ -41,7 +41,12 @@ def create_copilot_blueprint(
 
     def add_rules(state: BlueprintSetupState) -> None:
         state.app.url_map.converters["copilotkit"] = _Anything
-        rule = {"methods": _METHODS, "merge_slashes": False, "provide_automatic_options": False}
+        rule = {
+            "methods": _METHODS,
+            "merge_slashes": False,
+            "strict_slashes": False,  # a prefix may end with a slash, and a POST must not be redirected to it
+            "provide_automatic_options": False,
+        }
         state.add_url_rule("/<copilotkit:rest>", "runtime", view, **rule)
         if (state.url_prefix or "/") != "/":
             state.add_url_rule("", "runtime", view, **rule)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, request
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from copilotkit_runtime import CopilotHandler, EventStream, FormPart, checked_handler
 from copilotkit_runtime.advice import Advice
@@ -21,6 +21,9 @@ class FlaskHost(Host):
 
     def __init__(self, app: Flask) -> None:
         self._app = app
+
+    def answers(self, error: Exception) -> bool:
+        return isinstance(error, HTTPException)  # what abort() raises, for the application's error handlers
 
     def thread(self) -> AbstractContextManager[object]:
         return self._app.app_context()
@@ -43,7 +46,7 @@ def copilot_view(handler: CopilotHandler, *, rest: str | None = None) -> Callabl
         advice.look(request.environ)
         try:
             body = _body(request, handler.read_limit)
-        except ClientDisconnected:
+        except (ClientDisconnected, OSError):  # servers say by the latter what is wrong with a body
             return _response(400, [], b"")
         incoming = request_of(
             request.environ,

@@ -6,15 +6,16 @@ several: a test's, the server's, the background loop of WSGI.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol
 
 import httpx2
+
+from ..per_loop import PerLoop
 
 
 class Answer(Protocol):
@@ -55,41 +56,29 @@ class Clients:
         if given is not None and not _is_client(given) and not callable(given):
             raise TypeError(_WRONG_CLIENT.format(type(given).__name__))
         self._given: Client | None = given if _is_client(given) else None
-        self._make: Callable[[], Any] = given if callable(given) else default_client
         if given is None:
             _tls()  # now, at construction: it takes the time of some hundred events
-        # By loop, yet not weakly: the connections hold their loop, which keeps it alive.
-        self._open: dict[asyncio.AbstractEventLoop, tuple[Client, AsyncGenerator[Client]]] = {}
+        make = given if callable(given) else default_client
+        self._own: PerLoop[Client] = PerLoop(functools.partial(_made, make), _closed)
 
     async def get(self) -> Client:
         """The running loop's client, made now if it is the first time."""
-        if self._given is not None:
-            return self._given
-        loop = asyncio.get_running_loop()
-        if loop not in self._open:
-            for other in [other for other in list(self._open) if other.is_closed()]:
-                self._open.pop(other, None)
-            keeper = _keep(self._make)
-            self._open[loop] = (await anext(keeper), keeper)
-        return self._open[loop][0]
+        return self._given if self._given is not None else await self._own.get()
 
     async def aclose(self) -> None:
         """Closes the running loop's client. The next `get` makes another one."""
-        _, keeper = self._open.pop(asyncio.get_running_loop(), (None, None))
-        if keeper is not None:
-            await keeper.aclose()
+        await self._own.aclose()
 
 
-async def _keep(make: Callable[[], Any]) -> AsyncGenerator[Client]:
-    # A suspended generator is what an event loop closes by itself, when it is shut down
-    # or when the last reference to the agent goes: see loop.shutdown_asyncgens().
-    client = make()
+def _made(make: Callable[[], Any]) -> Client:
+    client: Client = make()
     if not _is_client(client):
         raise TypeError(_WRONG_CLIENT.format(type(client).__name__))
-    try:
-        yield client
-    finally:
-        await client.aclose()
+    return client
+
+
+async def _closed(client: Client) -> None:
+    await client.aclose()
 
 
 _WRONG_CLIENT = "client must be an httpx2.AsyncClient or httpx.AsyncClient, or a function that makes one, not {}"

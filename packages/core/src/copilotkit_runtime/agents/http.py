@@ -6,12 +6,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import httpx2
-
 from . import outgoing
 from .clients import Client, Clients
 from .incoming import Events, check
 from .upstream import failure_of
+from .urls import endpoint, without_secrets
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
@@ -55,7 +54,8 @@ class HttpAgent:
         self.url = url
         self.headers = outgoing.checked(headers)
         self.description = description
-        self._shown = _without_secrets(url)
+        wrong = f"HttpAgent needs an absolute URL, such as 'https://agents.example/run', not {url!r}"
+        self._shown = without_secrets(endpoint(url, wrong))
         self._clients = Clients(client)
         self._timeout = (connect_timeout_seconds, read_timeout_seconds, read_timeout_seconds, connect_timeout_seconds)
         self._max_event_bytes = max_event_bytes
@@ -107,14 +107,3 @@ def _body(input: RunAgentInput, context: RunContext | None) -> bytes:
     if context is not None and context.body:
         return outgoing.body(context.body)
     return outgoing.body(input.model_dump(mode="json", by_alias=True, exclude_none=True))
-
-
-def _without_secrets(url: str) -> str:
-    wrong = f"HttpAgent needs an absolute URL, such as 'https://agents.example/run', not {url!r}"
-    try:
-        parsed = httpx2.URL(url)
-    except httpx2.InvalidURL as error:
-        raise ValueError(wrong) from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(wrong)
-    return str(parsed.copy_with(username="", password="", query=None, fragment=None))

@@ -55,7 +55,7 @@ def checked(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> Pa
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(f"{name!r} is no name of an HTTP header, or its value cannot be sent")
         if name.lower() in _OF_THE_MESSAGE:
-            raise ValueError(f"the header {name!r} belongs to the message or its connection: leave it to HttpAgent")
+            raise ValueError(f"the header {name!r} belongs to the message or its connection and cannot be set")
         first.setdefault(name.lower(), (name, value))
     return tuple(first.values())
 

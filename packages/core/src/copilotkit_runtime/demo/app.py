@@ -9,9 +9,10 @@ from importlib import resources
 
 from copilotkit_runtime_asgi import mount_before
 
-from ..hosts import App, Receive, Scope, Send
+from ..known_hosts import App, Receive, Scope, Send
 from ..runtime import CopilotRuntime
 from .agents import DEMO_AGENTS
+from .model import model_agents
 
 BASE_PATH = "/api/copilotkit"
 
@@ -21,7 +22,8 @@ _FILES = {"/": ("index.html", "text/html; charset=utf-8"), "/app.js": ("app.js",
 def create_demo_app() -> App:
     """A new runtime under `BASE_PATH`, the page at ``/``, its module at ``/app.js``, else 404."""
     # Whoever reaches a demo on his own machine is its one user, and so may list its threads.
-    runtime = CopilotRuntime(agents=DEMO_AGENTS, single_user=True, shutdown_grace_seconds=1)
+    agents = {**DEMO_AGENTS, **model_agents()}
+    runtime = CopilotRuntime(agents=agents, single_user=True, shutdown_grace_seconds=1)
     return mount_before(_Page(), BASE_PATH, runtime=runtime, mode="auto")
 
 

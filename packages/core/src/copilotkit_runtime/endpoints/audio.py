@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import binascii
+import dataclasses
 from typing import Any
 
 from pydantic_core import from_json
 
 from ..forms import read_form
 from ..http import FormPart, Request
-from ..transcription import AudioFile, InvalidAudioFormat
+from ..transcription import InvalidAudioFormat
 from ..transcription.errors import InvalidRequest
 
 _SUPPORTED = (
@@ -28,7 +29,16 @@ _DEFAULT_TYPE = "audio/webm"
 _DEFAULT_NAME = "recording.webm"
 
 
-def read_audio(request: Request, body: bytes, *, only_json: bool) -> AudioFile:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Audio:
+    """An uploaded recording: what it is called, of what type with parameters it is said to be, and its bytes."""
+
+    filename: str
+    mime_type: str
+    data: bytes = dataclasses.field(repr=False)
+
+
+def read_audio(request: Request, body: bytes, *, only_json: bool) -> Audio:
     """The audio of a request whose body is ``body``.
 
     ``only_json`` says that the body is JSON, whatever the request's content type. Raises
@@ -52,16 +62,14 @@ def _parts(request: Request, body: bytes, content_type: str) -> tuple[FormPart, 
         raise InvalidRequest(str(error), message="Request body must be valid multipart/form-data") from error
 
 
-def _from_form(parts: tuple[FormPart, ...]) -> AudioFile:
+def _from_form(parts: tuple[FormPart, ...]) -> Audio:
     part = next((part for part in parts if part.name == "audio"), None)
     if part is None or part.filename is None:
         raise InvalidRequest(message="No audio file found in form data. Please include an 'audio' field.")
-    return AudioFile(
-        filename=part.filename or _DEFAULT_NAME, content_type=_supported(part.content_type or ""), data=part.data
-    )
+    return Audio(part.filename or _DEFAULT_NAME, _supported(part.content_type or ""), part.data)
 
 
-def _from_json(body: bytes) -> AudioFile:
+def _from_json(body: bytes) -> Audio:
     try:
         data = from_json(body, allow_inf_nan=False)
     except ValueError as error:
@@ -74,7 +82,7 @@ def _from_json(body: bytes) -> AudioFile:
         raise InvalidRequest(message="Request must include 'mimeType' field (e.g., 'audio/webm')")
     if not isinstance(name, str | None):
         raise InvalidRequest(message="The 'filename' field must be a string")
-    return AudioFile(filename=name or _DEFAULT_NAME, content_type=_supported(kind), data=_decode(audio))
+    return Audio(name or _DEFAULT_NAME, _supported(kind), _decode(audio))
 
 
 def _supported(content_type: str) -> str:

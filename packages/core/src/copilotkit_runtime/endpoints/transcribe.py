@@ -8,9 +8,9 @@ from typing import Protocol
 from ..bridge import blocking
 from ..bridge import call as call_user
 from ..http import Request, Response
-from ..transcription import AudioFile, ProviderError, TranscriptionError, TranscriptionService
+from ..transcription import ProviderError, TranscriptionError, TranscriptionService
 from ..transcription.errors import ServiceNotConfigured, classify
-from .audio import read_audio
+from .audio import Audio, read_audio
 
 logger = logging.getLogger("copilotkit_runtime.transcription")
 
@@ -44,16 +44,16 @@ async def transcribe(call: _Call) -> Response:
         text = await _transcribe(service, audio)
     except TranscriptionError as error:
         return _refusal(error, debug=call.runtime.debug)
-    return Response.json({"text": text, "size": len(audio.data), "type": audio.content_type})
+    return Response.json({"text": text, "size": len(audio.data), "type": audio.mime_type})
 
 
-def _read(call: _Call) -> AudioFile:
+def _read(call: _Call) -> Audio:
     return read_audio(call.request, call.body, only_json=call.single_route)
 
 
-async def _transcribe(service: TranscriptionService, audio: AudioFile) -> str:
+async def _transcribe(service: TranscriptionService, audio: Audio) -> str:
     try:
-        text = await call_user(service.transcribe, audio)
+        text = await call_user(service.transcribe, audio.data, audio.filename, audio.mime_type)
     except Exception as error:
         failure = classify(error)
         if isinstance(failure, ProviderError):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..events import KEEP_ALIVE
+from ..events import KEEP_ALIVE, Ending, error_frame
 from .log import RunLog, Wake
 from .rounds import Rounds
 
@@ -96,6 +96,13 @@ class Silent:
         return KEEP_ALIVE
 
 
+_LET_GO = error_frame(
+    Ending("This stream was read too slowly to be kept. Connect to the thread again for all of it.", "STREAM_LET_GO"),
+    None,
+    0,
+)
+
+
 class RunReader(Silent):
     """First some frames of runs that have ended, then a run that goes on, from ``seen`` frames on.
 
@@ -140,7 +147,11 @@ class RunReader(Silent):
             if piece:
                 self._sent()
                 return piece[0] if len(piece) == 1 else b"".join(piece)
-        return None
+        if log is None:
+            return None
+        # It was evicted: a stream that just ends would look like success.
+        self._log = None
+        return _LET_GO
 
     def park(self, wake: Wake) -> bool:
         self._wake = wake

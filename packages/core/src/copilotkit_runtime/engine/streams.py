@@ -15,7 +15,8 @@ class Streams:
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self._count = 0
-        self._lock = threading.Lock()
+        # One that may be taken twice: a stream that nobody holds is closed wherever garbage happens to be collected.
+        self._lock = threading.RLock()
 
     def open(self) -> None:
         """One more. Raises TooManyStreams."""
@@ -31,4 +32,4 @@ class Streams:
 
     def after_fork(self) -> None:
         """This is a child process, which has no streams yet."""
-        self._count, self._lock = 0, threading.Lock()
+        self._count, self._lock = 0, threading.RLock()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .. import bridge
+from .. import bridge, host
 from .outcome import EndedRun
 from .run import Run
 
@@ -43,6 +43,7 @@ class Telling:
 
     async def _tell(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
         try:
-            await self.tell(on_end, ended)
+            async with host.current.get().task():
+                await self.tell(on_end, ended)
         finally:
             self._runs.discard(run)

@@ -57,7 +57,7 @@ class Order:
         """Tool calls without an end or without a result, in order of opening: whether each has its result."""
         self.steps: set[str] = set()
         self.spans: dict[Span, None] = {}
-        """What else is open, in order of opening. Not every client minds, so neither do we, until a run is completed."""
+        """What else is open, in order of opening. Not every client minds, so only completing a run looks at it."""
 
     @property
     def is_over(self) -> bool:

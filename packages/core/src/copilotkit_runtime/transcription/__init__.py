@@ -1,4 +1,4 @@
-"""Speech to text: what a service is, and how it fails."""
+"""Speech to text: what a service is, how it fails, and one on the ``openai`` SDK."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from .errors import (
     RateLimited,
     TranscriptionError,
 )
-from .service import AudioFile, TranscriptionService
+from .openai import OpenAITranscription
+from .service import TranscriptionService
 
 __all__ = [
-    "AudioFile",
     "AudioTooLong",
     "AudioTooShort",
     "AuthenticationFailed",
     "InvalidAudioFormat",
     "NetworkError",
+    "OpenAITranscription",
     "ProviderError",
     "RateLimited",
     "TranscriptionError",

@@ -1,0 +1,28 @@
+"""An agent that needs no model: it keeps the user's notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ag_ui.core import RunAgentInput
+
+from copilotkit_runtime import RunContext
+
+from .models import Note
+
+
+def secretary(input: RunAgentInput, context: RunContext) -> Iterator[dict[str, Any]]:
+    """Keeps what the user says and tells all of it. Not ``async``, so it uses the ORM as a view does."""
+    run = {"threadId": input.thread_id, "runId": input.run_id}
+    message = f"{input.run_id}-answer"
+    user = context.user
+    assert user is not None, "django_user lets nobody in whom it does not know"
+    yield {"type": "RUN_STARTED", **run}
+    said = input.messages[-1].content if input.messages else None
+    if isinstance(said, str):
+        Note.objects.create(owner_id=user.id, text=said)
+    notes = Note.objects.filter(owner_id=user.id).order_by("pk").values_list("text", flat=True)
+    for piece in (f"{user.name}, your notes are: ", ", ".join(notes) or "none", "."):
+        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": message, "delta": piece}
+    yield {"type": "RUN_FINISHED", **run}

@@ -1,0 +1,16 @@
+"""The runtime, which ``settings.COPILOT_RUNTIME`` names."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from notes.agents import secretary
+
+from copilotkit_runtime import CopilotRuntime
+from copilotkit_runtime_django import django_user
+
+runtime = CopilotRuntime(
+    agents={"default": secretary},
+    identify_user=django_user,
+    # A file that all workers share.
+    store=f"sqlite:///{settings.DATA_DIR / 'copilot.db'}",
+)

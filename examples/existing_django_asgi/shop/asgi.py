@@ -1,0 +1,20 @@
+"""The project's ``asgi.py``, to which the runtime has come."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+django_application = get_asgi_application()
+
+# Below it: models can be imported once Django is set up.
+from copilotkit_runtime import CopilotRuntime  # noqa: E402
+from copilotkit_runtime_asgi import mount_before  # noqa: E402
+from copilotkit_runtime_django import django_host, django_user  # noqa: E402
+
+from .agents import auditor  # noqa: E402
+
+runtime = CopilotRuntime(agents={"default": auditor}, identify_user=django_user)
+application = mount_before(django_application, "/api/copilotkit", runtime=runtime, host=django_host)

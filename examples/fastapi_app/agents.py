@@ -1,0 +1,22 @@
+"""An agent that needs no model: it tells users what they have ordered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ag_ui.core import RunAgentInput
+from shop import ORDERS
+
+from copilotkit_runtime import RunContext
+
+
+async def clerk(input: RunAgentInput, context: RunContext) -> AsyncIterator[dict[str, Any]]:
+    run = {"threadId": input.thread_id, "runId": input.run_id}
+    message = f"{input.run_id}-answer"
+    user = context.user
+    assert user is not None, "identify_user lets nobody in whom it does not know"
+    yield {"type": "RUN_STARTED", **run}
+    for piece in (f"{user.name}, ", "your orders are: ", ", ".join(ORDERS[user.id]), "."):
+        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": message, "delta": piece}
+    yield {"type": "RUN_FINISHED", **run}

@@ -1,0 +1,15 @@
+"""What stands for the application's database."""
+
+from __future__ import annotations
+
+from copilotkit_runtime import User
+
+_TOKENS = {"ada-token": User(id="ada", name="Ada"), "bob-token": User(id="bob", name="Bob")}
+
+ORDERS = {"ada": ["a kettle", "two cups"], "bob": ["a bicycle bell"]}
+
+
+def user_of_token(authorization: str | None) -> User | None:
+    """Whose token an ``Authorization`` header carries; None for nobody's."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return _TOKENS.get(token) if scheme.lower() == "bearer" else None

@@ -1,0 +1,13 @@
+import { CopilotChat, CopilotKit } from "@copilotkit/react-core/v2";
+import "@copilotkit/react-core/v2/styles.css";
+import { createRoot } from "react-dom/client";
+
+const runtimeUrl = import.meta.env.VITE_RUNTIME_URL ?? "/api/copilotkit";
+
+createRoot(document.getElementById("root")).render(
+  <CopilotKit runtimeUrl={runtimeUrl}>
+    <main style={{ height: "100dvh" }}>
+      <CopilotChat agentId="default" />
+    </main>
+  </CopilotKit>,
+);

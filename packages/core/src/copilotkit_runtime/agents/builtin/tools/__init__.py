@@ -1,0 +1,8 @@
+"""Tools: what the model may call."""
+
+from __future__ import annotations
+
+from .define import define_tool
+from .tool import Interrupt, Tool, ToolError
+
+__all__ = ["Interrupt", "Tool", "ToolError", "define_tool"]

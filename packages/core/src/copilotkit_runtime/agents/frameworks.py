@@ -1,0 +1,16 @@
+"""What the agents of other frameworks share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import bridge
+from .context import RunContext
+
+
+async def given(source: Any, context: RunContext | None) -> Any:
+    """What a run is given: ``source`` itself or, where it is a function of the context, what that gives.
+
+    A plain function is called on a thread, since it may block. Raises what the function raises.
+    """
+    return await bridge.call(source, context or RunContext()) if callable(source) else source

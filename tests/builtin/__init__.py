@@ -1,0 +1,1 @@
+"""`BuiltInAgent` from outside: through the runtime's servers, against model servers on real sockets."""

@@ -1,0 +1,99 @@
+"""CopilotKit's aimock, from npm, as the model server: nobody here wrote it.
+
+A test says what it answers to which message, and reads what it was asked, both over its
+control API. What it cannot do, `fake` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client.test_client import HERE, INSTALL
+from tests.servers import answers
+
+PROGRAM = HERE / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+KEY = "sk-mock"
+"""The only key that it takes."""
+START_SECONDS = 30.0
+
+
+class Aimock:
+    """A running aimock. ``url`` is the base URL for clients of OpenAI's API."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/v1"
+        self._control = f"http://127.0.0.1:{port}/__aimock"
+
+    def on(self, match: str | dict[str, Any], response: dict[str, Any], **options: Any) -> None:
+        """Answers what matches (a text: within the last user message) by ``response``; the first match wins.
+
+        ``options`` are members of aimock's fixture, such as ``chunkSize`` or ``truncateAfterChunks``.
+        """
+        members = {"userMessage": match} if isinstance(match, str) else match
+        self._ask("/fixtures", {"fixtures": [{"match": members, "response": response, **options}]})
+
+    def asked(self, text: str) -> list[Any]:
+        """The bodies of the requests whose messages hold the text, in order of arrival."""
+        return [one["body"] for one in self._ask("/journal") if text in json.dumps(one["body"])]
+
+    def _ask(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+        request = urllib.request.Request(self._control + path, data, headers)
+        with urllib.request.urlopen(request, timeout=START_SECONDS) as answer:
+            return json.load(answer)
+
+
+def lacking() -> str | None:
+    """What has to be done before aimock can run here, or None."""
+    if shutil.which("node") is None:
+        return f"aimock needs Node 20.15 or newer; install it, then run: {INSTALL}"
+    if not PROGRAM.is_file():
+        return f"aimock is not installed; run: {INSTALL}"
+    return None
+
+
+def needs_node() -> None:
+    """Skips the test where aimock cannot run, or fails it where CI=true says that all must run."""
+    if missing := lacking():
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+
+@contextlib.contextmanager
+def aimock(port: int, folder: Path) -> Iterator[Aimock]:
+    """aimock on a port, for as long as the block lasts; ``folder`` is for its files."""
+    needs_node()
+    # It wants to begin with something.
+    first = folder / "fixtures.json"
+    first.write_text(json.dumps({"fixtures": [{"match": {"userMessage": "unused"}, "response": {"content": "-"}}]}))
+    options = ("--port", str(port), "--fixtures", str(first), "--journal-max", "0", "--log-level", "warn")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["node", str(PROGRAM), *options],
+            env={**os.environ, "AIMOCK_API_KEYS": KEY},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        while not answers(port, "/health"):
+            # Waiting for the process to end is the pause between two attempts.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+                raise RuntimeError(f"aimock ended: {(folder / 'log').read_text()}")
+        yield Aimock(port)
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,74 @@
+"""One runtime for each adapter, and the model servers that its agents talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.client.test_client import lacking as lacking_client
+from tests.servers import RunningServer, free_port, running
+
+from .aimock import KEY, Aimock, aimock
+from .fake import Fake, fake
+from .scenes import Scenes
+from .verifier import NotingClient, Verifier, verifier
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Scenes:
+    """What the fake plays."""
+    return Scenes()
+
+
+@pytest.fixture(scope="session")
+def fake_model(scenes: Scenes) -> Iterator[Fake]:
+    with fake(scenes.play) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def mock_port() -> int:
+    """Where aimock will be: the runtimes are told before it is started, which only some tests need."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def mock(mock_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aimock]:
+    with aimock(mock_port, tmp_path_factory.mktemp("aimock")) as it:
+        yield it
+
+
+@pytest.fixture(scope="session", params=["asgi", "wsgi"])
+def runtime(request: pytest.FixtureRequest, mock_port: int, fake_model: Fake) -> Iterator[RunningServer]:
+    env = {
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{mock_port}/v1",
+        "OPENAI_API_KEY": KEY,
+        "ANTHROPIC_BASE_URL": fake_model.url,
+        "ANTHROPIC_API_KEY": "sk-anthropic",
+        "GOOGLE_GENERATIVE_AI_BASE_URL": fake_model.url,
+        "GOOGLE_API_KEY": "sk-google",
+        "MINIMAX_API_KEY": "",
+        "BUILTIN_FAKE_URL": fake_model.url,
+    }
+    with running(request.param, "builtin", env=env) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def judge() -> Iterator[Verifier | None]:
+    if lacking_client():
+        yield None
+        return
+    with verifier() as it:
+        yield it
+
+
+@pytest.fixture
+def client(runtime: RunningServer, judge: Verifier | None) -> Iterator[NotingClient]:
+    """Talks to the runtime; whatever it has read must be what AG-UI's client accepts."""
+    it = NotingClient(runtime)
+    it.streams = []
+    yield it
+    if judge is not None:
+        assert [judge.objection(events) for events in it.streams] == [None] * len(it.streams), it.streams

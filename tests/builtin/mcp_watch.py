@@ -1,0 +1,139 @@
+"""What stands before the MCP servers of the tests: it misbehaves where it is asked to, and tells what has come.
+
+``/mcp`` and ``/sse`` are the server's own endpoints. ``/legacy/mcp`` is as ``/mcp``, but of the
+days when each client had to open a session. ``/broken/METHOD/mcp`` and ``/silent/METHOD/mcp``
+are as ``/legacy/mcp`` up to the request of that method, which is answered by an error, or
+never. ``/paged/mcp`` lists its tools in pages.
+
+``GET /seen`` gives all requests so far; ``GET /until/METHOD/COUNT`` the same, once there were so
+many of that method; ``GET /until-idle``, once no session and no request is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PAGES = [["one", "two"], ["three"], ["four"]]
+"""The names of the tools of ``/paged/mcp``."""
+
+
+@dataclasses.dataclass
+class Watch:
+    """The ASGI application: a server's endpoints of both transports behind it."""
+
+    streamable: ASGIApp
+    sse: ASGIApp
+    seen: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    sessions: set[str] = dataclasses.field(default_factory=set)
+    open_requests: int = 0
+    changed: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.streamable(scope, receive, send)
+            return
+        kind, *rest = scope["path"].strip("/").split("/")
+        if kind in ("seen", "until", "until-idle"):
+            await self.until(self.condition(kind, "/".join(rest[:-1]), rest[-1:]))
+            await JSONResponse(self.seen)(scope, receive, send)
+            return
+        await self.watched(kind, "/".join(rest[:-1]), scope, receive, send)
+
+    def condition(self, kind: str, method: str, count: list[str]) -> Callable[[], bool]:
+        if kind == "until":
+            return lambda: sum(one["method"] == method for one in self.seen) >= int(count[0])
+        return lambda: kind == "seen" or not (self.sessions or self.open_requests)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with self.changed:
+            await self.changed.wait_for(holds)
+
+    async def tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def watched(self, kind: str, method: str, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        body = await Request(scope, receive).body() if scope["method"] == "POST" else b""
+        asked = json.loads(body or "{}")
+        self.seen.append({"method": asked.get("method", scope["method"]), "headers": headers})
+        self.open_requests += 1
+        await self.tell()
+        try:
+            answer = self.answer(kind, method, asked, headers)
+            opens_session = asked.get("method") == "initialize"
+            await answer(scope, replayed(body, receive), self.noting_session(send) if opens_session else send)
+        finally:
+            self.open_requests -= 1
+            if scope["method"] == "DELETE":
+                self.sessions.discard(headers["mcp-session-id"])
+            await self.tell()
+
+    def answer(self, kind: str, method: str, asked: Any, headers: dict[str, str]) -> ASGIApp:
+        if kind in ("sse", "messages"):
+            return self.sse
+        if kind != "mcp" and headers.get("mcp-protocol-version", "") > "2026":
+            return Response("Bad Request: unsupported protocol version", 400)
+        if kind == "paged":
+            return paged(asked)
+        if method == asked.get("method"):
+            if kind == "silent":
+                return silence
+            # Its sessions are lost with it: not every client says good-bye to what is broken.
+            self.sessions.discard(headers.get("mcp-session-id", ""))
+            return Response("broken", 500)
+        return self.elsewhere
+
+    async def elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.streamable({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
+
+    def noting_session(self, send: Send) -> Send:
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.sessions.update(value.decode() for name, value in message["headers"] if name == b"mcp-session-id")
+            await send(message)
+
+        return noting
+
+
+async def silence(scope: Scope, receive: Receive, send: Send) -> None:
+    """Never answers."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def paged(asked: Any) -> Response:
+    """A server by hand, since the SDK's lists everything at once; it has no sessions."""
+    if "id" not in asked:
+        return Response(status_code=202 if asked else 405)
+    page = int(asked.get("params", {}).get("cursor", 0))
+    results: dict[str, dict[str, Any]] = {
+        "initialize": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "paged", "version": "1"},
+        },
+        "tools/list": {
+            "tools": [{"name": name, "inputSchema": {"type": "object"}} for name in PAGES[page]],
+            **({"nextCursor": str(page + 1)} if page + 1 < len(PAGES) else {}),
+        },
+    }
+    return JSONResponse({"jsonrpc": "2.0", "id": asked["id"], "result": results[asked["method"]]})
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Gives a body once more that has been read."""
+    given = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def again() -> Message:
+        return next(given, None) or await receive()
+
+    return again

@@ -1,0 +1,215 @@
+"""What goes wrong with a model is one ``RUN_ERROR`` with a code, and no secret in it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from tests.talk import Event, fresh
+
+from .aimock import Aimock
+from .asking import TEXT, only, outline, text_of, user
+from .fake import PATIENCE_SECONDS, Exchange, Script, call, chunk
+from .scenes import Scenes, refuses, says
+from .verifier import NotingClient
+
+SECRET = "sk-secret"
+
+
+def error_of(events: list[Event]) -> str:
+    """The code of the error that a run ends with."""
+    error = only(events, "RUN_ERROR")
+    assert events[-1] is error
+    assert error["message"]
+    assert SECRET not in json.dumps(events)
+    code: str = error["code"]
+    return code
+
+
+def refusal(code: str | None = None, kind: str = "invalid_request_error") -> dict[str, Any]:
+    # The words would mislead whoever looks for some in them.
+    message = f"rate limit, api key {SECRET}, maximum context length"
+    return {"message": message, "type": kind, **({"code": code} if code else {})}
+
+
+REFUSALS = [
+    (429, "rate_limit_exceeded", "rate_limited"),
+    (429, "insufficient_quota", "rate_limited"),
+    (429, None, "rate_limited"),
+    (401, "invalid_api_key", "auth_failed"),
+    (401, None, "auth_failed"),
+    (403, None, "auth_failed"),
+    (400, "context_length_exceeded", "context_length"),
+    (400, None, "provider_error"),
+    (404, "model_not_found", "provider_error"),
+    (500, None, "provider_error"),
+    (503, None, "provider_error"),
+]
+
+
+@pytest.mark.client
+@pytest.mark.parametrize(("status", "code", "expected"), REFUSALS)
+def test_refusals(client: NotingClient, mock: Aimock, status: int, code: str | None, expected: str) -> None:
+    ask = f"{fresh('question')}."
+    mock.on(ask, {"error": refusal(code), "status": status})
+    events = client.ran("plain", "t-" + ask, messages=[user(ask)])
+    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+    assert error_of(events) == expected
+    assert len(mock.asked(ask)) == 1
+
+
+@pytest.mark.client
+def test_a_key_that_the_provider_does_not_take(client: NotingClient, mock: Aimock) -> None:
+    ask = f"{fresh('question')}."
+    mock.on(ask, {"content": "never"})
+    events = client.ran("wrong-key", "t-" + ask, messages=[user(ask)])
+    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+    assert error_of(events) == "auth_failed"
+
+
+@pytest.mark.client
+def test_a_connection_that_drops_in_mid_answer(client: NotingClient, mock: Aimock) -> None:
+    ask = f"{fresh('question')}."
+    mock.on(ask, {"content": "One two three four."}, chunkSize=4, latency=5, truncateAfterChunks=4)
+    events = client.ran("plain", "t-" + ask, messages=[user(ask)])
+    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
+    assert error_of(events) == "network_error"
+    assert "One two three four.".startswith(text_of(events))
+
+
+@pytest.mark.client
+def test_an_answer_that_is_no_stream(client: NotingClient, mock: Aimock) -> None:
+    ask = f"{fresh('question')}."
+    mock.on(ask, {"content": "never"}, chaos={"malformedRate": 1})
+    assert error_of(client.ran("plain", "t-" + ask, messages=[user(ask)])) == "network_error"
+
+
+def streams(*items: Any) -> Script:
+    """A script that sends something and then ends the stream as if that were all."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.data(*items)
+        exchange.end()
+
+    return script
+
+
+def breaks_off(*items: Any) -> Script:
+    """A script that sends something and drops the connection."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.data(*items)
+
+    return script
+
+
+HELLO = chunk({"content": "Hello"})
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        pytest.param(
+            streams(HELLO, {"error": {**refusal(kind="server_error"), "code": 500}}),
+            "provider_error",
+            id="server error",
+        ),
+        pytest.param(
+            streams(HELLO, {"error": refusal("rate_limit_exceeded", "rate_limit_error")}),
+            "rate_limited",
+            id="rate limit",
+        ),
+        pytest.param(streams(HELLO, '{"id": '), "provider_error", id="no JSON"),
+        pytest.param(streams(HELLO), "network_error", id="ends without an end"),
+        pytest.param(streams(HELLO, "[DONE]"), "network_error", id="done without a reason"),
+        pytest.param(breaks_off(HELLO), "network_error", id="drops"),
+        pytest.param(streams(HELLO, chunk({}, "content_filter"), "[DONE]"), "provider_error", id="held back"),
+    ],
+)
+def test_trouble_in_mid_answer(client: NotingClient, scenes: Scenes, script: Script, expected: str) -> None:
+    scene = scenes.on(script)
+    events = client.ran("fake-plain", scene, messages=[user(scene)])
+    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
+    assert error_of(events) == expected
+    assert text_of(events) == "Hello"
+
+
+def test_trouble_inside_a_call_runs_no_tool(client: NotingClient, scenes: Scenes) -> None:
+    scene = scenes.on(breaks_off(call(0, '{"text": "a"}', "c0", "shout")))
+    events = client.ran("fake-tools", scene, messages=[user(scene)])
+    assert outline(events) == ["RUN_STARTED", "TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_ERROR"]
+    assert error_of(events) == "network_error"
+
+
+def test_an_answer_cut_off_by_its_limit_is_an_answer(client: NotingClient, scenes: Scenes) -> None:
+    scene = scenes.on(streams(HELLO, chunk({}, "length"), "[DONE]"))
+    events = client.ran("fake-plain", scene, messages=[user(scene)])
+    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
+
+
+def test_an_answer_with_nothing_in_it(client: NotingClient, scenes: Scenes) -> None:
+    scene = scenes.on(streams(chunk({}, "stop"), "[DONE]"))
+    assert outline(client.ran("fake-plain", scene, messages=[user(scene)])) == ["RUN_STARTED", "RUN_FINISHED"]
+
+
+def test_nobody_there(client: NotingClient) -> None:
+    events = client.ran("deaf", fresh("thread"), messages=[user("Hello")])
+    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+    assert error_of(events) == "network_error"
+
+
+def test_a_missing_key_is_named(client: NotingClient) -> None:
+    events = client.ran("keyless", fresh("thread"), messages=[user("Hello")])
+    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+    assert error_of(events) == "auth_failed"
+    assert "MINIMAX_API_KEY" in only(events, "RUN_ERROR")["message"]
+
+
+def test_no_answer_in_time(client: NotingClient, scenes: Scenes) -> None:
+    gone = threading.Event()
+
+    def script(exchange: Exchange) -> None:
+        exchange.until_gone()
+        gone.set()
+
+    scene = scenes.on(script)
+    events = client.ran("fake-hurried", scene, messages=[user(scene)])
+    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+    assert error_of(events) == "timeout"
+    assert gone.wait(PATIENCE_SECONDS)
+
+
+def test_silence_in_mid_answer(client: NotingClient, scenes: Scenes) -> None:
+    def script(exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.data(HELLO)
+        exchange.until_gone()
+
+    scene = scenes.on(script)
+    events = client.ran("fake-hurried", scene, messages=[user(scene)])
+    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
+    assert error_of(events) == "timeout"
+
+
+def test_trying_again_is_the_sdks(client: NotingClient, scenes: Scenes) -> None:
+    first = refuses(429, refusal(), retry_after_ms="1")
+
+    def script(exchange: Exchange) -> None:
+        (first if len(scenes.asked(scene)) == 1 else says("at last"))(exchange)
+
+    scene = scenes.on(script)
+    events = client.ran("fake-retrying", scene, messages=[user(scene)])
+    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
+    assert text_of(events) == "at last"
+    assert len(scenes.asked(scene)) == 2
+
+
+def test_trying_again_has_the_sdks_end(client: NotingClient, scenes: Scenes) -> None:
+    scene = scenes.on(refuses(429, refusal(), retry_after_ms="1"))
+    assert error_of(client.ran("fake-retrying", scene, messages=[user(scene)])) == "rate_limited"
+    assert len(scenes.asked(scene)) == 3

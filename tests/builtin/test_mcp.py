@@ -1,0 +1,456 @@
+"""The tools of MCP servers, against a real one in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import httpx2
+import pytest
+from ag_ui.core import RunAgentInput
+
+from copilotkit_runtime.agents import BuiltInAgent, MCPServer, RunContext
+from copilotkit_runtime.agents.builtin import Tool, ToolError
+from copilotkit_runtime.agents.builtin.mcp import open_mcp_servers
+from tests.serve import ROOT
+from tests.servers import free_port
+from tests.talk import fresh
+
+from .asking import of_type, outline, user
+from .fake import Fake, Script, call
+from .mcp_watch import PAGES
+from .scenes import Scenes, says, sends, steps
+
+PATIENCE_SECONDS = 30.0
+"""After which a wait fails; no test that passes waits for it."""
+
+ENDPOINTS = {"/mcp": "streamable-http", "/legacy/mcp": "streamable-http", "/sse": "sse"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """The process with the server. What is asked of it is what `mcp_watch` can tell."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def at(self, path: str, **options: Any) -> MCPServer:
+        options.setdefault("transport", ENDPOINTS.get(path, "streamable-http"))
+        return MCPServer(f"http://127.0.0.1:{self.port}{path}", **options)
+
+    async def seen(self, when: str = "seen") -> list[dict[str, Any]]:
+        async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as client:
+            answer = await client.get(f"http://127.0.0.1:{self.port}/{when}")
+        requests: list[dict[str, Any]] = answer.json()
+        return requests
+
+    async def next(self, method: str) -> Callable[[], Awaitable[Any]]:
+        """What waits until there has been one more request of a method than up to now."""
+        count = sum(one["method"] == method for one in await self.seen()) + 1
+        return lambda: self.seen(f"until/{method}/{count}")
+
+
+@contextlib.contextmanager
+def served() -> Iterator[Served]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        descriptor = listening.fileno()
+        command = [sys.executable, "-m", "tests.builtin.mcp_server", str(descriptor)]
+        process = subprocess.Popen(command, cwd=ROOT, pass_fds=[descriptor])
+        port = listening.getsockname()[1]
+    try:
+        yield Served(port, process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def mcp() -> Iterator[Served]:
+    with served() as it:
+        yield it
+
+
+@pytest.fixture(params=ENDPOINTS)
+def path(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Runs a test on a loop of its own, which must have nothing to complain of, and no tasks that stay."""
+    complaints: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await main()
+            if left := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(left)  # those of generators that the SDK leaves to the loop
+
+    asyncio.run(watched())
+    assert complaints == []
+
+
+def opened(*servers: MCPServer, context: RunContext | None = None) -> AbstractAsyncContextManager[list[Tool]]:
+    return open_mcp_servers(servers, context)
+
+
+async def called(tools: list[Tool], wanted: str, /, **arguments: Any) -> Any:
+    (tool,) = (one for one in tools if one.name == wanted)
+    return await tool.call(arguments, None)  # type: ignore[misc]
+
+
+# --- what goes right ---------------------------------------------------------
+
+
+def test_tools_are_listed_with_what_a_model_needs(mcp: Served, path: str) -> None:
+    async def main() -> None:
+        async with opened(mcp.at(path)) as tools:
+            add = tools[0]
+            assert (add.name, add.description) == ("add", "Adds two numbers.")
+            assert add.parameters["required"] == ["a", "b"]
+            assert add.parameters["properties"]["a"]["type"] == "integer"
+            assert "docs_read" in [tool.name for tool in tools]  # "docs.read", which models' interfaces refuse
+
+    run(main)
+
+
+RESULTS = {
+    "add": ({"a": 1, "b": 2}, "3"),
+    "greet": ({"name": "Köln"}, "hello Köln, größe €"),
+    "picture": ({}, "a picture\n\n[image of type image/png, 30 bytes: it cannot be shown to you]"),
+    "docs_read": (
+        {},
+        "all of it\n\n"
+        "[file file:///raw of type text/csv, 3 bytes: it cannot be shown to you]\n\n"
+        "[a link to file:///more, more, the rest]\n\n"
+        "[audio of type audio/wav, 4 bytes: it cannot be shown to you]",
+    ),
+    "figures": ({}, {"figures": [1, 2.5, None]}),
+}
+
+
+def test_results_are_what_a_model_can_be_told(mcp: Served, path: str) -> None:
+    async def main() -> None:
+        async with opened(mcp.at(path)) as tools:
+            given = {name: await called(tools, name, **arguments) for name, (arguments, _) in RESULTS.items()}
+            assert given == {name: result for name, (_, result) in RESULTS.items()}
+
+    run(main)
+
+
+def test_calls_can_be_under_way_together(mcp: Served, path: str) -> None:
+    async def main() -> None:
+        async with opened(mcp.at(path)) as tools:
+            sums = await asyncio.gather(*(called(tools, "add", a=n, b=n) for n in range(10)))
+            assert sums == [str(2 * n) for n in range(10)]
+
+    run(main)
+
+
+def test_tools_come_in_pages(mcp: Served) -> None:
+    async def main() -> None:
+        async with opened(mcp.at("/paged/mcp")) as tools:
+            assert [tool.name for tool in tools] == [name for page in PAGES for name in page]
+
+    run(main)
+
+
+def test_only_allowed_tools_are_offered_and_a_prefix_is_for_the_model_alone(mcp: Served) -> None:
+    async def main() -> None:
+        server = mcp.at("/mcp", prefix="math-", allowed_tools=["add", "docs.read"])
+        async with opened(server, mcp.at("/sse", allowed_tools=["add"])) as tools:
+            assert [tool.name for tool in tools] == ["math-add", "math-docs_read", "add"]
+            assert await called(tools, "math-add", a=1, b=1) == "2"
+
+    run(main)
+
+
+async def _token(context: RunContext) -> dict[str, str]:
+    return {"x-token": context.headers["authorization"]}
+
+
+HEADERS: dict[str, Any] = {
+    "given": {"x-token": "of ada"},
+    "function": lambda context: {"x-token": context.headers["authorization"]},
+    "coroutine": _token,
+}
+
+
+@pytest.mark.parametrize("headers", HEADERS)
+def test_headers_come_with_every_request(mcp: Served, path: str, headers: str) -> None:
+    async def main() -> None:
+        before = len(await mcp.seen())
+        context = RunContext(headers={"authorization": "of ada", "x-other": "not for tools"})
+        async with opened(mcp.at(path, headers=HEADERS[headers]), context=context) as tools:
+            await called(tools, "add", a=1, b=2)
+        seen = (await mcp.seen("until-idle"))[before:]
+        assert {"tools/list", "tools/call"} <= {one["method"] for one in seen}
+        assert {one["headers"].get("x-token") for one in seen} == {"of ada"}
+        assert all("x-other" not in one["headers"] for one in seen)
+
+    run(main)
+
+
+# --- what goes wrong ---------------------------------------------------------
+
+
+def test_a_tools_failure_is_an_error_with_its_text(mcp: Served, path: str) -> None:
+    async def main() -> None:
+        async with opened(mcp.at(path)) as tools:
+            with pytest.raises(ToolError, match="no luck: so it is"):
+                await called(tools, "fail", why="so it is")
+            with pytest.raises(ToolError, match="said nothing"):
+                await called(tools, "nothing_said")
+            with pytest.raises(ToolError, match="valid integer"):
+                await called(tools, "add", a="one", b=2)
+            assert await called(tools, "add", a=1, b=2) == "3"
+
+    run(main)
+
+
+def test_a_call_that_takes_too_long_is_an_error_and_the_next_one_works(mcp: Served, path: str) -> None:
+    async def main() -> None:
+        async with opened(mcp.at(path, call_timeout_seconds=0.2)) as tools:
+            with pytest.raises(ToolError, match=r"not answered within 0\.2 s"):
+                await called(tools, "wait_forever")
+            assert await called(tools, "add", a=1, b=2) == "3"
+        await mcp.seen("until-idle")
+
+    run(main)
+
+
+def _raising(context: RunContext) -> dict[str, str]:
+    raise LookupError("no token for anybody")
+
+
+LEFT_OUT: dict[str, tuple[str, dict[str, Any], str]] = {
+    "refused at the handshake": ("/broken/initialize/mcp", {}, "left out"),
+    "refused at listing": ("/broken/tools/list/mcp", {}, "left out"),
+    "silent at the handshake": ("/silent/initialize/mcp", {"connect_timeout_seconds": 0.2}, "within 0.2 s"),
+    "silent at listing": ("/silent/tools/list/mcp", {"connect_timeout_seconds": 0.5}, "within 0.5 s"),
+    "no headers": ("/mcp", {"headers": _raising}, "LookupError: no token for anybody"),
+    "headers that cannot be sent": ("/mcp", {"headers": lambda context: {"x-token": "a\nb"}}, "'x-token'"),
+    "another transport": ("/mcp", {"transport": "sse"}, "left out"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_a_server_that_cannot_be_had_is_left_out(mcp: Served, case: str, caplog: pytest.LogCaptureFixture) -> None:
+    path, options, said = LEFT_OUT[case]
+
+    async def main() -> None:
+        async with opened(mcp.at(path, **options), mcp.at("/mcp", allowed_tools=["add"])) as tools:
+            assert [tool.name for tool in tools] == ["add"]
+            assert await called(tools, "add", a=1, b=2) == "3"
+
+    run(main)
+    (record,) = (one for one in caplog.records if one.name == "copilotkit_runtime.agents.mcp")
+    assert f"http://127.0.0.1:{mcp.port}{path}" in record.getMessage()
+    assert said in record.getMessage()
+
+
+@pytest.mark.parametrize("transport", ["streamable-http", "sse"])
+def test_nothing_secret_is_logged_of_a_server_that_is_down(transport: Any, caplog: pytest.LogCaptureFixture) -> None:
+    down = MCPServer(f"http://ada:pass@127.0.0.1:{free_port()}/mcp?key=secret", transport=transport)
+
+    async def main() -> None:
+        async with opened(down) as tools:
+            assert tools == []
+
+    run(main)
+    (said,) = (one.getMessage() for one in caplog.records if one.name == "copilotkit_runtime.agents.mcp")
+    assert "/mcp is left out" in said
+    assert not any(secret in said or secret in repr(down) for secret in ("pass", "secret"))
+
+
+def test_a_server_that_dies_gives_errors_and_the_others_go_on(mcp: Served, path: str) -> None:
+    async def main() -> None:
+        with served() as mortal:
+            mortal_server = mortal.at(path, prefix="mortal-", call_timeout_seconds=5)
+            async with opened(mortal_server, mcp.at(path)) as tools:
+                waiting = asyncio.create_task(called(tools, "mortal-wait_forever"))
+                await mortal.seen("until/tools/call/1")
+                for name in ("mortal-die", "mortal-greet"):
+                    with pytest.raises(ToolError):
+                        await called(tools, name, name="ada")
+                with pytest.raises(ToolError):
+                    await waiting
+                assert await called(tools, "add", a=1, b=2) == "3"
+
+    run(main)
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception]]] = {
+    "no URL": ({"url": "tools.example/mcp"}, ValueError),
+    "another scheme": ({"url": "ftp://tools.example/mcp"}, ValueError),
+    "another transport": ({"transport": "stdio"}, ValueError),
+    "a name that is no list": ({"allowed_tools": "add"}, TypeError),
+    "no time to connect": ({"connect_timeout_seconds": 0}, ValueError),
+    "no time to call": ({"call_timeout_seconds": float("nan")}, ValueError),
+    "headers of the connection": ({"headers": {"connection": "close"}}, ValueError),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_could_never_work_is_refused_at_once(case: str) -> None:
+    options, error = WRONG[case]
+    with pytest.raises(error):
+        MCPServer(**{"url": "https://tools.example/mcp", **options})
+
+
+def test_without_the_sdk_it_is_said_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['mcp'] = None\n"
+        "from copilotkit_runtime.agents.builtin import MCPServer\n"
+        "try: MCPServer('https://tools.example/mcp')\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "copilotkit-runtime[mcp]" in done.stdout
+
+
+# --- the end of a session ----------------------------------------------------
+
+
+def test_sessions_are_closed_at_the_end(mcp: Served, path: str) -> None:
+    async def main() -> None:
+        async with opened(mcp.at(path), mcp.at(path, prefix="b-")) as tools:
+            await called(tools, "add", a=1, b=2)
+        await mcp.seen("until-idle")
+
+    run(main)
+
+
+def test_a_session_may_be_left_in_another_task(mcp: Served, path: str) -> None:
+    async def main() -> None:
+        manager = opened(mcp.at(path))
+        tools = await asyncio.create_task(manager.__aenter__())
+        assert await asyncio.create_task(called(tools, "add", a=1, b=2)) == "3"
+        await asyncio.create_task(manager.__aexit__(None, None, None))
+        await mcp.seen("until-idle")
+
+    run(main)
+
+
+CANCELLED = {
+    "connecting": ("/silent/initialize/mcp", "initialize"),
+    "listing": ("/silent/tools/list/mcp", "tools/list"),
+    **{f"calling {path}": (path, "tools/call") for path in ENDPOINTS},
+}
+
+
+@pytest.mark.parametrize("while_", CANCELLED)
+def test_sessions_are_closed_by_a_cancellation(mcp: Served, while_: str) -> None:
+    path, method = CANCELLED[while_]
+
+    async def used() -> None:
+        async with opened(mcp.at(path)) as tools:
+            await called(tools, "wait_forever")
+
+    async def main() -> None:
+        arrived = await mcp.next(method)
+        using = asyncio.create_task(used())
+        await arrived()
+        using.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await using
+        await mcp.seen("until-idle")
+
+    run(main)
+
+
+# --- through BuiltInAgent ----------------------------------------------------
+
+
+def calling(*named: tuple[str, str]) -> Script:
+    return sends(*(call(n, arguments, f"c{n}", name) for n, (name, arguments) in enumerate(named)))
+
+
+def given(text: str) -> RunAgentInput:
+    messages = [user(text)]
+    members = {"tools": [], "context": [], "state": {}, "forwardedProps": {}}
+    return RunAgentInput.model_validate({"threadId": fresh("t"), "runId": fresh("r"), "messages": messages, **members})
+
+
+def agent(fake_model: Fake, *servers: MCPServer) -> BuiltInAgent:
+    return BuiltInAgent("m", base_url=fake_model.url, api_key="k", mcp_servers=servers, max_steps=4)
+
+
+def test_a_model_calls_tools_of_several_servers_with_the_users_token(
+    mcp: Served, fake_model: Fake, scenes: Scenes
+) -> None:
+    named = (("greet", '{"name": "ada"}'), ("b-add", '{"a": 20, "b": 22}'), ("b-fail", '{"why": "so it is"}'))
+    scene = scenes.on(steps(calling(*named), says("done")))
+
+    async def main() -> None:
+        down = MCPServer(f"http://127.0.0.1:{free_port()}/mcp")
+        built = agent(fake_model, down, mcp.at("/mcp"), mcp.at("/legacy/mcp", prefix="b-", headers=_token))
+        before = len(await mcp.seen())
+        context = RunContext(headers={"authorization": "of ada"})
+        events = [event async for event in built.run(given(scene), context)]
+        assert outline(events)[-1] == "RUN_FINISHED"
+        shown = {one["toolCallId"]: one["content"] for one in of_type(events, "TOOL_CALL_RESULT")}
+        assert shown.keys() == {"c0", "c1", "c2"}
+        assert (shown["c0"], shown["c1"]) == ("hello ada, größe €", "42")
+        assert "no luck: so it is" in shown["c2"]
+        seen = (await mcp.seen("until-idle"))[before:]
+        assert "of ada" in {one["headers"].get("x-token") for one in seen}
+        await built.aclose()
+
+    run(main)
+    first, second = (one.json() for one in scenes.asked(scene))
+    assert {"greet", "b-greet", "b-docs_read"} <= {one["function"]["name"] for one in first["tools"]}
+    assert [one["content"] for one in second["messages"] if one["role"] == "tool"][:2] == ["hello ada, größe €", "42"]
+
+
+def test_a_server_that_dies_in_the_middle_of_a_run_does_not_end_it(fake_model: Fake, scenes: Scenes) -> None:
+    scene = scenes.on(steps(calling(("die", "{}")), calling(("add", '{"a": 1, "b": 2}')), says("a pity")))
+
+    async def main() -> None:
+        with served() as mortal:
+            built = agent(fake_model, mortal.at("/mcp", call_timeout_seconds=5))
+            events = [event async for event in built.run(given(scene), RunContext())]
+            assert outline(events)[-1] == "RUN_FINISHED"
+            assert len(of_type(events, "TOOL_CALL_RESULT")) == 2
+            await built.aclose()
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+def test_a_run_that_is_stopped_leaves_no_session(
+    mcp: Served, fake_model: Fake, scenes: Scenes, path: str, how: str
+) -> None:
+    scene = scenes.on(calling(("wait_forever", "{}")))
+
+    async def main() -> None:
+        built = agent(fake_model, mcp.at(path))
+        events = built.run(given(scene), RunContext())
+        if how == "closed":
+            async for event in events:
+                if event["type"] == "TOOL_CALL_END":
+                    break
+            await asyncio.create_task(events.aclose())
+        else:
+            arrived = await mcp.next("tools/call")
+            running = asyncio.create_task(anext_forever(events))
+            await arrived()
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        await mcp.seen("until-idle")
+        await built.aclose()
+
+    run(main)
+
+
+async def anext_forever(events: Any) -> None:
+    async for _ in events:
+        pass

@@ -1,0 +1,9 @@
+"""A project's module whose runtime cannot be made: it allows credentials to every origin."""
+
+from __future__ import annotations
+
+from copilotkit_runtime import CopilotRuntime, CorsConfig, create_copilot_runtime_handler
+
+runtime = create_copilot_runtime_handler(
+    runtime=CopilotRuntime(agents={}, single_user=True), cors=CorsConfig(credentials=True)
+)

@@ -1,0 +1,1 @@
+"""A database backend: SQLite, with connections that are counted."""

@@ -1,0 +1,63 @@
+"""The site as an application: what the servers load."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import django
+from django.core.management import call_command
+
+NAMES = ("alice", "bob")
+
+
+def _ready() -> None:
+    django.setup()
+    # uvicorn calls a factory in its event loop, where Django refuses the ORM.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_fill).result()
+
+
+def _fill() -> None:
+    """The tables and the users."""
+    from django.contrib.auth import get_user_model
+    from django.db import connections
+
+    call_command("migrate", verbosity=0)
+    for name in NAMES:
+        get_user_model().objects.create_user(name, password=name)
+    connections.close_all()
+
+
+def wsgi() -> Any:
+    """As ``project.wsgi`` has it."""
+    _ready()
+    from django.core.wsgi import get_wsgi_application
+
+    return get_wsgi_application()
+
+
+def asgi() -> Any:
+    """As ``project.asgi`` has it."""
+    _ready()
+    from django.core.asgi import get_asgi_application
+
+    return get_asgi_application()
+
+
+def before() -> Any:
+    """The same, with the runtimes ahead of Django."""
+    application = asgi()
+    from copilotkit_runtime_asgi import mount_before
+    from copilotkit_runtime_django import django_host
+
+    from . import runtimes
+
+    ahead: dict[str, Any] = {
+        "/api/copilotkit": {"runtime": runtimes.anybody},
+        "/members/copilotkit": {"runtime": runtimes.members},
+        **{f"/{name}/copilotkit": {"handler": handler} for name, handler in runtimes.hooked.items()},
+    }
+    for path, arguments in ahead.items():
+        application = mount_before(application, path, host=django_host, **arguments)
+    return application

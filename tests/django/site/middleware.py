@@ -1,0 +1,80 @@
+"""Middleware of a site's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import sync_and_async_middleware
+
+from ...fixtures.latches import latch
+
+READ = "x-read"
+"""A request's header that says what of it is read ahead of the view: ``body`` or ``POST``."""
+
+
+@sync_and_async_middleware
+def reads_the_body(
+    get_response: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]],
+) -> Callable[..., object]:
+    """Reads a body before the runtime does."""
+
+    def read(request: HttpRequest) -> None:
+        wanted = request.headers.get(READ)
+        if wanted:
+            getattr(request, wanted)
+
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> object:
+            read(request)
+            return await get_response(request)  # type: ignore[misc]
+
+        return asynchronous
+
+    def plain(request: HttpRequest) -> object:
+        read(request)
+        return get_response(request)
+
+    return plain
+
+
+def only_synchronous(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Makes Django call everything below it from a thread, under ASGI too."""
+
+    def plain(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response["x-passed"] = "a synchronous middleware"
+        return response
+
+    return plain
+
+
+MISCHIEF = "x-mischief"
+"""A request's header that says what becomes of its answer: ``replace``, ``raise`` or ``hold``."""
+
+
+@sync_and_async_middleware
+def loses_answers(get_response: Callable[[HttpRequest], Any]) -> Callable[..., object]:
+    """Drops answers without closing them, which Django does not do for it."""
+
+    def lose(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if request.headers.get(MISCHIEF) == "raise":
+            raise RuntimeError("lost")
+        return HttpResponse("lost") if request.headers.get(MISCHIEF) == "replace" else response
+
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> object:
+            response = await get_response(request)
+            if request.headers.get(MISCHIEF) == "hold":
+                latch("held").lift()
+                await asyncio.Event().wait()
+            return lose(request, response)
+
+        return asynchronous
+
+    return lambda request: lose(request, get_response(request))

@@ -1,0 +1,39 @@
+"""The runtimes of the site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from copilotkit_runtime import CopilotRuntime, RuntimeHooks, create_copilot_runtime_handler
+from copilotkit_runtime_django import django_user
+
+from ...fixtures.transcription import FixtureTranscription
+from .agents import AGENTS
+from .hooks import HOOKS, agents_of_users, refuse
+
+MAX_BODY_BYTES = 400_000
+
+
+def runtime(**options: Any) -> CopilotRuntime:
+    """A runtime with what is special about it; quick to notice who has left, and to give up on who does not listen."""
+    base: dict[str, Any] = {
+        "agents": AGENTS,
+        "max_body_bytes": MAX_BODY_BYTES,
+        "sse_keep_alive_seconds": 0.2,
+        "stop_grace_seconds": 0.3,
+    }
+    return CopilotRuntime(**{**base, **options})
+
+
+named = create_copilot_runtime_handler(runtime=runtime(single_user=True))
+"""What ``settings.COPILOT_RUNTIME`` names."""
+
+anybody = runtime(single_user=True, transcription_service=FixtureTranscription())
+members = runtime(identify_user=django_user)
+narrow = runtime(single_user=True, max_streams=1)
+guarded = runtime(identify_user=django_user)
+refusing = create_copilot_runtime_handler(runtime=anybody, hooks=RuntimeHooks(on_request=refuse))
+hooked = {
+    name: create_copilot_runtime_handler(runtime=runtime(agents=agents_of_users, single_user=True), hooks=hooks)
+    for name, hooks in HOOKS.items()
+}

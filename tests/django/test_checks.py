@@ -1,0 +1,156 @@
+"""``manage.py check``: what is wrong is said before the first request."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.test import Client
+from django.urls import include, path, re_path
+
+from copilotkit_runtime import CopilotRuntime
+from copilotkit_runtime_django import create_copilot_urls
+from copilotkit_runtime_django.checks import check_runtimes
+from copilotkit_runtime_django.conf import configured_handler
+
+URLS = "copilotkit_runtime_django.urls"
+RUNTIME = CopilotRuntime(agents={}, single_user=True)
+
+
+def ours(runtime: CopilotRuntime = RUNTIME) -> Any:
+    return include(create_copilot_urls(runtime=runtime))
+
+
+def view(request: Any, **values: str) -> Any:
+    raise AssertionError("nobody asks")
+
+
+@pytest.fixture
+def site(settings: Any) -> Callable[..., list[str]]:
+    """Makes these the site's patterns; gives the ids of what is wrong with them."""
+
+    def of(*patterns: Any) -> list[str]:
+        urls = ModuleType("urls")
+        urls.urlpatterns = list(patterns)  # type: ignore[attr-defined]
+        settings.ROOT_URLCONF = urls
+        return [str(found.id).removeprefix("copilotkit.") for found in check_runtimes()]
+
+    settings.DEBUG = True
+    return of
+
+
+# --- where it is mounted -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        path("api/copilotkit", ours()),
+        path("api/", include([path("copilotkit", ours())])),
+        path("copilotkit", ours()),
+        path("<slug:site>/copilotkit", ours()),
+        re_path("^(?:a|b)/copilotkit", ours()),
+    ],
+    ids=["path", "nested", "short", "variable", "regex"],
+)
+def test_nothing_is_wrong(site: Callable[..., list[str]], pattern: Any) -> None:
+    assert site(path("", view), pattern, path("<path:rest>", view)) == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        path("api/copilotkit/", ours()),
+        path("", ours()),
+        path("api/", include([path("", ours())])),
+        re_path("^api/copilotkit/", ours()),
+        re_path("^api/copilotkit$", ours()),
+    ],
+    ids=["slash", "root", "nested", "regex", "end"],
+)
+def test_a_path_that_cannot_take_everything(site: Callable[..., list[str]], pattern: Any) -> None:
+    assert site(pattern) == ["E002"]
+
+
+def test_the_hint_says_what_to_write(site: Callable[..., list[str]]) -> None:
+    site(path("chat/api/", ours()))
+    (found,) = check_runtimes()
+    assert "path('chat/api', include(...))" in str(found.hint)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [path("api/copilotkit", view), path("<path:rest>", view), path("api/copilotkit", ours())],
+    ids=["same", "everything", "another-runtime"],
+)
+def test_a_pattern_before_it_takes_its_requests(site: Callable[..., list[str]], before: Any) -> None:
+    assert site(before, path("api/copilotkit", ours())) == ["E003"]
+
+
+# --- what is mounted -----------------------------------------------------------------
+
+
+def test_memory_is_for_development(site: Callable[..., list[str]], settings: Any, tmp_path: Path) -> None:
+    settings.DEBUG = False
+    shared = CopilotRuntime(agents={}, single_user=True, store=f"sqlite:///{tmp_path}/copilot.db")
+    assert site(path("api/copilotkit", ours())) == ["W001"]
+    assert site(path("api/copilotkit", ours(shared))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (None, "COPILOT_RUNTIME is not set"),
+        ("nowhere.at.all", "No module named 'nowhere'"),
+        ("tests.django.site.runtimes.nothing", "nothing"),
+        ("tests.django.test_checks.view", "name a CopilotRuntime"),
+        ("tests.django.badly.runtime", "origin"),
+        ("word", "word"),
+    ],
+)
+def test_a_setting_that_names_no_runtime(settings: Any, name: str | None, said: str) -> None:
+    settings.COPILOT_RUNTIME = name
+    with pytest.raises(ImproperlyConfigured, match="COPILOT_RUNTIME") as raised:
+        configured_handler()
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["tests.django.test_checks.RUNTIME", "tests.django.site.runtimes.named"])
+def test_a_setting_that_names_a_runtime_or_a_handler(settings: Any, name: str) -> None:
+    settings.COPILOT_RUNTIME = name
+    assert isinstance(configured_handler().runtime, CopilotRuntime)
+
+
+@pytest.fixture
+def misnamed(site: Callable[..., list[str]], settings: Any) -> Iterator[list[str]]:
+    """A site whose setting names what cannot be made: credentials for every origin."""
+    settings.COPILOT_RUNTIME = "tests.django.badly.runtime"
+    sys.modules.pop(URLS, None)
+    yield site(path("api/copilotkit", include(URLS)))
+    sys.modules.pop(URLS, None)
+
+
+def test_credentials_without_an_origin(misnamed: list[str]) -> None:
+    assert misnamed == ["E001"]
+    with pytest.raises(SystemCheckError, match=r"copilotkit\.E001.*origin"):
+        call_command("check", stderr=StringIO())
+
+
+@pytest.mark.django_db
+def test_what_is_misnamed_answers_with_what_is_wrong(misnamed: list[str], client: Client) -> None:
+    for ask in (client.get, client.post):
+        with pytest.raises(ImproperlyConfigured, match="COPILOT_RUNTIME"):
+            ask("/api/copilotkit")
+
+
+def test_manage_py_check_is_silent_about_a_good_site(settings: Any) -> None:
+    settings.DEBUG = True
+    assert call_command("check", fail_level="WARNING") is None

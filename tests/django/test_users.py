@@ -1,0 +1,45 @@
+"""Django's users as the runtime's: its sessions and its logins."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..talk import fresh
+from ..test_streams import opened, steps
+from .visitor import Visitor
+
+
+@pytest.fixture(scope="module", params=["wsgi", "asgi", "before"])
+def stack(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
+def test_the_agent_runs_for_whoever_is_logged_in(visitor: Visitor, base: str) -> None:
+    for name in ("alice", "bob"):
+        assert Visitor(visitor.server, base).sign_in(name).said("whoami") == [name]
+
+
+@pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
+@pytest.mark.parametrize("cookie", [None, "sessionid=nobody's", "sessionid=", "other=1; sessionid"])
+def test_nobody_else_is_let_in(visitor: Visitor, base: str, cookie: str | None) -> None:
+    headers = {} if cookie is None else {"cookie": cookie}
+    at = visitor.at(base)
+    with at.ask("GET", "/info", headers=headers) as answer:
+        assert answer.status == 401
+        assert answer.json()["error"] == "unauthorized"
+    with at.begin("whoami", fresh("thread"), headers) as answer:
+        assert answer.status == 401
+
+
+def test_threads_are_ones_own(visitor: Visitor) -> None:
+    alice = Visitor(visitor.server, "/members/copilotkit").sign_in("alice")
+    bob = Visitor(visitor.server, "/members/copilotkit").sign_in("bob")
+    thread, gate = fresh("thread"), fresh("gate")
+    with alice.run("play", thread, **steps(("say", "secret"), ("wait", gate))) as stream:
+        stream.until("TEXT_MESSAGE_CONTENT")
+        assert bob.stop("play", thread)["stopped"] is False
+        assert bob.replay("play", thread) == []
+        opened(alice, gate)
+        assert [event["type"] for event in stream.events()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    assert len(alice.replay("play", thread)) == 5

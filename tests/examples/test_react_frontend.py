@@ -1,0 +1,72 @@
+"""``examples/react_frontend``: built, served in front of the demo's runtime, and used in a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..serve import ROOT
+from ..servers import RunningServer, answering, free_port
+from .starting import MOUNT
+
+pytestmark = pytest.mark.client
+
+EXAMPLE = ROOT / "examples" / "react_frontend"
+VITE = EXAMPLE / "node_modules" / "vite" / "bin" / "vite.js"
+DRIVER = Path(__file__).with_name("react_frontend.mjs")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_SECONDS = 300
+"""Much longer than anything here takes on a busy machine."""
+
+
+def lacking() -> str | None:
+    """What has to be done before the example can run here, or None."""
+    if shutil.which("node") is None:
+        return "the example needs Node 20.19 or newer, with npm"
+    if not VITE.is_file():
+        return "the example is not installed; run: cd examples/react_frontend && npm ci"
+    if not any(map(shutil.which, BROWSERS)):
+        return f"the example's test needs a browser: {', '.join(BROWSERS)}"
+    return None
+
+
+def node(*arguments: str | Path) -> None:
+    """Runs a program to its end. Raises AssertionError, with what it has written, where that is not a good one."""
+    done = subprocess.run(
+        ["node", *map(str, arguments)], cwd=EXAMPLE, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[RunningServer]:
+    if missing := lacking():
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    node(VITE, "build", "--outDir", tmp_path, "--emptyOutDir", "--logLevel", "error")
+    backend, port = free_port(), free_port()
+    demo = [sys.executable, "-m", "copilotkit_runtime.cli", "demo", "--port", str(backend)]
+    preview = ["node", str(VITE), "preview", "--outDir", str(tmp_path), "--host", "127.0.0.1", "--port", str(port)]
+    with (
+        answering(demo, backend, MOUNT) as runtime,
+        answering(
+            [*preview, "--strictPort"],
+            port,
+            MOUNT,
+            env={"COPILOTKIT_BACKEND": f"http://127.0.0.1:{runtime.port}"},
+            folder=EXAMPLE,
+        ) as up,
+    ):
+        yield up
+
+
+def test_what_is_typed_is_answered_by_the_agent(page: RunningServer) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)))
+    node(DRIVER, browser, f"http://127.0.0.1:{page.port}/", "hello there", "Hello! I am a small demo agent.")

@@ -1,0 +1,1 @@
+"""The blueprint in Flask applications as people write and serve them."""

@@ -1,0 +1,21 @@
+"""The fixture site on every server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ..servers import RunningServer
+from .serving import SERVERS, Site
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    with SERVERS[request.param]() as running:
+        yield running
+
+
+@pytest.fixture
+def site(server: RunningServer) -> Site:
+    return Site(server)

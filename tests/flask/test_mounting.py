@@ -1,0 +1,201 @@
+"""Where the runtime is: where the application has registered it, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from flask import Blueprint, Flask, request
+
+from copilotkit_runtime import (
+    CorsConfig,
+    HookContext,
+    RespondWith,
+    Response,
+    RuntimeHooks,
+    create_copilot_runtime_handler,
+)
+from copilotkit_runtime_flask import copilot_view, create_copilot_blueprint
+
+from .inside import MOUNT, app_with, is_complete, run, runtime
+
+INFO = {"method": "info"}
+
+
+def at(prefix: str | None) -> Callable[[Flask, Blueprint], None]:
+    return lambda app, blueprint: app.register_blueprint(blueprint, url_prefix=prefix)
+
+
+def own_prefix(app: Flask, blueprint: Blueprint) -> None:
+    blueprint.url_prefix = "/of/its/own"
+    app.register_blueprint(blueprint)
+
+
+def nested(app: Flask, blueprint: Blueprint) -> None:
+    outer, middle = Blueprint("outer", __name__), Blueprint("middle", __name__)
+    middle.register_blueprint(blueprint, url_prefix="/inner")
+    outer.register_blueprint(middle, url_prefix="/middle")
+    app.register_blueprint(outer, url_prefix="/outer")
+
+
+def nested_without_a_prefix(app: Flask, blueprint: Blueprint) -> None:
+    outer = Blueprint("outer", __name__, url_prefix="/outer")
+    outer.register_blueprint(blueprint)
+    app.register_blueprint(outer)
+
+
+def below_a_root(app: Flask, blueprint: Blueprint) -> None:
+    app.config["APPLICATION_ROOT"] = "/root"  # which Flask's client puts into SCRIPT_NAME
+    app.register_blueprint(blueprint, url_prefix="/api")
+
+
+REGISTRATIONS: dict[str, tuple[Callable[[Flask, Blueprint], None], str]] = {
+    "prefix": (at(MOUNT), MOUNT),
+    "no prefix": (at(None), ""),
+    "root": (at("/"), ""),
+    "slash at the end": (at("/api/copilotkit/"), MOUNT),
+    "own prefix": (own_prefix, "/of/its/own"),
+    "nested": (nested, "/outer/middle/inner"),
+    "nested without a prefix": (nested_without_a_prefix, "/outer"),
+    "variables": (at("/<tenant>/<int:number>/chat"), "/acme/7/chat"),
+    "variable with slashes": (at("/<path:project>/chat"), "/a/b/chat"),
+    "application root": (below_a_root, "/api"),
+    "beyond ascii": (at("/größe/chat"), "/gr%C3%B6%C3%9Fe/chat"),
+    "like a route": (at("/agent/info/run"), "/agent/info/run"),
+}
+
+
+@pytest.fixture(params=REGISTRATIONS)
+def mounted(request: pytest.FixtureRequest) -> tuple[Flask, str]:
+    register, mount = REGISTRATIONS[request.param]
+    app = Flask("mounted")
+    register(app, create_copilot_blueprint(runtime=runtime()))
+    return app, mount
+
+
+def test_the_base_path_follows_the_registration(mounted: tuple[Flask, str]) -> None:
+    app, mount = mounted
+    client = app.test_client()
+    for answer in (client.get(f"{mount}/info"), client.post(mount or "/", json=INFO)):
+        assert list(answer.get_json()["agents"]) == ["play", "play-sync"]
+    assert is_complete(run(app, mount))
+
+
+ODD = ["", "/", "//", "/info", "/info/", "//info", "/info//", "///info//", "/in//fo", "/\n", "/ü"]
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_every_path_below_the_mount_is_answered_by_the_runtime(mounted: tuple[Flask, str], path: str) -> None:
+    app, mount = mounted
+    # Given as a URL, a path with two slashes at its beginning would begin with a host.
+    decoded = (unquote(mount) + path or "/").encode().decode("latin-1")
+    for method in ("GET", "POST", "DELETE", "OPTIONS"):
+        answer = app.test_client().open(method=method, environ_overrides={"PATH_INFO": decoded})
+        assert answer.content_type == "application/json"
+        assert answer.status_code in (200, 400, 404, 405, 415)
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/copilotkitinfo", "/api//copilotkit/info", "/info"])
+def test_what_is_not_below_the_mount_is_the_applications(path: str) -> None:
+    answer = app_with().test_client().get(path)
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+
+
+def test_a_mounts_variables_are_the_requests() -> None:
+    seen: list[Any] = []
+    hooks = RuntimeHooks(on_request=lambda ctx: seen.append((request.view_args or {})["tenant"]))
+    app = Flask("tenants")
+    app.register_blueprint(create_copilot_blueprint(runtime=runtime(), hooks=hooks), url_prefix="/<tenant>/chat")
+    assert is_complete(run(app, "/acme/chat"))
+    assert seen == ["acme"]
+
+
+def test_two_blueprints_with_two_runtimes() -> None:
+    app = Flask("two")
+    app.register_blueprint(create_copilot_blueprint(runtime=runtime("one")), url_prefix="/first")
+    app.register_blueprint(create_copilot_blueprint(runtime=runtime("two"), name="second"), url_prefix="/second")
+    for mount, agent, other in (("/first", "one", "two"), ("/second", "two", "one")):
+        assert list(app.test_client().get(f"{mount}/info").get_json()["agents"]) == [agent]
+        assert is_complete(run(app, mount, agent))
+        assert run(app, mount, other).status_code == 404
+
+
+def test_one_blueprint_at_two_places_is_one_runtime() -> None:
+    app, blueprint = Flask("twice"), create_copilot_blueprint(runtime=runtime())
+    app.register_blueprint(blueprint, url_prefix="/first")
+    app.register_blueprint(blueprint, url_prefix="/second", name="again")
+    assert is_complete(run(app, "/first"))
+    assert is_complete(run(app, "/second"))
+
+
+def test_two_blueprints_of_one_name_are_refused_by_flask() -> None:
+    app = app_with()
+    with pytest.raises(ValueError, match="name 'copilotkit' is already registered"):
+        app.register_blueprint(create_copilot_blueprint(runtime=runtime()), url_prefix="/other")
+
+
+# --- rules of one's own ----------------------------------------------------------------
+
+
+def test_a_view_for_the_single_route() -> None:
+    app = Flask("single")
+    view = copilot_view(create_copilot_runtime_handler(runtime=runtime(), mode="single-route"))
+    app.add_url_rule("/chat", "chat", view, methods=["POST"])
+    assert list(app.test_client().post("/chat", json=INFO).get_json()["agents"]) == ["play", "play-sync"]
+    assert app.test_client().get("/chat").status_code == 405, "which is Flask's to say"
+
+
+@pytest.mark.parametrize(
+    ("base_path", "rest"), [(None, None), ("/chat/bot", None), (None, "rest")], ids=["anywhere", "base path", "rest"]
+)
+def test_a_view_for_all_that_follows(base_path: str | None, rest: str | None) -> None:
+    app = Flask("own")
+    view = copilot_view(create_copilot_runtime_handler(runtime=runtime(), base_path=base_path), rest=rest)
+    app.add_url_rule("/<kind>/bot/<path:rest>", "copilot", view, methods=["GET", "POST"])
+    assert list(app.test_client().get("/chat/bot/info").get_json()["agents"]) == ["play", "play-sync"]
+    assert is_complete(run(app, "/chat/bot"))
+
+
+def test_a_view_answers_preflights_where_its_rule_names_them() -> None:
+    app = Flask("own")
+    handler = create_copilot_runtime_handler(runtime=runtime(), cors=CorsConfig(origin=["https://frontend.example"]))
+    app.add_url_rule("/chat/<path:rest>", "chat", copilot_view(handler, rest="rest"), methods=["POST", "OPTIONS"])
+    asking = {"Origin": "https://frontend.example", "Access-Control-Request-Method": "POST"}
+    answer = app.test_client().options("/chat/agent/play/run", headers=asking)
+    assert answer.headers["access-control-allow-origin"] == "https://frontend.example"
+
+
+def test_a_view_for_one_route_only() -> None:
+    def only_plays(ctx: HookContext) -> None:
+        if ctx.route is None or ctx.route.agent_id != "play":
+            raise RespondWith(Response.json({"error": "not this one"}, 403))
+
+    app = Flask("one")
+    hooks = RuntimeHooks(on_before_handler=only_plays)
+    view = copilot_view(create_copilot_runtime_handler(runtime=runtime(), hooks=hooks))
+    app.add_url_rule("/agent/<agent>/run", "run", view, methods=["POST"])
+    assert is_complete(run(app, ""))
+    assert run(app, "", "play-sync").status_code == 403
+    assert app.test_client().get("/info").status_code == 404
+
+
+@pytest.mark.parametrize("given", [None, runtime, "handler"])
+def test_what_is_no_handler_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="create_copilot_runtime_handler"):
+        copilot_view(given)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"runtime": runtime(), "handler": create_copilot_runtime_handler(runtime=runtime())},
+        {"handler": create_copilot_runtime_handler(runtime=runtime()), "mode": "auto"},
+    ],
+    ids=["neither", "both", "handler with options"],
+)
+def test_a_blueprint_takes_a_runtime_or_a_handler(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="give either runtime"):
+        create_copilot_blueprint(**arguments)

@@ -1,0 +1,32 @@
+"""Servers, started when first asked for and shared by all tests here, and how they are talked to."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.servers import running
+from tests.talk import Client
+
+Started = Callable[[str, str], Client]
+"""A client of the server with that adapter and that configuration."""
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Started]:
+    with contextlib.ExitStack() as servers:
+
+        @functools.cache
+        def start(adapter: str, config: str) -> Client:
+            return Client(servers.enter_context(running(adapter, f"frameworks-{config}")))
+
+        yield start
+
+
+@pytest.fixture(params=["asgi", "wsgi"])
+def adapter(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name

@@ -1,0 +1,83 @@
+"""`LangGraphAgent` beyond what all frameworks share: state, checkpoints, interrupts, configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from copilotkit_runtime.agents import LangGraphAgent
+from tests.talk import Client, fresh, types
+
+from .conftest import Started
+from .told import asked, of, package, said
+
+graphs = package("langgraph.graph")
+package("ag_ui_langgraph")
+
+
+@pytest.fixture
+def client(adapter: str, started: Started) -> Client:
+    return started(adapter, "langgraph")
+
+
+@pytest.mark.parametrize("agent", ["obedient", "as-it-is"])
+def test_the_graph_goes_on_from_the_frontends_state(client: Client, agent: str) -> None:
+    events = asked(client, agent, "say hello", state={"count": 4})
+    assert of(events, "STATE_SNAPSHOT")[-1]["snapshot"]["count"] == 5
+
+
+@pytest.mark.parametrize("agent", ["obedient", "as-it-is"])
+def test_the_checkpointer_remembers_by_thread(client: Client, agent: str) -> None:
+    thread = fresh("thread")
+    asked(client, agent, "say remembered", thread)
+    assert said(asked(client, agent, "recall", thread)) == "say remembered"
+    assert said(asked(client, agent, "recall", fresh("thread"))) == "recall"
+
+
+@pytest.mark.parametrize("agent", ["obedient", "as-it-is-for-each-user"])
+def test_a_checkpoint_is_its_users_own(client: Client, agent: str) -> None:
+    thread = fresh("thread")
+    asked(client, agent, "say secret", thread, user="ann")
+    others = asked(client, agent, "recall", thread, user="bob")
+    assert "secret" not in str(others)
+    assert others[0]["threadId"] == others[-1]["threadId"] == thread
+    assert said(asked(client, agent, "recall", thread, user="ann")) == "say secret"
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"), [("obedient", "bob"), ("config-async", "bob"), ("config-value", "a value")]
+)
+def test_a_run_gets_the_config_of_its_request(client: Client, agent: str, expected: str) -> None:
+    assert said(asked(client, agent, "call whoami {}", user="bob")) == f"the tool said: {expected}"
+
+
+def test_an_interrupt_waits_for_its_answer(client: Client) -> None:
+    thread = fresh("thread")
+    outcome = asked(client, "asking", "go on", thread)[-1]["outcome"]
+    assert outcome["type"] == "interrupt"
+    answers = [{"interruptId": one["id"], "status": "resolved", "payload": "yes"} for one in outcome["interrupts"]]
+    events = asked(client, "asking", "", thread, messages=[], resume=answers)
+    assert events[-1]["type"] == "RUN_FINISHED"
+    assert 'you said "yes"' in str(of(events, "MESSAGES_SNAPSHOT")[-1])
+
+
+@pytest.mark.parametrize(("agent", "shows"), [("obedient", False), ("raw", True)])
+def test_raw_events_are_for_those_who_ask_for_them(client: Client, agent: str, shows: bool) -> None:
+    assert ("RAW" in types(asked(client, agent, "say hello"))) is shows
+
+
+@pytest.mark.parametrize("agent", ["obedient", "as-it-is"])
+def test_info_tells_what_the_graph_can_do(client: Client, agent: str) -> None:
+    assert client.info()["agents"][agent]["capabilities"]["humanInTheLoop"]["interrupts"] is True
+
+
+def test_what_is_not_compiled_is_refused() -> None:
+    with pytest.raises(TypeError, match="compiled"):
+        LangGraphAgent(graphs.StateGraph(graphs.MessagesState))
+
+
+def test_a_graph_that_keeps_nothing_is_refused() -> None:
+    graph = graphs.StateGraph(graphs.MessagesState)
+    graph.add_node("nothing", lambda state: {})
+    graph.set_entry_point("nothing")
+    with pytest.raises(ValueError, match="checkpointer"):
+        LangGraphAgent(graph.compile())

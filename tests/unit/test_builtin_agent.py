@@ -1,0 +1,167 @@
+"""`BuiltInAgent` at construction, and its answers to questions that earlier runs have left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import openai
+import pytest
+from ag_ui.core import RunAgentInput
+
+from copilotkit_runtime.agents import BuiltInAgent, define_tool
+from copilotkit_runtime.agents.base import capability_source, class_name_of, shape_of
+from copilotkit_runtime.agents.builtin.resume import answers
+from copilotkit_runtime.agents.builtin.tools.toolbox import Result, Toolbox
+
+LOCAL = "http://localhost:11434/v1"
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+# --- construction ------------------------------------------------------------
+
+WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"model": "nope/x"}, ValueError, "unknown provider 'nope'"),
+    ({"model": "gpt-4o"}, ValueError, "openai/gpt-4o-mini"),
+    ({"temperature": "hot"}, ValueError, "temperature"),
+    ({"max_steps": 0}, ValueError, "max_steps"),
+    ({"overridable_properties": ["tools"]}, ValueError, "overridable_properties"),
+    ({"tools": [add, add]}, ValueError, "two tools called add"),
+    ({"tools": [define_tool(add, name="AGUISendStateDelta")]}, ValueError, "AGUISendStateDelta"),
+    ({"tools": ["add"]}, TypeError, "no tool"),
+    ({"base_url": "localhost"}, ValueError, "absolute URL"),
+    ({"client": object()}, TypeError, "AsyncOpenAI"),
+    ({"client": openai.AsyncOpenAI(api_key="k"), "api_key": "k"}, ValueError, "either a client"),
+    ({"debug": "false"}, TypeError, "debug"),
+    ({"forward_system_messages": 1}, TypeError, "forward_system_messages"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "says"), WRONG)
+def test_what_could_never_work_is_refused(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        BuiltInAgent(**{"model": "openai/x", "api_key": None if "client" in options else "k", **options})
+
+
+def test_a_missing_key_is_a_warning_that_names_the_variable(caplog: pytest.LogCaptureFixture) -> None:
+    BuiltInAgent(model="openai/x")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "OPENAI_API_KEY" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "options", [{"api_key": "k"}, {"base_url": LOCAL}, {"client": openai.AsyncOpenAI(api_key="k")}]
+)
+def test_where_no_key_is_missing_there_is_no_warning(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    BuiltInAgent(model="openai/x", **options)
+    assert caplog.records == []
+
+
+def test_the_state_tools_names_are_free_where_these_are_not_offered() -> None:
+    BuiltInAgent(model="x", base_url=LOCAL, state_tools=False, tools=[define_tool(add, name="AGUISendStateDelta")])
+
+
+def test_the_runtime_can_look_at_it_without_running_it() -> None:
+    agent = BuiltInAgent(model="x", base_url=LOCAL, description="Helps.", capabilities={"tools": {"supported": False}})
+    assert (class_name_of(agent), agent.description) == ("BuiltInAgent", "Helps.")
+    assert shape_of(agent.run).takes_context
+    assert capability_source(agent) == {
+        "tools": {"supported": False},
+        "transport": {"streaming": True},
+        "humanInTheLoop": {"interrupts": True},
+    }
+
+
+def test_without_the_sdk_the_core_can_be_had_and_the_agent_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['openai'] = None\n"
+        "from copilotkit_runtime import CopilotRuntime\n"
+        "from copilotkit_runtime.agents import BuiltInAgent, define_tool\n"
+        "try: BuiltInAgent(model='openai/x')\n"
+        "except ImportError as error: sys.exit(\"pip install 'copilotkit-runtime[openai]'\" not in str(error))\n"
+        "sys.exit(2)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_run_without_a_key_fails_and_names_the_variable() -> None:
+    async def run() -> list[Any]:
+        given = {"threadId": "t", "runId": "r", "messages": [], "state": {}, "tools": [], "context": []}
+        agent = BuiltInAgent(model="openai/x")
+        return [event async for event in agent.run(RunAgentInput.model_validate({**given, "forwardedProps": {}}))]
+
+    started, error = asyncio.run(run())
+    assert started["type"] == "RUN_STARTED"
+    assert (error["type"], error["code"]) == ("RUN_ERROR", "auth_failed")
+    assert "OPENAI_API_KEY" in error["message"]
+
+
+# --- resuming ----------------------------------------------------------------
+
+
+@define_tool(interrupt=True)
+def pay(amount: int, answer: str) -> str:
+    return f"{answer} {amount}"
+
+
+def resumed(*entries: dict[str, Any], result: str | None = None, name: str = "pay") -> dict[str, Result]:
+    call = {"id": "c1", "type": "function", "function": {"name": name, "arguments": '{"amount": 5}'}}
+    messages: list[dict[str, Any]] = [{"id": "m1", "role": "assistant", "toolCalls": [call]}]
+    if result is not None:
+        messages.append({"id": "m2", "role": "tool", "toolCallId": "c1", "content": result})
+    given = {"threadId": "t", "runId": "r", "messages": messages, "state": {}, "tools": [], "context": []}
+    model = RunAgentInput.model_validate({**given, "forwardedProps": {}, "resume": list(entries)})
+    entries_read = getattr(model, "resume", None) or ()  # AG-UI before 0.1.19 leaves them as they came
+    return asyncio.run(answers(entries_read, model.messages, Toolbox([pay], (), debug=False), None))
+
+
+def entry(payload: Any = None, *, status: str = "resolved", interrupt_id: str = "c1") -> dict[str, Any]:
+    return {"interruptId": interrupt_id, "status": status, "payload": payload}
+
+
+def test_an_answer_is_given_to_the_tool_that_asked() -> None:
+    assert resumed(entry("yes")) == {"c1": Result("yes 5", "yes 5")}
+
+
+def test_a_cancelled_question_calls_nothing() -> None:
+    assert resumed(entry("yes", status="cancelled")) == {"c1": Result(*['{"status":"cancelled"}'] * 2)}
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"), [({"ok": 1}, '{"ok":1}'), ("text", "text"), (None, '{"status":"resolved"}')]
+)
+def test_to_any_other_call_the_answer_is_the_result(payload: Any, text: str) -> None:
+    assert resumed(entry(payload), name="somebody_elses") == {"c1": Result(text, text)}
+
+
+@pytest.mark.parametrize(
+    ("entries", "result"),
+    [([entry("yes", interrupt_id="unknown")], None), ([entry("yes")], "answered before")],
+)
+def test_what_answers_no_open_question_is_left_out_and_logged(
+    entries: list[dict[str, Any]], result: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert resumed(*entries, result=result) == {}
+    assert "no open question" in caplog.text
+
+
+def test_a_question_is_answered_once() -> None:
+    assert resumed(entry("yes"), entry("no")) == {"c1": Result("yes 5", "yes 5")}
+
+
+@pytest.mark.parametrize("server", ["https://tools.example/mcp", None])
+def test_what_is_no_mcp_server_is_refused(server: Any) -> None:
+    with pytest.raises(TypeError, match="MCPServer"):
+        BuiltInAgent("openai/some-model", api_key="k", mcp_servers=[server])

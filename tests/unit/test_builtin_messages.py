@@ -1,0 +1,271 @@
+"""AG-UI's messages as those of the API: every role and part, and what is said of what cannot be sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ag_ui.core import RunAgentInput
+
+from copilotkit_runtime.agents.builtin.messages import to_model
+from copilotkit_runtime.agents.builtin.parts import content_of, text_of
+from copilotkit_runtime.agents.builtin.providers import COMPATIBLE, PROVIDERS, Provider
+from copilotkit_runtime.agents.builtin.signatures import sealed
+
+BY_NAME = {provider.name: provider for provider in (*PROVIDERS, COMPATIBLE)}
+OPENAI = BY_NAME["openai"]
+
+
+def read(messages: list[dict[str, Any]]) -> list[Any]:
+    body = {"threadId": "t", "runId": "r", "state": {}, "tools": [], "context": [], "forwardedProps": {}}
+    return RunAgentInput.model_validate({**body, "messages": messages}).messages
+
+
+def sent(
+    *messages: dict[str, Any],
+    provider: Provider = OPENAI,
+    answers: Mapping[str, str] = {},
+    system: bool = False,
+    developer: bool = False,
+) -> list[dict[str, Any]]:
+    numbered = [{"id": f"m{number}", **message} for number, message in enumerate(messages)]
+    return to_model(read(numbered), provider, answers=answers, forward_system=system, forward_developer=developer)
+
+
+def user(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": list(parts)}
+
+
+def media(kind: str, mime_type: str = "", *, data: str = "", url: str = "", filename: str = "") -> dict[str, Any]:
+    source = {"type": "url", "value": url} if url else {"type": "data", "value": data}
+    part = {"type": kind, "source": {**source, "mimeType": mime_type}}
+    return {**part, "metadata": {"filename": filename}} if filename else part
+
+
+def call(call_id: str, arguments: str = "{}", name: str = "add") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def result(call_id: str, content: str, **more: Any) -> dict[str, Any]:
+    return {"role": "tool", "toolCallId": call_id, "content": content, **more}
+
+
+# --- roles -------------------------------------------------------------------
+
+
+def test_a_conversation_stays_what_it_is() -> None:
+    assert sent(
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "assistant", "content": "Let me add.", "toolCalls": [call("c1", '{"a":1}')]},
+        result("c1", "3"),
+    ) == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "assistant", "content": "Let me add.", "tool_calls": [call("c1", '{"a":1}')]},
+        {"role": "tool", "tool_call_id": "c1", "content": "3"},
+    ]
+
+
+def test_system_and_developer_messages_are_left_out_unless_asked_for() -> None:
+    messages = ({"role": "system", "content": "s"}, {"role": "developer", "content": "d"})
+    assert sent(*messages) == []
+    assert sent(*messages, system=True) == [{"role": "system", "content": "s"}]
+    assert sent(*messages, developer=True) == [{"role": "developer", "content": "d"}]
+    assert sent(*messages, developer=True, provider=BY_NAME["anthropic"]) == [{"role": "system", "content": "d"}]
+
+
+def test_reasoning_activities_and_empty_messages_are_not_sent() -> None:
+    assert (
+        sent(
+            {"role": "reasoning", "content": "hm"},
+            {"role": "activity", "activityType": "PLAN", "content": {}},
+            {"role": "user", "content": ""},
+            {"role": "assistant", "content": ""},
+        )
+        == []
+    )
+
+
+# --- tool calls and their results --------------------------------------------
+
+
+def test_a_call_without_a_result_gets_a_word_that_there_is_none() -> None:
+    made = sent({"role": "assistant", "toolCalls": [call("c1"), call("c2")]}, result("c2", "two"))
+    assert [message["tool_call_id"] for message in made[1:]] == ["c1", "c2"]
+    assert "no result" in made[1]["content"]
+    assert made[2]["content"] == "two"
+
+
+def test_results_stand_right_after_their_calls_wherever_they_came() -> None:
+    made = sent(
+        {"role": "assistant", "toolCalls": [call("c1")]},
+        {"role": "user", "content": "still there?"},
+        result("c1", "late"),
+    )
+    assert [message["role"] for message in made] == ["assistant", "tool", "user"]
+
+
+def test_a_result_without_a_call_is_told_as_text() -> None:
+    (made,) = sent(result("gone", "42"))
+    assert made["role"] == "user"
+    assert "42" in made["content"]
+
+
+def test_answers_that_the_messages_do_not_have_are_results_too() -> None:
+    made = sent({"role": "assistant", "toolCalls": [call("c1")]}, answers={"c1": "yes"})
+    assert made[1] == {"role": "tool", "tool_call_id": "c1", "content": "yes"}
+
+
+def test_of_two_results_the_later_counts() -> None:
+    made = sent({"role": "assistant", "toolCalls": [call("c1")]}, result("c1", "wait"), result("c1", "done"))
+    assert [message["content"] for message in made if message["role"] == "tool"] == ["done"]
+
+
+def test_a_results_error_is_told() -> None:
+    made = sent({"role": "assistant", "toolCalls": [call("c1")]}, result("c1", "partly", error="it broke"))
+    assert made[1]["content"] == "partly\nError: it broke"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ('{"a": [1]}', {"a": [1]}),
+        ("", {}),
+        ("  ", {}),
+        ('{"a": ', {"invalid_arguments": '{"a": '}),
+        ("[1]", {"invalid_arguments": "[1]"}),
+        ("NaN", {"invalid_arguments": "NaN"}),
+    ],
+)
+def test_arguments_are_always_a_json_object(arguments: str, expected: Any) -> None:
+    made = sent({"role": "assistant", "toolCalls": [call("c1", arguments)]})
+    assert json.loads(made[0]["tool_calls"][0]["function"]["arguments"]) == expected
+
+
+def test_a_providers_signature_goes_back_to_it_and_to_nobody_else() -> None:
+    google, signature = BY_NAME["google"], {"extra_content": {"google": {"thought_signature": "abc"}}}
+    message = {"role": "assistant", "toolCalls": [{**call("c1"), "encryptedValue": sealed(signature, google)}]}
+    assert sent(message, provider=google)[0]["tool_calls"][0]["extra_content"] == signature["extra_content"]
+    assert "extra_content" not in sent(message, provider=OPENAI)[0]["tool_calls"][0]
+
+
+@pytest.mark.parametrize("value", ["opaque", "[]", "{}", '{"provider": "openai"}'])
+def test_somebody_elses_encrypted_value_is_left_alone(value: str) -> None:
+    message = {"role": "assistant", "toolCalls": [{**call("c1"), "encryptedValue": value}]}
+    assert sent(message)[0]["tool_calls"] == [call("c1")]
+
+
+# --- parts -------------------------------------------------------------------
+
+TEXT = base64.b64encode("größe,1".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("part", "made"),
+    [
+        ({"type": "text", "text": "hi"}, {"type": "text", "text": "hi"}),
+        (
+            media("image", "image/png", data="QUJD"),
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}},
+        ),
+        (
+            media("image", url="https://x.example/a.png"),
+            {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
+        ),
+        (
+            media("audio", "audio/mpeg", data="QUJD"),
+            {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}},
+        ),
+        (
+            media("audio", "audio/wav; codecs=1", data="QUJD"),
+            {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}},
+        ),
+        (
+            media("document", "application/pdf", data="QUJD", filename="a.pdf"),
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUJD"}},
+        ),
+        (
+            media("document", "text/csv", data=TEXT, filename="a.csv"),
+            {"type": "text", "text": "[Attached: a.csv]\ngröße,1"},
+        ),
+        (
+            media("document", "application/json; charset=utf-8", data=TEXT),
+            {"type": "text", "text": "[Attached: application/json]\ngröße,1"},
+        ),
+    ],
+)
+def test_a_part_becomes_what_openai_takes(part: dict[str, Any], made: dict[str, Any]) -> None:
+    assert sent(user(part)) == [{"role": "user", "content": [made]}]
+
+
+NOT_TAKEN = [
+    ("openai", media("video", "video/mp4", data="QUJD"), "video/mp4"),
+    ("openai", media("video", "video/mp4", url="https://x.example/v.mp4"), "https://x.example/v.mp4"),
+    ("openai", media("audio", "audio/ogg", data="QUJD"), "audio/ogg"),
+    ("openai", media("audio", "audio/mpeg", url="https://x.example/a.mp3"), "https://x.example/a.mp3"),
+    ("openai", media("document", "application/pdf", url="https://x.example/a.pdf"), "https://x.example/a.pdf"),
+    ("anthropic", media("audio", "audio/mpeg", data="QUJD"), "audio/mpeg"),
+    ("anthropic", media("document", "application/pdf", data="QUJD", filename="a.pdf"), "a.pdf"),
+    ("google", media("document", "application/pdf", data="QUJD"), "application/pdf"),
+    ("compatible", media("document", "application/pdf", data="QUJD"), "application/pdf"),
+    ("anthropic", media("document", "text/plain", data="not base64!"), "text/plain"),
+    ("anthropic", media("document", "text/plain", data="/////w=="), "text/plain"),
+]
+
+
+@pytest.mark.parametrize(("provider", "part", "says"), NOT_TAKEN)
+def test_what_a_provider_cannot_take_is_said_to_the_model_and_logged(
+    provider: str, part: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (message,) = sent(user({"type": "text", "text": "Look"}, part), provider=BY_NAME[provider])
+    text, said = message["content"]
+    assert text == {"type": "text", "text": "Look"}
+    assert said["type"] == "text"
+    assert says in said["text"]
+    assert "cannot" in said["text"]
+    assert part["type"] in caplog.text
+
+
+@pytest.mark.parametrize("provider", BY_NAME.values(), ids=lambda one: one.name)
+def test_every_provider_takes_images(provider: Provider) -> None:
+    (message,) = sent(user(media("image", "image/png", data="QUJD")), provider=provider)
+    assert message["content"][0]["type"] == "image_url"
+
+
+@pytest.mark.parametrize(
+    ("members", "kind"),
+    [
+        ({"mime_type": "image/png", "data": "QUJD"}, "image_url"),
+        ({"mime_type": "image/png", "url": "https://x.example/a.png"}, "image_url"),
+        ({"mime_type": "audio/wav", "data": "QUJD"}, "input_audio"),
+        ({"mime_type": "application/pdf", "data": "QUJD", "filename": "a.pdf"}, "file"),
+        ({"mime_type": "application/pdf", "id": "file-1"}, "file"),
+        ({"mime_type": "image/png", "id": "file-1"}, "text"),
+        ({"mime_type": "video/mp4", "data": "QUJD"}, "text"),
+    ],
+)
+def test_the_older_part_for_all_that_is_no_text_is_read_by_its_media_type(members: dict[str, Any], kind: str) -> None:
+    """AG-UI 0.1 has it, 1.x has not: so it is made by hand here."""
+    part = SimpleNamespace(type="binary", **{"id": None, "url": None, "data": None, "filename": None, **members})
+    (made,) = content_of([part], takes=OPENAI.takes)
+    assert made["type"] == kind
+
+
+@pytest.mark.parametrize(("kind", "made"), [("document", "file"), ("image", "text")])
+def test_a_file_that_the_provider_has_is_named_where_the_api_can(kind: str, made: str) -> None:
+    """AG-UI 1.x has such sources, 0.1 has not."""
+    source = SimpleNamespace(type="file", value="file-1", mime_type=None)
+    (part,) = content_of([SimpleNamespace(type=kind, source=source, metadata=None)], takes=OPENAI.takes)
+    assert part["type"] == made
+    assert "file-1" in json.dumps(part)
+
+
+def test_media_in_a_tools_result_are_named_in_words() -> None:
+    source = SimpleNamespace(type="data", value="QUJD", mime_type="image/png")
+    parts = [SimpleNamespace(type="text", text="A chart:"), SimpleNamespace(type="image", source=source)]
+    assert text_of(parts).startswith("A chart:\n[Attached here was image (image/png")

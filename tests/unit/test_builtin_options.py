@@ -1,0 +1,122 @@
+"""The options of `BuiltInAgent`: what is refused, what a run may override, and what the model is sent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from copilotkit_runtime.agents.builtin.options import (
+    Options,
+    checked_overridable,
+    forced_tool,
+    forwarded_model,
+)
+from copilotkit_runtime.agents.builtin.readers import tool_choice
+from copilotkit_runtime.agents.builtin.trouble import Trouble
+
+PICK = {"type": "function", "function": {"name": "pick"}}
+
+# Option, its name in forwardedProps, a value, and values that cannot be.
+OVERRIDABLE: list[tuple[str, str, Any, list[Any]]] = [
+    ("prompt", "prompt", "Be brief", [1, ["x"]]),
+    ("tool_choice", "toolChoice", "required", ["sometimes", 1, {}, {"type": "function"}]),
+    ("max_output_tokens", "maxOutputTokens", 7, [0, -1, 1.5, "7", True, math.inf, math.nan]),
+    ("temperature", "temperature", 0.5, [-0.1, 2.1, "hot", True, math.nan]),
+    ("top_p", "topP", 1, [1.1, -1, "x"]),
+    ("presence_penalty", "presencePenalty", -2, [-2.1, "x"]),
+    ("frequency_penalty", "frequencyPenalty", 2, [2.1, "x"]),
+    ("stop_sequences", "stopSequences", ["END"], ["END", [1], {}]),
+    ("seed", "seed", 42, [1.5, "x", 2**60]),
+    ("max_retries", "maxRetries", 0, [-1, 101, 1.5]),
+    ("provider_options", "providerOptions", {"reasoning_effort": "low"}, [[], "x", {"messages": []}, {"model": "x"}]),
+]
+NOT_OVERRIDABLE = [("max_steps", 3, [0, 1.5, "x", True]), ("timeout", 2.5, [0, -1, math.inf, True, "5"])]
+BAD = [(name, value) for name, _, _, bad in OVERRIDABLE for value in bad] + [
+    (name, value) for name, _, bad in NOT_OVERRIDABLE for value in bad
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"needs {name} to be "):
+        Options.checked({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, good) for name, _, good, _ in OVERRIDABLE] + [(name, good) for name, good, _ in NOT_OVERRIDABLE],
+)
+def test_a_value_that_can_be_is_kept(name: str, value: Any) -> None:
+    kept = getattr(Options.checked({name: value}), name)
+    assert list(kept) == value if name == "stop_sequences" else kept == value
+
+
+def test_none_is_the_default() -> None:
+    assert Options.checked({"prompt": None, "temperature": None, "max_steps": None}) == Options()
+
+
+@pytest.mark.parametrize(("name", "wire", "value", "bad"), OVERRIDABLE, ids=lambda one: one if one is str else None)
+def test_a_run_overrides_what_it_may_and_nothing_else(name: str, wire: str, value: Any, bad: list[Any]) -> None:
+    options = Options()
+    assert options.overridden({wire: value}, checked_overridable(())) == options
+    assert options.overridden({wire: value}, checked_overridable([name])) == Options.checked({name: value})
+    assert options.overridden({wire: value}, checked_overridable([wire])) == Options.checked({name: value})
+    assert options.overridden({wire: None}, checked_overridable([name])) == options
+    for one in bad:
+        with pytest.raises(Trouble, match=f"forwardedProps.{wire} must be") as raised:
+            options.overridden({wire: one}, checked_overridable([name]))
+        assert raised.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("names", [["max_steps"], ["timeout"], ["api_key"], ["temprature"], "prompt"])
+def test_what_cannot_be_overridden_is_refused_at_construction(names: Any) -> None:
+    with pytest.raises(ValueError, match="overridable_properties"):
+        checked_overridable(names)
+
+
+def test_a_run_names_another_model_only_where_it_may() -> None:
+    assert forwarded_model({"model": "openai/x"}, checked_overridable(())) is None
+    assert forwarded_model({"model": "openai/x"}, checked_overridable(["model"])) == "openai/x"
+    with pytest.raises(Trouble, match=r"forwardedProps\.model"):
+        forwarded_model({"model": 1}, checked_overridable(["model"]))
+
+
+@pytest.mark.parametrize("choice", [PICK, {"type": "tool", "toolName": "pick"}])
+def test_one_tool_can_be_chosen_in_either_spelling(choice: Any) -> None:
+    assert tool_choice(choice) == PICK
+
+
+def test_a_run_may_force_its_own_tools_without_permission_as_suggestions_do() -> None:
+    assert forced_tool({"toolChoice": PICK}, {"pick"}) == PICK
+
+
+@pytest.mark.parametrize("forwarded", [{}, {"toolChoice": PICK}, {"toolChoice": "required"}, {"toolChoice": 1}])
+def test_a_run_forces_no_other_tool(forwarded: dict[str, Any]) -> None:
+    assert forced_tool(forwarded, {"other"}) is None
+
+
+def test_what_is_not_set_is_not_sent() -> None:
+    assert Options().request("max_tokens") == {"stream_options": {"include_usage": True}, "extra_body": {}}
+
+
+def test_what_is_set_is_sent_by_the_names_of_the_api() -> None:
+    options = Options.checked(
+        {"temperature": 0.5, "top_p": 1, "stop_sequences": ["END"], "seed": 1, "max_output_tokens": 9, "timeout": 3}
+    )
+    assert options.request("max_completion_tokens") == {
+        "temperature": 0.5,
+        "top_p": 1,
+        "stop": ("END",),
+        "seed": 1,
+        "max_completion_tokens": 9,
+        "timeout": 3,
+        "stream_options": {"include_usage": True},
+        "extra_body": {},
+    }
+
+
+def test_provider_options_add_members_and_take_ours_away() -> None:
+    options = Options.checked({"temperature": 1, "provider_options": {"top_k": 5, "stream_options": None}})
+    assert options.request("max_tokens") == {"temperature": 1, "extra_body": {"top_k": 5}}

@@ -1,0 +1,101 @@
+"""The tools with which a model changes the application's state."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import Any
+
+import pytest
+
+from copilotkit_runtime.agents.builtin.tools import ToolError
+from copilotkit_runtime.agents.builtin.tools.state import SharedState
+from copilotkit_runtime.events.state import fold_state
+
+
+def change(state: SharedState, tool: str, **arguments: Any) -> Any:
+    (found,) = [one for one in state.tools() if one.name == tool]
+    return asyncio.run(found.call(arguments, None))
+
+
+def snapshot(state: SharedState, value: Any) -> Any:
+    return change(state, "AGUISendStateSnapshot", snapshot=value)
+
+
+def delta(state: SharedState, *operations: Any) -> Any:
+    return change(state, "AGUISendStateDelta", delta=list(operations))
+
+
+ADD = {"op": "add", "path": "/items/-", "value": "milk"}
+
+
+def test_a_snapshot_replaces_the_state() -> None:
+    state = SharedState({"old": 1})
+    assert snapshot(state, {"new": None}) == {"success": True}
+    assert state.take() == [{"type": "STATE_SNAPSHOT", "snapshot": {"new": None}}]
+    assert state.take() == []
+
+
+def test_a_delta_changes_parts_of_the_state() -> None:
+    state = SharedState({"items": []})
+    assert delta(state, ADD) == {"success": True}
+    assert state.take() == [{"type": "STATE_DELTA", "delta": [ADD]}]
+
+
+def test_changes_build_on_each_other_and_the_client_can_follow() -> None:
+    given = {"items": []}
+    before = copy.deepcopy(given)
+    state = SharedState(given)
+    delta(state, ADD, ADD)
+    delta(state, {"op": "replace", "path": "/items/1", "value": {"name": "eggs"}})
+    delta(state, {"op": "add", "path": "/items/1/count", "value": 6}, {"op": "remove", "path": "/items/0"})
+    assert given == before  # what the run was given is not ours to change
+    assert fold_state(given, state.take()) == {"items": [{"name": "eggs", "count": 6}]}
+
+
+def test_without_a_state_a_delta_becomes_a_snapshot_that_every_client_can_apply() -> None:
+    state = SharedState(None)
+    delta(state, {"op": "add", "path": "/a", "value": 1})
+    delta(state, {"op": "add", "path": "/b", "value": 2})
+    assert [event["type"] for event in state.take()] == ["STATE_SNAPSHOT", "STATE_DELTA"]
+
+
+WRONG = [
+    pytest.param([{"op": "replace", "path": "/missing", "value": 1}], id="no such member"),
+    pytest.param([{"op": "remove", "path": "/items/7"}], id="no such index"),
+    pytest.param([{"op": "add", "path": "/items/7", "value": 1}], id="beyond the end"),
+    pytest.param([{"op": "add", "path": "no-slash", "value": 1}], id="no pointer"),
+    pytest.param([{"op": "add", "path": "/name/0", "value": "x"}], id="into a string"),
+    pytest.param([{"op": "add", "path": "/a"}], id="no value"),
+    pytest.param([{"op": "move", "from": "/name", "path": "/a"}], id="an operation that is not offered"),
+    pytest.param([{"op": ["add"], "path": "/a", "value": 1}], id="op is no string"),
+    pytest.param([{"op": "add", "path": 1, "value": 1}], id="path is no string"),
+    pytest.param([{"op": "add", "path": "/__proto__/x", "value": 1}], id="a JavaScript prototype"),
+    pytest.param([{"op": "add", "path": "/constructor/prototype", "value": 1}], id="the same by another way"),
+    pytest.param(["add"], id="no operation"),
+    pytest.param([ADD, {"op": "remove", "path": "/missing"}], id="half of it applies"),
+]
+
+
+@pytest.mark.parametrize("operations", WRONG)
+def test_a_delta_that_does_not_apply_is_an_error_for_the_model_and_changes_nothing(operations: list[Any]) -> None:
+    state = SharedState({"items": [], "name": "x"})
+    with pytest.raises(ToolError):
+        delta(state, *operations)
+    assert state.take() == []
+    delta(state, {"op": "replace", "path": "/items", "value": [1]})  # what was not changed can be, still
+    assert fold_state({"items": [], "name": "x"}, state.take()) == {"items": [1], "name": "x"}
+
+
+@pytest.mark.parametrize("value", [None, 1, "text", [1]])
+def test_a_snapshot_is_an_object(value: Any) -> None:
+    state = SharedState({})
+    with pytest.raises(ToolError, match="object"):
+        snapshot(state, value)
+    assert state.take() == []
+
+
+@pytest.mark.parametrize("value", [None, {}, "text"])
+def test_a_delta_is_a_list(value: Any) -> None:
+    with pytest.raises(ToolError, match="list"):
+        change(SharedState({}), "AGUISendStateDelta", delta=value)

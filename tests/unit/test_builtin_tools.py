@@ -1,0 +1,335 @@
+"""`define_tool`, and how tools are called: schema, arguments, context, results and failures."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pytest
+from ag_ui.core import Tool as FrontendTool
+from pydantic import BaseModel, Field
+
+from copilotkit_runtime.agents import RunContext, define_tool
+from copilotkit_runtime.agents.builtin.tools import Tool, ToolError
+from copilotkit_runtime.agents.builtin.tools.define import as_tool
+from copilotkit_runtime.agents.builtin.tools.toolbox import Result, Toolbox
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from copilotkit_runtime.agents import RunContext as OnlyForTypes
+
+CONTEXT = RunContext(headers={"x-user": "ada"})
+
+
+class Item(BaseModel):
+    name: str
+    count: int = 1
+
+
+def called(tool: Tool, arguments: Any = None, *, debug: bool = False) -> Result:
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+    return asyncio.run(Toolbox([tool], (), debug=debug).call(tool, text, CONTEXT))
+
+
+# --- definition --------------------------------------------------------------
+
+
+def test_name_description_and_schema_come_from_the_function() -> None:
+    @define_tool
+    def book(
+        city: Annotated[str, Field(description="Where to")],
+        nights: int = 1,
+        item: Item | None = None,
+        kind: Literal["single", "double"] = "single",
+    ) -> str:
+        """Books a room."""
+        return city
+
+    assert (book.name, book.description) == ("book", "Books a room.")
+    assert book.parameters["required"] == ["city"]
+    assert book.parameters["additionalProperties"] is False
+    properties = book.parameters["properties"]
+    assert properties["city"] == {"type": "string", "description": "Where to"}
+    assert properties["nights"] == {"type": "integer", "default": 1}
+    assert properties["kind"]["enum"] == ["single", "double"]
+    assert set(book.parameters["$defs"]) == {"Item"}
+
+
+def test_name_and_description_can_be_given() -> None:
+    @define_tool(name="other", description="Does it.")
+    def this() -> None: ...
+
+    assert (this.name, this.description, this.parameters["properties"]) == ("other", "Does it.", {})
+
+
+@pytest.mark.parametrize("name", ["", "with space", "a" * 65, "ümlaut", "dots.too"])
+def test_a_name_that_providers_refuse_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="no name for a tool"):
+        define_tool(lambda: None, name=name)
+
+
+def variadic(*numbers: int) -> None: ...
+def keywords(**numbers: int) -> None: ...
+def unreadable(price: Decimal) -> None: ...
+def unknown(lock: threading.Thread) -> None: ...
+
+
+@pytest.mark.parametrize("function", [variadic, keywords, unreadable, unknown])
+def test_a_function_that_no_model_can_call_is_refused(function: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError):
+        define_tool(function)
+
+
+@pytest.mark.parametrize("given", [1, None, {"name": "x"}])
+def test_what_is_no_tool_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="no tool"):
+        as_tool(given)
+
+
+def test_a_plain_function_is_a_tool_and_a_tool_stays_one() -> None:
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    tool = as_tool(add)
+    assert tool.name == "add"
+    assert as_tool(tool) is tool
+
+
+# --- calling -----------------------------------------------------------------
+
+
+def add(a: int, b: int = 2) -> int:
+    return a + b
+
+
+async def add_later(a: int, b: int = 2) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+class Adder:
+    def __call__(self, a: int, b: int = 2) -> int:
+        return a + b
+
+    def method(self, a: int, b: int = 2) -> int:
+        return a + b
+
+
+CALLABLES = {
+    "function": add,
+    "coroutine function": add_later,
+    "object": Adder(),
+    "method": Adder().method,
+    "partial": functools.partial(add, b=2),
+}
+
+
+@pytest.mark.parametrize("function", CALLABLES.values(), ids=CALLABLES)
+def test_whatever_can_be_called_can_be_a_tool(function: Callable[..., Any]) -> None:
+    assert called(define_tool(function, name="add"), {"a": "40"}) == Result("42", "42")
+
+
+def test_a_plain_function_does_not_hold_up_the_event_loop() -> None:
+    threads = []
+    called(define_tool(lambda: threads.append(threading.get_ident()), name="here"))
+    assert threads != [threading.get_ident()]
+
+
+def test_parameters_may_have_any_name_and_be_positional() -> None:
+    def odd(schema: str, model_config: str, _private: int, /, json: str = "j") -> list[Any]:
+        return [schema, model_config, _private, json]
+
+    tool = define_tool(odd)
+    assert set(tool.parameters["properties"]) == {"schema", "model_config", "_private", "json"}
+    given = {"schema": "s", "model_config": "m", "_private": 1}
+    assert json.loads(called(tool, given).told) == ["s", "m", 1, "j"]
+
+
+def by_name(context: Any) -> str:
+    return str(context.headers["x-user"])
+
+
+def by_type(run: RunContext) -> str:
+    return run.headers["x-user"]
+
+
+def by_optional_type(run: RunContext | None = None) -> str:
+    return "nobody" if run is None else run.headers["x-user"]
+
+
+def by_unreadable_type(context: OnlyForTypes) -> str:
+    return context.headers["x-user"]
+
+
+@pytest.mark.parametrize("function", [by_name, by_type, by_optional_type, by_unreadable_type])
+def test_the_context_is_given_to_the_function_and_not_told_to_the_model(function: Callable[..., Any]) -> None:
+    tool = define_tool(function)
+    assert tool.parameters["properties"] == {}
+    assert called(tool).told == "ada"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({}, "a: Field required"),
+        ({"a": "x"}, "a: Input should be a valid integer"),
+        ({"a": 1, "c": 2}, "c: Extra inputs are not permitted"),
+        ("{", "not JSON"),
+        ('{"a": NaN}', "not JSON"),
+        ("[1]", "a JSON object"),
+    ],
+)
+def test_arguments_that_are_not_valid_are_told_to_the_model(arguments: Any, says: str) -> None:
+    result = called(define_tool(add), arguments)
+    assert result.told.startswith("Error: ")
+    assert says in result.told
+    assert result.told == result.shown
+
+
+def test_no_arguments_at_all_are_an_empty_object() -> None:
+    assert called(define_tool(lambda: "ok", name="f"), "").told == "ok"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("as it is", "as it is"),
+        (None, "null"),
+        (1.5, "1.5"),
+        ({"ä": [1]}, '{"ä":[1]}'),
+        (Item(name="x"), '{"name":"x","count":1}'),
+        (float("nan"), "null"),
+        (b"\xff", '"_w=="'),
+    ],
+)
+def test_what_a_tool_gives_is_told_as_text(value: Any, text: str) -> None:
+    assert called(define_tool(lambda: value, name="f")) == Result(text, text)
+
+
+def test_what_is_no_json_is_an_error_that_says_so() -> None:
+    assert "no JSON" in called(define_tool(lambda: object(), name="f")).told
+
+
+def failing() -> None:
+    raise ValueError("postgres://user:secret@db")
+
+
+def test_an_exceptions_text_is_for_the_model_and_not_for_the_client() -> None:
+    tool = define_tool(failing)
+    result = called(tool)
+    assert "secret" in result.told
+    assert "secret" not in result.shown
+    assert called(tool, debug=True).shown == result.told
+
+
+def test_a_tool_error_is_for_everyone() -> None:
+    def failing() -> None:
+        raise ToolError("There is no such order.")
+
+    assert called(define_tool(failing)) == Result(*["Error: There is no such order."] * 2, failed=True)
+
+
+# --- the box -----------------------------------------------------------------
+
+
+def frontend(name: str) -> FrontendTool:
+    return FrontendTool(name=name, description="In the page", parameters=None)
+
+
+def test_the_model_is_told_of_the_servers_tools_and_the_frontends() -> None:
+    box = Toolbox([define_tool(add)], [frontend("pick")], debug=False)
+    assert [one["function"]["name"] for one in box.definitions] == ["add", "pick"]
+    assert box.definitions[1]["function"]["parameters"] == {"type": "object", "properties": {}}
+    assert not box.leaves_to_client("add")
+    assert box.leaves_to_client("pick")
+    assert not box.leaves_to_client("nobody's")
+
+
+def test_of_two_tools_with_one_name_the_servers_first_counts_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = define_tool(add), define_tool(add_later, name="add")
+    box = Toolbox([first, second], [frontend("add")], debug=False)
+    assert box.get("add") is first
+    assert len(box.definitions) == 1
+    assert not box.leaves_to_client("add")
+    assert len(caplog.records) == 2
+
+
+# --- tools that interrupt ----------------------------------------------------
+
+
+def pay(amount: int, answer: Literal["yes", "no"], context: Any) -> str:
+    """Pays."""
+    return f"{answer} {amount} {context.headers['x-user']}"
+
+
+async def pay_later(amount: int, answer: Literal["yes", "no"], context: Any) -> str:
+    return pay(amount, answer, context)
+
+
+def resumed(tool: Tool, arguments: str, answer: Any) -> Result:
+    return asyncio.run(Toolbox([tool], (), debug=False).resume(tool, arguments, answer, CONTEXT))
+
+
+@pytest.mark.parametrize("function", [pay, pay_later])
+def test_a_tool_that_interrupts_is_called_with_the_answer(function: Callable[..., Any]) -> None:
+    tool = define_tool(function, interrupt=True)
+    assert set(tool.parameters["properties"]) == {"amount"}
+    assert resumed(tool, '{"amount": 5}', "yes").told == "yes 5 ada"
+
+
+def test_the_question_says_what_answers_may_be() -> None:
+    tool = define_tool(pay, interrupt=True, interrupt_reason="approval", interrupt_message="Really?")
+    assert tool.interrupt is not None
+    assert tool.interrupt.event_member("c1") == {
+        "id": "c1",
+        "toolCallId": "c1",
+        "reason": "approval",
+        "message": "Really?",
+        "responseSchema": {"enum": ["yes", "no"], "type": "string"},
+    }
+
+
+def test_an_answer_that_may_be_anything_has_no_schema() -> None:
+    def ask(answer: Any) -> Any:
+        return answer
+
+    tool = define_tool(ask, interrupt=True)
+    assert tool.interrupt is not None
+    assert tool.interrupt.event_member("c1") == {"id": "c1", "toolCallId": "c1", "reason": "tool_call"}
+    assert resumed(tool, "{}", {"any": 1}).told == '{"any":1}'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"), [('{"amount": 5}', "maybe"), ('{"amount": "x"}', "yes"), ("{", "yes")]
+)
+def test_neither_a_wrong_answer_nor_wrong_arguments_call_the_function(arguments: str, answer: str) -> None:
+    assert resumed(define_tool(pay, interrupt=True), arguments, answer).told.startswith("Error: ")
+
+
+def test_arguments_are_judged_before_anybody_is_asked() -> None:
+    tool = define_tool(pay, interrupt=True)
+    assert called(tool, {"amount": 5}).failed is False
+    assert called(tool, {"amount": "x"}).failed is True
+
+
+def test_a_tool_that_interrupts_must_take_the_answer() -> None:
+    with pytest.raises(TypeError, match="answer"):
+        define_tool(add, interrupt=True)
+
+
+def test_an_answer_has_a_type_that_pydantic_knows() -> None:
+    def ask(answer: threading.Thread) -> None: ...
+
+    with pytest.raises(TypeError, match="answer"):
+        define_tool(ask, interrupt=True)
+
+
+def test_elsewhere_a_parameter_called_answer_is_the_models() -> None:
+    assert set(define_tool(pay).parameters["properties"]) == {"amount", "answer"}

@@ -1,0 +1,88 @@
+"""What the failures of a model are called, told apart by type, status and code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import httpx2
+import openai
+import pytest
+
+from copilotkit_runtime.agents.builtin.trouble import Trouble, trouble_of
+
+REQUEST: Any = httpx2.Request("POST", "http://model.example/v1/chat/completions")
+
+
+def answered(kind: type[openai.APIStatusError], status: int, body: Any = None) -> Exception:
+    return kind("words of the provider", response=httpx2.Response(status, request=REQUEST), body=body)
+
+
+def in_stream(**body: Any) -> Exception:
+    return openai.APIError("words of the provider", REQUEST, body=body)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (answered(openai.RateLimitError, 429), "rate_limited"),
+        (answered(openai.RateLimitError, 429, {"code": "insufficient_quota"}), "rate_limited"),
+        (answered(openai.AuthenticationError, 401, {"code": "invalid_api_key"}), "auth_failed"),
+        (answered(openai.PermissionDeniedError, 403), "auth_failed"),
+        (answered(openai.BadRequestError, 400, {"code": "context_length_exceeded"}), "context_length"),
+        (answered(openai.BadRequestError, 400, {"code": 400, "type": "exceed_context_size_error"}), "context_length"),
+        (answered(openai.BadRequestError, 400, {"code": "invalid_value"}), "provider_error"),
+        (answered(openai.BadRequestError, 400, "not even an object"), "provider_error"),
+        (answered(openai.NotFoundError, 404), "provider_error"),
+        (answered(openai.InternalServerError, 500), "provider_error"),
+        (answered(openai.InternalServerError, 504), "timeout"),
+        (in_stream(type="overloaded_error"), "rate_limited"),
+        (in_stream(code=429), "rate_limited"),
+        (in_stream(code="server_error"), "provider_error"),
+        (in_stream(), "provider_error"),
+        (openai.APITimeoutError(REQUEST), "timeout"),
+        (openai.APIConnectionError(request=REQUEST), "network_error"),
+        (httpx.ReadTimeout("slow"), "timeout"),
+        (httpx2.ReadTimeout("slow"), "timeout"),
+        (httpx.RemoteProtocolError("broken off"), "network_error"),
+        (httpx2.ReadError("broken off"), "network_error"),
+        (json.JSONDecodeError("junk", "{", 1), "provider_error"),
+        (openai.OpenAIError("something else"), "provider_error"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else f"{type(one).__name__} {getattr(one, 'body', '')}",
+)
+def test_a_failure_has_a_code(error: Exception, code: str) -> None:
+    trouble = trouble_of(error)
+    assert trouble is not None
+    assert trouble.code == code
+
+
+@pytest.mark.parametrize("error", [ValueError("429"), KeyError("rate_limit_exceeded"), TimeoutError(), OSError()])
+def test_what_is_not_the_providers_is_nobody_elses(error: Exception) -> None:
+    assert trouble_of(error) is None
+
+
+def test_words_in_a_text_decide_nothing() -> None:
+    trouble = trouble_of(openai.OpenAIError("rate limit, invalid api key, context_length_exceeded, timeout"))
+    assert trouble is not None
+    assert trouble.code == "provider_error"
+
+
+def test_the_providers_words_are_for_the_log_unless_debugging() -> None:
+    trouble = trouble_of(answered(openai.InternalServerError, 500))
+    assert trouble is not None
+    assert "words" not in trouble.event(detailed=False)["message"]
+    assert "words" in trouble.event(detailed=True)["message"]
+    assert "words" in str(trouble)
+
+
+def test_a_key_is_not_even_in_the_log() -> None:
+    trouble = trouble_of(openai.OpenAIError("Incorrect API key provided: sk-1234"), secret="sk-1234")
+    assert "sk-1234" not in str(trouble)
+
+
+def test_our_own_trouble_stays_what_it_is() -> None:
+    trouble = Trouble("auth_failed", "set THE_KEY")
+    assert trouble_of(trouble) is trouble
+    assert trouble.event(detailed=True) == {"type": "RUN_ERROR", "message": "set THE_KEY", "code": "auth_failed"}
