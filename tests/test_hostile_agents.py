@@ -20,6 +20,11 @@ INCOMPLETE = "INCOMPLETE_STREAM"
 MILLION = 1_000_000
 
 
+# For tests that need a server each, and for long tables of what agents may do wrong: they try how the engine and its
+# loop fare, which the adapters of a stack share.
+ONE_OF_EACH_STACK = pytest.mark.parametrize("adapter", ["asgi", "wsgi"], indirect=True)
+
+
 @pytest.fixture(scope="module", params=ADAPTERS)
 def adapter(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -87,6 +92,7 @@ def release(client: Client, run: str) -> None:
 # --- raising -------------------------------------------------------------------------
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("exception", hostile.EXCEPTIONS)
 @pytest.mark.parametrize("agent", hostile.RAISING)
 def test_raising_midway(client: Client, agent: str, exception: str) -> None:
@@ -125,6 +131,7 @@ def test_raising_while_it_is_cleaned_up(client: Client, exception: str) -> None:
     works(client, thread)
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("exception", hostile.EXCEPTIONS)
 @pytest.mark.parametrize("agent", [*hostile.RAISING, *hostile.RAISING_AT_ONCE])
 def test_raising_for_a_suggestion(client: Client, agent: str, exception: str) -> None:
@@ -135,6 +142,7 @@ def test_raising_for_a_suggestion(client: Client, agent: str, exception: str) ->
     kept(client, thread, [])
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", [*hostile.RAISING, *hostile.RAISING_AT_ONCE])
 def test_raising_a_keyboard_interrupt(adapter: str, agent: str) -> None:
     """On a server of its own, since that is what it may end."""
@@ -144,6 +152,7 @@ def test_raising_a_keyboard_interrupt(adapter: str, agent: str) -> None:
         works(client, thread)
 
 
+@ONE_OF_EACH_STACK
 def test_the_text_of_an_exception_when_debugging(adapter: str) -> None:
     with trial(adapter, "debug") as server:
         events = Client(server).ran("raises-async", "thread", forwardedProps={"what": "exception"})
@@ -153,6 +162,7 @@ def test_the_text_of_an_exception_when_debugging(adapter: str) -> None:
 # --- nonsense ------------------------------------------------------------------------
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize(
     ("agent", "nonsense"),
     [
@@ -175,6 +185,7 @@ def test_nonsense(client: Client, agent: str, nonsense: str) -> None:
     works(client, thread)
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("nonsense", [name for name in hostile.NONSENSE if name != "second-run"])
 def test_nonsense_first(client: Client, nonsense: str) -> None:
     thread = fresh("nonsense")
@@ -185,6 +196,7 @@ def test_nonsense_first(client: Client, nonsense: str) -> None:
     works(client, thread)
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("nonsense", [name for name in hostile.NONSENSE if name != "second-run"])
 def test_nonsense_after_the_end(client: Client, nonsense: str) -> None:
     """An agent that fails after its terminal event changes nothing."""
@@ -196,6 +208,7 @@ def test_nonsense_after_the_end(client: Client, nonsense: str) -> None:
     works(client, thread)
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("odd", hostile.TOLERATED)
 def test_what_json_has_some_form_for(client: Client, odd: str) -> None:
     thread = fresh("tolerated")
@@ -226,6 +239,7 @@ def test_giving_events_in_an_unusual_way(client: Client, agent: str) -> None:
     works(client, thread)
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("iterator", hostile.ITERATORS)
 def test_iterators_that_do_not_iterate(client: Client, iterator: str) -> None:
     thread = fresh("iterator")
@@ -367,6 +381,7 @@ def test_agents_that_look_whether_they_are_to_stop(client: Client, agent: str) -
     works(client, thread)
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", ["silent-sync", "hangs-sync", "deaf-sync"])
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "running"])
 def test_a_blocked_thread_does_not_keep_the_server_from_ending(adapter: str, agent: str, stopped: bool) -> None:
@@ -432,6 +447,7 @@ def test_agents_that_cannot_be_described(incapable: Client, agent: str) -> None:
     works(incapable, fresh("capable"))
 
 
+@ONE_OF_EACH_STACK
 def test_capabilities_that_end_the_process(adapter: str) -> None:
     """On a server of its own, since that is what they may do."""
     with trial(adapter, "incapable") as server:
@@ -440,6 +456,7 @@ def test_capabilities_that_end_the_process(adapter: str) -> None:
         works(client, fresh("capable"))
 
 
+@ONE_OF_EACH_STACK
 def test_capabilities_that_never_come(adapter: str) -> None:
     with trial(adapter, "unreachable") as server:
         agents = Client(server).info()["agents"]
@@ -447,6 +464,7 @@ def test_capabilities_that_never_come(adapter: str) -> None:
         assert "capabilities" not in agents["capable-hangs"]
 
 
+@ONE_OF_EACH_STACK
 def test_capabilities_that_block(adapter: str) -> None:
     """They hold up who asks for them, and nobody else."""
     with trial(adapter, "blocking") as server:

@@ -72,6 +72,12 @@ async def test_a_run_from_its_request_to_its_replay() -> None:
     assert again.ids == reader.ids
 
 
+def tasks_of_this_loop() -> list[asyncio.Task[Any]]:
+    """What the bridge has begun and is not done; other tests may have halted theirs with their loops."""
+    loop = asyncio.get_running_loop()
+    return [task for task in list(bridge._tasks) if task.get_loop() is loop and not task.done()]
+
+
 @bounded
 async def test_what_is_left_of_a_run_that_ended() -> None:
     """Nothing: no run, no reader, no timer's member, no waiter."""
@@ -95,7 +101,7 @@ async def test_what_is_left_of_a_run_that_ended() -> None:
     custody, audience = engine.custody, engine.audience
     for rounds in (custody._saving, custody._watching, audience._keep_alive._rounds, engine._tails._rounds):
         assert all(not round_.members for round_ in rounds._loops.values())  # type: ignore[union-attr]
-    await settled(lambda: not [one for one in bridge._tasks if one is not asyncio.current_task()])
+    await settled(lambda: not tasks_of_this_loop())
     gc.collect()
     assert len(runs) == 0
 
@@ -215,7 +221,7 @@ async def test_a_deaf_agent_is_left_alone_after_its_grace() -> None:
     # Its thread is free while it is still there, and what it says then changes nothing.
     assert (await Reader(await engine.run(given(answers, "second"))).rest())[-1] == FINISHED
     agent.may_go.set()
-    await settled(lambda: not engine._runs and not [one for one in bridge._tasks if not one.done()])
+    await settled(lambda: not engine._runs and not tasks_of_this_loop())
     assert [run.run_id for run in engine.store.read(THREAD).runs] == ["r", "second"]
     assert len(stored(engine.store).raw or ()) == len(events)
 
