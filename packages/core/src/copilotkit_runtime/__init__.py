@@ -4,9 +4,9 @@ from .agents.context import RunContext
 from .cors import CorsConfig
 from .engine import EndedRun
 from .forwarding import ForwardHeaders
-from .handler import CopilotHandler, checked_handler, create_copilot_runtime_handler, handler_for
+from .handler import CopilotHandler, checked_handler, create_copilot_runtime_handler, handler_for, handler_of
 from .hooks import HookContext, RespondWith, RuntimeHooks
-from .http import EventStream, FormPart, Headers, Request, Response, raw_target, read_limited
+from .http import EventStream, FormPart, Headers, Request, Response, form_parts, raw_target, read_limited
 from .identity import User
 from .routing import Route
 from .runtime import CopilotRuntime, FactoryContext
@@ -33,7 +33,9 @@ __all__ = [
     "__version__",
     "checked_handler",
     "create_copilot_runtime_handler",
+    "form_parts",
     "handler_for",
+    "handler_of",
     "raw_target",
     "read_limited",
 ]

@@ -21,7 +21,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -321,6 +321,25 @@ def _wait_for(awaitable: Awaitable[T]) -> T:
     if error is not None:
         raise error
     return cast(T, result)
+
+
+class LazyThread(ThreadPoolExecutor):
+    """One thread, made when it is first given something to do."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(max_workers=1, thread_name_prefix=name)
+        self._is_used = False
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **named: Any) -> Future[T]:
+        self._is_used = True
+        return super().submit(function, *args, **named)
+
+    async def end(self, last: Callable[[], object]) -> None:
+        """Has it do ``last``, after all that it was given, whoever still waits for that; nothing if it was not used."""
+        if self._is_used:
+            done = self.submit(last)
+            self.shutdown(wait=False)
+            await asyncio.shield(asyncio.wrap_future(done))
 
 
 # --- loops and tasks ---------------------------------------------------------

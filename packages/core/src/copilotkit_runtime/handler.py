@@ -173,8 +173,20 @@ class CopilotHandler:
 def checked_handler(handler: object) -> CopilotHandler:
     """What an adapter was given as its handler. Raises TypeError where it is none."""
     if not isinstance(handler, CopilotHandler):
-        raise TypeError(f"handler={handler!r}: give what create_copilot_runtime_handler(runtime=...) made")
+        raise TypeError(f"{handler!r} is no handler: give what create_copilot_runtime_handler(runtime=...) made")
     return handler
+
+
+def handler_of(named: object) -> CopilotHandler:
+    """The handler of what an application's configuration names: a runtime, or a ready handler.
+
+    Raises TypeError for anything else.
+    """
+    if isinstance(named, CopilotHandler):
+        return named
+    if isinstance(named, CopilotRuntime):
+        return create_copilot_runtime_handler(runtime=named)
+    raise TypeError(f"it is {named!r}: name a CopilotRuntime, or a handler of one")
 
 
 def handler_for(

@@ -112,6 +112,20 @@ class FormPart:
     content_type: str | None = None
 
 
+def form_parts(
+    fields: Iterable[tuple[str, str]], files: Iterable[tuple[str, str | None, Any]]
+) -> tuple[FormPart, ...] | None:
+    """What a framework has made of a form: names and values, and names, file names and files. None for neither.
+
+    A file has ``seek``, ``read`` and ``content_type``, as werkzeug's and Django's have.
+    """
+    parts = [FormPart(name=name, data=value.encode()) for name, value in fields]
+    for name, filename, file in files:
+        file.seek(0)  # whoever parsed the form may have read it, too
+        parts.append(FormPart(name=name, data=file.read(), filename=filename, content_type=file.content_type))
+    return tuple(parts) or None
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What came in.

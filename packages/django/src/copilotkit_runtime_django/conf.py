@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from copilotkit_runtime import CopilotHandler, CopilotRuntime, create_copilot_runtime_handler
+from copilotkit_runtime import CopilotHandler, handler_of
 
 SETTING = "COPILOT_RUNTIME"
 
@@ -20,11 +20,6 @@ def configured_handler() -> CopilotHandler:
     if not path:
         raise ImproperlyConfigured(f'{SETTING} is not set: name your runtime, such as "project.copilot.runtime"')
     try:
-        found = import_string(path)
+        return handler_of(import_string(path))
     except Exception as error:
-        raise ImproperlyConfigured(f"{SETTING} = {path!r} cannot be imported: {error}") from error
-    if isinstance(found, CopilotRuntime):
-        return create_copilot_runtime_handler(runtime=found)
-    if isinstance(found, CopilotHandler):
-        return found
-    raise ImproperlyConfigured(f"{SETTING} = {path!r} is {found!r}: name a CopilotRuntime, or a handler of one")
+        raise ImproperlyConfigured(f"{SETTING} = {path!r} cannot be used: {error}") from error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -13,6 +11,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import connections
 from django.http import Http404
 
+from copilotkit_runtime.bridge import LazyThread
 from copilotkit_runtime.host import Host
 
 T = TypeVar("T")
@@ -31,12 +30,12 @@ class DjangoHost(Host):
     @asynccontextmanager
     async def task(self) -> AsyncIterator[None]:
         # The request's own thread, which the context has brought along, ends with the request.
-        thread = _Thread()
+        thread = LazyThread("copilotkit-orm")
         async with ThreadSensitiveContext(executor=thread):
             try:
                 yield
             finally:
-                await thread.end()
+                await thread.end(connections.close_all)
 
     errand = task
 
@@ -51,25 +50,6 @@ class ViewHost(DjangoHost):
 
     def answers(self, error: Exception) -> bool:
         return isinstance(error, (Http404, PermissionDenied, SuspiciousOperation))
-
-
-class _Thread(ThreadPoolExecutor):
-    """One thread for `sync_to_async`, made when first needed: most agents never do."""
-
-    def __init__(self) -> None:
-        super().__init__(max_workers=1, thread_name_prefix="copilotkit-orm")
-        self._is_used = False
-
-    def submit(self, function: Callable[..., T], /, *args: Any, **named: Any) -> Future[T]:
-        self._is_used = True
-        return super().submit(function, *args, **named)
-
-    async def end(self) -> None:
-        """Closes its connections once it has done what it was given, whoever still waits for that."""
-        if self._is_used:
-            closed = self.submit(connections.close_all)
-            self.shutdown(wait=False)
-            await asyncio.shield(asyncio.wrap_future(closed))
 
 
 django_host = DjangoHost()

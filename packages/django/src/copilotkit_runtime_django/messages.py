@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
@@ -12,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.http.request import RawPostDataException
 from django.utils.encoding import repercent_broken_unicode
 
-from copilotkit_runtime import EventStream, FormPart, Headers, Request, Response, raw_target, read_limited
+from copilotkit_runtime import EventStream, FormPart, Headers, Request, Response, form_parts, raw_target, read_limited
 
 _GZIP = "django.middleware.gzip.GZipMiddleware"
 
@@ -65,16 +64,12 @@ def _body(native: HttpRequest, limit: int) -> tuple[bytes, tuple[FormPart, ...] 
     # Under WSGI, Django takes a body without a length, a chunked one, for none.
     is_chunked = not has_length and native.META.get("wsgi.input_terminated")
     body = read_limited(native.META["wsgi.input"].read if is_chunked else native.read, limit)
-    return body, None if body else tuple(_form(native)) or None
+    return body, None if body else _form(native)
 
 
-def _form(native: HttpRequest) -> Iterator[FormPart]:
-    for name, values in native.POST.lists():
-        yield from (FormPart(name=name, data=value.encode()) for value in values)
-    for name, files in native.FILES.lists():
-        for file in files:
-            file.seek(0)
-            yield FormPart(name=name, data=file.read(), filename=file.name, content_type=file.content_type)
+def _form(native: HttpRequest) -> tuple[FormPart, ...] | None:
+    fields = ((name, value) for name, values in native.POST.lists() for value in values)
+    return form_parts(fields, ((name, file.name, file) for name, files in native.FILES.lists() for file in files))
 
 
 def to_response(response: Response, native: HttpRequest) -> HttpResponseBase:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
-from copilotkit_runtime import CopilotHandler, EventStream, FormPart, checked_handler
+from copilotkit_runtime import CopilotHandler, EventStream, FormPart, checked_handler, form_parts
 from copilotkit_runtime.advice import Advice
 from copilotkit_runtime.bridge import drive
 from copilotkit_runtime.host import Host
@@ -52,7 +52,7 @@ def copilot_view(handler: CopilotHandler, *, rest: str | None = None) -> Callabl
             request.environ,
             body,
             "" if rest is None else request.path.removesuffix(values.get(rest, "")).rstrip("/"),
-            form=None if body else tuple(_form(request)) or None,
+            form=None if body else _form(request),
             body_limit=request.max_content_length,
             native=request._get_current_object(),  # type: ignore[attr-defined]
         )
@@ -71,15 +71,12 @@ def _body(incoming: Request, limit: int) -> bytes:
     return read_body(incoming.environ, limit if most is None else min(limit, most + 1))
 
 
-def _form(incoming: Request) -> Iterator[FormPart]:
+def _form(incoming: Request) -> tuple[FormPart, ...] | None:
     """The parts of a form that the application has read, which leaves no body."""
     if incoming.mimetype != "multipart/form-data":
-        return
-    for name, value in incoming.form.items(multi=True):
-        yield FormPart(name=name, data=value.encode())
-    for name, file in incoming.files.items(multi=True):
-        file.seek(0)
-        yield FormPart(name=name, data=file.read(), filename=file.filename, content_type=file.content_type)
+        return None
+    files = ((name, file.filename, file) for name, file in incoming.files.items(multi=True))
+    return form_parts(incoming.form.items(multi=True), files)
 
 
 def _response(status: int, fields: list[tuple[str, str]], content: Any) -> Response:
