@@ -54,7 +54,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="copilot-bench-") as folder:
         table = Path(folder) / "ours.toml"
-        table.write_text(servers.toml(ROOT), encoding="utf-8")
+        table.write_text(servers.toml(ROOT, Path(folder)), encoding="utf-8")
         command = [sys.executable, str(script), "--config", str(table), "--servers", options.servers]
         command += ["--workloads", options.workloads, "--reps", str(options.rounds), "--scale", str(options.scale)]
         command += ["--floor", options.floor]
