@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import nox
+from nox.command import CommandFailed
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.2"
@@ -67,6 +69,14 @@ def install(session: nox.Session, *more: str) -> None:
     session.install(*editables, *nox.project.dependency_groups(PROJECT, "test"), *more)
 
 
+def tested(session: nox.Session, *tests: str, **options: Any) -> None:
+    """Runs tests; what fails runs once more, alone, which tells a fault from a machine that was busy."""
+    try:
+        session.run("python", "-m", "pytest", *tests, **options)
+    except CommandFailed:
+        session.run("python", "-m", "pytest", "--last-failed", "-n", "0", *tests, **options)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Lint rules, formatting, and whether the lock file still fits."""
@@ -117,7 +127,7 @@ def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
             session.error(f"{item} was asked for, and {got[item.name]} is what there is")
     chosen = [ON_FRAMEWORKS, ON_AGUI] if agui == OLDEST_AGUI else [ON_FRAMEWORKS]
     for tests in [session.posargs] if session.posargs else chosen:
-        session.run("python", "-m", "pytest", *tests)
+        tested(session, *tests)
 
 
 @nox.session
@@ -125,7 +135,7 @@ def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
 def frameworks(session: nox.Session, agui: str) -> None:
     """Agents of other frameworks, in process, with each of the two lines of AG-UI."""
     install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]")
-    session.run("python", "-m", "pytest", *(session.posargs or ["tests/frameworks"]), env={"FRAMEWORKS": "1"})
+    tested(session, *(session.posargs or ["tests/frameworks"]), env={"FRAMEWORKS": "1"})
 
 
 @nox.session
