@@ -160,3 +160,20 @@ async def settled(condition: Callable[[], bool]) -> None:
     """Gives other tasks and threads their turns until something is so."""
     while not condition():  # noqa: ASYNC110 - nothing tells of it, and other threads have to get on
         await asyncio.sleep(0.001)
+
+
+async def deletes_what_goes_on(here: Engine, there: Engine) -> None:
+    """One engine deletes a thread on which another, over the same threads, has a run with a reader at each."""
+    agent = Gated(100)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    joined = Reader(await there.connect(THREAD, None))
+    await joined.until(2)
+    assert await there.delete(THREAD)
+    second = Reader(await there.run(given(answers, "second")))
+    for reader in (own, joined):
+        last = (await reader.rest())[-1]
+        assert (last["type"], last["code"]) == ("RUN_ERROR", "RUN_LOST")
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert (await second.rest())[-1] == FINISHED
+    assert [run.run_id for run in here.store.read(THREAD).runs] == ["second"]

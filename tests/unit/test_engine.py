@@ -28,7 +28,20 @@ from copilotkit_runtime.http import EventStream
 from copilotkit_runtime.stores import LeaseLost, MemoryStore, RunTooLarge, StoreError
 from copilotkit_runtime.stores.protocol import Batch, Begun, Busy, Finished, Lease, Live, NewRun, ThreadKey
 
-from .engines import HANG_SECONDS, THREAD, Deaf, Gated, Reader, answers, bounded, engine_on, given, settled, stored
+from .engines import (
+    HANG_SECONDS,
+    THREAD,
+    Deaf,
+    Gated,
+    Reader,
+    answers,
+    bounded,
+    deletes_what_goes_on,
+    engine_on,
+    given,
+    settled,
+    stored,
+)
 from .recording import FINISHED, STARTED, Event, custom, read_frame, text
 
 
@@ -894,19 +907,8 @@ async def test_a_run_that_has_lost_its_thread(kind: str) -> None:
 
 @bounded
 async def test_a_thread_that_another_process_deletes() -> None:
-    here, there, store = two()
-    agent = Gated(100)
-    own = Reader(await here.run(given(agent)))
-    await own.until(2)
-    joined = Reader(await there.connect(THREAD, None))
-    await joined.until(2)
-    assert await there.delete(THREAD)
-    second = Reader(await there.run(given(answers, "second")))
-    for reader in (own, joined):
-        assert (await reader.rest())[-1]["type"] == "RUN_ERROR"
-    assert isinstance(agent.raised, asyncio.CancelledError)
-    assert (await second.rest())[-1] == FINISHED
-    assert [run.run_id for run in store.read(THREAD).runs] == ["second"]
+    here, there, _ = two()
+    await deletes_what_goes_on(here, there)
 
 
 @bounded

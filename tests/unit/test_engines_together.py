@@ -18,7 +18,20 @@ from copilotkit_runtime.http import EventStream
 from copilotkit_runtime.stores import LeaseLost, RunTooLarge, SqliteStore, StoreError
 from copilotkit_runtime.stores.protocol import Batch, Finished, Lease, Live, RunKey, Signal
 
-from .engines import HANG_SECONDS, THREAD, Deaf, Gated, Reader, answers, bounded, engine_on, given, settled, stored
+from .engines import (
+    HANG_SECONDS,
+    THREAD,
+    Deaf,
+    Gated,
+    Reader,
+    answers,
+    bounded,
+    deletes_what_goes_on,
+    engine_on,
+    given,
+    settled,
+    stored,
+)
 from .recording import FINISHED, STARTED, read_frame
 
 Make = Callable[..., Engine]
@@ -182,19 +195,7 @@ async def test_superseding_the_deaf_from_elsewhere(make: Make, monkeypatch: pyte
 
 @bounded
 async def test_deleting_from_elsewhere(make: Make) -> None:
-    here, there = make(), make()
-    agent = Gated(100)
-    own = Reader(await here.run(given(agent)))
-    await own.until(2)
-    joined = Reader(await there.connect(THREAD, None))
-    await joined.until(2)
-    assert await there.delete(THREAD)
-    second = Reader(await there.run(given(answers, "second")))
-    for reader in (own, joined):
-        assert (await reader.rest())[-1]["code"] == "RUN_LOST"
-    assert isinstance(agent.raised, asyncio.CancelledError)
-    assert (await second.rest())[-1] == FINISHED
-    assert run_ids(here) == ["second"]
+    await deletes_what_goes_on(make(), make())
 
 
 @bounded

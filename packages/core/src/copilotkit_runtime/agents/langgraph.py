@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from ..extras import needed
-from .frameworks import given
+from .given import given
 
 if TYPE_CHECKING:
     from ag_ui.core import BaseEvent, RunAgentInput

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..extras import needed
-from .frameworks import given
+from .given import given
 
 if TYPE_CHECKING:
     from ag_ui.core import BaseEvent, RunAgentInput

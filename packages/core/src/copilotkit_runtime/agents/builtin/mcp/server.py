@@ -8,9 +8,10 @@ from typing import Literal, get_args
 
 import httpx2
 
-from .... import bridge, checks
+from .... import checks
 from ... import outgoing
 from ...context import RunContext
+from ...given import given
 from ...urls import endpoint, without_secrets
 from . import sdk
 
@@ -78,8 +79,7 @@ class MCPServer:
 
     async def headers_for(self, context: RunContext) -> dict[str, str]:
         """The headers of a run. Raises ValueError for ones that cannot be sent, and what the function raises."""
-        given = await bridge.call(self.headers, context) if callable(self.headers) else self.headers
-        return dict(outgoing.checked(given))
+        return dict(outgoing.checked(await given(self.headers, context)))
 
 
 _LEAST_SECONDS = 0.001

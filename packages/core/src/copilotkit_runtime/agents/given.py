@@ -1,4 +1,4 @@
-"""What the agents of other frameworks share."""
+"""What an agent was set up with for each of its runs: a value, or a function that gives one."""
 
 from __future__ import annotations
 
