@@ -80,10 +80,10 @@ def refused(stream: Stream) -> None:
     assert "sqlite" not in answer["message"].lower()
 
 
-def refuses_to_write(client: Client, thread: str) -> None:
-    """A run, a stop and a deletion."""
+def refuses_to_write(client: Client, thread: str, live: str | None = None) -> None:
+    """A run, a stop (of the run on thread ``live``, if there is one) and a deletion."""
     refused(client.run("tell", thread))
-    refused(client.ask("POST", f"/agent/tell/stop/{thread}"))
+    refused(client.ask("POST", f"/agent/tell/stop/{live or thread}"))
     refused(client.ask("DELETE", f"/threads/{thread}"))
 
 
@@ -343,7 +343,7 @@ def test_read_only_for_a_while(client: Client, path: Path, tmp_path: Path) -> No
     with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         with immutable(path, path.with_name("threads.db-wal")):
-            refuses_to_write(client, "kept")
+            refuses_to_write(client, "kept", "live")
             gate.touch()
             not_stored(live)
     comes_back(client, "kept", "live")

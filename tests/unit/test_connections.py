@@ -150,3 +150,14 @@ def test_one_who_waits_in_vain_writes_nothing_later(tmp_path: Path) -> None:
     writers.join()
     connections.write(note("next"))
     assert noted(connections) == {"next"}
+
+
+def test_a_failure_does_not_take_the_journal_along(tmp_path: Path) -> None:
+    # As closing a file's last connection would: where nothing may grow there would be no new one, not even to read.
+    path = tmp_path / "threads.db"
+    connections = Connections(str(path), 20.0)
+    with pytest.raises(StoreError, match="nowhere"):
+        connections.write(lambda db: db.execute("INSERT INTO nowhere VALUES (1)"))
+    assert path.with_name("threads.db-wal").exists()
+    connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
+    assert noted(connections) == set()

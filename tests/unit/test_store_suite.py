@@ -12,17 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from copilotkit_runtime.stores import LeaseLost, MemoryStore, RunStore, RunTooLarge, SqliteStore, memory, schema, sqlite
+from copilotkit_runtime.stores import (
+    LeaseLost,
+    MemoryStore,
+    RunStore,
+    RunTooLarge,
+    SqliteStore,
+    memory,
+    retention,
+    schema,
+    sqlite,
+)
 from copilotkit_runtime.stores.protocol import (
-    Begun,
-    Busy,
     Finished,
     Lease,
-    NewRun,
     RunKey,
     Signal,
     StoreError,
@@ -34,9 +40,6 @@ from copilotkit_runtime.testing import RunStoreSuite
 from copilotkit_runtime.testing.runs import (
     ADA,
     BOB,
-    FINISHED,
-    QUESTION,
-    STARTED,
     T1,
     T2,
     answer,
@@ -50,21 +53,7 @@ from copilotkit_runtime.testing.runs import (
 )
 
 from .recording import recorded
-
-
-class Clock:
-    """Time that passes when told to; each look at it takes a moment, so that no two things happen at once."""
-
-    def __init__(self, moment: float = 0.0) -> None:
-        self.now = 1_000_000.0
-        self.moment = moment
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        self.now += self.moment
-        return self.now
+from .stores import Clock, raws, recomputed
 
 
 @pytest.fixture
@@ -352,142 +341,6 @@ def test_after_a_fork_nothing_runs() -> None:
     assert recomputed(store) == store._size
 
 
-def raws(store: RunStore, thread: ThreadKey) -> list[list[bytes]]:
-    """The raw frames of a thread's runs; none where they are no longer kept."""
-    ordinals = [stored.ordinal for stored in store.read(thread).runs]
-    return [list(store.read(thread, raw_of=ordinal).runs[at].raw or ()) for at, ordinal in enumerate(ordinals)]
-
-
-def recomputed(store: MemoryStore) -> int:
-    """The bytes that a store keeps, counted from what can be read of it."""
-    size = 0
-    for key, thread in store._threads.items():
-        view = store.read(key)
-        for stored in view.runs:
-            size += sum(len(record.frame) for record in stored.records)
-        size += sum(len(frame) for raw in raws(store, key) for frame in raw)
-        if thread.live is not None:
-            size += SIZES[thread.live.lease] + sum(map(len, thread.live.frames))
-        if thread.messages_run is not None:
-            size += SIZES[Lease(RunKey(key, thread.messages_run.ordinal), thread.messages_run.run_id, -1)]
-    return size
-
-
-# What each run was given, by its lease; by one without a token once it has ended.
-SIZES: Any = type("Sizes", (dict,), {"__missing__": lambda self, lease: 0})()
-
-
-class MemoryStoreMachine(RuleBasedStateMachine):
-    """Anything in any order; what is counted must be what is kept."""
-
-    leases = Bundle("leases")
-
-    @initialize(threads=st.integers(0, 3), runs=st.integers(0, 3), size=st.sampled_from((0, 600, 1500, 4000)))
-    def make(self, threads: int, runs: int, size: int) -> None:
-        SIZES.clear()
-        self.clock = Clock()
-        self.former, memory.time = memory.time, self.clock  # type: ignore[assignment] - a clock that is told
-        self.bounds = (threads, runs, size)
-        self.store = MemoryStore(max_threads=threads, max_runs_per_thread=runs, max_bytes=size)
-        self.valid: set[Lease] = set()
-
-    def teardown(self) -> None:
-        if hasattr(self, "former"):
-            memory.time = self.former
-
-    @rule(target=leases, owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2), size=st.integers(0, 300))
-    def begin(self, owner: str, name: int, size: int) -> Any:
-        key = ThreadKey(owner, f"t{name}")
-        begun = self.store.begin(NewRun(thread=key, run_id="r", agent_id="a", size=size))
-        busy = any(lease.run.thread == key for lease in self.valid)
-        assert isinstance(begun, Busy if busy else Begun)
-        if isinstance(begun, Busy):
-            return multiple()
-        SIZES[begun.lease] = SIZES[Lease(begun.lease.run, "r", -1)] = size
-        self.valid.add(begun.lease)
-        return begun.lease
-
-    @rule(lease=leases, count=st.integers(0, 3), length=st.integers(0, 200))
-    def append(self, lease: Lease, count: int, length: int) -> None:
-        why = put(self.store, lease, [b"x" * length] * count)
-        assert isinstance(why, LeaseLost) == (lease not in self.valid)
-        assert self.bounds[2] > 0 or not isinstance(why, RunTooLarge)
-
-    @rule(lease=leases)
-    def stop(self, lease: Lease) -> None:
-        live = self.store.request_stop(lease.run.thread, lease.run_id)
-        assert (live is None) == all(other.run.thread != lease.run.thread for other in self.valid)
-
-    @rule(target=leases, lease=leases, by_force=st.booleans())
-    def claim(self, lease: Lease, by_force: bool) -> Any:
-        claimed = self.store.claim(lease.run, by_force=by_force)
-        former = next((other for other in self.valid if other.run == lease.run), None)
-        assert (claimed is None) == (former is None or not by_force)
-        if claimed is None or former is None:
-            return multiple()
-        SIZES[claimed.lease] = SIZES[former]
-        self.valid.remove(former)
-        self.valid.add(claimed.lease)
-        return claimed.lease
-
-    @rule(lease=consumes(leases), keep=st.booleans(), given_messages=st.booleans(), says=st.booleans())
-    def finish(self, lease: Lease, keep: bool, given_messages: bool, says: bool) -> None:
-        frames, finished = ended(lease, answer() if says else [STARTED, FINISHED], [QUESTION] if given_messages else [])
-        if not keep:
-            finished = Finished(keep=False)
-        try:
-            self.store.finish(lease, frames, finished)
-            assert lease in self.valid
-        except LeaseLost:
-            assert lease not in self.valid
-        self.valid.discard(lease)
-
-    @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2))
-    def delete(self, owner: str, name: int) -> None:
-        self.store.delete(ThreadKey(owner, f"t{name}"))
-        self.valid = {lease for lease in self.valid if lease.run.thread != (owner, f"t{name}")}
-
-    @rule(owner=st.sampled_from((ADA, BOB)))
-    def clear(self, owner: str) -> None:
-        self.store.clear(owner)
-        assert listed(self.store, owner) == []
-
-    @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2))
-    def connect(self, owner: str, name: int) -> None:
-        self.store.read(ThreadKey(owner, f"t{name}"), touch=True)
-
-    @rule(seconds=st.sampled_from((1.0, 30.0, 61.0)))
-    def wait(self, seconds: float) -> None:
-        self.clock.now += seconds
-
-    @rule()
-    def fork(self) -> None:
-        self.store.after_fork()
-        self.valid.clear()
-
-    @invariant()
-    def nothing_drifts(self) -> None:
-        if not hasattr(self, "store"):
-            return
-        assert recomputed(self.store) == self.store._size
-        assert Signal.LOST not in self.store.signals(list(self.valid)).values()
-        threads, runs, size = self.bounds
-        live = len(self.valid)
-        if threads:
-            assert len(self.store._threads) <= max(threads, live + 1)
-        for thread in self.store._threads.values():
-            assert not runs or len(thread.runs) <= runs
-            assert thread.runs or thread.live is not None
-        if size and not live and len(self.store._threads) > 1:
-            assert self.store._size <= size
-
-
-TestMemoryStoreMachine = MemoryStoreMachine.TestCase
-TestMemoryStoreMachine.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-
-
 # --- the SQLite store's own promises ---
 
 
@@ -760,6 +613,44 @@ def test_bounds_hold_whichever_process_ends_a_run(path: Path) -> None:
         run(stores[number % 2], T1, f"m{number}")
     assert set(listed(stores[0])) == {"t5", "t1"}
     assert len(stores[1].read(T1).runs) == 2
+
+
+def test_a_bound_that_comes_late_is_reached_in_steps(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "AT_ONCE", 3)
+    for number in range(10):
+        run(SqliteStore(path), ThreadKey(ADA, f"t{number}"))
+    store = SqliteStore(path, max_threads=2)
+    for left in (7, 4, 2, 2):
+        run(store, T1)
+        assert len(listed(store)) == left
+
+
+def test_the_old_go_in_steps(path: Path, disk_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "AT_ONCE", 3)
+    for number in range(7):
+        run(SqliteStore(path), ThreadKey(ADA, f"t{number}"))
+    disk_clock.now += 200
+    store = SqliteStore(path, max_age_seconds=100)
+    for left in (4, 1, 0):
+        begin(store, ThreadKey(BOB, f"t{left}"))
+        assert len(listed(store)) == left
+
+
+def test_what_a_run_costs_does_not_depend_on_how_much_is_kept(path: Path) -> None:
+    store = SqliteStore(path, max_threads=10**6, max_bytes=10**9, max_runs_per_thread=100, max_age_seconds=10**6)
+
+    def steps(name: str) -> int:
+        """SQLite's own measure of a run's work: instructions of its virtual machine, in tens."""
+        seen: list[None] = []
+        store._connections.write(lambda db: db.set_progress_handler(lambda: seen.append(None), 10))
+        run(store, ThreadKey(ADA, name))
+        return len(seen)
+
+    few = steps("first")
+    for number in range(300):
+        run(store, ThreadKey(ADA, f"t{number}"))
+    assert few > 0
+    assert steps("last") < 1.5 * few
 
 
 def test_the_bytes_of_one_thread_are_bounded(path: Path) -> None:

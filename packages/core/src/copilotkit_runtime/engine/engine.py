@@ -220,11 +220,12 @@ class Engine:
             self._runs.pop(lease.run, None)
             await self.ask(lambda: self.store.finish(lease, (), Finished(keep=False)))
             raise
-        # One who asked for a stop since the lease was taken has not found the run here. The run has begun,
-        # whether or not the store can tell now; if it cannot, a later round hears of the stop.
-        with contextlib.suppress(StoreError):
-            if lease in await self.ask(lambda: self.store.signals([lease])):
-                run.stop_from_anywhere()
+        # One who asked for a stop since the lease was taken has not found the run here. A store that is not
+        # looked at in rounds would not tell of it again. The run has begun, whether or not it can tell now.
+        if self.store.poll_seconds is None:
+            with contextlib.suppress(StoreError):
+                if lease in await self.ask(lambda: self.store.signals([lease])):
+                    run.stop_from_anywhere()
         return run
 
     async def _supersede(self, new: NewRun, busy: Busy) -> Begun | Busy:

@@ -109,19 +109,22 @@ class Connections:
         try:
             yield self._connection(slot)
             if slot.is_failing:
-                slot.is_failing = False
-                slot.drop()  # it has little patience
+                slot.is_failing, slot.is_stale = False, True  # it has little patience
         except sqlite3.Error as error:
-            slot.is_failing = True
-            slot.drop()  # what is wrong with a connection is not known; a new one has nothing wrong
+            slot.is_failing = slot.is_stale = True  # what is wrong with it is not known; a new one has nothing wrong
+            if slot.db is not None and slot.db.in_transaction:
+                slot.drop()  # others must not wait for what it has locked
             raise StoreError(f"{self._path}: {error}") from error
         finally:
             slot.lock.release()
 
     def _connection(self, slot: _Slot) -> sqlite3.Connection:
-        if slot.db is None or slot.file != _file(self._path):
+        if slot.db is None or slot.is_stale or slot.file is None or slot.file != _file(self._path):
+            # Before the former is closed: a file's last connection takes the journal along, and where nothing
+            # may grow there would be no new one.
+            db = self._open(min(IMPATIENCE_SECONDS, self._timeout) if slot.is_failing else self._timeout)
             slot.drop()
-            slot.db = self._open(min(IMPATIENCE_SECONDS, self._timeout) if slot.is_failing else self._timeout)
+            slot.db, slot.is_stale = db, False
             slot.opened += 1
             slot.file = _file(self._path)
         return slot.db
@@ -207,11 +210,14 @@ class _Slot:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.db: sqlite3.Connection | None = None
+        self.is_stale = False
+        """Whether the next user gets a new one."""
         self.is_failing = False
         """Whether the last attempt to use one has failed."""
         self.opened = 0
         """How many connections there have been: what one of them says of its changes means nothing to the next."""
         self.file: tuple[int, int] | None = None
+        """None too where it went as it was opened."""
 
     def drop(self) -> None:
         db, self.db = self.db, None

@@ -5,6 +5,11 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 
+AT_ONCE = 200
+"""How many threads go in one transaction at most: others wait for its end."""
+
+Db = sqlite3.Connection
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
@@ -25,87 +30,90 @@ class Retention:
         """Whether it matters when a thread was last used."""
         return bool(self.max_threads or self.max_age_seconds or self.max_bytes)
 
-    def too_old(self, db: sqlite3.Connection, now: float) -> list[int]:
-        """Threads that nobody has used for too long."""
+    def sweep(self, db: Db, now: float) -> bool:
+        """Drops what has grown too old: frames as they were sent, and threads. False where more threads are."""
+        db.execute(
+            "DELETE FROM frames WHERE (thread, ordinal) IN"
+            " (SELECT thread, ordinal FROM runs WHERE raw_until > 0 AND raw_until <= ?)",
+            (now,),
+        )
+        db.execute("UPDATE runs SET raw_until = 0 WHERE raw_until > 0 AND raw_until <= ?", (now,))
         if not self.max_age_seconds:
-            return []
-        return _ids(db, "used_at <= ?", (now - self.max_age_seconds,), -1)
+            return True
+        old = _unused(db, "used_at <= ?", now - self.max_age_seconds)
+        for thread in old:
+            forget(db, thread)
+        return len(old) < AT_ONCE
 
-    def drop_runs(self, db: sqlite3.Connection, thread: int) -> None:
-        """Drops a thread's oldest runs beyond their number."""
-        if not self.max_runs_per_thread:
-            return
-        old = db.execute(
-            "SELECT ordinal FROM runs WHERE thread = ? ORDER BY ordinal DESC LIMIT -1 OFFSET ?",
-            (thread, self.max_runs_per_thread),
-        ).fetchall()
-        for (ordinal,) in old:
-            _drop_run(db, thread, ordinal)
+    def make_room(self, db: Db, thread: int) -> None:
+        """Drops what is too much, on behalf of a thread that has grown.
 
-    def too_many(self, db: sqlite3.Connection, current: int) -> list[int]:
-        """The least recently used threads beyond the number and the bytes that there may be, never ``current``."""
-        gone: list[int] = []
-        if self.max_threads:
-            count = db.execute("SELECT count(*) FROM threads").fetchone()[0]
-            if count > self.max_threads:
-                gone += _ids(db, "id <> ?", (current,), count - self.max_threads)
-        if self.max_bytes:
-            sizes = dict(db.execute(_SIZES).fetchall())
-            total = sum(size for thread, size in sizes.items() if thread not in gone)
-            for thread in _ids(db, "id <> ?", (current,), -1):
-                if total <= self.max_bytes:
-                    break
-                if thread not in gone:
-                    gone.append(thread)
-                    total -= sizes.get(thread, 0)
-        return gone
-
-    def shrink(self, db: sqlite3.Connection, thread: int) -> None:
-        """Drops a thread's older runs, first as they were sent and then oldest first, while there is too much.
-
-        Its last run stays as it was sent: readers in other processes may not have seen its end.
+        Of the thread itself its oldest runs go, if there are too many; then other threads, those
+        first that are used least; then the frames of its runs as they were sent, and its oldest
+        runs. Its last run stays: readers in other processes may not have seen its end.
         """
-        if not self.max_bytes:
-            return
-        total = sum(size for _, size in db.execute(_SIZES))
-        if total <= self.max_bytes:
-            return
-        older = db.execute(
-            "SELECT ordinal, length(records), coalesce((SELECT sum(length(frames.frames)) FROM frames"
-            " WHERE frames.thread = runs.thread AND frames.ordinal = runs.ordinal), 0) FROM runs"
-            " WHERE thread = ?1 AND ordinal < (SELECT max(ordinal) FROM runs WHERE thread = ?1) ORDER BY ordinal",
-            (thread,),
-        ).fetchall()
-        for ordinal, _, raw in older:
-            db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-            db.execute("UPDATE runs SET raw_until = 0 WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-            total -= raw
-        for ordinal, size, _ in older:
-            if total <= self.max_bytes:
-                break
+        for ordinal in _runs(db, thread, self.max_runs_per_thread) if self.max_runs_per_thread else ():
             _drop_run(db, thread, ordinal)
-            total -= size
+        if not self._is_full(db):
+            return
+        for other in _unused(db, "id <> ?", thread):
+            forget(db, other)
+            if not self._is_full(db):
+                return
+        older = _runs(db, thread, 1)
+        for drop in (_drop_raw, _drop_run):
+            for ordinal in older:
+                if not self._has_too_much(db):
+                    return
+                drop(db, thread, ordinal)
+
+    def _is_full(self, db: Db) -> bool:
+        return 0 < self.max_threads < _count(db, "threads") or self._has_too_much(db)
+
+    def _has_too_much(self, db: Db) -> bool:
+        return 0 < self.max_bytes < _count(db, "bytes")
 
 
-def _drop_run(db: sqlite3.Connection, thread: int, ordinal: int) -> None:
-    db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-    db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-    db.execute("UPDATE threads SET runs = runs - 1 WHERE id = ?", (thread,))
+def forget(db: Db, thread: int) -> None:
+    """Drops a thread and everything about it."""
+    # Ids of a thread's former life must not fit its next one.
+    db.execute(
+        "UPDATE counters SET value = max(value, (SELECT ordinal FROM threads WHERE id = ?)) WHERE name = 'ordinal'",
+        (thread,),
+    )
+    db.execute("DELETE FROM threads WHERE id = ?", (thread,))
 
 
-def _ids(db: sqlite3.Connection, where: str, values: tuple[object, ...], limit: int) -> list[int]:
+def _count(db: Db, name: str) -> int:
+    """How many threads or bytes there are; the schema's triggers count."""
+    count: int = db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0]
+    return count
+
+
+def _unused(db: Db, where: str, value: float) -> list[int]:
+    """Threads on which nothing goes on, those first that are used least, and not too many."""
     rows = db.execute(
         f"SELECT id FROM threads WHERE {where} AND NOT EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id)"
         " ORDER BY used_at LIMIT ?",
-        (*values, limit),
+        (value, AT_ONCE),
     )
     return [thread for (thread,) in rows]
 
 
-_SIZES = """
-SELECT id,
-    coalesce((SELECT sum(length(records)) FROM runs WHERE runs.thread = threads.id), 0)
-    + coalesce((SELECT sum(length(frames)) FROM frames WHERE frames.thread = threads.id), 0)
-    + coalesce((SELECT sum(length(message)) FROM messages WHERE messages.thread = threads.id), 0)
-FROM threads
-"""
+def _runs(db: Db, thread: int, but: int) -> list[int]:
+    """The ordinals of a thread's runs, oldest first, without the last ``but`` ones."""
+    rows = db.execute(
+        "SELECT ordinal FROM runs WHERE thread = ? ORDER BY ordinal DESC LIMIT -1 OFFSET ?", (thread, but)
+    ).fetchall()
+    return [ordinal for (ordinal,) in reversed(rows)]
+
+
+def _drop_raw(db: Db, thread: int, ordinal: int) -> None:
+    db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+    db.execute("UPDATE runs SET raw_until = 0 WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+
+
+def _drop_run(db: Db, thread: int, ordinal: int) -> None:
+    db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+    db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+    db.execute("UPDATE threads SET runs = runs - 1 WHERE id = ?", (thread,))

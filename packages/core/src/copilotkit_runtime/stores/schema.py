@@ -6,8 +6,7 @@ import sqlite3
 
 _FIRST = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
--- Tokens begin anywhere: a lease of a file that was deleted must not fit the one made in its place.
-INSERT INTO counters VALUES ('token', abs(random() % 1000000000000)), ('ordinal', 0);
+INSERT INTO counters VALUES ('ordinal', 0), ('threads', 0), ('bytes', 0);
 
 CREATE TABLE threads (
     id INTEGER PRIMARY KEY,
@@ -28,17 +27,19 @@ CREATE INDEX threads_listed ON threads (owner, updated_at DESC, thread_id);
 CREATE INDEX threads_used ON threads (used_at);
 
 CREATE TABLE live (
-    thread INTEGER PRIMARY KEY REFERENCES threads ON DELETE CASCADE,
+    token INTEGER PRIMARY KEY AUTOINCREMENT,
+    thread INTEGER NOT NULL UNIQUE REFERENCES threads ON DELETE CASCADE,
     ordinal INTEGER NOT NULL,
     run_id TEXT NOT NULL,
     agent_id TEXT NOT NULL,
-    token INTEGER NOT NULL,
     expires_at REAL NOT NULL,
     stopping INTEGER NOT NULL DEFAULT 0,
     frames INTEGER NOT NULL DEFAULT 0,
     repeats TEXT NOT NULL DEFAULT '[]',
     size INTEGER NOT NULL
 );
+-- Tokens begin anywhere: a lease of a file that was deleted must not fit the one made in its place.
+INSERT INTO sqlite_sequence VALUES ('live', abs(random() % 1000000000000));
 
 CREATE TABLE runs (
     thread INTEGER NOT NULL REFERENCES threads ON DELETE CASCADE,
@@ -69,6 +70,26 @@ CREATE TABLE messages (
     message BLOB NOT NULL,
     PRIMARY KEY (thread, id)
 ) WITHOUT ROWID;
+
+-- What there is, so that nobody has to count it. (Between statements, and only there, lines end with a semicolon.)
+CREATE TRIGGER threads_added AFTER INSERT ON threads
+    BEGIN UPDATE counters SET value = value + 1 WHERE name = 'threads'; END;
+CREATE TRIGGER threads_dropped AFTER DELETE ON threads
+    BEGIN UPDATE counters SET value = value - 1 WHERE name = 'threads'; END;
+CREATE TRIGGER frames_added AFTER INSERT ON frames
+    BEGIN UPDATE counters SET value = value + length(new.frames) WHERE name = 'bytes'; END;
+CREATE TRIGGER frames_dropped AFTER DELETE ON frames
+    BEGIN UPDATE counters SET value = value - length(old.frames) WHERE name = 'bytes'; END;
+CREATE TRIGGER runs_added AFTER INSERT ON runs
+    BEGIN UPDATE counters SET value = value + length(new.records) WHERE name = 'bytes'; END;
+CREATE TRIGGER runs_dropped AFTER DELETE ON runs
+    BEGIN UPDATE counters SET value = value - length(old.records) WHERE name = 'bytes'; END;
+CREATE TRIGGER messages_added AFTER INSERT ON messages
+    BEGIN UPDATE counters SET value = value + length(new.message) WHERE name = 'bytes'; END;
+CREATE TRIGGER messages_changed AFTER UPDATE ON messages
+    BEGIN UPDATE counters SET value = value + length(new.message) - length(old.message) WHERE name = 'bytes'; END;
+CREATE TRIGGER messages_dropped AFTER DELETE ON messages
+    BEGIN UPDATE counters SET value = value - length(old.message) WHERE name = 'bytes'; END;
 """
 
 MIGRATIONS = (_FIRST,)

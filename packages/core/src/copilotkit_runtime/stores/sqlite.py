@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from ..events import Record, conversation_of
 from .connections import Connections
@@ -33,7 +33,7 @@ from .protocol import (
     ThreadQuery,
     ThreadView,
 )
-from .retention import Retention
+from .retention import Retention, forget
 
 RAW_SECONDS = 60.0
 """How long the frames of an ended run are kept as they were sent, for exact resumption."""
@@ -105,18 +105,22 @@ class SqliteStore:
         def work(db: Db) -> Begun | Busy:
             now = time.time()
             self._sweep(db, now)
-            thread, ordinal = self._thread(db, run.thread, now)
-            live = _live(db, thread, run.thread, now)
+            live = _live(db, run.thread, now)
             if live is not None:
                 return Busy(live)
-            ordinal += 1
-            token = _next_token(db)
-            db.execute("UPDATE threads SET ordinal = ?, used_at = ? WHERE id = ?", (ordinal, now, thread))
-            db.execute(
-                "INSERT INTO live (thread, ordinal, run_id, agent_id, token, expires_at, size) VALUES (?,?,?,?,?,?,?)",
-                (thread, ordinal, run.run_id, run.agent_id, token, now + self._lease_seconds, run.size),
-            )
-            return Begun(Lease(RunKey(run.thread, ordinal), run.run_id, token), *_message_ids(db, thread))
+            thread, ordinal, runs = db.execute(
+                "INSERT INTO threads (owner, thread_id, used_at, ordinal)"
+                " VALUES (?, ?, ?, (SELECT value FROM counters WHERE name = 'ordinal') + 1)"
+                " ON CONFLICT DO UPDATE SET used_at = excluded.used_at, ordinal = ordinal + 1"
+                " RETURNING id, ordinal, runs",
+                (*run.thread, now),
+            ).fetchone()
+            token = db.execute(
+                "INSERT INTO live (thread, ordinal, run_id, agent_id, expires_at, size) VALUES (?,?,?,?,?,?)",
+                (thread, ordinal, run.run_id, run.agent_id, now + self._lease_seconds, run.size),
+            ).lastrowid
+            known = _message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
+            return Begun(Lease(RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *known)
 
         return self._connections.write(work)
 
@@ -124,11 +128,17 @@ class SqliteStore:
         def work(db: Db) -> Mapping[Lease, LeaseLost | RunTooLarge]:
             refused: dict[Lease, LeaseLost | RunTooLarge] = {}
             for batch in batches:
-                thread = _held(db, batch.lease)
-                if thread is None:
+                held = _held(db, batch.lease)
+                if held is None:
                     refused[batch.lease] = LeaseLost()
                     continue
-                size = _grow(db, thread, batch)
+                _add(db, held, batch.lease.run.ordinal, batch.frames)
+                size = held.size + sum(map(len, batch.frames))
+                db.execute(
+                    "UPDATE live SET frames = ?, size = ?, repeats = ? WHERE token = ?",
+                    (held.frames + len(batch.frames), size, json.dumps(sorted(batch.repeats)), batch.lease.token),
+                )
+                self._retention.make_room(db, held.thread)
                 if 0 < self._retention.max_bytes < size:
                     refused[batch.lease] = RunTooLarge()
             return refused
@@ -137,26 +147,27 @@ class SqliteStore:
 
     def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
         # Made before the transaction: nobody else can write while one is open.
-        messages = conversation_of(finished.messages, finished.records, finished.own_events)
+        messages = {
+            message["id"]: json.dumps(message, separators=(",", ":"))
+            for message in conversation_of(finished.messages, finished.records, finished.own_events)
+        }
         records = b"".join(record.frame for record in finished.records)
-        event_ids, input_ids, repeats = (
-            json.dumps(sorted(ids)) for ids in (finished.event_messages, finished.input_messages, finished.repeats)
-        )
+        ids = [json.dumps(sorted(ids)) for ids in (finished.event_messages, finished.input_messages, finished.repeats)]
 
         def work(db: Db) -> None:
             now = time.time()
-            thread = _held(db, lease)
-            if thread is None:
+            held = _held(db, lease)
+            if held is None:
                 raise LeaseLost
-            _grow(db, thread, Batch(lease, frames))
-            count, agent_id = db.execute("SELECT frames, agent_id FROM live WHERE thread = ?", (thread,)).fetchone()
-            db.execute("DELETE FROM live WHERE thread = ?", (thread,))
-            ordinal = lease.run.ordinal
+            thread, ordinal = held.thread, lease.run.ordinal
+            db.execute("DELETE FROM live WHERE token = ?", (lease.token,))
             if not finished.keep:
                 db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-                if not db.execute("SELECT runs FROM threads WHERE id = ?", (thread,)).fetchone()[0]:
-                    self._forget(db, thread)
+                if not held.runs:
+                    forget(db, thread)
+                self._retention.make_room(db, thread)
                 return
+            _add(db, held, ordinal, frames)
             db.execute(
                 "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
                 " input_messages, repeats) VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -164,23 +175,22 @@ class SqliteStore:
                     thread,
                     ordinal,
                     lease.run_id,
-                    agent_id,
-                    count,
+                    held.agent_id,
+                    held.frames + len(frames),
                     now + RAW_SECONDS,
                     records,
-                    event_ids,
-                    input_ids,
-                    repeats,
+                    *ids,
                 ),
             )
             db.execute(
                 "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
-                " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END WHERE id = ?",
-                (agent_id, now, now, now, thread),
+                " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
+                " message_ids = coalesce(?, message_ids) WHERE id = ?",
+                (held.agent_id, now, now, now, json.dumps(list(messages)) if messages else None, thread),
             )
             if messages:
-                _store_messages(db, thread, messages)
-            self._retain(db, thread, now)
+                _store_messages(db, thread, messages, replaces=held.runs > 0)
+            self._retention.make_room(db, thread)
 
         self._connections.write(work)
 
@@ -214,8 +224,8 @@ class SqliteStore:
         def work(db: Db) -> Claimed | None:
             now = time.time()
             found = db.execute(
-                "SELECT threads.id, live.run_id, live.agent_id, live.expires_at FROM live JOIN threads"
-                " ON threads.id = live.thread WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
+                "SELECT live.thread, live.run_id, live.agent_id, expires_at FROM threads JOIN live"
+                " ON live.thread = threads.id WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
                 (*run.thread, run.ordinal),
             ).fetchone()
             if found is None:
@@ -223,23 +233,23 @@ class SqliteStore:
             thread, run_id, agent_id, expires_at = found
             if expires_at > now and not by_force:
                 return None
-            token = _next_token(db)
-            db.execute(
-                "UPDATE live SET token = ?, expires_at = ? WHERE thread = ?",
-                (token, now + self._lease_seconds, thread),
-            )
-            frames = _frames(db, thread, run.ordinal, 0)
+            token = db.execute(
+                "INSERT OR REPLACE INTO live (thread, ordinal, run_id, agent_id, expires_at, stopping, frames, repeats,"
+                " size) SELECT thread, ordinal, run_id, agent_id, ?, stopping, frames, repeats, size FROM live"
+                " WHERE thread = ?",
+                (now + self._lease_seconds, thread),
+            ).lastrowid
+            lease = Lease(run, run_id, cast(int, token))
             known, _ = _message_ids(db, thread)
-            return Claimed(Lease(run, run_id, token), agent_id, frames, _messages(db, thread), known)
+            return Claimed(lease, agent_id, _frames(db, thread, run.ordinal, 0), _messages(db, thread), known)
 
         return self._connections.write(work)
 
     def request_stop(self, thread: ThreadKey, run_id: str | None) -> Live | None:
         def work(db: Db) -> Live | None:
-            number = _id_of(db, thread)
-            live = None if number is None else _live(db, number, thread, time.time())
+            live = _live(db, thread, time.time())
             if live is not None and not live.expired and run_id in (None, live.run_id):
-                db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (number,))
+                db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (_id_of(db, thread),))
             return live
 
         return self._connections.write(work)
@@ -259,7 +269,7 @@ class SqliteStore:
             ):
                 raw = _frames(db, number, ordinal, 0) if ordinal == raw_of and raw_until > now else None
                 runs.append(StoredRun(ordinal, run_id, agent_id, _records(records), raw))
-            return ThreadView(runs, _live(db, number, thread, now))
+            return ThreadView(runs, _live(db, thread, now))
 
         view = self._connections.read(work)
         if touch and self._retention.counts_use and (view.runs or view.live):
@@ -365,7 +375,7 @@ class SqliteStore:
             ).fetchone()
             if found is None:
                 return False
-            self._forget(db, found[0])
+            forget(db, found[0])
             return bool(found[1])
 
         return self._connections.write(work)
@@ -377,7 +387,7 @@ class SqliteStore:
                 (owner,),
             ).fetchall():
                 if not is_live:
-                    self._forget(db, thread)
+                    forget(db, thread)
                     continue
                 # The run goes on, on a thread that knows nothing of what was before.
                 db.execute(
@@ -399,46 +409,9 @@ class SqliteStore:
         self._asked = None
         self._followed.clear()
 
-    # --- inside a transaction ---
-
-    def _thread(self, db: Db, key: ThreadKey, now: float) -> tuple[int, int]:
-        found = db.execute("SELECT id, ordinal FROM threads WHERE owner = ? AND thread_id = ?", tuple(key)).fetchone()
-        if found is None:
-            found = db.execute(
-                "INSERT INTO threads (owner, thread_id, used_at, ordinal)"
-                " VALUES (?, ?, ?, (SELECT value FROM counters WHERE name = 'ordinal')) RETURNING id, ordinal",
-                (*key, now),
-            ).fetchone()
-        return found[0], found[1]
-
-    def _forget(self, db: Db, thread: int) -> None:
-        # Ids of a thread's former life must not fit its next one.
-        db.execute(
-            "UPDATE counters SET value = max(value, (SELECT ordinal FROM threads WHERE id = ?)) WHERE name = 'ordinal'",
-            (thread,),
-        )
-        db.execute("DELETE FROM threads WHERE id = ?", (thread,))
-
     def _sweep(self, db: Db, now: float) -> None:
-        """Drops what has grown too old."""
-        if now - self._swept < SWEEP_SECONDS:
-            return
-        self._swept = now
-        db.execute(
-            "DELETE FROM frames WHERE (thread, ordinal) IN"
-            " (SELECT thread, ordinal FROM runs WHERE raw_until > 0 AND raw_until <= ?)",
-            (now,),
-        )
-        db.execute("UPDATE runs SET raw_until = 0 WHERE raw_until > 0 AND raw_until <= ?", (now,))
-        for thread in self._retention.too_old(db, now):
-            self._forget(db, thread)
-
-    def _retain(self, db: Db, thread: int, now: float) -> None:
-        """Drops what is too much."""
-        self._retention.drop_runs(db, thread)
-        for other in self._retention.too_many(db, thread):
-            self._forget(db, other)
-        self._retention.shrink(db, thread)
+        if now - self._swept >= SWEEP_SECONDS and self._retention.sweep(db, now):
+            self._swept = now
 
 
 # --- rows ---
@@ -449,20 +422,30 @@ def _id_of(db: Db, key: ThreadKey) -> int | None:
     return None if found is None else found[0]
 
 
-def _next_token(db: Db) -> int:
-    token: int = db.execute("UPDATE counters SET value = value + 1 WHERE name = 'token' RETURNING value").fetchone()[0]
-    return token
+class _Held(NamedTuple):
+    """What a lease holds: a thread's row, with how many runs it has had, and the run so far."""
+
+    thread: int
+    runs: int
+    agent_id: str
+    frames: int
+    size: int
 
 
-def _held(db: Db, lease: Lease) -> int | None:
-    """The thread that a lease holds."""
-    found = db.execute("SELECT thread FROM live WHERE token = ?", (lease.token,)).fetchone()
-    return None if found is None else found[0]
-
-
-def _live(db: Db, thread: int, key: ThreadKey, now: float) -> Live | None:
+def _held(db: Db, lease: Lease) -> _Held | None:
     found = db.execute(
-        "SELECT ordinal, run_id, agent_id, stopping, expires_at FROM live WHERE thread = ?", (thread,)
+        "SELECT thread, runs, live.agent_id, frames, size FROM live JOIN threads ON threads.id = live.thread"
+        " WHERE token = ?",
+        (lease.token,),
+    ).fetchone()
+    return None if found is None else _Held(*found)
+
+
+def _live(db: Db, key: ThreadKey, now: float) -> Live | None:
+    found = db.execute(
+        "SELECT live.ordinal, run_id, live.agent_id, stopping, expires_at FROM threads JOIN live"
+        " ON live.thread = threads.id WHERE owner = ? AND thread_id = ?",
+        tuple(key),
     ).fetchone()
     if found is None:
         return None
@@ -470,23 +453,13 @@ def _live(db: Db, thread: int, key: ThreadKey, now: float) -> Live | None:
     return Live(RunKey(key, ordinal), run_id, agent_id, bool(stopping), expires_at <= now)
 
 
-def _grow(db: Db, thread: int, batch: Batch) -> int:
-    """Adds frames to a live run; gives its size in bytes."""
-    data = b"".join(batch.frames)
-    before, size = db.execute("SELECT frames, size FROM live WHERE thread = ?", (thread,)).fetchone()
-    if data:
+def _add(db: Db, held: _Held, ordinal: int, frames: Sequence[bytes]) -> None:
+    """Adds frames to those of a run."""
+    if frames:
         db.execute(
             "INSERT INTO frames (thread, ordinal, first, frames) VALUES (?,?,?,?)",
-            (thread, batch.lease.run.ordinal, before + 1, data),
+            (held.thread, ordinal, held.frames + 1, b"".join(frames)),
         )
-        db.execute(
-            "UPDATE live SET frames = ?, size = ? WHERE thread = ?",
-            (before + len(batch.frames), size + len(data), thread),
-        )
-    if batch.repeats:
-        db.execute("UPDATE live SET repeats = ? WHERE thread = ?", (json.dumps(sorted(batch.repeats)), thread))
-    total: int = size + len(data)
-    return total
 
 
 def _frames(db: Db, thread: int, ordinal: int, after: int) -> list[bytes]:
@@ -529,16 +502,15 @@ def _messages(db: Db, thread: int) -> list[dict[str, Any]]:
     return [json.loads(stored[identity]) for identity in ids if identity in stored]
 
 
-def _store_messages(db: Db, thread: int, messages: Sequence[Mapping[str, Any]]) -> None:
-    """Stores messages, each once by its id; what is no longer among them goes."""
-    written = {message["id"]: json.dumps(message, separators=(",", ":")) for message in messages}
-    known = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,)).fetchall())
+def _store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces: bool) -> None:
+    """Stores messages, each once by its id; what is no longer among them goes, if there may be any (``replaces``)."""
+    known = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,))) if replaces else {}
     db.executemany(
-        "INSERT OR REPLACE INTO messages (thread, id, message) VALUES (?,?,?)",
-        [(thread, identity, text) for identity, text in written.items() if known.get(identity) != text],
+        "INSERT INTO messages (thread, id, message) VALUES (?,?,?)"
+        " ON CONFLICT DO UPDATE SET message = excluded.message",
+        [(thread, identity, text) for identity, text in messages.items() if known.get(identity) != text],
     )
     db.executemany(
         "DELETE FROM messages WHERE thread = ? AND id = ?",
-        [(thread, identity) for identity in known.keys() - written.keys()],
+        [(thread, identity) for identity in known.keys() - messages.keys()],
     )
-    db.execute("UPDATE threads SET message_ids = ? WHERE id = ?", (json.dumps(list(written)), thread))

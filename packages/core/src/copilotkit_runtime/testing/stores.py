@@ -821,6 +821,16 @@ class RunStoreSuite:
         assert 1 <= len(store.read(T1).runs) < 20
         assert store.messages(T1)[-1]["id"] == "m19"
 
+    def test_a_run_in_flight_counts(self) -> None:
+        store = self._bounded(max_bytes=5000)
+        run(store, T2)
+        lease = begin(store).lease
+        frames, finished = ended(lease, [STARTED, text("START"), *[text("CONTENT", delta="x" * 1000)] * 4])
+        assert put(store, lease, frames) is None
+        assert listed(store) == []
+        store.finish(lease, (), finished)
+        assert listed(store) == ["t1"]
+
     def test_a_run_that_outgrows_the_store(self) -> None:
         store = self._bounded(max_bytes=3000)
         lease = begin(store).lease

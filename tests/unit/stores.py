@@ -1,0 +1,48 @@
+"""What tests of the stores share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from copilotkit_runtime.stores import MemoryStore, RunStore
+from copilotkit_runtime.stores.protocol import Lease, RunKey, ThreadKey
+
+
+class Clock:
+    """Time that passes when told to; each look at it takes a moment, so that no two things happen at once."""
+
+    def __init__(self, moment: float = 0.0) -> None:
+        self.now = 1_000_000.0
+        self.moment = moment
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        self.now += self.moment
+        return self.now
+
+
+# What each run was given, by its lease; by one without a token once it has ended.
+SIZES: Any = type("Sizes", (dict,), {"__missing__": lambda self, lease: 0})()
+
+
+def raws(store: RunStore, thread: ThreadKey) -> list[list[bytes]]:
+    """The raw frames of a thread's runs; none where they are no longer kept."""
+    ordinals = [stored.ordinal for stored in store.read(thread).runs]
+    return [list(store.read(thread, raw_of=ordinal).runs[at].raw or ()) for at, ordinal in enumerate(ordinals)]
+
+
+def recomputed(store: MemoryStore) -> int:
+    """The bytes that a store keeps, counted from what can be read of it."""
+    size = 0
+    for key, thread in store._threads.items():
+        view = store.read(key)
+        for stored in view.runs:
+            size += sum(len(record.frame) for record in stored.records)
+        size += sum(len(frame) for raw in raws(store, key) for frame in raw)
+        if thread.live is not None:
+            size += SIZES[thread.live.lease] + sum(map(len, thread.live.frames))
+        if thread.messages_run is not None:
+            size += SIZES[Lease(RunKey(key, thread.messages_run.ordinal), thread.messages_run.run_id, -1)]
+    return size

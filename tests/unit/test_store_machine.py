@@ -1,0 +1,204 @@
+"""Anything done to a store in any order, and what must be so after every step."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from copilotkit_runtime.stores import LeaseLost, MemoryStore, RunStore, RunTooLarge, SqliteStore, memory, sqlite
+from copilotkit_runtime.stores.protocol import Begun, Busy, Finished, Lease, NewRun, Signal, ThreadKey
+from copilotkit_runtime.testing.runs import ADA, BOB, FINISHED, QUESTION, STARTED, answer, ended, listed, put
+
+from .stores import SIZES, Clock, recomputed
+
+
+class Machine(RuleBasedStateMachine):
+    """What is done. ``valid`` are the leases that hold."""
+
+    leases = Bundle("leases")
+    module: ClassVar[ModuleType]
+    """Where the store looks at the time."""
+    store: RunStore
+
+    def open(self, **bounds: int) -> None:
+        """Makes the store."""
+        raise NotImplementedError
+
+    @initialize(threads=st.integers(0, 3), runs=st.integers(0, 3), size=st.sampled_from((0, 600, 1500, 4000)))
+    def make(self, threads: int, runs: int, size: int) -> None:
+        SIZES.clear()
+        self.clock = Clock()
+        self.former, self.module.time = self.module.time, self.clock  # type: ignore[attr-defined] - one that is told
+        self.bounds = (threads, runs, size)
+        self.valid: set[Lease] = set()
+        self.open(max_threads=threads, max_runs_per_thread=runs, max_bytes=size)
+
+    def teardown(self) -> None:
+        if hasattr(self, "former"):
+            self.module.time = self.former  # type: ignore[attr-defined]
+
+    @rule(target=leases, owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2), size=st.integers(0, 300))
+    def begin(self, owner: str, name: int, size: int) -> Any:
+        key = ThreadKey(owner, f"t{name}")
+        begun = self.store.begin(NewRun(thread=key, run_id="r", agent_id="a", size=size))
+        busy = any(lease.run.thread == key for lease in self.valid)
+        assert isinstance(begun, Busy if busy else Begun)
+        if isinstance(begun, Busy):
+            return multiple()
+        SIZES[begun.lease] = SIZES[Lease(begun.lease.run, "r", -1)] = size
+        self.valid.add(begun.lease)
+        return begun.lease
+
+    @rule(lease=leases, count=st.integers(0, 3), length=st.integers(0, 200))
+    def append(self, lease: Lease, count: int, length: int) -> None:
+        why = put(self.store, lease, [b"x" * length] * count)
+        assert isinstance(why, LeaseLost) == (lease not in self.valid)
+        assert self.bounds[2] > 0 or not isinstance(why, RunTooLarge)
+
+    @rule(lease=leases)
+    def stop(self, lease: Lease) -> None:
+        live = self.store.request_stop(lease.run.thread, lease.run_id)
+        assert (live is None) == all(other.run.thread != lease.run.thread for other in self.valid)
+
+    @rule(target=leases, lease=leases, by_force=st.booleans())
+    def claim(self, lease: Lease, by_force: bool) -> Any:
+        claimed = self.store.claim(lease.run, by_force=by_force)
+        former = next((other for other in self.valid if other.run == lease.run), None)
+        assert (claimed is None) == (former is None or not by_force)
+        if claimed is None or former is None:
+            return multiple()
+        SIZES[claimed.lease] = SIZES[former]
+        self.valid.remove(former)
+        self.valid.add(claimed.lease)
+        return claimed.lease
+
+    @rule(lease=consumes(leases), keep=st.booleans(), asks=st.integers(0, 2), says=st.booleans())
+    def finish(self, lease: Lease, keep: bool, asks: int, says: bool) -> None:
+        question = [{**QUESTION, "content": "?" * asks}] if asks else []
+        frames, finished = ended(lease, answer() if says else [STARTED, FINISHED], question)
+        try:
+            self.store.finish(lease, frames, finished if keep else Finished(keep=False))
+            assert lease in self.valid
+        except LeaseLost:
+            assert lease not in self.valid
+        self.valid.discard(lease)
+
+    @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2), asks=st.integers(0, 2), says=st.booleans())
+    def run(self, owner: str, name: int, asks: int, says: bool) -> None:
+        lease = self.begin(owner, name, 10)
+        if isinstance(lease, Lease):
+            self.append(lease, 2, 20)
+            self.finish(lease, True, asks, says)
+
+    @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2))
+    def delete(self, owner: str, name: int) -> None:
+        self.store.delete(ThreadKey(owner, f"t{name}"))
+        self.valid = {lease for lease in self.valid if lease.run.thread != (owner, f"t{name}")}
+
+    @rule(owner=st.sampled_from((ADA, BOB)))
+    def clear(self, owner: str) -> None:
+        self.store.clear(owner)
+        assert listed(self.store, owner) == []
+
+    @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2))
+    def connect(self, owner: str, name: int) -> None:
+        self.store.read(ThreadKey(owner, f"t{name}"), touch=True)
+
+    @rule(seconds=st.sampled_from((1.0, 30.0, 61.0)))
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @invariant()
+    def nothing_drifts(self) -> None:
+        if hasattr(self, "valid"):
+            assert Signal.LOST not in self.store.signals(list(self.valid)).values()
+            self.check()
+
+    def check(self) -> None:
+        """Compares what is counted with what is kept, and both with the bounds."""
+        raise NotImplementedError
+
+
+class MemoryStoreMachine(Machine):
+    module = memory
+    store: MemoryStore
+
+    def open(self, **bounds: int) -> None:
+        self.store = MemoryStore(**bounds)
+
+    @rule()
+    def fork(self) -> None:
+        self.store.after_fork()
+        self.valid.clear()
+
+    def check(self) -> None:
+        assert recomputed(self.store) == self.store._size
+        threads, runs, size = self.bounds
+        live = len(self.valid)
+        if threads:
+            assert len(self.store._threads) <= max(threads, live + 1)
+        for thread in self.store._threads.values():
+            assert not runs or len(thread.runs) <= runs
+            assert thread.runs or thread.live is not None
+        if size and not live and len(self.store._threads) > 1:
+            assert self.store._size <= size
+
+
+_BYTES = " + ".join(
+    f"(SELECT coalesce(sum(length(CAST({column} AS BLOB))), 0) FROM {table})"
+    for table, column in (("frames", "frames"), ("runs", "records"), ("messages", "message"))
+)
+
+
+class SqliteStoreMachine(Machine):
+    module = sqlite
+    store: SqliteStore
+
+    def open(self, **bounds: int) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = SqliteStore(Path(self.folder.name, "threads.db"), lease_seconds=1e9, **bounds)
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
+
+    @rule()
+    def fork(self) -> None:
+        self.store.after_fork()
+
+    def rows(self, sql: str) -> list[Any]:
+        return self.store._connections.read(lambda db: db.execute(sql).fetchall())
+
+    def check(self) -> None:
+        counted = dict(self.rows("SELECT name, value FROM counters"))
+        kept = dict(self.rows("SELECT id, runs FROM threads"))
+        assert counted["threads"] == len(kept)
+        assert self.rows(f"SELECT {_BYTES}") == [(counted["bytes"],)]
+        in_runs = dict(self.rows("SELECT thread, count(*) FROM runs GROUP BY thread"))
+        assert in_runs == {thread: runs for thread, runs in kept.items() if runs}
+        live = {thread for (thread,) in self.rows("SELECT thread FROM live")}
+        assert len(live) == len(self.valid)
+        threads, runs, size = self.bounds
+        for thread, count in kept.items():
+            assert not runs or count <= runs
+            assert count or thread in live
+        if not live:
+            assert not threads or len(kept) <= threads
+            assert not size or len(kept) < 2 or counted["bytes"] <= size
+
+
+SETTINGS = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+TestMemoryStoreMachine = MemoryStoreMachine.TestCase
+TestMemoryStoreMachine.settings = SETTINGS
+TestSqliteStoreMachine = SqliteStoreMachine.TestCase
+TestSqliteStoreMachine.settings = SETTINGS
