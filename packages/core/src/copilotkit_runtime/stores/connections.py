@@ -119,14 +119,15 @@ class Connections:
             slot.lock.release()
 
     def _connection(self, slot: _Slot) -> sqlite3.Connection:
-        if slot.db is None or slot.is_stale or slot.file is None or slot.file != _file(self._path):
+        file = _file(self._path)
+        if slot.db is None or slot.is_stale or file is None or slot.file != file:
             # Before the former is closed: a file's last connection takes the journal along, and where nothing
             # may grow there would be no new one.
             db = self._open(min(IMPATIENCE_SECONDS, self._timeout) if slot.is_failing else self._timeout)
             slot.drop()
             slot.db, slot.is_stale = db, False
             slot.opened += 1
-            slot.file = _file(self._path)
+            slot.file = file
         return slot.db
 
     def check(self) -> None:
@@ -217,7 +218,6 @@ class _Slot:
         self.opened = 0
         """How many connections there have been: what one of them says of its changes means nothing to the next."""
         self.file: tuple[int, int] | None = None
-        """None too where it went as it was opened."""
 
     def drop(self) -> None:
         db, self.db = self.db, None
