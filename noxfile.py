@@ -106,8 +106,7 @@ OLDEST_AGUI = floor("packages/core", "ag-ui-protocol")
 CELLS = [  # of the matrix: Python, Flask, Django, AG-UI
     ("3.11", "3.0", "5.2", OLDEST_AGUI),
     ("3.12", "3.1", "6.0", NEWEST),
-    ("3.13", "3.0", "6.1", NEWEST),
-    ("3.13", NEWEST, NEWEST, NEWEST),
+    ("3.13", NEWEST, "6.1", NEWEST),
 ]
 
 
