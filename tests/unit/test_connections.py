@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from copilotkit_runtime.stores import connections as connections_module
 from copilotkit_runtime.stores.connections import TOGETHER, Connections
 from copilotkit_runtime.stores.protocol import StoreError
 
@@ -161,3 +163,32 @@ def test_a_failure_does_not_take_the_journal_along(tmp_path: Path) -> None:
     assert path.with_name("threads.db-wal").exists()
     connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
     assert noted(connections) == set()
+
+
+def test_a_new_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As when the workers of a server make it at once: SQLite itself does not wait to change a file's journal.
+    path = tmp_path / "threads.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)")
+    other.execute("BEGIN IMMEDIATE")
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr(connections_module.time, "sleep", sleep)
+    Connections(str(path), 20.0).check()
+    assert len(pauses) == 3
+    with contextlib.closing(sqlite3.connect(path)) as after:
+        assert after.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_new_file_is_not_waited_for_beyond_the_patience(tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ValueError, match="locked"):
+        Connections(str(path), 0.1).check()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
@@ -18,6 +19,7 @@ T = TypeVar("T")
 IMPATIENCE_SECONDS = 0.25
 """How long a lock is waited for once it was waited for in vain: a queue of requests must not wait in turn."""
 
+OPEN_PAUSE_SECONDS = 0.01
 
 TOGETHER = 64
 """How many writes share a transaction at most: those who wait for its end should not wait for long."""
@@ -153,13 +155,25 @@ class Connections:
 
     def _open(self, patience: float) -> sqlite3.Connection:
         """A new connection to the file. Raises sqlite3.Error, StoreError."""
-        db = sqlite3.connect(self._path, timeout=patience, isolation_level=None, check_same_thread=False)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self._attempt(max(0.0, deadline - time.monotonic()), patience)
+            except sqlite3.OperationalError as error:
+                # Where processes make a file at once, SQLite has one of them wait and refuses the others.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+            time.sleep(OPEN_PAUSE_SECONDS)
+
+    def _attempt(self, wait: float, patience: float) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=wait, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
             # A power cut may take the last transactions, never the file's order; a crash of ours takes none.
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
             migrate(db)
+            db.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
         except NewerSchemaError as error:
             db.close()
             raise StoreError(f"{self._path}: {error}") from error

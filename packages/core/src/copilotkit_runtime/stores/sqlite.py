@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from ..events import Record, conversation_of
 from .connections import Connections
@@ -128,17 +128,18 @@ class SqliteStore:
         def work(db: Db) -> Mapping[Lease, LeaseLost | RunTooLarge]:
             refused: dict[Lease, LeaseLost | RunTooLarge] = {}
             for batch in batches:
-                held = _held(db, batch.lease)
-                if held is None:
+                grown = sum(map(len, batch.frames))
+                found = db.execute(
+                    "UPDATE live SET frames = frames + ?, size = size + ?, repeats = ? WHERE token = ?"
+                    " RETURNING thread, frames, size",
+                    (len(batch.frames), grown, json.dumps(sorted(batch.repeats)), batch.lease.token),
+                ).fetchone()
+                if found is None:
                     refused[batch.lease] = LeaseLost()
                     continue
-                _add(db, held, batch.lease.run.ordinal, batch.frames)
-                size = held.size + sum(map(len, batch.frames))
-                db.execute(
-                    "UPDATE live SET frames = ?, size = ?, repeats = ? WHERE token = ?",
-                    (held.frames + len(batch.frames), size, json.dumps(sorted(batch.repeats)), batch.lease.token),
-                )
-                self._retention.make_room(db, held.thread)
+                thread, count, size = found
+                _add(db, thread, batch.lease.run, count, batch.frames)
+                self._retention.make_room(db, thread)
                 if 0 < self._retention.max_bytes < size:
                     refused[batch.lease] = RunTooLarge()
             return refused
@@ -156,40 +157,41 @@ class SqliteStore:
 
         def work(db: Db) -> None:
             now = time.time()
-            held = _held(db, lease)
-            if held is None:
+            found = db.execute(
+                "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames", (lease.token,)
+            ).fetchone()
+            if found is None:
                 raise LeaseLost
-            thread, ordinal = held.thread, lease.run.ordinal
-            db.execute("DELETE FROM live WHERE token = ?", (lease.token,))
-            if not finished.keep:
-                db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-                if not held.runs:
+            thread, agent_id, count = found
+            if finished.keep:
+                _add(db, thread, lease.run, count + len(frames), frames)
+                db.execute(
+                    "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
+                    " input_messages, repeats) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                    (
+                        thread,
+                        lease.run.ordinal,
+                        lease.run_id,
+                        agent_id,
+                        count + len(frames),
+                        now + RAW_SECONDS,
+                        records,
+                        *ids,
+                    ),
+                )
+                [(runs,)] = db.execute(
+                    "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
+                    " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
+                    " message_ids = coalesce(?, message_ids) WHERE id = ? RETURNING runs",
+                    (agent_id, now, now, now, json.dumps(list(messages)) if messages else None, thread),
+                )
+                if messages:
+                    _store_messages(db, thread, messages, replaces=runs > 1)
+            else:
+                db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, lease.run.ordinal))
+                [(runs,)] = db.execute("SELECT runs FROM threads WHERE id = ?", (thread,))
+                if not runs:
                     forget(db, thread)
-                self._retention.make_room(db, thread)
-                return
-            _add(db, held, ordinal, frames)
-            db.execute(
-                "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
-                " input_messages, repeats) VALUES (?,?,?,?,?,?,?,?,?,?)",
-                (
-                    thread,
-                    ordinal,
-                    lease.run_id,
-                    held.agent_id,
-                    held.frames + len(frames),
-                    now + RAW_SECONDS,
-                    records,
-                    *ids,
-                ),
-            )
-            db.execute(
-                "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
-                " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
-                " message_ids = coalesce(?, message_ids) WHERE id = ?",
-                (held.agent_id, now, now, now, json.dumps(list(messages)) if messages else None, thread),
-            )
-            if messages:
-                _store_messages(db, thread, messages, replaces=held.runs > 0)
             self._retention.make_room(db, thread)
 
         self._connections.write(work)
@@ -422,25 +424,6 @@ def _id_of(db: Db, key: ThreadKey) -> int | None:
     return None if found is None else found[0]
 
 
-class _Held(NamedTuple):
-    """What a lease holds: a thread's row, with how many runs it has had, and the run so far."""
-
-    thread: int
-    runs: int
-    agent_id: str
-    frames: int
-    size: int
-
-
-def _held(db: Db, lease: Lease) -> _Held | None:
-    found = db.execute(
-        "SELECT thread, runs, live.agent_id, frames, size FROM live JOIN threads ON threads.id = live.thread"
-        " WHERE token = ?",
-        (lease.token,),
-    ).fetchone()
-    return None if found is None else _Held(*found)
-
-
 def _live(db: Db, key: ThreadKey, now: float) -> Live | None:
     found = db.execute(
         "SELECT live.ordinal, run_id, live.agent_id, stopping, expires_at FROM threads JOIN live"
@@ -453,12 +436,12 @@ def _live(db: Db, key: ThreadKey, now: float) -> Live | None:
     return Live(RunKey(key, ordinal), run_id, agent_id, bool(stopping), expires_at <= now)
 
 
-def _add(db: Db, held: _Held, ordinal: int, frames: Sequence[bytes]) -> None:
-    """Adds frames to those of a run."""
+def _add(db: Db, thread: int, run: RunKey, count: int, frames: Sequence[bytes]) -> None:
+    """Adds frames to a run, which has ``count`` with them."""
     if frames:
         db.execute(
             "INSERT INTO frames (thread, ordinal, first, frames) VALUES (?,?,?,?)",
-            (held.thread, ordinal, held.frames + 1, b"".join(frames)),
+            (thread, run.ordinal, count - len(frames) + 1, b"".join(frames)),
         )
 
 
