@@ -192,3 +192,10 @@ def test_a_new_file_is_not_waited_for_beyond_the_patience(tmp_path: Path) -> Non
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(ValueError, match="locked"):
         Connections(str(path), 0.1).check()
+
+
+def test_a_sqlite_that_is_too_old_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    with pytest.raises(ValueError, match=r"SQLite 3\.34\.1, and 3\.35 is the oldest"):
+        Connections(str(tmp_path / "threads.db"), 20.0).check()

@@ -16,6 +16,9 @@ from .schema import NewerSchemaError, migrate
 
 T = TypeVar("T")
 
+OLDEST = (3, 35)
+"""The first SQLite that has RETURNING."""
+
 IMPATIENCE_SECONDS = 0.25
 """How long a lock is waited for once it was waited for in vain: a queue of requests must not wait in turn."""
 
@@ -134,6 +137,11 @@ class Connections:
 
     def check(self) -> None:
         """Opens the file, or makes it, and closes it again. Raises ValueError with what is wrong."""
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise ValueError(
+                f"this Python has SQLite {sqlite3.sqlite_version}, and {'.'.join(map(str, OLDEST))} is the oldest that "
+                "will do: use a Python that was built with a newer one"
+            )
         folder = os.path.dirname(self._path)
         if not os.path.isdir(folder):
             raise ValueError(f"the folder {folder} does not exist: make it, or give another path")
