@@ -53,8 +53,8 @@ STORED = ("run", "connect", "stop", "threads", "concurrency", "suggest")
 COVERED = [name for name, configuration in CONFIGURATIONS.items() if configuration.contract]
 ALONE = ("root", "no-base-path")
 """Each has the whole of a site; all others are served together."""
-LISTS = "threads"
-"""The group whose cases must not see anybody else's threads, so it comes after all others."""
+LISTS = ("threads", "single-route")
+"""Groups whose cases list all threads, or clear them: each comes by itself, after all others."""
 GROUPED = ("default", "auto")
 """Those with most of the cases: each group of these is replayed by itself."""
 AT_ONCE = 3
@@ -114,6 +114,11 @@ class Asked:
     configs: tuple[str, ...]
     group: str | None = None
 
+    @property
+    def turn(self) -> int:
+        """The round it is replayed in."""
+        return 1 + LISTS.index(self.group) if self.group in LISTS else 0
+
     def options(self) -> list[str]:
         configs = [part for config in self.configs for part in ("--config", config)]
         return [*configs, "--group", self.group] if self.group else configs
@@ -127,7 +132,7 @@ def replayed(server: RunningServer, names: Sequence[str], asked: Sequence[Asked]
         return what.served, replay(f"http://127.0.0.1:{server.port}{mounts[what.served]}", *what.options())
 
     found: defaultdict[str, list[Replay]] = defaultdict(list)
-    rounds = ([what for what in asked if (what.group == LISTS) is last] for last in (False, True))
+    rounds = [[what for what in asked if what.turn == turn] for turn in range(1 + len(LISTS))]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for name, result in itertools.chain.from_iterable(pool.map(one, some) for some in rounds):
             found[name].append(result)
