@@ -269,12 +269,25 @@ def paused(process: int, file: Path) -> Iterator[None]:
     """A process that stands still between two writes: one that does in the middle of one holds everybody up."""
     os.kill(process, signal.SIGSTOP)
     try:
-        while not writable(file):
+        while not (stands_still(process) and writable(file)):
             os.kill(process, signal.SIGCONT)
             os.kill(process, signal.SIGSTOP)
+            eventually(lambda: stands_still(process), 30)
         yield
     finally:
         os.kill(process, signal.SIGCONT)
+
+
+def stands_still(process: int) -> bool:
+    """Whether a stopped process has stopped with all of its threads: until then one may begin a write."""
+    threads = Path(f"/proc/{process}/task")
+    if not threads.exists():  # no Linux: nothing else tells
+        return True
+    try:
+        states = {(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads.iterdir()}
+    except OSError:  # one has just ended
+        return False
+    return states == {"T"}
 
 
 def writable(file: Path) -> bool:
