@@ -210,7 +210,12 @@ def lost(client: Client, run: LiveRun, killed_at: float) -> None:
 
 
 def unharmed(client: Client, run: LiveRun, is_followed: bool) -> None:
-    assert client.stop("tell", run.thread)["stopped"] is True
+    answer = client.stop("tell", run.thread)
+    assert answer["stopped"] is True, (
+        answer,
+        events(run.streamed())[-1],
+        events(client.replay("tell", run.thread))[-1],
+    )
     streamed, followed = run.streamed(), run.followed()
     assert streamed[-1].event["type"] == "RUN_FINISHED"
     assert followed == streamed if is_followed else followed == streamed[: len(followed)]

@@ -6,6 +6,7 @@ A store that is polled makes an engine take the other's runs for those of anothe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import gc
@@ -1142,3 +1143,30 @@ def test_a_forked_child_has_no_runs() -> None:
     assert read_on_thread(again)[-1] == "RUN_FINISHED"
     run.stop_from_anywhere()  # there is no parent here that would
     stream.close()
+
+
+def test_runs_that_begin_at_once_have_one_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    both = threading.Barrier(2)
+
+    class Keeper(custody_module.LeaseKeeper):
+        def __init__(self, *given: Any) -> None:
+            made.append(self)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.2)  # for another one that is being made: there must be none
+            self.kept: list[Any] = []
+
+        def add(self, run: Any) -> None:
+            self.kept.append(run)
+
+    class Store(MemoryStore):
+        lease_seconds = 15.0
+
+    monkeypatch.setattr(custody_module, "LeaseKeeper", Keeper)
+    custody = custody_module.Custody(Store())
+    threads = [threading.Thread(target=custody.take, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANG_SECONDS)
+    assert [sorted(keeper.kept) for keeper in made] == [[0, 1]]

@@ -48,6 +48,7 @@ class Custody:
         self._saving: Rounds[Run] = Rounds(SAVE_SECONDS, self._save_round)
         self._watching: Rounds[Run] = Rounds(store.poll_seconds or 1.0, self._watch_round)
         self._keeper: LeaseKeeper | None = None
+        self._making = threading.Lock()
         self._is_last = False
         self._busy_saving: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._busy_watching: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
@@ -69,8 +70,10 @@ class Custody:
         if self._store.poll_seconds is not None:
             self._watching.add(run, run.home)
         if self._store.lease_seconds is not None:
-            if self._keeper is None:
-                self._keeper = LeaseKeeper(self._store, self._store.lease_seconds)
+            # Runs begin on many threads at once, and all of them have to have the same keeper.
+            with self._making:
+                if self._keeper is None:
+                    self._keeper = LeaseKeeper(self._store, self._store.lease_seconds)
             self._keeper.add(run)
 
     def leave(self, run: Run) -> None:
@@ -85,6 +88,7 @@ class Custody:
         self._saving.forget()
         self._watching.forget()
         self._keeper = None
+        self._making = threading.Lock()
         self._busy_saving.clear()
         self._busy_watching.clear()
 
