@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from copilotkit_runtime.engine import engine as engine_module
 from copilotkit_runtime.events import Cursor
 from copilotkit_runtime.http import EventStream
 from copilotkit_runtime.stores import LeaseLost, RunTooLarge, SqliteStore, StoreError
-from copilotkit_runtime.stores.protocol import Batch, Finished, Lease, Live, RunKey, Signal
+from copilotkit_runtime.stores.protocol import Batch, Finished, Lease, Live, RunKey, Signal, ThreadKey
 
 from .engines import (
     HANG_SECONDS,
@@ -43,6 +44,7 @@ LEASE_SECONDS = 0.3
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(custody_module, "SAVE_SECONDS", 0.005)
+    monkeypatch.setattr(engine_module, "LATE_SECONDS", 0.05)
     return tmp_path / "threads.db"
 
 
@@ -50,8 +52,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make(path: Path) -> Make:
     """Makes an engine with a store object of its own, as every process has one."""
 
-    def engine(**options: Any) -> Engine:
-        return engine_on(SqliteStore(path, poll_seconds=0.01), **options)
+    def engine(lease_seconds: float = 15, **options: Any) -> Engine:
+        return engine_on(SqliteStore(path, poll_seconds=0.01, lease_seconds=lease_seconds), **options)
 
     return engine
 
@@ -572,3 +574,112 @@ async def test_an_owner_that_dies_after_the_last_event(make: Make, owner: Proces
     joined = Reader(await here.connect(THREAD, None))
     assert (await joined.rest()) == own.events
     assert [(one.outcome, one.failure) for one in owner.told] == [("finished", "")]
+
+
+# --- owners that are late ---
+
+
+async def finds_it_going_on_by_connecting(engine: Engine) -> None:
+    reader = Reader(await engine.connect(THREAD, None))
+    await reader.until(5)
+    assert "RUN_ERROR" not in reader.kinds
+    reader.close()
+
+
+async def finds_it_going_on_by_running(engine: Engine) -> None:
+    live = await engine.run(given(answers, "second"))
+    assert isinstance(live, Live)
+    assert (live.run_id, live.expired) == ("r", False)
+
+
+async def finds_it_going_on_by_stopping(engine: Engine) -> None:
+    assert await engine.stop(THREAD, None) == Stopped(True)
+
+
+async def finds_it_going_on_by_stopping_it_by_name(engine: Engine) -> None:
+    assert await engine.stop(THREAD, "r") == Stopped(True)
+
+
+async def finds_it_going_on_by_asking_for_events(engine: Engine) -> None:
+    live = (await engine.view(THREAD)).live
+    assert live is not None
+    assert (live.run_id, live.expired) == ("r", False)
+
+
+FINDING = [
+    finds_it_going_on_by_connecting,
+    finds_it_going_on_by_running,
+    finds_it_going_on_by_stopping,
+    finds_it_going_on_by_stopping_it_by_name,
+    finds_it_going_on_by_asking_for_events,
+]
+
+
+@pytest.mark.parametrize("find", FINDING)
+@bounded
+async def test_an_owner_that_is_only_late_keeps_its_run(
+    make: Make,
+    owner: Process,
+    find: Callable[[Engine], Coroutine[Any, Any, None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a machine stands still for longer than a lease, everybody finds it run out, the owner included."""
+    here = make()
+    await owner.begins(Gated(100), 5)
+    owner.cut_off()
+    await settled(lambda: is_expired(here))
+    bury = here._bury
+
+    async def after_the_owner_is_awake(*args: Any, **named: Any) -> None:
+        owner.go_on()
+        await bury(*args, **named)
+
+    monkeypatch.setattr(here, "_bury", after_the_owner_is_awake)
+    monkeypatch.setattr(engine_module, "LATE_SECONDS", 1.0)
+    await find(here)
+    assert owner.told == []
+
+
+@bounded
+async def test_a_clock_that_is_set_forward_ends_no_run(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = make(lease_seconds=1000), make()
+    agent = Gated()
+    own = Reader(await here.run(given(agent)))
+    keeper = here.custody._keeper
+    assert keeper is not None
+    await settled(lambda: keeper._awake > 0)
+    monkeypatch.setattr(engine_module, "LATE_SECONDS", 1.0)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 1500)
+    assert is_expired(there)
+    joined = Reader(await there.connect(THREAD, None))
+    agent.allow(3)
+    assert (await joined.rest())[-1] == FINISHED
+    assert (await own.rest())[-1] == FINISHED
+
+
+@bounded
+async def test_who_follows_one_run_does_not_wait_for_the_end_of_another(
+    make: Make, owner: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = make(), make()
+    await owner.begins(Gated(100), 3)
+    agent = Gated()
+    await here.run(given(agent, thread_id="another"))
+    lost = Reader(await there.connect(THREAD, None))
+    joined = Reader(await there.connect(ThreadKey("", "another"), None))
+    bury, burying, may_bury = there._bury, asyncio.Event(), asyncio.Event()
+
+    async def when_told(*args: Any, **named: Any) -> None:
+        burying.set()
+        await may_bury.wait()
+        await bury(*args, **named)
+
+    monkeypatch.setattr(there, "_bury", when_told)
+    owner.cut_off()
+    owner.halt()
+    await burying.wait()
+    agent.allow(3)
+    assert (await joined.rest())[-1]["type"] == "RUN_FINISHED"
+    may_bury.set()
+    assert (await lost.rest())[-1]["code"] == "RUN_LOST"

@@ -31,6 +31,12 @@ RENEWALS = 3
 RETRIES = 15
 """How often within a lease's time a renewal is tried that has failed."""
 
+NAP_SECONDS = 0.1
+"""How late a renewal may be after the machine stood still, or its clock was set forward."""
+
+LATE_SECONDS = 0.75
+"""How long the owner of a run whose lease has run out is given to renew it after all: some naps."""
+
 STUCK_SECONDS = 60.0
 """A loop that has not ticked for so long is given up: its runs' leases are left to run out."""
 
@@ -220,16 +226,18 @@ class LeaseKeeper:
         self._lease_seconds = lease_seconds
         self._runs: dict[Run, float] = {}
         """When each run's lease was last known to hold."""
+        self._awake = 0.0
+        """For how long this thread has been at it: a clock that stands still when the process does."""
         self._ticks: dict[asyncio.AbstractEventLoop, float] = {}
+        """When each loop was last alive, by that clock."""
         self._wake = threading.Event()
         self._trouble = Trouble("leases cannot be renewed")
         bridge.thread(self._keep, name="copilotkit-leases")
 
     def add(self, run: Run) -> None:
         """A lease to keep."""
-        now = time.monotonic()
-        self._ticks[run.home] = now
-        self._runs[run] = now
+        self.ticked(run.home)
+        self._runs[run] = time.monotonic()
         self._wake.set()
 
     def discard(self, run: Run) -> None:
@@ -238,7 +246,7 @@ class LeaseKeeper:
 
     def ticked(self, loop: asyncio.AbstractEventLoop) -> None:
         """A loop is alive."""
-        self._ticks[loop] = time.monotonic()
+        self._ticks[loop] = self._awake
 
     def _keep(self) -> None:
         is_well = True
@@ -247,12 +255,22 @@ class LeaseKeeper:
             self._wake.clear()
             while self._runs:
                 # One that has failed is made up for soon: a store that works again finds leases that still hold.
-                time.sleep(self._lease_seconds / (RENEWALS if is_well else RETRIES))
+                self._rest(self._lease_seconds / (RENEWALS if is_well else RETRIES))
                 is_well = self._renew()
+
+    def _rest(self, seconds: float) -> None:
+        """Waits in naps, until either of the machine's clocks says that it is time: leases run out by the one
+        that may be set, and it is the other one that goes on where that is set back."""
+        wall, steady = time.time() + seconds, time.monotonic() + seconds
+        nap = min(NAP_SECONDS, seconds)
+        while time.time() < wall and time.monotonic() < steady:
+            time.sleep(nap)
+            self._awake += nap
 
     def _renew(self) -> bool:
         now = time.monotonic()
-        kept = {run: last for run, last in list(self._runs.items()) if now - self._ticks[run.home] < STUCK_SECONDS}
+        oldest = self._awake - STUCK_SECONDS
+        kept = {run: last for run, last in list(self._runs.items()) if self._ticks[run.home] > oldest}
         try:
             self._store.renew([run.lease for run in kept if run.lease is not None])
         except Exception as error:

@@ -29,7 +29,7 @@ from ..stores.protocol import (
 )
 from .audience import Audience
 from .burial import bury
-from .custody import Custody
+from .custody import LATE_SECONDS, Custody
 from .feed import DebugFeed
 from .log import RunLog
 from .outcome import EndedRun, RunInput
@@ -138,7 +138,7 @@ class Engine:
         live = await self.ask(lambda: self.store.request_stop(thread, run_id))
         if live is not None and live.expired:
             await self._bury(live, LOST)
-            live = None
+            live = await self.ask(lambda: self.store.request_stop(thread, run_id))
         if run_id is not None and (live is None or live.run_id != run_id):
             return Stopped(False, is_other=True)
         if live is None or live.stopping:
@@ -254,6 +254,9 @@ class Engine:
             await _ended(run, time.monotonic() + SUPERSEDE_SECONDS)
 
     async def _bury(self, live: Live, ending: Ending, *, by_force: bool = False) -> None:
+        if not by_force:
+            # Where the machine stood still, or its clock was set forward, the owner is late, and lives.
+            await bridge.wait(_nothing, LATE_SECONDS)
         ended = await self.ask(lambda: bury(self.store, live.run, ending, by_force=by_force))
         if ended is not None and self.on_lost is not None:
             await self.telling.tell(self.on_lost, ended)

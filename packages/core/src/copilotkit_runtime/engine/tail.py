@@ -23,7 +23,8 @@ class Tails:
         self._tails: dict[RunKey, RunLog] = {}
         self._rounds: Rounds[RunLog] = Rounds(store.poll_seconds or 0.1, self._visit)
         self._busy: set[RunLog] = set()
-        self._trouble = Trouble("the store does not say how remote runs go on")
+        self._unread = Trouble("the store does not say how remote runs go on")
+        self._unended = Trouble("runs whose processes are gone cannot be ended")
 
     def log(self, run: RunKey, run_id: str, agent_id: str) -> RunLog:
         """The log of a remote run."""
@@ -55,20 +56,33 @@ class Tails:
         def look() -> list[LiveView | None]:
             return [None if log.run is None else self._store.follow(log.run, len(log.frames)) for log in logs]
 
+        going_on = set(logs)
         try:
             views = await bridge.blocking(look) if self._store.blocking else look()
             for log, view in zip(logs, views, strict=True):
                 if view is not None and log.run is not None:
                     self._take(log, log.run, view, loop)
                     if view.expired:
-                        await self._find_lost(Live(log.run, log.run_id, log.agent_id, False, expired=True))
+                        # By itself: to end it takes a while, and the others are not to wait for that.
+                        going_on.discard(log)
+                        bridge.spawn(loop, self._end(log, log.run))
         except Exception as error:
             # Readers get keep-alives meanwhile, and what they missed once the store is back.
-            self._trouble.begins(error)
+            self._unread.begins(error)
         else:
-            self._trouble.ends()
+            self._unread.ends()
         finally:
-            self._busy.difference_update(logs)
+            self._busy -= going_on
+
+    async def _end(self, log: RunLog, run: RunKey) -> None:
+        try:
+            await self._find_lost(Live(run, log.run_id, log.agent_id, False, expired=True))
+        except Exception as error:
+            self._unended.begins(error)
+        else:
+            self._unended.ends()
+        finally:
+            self._busy.discard(log)
 
     def _take(self, log: RunLog, run: RunKey, view: LiveView, loop: asyncio.AbstractEventLoop) -> None:
         log.repeats = set(view.repeats)
