@@ -156,6 +156,34 @@ async def test_stopping_from_anywhere(make: Make) -> None:
 
 
 @bounded
+async def test_a_stop_that_is_heeded_before_it_is_answered(make: Make) -> None:
+    """The run's process may learn of it from the store, and end the run, before the request goes on."""
+    here = make()
+    own = Reader(await here.run(given(Gated())))
+    await own.until(2)
+    [run] = here._runs.values()
+    store, may_finish = here.store, threading.Event()
+    finish, request_stop = store.finish, store.request_stop
+
+    def slow_finish(*args: Any) -> None:
+        may_finish.wait(HANG_SECONDS)
+        finish(*args)
+
+    def slow_request(*args: Any) -> Live | None:
+        live = request_stop(*args)
+        deadline = time.monotonic() + HANG_SECONDS
+        while not run.is_over and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return live
+
+    store.finish = slow_finish  # type: ignore[method-assign]
+    store.request_stop = slow_request  # type: ignore[method-assign]
+    assert await here.stop(THREAD, "r") == Stopped(True)
+    may_finish.set()
+    assert (await own.rest())[-1] == FINISHED
+
+
+@bounded
 async def test_superseding_from_elsewhere(make: Make) -> None:
     here, there = make(), make(on_concurrent_run="supersede")
     agent = Gated()

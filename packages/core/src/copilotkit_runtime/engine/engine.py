@@ -144,9 +144,7 @@ class Engine:
         if live is None or live.stopping:
             return Stopped(False)
         run = self._runs.get(live.run)
-        if run is not None:
-            if run.is_over:
-                return Stopped(False)
+        if run is not None:  # which may have heard of it from the store, and be over
             run.stop_from_anywhere()
         return Stopped(True)
 
