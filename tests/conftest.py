@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+LONGEST = (
+    "test_contract.py",
+    "test_hostile_agents.py",
+    "test_servers.py",
+    "test_bad_input.py",
+    "test_workers.py",
+    "test_users.py",
+    "test_store_faults.py",
+    "test_streams.py",
+)
+"""Files that take the longest, the longest first: one that begins last is waited for by everybody."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {Path(__file__).with_name(name): number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
 @pytest.hookimpl(wrapper=True)

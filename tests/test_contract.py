@@ -174,10 +174,12 @@ def test_auto_answers_both_modes(replays: Mapping[str, list[Replay]]) -> None:
 ONE_FILE: Mapping[int, Sequence[str]] = {1: ("default", "supersede", "debug"), 4: ("default", "supersede")}
 """What is held to its cases over SQLite, by the number of workers; the debug feed shows the runs of its own process."""
 
+ON_ONE_FILE = [(name, 4) for name, adapter in ADAPTERS.items() if adapter.workers] + [("asgi", 1), ("wsgi", 1)]
+
 
 @pytest.fixture(
     scope="module",
-    params=[(name, workers) for name, adapter in ADAPTERS.items() for workers in ONE_FILE if adapter.workers],
+    params=ON_ONE_FILE,
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
 def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Replay]]:
