@@ -175,6 +175,7 @@ ONE_FILE: Mapping[int, Sequence[str]] = {1: ("default", "supersede", "debug"), 4
 """What is held to its cases over SQLite, by the number of workers; the debug feed shows the runs of its own process."""
 
 ON_ONE_FILE = [(name, 4) for name, adapter in ADAPTERS.items() if adapter.workers] + [("asgi", 1), ("wsgi", 1)]
+"""Adapters, and workers of each: several are tried on all, one alone on the two that the others are made of."""
 
 
 @pytest.fixture(

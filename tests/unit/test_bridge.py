@@ -321,6 +321,7 @@ def test_waiting_for_what_is_there(run: Any) -> None:
 @pytest.mark.parametrize("seconds", [0, 0.001])
 def test_waiting_no_longer_than_told(run: Any, seconds: float) -> None:
     run(bridge.wait(lambda wake: True, seconds))
+    run(bridge.pause(seconds))
 
 
 @BOTH

@@ -225,6 +225,11 @@ async def wait(park: Callable[[Callable[[], object]], bool], seconds: float) -> 
             pass
 
 
+async def pause(seconds: float) -> None:
+    """Waits so many seconds."""
+    await wait(lambda wake: True, seconds)
+
+
 class Abandoned(BaseException):
     """What was awaited has cancelled itself, or tried to end the process: nobody has asked it to."""
 

@@ -137,7 +137,7 @@ class Engine:
         """Asks a thread's run to stop, wherever it goes on."""
         live = await self.ask(lambda: self.store.request_stop(thread, run_id))
         if live is not None and live.expired:
-            await self._bury(live, LOST)
+            await self._bury(live.run, LOST)
             live = await self.ask(lambda: self.store.request_stop(thread, run_id))
         if run_id is not None and (live is None or live.run_id != run_id):
             return Stopped(False, is_other=True)
@@ -175,7 +175,7 @@ class Engine:
         view = await self.ask(look)
         if view.live is None or not view.live.expired:
             return view
-        await self._bury(view.live, LOST)
+        await self._bury(view.live.run, LOST)
         return await self.ask(look)
 
     # --- beginning ---
@@ -205,7 +205,7 @@ class Engine:
         )
         begun = await self.ask(lambda: self.store.begin(new))
         if isinstance(begun, Busy) and begun.live.expired:
-            await self._bury(begun.live, LOST)
+            await self._bury(begun.live.run, LOST)
             begun = await self.ask(lambda: self.store.begin(new))
         if isinstance(begun, Busy) and self.options.on_concurrent_run == "supersede":
             begun = await self._supersede(new, begun)
@@ -235,7 +235,7 @@ class Engine:
             if run is not None:
                 await _ended(run, deadline)
             else:
-                await bridge.wait(_nothing, min(left, self.store.poll_seconds or left))
+                await bridge.pause(min(left, self.store.poll_seconds or left))
             begun = await self.ask(lambda: self.store.begin(new))
         if isinstance(begun, Busy):
             await self._fence(begun.live)
@@ -246,21 +246,21 @@ class Engine:
         """Ends a run that does not end by itself, here or anywhere."""
         run = self._runs.get(live.run)
         if run is None:
-            await self._bury(live, STOP, by_force=True)
+            await self._bury(live.run, STOP, by_force=True)
         else:
             run.force_from_anywhere()
             await _ended(run, time.monotonic() + SUPERSEDE_SECONDS)
 
-    async def _bury(self, live: Live, ending: Ending, *, by_force: bool = False) -> None:
+    async def _bury(self, run: RunKey, ending: Ending, *, by_force: bool = False) -> None:
         if not by_force:
             # Where the machine stood still, or its clock was set forward, the owner is late, and lives.
-            await bridge.wait(_nothing, LATE_SECONDS)
-        ended = await self.ask(lambda: bury(self.store, live.run, ending, by_force=by_force))
+            await bridge.pause(LATE_SECONDS)
+        ended = await self.ask(lambda: bury(self.store, run, ending, by_force=by_force))
         if ended is not None and self.on_lost is not None:
             await self.telling.tell(self.on_lost, ended)
 
-    def _find_lost(self, live: Live) -> Coroutine[Any, Any, None]:
-        return self._bury(live, LOST)
+    def _find_lost(self, run: RunKey) -> Coroutine[Any, Any, None]:
+        return self._bury(run, LOST)
 
     def _start(self, given: RunInput, function: Callable[..., Any], lease: Lease | None, recorder: Recorder) -> Run:
         log = RunLog(None if lease is None else lease.run, given.run_id, given.agent_id)
@@ -359,7 +359,3 @@ async def _ended(run: Run, deadline: float) -> None:
     """Waits until a run has ended for its readers, or the deadline."""
     while not run.log.ended and (left := deadline - time.monotonic()) > 0:
         await bridge.wait(run.log.park_for_end, left)
-
-
-def _nothing(wake: Callable[[], object]) -> bool:
-    return True

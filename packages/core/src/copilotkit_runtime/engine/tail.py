@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import bridge
 from ..events import LOST, error_frame, is_terminal
-from ..stores.protocol import Live, LiveView, RunKey, RunStore
+from ..stores.protocol import LiveView, RunKey, RunStore
 from .log import RunLog
 from .rounds import Rounds
 from .trouble import Trouble
@@ -17,7 +17,7 @@ from .trouble import Trouble
 class Tails:
     """Local logs of remote runs, fed from the store. ``find_lost`` ends a run whose owner is gone."""
 
-    def __init__(self, store: RunStore, find_lost: Callable[[Live], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, store: RunStore, find_lost: Callable[[RunKey], Coroutine[Any, Any, None]]) -> None:
         self._store = store
         self._find_lost = find_lost
         self._tails: dict[RunKey, RunLog] = {}
@@ -76,7 +76,7 @@ class Tails:
 
     async def _end(self, log: RunLog, run: RunKey) -> None:
         try:
-            await self._find_lost(Live(run, log.run_id, log.agent_id, False, expired=True))
+            await self._find_lost(run)
         except Exception as error:
             self._unended.begins(error)
         else:

@@ -35,7 +35,7 @@ class Telling:
     async def wait(self, runs: Collection[Run], deadline: float) -> None:
         """Waits until hooks have been told of these runs, or the deadline."""
         while not self._runs.isdisjoint(runs) and (left := deadline - time.monotonic()) > 0:
-            await bridge.wait(lambda wake: True, min(left, 0.01))
+            await bridge.pause(min(left, 0.01))
 
     def after_fork(self) -> None:
         """This is a child process."""

@@ -84,7 +84,7 @@ class Live:
     agent_id: str
     stopping: bool
     expired: bool = False
-    """Whether its lease has run out: its owner is gone, and anybody may `claim` it."""
+    """Whether its lease has run out: its owner is gone, or late, and anybody may `claim` it."""
 
 
 class Signal(Enum):
