@@ -21,7 +21,7 @@ from typing import Any
 from ag_ui.core import RunAgentInput
 from pydantic_core import to_json
 
-from copilotkit_runtime import (
+from copilot_runtime import (
     CopilotRuntime,
     EventStream,
     Headers,

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from copilotkit_runtime import CopilotRuntime
+from copilot_runtime import CopilotRuntime
 from tests.fixtures.configs import CONFIGURATIONS, MOUNT
 from tests.serve import SERVERS, Start
 
@@ -45,8 +45,8 @@ def before() -> Any:
     """A project with the runtime ahead of it."""
     from django.core.asgi import get_asgi_application
 
-    from copilotkit_runtime_asgi import mount_before
-    from copilotkit_runtime_django import django_host
+    from copilot_runtime_asgi import mount_before
+    from copilot_runtime_django import django_host
     from tests.fixtures import django_site
 
     django_site.configure({})
@@ -55,7 +55,7 @@ def before() -> Any:
 
 def bare() -> Any:
     """No Django at all."""
-    from copilotkit_runtime_asgi import create_copilot_asgi_app
+    from copilot_runtime_asgi import create_copilot_asgi_app
 
     return create_copilot_asgi_app(runtime=_runtime(), base_path=MOUNT)
 

@@ -14,7 +14,7 @@ PACKAGES = ("@copilotkit/runtime@1.75.0", "express@5", "hono@4", "@hono/node-ser
 
 def cache() -> Path:
     """A folder of ours in the user's cache (XDG Base Directory Specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copilotkit-runtime" / "bench-node"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copilot-runtime" / "bench-node"
 
 
 def modules() -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime import (
+from copilot_runtime import (
     CopilotRuntime,
     CorsConfig,
     ForwardHeaders,
@@ -17,9 +17,9 @@ from copilotkit_runtime import (
     User,
     create_copilot_runtime_handler,
 )
-from copilotkit_runtime.stores import MemoryStore
-from copilotkit_runtime_asgi import create_copilot_asgi_app, mount_before, to_asgi
-from copilotkit_runtime_wsgi import create_copilot_wsgi_app, to_wsgi
+from copilot_runtime.stores import MemoryStore
+from copilot_runtime_asgi import create_copilot_asgi_app, mount_before, to_asgi
+from copilot_runtime_wsgi import create_copilot_wsgi_app, to_wsgi
 
 from .naming import named
 

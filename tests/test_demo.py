@@ -24,13 +24,13 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime.cli import main
-from copilotkit_runtime.known_hosts import KnownHosts, Message, Receive, Scope, Send, known_host
+from copilot_runtime.cli import main
+from copilot_runtime.known_hosts import KnownHosts, Message, Receive, Scope, Send, known_host
 
 from .builtin.fake import Exchange, chunk, fake
 
 pytest.importorskip("uvicorn")
-pytest.importorskip("copilotkit_runtime_asgi")
+pytest.importorskip("copilot_runtime_asgi")
 
 BASE = "/api/copilotkit"
 DEADLINE = 60
@@ -38,7 +38,7 @@ KEYLESS = {"OPENAI_API_KEY": ""}
 """Whoever runs these tests may have a key."""
 
 THEIR_MODULE = """
-from copilotkit_runtime import CopilotRuntime
+from copilot_runtime import CopilotRuntime
 
 async def agent(input):
     yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
@@ -106,7 +106,7 @@ class Server:
 @contextlib.contextmanager
 def running(*arguments: str, folder: Path | None = None, env: Mapping[str, str] = KEYLESS) -> Iterator[Server]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "copilotkit_runtime.cli", *arguments, "--port", "0"],
+        [sys.executable, "-m", "copilot_runtime.cli", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -129,7 +129,7 @@ def running(*arguments: str, folder: Path | None = None, env: Mapping[str, str] 
 def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """One call of the command line that is expected to end by itself."""
     return subprocess.run(
-        [sys.executable, "-m", "copilotkit_runtime.cli", *arguments],
+        [sys.executable, "-m", "copilot_runtime.cli", *arguments],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -460,15 +460,15 @@ def test_serve_refuses_a_cors_list_with_a_star(theirs: Path) -> None:
 # --- starting and ending ---
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "copilotkit_runtime_asgi"])
+@pytest.mark.parametrize("missing", ["uvicorn", "copilot_runtime_asgi"])
 @pytest.mark.parametrize("arguments", [["demo"], ["serve", "their_app:runtime"]])
 def test_a_missing_server_is_named(theirs: Path, missing: str, arguments: list[str]) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; import copilotkit_runtime.cli as cli; sys.exit(cli.main())"
+    script = f"import sys; sys.modules[{missing!r}] = None; import copilot_runtime.cli as cli; sys.exit(cli.main())"
     ended = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=theirs, timeout=DEADLINE
     )
     assert ended.returncode == 2
-    assert "pip install 'copilotkit-runtime[cli]'" in ended.stderr
+    assert "pip install 'copilot-runtime[cli]'" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -476,7 +476,7 @@ def test_a_port_in_use(demo: Server) -> None:
     ended = command("demo", "--port", str(demo.port))
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"copilotkit-runtime: Port {demo.port} on 127.0.0.1 is in use. "
+        f"copilot-runtime: Port {demo.port} on 127.0.0.1 is in use. "
         "Stop what listens there, or choose another with --port.\n"
     )
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from copilotkit_runtime import (
+from copilot_runtime import (
     CopilotHandler,
     CopilotRuntime,
     CorsConfig,
@@ -25,8 +25,8 @@ from copilotkit_runtime import (
     Response,
     create_copilot_runtime_handler,
 )
-from copilotkit_runtime_asgi import to_asgi
-from copilotkit_runtime_wsgi import to_wsgi
+from copilot_runtime_asgi import to_asgi
+from copilot_runtime_wsgi import to_wsgi
 
 from .fixtures import apps
 from .fixtures.guarded import Echo, hello

@@ -16,10 +16,10 @@ import httpx2
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilotkit_runtime.agents.clients import Clients
-from copilotkit_runtime.agents.context import RunContext
-from copilotkit_runtime.agents.http import HttpAgent
-from copilotkit_runtime.agents.upstream import failure_of
+from copilot_runtime.agents.clients import Clients
+from copilot_runtime.agents.context import RunContext
+from copilot_runtime.agents.http import HttpAgent
+from copilot_runtime.agents.upstream import failure_of
 
 STARTED = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
 FINISHED = {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
@@ -408,7 +408,7 @@ def test_a_user_in_the_url_is_sent_and_not_logged(caplog: pytest.LogCaptureFixtu
             assert await collect(HttpAgent(url)) == [status(503)]
             assert upstream.seen[0].header("authorization") == ["Basic dXNlcjpzZWNyZXQ="]
 
-    with caplog.at_level(logging.WARNING, "copilotkit_runtime"):
+    with caplog.at_level(logging.WARNING, "copilot_runtime"):
         run(main)
     assert "/agent" in caplog.text
     assert "secret" not in caplog.text
@@ -574,7 +574,7 @@ def test_causes_are_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> Non
         async with remote(raw(b"token sk-secret has expired", status="500 Oh")) as upstream:
             assert await collect(HttpAgent(upstream.url)) == [status(500)]
 
-    with caplog.at_level(logging.WARNING, "copilotkit_runtime.agents.http"):
+    with caplog.at_level(logging.WARNING, "copilot_runtime.agents.http"):
         run(main)
     assert "token sk-secret has expired" in caplog.text
 

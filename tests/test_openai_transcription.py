@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import openai
 import pytest
 
-from copilotkit_runtime import bridge
-from copilotkit_runtime.endpoints.transcribe import transcribe
-from copilotkit_runtime.http import Headers, Request, Response
-from copilotkit_runtime.transcription import (
+from copilot_runtime import bridge
+from copilot_runtime.endpoints.transcribe import transcribe
+from copilot_runtime.http import Headers, Request, Response
+from copilot_runtime.transcription import (
     AudioTooLong,
     AudioTooShort,
     AuthenticationFailed,
@@ -320,7 +320,7 @@ def test_what_cannot_work(options: dict[str, Any], message: str) -> None:
 WITHOUT_SDK = """
 import sys
 sys.modules["openai"] = None
-from copilotkit_runtime.transcription import OpenAITranscription
+from copilot_runtime.transcription import OpenAITranscription
 try:
     OpenAITranscription()
 except ImportError as error:
@@ -330,10 +330,10 @@ except ImportError as error:
 
 def test_the_core_does_without_the_sdk_and_the_service_names_the_extra() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_SDK], capture_output=True, text=True, check=True)
-    assert "copilotkit-runtime[openai]" in done.stdout
+    assert "copilot-runtime[openai]" in done.stdout
 
 
 def test_the_core_does_not_load_the_sdk() -> None:
-    code = "import sys, copilotkit_runtime, copilotkit_runtime.transcription; print('openai' in sys.modules)"
+    code = "import sys, copilot_runtime, copilot_runtime.transcription; print('openai' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -21,9 +21,9 @@ from websockets.sync.client import connect as websocket
 from werkzeug.test import Client as WerkzeugClient
 from werkzeug.test import create_environ, run_wsgi_app
 
-from copilotkit_runtime import CopilotRuntime, Request, create_copilot_runtime_handler
-from copilotkit_runtime_asgi import create_copilot_asgi_app, mount_before
-from copilotkit_runtime_wsgi import create_copilot_wsgi_app
+from copilot_runtime import CopilotRuntime, Request, create_copilot_runtime_handler
+from copilot_runtime_asgi import create_copilot_asgi_app, mount_before
+from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 from .fixtures import mounts, trials
 from .fixtures.latches import latch
@@ -338,7 +338,7 @@ def test_forking_while_a_run_goes_on() -> None:
 
 LAZY = """
 import threading
-from copilotkit_runtime_wsgi import create_copilot_wsgi_app
+from copilot_runtime_wsgi import create_copilot_wsgi_app
 from tests.fixtures.trials import RUNTIMES
 from werkzeug.test import Client
 
@@ -374,7 +374,7 @@ def advice(caplog: pytest.LogCaptureFixture, runtime: CopilotRuntime, *environs:
             app_iter, status, _ = run_wsgi_app(app, {**create_environ("/info"), **environ})
             assert status.startswith("200")
             b"".join(app_iter)
-    return [record.getMessage() for record in caplog.records if record.name == "copilotkit_runtime.wsgi"]
+    return [record.getMessage() for record in caplog.records if record.name == "copilot_runtime.wsgi"]
 
 
 FINE = {"wsgi.multithread": True, "wsgi.multiprocess": False}

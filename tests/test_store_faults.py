@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime import CopilotRuntime
-from copilotkit_runtime.stores import SqliteStore, StoreError, open_store
-from copilotkit_runtime.stores.protocol import NewRun, ThreadKey
+from copilot_runtime import CopilotRuntime
+from copilot_runtime.stores import SqliteStore, StoreError, open_store
+from copilot_runtime.stores.protocol import NewRun, ThreadKey
 
 from .compaction import compacted
 from .crews import crew, events, eventually, frames_until, pid, sqlite_url
@@ -354,7 +354,7 @@ NOBODY = 65534
 
 CONSTRUCT = """
 import os, sys
-from copilotkit_runtime.stores import SqliteStore
+from copilot_runtime.stores import SqliteStore
 if os.geteuid() == 0:
     os.setuid(int(sys.argv[2]))
 try:
@@ -426,7 +426,7 @@ def nowhere(folder: Path) -> Path:
     ("make", "sentence"),
     [
         (garbage, "is no SQLite file: give another path"),
-        (newer, "schema version 99.*upgrade copilotkit-runtime, or use another file"),
+        (newer, "schema version 99.*upgrade copilot-runtime, or use another file"),
         (nowhere, "the folder .*nowhere does not exist: make it, or give another path"),
         (lambda folder: folder, "is a folder: give the path of a file"),
     ],

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime_asgi import create_copilot_asgi_app
+from copilot_runtime_asgi import create_copilot_asgi_app
 
 from .compaction import compacted
 from .fixtures import trials

@@ -24,9 +24,9 @@ from typing import NamedTuple, TypeVar
 
 import pytest
 
-from copilotkit_runtime.engine.custody import SAVE_SECONDS
-from copilotkit_runtime.stores import SqliteStore
-from copilotkit_runtime.stores.protocol import ThreadKey
+from copilot_runtime.engine.custody import SAVE_SECONDS
+from copilot_runtime.stores import SqliteStore
+from copilot_runtime.stores.protocol import ThreadKey
 
 from .compaction import compacted
 from .crews import Told, count, crew, events, eventually, frames_until, pid, sqlite_url, told

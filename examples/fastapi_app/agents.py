@@ -8,7 +8,7 @@ from typing import Any
 from ag_ui.core import RunAgentInput
 from shop import ORDERS
 
-from copilotkit_runtime import RunContext
+from copilot_runtime import RunContext
 
 
 async def clerk(input: RunAgentInput, context: RunContext) -> AsyncIterator[dict[str, Any]]:

@@ -8,8 +8,8 @@ from agents import clerk
 from fastapi import Depends, FastAPI, Header, HTTPException
 from shop import ORDERS, user_of_token
 
-from copilotkit_runtime import CopilotRuntime, Request, User
-from copilotkit_runtime_asgi import mount_before
+from copilot_runtime import CopilotRuntime, Request, User
+from copilot_runtime_asgi import mount_before
 
 api = FastAPI(title="Shop")
 

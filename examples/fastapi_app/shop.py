@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copilotkit_runtime import User
+from copilot_runtime import User
 
 _TOKENS = {"ada-token": User(id="ada", name="Ada"), "bob-token": User(id="bob", name="Bob")}
 

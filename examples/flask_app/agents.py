@@ -8,7 +8,7 @@ from typing import Any
 import todos
 from ag_ui.core import RunAgentInput
 
-from copilotkit_runtime import RunContext
+from copilot_runtime import RunContext
 
 
 def secretary(input: RunAgentInput, context: RunContext) -> Iterator[dict[str, Any]]:

@@ -11,8 +11,8 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_required, login_user
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from copilotkit_runtime import CopilotRuntime, Request, User
-from copilotkit_runtime_flask import create_copilot_blueprint
+from copilot_runtime import CopilotRuntime, Request, User
+from copilot_runtime_flask import create_copilot_blueprint
 
 PASSWORDS = {"ada": generate_password_hash("lovelace"), "bob": generate_password_hash("builder")}
 LOGIN = "<form method=post><input name=name><input name=password type=password><button>Sign in</button></form>"

@@ -9,8 +9,8 @@ from ag_ui.core import RunAgentInput
 from passwords import behind_passwords
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from copilotkit_runtime import CopilotRuntime, Request, RunContext, User
-from copilotkit_runtime_wsgi import create_copilot_wsgi_app
+from copilot_runtime import CopilotRuntime, Request, RunContext, User
+from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 
 def website(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

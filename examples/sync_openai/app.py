@@ -10,7 +10,7 @@ from typing import Any
 import openai
 from ag_ui.core import RunAgentInput
 
-from copilotkit_runtime import CopilotRuntime
+from copilot_runtime import CopilotRuntime
 
 MODEL = os.environ.get("MODEL", "gpt-4o-mini")
 client = openai.OpenAI()
@@ -49,13 +49,13 @@ runtime = CopilotRuntime(agents={"default": ask}, single_user=True)
 
 def asgi() -> Any:
     """For uvicorn, and any other ASGI server."""
-    from copilotkit_runtime_asgi import create_copilot_asgi_app
+    from copilot_runtime_asgi import create_copilot_asgi_app
 
     return create_copilot_asgi_app(runtime=runtime, base_path="/api/copilotkit")
 
 
 def wsgi() -> Any:
     """For gunicorn, and any other WSGI server."""
-    from copilotkit_runtime_wsgi import create_copilot_wsgi_app
+    from copilot_runtime_wsgi import create_copilot_wsgi_app
 
     return create_copilot_wsgi_app(runtime=runtime, base_path="/api/copilotkit")

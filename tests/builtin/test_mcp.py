@@ -16,9 +16,9 @@ import httpx2
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilotkit_runtime.agents import BuiltInAgent, MCPServer, RunContext
-from copilotkit_runtime.agents.builtin import Tool, ToolError
-from copilotkit_runtime.agents.builtin.mcp import open_mcp_servers
+from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext
+from copilot_runtime.agents.builtin import Tool, ToolError
+from copilot_runtime.agents.builtin.mcp import open_mcp_servers
 from tests.serve import ROOT
 from tests.servers import free_port
 from tests.talk import fresh
@@ -251,7 +251,7 @@ def test_a_server_that_cannot_be_had_is_left_out(mcp: Served, case: str, caplog:
             assert await called(tools, "add", a=1, b=2) == "3"
 
     run(main)
-    (record,) = (one for one in caplog.records if one.name == "copilotkit_runtime.agents.mcp")
+    (record,) = (one for one in caplog.records if one.name == "copilot_runtime.agents.mcp")
     assert f"http://127.0.0.1:{mcp.port}{path}" in record.getMessage()
     assert said in record.getMessage()
 
@@ -265,7 +265,7 @@ def test_nothing_secret_is_logged_of_a_server_that_is_down(transport: Any, caplo
             assert tools == []
 
     run(main)
-    (said,) = (one.getMessage() for one in caplog.records if one.name == "copilotkit_runtime.agents.mcp")
+    (said,) = (one.getMessage() for one in caplog.records if one.name == "copilot_runtime.agents.mcp")
     assert "/mcp is left out" in said
     assert not any(secret in said or secret in repr(down) for secret in ("pass", "secret"))
 
@@ -308,12 +308,12 @@ def test_what_could_never_work_is_refused_at_once(case: str) -> None:
 def test_without_the_sdk_it_is_said_what_to_install() -> None:
     code = (
         "import sys; sys.modules['mcp'] = None\n"
-        "from copilotkit_runtime.agents.builtin import MCPServer\n"
+        "from copilot_runtime.agents.builtin import MCPServer\n"
         "try: MCPServer('https://tools.example/mcp')\n"
         "except ImportError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "copilotkit-runtime[mcp]" in done.stdout
+    assert "copilot-runtime[mcp]" in done.stdout
 
 
 # --- the end of a session ----------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copilotkit_runtime import CopilotRuntime, CorsConfig, create_copilot_runtime_handler
+from copilot_runtime import CopilotRuntime, CorsConfig, create_copilot_runtime_handler
 
 runtime = create_copilot_runtime_handler(
     runtime=CopilotRuntime(agents={}, single_user=True), cors=CorsConfig(credentials=True)

@@ -22,7 +22,7 @@ INSTALLED_APPS = (
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "copilotkit_runtime_django",
+    "copilot_runtime_django",
 )
 MIDDLEWARE = (
     *filter(None, os.environ.get(FIRST_MIDDLEWARE, "").split(",")),

@@ -16,12 +16,12 @@ from django.core.management.base import SystemCheckError
 from django.test import Client
 from django.urls import include, path, re_path
 
-from copilotkit_runtime import CopilotRuntime
-from copilotkit_runtime_django import create_copilot_urls
-from copilotkit_runtime_django.checks import check_runtimes
-from copilotkit_runtime_django.conf import configured_handler
+from copilot_runtime import CopilotRuntime
+from copilot_runtime_django import create_copilot_urls
+from copilot_runtime_django.checks import check_runtimes
+from copilot_runtime_django.conf import configured_handler
 
-URLS = "copilotkit_runtime_django.urls"
+URLS = "copilot_runtime_django.urls"
 RUNTIME = CopilotRuntime(agents={}, single_user=True)
 
 

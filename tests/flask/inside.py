@@ -8,8 +8,8 @@ from typing import Any
 from flask import Blueprint, Flask
 from werkzeug.test import TestResponse
 
-from copilotkit_runtime import CopilotRuntime
-from copilotkit_runtime_flask import create_copilot_blueprint
+from copilot_runtime import CopilotRuntime
+from copilot_runtime_flask import create_copilot_blueprint
 
 from ..fixtures.played import AGENTS, play
 from ..fixtures.transcription import FixtureTranscription

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask import Blueprint, Flask, request
 
-from copilotkit_runtime import CorsConfig, HookContext, RuntimeHooks
+from copilot_runtime import CorsConfig, HookContext, RuntimeHooks
 
 from ..talk import fresh, run_input
 from .inside import MOUNT, app_with, is_complete, run, runtime

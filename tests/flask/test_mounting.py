@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 from flask import Blueprint, Flask, request
 
-from copilotkit_runtime import (
+from copilot_runtime import (
     CorsConfig,
     HookContext,
     RespondWith,
@@ -17,7 +17,7 @@ from copilotkit_runtime import (
     RuntimeHooks,
     create_copilot_runtime_handler,
 )
-from copilotkit_runtime_flask import copilot_view, create_copilot_blueprint
+from copilot_runtime_flask import copilot_view, create_copilot_blueprint
 
 from .inside import MOUNT, app_with, is_complete, run, runtime
 

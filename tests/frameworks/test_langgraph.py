@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilotkit_runtime.agents import LangGraphAgent
+from copilot_runtime.agents import LangGraphAgent
 from tests.talk import Client, fresh, types
 
 from .conftest import Started

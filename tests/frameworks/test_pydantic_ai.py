@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime.agents import PydanticAIAgent
+from copilot_runtime.agents import PydanticAIAgent
 from tests.talk import Client, fresh, run_input
 
 from .conftest import Started

@@ -12,12 +12,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from copilotkit_runtime.agents.context import RunContext
-from copilotkit_runtime.endpoints.run_input import parse_input
-from copilotkit_runtime.engine import Engine, EngineOptions, RunInput
-from copilotkit_runtime.http import EventStream
-from copilotkit_runtime.stores import RunStore
-from copilotkit_runtime.stores.protocol import Live, StoredRun, ThreadKey
+from copilot_runtime.agents.context import RunContext
+from copilot_runtime.endpoints.run_input import parse_input
+from copilot_runtime.engine import Engine, EngineOptions, RunInput
+from copilot_runtime.http import EventStream
+from copilot_runtime.stores import RunStore
+from copilot_runtime.stores.protocol import Live, StoredRun, ThreadKey
 
 from .recording import FINISHED, STARTED, Event, read_frame, text
 

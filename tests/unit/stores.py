@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from copilotkit_runtime.stores import MemoryStore, RunStore
-from copilotkit_runtime.stores.protocol import Lease, RunKey, ThreadKey
+from copilot_runtime.stores import MemoryStore, RunStore
+from copilot_runtime.stores.protocol import Lease, RunKey, ThreadKey
 
 
 class Clock:

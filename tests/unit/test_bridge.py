@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime import bridge
-from copilotkit_runtime.host import Host, hosted
+from copilot_runtime import bridge
+from copilot_runtime.host import Host, hosted
 
 HANG_SECONDS = 30.0
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")

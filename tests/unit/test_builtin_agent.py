@@ -12,10 +12,10 @@ import openai
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilotkit_runtime.agents import BuiltInAgent, define_tool
-from copilotkit_runtime.agents.base import capability_source, class_name_of, shape_of
-from copilotkit_runtime.agents.builtin.resume import answers
-from copilotkit_runtime.agents.builtin.tools.toolbox import Result, Toolbox
+from copilot_runtime.agents import BuiltInAgent, define_tool
+from copilot_runtime.agents.base import capability_source, class_name_of, shape_of
+from copilot_runtime.agents.builtin.resume import answers
+from copilot_runtime.agents.builtin.tools.toolbox import Result, Toolbox
 
 LOCAL = "http://localhost:11434/v1"
 
@@ -87,10 +87,10 @@ def test_the_runtime_can_look_at_it_without_running_it() -> None:
 def test_without_the_sdk_the_core_can_be_had_and_the_agent_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['openai'] = None\n"
-        "from copilotkit_runtime import CopilotRuntime\n"
-        "from copilotkit_runtime.agents import BuiltInAgent, define_tool\n"
+        "from copilot_runtime import CopilotRuntime\n"
+        "from copilot_runtime.agents import BuiltInAgent, define_tool\n"
         "try: BuiltInAgent(model='openai/x')\n"
-        "except ImportError as error: sys.exit(\"pip install 'copilotkit-runtime[openai]'\" not in str(error))\n"
+        "except ImportError as error: sys.exit(\"pip install 'copilot-runtime[openai]'\" not in str(error))\n"
         "sys.exit(2)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

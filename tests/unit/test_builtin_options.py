@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime.agents.builtin.options import (
+from copilot_runtime.agents.builtin.options import (
     Options,
     checked_overridable,
     forced_tool,
     forwarded_model,
 )
-from copilotkit_runtime.agents.builtin.readers import tool_choice
-from copilotkit_runtime.agents.builtin.trouble import Trouble
+from copilot_runtime.agents.builtin.readers import tool_choice
+from copilot_runtime.agents.builtin.trouble import Trouble
 
 PICK = {"type": "function", "function": {"name": "pick"}}
 

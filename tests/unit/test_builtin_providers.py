@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from copilotkit_runtime.agents.builtin.providers import COMPATIBLE, PROVIDERS, Access, Model
-from copilotkit_runtime.agents.builtin.trouble import Trouble
+from copilot_runtime.agents.builtin.providers import COMPATIBLE, PROVIDERS, Access, Model
+from copilot_runtime.agents.builtin.trouble import Trouble
 
 BY_NAME = {provider.name: provider for provider in PROVIDERS}
 OPENAI = BY_NAME["openai"]

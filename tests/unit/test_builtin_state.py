@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime.agents.builtin.tools import ToolError
-from copilotkit_runtime.agents.builtin.tools.state import SharedState
-from copilotkit_runtime.events.state import fold_state
+from copilot_runtime.agents.builtin.tools import ToolError
+from copilot_runtime.agents.builtin.tools.state import SharedState
+from copilot_runtime.events.state import fold_state
 
 
 def change(state: SharedState, tool: str, **arguments: Any) -> Any:

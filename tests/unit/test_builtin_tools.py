@@ -13,15 +13,15 @@ import pytest
 from ag_ui.core import Tool as FrontendTool
 from pydantic import BaseModel, Field
 
-from copilotkit_runtime.agents import RunContext, define_tool
-from copilotkit_runtime.agents.builtin.tools import Tool, ToolError
-from copilotkit_runtime.agents.builtin.tools.define import as_tool
-from copilotkit_runtime.agents.builtin.tools.toolbox import Result, Toolbox
+from copilot_runtime.agents import RunContext, define_tool
+from copilot_runtime.agents.builtin.tools import Tool, ToolError
+from copilot_runtime.agents.builtin.tools.define import as_tool
+from copilot_runtime.agents.builtin.tools.toolbox import Result, Toolbox
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from copilotkit_runtime.agents import RunContext as OnlyForTypes
+    from copilot_runtime.agents import RunContext as OnlyForTypes
 
 CONTEXT = RunContext(headers={"x-user": "ada"})
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime.stores import connections as connections_module
-from copilotkit_runtime.stores.connections import TOGETHER, Connections
-from copilotkit_runtime.stores.protocol import StoreError
+from copilot_runtime.stores import connections as connections_module
+from copilot_runtime.stores.connections import TOGETHER, Connections
+from copilot_runtime.stores.protocol import StoreError
 
 
 class Writers:

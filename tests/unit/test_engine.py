@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime import bridge
-from copilotkit_runtime.agents.context import RunContext
-from copilotkit_runtime.engine import EndedRun, Engine, Stopped, TooManyStreams
-from copilotkit_runtime.engine import audience as audience_module
-from copilotkit_runtime.engine import custody as custody_module
-from copilotkit_runtime.engine import engine as engine_module
-from copilotkit_runtime.events import Cursor
-from copilotkit_runtime.http import EventStream
-from copilotkit_runtime.stores import LeaseLost, MemoryStore, RunTooLarge, StoreError
-from copilotkit_runtime.stores.protocol import Batch, Begun, Busy, Finished, Lease, Live, NewRun, ThreadKey
+from copilot_runtime import bridge
+from copilot_runtime.agents.context import RunContext
+from copilot_runtime.engine import EndedRun, Engine, Stopped, TooManyStreams
+from copilot_runtime.engine import audience as audience_module
+from copilot_runtime.engine import custody as custody_module
+from copilot_runtime.engine import engine as engine_module
+from copilot_runtime.events import Cursor
+from copilot_runtime.http import EventStream
+from copilot_runtime.stores import LeaseLost, MemoryStore, RunTooLarge, StoreError
+from copilot_runtime.stores.protocol import Batch, Begun, Busy, Finished, Lease, Live, NewRun, ThreadKey
 
 from .engines import (
     HANG_SECONDS,

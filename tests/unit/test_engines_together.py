@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime.engine import EndedRun, Engine, Stopped
-from copilotkit_runtime.engine import custody as custody_module
-from copilotkit_runtime.engine import engine as engine_module
-from copilotkit_runtime.events import Cursor
-from copilotkit_runtime.http import EventStream
-from copilotkit_runtime.stores import LeaseLost, RunTooLarge, SqliteStore, StoreError
-from copilotkit_runtime.stores.protocol import Batch, Finished, Lease, Live, RunKey, Signal, ThreadKey
+from copilot_runtime.engine import EndedRun, Engine, Stopped
+from copilot_runtime.engine import custody as custody_module
+from copilot_runtime.engine import engine as engine_module
+from copilot_runtime.events import Cursor
+from copilot_runtime.http import EventStream
+from copilot_runtime.stores import LeaseLost, RunTooLarge, SqliteStore, StoreError
+from copilot_runtime.stores.protocol import Batch, Finished, Lease, Live, RunKey, Signal, ThreadKey
 
 from .engines import (
     HANG_SECONDS,

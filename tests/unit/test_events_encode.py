@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilotkit_runtime.events import BadEvent, Cursor, decode, encode, frame
+from copilot_runtime.events import BadEvent, Cursor, decode, encode, frame
 
 from ..naming import named
 from .recording import FINISHED, STARTED, custom, read_frame, recorded, shown, text

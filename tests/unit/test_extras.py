@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime.agents import LangGraphAgent, PydanticAIAgent
+from copilot_runtime.agents import LangGraphAgent, PydanticAIAgent
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ def test_a_missing_package_is_said_at_construction(
     monkeypatch: pytest.MonkeyPatch, agent: Any, module: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # what makes an import of it fail, installed or not
-    with pytest.raises(ImportError, match=rf"pip install 'copilotkit-runtime\[{extra}\]'"):
+    with pytest.raises(ImportError, match=rf"pip install 'copilot-runtime\[{extra}\]'"):
         agent(object())

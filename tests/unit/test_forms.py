@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from copilotkit_runtime.forms import read_form
-from copilotkit_runtime.http import FormPart
+from copilot_runtime.forms import read_form
+from copilot_runtime.http import FormPart
 
 TYPE = "multipart/form-data; boundary=XX"
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from copilotkit_runtime.stores import LeaseLost, MemoryStore, RunStore, RunTooLarge, SqliteStore, memory, sqlite
-from copilotkit_runtime.stores.protocol import Begun, Busy, Finished, Lease, NewRun, Signal, ThreadKey
-from copilotkit_runtime.testing.runs import ADA, BOB, FINISHED, QUESTION, STARTED, answer, ended, listed, put
+from copilot_runtime.stores import LeaseLost, MemoryStore, RunStore, RunTooLarge, SqliteStore, memory, sqlite
+from copilot_runtime.stores.protocol import Begun, Busy, Finished, Lease, NewRun, Signal, ThreadKey
+from copilot_runtime.testing.runs import ADA, BOB, FINISHED, QUESTION, STARTED, answer, ended, listed, put
 
 from .stores import SIZES, Clock, recomputed
 

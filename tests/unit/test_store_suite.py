@@ -1,4 +1,4 @@
-"""Every store against the public suite (copilotkit_runtime.testing), and what each promises besides."""
+"""Every store against the public suite (copilot_runtime.testing), and what each promises besides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copilotkit_runtime.stores import (
+from copilot_runtime.stores import (
     LeaseLost,
     MemoryStore,
     RunStore,
@@ -26,7 +26,7 @@ from copilotkit_runtime.stores import (
     schema,
     sqlite,
 )
-from copilotkit_runtime.stores.protocol import (
+from copilot_runtime.stores.protocol import (
     Finished,
     Lease,
     RunKey,
@@ -36,8 +36,8 @@ from copilotkit_runtime.stores.protocol import (
     ThreadQuery,
     ThreadView,
 )
-from copilotkit_runtime.testing import RunStoreSuite
-from copilotkit_runtime.testing.runs import (
+from copilot_runtime.testing import RunStoreSuite
+from copilot_runtime.testing.runs import (
     ADA,
     BOB,
     T1,

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilotkit_runtime.bridge import AsyncChunks, Chunks
-from copilotkit_runtime.engine import reader as reader_module
-from copilotkit_runtime.engine.log import RunLog
-from copilotkit_runtime.engine.reader import KeepAlive, ReaderLife, RunReader, Silent
-from copilotkit_runtime.engine.rounds import Rounds
-from copilotkit_runtime.events import KEEP_ALIVE
+from copilot_runtime.bridge import AsyncChunks, Chunks
+from copilot_runtime.engine import reader as reader_module
+from copilot_runtime.engine.log import RunLog
+from copilot_runtime.engine.reader import KeepAlive, ReaderLife, RunReader, Silent
+from copilot_runtime.engine.rounds import Rounds
+from copilot_runtime.events import KEEP_ALIVE
 
 HANG_SECONDS = 30.0
 

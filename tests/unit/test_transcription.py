@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from copilotkit_runtime import bridge
-from copilotkit_runtime.endpoints.transcribe import transcribe
-from copilotkit_runtime.http import FormPart, Headers, Request, Response
-from copilotkit_runtime.transcription import (
+from copilot_runtime import bridge
+from copilot_runtime.endpoints.transcribe import transcribe
+from copilot_runtime.http import FormPart, Headers, Request, Response
+from copilot_runtime.transcription import (
     AudioTooLong,
     AudioTooShort,
     AuthenticationFailed,
@@ -25,7 +25,7 @@ from copilotkit_runtime.transcription import (
     RateLimited,
     TranscriptionError,
 )
-from copilotkit_runtime.transcription.errors import classify
+from copilot_runtime.transcription.errors import classify
 
 SUPPORTED = "audio/mpeg, audio/mp3, audio/mp4, audio/wav, audio/webm, audio/ogg, audio/flac, audio/aac"
 HELLO = base64.b64encode(b"hello").decode()

@@ -7,7 +7,7 @@ from typing import Any
 
 from ag_ui.core import RunAgentInput
 
-from copilotkit_runtime import RunContext
+from copilot_runtime import RunContext
 
 from .models import Note
 

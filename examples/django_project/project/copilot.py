@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 from notes.agents import secretary
 
-from copilotkit_runtime import CopilotRuntime
-from copilotkit_runtime_django import django_user
+from copilot_runtime import CopilotRuntime
+from copilot_runtime_django import django_user
 
 runtime = CopilotRuntime(
     agents={"default": secretary},

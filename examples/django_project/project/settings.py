@@ -20,7 +20,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "notes",
-    "copilotkit_runtime_django",
+    "copilot_runtime_django",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -8,7 +8,7 @@ from typing import Any
 from ag_ui.core import RunAgentInput
 from django.contrib.admin.models import LogEntry
 
-from copilotkit_runtime import RunContext
+from copilot_runtime import RunContext
 
 
 async def auditor(input: RunAgentInput, context: RunContext) -> AsyncIterator[dict[str, Any]]:

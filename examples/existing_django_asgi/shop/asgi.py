@@ -10,9 +10,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 django_application = get_asgi_application()
 
 # Below it: models can be imported once Django is set up.
-from copilotkit_runtime import CopilotRuntime  # noqa: E402
-from copilotkit_runtime_asgi import mount_before  # noqa: E402
-from copilotkit_runtime_django import django_host, django_user  # noqa: E402
+from copilot_runtime import CopilotRuntime  # noqa: E402
+from copilot_runtime_asgi import mount_before  # noqa: E402
+from copilot_runtime_django import django_host, django_user  # noqa: E402
 
 from .agents import auditor  # noqa: E402
 

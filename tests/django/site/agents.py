@@ -12,7 +12,7 @@ from ag_ui.core import RunAgentInput
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 
-from copilotkit_runtime import RunContext
+from copilot_runtime import RunContext
 
 from ...fixtures.latches import Latch, latch
 from ...fixtures.played import AGENTS as PLAYERS

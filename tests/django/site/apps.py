@@ -48,8 +48,8 @@ def asgi() -> Any:
 def before() -> Any:
     """The same, with the runtimes ahead of Django."""
     application = asgi()
-    from copilotkit_runtime_asgi import mount_before
-    from copilotkit_runtime_django import django_host
+    from copilot_runtime_asgi import mount_before
+    from copilot_runtime_django import django_host
 
     from . import runtimes
 

@@ -10,8 +10,8 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 
-from copilotkit_runtime import Request, Response, RuntimeHooks
-from copilotkit_runtime.engine.outcome import EndedRun
+from copilot_runtime import Request, Response, RuntimeHooks
+from copilot_runtime.engine.outcome import EndedRun
 
 from ...fixtures.latches import latch
 from .agents import AGENTS, users

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from copilotkit_runtime import CopilotRuntime, RuntimeHooks, create_copilot_runtime_handler
-from copilotkit_runtime_django import django_user
+from copilot_runtime import CopilotRuntime, RuntimeHooks, create_copilot_runtime_handler
+from copilot_runtime_django import django_user
 
 from ...fixtures.transcription import FixtureTranscription
 from .agents import AGENTS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.urls import include, path, re_path
 
-from copilotkit_runtime import create_copilot_runtime_handler
-from copilotkit_runtime_django import copilot_view, create_copilot_urls
+from copilot_runtime import create_copilot_runtime_handler
+from copilot_runtime_django import copilot_view, create_copilot_urls
 
 from . import runtimes, views
 
@@ -16,7 +16,7 @@ urlpatterns = [
     path("members/copilotkit", include(create_copilot_urls(runtime=runtimes.members))),
     path("guarded/copilotkit", include(create_copilot_urls(runtime=runtimes.guarded, csrf_protect=True))),
     path("narrow/copilotkit", include(create_copilot_urls(runtime=runtimes.narrow))),
-    path("named/copilotkit", include("copilotkit_runtime_django.urls")),
+    path("named/copilotkit", include("copilot_runtime_django.urls")),
     path("refusing/copilotkit", include(create_copilot_urls(handler=runtimes.refusing))),
     *(
         path(f"{name}/copilotkit", include(create_copilot_urls(handler=handler)))

@@ -1,0 +1,1 @@
+"""What ``copilot-runtime demo`` serves: a page, and agents that need no key and no network."""

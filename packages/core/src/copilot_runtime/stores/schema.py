@@ -1,0 +1,129 @@
+"""The tables of a SQLite store, and how an older file becomes a newer one."""
+
+from __future__ import annotations
+
+import sqlite3
+
+_FIRST = """
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES ('ordinal', 0), ('threads', 0), ('bytes', 0);
+
+CREATE TABLE threads (
+    id INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL,
+    thread_id TEXT NOT NULL,
+    agent_id TEXT NOT NULL DEFAULT '',
+    name TEXT,
+    archived INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL DEFAULT 0,
+    updated_at REAL NOT NULL DEFAULT 0,
+    used_at REAL NOT NULL,
+    ordinal INTEGER NOT NULL,
+    runs INTEGER NOT NULL DEFAULT 0,
+    message_ids TEXT NOT NULL DEFAULT '[]',
+    UNIQUE (owner, thread_id)
+);
+CREATE INDEX threads_listed ON threads (owner, updated_at DESC, thread_id);
+CREATE INDEX threads_used ON threads (used_at);
+
+CREATE TABLE live (
+    token INTEGER PRIMARY KEY AUTOINCREMENT,
+    thread INTEGER NOT NULL UNIQUE REFERENCES threads ON DELETE CASCADE,
+    ordinal INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    agent_id TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    stopping INTEGER NOT NULL DEFAULT 0,
+    frames INTEGER NOT NULL DEFAULT 0,
+    repeats TEXT NOT NULL DEFAULT '[]',
+    size INTEGER NOT NULL
+);
+-- Tokens begin anywhere: a lease of a file that was deleted must not fit the one made in its place.
+INSERT INTO sqlite_sequence VALUES ('live', abs(random() % 1000000000000));
+
+CREATE TABLE runs (
+    thread INTEGER NOT NULL REFERENCES threads ON DELETE CASCADE,
+    ordinal INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    agent_id TEXT NOT NULL,
+    frames INTEGER NOT NULL,
+    raw_until REAL NOT NULL,
+    records BLOB NOT NULL,
+    event_messages TEXT NOT NULL,
+    input_messages TEXT NOT NULL,
+    repeats TEXT NOT NULL,
+    PRIMARY KEY (thread, ordinal)
+) WITHOUT ROWID;
+CREATE INDEX runs_raw ON runs (raw_until) WHERE raw_until > 0;
+
+CREATE TABLE frames (
+    thread INTEGER NOT NULL REFERENCES threads ON DELETE CASCADE,
+    ordinal INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    frames BLOB NOT NULL,
+    PRIMARY KEY (thread, ordinal, first)
+) WITHOUT ROWID;
+
+CREATE TABLE messages (
+    thread INTEGER NOT NULL REFERENCES threads ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    message BLOB NOT NULL,
+    PRIMARY KEY (thread, id)
+) WITHOUT ROWID;
+
+-- What there is, so that nobody has to count it. (Between statements, and only there, lines end with a semicolon.)
+CREATE TRIGGER threads_added AFTER INSERT ON threads
+    BEGIN UPDATE counters SET value = value + 1 WHERE name = 'threads'; END;
+CREATE TRIGGER threads_dropped AFTER DELETE ON threads
+    BEGIN UPDATE counters SET value = value - 1 WHERE name = 'threads'; END;
+CREATE TRIGGER frames_added AFTER INSERT ON frames
+    BEGIN UPDATE counters SET value = value + length(new.frames) WHERE name = 'bytes'; END;
+CREATE TRIGGER frames_dropped AFTER DELETE ON frames
+    BEGIN UPDATE counters SET value = value - length(old.frames) WHERE name = 'bytes'; END;
+CREATE TRIGGER runs_added AFTER INSERT ON runs
+    BEGIN UPDATE counters SET value = value + length(new.records) WHERE name = 'bytes'; END;
+CREATE TRIGGER runs_dropped AFTER DELETE ON runs
+    BEGIN UPDATE counters SET value = value - length(old.records) WHERE name = 'bytes'; END;
+CREATE TRIGGER messages_added AFTER INSERT ON messages
+    BEGIN UPDATE counters SET value = value + length(new.message) WHERE name = 'bytes'; END;
+CREATE TRIGGER messages_changed AFTER UPDATE ON messages
+    BEGIN UPDATE counters SET value = value + length(new.message) - length(old.message) WHERE name = 'bytes'; END;
+CREATE TRIGGER messages_dropped AFTER DELETE ON messages
+    BEGIN UPDATE counters SET value = value - length(old.message) WHERE name = 'bytes'; END;
+"""
+
+MIGRATIONS = (_FIRST,)
+"""What brings a file from each version to the next. Never changed once released, only added to."""
+
+
+class NewerSchemaError(Exception):
+    """The file was written by a newer version of this package."""
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Brings a file to the present schema, in place. Raises NewerSchemaError, and sqlite3.Error."""
+    version = _version(db)
+    if version > len(MIGRATIONS):
+        raise NewerSchemaError(
+            f"the file has schema version {version}, and this version of copilot-runtime knows those up to "
+            f"{len(MIGRATIONS)}: upgrade copilot-runtime, or use another file"
+        )
+    if version == len(MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Looked at again under the lock: another process may have come first.
+        for number in range(_version(db), len(MIGRATIONS)):
+            for statement in MIGRATIONS[number].split(";\n"):
+                if statement.strip():
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number + 1}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version

@@ -1,1 +1,0 @@
-"""What ``copilotkit-runtime demo`` serves: a page, and agents that need no key and no network."""

@@ -1,0 +1,25 @@
+"""The runtime that the settings name."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from copilot_runtime import CopilotHandler, handler_of
+
+SETTING = "COPILOT_RUNTIME"
+
+
+def configured_handler() -> CopilotHandler:
+    """The handler of ``settings.COPILOT_RUNTIME``: the path of a runtime, or of a handler with options of its own.
+
+    Raises ImproperlyConfigured, with what is wrong, where there is none.
+    """
+    path = getattr(settings, SETTING, None)
+    if not path:
+        raise ImproperlyConfigured(f'{SETTING} is not set: name your runtime, such as "project.copilot.runtime"')
+    try:
+        return handler_of(import_string(path))
+    except Exception as error:
+        raise ImproperlyConfigured(f"{SETTING} = {path!r} cannot be used: {error}") from error
