@@ -85,7 +85,7 @@ def become(*args: str) -> None:
 
 
 def demo(args: Sequence[str]) -> None:
-    become("-m", "copilot_runtime.cli", "demo", *args)
+    become("-m", "copilot_runtime", "demo", *args)
 
 
 def test(args: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.endpoints import ROUTES
+from copilot_runtime._server.endpoints import ROUTES
 
 from .fixtures.guarded import SMALL_BODY
 from .guards import Answer, Server, fault, fresh, guarded, leak, read_answer, run_body

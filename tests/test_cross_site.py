@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.endpoints import ROUTES
+from copilot_runtime._server.endpoints import ROUTES
 
 from .guards import Answer, Server, fault, fresh, guarded, run_body
 from .serve import ADAPTERS

@@ -24,8 +24,15 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.cli import main
-from copilot_runtime.known_hosts import KnownHosts, Message, Receive, Scope, Send, known_host
+from copilot_runtime._cli.main import main
+from copilot_runtime._cli.trusted_hosts import (
+    KnownHosts,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    known_host,
+)
 
 from .builtin.fake import Exchange, chunk, fake
 
@@ -106,7 +113,7 @@ class Server:
 @contextlib.contextmanager
 def running(*arguments: str, folder: Path | None = None, env: Mapping[str, str] = KEYLESS) -> Iterator[Server]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "copilot_runtime.cli", *arguments, "--port", "0"],
+        [sys.executable, "-m", "copilot_runtime", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -129,7 +136,7 @@ def running(*arguments: str, folder: Path | None = None, env: Mapping[str, str] 
 def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """One call of the command line that is expected to end by itself."""
     return subprocess.run(
-        [sys.executable, "-m", "copilot_runtime.cli", *arguments],
+        [sys.executable, "-m", "copilot_runtime", *arguments],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -463,7 +470,9 @@ def test_serve_refuses_a_cors_list_with_a_star(theirs: Path) -> None:
 @pytest.mark.parametrize("missing", ["uvicorn", "copilot_runtime_asgi"])
 @pytest.mark.parametrize("arguments", [["demo"], ["serve", "their_app:runtime"]])
 def test_a_missing_server_is_named(theirs: Path, missing: str, arguments: list[str]) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; import copilot_runtime.cli as cli; sys.exit(cli.main())"
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None; from copilot_runtime._cli.main import main; sys.exit(main())"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=theirs, timeout=DEADLINE
     )

@@ -16,10 +16,10 @@ import httpx2
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime.agents.clients import Clients
-from copilot_runtime.agents.context import RunContext
-from copilot_runtime.agents.http import HttpAgent
-from copilot_runtime.agents.upstream import failure_of
+from copilot_runtime.agents._context import RunContext
+from copilot_runtime.agents._http.clients import Clients
+from copilot_runtime.agents._http.errors import failure_of
+from copilot_runtime.agents._http_agent import HttpAgent
 
 STARTED = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
 FINISHED = {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import openai
 import pytest
 
-from copilot_runtime import bridge
-from copilot_runtime.endpoints.transcribe import transcribe
-from copilot_runtime.http import Headers, Request, Response
+from copilot_runtime._concurrency import bridge
+from copilot_runtime._http.types import Headers, Request, Response
+from copilot_runtime._server.endpoints.transcribe import transcribe
 from copilot_runtime.transcription import (
     AudioTooLong,
     AudioTooShort,

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from copilot_runtime import User
-from copilot_runtime.endpoints import ROUTES
+from copilot_runtime._server.endpoints import ROUTES
 
 from .guards import Answer, Fields, Server, Stream, fault, fresh, guarded, leak, run_body
 from .serve import ADAPTERS

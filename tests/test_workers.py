@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 import pytest
 
-from copilot_runtime.engine.custody import SAVE_SECONDS
+from copilot_runtime._engine.persistence import SAVE_SECONDS
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores.protocol import ThreadKey
 

@@ -9,7 +9,12 @@ from ag_ui.core import RunAgentInput
 from passwords import behind_passwords
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from copilot_runtime import CopilotRuntime, Request, RunContext, User
+from copilot_runtime import (
+    CopilotRuntime,
+    Request,
+    RunContext,
+    User,
+)
 from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 

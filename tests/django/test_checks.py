@@ -18,8 +18,8 @@ from django.urls import include, path, re_path
 
 from copilot_runtime import CopilotRuntime
 from copilot_runtime_django import create_copilot_urls
-from copilot_runtime_django.checks import check_runtimes
-from copilot_runtime_django.conf import configured_handler
+from copilot_runtime_django._checks import check_runtimes
+from copilot_runtime_django._conf import configured_handler
 
 URLS = "copilot_runtime_django.urls"
 RUNTIME = CopilotRuntime(agents={}, single_user=True)

@@ -52,7 +52,7 @@ def page(tmp_path: Path) -> Iterator[RunningServer]:
         pytest.skip(missing)
     node(VITE, "build", "--outDir", tmp_path, "--emptyOutDir", "--logLevel", "error")
     backend, port = free_port(), free_port()
-    demo = [sys.executable, "-m", "copilot_runtime.cli", "demo", "--port", str(backend)]
+    demo = [sys.executable, "-m", "copilot_runtime", "demo", "--port", str(backend)]
     preview = ["node", str(VITE), "preview", "--outDir", str(tmp_path), "--host", "127.0.0.1", "--port", str(port)]
     with (
         answering(demo, backend, MOUNT) as runtime,

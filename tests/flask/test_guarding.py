@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from flask import Blueprint, Flask, abort, g, request, session
 
-from copilot_runtime import CopilotRuntime, CorsConfig, HookContext, RuntimeHooks
+from copilot_runtime import (
+    CopilotRuntime,
+    CorsConfig,
+    HookContext,
+    RuntimeHooks,
+)
 
 from .inside import MOUNT, app_with, events, is_complete, run, runtime
 

@@ -12,10 +12,10 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from copilot_runtime.agents.context import RunContext
-from copilot_runtime.endpoints.run_input import parse_input
-from copilot_runtime.engine import Engine, EngineOptions, RunInput
-from copilot_runtime.http import EventStream
+from copilot_runtime._engine import Engine, EngineOptions, RunInput
+from copilot_runtime._http.types import EventStream
+from copilot_runtime._server.endpoints.run_input import parse_input
+from copilot_runtime.agents._context import RunContext
 from copilot_runtime.stores import RunStore
 from copilot_runtime.stores.protocol import Live, StoredRun, ThreadKey
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from copilot_runtime.events import Ending, Recorder
+from copilot_runtime._events import Ending, Recorder
 
 Event = dict[str, Any]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime import bridge
-from copilot_runtime.host import Host, hosted
+from copilot_runtime._concurrency import bridge
+from copilot_runtime._concurrency.framework import Host, hosted
 
 HANG_SECONDS = 30.0
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")

@@ -13,9 +13,9 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent, define_tool
-from copilot_runtime.agents.base import capability_source, class_name_of, shape_of
-from copilot_runtime.agents.builtin.resume import answers
-from copilot_runtime.agents.builtin.tools.toolbox import Result, Toolbox
+from copilot_runtime.agents._base import capability_source, class_name_of, shape_of
+from copilot_runtime.agents._builtin.resume import answers
+from copilot_runtime.agents._builtin.tools.toolbox import Result, Toolbox
 
 LOCAL = "http://localhost:11434/v1"
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime.agents.builtin.messages import to_model
-from copilot_runtime.agents.builtin.parts import content_of, text_of
-from copilot_runtime.agents.builtin.providers import COMPATIBLE, PROVIDERS, Provider
-from copilot_runtime.agents.builtin.signatures import sealed
+from copilot_runtime.agents._builtin.chat_messages import to_model
+from copilot_runtime.agents._builtin.content_parts import content_of, text_of
+from copilot_runtime.agents._builtin.providers import COMPATIBLE, PROVIDERS, Provider
+from copilot_runtime.agents._builtin.thought_signatures import sealed
 
 BY_NAME = {provider.name: provider for provider in (*PROVIDERS, COMPATIBLE)}
 OPENAI = BY_NAME["openai"]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.agents.builtin.options import (
+from copilot_runtime.agents._builtin.errors import Trouble
+from copilot_runtime.agents._builtin.options import (
     Options,
     checked_overridable,
     forced_tool,
     forwarded_model,
 )
-from copilot_runtime.agents.builtin.readers import tool_choice
-from copilot_runtime.agents.builtin.trouble import Trouble
+from copilot_runtime.agents._builtin.parsers import tool_choice
 
 PICK = {"type": "function", "function": {"name": "pick"}}
 

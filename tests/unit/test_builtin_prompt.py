@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ag_ui.core import Context
 
-from copilot_runtime.agents.builtin.prompt import system_text
+from copilot_runtime.agents._builtin.prompt import system_text
 
 CONTEXT = [Context(description="The user's name", value="Ada"), Context(description="Time zone", value="UTC")]
 

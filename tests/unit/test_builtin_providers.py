@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_runtime.agents.builtin.providers import COMPATIBLE, PROVIDERS, Access, Model
-from copilot_runtime.agents.builtin.trouble import Trouble
+from copilot_runtime.agents._builtin.errors import Trouble
+from copilot_runtime.agents._builtin.providers import (
+    COMPATIBLE,
+    PROVIDERS,
+    Access,
+    Model,
+)
 
 BY_NAME = {provider.name: provider for provider in PROVIDERS}
 OPENAI = BY_NAME["openai"]

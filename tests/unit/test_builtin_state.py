@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.agents.builtin.tools import ToolError
-from copilot_runtime.agents.builtin.tools.state import SharedState
-from copilot_runtime.events.state import fold_state
+from copilot_runtime._events.shared_state import fold_state
+from copilot_runtime.agents._builtin.tools import ToolError
+from copilot_runtime.agents._builtin.tools.state_tools import SharedState
 
 
 def change(state: SharedState, tool: str, **arguments: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from copilot_runtime.agents.builtin.providers import PROVIDERS
-from copilot_runtime.agents.builtin.stream import Answer
-from copilot_runtime.agents.builtin.usage import Usage
+from copilot_runtime.agents._builtin.completion_stream import Answer
+from copilot_runtime.agents._builtin.providers import PROVIDERS
+from copilot_runtime.agents._builtin.usage import Usage
 
 Event = dict[str, Any]
 

@@ -14,9 +14,9 @@ from ag_ui.core import Tool as FrontendTool
 from pydantic import BaseModel, Field
 
 from copilot_runtime.agents import RunContext, define_tool
-from copilot_runtime.agents.builtin.tools import Tool, ToolError
-from copilot_runtime.agents.builtin.tools.define import as_tool
-from copilot_runtime.agents.builtin.tools.toolbox import Result, Toolbox
+from copilot_runtime.agents._builtin.tools import Tool, ToolError
+from copilot_runtime.agents._builtin.tools.define import as_tool
+from copilot_runtime.agents._builtin.tools.toolbox import Result, Toolbox
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -10,7 +10,7 @@ import httpx2
 import openai
 import pytest
 
-from copilot_runtime.agents.builtin.trouble import Trouble, trouble_of
+from copilot_runtime.agents._builtin.errors import Trouble, trouble_of
 
 REQUEST: Any = httpx2.Request("POST", "http://model.example/v1/chat/completions")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.stores import connections as connections_module
-from copilot_runtime.stores.connections import TOGETHER, Connections
+from copilot_runtime.stores._sqlite import connections as connections_module
+from copilot_runtime.stores._sqlite.connections import TOGETHER, Connections
 from copilot_runtime.stores.protocol import StoreError
 
 

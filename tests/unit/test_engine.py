@@ -18,16 +18,35 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime import bridge
-from copilot_runtime.agents.context import RunContext
-from copilot_runtime.engine import EndedRun, Engine, Stopped, TooManyStreams
-from copilot_runtime.engine import audience as audience_module
-from copilot_runtime.engine import custody as custody_module
-from copilot_runtime.engine import engine as engine_module
-from copilot_runtime.events import Cursor
-from copilot_runtime.http import EventStream
-from copilot_runtime.stores import LeaseLost, MemoryStore, RunTooLarge, StoreError
-from copilot_runtime.stores.protocol import Batch, Begun, Busy, Finished, Lease, Live, NewRun, ThreadKey
+from copilot_runtime._concurrency import bridge
+from copilot_runtime._engine import (
+    EndedRun,
+    Engine,
+    Stopped,
+    TooManyStreams,
+)
+from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._engine import persistence as custody_module
+from copilot_runtime._engine import subscribers as audience_module
+from copilot_runtime._events import Cursor
+from copilot_runtime._http.types import EventStream
+from copilot_runtime.agents._context import RunContext
+from copilot_runtime.stores import (
+    LeaseLost,
+    MemoryStore,
+    RunTooLarge,
+    StoreError,
+)
+from copilot_runtime.stores.protocol import (
+    Batch,
+    Begun,
+    Busy,
+    Finished,
+    Lease,
+    Live,
+    NewRun,
+    ThreadKey,
+)
 
 from .engines import (
     HANG_SECONDS,

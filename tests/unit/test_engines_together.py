@@ -11,13 +11,26 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.engine import EndedRun, Engine, Stopped
-from copilot_runtime.engine import custody as custody_module
-from copilot_runtime.engine import engine as engine_module
-from copilot_runtime.events import Cursor
-from copilot_runtime.http import EventStream
-from copilot_runtime.stores import LeaseLost, RunTooLarge, SqliteStore, StoreError
-from copilot_runtime.stores.protocol import Batch, Finished, Lease, Live, RunKey, Signal, ThreadKey
+from copilot_runtime._engine import EndedRun, Engine, Stopped
+from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._engine import persistence as custody_module
+from copilot_runtime._events import Cursor
+from copilot_runtime._http.types import EventStream
+from copilot_runtime.stores import (
+    LeaseLost,
+    RunTooLarge,
+    SqliteStore,
+    StoreError,
+)
+from copilot_runtime.stores.protocol import (
+    Batch,
+    Finished,
+    Lease,
+    Live,
+    RunKey,
+    Signal,
+    ThreadKey,
+)
 
 from .engines import (
     HANG_SECONDS,

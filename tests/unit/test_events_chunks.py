@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.events import BadEvent, Ending
+from copilot_runtime._events import BadEvent, Ending
 
 from .recording import FINISHED, STARTED, Event, call, custom, recorded, shown, text
 

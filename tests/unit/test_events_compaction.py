@@ -11,7 +11,7 @@ import jsonpatch
 import pytest
 from hypothesis import given
 
-from copilot_runtime.events import Ending, Record
+from copilot_runtime._events import Ending, Record
 
 from .random_runs import runs, verify
 from .recording import FINISHED, STARTED, Event, call, custom, read_frame, recorded, started, step, text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.events import RETURNED, STOPPED, Ending
+from copilot_runtime._events import RETURNED, STOPPED, Ending
 
 from .recording import FINISHED, STARTED, Event, call, recorded, shown, step, text
 

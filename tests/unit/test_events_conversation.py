@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.events import conversation
+from copilot_runtime._events import conversation
 
 from .recording import FINISHED, STARTED, Event, call, custom, step, text
 

@@ -12,9 +12,15 @@ import jsonpatch
 import pytest
 from hypothesis import given
 
-from copilot_runtime.engine.replay import replay
-from copilot_runtime.events import Cursor, Ending, resume_after
-from copilot_runtime.stores.protocol import Live, RunKey, StoredRun, ThreadKey, ThreadView
+from copilot_runtime._engine.replay import replay
+from copilot_runtime._events import Cursor, Ending, resume_after
+from copilot_runtime.stores.protocol import (
+    Live,
+    RunKey,
+    StoredRun,
+    ThreadKey,
+    ThreadView,
+)
 
 from .random_runs import runs
 from .recording import FINISHED, STARTED, Event, custom, events_of, read_frame, recorded, text

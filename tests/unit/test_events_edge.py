@@ -12,7 +12,7 @@ import pytest
 from ag_ui.core import BaseEvent, EventType
 from pydantic import BaseModel
 
-from copilot_runtime.events import BadEvent
+from copilot_runtime._events import BadEvent
 
 from ..naming import named
 from .recording import FINISHED, STARTED, Event, call, events_of, recorded, shown, step, text

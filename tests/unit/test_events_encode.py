@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime.events import BadEvent, Cursor, decode, encode, frame
+from copilot_runtime._events import (
+    BadEvent,
+    Cursor,
+    decode,
+    encode,
+    frame,
+)
 
 from ..naming import named
 from .recording import FINISHED, STARTED, custom, read_frame, recorded, shown, text

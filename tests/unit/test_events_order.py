@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_runtime.events import BadEvent
+from copilot_runtime._events import BadEvent
 
 from .recording import FINISHED, STARTED, Event, call, custom, events_of, recorded, started, step, text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_runtime.forms import read_form
-from copilot_runtime.http import FormPart
+from copilot_runtime._http.multipart import read_form
+from copilot_runtime._http.types import FormPart
 
 TYPE = "multipart/form-data; boundary=XX"
 

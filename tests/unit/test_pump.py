@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from copilot_runtime.engine.pump import FLUSH_BYTES, pump
+from copilot_runtime._engine.pump import FLUSH_BYTES, pump
 
 Agent = Callable[[], AsyncIterator[Any]]
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")

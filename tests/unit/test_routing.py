@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime.endpoints import ROUTES
-from copilot_runtime.http import Request, raw_target
-from copilot_runtime.routing import below, decode_piece, normal_base_path
+from copilot_runtime._http.types import Request, raw_target
+from copilot_runtime._server.endpoints import ROUTES
+from copilot_runtime._server.route_table import below, decode_piece, normal_base_path
 
 # A path below the base, its pattern, and the ids; None for a path that is nothing.
 MATCHES: dict[str, tuple[str, dict[str, str]] | None] = {

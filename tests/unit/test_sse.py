@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from copilot_runtime.agents.sse import EventTooLarge, SseParser
+from copilot_runtime.agents._http.sse import EventTooLarge, SseParser
 
 LIMIT = 1000
 

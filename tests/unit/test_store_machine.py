@@ -11,9 +11,37 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from copilot_runtime.stores import LeaseLost, MemoryStore, RunStore, RunTooLarge, SqliteStore, memory, sqlite
-from copilot_runtime.stores.protocol import Begun, Busy, Finished, Lease, NewRun, Signal, ThreadKey
-from copilot_runtime.testing.runs import ADA, BOB, FINISHED, QUESTION, STARTED, answer, ended, listed, put
+from copilot_runtime.stores import (
+    LeaseLost,
+    MemoryStore,
+    RunStore,
+    RunTooLarge,
+    SqliteStore,
+)
+from copilot_runtime.stores import (
+    _memory as memory,
+)
+from copilot_runtime.stores._sqlite import store as sqlite
+from copilot_runtime.stores.protocol import (
+    Begun,
+    Busy,
+    Finished,
+    Lease,
+    NewRun,
+    Signal,
+    ThreadKey,
+)
+from copilot_runtime.testing._factories import (
+    ADA,
+    BOB,
+    FINISHED,
+    QUESTION,
+    STARTED,
+    answer,
+    ended,
+    listed,
+    put,
+)
 
 from .stores import SIZES, Clock, recomputed
 

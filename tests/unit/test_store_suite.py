@@ -21,11 +21,12 @@ from copilot_runtime.stores import (
     RunStore,
     RunTooLarge,
     SqliteStore,
-    memory,
-    retention,
-    schema,
-    sqlite,
 )
+from copilot_runtime.stores import (
+    _memory as memory,
+)
+from copilot_runtime.stores._sqlite import retention, schema
+from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores.protocol import (
     Finished,
     Lease,
@@ -37,7 +38,7 @@ from copilot_runtime.stores.protocol import (
     ThreadView,
 )
 from copilot_runtime.testing import RunStoreSuite
-from copilot_runtime.testing.runs import (
+from copilot_runtime.testing._factories import (
     ADA,
     BOB,
     T1,

@@ -16,12 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime.bridge import AsyncChunks, Chunks
-from copilot_runtime.engine import reader as reader_module
-from copilot_runtime.engine.log import RunLog
-from copilot_runtime.engine.reader import KeepAlive, ReaderLife, RunReader, Silent
-from copilot_runtime.engine.rounds import Rounds
-from copilot_runtime.events import KEEP_ALIVE
+from copilot_runtime._concurrency.bridge import AsyncChunks, Chunks
+from copilot_runtime._engine import readers as reader_module
+from copilot_runtime._engine.periodic import Rounds
+from copilot_runtime._engine.readers import (
+    KeepAlive,
+    ReaderLife,
+    RunReader,
+    Silent,
+)
+from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._events import KEEP_ALIVE
 
 HANG_SECONDS = 30.0
 

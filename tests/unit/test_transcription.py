@@ -12,9 +12,14 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime import bridge
-from copilot_runtime.endpoints.transcribe import transcribe
-from copilot_runtime.http import FormPart, Headers, Request, Response
+from copilot_runtime._concurrency import bridge
+from copilot_runtime._http.types import (
+    FormPart,
+    Headers,
+    Request,
+    Response,
+)
+from copilot_runtime._server.endpoints.transcribe import transcribe
 from copilot_runtime.transcription import (
     AudioTooLong,
     AudioTooShort,
@@ -25,7 +30,7 @@ from copilot_runtime.transcription import (
     RateLimited,
     TranscriptionError,
 )
-from copilot_runtime.transcription.errors import classify
+from copilot_runtime.transcription._errors import classify
 
 SUPPORTED = "audio/mpeg, audio/mp3, audio/mp4, audio/wav, audio/webm, audio/ogg, audio/flac, audio/aac"
 HELLO = base64.b64encode(b"hello").decode()

@@ -9,9 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime import CorsConfig, EventStream, ForwardHeaders, Headers, Request, Response
-from copilot_runtime.cors import Verdict, cross_site_refusal, judge, preflight, with_cors
-from copilot_runtime.forwarding import with_server_headers
+from copilot_runtime import (
+    CorsConfig,
+    EventStream,
+    ForwardHeaders,
+    Headers,
+    Request,
+    Response,
+)
+from copilot_runtime._http.cors import (
+    Verdict,
+    cross_site_refusal,
+    judge,
+    preflight,
+    with_cors,
+)
+from copilot_runtime._http.forward_headers import with_server_headers
 
 NAMES = st.sampled_from(("X-One", "x-one", "X-ONE", "Accept", "accept", "Cookie", "cookie", "x-two"))
 VALUES = st.text(alphabet="abc, ;", max_size=5)

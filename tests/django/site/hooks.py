@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 
 from copilot_runtime import Request, Response, RuntimeHooks
-from copilot_runtime.engine.outcome import EndedRun
+from copilot_runtime._engine.types import EndedRun
 
 from ...fixtures.latches import latch
 from .agents import AGENTS, users

@@ -13,6 +13,6 @@ class CopilotConfig(AppConfig):
     label = "copilotkit"
 
     def ready(self) -> None:
-        from .checks import check_runtimes
+        from ._checks import check_runtimes
 
         register(check_runtimes, Tags.urls)

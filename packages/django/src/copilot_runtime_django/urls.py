@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern
 
-from .conf import configured_handler
-from .patterns import MisconfiguredPattern, create_copilot_urls
+from ._conf import configured_handler
+from ._urlconf import MisconfiguredPattern, create_copilot_urls
 
 urlpatterns: list[URLPattern]
 try:

@@ -1,6 +1,6 @@
 """The CopilotKit runtime as a WSGI application."""
 
-from .app import create_copilot_wsgi_app, status_line, to_wsgi
-from .request import read_body, request_of
+from ._app import create_copilot_wsgi_app, status_line, to_wsgi
+from ._request import read_body, request_of
 
 __all__ = ["create_copilot_wsgi_app", "read_body", "request_of", "status_line", "to_wsgi"]

@@ -1,9 +1,9 @@
 """Agents: what runs."""
 
-from .builtin import BuiltInAgent, MCPServer, define_tool
-from .context import RunContext
-from .http import HttpAgent
-from .langgraph import LangGraphAgent
-from .pydantic_ai import PydanticAIAgent
+from ._builtin import BuiltInAgent, MCPServer, define_tool
+from ._context import RunContext
+from ._http_agent import HttpAgent
+from ._langgraph import LangGraphAgent
+from ._pydantic_ai import PydanticAIAgent
 
 __all__ = ["BuiltInAgent", "HttpAgent", "LangGraphAgent", "MCPServer", "PydanticAIAgent", "RunContext", "define_tool"]

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence, Set
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from ..events import Record
+from .._events import Record
 
 
 class StoreError(Exception):

@@ -12,8 +12,8 @@ A store of your own is right when it passes `RunStoreSuite`::
 import pytest
 
 # Before it is imported, so that a bare assert of it says what it has compared.
-pytest.register_assert_rewrite("copilot_runtime.testing.stores")
+pytest.register_assert_rewrite("copilot_runtime.testing._store_suite")
 
-from .stores import RunStoreSuite  # noqa: E402 - see above
+from ._store_suite import RunStoreSuite  # noqa: E402 - see above
 
 __all__ = ["RunStoreSuite"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import (
+from ._errors import (
     AudioTooLong,
     AudioTooShort,
     AuthenticationFailed,
@@ -12,8 +12,8 @@ from .errors import (
     RateLimited,
     TranscriptionError,
 )
-from .openai import OpenAITranscription
-from .service import TranscriptionService
+from ._openai import OpenAITranscription
+from ._service import TranscriptionService
 
 __all__ = [
     "AudioTooLong",

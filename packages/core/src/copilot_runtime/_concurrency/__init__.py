@@ -1,0 +1,1 @@
+"""Where threads and event loops meet."""

@@ -1,0 +1,34 @@
+"""Following an agent's state through snapshots and deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jsonpatch
+from pydantic_core import from_json, to_json
+
+from .sse import Event
+
+
+def fold_state(base: Any, events: Iterable[Event]) -> Any:
+    """The state after STATE_SNAPSHOT and STATE_DELTA events, from ``base`` on.
+
+    ``base`` is not changed; the events are consumed (their values become part of the
+    result). Raises ValueError where a delta does not apply (RFC 6902, section 5).
+    """
+    state = from_json(to_json(base))
+    for event in events:
+        if event["type"] == "STATE_SNAPSHOT":
+            state = event.get("snapshot")
+        else:
+            state = patched(state, event["delta"])
+    return state
+
+
+def patched(document: Any, patch: list[Any]) -> Any:
+    """``document`` with a JSON Patch applied, in place where possible. Raises ValueError where it does not apply."""
+    try:
+        return jsonpatch.apply_patch(document, patch, in_place=True)
+    except Exception as error:  # the library raises of half a dozen unrelated types
+        raise ValueError(f"the patch does not apply: {error}") from error

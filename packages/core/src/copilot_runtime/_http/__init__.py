@@ -1,0 +1,1 @@
+"""HTTP value objects and policy: no runtime, no server."""

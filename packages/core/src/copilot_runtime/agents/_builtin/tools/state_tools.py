@@ -1,0 +1,110 @@
+"""The two tools with which the model changes the application's state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ...._events.shared_state import fold_state
+from ..._context import RunContext
+from .tool import Tool, ToolError
+
+SNAPSHOT = "AGUISendStateSnapshot"
+DELTA = "AGUISendStateDelta"
+NAMES = frozenset((SNAPSHOT, DELTA))
+
+_SNAPSHOT_PARAMETERS = {
+    "type": "object",
+    "properties": {"snapshot": {"type": "object", "description": "The complete new state."}},
+    "required": ["snapshot"],
+}
+_DELTA_PARAMETERS = {
+    "type": "object",
+    "properties": {
+        "delta": {
+            "type": "array",
+            "description": "A JSON Patch (RFC 6902): operations that are applied one after the other.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "op": {"type": "string", "enum": ["add", "replace", "remove"]},
+                    "path": {"type": "string", "description": "A JSON Pointer, such as /items/0/name or /items/-"},
+                    "value": {"description": "What to set, for add and replace."},
+                },
+                "required": ["op", "path"],
+            },
+        }
+    },
+    "required": ["delta"],
+}
+_OPERATIONS = frozenset(("add", "replace", "remove"))
+_PROTOTYPE = re.compile(r"/(__proto__|constructor/prototype)(/|$)")
+
+
+class SharedState:
+    """The state of one run, as the client has it and the model changes it."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self._events: list[dict[str, Any]] = []
+
+    def take(self) -> list[dict[str, Any]]:
+        """The events that bring the client up to date, once."""
+        events, self._events = self._events, []
+        return events
+
+    def tools(self) -> tuple[Tool, Tool]:
+        """The tools that change this state."""
+        return (
+            Tool(
+                name=SNAPSHOT,
+                description="Replaces the whole of the application's state.",
+                parameters=_SNAPSHOT_PARAMETERS,
+                call=self._snapshot,
+            ),
+            Tool(
+                name=DELTA,
+                description="Changes parts of the application's state.",
+                parameters=_DELTA_PARAMETERS,
+                call=self._delta,
+            ),
+        )
+
+    # Coroutine functions, so that they run on the loop, one after the other.
+
+    async def _snapshot(self, arguments: Mapping[str, Any], context: RunContext | None) -> Any:
+        snapshot = arguments.get("snapshot")
+        if not isinstance(snapshot, dict):
+            raise ToolError("snapshot must be an object: the complete new state")
+        self._value = snapshot
+        self._events.append({"type": "STATE_SNAPSHOT", "snapshot": snapshot})
+        return {"success": True}
+
+    async def _delta(self, arguments: Mapping[str, Any], context: RunContext | None) -> Any:
+        delta = arguments.get("delta")
+        if not isinstance(delta, list) or not all(map(_is_operation, delta)):
+            raise ToolError("delta must be a list of objects with op (add, replace or remove), path and value")
+        event = {"type": "STATE_DELTA", "delta": delta}
+        try:
+            changed = fold_state({} if self._value is None else self._value, [event])
+        except ValueError as error:
+            raise ToolError(f"Nothing was changed: {error}") from error
+        if self._value is None:
+            # The client may have no state either to which a delta could apply.
+            event = {"type": "STATE_SNAPSHOT", "snapshot": changed}
+        self._value = changed
+        self._events.append(event)
+        return {"success": True}
+
+
+def _is_operation(operation: Any) -> bool:
+    return (
+        isinstance(operation, dict)
+        and isinstance(operation.get("op"), str)
+        and operation["op"] in _OPERATIONS
+        and isinstance(operation.get("path"), str)
+        # JavaScript clients refuse what would reach into an object's prototype.
+        and not _PROTOTYPE.search(operation["path"])
+        and (operation["op"] == "remove" or "value" in operation)
+    )

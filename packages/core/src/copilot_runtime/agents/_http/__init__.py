@@ -1,0 +1,1 @@
+"""Calling a remote AG-UI endpoint over HTTP."""

@@ -1,9 +1,0 @@
-"""`BuiltInAgent`: a model, its tools and nothing else to install than the ``openai`` package."""
-
-from __future__ import annotations
-
-from .agent import BuiltInAgent
-from .mcp import MCPServer
-from .tools import Interrupt, Tool, ToolError, define_tool
-
-__all__ = ["BuiltInAgent", "Interrupt", "MCPServer", "Tool", "ToolError", "define_tool"]
