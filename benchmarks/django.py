@@ -46,11 +46,11 @@ def before() -> Any:
     from django.core.asgi import get_asgi_application
 
     from copilot_runtime_asgi import mount_before
-    from copilot_runtime_django import django_host
+    from copilot_runtime_django import django_context
     from tests.fixtures import django_site
 
     django_site.configure({})
-    return mount_before(get_asgi_application(), MOUNT, runtime=_runtime(), host=django_host)
+    return mount_before(get_asgi_application(), MOUNT, runtime=_runtime(), host=django_context)
 
 
 def bare() -> Any:

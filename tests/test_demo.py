@@ -26,12 +26,12 @@ import pytest
 
 from copilot_runtime._cli.main import main
 from copilot_runtime._cli.trusted_hosts import (
-    KnownHosts,
     Message,
     Receive,
     Scope,
     Send,
-    known_host,
+    TrustedHostMiddleware,
+    parse_host,
 )
 
 from .builtin.fake import Exchange, chunk, fake
@@ -370,7 +370,7 @@ def test_a_known_host_is_served(demo: Server, host: str) -> None:
     [("Example.TEST", "example.test"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.1", "10.0.0.1")],
 )
 def test_hosts_as_people_write_them(written: str, known: str) -> None:
-    assert known_host(written) == known
+    assert parse_host(written) == known
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_hosts_as_people_write_them(written: str, known: str) -> None:
 )
 def test_what_is_no_host(written: str) -> None:
     with pytest.raises(ValueError, match="is not a host"):
-        known_host(written)
+        parse_host(written)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_what_is_passed_on(scope_type: str, hosts: list[str], answer: str) -> No
         sent.append(message["type"])
 
     scope = {"type": scope_type, "headers": [(b"host", host.encode()) for host in hosts]}
-    asyncio.run(KnownHosts(app, ["localhost"])(scope, receive, send))
+    asyncio.run(TrustedHostMiddleware(app, ["localhost"])(scope, receive, send))
     assert sent[0] == answer
 
 

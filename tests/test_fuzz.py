@@ -144,7 +144,7 @@ forms = st.lists(st.sampled_from((b"--b\r\n", b"--b--\r\n", b"\r\n", b"\r\n\r\n"
 
 requests = st.builds(
     lambda method, path, query, headers, body: Request(
-        method=method, path=path, query=query, headers=Headers(headers), body=body
+        method=method, path=path, query_string=query, headers=Headers(headers), body=body
     ),
     st.sampled_from(METHODS) | st.just("POST"),
     paths,
@@ -185,7 +185,7 @@ def is_clear(response: Response) -> None:
     """A stream, a success, or a refusal in JSON that says why."""
     assert response.status < 500, response
     assert "error" not in str(response.headers.get("content-type"))
-    for name, value in response.fields():
+    for name, value in response.wire_headers():
         value.encode("latin-1")
         assert "\r" not in value
         assert "\n" not in value
@@ -254,7 +254,7 @@ def test_any_upload(runner: asyncio.Runner, body: bytes, kind: str) -> None:
 @BOUNDED
 @given(query=queries)
 def test_any_query(runner: asyncio.Runner, query: str) -> None:
-    runner.run(answer(AUTO, Request(method="GET", path="/threads", query=query)))
+    runner.run(answer(AUTO, Request(method="GET", path="/threads", query_string=query)))
 
 
 # --- through the adapters, with what servers could hand on ---------------------------

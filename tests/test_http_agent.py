@@ -17,8 +17,8 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents._context import RunContext
-from copilot_runtime.agents._http.clients import Clients
-from copilot_runtime.agents._http.errors import failure_of
+from copilot_runtime.agents._http.clients import LoopLocalHTTPClient
+from copilot_runtime.agents._http.errors import to_upstream_error
 from copilot_runtime.agents._http_agent import HttpAgent
 
 STARTED = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
@@ -636,7 +636,7 @@ def test_a_closed_client_is_the_owners_mistake() -> None:
     ],
 )
 def test_every_exception_of_the_client_has_its_code(library: Any, name: str, code: str) -> None:
-    failure = failure_of(getattr(library, name)("sk-secret"))
+    failure = to_upstream_error(getattr(library, name)("sk-secret"))
     assert failure is not None
     assert failure.code == code
     assert "sk-secret" not in failure.message
@@ -647,8 +647,8 @@ def test_other_exceptions_are_not_the_remotes_fault() -> None:
     class ReadError(Exception):
         pass
 
-    assert failure_of(ReadError()) is None
-    assert failure_of(ValueError()) is None
+    assert to_upstream_error(ReadError()) is None
+    assert to_upstream_error(ValueError()) is None
 
 
 # --- stopping ----------------------------------------------------------------
@@ -719,7 +719,7 @@ def test_a_failure_closes_the_connection(client: Any) -> None:
 
 
 def test_every_loop_has_a_client_and_closes_it() -> None:
-    clients = Clients()
+    clients = LoopLocalHTTPClient()
     seen: list[Any] = []
 
     async def main() -> None:
@@ -736,7 +736,7 @@ def test_every_loop_has_a_client_and_closes_it() -> None:
 
 def test_closing_makes_room_for_another() -> None:
     async def main() -> None:
-        clients = Clients()
+        clients = LoopLocalHTTPClient()
         first: Any = await clients.get()
         await clients.aclose()
         await clients.aclose()

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime.stores import SqliteStore, StoreError, open_store
+from copilot_runtime.stores import SqliteStore, StoreError, store_from_url
 from copilot_runtime.stores.protocol import NewRun, ThreadKey
 
 from .compaction import compacted
@@ -463,15 +463,15 @@ def test_what_cannot_work_is_refused_at_construction(make: Any, sentence: str, t
 def test_a_url_that_says_nothing_is_refused(url: str, sentence: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=sentence):
-        open_store(url)
+        store_from_url(url)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_options_of_a_url_are_the_stores(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path}/a%23b%3Fc.db?lease_seconds=2.5&max_threads=1&timeout_seconds=0.1")
+    store = store_from_url(f"sqlite:///{tmp_path}/a%23b%3Fc.db?lease_seconds=2.5&max_threads=1&timeout_seconds=0.1")
     assert (tmp_path / "a#b?c.db").is_file()
     assert store.lease_seconds == 2.5
-    assert open_store("memory://?max_threads=3").lease_seconds is None
+    assert store_from_url("memory://?max_threads=3").lease_seconds is None
 
 
 # --- the store by itself -------------------------------------------------------------
@@ -489,7 +489,7 @@ def test_another_file_in_its_place_is_seen_as_another(tmp_path: Path) -> None:
         for file in tmp_path.iterdir():
             file.unlink()
         assert store.follow(run, 0).ended
-        assert store.signals([begun.lease])  # type: ignore[union-attr]
+        assert store.poll_signals([begun.lease])  # type: ignore[union-attr]
         begun = store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
         run = begun.lease.run  # type: ignore[union-attr]
 

@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 import pytest
 
-from copilot_runtime._engine.persistence import SAVE_SECONDS
+from copilot_runtime._engine.persistence import FLUSH_INTERVAL_SECONDS
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores.protocol import ThreadKey
 
@@ -207,7 +207,7 @@ def lost(client: Client, run: LiveRun, killed_at: float) -> None:
     assert replay == (compacted(followed) if told(followed) else [])
     assert is_prefix(told(replay), told(streamed))
     last = told(replay)[-1:] or told(streamed)[:1]
-    assert told(streamed)[-1].at - last[0].at <= SAVE_SECONDS + WRITE_SECONDS
+    assert told(streamed)[-1].at - last[0].at <= FLUSH_INTERVAL_SECONDS + WRITE_SECONDS
     again = client.ran("tell", run.thread, forwardedProps={"n": 1})
     assert again[-1]["type"] == "RUN_FINISHED"
 

@@ -152,7 +152,7 @@ def test_a_view_for_the_single_route() -> None:
 )
 def test_a_view_for_all_that_follows(base_path: str | None, rest: str | None) -> None:
     app = Flask("own")
-    view = copilot_view(create_copilot_runtime_handler(runtime=runtime(), base_path=base_path), rest=rest)
+    view = copilot_view(create_copilot_runtime_handler(runtime=runtime(), base_path=base_path), path_kwarg=rest)
     app.add_url_rule("/<kind>/bot/<path:rest>", "copilot", view, methods=["GET", "POST"])
     assert list(app.test_client().get("/chat/bot/info").get_json()["agents"]) == ["play", "play-sync"]
     assert is_complete(run(app, "/chat/bot"))
@@ -161,7 +161,7 @@ def test_a_view_for_all_that_follows(base_path: str | None, rest: str | None) ->
 def test_a_view_answers_preflights_where_its_rule_names_them() -> None:
     app = Flask("own")
     handler = create_copilot_runtime_handler(runtime=runtime(), cors=CorsConfig(origin=["https://frontend.example"]))
-    app.add_url_rule("/chat/<path:rest>", "chat", copilot_view(handler, rest="rest"), methods=["POST", "OPTIONS"])
+    app.add_url_rule("/chat/<path:rest>", "chat", copilot_view(handler, path_kwarg="rest"), methods=["POST", "OPTIONS"])
     asking = {"Origin": "https://frontend.example", "Access-Control-Request-Method": "POST"}
     answer = app.test_client().options("/chat/agent/play/run", headers=asking)
     assert answer.headers["access-control-allow-origin"] == "https://frontend.example"

@@ -12,12 +12,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from copilot_runtime._engine import Engine, EngineOptions, RunInput
+from copilot_runtime._engine import Engine, EngineOptions, RunRequest
 from copilot_runtime._http.types import EventStream
 from copilot_runtime._server.endpoints.run_input import parse_input
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.stores import RunStore
-from copilot_runtime.stores.protocol import Live, StoredRun, ThreadKey
+from copilot_runtime.stores.protocol import ActiveRun, StoredRun, ThreadKey
 
 from .recording import FINISHED, STARTED, Event, read_frame, text
 
@@ -39,10 +39,10 @@ def bounded(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return run
 
 
-def given(agent: Any, run_id: str = "r", thread_id: str = "t", on_end: Any = None, **members: Any) -> RunInput:
+def given(agent: Any, run_id: str = "r", thread_id: str = "t", on_end: Any = None, **members: Any) -> RunRequest:
     wire = {"threadId": thread_id, "runId": run_id, "messages": [], "tools": [], "context": [], **members}
     parsed = parse_input(json.dumps(wire).encode())
-    return RunInput(
+    return RunRequest(
         agent_id="a", agent=agent, input=parsed.model, body=parsed.wire, context=RunContext(), size=10, on_end=on_end
     )
 
@@ -50,7 +50,7 @@ def given(agent: Any, run_id: str = "r", thread_id: str = "t", on_end: Any = Non
 class Reader:
     """Reads a stream event by event; comments are left out."""
 
-    def __init__(self, stream: EventStream | Live) -> None:
+    def __init__(self, stream: EventStream | ActiveRun) -> None:
         assert isinstance(stream, EventStream), stream
         self.stream = stream
         self.chunks = stream.__aiter__()
@@ -153,7 +153,7 @@ def engine_on(store: RunStore, **options: Any) -> Engine:
 
 def stored(store: RunStore, at: int = 0) -> StoredRun:
     """A run of the thread, with its frames as they were sent."""
-    return store.read(THREAD, raw_of=store.read(THREAD).runs[at].ordinal).runs[at]
+    return store.read(THREAD, raw_ordinal=store.read(THREAD).runs[at].ordinal).runs[at]
 
 
 async def settled(condition: Callable[[], bool]) -> None:

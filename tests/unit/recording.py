@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from copilot_runtime._events import Ending, Recorder
+from copilot_runtime._events import RunEnding, RunRecorder
 
 Event = dict[str, Any]
 
@@ -65,18 +65,18 @@ def events_of(frames: Iterable[bytes]) -> list[Event]:
 def recorded(
     events: Iterable[Any],
     *,
-    ending: Ending | None = None,
+    ending: RunEnding | None = None,
     ordinal: int | None = 1,
     echo: Callable[[], Mapping[str, Any]] | None = None,
     known: Container[str] = (),
-) -> tuple[Recorder, list[bytes]]:
+) -> tuple[RunRecorder, list[bytes]]:
     """A recorder that was fed, and all of its frames. ``ending`` completes the run."""
-    recorder = Recorder(ordinal=ordinal, echo=echo, known=known)
+    recorder = RunRecorder(ordinal=ordinal, echo=echo, known=known)
     for event in events:
         recorder.feed(event)
     if ending is not None:
         recorder.complete(ending, "t", "r")
-    return recorder, recorder.take()
+    return recorder, recorder.drain()
 
 
 def shown(events: Iterable[Any], **options: Any) -> list[Event]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from copilot_runtime.stores import MemoryStore, RunStore
 from copilot_runtime.stores.protocol import Lease, RunKey, ThreadKey
@@ -23,18 +23,19 @@ class Clock:
         return self.now
 
 
-# What each run was given, by its lease; by one without a token once it has ended.
-SIZES: Any = type("Sizes", (dict,), {"__missing__": lambda self, lease: 0})()
-
-
 def raws(store: RunStore, thread: ThreadKey) -> list[list[bytes]]:
     """The raw frames of a thread's runs; none where they are no longer kept."""
     ordinals = [stored.ordinal for stored in store.read(thread).runs]
-    return [list(store.read(thread, raw_of=ordinal).runs[at].raw or ()) for at, ordinal in enumerate(ordinals)]
+    return [list(store.read(thread, raw_ordinal=ordinal).runs[at].raw or ()) for at, ordinal in enumerate(ordinals)]
 
 
-def recomputed(store: MemoryStore) -> int:
-    """The bytes that a store keeps, counted from what can be read of it."""
+def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = None) -> int:
+    """Returns the bytes that a store keeps, counted from what can be read of it.
+
+    ``input_sizes`` has the size of each run's input by its lease, and by one with the token -1 once it has ended;
+    a run that is missing has an input of 0 bytes.
+    """
+    sizes = input_sizes or {}
     size = 0
     for key, thread in store._threads.items():
         view = store.read(key)
@@ -42,7 +43,7 @@ def recomputed(store: MemoryStore) -> int:
             size += sum(len(record.frame) for record in stored.records)
         size += sum(len(frame) for raw in raws(store, key) for frame in raw)
         if thread.live is not None:
-            size += SIZES[thread.live.lease] + sum(map(len, thread.live.frames))
+            size += sizes.get(thread.live.lease, 0) + sum(map(len, thread.live.frames))
         if thread.messages_run is not None:
-            size += SIZES[Lease(RunKey(key, thread.messages_run.ordinal), thread.messages_run.run_id, -1)]
+            size += sizes.get(Lease(RunKey(key, thread.messages_run.ordinal), thread.messages_run.run_id, -1), 0)
     return size

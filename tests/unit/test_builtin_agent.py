@@ -13,9 +13,9 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent, define_tool
-from copilot_runtime.agents._base import capability_source, class_name_of, shape_of
-from copilot_runtime.agents._builtin.resume import answers
-from copilot_runtime.agents._builtin.tools.toolbox import Result, Toolbox
+from copilot_runtime.agents._base import capability_source, class_name_of, inspect_agent
+from copilot_runtime.agents._builtin.resume import resolve_resume_entries
+from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
 
 LOCAL = "http://localhost:11434/v1"
 
@@ -76,7 +76,7 @@ def test_the_state_tools_names_are_free_where_these_are_not_offered() -> None:
 def test_the_runtime_can_look_at_it_without_running_it() -> None:
     agent = BuiltInAgent(model="x", base_url=LOCAL, description="Helps.", capabilities={"tools": {"supported": False}})
     assert (class_name_of(agent), agent.description) == ("BuiltInAgent", "Helps.")
-    assert shape_of(agent.run).takes_context
+    assert inspect_agent(agent.run).takes_context
     assert capability_source(agent) == {
         "tools": {"supported": False},
         "transport": {"streaming": True},
@@ -116,7 +116,7 @@ def pay(amount: int, answer: str) -> str:
     return f"{answer} {amount}"
 
 
-def resumed(*entries: dict[str, Any], result: str | None = None, name: str = "pay") -> dict[str, Result]:
+def resumed(*entries: dict[str, Any], result: str | None = None, name: str = "pay") -> dict[str, ToolResult]:
     call = {"id": "c1", "type": "function", "function": {"name": name, "arguments": '{"amount": 5}'}}
     messages: list[dict[str, Any]] = [{"id": "m1", "role": "assistant", "toolCalls": [call]}]
     if result is not None:
@@ -124,7 +124,7 @@ def resumed(*entries: dict[str, Any], result: str | None = None, name: str = "pa
     given = {"threadId": "t", "runId": "r", "messages": messages, "state": {}, "tools": [], "context": []}
     model = RunAgentInput.model_validate({**given, "forwardedProps": {}, "resume": list(entries)})
     entries_read = getattr(model, "resume", None) or ()  # AG-UI before 0.1.19 leaves them as they came
-    return asyncio.run(answers(entries_read, model.messages, Toolbox([pay], (), debug=False), None))
+    return asyncio.run(resolve_resume_entries(entries_read, model.messages, Toolbox([pay], (), debug=False), None))
 
 
 def entry(payload: Any = None, *, status: str = "resolved", interrupt_id: str = "c1") -> dict[str, Any]:
@@ -132,18 +132,18 @@ def entry(payload: Any = None, *, status: str = "resolved", interrupt_id: str = 
 
 
 def test_an_answer_is_given_to_the_tool_that_asked() -> None:
-    assert resumed(entry("yes")) == {"c1": Result("yes 5", "yes 5")}
+    assert resumed(entry("yes")) == {"c1": ToolResult("yes 5", "yes 5")}
 
 
 def test_a_cancelled_question_calls_nothing() -> None:
-    assert resumed(entry("yes", status="cancelled")) == {"c1": Result(*['{"status":"cancelled"}'] * 2)}
+    assert resumed(entry("yes", status="cancelled")) == {"c1": ToolResult(*['{"status":"cancelled"}'] * 2)}
 
 
 @pytest.mark.parametrize(
     ("payload", "text"), [({"ok": 1}, '{"ok":1}'), ("text", "text"), (None, '{"status":"resolved"}')]
 )
 def test_to_any_other_call_the_answer_is_the_result(payload: Any, text: str) -> None:
-    assert resumed(entry(payload), name="somebody_elses") == {"c1": Result(text, text)}
+    assert resumed(entry(payload), name="somebody_elses") == {"c1": ToolResult(text, text)}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_answers_no_open_question_is_left_out_and_logged(
 
 
 def test_a_question_is_answered_once() -> None:
-    assert resumed(entry("yes"), entry("no")) == {"c1": Result("yes 5", "yes 5")}
+    assert resumed(entry("yes"), entry("no")) == {"c1": ToolResult("yes 5", "yes 5")}
 
 
 @pytest.mark.parametrize("server", ["https://tools.example/mcp", None])

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime.agents._builtin.chat_messages import to_model
-from copilot_runtime.agents._builtin.content_parts import content_of, text_of
-from copilot_runtime.agents._builtin.providers import COMPATIBLE, PROVIDERS, Provider
-from copilot_runtime.agents._builtin.thought_signatures import sealed
+from copilot_runtime.agents._builtin.chat_messages import to_chat_messages
+from copilot_runtime.agents._builtin.content_parts import flatten_text, to_content_parts
+from copilot_runtime.agents._builtin.providers import OPENAI_COMPATIBLE, PROVIDERS, Provider
+from copilot_runtime.agents._builtin.thought_signatures import encode_signature
 
-BY_NAME = {provider.name: provider for provider in (*PROVIDERS, COMPATIBLE)}
+BY_NAME = {provider.name: provider for provider in (*PROVIDERS, OPENAI_COMPATIBLE)}
 OPENAI = BY_NAME["openai"]
 
 
@@ -33,7 +33,9 @@ def sent(
     developer: bool = False,
 ) -> list[dict[str, Any]]:
     numbered = [{"id": f"m{number}", **message} for number, message in enumerate(messages)]
-    return to_model(read(numbered), provider, answers=answers, forward_system=system, forward_developer=developer)
+    return to_chat_messages(
+        read(numbered), provider, answers=answers, forward_system=system, forward_developer=developer
+    )
 
 
 def user(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +151,10 @@ def test_arguments_are_always_a_json_object(arguments: str, expected: Any) -> No
 
 def test_a_providers_signature_goes_back_to_it_and_to_nobody_else() -> None:
     google, signature = BY_NAME["google"], {"extra_content": {"google": {"thought_signature": "abc"}}}
-    message = {"role": "assistant", "toolCalls": [{**call("c1"), "encryptedValue": sealed(signature, google)}]}
+    message = {
+        "role": "assistant",
+        "toolCalls": [{**call("c1"), "encryptedValue": encode_signature(signature, google)}],
+    }
     assert sent(message, provider=google)[0]["tool_calls"][0]["extra_content"] == signature["extra_content"]
     assert "extra_content" not in sent(message, provider=OPENAI)[0]["tool_calls"][0]
 
@@ -252,7 +257,7 @@ def test_every_provider_takes_images(provider: Provider) -> None:
 def test_the_older_part_for_all_that_is_no_text_is_read_by_its_media_type(members: dict[str, Any], kind: str) -> None:
     """AG-UI 0.1 has it, 1.x has not: so it is made by hand here."""
     part = SimpleNamespace(type="binary", **{"id": None, "url": None, "data": None, "filename": None, **members})
-    (made,) = content_of([part], takes=OPENAI.takes)
+    (made,) = to_content_parts([part], takes=OPENAI.supported_media)
     assert made["type"] == kind
 
 
@@ -260,7 +265,7 @@ def test_the_older_part_for_all_that_is_no_text_is_read_by_its_media_type(member
 def test_a_file_that_the_provider_has_is_named_where_the_api_can(kind: str, made: str) -> None:
     """AG-UI 1.x has such sources, 0.1 has not."""
     source = SimpleNamespace(type="file", value="file-1", mime_type=None)
-    (part,) = content_of([SimpleNamespace(type=kind, source=source, metadata=None)], takes=OPENAI.takes)
+    (part,) = to_content_parts([SimpleNamespace(type=kind, source=source, metadata=None)], takes=OPENAI.supported_media)
     assert part["type"] == made
     assert "file-1" in json.dumps(part)
 
@@ -268,4 +273,4 @@ def test_a_file_that_the_provider_has_is_named_where_the_api_can(kind: str, made
 def test_media_in_a_tools_result_are_named_in_words() -> None:
     source = SimpleNamespace(type="data", value="QUJD", mime_type="image/png")
     parts = [SimpleNamespace(type="text", text="A chart:"), SimpleNamespace(type="image", source=source)]
-    assert text_of(parts).startswith("A chart:\n[Attached here was image (image/png")
+    assert flatten_text(parts).startswith("A chart:\n[Attached here was image (image/png")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime.agents._builtin.errors import Trouble
+from copilot_runtime.agents._builtin.errors import ModelError
 from copilot_runtime.agents._builtin.options import (
     Options,
-    checked_overridable,
     forced_tool,
     forwarded_model,
+    parse_overridable,
 )
 from copilot_runtime.agents._builtin.parsers import tool_choice
 
@@ -41,7 +41,7 @@ BAD = [(name, value) for name, _, _, bad in OVERRIDABLE for value in bad] + [
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"needs {name} to be "):
-        Options.checked({name: value})
+        Options.parse({name: value})
 
 
 @pytest.mark.parametrize(
@@ -49,38 +49,38 @@ def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: Any) -> Non
     [(name, good) for name, _, good, _ in OVERRIDABLE] + [(name, good) for name, good, _ in NOT_OVERRIDABLE],
 )
 def test_a_value_that_can_be_is_kept(name: str, value: Any) -> None:
-    kept = getattr(Options.checked({name: value}), name)
+    kept = getattr(Options.parse({name: value}), name)
     assert list(kept) == value if name == "stop_sequences" else kept == value
 
 
 def test_none_is_the_default() -> None:
-    assert Options.checked({"prompt": None, "temperature": None, "max_steps": None}) == Options()
+    assert Options.parse({"prompt": None, "temperature": None, "max_steps": None}) == Options()
 
 
 @pytest.mark.parametrize(("name", "wire", "value", "bad"), OVERRIDABLE, ids=lambda one: one if one is str else None)
 def test_a_run_overrides_what_it_may_and_nothing_else(name: str, wire: str, value: Any, bad: list[Any]) -> None:
     options = Options()
-    assert options.overridden({wire: value}, checked_overridable(())) == options
-    assert options.overridden({wire: value}, checked_overridable([name])) == Options.checked({name: value})
-    assert options.overridden({wire: value}, checked_overridable([wire])) == Options.checked({name: value})
-    assert options.overridden({wire: None}, checked_overridable([name])) == options
+    assert options.with_overrides({wire: value}, parse_overridable(())) == options
+    assert options.with_overrides({wire: value}, parse_overridable([name])) == Options.parse({name: value})
+    assert options.with_overrides({wire: value}, parse_overridable([wire])) == Options.parse({name: value})
+    assert options.with_overrides({wire: None}, parse_overridable([name])) == options
     for one in bad:
-        with pytest.raises(Trouble, match=f"forwardedProps.{wire} must be") as raised:
-            options.overridden({wire: one}, checked_overridable([name]))
+        with pytest.raises(ModelError, match=f"forwardedProps.{wire} must be") as raised:
+            options.with_overrides({wire: one}, parse_overridable([name]))
         assert raised.value.code == "invalid_request"
 
 
 @pytest.mark.parametrize("names", [["max_steps"], ["timeout"], ["api_key"], ["temprature"], "prompt"])
 def test_what_cannot_be_overridden_is_refused_at_construction(names: Any) -> None:
     with pytest.raises(ValueError, match="overridable_properties"):
-        checked_overridable(names)
+        parse_overridable(names)
 
 
 def test_a_run_names_another_model_only_where_it_may() -> None:
-    assert forwarded_model({"model": "openai/x"}, checked_overridable(())) is None
-    assert forwarded_model({"model": "openai/x"}, checked_overridable(["model"])) == "openai/x"
-    with pytest.raises(Trouble, match=r"forwardedProps\.model"):
-        forwarded_model({"model": 1}, checked_overridable(["model"]))
+    assert forwarded_model({"model": "openai/x"}, parse_overridable(())) is None
+    assert forwarded_model({"model": "openai/x"}, parse_overridable(["model"])) == "openai/x"
+    with pytest.raises(ModelError, match=r"forwardedProps\.model"):
+        forwarded_model({"model": 1}, parse_overridable(["model"]))
 
 
 @pytest.mark.parametrize("choice", [PICK, {"type": "tool", "toolName": "pick"}])
@@ -98,14 +98,14 @@ def test_a_run_forces_no_other_tool(forwarded: dict[str, Any]) -> None:
 
 
 def test_what_is_not_set_is_not_sent() -> None:
-    assert Options().request("max_tokens") == {"stream_options": {"include_usage": True}, "extra_body": {}}
+    assert Options().to_request_params("max_tokens") == {"stream_options": {"include_usage": True}, "extra_body": {}}
 
 
 def test_what_is_set_is_sent_by_the_names_of_the_api() -> None:
-    options = Options.checked(
+    options = Options.parse(
         {"temperature": 0.5, "top_p": 1, "stop_sequences": ["END"], "seed": 1, "max_output_tokens": 9, "timeout": 3}
     )
-    assert options.request("max_completion_tokens") == {
+    assert options.to_request_params("max_completion_tokens") == {
         "temperature": 0.5,
         "top_p": 1,
         "stop": ("END",),
@@ -118,5 +118,5 @@ def test_what_is_set_is_sent_by_the_names_of_the_api() -> None:
 
 
 def test_provider_options_add_members_and_take_ours_away() -> None:
-    options = Options.checked({"temperature": 1, "provider_options": {"top_k": 5, "stream_options": None}})
-    assert options.request("max_tokens") == {"temperature": 1, "extra_body": {"top_k": 5}}
+    options = Options.parse({"temperature": 1, "provider_options": {"top_k": 5, "stream_options": None}})
+    assert options.to_request_params("max_tokens") == {"temperature": 1, "extra_body": {"top_k": 5}}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_runtime.agents._builtin.errors import Trouble
+from copilot_runtime.agents._builtin.errors import ModelError
 from copilot_runtime.agents._builtin.providers import (
-    COMPATIBLE,
+    OPENAI_COMPATIBLE,
     PROVIDERS,
-    Access,
+    Credentials,
     Model,
 )
 
@@ -60,17 +60,17 @@ def test_what_names_no_known_provider_is_refused_with_what_to_write(text: str, s
 
 @pytest.mark.parametrize("text", ["llama3.2:1b", "meta-llama/llama-3", "gpt-4o", "openai"])
 def test_where_the_server_is_known_any_name_is_a_model(text: str) -> None:
-    assert Model.parse(text, anywhere=True) == Model(COMPATIBLE, text)
+    assert Model.parse(text, allow_unknown_provider=True) == Model(OPENAI_COMPATIBLE, text)
 
 
 def test_a_known_provider_is_cut_off_even_where_the_server_is_known() -> None:
-    assert Model.parse("openai/gpt-4o", anywhere=True) == Model(OPENAI, "gpt-4o")
+    assert Model.parse("openai/gpt-4o", allow_unknown_provider=True) == Model(OPENAI, "gpt-4o")
 
 
 @pytest.mark.parametrize("text", ["", "  ", "openai/"])
 def test_no_model_at_all_is_refused_everywhere(text: str) -> None:
     with pytest.raises(ValueError, match="names no provider and model"):
-        Model.parse(text, anywhere=True)
+        Model.parse(text, allow_unknown_provider=True)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda one: one.name)
@@ -79,21 +79,21 @@ def test_the_key_and_the_address_come_from_the_environment(provider: object, mon
     assert one.key_variable is not None
     assert one.base_url_variable is not None
     monkeypatch.setenv(one.key_variable, "k")
-    assert Access().endpoint(one).base_url == one.base_url
+    assert Credentials().endpoint(one).base_url == one.base_url
     monkeypatch.setenv(one.base_url_variable, "https://proxy.example/v9")
-    endpoint = Access().endpoint(one)
+    endpoint = Credentials().endpoint(one)
     assert (endpoint.base_url, endpoint.api_key) == ("https://proxy.example/v9", "k")
 
 
 def test_an_address_in_the_environment_without_a_path_gets_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://proxy.example/")
-    assert Access(api_key="k").endpoint(BY_NAME["anthropic"]).base_url == "https://proxy.example/v1/"
+    assert Credentials(api_key="k").endpoint(BY_NAME["anthropic"]).base_url == "https://proxy.example/v1/"
 
 
 def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "environment's")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://environment.example/v1")
-    endpoint = Access(api_key="given", base_url="http://localhost:1").endpoint(OPENAI)
+    endpoint = Credentials(api_key="given", base_url="http://localhost:1").endpoint(OPENAI)
     assert (endpoint.base_url, endpoint.api_key) == ("http://localhost:1", "given")
 
 
@@ -101,31 +101,31 @@ def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch
 def test_a_missing_key_names_its_variable(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if value is not None:
         monkeypatch.setenv("OPENAI_API_KEY", value)
-    assert not Access().is_complete(OPENAI)
-    with pytest.raises(Trouble, match="OPENAI_API_KEY") as raised:
-        Access().endpoint(OPENAI)
+    assert not Credentials().has_key(OPENAI)
+    with pytest.raises(ModelError, match="OPENAI_API_KEY") as raised:
+        Credentials().endpoint(OPENAI)
     assert raised.value.code == "auth_failed"
 
 
-@pytest.mark.parametrize("provider", [OPENAI, COMPATIBLE], ids=lambda one: one.name)
+@pytest.mark.parametrize("provider", [OPENAI, OPENAI_COMPATIBLE], ids=lambda one: one.name)
 def test_a_server_given_by_its_address_needs_no_key(provider: object) -> None:
-    one = OPENAI if provider is OPENAI else COMPATIBLE
-    access = Access(base_url="http://localhost:11434/v1")
-    assert access.is_complete(one)
+    one = OPENAI if provider is OPENAI else OPENAI_COMPATIBLE
+    access = Credentials(base_url="http://localhost:11434/v1")
+    assert access.has_key(one)
     assert access.endpoint(one).api_key  # the SDK refuses an empty one
 
 
 def test_a_server_that_only_its_address_tells_of_is_not_sent_the_key_of_openai(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    assert Access(base_url="http://elsewhere.example/v1").endpoint(COMPATIBLE).api_key != "secret"
+    assert Credentials(base_url="http://elsewhere.example/v1").endpoint(OPENAI_COMPATIBLE).api_key != "secret"
 
 
 @pytest.mark.parametrize("url", ["localhost:11434/v1", "/v1", "ftp://x/v1", ""])
 def test_an_address_that_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="absolute URL"):
-        Access(base_url=url)
+        Credentials(base_url=url)
 
 
 def test_keys_are_in_no_repr() -> None:
-    access = Access(api_key="sk-secret", base_url="http://localhost:1")
+    access = Credentials(api_key="sk-secret", base_url="http://localhost:1")
     assert "sk-secret" not in repr(access) + repr(access.endpoint(OPENAI))

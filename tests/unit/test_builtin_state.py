@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._events.shared_state import fold_state
+from copilot_runtime._events.shared_state import apply_state_events
 from copilot_runtime.agents._builtin.tools import ToolError
 from copilot_runtime.agents._builtin.tools.state_tools import SharedState
 
@@ -32,14 +32,14 @@ ADD = {"op": "add", "path": "/items/-", "value": "milk"}
 def test_a_snapshot_replaces_the_state() -> None:
     state = SharedState({"old": 1})
     assert snapshot(state, {"new": None}) == {"success": True}
-    assert state.take() == [{"type": "STATE_SNAPSHOT", "snapshot": {"new": None}}]
-    assert state.take() == []
+    assert state.drain_events() == [{"type": "STATE_SNAPSHOT", "snapshot": {"new": None}}]
+    assert state.drain_events() == []
 
 
 def test_a_delta_changes_parts_of_the_state() -> None:
     state = SharedState({"items": []})
     assert delta(state, ADD) == {"success": True}
-    assert state.take() == [{"type": "STATE_DELTA", "delta": [ADD]}]
+    assert state.drain_events() == [{"type": "STATE_DELTA", "delta": [ADD]}]
 
 
 def test_changes_build_on_each_other_and_the_client_can_follow() -> None:
@@ -50,14 +50,14 @@ def test_changes_build_on_each_other_and_the_client_can_follow() -> None:
     delta(state, {"op": "replace", "path": "/items/1", "value": {"name": "eggs"}})
     delta(state, {"op": "add", "path": "/items/1/count", "value": 6}, {"op": "remove", "path": "/items/0"})
     assert given == before  # what the run was given is not ours to change
-    assert fold_state(given, state.take()) == {"items": [{"name": "eggs", "count": 6}]}
+    assert apply_state_events(given, state.drain_events()) == {"items": [{"name": "eggs", "count": 6}]}
 
 
 def test_without_a_state_a_delta_becomes_a_snapshot_that_every_client_can_apply() -> None:
     state = SharedState(None)
     delta(state, {"op": "add", "path": "/a", "value": 1})
     delta(state, {"op": "add", "path": "/b", "value": 2})
-    assert [event["type"] for event in state.take()] == ["STATE_SNAPSHOT", "STATE_DELTA"]
+    assert [event["type"] for event in state.drain_events()] == ["STATE_SNAPSHOT", "STATE_DELTA"]
 
 
 WRONG = [
@@ -82,9 +82,9 @@ def test_a_delta_that_does_not_apply_is_an_error_for_the_model_and_changes_nothi
     state = SharedState({"items": [], "name": "x"})
     with pytest.raises(ToolError):
         delta(state, *operations)
-    assert state.take() == []
+    assert state.drain_events() == []
     delta(state, {"op": "replace", "path": "/items", "value": [1]})  # what was not changed can be, still
-    assert fold_state({"items": [], "name": "x"}, state.take()) == {"items": [1], "name": "x"}
+    assert apply_state_events({"items": [], "name": "x"}, state.drain_events()) == {"items": [1], "name": "x"}
 
 
 @pytest.mark.parametrize("value", [None, 1, "text", [1]])
@@ -92,7 +92,7 @@ def test_a_snapshot_is_an_object(value: Any) -> None:
     state = SharedState({})
     with pytest.raises(ToolError, match="object"):
         snapshot(state, value)
-    assert state.take() == []
+    assert state.drain_events() == []
 
 
 @pytest.mark.parametrize("value", [None, {}, "text"])

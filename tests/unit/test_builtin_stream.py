@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from copilot_runtime.agents._builtin.completion_stream import Answer
+from copilot_runtime.agents._builtin.completion_stream import CompletionTranslator
 from copilot_runtime.agents._builtin.providers import PROVIDERS
 from copilot_runtime.agents._builtin.usage import Usage
 
@@ -30,13 +30,13 @@ def calls(*pieces: dict[str, Any]) -> ChatCompletionChunk:
     return chunk({"tool_calls": list(pieces)})
 
 
-def told(answer: Answer, chunks: Iterable[ChatCompletionChunk]) -> list[Event]:
+def told(answer: CompletionTranslator, chunks: Iterable[ChatCompletionChunk]) -> list[Event]:
     events = [event for one in chunks for event in answer.feed(one)]
     return [*events, *answer.close()]
 
 
-def answered(*chunks: ChatCompletionChunk, taken: Iterable[str] = ()) -> tuple[Answer, list[Event]]:
-    answer = Answer(PROVIDERS[0], taken)
+def answered(*chunks: ChatCompletionChunk, taken: Iterable[str] = ()) -> tuple[CompletionTranslator, list[Event]]:
+    answer = CompletionTranslator(PROVIDERS[0], taken)
     return answer, told(answer, chunks)
 
 
@@ -254,4 +254,4 @@ def test_usage_is_summed_over_a_runs_requests() -> None:
 
 
 def test_usage_that_nobody_told_is_not_made_up() -> None:
-    assert Usage("openai", "m").members("RUN_FINISHED") == {}
+    assert Usage("openai", "m").event_fields("RUN_FINISHED") == {}

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from copilot_runtime.agents import RunContext, define_tool
 from copilot_runtime.agents._builtin.tools import Tool, ToolError
 from copilot_runtime.agents._builtin.tools.define import as_tool
-from copilot_runtime.agents._builtin.tools.toolbox import Result, Toolbox
+from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -31,7 +31,7 @@ class Item(BaseModel):
     count: int = 1
 
 
-def called(tool: Tool, arguments: Any = None, *, debug: bool = False) -> Result:
+def called(tool: Tool, arguments: Any = None, *, debug: bool = False) -> ToolResult:
     text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
     return asyncio.run(Toolbox([tool], (), debug=debug).call(tool, text, CONTEXT))
 
@@ -131,7 +131,7 @@ CALLABLES = {
 
 @pytest.mark.parametrize("function", CALLABLES.values(), ids=CALLABLES)
 def test_whatever_can_be_called_can_be_a_tool(function: Callable[..., Any]) -> None:
-    assert called(define_tool(function, name="add"), {"a": "40"}) == Result("42", "42")
+    assert called(define_tool(function, name="add"), {"a": "40"}) == ToolResult("42", "42")
 
 
 def test_a_plain_function_does_not_hold_up_the_event_loop() -> None:
@@ -147,7 +147,7 @@ def test_parameters_may_have_any_name_and_be_positional() -> None:
     tool = define_tool(odd)
     assert set(tool.parameters["properties"]) == {"schema", "model_config", "_private", "json"}
     given = {"schema": "s", "model_config": "m", "_private": 1}
-    assert json.loads(called(tool, given).told) == ["s", "m", 1, "j"]
+    assert json.loads(called(tool, given).for_model) == ["s", "m", 1, "j"]
 
 
 def by_name(context: Any) -> str:
@@ -170,7 +170,7 @@ def by_unreadable_type(context: OnlyForTypes) -> str:
 def test_the_context_is_given_to_the_function_and_not_told_to_the_model(function: Callable[..., Any]) -> None:
     tool = define_tool(function)
     assert tool.parameters["properties"] == {}
-    assert called(tool).told == "ada"
+    assert called(tool).for_model == "ada"
 
 
 @pytest.mark.parametrize(
@@ -186,13 +186,13 @@ def test_the_context_is_given_to_the_function_and_not_told_to_the_model(function
 )
 def test_arguments_that_are_not_valid_are_told_to_the_model(arguments: Any, says: str) -> None:
     result = called(define_tool(add), arguments)
-    assert result.told.startswith("Error: ")
-    assert says in result.told
-    assert result.told == result.shown
+    assert result.for_model.startswith("Error: ")
+    assert says in result.for_model
+    assert result.for_model == result.for_client
 
 
 def test_no_arguments_at_all_are_an_empty_object() -> None:
-    assert called(define_tool(lambda: "ok", name="f"), "").told == "ok"
+    assert called(define_tool(lambda: "ok", name="f"), "").for_model == "ok"
 
 
 @pytest.mark.parametrize(
@@ -208,11 +208,11 @@ def test_no_arguments_at_all_are_an_empty_object() -> None:
     ],
 )
 def test_what_a_tool_gives_is_told_as_text(value: Any, text: str) -> None:
-    assert called(define_tool(lambda: value, name="f")) == Result(text, text)
+    assert called(define_tool(lambda: value, name="f")) == ToolResult(text, text)
 
 
 def test_what_is_no_json_is_an_error_that_says_so() -> None:
-    assert "no JSON" in called(define_tool(lambda: object(), name="f")).told
+    assert "no JSON" in called(define_tool(lambda: object(), name="f")).for_model
 
 
 def failing() -> None:
@@ -222,16 +222,16 @@ def failing() -> None:
 def test_an_exceptions_text_is_for_the_model_and_not_for_the_client() -> None:
     tool = define_tool(failing)
     result = called(tool)
-    assert "secret" in result.told
-    assert "secret" not in result.shown
-    assert called(tool, debug=True).shown == result.told
+    assert "secret" in result.for_model
+    assert "secret" not in result.for_client
+    assert called(tool, debug=True).for_client == result.for_model
 
 
 def test_a_tool_error_is_for_everyone() -> None:
     def failing() -> None:
         raise ToolError("There is no such order.")
 
-    assert called(define_tool(failing)) == Result(*["Error: There is no such order."] * 2, failed=True)
+    assert called(define_tool(failing)) == ToolResult(*["Error: There is no such order."] * 2, failed=True)
 
 
 # --- the box -----------------------------------------------------------------
@@ -245,9 +245,9 @@ def test_the_model_is_told_of_the_servers_tools_and_the_frontends() -> None:
     box = Toolbox([define_tool(add)], [frontend("pick")], debug=False)
     assert [one["function"]["name"] for one in box.definitions] == ["add", "pick"]
     assert box.definitions[1]["function"]["parameters"] == {"type": "object", "properties": {}}
-    assert not box.leaves_to_client("add")
-    assert box.leaves_to_client("pick")
-    assert not box.leaves_to_client("nobody's")
+    assert not box.is_client_tool("add")
+    assert box.is_client_tool("pick")
+    assert not box.is_client_tool("nobody's")
 
 
 def test_of_two_tools_with_one_name_the_servers_first_counts_and_the_log_says_so(
@@ -257,7 +257,7 @@ def test_of_two_tools_with_one_name_the_servers_first_counts_and_the_log_says_so
     box = Toolbox([first, second], [frontend("add")], debug=False)
     assert box.get("add") is first
     assert len(box.definitions) == 1
-    assert not box.leaves_to_client("add")
+    assert not box.is_client_tool("add")
     assert len(caplog.records) == 2
 
 
@@ -273,7 +273,7 @@ async def pay_later(amount: int, answer: Literal["yes", "no"], context: Any) -> 
     return pay(amount, answer, context)
 
 
-def resumed(tool: Tool, arguments: str, answer: Any) -> Result:
+def resumed(tool: Tool, arguments: str, answer: Any) -> ToolResult:
     return asyncio.run(Toolbox([tool], (), debug=False).resume(tool, arguments, answer, CONTEXT))
 
 
@@ -281,13 +281,13 @@ def resumed(tool: Tool, arguments: str, answer: Any) -> Result:
 def test_a_tool_that_interrupts_is_called_with_the_answer(function: Callable[..., Any]) -> None:
     tool = define_tool(function, interrupt=True)
     assert set(tool.parameters["properties"]) == {"amount"}
-    assert resumed(tool, '{"amount": 5}', "yes").told == "yes 5 ada"
+    assert resumed(tool, '{"amount": 5}', "yes").for_model == "yes 5 ada"
 
 
 def test_the_question_says_what_answers_may_be() -> None:
     tool = define_tool(pay, interrupt=True, interrupt_reason="approval", interrupt_message="Really?")
     assert tool.interrupt is not None
-    assert tool.interrupt.event_member("c1") == {
+    assert tool.interrupt.to_event("c1") == {
         "id": "c1",
         "toolCallId": "c1",
         "reason": "approval",
@@ -302,15 +302,15 @@ def test_an_answer_that_may_be_anything_has_no_schema() -> None:
 
     tool = define_tool(ask, interrupt=True)
     assert tool.interrupt is not None
-    assert tool.interrupt.event_member("c1") == {"id": "c1", "toolCallId": "c1", "reason": "tool_call"}
-    assert resumed(tool, "{}", {"any": 1}).told == '{"any":1}'
+    assert tool.interrupt.to_event("c1") == {"id": "c1", "toolCallId": "c1", "reason": "tool_call"}
+    assert resumed(tool, "{}", {"any": 1}).for_model == '{"any":1}'
 
 
 @pytest.mark.parametrize(
     ("arguments", "answer"), [('{"amount": 5}', "maybe"), ('{"amount": "x"}', "yes"), ("{", "yes")]
 )
 def test_neither_a_wrong_answer_nor_wrong_arguments_call_the_function(arguments: str, answer: str) -> None:
-    assert resumed(define_tool(pay, interrupt=True), arguments, answer).told.startswith("Error: ")
+    assert resumed(define_tool(pay, interrupt=True), arguments, answer).for_model.startswith("Error: ")
 
 
 def test_arguments_are_judged_before_anybody_is_asked() -> None:

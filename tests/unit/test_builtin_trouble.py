@@ -10,7 +10,7 @@ import httpx2
 import openai
 import pytest
 
-from copilot_runtime.agents._builtin.errors import Trouble, trouble_of
+from copilot_runtime.agents._builtin.errors import ModelError, to_model_error
 
 REQUEST: Any = httpx2.Request("POST", "http://model.example/v1/chat/completions")
 
@@ -53,24 +53,24 @@ def in_stream(**body: Any) -> Exception:
     ids=lambda one: one if isinstance(one, str) else f"{type(one).__name__} {getattr(one, 'body', '')}",
 )
 def test_a_failure_has_a_code(error: Exception, code: str) -> None:
-    trouble = trouble_of(error)
+    trouble = to_model_error(error)
     assert trouble is not None
     assert trouble.code == code
 
 
 @pytest.mark.parametrize("error", [ValueError("429"), KeyError("rate_limit_exceeded"), TimeoutError(), OSError()])
 def test_what_is_not_the_providers_is_nobody_elses(error: Exception) -> None:
-    assert trouble_of(error) is None
+    assert to_model_error(error) is None
 
 
 def test_words_in_a_text_decide_nothing() -> None:
-    trouble = trouble_of(openai.OpenAIError("rate limit, invalid api key, context_length_exceeded, timeout"))
+    trouble = to_model_error(openai.OpenAIError("rate limit, invalid api key, context_length_exceeded, timeout"))
     assert trouble is not None
     assert trouble.code == "provider_error"
 
 
 def test_the_providers_words_are_for_the_log_unless_debugging() -> None:
-    trouble = trouble_of(answered(openai.InternalServerError, 500))
+    trouble = to_model_error(answered(openai.InternalServerError, 500))
     assert trouble is not None
     assert "words" not in trouble.event(detailed=False)["message"]
     assert "words" in trouble.event(detailed=True)["message"]
@@ -78,11 +78,11 @@ def test_the_providers_words_are_for_the_log_unless_debugging() -> None:
 
 
 def test_a_key_is_not_even_in_the_log() -> None:
-    trouble = trouble_of(openai.OpenAIError("Incorrect API key provided: sk-1234"), secret="sk-1234")
+    trouble = to_model_error(openai.OpenAIError("Incorrect API key provided: sk-1234"), secret="sk-1234")
     assert "sk-1234" not in str(trouble)
 
 
 def test_our_own_trouble_stays_what_it_is() -> None:
-    trouble = Trouble("auth_failed", "set THE_KEY")
-    assert trouble_of(trouble) is trouble
+    trouble = ModelError("auth_failed", "set THE_KEY")
+    assert to_model_error(trouble) is trouble
     assert trouble.event(detailed=True) == {"type": "RUN_ERROR", "message": "set THE_KEY", "code": "auth_failed"}

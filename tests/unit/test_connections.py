@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from copilot_runtime.stores._sqlite import connections as connections_module
-from copilot_runtime.stores._sqlite.connections import TOGETHER, Connections
+from copilot_runtime.stores._sqlite.connections import MAX_GROUP_COMMIT, ConnectionPair
 from copilot_runtime.stores.protocol import StoreError
 
 
 class Writers:
     """Threads that write, and what became of it."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: ConnectionPair) -> None:
         self._connections = connections
         self._threads: list[threading.Thread] = []
         self.outcomes: dict[str, Any] = {}
@@ -47,13 +47,13 @@ class Writers:
 
 
 @pytest.fixture
-def connections(tmp_path: Path) -> Connections:
-    made = Connections(str(tmp_path / "threads.db"), 20.0)
+def connections(tmp_path: Path) -> ConnectionPair:
+    made = ConnectionPair(str(tmp_path / "threads.db"), 20.0)
     made.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
     return made
 
 
-def noted(connections: Connections) -> set[str]:
+def noted(connections: ConnectionPair) -> set[str]:
     return connections.read(lambda db: {text for (text,) in db.execute("SELECT text FROM notes")})
 
 
@@ -85,15 +85,15 @@ class Held:
         self._go.set()
 
 
-def statements(connections: Connections) -> list[str]:
+def statements(connections: ConnectionPair) -> list[str]:
     seen: list[str] = []
     connections.write(lambda db: db.set_trace_callback(seen.append))
     seen.clear()
     return seen
 
 
-@pytest.mark.parametrize("count", [2, TOGETHER + 3])
-def test_those_who_wait_share_a_transaction(connections: Connections, count: int) -> None:
+@pytest.mark.parametrize("count", [2, MAX_GROUP_COMMIT + 3])
+def test_those_who_wait_share_a_transaction(connections: ConnectionPair, count: int) -> None:
     seen = statements(connections)
     writers, held = Writers(connections), Held()
     writers.write("held", held)
@@ -106,10 +106,10 @@ def test_those_who_wait_share_a_transaction(connections: Connections, count: int
     assert noted(connections) == {str(number) for number in range(count)}
     assert all(writers.outcomes[str(number)] == f"wrote {number}" for number in range(count))
     # The held one, and as many more as it takes.
-    assert seen.count("COMMIT") == 1 + -(-count // TOGETHER)
+    assert seen.count("COMMIT") == 1 + -(-count // MAX_GROUP_COMMIT)
 
 
-def test_one_that_is_refused_undoes_itself_alone(connections: Connections) -> None:
+def test_one_that_is_refused_undoes_itself_alone(connections: ConnectionPair) -> None:
     writers, held = Writers(connections), Held()
     writers.write("held", held)
     assert held.begun.wait(30)
@@ -125,7 +125,7 @@ def test_one_that_is_refused_undoes_itself_alone(connections: Connections) -> No
     assert noted(connections) == {"before", "after"}
 
 
-def test_a_transaction_that_fails_fails_for_all_in_it(connections: Connections) -> None:
+def test_a_transaction_that_fails_fails_for_all_in_it(connections: ConnectionPair) -> None:
     writers, held = Writers(connections), Held()
     writers.write("held", held)
     assert held.begun.wait(30)
@@ -141,7 +141,7 @@ def test_a_transaction_that_fails_fails_for_all_in_it(connections: Connections) 
 
 
 def test_one_who_waits_in_vain_writes_nothing_later(tmp_path: Path) -> None:
-    connections = Connections(str(tmp_path / "threads.db"), 0.2)
+    connections = ConnectionPair(str(tmp_path / "threads.db"), 0.2)
     connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
     writers, held = Writers(connections), Held()
     writers.write("held", held)
@@ -157,7 +157,7 @@ def test_one_who_waits_in_vain_writes_nothing_later(tmp_path: Path) -> None:
 def test_a_failure_does_not_take_the_journal_along(tmp_path: Path) -> None:
     # As closing a file's last connection would: where nothing may grow there would be no new one, not even to read.
     path = tmp_path / "threads.db"
-    connections = Connections(str(path), 20.0)
+    connections = ConnectionPair(str(path), 20.0)
     with pytest.raises(StoreError, match="nowhere"):
         connections.write(lambda db: db.execute("INSERT INTO nowhere VALUES (1)"))
     assert path.with_name("threads.db-wal").exists()
@@ -179,7 +179,7 @@ def test_a_new_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             other.execute("COMMIT")
 
     monkeypatch.setattr(connections_module.time, "sleep", sleep)
-    Connections(str(path), 20.0).check()
+    ConnectionPair(str(path), 20.0).check()
     assert len(pauses) == 3
     with contextlib.closing(sqlite3.connect(path)) as after:
         assert after.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -191,11 +191,11 @@ def test_a_new_file_is_not_waited_for_beyond_the_patience(tmp_path: Path) -> Non
     other.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)")
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(ValueError, match="locked"):
-        Connections(str(path), 0.1).check()
+        ConnectionPair(str(path), 0.1).check()
 
 
 def test_a_sqlite_that_is_too_old_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
     monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
     with pytest.raises(ValueError, match=r"SQLite 3\.34\.1, and 3\.35 is the oldest"):
-        Connections(str(tmp_path / "threads.db"), 20.0).check()
+        ConnectionPair(str(tmp_path / "threads.db"), 20.0).check()

@@ -22,7 +22,7 @@ from copilot_runtime._concurrency import bridge
 from copilot_runtime._engine import (
     EndedRun,
     Engine,
-    Stopped,
+    StopResult,
     TooManyStreams,
 )
 from copilot_runtime._engine import engine as engine_module
@@ -38,13 +38,13 @@ from copilot_runtime.stores import (
     StoreError,
 )
 from copilot_runtime.stores.protocol import (
+    ActiveRun,
     Batch,
-    Begun,
-    Busy,
-    Finished,
     Lease,
-    Live,
     NewRun,
+    RunCompletion,
+    RunStarted,
+    ThreadBusy,
     ThreadKey,
 )
 
@@ -123,12 +123,12 @@ async def test_what_is_left_of_a_run_that_ended() -> None:
         reader = Reader(await engine.connect(THREAD, None))
         await reader.rest()
         reader = Reader(await engine.suggest(given(answers, f"s{number}")))
-        runs.update(engine._loose)
+        runs.update(engine._ephemeral_runs)
         await reader.rest()
     del reader
     assert len(runs) in range(7)
     assert not engine._runs
-    assert not engine._loose
+    assert not engine._ephemeral_runs
     assert not engine.audience._lingering
     assert engine.audience._streams._count == 0
     custody, audience = engine.custody, engine.audience
@@ -174,7 +174,7 @@ async def test_a_busy_thread() -> None:
     reader = Reader(await engine.run(given(agent)))
     await reader.until(2)
     live = await engine.run(given(answers, "second"))
-    assert isinstance(live, Live)
+    assert isinstance(live, ActiveRun)
     assert live.run_id == "r"
     agent.allow(3)
     assert len(await reader.rest()) == 7
@@ -186,14 +186,14 @@ async def test_stopping() -> None:
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
     await reader.until(2)
-    assert await engine.stop(THREAD, "other") == Stopped(False, is_other=True)
-    assert await engine.stop(THREAD, "r") == Stopped(True)
-    assert await engine.stop(THREAD, None) == Stopped(False)
+    assert await engine.stop(THREAD, "other") == StopResult(False, is_other=True)
+    assert await engine.stop(THREAD, "r") == StopResult(True)
+    assert await engine.stop(THREAD, None) == StopResult(False)
     events = await reader.rest()
     assert reader.kinds[-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     assert events[-1] == FINISHED
     assert isinstance(agent.raised, asyncio.CancelledError)
-    assert await engine.stop(THREAD, None) == Stopped(False)
+    assert await engine.stop(THREAD, None) == StopResult(False)
 
 
 @bounded
@@ -211,7 +211,7 @@ async def test_a_stop_while_the_run_begins() -> None:
     """Between the lease and the run's being known here: on a thread of WSGI."""
 
     class Asked(MemoryStore):
-        def begin(self, run: NewRun) -> Begun | Busy:
+        def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
             begun = super().begin(run)
             self.request_stop(run.thread, None)
             return begun
@@ -750,13 +750,13 @@ async def test_repeated_messages_are_left_out_where_one_joins() -> None:
 async def test_a_slow_reader_of_a_run_that_ended_is_let_go_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(audience_module, "LINGER_BYTES", 1000)
+    monkeypatch.setattr(audience_module, "MAX_LINGERING_BYTES", 1000)
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
     await settled(lambda: not engine._runs)
     seen = [await reader.rest() for reader in slow]
     assert len(seen[-1]) == 5
-    assert [event["code"] for event in seen[0]] == ["STREAM_LET_GO"]
+    assert [event["code"] for event in seen[0]] == ["SLOW_READER"]
     assert not engine.audience._lingering
 
 
@@ -860,9 +860,9 @@ async def test_a_stop_from_another_process() -> None:
     own = Reader(await here.run(given(agent)))
     await own.until(2)
     joined = Reader(await there.connect(THREAD, None))
-    assert await there.stop(THREAD, "other") == Stopped(False, is_other=True)
-    assert await there.stop(THREAD, "r") == Stopped(True)
-    assert await there.stop(THREAD, "r") == Stopped(False)
+    assert await there.stop(THREAD, "other") == StopResult(False, is_other=True)
+    assert await there.stop(THREAD, "r") == StopResult(True)
+    assert await there.stop(THREAD, "r") == StopResult(False)
     await own.rest()
     assert isinstance(agent.raised, asyncio.CancelledError)
     assert own.events[-1] == FINISHED
@@ -877,7 +877,7 @@ async def test_a_thread_that_is_busy_in_another_process() -> None:
     own = Reader(await here.run(given(agent)))
     await own.until(2)
     live = await there.run(given(answers, "second"))
-    assert isinstance(live, Live)
+    assert isinstance(live, ActiveRun)
     assert live.run_id == "r"
     agent.allow(3)
     assert len(await own.rest()) == 7
@@ -915,7 +915,7 @@ async def test_a_run_that_has_lost_its_thread(kind: str) -> None:
     assert events[-1]["code"] == "RUN_LOST"
     if kind == "deaf":
         agent.may_go.set()
-    await settled(lambda: not [run for run in here._runs.values() if not run.is_over])
+    await settled(lambda: not [run for run in here._runs.values() if not run.is_finished])
     other.allow()
     await second.rest()
     assert [run.run_id for run in store.read(THREAD).runs] == ["second"]
@@ -973,7 +973,7 @@ class WaitingStore(SharedStore):
                 self.appending -= 1
                 self._quiet.notify_all()
 
-    def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
+    def finish(self, lease: Lease, frames: Sequence[bytes], finished: RunCompletion) -> None:
         with self._quiet:
             self._quiet.wait_for(lambda: self.appending == 0, HANG_SECONDS)
         super().finish(lease, frames, finished)
@@ -982,7 +982,7 @@ class WaitingStore(SharedStore):
 @pytest.mark.parametrize("ends", ["while it is saved", "later"])
 @bounded
 async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(custody_module, "SAVE_SECONDS", 0.005)
+    monkeypatch.setattr(custody_module, "FLUSH_INTERVAL_SECONDS", 0.005)
     store = WaitingStore()
     engine = engine_on(store)
     agent = Gated(6)
@@ -994,7 +994,7 @@ async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest
         await reader.until(3 + number)
         await settled(lambda: store.appending > 0)
         # Another round comes while the one before still waits for the store.
-        engine.custody._saving._visit(list(engine._runs.values()))
+        engine.custody._saving._callback(list(engine._runs.values()))
     if ends == "later":
         store.gate.set()
         await settled(lambda: store.appending == 0)
@@ -1018,7 +1018,7 @@ class BrokenStore(MemoryStore):
         self._fail("append")
         return super().append(batches)
 
-    def begin(self, run: NewRun) -> Begun | Busy:
+    def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         self._fail("begin")
         return super().begin(run)
 
@@ -1029,7 +1029,7 @@ class BrokenStore(MemoryStore):
 
 @bounded
 async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(custody_module, "SAVE_SECONDS", 0.005)
+    monkeypatch.setattr(custody_module, "FLUSH_INTERVAL_SECONDS", 0.005)
     store = BrokenStore()
     engine = engine_on(store)
     agent = Gated(6)
@@ -1038,8 +1038,8 @@ async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypa
     agent.allow(2)
     await reader.until(4)
     [run] = engine._runs.values()
-    engine.custody._saving._visit([run])
-    engine.custody._save([run])
+    engine.custody._saving._callback([run])
+    engine.custody._flush([run])
     store.broken = frozenset()
     # Saving goes on by itself with what comes next.
     agent.allow()
@@ -1070,7 +1070,7 @@ def driven(engine: Engine, *requests: Callable[[], Coroutine[Any, Any, Any]]) ->
     results: list[Any] = [None] * len(requests)
 
     def one(index: int) -> None:
-        results[index] = bridge.drive(requests[index]())
+        results[index] = bridge.run_sync(requests[index]())
 
     threads = [threading.Thread(target=one, args=(index,), daemon=True) for index in range(len(requests))]
     for thread in threads:
@@ -1129,7 +1129,7 @@ def test_one_of_many_requests_gets_the_thread() -> None:
     results = driven(engine, *[lambda: engine.run(given(agent)) for _ in range(6)])
     streams = [result for result in results if isinstance(result, EventStream)]
     assert len(streams) == 1
-    assert sum(isinstance(result, Live) for result in results) == 5
+    assert sum(isinstance(result, ActiveRun) for result in results) == 5
     go.set()
     assert read_on_thread(streams[0]) == ["RUN_STARTED", "RUN_FINISHED"]
 
@@ -1160,7 +1160,7 @@ def test_a_forked_child_has_no_runs() -> None:
     assert engine.store.read(THREAD).live is None
     [again] = driven(engine, lambda: engine.run(given(answers)))
     assert read_on_thread(again)[-1] == "RUN_FINISHED"
-    run.stop_from_anywhere()  # there is no parent here that would
+    run.stop_threadsafe()  # there is no parent here that would
     stream.close()
 
 
@@ -1168,7 +1168,7 @@ def test_runs_that_begin_at_once_have_one_keeper(monkeypatch: pytest.MonkeyPatch
     made: list[Any] = []
     both = threading.Barrier(2)
 
-    class Keeper(custody_module.LeaseKeeper):
+    class Keeper(custody_module.LeaseRenewer):
         def __init__(self, *given: Any) -> None:
             made.append(self)
             with contextlib.suppress(threading.BrokenBarrierError):
@@ -1181,9 +1181,9 @@ def test_runs_that_begin_at_once_have_one_keeper(monkeypatch: pytest.MonkeyPatch
     class Store(MemoryStore):
         lease_seconds = 15.0
 
-    monkeypatch.setattr(custody_module, "LeaseKeeper", Keeper)
-    custody = custody_module.Custody(Store())
-    threads = [threading.Thread(target=custody.take, args=(number,)) for number in range(2)]
+    monkeypatch.setattr(custody_module, "LeaseRenewer", Keeper)
+    custody = custody_module.RunPersistence(Store())
+    threads = [threading.Thread(target=custody.track, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._engine import EndedRun, Engine, Stopped
+from copilot_runtime._engine import EndedRun, Engine, StopResult
 from copilot_runtime._engine import engine as engine_module
 from copilot_runtime._engine import persistence as custody_module
 from copilot_runtime._events import Cursor
@@ -23,12 +23,12 @@ from copilot_runtime.stores import (
     StoreError,
 )
 from copilot_runtime.stores.protocol import (
+    ActiveRun,
     Batch,
-    Finished,
     Lease,
-    Live,
+    LeaseSignal,
+    RunCompletion,
     RunKey,
-    Signal,
     ThreadKey,
 )
 
@@ -56,8 +56,8 @@ LEASE_SECONDS = 0.3
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(custody_module, "SAVE_SECONDS", 0.005)
-    monkeypatch.setattr(engine_module, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(custody_module, "FLUSH_INTERVAL_SECONDS", 0.005)
+    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.05)
     return tmp_path / "threads.db"
 
 
@@ -142,7 +142,7 @@ async def test_one_of_three_gets_the_thread(make: Make) -> None:
         name = f"t{number}"
         results = await asyncio.gather(*[engine.run(given(agent, thread_id=name)) for engine in engines])
         [won] = [result for result in results if isinstance(result, EventStream)]
-        assert [result.run_id for result in results if isinstance(result, Live)] == ["r", "r"]
+        assert [result.run_id for result in results if isinstance(result, ActiveRun)] == ["r", "r"]
         agent.allow()
         assert len(await Reader(won).rest()) == 5
 
@@ -155,7 +155,7 @@ async def test_stopping_from_anywhere(make: Make) -> None:
     own = Reader(await here.run(given(agent, on_end=told.append)))
     await own.until(2)
     joined = Reader(await elsewhere.connect(THREAD, None))
-    assert await there.stop(THREAD, "other") == Stopped(False, is_other=True)
+    assert await there.stop(THREAD, "other") == StopResult(False, is_other=True)
     results = await asyncio.gather(*[engine.stop(THREAD, "r") for engine in (there, elsewhere, there)])
     assert sorted(result.is_stopping for result in results) == [False, False, True]
     await own.rest()
@@ -163,7 +163,7 @@ async def test_stopping_from_anywhere(make: Make) -> None:
     assert isinstance(agent.raised, asyncio.CancelledError)
     await joined.rest()
     assert joined.frames == own.frames
-    assert await there.stop(THREAD, None) == Stopped(False)
+    assert await there.stop(THREAD, None) == StopResult(False)
     await settled(lambda: bool(told))
     assert [one.outcome for one in told] == ["stopped"]
 
@@ -182,16 +182,16 @@ async def test_a_stop_that_is_heeded_before_it_is_answered(make: Make) -> None:
         may_finish.wait(HANG_SECONDS)
         finish(*args)
 
-    def slow_request(*args: Any) -> Live | None:
+    def slow_request(*args: Any) -> ActiveRun | None:
         live = request_stop(*args)
         deadline = time.monotonic() + HANG_SECONDS
-        while not run.is_over and time.monotonic() < deadline:
+        while not run.is_finished and time.monotonic() < deadline:
             time.sleep(0.001)
         return live
 
     store.finish = slow_finish  # type: ignore[method-assign]
     store.request_stop = slow_request  # type: ignore[method-assign]
-    assert await here.stop(THREAD, "r") == Stopped(True)
+    assert await here.stop(THREAD, "r") == StopResult(True)
     may_finish.set()
     assert (await own.rest())[-1] == FINISHED
 
@@ -218,7 +218,7 @@ async def test_superseding_the_deaf_from_elsewhere(make: Make, monkeypatch: pyte
     here, there, elsewhere = make(), make(on_concurrent_run="supersede"), make()
     agent = Deaf()
     told: list[EndedRun] = []
-    there.on_lost = elsewhere.on_lost = told.append
+    there.on_orphan_ended = elsewhere.on_orphan_ended = told.append
     own = Reader(await here.run(given(agent, on_end=told.append)))
     await own.until(2)
     joined = Reader(await elsewhere.connect(THREAD, None))
@@ -278,7 +278,7 @@ class CutOffStore(SqliteStore):
         self._reach()
         return super().append(batches)
 
-    def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
+    def finish(self, lease: Lease, frames: Sequence[bytes], finished: RunCompletion) -> None:
         self._reach()
         super().finish(lease, frames, finished)
 
@@ -286,9 +286,9 @@ class CutOffStore(SqliteStore):
         if not self.is_cut_off:
             super().renew(leases)
 
-    def signals(self, leases: Sequence[Lease]) -> Mapping[Lease, Signal]:
+    def signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
         self._reach()
-        return super().signals(leases)
+        return super().poll_signals(leases)
 
     def _reach(self) -> None:
         if self.is_cut_off:
@@ -302,7 +302,7 @@ class Process:
         self.store = CutOffStore(path, poll_seconds=0.01, lease_seconds=LEASE_SECONDS)
         self.engine = engine_on(self.store)
         self.told: list[EndedRun] = []
-        self.engine.on_lost = self.told.append
+        self.engine.on_orphan_ended = self.told.append
         self.loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
         self.go_on()
@@ -374,15 +374,15 @@ async def looks_by_running(engine: Engine) -> None:
 
 
 async def looks_by_stopping(engine: Engine) -> None:
-    assert await engine.stop(THREAD, None) == Stopped(False)
+    assert await engine.stop(THREAD, None) == StopResult(False)
 
 
 async def looks_by_stopping_it_by_name(engine: Engine) -> None:
-    assert await engine.stop(THREAD, "r") == Stopped(False, is_other=True)
+    assert await engine.stop(THREAD, "r") == StopResult(False, is_other=True)
 
 
 async def looks_by_asking_for_events(engine: Engine) -> None:
-    view = await engine.view(THREAD)
+    view = await engine.read_thread(THREAD)
     assert view.live is None
     assert [run.run_id for run in view.runs] == ["r"]
 
@@ -421,7 +421,7 @@ async def test_whoever_looks_next_ends_the_run_of_an_owner_that_is_gone(
     make: Make, owner: Process, look: Callable[[Engine], Coroutine[Any, Any, None]]
 ) -> None:
     here = make()
-    here.on_lost = owner.told.append
+    here.on_orphan_ended = owner.told.append
     agent = Gated(100)
     own = await owner.begins(agent, 5)
     await owner.emits_unsaved(agent, own, 3)
@@ -435,7 +435,7 @@ async def test_whoever_looks_next_ends_the_run_of_an_owner_that_is_gone(
         await looks_by_running(here)
     assert run_ids(here) == ["r", "second"]
     # The owner was only paused. Nothing that it does counts any more, and it says so to its reader.
-    before = here.store.read(THREAD, raw_of=1)
+    before = here.store.read(THREAD, raw_ordinal=1)
     owner.go_on()
     owner.loop.call_soon_threadsafe(agent.allow, 2)
     await owner.do(own.rest())
@@ -443,7 +443,7 @@ async def test_whoever_looks_next_ends_the_run_of_an_owner_that_is_gone(
     assert own.events[-1]["code"] == "RUN_LOST"
     await owner.do(agent.ended.wait())
     assert isinstance(agent.raised, asyncio.CancelledError)
-    assert here.store.read(THREAD, raw_of=1) == before
+    assert here.store.read(THREAD, raw_ordinal=1) == before
     assert [(one.run_id, one.outcome) for one in owner.told] == [("r", "failed")]
 
 
@@ -452,7 +452,7 @@ async def test_everybody_who_follows_hears_that_the_run_was_lost(make: Make, own
     """Of several that look at once, one ends it and tells of it."""
     engines = [make(), make(), make()]
     for engine in engines:
-        engine.on_lost = owner.told.append
+        engine.on_orphan_ended = owner.told.append
     agent = Gated(100)
     own = await owner.begins(agent, 4)
     readers = [Reader(await engine.connect(THREAD, None)) for engine in engines for _ in range(2)]
@@ -469,7 +469,7 @@ async def test_everybody_who_follows_hears_that_the_run_was_lost(make: Make, own
     await settled(lambda: bool(owner.told))
     for engine in engines:
         assert not engine._tails._tails
-        assert await engine.stop(THREAD, None) == Stopped(False)
+        assert await engine.stop(THREAD, None) == StopResult(False)
     owner.go_on()
     await owner.do(own.rest())
     assert own.frames == readers[0].frames
@@ -480,7 +480,7 @@ async def test_everybody_who_follows_hears_that_the_run_was_lost(make: Make, own
 async def test_many_look_at_once_for_a_run_that_was_lost(make: Make, owner: Process) -> None:
     engines = [make(), make(), make()]
     for engine in engines:
-        engine.on_lost = owner.told.append
+        engine.on_orphan_ended = owner.told.append
     own = await owner.begins(Gated(100), 3)
     owner.cut_off()
     owner.halt()
@@ -499,7 +499,7 @@ async def test_many_look_at_once_for_a_run_that_was_lost(make: Make, owner: Proc
 @bounded
 async def test_an_owner_that_dies_before_anything_is_stored(make: Make, owner: Process) -> None:
     here = make()
-    here.on_lost = owner.told.append
+    here.on_orphan_ended = owner.told.append
     owner.cut_off()
     own = await owner.runs(Gated())
     await owner.do(own.until(2))
@@ -518,7 +518,7 @@ async def test_a_loop_that_is_stuck_does_not_keep_its_runs(
     """Though its process lives and reaches the store."""
     here = make()
     own = await owner.begins(Gated(100), 4)
-    monkeypatch.setattr(custody_module, "STUCK_SECONDS", 0.05)
+    monkeypatch.setattr(custody_module, "LOOP_STALL_SECONDS", 0.05)
     owner.halt()
     await settled(lambda: is_expired(here))
     await looks_by_connecting(here)
@@ -541,7 +541,7 @@ async def test_an_owner_that_lives_keeps_its_lease(make: Make, owner: Process) -
 
     owner.store.renew = counted  # type: ignore[method-assign] - only to see that it is asked
     joined = Reader(await here.connect(THREAD, None))
-    await settled(lambda: renewed >= 2 * custody_module.RENEWALS)
+    await settled(lambda: renewed >= 2 * custody_module.RENEWALS_PER_LEASE)
     assert not is_expired(here)
     owner.loop.call_soon_threadsafe(agent.allow, 2)
     await owner.do(own.rest())
@@ -584,21 +584,21 @@ async def test_what_repeats_the_history_is_known_of_a_lost_run_too(make: Make, o
     await owner.do((await owner.runs(agent)).until(4))
     second = RunKey(THREAD, 2)
     await settled(lambda: len(owner.store.follow(second, 0).frames) == 4)
-    repeats = owner.store.follow(second, 0).repeats
+    repeats = owner.store.follow(second, 0).duplicates
     assert repeats
     owner.cut_off()
     owner.halt()
     await settled(lambda: is_expired(here))
     await looks_by_connecting(here)
     assert here.store.follow(second, 0).ended
-    assert here.store.follow(second, 0).repeats == repeats
+    assert here.store.follow(second, 0).duplicates == repeats
 
 
 @bounded
 async def test_an_owner_that_dies_after_the_last_event(make: Make, owner: Process) -> None:
     """The run ended as it says that it did."""
     here = make()
-    here.on_lost = owner.told.append
+    here.on_orphan_ended = owner.told.append
     cleaned_up = asyncio.Event()
 
     async def agent(input: Any) -> Any:
@@ -629,20 +629,20 @@ async def finds_it_going_on_by_connecting(engine: Engine) -> None:
 
 async def finds_it_going_on_by_running(engine: Engine) -> None:
     live = await engine.run(given(answers, "second"))
-    assert isinstance(live, Live)
+    assert isinstance(live, ActiveRun)
     assert (live.run_id, live.expired) == ("r", False)
 
 
 async def finds_it_going_on_by_stopping(engine: Engine) -> None:
-    assert await engine.stop(THREAD, None) == Stopped(True)
+    assert await engine.stop(THREAD, None) == StopResult(True)
 
 
 async def finds_it_going_on_by_stopping_it_by_name(engine: Engine) -> None:
-    assert await engine.stop(THREAD, "r") == Stopped(True)
+    assert await engine.stop(THREAD, "r") == StopResult(True)
 
 
 async def finds_it_going_on_by_asking_for_events(engine: Engine) -> None:
-    live = (await engine.view(THREAD)).live
+    live = (await engine.read_thread(THREAD)).live
     assert live is not None
     assert (live.run_id, live.expired) == ("r", False)
 
@@ -669,14 +669,14 @@ async def test_an_owner_that_is_only_late_keeps_its_run(
     await owner.begins(Gated(100), 5)
     owner.cut_off()
     await settled(lambda: is_expired(here))
-    bury = here._bury
+    bury = here._reap
 
     async def after_the_owner_is_awake(*args: Any, **named: Any) -> None:
         owner.go_on()
         await bury(*args, **named)
 
-    monkeypatch.setattr(here, "_bury", after_the_owner_is_awake)
-    monkeypatch.setattr(engine_module, "LATE_SECONDS", 1.0)
+    monkeypatch.setattr(here, "_reap", after_the_owner_is_awake)
+    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 1.0)
     await find(here)
     assert owner.told == []
 
@@ -688,8 +688,8 @@ async def test_a_clock_that_is_set_forward_ends_no_run(make: Make, monkeypatch: 
     own = Reader(await here.run(given(agent)))
     keeper = here.custody._keeper
     assert keeper is not None
-    await settled(lambda: keeper._awake > 0)
-    monkeypatch.setattr(engine_module, "LATE_SECONDS", 1.0)
+    await settled(lambda: keeper._active_seconds > 0)
+    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 1.0)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 1500)
     assert is_expired(there)
@@ -709,14 +709,14 @@ async def test_who_follows_one_run_does_not_wait_for_the_end_of_another(
     await here.run(given(agent, thread_id="another"))
     lost = Reader(await there.connect(THREAD, None))
     joined = Reader(await there.connect(ThreadKey("", "another"), None))
-    bury, burying, may_bury = there._bury, asyncio.Event(), asyncio.Event()
+    bury, burying, may_bury = there._reap, asyncio.Event(), asyncio.Event()
 
     async def when_told(*args: Any, **named: Any) -> None:
         burying.set()
         await may_bury.wait()
         await bury(*args, **named)
 
-    monkeypatch.setattr(there, "_bury", when_told)
+    monkeypatch.setattr(there, "_reap", when_told)
     owner.cut_off()
     owner.halt()
     await burying.wait()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._events import BadEvent, Ending
+from copilot_runtime._events import InvalidEventError, RunEnding
 
 from .recording import FINISHED, STARTED, Event, call, custom, recorded, shown, text
 
@@ -187,51 +187,51 @@ def test_expansion(name: str) -> None:
 )
 def test_the_first_chunk_needs_its_ids(first: Event) -> None:
     recorder, _ = recorded([STARTED])
-    with pytest.raises(BadEvent, match=first["type"]):
+    with pytest.raises(InvalidEventError, match=first["type"]):
         recorder.feed(first)
-    assert recorder.take() == []
+    assert recorder.drain() == []
 
 
 def test_a_chunk_without_its_ids_after_another_kind() -> None:
     recorder, _ = recorded([STARTED, text_chunk(messageId="m", delta="a")])
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEventError):
         recorder.feed(call_chunk(delta="{"))
 
 
 def test_a_new_call_needs_a_name_of_its_own() -> None:
     recorder, _ = recorded([STARTED, call_chunk(toolCallId="c", toolCallName="search")])
-    with pytest.raises(BadEvent, match="toolCallName"):
+    with pytest.raises(InvalidEventError, match="toolCallName"):
         recorder.feed(call_chunk(toolCallId="c2", delta="{}"))
 
 
 @pytest.mark.parametrize("delta", [7, ["x"], {}])
 def test_a_delta_that_is_no_text(delta: Any) -> None:
     recorder, _ = recorded([STARTED])
-    with pytest.raises(BadEvent, match="delta"):
+    with pytest.raises(InvalidEventError, match="delta"):
         recorder.feed(text_chunk(messageId="m", delta=delta))
 
 
 def test_a_chunk_before_the_run_is_out_of_order() -> None:
     recorder, frames = recorded([])
-    with pytest.raises(BadEvent, match="RUN_STARTED"):
+    with pytest.raises(InvalidEventError, match="RUN_STARTED"):
         recorder.feed(text_chunk(messageId="m", delta="a"))
     assert frames == []
 
 
 def test_what_is_open_when_the_agent_returns_is_closed() -> None:
-    events = shown([STARTED, text_chunk(messageId="m", delta="half")], ending=Ending())
+    events = shown([STARTED, text_chunk(messageId="m", delta="half")], ending=RunEnding())
     assert events[:-1] == [STARTED, text("START"), text("CONTENT", delta="half"), text("END")]
     assert events[-1]["type"] == "RUN_ERROR"
 
 
 def test_an_open_call_of_chunks_gets_an_end_and_a_result() -> None:
-    events = shown([STARTED, call_chunk(toolCallId="c", toolCallName="search", delta="{")], ending=Ending())
+    events = shown([STARTED, call_chunk(toolCallId="c", toolCallName="search", delta="{")], ending=RunEnding())
     assert [event["type"] for event in events[3:]] == ["TOOL_CALL_END", "TOOL_CALL_RESULT", "RUN_ERROR"]
 
 
 def test_what_is_open_is_closed_in_order_of_opening() -> None:
     """A text message of plain events and one of chunks: CONTRACT.md, section 5, step 4."""
-    events = shown([STARTED, text("START", "first"), text_chunk(messageId="second", delta="x")], ending=Ending())
+    events = shown([STARTED, text("START", "first"), text_chunk(messageId="second", delta="x")], ending=RunEnding())
     ends = [event["messageId"] for event in events if event["type"] == "TEXT_MESSAGE_END"]
     assert ends == ["first", "second"]
 

@@ -11,7 +11,7 @@ import jsonpatch
 import pytest
 from hypothesis import given
 
-from copilot_runtime._events import Ending, Record
+from copilot_runtime._events import CompactedFrame, RunEnding
 
 from .random_runs import runs, verify
 from .recording import FINISHED, STARTED, Event, call, custom, read_frame, recorded, started, step, text
@@ -105,12 +105,14 @@ class Oracle:
         return block
 
 
-def compacted(events: Sequence[Event], ending: Ending | None = None) -> tuple[list[bytes], tuple[Record, ...]]:
+def compacted(
+    events: Sequence[Event], ending: RunEnding | None = None
+) -> tuple[list[bytes], tuple[CompactedFrame, ...]]:
     recorder, frames = recorded(events, ending=ending)
     return frames, recorder.records()
 
 
-def check(events: list[Event], frames: list[bytes], records: Sequence[Record]) -> None:
+def check(events: list[Event], frames: list[bytes], records: Sequence[CompactedFrame]) -> None:
     """Holds a compacted run to the oracle."""
     oracle = Oracle(events)
     shown = [(record.number, read_frame(record.frame).event) for record in records]
@@ -171,7 +173,7 @@ def test_random_runs(events: list[Event]) -> None:
 def test_random_runs_left_unfinished(events: list[Event]) -> None:
     """Cut anywhere and completed, as by an agent that returned or was stopped."""
     for length in {1, len(events) // 2, len(events) - 1}:
-        for ending in (Ending(), Ending("Run stopped by user", stopped=True)):
+        for ending in (RunEnding(), RunEnding("Run stopped by user", stopped=True)):
             recorder, frames = recorded(events[:length], ending=ending)
             check([read_frame(frame).event for frame in frames], frames, recorder.records())
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._events import RETURNED, STOPPED, Ending
+from copilot_runtime._events import NO_TERMINAL_EVENT, STOPPED, RunEnding
 
 from .recording import FINISHED, STARTED, Event, call, recorded, shown, step, text
 
-RETURN = Ending()
-FAIL = Ending("it broke", failed=True)
-STOP = Ending(STOPPED, stopped=True)
+RETURN = RunEnding()
+FAIL = RunEnding("it broke", failed=True)
+STOP = RunEnding(STOPPED, stopped=True)
 
-ERROR: Event = {"type": "RUN_ERROR", "message": RETURNED, "code": "INCOMPLETE_STREAM"}
+ERROR: Event = {"type": "RUN_ERROR", "message": NO_TERMINAL_EVENT, "code": "INCOMPLETE_STREAM"}
 
 
 def result(
-    identity: str = "c", status: str = "error", reason: str = "missing_terminal_event", message: str = RETURNED
+    identity: str = "c", status: str = "error", reason: str = "missing_terminal_event", message: str = NO_TERMINAL_EVENT
 ) -> Event:
     content = json.dumps({"status": status, "reason": reason, "message": message}, separators=(",", ":"))
     return {
@@ -96,7 +96,7 @@ def test_failed() -> None:
 
 
 def test_failed_with_a_code_of_its_own() -> None:
-    assert shown([STARTED], ending=Ending("too long", "RUN_TIMEOUT", failed=True))[-1] == {
+    assert shown([STARTED], ending=RunEnding("too long", "RUN_TIMEOUT", failed=True))[-1] == {
         "type": "RUN_ERROR",
         "message": "too long",
         "code": "RUN_TIMEOUT",
@@ -153,7 +153,7 @@ def test_stopped(name: str) -> None:
 
 
 def test_stopped_with_a_failure() -> None:
-    events = shown([STARTED, call("START"), call("END")], ending=Ending("it broke", stopped=True))
+    events = shown([STARTED, call("START"), call("END")], ending=RunEnding("it broke", stopped=True))
     assert json.loads(events[-2]["content"]) == {**STOPPED_RESULT, "message": "it broke"}
     assert events[-1] == FINISHED
 
@@ -162,23 +162,23 @@ def test_the_ids_of_a_stopped_run_are_given() -> None:
     """Quirk Q1: a RUN_FINISHED without ids ends the client's stream in silence."""
     recorder, _ = recorded([STARTED])
     recorder.complete(STOP, "thread", "run")
-    assert b'"threadId":"thread","runId":"run"' in recorder.take()[-1]
+    assert b'"threadId":"thread","runId":"run"' in recorder.drain()[-1]
 
 
 def test_completing_twice_adds_nothing() -> None:
     recorder, _ = recorded([STARTED], ending=RETURN)
     recorder.complete(STOP, "t", "r")
-    assert recorder.take() == []
+    assert recorder.drain() == []
 
 
 @pytest.mark.parametrize("ending", [RETURN, FAIL, STOP])
 def test_what_completes_is_not_the_agents_own(ending: Any) -> None:
     recorder, frames = recorded([STARTED, text("START")], ending=ending)
-    assert recorder.last_own == 2
+    assert recorder.last_agent_event == 2
     assert len(frames) > 2
     assert recorder.number == len(frames)
 
 
 def test_the_texts_of_results_are_json() -> None:
-    events = shown([STARTED, call("START")], ending=Ending('a "quoted" \n line', failed=True))
+    events = shown([STARTED, call("START")], ending=RunEnding('a "quoted" \n line', failed=True))
     assert json.loads(events[-2]["content"])["message"] == 'a "quoted" \n line'

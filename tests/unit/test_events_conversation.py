@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._events import conversation
+from copilot_runtime._events import apply_events
 
 from .recording import FINISHED, STARTED, Event, call, custom, step, text
 
@@ -149,7 +149,7 @@ TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
 @pytest.mark.parametrize("name", TABLE)
 def test_messages(name: str) -> None:
     messages, events, expected = TABLE[name]
-    assert conversation(messages, events) == expected
+    assert apply_events(messages, events) == expected
 
 
 # What is kept in a store is given here each time that somebody asks.
@@ -170,9 +170,9 @@ KEPT: dict[str, tuple[list[Message], list[Event]]] = {
 @pytest.mark.parametrize("name", KEPT)
 def test_what_is_given_is_not_changed(name: str) -> None:
     messages, events = copy.deepcopy(KEPT[name])
-    first = conversation(messages, events)
+    first = apply_events(messages, events)
     assert (messages, events) == KEPT[name]
-    assert conversation(messages, events) == first
+    assert apply_events(messages, events) == first
 
 
 @pytest.mark.parametrize(
@@ -197,5 +197,5 @@ def test_odd_calls_in_a_snapshot_do_no_harm(message: Message) -> None:
         call("START", "d"),
         call("ARGS", "d", delta="{}"),
     ]
-    after = conversation([], events)
+    after = apply_events([], events)
     assert after[-1]["toolCalls"] == [tool_call("d", "{}")]

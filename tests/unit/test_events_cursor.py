@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 
 from copilot_runtime._engine.replay import replay
-from copilot_runtime._events import Cursor, Ending, resume_after
+from copilot_runtime._events import Cursor, RunEnding, resume_index
 from copilot_runtime.stores.protocol import (
-    Live,
+    ActiveRun,
     RunKey,
     StoredRun,
     ThreadKey,
-    ThreadView,
+    ThreadSnapshot,
 )
 
 from .random_runs import runs
@@ -68,7 +68,7 @@ def test_after_any_number_the_rest_is_exact_or_there_is_none(events: list[Event]
     # State that no delta fits is shown as deltas: then a client's idea of it depends on what it had.
     whole = Client().read(events)
     for number in range(1, len(frames) + 2):
-        at = resume_after(records, number)
+        at = resume_index(records, number)
         if at is None:
             continue
         rest = [read_frame(record.frame).event for record in records[at:]]
@@ -82,9 +82,9 @@ def test_events_that_nothing_was_folded_over_are_known(events: list[Event]) -> N
     plain = [event for event in events if event["type"] in ("RUN_STARTED", "CUSTOM", "STEP_STARTED", "STEP_FINISHED")]
     recorder, frames = recorded([*plain, FINISHED])
     records = recorder.records()
-    assert [resume_after(records, number) for number in range(1, len(frames) + 1)] == list(range(1, len(frames) + 1))
-    assert resume_after(records, len(frames) + 1) is None
-    assert resume_after(records, 0) is None
+    assert [resume_index(records, number) for number in range(1, len(frames) + 1)] == list(range(1, len(frames) + 1))
+    assert resume_index(records, len(frames) + 1) is None
+    assert resume_index(records, 0) is None
 
 
 def stored(ordinal: int, events: list[Event], *, raw: bool) -> StoredRun:
@@ -109,13 +109,13 @@ def ids(frames: Iterable[bytes]) -> list[str | None]:
 
 @pytest.mark.parametrize("number", range(1, len(MESSAGE) + 1))
 def test_raw_frames_resume_exactly(number: int) -> None:
-    view = ThreadView((stored(1, MESSAGE, raw=True),))
+    view = ThreadSnapshot((stored(1, MESSAGE, raw=True),))
     assert events_of(replay(view, Cursor(1, number)).history) == MESSAGE[number:]
 
 
 @given(runs())
 def test_random_raw_frames_resume_exactly(events: list[Event]) -> None:
-    view = ThreadView((stored(1, events, raw=True),))
+    view = ThreadSnapshot((stored(1, events, raw=True),))
     for number in range(1, len(events) + 1):
         assert events_of(replay(view, Cursor(1, number)).history) == events[number:]
 
@@ -136,14 +136,14 @@ REPLAYED: dict[str, tuple[Cursor | None, list[str]]] = {
 @pytest.mark.parametrize("name", REPLAYED)
 def test_a_compacted_run(name: str) -> None:
     cursor, expected = REPLAYED[name]
-    view = ThreadView((stored(1, MESSAGE, raw=False),))
+    view = ThreadSnapshot((stored(1, MESSAGE, raw=False),))
     assert ids(replay(view, cursor).history) == expected
 
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_later_runs_follow(raw: bool) -> None:
     short = [STARTED, FINISHED]
-    view = ThreadView((stored(3, short, raw=False), stored(4, MESSAGE, raw=raw), stored(6, short, raw=False)))
+    view = ThreadSnapshot((stored(3, short, raw=False), stored(4, MESSAGE, raw=raw), stored(6, short, raw=False)))
     assert ids(replay(view, Cursor(4, 5)).history) == ["4.6", "4.7", "6.1", "6.2"]
     assert ids(replay(view, Cursor(4, 7)).history) == ["6.1", "6.2"]
     assert ids(replay(view, Cursor(6, 2)).history) == []
@@ -152,22 +152,24 @@ def test_later_runs_follow(raw: bool) -> None:
 
 
 def test_a_live_run_goes_on_after_the_cursor() -> None:
-    live = Live(RunKey(THREAD, 2), "r2", "a", stopping=False)
-    view = ThreadView((stored(1, MESSAGE, raw=False),), live)
+    live = ActiveRun(RunKey(THREAD, 2), "r2", "a", stopping=False)
+    view = ThreadSnapshot((stored(1, MESSAGE, raw=False),), live)
     assert replay(view, Cursor(2, 5))[:2] == ((), 5)
     full = replay(view, None)
-    assert (ids(full.history)[0], full.live_after, full.joining) == ("1.1", 0, True)
+    assert (ids(full.history)[0], full.live_offset, full.skip_duplicates) == ("1.1", 0, True)
     later = replay(view, Cursor(1, 7))
-    assert (later.history, later.live_after) == ([], 0)
+    assert (later.history, later.live_offset) == ([], 0)
 
 
-@pytest.mark.parametrize("ending", [Ending(), Ending("x", failed=True), Ending("Run stopped by user", stopped=True)])
-def test_a_completed_run_ends_with_its_terminal_event(ending: Ending) -> None:
+@pytest.mark.parametrize(
+    "ending", [RunEnding(), RunEnding("x", failed=True), RunEnding("Run stopped by user", stopped=True)]
+)
+def test_a_completed_run_ends_with_its_terminal_event(ending: RunEnding) -> None:
     recorder, frames = recorded([STARTED, text("START")], ending=ending)
     run = StoredRun(1, "r", "a", recorder.records(), None)
-    assert ids(replay(ThreadView((run,)), Cursor(1, len(frames) + 3)).history) == [f"1.{len(frames)}"]
+    assert ids(replay(ThreadSnapshot((run,)), Cursor(1, len(frames) + 3)).history) == [f"1.{len(frames)}"]
 
 
 def test_an_empty_thread() -> None:
-    assert replay(ThreadView(), None).history == []
-    assert replay(ThreadView(), Cursor(1, 1)).history == []
+    assert replay(ThreadSnapshot(), None).history == []
+    assert replay(ThreadSnapshot(), Cursor(1, 1)).history == []

@@ -12,7 +12,7 @@ import pytest
 from ag_ui.core import BaseEvent, EventType
 from pydantic import BaseModel
 
-from copilot_runtime._events import BadEvent
+from copilot_runtime._events import InvalidEventError
 
 from ..naming import named
 from .recording import FINISHED, STARTED, Event, call, events_of, recorded, shown, step, text
@@ -215,9 +215,9 @@ def test_a_required_member_is_required(kind: str, name: str, wrong: Any) -> None
     if wrong == "absent":
         del event[name]
     recorder, _ = recorded(before)
-    with pytest.raises(BadEvent, match=name):
+    with pytest.raises(InvalidEventError, match=name):
         recorder.feed(event)
-    assert recorder.take() == []
+    assert recorder.drain() == []
 
 
 WRONG: dict[str, Event] = {
@@ -248,7 +248,7 @@ WRONG: dict[str, Event] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_clients_refuse_is_the_agents_failure(name: str) -> None:
     recorder, _ = recorded([STARTED])
-    with pytest.raises(BadEvent, match=WRONG[name]["type"]):
+    with pytest.raises(InvalidEventError, match=WRONG[name]["type"]):
         recorder.feed(WRONG[name])
 
 
@@ -271,9 +271,9 @@ def test_what_clients_refuse_is_the_agents_failure(name: str) -> None:
 )
 def test_nonsense_is_the_agents_failure(nonsense: Any) -> None:
     recorder, _ = recorded([])
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEventError):
         recorder.feed(nonsense)
-    assert recorder.take() == []
+    assert recorder.drain() == []
 
 
 def test_a_model_that_is_no_event() -> None:
@@ -281,7 +281,7 @@ def test_a_model_that_is_no_event() -> None:
         x: int = 1
 
     recorder, _ = recorded([])
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEventError):
         recorder.feed(Other())
 
 

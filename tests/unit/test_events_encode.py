@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot_runtime._events import (
-    BadEvent,
     Cursor,
+    InvalidEventError,
     decode,
     encode,
-    frame,
+    format_frame,
 )
 
 from ..naming import named
@@ -45,7 +45,7 @@ def test_json_comes_back_as_it_was(value: Any) -> None:
 @given(JSON, st.integers(1, 10**6), st.integers(1, 10**6))
 def test_a_frame_is_read_again(value: Any, ordinal: int, number: int) -> None:
     event = {"type": "CUSTOM", "name": "mark", "value": value}
-    framed = frame(encode(event), b"id: %d." % ordinal, number)
+    framed = format_frame(encode(event), b"id: %d." % ordinal, number)
     assert read_frame(framed) == (f"{ordinal}.{number}", event)
     assert decode(framed) == event
     assert Cursor.parse(f"{ordinal}.{number}") == (ordinal, number)
@@ -67,9 +67,9 @@ def test_a_run_on_no_thread_has_no_ids() -> None:
 def test_numbers_that_json_does_not_have(number: float, place: str) -> None:
     value = {"value": number, "nested": {"a": {"b": number}}, "list": [1, number], "key": {"a": [number]}}[place]
     recorder, _ = recorded([STARTED])
-    with pytest.raises(BadEvent, match="CUSTOM"):
+    with pytest.raises(InvalidEventError, match="CUSTOM"):
         recorder.feed(custom(value))
-    assert recorder.take() == []
+    assert recorder.drain() == []
     recorder.feed(custom("the run goes on"))
 
 
@@ -86,7 +86,7 @@ def test_their_names_are_ordinary_text(word: str, kind: str) -> None:
 
 def test_a_name_beside_a_number() -> None:
     recorder, _ = recorded([STARTED])
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEventError):
         recorder.feed(custom(["NaN", math.nan]))
 
 
@@ -97,16 +97,16 @@ def test_a_name_beside_a_number() -> None:
 )
 def test_what_json_cannot_hold(value: Any) -> None:
     recorder, _ = recorded([STARTED])
-    with pytest.raises(BadEvent, match="CUSTOM"):
+    with pytest.raises(InvalidEventError, match="CUSTOM"):
         recorder.feed(custom(value))
-    assert recorder.take() == []
+    assert recorder.drain() == []
 
 
 def test_a_value_that_holds_itself() -> None:
     value: list[Any] = []
     value.append(value)
     recorder, _ = recorded([STARTED])
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEventError):
         recorder.feed(custom(value))
 
 
@@ -115,14 +115,14 @@ def test_a_value_deeper_than_clients_go() -> None:
     for _ in range(100_000):
         value = [value]
     recorder, _ = recorded([STARTED])
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEventError):
         recorder.feed(custom(value))
 
 
 @pytest.mark.parametrize("member", ["messageId", "delta"])
 def test_half_a_character_in_a_text(member: str) -> None:
     recorder, _ = recorded([STARTED, text("START")])
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEventError):
         recorder.feed(
             text("CONTENT", **{"delta": "x", member: SURROGATE}) if member == "delta" else text("START", SURROGATE)
         )

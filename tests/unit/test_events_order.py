@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_runtime._events import BadEvent
+from copilot_runtime._events import InvalidEventError
 
 from .recording import FINISHED, STARTED, Event, call, custom, events_of, recorded, started, step, text
 
@@ -92,9 +92,9 @@ def test_refused(name: str) -> None:
     before, event, word = REFUSED[name]
     recorder, frames = recorded(before)
     assert events_of(frames) == before
-    with pytest.raises(BadEvent, match=word):
+    with pytest.raises(InvalidEventError, match=word):
         recorder.feed(event)
-    assert recorder.take() == []
+    assert recorder.drain() == []
     assert recorder.number == len(before)
 
 
@@ -103,7 +103,7 @@ def test_a_refusal_changes_nothing(name: str) -> None:
     """What could come before the refused event can come after it."""
     before, event, _ = REFUSED[name]
     recorder, _ = recorded(before)
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEventError):
         recorder.feed(event)
     plain, _ = recorded(before)
     for candidate in (STARTED, text("CONTENT"), text("END"), call("ARGS"), step("FINISHED"), custom(), ERROR, FINISHED):
@@ -112,6 +112,6 @@ def test_a_refusal_changes_nothing(name: str) -> None:
             try:
                 one.feed(candidate)
                 outcomes.append(True)
-            except BadEvent:
+            except InvalidEventError:
                 outcomes.append(False)
         assert outcomes[0] == outcomes[1], candidate

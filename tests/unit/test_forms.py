@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_runtime._http.multipart import read_form
+from copilot_runtime._http.multipart import parse_multipart
 from copilot_runtime._http.types import FormPart
 
 TYPE = "multipart/form-data; boundary=XX"
@@ -73,12 +73,12 @@ AUDIO_PART = FormPart(name="audio", filename="clip.webm", content_type="audio/we
     ],
 )
 def test_parts(body: bytes, expected: tuple[FormPart, ...]) -> None:
-    assert read_form(body, TYPE) == expected
+    assert parse_multipart(body, TYPE) == expected
 
 
 @pytest.mark.parametrize("boundary", ["XX", '"XX"', "XX; charset=utf-8"])
 def test_boundary_spellings(boundary: str) -> None:
-    assert read_form(form(AUDIO), f"Multipart/Form-Data; boundary={boundary}") == (AUDIO_PART,)
+    assert parse_multipart(form(AUDIO), f"Multipart/Form-Data; boundary={boundary}") == (AUDIO_PART,)
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_boundary_spellings(boundary: str) -> None:
 )
 def test_unreadable(body: bytes, content_type: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        read_form(body, content_type)
+        parse_multipart(body, content_type)

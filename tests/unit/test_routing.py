@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime._http.types import Request, raw_target
+from copilot_runtime._http.types import Request, split_raw_target
 from copilot_runtime._server.endpoints import ROUTES
-from copilot_runtime._server.route_table import below, decode_piece, normal_base_path
+from copilot_runtime._server.route_table import decode_segment, normalize_base_path, segments_below
 
 # A path below the base, its pattern, and the ids; None for a path that is nothing.
 MATCHES: dict[str, tuple[str, dict[str, str]] | None] = {
@@ -125,10 +125,10 @@ def test_it_is_the_first_row_that_fits(pieces: list[str]) -> None:
     """The table looks at few rows only; this looks at all."""
     expected = None
     for row in ROUTES.rows:
-        tail = pieces[len(pieces) - len(row.pieces) :]
-        fits = len(pieces) >= len(row.pieces) and all(
+        tail = pieces[len(pieces) - len(row.segments) :]
+        fits = len(pieces) >= len(row.segments) and all(
             (wanted.startswith("{") and piece != "%zz") or wanted == piece
-            for wanted, piece in zip(row.pieces, tail, strict=True)
+            for wanted, piece in zip(row.segments, tail, strict=True)
         )
         if fits:
             expected = row
@@ -150,14 +150,14 @@ def test_an_id_comes_through_whole(identity: str) -> None:
 
 @given(st.text(alphabet="%0123456789abcdefABCDEFgG +é"))
 def test_decoding_never_raises(piece: str) -> None:
-    decode_piece(piece)
+    decode_segment(piece)
 
 
 def test_a_route_as_hooks_see_it() -> None:
     match = ROUTES.match(["agent", "a", "stop", "t"])
     assert match is not None
-    route = match.route("POST")
-    assert (route.method, route.agent_id, route.thread_id, route.memory_id) == ("agent/stop", "a", "t", None)
+    route = match.to_route_match("POST")
+    assert (route.name, route.agent_id, route.thread_id, route.memory_id) == ("agent/stop", "a", "t", None)
 
 
 def test_allow_lists_the_methods() -> None:
@@ -190,13 +190,13 @@ BELOW: dict[str, tuple[str, str, str | None, list[str] | None]] = {
 @pytest.mark.parametrize("name", BELOW)
 def test_below(name: str) -> None:
     path, mount, base, pieces = BELOW[name]
-    assert below(Request(method="GET", path=path, mount=mount), normal_base_path(base)) == pieces
+    assert segments_below(Request(method="GET", path=path, root_path=mount), normalize_base_path(base)) == pieces
 
 
 @pytest.mark.parametrize("base", ["api", "", "copilotkit/", "https://a.example/api"])
 def test_a_base_path_begins_with_a_slash(base: str) -> None:
     with pytest.raises(ValueError, match="/api/copilotkit"):
-        normal_base_path(base)
+        normalize_base_path(base)
 
 
 # Raw target, decoded path, decoded mount; path and mount as they are believed.
@@ -221,14 +221,14 @@ RAW: dict[str, tuple[bytes | str | None, bytes, bytes, tuple[str, str]]] = {
 @pytest.mark.parametrize("name", RAW)
 def test_raw_target(name: str) -> None:
     raw, path, mount, expected = RAW[name]
-    assert raw_target(raw, path, mount) == expected
+    assert split_raw_target(raw, path, mount) == expected
 
 
 @given(st.lists(st.text(alphabet="ab%/ é\0", min_size=1), min_size=1, max_size=4), st.integers(0, 4), st.booleans())
 def test_a_raw_target_that_is_true_is_kept(pieces: list[str], mounted: int, given_raw: bool) -> None:
     raw = "".join("/" + quote(piece, safe="") for piece in pieces)
     mount = "".join("/" + quote(piece, safe="") for piece in pieces[:mounted])
-    path, prefix = raw_target(raw.encode() if given_raw else None, unquote_to_bytes(raw), unquote_to_bytes(mount))
+    path, prefix = split_raw_target(raw.encode() if given_raw else None, unquote_to_bytes(raw), unquote_to_bytes(mount))
     assert unquote_to_bytes(path) == unquote_to_bytes(raw)
     assert unquote_to_bytes(prefix) == unquote_to_bytes(mount)
     assert path.startswith(prefix)
@@ -242,7 +242,7 @@ def test_a_raw_target_that_is_true_is_kept(pieces: list[str], mounted: int, give
     st.binary(max_size=5),
 )
 def test_a_raw_target_that_is_anything_does_no_harm(raw: bytes | str | None, path: bytes, mount: bytes) -> None:
-    believed, prefix = raw_target(raw, mount + path, mount)
+    believed, prefix = split_raw_target(raw, mount + path, mount)
     assert unquote_to_bytes(believed).decode("utf-8", "replace") == (mount + path).decode("utf-8", "replace")
     assert believed.isascii()
     assert prefix.isascii()

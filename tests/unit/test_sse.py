@@ -14,7 +14,7 @@ LIMIT = 1000
 def parse(chunks: Iterable[bytes], limit: int = LIMIT) -> tuple[list[bytes], bool]:
     parser = SseParser(limit)
     events = [event for chunk in chunks for event in parser.feed(chunk)]
-    return events, parser.unfinished
+    return events, parser.has_partial_event
 
 
 def bytewise(data: bytes) -> list[bytes]:

@@ -23,12 +23,12 @@ from copilot_runtime.stores import (
 )
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores.protocol import (
-    Begun,
-    Busy,
-    Finished,
     Lease,
+    LeaseSignal,
     NewRun,
-    Signal,
+    RunCompletion,
+    RunStarted,
+    ThreadBusy,
     ThreadKey,
 )
 from copilot_runtime.testing._factories import (
@@ -38,12 +38,12 @@ from copilot_runtime.testing._factories import (
     QUESTION,
     STARTED,
     answer,
-    ended,
+    append_one,
+    completed,
     listed,
-    put,
 )
 
-from .stores import SIZES, Clock, recomputed
+from .stores import Clock, recomputed
 
 
 class Machine(RuleBasedStateMachine):
@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(threads=st.integers(0, 3), runs=st.integers(0, 3), size=st.sampled_from((0, 600, 1500, 4000)))
     def make(self, threads: int, runs: int, size: int) -> None:
-        SIZES.clear()
+        self.sizes: dict[Lease, int] = {}
         self.clock = Clock()
         self.former, self.module.time = self.module.time, self.clock  # type: ignore[attr-defined] - one that is told
         self.bounds = (threads, runs, size)
@@ -76,16 +76,16 @@ class Machine(RuleBasedStateMachine):
         key = ThreadKey(owner, f"t{name}")
         begun = self.store.begin(NewRun(thread=key, run_id="r", agent_id="a", size=size))
         busy = any(lease.run.thread == key for lease in self.valid)
-        assert isinstance(begun, Busy if busy else Begun)
-        if isinstance(begun, Busy):
+        assert isinstance(begun, ThreadBusy if busy else RunStarted)
+        if isinstance(begun, ThreadBusy):
             return multiple()
-        SIZES[begun.lease] = SIZES[Lease(begun.lease.run, "r", -1)] = size
+        self.sizes[begun.lease] = self.sizes[Lease(begun.lease.run, "r", -1)] = size
         self.valid.add(begun.lease)
         return begun.lease
 
     @rule(lease=leases, count=st.integers(0, 3), length=st.integers(0, 200))
     def append(self, lease: Lease, count: int, length: int) -> None:
-        why = put(self.store, lease, [b"x" * length] * count)
+        why = append_one(self.store, lease, [b"x" * length] * count)
         assert isinstance(why, LeaseLost) == (lease not in self.valid)
         assert self.bounds[2] > 0 or not isinstance(why, RunTooLarge)
 
@@ -96,12 +96,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=leases, lease=leases, by_force=st.booleans())
     def claim(self, lease: Lease, by_force: bool) -> Any:
-        claimed = self.store.claim(lease.run, by_force=by_force)
+        claimed = self.store.claim(lease.run, force=by_force)
         former = next((other for other in self.valid if other.run == lease.run), None)
         assert (claimed is None) == (former is None or not by_force)
         if claimed is None or former is None:
             return multiple()
-        SIZES[claimed.lease] = SIZES[former]
+        self.sizes[claimed.lease] = self.sizes[former]
         self.valid.remove(former)
         self.valid.add(claimed.lease)
         return claimed.lease
@@ -109,9 +109,9 @@ class Machine(RuleBasedStateMachine):
     @rule(lease=consumes(leases), keep=st.booleans(), asks=st.integers(0, 2), says=st.booleans())
     def finish(self, lease: Lease, keep: bool, asks: int, says: bool) -> None:
         question = [{**QUESTION, "content": "?" * asks}] if asks else []
-        frames, finished = ended(lease, answer() if says else [STARTED, FINISHED], question)
+        frames, finished = completed(lease, answer() if says else [STARTED, FINISHED], question)
         try:
-            self.store.finish(lease, frames, finished if keep else Finished(keep=False))
+            self.store.finish(lease, frames, finished if keep else RunCompletion(persist=False))
             assert lease in self.valid
         except LeaseLost:
             assert lease not in self.valid
@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def nothing_drifts(self) -> None:
         if hasattr(self, "valid"):
-            assert Signal.LOST not in self.store.signals(list(self.valid)).values()
+            assert LeaseSignal.LOST not in self.store.poll_signals(list(self.valid)).values()
             self.check()
 
     def check(self) -> None:
@@ -166,7 +166,7 @@ class MemoryStoreMachine(Machine):
         self.valid.clear()
 
     def check(self) -> None:
-        assert recomputed(self.store) == self.store._size
+        assert recomputed(self.store, self.sizes) == self.store._size
         threads, runs, size = self.bounds
         live = len(self.valid)
         if threads:

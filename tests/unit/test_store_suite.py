@@ -28,14 +28,14 @@ from copilot_runtime.stores import (
 from copilot_runtime.stores._sqlite import retention, schema
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores.protocol import (
-    Finished,
     Lease,
+    LeaseSignal,
+    RunCompletion,
     RunKey,
-    Signal,
     StoreError,
     ThreadKey,
     ThreadQuery,
-    ThreadView,
+    ThreadSnapshot,
 )
 from copilot_runtime.testing import RunStoreSuite
 from copilot_runtime.testing._factories import (
@@ -44,10 +44,10 @@ from copilot_runtime.testing._factories import (
     T1,
     T2,
     answer,
+    append_one,
     begin,
-    ended,
+    completed,
     listed,
-    put,
     race,
     run,
     signal,
@@ -101,7 +101,7 @@ class TestSqliteStore(RunStoreSuite):
     def make_leasing(self, lease_seconds: float) -> RunStore:
         return SqliteStore(self.path, lease_seconds=lease_seconds)
 
-    def another(self, store: RunStore) -> RunStore:
+    def open_second(self, store: RunStore) -> RunStore:
         return SqliteStore(self.path)
 
     def expire(self, store: RunStore, lease: Lease, meanwhile: Callable[[], object] = lambda: None) -> None:
@@ -217,8 +217,8 @@ def test_a_token_is_for_one_run() -> None:
     store = MemoryStore()
     real = begin(store).lease
     forged = Lease(RunKey(T2, 1), "r", real.token)
-    assert isinstance(put(store, forged, [b"x"]), LeaseLost)
-    assert signal(store, forged) is Signal.LOST
+    assert isinstance(append_one(store, forged, [b"x"]), LeaseLost)
+    assert signal(store, forged) is LeaseSignal.LOST
 
 
 def keys(*names: str) -> list[ThreadKey]:
@@ -246,18 +246,18 @@ def test_a_run_that_outgrows_the_store() -> None:
     store = MemoryStore(max_bytes=1000)
     run(store, T2)
     lease = begin(store).lease
-    assert put(store, lease, [b"x" * 900]) is None
-    assert isinstance(put(store, lease, [b"x" * 200]), RunTooLarge)
+    assert append_one(store, lease, [b"x" * 900]) is None
+    assert isinstance(append_one(store, lease, [b"x" * 200]), RunTooLarge)
     assert listed(store) == []
     # It still has its lease, to say how it ended.
-    store.finish(lease, *ended(lease, [{"type": "RUN_ERROR", "message": "too large"}]))
+    store.finish(lease, *completed(lease, [{"type": "RUN_ERROR", "message": "too large"}]))
     assert store._size <= 1000
 
 
 def test_the_input_counts() -> None:
     store = MemoryStore(max_bytes=1000)
     lease = begin(store, size=900).lease
-    assert isinstance(put(store, lease, [b"x" * 200]), RunTooLarge)
+    assert isinstance(append_one(store, lease, [b"x" * 200]), RunTooLarge)
 
 
 def test_eviction_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -278,7 +278,7 @@ def test_threads_in_memory_grow_too_old(clock: Clock) -> None:
     clock.now += 60
     store.read(T1)  # any use looks for what is too old
     assert listed(store) == ["young"]
-    assert put(store, going_on, [b"x"]) is None, "what runs is in use"
+    assert append_one(store, going_on, [b"x"]) is None, "what runs is in use"
     assert store._size == recomputed(store)
 
 
@@ -291,12 +291,12 @@ def test_nothing_is_said_without_eviction(caplog: pytest.LogCaptureFixture) -> N
 def test_raw_frames_are_kept_for_a_while(clock: Clock) -> None:
     store = MemoryStore()
     first = run(store)
-    clock.now += memory.RAW_SECONDS / 2
+    clock.now += memory.RAW_RETENTION_SECONDS / 2
     second = run(store)
     assert raws(store, T1) == [first, second]
-    clock.now += memory.RAW_SECONDS / 2
+    clock.now += memory.RAW_RETENTION_SECONDS / 2
     assert raws(store, T1) == [[], second]
-    clock.now += memory.RAW_SECONDS
+    clock.now += memory.RAW_RETENTION_SECONDS
     size = store._size
     assert raws(store, T1) == [[], []]
     assert store._size == size - sum(map(len, second))
@@ -310,7 +310,7 @@ def test_what_is_dropped_early_is_not_dropped_again(clock: Clock) -> None:
     run(store, T2)
     store.delete(T2)
     kept = store._size
-    clock.now += memory.RAW_SECONDS
+    clock.now += memory.RAW_RETENTION_SECONDS
     [stored] = store.read(T1).runs
     assert store._size == kept - sum(len(frame) for frame in recorded(answer(), ordinal=stored.ordinal)[1])
     assert not store._raw
@@ -319,8 +319,8 @@ def test_what_is_dropped_early_is_not_dropped_again(clock: Clock) -> None:
 def test_a_live_run_keeps_its_frames(clock: Clock) -> None:
     store = MemoryStore()
     lease = begin(store).lease
-    put(store, lease, [b"x"])
-    clock.now += 100 * memory.RAW_SECONDS
+    append_one(store, lease, [b"x"])
+    clock.now += 100 * memory.RAW_RETENTION_SECONDS
     store.read(T1)
     assert list(store.follow(lease.run, 0).frames) == [b"x"]
 
@@ -329,17 +329,26 @@ def test_after_a_fork_nothing_runs() -> None:
     store = MemoryStore()
     run(store)
     live, alone = begin(store, T1).lease, begin(store, T2).lease
-    put(store, live, [b"x"])
+    append_one(store, live, [b"x"])
     held = store._lock
     with held:  # as some thread of the parent's may
         store.after_fork()
         assert store.read(T1).live is None
-    assert store.signals([live, alone]) == {live: Signal.LOST, alone: Signal.LOST}
+    assert store.poll_signals([live, alone]) == {live: LeaseSignal.LOST, alone: LeaseSignal.LOST}
     assert listed(store) == ["t1"]
-    assert store.read(T2) == ThreadView()
-    assert isinstance(put(store, live, [b"y"]), LeaseLost)
+    assert store.read(T2) == ThreadSnapshot()
+    assert isinstance(append_one(store, live, [b"y"]), LeaseLost)
     begin(store, T1)
     assert recomputed(store) == store._size
+
+
+def test_bounds_hold_after_a_fork() -> None:
+    store = MemoryStore(max_threads=1)
+    run(store, T1)
+    begin(store, T1)
+    run(store, T2)  # while its other thread is in use, a store may keep more than it should
+    store.after_fork()
+    assert listed(store) == ["t2"]
 
 
 # --- the SQLite store's own promises ---
@@ -425,7 +434,7 @@ def test_an_older_file_is_brought_forward(path: Path, monkeypatch: pytest.Monkey
     assert rows(path, "SELECT x FROM later") == [(7,)]
     assert listed(newer) == ["t1"]
     # The process that has it open goes on meanwhile.
-    assert put(store, lease, ended(lease, answer())[0]) is None
+    assert append_one(store, lease, completed(lease, answer())[0]) is None
     SqliteStore(path)
     assert rows(path, "SELECT x FROM later") == [(7,)]
 
@@ -453,17 +462,22 @@ def test_what_is_stored_survives_reopening(path: Path) -> None:
     frames = run(store)
     store.update(T1, name="Weather")
     lease = begin(store, T2, "r2").lease
-    rest, finished = ended(lease, answer("m2"))
-    put(store, lease, rest[:2], {2})
-    kept = store.read(T1, raw_of=1), store.messages(T1), store.threads(ADA, ThreadQuery()), store.read(T2)
+    rest, finished = completed(lease, answer("m2"))
+    append_one(store, lease, rest[:2], {2})
+    kept = store.read(T1, raw_ordinal=1), store.messages(T1), store.threads(ADA, ThreadQuery()), store.read(T2)
     del store
     again = SqliteStore(path)
-    assert (again.read(T1, raw_of=1), again.messages(T1), again.threads(ADA, ThreadQuery()), again.read(T2)) == kept
-    assert list(again.read(T1, raw_of=1).runs[0].raw or ()) == frames
+    assert (
+        again.read(T1, raw_ordinal=1),
+        again.messages(T1),
+        again.threads(ADA, ThreadQuery()),
+        again.read(T2),
+    ) == kept
+    assert list(again.read(T1, raw_ordinal=1).runs[0].raw or ()) == frames
     # A lease is the file's, and not the object's that gave it.
     assert signal(again, lease) is None
     again.finish(lease, rest[2:], finished)
-    assert list(again.read(T2, raw_of=1).runs[0].raw or ()) == rest
+    assert list(again.read(T2, raw_ordinal=1).runs[0].raw or ()) == rest
 
 
 def test_a_file_that_is_deleted_is_another_store(path: Path) -> None:
@@ -475,11 +489,11 @@ def test_a_file_that_is_deleted_is_another_store(path: Path) -> None:
     other = SqliteStore(path)
     new = begin(other, T2).lease
     again = begin(other, T1).lease
-    frames = ended(old, answer())[0]
-    assert isinstance(put(store, old, frames), LeaseLost)
-    assert signal(store, old) is Signal.LOST
+    frames = completed(old, answer())[0]
+    assert isinstance(append_one(store, old, frames), LeaseLost)
+    assert signal(store, old) is LeaseSignal.LOST
     with pytest.raises(LeaseLost):
-        store.finish(old, frames, Finished(keep=False))
+        store.finish(old, frames, RunCompletion(persist=False))
     for lease in (new, again):
         assert list(other.follow(lease.run, 0).frames) == []
         assert signal(other, lease) is None
@@ -489,8 +503,8 @@ def test_a_fork_shares_the_file_and_no_connection(path: Path) -> None:
     store = SqliteStore(path)
     run(store)
     lease = begin(store, T2).lease
-    frames, finished = ended(lease, answer("m2"))
-    put(store, lease, frames[:2])
+    frames, finished = completed(lease, answer("m2"))
+    append_one(store, lease, frames[:2])
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -509,7 +523,7 @@ def test_a_fork_shares_the_file_and_no_connection(path: Path) -> None:
         assert pipe.read() == "['t3', 't1'] True"
     os.waitpid(child, 0)
     # The parent's run is the parent's still.
-    assert put(store, lease, frames[2:3]) is None
+    assert append_one(store, lease, frames[2:3]) is None
     store.finish(lease, frames[3:], finished)
     assert listed(store) == ["t2", "t3", "t1"]
 
@@ -525,30 +539,30 @@ def test_a_lease_runs_out_by_the_clock_on_the_wall(path: Path) -> None:
 def test_who_is_late_but_was_not_replaced_still_holds(path: Path, disk_clock: Clock) -> None:
     store = SqliteStore(path)
     lease = begin(store).lease
-    frames, finished = ended(lease, answer())
+    frames, finished = completed(lease, answer())
     disk_clock.now += 60
     live = store.read(T1).live
     assert live is not None
     assert live.expired
-    assert put(store, lease, frames[:2]) is None
+    assert append_one(store, lease, frames[:2]) is None
     store.renew([lease])
     live = store.read(T1).live
     assert live is not None
     assert not live.expired
     disk_clock.now += 60
     store.finish(lease, frames[2:], finished)
-    assert list(store.read(T1, raw_of=1).runs[0].raw or ()) == frames
+    assert list(store.read(T1, raw_ordinal=1).runs[0].raw or ()) == frames
 
 
 def test_raw_frames_go_after_a_while(path: Path, disk_clock: Clock) -> None:
     store = SqliteStore(path)
     first = run(store)
-    disk_clock.now += sqlite.RAW_SECONDS - 1
-    assert list(store.read(T1, raw_of=1).runs[0].raw or ()) == first
+    disk_clock.now += sqlite.RAW_RETENTION_SECONDS - 1
+    assert list(store.read(T1, raw_ordinal=1).runs[0].raw or ()) == first
     lease = begin(store, T2).lease
-    put(store, lease, first[:1])
+    append_one(store, lease, first[:1])
     disk_clock.now += 1
-    assert store.read(T1, raw_of=1).runs[0].raw is None
+    assert store.read(T1, raw_ordinal=1).runs[0].raw is None
     disk_clock.now += sqlite.SWEEP_SECONDS
     begin(store, ThreadKey(ADA, "t3"))
     assert rows(path, "SELECT count(*) FROM frames JOIN threads ON id = thread WHERE thread_id = 't1'") == [(0,)]
@@ -583,12 +597,12 @@ def test_what_is_gone_leaves_nothing(path: Path) -> None:
     for key in (T1, T2):
         run(store, key)
     lease = begin(store, T1).lease
-    put(store, lease, ended(lease, answer())[0][:2])
+    append_one(store, lease, completed(lease, answer())[0][:2])
     store.delete(T1)
     store.clear(ADA)
     lease = begin(store, T1).lease
-    put(store, lease, ended(lease, answer())[0][:2])
-    store.finish(lease, (), Finished(keep=False))
+    append_one(store, lease, completed(lease, answer())[0][:2])
+    store.finish(lease, (), RunCompletion(persist=False))
     for table in ("threads", "live", "runs", "frames", "messages"):
         assert rows(path, f"SELECT count(*) FROM {table}") == [(0,)], table
 
@@ -599,7 +613,7 @@ def test_a_message_is_stored_once(path: Path) -> None:
     for number in range(5):
         given_to_all.append({"id": f"u{number}", "role": "user", "content": "x" * 1000})
         lease = begin(store).lease
-        store.finish(lease, *ended(lease, answer(f"m{number}"), given_to_all))
+        store.finish(lease, *completed(lease, answer(f"m{number}"), given_to_all))
         given_to_all = store.messages(T1)
     assert len(given_to_all) == 10
     assert rows(path, "SELECT count(*) FROM messages") == [(10,)]
@@ -617,7 +631,7 @@ def test_bounds_hold_whichever_process_ends_a_run(path: Path) -> None:
 
 
 def test_a_bound_that_comes_late_is_reached_in_steps(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "AT_ONCE", 3)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 3)
     for number in range(10):
         run(SqliteStore(path), ThreadKey(ADA, f"t{number}"))
     store = SqliteStore(path, max_threads=2)
@@ -627,7 +641,7 @@ def test_a_bound_that_comes_late_is_reached_in_steps(path: Path, monkeypatch: py
 
 
 def test_the_old_go_in_steps(path: Path, disk_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "AT_ONCE", 3)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 3)
     for number in range(7):
         run(SqliteStore(path), ThreadKey(ADA, f"t{number}"))
     disk_clock.now += 200
@@ -667,11 +681,11 @@ def test_the_bytes_of_one_thread_are_bounded(path: Path) -> None:
 def test_a_file_that_another_program_has_locked(path: Path) -> None:
     store = SqliteStore(path, timeout_seconds=0.05)
     lease = begin(store).lease
-    frames, finished = ended(lease, answer())
+    frames, finished = completed(lease, answer())
     with opened(path) as db:
         db.execute("BEGIN IMMEDIATE")
         for write in (
-            lambda: put(store, lease, frames[:1]),
+            lambda: append_one(store, lease, frames[:1]),
             lambda: begin(store, T2),
             lambda: store.finish(lease, frames, finished),
             lambda: store.renew([lease]),
@@ -680,6 +694,6 @@ def test_a_file_that_another_program_has_locked(path: Path) -> None:
                 write()
         assert store.read(T1).live is not None
         db.execute("ROLLBACK")
-    assert put(store, lease, frames[:1]) is None
+    assert append_one(store, lease, frames[:1]) is None
     store.finish(lease, frames[1:], finished)
-    assert list(store.read(T1, raw_of=1).runs[0].raw or ()) == frames
+    assert list(store.read(T1, raw_ordinal=1).runs[0].raw or ()) == frames

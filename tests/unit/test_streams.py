@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime._concurrency.bridge import AsyncChunks, Chunks
+from copilot_runtime._concurrency.bridge import AsyncStreamIterator, SyncStreamIterator
 from copilot_runtime._engine import readers as reader_module
-from copilot_runtime._engine.periodic import Rounds
+from copilot_runtime._engine.periodic import PeriodicTask
 from copilot_runtime._engine.readers import (
+    BaseReader,
     KeepAlive,
-    ReaderLife,
+    ReaderCallbacks,
     RunReader,
-    Silent,
 )
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import KEEP_ALIVE
@@ -41,11 +41,11 @@ class Life:
     """Counts the readers."""
 
     def __init__(self) -> None:
-        self.begun: list[Silent] = []
-        self.gone: list[Silent] = []
+        self.begun: list[BaseReader] = []
+        self.gone: list[BaseReader] = []
 
     def reader(self, log: RunLog | None, **options: Any) -> RunReader:
-        return RunReader(log=log, life=ReaderLife(self.begun.append, self.gone.append), **options)
+        return RunReader(log=log, life=ReaderCallbacks(self.begun.append, self.gone.append), **options)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def life() -> Life:
 class Thread:
     """A thread that reads a stream to its end."""
 
-    def __init__(self, chunks: Chunks) -> None:
+    def __init__(self, chunks: SyncStreamIterator) -> None:
         self.pieces: list[bytes] = []
         self.parked = threading.Event()
         self._chunks = chunks
@@ -85,13 +85,13 @@ def until(condition: Callable[[], object]) -> None:
 def test_what_is_ready_comes_in_one_piece(life: Life) -> None:
     log = log_of(b"a", b"b")
     log.end()
-    assert list(Chunks(life.reader(log, history=(b"x", b"y")))) == [b"xy", b"ab"]
+    assert list(SyncStreamIterator(life.reader(log, history=(b"x", b"y")))) == [b"xy", b"ab"]
     assert life.gone == life.begun
 
 
 def test_a_thread_is_woken_by_others(life: Life) -> None:
     log = log_of()
-    thread = Thread(Chunks(life.reader(log)))
+    thread = Thread(SyncStreamIterator(life.reader(log)))
     for number in range(50):
         until(lambda: log._waiters)
         log.extend([b"%d " % number])
@@ -101,7 +101,7 @@ def test_a_thread_is_woken_by_others(life: Life) -> None:
 
 def test_closing_ends_a_wait_of_another_thread(life: Life) -> None:
     log = log_of(b"a")
-    chunks = Chunks(life.reader(log))
+    chunks = SyncStreamIterator(life.reader(log))
     thread = Thread(chunks)
     until(lambda: log._waiters)
     chunks.close()
@@ -111,7 +111,7 @@ def test_closing_ends_a_wait_of_another_thread(life: Life) -> None:
 
 def test_the_first_piece_does_not_wait(life: Life) -> None:
     log = log_of()
-    chunks = Chunks(life.reader(log), b"hello")
+    chunks = SyncStreamIterator(life.reader(log), b"hello")
     assert next(chunks) == b"hello"
     log.extend([b"a"])
     assert next(chunks) == b"a"
@@ -122,11 +122,11 @@ def test_the_first_piece_does_not_wait(life: Life) -> None:
 def test_no_greeting_where_something_is_ready(life: Life) -> None:
     log = log_of(b"a")
     log.end()
-    assert list(Chunks(life.reader(log), b"hello")) == [b"a"]
+    assert list(SyncStreamIterator(life.reader(log), b"hello")) == [b"a"]
 
 
 def test_closing_twice(life: Life) -> None:
-    chunks = Chunks(life.reader(log_of(b"a")))
+    chunks = SyncStreamIterator(life.reader(log_of(b"a")))
     chunks.close()
     chunks.close()
     assert list(chunks) == []
@@ -147,7 +147,7 @@ def in_task(test: Callable[[], Any]) -> None:
 def test_a_task_is_woken_by_others(life: Life) -> None:
     async def test() -> None:
         log = log_of()
-        chunks = AsyncChunks(life.reader(log))
+        chunks = AsyncStreamIterator(life.reader(log))
 
         def produce() -> None:
             for number in range(200):
@@ -166,7 +166,7 @@ def test_a_task_is_woken_by_others(life: Life) -> None:
 def test_a_task_is_woken_by_its_own_loop(life: Life) -> None:
     async def test() -> None:
         log = log_of(b"a")
-        chunks = AsyncChunks(life.reader(log))
+        chunks = AsyncStreamIterator(life.reader(log))
         loop = asyncio.get_running_loop()
         assert await anext(chunks) == b"a"
         loop.call_soon(log.extend, [b"b"])
@@ -179,7 +179,7 @@ def test_a_task_is_woken_by_its_own_loop(life: Life) -> None:
 
 def test_closing_ends_a_wait_of_another_task(life: Life) -> None:
     async def test() -> None:
-        chunks = AsyncChunks(life.reader(log_of()))
+        chunks = AsyncStreamIterator(life.reader(log_of()))
         waiting = asyncio.ensure_future(anext(chunks, b"ended"))
         await asyncio.sleep(0)
         chunks.close()
@@ -193,7 +193,7 @@ def test_closing_ends_a_wait_of_another_task(life: Life) -> None:
 def test_a_wait_that_was_cancelled_loses_nothing(life: Life) -> None:
     async def test() -> None:
         log = log_of()
-        chunks = AsyncChunks(life.reader(log))
+        chunks = AsyncStreamIterator(life.reader(log))
         waiting = asyncio.ensure_future(anext(chunks))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -208,7 +208,7 @@ def test_waking_after_the_loop_has_gone_does_no_harm(life: Life) -> None:
     log = log_of()
 
     async def main() -> None:
-        waiting = asyncio.ensure_future(anext(AsyncChunks(life.reader(log))))
+        waiting = asyncio.ensure_future(anext(AsyncStreamIterator(life.reader(log))))
         await asyncio.sleep(0)
         waiting.cancel()
 
@@ -232,7 +232,7 @@ def test_every_reader_gets_what_follows_its_place(
 ) -> None:
     life = Life()
     log = log_of()
-    log.repeats = repeats
+    log.duplicates = repeats
     opened: list[tuple[int, bool, RunReader, list[bytes]]] = []
     number = 0
     for at, count in enumerate(pieces):
@@ -242,44 +242,44 @@ def test_every_reader_gets_what_follows_its_place(
         log.extend([b"%d " % (number + one + 1) for one in range(count)])
         number += count
         for _, _, reader, got in opened[::2]:
-            got.append(reader.take() or b"")
+            got.append(reader.read_available() or b"")
     log.end()
     for seen, joining, reader, got in opened:
-        while (piece := reader.take()) is not None:
+        while (piece := reader.read_available()) is not None:
             got.append(piece)
         wanted = [one for one in range(seen + 1, number + 1) if not (joining and one in repeats)]
         assert [int(one) for one in b"".join(got).split()] == wanted
-        assert reader.take() is None
+        assert reader.read_available() is None
 
 
 def test_a_long_history_leaves_in_pieces(life: Life) -> None:
     history = [b"x" * 100] * 5000
     log = log_of(*history)
     log.end()
-    pieces = list(Chunks(life.reader(log, history=history)))
+    pieces = list(SyncStreamIterator(life.reader(log, history=history)))
     assert b"".join(pieces) == b"x" * 1_000_000
-    assert max(map(len, pieces)) <= reader_module.PIECE_BYTES
-    [large] = list(Chunks(life.reader(None, history=[b"x" * 1_000_000])))
+    assert max(map(len, pieces)) <= reader_module.MAX_CHUNK_BYTES
+    [large] = list(SyncStreamIterator(life.reader(None, history=[b"x" * 1_000_000])))
     assert len(large) == 1_000_000
 
 
 def test_a_joiner_of_nothing_but_repeats(life: Life) -> None:
     """However many there are in one go."""
     log = log_of(*[b"x"] * 1_000_000)
-    log.repeats = set(range(1, 1_000_001))
+    log.duplicates = set(range(1, 1_000_001))
     reader = life.reader(log, joining=True)
-    assert reader.take() == b""
+    assert reader.read_available() == b""
     log.extend([b"new"])
-    assert reader.take() == b"new"
+    assert reader.read_available() == b"new"
 
 
 def test_a_cursor_beyond_the_end(life: Life) -> None:
     log = log_of(b"a")
     reader = life.reader(log, seen=99)
-    assert reader.take() == b""
+    assert reader.read_available() == b""
     log.extend([b"end"])
     log.end()
-    assert [reader.take(), reader.take()] == [b"end", None]
+    assert [reader.read_available(), reader.read_available()] == [b"end", None]
 
 
 def test_a_log_that_was_evicted(life: Life) -> None:
@@ -287,25 +287,25 @@ def test_a_log_that_was_evicted(life: Life) -> None:
     log.end()
     reader = life.reader(log)
     log.evict()
-    said = reader.take()
+    said = reader.read_available()
     assert said is not None
     assert b'"RUN_ERROR"' in said
-    assert b"STREAM_LET_GO" in said
+    assert b"SLOW_READER" in said
     assert b"id:" not in said, "a cursor stays where it was"
-    assert reader.take() is None
+    assert reader.read_available() is None
 
 
 def test_parking_where_there_is_something_already(life: Life) -> None:
     log = log_of(b"a")
     woken: list[int] = []
-    assert not log.park(0, lambda: woken.append(1))
-    assert log.park(1, lambda: woken.append(2))
+    assert not log.add_waiter(0, lambda: woken.append(1))
+    assert log.add_waiter(1, lambda: woken.append(2))
     log.extend([b"b"])
     log.extend([b"c"])
     assert woken == [2]
     log.end()
-    assert not log.park(3, lambda: woken.append(3))
-    assert not log.park_for_end(lambda: woken.append(4))
+    assert not log.add_waiter(3, lambda: woken.append(3))
+    assert not log.add_end_waiter(lambda: woken.append(4))
     assert woken == [2]
 
 
@@ -313,8 +313,8 @@ def test_a_reader_may_park_while_others_are_woken() -> None:
     """It has loaded the set of waiters, and adds to it while the producer goes through it."""
     log = log_of()
     waiters = log._waiters
-    log.park(0, lambda: waiters.add(lambda: None))
-    log.park(0, lambda: waiters.add(lambda: 1))
+    log.add_waiter(0, lambda: waiters.add(lambda: None))
+    log.add_waiter(0, lambda: waiters.add(lambda: 1))
     log.extend([b"a"])
     log.end()
     assert log.ended
@@ -332,7 +332,7 @@ def often_switching() -> Iterator[None]:
 def test_no_wake_is_lost(life: Life) -> None:
     for _ in range(20):
         log = log_of()
-        threads = [Thread(Chunks(life.reader(log))) for _ in range(4)]
+        threads = [Thread(SyncStreamIterator(life.reader(log))) for _ in range(4)]
         for number in range(50):
             log.extend([b"%d " % number])
         log.end()
@@ -364,15 +364,15 @@ def test_only_who_is_silent_gets_a_keep_alive(life: Life, clock: Clock) -> None:
     silent, lively = life.reader(log_of()), life.reader(log)
     clock.now += 14
     log.extend([b"a"])
-    assert lively.take() == b"a"
+    assert lively.read_available() == b"a"
     clock.now += 1
     keep_alive._visit([silent, lively])
-    assert silent.take() == KEEP_ALIVE
-    assert silent.take() == b""
-    assert lively.take() == b""
+    assert silent.read_available() == KEEP_ALIVE
+    assert silent.read_available() == b""
+    assert lively.read_available() == b""
     clock.now += 15
     keep_alive._visit([silent, lively])
-    assert (silent.take(), lively.take()) == (KEEP_ALIVE, KEEP_ALIVE)
+    assert (silent.read_available(), lively.read_available()) == (KEEP_ALIVE, KEEP_ALIVE)
 
 
 def test_a_keep_alive_wakes_who_waits_and_gives_way_to_what_is_there(life: Life, clock: Clock) -> None:
@@ -380,19 +380,19 @@ def test_a_keep_alive_wakes_who_waits_and_gives_way_to_what_is_there(life: Life,
     log = log_of()
     reader = life.reader(log)
     woken: list[int] = []
-    assert reader.park(lambda: woken.append(1))
+    assert reader.add_waiter(lambda: woken.append(1))
     clock.now += 15
     keep_alive._visit([reader])
     keep_alive._visit([reader])
     assert woken == [1]
-    assert not reader.park(lambda: woken.append(2))
+    assert not reader.add_waiter(lambda: woken.append(2))
     log.extend([b"a"])
-    assert reader.take() == b"a"
-    assert reader.take() == b""
+    assert reader.read_available() == b"a"
+    assert reader.read_available() == b""
     log.end()
     clock.now += 15
     keep_alive._visit([reader])
-    assert reader.take() is None
+    assert reader.read_available() is None
 
 
 def test_keep_alives_come_by_themselves(life: Life) -> None:
@@ -401,12 +401,12 @@ def test_keep_alives_come_by_themselves(life: Life) -> None:
         loop = asyncio.get_running_loop()
         readers = [life.reader(log_of()) for _ in range(3)]
         for reader in readers:
-            keep_alive.watch(reader, loop)
-        chunks = [AsyncChunks(reader) for reader in readers]
+            keep_alive.add(reader, loop)
+        chunks = [AsyncStreamIterator(reader) for reader in readers]
         for _ in range(2):
             assert [await anext(one) for one in chunks] == [KEEP_ALIVE] * 3
         for reader in readers:
-            keep_alive.forget(reader, loop)
+            keep_alive.discard(reader, loop)
 
     in_task(test)
 
@@ -415,8 +415,8 @@ def test_keep_alives_switched_off(life: Life) -> None:
     keep_alive = KeepAlive(0)
     loop = asyncio.new_event_loop()
     reader = life.reader(log_of())
-    keep_alive.watch(reader, loop)
-    keep_alive.forget(reader, loop)
+    keep_alive.add(reader, loop)
+    keep_alive.discard(reader, loop)
     keep_alive.after_fork()
     assert not loop._scheduled  # type: ignore[attr-defined] - its timers
     loop.close()
@@ -439,7 +439,7 @@ def test_rounds_go_on_while_there_are_members() -> None:
                 rounds.discard("b", loop)
                 enough.set()
 
-        rounds = Rounds(0.001, visit)
+        rounds = PeriodicTask(0.001, visit)
         rounds.add("a", loop)
         rounds.add("b", loop)
         rounds.add("b", loop)
@@ -478,7 +478,7 @@ def test_members_come_from_any_thread() -> None:
             if len(seen) == 800:
                 everyone.set()
 
-        rounds = Rounds(0.0005, visit)
+        rounds = PeriodicTask(0.0005, visit)
 
         def add(start: int) -> None:
             for member in range(start, start + 200):
@@ -510,7 +510,7 @@ def test_a_visit_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) ->
             rounds.discard("a", loop)
             again.set()
 
-        rounds = Rounds(0.001, visit)
+        rounds = PeriodicTask(0.001, visit)
         rounds.add("a", loop)
         await again.wait()
 
@@ -530,7 +530,7 @@ def test_rounds_keep_nobodys_context() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         visited = asyncio.Event()
-        rounds = Rounds(0.001, lambda members: visited.set())
+        rounds = PeriodicTask(0.001, lambda members: visited.set())
 
         def request() -> weakref.ref[Held]:
             held = Held()
@@ -548,7 +548,7 @@ def test_rounds_keep_nobodys_context() -> None:
 
 
 def test_rounds_do_not_keep_a_loop() -> None:
-    rounds: Rounds[str] = Rounds(0.001, lambda members: None)
+    rounds: PeriodicTask[str] = PeriodicTask(0.001, lambda members: None)
     loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
     async def main() -> None:

@@ -270,7 +270,7 @@ def test_a_coroutine_service() -> None:
 
 @pytest.mark.parametrize("service", [Echo(), AsyncEcho()])
 def test_without_a_loop(service: object) -> None:
-    response: Response = bridge.drive(transcribe(call(as_json(), service=service)))
+    response: Response = bridge.run_sync(transcribe(call(as_json(), service=service)))
     assert response.status == 200
 
 

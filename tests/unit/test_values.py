@@ -18,13 +18,13 @@ from copilot_runtime import (
     Response,
 )
 from copilot_runtime._http.cors import (
-    Verdict,
-    cross_site_refusal,
-    judge,
+    CorsDecision,
+    add_cors_headers,
+    evaluate_origin,
     preflight,
-    with_cors,
+    reject_cross_site,
 )
-from copilot_runtime._http.forward_headers import with_server_headers
+from copilot_runtime._http.forward_headers import merge_headers
 
 NAMES = st.sampled_from(("X-One", "x-one", "X-ONE", "Accept", "accept", "Cookie", "cookie", "x-two"))
 VALUES = st.text(alphabet="abc, ;", max_size=5)
@@ -40,7 +40,7 @@ def test_headers_keep_what_they_were_given(pairs: list[tuple[str, str]]) -> None
     assert list(headers.items()) == pairs
     assert Headers(headers.items()) == headers
     names = {name.lower() for name, _ in pairs}
-    assert set(headers) == set(headers.joined()) == names
+    assert set(headers) == set(headers.to_dict()) == names
     assert len(headers) == len(names)
     for name in names:
         separator = "; " if name == "cookie" else ", "
@@ -60,16 +60,16 @@ def test_headers_keep_what_they_were_given(pairs: list[tuple[str, str]]) -> None
 def test_changed_copies(pairs: list[tuple[str, str]], name: str, value: str) -> None:
     headers = Headers(pairs)
     others = [pair for pair in pairs if pair[0].lower() != name.lower()]
-    assert list(headers.without(name).items()) == others
-    assert list(headers.with_(name, value).items()) == [*others, (name, value)]
-    assert list(headers.adding((name, value)).items()) == [*pairs, (name, value)]
+    assert list(headers.remove(name).items()) == others
+    assert list(headers.set(name, value).items()) == [*others, (name, value)]
+    assert list(headers.add((name, value)).items()) == [*pairs, (name, value)]
     assert list(headers.items()) == pairs
 
 
 @given(PAIRS, PAIRS)
 def test_headers_are_equal_by_what_they_say(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
     first, second = Headers(one), Headers(other)
-    assert (first == second) == (first.joined() == second.joined())
+    assert (first == second) == (first.to_dict() == second.to_dict())
     if first == second:
         assert hash(first) == hash(second)
     assert first != dict(one)
@@ -83,7 +83,7 @@ def test_headers_are_immutable() -> None:
     headers = Headers([("a", "1")])
     with pytest.raises(AttributeError, match="with_"):
         headers.x = 1  # type: ignore[attr-defined]
-    joined = dict(headers.joined())
+    joined = dict(headers.to_dict())
     joined["a"] = "2"
     assert headers["a"] == "1"
 
@@ -93,12 +93,12 @@ def test_headers_are_immutable() -> None:
 
 def test_the_fields_of_a_response() -> None:
     response = Response.json({"a": 1}, headers=[("X-One", "1"), ("Connection", "close"), ("Content-Length", "99")])
-    assert response.fields() == [("content-type", "application/json"), ("x-one", "1"), ("content-length", "7")]
+    assert response.wire_headers() == [("content-type", "application/json"), ("x-one", "1"), ("content-length", "7")]
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_without_content_has_no_length(status: int) -> None:
-    assert Response(status=status).fields() == []
+    assert Response(status=status).wire_headers() == []
 
 
 def test_a_stream_has_no_length() -> None:
@@ -116,7 +116,7 @@ def test_a_stream_has_no_length() -> None:
 
     source = Source()
     response = Response(body=EventStream(source))
-    assert response.fields() == []
+    assert response.wire_headers() == []
     response.close()
     assert source.closed == 1
     Response(body=b"x").close()
@@ -181,7 +181,7 @@ def test_one_string_is_no_list(field: str) -> None:
 
 @given(st.dictionaries(NAMES.map(str.lower), VALUES), PAIRS)
 def test_the_servers_headers_win(forwarded: dict[str, str], own: list[tuple[str, str]]) -> None:
-    merged = with_server_headers(forwarded, own)
+    merged = merge_headers(forwarded, own)
     lowered = [name.lower() for name in merged]
     assert sorted(lowered) == sorted(set(lowered)) == sorted({*forwarded, *(name.lower() for name, _ in own)})
     for name, value in merged.items():
@@ -199,31 +199,31 @@ async def later(origin: str) -> Any:
     return origin if origin.endswith(".example") else None
 
 
-JUDGED: dict[str, tuple[CorsConfig | None, str | None, Verdict]] = {
-    "none": (None, A, Verdict(None, False)),
-    "any": (CorsConfig(), A, Verdict("*", False)),
-    "any, no origin": (CorsConfig(), None, Verdict("*", False)),
-    "a star": (CorsConfig(origin="*"), A, Verdict("*", False)),
-    "one": (CorsConfig(origin=A), A, Verdict(A, True)),
-    "one, another asks": (CorsConfig(origin=A), B, Verdict(A, False)),
-    "one, no origin": (CorsConfig(origin=A), None, Verdict(A, False)),
-    "a list": (CorsConfig(origin=[A, B]), B, Verdict(B, True)),
-    "a list, another asks": (CorsConfig(origin=[A]), B, Verdict(None, False)),
-    "a list, no origin": (CorsConfig(origin=[A]), None, Verdict(None, False)),
-    "a list with a star": (CorsConfig(origin=[A, "*"]), B, Verdict("*", False)),
-    "an empty list": (CorsConfig(origin=[]), A, Verdict(None, False)),
-    "null": (CorsConfig(origin=["null"]), "null", Verdict("null", True)),
-    "a part of one": (CorsConfig(origin=A), "https://a.exampl", Verdict(A, False)),
-    "a longer one": (CorsConfig(origin=[A]), f"{A}.evil", Verdict(None, False)),
-    "another case": (CorsConfig(origin=[A]), A.upper(), Verdict(None, False)),
-    "a function": (CorsConfig(origin=lambda origin: origin), A, Verdict(A, True)),
-    "a function that says yes": (CorsConfig(origin=lambda origin: True), A, Verdict(A, True)),
-    "a function that says no": (CorsConfig(origin=lambda origin: False), A, Verdict(None, False)),
-    "a function that says nothing": (CorsConfig(origin=lambda origin: None), A, Verdict(None, False)),
-    "a function that names another": (CorsConfig(origin=lambda origin: B), A, Verdict(B, False)),
-    "a coroutine function": (CorsConfig(origin=later), A, Verdict(A, True)),
-    "a coroutine function that says no": (CorsConfig(origin=later), "https://evil.test", Verdict(None, False)),
-    "a function, no origin": (CorsConfig(origin=later), None, Verdict(None, False)),
+JUDGED: dict[str, tuple[CorsConfig | None, str | None, CorsDecision]] = {
+    "none": (None, A, CorsDecision(None, False)),
+    "any": (CorsConfig(), A, CorsDecision("*", False)),
+    "any, no origin": (CorsConfig(), None, CorsDecision("*", False)),
+    "a star": (CorsConfig(origin="*"), A, CorsDecision("*", False)),
+    "one": (CorsConfig(origin=A), A, CorsDecision(A, True)),
+    "one, another asks": (CorsConfig(origin=A), B, CorsDecision(A, False)),
+    "one, no origin": (CorsConfig(origin=A), None, CorsDecision(A, False)),
+    "a list": (CorsConfig(origin=[A, B]), B, CorsDecision(B, True)),
+    "a list, another asks": (CorsConfig(origin=[A]), B, CorsDecision(None, False)),
+    "a list, no origin": (CorsConfig(origin=[A]), None, CorsDecision(None, False)),
+    "a list with a star": (CorsConfig(origin=[A, "*"]), B, CorsDecision("*", False)),
+    "an empty list": (CorsConfig(origin=[]), A, CorsDecision(None, False)),
+    "null": (CorsConfig(origin=["null"]), "null", CorsDecision("null", True)),
+    "a part of one": (CorsConfig(origin=A), "https://a.exampl", CorsDecision(A, False)),
+    "a longer one": (CorsConfig(origin=[A]), f"{A}.evil", CorsDecision(None, False)),
+    "another case": (CorsConfig(origin=[A]), A.upper(), CorsDecision(None, False)),
+    "a function": (CorsConfig(origin=lambda origin: origin), A, CorsDecision(A, True)),
+    "a function that says yes": (CorsConfig(origin=lambda origin: True), A, CorsDecision(A, True)),
+    "a function that says no": (CorsConfig(origin=lambda origin: False), A, CorsDecision(None, False)),
+    "a function that says nothing": (CorsConfig(origin=lambda origin: None), A, CorsDecision(None, False)),
+    "a function that names another": (CorsConfig(origin=lambda origin: B), A, CorsDecision(B, False)),
+    "a coroutine function": (CorsConfig(origin=later), A, CorsDecision(A, True)),
+    "a coroutine function that says no": (CorsConfig(origin=later), "https://evil.test", CorsDecision(None, False)),
+    "a function, no origin": (CorsConfig(origin=later), None, CorsDecision(None, False)),
 }
 
 
@@ -231,7 +231,7 @@ JUDGED: dict[str, tuple[CorsConfig | None, str | None, Verdict]] = {
 def test_judging(name: str) -> None:
     config, origin, verdict = JUDGED[name]
     headers = Headers([] if origin is None else [("Origin", origin)])
-    assert asyncio.run(judge(config, Request(method="POST", path="/", headers=headers))) == verdict
+    assert asyncio.run(evaluate_origin(config, Request(method="POST", path="/", headers=headers))) == verdict
 
 
 @pytest.mark.parametrize("origin", [None, "*", ["*"], [A, "*"]])
@@ -240,21 +240,21 @@ def test_credentials_for_any_origin_are_refused(origin: Any) -> None:
         CorsConfig(origin=origin, credentials=True)
 
 
-def with_headers(config: CorsConfig, verdict: Verdict, response: Response) -> dict[str, str]:
-    return dict(with_cors(config, verdict, response).headers.joined())
+def with_headers(config: CorsConfig, verdict: CorsDecision, response: Response) -> dict[str, str]:
+    return dict(add_cors_headers(config, verdict, response).headers.to_dict())
 
 
 def test_headers_of_an_answer() -> None:
     named = CorsConfig(origin=[A], credentials=True, expose_headers=["x-one", "x-two"])
-    assert with_headers(named, Verdict(A, True), Response(headers=Headers([("vary", "Accept")]))) == {
+    assert with_headers(named, CorsDecision(A, True), Response(headers=Headers([("vary", "Accept")]))) == {
         "access-control-allow-origin": A,
         "access-control-allow-credentials": "true",
         "access-control-expose-headers": "x-one, x-two",
         "vary": "Origin, Accept",
     }
     # A cache must not give the answer for one origin to another.
-    assert with_headers(named, Verdict(None, False), Response()) == {"vary": "Origin"}
-    assert with_headers(CorsConfig(), Verdict("*", False), Response()) == {"access-control-allow-origin": "*"}
+    assert with_headers(named, CorsDecision(None, False), Response()) == {"vary": "Origin"}
+    assert with_headers(CorsConfig(), CorsDecision("*", False), Response()) == {"access-control-allow-origin": "*"}
 
 
 def test_preflights() -> None:
@@ -275,9 +275,9 @@ def test_preflights() -> None:
 
 
 # Method, content type, other headers, verdict; whether it is refused.
-NONE, NAMED, ANY = Verdict(None, False), Verdict(A, True), Verdict("*", False)
+NONE, NAMED, ANY = CorsDecision(None, False), CorsDecision(A, True), CorsDecision("*", False)
 CROSS = {"sec-fetch-site": "cross-site"}
-CROSSING: dict[str, tuple[str, str | None, dict[str, str], Verdict, bool]] = {
+CROSSING: dict[str, tuple[str, str | None, dict[str, str], CorsDecision, bool]] = {
     "no browser": ("POST", None, {}, NONE, False),
     "the same origin": ("POST", None, {"sec-fetch-site": "same-origin"}, NONE, False),
     "typed in": ("POST", None, {"sec-fetch-site": "none"}, NONE, False),
@@ -338,7 +338,7 @@ CROSSING: dict[str, tuple[str, str | None, dict[str, str], Verdict, bool]] = {
 def test_other_sites(name: str) -> None:
     method, content_type, headers, verdict, refused = CROSSING[name]
     fields = {**headers, **({} if content_type is None else {"content-type": content_type})}
-    answer = cross_site_refusal(Request(method=method, path="/", headers=Headers(fields)), verdict)
+    answer = reject_cross_site(Request(method=method, path="/", headers=Headers(fields)), verdict)
     assert (answer is not None) == refused
     if answer is not None:
         assert answer.status == 403

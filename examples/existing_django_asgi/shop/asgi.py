@@ -12,9 +12,9 @@ django_application = get_asgi_application()
 # Below it: models can be imported once Django is set up.
 from copilot_runtime import CopilotRuntime  # noqa: E402
 from copilot_runtime_asgi import mount_before  # noqa: E402
-from copilot_runtime_django import django_host, django_user  # noqa: E402
+from copilot_runtime_django import django_context, django_user  # noqa: E402
 
 from .agents import auditor  # noqa: E402
 
 runtime = CopilotRuntime(agents={"default": auditor}, identify_user=django_user)
-application = mount_before(django_application, "/api/copilotkit", runtime=runtime, host=django_host)
+application = mount_before(django_application, "/api/copilotkit", runtime=runtime, host=django_context)

@@ -49,7 +49,7 @@ def before() -> Any:
     """The same, with the runtimes ahead of Django."""
     application = asgi()
     from copilot_runtime_asgi import mount_before
-    from copilot_runtime_django import django_host
+    from copilot_runtime_django import django_context
 
     from . import runtimes
 
@@ -59,5 +59,5 @@ def before() -> Any:
         **{f"/{name}/copilotkit": {"handler": handler} for name, handler in runtimes.hooked.items()},
     }
     for path, arguments in ahead.items():
-        application = mount_before(application, path, host=django_host, **arguments)
+        application = mount_before(application, path, host=django_context, **arguments)
     return application

@@ -19,27 +19,27 @@ from .agents import AGENTS, users
 
 def plain_request(context: Any) -> Request:
     request: Request = context.request
-    return request.replace(headers=request.headers.with_("x-asked", users()))
+    return request.replace(headers=request.headers.set("x-asked", users()))
 
 
 def plain_response(context: Any) -> Response:
     response: Response = context.response
     asked = context.request.headers.get("x-asked") or ""
     cookies = (("set-cookie", "a=1; Path=/"), ("set-cookie", "b=2; HttpOnly; Path=/; SameSite=Strict"))
-    return response.replace(headers=response.headers.adding(("x-asked", asked), ("x-answered", users()), *cookies))
+    return response.replace(headers=response.headers.add(("x-asked", asked), ("x-answered", users()), *cookies))
 
 
 async def async_request(context: Any) -> Request:
     request: Request = context.request
     names = [name async for name in get_user_model().objects.order_by("pk").values_list("username", flat=True)]
-    return request.replace(headers=request.headers.with_("x-asked", ",".join(names)))
+    return request.replace(headers=request.headers.set("x-asked", ",".join(names)))
 
 
 async def async_response(context: Any) -> Response:
     response: Response = context.response
     asked = context.request.headers.get("x-asked") or ""
     return response.replace(
-        headers=response.headers.adding(("x-asked", asked), ("x-answered", await sync_to_async(users)()))
+        headers=response.headers.add(("x-asked", asked), ("x-answered", await sync_to_async(users)()))
     )
 
 

@@ -9,7 +9,7 @@ from copilot_runtime_django import copilot_view, create_copilot_urls
 
 from . import runtimes, views
 
-own = copilot_view(create_copilot_runtime_handler(runtime=runtimes.members), rest="rest")
+own = copilot_view(create_copilot_runtime_handler(runtime=runtimes.members), path_kwarg="rest")
 
 urlpatterns = [
     path("api/copilotkit", include(create_copilot_urls(runtime=runtimes.anybody))),

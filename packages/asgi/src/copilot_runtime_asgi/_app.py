@@ -16,11 +16,11 @@ from copilot_runtime import (
     Headers,
     Request,
     Response,
-    checked_handler,
-    handler_for,
-    raw_target,
+    build_handler,
+    ensure_handler,
+    split_raw_target,
 )
-from copilot_runtime._concurrency.framework import Host, hosted
+from copilot_runtime._concurrency.framework import FrameworkContext, framework_scope
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,7 +33,7 @@ def create_copilot_asgi_app(
     *,
     runtime: CopilotRuntime | None = None,
     handler: CopilotHandler | None = None,
-    host: Host | None = None,
+    host: FrameworkContext | None = None,
     **options: Any,
 ) -> App:
     """An ASGI application that serves a runtime.
@@ -43,13 +43,13 @@ def create_copilot_asgi_app(
     contexts and connections hooks and agents use, if any. Raises TypeError for both, neither,
     or options beside a handler, and what `create_copilot_runtime_handler` raises.
     """
-    return to_asgi(handler_for(runtime=runtime, handler=handler, options=options), host=host)
+    return to_asgi(build_handler(runtime=runtime, handler=handler, options=options), host=host)
 
 
-def to_asgi(handler: CopilotHandler, *, host: Host | None = None) -> App:
+def to_asgi(handler: CopilotHandler, *, host: FrameworkContext | None = None) -> App:
     """A handler as an ASGI application. Raises TypeError for what is no handler."""
-    checked_handler(handler)
-    surroundings = nullcontext if host is None else partial(_within, host)
+    ensure_handler(handler)
+    surroundings = nullcontext if host is None else partial(_in_framework, host)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -68,10 +68,10 @@ def to_asgi(handler: CopilotHandler, *, host: Host | None = None) -> App:
 
 
 @asynccontextmanager
-async def _within(host: Host) -> AsyncIterator[None]:
+async def _in_framework(host: FrameworkContext) -> AsyncIterator[None]:
     """What a framework wants around a request that it does not see itself."""
-    with hosted(host):
-        async with host.errand():
+    with framework_scope(host):
+        async with host.background_scope():
             yield
 
 
@@ -94,12 +94,12 @@ async def _request(scope: Scope, receive: Receive, limit: int) -> Request | None
     if not full.startswith(mount):
         # Some leave the mount out of the path, as older specifications had it.
         full, raw = mount + full, raw and quote(mount).encode() + raw
-    path, mount = raw_target(raw, full.encode("utf-8", "surrogateescape"), mount.encode())
+    path, mount = split_raw_target(raw, full.encode("utf-8", "surrogateescape"), mount.encode())
     return Request(
         method=scope["method"],
         path=path,
-        mount=mount,
-        query=scope.get("query_string", b"").decode("latin-1"),
+        root_path=mount,
+        query_string=scope.get("query_string", b"").decode("latin-1"),
         headers=Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
         body=pieces[0] if len(pieces) == 1 else b"".join(pieces),
         native=scope,
@@ -107,7 +107,7 @@ async def _request(scope: Scope, receive: Receive, limit: int) -> Request | None
 
 
 async def _respond(response: Response, receive: Receive, send: Send) -> None:
-    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.fields()]
+    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
     start = {"type": "http.response.start", "status": response.status, "headers": fields}
     if not isinstance(response.body, EventStream):
         await send(start)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, handler_for
-from copilot_runtime._concurrency.framework import Host
+from copilot_runtime import CopilotHandler, CopilotRuntime, build_handler
+from copilot_runtime._concurrency.framework import FrameworkContext
 
 from ._app import (
     App,
@@ -23,7 +23,7 @@ def mount_before(
     *,
     runtime: CopilotRuntime | None = None,
     handler: CopilotHandler | None = None,
-    host: Host | None = None,
+    host: FrameworkContext | None = None,
     **options: Any,
 ) -> App:
     """``app``, with a runtime at ``path`` that is served without going through it.
@@ -35,7 +35,7 @@ def mount_before(
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError(f"mount_before(path={path!r}): give a path that begins with '/', such as '/api/copilotkit'")
     given = {**options, "base_path": path} if handler is None else options
-    ready = handler_for(runtime=runtime, handler=handler, options=given)
+    ready = build_handler(runtime=runtime, handler=handler, options=given)
     ours = to_asgi(ready, host=host)
     prefix = path.rstrip("/")
 
@@ -61,19 +61,19 @@ async def _shared_lifespan(app: App, runtime: CopilotRuntime, scope: Scope, rece
     answered: list[str] = []
     asked: list[str] = []
 
-    async def hear() -> Message:
+    async def receive_wrapper() -> Message:
         message = await receive()
         asked.append(message["type"])
         if message["type"] == "lifespan.shutdown":
             await runtime.shutdown()
         return message
 
-    async def say(message: Message) -> None:
+    async def send_wrapper(message: Message) -> None:
         answered.append(message["type"])
         await send(message)
 
     try:
-        await app(scope, hear, say)
+        await app(scope, receive_wrapper, send_wrapper)
     except Exception:
         if answered:
             raise
@@ -81,7 +81,7 @@ async def _shared_lifespan(app: App, runtime: CopilotRuntime, scope: Scope, rece
         return
     # It knows no lifespan, which it may say by raising (as Django does) or by returning; the runtime has one.
     if not asked:
-        await hear()
+        await receive_wrapper()
     await send({"type": "lifespan.startup.complete"})
-    await hear()
+    await receive_wrapper()
     await send({"type": "lifespan.shutdown.complete"})

@@ -9,31 +9,31 @@ from ._http.types import (
     Headers,
     Request,
     Response,
-    form_parts,
-    raw_target,
-    read_limited,
+    make_form_parts,
+    read_body,
+    split_raw_target,
 )
 from ._server.handler import (
     CopilotHandler,
-    checked_handler,
+    build_handler,
+    coerce_handler,
     create_copilot_runtime_handler,
-    handler_for,
-    handler_of,
+    ensure_handler,
 )
 from ._server.hooks import HookContext, RespondWith, RuntimeHooks
-from ._server.route_table import Route
-from ._server.runtime import CopilotRuntime, FactoryContext
+from ._server.route_table import RouteMatch
+from ._server.runtime import AgentsContext, CopilotRuntime
 from ._users import User
 from ._version import __version__
 from .agents._context import RunContext
 
 __all__ = [
+    "AgentsContext",
     "CopilotHandler",
     "CopilotRuntime",
     "CorsConfig",
     "EndedRun",
     "EventStream",
-    "FactoryContext",
     "FormPart",
     "ForwardHeaders",
     "Headers",
@@ -41,16 +41,16 @@ __all__ = [
     "Request",
     "RespondWith",
     "Response",
-    "Route",
+    "RouteMatch",
     "RunContext",
     "RuntimeHooks",
     "User",
     "__version__",
-    "checked_handler",
+    "build_handler",
+    "coerce_handler",
     "create_copilot_runtime_handler",
-    "form_parts",
-    "handler_for",
-    "handler_of",
-    "raw_target",
-    "read_limited",
+    "ensure_handler",
+    "make_form_parts",
+    "read_body",
+    "split_raw_target",
 ]

@@ -25,10 +25,10 @@ class User:
             raise ValueError("User(tenant=...): give a string or None")
 
     @property
-    def owner(self) -> str:
+    def owner_key(self) -> str:
         """The owner under which a store keeps this user's threads."""
         return json.dumps([self.tenant, self.id], separators=(",", ":"))
 
 
-NOBODY = ""
+ANONYMOUS_OWNER = ""
 """The owner of the threads of those who are not told apart."""

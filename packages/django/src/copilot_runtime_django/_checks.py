@@ -16,7 +16,7 @@ Mount = tuple[str, CopilotPattern | MisconfiguredPattern]
 
 def check_runtimes(**_: Any) -> list[CheckMessage]:
     """Everything that is wrong, of all runtimes in the URLconf."""
-    return [found for mount in _mounts(get_resolver().url_patterns, "") for found in _findings(*mount)]
+    return [found for mount in _mounts(get_resolver().url_patterns, "") for found in _check_mount(*mount)]
 
 
 def _mounts(patterns: Iterable[Any], outer: str) -> Iterator[Mount]:
@@ -27,7 +27,7 @@ def _mounts(patterns: Iterable[Any], outer: str) -> Iterator[Mount]:
             yield from _mounts(pattern.url_patterns, outer + str(pattern.pattern))
 
 
-def _findings(outer: str, pattern: CopilotPattern | MisconfiguredPattern) -> Iterator[CheckMessage]:
+def _check_mount(outer: str, pattern: CopilotPattern | MisconfiguredPattern) -> Iterator[CheckMessage]:
     if isinstance(pattern, MisconfiguredPattern):
         yield Error(str(pattern.error), id="copilotkit.E001")
         return
@@ -39,13 +39,13 @@ def _findings(outer: str, pattern: CopilotPattern | MisconfiguredPattern) -> Ite
             hint=f"Write path({good!r}, include(...)), without a slash at the end.",
             id="copilotkit.E002",
         )
-    elif outer.replace("/", "").replace("-", "").isidentifier() and not _reaches(outer, pattern):
+    elif outer.replace("/", "").replace("-", "").isidentifier() and not _is_reachable(outer, pattern):
         yield Error(
             f"A pattern before {shown} takes the requests of its CopilotKit runtime.",
             hint="Put the runtime first.",
             id="copilotkit.E003",
         )
-    if pattern.handler.runtime.is_for_one_process and not settings.DEBUG:
+    if pattern.handler.runtime.is_single_process and not settings.DEBUG:
         yield Warning(
             f"The CopilotKit runtime at {shown} keeps its threads in the memory of one process.",
             hint='Give it a store that all processes share: CopilotRuntime(store="sqlite:////var/lib/app/copilot.db").',
@@ -53,7 +53,7 @@ def _findings(outer: str, pattern: CopilotPattern | MisconfiguredPattern) -> Ite
         )
 
 
-def _reaches(outer: str, pattern: CopilotPattern) -> bool:
+def _is_reachable(outer: str, pattern: CopilotPattern) -> bool:
     try:
         return get_resolver().resolve(f"/{outer}").func is pattern.callback
     except Resolver404:

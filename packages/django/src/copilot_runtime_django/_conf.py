@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from copilot_runtime import CopilotHandler, handler_of
+from copilot_runtime import CopilotHandler, coerce_handler
 
 SETTING = "COPILOT_RUNTIME"
 
@@ -20,6 +20,6 @@ def configured_handler() -> CopilotHandler:
     if not path:
         raise ImproperlyConfigured(f'{SETTING} is not set: name your runtime, such as "project.copilot.runtime"')
     try:
-        return handler_of(import_string(path))
+        return coerce_handler(import_string(path))
     except Exception as error:
         raise ImproperlyConfigured(f"{SETTING} = {path!r} cannot be used: {error}") from error

@@ -11,46 +11,46 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import connections
 from django.http import Http404
 
-from copilot_runtime._concurrency.bridge import LazyThread
-from copilot_runtime._concurrency.framework import Host
+from copilot_runtime._concurrency.bridge import LazyThreadExecutor
+from copilot_runtime._concurrency.framework import FrameworkContext
 
 T = TypeVar("T")
 
 
-class DjangoHost(Host):
+class DjangoContext(FrameworkContext):
     """Each run has a thread of its own for the ORM, and none of its connections stays open."""
 
     @contextmanager
-    def thread(self) -> Iterator[None]:
+    def sync_agent_scope(self) -> Iterator[None]:
         try:
             yield
         finally:
             connections.close_all()
 
     @asynccontextmanager
-    async def task(self) -> AsyncIterator[None]:
+    async def async_agent_scope(self) -> AsyncIterator[None]:
         # The request's own thread, which the context has brought along, ends with the request.
-        thread = LazyThread("copilotkit-orm")
+        thread = LazyThreadExecutor("copilotkit-orm")
         async with ThreadSensitiveContext(executor=thread):
             try:
                 yield
             finally:
                 await thread.end(connections.close_all)
 
-    errand = task
+    background_scope = async_agent_scope
 
-    async def plain(self, function: Callable[..., T], *args: Any) -> T:
+    async def run_sync_function(self, function: Callable[..., T], *args: Any) -> T:
         # In the thread of this request or run, whose end closes what it has opened.
         result: T = await sync_to_async(function)(*args)
         return result
 
 
-class ViewHost(DjangoHost):
+class DjangoViewContext(DjangoContext):
     """The same within a view, whose exceptions Django answers."""
 
-    def answers(self, error: Exception) -> bool:
+    def handles_exception(self, error: Exception) -> bool:
         return isinstance(error, (Http404, PermissionDenied, SuspiciousOperation))
 
 
-django_host = DjangoHost()
+django_context = DjangoContext()
 """For `copilot_runtime_asgi.mount_before(..., host=django_host)`; the views have it anyway."""

@@ -17,9 +17,9 @@ from copilot_runtime import (
     Headers,
     Request,
     Response,
-    form_parts,
-    raw_target,
-    read_limited,
+    make_form_parts,
+    read_body,
+    split_raw_target,
 )
 
 _GZIP = "django.middleware.gzip.GZipMiddleware"
@@ -41,12 +41,12 @@ def to_request(native: HttpRequest, limit: int, rest: str | None) -> Request:
         both = ("Content-Type", "Content-Length")
         headers = Headers((name.lower(), value) for name, value in native.headers.items() if value or name not in both)
     mount = native.META["SCRIPT_NAME"] if rest is None else native.path.removesuffix(rest)
-    path, mount = raw_target(raw, _path(native, raw), mount.rstrip("/").encode())
+    path, mount = split_raw_target(raw, _path(native, raw), mount.rstrip("/").encode())
     return Request(
         method=native.META["REQUEST_METHOD"],
         path=path,
-        mount=mount,
-        query=native.META.get("QUERY_STRING", ""),
+        root_path=mount,
+        query_string=native.META.get("QUERY_STRING", ""),
         headers=headers,
         body=body,
         form=form,
@@ -72,13 +72,13 @@ def _body(native: HttpRequest, limit: int) -> tuple[bytes, tuple[FormPart, ...] 
         pass  # that limit is for form fields; the runtime has its own
     # Under WSGI, Django takes a body without a length, a chunked one, for none.
     is_chunked = not has_length and native.META.get("wsgi.input_terminated")
-    body = read_limited(native.META["wsgi.input"].read if is_chunked else native.read, limit)
+    body = read_body(native.META["wsgi.input"].read if is_chunked else native.read, limit)
     return body, None if body else _form(native)
 
 
 def _form(native: HttpRequest) -> tuple[FormPart, ...] | None:
     fields = ((name, value) for name, values in native.POST.lists() for value in values)
-    return form_parts(fields, ((name, file.name, file) for name, files in native.FILES.lists() for file in files))
+    return make_form_parts(fields, ((name, file.name, file) for name, files in native.FILES.lists() for file in files))
 
 
 def to_response(response: Response, native: HttpRequest) -> HttpResponseBase:
@@ -93,7 +93,7 @@ def to_response(response: Response, native: HttpRequest) -> HttpResponseBase:
         # RFC 9110, section 9.3.2: HEAD is answered without content, and WSGI servers leave that to us.
         answer = HttpResponse(b"" if native.method == "HEAD" else response.body, status=response.status)
     del answer["Content-Type"]
-    for name, value in response.fields():
+    for name, value in response.wire_headers():
         if name == "set-cookie":
             answer.cookies.load(value)
         else:

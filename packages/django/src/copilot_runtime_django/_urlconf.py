@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import ResolverMatch, URLPattern
 from django.urls.resolvers import RegexPattern
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, handler_for
+from copilot_runtime import CopilotHandler, CopilotRuntime, build_handler
 
 from ._views import async_copilot_view, copilot_view
 
@@ -26,7 +26,7 @@ class CopilotPattern(URLPattern):
 
     def __init__(self, handler: CopilotHandler, csrf: bool) -> None:
         self.handler = handler
-        views = (view(handler, rest="rest", csrf=csrf) for view in (copilot_view, async_copilot_view))
+        views = (view(handler, path_kwarg="rest", csrf_protect=csrf) for view in (copilot_view, async_copilot_view))
         sync_view, async_view = views
         super().__init__(RegexPattern(_MOUNT_AND_BELOW), sync_view, name="copilotkit")
         self._async = URLPattern(self.pattern, async_view, name=self.name)
@@ -66,4 +66,4 @@ def create_copilot_urls(
     out. Raises TypeError for both, neither, or options beside a handler, and what
     `create_copilot_runtime_handler` raises.
     """
-    return [CopilotPattern(handler_for(runtime=runtime, handler=handler, options=options), csrf_protect)]
+    return [CopilotPattern(build_handler(runtime=runtime, handler=handler, options=options), csrf_protect)]

@@ -8,14 +8,14 @@ from flask import Blueprint
 from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, handler_for
+from copilot_runtime import CopilotHandler, CopilotRuntime, build_handler
 
 from ._view import copilot_view
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
-class _Anything(BaseConverter):
+class _RestConverter(BaseConverter):
     """All that is left of a path, slashes included."""
 
     regex = "(?s:.*)"
@@ -36,11 +36,11 @@ def create_copilot_blueprint(
     ``handler``. Two blueprints in one application need two names. Raises TypeError for both,
     neither, or options beside a handler, and what `create_copilot_runtime_handler` raises.
     """
-    view = copilot_view(handler_for(runtime=runtime, handler=handler, options=options), rest="rest")
+    view = copilot_view(build_handler(runtime=runtime, handler=handler, options=options), path_kwarg="rest")
     blueprint = Blueprint(name, __name__)
 
     def add_rules(state: BlueprintSetupState) -> None:
-        state.app.url_map.converters["copilotkit"] = _Anything
+        state.app.url_map.converters["copilotkit"] = _RestConverter
         rule = {
             "methods": _METHODS,
             "merge_slashes": False,

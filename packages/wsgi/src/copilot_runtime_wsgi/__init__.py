@@ -1,6 +1,6 @@
 """The CopilotKit runtime as a WSGI application."""
 
 from ._app import create_copilot_wsgi_app, status_line, to_wsgi
-from ._request import read_body, request_of
+from ._request import read_environ_body, request_from_environ
 
-__all__ = ["create_copilot_wsgi_app", "read_body", "request_of", "status_line", "to_wsgi"]
+__all__ = ["create_copilot_wsgi_app", "read_environ_body", "request_from_environ", "status_line", "to_wsgi"]

@@ -12,13 +12,13 @@ from copilot_runtime import (
     CopilotHandler,
     CopilotRuntime,
     EventStream,
-    checked_handler,
-    handler_for,
+    build_handler,
+    ensure_handler,
 )
-from copilot_runtime._concurrency.bridge import drive
-from copilot_runtime._server.wsgi_checks import Advice
+from copilot_runtime._concurrency.bridge import run_sync
+from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
 
-from ._request import Environ, read_body, request_of
+from ._request import Environ, read_environ_body, request_from_environ
 
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
@@ -32,22 +32,22 @@ def create_copilot_wsgi_app(
     ``mode``, ``cors``, ``hooks``), or a ready ``handler``. Raises TypeError for both, neither,
     or options beside a handler, and what `create_copilot_runtime_handler` raises.
     """
-    return to_wsgi(handler_for(runtime=runtime, handler=handler, options=options))
+    return to_wsgi(build_handler(runtime=runtime, handler=handler, options=options))
 
 
 def to_wsgi(handler: CopilotHandler) -> App:
     """A handler as a WSGI application. Raises TypeError for what is no handler."""
-    advice = Advice(checked_handler(handler).runtime)
+    advice = WSGIDeploymentChecks(ensure_handler(handler).runtime)
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        advice.look(environ)
+        advice.check(environ)
         try:
-            body = read_body(environ, handler.read_limit)
+            body = read_environ_body(environ, handler.read_limit)
         except ClientDisconnected:
             start_response("400 Bad Request", [])
             return []
-        response = drive(handler(request_of(environ, body)))
-        start_response(status_line(response.status), response.fields())
+        response = run_sync(handler(request_from_environ(environ, body)))
+        start_response(status_line(response.status), response.wire_headers())
         if isinstance(response.body, EventStream):
             return iter(response.body)
         # RFC 9110, section 9.3.2: HEAD is answered without content, and WSGI servers leave that to us.

@@ -11,14 +11,14 @@ from werkzeug.wsgi import get_input_stream
 from copilot_runtime import (
     Headers,
     Request,
-    raw_target,
-    read_limited,
+    read_body,
+    split_raw_target,
 )
 
 Environ = dict[str, Any]
 
 
-def request_of(environ: Environ, body: bytes, mounted: str = "", **members: Any) -> Request:
+def request_from_environ(environ: Environ, body: bytes, mount_path: str = "", **members: Any) -> Request:
     """A request for the core.
 
     ``mounted`` is the part of ``PATH_INFO``, decoded, under which a framework has mounted
@@ -26,28 +26,28 @@ def request_of(environ: Environ, body: bytes, mounted: str = "", **members: Any)
     """
     # These strings are bytes, decoded as latin-1.
     script = environ.get("SCRIPT_NAME", "").encode("latin-1")
-    path, mount = raw_target(
+    path, mount = split_raw_target(
         environ.get("RAW_URI") or environ.get("REQUEST_URI"),
         script + environ.get("PATH_INFO", "").encode("latin-1"),
-        script + mounted.encode(),
+        script + mount_path.encode(),
     )
     return Request(
         method=environ["REQUEST_METHOD"],
         path=path,
-        mount=mount,
-        query=environ.get("QUERY_STRING", ""),
+        root_path=mount,
+        query_string=environ.get("QUERY_STRING", ""),
         headers=Headers(_headers(environ)),
         body=body,
         **{"native": environ, **members},
     )
 
 
-def read_body(environ: Environ, limit: int) -> bytes:
+def read_environ_body(environ: Environ, limit: int) -> bytes:
     """At most ``limit`` bytes of the body, which whoever reads the input next finds again.
 
     Raises werkzeug's ClientDisconnected where the client has left.
     """
-    body = read_limited(get_input_stream(environ).read, limit)
+    body = read_body(get_input_stream(environ).read, limit)
     environ["wsgi.input"] = BytesIO(body)
     environ["wsgi.input_terminated"] = True
     return body

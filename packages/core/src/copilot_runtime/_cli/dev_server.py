@@ -15,13 +15,13 @@ import uvicorn
 from .trusted_hosts import (
     LOCAL_HOSTS,
     App,
-    KnownHosts,
-    known_host,
+    TrustedHostMiddleware,
+    parse_host,
 )
 
 # How long open streams may delay the end after Ctrl+C, in seconds. uvicorn waits for them
 # without limit otherwise, and tells the application only once they are gone.
-_STREAMS_END_WITHIN = 2
+_GRACEFUL_SHUTDOWN_SECONDS = 2
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 
@@ -32,7 +32,7 @@ _WHY_NOT = {
 }
 
 
-class CannotListenError(Exception):
+class BindError(Exception):
     """The address cannot be listened on; its text is a sentence for the person who asked."""
 
 
@@ -43,15 +43,15 @@ def serve(app: App, *, host: str, port: int, allow_hosts: Iterable[str], greetin
     ``port`` 0 takes a free one. Requests are held to `KnownHosts`: the local names,
     ``host`` and ``allow_hosts``. Raises `CannotListenError`.
     """
-    guarded = KnownHosts(app, (*LOCAL_HOSTS, host, *allow_hosts))
+    guarded = TrustedHostMiddleware(app, (*LOCAL_HOSTS, host, *allow_hosts))
     with _listen(host, port) as listener:
-        url = _url(known_host(host), listener.getsockname()[1])
+        url = _url(parse_host(host), listener.getsockname()[1])
         config = uvicorn.Config(
             guarded,
             lifespan="on",
             ws="none",
             log_config=None,
-            timeout_graceful_shutdown=_STREAMS_END_WITHIN,
+            timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
         )
         server = _Server(config, greeting.replace("{url}", url))
         # uvicorn raises the signal again after its orderly end; a traceback would tell nobody anything.
@@ -78,7 +78,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
         sentence = _WHY_NOT.get(error.errno or 0, "Cannot listen on {host}, port {port}: {reason}.")
-        raise CannotListenError(sentence.format(host=host, port=port, reason=error.strerror)) from error
+        raise BindError(sentence.format(host=host, port=port, reason=error.strerror)) from error
 
 
 def _url(host: str, port: int) -> str:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from .trusted_hosts import known_host
+from .trusted_hosts import parse_host
 
 if TYPE_CHECKING:
     from .._http.cors import CorsConfig
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _host(text: str) -> str:
     try:
-        return known_host(text)
+        return parse_host(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -119,7 +119,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _run(app: App, options: argparse.Namespace, greeting: str) -> int:
     with _server_installed():
-        from .dev_server import CannotListenError, serve
+        from .dev_server import BindError, serve
     try:
         started = serve(
             app,
@@ -128,7 +128,7 @@ def _run(app: App, options: argparse.Namespace, greeting: str) -> int:
             allow_hosts=options.allow_host,
             greeting=greeting,
         )
-    except CannotListenError as error:
+    except BindError as error:
         raise CommandError(str(error), exit_code=1) from error
     return 0 if started else 1
 

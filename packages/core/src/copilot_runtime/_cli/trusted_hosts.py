@@ -25,7 +25,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\s:/@\[\]*,]+)(?::(?P<port>\d*))?", re.IGNORECASE)
 
 
-def known_host(text: str) -> str:
+def parse_host(text: str) -> str:
     """A host as a person writes it, in the form that `KnownHosts` compares.
 
     Takes a name or an IP address, an IPv6 one with or without brackets. Raises
@@ -38,7 +38,7 @@ def known_host(text: str) -> str:
     return match["host"].lower()
 
 
-class KnownHosts:
+class TrustedHostMiddleware:
     """An ASGI application that passes on only what is addressed to one of ``hosts``.
 
     ``hosts`` are compared without case and without the port. Anything else gets 421 and
@@ -47,7 +47,7 @@ class KnownHosts:
 
     def __init__(self, app: App, hosts: Iterable[str]) -> None:
         self._app = app
-        self._hosts = frozenset(known_host(host) for host in hosts)
+        self._hosts = frozenset(parse_host(host) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -25,20 +25,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
-from .framework import Host, current_framework, without_stop
+from .framework import FrameworkContext, current_framework, guard_stop_iteration
 
 logger = logging.getLogger("copilot_runtime.bridge")
 
 T = TypeVar("T")
 
 
-class Source(Protocol):
+class StreamSource(Protocol):
     """What a stream is read from. Safe to use from any thread, one reader at a time."""
 
-    def take(self) -> bytes | None:
+    def read_available(self) -> bytes | None:
         """All that is ready, joined; ``b""`` where nothing is; None at the end."""
 
-    def park(self, wake: Callable[[], object]) -> bool:
+    def add_waiter(self, wake: Callable[[], object]) -> bool:
         """Has ``wake`` called once there is something to take.
 
         False where there is already: then ``wake`` may never be called.
@@ -51,7 +51,7 @@ class Source(Protocol):
 # --- reading a source --------------------------------------------------------
 
 
-class Chunks:
+class SyncStreamIterator:
     """A source read on a thread, which sleeps while there is nothing to take.
 
     One that nobody holds any more closes its source: a framework may put another answer in
@@ -62,28 +62,28 @@ class Chunks:
 
     __slots__ = ("_greeting", "_source", "_wakes")
 
-    def __init__(self, source: Source, greeting: bytes = b"") -> None:
+    def __init__(self, source: StreamSource, greeting: bytes = b"") -> None:
         self._source = source
         self._greeting = greeting
         # Looked up now and not at import: gevent patches the module later than that.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def __iter__(self) -> Chunks:
+    def __iter__(self) -> SyncStreamIterator:
         return self
 
     def __next__(self) -> bytes:
         source, wakes = self._source, self._wakes
         if self._greeting:
             greeting, self._greeting = self._greeting, b""
-            return source.take() or greeting
+            return source.read_available() or greeting
         while True:
-            chunk = source.take()
+            chunk = source.read_available()
             if chunk:
                 return chunk
             if chunk is None:
                 source.close()
                 raise StopIteration
-            if source.park(self._wake):
+            if source.add_waiter(self._wake):
                 wakes.get()
 
     def _wake(self) -> None:
@@ -98,7 +98,7 @@ class Chunks:
         self._source.close()
 
 
-class AsyncChunks:
+class AsyncStreamIterator:
     """A source read by a task, which is suspended while there is nothing to take.
 
     May be made anywhere; the loop is that of the first step. One that nobody holds any more
@@ -107,19 +107,19 @@ class AsyncChunks:
 
     __slots__ = ("_future", "_loop", "_source", "_thread")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._future: asyncio.Future[None] | None = None
 
-    def __aiter__(self) -> AsyncChunks:
+    def __aiter__(self) -> AsyncStreamIterator:
         return self
 
     async def __anext__(self) -> bytes:
         source = self._source
         while True:
-            chunk = source.take()
+            chunk = source.read_available()
             if chunk:
                 return chunk
             if chunk is None:
@@ -128,14 +128,14 @@ class AsyncChunks:
             if self._loop is None:
                 self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
             future = self._future = self._loop.create_future()
-            if source.park(self._wake):
+            if source.add_waiter(self._wake):
                 await future
 
     def _wake(self) -> None:
         if threading.get_ident() == self._thread:
             self._resolve()
         elif self._loop is not None:
-            in_loop(self._loop, self._resolve)
+            call_soon_threadsafe(self._loop, self._resolve)
 
     def _resolve(self) -> None:
         if self._future is not None and not self._future.done():
@@ -155,42 +155,42 @@ class AsyncChunks:
 
 # A context variable and not the running loop decides: under gevent the greenlets of
 # requests and the one of the loop share an OS thread, and so asyncio's "running loop".
-_driven: contextvars.ContextVar[bool] = contextvars.ContextVar("copilotkit_driven", default=False)
+_in_sync_driver: contextvars.ContextVar[bool] = contextvars.ContextVar("copilotkit_driven", default=False)
 
 
-_patience: contextvars.ContextVar[float | None] = contextvars.ContextVar("copilotkit_patience", default=None)
+_call_timeout: contextvars.ContextVar[float | None] = contextvars.ContextVar("copilotkit_patience", default=None)
 """How long a driven pipeline waits for a coroutine, in seconds."""
 
 
-def is_driven() -> bool:
+def in_sync_driver() -> bool:
     """Whether this code runs in a pipeline that `drive` runs on a thread."""
-    return _driven.get()
+    return _in_sync_driver.get()
 
 
-async def call(function: Callable[..., Any], *args: Any) -> Any:
+async def call_user_function(function: Callable[..., Any], *args: Any) -> Any:
     """Calls a plain or coroutine function of the user's and gives its result.
 
     Awaited: coroutine functions run here, plain ones as the host says, on a thread. Driven:
     plain ones run here, on the request's own thread, and coroutines on the background loop
     with a copy of this context (what they set in context variables does not come back).
     """
-    driven = _driven.get()
+    driven = _in_sync_driver.get()
     if driven or is_coroutine_function(function):
         result = function(*args)
     else:
-        result = await current_framework.get().plain(function, *args)
+        result = await current_framework.get().run_sync_function(function, *args)
     if not inspect.isawaitable(result):
         return result
     if driven:
-        return _wait_for(result)
+        return _run_on_background_loop(result)
     return await result
 
 
-async def blocking(function: Callable[..., T], *args: Any) -> T:
+async def run_blocking(function: Callable[..., T], *args: Any) -> T:
     """Calls a function of ours that may block: on a thread, or here where this is one."""
-    if is_driven():
+    if in_sync_driver():
         return function(*args)
-    work = partial(contextvars.copy_context().run, without_stop, function, *args)
+    work = partial(contextvars.copy_context().run, guard_stop_iteration, function, *args)
     return await asyncio.get_running_loop().run_in_executor(_pool(), work)
 
 
@@ -205,9 +205,9 @@ def _pool() -> ThreadPoolExecutor:
     return pool or _pools.setdefault(os.getpid(), ThreadPoolExecutor(_POOL_THREADS, "copilotkit-blocking"))
 
 
-async def wait(park: Callable[[Callable[[], object]], bool], seconds: float) -> None:
+async def wait_notified(park: Callable[[Callable[[], object]], bool], seconds: float) -> None:
     """Waits until what ``park`` was given is called, or so many seconds; not at all where ``park`` gives False."""
-    if is_driven():
+    if in_sync_driver():
         wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         if park(lambda: wakes.put(None)):
             try:
@@ -217,35 +217,35 @@ async def wait(park: Callable[[Callable[[], object]], bool], seconds: float) -> 
         return
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
-    if park(lambda: in_loop(loop, event.set)):
+    if park(lambda: call_soon_threadsafe(loop, event.set)):
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
             pass
 
 
-async def pause(seconds: float) -> None:
+async def sleep(seconds: float) -> None:
     """Waits so many seconds."""
-    await wait(lambda wake: True, seconds)
+    await wait_notified(lambda wake: True, seconds)
 
 
-class Abandoned(BaseException):
+class SelfCancelledError(BaseException):
     """What was awaited has cancelled itself, or tried to end the process: nobody has asked it to."""
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def with_timeout(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """Awaits ``work`` for at most so many seconds. Raises TimeoutError, Abandoned, and what ``work`` raises.
 
     In a driven pipeline the bound is on what `call` waits for on the background loop.
     """
-    if is_driven():
-        token = _patience.set(seconds)
+    if in_sync_driver():
+        token = _call_timeout.set(seconds)
         try:
             return await work
         except (asyncio.CancelledError, SystemExit, KeyboardInterrupt) as ended:
-            raise Abandoned(repr(ended)) from ended
+            raise SelfCancelledError(repr(ended)) from ended
         finally:
-            _patience.reset(token)
+            _call_timeout.reset(token)
 
     async def carried() -> tuple[T | None, BaseException | None]:
         try:
@@ -260,9 +260,9 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError as cancelled:
         if task is not None and task.cancelling() > before:
             raise
-        raise Abandoned(repr(cancelled)) from cancelled
+        raise SelfCancelledError(repr(cancelled)) from cancelled
     if error is not None:
-        raise Abandoned(repr(error)) from error
+        raise SelfCancelledError(repr(error)) from error
     return cast(T, result)
 
 
@@ -273,7 +273,7 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
     )
 
 
-def drive(coroutine: Coroutine[Any, Any, T], host: Host | None = None) -> T:
+def run_sync(coroutine: Coroutine[Any, Any, T], host: FrameworkContext | None = None) -> T:
     """Runs a pipeline on this thread. It must wait for nothing but `call` and `blocking`.
 
     What it sets in context variables is seen until it ends, and not by the next request that
@@ -283,20 +283,20 @@ def drive(coroutine: Coroutine[Any, Any, T], host: Host | None = None) -> T:
     return contextvars.copy_context().run(_drive, coroutine, host)
 
 
-def _drive(coroutine: Coroutine[Any, Any, T], framework: Host | None) -> T:
-    _driven.set(True)
+def _drive(coroutine: Coroutine[Any, Any, T], framework: FrameworkContext | None) -> T:
+    _in_sync_driver.set(True)
     if framework is not None:
         current_framework.set(framework)
     try:
         coroutine.send(None)
     except StopIteration as stop:
         return cast(T, stop.value)
-    place = _suspended_at(coroutine)
+    place = _suspension_point(coroutine)
     coroutine.close()
     raise RuntimeError(f"{place} waits for an event loop, and this thread has none: await it through bridge.call()")
 
 
-def _suspended_at(coroutine: Any) -> str:
+def _suspension_point(coroutine: Any) -> str:
     while getattr(coroutine, "cr_await", None) is not None:
         inner = coroutine.cr_await
         if not inspect.iscoroutine(inner):
@@ -305,21 +305,21 @@ def _suspended_at(coroutine: Any) -> str:
     return f"{coroutine.__qualname__} ({coroutine.cr_code.co_filename}:{coroutine.cr_frame.f_lineno})"
 
 
-def _wait_for(awaitable: Awaitable[T]) -> T:
+def _run_on_background_loop(awaitable: Awaitable[T]) -> T:
     answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     async def finish() -> None:
         try:
-            async with current_framework.get().errand():
+            async with current_framework.get().background_scope():
                 result = await awaitable
         except BaseException as error:  # not let out: SystemExit would end the loop that all share
             answers.put((None, error))
         else:
             answers.put((result, None))
 
-    spawn(background_loop(), finish())
+    create_task_threadsafe(background_loop(), finish())
     try:
-        result, error = answers.get(timeout=_patience.get())
+        result, error = answers.get(timeout=_call_timeout.get())
     except queue.Empty:
         raise TimeoutError("it took too long") from None
     if error is not None:
@@ -327,7 +327,7 @@ def _wait_for(awaitable: Awaitable[T]) -> T:
     return cast(T, result)
 
 
-class LazyThread(ThreadPoolExecutor):
+class LazyThreadExecutor(ThreadPoolExecutor):
     """One thread, made when it is first given something to do."""
 
     def __init__(self, name: str) -> None:
@@ -351,12 +351,12 @@ class LazyThread(ThreadPoolExecutor):
 _tasks: set[asyncio.Task[Any]] = set()
 
 
-def home() -> asyncio.AbstractEventLoop:
+def target_loop() -> asyncio.AbstractEventLoop:
     """The loop on which what this request starts will live."""
-    return background_loop() if is_driven() else asyncio.get_running_loop()
+    return background_loop() if in_sync_driver() else asyncio.get_running_loop()
 
 
-def in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:
+def call_soon_threadsafe(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:
     """Has a loop call a function soon, from any thread. False where that loop is closed."""
     try:
         loop.call_soon_threadsafe(function, *args)
@@ -365,36 +365,36 @@ def in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *a
     return True
 
 
-def on_loop(loop: asyncio.AbstractEventLoop) -> bool:
+def is_running_on(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether this is a task or callback of ``loop`` (and not of a request's thread)."""
-    return not is_driven() and asyncio._get_running_loop() is loop
+    return not in_sync_driver() and asyncio._get_running_loop() is loop
 
 
-def spawn(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object]) -> None:
+def create_task_threadsafe(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object]) -> None:
     """Starts a task on a loop, from any thread, with a copy of the caller's context."""
     context = contextvars.copy_context()
-    context.run(_driven.set, False)
+    context.run(_in_sync_driver.set, False)
 
     def start() -> None:
         task = loop.create_task(coroutine, context=context)
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
 
-    if on_loop(loop):
+    if is_running_on(loop):
         start()
-    elif not in_loop(loop, start):
+    elif not call_soon_threadsafe(loop, start):
         coroutine.close()
         raise RuntimeError("the event loop of this request has been closed")
 
 
-def thread(function: Callable[..., object], *args: Any, name: str) -> None:
+def start_thread(function: Callable[..., object], *args: Any, name: str) -> None:
     """Starts a daemon thread with a copy of the caller's context."""
     context = contextvars.copy_context()
-    context.run(_driven.set, True)
+    context.run(_in_sync_driver.set, True)
     threading.Thread(target=context.run, args=(function, *args), name=name, daemon=True).start()
 
 
-class _Background:
+class _BackgroundLoop:
     """The process's own loop, on a thread of its own."""
 
     def __init__(self) -> None:
@@ -417,14 +417,14 @@ class _Background:
 # By process id, so that a forked child starts its own. One atomic step decides who
 # starts it: a lock made before gevent patches the threading module must not be held
 # while starting a thread, since that switches greenlets.
-_backgrounds: dict[int, _Background] = {}
+_backgrounds: dict[int, _BackgroundLoop] = {}
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
     """The process's background loop, started on first use."""
     running = _backgrounds.get(os.getpid())
     if running is None:
-        mine = _Background()
+        mine = _BackgroundLoop()
         running = _backgrounds.setdefault(os.getpid(), mine)
         if running is mine:
             mine.start()
@@ -435,7 +435,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
     return running.loop
 
 
-def background_if_running() -> asyncio.AbstractEventLoop | None:
+def running_background_loop() -> asyncio.AbstractEventLoop | None:
     """The background loop where this process has one."""
     running = _backgrounds.get(os.getpid())
     return None if running is None else running.loop
@@ -444,7 +444,7 @@ def background_if_running() -> asyncio.AbstractEventLoop | None:
 # --- the process's life ------------------------------------------------------
 
 
-class Lives(Protocol):
+class ProcessLifecycle(Protocol):
     """What has to be told of a fork and of the process's end."""
 
     def after_fork(self) -> None:
@@ -454,21 +454,21 @@ class Lives(Protocol):
         """The process is about to end."""
 
 
-_lives: weakref.WeakSet[Lives] = weakref.WeakSet()
+_lifecycles: weakref.WeakSet[ProcessLifecycle] = weakref.WeakSet()
 
 
-def register(life: Lives) -> None:
+def register_lifecycle(life: ProcessLifecycle) -> None:
     """Has an object told of forks and of the process's end, for as long as it lives."""
-    _lives.add(life)
+    _lifecycles.add(life)
 
 
 def _after_fork() -> None:
-    for life in list(_lives):
+    for life in list(_lifecycles):
         life.after_fork()
 
 
 def _at_exit() -> None:
-    for life in list(_lives):
+    for life in list(_lifecycles):
         life.at_exit()
 
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class PerLoop(Generic[T]):
+class LoopLocal(Generic[T]):
     """One thing to each event loop: made when it is first asked for, closed with its loop.
 
     ``make`` is called on the loop, and what it raises reaches the caller of `get`;
@@ -28,7 +28,7 @@ class PerLoop(Generic[T]):
         if loop not in self._open:
             for other in [other for other in list(self._open) if other.is_closed()]:
                 self._open.pop(other, None)
-            keeper = _keep(self._make, self._close)
+            keeper = _lifetime(self._make, self._close)
             self._open[loop] = (await anext(keeper), keeper)
         return self._open[loop][0]
 
@@ -39,7 +39,7 @@ class PerLoop(Generic[T]):
             await keeper.aclose()
 
 
-async def _keep(make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> AsyncGenerator[T]:
+async def _lifetime(make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> AsyncGenerator[T]:
     # A suspended generator is what an event loop closes by itself, when it is shut down
     # or when the last reference to the owner goes: see loop.shutdown_asyncgens(). It knows
     # the two functions only: a reference to the owner would keep that alive.

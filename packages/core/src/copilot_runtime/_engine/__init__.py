@@ -1,7 +1,7 @@
 """The engine: one run's life, and what its readers see of it."""
 
-from .engine import Engine, EngineOptions, Stopped
+from .engine import Engine, EngineOptions, StopResult
 from .stream_limiter import TooManyStreams
-from .types import EndedRun, RunInput
+from .types import EndedRun, RunRequest
 
-__all__ = ["EndedRun", "Engine", "EngineOptions", "RunInput", "Stopped", "TooManyStreams"]
+__all__ = ["EndedRun", "Engine", "EngineOptions", "RunRequest", "StopResult", "TooManyStreams"]

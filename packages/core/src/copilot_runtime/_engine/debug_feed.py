@@ -8,13 +8,13 @@ from typing import NamedTuple
 from pydantic_core import to_json
 
 from .._events import CONNECTED, decode
-from .readers import ReaderLife, Silent
-from .run_log import RunLog, Wake
-from .types import RunInput
+from .readers import BaseReader, ReaderCallbacks
+from .run_log import Notify, RunLog
+from .types import RunRequest
 
 
-class _Place(NamedTuple):
-    given: RunInput
+class _Position(NamedTuple):
+    given: RunRequest
     seen: int
 
 
@@ -22,21 +22,21 @@ class DebugFeed:
     """Who listens, and to what. Listeners read the runs' own logs; nothing is copied for them."""
 
     def __init__(self) -> None:
-        self._listeners: set[_Listener] = set()
+        self._listeners: set[_DebugReader] = set()
 
-    def add(self, log: RunLog, given: RunInput) -> None:
+    def add(self, log: RunLog, given: RunRequest) -> None:
         """A run has begun."""
         for listener in list(self._listeners):
             if listener.owner == given.owner:
                 listener.add(log, given)
 
-    def subscribe(self, owner: str, life: ReaderLife) -> _Listener:
+    def subscribe(self, owner: str, life: ReaderCallbacks) -> _DebugReader:
         """A source of an owner's events from now on; runs that go on already are not shown."""
-        listener = _Listener(self, owner, life)
+        listener = _DebugReader(self, owner, life)
         self._listeners.add(listener)
         return listener
 
-    def drop(self, listener: _Listener) -> None:
+    def unsubscribe(self, listener: _DebugReader) -> None:
         """A listener has left."""
         self._listeners.discard(listener)
 
@@ -45,22 +45,22 @@ class DebugFeed:
         self._listeners.clear()
 
 
-class _Listener(Silent):
+class _DebugReader(BaseReader):
     __slots__ = ("_feed", "_greeted", "_places", "owner")
 
-    def __init__(self, feed: DebugFeed, owner: str, life: ReaderLife) -> None:
+    def __init__(self, feed: DebugFeed, owner: str, life: ReaderCallbacks) -> None:
         self.owner = owner
         self._feed = feed
-        self._places: dict[RunLog, _Place] = {}
+        self._places: dict[RunLog, _Position] = {}
         self._greeted = False
         super().__init__(life)
 
-    def add(self, log: RunLog, given: RunInput) -> None:
-        self._places[log] = _Place(given, 0)
+    def add(self, log: RunLog, given: RunRequest) -> None:
+        self._places[log] = _Position(given, 0)
         if self._wake is not None:
             self._wake()
 
-    def take(self) -> bytes | None:
+    def read_available(self) -> bytes | None:
         if self._life is None:
             return None
         pieces: list[bytes] = []
@@ -71,7 +71,7 @@ class _Listener(Silent):
             ended = log.ended  # before the frames: what was added earlier is then seen
             frames = log.frames[seen:]
             pieces += [_frame(given, framed) for framed in frames]
-            self._places[log] = _Place(given, seen + len(frames))
+            self._places[log] = _Position(given, seen + len(frames))
             if ended:
                 del self._places[log]
         if not pieces:
@@ -79,19 +79,19 @@ class _Listener(Silent):
         self._sent()
         return b"".join(pieces)
 
-    def park(self, wake: Wake) -> bool:
+    def add_waiter(self, wake: Notify) -> bool:
         self._wake = wake
         places = list(self._places.items())
         # A run that begins after this look wakes through `add`.
-        return self._greeted and not self._due and all(log.park(place.seen, wake) for log, place in places)
+        return self._greeted and not self._due and all(log.add_waiter(place.seen, wake) for log, place in places)
 
     def close(self) -> None:
         self._places = {}
-        self._feed.drop(self)
+        self._feed.unsubscribe(self)
         super().close()
 
 
-def _frame(given: RunInput, framed: bytes) -> bytes:
+def _frame(given: RunRequest, framed: bytes) -> bytes:
     shown = {
         "timestamp": int(time.time() * 1000),
         "agentId": given.agent_id,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 
 
-class End(Enum):
+class FinishResult(Enum):
     """What the store has made of the end of a run."""
 
     STORED = "the store has it"
-    LOST = "it was no longer this process's to end"
-    UNSTORED = "the store does not take it"
+    LEASE_LOST = "it was no longer this process's to end"
+    NOT_STORED = "the store does not take it"

@@ -7,20 +7,20 @@ import logging
 logger = logging.getLogger("copilot_runtime.engine")
 
 
-class Trouble:
+class OutageLog:
     """Logs the first failure of a row, and its end. ``what`` does not work: ``the store does not ...``."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._is_on = False
 
-    def begins(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """It has failed."""
         if not self._is_on:
             self._is_on = True
             logger.warning("%s; it is tried again until it works", self._what, exc_info=error)
 
-    def ends(self) -> None:
+    def recovered(self) -> None:
         """It has worked."""
         if self._is_on:
             self._is_on = False

@@ -16,7 +16,7 @@ logger = logging.getLogger("copilot_runtime.engine")
 T = TypeVar("T", bound=Hashable)
 
 
-class Rounds(Generic[T]):
+class PeriodicTask(Generic[T]):
     """Calls ``visit`` with all members, every ``seconds`` as long as there are any.
 
     Members are added and removed from any thread, at the cost of a set's operation: only
@@ -25,21 +25,21 @@ class Rounds(Generic[T]):
 
     def __init__(self, seconds: float, visit: Callable[[list[T]], None]) -> None:
         self._seconds = seconds
-        self._visit = visit
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Round[T]] = weakref.WeakKeyDictionary()
+        self._callback = visit
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTimer[T]] = weakref.WeakKeyDictionary()
 
     def add(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
         """Has a member visited on a loop."""
         round_ = self._loops.get(loop)
         if round_ is None:
-            round_ = self._loops.setdefault(loop, _Round(self._seconds, self._visit))
+            round_ = self._loops.setdefault(loop, _LoopTimer(self._seconds, self._callback))
         round_.members.add(member)
         if not round_.is_ticking:
             round_.is_ticking = True
-            if bridge.on_loop(loop):
-                round_.tick_soon(loop)
+            if bridge.is_running_on(loop):
+                round_.schedule(loop)
             else:
-                bridge.in_loop(loop, round_.tick_soon, loop)
+                bridge.call_soon_threadsafe(loop, round_.schedule, loop)
 
     def discard(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
         """Has a member visited no more."""
@@ -47,21 +47,21 @@ class Rounds(Generic[T]):
         if round_ is not None:
             round_.members.discard(member)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drops all members: they were a parent process's."""
         self._loops = weakref.WeakKeyDictionary()
 
 
-class _Round(Generic[T]):
+class _LoopTimer(Generic[T]):
     def __init__(self, seconds: float, visit: Callable[[list[T]], None]) -> None:
         self.members: set[T] = set()
         self.is_ticking = False
         # Not the timer itself, which would keep its loop, and with it this round, for ever.
         self._has_timer = False
         self._seconds = seconds
-        self._visit = visit
+        self._callback = visit
 
-    def tick_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+    def schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts the timer, on the loop, unless it runs."""
         if not self._has_timer:
             self._has_timer = True
@@ -73,11 +73,11 @@ class _Round(Generic[T]):
         members = list(self.members)
         try:
             if members:
-                self._visit(members)
+                self._callback(members)
         except Exception:
             logger.exception("a round failed; the next one is tried all the same")
         # Said before the last look: one who comes after it starts the timer himself.
         self.is_ticking = False
         if members or self.members:
             self.is_ticking = True
-            self.tick_soon(loop)
+            self.schedule(loop)

@@ -13,20 +13,20 @@ from typing import TypeVar
 from .._concurrency import bridge
 from ..stores.protocol import (
     Batch,
-    Finished,
     Lease,
     LeaseLost,
+    LeaseSignal,
+    RunCompletion,
     RunStore,
     RunTooLarge,
-    Signal,
     StoreError,
 )
-from .finish_result import End
-from .outage_log import Trouble
-from .periodic import Rounds
+from .finish_result import FinishResult
+from .outage_log import OutageLog
+from .periodic import PeriodicTask
 from .run import (
     LOST_LEASE,
-    STOP,
+    STOPPED_BY_USER,
     TOO_LARGE,
     Run,
 )
@@ -35,78 +35,78 @@ logger = logging.getLogger("copilot_runtime.engine")
 
 T = TypeVar("T")
 
-SAVE_SECONDS = 0.1
-SAVE_BYTES = 64 * 1024
+FLUSH_INTERVAL_SECONDS = 0.1
+MAX_UNFLUSHED_BYTES = 64 * 1024
 """What a crash may take of a run: what came in so many seconds, or so many bytes."""
 
-RENEWALS = 3
+RENEWALS_PER_LEASE = 3
 """How often a lease is renewed within its time, so that one renewal may fail."""
 
-RETRIES = 15
+RETRIES_PER_LEASE = 15
 """How often within a lease's time a renewal is tried that has failed."""
 
-NAP_SECONDS = 0.1
+CLOCK_CHECK_SECONDS = 0.1
 """How late a renewal may be after the machine stood still, or its clock was set forward."""
 
-LATE_SECONDS = 0.75
+REAP_GRACE_SECONDS = 0.75
 """How long the owner of a run whose lease has run out is given to renew it after all: some naps."""
 
-STUCK_SECONDS = 60.0
+LOOP_STALL_SECONDS = 60.0
 """A loop that has not ticked for so long is given up: its runs' leases are left to run out."""
 
-FINISH_SECONDS = 5.0
+FINISH_RETRY_SECONDS = 5.0
 """How long a store that does not work is asked again to take the end of a run."""
 
-FINISH_PAUSE = 0.1
+FINISH_RETRY_INTERVAL = 0.1
 
 
-class Custody:
+class RunPersistence:
     """Saves, watches and keeps the leases of runs, in rounds that all runs share."""
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
-        self._saving: Rounds[Run] = Rounds(SAVE_SECONDS, self._save_round)
-        self._watching: Rounds[Run] = Rounds(store.poll_seconds or 1.0, self._watch_round)
-        self._keeper: LeaseKeeper | None = None
+        self._saving: PeriodicTask[Run] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
+        self._watching: PeriodicTask[Run] = PeriodicTask(store.poll_seconds or 1.0, self._poll_tick)
+        self._keeper: LeaseRenewer | None = None
         self._making = threading.Lock()
-        self._is_last = False
+        self._interpreter_exiting = False
         self._busy_saving: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._busy_watching: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-        self._unsaved = Trouble("the store does not take what runs have emitted")
-        self._unwatched = Trouble("the store does not say whether runs are to stop")
+        self._unsaved = OutageLog("the store does not take what runs have emitted")
+        self._unwatched = OutageLog("the store does not say whether runs are to stop")
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Something of the store's, off the loop where the store may block. Raises what the store raises."""
-        if self._store.blocking and not self._is_last:
-            return await bridge.blocking(question)
+        if self._store.blocking and not self._interpreter_exiting:
+            return await bridge.run_blocking(question)
         return question()
 
     def at_exit(self) -> None:
         """The process ends: there are no more threads to be had, and nobody whom waiting could keep."""
-        self._is_last = True
+        self._interpreter_exiting = True
 
-    def take(self, run: Run) -> None:
+    def track(self, run: Run) -> None:
         """A run has begun."""
         if self._store.poll_seconds is not None:
-            self._watching.add(run, run.home)
+            self._watching.add(run, run.loop)
         if self._store.lease_seconds is not None:
             # Runs begin on many threads at once, and all of them have to have the same keeper.
             with self._making:
                 if self._keeper is None:
-                    self._keeper = LeaseKeeper(self._store, self._store.lease_seconds)
+                    self._keeper = LeaseRenewer(self._store, self._store.lease_seconds)
             self._keeper.add(run)
 
-    def leave(self, run: Run) -> None:
+    def untrack(self, run: Run) -> None:
         """A run is over."""
-        self._saving.discard(run, run.home)
-        self._watching.discard(run, run.home)
+        self._saving.discard(run, run.loop)
+        self._watching.discard(run, run.loop)
         if self._keeper is not None:
             self._keeper.discard(run)
 
     def after_fork(self) -> None:
         """This is a child process: its parent's runs are not here."""
-        self._saving.forget()
-        self._watching.forget()
+        self._saving.clear()
+        self._watching.clear()
         self._keeper = None
         self._making = threading.Lock()
         self._busy_saving.clear()
@@ -114,121 +114,121 @@ class Custody:
 
     # --- saving ---
 
-    def grew(self, run: Run) -> None:
+    def schedule_flush(self, run: Run) -> None:
         """A run has frames that the store has not."""
-        if run.unsaved_bytes >= SAVE_BYTES and not self._store.blocking:
-            self._save([run])
-        elif not run.is_marked:
-            run.is_marked = True
-            self._saving.add(run, run.home)
+        if run.unflushed_bytes >= MAX_UNFLUSHED_BYTES and not self._store.blocking:
+            self._flush([run])
+        elif not run.flush_scheduled:
+            run.flush_scheduled = True
+            self._saving.add(run, run.loop)
 
-    async def finish(self, run: Run, lease: Lease, rest: Sequence[bytes], finished: Finished) -> End:
+    async def finish(self, run: Run, lease: Lease, rest: Sequence[bytes], finished: RunCompletion) -> FinishResult:
         """Ends a run in the store, which is asked again for a while where it does not work."""
 
         def write() -> None:
-            with run.saving:
-                self._store.finish(lease, [*run.log.frames[run.saved :], *rest], finished)
+            with run.flush_lock:
+                self._store.finish(lease, [*run.log.frames[run.flushed_count :], *rest], finished)
 
-        self._saving.discard(run, run.home)
+        self._saving.discard(run, run.loop)
         # While it is asked, the lease is kept; without one there is nobody who could take the run.
-        deadline = time.monotonic() + min(FINISH_SECONDS, self._store.lease_seconds or FINISH_SECONDS)
+        deadline = time.monotonic() + min(FINISH_RETRY_SECONDS, self._store.lease_seconds or FINISH_RETRY_SECONDS)
         while True:
             try:
                 await self.ask(write)
-                return End.STORED
+                return FinishResult.STORED
             except LeaseLost:
-                return End.LOST
+                return FinishResult.LEASE_LOST
             except Exception as error:
-                if not isinstance(error, StoreError) or time.monotonic() + FINISH_PAUSE > deadline:
-                    logger.exception("run %r has ended, but the store did not take its end", run.given.run_id)
-                    return End.UNSTORED
-            await asyncio.sleep(FINISH_PAUSE)
+                if not isinstance(error, StoreError) or time.monotonic() + FINISH_RETRY_INTERVAL > deadline:
+                    logger.exception("run %r has ended, but the store did not take its end", run.request.run_id)
+                    return FinishResult.NOT_STORED
+            await asyncio.sleep(FINISH_RETRY_INTERVAL)
 
-    def _save_round(self, runs: list[Run]) -> None:
+    def _flush_tick(self, runs: list[Run]) -> None:
         # One at a time: what waits for a store that does not answer would take up every thread there is.
         loop = asyncio.get_running_loop()
         if loop in self._busy_saving:
             return
         for run in runs:
-            self._saving.discard(run, run.home)
-            run.is_marked = False
+            self._saving.discard(run, run.loop)
+            run.flush_scheduled = False
         if self._store.blocking:
             self._busy_saving.add(loop)
-            bridge.spawn(loop, self._save_elsewhere(runs, loop))
+            bridge.create_task_threadsafe(loop, self._flush_in_thread(runs, loop))
         else:
-            self._save(runs)
+            self._flush(runs)
 
-    async def _save_elsewhere(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
+    async def _flush_in_thread(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
         try:
-            await self.ask(lambda: self._save(runs))
+            await self.ask(lambda: self._flush(runs))
         finally:
             self._busy_saving.discard(loop)
 
-    def _save(self, runs: Sequence[Run]) -> None:
+    def _flush(self, runs: Sequence[Run]) -> None:
         held: dict[Lease, Run] = {}
         try:
             batches = []
             for run in runs:
                 # A run is saved by one at a time, its end included, or frames would be stored twice.
-                run.saving.acquire()
-                if run.lease is None or run.is_over:
-                    run.saving.release()
+                run.flush_lock.acquire()
+                if run.lease is None or run.is_finished:
+                    run.flush_lock.release()
                     continue
                 held[run.lease] = run
-                run.unsaved_bytes = 0
-                batches.append(Batch(run.lease, run.log.frames[run.saved :], run.log.repeats))
+                run.unflushed_bytes = 0
+                batches.append(Batch(run.lease, run.log.frames[run.flushed_count :], run.log.duplicates))
             refused = self._store.append(batches) if batches else {}
-            self._unsaved.ends()
+            self._unsaved.recovered()
             for batch in batches:
-                held[batch.lease].saved += len(batch.frames)
+                held[batch.lease].flushed_count += len(batch.frames)
             for lease, why in refused.items():
-                self._refused(held[lease], why)
+                self._handle_refusal(held[lease], why)
         except StoreError as error:
             # Not the agents' failure, and perhaps nothing more comes from them that would bring it along.
-            self._unsaved.begins(error)
+            self._unsaved.failed(error)
             for run in held.values():
-                run.is_marked = True
-                self._saving.add(run, run.home)
+                run.flush_scheduled = True
+                self._saving.add(run, run.loop)
         except Exception:
             logger.exception("the store did not take what runs have emitted")
         finally:
             for run in held.values():
-                run.saving.release()
+                run.flush_lock.release()
 
-    def _refused(self, run: Run, why: LeaseLost | RunTooLarge) -> None:
+    def _handle_refusal(self, run: Run, why: LeaseLost | RunTooLarge) -> None:
         if isinstance(why, RunTooLarge):
-            run.stop_from_anywhere(TOO_LARGE)
+            run.stop_threadsafe(TOO_LARGE)
         else:
-            bridge.in_loop(run.home, run.lose)
+            bridge.call_soon_threadsafe(run.loop, run.mark_lost)
 
     # --- watching ---
 
-    def _watch_round(self, runs: list[Run]) -> None:
+    def _poll_tick(self, runs: list[Run]) -> None:
         loop = asyncio.get_running_loop()
         if self._keeper is not None:
-            self._keeper.ticked(loop)
+            self._keeper.heartbeat(loop)
         if loop not in self._busy_watching:
             self._busy_watching.add(loop)
-            bridge.spawn(loop, self._watch(runs, loop))
+            bridge.create_task_threadsafe(loop, self._poll_signals(runs, loop))
 
-    async def _watch(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
-        leases = {run.lease: run for run in runs if run.lease is not None and not run.is_over}
+    async def _poll_signals(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
+        leases = {run.lease: run for run in runs if run.lease is not None and not run.is_finished}
         try:
-            signals = await self.ask(lambda: self._store.signals(list(leases)))
+            signals = await self.ask(lambda: self._store.poll_signals(list(leases)))
         except Exception as error:
-            self._unwatched.begins(error)
+            self._unwatched.failed(error)
             return
         finally:
             self._busy_watching.discard(loop)
-        self._unwatched.ends()
+        self._unwatched.recovered()
         for lease, signal in signals.items():
-            if signal is Signal.STOP:
-                leases[lease].stop(STOP)
+            if signal is LeaseSignal.STOP:
+                leases[lease].stop(STOPPED_BY_USER)
             else:
-                leases[lease].lose()
+                leases[lease].mark_lost()
 
 
-class LeaseKeeper:
+class LeaseRenewer:
     """Renews leases on a thread of its own, as long as their loops are alive.
 
     A thread, since a loop that an agent blocks for a while is no reason to lose its runs;
@@ -240,17 +240,17 @@ class LeaseKeeper:
         self._lease_seconds = lease_seconds
         self._runs: dict[Run, float] = {}
         """When each run's lease was last known to hold."""
-        self._awake = 0.0
+        self._active_seconds = 0.0
         """For how long this thread has been at it: a clock that stands still when the process does."""
         self._ticks: dict[asyncio.AbstractEventLoop, float] = {}
         """When each loop was last alive, by that clock."""
         self._wake = threading.Event()
-        self._trouble = Trouble("leases cannot be renewed")
-        bridge.thread(self._keep, name="copilotkit-leases")
+        self._trouble = OutageLog("leases cannot be renewed")
+        bridge.start_thread(self._run, name="copilotkit-leases")
 
     def add(self, run: Run) -> None:
         """A lease to keep."""
-        self.ticked(run.home)
+        self.heartbeat(run.loop)
         self._runs[run] = time.monotonic()
         self._wake.set()
 
@@ -258,43 +258,43 @@ class LeaseKeeper:
         """A lease that is done with."""
         self._runs.pop(run, None)
 
-    def ticked(self, loop: asyncio.AbstractEventLoop) -> None:
+    def heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
         """A loop is alive."""
-        self._ticks[loop] = self._awake
+        self._ticks[loop] = self._active_seconds
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         is_well = True
         while True:
             self._wake.wait()
             self._wake.clear()
             while self._runs:
                 # One that has failed is made up for soon: a store that works again finds leases that still hold.
-                self._rest(self._lease_seconds / (RENEWALS if is_well else RETRIES))
+                self._sleep(self._lease_seconds / (RENEWALS_PER_LEASE if is_well else RETRIES_PER_LEASE))
                 is_well = self._renew()
 
-    def _rest(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> None:
         """Waits in naps, until either of the machine's clocks says that it is time: leases run out by the one
         that may be set, and it is the other one that goes on where that is set back."""
         wall, steady = time.time() + seconds, time.monotonic() + seconds
-        nap = min(NAP_SECONDS, seconds)
+        nap = min(CLOCK_CHECK_SECONDS, seconds)
         while time.time() < wall and time.monotonic() < steady:
             time.sleep(nap)
-            self._awake += nap
+            self._active_seconds += nap
 
     def _renew(self) -> bool:
         now = time.monotonic()
-        oldest = self._awake - STUCK_SECONDS
-        kept = {run: last for run, last in list(self._runs.items()) if self._ticks[run.home] > oldest}
+        oldest = self._active_seconds - LOOP_STALL_SECONDS
+        kept = {run: last for run, last in list(self._runs.items()) if self._ticks[run.loop] > oldest}
         try:
             self._store.renew([run.lease for run in kept if run.lease is not None])
         except Exception as error:
-            self._trouble.begins(error)
+            self._trouble.failed(error)
             for run, last in kept.items():
                 if now - last >= self._lease_seconds:
                     # Whoever reaches the store may have taken the thread by now.
-                    bridge.in_loop(run.home, run.stop, LOST_LEASE)
+                    bridge.call_soon_threadsafe(run.loop, run.stop, LOST_LEASE)
             return False
-        self._trouble.ends()
+        self._trouble.recovered()
         for run in kept:
             if run in self._runs:
                 self._runs[run] = now

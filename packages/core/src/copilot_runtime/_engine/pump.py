@@ -27,7 +27,7 @@ def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -
                 event = stop.value
             else:
                 flush()
-                event = yield from _wait(waiting, signal)
+                event = yield from _await_rest(waiting, signal)
             if feed(event) >= FLUSH_BYTES:
                 flush()
                 yield
@@ -35,7 +35,7 @@ def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -
         pass
 
 
-def _wait(waiting: Any, signal: Any) -> Generator[Any, Any, Any]:
+def _await_rest(waiting: Any, signal: Any) -> Generator[Any, Any, Any]:
     """Hands the first signal on, and then all of the wait to the interpreter."""
     while True:
         try:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .._events import KEEP_ALIVE, Ending, error_frame
-from .periodic import Rounds
-from .run_log import RunLog, Wake
+from .._events import KEEP_ALIVE, RunEnding, error_frame
+from .periodic import PeriodicTask
+from .run_log import Notify, RunLog
 
-PIECE_FRAMES = 512
-PIECE_BYTES = 256 * 1024
+MAX_CHUNK_FRAMES = 512
+MAX_CHUNK_BYTES = 256 * 1024
 """No more leaves in one piece, but for a frame that is larger: a long replay must not become one huge string."""
 
 
@@ -25,14 +25,14 @@ class KeepAlive:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         # Looked at in tenths of the interval, so that no stream is silent for much longer.
-        self._rounds: Rounds[Silent] | None = Rounds(seconds / 10, self._visit) if seconds > 0 else None
+        self._rounds: PeriodicTask[BaseReader] | None = PeriodicTask(seconds / 10, self._visit) if seconds > 0 else None
 
-    def watch(self, reader: Silent, loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, reader: BaseReader, loop: asyncio.AbstractEventLoop) -> None:
         """Looks after a reader until `forget`."""
         if self._rounds is not None:
             self._rounds.add(reader, loop)
 
-    def forget(self, reader: Silent, loop: asyncio.AbstractEventLoop) -> None:
+    def discard(self, reader: BaseReader, loop: asyncio.AbstractEventLoop) -> None:
         """The reader is gone."""
         if self._rounds is not None:
             self._rounds.discard(reader, loop)
@@ -40,47 +40,47 @@ class KeepAlive:
     def after_fork(self) -> None:
         """This is a child process: its parent's readers are not here."""
         if self._rounds is not None:
-            self._rounds.forget()
+            self._rounds.clear()
 
-    def _visit(self, readers: Sequence[Silent]) -> None:
+    def _visit(self, readers: Sequence[BaseReader]) -> None:
         before = time.monotonic() - self.seconds
         for reader in readers:
             if reader.last <= before:
-                reader.beat()
+                reader.request_keep_alive()
 
 
-class ReaderLife(NamedTuple):
+class ReaderCallbacks(NamedTuple):
     """What is called with a reader when it begins, and once when it is gone."""
 
-    begun: Callable[[Silent], None]
-    gone: Callable[[Silent], None]
+    opened: Callable[[BaseReader], None]
+    closed: Callable[[BaseReader], None]
 
 
-class Silent:
+class BaseReader:
     """What all readers are: silent at times, and gone at last."""
 
     __slots__ = ("_due", "_life", "_wake", "last")
 
-    def __init__(self, life: ReaderLife) -> None:
+    def __init__(self, life: ReaderCallbacks) -> None:
         self.last = time.monotonic()
         """When something was last sent."""
         self._due = False
-        self._wake: Wake | None = None
-        self._life: ReaderLife | None = life
-        life.begun(self)
+        self._wake: Notify | None = None
+        self._life: ReaderCallbacks | None = life
+        life.opened(self)
 
     def close(self) -> None:
         """Nobody reads any more."""
         life, self._life = self._life, None
         self._wake = None
         if life is not None:
-            life.gone(self)
+            life.closed(self)
 
     def _sent(self) -> None:
         self.last = time.monotonic()
         self._due = False
 
-    def beat(self) -> None:
+    def request_keep_alive(self) -> None:
         """The stream has been silent for too long."""
         if self._due:
             return  # it is still busy with what it was last given
@@ -96,20 +96,23 @@ class Silent:
         return KEEP_ALIVE
 
 
-_LET_GO = error_frame(
-    Ending("This stream was read too slowly to be kept. Connect to the thread again for all of it.", "STREAM_LET_GO"),
+_EVICTED_FRAME = error_frame(
+    RunEnding(
+        "The stream was closed because the client read too slowly. Reconnect to the thread to receive all events.",
+        "SLOW_READER",
+    ),
     None,
     0,
 )
 
 
-class RunReader(Silent):
+class RunReader(BaseReader):
     """First some frames of runs that have ended, then a run that goes on, from ``seen`` frames on.
 
     ``joining`` leaves out the events that repeat the history.
     """
 
-    __slots__ = ("_history", "_joining", "_log", "_seen")
+    __slots__ = ("_history", "_log", "_seen", "_skip_duplicates")
 
     def __init__(
         self,
@@ -118,17 +121,17 @@ class RunReader(Silent):
         seen: int = 0,
         history: Sequence[bytes] = (),
         joining: bool = False,
-        life: ReaderLife,
+        life: ReaderCallbacks,
     ) -> None:
         self._history = history
         self._log = log
         self._seen = seen
-        self._joining = joining
+        self._skip_duplicates = joining
         super().__init__(life)
 
-    def take(self) -> bytes | None:
+    def read_available(self) -> bytes | None:
         if self._history:
-            piece = _piece(self._history, 0)
+            piece = _next_chunk(self._history, 0)
             self._history = self._history[len(piece) :]
             self._sent()
             return b"".join(piece)
@@ -140,10 +143,10 @@ class RunReader(Silent):
                     self._seen = len(log.frames) - 1  # a cursor beyond the end gets the end
                     continue
                 return None if ended else self._keep_alive()
-            piece = _piece(log.frames, self._seen)
+            piece = _next_chunk(log.frames, self._seen)
             first, self._seen = self._seen + 1, self._seen + len(piece)
-            if self._joining and log.repeats:
-                piece = [frame for number, frame in enumerate(piece, first) if number not in log.repeats]
+            if self._skip_duplicates and log.duplicates:
+                piece = [frame for number, frame in enumerate(piece, first) if number not in log.duplicates]
             if piece:
                 self._sent()
                 return piece[0] if len(piece) == 1 else b"".join(piece)
@@ -151,23 +154,23 @@ class RunReader(Silent):
             return None
         # It was evicted: a stream that just ends would look like success.
         self._log = None
-        return _LET_GO
+        return _EVICTED_FRAME
 
-    def park(self, wake: Wake) -> bool:
+    def add_waiter(self, wake: Notify) -> bool:
         self._wake = wake
         if self._due or self._log is None:
             return False
-        return self._log.park(self._seen, wake)
+        return self._log.add_waiter(self._seen, wake)
 
     def close(self) -> None:
         self._log, self._history = None, ()
         super().close()
 
 
-def _piece(frames: Sequence[bytes], start: int) -> Sequence[bytes]:
-    piece = frames[start : start + PIECE_FRAMES]
+def _next_chunk(frames: Sequence[bytes], start: int) -> Sequence[bytes]:
+    piece = frames[start : start + MAX_CHUNK_FRAMES]
     size = sum(map(len, piece))
-    while size > PIECE_BYTES and len(piece) > 1:
+    while size > MAX_CHUNK_BYTES and len(piece) > 1:
         piece = piece[: (len(piece) + 1) // 2]
         size = sum(map(len, piece))
     return piece

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .._events import (
-    BadEvent,
-    Ending,
-    Recorder,
+    InvalidEventError,
+    RunEnding,
+    RunRecorder,
     decode,
 )
 from ..stores.protocol import (
-    Claimed,
-    Finished,
+    ClaimedRun,
     LeaseLost,
+    RunCompletion,
     RunKey,
     RunStore,
 )
@@ -25,37 +25,37 @@ from .types import EndedRun
 logger = logging.getLogger("copilot_runtime.engine")
 
 
-def bury(store: RunStore, run: RunKey, ending: Ending, *, by_force: bool = False) -> EndedRun | None:
+def reap(store: RunStore, run: RunKey, ending: RunEnding, *, by_force: bool = False) -> EndedRun | None:
     """Ends a run whose lease has run out, or any with ``by_force``.
 
     Gives what there is to tell of it; None where another was first. What it had stored is
     completed as any unfinished run is, so its replay is a prefix of what was streamed and
     the end.
     """
-    claimed = store.claim(run, by_force=by_force)
+    claimed = store.claim(run, force=by_force)
     if claimed is None:
         return None
-    recorder = Recorder(ordinal=run.ordinal, known=claimed.event_messages)
+    recorder = RunRecorder(ordinal=run.ordinal, known=claimed.event_messages)
     try:
         for framed in claimed.frames:
             recorder.feed(decode(framed))
-    except (BadEvent, ValueError):
+    except (InvalidEventError, ValueError):
         logger.exception("what is stored of run %r cannot be read on", claimed.lease.run_id)
     own, was_over = recorder.number, recorder.is_over
-    messages = [*claimed.messages, *_unknown(claimed)]
+    messages = [*claimed.messages, *_new_input_messages(claimed)]
     recorder.complete(ending, run.thread.thread_id, claimed.lease.run_id)
     records = recorder.records()
-    finished = Finished(
-        keep=bool(claimed.frames),
+    finished = RunCompletion(
+        persist=bool(claimed.frames),
         records=records,
         messages=messages,
-        own_events=own,
+        last_agent_event=own,
         event_messages=recorder.message_ids,
         input_messages=recorder.input_ids,
-        repeats=recorder.repeats,
+        duplicates=recorder.duplicates,
     )
     try:
-        store.finish(claimed.lease, recorder.take()[own:], finished)
+        store.finish(claimed.lease, recorder.drain()[own:], finished)
     except LeaseLost:
         return None
     logger.warning("run %r of thread %r was ended: %s", claimed.lease.run_id, run.thread.thread_id, ending.message)
@@ -72,11 +72,11 @@ def bury(store: RunStore, run: RunKey, ending: Ending, *, by_force: bool = False
         ended_at=now,
         input_messages=messages,
         records=records,
-        own_events=own,
+        last_agent_event=own,
     )
 
 
-def _unknown(claimed: Claimed) -> Iterator[Mapping[str, Any]]:
+def _new_input_messages(claimed: ClaimedRun) -> Iterator[Mapping[str, Any]]:
     """The messages that the run was given and the thread did not know, which RUN_STARTED shows."""
     known = {message.get("id") for message in claimed.messages}
     for framed in claimed.frames[:1]:

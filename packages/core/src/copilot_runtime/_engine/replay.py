@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._events import Cursor, resume_after
-from ..stores.protocol import StoredRun, ThreadView
+from .._events import Cursor, resume_index
+from ..stores.protocol import StoredRun, ThreadSnapshot
 
 
 class Replay(NamedTuple):
@@ -16,11 +16,11 @@ class Replay(NamedTuple):
     """
 
     history: Sequence[bytes]
-    live_after: int
-    joining: bool
+    live_offset: int
+    skip_duplicates: bool
 
 
-def replay(view: ThreadView, cursor: Cursor | None) -> Replay:
+def replay(view: ThreadSnapshot, cursor: Cursor | None) -> Replay:
     """All of a thread, or exactly what follows ``cursor`` where that can be told."""
     live = view.live
     if cursor is not None and live is not None and live.run.ordinal == cursor.ordinal:
@@ -32,20 +32,20 @@ def replay(view: ThreadView, cursor: Cursor | None) -> Replay:
     return Replay([*first.frames, *later], 0, True)
 
 
-class _Rest(NamedTuple):
+class _Remainder(NamedTuple):
     ordinal: int
     frames: Sequence[bytes]
 
 
-def _rest(runs: Sequence[StoredRun], cursor: Cursor) -> _Rest | None:
+def _rest(runs: Sequence[StoredRun], cursor: Cursor) -> _Remainder | None:
     run = next((run for run in runs if run.ordinal == cursor.ordinal), None)
     if run is None:
         return None
     last = max((record.number for record in run.records), default=0)
     if cursor.number > last:
         # It names an event that a crash took: how the run ended is the least to say.
-        return _Rest(run.ordinal, [record.frame for record in run.records[-1:]])
+        return _Remainder(run.ordinal, [record.frame for record in run.records[-1:]])
     if run.raw is not None:
-        return _Rest(run.ordinal, run.raw[cursor.number :])
-    at = resume_after(run.records, cursor.number)
-    return None if at is None else _Rest(run.ordinal, [record.frame for record in run.records[at:]])
+        return _Remainder(run.ordinal, run.raw[cursor.number :])
+    at = resume_index(run.records, cursor.number)
+    return None if at is None else _Remainder(run.ordinal, [record.frame for record in run.records[at:]])

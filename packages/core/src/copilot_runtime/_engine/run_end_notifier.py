@@ -15,28 +15,28 @@ from .types import EndedRun
 logger = logging.getLogger("copilot_runtime.engine")
 
 
-class Telling:
+class RunEndNotifier:
     """Calls hooks with ended runs, and knows which calls go on."""
 
     def __init__(self) -> None:
         self._runs: set[Run] = set()
 
-    def begin(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
+    def notify_in_background(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
         """Has a hook called, on the run's home loop."""
         self._runs.add(run)
-        bridge.spawn(run.home, self._tell(run, on_end, ended))
+        bridge.create_task_threadsafe(run.loop, self._tell(run, on_end, ended))
 
-    async def tell(self, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
+    async def notify(self, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
         """Calls a hook; what it raises is logged."""
         try:
-            await bridge.call(on_end, ended)
+            await bridge.call_user_function(on_end, ended)
         except Exception:
             logger.exception("on_run_end failed for run %r", ended.run_id)
 
-    async def wait(self, runs: Collection[Run], deadline: float) -> None:
+    async def drain(self, runs: Collection[Run], deadline: float) -> None:
         """Waits until hooks have been told of these runs, or the deadline."""
         while not self._runs.isdisjoint(runs) and (left := deadline - time.monotonic()) > 0:
-            await bridge.pause(min(left, 0.01))
+            await bridge.sleep(min(left, 0.01))
 
     def after_fork(self) -> None:
         """This is a child process."""
@@ -44,7 +44,7 @@ class Telling:
 
     async def _tell(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
         try:
-            async with current_framework.get().task():
-                await self.tell(on_end, ended)
+            async with current_framework.get().async_agent_scope():
+                await self.notify(on_end, ended)
         finally:
             self._runs.discard(run)

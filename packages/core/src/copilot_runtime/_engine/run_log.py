@@ -6,26 +6,26 @@ from collections.abc import Callable, Sequence
 
 from ..stores.protocol import RunKey
 
-Wake = Callable[[], object]
+Notify = Callable[[], object]
 
 
 class RunLog:
     """Grows at its end, is read from anywhere, on any thread, without a lock."""
 
-    __slots__ = ("_waiters", "agent_id", "ended", "epitaph", "evicted", "frames", "repeats", "run", "run_id")
+    __slots__ = ("_waiters", "agent_id", "duplicates", "ended", "evicted", "fallback_ending", "frames", "run", "run_id")
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str) -> None:
         self.run = run
         self.run_id = run_id
         self.agent_id = agent_id
         self.frames: list[bytes] = []
-        self.repeats: set[int] = set()
+        self.duplicates: set[int] = set()
         """Numbers of the events that one who joins is not shown."""
-        self.epitaph: Sequence[bytes] = ()
+        self.fallback_ending: Sequence[bytes] = ()
         """How a lost run ends for its readers, should the store say no more about it."""
         self.ended = False
         self.evicted = False
-        self._waiters: set[Wake] = set()
+        self._waiters: set[Notify] = set()
 
     def extend(self, frames: Sequence[bytes]) -> None:
         """Adds frames and wakes who waits for them."""
@@ -42,7 +42,7 @@ class RunLog:
         self.evicted = True
         self.frames = []
 
-    def park(self, seen: int, wake: Wake) -> bool:
+    def add_waiter(self, seen: int, wake: Notify) -> bool:
         """Has ``wake`` called at the next change. False where there is more than ``seen`` frames already."""
         if len(self.frames) > seen or self.ended:
             return False
@@ -51,7 +51,7 @@ class RunLog:
         # takes the list of waiters second, so one of the two has seen the other.
         return not (len(self.frames) > seen or self.ended)
 
-    def park_for_end(self, wake: Wake) -> bool:
+    def add_end_waiter(self, wake: Notify) -> bool:
         """Has ``wake`` called at the next change. False where the run has ended."""
         if self.ended:
             return False

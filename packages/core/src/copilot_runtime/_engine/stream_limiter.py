@@ -9,7 +9,7 @@ class TooManyStreams(Exception):
     """As many streams are open as may be."""
 
 
-class Streams:
+class StreamLimiter:
     """Counts open streams, from any thread. ``limit`` None is no bound."""
 
     def __init__(self, limit: int | None) -> None:
@@ -18,14 +18,14 @@ class Streams:
         # One that may be taken twice: a stream that nobody holds is closed wherever garbage happens to be collected.
         self._lock = threading.RLock()
 
-    def open(self) -> None:
+    def acquire(self) -> None:
         """One more. Raises TooManyStreams."""
         with self._lock:
             if self._limit is not None and self._count >= self._limit:
                 raise TooManyStreams
             self._count += 1
 
-    def close(self) -> None:
+    def release(self) -> None:
         """One less."""
         with self._lock:
             self._count -= 1

@@ -6,33 +6,33 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from .._concurrency import bridge
-from .._concurrency.bridge import Source
+from .._concurrency.bridge import StreamSource
 from .._http.types import EventStream
-from .readers import KeepAlive, ReaderLife, Silent
+from .readers import BaseReader, KeepAlive, ReaderCallbacks
 from .run import Run
 from .run_log import RunLog
-from .stream_limiter import Streams
+from .stream_limiter import StreamLimiter
 
-LINGER_BYTES = 64 * 1024 * 1024
+MAX_LINGERING_BYTES = 64 * 1024 * 1024
 """How many bytes of ended runs slow readers may keep in memory, all together."""
 
 
-class Audience:
+class Subscribers:
     """The readers of this process. ``abandoned`` is called with a live run that its last reader has left."""
 
     def __init__(self, *, max_streams: int | None, keep_alive_seconds: float, abandoned: Callable[[Run], None]) -> None:
-        self._streams = Streams(max_streams)
+        self._streams = StreamLimiter(max_streams)
         self._keep_alive = KeepAlive(keep_alive_seconds)
         self._abandoned = abandoned
         self._lingering: dict[RunLog, int] = {}
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[Callable[[Source], EventStream]]:
+    def open_stream(self) -> Iterator[Callable[[StreamSource], EventStream]]:
         """A place among the open streams, given back where no stream comes of it. Raises TooManyStreams."""
-        self._streams.open()
+        self._streams.acquire()
         opened: list[EventStream] = []
 
-        def stream(source: Source) -> EventStream:
+        def stream(source: StreamSource) -> EventStream:
             opened.append(EventStream(source))
             return opened[0]
 
@@ -40,35 +40,35 @@ class Audience:
             yield stream
         finally:
             if not opened:
-                self._streams.close()
+                self._streams.release()
 
-    def member(self, run: Run | None = None) -> ReaderLife:
+    def callbacks_for(self, run: Run | None = None) -> ReaderCallbacks:
         """What a reader, of ``run`` or of none that goes on, is to tell of itself."""
-        loop = bridge.home()
+        loop = bridge.target_loop()
 
-        def begun(reader: Silent) -> None:
-            self._keep_alive.watch(reader, loop)
+        def begun(reader: BaseReader) -> None:
+            self._keep_alive.add(reader, loop)
             if run is not None:
                 run.readers.add(reader)
 
-        def gone(reader: Silent) -> None:
-            self._streams.close()
-            self._keep_alive.forget(reader, loop)
+        def gone(reader: BaseReader) -> None:
+            self._streams.release()
+            self._keep_alive.discard(reader, loop)
             if run is not None:
                 run.readers.discard(reader)
-                self.left(run)
+                self.reader_left(run)
 
-        return ReaderLife(begun, gone)
+        return ReaderCallbacks(begun, gone)
 
-    def left(self, run: Run) -> None:
+    def reader_left(self, run: Run) -> None:
         """Somebody who read a run, or was about to, does not any more."""
         if run.readers:
             return
         self._lingering.pop(run.log, None)
-        if not run.is_over:
+        if not run.is_finished:
             self._abandoned(run)
 
-    def ended(self, run: Run) -> None:
+    def run_ended(self, run: Run) -> None:
         """A run is over: who still reads it does so from what is left, as long as all of that is not too much."""
         if not run.readers:
             return
@@ -76,7 +76,7 @@ class Audience:
         lingering = list(self._lingering.items())
         size = sum(size for _, size in lingering)
         for oldest, freed in lingering[:-1]:
-            if size > LINGER_BYTES and self._lingering.pop(oldest, None) is not None:
+            if size > MAX_LINGERING_BYTES and self._lingering.pop(oldest, None) is not None:
                 oldest.evict()
                 size -= freed
         if not run.readers:  # the last one may have left on its own thread meanwhile

@@ -10,19 +10,19 @@ from typing import Any, Literal, Self
 from ag_ui.core import RunAgentInput
 
 from .._events import (
+    CompactedFrame,
     Event,
-    Record,
-    conversation_of,
     decode,
+    messages_after_run,
 )
-from .._users import NOBODY, User
+from .._users import ANONYMOUS_OWNER, User
 from ..agents._context import RunContext
 
 Outcome = Literal["finished", "failed", "stopped"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RunInput:
+class RunRequest:
     """Everything that a run is given.
 
     ``input`` is for the agent; ``body`` is the same in wire form, as it came. ``on_end``
@@ -53,7 +53,7 @@ class RunInput:
     @property
     def owner(self) -> str:
         user = self.context.user
-        return NOBODY if user is None else user.owner
+        return ANONYMOUS_OWNER if user is None else user.owner_key
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +72,16 @@ class EndedRun:
     started_at: float
     ended_at: float
     input_messages: Sequence[Mapping[str, Any]] = dataclasses.field(repr=False)
-    records: Sequence[Record] = dataclasses.field(repr=False)
-    own_events: int = dataclasses.field(repr=False)
+    records: Sequence[CompactedFrame] = dataclasses.field(repr=False)
+    last_agent_event: int = dataclasses.field(repr=False)
 
     @classmethod
-    def of(
+    def from_run(
         cls,
-        given: RunInput,
+        given: RunRequest,
         *,
-        records: Sequence[Record],
-        own_events: int,
+        records: Sequence[CompactedFrame],
+        last_agent_event: int,
         outcome: Outcome,
         failure: str,
         started_at: float,
@@ -98,7 +98,7 @@ class EndedRun:
             ended_at=time.time(),
             input_messages=given.messages,
             records=records,
-            own_events=own_events,
+            last_agent_event=last_agent_event,
         )
 
     def events(self) -> list[Event]:
@@ -107,4 +107,4 @@ class EndedRun:
 
     def messages(self) -> list[dict[str, Any]]:
         """The messages at the end of the run, those it was given included."""
-        return conversation_of(self.input_messages, self.records, self.own_events)
+        return messages_after_run(self.input_messages, self.records, self.last_agent_event)

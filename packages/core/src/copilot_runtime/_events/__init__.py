@@ -1,45 +1,45 @@
 """AG-UI on the wire: events in, frames out, and what a finished run is folded into."""
 
-from .compaction import Record
+from .compaction import CompactedFrame
 from .completion import (
     LOST,
-    RETURNED,
+    NO_TERMINAL_EVENT,
     STOPPED,
-    Ending,
+    RunEnding,
     error_frame,
     is_terminal,
 )
-from .cursor import Cursor, resume_after
-from .messages import conversation, conversation_of
-from .recorder import Recorder
+from .cursor import Cursor, resume_index
+from .messages import apply_events, messages_after_run
+from .recorder import RunRecorder
 from .sse import (
     CONNECTED,
     KEEP_ALIVE,
-    BadEvent,
     Event,
+    InvalidEventError,
     decode,
     encode,
-    frame,
+    format_frame,
 )
 
 __all__ = [
     "CONNECTED",
     "KEEP_ALIVE",
     "LOST",
-    "RETURNED",
+    "NO_TERMINAL_EVENT",
     "STOPPED",
-    "BadEvent",
+    "CompactedFrame",
     "Cursor",
-    "Ending",
     "Event",
-    "Record",
-    "Recorder",
-    "conversation",
-    "conversation_of",
+    "InvalidEventError",
+    "RunEnding",
+    "RunRecorder",
+    "apply_events",
     "decode",
     "encode",
     "error_frame",
-    "frame",
+    "format_frame",
     "is_terminal",
-    "resume_after",
+    "messages_after_run",
+    "resume_index",
 ]

@@ -7,40 +7,40 @@ from collections.abc import Iterator
 
 from pydantic_core import to_json
 
-from .protocol_state import Order, Phase
+from .protocol_state import Phase, ProtocolState
 from .sse import (
     Event,
     decode,
     encode,
-    frame,
+    format_frame,
     id_prefix,
 )
 
-RETURNED = "Run ended without emitting a terminal event"
+NO_TERMINAL_EVENT = "Run ended without emitting a terminal event"
 STOPPED = "Run stopped by user"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ending:
+class RunEnding:
     """Why a run is over without a terminal event of its agent's.
 
     ``message`` is what the client may read. ``code`` is that of the RUN_ERROR; a stopped
     run has none, since it ends in RUN_FINISHED.
     """
 
-    message: str = RETURNED
+    message: str = NO_TERMINAL_EVENT
     code: str = "INCOMPLETE_STREAM"
     stopped: bool = False
     failed: bool = False
 
 
-LOST = Ending("The run was lost", "RUN_LOST", failed=True)
+LOST = RunEnding("The run was lost", "RUN_LOST", failed=True)
 """The end of a run whose process is gone, or whose thread is somebody else's now."""
 
 
-def error_frame(ending: Ending, ordinal: int | None, number: int) -> bytes:
+def error_frame(ending: RunEnding, ordinal: int | None, number: int) -> bytes:
     """The RUN_ERROR of an ending as a frame, for a run of which nothing else is known."""
-    return frame(encode(_error(ending)), b"" if ordinal is None else id_prefix(ordinal), number)
+    return format_frame(encode(_error(ending)), b"" if ordinal is None else id_prefix(ordinal), number)
 
 
 def is_terminal(framed: bytes) -> bool:
@@ -48,11 +48,11 @@ def is_terminal(framed: bytes) -> bool:
     return decode(framed)["type"] in ("RUN_FINISHED", "RUN_ERROR")
 
 
-def _error(ending: Ending) -> Event:
+def _error(ending: RunEnding) -> Event:
     return {"type": "RUN_ERROR", "message": ending.message, "code": ending.code}
 
 
-def completion(order: Order, ending: Ending, thread_id: str, run_id: str) -> Iterator[Event]:
+def closing_events(order: ProtocolState, ending: RunEnding, thread_id: str, run_id: str) -> Iterator[Event]:
     """The events that complete a run, given the state of its stream as it was left."""
     texts, calls, open_calls, steps = list(order.texts), dict(order.calls), set(order.open_calls), sorted(order.steps)
     spans = list(reversed(order.spans))
@@ -84,6 +84,6 @@ def completion(order: Order, ending: Ending, thread_id: str, run_id: str) -> Ite
     yield {"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id}
 
 
-def _result(ending: Ending) -> str:
+def _result(ending: RunEnding) -> str:
     status, reason = ("stopped", "stop_requested") if ending.stopped else ("error", "missing_terminal_event")
     return to_json({"status": status, "reason": reason, "message": ending.message}).decode()

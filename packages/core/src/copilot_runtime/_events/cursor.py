@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .compaction import Record
+from .compaction import CompactedFrame
 
 _ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})")
 
@@ -24,7 +24,7 @@ class Cursor(NamedTuple):
         return cls(int(found[1]), int(found[2])) if found else None
 
 
-def resume_after(records: Sequence[Record], number: int) -> int | None:
+def resume_index(records: Sequence[CompactedFrame], number: int) -> int | None:
     """From which record on a compacted run goes on after event ``number``.
 
     None where that cannot be told from what is left: the event was folded into another,

@@ -7,27 +7,29 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from .compaction import Record
-from .shared_state import patched
+from .compaction import CompactedFrame
+from .shared_state import apply_json_patch
 from .sse import Event, decode
 
 Message = dict[str, Any]
 
 
-def conversation(messages: Sequence[Mapping[str, Any]], events: Iterable[Event]) -> list[Message]:
+def apply_events(messages: Sequence[Mapping[str, Any]], events: Iterable[Event]) -> list[Message]:
     """The messages after some events, in wire form. Neither argument is changed."""
     after = [dict(message) for message in messages]
     for event in events:
-        effect = _EFFECTS.get(event["type"])
+        effect = _REDUCERS.get(event["type"])
         if effect is not None:
             after = effect(after, event)
     return after
 
 
-def conversation_of(messages: Sequence[Mapping[str, Any]], records: Iterable[Record], own_events: int) -> list[Message]:
+def messages_after_run(
+    messages: Sequence[Mapping[str, Any]], records: Iterable[CompactedFrame], own_events: int
+) -> list[Message]:
     """The messages after a compacted run, by what its agent itself emitted: its events up to number ``own_events``."""
     # By number and not in the order of the replay, which puts a message where it ended.
-    return conversation(messages, (decode(one.frame) for one in sorted(records) if one.number <= own_events))
+    return apply_events(messages, (decode(one.frame) for one in sorted(records) if one.number <= own_events))
 
 
 def _find(messages: list[Message], identity: Any, *roles: str) -> Message | None:
@@ -48,7 +50,7 @@ def _started(default_role: str) -> Callable[[list[Message], Event], list[Message
     return start
 
 
-def _grows(messages: list[Message], event: Event) -> list[Message]:
+def _append_content(messages: list[Message], event: Event) -> list[Message]:
     message = _find(messages, event["messageId"])
     if message is not None and isinstance(message.get("content", ""), str):
         message["content"] = message.get("content", "") + event["delta"]
@@ -60,7 +62,7 @@ def _calls_of(message: Message) -> list[Any]:
     return calls if isinstance(calls, list) else []
 
 
-def _calls(messages: list[Message], event: Event) -> list[Message]:
+def _add_tool_call(messages: list[Message], event: Event) -> list[Message]:
     call = {
         "id": event["toolCallId"],
         "type": "function",
@@ -76,7 +78,7 @@ def _calls(messages: list[Message], event: Event) -> list[Message]:
     return messages
 
 
-def _call_grows(messages: list[Message], event: Event) -> list[Message]:
+def _append_arguments(messages: list[Message], event: Event) -> list[Message]:
     for message in reversed(messages):
         calls = _calls_of(message)
         for index, call in enumerate(calls):
@@ -119,19 +121,19 @@ def _activity_delta(messages: list[Message], event: Event) -> list[Message]:
     known = _find(messages, event["messageId"], "activity")
     if known is not None:
         try:
-            known["content"] = patched(from_json(to_json(known.get("content"))), event["patch"])
+            known["content"] = apply_json_patch(from_json(to_json(known.get("content"))), event["patch"])
         except ValueError:
             pass  # what it shows is not worth refusing the rest for
     return messages
 
 
-_EFFECTS: Mapping[str, Callable[[list[Message], Event], list[Message]]] = {
+_REDUCERS: Mapping[str, Callable[[list[Message], Event], list[Message]]] = {
     "TEXT_MESSAGE_START": _started("assistant"),
-    "TEXT_MESSAGE_CONTENT": _grows,
+    "TEXT_MESSAGE_CONTENT": _append_content,
     "REASONING_MESSAGE_START": _started("reasoning"),
-    "REASONING_MESSAGE_CONTENT": _grows,
-    "TOOL_CALL_START": _calls,
-    "TOOL_CALL_ARGS": _call_grows,
+    "REASONING_MESSAGE_CONTENT": _append_content,
+    "TOOL_CALL_START": _add_tool_call,
+    "TOOL_CALL_ARGS": _append_arguments,
     "TOOL_CALL_RESULT": _result,
     "MESSAGES_SNAPSHOT": _snapshot,
     "ACTIVITY_SNAPSHOT": _activity,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from .sse import BadEvent, Event
+from .sse import Event, InvalidEventError
 
 
 class Phase(Enum):
@@ -25,7 +25,7 @@ class Phase(Enum):
 
 
 # What may come outside of a run; inside, anything may whose step below agrees.
-_OUTSIDE: Mapping[Phase, frozenset[str]] = {
+_ALLOWED_OUTSIDE_RUN: Mapping[Phase, frozenset[str]] = {
     Phase.NEW: frozenset(("RUN_STARTED", "RUN_ERROR")),
     Phase.FINISHED: frozenset(("RUN_STARTED", "RUN_ERROR")),
     Phase.FAILED: frozenset(("RUN_STARTED",)),
@@ -41,7 +41,7 @@ class Span(NamedTuple):
     id: str
 
 
-class Order:
+class ProtocolState:
     """The state of one run's stream. `STEPS` take it from event to event; each raises BadEvent, the state
     unchanged, for an event that cannot come now."""
 
@@ -66,13 +66,13 @@ class Order:
 
     def check_phase(self, kind: str) -> None:
         """Raises BadEvent for an event that cannot come now, in a run or outside."""
-        if self.phase is not Phase.RUNNING and kind not in _OUTSIDE[self.phase]:
-            raise BadEvent(f"{kind} cannot come {self.phase.value}")
+        if self.phase is not Phase.RUNNING and kind not in _ALLOWED_OUTSIDE_RUN[self.phase]:
+            raise InvalidEventError(f"{kind} cannot come {self.phase.value}")
 
 
-def _run_started(order: Order, event: Event) -> None:
+def _run_started(order: ProtocolState, event: Event) -> None:
     if order.phase is Phase.RUNNING:
-        raise BadEvent("RUN_STARTED cannot come in a run that has not ended")
+        raise InvalidEventError("RUN_STARTED cannot come in a run that has not ended")
     order.phase = Phase.RUNNING
     order.texts.clear()
     order.open_calls.clear()
@@ -81,48 +81,48 @@ def _run_started(order: Order, event: Event) -> None:
     order.spans.clear()
 
 
-def _run_finished(order: Order, event: Event) -> None:
+def _run_finished(order: ProtocolState, event: Event) -> None:
     still_open = [*order.texts, *order.open_calls, *order.steps]
     if still_open:
-        raise BadEvent(f"RUN_FINISHED cannot come while {', '.join(map(repr, still_open))} is open")
+        raise InvalidEventError(f"RUN_FINISHED cannot come while {', '.join(map(repr, still_open))} is open")
     order.phase = Phase.FINISHED
 
 
-def _run_error(order: Order, event: Event) -> None:
+def _run_error(order: ProtocolState, event: Event) -> None:
     order.phase = Phase.FAILED
 
 
-def _text_start(order: Order, event: Event) -> None:
+def _text_start(order: ProtocolState, event: Event) -> None:
     message = event["messageId"]
     if message in order.texts:
-        raise BadEvent(f"TEXT_MESSAGE_START for message {message!r}, which is open already")
+        raise InvalidEventError(f"TEXT_MESSAGE_START for message {message!r}, which is open already")
     order.texts[message] = None
 
 
-def _text_content(order: Order, event: Event) -> None:
+def _text_content(order: ProtocolState, event: Event) -> None:
     if event["messageId"] not in order.texts:
-        raise BadEvent(f"{event['type']} for message {event['messageId']!r}, which is not open")
+        raise InvalidEventError(f"{event['type']} for message {event['messageId']!r}, which is not open")
 
 
-def _text_end(order: Order, event: Event) -> None:
+def _text_end(order: ProtocolState, event: Event) -> None:
     _text_content(order, event)
     del order.texts[event["messageId"]]
 
 
-def _call_start(order: Order, event: Event) -> None:
+def _call_start(order: ProtocolState, event: Event) -> None:
     call = event["toolCallId"]
     if call in order.open_calls:
-        raise BadEvent(f"TOOL_CALL_START for tool call {call!r}, which is open already")
+        raise InvalidEventError(f"TOOL_CALL_START for tool call {call!r}, which is open already")
     order.open_calls.add(call)
     order.calls.setdefault(call, False)
 
 
-def _call_args(order: Order, event: Event) -> None:
+def _call_args(order: ProtocolState, event: Event) -> None:
     if event["toolCallId"] not in order.open_calls:
-        raise BadEvent(f"{event['type']} for tool call {event['toolCallId']!r}, which is not open")
+        raise InvalidEventError(f"{event['type']} for tool call {event['toolCallId']!r}, which is not open")
 
 
-def _call_end(order: Order, event: Event) -> None:
+def _call_end(order: ProtocolState, event: Event) -> None:
     _call_args(order, event)
     call = event["toolCallId"]
     order.open_calls.discard(call)
@@ -130,7 +130,7 @@ def _call_end(order: Order, event: Event) -> None:
         del order.calls[call]
 
 
-def _call_result(order: Order, event: Event) -> None:
+def _call_result(order: ProtocolState, event: Event) -> None:
     call = event["toolCallId"]
     if call in order.open_calls:
         order.calls[call] = True
@@ -138,30 +138,30 @@ def _call_result(order: Order, event: Event) -> None:
         order.calls.pop(call, None)
 
 
-def _step_started(order: Order, event: Event) -> None:
+def _step_started(order: ProtocolState, event: Event) -> None:
     if event["stepName"] in order.steps:
-        raise BadEvent(f"STEP_STARTED for step {event['stepName']!r}, which is open already")
+        raise InvalidEventError(f"STEP_STARTED for step {event['stepName']!r}, which is open already")
     order.steps.add(event["stepName"])
 
 
-def _step_finished(order: Order, event: Event) -> None:
+def _step_finished(order: ProtocolState, event: Event) -> None:
     if event["stepName"] not in order.steps:
-        raise BadEvent(f"STEP_FINISHED for step {event['stepName']!r}, which is not open")
+        raise InvalidEventError(f"STEP_FINISHED for step {event['stepName']!r}, which is not open")
     order.steps.discard(event["stepName"])
 
 
-Step = Callable[[Order, Event], None]
+Transition = Callable[[ProtocolState, Event], None]
 
 
-def _opens(end: str, member: str) -> Step:
-    def step(order: Order, event: Event) -> None:
+def _opens(end: str, member: str) -> Transition:
+    def step(order: ProtocolState, event: Event) -> None:
         order.spans[Span(end, member, event[member])] = None
 
     return step
 
 
-def _closes(end: str, member: str) -> Step:
-    def step(order: Order, event: Event) -> None:
+def _closes(end: str, member: str) -> Transition:
+    def step(order: ProtocolState, event: Event) -> None:
         order.spans.pop(Span(end, member, event[member]), None)
 
     return step
@@ -170,7 +170,7 @@ def _closes(end: str, member: str) -> Step:
 _REASONING, _MESSAGE = ("REASONING_END", "messageId"), ("REASONING_MESSAGE_END", "messageId")
 _SUBAGENT = ("SUBAGENT_FINISHED", "subagentRunId")
 
-STEPS: Mapping[str, Step] = {
+TRANSITIONS: Mapping[str, Transition] = {
     "RUN_STARTED": _run_started,
     "RUN_FINISHED": _run_finished,
     "RUN_ERROR": _run_error,

@@ -11,48 +11,48 @@ from typing import Any, NamedTuple
 
 from .chunks import ChunkExpander
 from .compaction import (
-    FOLDS,
+    HANDLERS,
     OTHER,
+    CompactedFrame,
     Compactor,
-    Fold,
-    Record,
+    Handler,
 )
-from .completion import Ending, completion
-from .normalize import plain
+from .completion import RunEnding, closing_events
+from .normalize import normalize_event
 from .protocol_state import (
-    STEPS,
-    Order,
+    TRANSITIONS,
     Phase,
-    Step,
+    ProtocolState,
+    Transition,
 )
-from .schema import RULES, Rule
+from .schema import SCHEMAS, EventSchema
 from .sse import (
-    BadEvent,
     Event,
+    InvalidEventError,
     encode,
-    frame,
+    format_frame,
     id_prefix,
 )
 
 
-class _Way(NamedTuple):
+class _EventRule(NamedTuple):
     """All that is done with an event of one type, looked up once an event."""
 
     kind: str
-    rule: Rule
-    step: Step | None
-    fold: Fold
+    rule: EventSchema
+    step: Transition | None
+    fold: Handler
     names_message: bool
     """Whether it may be the first to name its message: deltas never are."""
 
 
-_WAYS: Mapping[str, _Way] = {
-    kind: _Way(kind, rule, STEPS.get(kind), FOLDS.get(kind, OTHER), "delta" not in rule.strings)
-    for kind, rule in RULES.items()
+_EVENT_RULES: Mapping[str, _EventRule] = {
+    kind: _EventRule(kind, rule, TRANSITIONS.get(kind), HANDLERS.get(kind, OTHER), "delta" not in rule.strings)
+    for kind, rule in SCHEMAS.items()
 }
 
 
-class Recorder:
+class RunRecorder:
     """One run's events. Not safe for use by two threads at once.
 
     ``ordinal`` is the run's place on its thread, None for a run on no thread, whose
@@ -63,17 +63,17 @@ class Recorder:
     __slots__ = (
         "_chunks",
         "_compactor",
-        "_echo",
-        "_known",
+        "_input_echo",
+        "_known_message_ids",
         "_order",
         "_prefix",
-        "fresh",
-        "fresh_bytes",
+        "duplicates",
         "input_ids",
-        "last_own",
+        "last_agent_event",
         "message_ids",
         "number",
-        "repeats",
+        "pending",
+        "pending_bytes",
     )
 
     def __init__(
@@ -84,22 +84,22 @@ class Recorder:
         known: Set[str] = frozenset(),
     ) -> None:
         self._prefix = b"" if ordinal is None else id_prefix(ordinal)
-        self._echo = echo
-        self._known = known
-        self._order = Order()
+        self._input_echo = echo
+        self._known_message_ids = known
+        self._order = ProtocolState()
         self._chunks = ChunkExpander()
         self._compactor = Compactor(self._prefix) if self._prefix else None
-        self.fresh: list[bytes] = []
+        self.pending: list[bytes] = []
         """Frames that nobody has taken yet."""
-        self.fresh_bytes = 0
+        self.pending_bytes = 0
         self.number = 0
         """How many events there are, which is the number of the last one."""
-        self.last_own = 0
+        self.last_agent_event = 0
         """The number of the last event that the agent emitted itself."""
         self.message_ids: set[str] = set()
         self.input_ids: set[str] = set()
         """Ids of the messages that RUN_STARTED has shown."""
-        self.repeats: set[int] = set()
+        self.duplicates: set[int] = set()
         """Numbers of events whose message id the thread's history has used before."""
 
     @property
@@ -118,72 +118,72 @@ class Recorder:
         Raises BadEvent where a client would not take it; then nothing of it was added.
         """
         if event.__class__ is not dict:
-            event = plain(event)
+            event = normalize_event(event)
         try:
-            way = _WAYS[event["type"]]
+            way = _EVENT_RULES[event["type"]]
         except (KeyError, TypeError):
-            raise BadEvent(f"no client knows an event of type {event.get('type')!r}") from None
+            raise InvalidEventError(f"no client knows an event of type {event.get('type')!r}") from None
         if way.rule.chunk is None and not self._chunks.is_open:
             self._add(event, way)
         else:
             for expanded in self._chunks.expand(event, way.rule):
-                self._add(expanded, _WAYS[expanded["type"]])
-        self.last_own = self.number
-        return self.fresh_bytes
+                self._add(expanded, _EVENT_RULES[expanded["type"]])
+        self.last_agent_event = self.number
+        return self.pending_bytes
 
-    def complete(self, ending: Ending, thread_id: str, run_id: str) -> None:
+    def complete(self, ending: RunEnding, thread_id: str, run_id: str) -> None:
         """Ends a run that its agent has left. Nothing is added after a terminal event."""
         if self._order.is_over:
             return
-        for event in self._chunks.leave():
-            self._add(event, _WAYS[event["type"]])
-        for event in completion(self._order, ending, thread_id, run_id):
-            self._add(event, _WAYS[event["type"]])
+        for event in self._chunks.close_for_completion():
+            self._add(event, _EVENT_RULES[event["type"]])
+        for event in closing_events(self._order, ending, thread_id, run_id):
+            self._add(event, _EVENT_RULES[event["type"]])
 
     def seal(self) -> None:
         """The run is over for good: whatever is still fed raises BadEvent."""
         self._order.phase = Phase.SEALED
 
-    def take(self) -> list[bytes]:
+    def drain(self) -> list[bytes]:
         """The frames that nobody has taken yet."""
-        taken, self.fresh, self.fresh_bytes = self.fresh, [], 0
+        taken, self.pending, self.pending_bytes = self.pending, [], 0
         return taken
 
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[CompactedFrame, ...]:
         """The compacted run. Call it once, at the end."""
         return () if self._compactor is None else self._compactor.records()
 
-    def _add(self, event: Event, way: _Way) -> None:
+    def _add(self, event: Event, way: _EventRule) -> None:
         kind, rule, step, fold, names_message = way
-        event = rule.apply(event)
+        event = rule.validate(event)
         order = self._order
         if order.phase is not Phase.RUNNING:
             order.check_phase(kind)
-            event = self._first(event)
+            event = self._with_input_echo(event)
         data = encode(event)
         if step is not None:
             step(order, event)
         self.number = number = self.number + 1
-        framed = frame(data, self._prefix, number)
-        self.fresh.append(framed)
-        self.fresh_bytes += len(framed)
+        framed = format_frame(data, self._prefix, number)
+        self.pending.append(framed)
+        self.pending_bytes += len(framed)
         if self._compactor is None:
             return
-        if names_message or self._known:
-            self._note_message(number, event.get("messageId"))
+        if names_message or self._known_message_ids:
+            self._track_message_id(number, event.get("messageId"))
         fold(self._compactor, number, event, framed)
 
-    def _note_message(self, number: int, message: Any) -> None:
+    def _track_message_id(self, number: int, message: Any) -> None:
         if isinstance(message, str):
             self.message_ids.add(message)
-            if message in self._known:
-                self.repeats.add(number)
+            if message in self._known_message_ids:
+                self.duplicates.add(number)
 
-    def _first(self, event: Event) -> Event:
+    def _with_input_echo(self, event: Event) -> Event:
         if event["type"] != "RUN_STARTED":
             return event
-        if self._echo is not None and "input" not in event:
-            event = {**event, "input": self._echo()}
+        if self._input_echo is not None and "input" not in event:
+            event = {**event, "input": self._input_echo()}
         for message in event.get("input", {}).get("messages", ()):
             if isinstance(message, dict) and isinstance(message.get("id"), str):
                 self.input_ids.add(message["id"])

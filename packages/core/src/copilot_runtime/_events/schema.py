@@ -11,14 +11,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .normalize import json_value
-from .sse import BadEvent, Event
+from .normalize import to_jsonable
+from .sse import Event, InvalidEventError
 
 Check = Callable[[Any], bool]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Chunk:
+class ChunkSpec:
     """How a chunk type expands: the member with its id and the three types it becomes."""
 
     id: str
@@ -29,13 +29,13 @@ class Chunk:
     """What the first chunk must have."""
     copied: tuple[str, ...]
     """Members that go to the start event."""
-    completed: bool
+    closed_on_completion: bool
     """Whether completing an unfinished run ends what it opened, in its turn."""
     defaults: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rule:
+class EventSchema:
     """A type's required members, and how it behaves beside an open chunk."""
 
     strings: tuple[str, ...] = ()
@@ -45,37 +45,37 @@ class Rule:
     """Members whose null is a value of its own; elsewhere a null means that there is none."""
     nested: tuple[str, ...] = ()
     """Members that may hold protocol models, whose nulls the client refuses."""
-    chunk: Chunk | None = None
-    passes_chunks: bool = False
+    chunk: ChunkSpec | None = None
+    keeps_chunk_open: bool = False
     size: int = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", 1 + len(self.strings) + len(self.required))
 
-    def apply(self, event: Event) -> Event:
+    def validate(self, event: Event) -> Event:
         """The event with the nulls dropped that mean nothing. Raises BadEvent where it is not valid."""
         try:
             for name in self.strings:
                 if event[name].__class__ is not str and not isinstance(event[name], str):
-                    raise BadEvent(f"{event['type']} needs a string {name}")
+                    raise InvalidEventError(f"{event['type']} needs a string {name}")
         except KeyError:
-            raise BadEvent(f"{event['type']} needs a string {name}") from None
+            raise InvalidEventError(f"{event['type']} needs a string {name}") from None
         if self.required or len(event) > self.size:
             return self._apply_rest(event)
         return event
 
     def _apply_rest(self, event: Event) -> Event:
         if self.nested:
-            event = {name: json_value(value) if name in self.nested else value for name, value in event.items()}
+            event = {name: to_jsonable(value) if name in self.nested else value for name, value in event.items()}
         for name, check in self.required:
             if name not in event or not check(event[name]):
-                raise BadEvent(f"{event['type']} needs a valid {name}")
+                raise InvalidEventError(f"{event['type']} needs a valid {name}")
         if None in event.values():
             event = {name: value for name, value in event.items() if value is not None or name in self.nullable}
         for name in event:
-            optional = self.optional.get(name) or _ANYWHERE.get(name)
+            optional = self.optional.get(name) or _COMMON_OPTIONAL.get(name)
             if optional is not None and not optional(event[name]):
-                raise BadEvent(f"{event['type']} has a {name} that clients refuse")
+                raise InvalidEventError(f"{event['type']} has a {name} that clients refuse")
         return event
 
 
@@ -119,7 +119,7 @@ def _one_of(*values: str) -> Check:
 
 
 # Optional members that any type may carry.
-_ANYWHERE: Mapping[str, Check] = {
+_COMMON_OPTIONAL: Mapping[str, Check] = {
     "timestamp": _is_number,
     "metadata": _is_object,
     "subagentRunId": _is_text,
@@ -130,89 +130,89 @@ _CALL = {"parentMessageId": _is_text}
 _RUN = {"input": _is_object, "parentRunId": _is_text, "protocolVersion": _is_text}
 _END = {"outcome": _is_object, "usage": _is_list}
 
-_TEXT_CHUNK = Chunk(
+_TEXT_CHUNK = ChunkSpec(
     id="messageId",
     start="TEXT_MESSAGE_START",
     content="TEXT_MESSAGE_CONTENT",
     end="TEXT_MESSAGE_END",
     needs=("messageId",),
     copied=("role", "name"),
-    completed=True,
+    closed_on_completion=True,
     defaults={"role": "assistant"},
 )
-_TOOL_CHUNK = Chunk(
+_TOOL_CHUNK = ChunkSpec(
     id="toolCallId",
     start="TOOL_CALL_START",
     content="TOOL_CALL_ARGS",
     end="TOOL_CALL_END",
     needs=("toolCallId", "toolCallName"),
     copied=("toolCallName", "parentMessageId"),
-    completed=True,
+    closed_on_completion=True,
     defaults={},
 )
-_REASONING_CHUNK = Chunk(
+_REASONING_CHUNK = ChunkSpec(
     id="messageId",
     start="REASONING_MESSAGE_START",
     content="REASONING_MESSAGE_CONTENT",
     end="REASONING_MESSAGE_END",
     needs=("messageId",),
     copied=(),
-    completed=False,
+    closed_on_completion=False,
     defaults={"role": "reasoning"},
 )
 
-RULES: Mapping[str, Rule] = {
-    "RUN_STARTED": Rule(("threadId", "runId"), optional=_RUN, nested=("input",)),
-    "RUN_FINISHED": Rule(("threadId", "runId"), optional=_END, nested=("outcome", "usage")),
-    "RUN_ERROR": Rule(("message",), optional={"code": _is_text, "usage": _is_list}, nested=("usage",)),
-    "STEP_STARTED": Rule(("stepName",)),
-    "STEP_FINISHED": Rule(("stepName",)),
-    "TEXT_MESSAGE_START": Rule(("messageId",), optional=_START),
-    "TEXT_MESSAGE_CONTENT": Rule(("messageId", "delta")),
-    "TEXT_MESSAGE_END": Rule(("messageId",)),
-    "TEXT_MESSAGE_CHUNK": Rule(chunk=_TEXT_CHUNK),
-    "TOOL_CALL_START": Rule(("toolCallId", "toolCallName"), optional=_CALL),
-    "TOOL_CALL_ARGS": Rule(("toolCallId", "delta")),
-    "TOOL_CALL_END": Rule(("toolCallId",)),
-    "TOOL_CALL_RESULT": Rule(
+SCHEMAS: Mapping[str, EventSchema] = {
+    "RUN_STARTED": EventSchema(("threadId", "runId"), optional=_RUN, nested=("input",)),
+    "RUN_FINISHED": EventSchema(("threadId", "runId"), optional=_END, nested=("outcome", "usage")),
+    "RUN_ERROR": EventSchema(("message",), optional={"code": _is_text, "usage": _is_list}, nested=("usage",)),
+    "STEP_STARTED": EventSchema(("stepName",)),
+    "STEP_FINISHED": EventSchema(("stepName",)),
+    "TEXT_MESSAGE_START": EventSchema(("messageId",), optional=_START),
+    "TEXT_MESSAGE_CONTENT": EventSchema(("messageId", "delta")),
+    "TEXT_MESSAGE_END": EventSchema(("messageId",)),
+    "TEXT_MESSAGE_CHUNK": EventSchema(chunk=_TEXT_CHUNK),
+    "TOOL_CALL_START": EventSchema(("toolCallId", "toolCallName"), optional=_CALL),
+    "TOOL_CALL_ARGS": EventSchema(("toolCallId", "delta")),
+    "TOOL_CALL_END": EventSchema(("toolCallId",)),
+    "TOOL_CALL_RESULT": EventSchema(
         ("messageId", "toolCallId"),
         required=(("content", _is_content),),
         optional={"role": _one_of("tool")},
         nested=("content",),
     ),
-    "TOOL_CALL_CHUNK": Rule(chunk=_TOOL_CHUNK),
-    "STATE_SNAPSHOT": Rule(nullable=frozenset(("snapshot",))),
-    "STATE_DELTA": Rule(required=(("delta", _is_patch),), nested=("delta",)),
-    "MESSAGES_SNAPSHOT": Rule(required=(("messages", _is_messages),), nested=("messages",)),
-    "ACTIVITY_SNAPSHOT": Rule(
+    "TOOL_CALL_CHUNK": EventSchema(chunk=_TOOL_CHUNK),
+    "STATE_SNAPSHOT": EventSchema(nullable=frozenset(("snapshot",))),
+    "STATE_DELTA": EventSchema(required=(("delta", _is_patch),), nested=("delta",)),
+    "MESSAGES_SNAPSHOT": EventSchema(required=(("messages", _is_messages),), nested=("messages",)),
+    "ACTIVITY_SNAPSHOT": EventSchema(
         ("messageId", "activityType"),
         required=(("content", _is_object),),
         optional={"replace": lambda value: isinstance(value, bool)},
-        passes_chunks=True,
+        keeps_chunk_open=True,
     ),
-    "ACTIVITY_DELTA": Rule(
-        ("messageId", "activityType"), required=(("patch", _is_patch),), nested=("patch",), passes_chunks=True
+    "ACTIVITY_DELTA": EventSchema(
+        ("messageId", "activityType"), required=(("patch", _is_patch),), nested=("patch",), keeps_chunk_open=True
     ),
-    "RAW": Rule(optional={"source": _is_text}, nullable=frozenset(("event",)), passes_chunks=True),
-    "CUSTOM": Rule(("name",), nullable=frozenset(("value",))),
-    "REASONING_START": Rule(("messageId",)),
-    "REASONING_END": Rule(("messageId",)),
-    "REASONING_MESSAGE_START": Rule(("messageId",), optional={"role": _one_of("reasoning", "assistant")}),
-    "REASONING_MESSAGE_CONTENT": Rule(("messageId", "delta")),
-    "REASONING_MESSAGE_END": Rule(("messageId",)),
-    "REASONING_MESSAGE_CHUNK": Rule(chunk=_REASONING_CHUNK),
-    "REASONING_ENCRYPTED_VALUE": Rule(
+    "RAW": EventSchema(optional={"source": _is_text}, nullable=frozenset(("event",)), keeps_chunk_open=True),
+    "CUSTOM": EventSchema(("name",), nullable=frozenset(("value",))),
+    "REASONING_START": EventSchema(("messageId",)),
+    "REASONING_END": EventSchema(("messageId",)),
+    "REASONING_MESSAGE_START": EventSchema(("messageId",), optional={"role": _one_of("reasoning", "assistant")}),
+    "REASONING_MESSAGE_CONTENT": EventSchema(("messageId", "delta")),
+    "REASONING_MESSAGE_END": EventSchema(("messageId",)),
+    "REASONING_MESSAGE_CHUNK": EventSchema(chunk=_REASONING_CHUNK),
+    "REASONING_ENCRYPTED_VALUE": EventSchema(
         ("entityId", "encryptedValue"),
         required=(("subtype", _one_of("tool-call", "message")),),
-        passes_chunks=True,
+        keeps_chunk_open=True,
     ),
-    "SUBAGENT_STARTED": Rule(("subagentRunId", "name")),
-    "SUBAGENT_FINISHED": Rule(("subagentRunId",)),
-    "SUBAGENT_ERROR": Rule(("subagentRunId", "message"), optional={"code": _is_text}),
+    "SUBAGENT_STARTED": EventSchema(("subagentRunId", "name")),
+    "SUBAGENT_FINISHED": EventSchema(("subagentRunId",)),
+    "SUBAGENT_ERROR": EventSchema(("subagentRunId", "message"), optional={"code": _is_text}),
     # Gone in AG-UI 1.0; a 0.0.x client knows them and agents on 0.1.x models send them.
-    "THINKING_START": Rule(),
-    "THINKING_END": Rule(),
-    "THINKING_TEXT_MESSAGE_START": Rule(),
-    "THINKING_TEXT_MESSAGE_CONTENT": Rule(("delta",)),
-    "THINKING_TEXT_MESSAGE_END": Rule(),
+    "THINKING_START": EventSchema(),
+    "THINKING_END": EventSchema(),
+    "THINKING_TEXT_MESSAGE_START": EventSchema(),
+    "THINKING_TEXT_MESSAGE_CONTENT": EventSchema(("delta",)),
+    "THINKING_TEXT_MESSAGE_END": EventSchema(),
 }

@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 from .sse import Event
 
 
-def fold_state(base: Any, events: Iterable[Event]) -> Any:
+def apply_state_events(base: Any, events: Iterable[Event]) -> Any:
     """The state after STATE_SNAPSHOT and STATE_DELTA events, from ``base`` on.
 
     ``base`` is not changed; the events are consumed (their values become part of the
@@ -22,11 +22,11 @@ def fold_state(base: Any, events: Iterable[Event]) -> Any:
         if event["type"] == "STATE_SNAPSHOT":
             state = event.get("snapshot")
         else:
-            state = patched(state, event["delta"])
+            state = apply_json_patch(state, event["delta"])
     return state
 
 
-def patched(document: Any, patch: list[Any]) -> Any:
+def apply_json_patch(document: Any, patch: list[Any]) -> Any:
     """``document`` with a JSON Patch applied, in place where possible. Raises ValueError where it does not apply."""
     try:
         return jsonpatch.apply_patch(document, patch, in_place=True)

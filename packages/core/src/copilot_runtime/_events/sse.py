@@ -14,7 +14,7 @@ CONNECTED = b": connected\n\n"
 Event = dict[str, Any]
 
 
-class BadEvent(Exception):
+class InvalidEventError(Exception):
     """The agent emitted something that no client would take. Its text is for developers."""
 
 
@@ -23,11 +23,11 @@ def encode(event: Mapping[str, Any]) -> bytes:
     try:
         data = to_json(event)
     except (PydanticSerializationError, UnicodeEncodeError, RecursionError, ValueError) as error:
-        raise BadEvent(f"{event.get('type')} holds something that JSON cannot") from error
+        raise InvalidEventError(f"{event.get('type')} holds something that JSON cannot") from error
     # pydantic writes these three as bare words, which is not JSON. They are nearly always
     # part of some text, so a strict second look is taken only where one occurs.
     if (b"NaN" in data or b"Infinity" in data) and not _is_json(data):
-        raise BadEvent(f"{event.get('type')} holds NaN or an infinity, which JSON does not have")
+        raise InvalidEventError(f"{event.get('type')} holds NaN or an infinity, which JSON does not have")
     return data
 
 
@@ -39,7 +39,7 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-def frame(data: bytes, prefix: bytes = b"", number: int = 0) -> bytes:
+def format_frame(data: bytes, prefix: bytes = b"", number: int = 0) -> bytes:
     """A frame that holds one event. ``prefix`` is `id_prefix` of its run, or empty for no id."""
     if prefix:
         return b"%b%d\ndata: %b\n\n" % (prefix, number, data)

@@ -40,12 +40,12 @@ class CorsConfig:
     max_age: int | None = None
 
     def __post_init__(self) -> None:
-        validation.flag("CorsConfig: credentials", self.credentials)
-        validation.number("CorsConfig: max_age", self.max_age, whole=True, or_none=True)
-        validation.names("CorsConfig: expose_headers", self.expose_headers)
+        validation.check_bool("CorsConfig: credentials", self.credentials)
+        validation.check_number("CorsConfig: max_age", self.max_age, integer=True, allow_none=True)
+        validation.check_names("CorsConfig: expose_headers", self.expose_headers)
         for field in ("allow_methods", "allow_headers"):
             if getattr(self, field) is not None:
-                validation.names(f"CorsConfig: {field}", getattr(self, field))
+                validation.check_names(f"CorsConfig: {field}", getattr(self, field))
         if callable(self.origin):
             return
         if isinstance(self.origin, str):
@@ -53,7 +53,7 @@ class CorsConfig:
         else:
             given = (None,) if self.origin is None else self.origin
             is_list = isinstance(given, Iterable)
-            origins = validation.names(
+            origins = validation.check_names(
                 "CorsConfig: origin", ["*" if one is None else one for one in given] if is_list else given
             )
         for origin in origins:
@@ -70,32 +70,32 @@ class CorsConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
+class CorsDecision:
     """What CORS says of a request: the origin to allow, if any, and whether it was allowed by its name."""
 
     allow: str | None
-    by_name: bool
+    is_explicit: bool
 
 
-async def judge(config: CorsConfig | None, request: Request) -> Verdict:
+async def evaluate_origin(config: CorsConfig | None, request: Request) -> CorsDecision:
     """Whether the origin of a request is allowed."""
     if config is None:
-        return Verdict(None, False)
+        return CorsDecision(None, False)
     origin = request.headers.get("origin")
     configured = config.origin
     if configured is None or configured == "*":
-        return Verdict("*", False)
+        return CorsDecision("*", False)
     if isinstance(configured, str):
-        return Verdict(configured, origin == configured)
+        return CorsDecision(configured, origin == configured)
     if origin is None:
-        return Verdict(None, False)
+        return CorsDecision(None, False)
     if callable(configured):
-        answer = await bridge.call(configured, origin)
+        answer = await bridge.call_user_function(configured, origin)
         allowed = origin if answer is True else answer if isinstance(answer, str) and answer else None
-        return Verdict(allowed, allowed == origin)
+        return CorsDecision(allowed, allowed == origin)
     if origin in configured:
-        return Verdict(origin, True)
-    return Verdict("*", False) if "*" in configured else Verdict(None, False)
+        return CorsDecision(origin, True)
+    return CorsDecision("*", False) if "*" in configured else CorsDecision(None, False)
 
 
 def preflight(config: CorsConfig, request: Request) -> Response:
@@ -115,26 +115,26 @@ def preflight(config: CorsConfig, request: Request) -> Response:
         fields.append(("access-control-max-age", str(config.max_age)))
     fields.append(("vary", "Access-Control-Request-Headers, Access-Control-Request-Method"))
     response = Response(status=204)
-    return response.replace(headers=response.headers.adding(*fields))
+    return response.replace(headers=response.headers.add(*fields))
 
 
-def with_cors(config: CorsConfig, verdict: Verdict, response: Response) -> Response:
+def add_cors_headers(config: CorsConfig, verdict: CorsDecision, response: Response) -> Response:
     """An answer with what browsers want to see on it, be it an error or not."""
     headers = response.headers
     if verdict.allow is not None:
-        headers = headers.with_("access-control-allow-origin", verdict.allow)
+        headers = headers.set("access-control-allow-origin", verdict.allow)
         if config.credentials:
-            headers = headers.with_("access-control-allow-credentials", "true")
+            headers = headers.set("access-control-allow-credentials", "true")
         if config.expose_headers:
-            headers = headers.with_("access-control-expose-headers", ", ".join(config.expose_headers))
+            headers = headers.set("access-control-expose-headers", ", ".join(config.expose_headers))
     if verdict.allow != "*":
         # Also where the origin was not allowed: a cache must not give that answer to one that is.
         known = headers.get("vary")
-        headers = headers.with_("vary", "Origin" if known is None else f"Origin, {known}")
+        headers = headers.set("vary", "Origin" if known is None else f"Origin, {known}")
     return response.replace(headers=headers)
 
 
-def cross_site_refusal(request: Request, verdict: Verdict) -> Response | None:
+def reject_cross_site(request: Request, verdict: CorsDecision) -> Response | None:
     """The answer to another site's page that tries to act here; None for everybody else.
 
     A form, or a request that looks like one, reaches a server without a preflight and with
@@ -142,7 +142,7 @@ def cross_site_refusal(request: Request, verdict: Verdict) -> Response | None:
     """
     if request.method in _SAFE_METHODS or not _is_simple(request) or not _is_cross_site(request):
         return None
-    if verdict.by_name or (verdict.allow == "*" and "cookie" not in request.headers):
+    if verdict.is_explicit or (verdict.allow == "*" and "cookie" not in request.headers):
         return None
     return Response.json(
         {

@@ -9,7 +9,7 @@ from .. import _validation as validation
 from .types import Headers
 
 # What proxies and platforms add on the way; none of it is the caller's to say to an agent.
-_DENIED = frozenset(
+_DEFAULT_DENYLIST = frozenset(
     (
         "x-forwarded-for",
         "x-forwarded-proto",
@@ -46,29 +46,29 @@ class ForwardHeaders:
 
     def __post_init__(self) -> None:
         for field in ("allow", "deny", "deny_prefixes"):
-            given = validation.names(f"ForwardHeaders: {field}", getattr(self, field))
+            given = validation.check_names(f"ForwardHeaders: {field}", getattr(self, field))
             object.__setattr__(self, field, _clean(given))
-        validation.flag("ForwardHeaders: use_default_denylist", self.use_default_denylist)
+        validation.check_bool("ForwardHeaders: use_default_denylist", self.use_default_denylist)
 
     def select(self, headers: Headers) -> dict[str, str]:
         """The headers to forward, by lower-case name."""
-        return {name: value for name, value in headers.joined().items() if self._passes(name)}
+        return {name: value for name, value in headers.to_dict().items() if self._is_forwarded(name)}
 
-    def _passes(self, name: str) -> bool:
+    def _is_forwarded(self, name: str) -> bool:
         candidate = name in self.allow if self.allow else self._is_default(name)
         return candidate and name not in self.deny and not name.startswith(tuple(self.deny_prefixes))
 
     def _is_default(self, name: str) -> bool:
         if name != "authorization" and not name.startswith("x-"):
             return False
-        return not self.use_default_denylist or not (name in _DENIED or name.startswith(_DENIED_PREFIXES))
+        return not self.use_default_denylist or not (name in _DEFAULT_DENYLIST or name.startswith(_DENIED_PREFIXES))
 
 
 def _clean(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in names if name.strip())
 
 
-def with_server_headers(forwarded: Mapping[str, str], own: Iterable[tuple[str, str]]) -> dict[str, str]:
+def merge_headers(forwarded: Mapping[str, str], own: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Forwarded headers and the server's own, which win; of two spellings of one name the first stays."""
     result: dict[str, str] = {}
     taken: set[str] = set()

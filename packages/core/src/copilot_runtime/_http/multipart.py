@@ -14,7 +14,7 @@ _MAX_PARTS = 100
 _MAX_HEADER_BYTES = 8 * 1024
 
 
-def read_form(body: bytes, content_type: str) -> tuple[FormPart, ...]:
+def parse_multipart(body: bytes, content_type: str) -> tuple[FormPart, ...]:
     """The parts of a multipart body, in order; nameless ones are left out.
 
     Takes the body, and the request's content type, which has the boundary. Raises

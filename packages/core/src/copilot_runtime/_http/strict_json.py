@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 _LARGE = re.compile(rb"[0-9]{300}|[eE]\+?[0-9]{3}")
 
 
-def parse(data: bytes) -> Any:
+def loads(data: bytes) -> Any:
     """The value in ``data``. Raises ValueError for what is not JSON, NaN and infinities included.
 
     A number too large for a float counts as an infinity, since that is what it would become.

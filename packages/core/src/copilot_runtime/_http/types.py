@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 from pydantic_core import to_json
 
-from .._concurrency.bridge import AsyncChunks, Chunks, Source
-from .strict_json import parse
+from .._concurrency.bridge import AsyncStreamIterator, StreamSource, SyncStreamIterator
+from .strict_json import loads
 
 
 class Headers:
@@ -56,7 +56,7 @@ class Headers:
         """The value of a field, its repetitions joined, or ``default``."""
         return self._by_name().get(name.lower(), default)
 
-    def joined(self) -> Mapping[str, str]:
+    def to_dict(self) -> Mapping[str, str]:
         """Every field once: lower-case name to its (joined) value."""
         return dict(self._by_name())
 
@@ -64,15 +64,15 @@ class Headers:
         """The fields as they came: pairs in order, repetitions included."""
         return self._items
 
-    def with_(self, name: str, value: str) -> Headers:
+    def set(self, name: str, value: str) -> Headers:
         """A copy in which ``name`` has just this value."""
-        return Headers((*self.without(name)._items, (name, value)))
+        return Headers((*self.remove(name)._items, (name, value)))
 
-    def adding(self, *items: tuple[str, str]) -> Headers:
+    def add(self, *items: tuple[str, str]) -> Headers:
         """A copy with further fields at the end."""
         return Headers((*self._items, *items))
 
-    def without(self, *names: str) -> Headers:
+    def remove(self, *names: str) -> Headers:
         """A copy without these fields."""
         gone = {name.lower() for name in names}
         return Headers(item for item in self._items if item[0].lower() not in gone)
@@ -112,7 +112,7 @@ class FormPart:
     content_type: str | None = None
 
 
-def form_parts(
+def make_form_parts(
     fields: Iterable[tuple[str, str]], files: Iterable[tuple[str, str | None, Any]]
 ) -> tuple[FormPart, ...] | None:
     """What a framework has made of a form: names and values, and names, file names and files. None for neither.
@@ -141,24 +141,24 @@ class Request:
 
     method: str
     path: str
-    query: str = ""
+    query_string: str = ""
     headers: Headers = Headers()
     body: bytes = b""
-    mount: str = ""
+    root_path: str = ""
     form: tuple[FormPart, ...] | None = None
     body_limit: int | None = None
     native: Any = dataclasses.field(default=None, compare=False, repr=False)
 
     def json(self) -> Any:
         """The body as JSON (RFC 8259). Raises ValueError where it is not."""
-        return parse(self.body)
+        return loads(self.body)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some members changed."""
         return dataclasses.replace(self, **changes)
 
 
-def raw_target(raw: bytes | str | None, path: bytes, mount: bytes) -> tuple[str, str]:
+def split_raw_target(raw: bytes | str | None, path: bytes, mount: bytes) -> tuple[str, str]:
     """The path of a request and its mount, percent-encoded, as `Request` wants them.
 
     ``raw`` is the request's target as the server received it, where it says so, ``path``
@@ -177,7 +177,7 @@ def raw_target(raw: bytes | str | None, path: bytes, mount: bytes) -> tuple[str,
     return quote(path, safe=_SAFE), quote(mount, safe=_SAFE)
 
 
-def read_limited(read: Callable[[int], bytes], limit: int) -> bytes:
+def read_body(read: Callable[[int], bytes], limit: int) -> bytes:
     """At most ``limit`` bytes from ``read``, which gives at most as many as it is asked for.
 
     What is too long is read on for a while all the same: a client that is still sending when
@@ -209,13 +209,13 @@ class EventStream:
     given one must iterate it to its end or close it; closing twice is fine.
     """
 
-    source: Source
+    source: StreamSource
 
-    def __iter__(self) -> Chunks:
-        return Chunks(self.source, _CONNECTED)
+    def __iter__(self) -> SyncStreamIterator:
+        return SyncStreamIterator(self.source, _CONNECTED)
 
-    def __aiter__(self) -> AsyncChunks:
-        return AsyncChunks(self.source)
+    def __aiter__(self) -> AsyncStreamIterator:
+        return AsyncStreamIterator(self.source)
 
     def close(self) -> None:
         """Tells the source that nobody reads it any more."""
@@ -224,10 +224,10 @@ class EventStream:
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_NOT_OURS = frozenset(
+_HOP_BY_HOP = frozenset(
     ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 )
-_WITHOUT_CONTENT = frozenset((204, 304))
+_BODILESS_STATUSES = frozenset((204, 304))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,15 +257,15 @@ class Response:
         """An ``application/json`` answer. ``data`` is anything pydantic can serialise."""
         return cls(status=status, headers=Headers((("content-type", "application/json"), *headers)), body=to_json(data))
 
-    def fields(self) -> list[tuple[str, str]]:
+    def wire_headers(self) -> list[tuple[str, str]]:
         """The header fields to send: lower-case, with a length where it is known.
 
         Hop-by-hop fields are the server's business and are left out (PEP 3333 forbids
         them to applications, RFC 9113, section 8.2.2 to HTTP/2).
         """
         fields = [(name.lower(), value) for name, value in self.headers.items()]
-        fields = [field for field in fields if field[0] not in _NOT_OURS]
-        if isinstance(self.body, bytes) and self.status not in _WITHOUT_CONTENT:
+        fields = [field for field in fields if field[0] not in _HOP_BY_HOP]
+        if isinstance(self.body, bytes) and self.status not in _BODILESS_STATUSES:
             fields.append(("content-length", str(len(self.body))))
         return fields
 

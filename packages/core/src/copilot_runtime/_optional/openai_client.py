@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._concurrency.loop_local import PerLoop
-from .optional_imports import needed
+from .._concurrency.loop_local import LoopLocal
+from .optional_imports import import_optional
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
-class OpenAIClients:
+class LoopLocalOpenAIClient:
     """Gives the ``AsyncOpenAI`` to use on the running loop.
 
     ``given`` is a ready one to use on every loop, which stays its owner's to close.
@@ -31,7 +31,7 @@ class OpenAIClients:
         if given is not None and chosen:
             raise TypeError(f"a ready client has its own {' and '.join(chosen)}: give one or the other")
         self._given = given
-        self._own: PerLoop[AsyncOpenAI] = PerLoop(lambda: sdk.AsyncOpenAI(**chosen), _closed)
+        self._own: LoopLocal[AsyncOpenAI] = LoopLocal(lambda: sdk.AsyncOpenAI(**chosen), _closed)
 
     async def get(self) -> AsyncOpenAI:
         """The running loop's client, made now if it is the first time.
@@ -48,7 +48,7 @@ class OpenAIClients:
 
 def openai_sdk() -> Any:
     """The module ``openai``. Raises ImportError, which names the extra, where it is not installed."""
-    return needed("openai", by="What asks OpenAI's API", extra="openai")
+    return import_optional("openai", by="What asks OpenAI's API", extra="openai")
 
 
 async def _closed(client: AsyncOpenAI) -> None:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 
-def needed(module: str, *, by: str, extra: str) -> Any:
+def import_optional(module: str, *, by: str, extra: str) -> Any:
     """A module of an optional package. Raises ImportError, which names the extra, where it cannot be imported."""
     try:
         return import_module(module)

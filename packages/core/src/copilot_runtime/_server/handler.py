@@ -11,30 +11,30 @@ from .._concurrency import bridge
 from .._concurrency.framework import current_framework
 from .._http.cors import (
     CorsConfig,
-    Verdict,
-    cross_site_refusal,
-    judge,
+    CorsDecision,
+    add_cors_headers,
+    evaluate_origin,
     preflight,
-    with_cors,
+    reject_cross_site,
 )
 from .._http.types import Request, Response
 from .._users import User
-from .endpoints import Call, refusal
+from .endpoints import EndpointContext, error_response
 from .hooks import (
     Hook,
     HookContext,
     RespondWith,
     RuntimeHooks,
 )
-from .route_table import Route, normal_base_path
+from .route_table import RouteMatch, normalize_base_path
 from .router import (
     Mode,
     Refused,
-    Resolved,
-    Resolver,
-    lacks_body,
+    ResolvedRequest,
+    Router,
+    missing_body,
 )
-from .runtime import CopilotRuntime, NobodyKnown
+from .runtime import CopilotRuntime, Unauthenticated
 
 logger = logging.getLogger("copilot_runtime.handler")
 
@@ -42,12 +42,12 @@ _MODES = ("auto", "multi-route", "single-route")
 
 
 @dataclasses.dataclass(slots=True)
-class _Progress:
+class _RequestState:
     """How far a request has come: what hooks are told."""
 
     request: Request
     path: str
-    route: Route | None = None
+    route: RouteMatch | None = None
 
 
 class CopilotHandler:
@@ -59,7 +59,7 @@ class CopilotHandler:
     """
 
     def __init__(
-        self, *, runtime: CopilotRuntime, resolver: Resolver, cors: CorsConfig | None, hooks: RuntimeHooks
+        self, *, runtime: CopilotRuntime, resolver: Router, cors: CorsConfig | None, hooks: RuntimeHooks
     ) -> None:
         self.runtime = runtime
         self.read_limit = runtime.max_body_bytes + 1
@@ -67,23 +67,25 @@ class CopilotHandler:
         self._cors = cors
         self._hooks = hooks
         if hooks.on_run_end is not None:
-            runtime.engine.on_lost = hooks.on_run_end
+            runtime.engine.on_orphan_ended = hooks.on_run_end
 
     async def __call__(self, request: Request) -> Response:
         cors = self._cors
         if cors is None:
-            return await self._answer(request, Verdict(None, False))
-        verdict = Verdict(None, False)
+            return await self._respond_to(request, CorsDecision(None, False))
+        verdict = CorsDecision(None, False)
         try:
-            verdict = await judge(cors, request)
+            verdict = await evaluate_origin(cors, request)
         except Exception as error:
-            response = await self._failed(_Progress(request, request.path), error)
+            response = await self._handle_error(_RequestState(request, request.path), error)
         else:
-            response = preflight(cors, request) if request.method == "OPTIONS" else await self._answer(request, verdict)
-        return with_cors(cors, verdict, response)
+            response = (
+                preflight(cors, request) if request.method == "OPTIONS" else await self._respond_to(request, verdict)
+            )
+        return add_cors_headers(cors, verdict, response)
 
-    async def _answer(self, request: Request, verdict: Verdict) -> Response:
-        progress = _Progress(request, request.path)
+    async def _respond_to(self, request: Request, verdict: CorsDecision) -> Response:
+        progress = _RequestState(request, request.path)
         response: Response | None = None
         try:
             try:
@@ -94,38 +96,38 @@ class CopilotHandler:
                 progress.route = refused.route
                 response = refused.response
             if self._hooks.on_response is not None:
-                response = await self._respond(self._hooks.on_response, progress, response)
+                response = await self._run_response_hook(self._hooks.on_response, progress, response)
             return response
         except BaseException as error:
             if response is not None:
                 response.close()
-            if not isinstance(error, Exception) or current_framework.get().answers(error):
+            if not isinstance(error, Exception) or current_framework.get().handles_exception(error):
                 raise
-            return await self._failed(progress, error)
+            return await self._handle_error(progress, error)
 
-    async def _handle(self, progress: _Progress, verdict: Verdict) -> Response:
+    async def _handle(self, progress: _RequestState, verdict: CorsDecision) -> Response:
         runtime, hooks = self.runtime, self._hooks
-        stranger = cross_site_refusal(progress.request, verdict)
-        if stranger is not None:
-            return stranger
+        rejection = reject_cross_site(progress.request, verdict)
+        if rejection is not None:
+            return rejection
         too_large = _too_large(progress.request, runtime.max_body_bytes)
         if too_large is not None:
             return too_large
         if hooks.on_request is not None:
-            progress.request = await self._ask(hooks.on_request, progress)
-        user = await self._user(progress.request)
+            progress.request = await self._run_request_hook(hooks.on_request, progress)
+        user = await self._authenticate(progress.request)
         resolved = self._resolver.resolve(progress.request)
         progress.request, progress.route = resolved.request, resolved.route
         progress.path = resolved.request.path
         if hooks.on_before_handler is not None:
-            progress.request = await self._ask(hooks.on_before_handler, progress)
-        return await self._call(progress.request, resolved, user)
+            progress.request = await self._run_request_hook(hooks.on_before_handler, progress)
+        return await self._dispatch(progress.request, resolved, user)
 
-    async def _call(self, request: Request, resolved: Resolved, user: User | None) -> Response:
-        if resolved.lacks_body:
-            return lacks_body()
+    async def _dispatch(self, request: Request, resolved: ResolvedRequest, user: User | None) -> Response:
+        if resolved.missing_body:
+            return missing_body()
         response: Response = await resolved.row.endpoint(
-            Call(
+            EndpointContext(
                 request=request,
                 runtime=self.runtime,
                 route=resolved.route,
@@ -136,23 +138,23 @@ class CopilotHandler:
         )
         return response
 
-    async def _user(self, request: Request) -> User | None:
+    async def _authenticate(self, request: Request) -> User | None:
         try:
-            return await self.runtime.user_of(request)
-        except NobodyKnown:
+            return await self.runtime.identify(request)
+        except Unauthenticated:
             raise RespondWith(
-                refusal(401, "unauthorized", message="This runtime serves users it knows. Sign in first.")
+                error_response(401, "unauthorized", message="This runtime serves users it knows. Sign in first.")
             ) from None
 
     # --- hooks ---
 
-    def _context(self, progress: _Progress, **members: Any) -> HookContext:
+    def _context(self, progress: _RequestState, **members: Any) -> HookContext:
         return HookContext(
             request=progress.request, path=progress.path, runtime=self.runtime, route=progress.route, **members
         )
 
-    async def _ask(self, hook: Hook, progress: _Progress) -> Request:
-        answer = await bridge.call(hook, self._context(progress))
+    async def _run_request_hook(self, hook: Hook, progress: _RequestState) -> Request:
+        answer = await bridge.call_user_function(hook, self._context(progress))
         if answer is None:
             return progress.request
         if isinstance(answer, Response):
@@ -161,9 +163,9 @@ class CopilotHandler:
             raise TypeError(f"a hook gave {type(answer).__name__}: give a Request, a Response or None")
         return answer
 
-    async def _respond(self, hook: Hook, progress: _Progress, response: Response) -> Response:
+    async def _run_response_hook(self, hook: Hook, progress: _RequestState, response: Response) -> Response:
         try:
-            answer = await bridge.call(hook, self._context(progress, response=response))
+            answer = await bridge.call_user_function(hook, self._context(progress, response=response))
         except RespondWith as instead:
             answer = instead.response
         if answer is None:
@@ -174,29 +176,29 @@ class CopilotHandler:
             response.close()
         return answer
 
-    async def _failed(self, progress: _Progress, error: Exception) -> Response:
+    async def _handle_error(self, progress: _RequestState, error: Exception) -> Response:
         if self._hooks.on_error is None:
             logger.error("%s %s failed", progress.request.method, progress.path, exc_info=error)
         else:
             try:
-                answer = await bridge.call(self._hooks.on_error, self._context(progress, error=error))
+                answer = await bridge.call_user_function(self._hooks.on_error, self._context(progress, error=error))
             except Exception:
                 logger.exception("on_error failed for %s %s", progress.request.method, progress.path)
             else:
                 if isinstance(answer, Response):
                     return answer
                 logger.error("%s %s failed", progress.request.method, progress.path, exc_info=error)
-        return refusal(500, "internal_error")
+        return error_response(500, "internal_error")
 
 
-def checked_handler(handler: object) -> CopilotHandler:
+def ensure_handler(handler: object) -> CopilotHandler:
     """What an adapter was given as its handler. Raises TypeError where it is none."""
     if not isinstance(handler, CopilotHandler):
         raise TypeError(f"{handler!r} is no handler: give what create_copilot_runtime_handler(runtime=...) made")
     return handler
 
 
-def handler_of(named: object) -> CopilotHandler:
+def coerce_handler(named: object) -> CopilotHandler:
     """The handler of what an application's configuration names: a runtime, or a ready handler.
 
     Raises TypeError for anything else.
@@ -208,7 +210,7 @@ def handler_of(named: object) -> CopilotHandler:
     raise TypeError(f"it is {named!r}: name a CopilotRuntime, or a handler of one")
 
 
-def handler_for(
+def build_handler(
     *, runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: Mapping[str, Any]
 ) -> CopilotHandler:
     """The handler that an adapter was given, or one for the runtime that it was given.
@@ -218,7 +220,7 @@ def handler_for(
     if (runtime is None) == (handler is None) or (handler is not None and options):
         raise TypeError("give either runtime=..., with its options, or a ready handler=... alone")
     if runtime is None:
-        return checked_handler(handler)
+        return ensure_handler(handler)
     return create_copilot_runtime_handler(runtime=runtime, **options)
 
 
@@ -247,9 +249,9 @@ def create_copilot_runtime_handler(
         raise TypeError(f"hooks={hooks!r}: give RuntimeHooks(on_request=...)")
     return CopilotHandler(
         runtime=runtime,
-        resolver=Resolver(
+        resolver=Router(
             mode=mode,
-            base_path=normal_base_path(base_path),
+            base_path=normalize_base_path(base_path),
             expose_memory_routes=runtime.expose_memory_routes,
         ),
         cors=(CorsConfig() if cors else None) if isinstance(cors, bool) else cors,
@@ -263,7 +265,7 @@ def _too_large(request: Request, ours: int) -> Response | None:
         limit, setting = request.body_limit, "host application's own limit"
     if max(len(request.body), _declared_length(request)) <= limit:
         return None
-    return refusal(
+    return error_response(
         413,
         "request_too_large",
         message=f"The body is larger than {limit} bytes. Send less, or raise the {setting}.",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._http.types import Request, Response
-from .route_table import Route
+from .route_table import RouteMatch
 
 if TYPE_CHECKING:  # hooks are handed a runtime, they need none
     from .runtime import CopilotRuntime
@@ -35,7 +35,7 @@ class HookContext:
     request: Request
     path: str
     runtime: CopilotRuntime
-    route: Route | None = None
+    route: RouteMatch | None = None
     response: Response | None = None
     error: BaseException | None = None
 

@@ -14,17 +14,17 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class RouteMatch:
     """What a request was found to be for. ``method`` is the hook name of the route; ids are decoded."""
 
-    method: str
+    name: str
     agent_id: str | None = None
     thread_id: str | None = None
     memory_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Route:
     """A route: its pattern, and everything that follows from it.
 
     ``envelope`` is whether the single-route envelope has the name as a method, with
@@ -42,14 +42,14 @@ class Row:
     memories: bool = False
 
     @property
-    def pieces(self) -> tuple[str, ...]:
+    def segments(self) -> tuple[str, ...]:
         """The pieces of the pattern; ids are in braces."""
         return tuple(self.pattern.strip("/").split("/"))
 
     @property
     def params(self) -> tuple[str, ...]:
         """The names of the pattern's ids."""
-        return tuple(piece[1:-1] for piece in self.pieces if piece.startswith("{"))
+        return tuple(piece[1:-1] for piece in self.segments if piece.startswith("{"))
 
     @property
     def allow(self) -> str:
@@ -57,38 +57,38 @@ class Row:
         return ", ".join(self.methods)
 
 
-class Match(NamedTuple):
+class PatternMatch(NamedTuple):
     """A row, and the decoded ids by name."""
 
-    row: Row
+    row: Route
     ids: Mapping[str, str]
 
-    def route(self, http_method: str) -> Route:
+    def to_route_match(self, http_method: str) -> RouteMatch:
         """The route as hooks see it."""
-        return Route(method=self.row.methods[http_method], **self.ids)
+        return RouteMatch(name=self.row.methods[http_method], **self.ids)
 
 
-class Table:
+class RouteTable:
     """Rows in order of recognition."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Route]) -> None:
         self.rows = tuple(rows)
         # Most rows end in a fixed word, so only a few have to be looked at for any path.
-        self._open = tuple((row, row.pieces) for row in self.rows if row.pieces[-1].startswith("{"))
-        self._ending: dict[str, tuple[tuple[Row, tuple[str, ...]], ...]] = {}
-        for word in {row.pieces[-1] for row in self.rows} - {pieces[-1] for _, pieces in self._open}:
-            self._ending[word] = tuple(
-                (row, row.pieces) for row in self.rows if row.pieces[-1] == word or row.pieces[-1].startswith("{")
+        self._by_parameter = tuple((row, row.segments) for row in self.rows if row.segments[-1].startswith("{"))
+        self._by_last_segment: dict[str, tuple[tuple[Route, tuple[str, ...]], ...]] = {}
+        for word in {row.segments[-1] for row in self.rows} - {pieces[-1] for _, pieces in self._by_parameter}:
+            self._by_last_segment[word] = tuple(
+                (row, row.segments) for row in self.rows if row.segments[-1] == word or row.segments[-1].startswith("{")
             )
 
-    def match(self, pieces: Sequence[str]) -> Match | None:
+    def match(self, pieces: Sequence[str]) -> PatternMatch | None:
         """The first row whose pattern the last pieces have, if their ids can be decoded."""
         if not pieces:
             return None
-        for row, pattern in self._ending.get(pieces[-1], self._open):
+        for row, pattern in self._by_last_segment.get(pieces[-1], self._by_parameter):
             ids = _ids(pattern, pieces)
             if ids is not None:
-                return Match(row, ids)
+                return PatternMatch(row, ids)
         return None
 
 
@@ -101,14 +101,14 @@ def _ids(pattern: Sequence[str], pieces: Sequence[str]) -> Mapping[str, str] | N
             if wanted != piece:
                 return None
         else:
-            decoded = decode_piece(piece)
+            decoded = decode_segment(piece)
             if not decoded:
                 return None
             ids[wanted[1:-1]] = decoded
     return ids
 
 
-def decode_piece(piece: str) -> str | None:
+def decode_segment(piece: str) -> str | None:
     """A piece of a path, percent-decoded once (RFC 3986, section 2.1); None where it is malformed."""
     if "%" not in piece:
         return piece
@@ -120,24 +120,24 @@ def decode_piece(piece: str) -> str | None:
         return None
 
 
-def below(request: Request, base_path: str | None) -> list[str] | None:
+def segments_below(request: Request, base_path: str | None) -> list[str] | None:
     """The pieces of the path below the base path; None where the path is outside of it.
 
     A given base path is looked for below the mount first and then in the whole path.
     Without one, whatever the application is mounted at is the base.
     """
-    inner = _after(request.path, request.mount)
+    inner = _strip_prefix(request.path, request.root_path)
     if base_path is None:
         return _pieces(request.path if inner is None else inner)
     for path in (inner, request.path):
         if path is not None:
-            rest = _after(path, base_path)
+            rest = _strip_prefix(path, base_path)
             if rest is not None:
                 return _pieces(rest)
     return None
 
 
-def _after(path: str, prefix: str) -> str | None:
+def _strip_prefix(path: str, prefix: str) -> str | None:
     prefix = prefix.rstrip("/")
     if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
         return path[len(prefix) :]
@@ -148,7 +148,7 @@ def _pieces(path: str) -> list[str]:
     return [piece for piece in path.split("/") if piece]
 
 
-def normal_base_path(base_path: str | None) -> str | None:
+def normalize_base_path(base_path: str | None) -> str | None:
     """A base path as it stands in a request's path. Raises ValueError for one without a leading slash."""
     if base_path is None:
         return None

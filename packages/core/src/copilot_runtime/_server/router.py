@@ -10,62 +10,62 @@ from urllib.parse import urlencode
 from pydantic_core import to_json
 
 from .._http.types import Request, Response
-from .endpoints import ROUTES, refusal
+from .endpoints import ROUTES, error_response
 from .route_table import (
-    Match,
+    PatternMatch,
     Route,
-    Row,
-    below,
+    RouteMatch,
+    segments_below,
 )
 
 Mode = Literal["auto", "multi-route", "single-route"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
+class ResolvedRequest:
     """A request whose route is known. ``request`` is the inner one where there was an envelope.
 
     ``lacks_body`` is for the endpoint's turn: hooks that know the route come first.
     """
 
-    row: Row
-    route: Route
+    row: Route
+    route: RouteMatch
     request: Request
     single_route: bool = False
-    lacks_body: bool = False
+    missing_body: bool = False
 
 
 class Refused(Exception):
     """The request is for nothing that there is. ``route`` is what was found all the same."""
 
-    def __init__(self, response: Response, route: Route | None = None) -> None:
+    def __init__(self, response: Response, route: RouteMatch | None = None) -> None:
         super().__init__()
         self.response = response
         self.route = route
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Resolver:
+class Router:
     """How one handler tells what requests are for."""
 
     mode: Mode
     base_path: str | None
     expose_memory_routes: bool
 
-    def resolve(self, request: Request) -> Resolved:
+    def resolve(self, request: Request) -> ResolvedRequest:
         """The route of a request. Raises Refused."""
-        pieces = below(request, self.base_path)
+        pieces = segments_below(request, self.base_path)
         if pieces is None:
-            raise Refused(refusal(404, "Not found"))
+            raise Refused(error_response(404, "Not found"))
         return _MODES[self.mode](self, request, pieces)
 
-    def _by_path(self, request: Request, pieces: list[str]) -> Resolved:
+    def _by_path(self, request: Request, pieces: list[str]) -> ResolvedRequest:
         match = ROUTES.match(pieces)
         if match is not None:
-            return self._found(match, request)
+            return self._resolve_match(match, request)
         if request.method == "POST" and _envelope(request) is not None:
             raise Refused(
-                refusal(
+                error_response(
                     404,
                     "Not found",
                     code="single_route_envelope_against_multi_route_runtime",
@@ -73,9 +73,9 @@ class Resolver:
                     "useSingleEndpoint={false} in the frontend, or mode='auto' here.",
                 )
             )
-        raise Refused(refusal(404, "Not found"))
+        raise Refused(error_response(404, "Not found"))
 
-    def _by_envelope(self, request: Request, pieces: list[str]) -> Resolved:
+    def _by_envelope(self, request: Request, pieces: list[str]) -> ResolvedRequest:
         if request.method != "POST":
             raise Refused(_not_allowed("POST"))
         if not _is_json(request):
@@ -84,26 +84,28 @@ class Resolver:
             envelope = request.json()
         except ValueError:
             raise Refused(_invalid("Invalid JSON payload")) from None
-        return self._open(envelope if isinstance(envelope, dict) else {}, request)
+        return self._open_envelope(envelope if isinstance(envelope, dict) else {}, request)
 
-    def _by_either(self, request: Request, pieces: list[str]) -> Resolved:
+    def _by_path_or_envelope(self, request: Request, pieces: list[str]) -> ResolvedRequest:
         match = ROUTES.match(pieces)
         if match is not None:
-            return self._found(match, request)
+            return self._resolve_match(match, request)
         is_base = not pieces
         if is_base or (request.method == "POST" and _envelope(request) is not None):
             return self._by_envelope(request, pieces)
-        raise Refused(refusal(404, "Not found"))
+        raise Refused(error_response(404, "Not found"))
 
-    def _found(self, match: Match, request: Request, *, single_route: bool = False) -> Resolved:
+    def _resolve_match(self, match: PatternMatch, request: Request, *, single_route: bool = False) -> ResolvedRequest:
         row = match.row
         if row.memories and not self.expose_memory_routes:
-            raise Refused(refusal(404, "Not found"), match.route(next(iter(row.methods))))
+            raise Refused(error_response(404, "Not found"), match.to_route_match(next(iter(row.methods))))
         if request.method not in row.methods:
-            raise Refused(_not_allowed(row.allow), match.route(next(iter(row.methods))))
-        return Resolved(row=row, route=match.route(request.method), request=request, single_route=single_route)
+            raise Refused(_not_allowed(row.allow), match.to_route_match(next(iter(row.methods))))
+        return ResolvedRequest(
+            row=row, route=match.to_route_match(request.method), request=request, single_route=single_route
+        )
 
-    def _open(self, envelope: Mapping[str, Any], request: Request) -> Resolved:
+    def _open_envelope(self, envelope: Mapping[str, Any], request: Request) -> ResolvedRequest:
         method = envelope.get("method")
         if not method:
             raise Refused(_invalid("Missing method field"))
@@ -118,40 +120,40 @@ class Resolver:
         lacks_body = (row.envelope_body == "required" and envelope.get("body") is None) or (
             row.envelope_body == "optional" and "body" in envelope and envelope["body"] is None
         )
-        return Resolved(
+        return ResolvedRequest(
             row=row,
-            route=Match(row, ids).route(http_method),
+            route=PatternMatch(row, ids).to_route_match(http_method),
             request=request.replace(
                 method=http_method, body=_body(envelope), query=_query(envelope) if http_method == "GET" else ""
             ),
             single_route=True,
-            lacks_body=lacks_body,
+            missing_body=lacks_body,
         )
 
-    def _resource(self, envelope: Mapping[str, Any], request: Request) -> Resolved:
+    def _resource(self, envelope: Mapping[str, Any], request: Request) -> ResolvedRequest:
         path, method = _param(envelope, "path"), _param(envelope, "httpMethod")
         if not path.startswith("/") or path.startswith(("//", "/\\")):
             raise Refused(_invalid("Resource path must be Runtime-relative"))
         path, _, query = path.partition("?")
         match = ROUTES.match([piece for piece in path.split("/") if piece])
         if match is None or not match.row.resource:
-            raise Refused(refusal(404, "Not found"))
+            raise Refused(error_response(404, "Not found"))
         inner = request.replace(
             method=method.strip().upper(), path=request.path.rstrip("/") + path, query=query, body=_body(envelope)
         )
-        return self._found(match, inner, single_route=True)
+        return self._resolve_match(match, inner, single_route=True)
 
 
-_MODES: Mapping[str, Callable[[Resolver, Request, list[str]], Resolved]] = {
-    "auto": Resolver._by_either,
-    "multi-route": Resolver._by_path,
-    "single-route": Resolver._by_envelope,
+_MODES: Mapping[str, Callable[[Router, Request, list[str]], ResolvedRequest]] = {
+    "auto": Router._by_path_or_envelope,
+    "multi-route": Router._by_path,
+    "single-route": Router._by_envelope,
 }
 
-_BY_ENVELOPE: Mapping[str, Row] = {row.envelope: row for row in ROUTES.rows if row.envelope is not None}
+_BY_ENVELOPE: Mapping[str, Route] = {row.envelope: row for row in ROUTES.rows if row.envelope is not None}
 
 
-def lacks_body() -> Response:
+def missing_body() -> Response:
     """The answer to an envelope whose body is missing."""
     return _invalid("Missing request body for JSON handler")
 
@@ -200,9 +202,9 @@ def _camel(name: str) -> str:
 
 
 def _invalid(message: str, status: int = 400) -> Response:
-    return refusal(status, "invalid_request", message=message)
+    return error_response(status, "invalid_request", message=message)
 
 
 def _not_allowed(allow: str) -> Response:
-    answer = refusal(405, "Method not allowed")
-    return answer.replace(headers=answer.headers.with_("allow", allow))
+    answer = error_response(405, "Method not allowed")
+    return answer.replace(headers=answer.headers.set("allow", allow))

@@ -12,9 +12,9 @@ from .._concurrency import bridge
 from .._engine import Engine, EngineOptions
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
-from .._users import NOBODY, User
-from ..agents._base import run_function
-from ..stores import RunStore, open_store
+from .._users import ANONYMOUS_OWNER, User
+from ..agents._base import agent_callable
+from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
 
 ThreadAccess = Literal["none", "read", "manage"]
@@ -22,14 +22,14 @@ Agents = Mapping[str, Any] | Callable[..., Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class FactoryContext:
+class AgentsContext:
     """What a factory of agents is told: the request that they are for (``/info`` included), and its user."""
 
     request: Request
     user: User | None = None
 
 
-class NobodyKnown(Exception):
+class Unauthenticated(Exception):
     """``identify_user`` knows nobody who makes the request."""
 
 
@@ -81,17 +81,17 @@ class CopilotRuntime:
         expose_memory_routes: bool = False,
         debug: bool = False,
     ) -> None:
-        validation.choice("on_concurrent_run", on_concurrent_run, ("reject", "supersede"))
-        validation.choice("on_disconnect", on_disconnect, ("continue", "stop"))
-        validation.flag("single_user", single_user)
-        validation.flag("expose_memory_routes", expose_memory_routes)
-        validation.flag("debug", debug)
-        validation.number("max_body_bytes", max_body_bytes, least=1, whole=True)
-        validation.number("max_streams", max_streams, least=1, whole=True, or_none=True)
-        validation.number("sse_keep_alive_seconds", sse_keep_alive_seconds)
-        validation.number("run_timeout_seconds", run_timeout_seconds, or_none=True)
-        validation.number("stop_grace_seconds", stop_grace_seconds)
-        validation.number("shutdown_grace_seconds", shutdown_grace_seconds)
+        validation.check_choice("on_concurrent_run", on_concurrent_run, ("reject", "supersede"))
+        validation.check_choice("on_disconnect", on_disconnect, ("continue", "stop"))
+        validation.check_bool("single_user", single_user)
+        validation.check_bool("expose_memory_routes", expose_memory_routes)
+        validation.check_bool("debug", debug)
+        validation.check_number("max_body_bytes", max_body_bytes, minimum=1, integer=True)
+        validation.check_number("max_streams", max_streams, minimum=1, integer=True, allow_none=True)
+        validation.check_number("sse_keep_alive_seconds", sse_keep_alive_seconds)
+        validation.check_number("run_timeout_seconds", run_timeout_seconds, allow_none=True)
+        validation.check_number("stop_grace_seconds", stop_grace_seconds)
+        validation.check_number("shutdown_grace_seconds", shutdown_grace_seconds)
         if transcription_service is not None and not callable(getattr(transcription_service, "transcribe", None)):
             raise TypeError("transcription_service: give an object with transcribe(audio, filename, mime_type)")
         if forward_headers is not None and not isinstance(forward_headers, ForwardHeaders):
@@ -105,7 +105,7 @@ class CopilotRuntime:
         self.expose_memory_routes = expose_memory_routes
         self.debug = debug
         self.engine = Engine(
-            open_store(store),
+            store_from_url(store),
             EngineOptions(
                 on_concurrent_run=on_concurrent_run,
                 on_disconnect=on_disconnect,
@@ -124,7 +124,7 @@ class CopilotRuntime:
         return self.engine.store
 
     @property
-    def is_for_one_process(self) -> bool:
+    def is_single_process(self) -> bool:
         """Whether the store is seen by this process alone."""
         return self.store.poll_seconds is None
 
@@ -132,21 +132,21 @@ class CopilotRuntime:
         """The agents that a request may use. Raises whatever the factory raises, and TypeError for no mapping."""
         if isinstance(self.agents, Mapping):
             return self.agents
-        agents = await bridge.call(self.agents, FactoryContext(request=request, user=user))
+        agents = await bridge.call_user_function(self.agents, AgentsContext(request=request, user=user))
         if not isinstance(agents, Mapping):
             raise TypeError(f"the factory of agents gave {type(agents).__name__}, not a mapping of ids to agents")
         return agents
 
-    async def user_of(self, request: Request) -> User | None:
+    async def identify(self, request: Request) -> User | None:
         """Who makes a request; None where users are not told apart.
 
         Raises NobodyKnown for nobody, and TypeError where ``identify_user`` gives something else.
         """
         if self.identify_user is None:
             return None
-        user = await bridge.call(self.identify_user, request)
+        user = await bridge.call_user_function(self.identify_user, request)
         if user is None:
-            raise NobodyKnown
+            raise Unauthenticated
         if not isinstance(user, User):
             raise TypeError(f"identify_user gave {type(user).__name__}: give a User(id=...) or None")
         return user
@@ -158,7 +158,7 @@ class CopilotRuntime:
 
 def owner_of(user: User | None) -> str:
     """The owner under which a user's threads are kept."""
-    return NOBODY if user is None else user.owner
+    return ANONYMOUS_OWNER if user is None else user.owner_key
 
 
 def _checked_agents(agents: Agents) -> Agents:
@@ -169,7 +169,7 @@ def _checked_agents(agents: Agents) -> Agents:
     for name, agent in agents.items():
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"agents: {name!r} is no id of an agent: give a string that is not blank")
-        run_function(agent)
+        agent_callable(agent)
     return MappingProxyType(dict(agents))
 
 
@@ -190,7 +190,7 @@ def _checked_identification(
 def _checked_access(access: ThreadAccess | None, has_users: bool) -> ThreadAccess:
     if access is None:
         return "manage" if has_users else "none"
-    validation.choice("thread_access", access, get_args(ThreadAccess))
+    validation.check_choice("thread_access", access, get_args(ThreadAccess))
     if access != "none" and not has_users:
         raise ValueError(
             f"thread_access={access!r} would show every caller everybody's threads: give identify_user, or "

@@ -21,14 +21,14 @@ _MANY_PROCESSES = (
 )
 
 
-class Advice:
+class WSGIDeploymentChecks:
     """Looks at the environ (PEP 3333) of a runtime's first request."""
 
     def __init__(self, runtime: CopilotRuntime) -> None:
         self._runtime = runtime
         self._is_given = False
 
-    def look(self, environ: dict[str, Any]) -> None:
+    def check(self, environ: dict[str, Any]) -> None:
         """Warns where something will go wrong."""
         if self._is_given:
             return
@@ -36,5 +36,5 @@ class Advice:
         if not environ.get("wsgi.multithread", True):
             is_gunicorn = str(environ.get("SERVER_SOFTWARE", "")).startswith("gunicorn")
             logger.warning(_ONE_AT_A_TIME, _SYNC_TIMEOUT if is_gunicorn else "")
-        if environ.get("wsgi.multiprocess", False) and self._runtime.is_for_one_process:
+        if environ.get("wsgi.multiprocess", False) and self._runtime.is_single_process:
             logger.warning(_MANY_PROCESSES)

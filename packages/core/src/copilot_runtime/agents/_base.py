@@ -21,7 +21,7 @@ from .._concurrency import bridge
 logger = logging.getLogger("copilot_runtime.agents")
 
 
-class Kind(Enum):
+class CallStyle(Enum):
     """How an agent's function is to be called."""
 
     ASYNC_GENERATOR = auto()
@@ -31,17 +31,17 @@ class Kind(Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Shape:
+class AgentSignature:
     """What a function's signature tells."""
 
-    kind: Kind
+    kind: CallStyle
     takes_context: bool
 
 
-_shapes: weakref.WeakKeyDictionary[Any, Shape] = weakref.WeakKeyDictionary()
+_shapes: weakref.WeakKeyDictionary[Any, AgentSignature] = weakref.WeakKeyDictionary()
 
 
-def run_function(agent: Any) -> Callable[..., Any]:
+def agent_callable(agent: Any) -> Callable[..., Any]:
     """The function that runs an agent. Raises TypeError for what is no agent."""
     if not inspect.isclass(agent):  # a class is an agent that nobody has made yet
         run = getattr(agent, "run", None)
@@ -52,7 +52,7 @@ def run_function(agent: Any) -> Callable[..., Any]:
     raise TypeError(f"{agent!r} is no agent: give a function of (input) or (input, context), or an object with run()")
 
 
-def shape_of(function: Callable[..., Any]) -> Shape:
+def inspect_agent(function: Callable[..., Any]) -> AgentSignature:
     """How to call an agent's function; looked at once a function."""
     underlying = getattr(function, "__func__", function)
     try:
@@ -68,19 +68,19 @@ def shape_of(function: Callable[..., Any]) -> Shape:
     return shape
 
 
-def _shape(function: Callable[..., Any]) -> Shape:
+def _shape(function: Callable[..., Any]) -> AgentSignature:
     # These see through functools.partial; an object that is called has its method looked at.
     called = (function, getattr(function, "__call__", function))  # noqa: B004
     if any(map(inspect.isasyncgenfunction, called)):
-        kind = Kind.ASYNC_GENERATOR
+        kind = CallStyle.ASYNC_GENERATOR
     elif any(map(inspect.iscoroutinefunction, called)):
-        kind = Kind.COROUTINE
+        kind = CallStyle.COROUTINE
     else:
-        kind = Kind.PLAIN
-    return Shape(kind, _takes_two(function))
+        kind = CallStyle.PLAIN
+    return AgentSignature(kind, _accepts_context(function))
 
 
-def _takes_two(function: Callable[..., Any]) -> bool:
+def _accepts_context(function: Callable[..., Any]) -> bool:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -92,7 +92,7 @@ def _takes_two(function: Callable[..., Any]) -> bool:
     return len(positional) > 1 and (positional[1].default is inspect.Parameter.empty or positional[1].name == "context")
 
 
-def copy_of(agent: Any) -> Any:
+def clone_agent(agent: Any) -> Any:
     """An agent for one request: its ``clone()`` where it has that."""
     clone = getattr(agent, "clone", None)
     return clone() if callable(clone) else agent
@@ -124,9 +124,9 @@ def capability_source(agent: Any) -> Any:
     return _attribute(agent, "capabilities") if given is None else given
 
 
-async def capabilities_of(source: Any) -> Mapping[str, Any] | None:
+async def resolve_capabilities(source: Any) -> Mapping[str, Any] | None:
     """What an agent says it can do. Raises whatever the agent raises."""
-    given = await bridge.call(source) if callable(source) else source
+    given = await bridge.call_user_function(source) if callable(source) else source
     if isinstance(given, BaseModel):
         return given.model_dump(mode="json", by_alias=True, exclude_none=True)
     return given if isinstance(given, Mapping) else None

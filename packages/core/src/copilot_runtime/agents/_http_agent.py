@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._http import request as http_request
-from ._http.clients import Client, Clients
-from ._http.errors import failure_of
-from ._http.response import Events, check
-from ._http.urls import endpoint, without_secrets
+from ._http.clients import AsyncHTTPClient, LoopLocalHTTPClient
+from ._http.errors import to_upstream_error
+from ._http.response import EventDecoder, raise_for_status
+from ._http.urls import parse_http_url, redact_url
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
@@ -40,7 +40,7 @@ class HttpAgent:
         url: str,
         *,
         headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
-        client: Client | Callable[[], Client] | None = None,
+        client: AsyncHTTPClient | Callable[[], AsyncHTTPClient] | None = None,
         description: str = "",
         connect_timeout_seconds: float = 10.0,
         read_timeout_seconds: float | None = None,
@@ -52,11 +52,11 @@ class HttpAgent:
         if max_event_bytes <= 0:
             raise ValueError("HttpAgent needs max_event_bytes above 0")
         self.url = url
-        self.headers = http_request.checked(headers)
+        self.headers = http_request.validate_headers(headers)
         self.description = description
         wrong = f"HttpAgent needs an absolute URL, such as 'https://agents.example/run', not {url!r}"
-        self._shown = without_secrets(endpoint(url, wrong))
-        self._clients = Clients(client)
+        self._shown = redact_url(parse_http_url(url, wrong))
+        self._clients = LoopLocalHTTPClient(client)
         self._timeout = (connect_timeout_seconds, read_timeout_seconds, read_timeout_seconds, connect_timeout_seconds)
         self._max_event_bytes = max_event_bytes
         self._debug = debug
@@ -69,20 +69,20 @@ class HttpAgent:
         whose code starts with ``UPSTREAM_``. Closing the iterator, or cancelling the task
         that waits for it, closes the connection.
         """
-        events = Events(self._max_event_bytes)
+        events = EventDecoder(self._max_event_bytes)
         try:
             client = await self._clients.get()
             async with client.stream(
                 "POST", self.url, content=_body(input, context), headers=self._fields(context), timeout=self._timeout
             ) as answer:
-                await check(answer)
+                await raise_for_status(answer)
                 async for chunk in answer.aiter_bytes():
                     for event in events.feed(chunk):
                         yield event
             events.finish()
             return
         except Exception as error:
-            failure = failure_of(error)
+            failure = to_upstream_error(error)
             if failure is None:
                 raise
         if events.run_ended:
@@ -100,10 +100,10 @@ class HttpAgent:
         await self._clients.aclose()
 
     def _fields(self, context: RunContext | None) -> list[tuple[bytes, bytes]]:
-        return http_request.fields(self.headers, {} if context is None else context.headers)
+        return http_request.build_headers(self.headers, {} if context is None else context.headers)
 
 
 def _body(input: RunAgentInput, context: RunContext | None) -> bytes:
     if context is not None and context.body:
-        return http_request.body(context.body)
-    return http_request.body(input.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return http_request.encode_body(context.body)
+    return http_request.encode_body(input.model_dump(mode="json", by_alias=True, exclude_none=True))

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from .._optional.optional_imports import needed
+from .._optional.optional_imports import import_optional
 from ._settings import given
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class LangGraphAgent:
     def __init__(
         self, graph: Any, *, name: str = "graph", description: str = "", config: Any = None, **options: Any
     ) -> None:
-        package = needed("ag_ui_langgraph", by="LangGraphAgent", extra="langgraph")
+        package = import_optional("ag_ui_langgraph", by="LangGraphAgent", extra="langgraph")
         if not callable(getattr(graph, "astream_events", None)):
             raise TypeError(f"LangGraphAgent needs a compiled graph, such as graph.compile(...) gives, not {graph!r}")
         if isinstance(graph.checkpointer, bool | None):
@@ -55,7 +55,7 @@ class LangGraphAgent:
         agent = self._agent.clone()  # it keeps its run in itself
         agent.config = dict(await given(self._config, context) or {})
         thread = input.thread_id
-        key = thread if context is None or context.user is None else f"{context.user.owner}/{thread}"
+        key = thread if context is None or context.user is None else f"{context.user.owner_key}/{thread}"
         async with contextlib.aclosing(agent.run(input.model_copy(update={"thread_id": key}))) as events:
             async for event in events:
                 if event.type == "RUN_ERROR":

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._optional.optional_imports import needed
+from .._optional.optional_imports import import_optional
 from ._settings import given
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class PydanticAIAgent:
         """The run's events. Raises whatever fails in it; closing the iterator cancels the model's request."""
         options = self._adapter_options
         if "conversation_store" in options and context is not None and context.user is not None:
-            options = {"conversation_scope": context.user.owner, **options}
+            options = {"conversation_scope": context.user.owner_key, **options}
         adapter = self._adapter(agent=self._agent, run_input=input, **options)
         deps = await given(self._deps, context)
         if isinstance(deps, _module("pydantic_ai.ui").StateHandler):
@@ -67,7 +67,7 @@ class PydanticAIAgent:
 
 
 def _module(name: str) -> Any:
-    return needed(name, by="PydanticAIAgent", extra="pydantic-ai")
+    return import_optional(name, by="PydanticAIAgent", extra="pydantic-ai")
 
 
 def _adapter() -> Any:

@@ -13,4 +13,4 @@ async def given(source: Any, context: RunContext | None) -> Any:
 
     A plain function is called on a thread, since it may block. Raises what the function raises.
     """
-    return await bridge.call(source, context or RunContext()) if callable(source) else source
+    return await bridge.call_user_function(source, context or RunContext()) if callable(source) else source

@@ -2,7 +2,7 @@
 
 from ._memory import MemoryStore
 from ._sqlite.store import SqliteStore
-from ._urls import open_store
+from ._urls import store_from_url
 from .protocol import (
     LeaseLost,
     RunStore,
@@ -10,4 +10,4 @@ from .protocol import (
     StoreError,
 )
 
-__all__ = ["LeaseLost", "MemoryStore", "RunStore", "RunTooLarge", "SqliteStore", "StoreError", "open_store"]
+__all__ = ["LeaseLost", "MemoryStore", "RunStore", "RunTooLarge", "SqliteStore", "StoreError", "store_from_url"]

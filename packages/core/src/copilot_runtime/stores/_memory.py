@@ -11,38 +11,38 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from .. import _validation as validation
-from .._events import Record, conversation_of
-from ._pagination import page_of
+from .._events import CompactedFrame, messages_after_run
+from ._pagination import paginate
 from .protocol import (
+    ActiveRun,
     Batch,
-    Begun,
-    Busy,
-    Claimed,
-    Finished,
+    ClaimedRun,
     Lease,
     LeaseLost,
-    Live,
-    LiveView,
+    LeaseSignal,
     NewRun,
+    RunCompletion,
     RunKey,
+    RunStarted,
     RunTooLarge,
-    Signal,
+    RunUpdate,
     StoredRun,
+    ThreadBusy,
     ThreadInfo,
     ThreadKey,
     ThreadPage,
     ThreadQuery,
-    ThreadView,
+    ThreadSnapshot,
 )
 
 logger = logging.getLogger("copilot_runtime.stores.memory")
 
-RAW_SECONDS = 60.0
+RAW_RETENTION_SECONDS = 60.0
 """How long the frames of an ended run are kept as they were sent, for exact resumption."""
 
 
 @dataclasses.dataclass(slots=True)
-class _Live:
+class _ActiveRun:
     lease: Lease
     agent_id: str
     size: int
@@ -50,8 +50,8 @@ class _Live:
     repeats: Set[int] = frozenset()
     stopping: bool = False
 
-    def view(self) -> Live:
-        return Live(self.lease.run, self.lease.run_id, self.agent_id, self.stopping)
+    def view(self) -> ActiveRun:
+        return ActiveRun(self.lease.run, self.lease.run_id, self.agent_id, self.stopping)
 
 
 @dataclasses.dataclass(slots=True)
@@ -74,7 +74,7 @@ class _Run:
     ordinal: int
     run_id: str
     agent_id: str
-    records: Sequence[Record]
+    records: Sequence[CompactedFrame]
     size: int
     event_messages: Set[str]
     input_messages: Set[str]
@@ -92,7 +92,7 @@ class _Thread:
     updated_at: float = 0.0
     used_at: float = 0.0
     """By the monotonic clock."""
-    live: _Live | None = None
+    live: _ActiveRun | None = None
     runs: list[_Run] = dataclasses.field(default_factory=list)
     event_messages: set[str] = dataclasses.field(default_factory=set)
     input_messages: set[str] = dataclasses.field(default_factory=set)
@@ -139,10 +139,10 @@ class MemoryStore:
         max_bytes: int = 512 * 1024 * 1024,
         max_age_seconds: float = 0,
     ) -> None:
-        validation.number("MemoryStore: max_threads", max_threads, whole=True)
-        validation.number("MemoryStore: max_runs_per_thread", max_runs_per_thread, whole=True)
-        validation.number("MemoryStore: max_bytes", max_bytes, whole=True)
-        validation.number("MemoryStore: max_age_seconds", max_age_seconds)
+        validation.check_number("MemoryStore: max_threads", max_threads, integer=True)
+        validation.check_number("MemoryStore: max_runs_per_thread", max_runs_per_thread, integer=True)
+        validation.check_number("MemoryStore: max_bytes", max_bytes, integer=True)
+        validation.check_number("MemoryStore: max_age_seconds", max_age_seconds)
         self._max_threads = max_threads
         self._max_runs = max_runs_per_thread
         self._max_bytes = max_bytes
@@ -158,23 +158,23 @@ class MemoryStore:
 
     # --- runs ---
 
-    def begin(self, run: NewRun) -> Begun | Busy:
+    def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         with self._lock:
             self._sweep()
             thread = self._threads.get(run.thread)
             if thread is None:
                 thread = self._threads[run.thread] = _Thread(run.thread, ordinal=self._ordinals)
             elif thread.live is not None:
-                return Busy(thread.live.view())
-            self._use(thread)
+                return ThreadBusy(thread.live.view())
+            self._touch(thread)
             thread.ordinal += 1
             self._token += 1
             lease = Lease(RunKey(run.thread, thread.ordinal), run.run_id, self._token)
-            thread.live = _Live(lease, run.agent_id, run.size)
+            thread.live = _ActiveRun(lease, run.agent_id, run.size)
             self._size += run.size
-            begun = Begun(lease, thread.event_messages, thread.input_messages)
+            begun = RunStarted(lease, thread.event_messages, thread.input_messages)
             evicted = self._evict(thread)
-        self._tell(evicted)
+        self._warn_evicted(evicted)
         return begun
 
     def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
@@ -183,60 +183,60 @@ class MemoryStore:
         with self._lock:
             for batch in batches:
                 try:
-                    thread, live = self._held(batch.lease)
+                    thread, live = self._require_lease(batch.lease)
                 except LeaseLost as lost:
                     refused[batch.lease] = lost
                     continue
-                self._grow(live, batch.frames, batch.repeats)
+                self._append(live, batch.frames, batch.duplicates)
                 evicted += self._evict(thread)
                 if 0 < self._max_bytes < live.size:
                     refused[batch.lease] = RunTooLarge()
-        self._tell(evicted)
+        self._warn_evicted(evicted)
         return refused
 
-    def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
-        has_messages = bool(finished.messages or conversation_of((), finished.records, finished.own_events))
+    def finish(self, lease: Lease, frames: Sequence[bytes], finished: RunCompletion) -> None:
+        has_messages = bool(finished.messages or messages_after_run((), finished.records, finished.last_agent_event))
         with self._lock:
             self._sweep()
-            thread, live = self._held(lease)
-            self._grow(live, frames, live.repeats)
+            thread, live = self._require_lease(lease)
+            self._append(live, frames, live.repeats)
             self._size -= thread.size
             thread.live = None
-            if finished.keep:
-                self._keep(thread, live, finished, has_messages)
+            if finished.persist:
+                self._store_run(thread, live, finished, has_messages)
             self._size += thread.size
             if thread.runs:
-                self._use(thread)
+                self._touch(thread)
             else:
                 self._forget(thread)
             evicted = self._evict(thread)
-        self._tell(evicted)
+        self._warn_evicted(evicted)
 
     def renew(self, leases: Sequence[Lease]) -> None:
         """A lease holds as long as the process."""
 
-    def signals(self, leases: Sequence[Lease]) -> Mapping[Lease, Signal]:
-        signals: dict[Lease, Signal] = {}
+    def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
+        signals: dict[Lease, LeaseSignal] = {}
         with self._lock:
             for lease in leases:
                 try:
-                    if self._held(lease)[1].stopping:
-                        signals[lease] = Signal.STOP
+                    if self._require_lease(lease)[1].stopping:
+                        signals[lease] = LeaseSignal.STOP
                 except LeaseLost:
-                    signals[lease] = Signal.LOST
+                    signals[lease] = LeaseSignal.LOST
         return signals
 
-    def claim(self, run: RunKey, *, by_force: bool = False) -> Claimed | None:
+    def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
         with self._lock:
             thread = self._threads.get(run.thread)
-            if thread is None or (live := thread.live) is None or live.lease.run != run or not by_force:
+            if thread is None or (live := thread.live) is None or live.lease.run != run or not force:
                 return None
             self._token += 1
             live.lease = lease = dataclasses.replace(live.lease, token=self._token)
             agent_id, frames, known = live.agent_id, tuple(live.frames), thread.event_messages
-        return Claimed(lease, agent_id, frames, self.messages(run.thread), known)
+        return ClaimedRun(lease, agent_id, frames, self.messages(run.thread), known)
 
-    def request_stop(self, thread: ThreadKey, run_id: str | None) -> Live | None:
+    def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
         with self._lock:
             known = self._threads.get(thread)
             if known is None or known.live is None:
@@ -248,39 +248,39 @@ class MemoryStore:
 
     # --- readers ---
 
-    def read(self, thread: ThreadKey, *, touch: bool = False, raw_of: int | None = None) -> ThreadView:
+    def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:
         with self._lock:
             self._sweep()
             known = self._threads.get(thread)
             if known is None:
-                return ThreadView()
+                return ThreadSnapshot()
             if touch:
-                self._use(known)
+                self._touch(known)
             runs = tuple(
                 StoredRun(
                     run.ordinal,
                     run.run_id,
                     run.agent_id,
                     run.records,
-                    run.raw.frames if run.ordinal == raw_of else None,
+                    run.raw.frames if run.ordinal == raw_ordinal else None,
                 )
                 for run in known.runs
             )
-            return ThreadView(runs, None if known.live is None else known.live.view())
+            return ThreadSnapshot(runs, None if known.live is None else known.live.view())
 
-    def follow(self, run: RunKey, after: int) -> LiveView:
+    def follow(self, run: RunKey, after: int) -> RunUpdate:
         with self._lock:
             thread = self._threads.get(run.thread)
             if thread is None:
-                return LiveView((), frozenset(), True)
+                return RunUpdate((), frozenset(), True)
             live = thread.live
             if live is not None and live.lease.run == run:
-                return LiveView(live.frames[after:], live.repeats, False)
+                return RunUpdate(live.frames[after:], live.repeats, False)
             ended = next((one for one in thread.runs if one.ordinal == run.ordinal), None)
             if ended is None or ended.raw.frames is None:
-                return LiveView((), frozenset(), True)
+                return RunUpdate((), frozenset(), True)
             raw = ended.raw.frames
-            return LiveView(raw[-1:] if after > len(raw) else raw[after:], ended.raw.repeats, True)
+            return RunUpdate(raw[-1:] if after > len(raw) else raw[after:], ended.raw.repeats, True)
 
     def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
         with self._lock:
@@ -289,12 +289,12 @@ class MemoryStore:
                 return []
             messages, own = known.messages, known.messages_own
             records = () if known.messages_run is None else known.messages_run.records
-        return conversation_of(messages, records, own)
+        return messages_after_run(messages, records, own)
 
     def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
         with self._lock:
             infos = [thread.info() for thread in self._threads.values() if thread.key.owner == owner and thread.runs]
-        return page_of(infos, query)
+        return paginate(infos, query)
 
     # --- changes ---
 
@@ -334,23 +334,24 @@ class MemoryStore:
                 thread.live = None
                 if not thread.runs:
                     self._forget(thread)
+        self._evict()  # threads that were in use until now may be more than the bounds allow
 
     # --- inside, with the lock held ---
 
-    def _held(self, lease: Lease) -> tuple[_Thread, _Live]:
+    def _require_lease(self, lease: Lease) -> tuple[_Thread, _ActiveRun]:
         thread = self._threads.get(lease.run.thread)
         if thread is None or thread.live is None or thread.live.lease != lease:
             raise LeaseLost
         return thread, thread.live
 
-    def _grow(self, live: _Live, frames: Sequence[bytes], repeats: Set[int]) -> None:
+    def _append(self, live: _ActiveRun, frames: Sequence[bytes], repeats: Set[int]) -> None:
         grown = sum(map(len, frames))
         live.frames.extend(frames)
         live.repeats = repeats
         live.size += grown
         self._size += grown
 
-    def _keep(self, thread: _Thread, live: _Live, finished: Finished, has_messages: bool) -> None:
+    def _store_run(self, thread: _Thread, live: _ActiveRun, finished: RunCompletion, has_messages: bool) -> None:
         now = time.time()
         run = _Run(
             ordinal=live.lease.run.ordinal,
@@ -360,7 +361,9 @@ class MemoryStore:
             size=sum(len(record.frame) for record in finished.records),
             event_messages=finished.event_messages,
             input_messages=finished.input_messages,
-            raw=_Raw(live.frames, sum(map(len, live.frames)), time.monotonic() + RAW_SECONDS, finished.repeats),
+            raw=_Raw(
+                live.frames, sum(map(len, live.frames)), time.monotonic() + RAW_RETENTION_SECONDS, finished.duplicates
+            ),
         )
         thread.created_at = thread.created_at or now
         thread.updated_at = now
@@ -371,7 +374,7 @@ class MemoryStore:
         if has_messages:
             thread.messages = finished.messages
             thread.messages_run = run
-            thread.messages_own = finished.own_events
+            thread.messages_own = finished.last_agent_event
             thread.messages_size = live.size - run.raw.size
         self._raw.append(run.raw)
         while 0 < self._max_runs < len(thread.runs):
@@ -390,7 +393,7 @@ class MemoryStore:
         for run in thread.runs:
             run.raw.drop()
 
-    def _use(self, thread: _Thread) -> None:
+    def _touch(self, thread: _Thread) -> None:
         thread.used_at = time.monotonic()
         self._threads.move_to_end(thread.key)
 
@@ -406,13 +409,13 @@ class MemoryStore:
         while self._raw and (self._raw[0].frames is None or self._raw[0].until <= now):
             self._size -= self._raw.popleft().drop()
 
-    def _over(self) -> bool:
+    def _exceeds_limits(self) -> bool:
         return 0 < self._max_threads < len(self._threads) or 0 < self._max_bytes < self._size
 
-    def _evict(self, current: _Thread) -> int:
-        """Makes room; gives how many threads went."""
+    def _evict(self, current: _Thread | None = None) -> int:
+        """Deletes threads other than ``current`` until the bounds hold, and returns how many."""
         evicted = 0
-        while self._over():
+        while self._exceeds_limits():
             # The least recently used come first, and nearly always the very first can go.
             victim = next((one for one in self._threads.values() if one is not current and one.live is None), None)
             if victim is None:
@@ -422,13 +425,13 @@ class MemoryStore:
         # Only what is in use is left: raw frames can go, and then the thread's own oldest runs.
         while self._raw and 0 < self._max_bytes < self._size:
             self._size -= self._raw.popleft().drop()
-        while len(current.runs) > 1 and 0 < self._max_bytes < self._size:
+        while current is not None and len(current.runs) > 1 and 0 < self._max_bytes < self._size:
             self._size -= current.size
             self._drop_run(current)
             self._size += current.size
         return evicted
 
-    def _tell(self, evicted: int) -> None:
+    def _warn_evicted(self, evicted: int) -> None:
         if evicted and not self._has_evicted:
             self._has_evicted = True
             logger.warning(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .protocol import ThreadInfo, ThreadPage, ThreadQuery
 
 
-def page_of(infos: Iterable[ThreadInfo], query: ThreadQuery) -> ThreadPage:
+def paginate(infos: Iterable[ThreadInfo], query: ThreadQuery) -> ThreadPage:
     """The page that ``query`` asks for. Raises ValueError for a cursor that is none."""
     wanted = sorted(
         (
@@ -16,12 +16,12 @@ def page_of(infos: Iterable[ThreadInfo], query: ThreadQuery) -> ThreadPage:
             for info in infos
             if query.agent_id in (None, info.agent_id) and (query.include_archived or not info.archived)
         ),
-        key=_place,
+        key=_sort_key,
     )
     if query.cursor is not None:
         updated_at, thread_id = parse_cursor(query.cursor)
         after = (-updated_at, thread_id)
-        wanted = [info for info in wanted if _place(info) > after]
+        wanted = [info for info in wanted if _sort_key(info) > after]
     if query.limit is None or len(wanted) <= query.limit:
         return ThreadPage(wanted)
     page = wanted[: query.limit]
@@ -33,7 +33,7 @@ def next_cursor(last: ThreadInfo) -> str:
     return json.dumps([last.updated_at, last.thread_id], separators=(",", ":"))
 
 
-def _place(info: ThreadInfo) -> tuple[float, str]:
+def _sort_key(info: ThreadInfo) -> tuple[float, str]:
     return (-info.updated_at, info.thread_id)
 
 

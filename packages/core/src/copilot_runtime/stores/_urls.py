@@ -45,7 +45,7 @@ def _sqlite(url: str, parts: SplitResult) -> RunStore:
 _SCHEMES: Mapping[str, Callable[[str, SplitResult], RunStore]] = {"memory": _memory, "sqlite": _sqlite}
 
 
-def open_store(store: str | RunStore) -> RunStore:
+def store_from_url(store: str | RunStore) -> RunStore:
     """A store from its URL, or the given one.
 
     The store's options may follow as a query, as in ``sqlite:///copilot.db?max_threads=1000``.

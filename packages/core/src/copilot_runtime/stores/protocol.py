@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence, Set
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from .._events import Record
+from .._events import CompactedFrame
 
 
 class StoreError(Exception):
@@ -66,7 +66,7 @@ class Lease:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Begun:
+class RunStarted:
     """The run has begun. The ids of messages that the thread already knows, as of now:
     ``event_messages`` from its events, ``input_messages`` from what its runs were given."""
 
@@ -76,7 +76,7 @@ class Begun:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Live:
+class ActiveRun:
     """A run that is going on somewhere, as anybody may see it."""
 
     run: RunKey
@@ -87,7 +87,7 @@ class Live:
     """Whether its lease has run out: its owner is gone, or late, and anybody may `claim` it."""
 
 
-class Signal(Enum):
+class LeaseSignal(Enum):
     """What an owner has to know of a lease of its own."""
 
     STOP = "a stop was asked for"
@@ -100,11 +100,11 @@ class Batch:
 
     lease: Lease
     frames: Sequence[bytes]
-    repeats: Set[int] = frozenset()
+    duplicates: Set[int] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedRun:
     """A run that was taken from its owner, to be ended.
 
     ``messages`` and ``event_messages`` (ids) are the thread's from before it.
@@ -118,14 +118,14 @@ class Claimed:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Busy:
+class ThreadBusy:
     """The run has not begun: another one is going on."""
 
-    live: Live
+    live: ActiveRun
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class RunCompletion:
     """How a run ended.
 
     ``records`` is the run, compacted. ``messages`` are the input's, in wire form; with the
@@ -133,13 +133,13 @@ class Finished:
     thread's messages. ``keep`` is false for a run of which nothing is to be stored.
     """
 
-    keep: bool
-    records: Sequence[Record] = ()
+    persist: bool
+    records: Sequence[CompactedFrame] = ()
     messages: Sequence[Mapping[str, Any]] = ()
-    own_events: int = 0
+    last_agent_event: int = 0
     event_messages: Set[str] = frozenset()
     input_messages: Set[str] = frozenset()
-    repeats: Set[int] = frozenset()
+    duplicates: Set[int] = frozenset()
     """All numbers that the join filter leaves out."""
 
 
@@ -150,27 +150,27 @@ class StoredRun:
     ordinal: int
     run_id: str
     agent_id: str
-    records: Sequence[Record]
+    records: Sequence[CompactedFrame]
     raw: Sequence[bytes] | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ThreadView:
+class ThreadSnapshot:
     """What a reader of a thread gets: what is stored, oldest first, and what is going on."""
 
     runs: Sequence[StoredRun] = ()
-    live: Live | None = None
+    live: ActiveRun | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class LiveView:
+class RunUpdate:
     """News of a live run: its frames after the asked number, and whether it has ended.
 
     Where it ended before that number (a crash took what came after), just its last frame.
     """
 
     frames: Sequence[bytes]
-    repeats: Set[int]
+    duplicates: Set[int]
     ended: bool
     expired: bool = False
 
@@ -215,34 +215,34 @@ class RunStore(Protocol):
     lease_seconds: float | None
     """How long a lease holds without being renewed; None for as long as the process lives."""
 
-    def begin(self, run: NewRun) -> Begun | Busy:
+    def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         """Takes the thread for a run, unless another is going on (a live lease)."""
 
     def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
         """Adds frames to runs, all in one go. Gives why for those whose frames were not taken, or were the last."""
 
-    def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
+    def finish(self, lease: Lease, frames: Sequence[bytes], finished: RunCompletion) -> None:
         """Adds the last frames and ends the run; the thread is free. Raises LeaseLost."""
 
     def renew(self, leases: Sequence[Lease]) -> None:
         """Renews those of the leases that still hold."""
 
-    def signals(self, leases: Sequence[Lease]) -> Mapping[Lease, Signal]:
+    def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
         """What there is to know of leases; nothing of those that simply go on. Cheap: it is asked often."""
 
-    def claim(self, run: RunKey, *, by_force: bool = False) -> Claimed | None:
+    def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
         """Takes a live run whose lease has run out, or any with ``by_force``; None where there is nothing to take."""
 
-    def read(self, thread: ThreadKey, *, touch: bool = False, raw_of: int | None = None) -> ThreadView:
+    def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:
         """A thread; an unknown one is empty.
 
         ``touch`` counts as use; ``raw_of`` is the ordinal of the run to give with its raw frames.
         """
 
-    def follow(self, run: RunKey, after: int) -> LiveView:
+    def follow(self, run: RunKey, after: int) -> RunUpdate:
         """The frames of a run after number ``after``. A run that is gone has ended."""
 
-    def request_stop(self, thread: ThreadKey, run_id: str | None) -> Live | None:
+    def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
         """Marks the thread's run to be stopped and gives it as it was before; None where none is going on.
 
         With ``run_id`` a run of another id is given back unmarked.

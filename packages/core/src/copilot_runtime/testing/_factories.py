@@ -6,17 +6,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
-from .._events import Recorder
+from .._events import RunRecorder
 from ..stores.protocol import (
     Batch,
-    Begun,
-    Finished,
     Lease,
     LeaseLost,
+    LeaseSignal,
     NewRun,
+    RunCompletion,
+    RunStarted,
     RunStore,
     RunTooLarge,
-    Signal,
     ThreadKey,
     ThreadQuery,
 )
@@ -43,49 +43,49 @@ def answer(message: str = "m", delta: str = "Hello") -> list[Event]:
     return [STARTED, text("START", message), text("CONTENT", message, delta=delta), text("END", message), FINISHED]
 
 
-def begin(store: RunStore, thread: ThreadKey = T1, run_id: str = "r", *, agent: str = "a", size: int = 0) -> Begun:
+def begin(store: RunStore, thread: ThreadKey = T1, run_id: str = "r", *, agent: str = "a", size: int = 0) -> RunStarted:
     """Begins a run on a thread that is free."""
     begun = store.begin(NewRun(thread=thread, run_id=run_id, agent_id=agent, size=size))
-    assert isinstance(begun, Begun)
+    assert isinstance(begun, RunStarted)
     return begun
 
 
-def ended(
+def completed(
     lease: Lease, events: Sequence[Event], messages: Sequence[Mapping[str, Any]] = ()
-) -> tuple[list[bytes], Finished]:
+) -> tuple[list[bytes], RunCompletion]:
     """A run's frames and its end."""
-    recorder = Recorder(ordinal=lease.run.ordinal)
+    recorder = RunRecorder(ordinal=lease.run.ordinal)
     for event in events:
         recorder.feed(event)
-    finished = Finished(
-        keep=True,
+    finished = RunCompletion(
+        persist=True,
         records=recorder.records(),
         messages=messages,
-        own_events=recorder.last_own,
+        last_agent_event=recorder.last_agent_event,
         event_messages=recorder.message_ids,
         input_messages={message["id"] for message in messages},
     )
-    return recorder.take(), finished
+    return recorder.drain(), finished
 
 
 def run(store: RunStore, thread: ThreadKey = T1, message: str = "m", *, agent: str = "a", size: int = 0) -> list[bytes]:
     """A whole run; gives its frames."""
     lease = begin(store, thread, agent=agent, size=size).lease
-    frames, finished = ended(lease, answer(message), [QUESTION])
+    frames, finished = completed(lease, answer(message), [QUESTION])
     store.finish(lease, frames, finished)
     return frames
 
 
-def put(
+def append_one(
     store: RunStore, lease: Lease, frames: Sequence[bytes], repeats: Set[int] = frozenset()
 ) -> LeaseLost | RunTooLarge | None:
     """Adds frames to one run; gives why they were not taken, or were the last."""
     return store.append([Batch(lease, frames, repeats)]).get(lease)
 
 
-def signal(store: RunStore, lease: Lease) -> Signal | None:
+def signal(store: RunStore, lease: Lease) -> LeaseSignal | None:
     """What there is to know of one lease."""
-    return store.signals([lease]).get(lease)
+    return store.poll_signals([lease]).get(lease)
 
 
 def listed(store: RunStore, owner: str = ADA, **query: Any) -> list[str]:

@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 
 from ..stores.protocol import (
+    ActiveRun,
     Batch,
-    Begun,
-    Busy,
-    Claimed,
-    Finished,
+    ClaimedRun,
     Lease,
     LeaseLost,
-    Live,
-    LiveView,
+    LeaseSignal,
     NewRun,
+    RunCompletion,
     RunKey,
+    RunStarted,
     RunStore,
     RunTooLarge,
-    Signal,
+    RunUpdate,
     StoredRun,
+    ThreadBusy,
     ThreadKey,
     ThreadQuery,
-    ThreadView,
+    ThreadSnapshot,
 )
 from ._factories import (
     ADA,
@@ -38,10 +38,10 @@ from ._factories import (
     T1,
     T2,
     answer,
+    append_one,
     begin,
-    ended,
+    completed,
     listed,
-    put,
     race,
     run,
     signal,
@@ -53,7 +53,7 @@ PATIENCE_SECONDS = 30.0
 
 
 def _replaced(store: RunStore, lease: Lease) -> None:
-    store.finish(lease, (), Finished(keep=False))
+    store.finish(lease, (), RunCompletion(persist=False))
     begin(store)
 
 
@@ -62,13 +62,13 @@ def _begun_anew_after_delete(store: RunStore, lease: Lease) -> None:
     begin(store)
 
 
-_LOSING: Mapping[str, Callable[[RunStore, Lease], object]] = {
-    "finished": lambda store, lease: store.finish(lease, (), Finished(keep=False)),
-    "finished and kept": lambda store, lease: store.finish(lease, *ended(lease, answer())),
+_WAYS_TO_LOSE_LEASE: Mapping[str, Callable[[RunStore, Lease], object]] = {
+    "finished": lambda store, lease: store.finish(lease, (), RunCompletion(persist=False)),
+    "finished and kept": lambda store, lease: store.finish(lease, *completed(lease, answer())),
     "finished, and another begun": _replaced,
     "deleted": lambda store, lease: store.delete(lease.run.thread),
     "deleted, and another begun": _begun_anew_after_delete,
-    "claimed": lambda store, lease: store.claim(lease.run, by_force=True),
+    "claimed": lambda store, lease: store.claim(lease.run, force=True),
 }
 
 # What is done with a thread, and whether that counts as use.
@@ -83,7 +83,7 @@ _USES: Mapping[str, tuple[Callable[[RunStore, ThreadKey], object], bool]] = {
     "a stop without a run": (lambda store, key: store.request_stop(key, None), False),
 }
 
-_NO_CURSORS = ("", "x", "[]", "[1]", "[1,2,3]", "{}", "null", "7", '["a","b"]', "[" * 100_000, f"[1{'0' * 400},1]")
+_INVALID_CURSORS = ("", "x", "[]", "[1]", "[1,2,3]", "{}", "null", "7", '["a","b"]', "[" * 100_000, f"[1{'0' * 400},1]")
 
 
 def _keys(*names: str) -> list[ThreadKey]:
@@ -113,7 +113,7 @@ class RunStoreSuite:
         """A fresh store whose leases run out after so many seconds."""
         pytest.skip("leases of this store do not run out")
 
-    def another(self, store: RunStore) -> RunStore:
+    def open_second(self, store: RunStore) -> RunStore:
         """A second object over what ``store`` keeps, as another process has it."""
         pytest.skip("this store is seen by one process alone")
 
@@ -150,13 +150,13 @@ class RunStoreSuite:
         assert store.lease_seconds is None or store.lease_seconds > 0
 
     def test_an_unknown_thread_is_empty(self, store: RunStore) -> None:
-        for view in (store.read(T1), store.read(T1, touch=True), store.read(T1, raw_of=1)):
+        for view in (store.read(T1), store.read(T1, touch=True), store.read(T1, raw_ordinal=1)):
             assert not view.runs
             assert view.live is None
         assert list(store.messages(T1)) == []
         assert store.request_stop(T1, None) is None
         assert store.claim(RunKey(T1, 1)) is None
-        assert store.claim(RunKey(T1, 1), by_force=True) is None
+        assert store.claim(RunKey(T1, 1), force=True) is None
         view_of_none = store.follow(RunKey(T1, 1), 0)
         assert (list(view_of_none.frames), view_of_none.ended, view_of_none.expired) == ([], True, False)
         assert not store.update(T1, name="x")
@@ -170,12 +170,12 @@ class RunStoreSuite:
         assert not begun.event_messages
         assert not begun.input_messages
         assert not store.read(T1).runs
-        assert store.read(T1).live == Live(begun.lease.run, "r", "a", stopping=False)
-        frames, finished = ended(begun.lease, answer(), [QUESTION])
-        assert put(store, begun.lease, frames[:2]) is None
+        assert store.read(T1).live == ActiveRun(begun.lease.run, "r", "a", stopping=False)
+        frames, finished = completed(begun.lease, answer(), [QUESTION])
+        assert append_one(store, begun.lease, frames[:2]) is None
         assert not store.read(T1).runs
         store.finish(begun.lease, frames[2:], finished)
-        [stored] = store.read(T1, raw_of=begun.lease.run.ordinal).runs
+        [stored] = store.read(T1, raw_ordinal=begun.lease.run.ordinal).runs
         assert (stored.ordinal, stored.run_id, stored.agent_id) == (begun.lease.run.ordinal, "r", "a")
         assert list(stored.records) == list(finished.records)
         assert list(stored.raw or ()) == frames
@@ -184,17 +184,19 @@ class RunStoreSuite:
     def test_raw_frames_are_given_of_the_asked_run_alone(self, store: RunStore) -> None:
         frames = [run(store, message=f"m{number}") for number in range(3)]
         asked = store.read(T1).runs[1].ordinal
-        assert [None if stored.raw is None else list(stored.raw) for stored in store.read(T1, raw_of=asked).runs] == [
+        assert [
+            None if stored.raw is None else list(stored.raw) for stored in store.read(T1, raw_ordinal=asked).runs
+        ] == [
             None,
             frames[1],
             None,
         ]
         assert [stored.raw for stored in store.read(T1).runs] == [None] * 3
-        assert [stored.raw for stored in store.read(T1, raw_of=asked + 17).runs] == [None] * 3
+        assert [stored.raw for stored in store.read(T1, raw_ordinal=asked + 17).runs] == [None] * 3
 
     def test_many_runs_grow_in_one_go(self, store: RunStore) -> None:
         leases = [begin(store, key).lease for key in _keys("a", "b", "c")]
-        made = [ended(lease, answer(f"m{at}")) for at, lease in enumerate(leases)]
+        made = [completed(lease, answer(f"m{at}")) for at, lease in enumerate(leases)]
         store.delete(leases[1].run.thread)
         refused = _append(store, {lease: frames[:2] for lease, (frames, _) in zip(leases, made, strict=True)})
         assert {lease: type(why) for lease, why in refused.items()} == {leases[1]: LeaseLost}
@@ -206,7 +208,7 @@ class RunStoreSuite:
         leases = []
         for _ in range(3):
             leases.append(begin(store).lease)
-            store.finish(leases[-1], *ended(leases[-1], answer()))
+            store.finish(leases[-1], *completed(leases[-1], answer()))
         first = leases[0].run.ordinal
         assert first > 0
         assert [lease.run.ordinal for lease in leases] == [first, first + 1, first + 2]
@@ -216,11 +218,11 @@ class RunStoreSuite:
     def test_a_busy_thread(self, store: RunStore) -> None:
         lease = begin(store).lease
         again = store.begin(NewRun(thread=T1, run_id="r2", agent_id="b"))
-        assert again == Busy(Live(lease.run, "r", "a", stopping=False))
+        assert again == ThreadBusy(ActiveRun(lease.run, "r", "a", stopping=False))
         store.request_stop(T1, None)
         again = store.begin(NewRun(thread=T1, run_id="r2", agent_id="b"))
-        assert again == Busy(Live(lease.run, "r", "a", stopping=True))
-        assert put(store, lease, ended(lease, answer())[0][:1]) is None
+        assert again == ThreadBusy(ActiveRun(lease.run, "r", "a", stopping=True))
+        assert append_one(store, lease, completed(lease, answer())[0][:1]) is None
         begin(store, T2)
 
     def test_ids_that_a_thread_has_seen(self, store: RunStore) -> None:
@@ -228,7 +230,7 @@ class RunStoreSuite:
         begun = begin(store)
         assert set(begun.event_messages) == {"m1"}
         assert set(begun.input_messages) == {"u1"}
-        store.finish(begun.lease, *ended(begun.lease, answer("m2")))
+        store.finish(begun.lease, *completed(begun.lease, answer("m2")))
         # What a run was told when it began stays as it was.
         assert set(begun.event_messages) == {"m1"}
         assert set(begin(store).event_messages) == {"m1", "m2"}
@@ -241,8 +243,8 @@ class RunStoreSuite:
         assert store.request_stop(T1, None) is None
         mine = begin(store, T1).lease
         assert mine.run != lease.run
-        frames, finished = ended(lease, answer("m-theirs"))
-        assert put(store, lease, frames[:2]) is None
+        frames, finished = completed(lease, answer("m-theirs"))
+        assert append_one(store, lease, frames[:2]) is None
         assert list(store.follow(mine.run, 0).frames) == []
         store.finish(lease, frames[2:], finished)
         assert listed(store, BOB) == listed(store, ADA) == ["t1"]
@@ -264,20 +266,20 @@ class RunStoreSuite:
 
     # --- fencing ---
 
-    @pytest.mark.parametrize("how", _LOSING)
+    @pytest.mark.parametrize("how", _WAYS_TO_LOSE_LEASE)
     def test_an_old_lease_writes_nothing(self, store: RunStore, how: str) -> None:
         lease = begin(store).lease
-        early, late = ended(lease, answer("early"))[0], ended(lease, answer("late"))
-        assert put(store, lease, early[:2]) is None
-        _LOSING[how](store, lease)
+        early, late = completed(lease, answer("early"))[0], completed(lease, answer("late"))
+        assert append_one(store, lease, early[:2]) is None
+        _WAYS_TO_LOSE_LEASE[how](store, lease)
         before = store.read(T1)
-        assert isinstance(put(store, lease, late[0][2:]), LeaseLost)
+        assert isinstance(append_one(store, lease, late[0][2:]), LeaseLost)
         with pytest.raises(LeaseLost):
             store.finish(lease, late[0][2:], late[1])
         with pytest.raises(LeaseLost):
-            store.finish(lease, (), Finished(keep=False))
+            store.finish(lease, (), RunCompletion(persist=False))
         store.renew([lease])
-        assert signal(store, lease) is Signal.LOST
+        assert signal(store, lease) is LeaseSignal.LOST
         after = store.read(T1)
         assert _shape(after) == _shape(before)
         if after.live is not None:
@@ -286,30 +288,30 @@ class RunStoreSuite:
     def test_a_lease_that_never_was(self, store: RunStore) -> None:
         real = begin(store).lease
         forged = Lease(real.run, real.run_id, real.token + 1)
-        frames = ended(real, answer())[0]
-        assert isinstance(put(store, forged, frames[:1]), LeaseLost)
-        assert signal(store, forged) is Signal.LOST
-        assert put(store, real, frames[:1]) is None
+        frames = completed(real, answer())[0]
+        assert isinstance(append_one(store, forged, frames[:1]), LeaseLost)
+        assert signal(store, forged) is LeaseSignal.LOST
+        assert append_one(store, real, frames[:1]) is None
         assert list(store.follow(real.run, 0).frames) == frames[:1]
 
     def test_deleting_drops_a_live_run(self, store: RunStore) -> None:
         run(store)
         lease = begin(store).lease
-        frames = ended(lease, answer("m2"))[0]
-        assert put(store, lease, frames[:2]) is None
+        frames = completed(lease, answer("m2"))[0]
+        assert append_one(store, lease, frames[:2]) is None
         assert store.delete(T1)
-        assert signal(store, lease) is Signal.LOST
+        assert signal(store, lease) is LeaseSignal.LOST
         view = store.read(T1)
         assert (list(view.runs), view.live) == ([], None)
         assert store.follow(lease.run, 0).ended
-        assert store.claim(lease.run, by_force=True) is None
+        assert store.claim(lease.run, force=True) is None
         assert begin(store).lease.run != lease.run
 
     def test_clearing_leaves_a_live_run_its_lease(self, store: RunStore) -> None:
         run(store, message="before")
         lease = begin(store).lease
-        frames, finished = ended(lease, answer("m"))
-        assert put(store, lease, frames[:2]) is None
+        frames, finished = completed(lease, answer("m"))
+        assert append_one(store, lease, frames[:2]) is None
         store.clear(ADA)
         assert not store.read(T1).runs
         assert list(store.messages(T1)) == []
@@ -317,7 +319,7 @@ class RunStoreSuite:
         assert listed(store) == []
         assert signal(store, lease) is None
         store.finish(lease, frames[2:], finished)
-        [stored] = store.read(T1, raw_of=lease.run.ordinal).runs
+        [stored] = store.read(T1, raw_ordinal=lease.run.ordinal).runs
         assert list(stored.raw or ()) == frames
         assert set(begin(store).event_messages) == {"m"}
 
@@ -337,29 +339,29 @@ class RunStoreSuite:
 
     def test_signals(self, store: RunStore) -> None:
         first, second = begin(store, T1).lease, begin(store, T2).lease
-        assert store.signals([first, second]) == {}
+        assert store.poll_signals([first, second]) == {}
         store.request_stop(T2, None)
-        assert store.signals([first, second]) == {second: Signal.STOP}
-        store.finish(first, (), Finished(keep=False))
-        assert store.signals([first, second]) == {first: Signal.LOST, second: Signal.STOP}
-        assert store.signals([]) == {}
+        assert store.poll_signals([first, second]) == {second: LeaseSignal.STOP}
+        store.finish(first, (), RunCompletion(persist=False))
+        assert store.poll_signals([first, second]) == {first: LeaseSignal.LOST, second: LeaseSignal.STOP}
+        assert store.poll_signals([]) == {}
         store.renew([])
 
     def test_asking_for_a_stop(self, store: RunStore) -> None:
         lease = begin(store).lease
-        live = Live(lease.run, "r", "a", stopping=False)
+        live = ActiveRun(lease.run, "r", "a", stopping=False)
         assert store.request_stop(T1, "other") == live
         assert signal(store, lease) is None
         assert store.request_stop(T1, "r") == live
-        assert signal(store, lease) is Signal.STOP
-        assert store.request_stop(T1, None) == Live(lease.run, "r", "a", stopping=True)
-        store.finish(lease, (), Finished(keep=False))
+        assert signal(store, lease) is LeaseSignal.STOP
+        assert store.request_stop(T1, None) == ActiveRun(lease.run, "r", "a", stopping=True)
+        store.finish(lease, (), RunCompletion(persist=False))
         assert store.request_stop(T1, None) is None
 
     def test_a_stop_is_for_one_run(self, store: RunStore) -> None:
         lease = begin(store).lease
         store.request_stop(T1, None)
-        store.finish(lease, *ended(lease, answer()))
+        store.finish(lease, *completed(lease, answer()))
         assert signal(store, begin(store).lease) is None
 
     # --- following ---
@@ -367,14 +369,14 @@ class RunStoreSuite:
     def test_following_a_live_run(self, store: RunStore) -> None:
         lease = begin(store).lease
         assert _seen(store.follow(lease.run, 0)) == ([], set(), False)
-        frames, finished = ended(lease, answer())
-        put(store, lease, frames[:2], {2})
+        frames, finished = completed(lease, answer())
+        append_one(store, lease, frames[:2], {2})
         assert _seen(store.follow(lease.run, 0)) == (frames[:2], {2}, False)
         assert list(store.follow(lease.run, 1).frames) == frames[1:2]
         assert list(store.follow(lease.run, 2).frames) == []
         assert list(store.follow(lease.run, 9).frames) == []
-        put(store, lease, frames[2:3], {2, 3})
-        assert set(store.follow(lease.run, 2).repeats) == {2, 3}
+        append_one(store, lease, frames[2:3], {2, 3})
+        assert set(store.follow(lease.run, 2).duplicates) == {2, 3}
         store.finish(lease, frames[3:], finished)
         view = store.follow(lease.run, 2)
         assert (list(view.frames), view.ended) == (frames[2:], True)
@@ -383,22 +385,26 @@ class RunStoreSuite:
 
     def test_what_is_left_out_stays_known_while_nothing_happens(self, store: RunStore) -> None:
         lease = begin(store).lease
-        put(store, lease, ended(lease, answer())[0][:2], {2})
+        append_one(store, lease, completed(lease, answer())[0][:2], {2})
         for after in (0, 2, 2, 2, 0):
-            assert set(store.follow(lease.run, after).repeats) == {2}
+            assert set(store.follow(lease.run, after).duplicates) == {2}
 
     def test_what_is_left_out_of_a_run_that_ended(self, store: RunStore) -> None:
         lease = begin(store).lease
-        frames, finished = ended(lease, answer())
-        store.finish(lease, frames, Finished(keep=True, records=finished.records, own_events=5, repeats={2, 3, 4}))
-        assert set(store.follow(lease.run, 0).repeats) == {2, 3, 4}
+        frames, finished = completed(lease, answer())
+        store.finish(
+            lease,
+            frames,
+            RunCompletion(persist=True, records=finished.records, last_agent_event=5, duplicates={2, 3, 4}),
+        )
+        assert set(store.follow(lease.run, 0).duplicates) == {2, 3, 4}
 
     def test_following_in_pieces_of_any_size(self, store: RunStore) -> None:
         lease = begin(store).lease
-        frames, finished = ended(lease, [STARTED, text("START"), *[text("CONTENT")] * 20, text("END"), FINISHED])
+        frames, finished = completed(lease, [STARTED, text("START"), *[text("CONTENT")] * 20, text("END"), FINISHED])
         at = 0
         for size in (1, 3, 0, 7, 2, 5):
-            put(store, lease, frames[at : at + size])
+            append_one(store, lease, frames[at : at + size])
             at += size
             for after in range(at + 2):
                 assert list(store.follow(lease.run, after).frames) == frames[after:at]
@@ -409,26 +415,26 @@ class RunStoreSuite:
     def test_following_from_beyond_the_end(self, store: RunStore) -> None:
         """A crash took the last events: how the run ended is the least to say."""
         lease = begin(store).lease
-        frames, finished = ended(lease, [STARTED, FINISHED])
+        frames, finished = completed(lease, [STARTED, FINISHED])
         store.finish(lease, frames, finished)
         view = store.follow(lease.run, 17)
         assert (list(view.frames), view.ended) == (frames[-1:], True)
 
     def test_following_what_is_gone(self, store: RunStore) -> None:
         lease = begin(store).lease
-        put(store, lease, ended(lease, answer())[0][:1])
-        store.finish(lease, (), Finished(keep=False))
+        append_one(store, lease, completed(lease, answer())[0][:1])
+        store.finish(lease, (), RunCompletion(persist=False))
         assert store.follow(lease.run, 0).ended
         begin(store)
         assert store.follow(lease.run, 0).ended
 
     def test_what_was_read_does_not_change(self, store: RunStore) -> None:
         lease = begin(store).lease
-        frames, finished = ended(lease, answer())
-        put(store, lease, frames[:1], {1})
+        frames, finished = completed(lease, answer())
+        append_one(store, lease, frames[:1], {1})
         before = (store.read(T1), store.follow(lease.run, 0))
         kept = copy.deepcopy(before)
-        put(store, lease, frames[1:2], {1, 2})
+        append_one(store, lease, frames[1:2], {1, 2})
         store.finish(lease, frames[2:], finished)
         store.delete(T1)
         assert before == kept
@@ -437,15 +443,15 @@ class RunStoreSuite:
 
     def test_a_run_of_which_nothing_is_kept(self, store: RunStore) -> None:
         lease = begin(store).lease
-        frames = ended(lease, answer())[0]
-        put(store, lease, frames[:1])
-        store.finish(lease, frames[1:2], Finished(keep=False))
+        frames = completed(lease, answer())[0]
+        append_one(store, lease, frames[:1])
+        store.finish(lease, frames[1:2], RunCompletion(persist=False))
         view = store.read(T1)
         assert (list(view.runs), view.live) == ([], None)
         assert listed(store) == []
         run(store)
         lease = begin(store).lease
-        store.finish(lease, (), Finished(keep=False))
+        store.finish(lease, (), RunCompletion(persist=False))
         assert len(store.read(T1).runs) == 1
 
     def test_messages(self, store: RunStore) -> None:
@@ -454,11 +460,11 @@ class RunStoreSuite:
         assert store.messages(T1) == store.messages(T1)
         # A run whose list is empty leaves the former one in place.
         lease = begin(store).lease
-        store.finish(lease, *ended(lease, [STARTED, FINISHED]))
+        store.finish(lease, *completed(lease, [STARTED, FINISHED]))
         assert len(store.messages(T1)) == 2
         # The list is that of the last run alone: history that the client did not send is gone.
         lease = begin(store).lease
-        store.finish(lease, *ended(lease, answer("m2")))
+        store.finish(lease, *completed(lease, answer("m2")))
         assert [message["id"] for message in store.messages(T1)] == ["m2"]
 
     def test_a_message_that_has_changed(self, store: RunStore) -> None:
@@ -466,7 +472,7 @@ class RunStoreSuite:
         lease = begin(store).lease
         changed = {"id": "u1", "role": "user", "content": "hi again"}
         store.finish(
-            lease, *ended(lease, answer("m2"), [changed, {"id": "m", "role": "assistant", "content": "Hello"}])
+            lease, *completed(lease, answer("m2"), [changed, {"id": "m", "role": "assistant", "content": "Hello"}])
         )
         assert store.messages(T1) == [
             changed,
@@ -477,21 +483,21 @@ class RunStoreSuite:
     def test_messages_while_a_run_goes_on(self, store: RunStore) -> None:
         run(store)
         lease = begin(store).lease
-        put(store, lease, ended(lease, answer("m2"))[0])
+        append_one(store, lease, completed(lease, answer("m2"))[0])
         assert [message["id"] for message in store.messages(T1)] == ["u1", "m"]
 
     def test_what_completed_a_run_leaves_no_message(self, store: RunStore) -> None:
         lease = begin(store).lease
-        frames, finished = ended(lease, answer())
+        frames, finished = completed(lease, answer())
         # Only the first event was the agent's own.
-        finished = Finished(keep=True, records=finished.records, messages=[QUESTION], own_events=1)
+        finished = RunCompletion(persist=True, records=finished.records, messages=[QUESTION], last_agent_event=1)
         store.finish(lease, frames, finished)
         assert store.messages(T1) == [QUESTION]
 
     def test_messages_come_in_the_order_they_began(self, store: RunStore) -> None:
         events = [STARTED, text("START", "a"), text("START", "b"), text("END", "b"), text("END", "a"), FINISHED]
         lease = begin(store).lease
-        store.finish(lease, *ended(lease, events))
+        store.finish(lease, *completed(lease, events))
         assert [message["id"] for message in store.messages(T1)] == ["a", "b"]
 
     def test_what_was_given_is_kept_as_it_was(self, store: RunStore) -> None:
@@ -499,10 +505,10 @@ class RunStoreSuite:
         content = "ü \U0001f600 \u2028 \\n\n\n\ndata: x\n\nid: 9.9\r\n \x00 ' \""
         message = {"id": "u1", "role": "user", "content": content, "more": {"n": [1, 2.5, None, True, {}]}}
         lease = begin(store).lease
-        frames, finished = ended(lease, answer("m", content), [message])
-        put(store, lease, frames[:3])
+        frames, finished = completed(lease, answer("m", content), [message])
+        append_one(store, lease, frames[:3])
         store.finish(lease, frames[3:], finished)
-        [stored] = store.read(T1, raw_of=lease.run.ordinal).runs
+        [stored] = store.read(T1, raw_ordinal=lease.run.ordinal).runs
         assert list(stored.raw or ()) == frames
         assert list(stored.records) == list(finished.records)
         assert store.messages(T1) == [message, {"id": "m", "role": "assistant", "content": content}]
@@ -513,7 +519,7 @@ class RunStoreSuite:
         lease = begin(store).lease
         assert listed(store) == []
         assert not store.update(T1, name="x")
-        store.finish(lease, *ended(lease, answer()))
+        store.finish(lease, *completed(lease, answer()))
         [info] = store.threads(ADA, ThreadQuery()).threads
         assert (info.thread_id, info.agent_id, info.name, info.archived) == ("t1", "a", None, False)
         assert 0 < info.created_at <= info.updated_at
@@ -588,7 +594,7 @@ class RunStoreSuite:
             assert len(page.threads) == limit
         assert pieces == list(whole.threads)
 
-    @pytest.mark.parametrize("cursor", _NO_CURSORS, ids=range(len(_NO_CURSORS)))
+    @pytest.mark.parametrize("cursor", _INVALID_CURSORS, ids=range(len(_INVALID_CURSORS)))
     def test_a_cursor_that_is_none(self, store: RunStore, cursor: str) -> None:
         run(store)
         with pytest.raises(ValueError, match="cursor"):
@@ -599,12 +605,12 @@ class RunStoreSuite:
     def test_taking_a_run_by_force(self, store: RunStore) -> None:
         run(store)
         lease = begin(store, agent="b").lease
-        frames, finished = ended(lease, answer("m2"))
-        put(store, lease, frames[:2])
+        frames, finished = completed(lease, answer("m2"))
+        append_one(store, lease, frames[:2])
         assert store.claim(lease.run) is None
-        assert store.claim(RunKey(T1, lease.run.ordinal - 1), by_force=True) is None
-        assert store.claim(RunKey(T2, lease.run.ordinal), by_force=True) is None
-        claimed = store.claim(lease.run, by_force=True)
+        assert store.claim(RunKey(T1, lease.run.ordinal - 1), force=True) is None
+        assert store.claim(RunKey(T2, lease.run.ordinal), force=True) is None
+        claimed = store.claim(lease.run, force=True)
         assert claimed is not None
         assert (claimed.lease.run, claimed.lease.run_id, claimed.agent_id) == (lease.run, "r", "b")
         assert claimed.lease.token > lease.token
@@ -612,26 +618,26 @@ class RunStoreSuite:
         assert [message["id"] for message in claimed.messages] == ["u1", "m"]
         assert claimed.event_messages == {"m"}
         # The thread is not free before the run has been ended.
-        assert isinstance(store.begin(NewRun(thread=T1, run_id="r2", agent_id="a")), Busy)
-        assert signal(store, lease) is Signal.LOST
-        assert isinstance(put(store, lease, frames[2:3]), LeaseLost)
+        assert isinstance(store.begin(NewRun(thread=T1, run_id="r2", agent_id="a")), ThreadBusy)
+        assert signal(store, lease) is LeaseSignal.LOST
+        assert isinstance(append_one(store, lease, frames[2:3]), LeaseLost)
         store.finish(claimed.lease, frames[2:], finished)
-        stored = store.read(T1, raw_of=lease.run.ordinal).runs[-1]
+        stored = store.read(T1, raw_ordinal=lease.run.ordinal).runs[-1]
         assert list(stored.raw or ()) == frames
         assert stored.agent_id == "b"
-        assert store.claim(lease.run, by_force=True) is None
+        assert store.claim(lease.run, force=True) is None
         begin(store)
 
     def test_a_lease_runs_out(self) -> None:
         store = self.make_leasing(1.0)
         lease = begin(store).lease
-        frames, finished = ended(lease, answer())
-        put(store, lease, frames[:2])
+        frames, finished = completed(lease, answer())
+        append_one(store, lease, frames[:2])
         assert store.follow(lease.run, 0).expired is False
         self.expire(store, lease)
-        gone = Live(lease.run, "r", "a", stopping=False, expired=True)
+        gone = ActiveRun(lease.run, "r", "a", stopping=False, expired=True)
         assert store.read(T1).live == gone
-        assert store.begin(NewRun(thread=T1, run_id="r2", agent_id="a")) == Busy(gone)
+        assert store.begin(NewRun(thread=T1, run_id="r2", agent_id="a")) == ThreadBusy(gone)
         assert store.request_stop(T1, None) == gone
         for _ in range(2):
             assert store.follow(lease.run, 2).expired is True
@@ -640,10 +646,10 @@ class RunStoreSuite:
         # Who has claimed it holds it: the next one comes too late.
         assert store.claim(lease.run) is None
         assert list(claimed.frames) == frames[:2]
-        assert isinstance(put(store, lease, frames[2:3]), LeaseLost)
+        assert isinstance(append_one(store, lease, frames[2:3]), LeaseLost)
         with pytest.raises(LeaseLost):
             store.finish(lease, frames[2:], finished)
-        assert signal(store, lease) is Signal.LOST
+        assert signal(store, lease) is LeaseSignal.LOST
         store.finish(claimed.lease, frames[2:], finished)
         assert store.read(T1).live is None
         assert len(store.read(T1).runs) == 1
@@ -661,7 +667,7 @@ class RunStoreSuite:
         """Though nobody has written since."""
         store = self.make_leasing(1.0)
         lease = begin(store).lease
-        put(store, lease, ended(lease, answer())[0][:2])
+        append_one(store, lease, completed(lease, answer())[0][:2])
         assert _seen(store.follow(lease.run, 0))[0]
         assert not store.follow(lease.run, 2).expired
         self.expire(store, lease)
@@ -673,7 +679,7 @@ class RunStoreSuite:
             lease = begin(store, ThreadKey(ADA, f"t{number}")).lease
             self.expire(store, lease)
             results = race(6, lambda index, lease=lease: store.claim(lease.run))  # type: ignore[misc]
-            assert [type(result) for result in results if result is not None] == [Claimed]
+            assert [type(result) for result in results if result is not None] == [ClaimedRun]
 
     # --- threads of the operating system ---
 
@@ -681,23 +687,23 @@ class RunStoreSuite:
         for number in range(20):
             key = ThreadKey(ADA, f"race{number}")
             results = race(6, lambda index, key=key: store.begin(NewRun(thread=key, run_id=f"r{index}", agent_id="a")))  # type: ignore[misc]
-            [won] = [result for result in results if isinstance(result, Begun)]
-            assert [result.live.run for result in results if isinstance(result, Busy)] == [won.lease.run] * 5
+            [won] = [result for result in results if isinstance(result, RunStarted)]
+            assert [result.live.run for result in results if isinstance(result, ThreadBusy)] == [won.lease.run] * 5
 
     def test_one_of_many_asks_first_for_the_stop(self, store: RunStore) -> None:
         for _ in range(20):
             lease = begin(store).lease
             results = race(6, lambda index: store.request_stop(T1, None))
             assert sorted(result.stopping for result in results) == [False, *[True] * 5]
-            store.finish(lease, (), Finished(keep=False))
+            store.finish(lease, (), RunCompletion(persist=False))
 
     def test_one_of_many_finishes(self, store: RunStore) -> None:
         for _ in range(20):
             lease = begin(store).lease
-            end = ended(lease, answer())
+            end = completed(lease, answer())
             results = race(4, lambda index, lease=lease, end=end: store.finish(lease, *end))  # type: ignore[misc]
             assert [type(result) for result in results].count(LeaseLost) == 3
-            assert len(store.read(T1, raw_of=lease.run.ordinal).runs[-1].raw or ()) == 5
+            assert len(store.read(T1, raw_ordinal=lease.run.ordinal).runs[-1].raw or ()) == 5
 
     def test_readers_beside_a_writer(self, store: RunStore) -> None:
         """Whoever follows sees a prefix, and in the end everything."""
@@ -706,27 +712,29 @@ class RunStoreSuite:
     # --- several processes ---
 
     def test_another_process_sees_everything(self, store: RunStore) -> None:
-        there = self.another(store)
+        there = self.open_second(store)
         frames = run(store)
         lease = begin(store, T2, "r2").lease
-        put(store, lease, ended(lease, answer())[0][:2], {2})
-        [stored] = there.read(T1, raw_of=store.read(T1).runs[0].ordinal).runs
+        append_one(store, lease, completed(lease, answer())[0][:2], {2})
+        [stored] = there.read(T1, raw_ordinal=store.read(T1).runs[0].ordinal).runs
         assert list(stored.raw or ()) == frames
         assert there.read(T2) == store.read(T2)
         assert _seen(there.follow(lease.run, 0)) == _seen(store.follow(lease.run, 0))
         assert there.messages(T1) == store.messages(T1)
         assert there.threads(ADA, ThreadQuery()) == store.threads(ADA, ThreadQuery())
-        assert there.begin(NewRun(thread=T2, run_id="r3", agent_id="a")) == Busy(Live(lease.run, "r2", "a", False))
+        assert there.begin(NewRun(thread=T2, run_id="r3", agent_id="a")) == ThreadBusy(
+            ActiveRun(lease.run, "r2", "a", False)
+        )
 
     def test_what_one_process_does_the_other_hears_of(self, store: RunStore) -> None:
-        there = self.another(store)
+        there = self.open_second(store)
         lease = begin(store).lease
         assert signal(store, lease) is None
-        assert there.request_stop(T1, "r") == Live(lease.run, "r", "a", stopping=False)
-        assert signal(store, lease) is Signal.STOP
-        frames, finished = ended(lease, answer())
+        assert there.request_stop(T1, "r") == ActiveRun(lease.run, "r", "a", stopping=False)
+        assert signal(store, lease) is LeaseSignal.STOP
+        frames, finished = completed(lease, answer())
         for at in range(4):
-            put(store, lease, frames[at : at + 1])
+            append_one(store, lease, frames[at : at + 1])
             assert list(there.follow(lease.run, at).frames) == frames[at : at + 1]
             assert list(there.follow(lease.run, at + 1).frames) == []
         store.finish(lease, frames[4:], finished)
@@ -736,21 +744,21 @@ class RunStoreSuite:
         assert second.run.ordinal == lease.run.ordinal + 1
         assert second.token > lease.token
         assert store.delete(T1)
-        assert signal(there, second) is Signal.LOST
+        assert signal(there, second) is LeaseSignal.LOST
 
     def test_one_of_many_in_two_processes_gets_the_thread(self, store: RunStore) -> None:
-        both = [store, self.another(store)]
+        both = [store, self.open_second(store)]
         for number in range(20):
             key = ThreadKey(ADA, f"race{number}")
             results = race(
                 6,
                 lambda index, key=key: both[index % 2].begin(NewRun(thread=key, run_id=f"r{index}", agent_id="a")),  # type: ignore[misc]
             )
-            [won] = [result for result in results if isinstance(result, Begun)]
-            assert [result.live.run for result in results if isinstance(result, Busy)] == [won.lease.run] * 5
+            [won] = [result for result in results if isinstance(result, RunStarted)]
+            assert [result.live.run for result in results if isinstance(result, ThreadBusy)] == [won.lease.run] * 5
 
     def test_readers_in_another_process(self, store: RunStore) -> None:
-        _read_beside_a_writer([store, self.another(store), self.another(store), store])
+        _read_beside_a_writer([store, self.open_second(store), self.open_second(store), store])
 
     # --- bounds ---
 
@@ -777,7 +785,7 @@ class RunStoreSuite:
         a, b, c = _keys("a", "b", "c")
         lease = begin(store, a).lease
         run(store, b)
-        store.finish(lease, *ended(lease, answer()))
+        store.finish(lease, *completed(lease, answer()))
         run(store, c)
         assert set(listed(store)) == {"a", "c"}
 
@@ -786,9 +794,9 @@ class RunStoreSuite:
         a, b, c = _keys("a", "b", "c")
         leases = [begin(store, key).lease for key in (a, b)]
         run(store, c)
-        assert store.signals(leases) == {}
+        assert store.poll_signals(leases) == {}
         for lease in leases:
-            store.finish(lease, *ended(lease, answer()))
+            store.finish(lease, *completed(lease, answer()))
         assert len(listed(store)) == 1
 
     def test_the_oldest_run_goes(self) -> None:
@@ -825,8 +833,8 @@ class RunStoreSuite:
         store = self._bounded(max_bytes=5000)
         run(store, T2)
         lease = begin(store).lease
-        frames, finished = ended(lease, [STARTED, text("START"), *[text("CONTENT", delta="x" * 1000)] * 4])
-        assert put(store, lease, frames) is None
+        frames, finished = completed(lease, [STARTED, text("START"), *[text("CONTENT", delta="x" * 1000)] * 4])
+        assert append_one(store, lease, frames) is None
         assert listed(store) == []
         store.finish(lease, (), finished)
         assert listed(store) == ["t1"]
@@ -835,12 +843,12 @@ class RunStoreSuite:
         store = self._bounded(max_bytes=3000)
         lease = begin(store).lease
         long = [STARTED, text("START"), *[text("CONTENT", delta="x" * 1000)] * 4]
-        frames = ended(lease, long)[0]
-        assert put(store, lease, frames[:4]) is None
-        assert isinstance(put(store, lease, frames[4:]), RunTooLarge)
+        frames = completed(lease, long)[0]
+        assert append_one(store, lease, frames[:4]) is None
+        assert isinstance(append_one(store, lease, frames[4:]), RunTooLarge)
         # It still has its lease, to say how it ended.
         assert signal(store, lease) is None
-        store.finish(lease, *ended(lease, [{"type": "RUN_ERROR", "message": "too large"}]))
+        store.finish(lease, *completed(lease, [{"type": "RUN_ERROR", "message": "too large"}]))
         assert len(store.read(T1).runs) == 1
         run(store, T2)
 
@@ -849,13 +857,13 @@ def _append(store: RunStore, frames: Mapping[Lease, list[bytes]]) -> Mapping[Lea
     return store.append([Batch(lease, some) for lease, some in frames.items()])
 
 
-def _shape(view: ThreadView) -> tuple[list[StoredRun], Live | None]:
+def _shape(view: ThreadSnapshot) -> tuple[list[StoredRun], ActiveRun | None]:
     """A view, whatever kinds of sequences it is made of."""
     return list(view.runs), view.live
 
 
-def _seen(view: LiveView) -> tuple[list[bytes], set[int], bool]:
-    return list(view.frames), set(view.repeats), view.ended
+def _seen(view: RunUpdate) -> tuple[list[bytes], set[int], bool]:
+    return list(view.frames), set(view.duplicates), view.ended
 
 
 def _kept_bytes(store: RunStore) -> int:
@@ -866,13 +874,13 @@ def _kept_bytes(store: RunStore) -> int:
 
 def _read_beside_a_writer(stores: list[RunStore]) -> None:
     lease = begin(stores[0]).lease
-    frames, finished = ended(lease, [STARTED, text("START"), *[text("CONTENT")] * 200, text("END"), FINISHED])
+    frames, finished = completed(lease, [STARTED, text("START"), *[text("CONTENT")] * 200, text("END"), FINISHED])
     deadline = time.monotonic() + PATIENCE_SECONDS
 
     def work(index: int) -> list[bytes]:
         if index == 0:
             for at in range(len(frames) - 1):
-                assert put(stores[0], lease, frames[at : at + 1]) is None
+                assert append_one(stores[0], lease, frames[at : at + 1]) is None
             stores[0].finish(lease, frames[-1:], finished)
             return frames
         seen: list[bytes] = []

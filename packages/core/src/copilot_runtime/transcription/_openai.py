@@ -7,7 +7,7 @@ import os
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from .._optional.openai_client import OpenAIClients, openai_sdk
+from .._optional.openai_client import LoopLocalOpenAIClient, openai_sdk
 from ._errors import (
     AudioTooLong,
     AudioTooShort,
@@ -47,7 +47,7 @@ class OpenAITranscription:
         client: AsyncOpenAI | None = None,
     ) -> None:
         self._model = model
-        self._clients = OpenAIClients(client, base_url=base_url, api_key=api_key)
+        self._clients = LoopLocalOpenAIClient(client, base_url=base_url, api_key=api_key)
         if client is None and not (api_key or os.environ.get("OPENAI_API_KEY")):
             logger.warning("OpenAITranscription has no api_key, and OPENAI_API_KEY is not set")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..._http.types import Response
 from ..hooks import RespondWith
-from .context import Call, refusal
+from .context import EndpointContext, error_response
 
 logger = logging.getLogger("copilot_runtime.endpoints")
 
@@ -20,7 +20,7 @@ class AgentRefused(Exception):
         self.response = response
 
 
-async def find_agent(call: Call, failure: str | None) -> Any:
+async def find_agent(call: EndpointContext, failure: str | None) -> Any:
     """The agent of a request. Raises AgentRefused where it is unknown, or its factory fails.
 
     ``failure`` is what a failing factory is answered with; None lets its exception pass.
@@ -32,14 +32,14 @@ async def find_agent(call: Call, failure: str | None) -> Any:
     except Exception as error:
         if failure is None:
             raise
-        raise AgentRefused(failed(call, failure, error)) from error
+        raise AgentRefused(factory_error(call, failure, error)) from error
     if call.agent_id not in agents:
-        raise AgentRefused(refusal(404, "Agent not found", message=f"Agent '{call.agent_id}' does not exist"))
+        raise AgentRefused(error_response(404, "Agent not found", message=f"Agent '{call.agent_id}' does not exist"))
     return agents[call.agent_id]
 
 
-def failed(call: Call, failure: str, error: Exception) -> Response:
+def factory_error(call: EndpointContext, failure: str, error: Exception) -> Response:
     """The answer for a factory that raised; its text is for the log, and for the caller only when debugging."""
     logger.error("the factory of agents failed", exc_info=error)
     message = str(error) if call.runtime.debug else "The agents could not be made. The server's log says why."
-    return refusal(500, failure, message=message)
+    return error_response(500, failure, message=message)

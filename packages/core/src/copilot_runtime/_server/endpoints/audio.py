@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from ..._http.multipart import read_form
+from ..._http.multipart import parse_multipart
 from ..._http.types import FormPart, Request
 from ...transcription import InvalidAudioFormat
 from ...transcription._errors import InvalidRequest
@@ -57,7 +57,7 @@ def _parts(request: Request, body: bytes, content_type: str) -> tuple[FormPart, 
     if request.form is not None:
         return request.form
     try:
-        return read_form(body, content_type)
+        return parse_multipart(body, content_type)
     except ValueError as error:
         raise InvalidRequest(str(error), message="Request body must be valid multipart/form-data") from error
 

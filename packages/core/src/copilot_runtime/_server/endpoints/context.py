@@ -8,17 +8,17 @@ from ..._http.types import Request, Response
 from ..._users import User
 from ...stores.protocol import ThreadKey
 from ..hooks import RuntimeHooks
-from ..route_table import Route
+from ..route_table import RouteMatch
 from ..runtime import CopilotRuntime, owner_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class EndpointContext:
     """A request whose route is known. For an envelope, ``request`` is the inner request."""
 
     request: Request
     runtime: CopilotRuntime
-    route: Route
+    route: RouteMatch
     user: User | None
     hooks: RuntimeHooks
     single_route: bool
@@ -41,6 +41,6 @@ class Call:
         return ThreadKey(self.owner, self.route.thread_id or "")
 
 
-def refusal(status: int, error: str, **members: object) -> Response:
+def error_response(status: int, error: str, **members: object) -> Response:
     """A JSON answer that says whose fault it is: ``{"error": ..., ...}``."""
     return Response.json({"error": error, **members}, status=status)

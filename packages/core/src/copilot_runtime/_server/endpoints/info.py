@@ -12,15 +12,15 @@ from ..._events import encode
 from ..._http.types import Response
 from ..._version import __version__
 from ...agents._base import (
-    capabilities_of,
     capability_source,
     class_name_of,
     description_of,
+    resolve_capabilities,
 )
 from ..hooks import RespondWith
 from ..runtime import CopilotRuntime
-from .agents import failed
-from .context import Call
+from .agents import factory_error
+from .context import EndpointContext
 
 logger = logging.getLogger("copilot_runtime.endpoints")
 
@@ -28,7 +28,7 @@ CAPABILITY_SECONDS = 2.0
 """How long an agent may take to report: the client gives ``/info`` 5 s."""
 
 
-async def info(call: Call) -> Response:
+async def info(call: EndpointContext) -> Response:
     """Lists the agents, and what the client may ask for."""
     runtime = call.runtime
     try:
@@ -36,7 +36,7 @@ async def info(call: Call) -> Response:
     except RespondWith:
         raise
     except Exception as error:
-        return failed(call, "Failed to retrieve runtime information", error)
+        return factory_error(call, "Failed to retrieve runtime information", error)
     described = {agent_id: _description(agent_id, agent) for agent_id, agent in agents.items()}
     sources = {agent_id: capability_source(agent) for agent_id, agent in agents.items()}
     reporting = {agent_id: source for agent_id, source in sources.items() if source is not None}
@@ -63,7 +63,7 @@ def _description(agent_id: str, agent: Any) -> dict[str, Any]:
 
 
 async def _capabilities(sources: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    if bridge.is_driven():
+    if bridge.in_sync_driver():
         given = [await _capability(agent_id, source) for agent_id, source in sources.items()]
     else:
         given = await asyncio.gather(*(_capability(agent_id, source) for agent_id, source in sources.items()))
@@ -73,11 +73,11 @@ async def _capabilities(sources: Mapping[str, Any]) -> dict[str, Mapping[str, An
 async def _capability(agent_id: str, source: Any) -> Mapping[str, Any] | None:
     """What an agent reports; None where it fails to, or takes too long: the others are listed all the same."""
     try:
-        capabilities = await bridge.within(CAPABILITY_SECONDS, capabilities_of(source))
+        capabilities = await bridge.with_timeout(CAPABILITY_SECONDS, resolve_capabilities(source))
         if capabilities is not None:
             encode(capabilities)  # what JSON cannot hold would take the whole answer along
         return capabilities
-    except (Exception, bridge.Abandoned) as error:
+    except (Exception, bridge.SelfCancelledError) as error:
         logger.warning("agent %r did not report its capabilities: %s: %s", agent_id, type(error).__name__, error)
         return None
 

@@ -6,19 +6,19 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..._engine import RunInput, TooManyStreams
+from ..._engine import RunRequest, TooManyStreams
 from ..._events import Cursor
-from ..._http.forward_headers import with_server_headers
+from ..._http.forward_headers import merge_headers
 from ..._http.types import EventStream, Headers, Response
-from ...agents._base import copy_of, headers_of
+from ...agents._base import clone_agent, headers_of
 from ...agents._context import RunContext
 from ...stores.protocol import StoreError, ThreadKey
 from .agents import AgentRefused, find_agent
-from .context import Call, refusal
+from .context import EndpointContext, error_response
 from .run_input import (
-    BadInput,
+    InvalidRunInput,
+    LazyJSONBody,
     ParsedInput,
-    WireBody,
     parse_input,
 )
 
@@ -34,35 +34,39 @@ _STREAM_HEADERS = Headers(
 )
 
 
-def streamed(stream: EventStream) -> Response:
+def stream_response(stream: EventStream) -> Response:
     """A stream as an answer."""
     return Response(headers=_STREAM_HEADERS, body=stream)
 
 
 def too_many_streams() -> Response:
     """The answer to one stream more than there may be."""
-    busy = refusal(503, "too_many_streams", message="This server has as many open streams as it allows. Try again.")
-    return busy.replace(headers=busy.headers.with_("retry-after", "1"))
+    busy = error_response(
+        503, "too_many_streams", message="This server has as many open streams as it allows. Try again."
+    )
+    return busy.replace(headers=busy.headers.set("retry-after", "1"))
 
 
 def store_unavailable(error: StoreError) -> Response:
     """The answer while the store does not work."""
     logger.error("the store does not work", exc_info=error)
-    broken = refusal(503, "store_unavailable", message="Threads cannot be read or written at the moment. Try again.")
-    return broken.replace(headers=broken.headers.with_("retry-after", "1"))
+    broken = error_response(
+        503, "store_unavailable", message="Threads cannot be read or written at the moment. Try again."
+    )
+    return broken.replace(headers=broken.headers.set("retry-after", "1"))
 
 
-class _Started(NamedTuple):
+class _PreparedRun(NamedTuple):
     agent: Any
     parsed: ParsedInput
 
 
-async def run(call: Call) -> Response:
+async def run(call: EndpointContext) -> Response:
     """Runs an agent on a thread and streams its events."""
-    started = await _start(call, "Failed to run agent")
+    started = await _prepare(call, "Failed to run agent")
     if isinstance(started, Response):
         return started
-    given = _given(call, started)
+    given = _run_request(call, started)
     try:
         stream = await call.runtime.engine.run(given)
     except TooManyStreams:
@@ -70,8 +74,8 @@ async def run(call: Call) -> Response:
     except StoreError as error:
         return store_unavailable(error)
     if isinstance(stream, EventStream):
-        return streamed(stream)
-    return refusal(
+        return stream_response(stream)
+    return error_response(
         409,
         "thread_busy",
         message=f"Thread '{given.thread_id}' has a run that is going on ('{stream.run_id}'). "
@@ -80,20 +84,20 @@ async def run(call: Call) -> Response:
     )
 
 
-async def suggest(call: Call) -> Response:
+async def suggest(call: EndpointContext) -> Response:
     """Runs an agent without leaving a trace."""
-    started = await _start(call, None)
+    started = await _prepare(call, None)
     if isinstance(started, Response):
         return started
     try:
-        return streamed(await call.runtime.engine.suggest(_given(call, started)))
+        return stream_response(await call.runtime.engine.suggest(_run_request(call, started)))
     except TooManyStreams:
         return too_many_streams()
 
 
-async def connect(call: Call) -> Response:
+async def connect(call: EndpointContext) -> Response:
     """Replays a thread and joins its live run."""
-    started = await _start(call, "Failed to run agent", runs=False)
+    started = await _prepare(call, "Failed to run agent", runs=False)
     if isinstance(started, Response):
         return started
     wire = started.parsed.wire
@@ -101,14 +105,14 @@ async def connect(call: Call) -> Response:
     cursor = Cursor.parse(seen if isinstance(seen, str) else None)
     thread = ThreadKey(call.owner, started.parsed.model.thread_id)
     try:
-        return streamed(await call.runtime.engine.connect(thread, cursor))
+        return stream_response(await call.runtime.engine.connect(thread, cursor))
     except TooManyStreams:
         return too_many_streams()
     except StoreError as error:
         return store_unavailable(error)
 
 
-async def _start(call: Call, failure: str | None, *, runs: bool = True) -> _Started | Response:
+async def _prepare(call: EndpointContext, failure: str | None, *, runs: bool = True) -> _PreparedRun | Response:
     """The agent and its input, or the answer that says what is wrong with the request.
 
     ``failure`` is the error of a failing factory; None leaves that to the handler.
@@ -116,16 +120,16 @@ async def _start(call: Call, failure: str | None, *, runs: bool = True) -> _Star
     try:
         agent = await find_agent(call, failure)
         parsed = parse_input(call.body)
-        return _Started(copy_of(agent) if runs else agent, parsed)
+        return _PreparedRun(clone_agent(agent) if runs else agent, parsed)
     except AgentRefused as refused:
         return refused.response
-    except BadInput as bad:
-        return refusal(400, "Invalid request body", details=str(bad))
+    except InvalidRunInput as bad:
+        return error_response(400, "Invalid request body", details=str(bad))
 
 
-def _given(call: Call, started: _Started) -> RunInput:
+def _run_request(call: EndpointContext, started: _PreparedRun) -> RunRequest:
     agent, parsed = started
-    return RunInput(
+    return RunRequest(
         agent_id=call.agent_id,
         agent=agent,
         input=parsed.model,
@@ -135,11 +139,11 @@ def _given(call: Call, started: _Started) -> RunInput:
             request=call.request,
             headers=_headers(call, agent),
             user=call.user,
-            body=WireBody(call.body),
+            body=LazyJSONBody(call.body),
         ),
         on_end=call.hooks.on_run_end,
     )
 
 
-def _headers(call: Call, agent: Any) -> Mapping[str, str]:
-    return with_server_headers(call.runtime.forward_headers.select(call.request.headers), headers_of(agent))
+def _headers(call: EndpointContext, agent: Any) -> Mapping[str, str]:
+    return merge_headers(call.runtime.forward_headers.select(call.request.headers), headers_of(agent))

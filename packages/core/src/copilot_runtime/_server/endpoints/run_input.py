@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from ag_ui.core import Context, RunAgentInput, Tool
 from pydantic import Field, ValidationError
 
-from ..._http.strict_json import parse
+from ..._http.strict_json import loads
 
 
-class _Input(RunAgentInput):
+class _LenientRunAgentInput(RunAgentInput):
     """Both lines of AG-UI's model with one idea of what may be left out: 0.1.x demands what 1.0 does not."""
 
     state: Any = None
@@ -27,7 +27,7 @@ class ParsedInput(NamedTuple):
     wire: dict[str, Any]
 
 
-class WireBody(Mapping[str, Any]):
+class LazyJSONBody(Mapping[str, Any]):
     """A body's members, read when first looked at: the agent's own copy, which few agents want."""
 
     def __init__(self, body: bytes) -> None:
@@ -36,7 +36,7 @@ class WireBody(Mapping[str, Any]):
 
     def _read(self) -> Mapping[str, Any]:
         if self._members is None:
-            self._members = parse(self._body)
+            self._members = loads(self._body)
         return self._members
 
     def __getitem__(self, name: str) -> Any:
@@ -49,7 +49,7 @@ class WireBody(Mapping[str, Any]):
         return len(self._read())
 
 
-class BadInput(Exception):
+class InvalidRunInput(Exception):
     """The body is no RunAgentInput. Its text says why and is for the caller."""
 
 
@@ -57,13 +57,13 @@ def parse_input(body: bytes) -> ParsedInput:
     """The run input in a body. Raises BadInput."""
     try:
         # Strictly first: pydantic lets NaN and infinities pass where any value may stand.
-        wire = parse(body)
+        wire = loads(body)
     except ValueError as error:
-        raise BadInput(f"the body is not JSON: {error}") from None
+        raise InvalidRunInput(f"the body is not JSON: {error}") from None
     try:
-        model = _Input.model_validate_json(body)
+        model = _LenientRunAgentInput.model_validate_json(body)
     except ValidationError as error:
-        raise BadInput(_explain(error)) from None
+        raise InvalidRunInput(_explain(error)) from None
     if model.forwarded_props is None:
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..._http.strict_json import parse
+from ..._http.strict_json import loads
 from ..._http.types import Response
 from ...stores.protocol import StoreError
 from .agents import AgentRefused, find_agent
-from .context import Call, refusal
+from .context import EndpointContext, error_response
 from .run import store_unavailable
 
 _INTERRUPT = {"type": "RUN_ERROR", "message": "Run stopped by user", "code": "STOPPED"}
@@ -16,14 +16,14 @@ class _BadStop(Exception):
     """The body does not say what to stop."""
 
 
-async def stop(call: Call) -> Response:
+async def stop(call: EndpointContext) -> Response:
     """Answers at once; the run's stream says when it has stopped."""
     try:
         run_id = _run_id(call.body)
         await find_agent(call, "Failed to stop agent")
         stopped = await call.runtime.engine.stop(call.thread, run_id)
     except _BadStop as bad:
-        return refusal(400, str(bad))
+        return error_response(400, str(bad))
     except AgentRefused as refused:
         return refused.response
     except StoreError as error:
@@ -43,7 +43,7 @@ def _run_id(body: bytes) -> str | None:
     if not body.strip():
         return None
     try:
-        given = parse(body)
+        given = loads(body)
     except ValueError:
         raise _BadStop("Invalid stop request") from None
     if not isinstance(given, dict) or given.keys() - {"runId"}:

@@ -8,15 +8,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ..._events import decode
-from ..._http.strict_json import parse
+from ..._http.strict_json import loads
 from ..._http.types import Response
 from ...stores.protocol import (
     StoreError,
     ThreadInfo,
     ThreadQuery,
-    ThreadView,
+    ThreadSnapshot,
 )
-from .context import Call, refusal
+from .context import EndpointContext, error_response
 from .run import store_unavailable
 
 _CLOSED = (
@@ -26,9 +26,9 @@ _CLOSED = (
 _READ_ONLY = "This runtime does not change threads: its thread_access is not 'manage'."
 
 
-async def listed(call: Call) -> Response:
+async def list_threads(call: EndpointContext) -> Response:
     """Lists the caller's threads, most recently finished run first."""
-    query = parse_qs(call.request.query)
+    query = parse_qs(call.request.query_string)
     try:
         wanted = ThreadQuery(
             agent_id=_last(query, "agentId"),
@@ -37,34 +37,34 @@ async def listed(call: Call) -> Response:
             include_archived=_last(query, "includeArchived") == "true",
         )
     except ValueError as error:
-        return refusal(400, "invalid_request", message=str(error))
+        return error_response(400, "invalid_request", message=str(error))
 
     def look() -> Response:
         try:
             page = call.runtime.store.threads(call.owner, wanted)
         except ValueError as error:
-            return refusal(400, "invalid_request", message=str(error))
+            return error_response(400, "invalid_request", message=str(error))
         return Response.json({"threads": [_thread(info) for info in page.threads], "nextCursor": page.next_cursor})
 
     return await _reading(call, look)
 
 
-async def messages(call: Call) -> Response:
+async def messages(call: EndpointContext) -> Response:
     """The messages of a thread, as of its last run."""
     return await _reading(
         call, lambda: Response.json({"messages": [_message(one) for one in call.runtime.store.messages(call.thread)]})
     )
 
 
-async def events(call: Call) -> Response:
+async def events(call: EndpointContext) -> Response:
     """The events of a thread's runs that have ended, as a replay shows them."""
     return await _viewing(call, lambda view: Response.json({"events": _events(view)}))
 
 
-async def state(call: Call) -> Response:
+async def state(call: EndpointContext) -> Response:
     """The last state that a thread's agents have shown."""
 
-    def show(view: ThreadView) -> Response:
+    def show(view: ThreadSnapshot) -> Response:
         snapshots = [event for event in _events(view) if event["type"] == "STATE_SNAPSHOT"]
         last = snapshots[-1].get("snapshot") if snapshots else None
         return Response.json({"state": last if isinstance(last, dict) else None})
@@ -72,7 +72,7 @@ async def state(call: Call) -> Response:
     return await _viewing(call, show)
 
 
-async def clear(call: Call) -> Response:
+async def clear(call: EndpointContext) -> Response:
     """Forgets the caller's threads; nothing where threads are not shown."""
 
     def act() -> Response:
@@ -83,37 +83,37 @@ async def clear(call: Call) -> Response:
     return await _asked(call, act)
 
 
-async def update(call: Call) -> Response:
+async def update(call: EndpointContext) -> Response:
     """Renames or unarchives a thread (PATCH), or forgets it (DELETE)."""
     return await _managing(call, _CHANGES[call.request.method])
 
 
-async def archive(call: Call) -> Response:
+async def archive(call: EndpointContext) -> Response:
     """Archives a thread."""
-    return await _managing(call, lambda call: _changed(call, archived=True))
+    return await _managing(call, lambda call: _update(call, archived=True))
 
 
-async def not_offered(call: Call) -> Response:
+async def not_supported(call: EndpointContext) -> Response:
     """Answers for what only the hosted backend has."""
-    return refusal(422, "This runtime has no hosted backend, which this request is for.")
+    return error_response(422, "This runtime has no hosted backend, which this request is for.")
 
 
-async def _patched(call: Call) -> Response:
+async def _patch(call: EndpointContext) -> Response:
     try:
-        given = parse(call.body)
+        given = loads(call.body)
     except ValueError:
         given = None
     if not isinstance(given, dict):
-        return refusal(400, "invalid_request", message="The body is not a JSON object")
+        return error_response(400, "invalid_request", message="The body is not a JSON object")
     name, archived = given.get("name"), given.get("archived")
     if not isinstance(name, (str, type(None))) or not isinstance(archived, (bool, type(None))):
-        return refusal(400, "invalid_request", message="Send name as a string, archived as true or false")
+        return error_response(400, "invalid_request", message="Send name as a string, archived as true or false")
     if name is None and archived is None:
-        return refusal(400, "invalid_request", message="Send what to change: name, archived")
-    return await _changed(call, name=name, archived=archived)
+        return error_response(400, "invalid_request", message="Send what to change: name, archived")
+    return await _update(call, name=name, archived=archived)
 
 
-async def _changed(call: Call, *, name: str | None = None, archived: bool | None = None) -> Response:
+async def _update(call: EndpointContext, *, name: str | None = None, archived: bool | None = None) -> Response:
     engine = call.runtime.engine
     if not await engine.ask(lambda: engine.store.update(call.thread, name=name, archived=archived)):
         return _unknown(call)
@@ -123,42 +123,42 @@ async def _changed(call: Call, *, name: str | None = None, archived: bool | None
     )
 
 
-async def _deleted(call: Call) -> Response:
+async def _delete(call: EndpointContext) -> Response:
     return Response(status=204) if await call.runtime.engine.delete(call.thread) else _unknown(call)
 
 
-_CHANGES: Mapping[str, Callable[[Call], Awaitable[Response]]] = {"PATCH": _patched, "DELETE": _deleted}
+_CHANGES: Mapping[str, Callable[[EndpointContext], Awaitable[Response]]] = {"PATCH": _patch, "DELETE": _delete}
 
 
-def _unknown(call: Call) -> Response:
-    return refusal(404, "Thread not found", message=f"Thread '{call.route.thread_id}' does not exist")
+def _unknown(call: EndpointContext) -> Response:
+    return error_response(404, "Thread not found", message=f"Thread '{call.route.thread_id}' does not exist")
 
 
-async def _reading(call: Call, look: Callable[[], Response]) -> Response:
+async def _reading(call: EndpointContext, look: Callable[[], Response]) -> Response:
     if call.runtime.thread_access == "none":
-        return refusal(422, _CLOSED)
+        return error_response(422, _CLOSED)
     return await _asked(call, look)
 
 
-async def _viewing(call: Call, show: Callable[[ThreadView], Response]) -> Response:
+async def _viewing(call: EndpointContext, show: Callable[[ThreadSnapshot], Response]) -> Response:
     if call.runtime.thread_access == "none":
-        return refusal(422, _CLOSED)
+        return error_response(422, _CLOSED)
     try:
-        return show(await call.runtime.engine.view(call.thread))
+        return show(await call.runtime.engine.read_thread(call.thread))
     except StoreError as error:
         return store_unavailable(error)
 
 
-async def _managing(call: Call, change: Callable[[Call], Awaitable[Response]]) -> Response:
+async def _managing(call: EndpointContext, change: Callable[[EndpointContext], Awaitable[Response]]) -> Response:
     if call.runtime.thread_access != "manage":
-        return refusal(422, _CLOSED if call.runtime.thread_access == "none" else _READ_ONLY)
+        return error_response(422, _CLOSED if call.runtime.thread_access == "none" else _READ_ONLY)
     try:
         return await change(call)
     except StoreError as error:
         return store_unavailable(error)
 
 
-async def _asked(call: Call, question: Callable[[], Response]) -> Response:
+async def _asked(call: EndpointContext, question: Callable[[], Response]) -> Response:
     try:
         return await call.runtime.engine.ask(question)
     except StoreError as error:
@@ -178,7 +178,7 @@ def _limit(text: str | None) -> int | None:
     return int(text)
 
 
-def _events(view: ThreadView) -> list[dict[str, Any]]:
+def _events(view: ThreadSnapshot) -> list[dict[str, Any]]:
     return [decode(record.frame) for run in view.runs for record in run.records]
 
 

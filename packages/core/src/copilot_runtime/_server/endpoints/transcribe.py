@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from ..._concurrency.bridge import blocking
-from ..._concurrency.bridge import call as call_user
+from ..._concurrency.bridge import call_user_function as call_user
+from ..._concurrency.bridge import run_blocking
 from ..._http.types import Request, Response
 from ...transcription import ProviderError, TranscriptionError, TranscriptionService
 from ...transcription._errors import ServiceNotConfigured, classify
@@ -40,7 +40,7 @@ async def transcribe(call: _Call) -> Response:
         if service is None:
             raise ServiceNotConfigured
         # On a thread: a few megabytes of base64 would hold up the streams of the loop.
-        audio = await blocking(_read, call)
+        audio = await run_blocking(_read, call)
         text = await _transcribe(service, audio)
     except TranscriptionError as error:
         return _refusal(error, debug=call.runtime.debug)

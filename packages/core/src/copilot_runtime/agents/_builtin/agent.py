@@ -8,21 +8,21 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ... import _validation as validation
-from .agent_loop import Talk, result_event
-from .chat_messages import Message, to_model
+from .agent_loop import AgentLoop, tool_result_event
+from .chat_messages import Message, to_chat_messages
 from .completion_stream import Event
-from .endpoint_clients import Clients
-from .errors import trouble_of
+from .endpoint_clients import EndpointClients
+from .errors import to_model_error
 from .mcp import MCPServer, open_mcp_servers
-from .options import Options, checked_overridable
-from .prompt import system_text
-from .providers import Access, Model
-from .resume import answers
-from .run_config import Asked, Asker
+from .options import Options, parse_overridable
+from .prompt import build_system_prompt
+from .providers import Credentials, Model
+from .resume import resolve_resume_entries
+from .run_config import RunConfig, RunConfigResolver
 from .tools.define import as_tool
-from .tools.state_tools import NAMES, SharedState
+from .tools.state_tools import STATE_TOOL_NAMES, SharedState
 from .tools.tool import Tool
-from .tools.toolbox import Result, Toolbox
+from .tools.toolbox import Toolbox, ToolResult
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
@@ -102,10 +102,10 @@ class BuiltInAgent:
             ("forward_developer_messages", forward_developer_messages),
             ("debug", debug),
         ):
-            validation.flag(f"BuiltInAgent: {name}", flag)
+            validation.check_bool(f"BuiltInAgent: {name}", flag)
         self.description = description
         self.capabilities = {**_CAPABILITIES, **(capabilities or {})}
-        options = Options.checked(
+        options = Options.parse(
             {
                 "prompt": prompt,
                 "max_steps": max_steps,
@@ -124,23 +124,23 @@ class BuiltInAgent:
         )
         if client is not None and (api_key is not None or base_url is not None):
             raise ValueError("BuiltInAgent needs either a client or api_key and base_url: a client has its own")
-        access = Access(api_key=api_key, base_url=base_url)
+        access = Credentials(api_key=api_key, base_url=base_url)
         is_placed = client is not None or base_url is not None
-        self._asker = Asker(
-            model=Model.parse(model, anywhere=is_placed),
+        self._asker = RunConfigResolver(
+            model=Model.parse(model, allow_unknown_provider=is_placed),
             options=options,
-            overridable=checked_overridable(overridable_properties),
+            overridable=parse_overridable(overridable_properties),
             access=access,
-            is_placed=is_placed,
-            clients=Clients(client),
+            has_explicit_endpoint=is_placed,
+            clients=EndpointClients(client),
         )
-        self._tools = _checked_tools(tools, NAMES if state_tools else ())
+        self._tools = _checked_tools(tools, STATE_TOOL_NAMES if state_tools else ())
         self._mcp_servers = _checked_servers(mcp_servers)
         self._state_tools = state_tools
         self._forward_system = forward_system_messages
         self._forward_developer = forward_developer_messages
         self._debug = debug
-        if client is None and not access.is_complete(self._asker.model.provider):
+        if client is None and not access.has_key(self._asker.model.provider):
             variable = self._asker.model.provider.key_variable
             logger.warning("BuiltInAgent(model=%r) has no key: its runs will fail until %s is set", model, variable)
 
@@ -153,24 +153,28 @@ class BuiltInAgent:
         """
         ids = {"threadId": input.thread_id, "runId": input.run_id}
         yield {"type": "RUN_STARTED", **ids}
-        asked: Asked | None = None
+        asked: RunConfig | None = None
         try:
-            asked = await self._asker.asked(input)
+            asked = await self._asker.resolve(input)
             async with self._remote_tools(context) as remote:
                 state = SharedState(input.state)
                 server_tools = (*(state.tools() if self._state_tools else ()), *self._tools, *remote)
                 toolbox = Toolbox(server_tools, input.tools or (), debug=self._debug)
-                resumed = await answers(getattr(input, "resume", None) or (), input.messages, toolbox, context)
+                resumed = await resolve_resume_entries(
+                    getattr(input, "resume", None) or (), input.messages, toolbox, context
+                )
                 for call_id, result in resumed.items():
-                    yield result_event(call_id, result)
-                talk = Talk(
+                    yield tool_result_event(call_id, result)
+                talk = AgentLoop(
                     client=asked.client,
                     model=asked.model,
-                    request=asked.options.request(asked.model.provider.max_tokens),
+                    request=asked.options.to_request_params(asked.model.provider.max_tokens),
                     tool_choice=asked.options.tool_choice,
                     max_steps=asked.options.max_steps,
                     messages=self._messages(input, asked, resumed),
-                    taken={call.id for one in input.messages for call in getattr(one, "tool_calls", None) or ()},
+                    used_call_ids={
+                        call.id for one in input.messages for call in getattr(one, "tool_calls", None) or ()
+                    },
                     toolbox=toolbox,
                     state=state,
                     context=context,
@@ -180,14 +184,14 @@ class BuiltInAgent:
                     async for event in events:
                         yield event
         except Exception as error:
-            trouble = trouble_of(error, secret="" if asked is None else asked.client.api_key)
+            trouble = to_model_error(error, secret="" if asked is None else asked.client.api_key)
             if trouble is None:
                 raise
             logger.warning("%s: %s", self._asker.model if asked is None else asked.model, trouble)
-            usage = {} if asked is None else asked.usage.members("RUN_ERROR")
+            usage = {} if asked is None else asked.usage.event_fields("RUN_ERROR")
             yield {**trouble.event(detailed=self._debug), **usage}
             return
-        finished = {"type": "RUN_FINISHED", **ids, **asked.usage.members("RUN_FINISHED")}
+        finished = {"type": "RUN_FINISHED", **ids, **asked.usage.event_fields("RUN_FINISHED")}
         if talk.interrupts:
             finished["outcome"] = {"type": "interrupt", "interrupts": talk.interrupts}
         yield finished
@@ -204,15 +208,17 @@ class BuiltInAgent:
             return nullcontext(())
         return open_mcp_servers(self._mcp_servers, context)
 
-    def _messages(self, input: RunAgentInput, asked: Asked, resumed: Mapping[str, Result]) -> list[Message]:
-        said = to_model(
+    def _messages(self, input: RunAgentInput, asked: RunConfig, resumed: Mapping[str, ToolResult]) -> list[Message]:
+        said = to_chat_messages(
             input.messages,
             asked.model.provider,
-            answers={call_id: result.told for call_id, result in resumed.items()},
+            answers={call_id: result.for_model for call_id, result in resumed.items()},
             forward_system=self._forward_system,
             forward_developer=self._forward_developer,
         )
-        prompt = system_text(asked.options.prompt, input.context or (), input.state, state_tools=self._state_tools)
+        prompt = build_system_prompt(
+            asked.options.prompt, input.context or (), input.state, state_tools=self._state_tools
+        )
         return [{"role": "system", "content": prompt}, *said] if prompt else said
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from .content_parts import content_of, text_of
+from .content_parts import flatten_text, to_content_parts
 from .providers import Provider
-from .thought_signatures import unsealed
+from .thought_signatures import decode_signature
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
@@ -27,7 +27,7 @@ _NO_RESULT = "There is no result: this call was never answered."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Reading:
+class _ConversionContext:
     provider: Provider
     forward_system: bool
     forward_developer: bool
@@ -36,7 +36,7 @@ class _Reading:
     called: frozenset[str]
 
 
-def to_model(
+def to_chat_messages(
     messages: Iterable[Any],
     provider: Provider,
     *,
@@ -54,11 +54,11 @@ def to_model(
     messages = list(messages)
     results = {one.tool_call_id: _result(one) for one in messages if one.role == "tool"}
     called = frozenset(call.id for one in messages if one.role == "assistant" for call in one.tool_calls or ())
-    reading = _Reading(provider, forward_system, forward_developer, {**results, **answers}, called)
-    return [made for one in messages for made in _ROLES[one.role](one, reading)]
+    reading = _ConversionContext(provider, forward_system, forward_developer, {**results, **answers}, called)
+    return [made for one in messages for made in _CONVERTERS[one.role](one, reading)]
 
 
-def call_to_model(call_id: str, name: str, arguments: str, extra: Mapping[str, Any] | None = None) -> Message:
+def to_chat_tool_call(call_id: str, name: str, arguments: str, extra: Mapping[str, Any] | None = None) -> Message:
     """A tool call as it stands in an assistant's message; ``extra`` are members that only its provider knows."""
     return {
         **(extra or {}),
@@ -68,7 +68,7 @@ def call_to_model(call_id: str, name: str, arguments: str, extra: Mapping[str, A
     }
 
 
-def result_to_model(call_id: str, text: str) -> Message:
+def to_chat_tool_result(call_id: str, text: str) -> Message:
     """What a tool call gave, as a message."""
     return {"role": "tool", "tool_call_id": call_id, "content": text}
 
@@ -85,60 +85,60 @@ def _json_object(arguments: str) -> str:
 
 
 def _result(message: Any) -> str:
-    text = text_of(message.content)
+    text = flatten_text(message.content)
     return "\n".join(filter(None, (text, f"Error: {message.error}"))) if message.error else text
 
 
-def _user(message: Any, reading: _Reading) -> Iterator[Message]:
+def _user(message: Any, reading: _ConversionContext) -> Iterator[Message]:
     content = message.content
     if not isinstance(content, str):
-        content = content_of(content, takes=reading.provider.takes)
+        content = to_content_parts(content, takes=reading.provider.supported_media)
     if content:
         yield {"role": "user", "content": content}
 
 
-def _assistant(message: Any, reading: _Reading) -> Iterator[Message]:
+def _assistant(message: Any, reading: _ConversionContext) -> Iterator[Message]:
     calls = message.tool_calls or ()
     made: Message = {"role": "assistant"}
     if message.content:
         made["content"] = message.content
     if calls:
         made["tool_calls"] = [
-            call_to_model(
+            to_chat_tool_call(
                 call.id,
                 call.function.name,
                 call.function.arguments,
-                unsealed(getattr(call, "encrypted_value", None), reading.provider),
+                decode_signature(getattr(call, "encrypted_value", None), reading.provider),
             )
             for call in calls
         ]
     if len(made) > 1:
         yield made
     for call in calls:
-        yield result_to_model(call.id, reading.results.get(call.id, _NO_RESULT))
+        yield to_chat_tool_result(call.id, reading.results.get(call.id, _NO_RESULT))
 
 
-def _tool(message: Any, reading: _Reading) -> Iterator[Message]:
+def _tool(message: Any, reading: _ConversionContext) -> Iterator[Message]:
     if message.tool_call_id not in reading.called:
         logger.warning("a tool's result has no call in the conversation: the model is told it as text")
         yield {"role": "user", "content": f"[The result of an earlier tool call:]\n{_result(message)}"}
 
 
-def _system(message: Any, reading: _Reading) -> Iterator[Message]:
+def _system(message: Any, reading: _ConversionContext) -> Iterator[Message]:
     if reading.forward_system and message.content:
         yield {"role": "system", "content": message.content}
 
 
-def _developer(message: Any, reading: _Reading) -> Iterator[Message]:
+def _developer(message: Any, reading: _ConversionContext) -> Iterator[Message]:
     if reading.forward_developer and message.content:
         yield {"role": reading.provider.developer_role, "content": message.content}
 
 
-def _nothing(message: Any, reading: _Reading) -> Iterator[Message]:
+def _nothing(message: Any, reading: _ConversionContext) -> Iterator[Message]:
     return iter(())
 
 
-_ROLES: Mapping[str, Callable[[Any, _Reading], Iterator[Message]]] = {
+_CONVERTERS: Mapping[str, Callable[[Any, _ConversionContext], Iterator[Message]]] = {
     "user": _user,
     "assistant": _assistant,
     "tool": _tool,

@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .chat_messages import Message, call_to_model
+from .chat_messages import Message, to_chat_tool_call
 from .providers import Provider
-from .thought_signatures import sealed, signature_of
+from .thought_signatures import encode_signature, signature_of
 
 Event = dict[str, Any]
 
@@ -18,7 +18,7 @@ _REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 @dataclasses.dataclass(slots=True)
-class Call:
+class ToolCall:
     """A tool call, as far as it has come."""
 
     id: str
@@ -26,7 +26,7 @@ class Call:
     arguments: str = ""
     key: Any = None
     """Where the stream counts it."""
-    told_id: str | None = None
+    provider_id: str | None = None
     """What its server calls it."""
     signature: dict[str, Any] | None = None
 
@@ -35,7 +35,7 @@ class Call:
         return bool(self.name)
 
 
-class Answer:
+class CompletionTranslator:
     """What the model says in one request.
 
     ``taken`` are the ids of tool calls that the conversation has: servers that count their
@@ -43,7 +43,7 @@ class Answer:
     """
 
     def __init__(self, provider: Provider, taken: Iterable[str] = ()) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[ToolCall] = []
         self.text = ""
         self.reasoning: dict[str, str] = {}
         """By the name that the server has for it."""
@@ -69,12 +69,12 @@ class Answer:
             if delta is None:
                 continue
             if delta.model_extra:
-                yield from self._think(delta.model_extra)
+                yield from self._reasoning_delta(delta.model_extra)
             text = delta.content or delta.refusal
             if text:
-                yield from self._say(text)
+                yield from self._text_delta(text)
             for piece in delta.tool_calls or ():
-                yield from self._call(piece)
+                yield from self._tool_call_delta(piece)
 
     def close(self) -> Iterator[Event]:
         """The events that end what is open, when the answer is complete or has broken off."""
@@ -88,7 +88,7 @@ class Answer:
                         "type": "REASONING_ENCRYPTED_VALUE",
                         "subtype": "tool-call",
                         "entityId": call.id,
-                        "encryptedValue": sealed(call.signature, self._provider),
+                        "encryptedValue": encode_signature(call.signature, self._provider),
                     }
         self.calls = [call for call in self.calls if call.has_started]
         self.text = "".join(self._pieces)
@@ -100,7 +100,7 @@ class Answer:
             made["content"] = self.text
         if self.calls:
             made["tool_calls"] = [
-                call_to_model(call.id, call.name, call.arguments, call.signature) for call in self.calls
+                to_chat_tool_call(call.id, call.name, call.arguments, call.signature) for call in self.calls
             ]
             # DeepSeek refuses calls that come back without the thoughts before them.
             made.update(self.reasoning)
@@ -108,7 +108,7 @@ class Answer:
 
     # --- text and reasoning ---
 
-    def _say(self, text: str) -> Iterator[Event]:
+    def _text_delta(self, text: str) -> Iterator[Event]:
         if self._text_id is None:
             yield from self._end_reasoning()
             # Text after a tool call is a message of its own: the call's parent has ended.
@@ -122,7 +122,7 @@ class Answer:
             yield {"type": "TEXT_MESSAGE_END", "messageId": self._text_id}
             self._text_id = None
 
-    def _think(self, members: dict[str, Any]) -> Iterator[Event]:
+    def _reasoning_delta(self, members: dict[str, Any]) -> Iterator[Event]:
         name = next((name for name in _REASONING if members.get(name) and isinstance(members[name], str)), None)
         if name is None:
             return
@@ -143,11 +143,11 @@ class Answer:
 
     # --- tool calls ---
 
-    def _call(self, piece: Any) -> Iterator[Event]:
+    def _tool_call_delta(self, piece: Any) -> Iterator[Event]:
         function = piece.function
         name = (function.name if function is not None else None) or ""
         arguments = (function.arguments if function is not None else None) or ""
-        call = self._call_of(piece, name)
+        call = self._find_or_add_call(piece, name)
         call.signature = signature_of(piece.model_extra) or call.signature
         held = "" if call.has_started else call.arguments
         call.arguments += arguments
@@ -166,19 +166,19 @@ class Answer:
         if held or arguments:
             yield {"type": "TOOL_CALL_ARGS", "toolCallId": call.id, "delta": held + arguments}
 
-    def _call_of(self, piece: Any, name: str) -> Call:
+    def _find_or_add_call(self, piece: Any, name: str) -> ToolCall:
         """The call that a piece belongs to: servers count them, or name them, or do neither."""
         same = [call for call in self.calls if call.key == piece.index]
-        found = next((call for call in reversed(same) if not piece.id or piece.id == call.told_id), None)
+        found = next((call for call in reversed(same) if not piece.id or piece.id == call.provider_id), None)
         if found is None and same and not name:
             found = same[-1]
         if found is not None and not (name and not piece.id and found.has_started):
             return found
-        call = Call(self._unused(piece.id), key=piece.index, told_id=piece.id or None)
+        call = ToolCall(self._unique_id(piece.id), key=piece.index, provider_id=piece.id or None)
         self.calls.append(call)
         return call
 
-    def _unused(self, wanted: str | None) -> str:
+    def _unique_id(self, wanted: str | None) -> str:
         call_id = wanted if wanted and wanted not in self._taken else f"call_{uuid.uuid4().hex}"
         self._taken.add(call_id)
         return call_id

@@ -49,14 +49,14 @@ class _Media:
         return f"{self.kind} ({', '.join(filter(None, (self.name, self.mime_type, size)))})"
 
 
-def text_of(content: Any) -> str:
+def flatten_text(content: Any) -> str:
     """What a content says that may only be text; other parts are named in words."""
     if isinstance(content, str):
         return content
-    return "\n".join(part["text"] for part in content_of(content, takes=()))
+    return "\n".join(part["text"] for part in to_content_parts(content, takes=()))
 
 
-def content_of(content: Iterable[Any], *, takes: Collection[str]) -> list[Part]:
+def to_content_parts(content: Iterable[Any], *, takes: Collection[str]) -> list[Part]:
     """AG-UI's content parts as those of the API; ``takes`` are the kinds of media that may be sent."""
     return [_part(part, takes) for part in content]
 
@@ -67,7 +67,7 @@ def _part(part: Any, takes: Collection[str]) -> Part:
     media = _media(part)
     made = _text_document(media)
     if made is None and media.kind in takes:
-        made = _MADE[media.kind](media)
+        made = _BUILDERS[media.kind](media)
     if made is not None:
         return made
     logger.warning("an attached %s cannot be given to the model, which is told so", media.kind)
@@ -131,5 +131,5 @@ def _document(media: _Media) -> Part | None:
     return {"type": "file", "file": {"filename": media.name or "document", "file_data": media.address}}
 
 
-_MADE: Mapping[str, Callable[[_Media], Part | None]] = {"image": _image, "audio": _audio, "document": _document}
+_BUILDERS: Mapping[str, Callable[[_Media], Part | None]] = {"image": _image, "audio": _audio, "document": _document}
 """By kind; None is for a form of it that cannot be sent."""

@@ -62,7 +62,7 @@ _BY_CLASS: Mapping[tuple[str, str], str] = {
 }
 
 
-class Trouble(Exception):
+class ModelError(Exception):
     """A failure with a code: ``message`` is for everyone, ``detail`` for the log."""
 
     def __init__(self, code: str, message: str = "", detail: str = "") -> None:
@@ -76,18 +76,18 @@ class Trouble(Exception):
         return {"type": "RUN_ERROR", "message": str(self) if detailed else self.message, "code": self.code}
 
 
-def trouble_of(error: Exception, *, secret: str = "") -> Trouble | None:
+def to_model_error(error: Exception, *, secret: str = "") -> ModelError | None:
     """What an exception of the SDK means; None where it is none of the provider's.
 
     ``secret`` is kept out of the detail.
     """
-    if isinstance(error, Trouble):
+    if isinstance(error, ModelError):
         return error
     code = next((_BY_NAME[name] for name in _names(error) if name in _BY_NAME), None) or _code_of_class(error)
     if code is None:
         return None
     detail = f"{type(error).__name__}: {error}"
-    return Trouble(code, detail=detail.replace(secret, "***") if secret else detail)
+    return ModelError(code, detail=detail.replace(secret, "***") if secret else detail)
 
 
 def _names(error: Exception) -> Iterator[str]:

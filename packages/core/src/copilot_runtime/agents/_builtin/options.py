@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import parsers
-from .errors import INVALID_REQUEST, Trouble
+from .errors import INVALID_REQUEST, ModelError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class _Option:
 
 
 _OPTIONS: Mapping[str, _Option] = {
-    "prompt": _Option(parsers.text, "prompt"),
-    "max_steps": _Option(parsers.whole(1, 1000)),
+    "prompt": _Option(parsers.parse_string, "prompt"),
+    "max_steps": _Option(parsers.integer_parser(1, 1000)),
     "tool_choice": _Option(parsers.tool_choice, "toolChoice"),
-    "max_output_tokens": _Option(parsers.whole(1, parsers.LARGEST), "maxOutputTokens"),
-    "temperature": _Option(parsers.number(0, 2), "temperature", "temperature"),
-    "top_p": _Option(parsers.number(0, 1), "topP", "top_p"),
-    "presence_penalty": _Option(parsers.number(-2, 2), "presencePenalty", "presence_penalty"),
-    "frequency_penalty": _Option(parsers.number(-2, 2), "frequencyPenalty", "frequency_penalty"),
-    "stop_sequences": _Option(parsers.texts, "stopSequences", "stop"),
-    "seed": _Option(parsers.whole(-parsers.LARGEST, parsers.LARGEST), "seed", "seed"),
-    "max_retries": _Option(parsers.whole(0, 100), "maxRetries"),
+    "max_output_tokens": _Option(parsers.integer_parser(1, parsers.MAX_SAFE_INTEGER), "maxOutputTokens"),
+    "temperature": _Option(parsers.number_parser(0, 2), "temperature", "temperature"),
+    "top_p": _Option(parsers.number_parser(0, 1), "topP", "top_p"),
+    "presence_penalty": _Option(parsers.number_parser(-2, 2), "presencePenalty", "presence_penalty"),
+    "frequency_penalty": _Option(parsers.number_parser(-2, 2), "frequencyPenalty", "frequency_penalty"),
+    "stop_sequences": _Option(parsers.parse_strings, "stopSequences", "stop"),
+    "seed": _Option(parsers.integer_parser(-parsers.MAX_SAFE_INTEGER, parsers.MAX_SAFE_INTEGER), "seed", "seed"),
+    "max_retries": _Option(parsers.integer_parser(0, 100), "maxRetries"),
     "timeout": _Option(parsers.timeout),
     "provider_options": _Option(parsers.provider_options, "providerOptions"),
 }
@@ -47,7 +47,7 @@ _WIRE_NAMES: Mapping[str, str] = {
 """What a run may override at all: the option's name, and its name in ``forwardedProps``."""
 
 
-def checked_overridable(names: Iterable[str]) -> frozenset[str]:
+def parse_overridable(names: Iterable[str]) -> frozenset[str]:
     """The options that runs may override, by either of their names. Raises ValueError."""
     if isinstance(names, str):
         raise ValueError("overridable_properties is a list of names, not one string")
@@ -81,7 +81,7 @@ class Options:
     provider_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def checked(cls, given: Mapping[str, Any]) -> Options:
+    def parse(cls, given: Mapping[str, Any]) -> Options:
         """Options from what was given, less what is None. Raises ValueError, naming the option."""
         values = {}
         for name, value in given.items():
@@ -92,7 +92,7 @@ class Options:
                     raise ValueError(f"BuiltInAgent needs {name} to be {error}, not {value!r}") from error
         return cls(**values)
 
-    def overridden(self, forwarded: Mapping[str, Any], allowed: Iterable[str]) -> Options:
+    def with_overrides(self, forwarded: Mapping[str, Any], allowed: Iterable[str]) -> Options:
         """These with what a run overrides and may. Raises Trouble for a value that cannot be."""
         values = {}
         for name in allowed:
@@ -103,10 +103,10 @@ class Options:
                     values[name] = option.read(value)
                 except ValueError as error:
                     message = f"forwardedProps.{_WIRE_NAMES[name]} must be {error}."
-                    raise Trouble(INVALID_REQUEST, message) from error
+                    raise ModelError(INVALID_REQUEST, message) from error
         return dataclasses.replace(self, **values) if values else self
 
-    def request(self, max_tokens: str) -> dict[str, Any]:
+    def to_request_params(self, max_tokens: str) -> dict[str, Any]:
         """These as members of a request; ``max_tokens`` is what the provider calls that limit."""
         members = {
             option.member: getattr(self, name)
@@ -128,7 +128,7 @@ def forwarded_model(forwarded: Mapping[str, Any], allowed: Iterable[str]) -> str
     """The model that a run asks for, where it may. Raises Trouble where that is no name."""
     value = forwarded.get("model") if "model" in allowed else None
     if value is not None and not isinstance(value, str):
-        raise Trouble(INVALID_REQUEST, "forwardedProps.model must be a string.")
+        raise ModelError(INVALID_REQUEST, "forwardedProps.model must be a string.")
     return value
 
 

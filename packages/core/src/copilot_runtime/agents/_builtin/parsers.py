@@ -6,23 +6,23 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_OURS = frozenset(("messages", "model", "n", "stream", "tool_choice", "tools"))
+_RESERVED_PARAMS = frozenset(("messages", "model", "n", "stream", "tool_choice", "tools"))
 """Members of a request that nobody else sets: without them there is no run."""
 
-LARGEST = 2**53 - 1
+MAX_SAFE_INTEGER = 2**53 - 1
 """Beyond it, JSON's numbers are not whole everywhere (RFC 8259, section 6)."""
 
 _CHOICES = ("auto", "required", "none")
 
 
-def text(value: Any) -> str:
+def parse_string(value: Any) -> str:
     """A string."""
     if not isinstance(value, str):
         raise ValueError("a string")
     return value
 
 
-def number(low: float, high: float) -> Callable[[Any], float]:
+def number_parser(low: float, high: float) -> Callable[[Any], float]:
     """A reader of numbers within bounds, these included."""
 
     def read(value: Any) -> float:
@@ -33,7 +33,7 @@ def number(low: float, high: float) -> Callable[[Any], float]:
     return read
 
 
-def whole(low: int, high: int) -> Callable[[Any], int]:
+def integer_parser(low: int, high: int) -> Callable[[Any], int]:
     """A reader of whole numbers within bounds, these included."""
 
     def read(value: Any) -> int:
@@ -45,7 +45,7 @@ def whole(low: int, high: int) -> Callable[[Any], int]:
     return read
 
 
-def texts(value: Any) -> tuple[str, ...]:
+def parse_strings(value: Any) -> tuple[str, ...]:
     """A list of strings."""
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ValueError("a list of strings")
@@ -79,6 +79,10 @@ def tool_choice(value: Any) -> str | dict[str, Any]:
 
 def provider_options(value: Any) -> Mapping[str, Any]:
     """Further members of a request."""
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value) or _OURS & value.keys():
-        raise ValueError(f"members of the request other than {', '.join(sorted(_OURS))}")
+    if (
+        not isinstance(value, Mapping)
+        or not all(isinstance(name, str) for name in value)
+        or _RESERVED_PARAMS & value.keys()
+    ):
+        raise ValueError(f"members of the request other than {', '.join(sorted(_RESERVED_PARAMS))}")
     return dict(value)

@@ -12,7 +12,7 @@ from .tools.state_tools import DELTA, SNAPSHOT
 _STATE = f"This is the application's state. You can change it with the tools {SNAPSHOT} and {DELTA}."
 
 
-def system_text(prompt: str, context: Iterable[Any], state: Any, *, state_tools: bool) -> str:
+def build_system_prompt(prompt: str, context: Iterable[Any], state: Any, *, state_tools: bool) -> str:
     """The text of the system message; empty where there is nothing to say.
 
     ``context`` has objects with ``description`` and ``value``; a state without content is

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from .errors import AUTH_FAILED, Trouble
+from .errors import AUTH_FAILED, ModelError
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +24,11 @@ class Provider:
     max_tokens: str = "max_tokens"
     """What the limit of the answer's tokens is called in a request."""
     developer_role: str = "system"
-    takes: frozenset[str] = frozenset(("image",))
+    supported_media: frozenset[str] = frozenset(("image",))
     """The kinds of media that messages may hold, beside text."""
 
 
-COMPATIBLE = Provider(name="compatible", takes=frozenset(("image", "audio")))
+OPENAI_COMPATIBLE = Provider(name="compatible", supported_media=frozenset(("image", "audio")))
 """A server that only its address tells of."""
 
 PROVIDERS: tuple[Provider, ...] = (
@@ -39,7 +39,7 @@ PROVIDERS: tuple[Provider, ...] = (
         base_url="https://api.openai.com/v1",
         max_tokens="max_completion_tokens",
         developer_role="developer",
-        takes=frozenset(("image", "audio", "document")),
+        supported_media=frozenset(("image", "audio", "document")),
     ),
     Provider(
         name="anthropic",
@@ -53,7 +53,7 @@ PROVIDERS: tuple[Provider, ...] = (
         key_variable="GOOGLE_API_KEY",
         base_url_variable="GOOGLE_GENERATIVE_AI_BASE_URL",
         base_url="https://generativelanguage.googleapis.com/v1beta/openai/",
-        takes=frozenset(("image", "audio")),
+        supported_media=frozenset(("image", "audio")),
     ),
     Provider(
         name="minimax",
@@ -78,7 +78,7 @@ class Model:
         return f"{self.provider.name}/{self.name}"
 
     @classmethod
-    def parse(cls, text: str, *, anywhere: bool = False) -> Model:
+    def parse(cls, text: str, *, allow_unknown_provider: bool = False) -> Model:
         """The model that ``provider/model`` or ``provider:model`` means.
 
         With ``anywhere`` (where it is asked for is known already) a name without one of our
@@ -88,8 +88,8 @@ class Model:
         provider = _BY_NAME.get(prefix.lower())
         if provider is not None and rest:
             return cls(provider, rest)
-        if anywhere and text.strip() and (provider is None or not separator):
-            return cls(COMPATIBLE, text.strip())
+        if allow_unknown_provider and text.strip() and (provider is None or not separator):
+            return cls(OPENAI_COMPATIBLE, text.strip())
         known = ", ".join(_BY_NAME)
         if not separator or provider is not None or not rest:
             raise ValueError(f"the model {text!r} names no provider and model: write it as in 'openai/gpt-4o-mini'")
@@ -113,7 +113,7 @@ class Endpoint:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Credentials:
     """What was given of key and address; the environment says the rest. Raises ValueError for what is no URL."""
 
     api_key: str | None = dataclasses.field(default=None, repr=False)
@@ -125,14 +125,14 @@ class Access:
             if parts.scheme not in ("http", "https") or not parts.netloc:
                 raise ValueError(f"base_url={self.base_url!r}: give an absolute URL, such as http://localhost:11434/v1")
 
-    def is_complete(self, provider: Provider) -> bool:
+    def has_key(self, provider: Provider) -> bool:
         """Whether there is a key for the provider, or none is needed: a given address may be a local server's."""
         return bool(self.base_url is not None or self.api_key or _from_environment(provider.key_variable))
 
     def endpoint(self, provider: Provider) -> Endpoint:
         """The provider's endpoint as given and as the environment says now. Raises Trouble without a key."""
-        if not self.is_complete(provider):
-            raise Trouble(AUTH_FAILED, f"The server has no key for its model: set {provider.key_variable}.")
+        if not self.has_key(provider):
+            raise ModelError(AUTH_FAILED, f"The server has no key for its model: set {provider.key_variable}.")
         base_url = self.base_url or _base_url_from_environment(provider) or provider.base_url
         # The SDK refuses an empty key, though a local server may want none.
         key = self.api_key or _from_environment(provider.key_variable) or "none"

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .._context import RunContext
-from .tools.toolbox import Result, Toolbox, text_of
+from .tools.toolbox import Toolbox, ToolResult, serialize_result
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
-_CANCELLED = Result('{"status":"cancelled"}', '{"status":"cancelled"}')
+_CANCELLED = ToolResult('{"status":"cancelled"}', '{"status":"cancelled"}')
 _RESOLVED = {"status": "resolved"}
 
 
@@ -27,9 +27,9 @@ class _Entry:
     payload: Any
 
 
-async def answers(
+async def resolve_resume_entries(
     entries: Iterable[Any], messages: Iterable[Any], toolbox: Toolbox, context: RunContext | None
-) -> dict[str, Result]:
+) -> dict[str, ToolResult]:
     """The results of the calls that ``resume`` answers, by the calls' ids.
 
     A tool that interrupted is given the answer; for any other call the answer is the result.
@@ -38,7 +38,7 @@ async def answers(
     messages = list(messages)
     calls = {call.id: call for one in messages if one.role == "assistant" for call in one.tool_calls or ()}
     answered = {one.tool_call_id for one in messages if one.role == "tool"}
-    results: dict[str, Result] = {}
+    results: dict[str, ToolResult] = {}
     for entry in _read(entries):
         call = calls.get(entry.call_id)
         if call is None or entry.call_id in answered or entry.call_id in results:
@@ -48,14 +48,14 @@ async def answers(
     return results
 
 
-async def _result(entry: _Entry, function: Any, toolbox: Toolbox, context: RunContext | None) -> Result:
+async def _result(entry: _Entry, function: Any, toolbox: Toolbox, context: RunContext | None) -> ToolResult:
     if entry.is_cancelled:
         return _CANCELLED
     tool = toolbox.get(function.name)
     if tool is not None and tool.interrupt is not None:
         return await toolbox.resume(tool, function.arguments, entry.payload, context)
-    text = text_of(_RESOLVED if entry.payload is None else entry.payload)
-    return Result(text, text)
+    text = serialize_result(_RESOLVED if entry.payload is None else entry.payload)
+    return ToolResult(text, text)
 
 
 def _read(entries: Iterable[Any]) -> Iterator[_Entry]:

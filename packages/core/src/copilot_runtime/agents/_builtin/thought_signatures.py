@@ -24,12 +24,12 @@ def signature_of(members: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None
 
 
-def sealed(signature: Mapping[str, Any], provider: Provider) -> str:
+def encode_signature(signature: Mapping[str, Any], provider: Provider) -> str:
     """A signature for the client to keep."""
     return json.dumps({"provider": provider.name, **signature})
 
 
-def unsealed(value: str | None, provider: Provider) -> dict[str, Any] | None:
+def decode_signature(value: str | None, provider: Provider) -> dict[str, Any] | None:
     """The signature that a client has kept; None for another provider's, which this one would refuse."""
     if not value:
         return None

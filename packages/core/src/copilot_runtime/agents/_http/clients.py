@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import httpx2
 
-from ..._concurrency.loop_local import PerLoop
+from ..._concurrency.loop_local import LoopLocal
 
 
-class Answer(Protocol):
+class HTTPResponseLike(Protocol):
     """What is used of an ``httpx2.Response`` or ``httpx.Response``."""
 
     @property
@@ -28,7 +28,7 @@ class Answer(Protocol):
     def aiter_bytes(self) -> AsyncIterator[bytes]: ...
 
 
-class Client(Protocol):
+class AsyncHTTPClient(Protocol):
     """What is used of an ``httpx2.AsyncClient`` or ``httpx.AsyncClient``."""
 
     def stream(
@@ -39,12 +39,12 @@ class Client(Protocol):
         content: bytes,
         headers: list[tuple[bytes, bytes]],
         timeout: tuple[float | None, float | None, float | None, float | None],
-    ) -> AbstractAsyncContextManager[Answer]: ...
+    ) -> AbstractAsyncContextManager[HTTPResponseLike]: ...
 
     async def aclose(self) -> None: ...
 
 
-class Clients:
+class LoopLocalHTTPClient:
     """Gives the client to use on the running loop.
 
     ``given`` is a client to use on every loop, which stays its owner's to close; or a
@@ -55,13 +55,13 @@ class Clients:
     def __init__(self, given: Any = None) -> None:
         if given is not None and not _is_client(given) and not callable(given):
             raise TypeError(_WRONG_CLIENT.format(type(given).__name__))
-        self._given: Client | None = given if _is_client(given) else None
+        self._given: AsyncHTTPClient | None = given if _is_client(given) else None
         if given is None:
             _tls()  # now, at construction: it takes the time of some hundred events
         make = given if callable(given) else default_client
-        self._own: PerLoop[Client] = PerLoop(functools.partial(_made, make), _closed)
+        self._own: LoopLocal[AsyncHTTPClient] = LoopLocal(functools.partial(_made, make), _closed)
 
-    async def get(self) -> Client:
+    async def get(self) -> AsyncHTTPClient:
         """The running loop's client, made now if it is the first time."""
         return self._given if self._given is not None else await self._own.get()
 
@@ -70,14 +70,14 @@ class Clients:
         await self._own.aclose()
 
 
-def _made(make: Callable[[], Any]) -> Client:
-    client: Client = make()
+def _made(make: Callable[[], Any]) -> AsyncHTTPClient:
+    client: AsyncHTTPClient = make()
     if not _is_client(client):
         raise TypeError(_WRONG_CLIENT.format(type(client).__name__))
     return client
 
 
-async def _closed(client: Client) -> None:
+async def _closed(client: AsyncHTTPClient) -> None:
     await client.aclose()
 
 

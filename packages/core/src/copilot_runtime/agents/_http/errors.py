@@ -14,7 +14,7 @@ MALFORMED_EVENT = "UPSTREAM_MALFORMED_EVENT"
 EVENT_TOO_LARGE = "UPSTREAM_EVENT_TOO_LARGE"
 
 
-class UpstreamFailure(Exception):
+class UpstreamError(Exception):
     """A remote agent's failure: ``message`` is for everyone, ``detail`` for the log."""
 
     def __init__(self, code: str, message: str, detail: str = "") -> None:
@@ -43,12 +43,12 @@ _KINDS: dict[str, tuple[str, str]] = {
 }
 
 
-def failure_of(error: Exception) -> UpstreamFailure | None:
+def to_upstream_error(error: Exception) -> UpstreamError | None:
     """What an exception of the HTTP client means; None where it is not the remote's fault."""
-    if isinstance(error, UpstreamFailure):
+    if isinstance(error, UpstreamError):
         return error
     for kind in type(error).__mro__:
         known = _KINDS.get(kind.__name__)
         if known is not None and kind.__module__.partition(".")[0] in ("httpx2", "httpx"):
-            return UpstreamFailure(*known, f"{type(error).__name__}: {error}")
+            return UpstreamError(*known, f"{type(error).__name__}: {error}")
     return None

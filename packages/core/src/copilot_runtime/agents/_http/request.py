@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from .errors import BAD_REQUEST, UpstreamFailure
+from .errors import BAD_REQUEST, UpstreamError
 
 Pairs = tuple[tuple[str, str], ...]
 
-_OURS = (
+_FIXED_HEADERS = (
     (b"content-type", b"application/json"),
     (b"accept", b"text/event-stream"),
     # Compressors hold back what they could still shorten, and events with it.
@@ -20,7 +20,7 @@ _OURS = (
 )
 # They describe this connection and this body (RFC 9110, sections 7.6.1 and 8), not those
 # that the runtime's caller had.
-_OF_THE_MESSAGE = frozenset(
+_MESSAGE_HEADERS = frozenset(
     (
         "accept",
         "accept-encoding",
@@ -39,7 +39,7 @@ _OF_THE_MESSAGE = frozenset(
         "upgrade",
     )
 )
-_NOT_FORWARDED = _OF_THE_MESSAGE | {"host"}
+_NOT_FORWARDED = _MESSAGE_HEADERS | {"host"}
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, section 5.5
 
@@ -47,20 +47,20 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, section 5.5
 _DEFAULTS: Mapping[str, Any] = {"state": {}, "tools": [], "context": [], "forwardedProps": {}}
 
 
-def checked(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> Pairs:
+def validate_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> Pairs:
     """Headers to set on every request, the first of each name. Raises ValueError."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     first: dict[str, tuple[str, str]] = {}
     for name, value in pairs:
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(f"{name!r} is no name of an HTTP header, or its value cannot be sent")
-        if name.lower() in _OF_THE_MESSAGE:
+        if name.lower() in _MESSAGE_HEADERS:
             raise ValueError(f"the header {name!r} belongs to the message or its connection and cannot be set")
         first.setdefault(name.lower(), (name, value))
     return tuple(first.values())
 
 
-def fields(own: Pairs, forwarded: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def build_headers(own: Pairs, forwarded: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """The header fields of a request: ours, the agent's own, and forwarded ones that neither has.
 
     Raises UpstreamFailure where a forwarded one cannot be sent.
@@ -69,13 +69,13 @@ def fields(own: Pairs, forwarded: Mapping[str, str]) -> list[tuple[bytes, bytes]
     rest = [item for item in forwarded.items() if item[0].lower() not in taken]
     try:
         # Servers decode header bytes as ISO 8859-1 (PEP 3333), so this gives them back.
-        return [*_OURS, *((name.encode("latin-1"), value.encode("latin-1")) for name, value in (*own, *rest))]
+        return [*_FIXED_HEADERS, *((name.encode("latin-1"), value.encode("latin-1")) for name, value in (*own, *rest))]
     except UnicodeEncodeError as error:
         message = "The request to the upstream agent could not be sent."
-        raise UpstreamFailure(BAD_REQUEST, message, str(error)) from error
+        raise UpstreamError(BAD_REQUEST, message, str(error)) from error
 
 
-def body(members: Mapping[str, Any]) -> bytes:
+def encode_body(members: Mapping[str, Any]) -> bytes:
     """A run input in wire form as JSON, without the messages that agents do not get."""
     filled = {**_DEFAULTS, **{name: value for name, value in members.items() if value is not None}}
     filled["messages"] = [message for message in filled["messages"] if message["role"] != "activity"]

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from .clients import Answer
+from .clients import HTTPResponseLike
 from .errors import (
     BROKEN_STREAM,
     EVENT_TOO_LARGE,
     HTTP_ERROR,
     MALFORMED_EVENT,
     WRONG_CONTENT_TYPE,
-    UpstreamFailure,
+    UpstreamError,
 )
 from .sse import EventTooLarge, SseParser
 
@@ -27,18 +27,18 @@ _EXCERPT_BYTES = 2000
 _EXCERPT_SECONDS = 2.0
 
 
-async def check(answer: Answer) -> None:
+async def raise_for_status(answer: HTTPResponseLike) -> None:
     """Raises UpstreamFailure unless the answer is a successful one with an event stream."""
     if not 200 <= answer.status_code < 300:
         message = f"The upstream agent answered with HTTP status {answer.status_code}."
-        raise UpstreamFailure(HTTP_ERROR, message, await _excerpt(answer))
+        raise UpstreamError(HTTP_ERROR, message, await _body_excerpt(answer))
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/event-stream":
         message = "The upstream agent answered with something else than an event stream."
-        raise UpstreamFailure(WRONG_CONTENT_TYPE, message, f"content type {kind!r}")
+        raise UpstreamError(WRONG_CONTENT_TYPE, message, f"content type {kind!r}")
 
 
-async def _excerpt(answer: Answer) -> str:
+async def _body_excerpt(answer: HTTPResponseLike) -> str:
     data = bytearray()
     try:
         async with asyncio.timeout(_EXCERPT_SECONDS):
@@ -52,7 +52,7 @@ async def _excerpt(answer: Answer) -> str:
     return data[:_EXCERPT_BYTES].decode("utf-8", "replace")
 
 
-class Events:
+class EventDecoder:
     """The events of one stream, however its bytes are cut."""
 
     def __init__(self, max_event_bytes: int) -> None:
@@ -69,14 +69,14 @@ class Events:
                 self.run_ended = kind in _TERMINAL or (self.run_ended and kind != "RUN_STARTED")
                 yield event
         except EventTooLarge as error:
-            raise UpstreamFailure(EVENT_TOO_LARGE, "The upstream agent sent too large an event.", str(error)) from error
+            raise UpstreamError(EVENT_TOO_LARGE, "The upstream agent sent too large an event.", str(error)) from error
 
     def finish(self) -> None:
         """Says that the stream has ended. Raises UpstreamFailure where it should not have."""
-        if self._parser.unfinished:
-            raise UpstreamFailure(BROKEN_STREAM, "The upstream agent's stream ended in the middle of an event.")
+        if self._parser.has_partial_event:
+            raise UpstreamError(BROKEN_STREAM, "The upstream agent's stream ended in the middle of an event.")
         if not self.run_ended:
-            raise UpstreamFailure(BROKEN_STREAM, "The upstream agent's stream ended before its run did.")
+            raise UpstreamError(BROKEN_STREAM, "The upstream agent's stream ended before its run did.")
 
 
 def _event(data: bytes) -> dict[str, Any]:
@@ -89,5 +89,5 @@ def _event(data: bytes) -> dict[str, Any]:
     return event
 
 
-def _malformed(how: str, detail: str) -> UpstreamFailure:
-    return UpstreamFailure(MALFORMED_EVENT, f"The upstream agent sent an event {how}.", detail)
+def _malformed(how: str, detail: str) -> UpstreamError:
+    return UpstreamError(MALFORMED_EVENT, f"The upstream agent sent an event {how}.", detail)

@@ -33,7 +33,7 @@ class SseParser:
         self._after_cr = False
 
     @property
-    def unfinished(self) -> bool:
+    def has_partial_event(self) -> bool:
         """Whether the stream, were it to end now, would end inside an event."""
         return bool(self._data) or (bool(self._line) and not self._line[0].startswith(b":"))
 
@@ -49,7 +49,7 @@ class SseParser:
             chunk = chunk.removeprefix(b"\n")
         self._after_cr = chunk.endswith(b"\r")
         for piece in chunk.splitlines(keepends=True):
-            self._hold(len(piece))
+            self._count_bytes(len(piece))
             if not piece.endswith(_LINE_ENDS):
                 self._line.append(piece)
                 return
@@ -79,7 +79,7 @@ class SseParser:
             self._held -= len(piece)
         return None
 
-    def _hold(self, size: int) -> None:
+    def _count_bytes(self, size: int) -> None:
         self._held += size
         if self._held > self._max:
             raise EventTooLarge(f"an event of more than {self._max} bytes")

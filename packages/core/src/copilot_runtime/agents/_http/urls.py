@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 
 
-def endpoint(url: str, wrong: str) -> httpx2.URL:
+def parse_http_url(url: str, wrong: str) -> httpx2.URL:
     """An absolute HTTP URL, parsed. Raises ValueError, saying ``wrong``, for anything else."""
     try:
         parsed = httpx2.URL(url)
@@ -16,6 +16,6 @@ def endpoint(url: str, wrong: str) -> httpx2.URL:
     return parsed
 
 
-def without_secrets(url: httpx2.URL) -> str:
+def redact_url(url: httpx2.URL) -> str:
     """A URL as logs may have it: without user, password, query and fragment."""
     return str(url.copy_with(username="", password="", query=None, fragment=None))

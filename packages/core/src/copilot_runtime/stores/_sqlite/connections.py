@@ -16,19 +16,19 @@ from .schema import NewerSchemaError, migrate
 
 T = TypeVar("T")
 
-OLDEST = (3, 35)
+MIN_SQLITE_VERSION = (3, 35)
 """The first SQLite that has RETURNING."""
 
-IMPATIENCE_SECONDS = 0.25
+FAST_FAIL_TIMEOUT_SECONDS = 0.25
 """How long a lock is waited for once it was waited for in vain: a queue of requests must not wait in turn."""
 
-OPEN_PAUSE_SECONDS = 0.01
+OPEN_RETRY_INTERVAL = 0.01
 
-TOGETHER = 64
+MAX_GROUP_COMMIT = 64
 """How many writes share a transaction at most: those who wait for its end should not wait for long."""
 
 
-class Connections:
+class ConnectionPair:
     """A file's connections, opened when first used, and anew after a fork or when the file is another one.
 
     ``timeout_seconds`` bounds every wait: for another process's lock, and for this process's
@@ -38,9 +38,9 @@ class Connections:
     def __init__(self, path: str, timeout_seconds: float) -> None:
         self._path = path
         self._timeout = timeout_seconds
-        self._writer = _Slot()
-        self._reader = _Slot()
-        self._left: list[_Slot] = []
+        self._writer = _ConnectionSlot()
+        self._reader = _ConnectionSlot()
+        self._left: list[_ConnectionSlot] = []
         self._waiting: deque[Write[Any]] = deque()
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -64,12 +64,12 @@ class Connections:
                 # Another thread has taken it along: it is being done now, and its end is bounded as all waits are.
                 if not mine.finished.wait(2 * self._timeout):
                     raise
-        return mine.outcome()
+        return mine.result()
 
     def _commit(self, db: sqlite3.Connection) -> None:
         together: list[Write[Any]] = []
         with contextlib.suppress(IndexError):
-            while len(together) < TOGETHER:
+            while len(together) < MAX_GROUP_COMMIT:
                 together.append(self._waiting.popleft())
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -80,10 +80,10 @@ class Connections:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             for one in together:
-                one.settle(StoreError(f"{self._path}: {error}"))
+                one.complete(StoreError(f"{self._path}: {error}"))
             raise
         for one in together:
-            one.settle()
+            one.complete()
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Does ``work`` on one view of the file."""
@@ -104,11 +104,11 @@ class Connections:
     def after_fork(self) -> None:
         """Leaves the parent's connections alone: even closing one would harm it (sqlite.org/howtocorrupt, 2.6)."""
         self._left += [self._writer, self._reader]
-        self._writer, self._reader = _Slot(), _Slot()
+        self._writer, self._reader = _ConnectionSlot(), _ConnectionSlot()
         self._waiting.clear()
 
     @contextlib.contextmanager
-    def _using(self, slot: _Slot) -> Iterator[sqlite3.Connection]:
+    def _using(self, slot: _ConnectionSlot) -> Iterator[sqlite3.Connection]:
         if not slot.lock.acquire(timeout=self._timeout):
             raise StoreError(f"{self._path}: other threads have waited for the file for {self._timeout:g} seconds")
         try:
@@ -123,12 +123,12 @@ class Connections:
         finally:
             slot.lock.release()
 
-    def _connection(self, slot: _Slot) -> sqlite3.Connection:
+    def _connection(self, slot: _ConnectionSlot) -> sqlite3.Connection:
         file = _file(self._path)
         if slot.db is None or slot.is_stale or file is None or slot.file != file:
             # Before the former is closed: a file's last connection takes the journal along, and where nothing
             # may grow there would be no new one.
-            db = self._open(min(IMPATIENCE_SECONDS, self._timeout) if slot.is_failing else self._timeout)
+            db = self._open(min(FAST_FAIL_TIMEOUT_SECONDS, self._timeout) if slot.is_failing else self._timeout)
             slot.drop()
             slot.db, slot.is_stale = db, False
             slot.opened += 1
@@ -137,9 +137,10 @@ class Connections:
 
     def check(self) -> None:
         """Opens the file, or makes it, and closes it again. Raises ValueError with what is wrong."""
-        if sqlite3.sqlite_version_info < OLDEST:
+        if sqlite3.sqlite_version_info < MIN_SQLITE_VERSION:
+            oldest = ".".join(map(str, MIN_SQLITE_VERSION))
             raise ValueError(
-                f"this Python has SQLite {sqlite3.sqlite_version}, and {'.'.join(map(str, OLDEST))} is the oldest that "
+                f"this Python has SQLite {sqlite3.sqlite_version}, and {oldest} is the oldest that "
                 "will do: use a Python that was built with a newer one"
             )
         folder = os.path.dirname(self._path)
@@ -161,19 +162,19 @@ class Connections:
         except StoreError as error:
             raise ValueError(str(error)) from error
 
-    def _open(self, patience: float) -> sqlite3.Connection:
+    def _open(self, timeout: float) -> sqlite3.Connection:
         """A new connection to the file. Raises sqlite3.Error, StoreError."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while True:
             try:
-                return self._attempt(max(0.0, deadline - time.monotonic()), patience)
+                return self._connect(max(0.0, deadline - time.monotonic()), timeout)
             except sqlite3.OperationalError as error:
                 # Where processes make a file at once, SQLite has one of them wait and refuses the others.
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
-            time.sleep(OPEN_PAUSE_SECONDS)
+            time.sleep(OPEN_RETRY_INTERVAL)
 
-    def _attempt(self, wait: float, patience: float) -> sqlite3.Connection:
+    def _connect(self, wait: float, timeout: float) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=wait, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
@@ -181,7 +182,7 @@ class Connections:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
             migrate(db)
-            db.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+            db.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
         except NewerSchemaError as error:
             db.close()
             raise StoreError(f"{self._path}: {error}") from error
@@ -217,19 +218,19 @@ class Write(Generic[T]):
             db.execute("ROLLBACK TO one")
         db.execute("RELEASE one")
 
-    def settle(self, error: Exception | None = None) -> None:
+    def complete(self, error: Exception | None = None) -> None:
         """Its transaction has ended, by a failure if one is given."""
         self._error = error or self._error
         self.finished.set()
 
-    def outcome(self) -> T:
+    def result(self) -> T:
         """What the work gave. Raises what it raised, and StoreError where its transaction failed."""
         if self._error is not None:
             raise self._error
         return cast(T, self._result)
 
 
-class _Slot:
+class _ConnectionSlot:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.db: sqlite3.Connection | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 
-AT_ONCE = 200
+BATCH_SIZE = 200
 """How many threads go in one transaction at most: others wait for its end."""
 
 Db = sqlite3.Connection
@@ -26,7 +26,7 @@ class Retention:
                 raise ValueError(f"{field.name}={getattr(self, field.name)!r}: give a number from 0 (no bound) on")
 
     @property
-    def counts_use(self) -> bool:
+    def tracks_usage(self) -> bool:
         """Whether it matters when a thread was last used."""
         return bool(self.max_threads or self.max_age_seconds or self.max_bytes)
 
@@ -40,12 +40,12 @@ class Retention:
         db.execute("UPDATE runs SET raw_until = 0 WHERE raw_until > 0 AND raw_until <= ?", (now,))
         if not self.max_age_seconds:
             return True
-        old = _unused(db, "used_at <= ?", now - self.max_age_seconds)
+        old = _least_recently_used(db, "used_at <= ?", now - self.max_age_seconds)
         for thread in old:
-            forget(db, thread)
-        return len(old) < AT_ONCE
+            delete_thread(db, thread)
+        return len(old) < BATCH_SIZE
 
-    def make_room(self, db: Db, thread: int) -> None:
+    def evict(self, db: Db, thread: int) -> None:
         """Drops what is too much, on behalf of a thread that has grown.
 
         Of the thread itself its oldest runs go, if there are too many; then other threads, those
@@ -56,8 +56,8 @@ class Retention:
             _drop_run(db, thread, ordinal)
         if not self._is_full(db):
             return
-        for other in _unused(db, "id <> ?", thread):
-            forget(db, other)
+        for other in _least_recently_used(db, "id <> ?", thread):
+            delete_thread(db, other)
             if not self._is_full(db):
                 return
         older = _runs(db, thread, 1)
@@ -74,7 +74,7 @@ class Retention:
         return 0 < self.max_bytes < _count(db, "bytes")
 
 
-def forget(db: Db, thread: int) -> None:
+def delete_thread(db: Db, thread: int) -> None:
     """Drops a thread and everything about it."""
     # Ids of a thread's former life must not fit its next one.
     db.execute(
@@ -90,12 +90,12 @@ def _count(db: Db, name: str) -> int:
     return count
 
 
-def _unused(db: Db, where: str, value: float) -> list[int]:
+def _least_recently_used(db: Db, where: str, value: float) -> list[int]:
     """Threads on which nothing goes on, those first that are used least, and not too many."""
     rows = db.execute(
         f"SELECT id FROM threads WHERE {where} AND NOT EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id)"
         " ORDER BY used_at LIMIT ?",
-        (value, AT_ONCE),
+        (value, BATCH_SIZE),
     )
     return [thread for (thread,) in rows]
 

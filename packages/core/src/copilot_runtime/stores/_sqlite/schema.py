@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-_FIRST = """
+_V1 = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO counters VALUES ('ordinal', 0), ('threads', 0), ('bytes', 0);
 
@@ -92,7 +92,7 @@ CREATE TRIGGER messages_dropped AFTER DELETE ON messages
     BEGIN UPDATE counters SET value = value - length(old.message) WHERE name = 'bytes'; END;
 """
 
-MIGRATIONS = (_FIRST,)
+MIGRATIONS = (_V1,)
 """What brings a file from each version to the next. Never changed once released, only added to."""
 
 

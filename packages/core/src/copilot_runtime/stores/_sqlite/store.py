@@ -9,33 +9,33 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, cast
 
-from ..._events import Record, conversation_of
+from ..._events import CompactedFrame, messages_after_run
 from .._pagination import next_cursor, parse_cursor
 from ..protocol import (
+    ActiveRun,
     Batch,
-    Begun,
-    Busy,
-    Claimed,
-    Finished,
+    ClaimedRun,
     Lease,
     LeaseLost,
-    Live,
-    LiveView,
+    LeaseSignal,
     NewRun,
+    RunCompletion,
     RunKey,
+    RunStarted,
     RunTooLarge,
-    Signal,
+    RunUpdate,
     StoredRun,
+    ThreadBusy,
     ThreadInfo,
     ThreadKey,
     ThreadPage,
     ThreadQuery,
-    ThreadView,
+    ThreadSnapshot,
 )
-from .connections import Connections
-from .retention import Retention, forget
+from .connections import ConnectionPair
+from .retention import Retention, delete_thread
 
-RAW_SECONDS = 60.0
+RAW_RETENTION_SECONDS = 60.0
 """How long the frames of an ended run are kept as they were sent, for exact resumption."""
 
 SWEEP_SECONDS = 10.0
@@ -89,7 +89,7 @@ class SqliteStore:
         ):
             if value <= 0:
                 raise ValueError(f"SqliteStore({name}={value!r}): give a number above 0")
-        self._connections = Connections(os.path.abspath(path), timeout_seconds)
+        self._connections = ConnectionPair(os.path.abspath(path), timeout_seconds)
         self._swept = 0.0
         self._asked: tuple[object, frozenset[Lease]] | None = None
         self._followed: dict[RunKey, tuple[object, int, float, Set[int]]] = {}
@@ -101,13 +101,13 @@ class SqliteStore:
 
     # --- runs ---
 
-    def begin(self, run: NewRun) -> Begun | Busy:
-        def work(db: Db) -> Begun | Busy:
+    def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
+        def work(db: Db) -> RunStarted | ThreadBusy:
             now = time.time()
             self._sweep(db, now)
             live = _live(db, run.thread, now)
             if live is not None:
-                return Busy(live)
+                return ThreadBusy(live)
             thread, ordinal, runs = db.execute(
                 "INSERT INTO threads (owner, thread_id, used_at, ordinal)"
                 " VALUES (?, ?, ?, (SELECT value FROM counters WHERE name = 'ordinal') + 1)"
@@ -120,7 +120,7 @@ class SqliteStore:
                 (thread, ordinal, run.run_id, run.agent_id, now + self._lease_seconds, run.size),
             ).lastrowid
             known = _message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
-            return Begun(Lease(RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *known)
+            return RunStarted(Lease(RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *known)
 
         return self._connections.write(work)
 
@@ -132,28 +132,30 @@ class SqliteStore:
                 found = db.execute(
                     "UPDATE live SET frames = frames + ?, size = size + ?, repeats = ? WHERE token = ?"
                     " RETURNING thread, frames, size",
-                    (len(batch.frames), grown, json.dumps(sorted(batch.repeats)), batch.lease.token),
+                    (len(batch.frames), grown, json.dumps(sorted(batch.duplicates)), batch.lease.token),
                 ).fetchone()
                 if found is None:
                     refused[batch.lease] = LeaseLost()
                     continue
                 thread, count, size = found
                 _add(db, thread, batch.lease.run, count, batch.frames)
-                self._retention.make_room(db, thread)
+                self._retention.evict(db, thread)
                 if 0 < self._retention.max_bytes < size:
                     refused[batch.lease] = RunTooLarge()
             return refused
 
         return self._connections.write(work)
 
-    def finish(self, lease: Lease, frames: Sequence[bytes], finished: Finished) -> None:
+    def finish(self, lease: Lease, frames: Sequence[bytes], finished: RunCompletion) -> None:
         # Made before the transaction: nobody else can write while one is open.
         messages = {
             message["id"]: json.dumps(message, separators=(",", ":"))
-            for message in conversation_of(finished.messages, finished.records, finished.own_events)
+            for message in messages_after_run(finished.messages, finished.records, finished.last_agent_event)
         }
         records = b"".join(record.frame for record in finished.records)
-        ids = [json.dumps(sorted(ids)) for ids in (finished.event_messages, finished.input_messages, finished.repeats)]
+        ids = [
+            json.dumps(sorted(ids)) for ids in (finished.event_messages, finished.input_messages, finished.duplicates)
+        ]
 
         def work(db: Db) -> None:
             now = time.time()
@@ -163,7 +165,7 @@ class SqliteStore:
             if found is None:
                 raise LeaseLost
             thread, agent_id, count = found
-            if finished.keep:
+            if finished.persist:
                 _add(db, thread, lease.run, count + len(frames), frames)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
@@ -174,7 +176,7 @@ class SqliteStore:
                         lease.run_id,
                         agent_id,
                         count + len(frames),
-                        now + RAW_SECONDS,
+                        now + RAW_RETENTION_SECONDS,
                         records,
                         *ids,
                     ),
@@ -191,8 +193,8 @@ class SqliteStore:
                 db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, lease.run.ordinal))
                 [(runs,)] = db.execute("SELECT runs FROM threads WHERE id = ?", (thread,))
                 if not runs:
-                    forget(db, thread)
-            self._retention.make_room(db, thread)
+                    delete_thread(db, thread)
+            self._retention.evict(db, thread)
 
         self._connections.write(work)
 
@@ -204,16 +206,16 @@ class SqliteStore:
         if leases:
             self._connections.write(work)
 
-    def signals(self, leases: Sequence[Lease]) -> Mapping[Lease, Signal]:
+    def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
         # Nobody has written and the question is the old one: so is the answer, which was acted upon.
         asked = (self._connections.version(), frozenset(leases))
         if asked == self._asked:
             return {}
 
-        def work(db: Db) -> Mapping[Lease, Signal]:
+        def work(db: Db) -> Mapping[Lease, LeaseSignal]:
             held = dict(db.execute("SELECT token, stopping FROM live").fetchall())
             return {
-                lease: Signal.LOST if lease.token not in held else Signal.STOP
+                lease: LeaseSignal.LOST if lease.token not in held else LeaseSignal.STOP
                 for lease in leases
                 if held.get(lease.token, 1)
             }
@@ -222,8 +224,8 @@ class SqliteStore:
         self._asked = asked
         return signals
 
-    def claim(self, run: RunKey, *, by_force: bool = False) -> Claimed | None:
-        def work(db: Db) -> Claimed | None:
+    def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
+        def work(db: Db) -> ClaimedRun | None:
             now = time.time()
             found = db.execute(
                 "SELECT live.thread, live.run_id, live.agent_id, expires_at FROM threads JOIN live"
@@ -233,7 +235,7 @@ class SqliteStore:
             if found is None:
                 return None
             thread, run_id, agent_id, expires_at = found
-            if expires_at > now and not by_force:
+            if expires_at > now and not force:
                 return None
             token = db.execute(
                 "INSERT OR REPLACE INTO live (thread, ordinal, run_id, agent_id, expires_at, stopping, frames, repeats,"
@@ -243,12 +245,12 @@ class SqliteStore:
             ).lastrowid
             lease = Lease(run, run_id, cast(int, token))
             known, _ = _message_ids(db, thread)
-            return Claimed(lease, agent_id, _frames(db, thread, run.ordinal, 0), _messages(db, thread), known)
+            return ClaimedRun(lease, agent_id, _frames(db, thread, run.ordinal, 0), _messages(db, thread), known)
 
         return self._connections.write(work)
 
-    def request_stop(self, thread: ThreadKey, run_id: str | None) -> Live | None:
-        def work(db: Db) -> Live | None:
+    def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
+        def work(db: Db) -> ActiveRun | None:
             live = _live(db, thread, time.time())
             if live is not None and not live.expired and run_id in (None, live.run_id):
                 db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (_id_of(db, thread),))
@@ -258,23 +260,23 @@ class SqliteStore:
 
     # --- readers ---
 
-    def read(self, thread: ThreadKey, *, touch: bool = False, raw_of: int | None = None) -> ThreadView:
-        def work(db: Db) -> ThreadView:
+    def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:
+        def work(db: Db) -> ThreadSnapshot:
             now = time.time()
             number = _id_of(db, thread)
             if number is None:
-                return ThreadView()
+                return ThreadSnapshot()
             runs = []
             for ordinal, run_id, agent_id, records, raw_until in db.execute(
                 "SELECT ordinal, run_id, agent_id, records, raw_until FROM runs WHERE thread = ? ORDER BY ordinal",
                 (number,),
             ):
-                raw = _frames(db, number, ordinal, 0) if ordinal == raw_of and raw_until > now else None
+                raw = _frames(db, number, ordinal, 0) if ordinal == raw_ordinal and raw_until > now else None
                 runs.append(StoredRun(ordinal, run_id, agent_id, _records(records), raw))
-            return ThreadView(runs, _live(db, thread, now))
+            return ThreadSnapshot(runs, _live(db, thread, now))
 
         view = self._connections.read(work)
-        if touch and self._retention.counts_use and (view.runs or view.live):
+        if touch and self._retention.tracks_usage and (view.runs or view.live):
             self._connections.write(
                 lambda db: db.execute(
                     "UPDATE threads SET used_at = ? WHERE owner = ? AND thread_id = ?", (time.time(), *thread)
@@ -282,37 +284,37 @@ class SqliteStore:
             )
         return view
 
-    def follow(self, run: RunKey, after: int) -> LiveView:
+    def follow(self, run: RunKey, after: int) -> RunUpdate:
         version = self._connections.version()
         known = self._followed.get(run)
         if known is not None and known[:2] == (version, after):
-            return LiveView((), known[3], False, expired=known[2] <= time.time())
+            return RunUpdate((), known[3], False, expired=known[2] <= time.time())
 
-        def work(db: Db) -> tuple[LiveView, float]:
+        def work(db: Db) -> tuple[RunUpdate, float]:
             number = _id_of(db, run.thread)
             if number is None:
-                return LiveView((), frozenset(), True), 0.0
+                return RunUpdate((), frozenset(), True), 0.0
             live = db.execute(
                 "SELECT expires_at, repeats FROM live WHERE thread = ? AND ordinal = ?", (number, run.ordinal)
             ).fetchone()
             if live is not None:
                 expires_at, repeats = live
                 frames = _frames(db, number, run.ordinal, after)
-                return LiveView(frames, frozenset(json.loads(repeats)), False, expires_at <= time.time()), expires_at
+                return RunUpdate(frames, frozenset(json.loads(repeats)), False, expires_at <= time.time()), expires_at
             ended = db.execute(
                 "SELECT frames, repeats FROM runs WHERE thread = ? AND ordinal = ?", (number, run.ordinal)
             ).fetchone()
             if ended is None:
-                return LiveView((), frozenset(), True), 0.0
+                return RunUpdate((), frozenset(), True), 0.0
             count, repeats = ended
             frames = _frames(db, number, run.ordinal, min(after, count - 1) if after > count else after)
-            return LiveView(frames, frozenset(json.loads(repeats)), True), 0.0
+            return RunUpdate(frames, frozenset(json.loads(repeats)), True), 0.0
 
         view, expires_at = self._connections.read(work)
         if view.ended:
             self._followed.pop(run, None)
         else:
-            self._followed[run] = (version, after + len(view.frames), expires_at, view.repeats)
+            self._followed[run] = (version, after + len(view.frames), expires_at, view.duplicates)
         return view
 
     def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
@@ -377,7 +379,7 @@ class SqliteStore:
             ).fetchone()
             if found is None:
                 return False
-            forget(db, found[0])
+            delete_thread(db, found[0])
             return bool(found[1])
 
         return self._connections.write(work)
@@ -389,7 +391,7 @@ class SqliteStore:
                 (owner,),
             ).fetchall():
                 if not is_live:
-                    forget(db, thread)
+                    delete_thread(db, thread)
                     continue
                 # The run goes on, on a thread that knows nothing of what was before.
                 db.execute(
@@ -424,7 +426,7 @@ def _id_of(db: Db, key: ThreadKey) -> int | None:
     return None if found is None else found[0]
 
 
-def _live(db: Db, key: ThreadKey, now: float) -> Live | None:
+def _live(db: Db, key: ThreadKey, now: float) -> ActiveRun | None:
     found = db.execute(
         "SELECT live.ordinal, run_id, live.agent_id, stopping, expires_at FROM threads JOIN live"
         " ON live.thread = threads.id WHERE owner = ? AND thread_id = ?",
@@ -433,7 +435,7 @@ def _live(db: Db, key: ThreadKey, now: float) -> Live | None:
     if found is None:
         return None
     ordinal, run_id, agent_id, stopping, expires_at = found
-    return Live(RunKey(key, ordinal), run_id, agent_id, bool(stopping), expires_at <= now)
+    return ActiveRun(RunKey(key, ordinal), run_id, agent_id, bool(stopping), expires_at <= now)
 
 
 def _add(db: Db, thread: int, run: RunKey, count: int, frames: Sequence[bytes]) -> None:
@@ -463,8 +465,10 @@ def _split(data: bytes) -> list[bytes]:
     return [piece + b"\n\n" for piece in data.split(b"\n\n")[:-1]]
 
 
-def _records(data: bytes) -> list[Record]:
-    return [Record(int(framed[framed.index(b".") + 1 : framed.index(b"\n")]), framed) for framed in _split(data)]
+def _records(data: bytes) -> list[CompactedFrame]:
+    return [
+        CompactedFrame(int(framed[framed.index(b".") + 1 : framed.index(b"\n")]), framed) for framed in _split(data)
+    ]
 
 
 def _message_ids(db: Db, thread: int) -> tuple[set[str], set[str]]:

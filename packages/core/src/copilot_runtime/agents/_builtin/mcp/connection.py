@@ -15,12 +15,12 @@ from ..._context import RunContext
 from ..tools.tool import Tool, ToolError
 from . import sdk
 from .server import MCPServer
-from .tool_results import told
-from .tools import offered
+from .tool_results import result_content
+from .tools import build_tools
 
 logger = logging.getLogger("copilot_runtime.agents.mcp")
 
-_GONE = "The tool's server has gone."
+_DISCONNECTED = "The tool's server has gone."
 
 
 class Connection:
@@ -28,42 +28,42 @@ class Connection:
 
     def __init__(self, server: MCPServer, context: RunContext) -> None:
         self._server = server
-        self._session: asyncio.Future[sdk.Session] = asyncio.get_running_loop().create_future()
+        self._session: asyncio.Future[sdk.MCPSession] = asyncio.get_running_loop().create_future()
         self._tools: list[Tool] = []
         self._calls: set[asyncio.Timeout] = set()
-        self._told_to_end = asyncio.Event()
-        self._task = asyncio.create_task(self._keep(context))
+        self._close_requested = asyncio.Event()
+        self._task = asyncio.create_task(self._run(context))
 
     async def tools(self) -> list[Tool]:
         """The server's tools, when they are known; none where it cannot be had."""
         await asyncio.wait((self._task, self._session), return_when=asyncio.FIRST_COMPLETED)
         return self._tools
 
-    def end(self) -> asyncio.Task[None]:
+    def close(self) -> asyncio.Task[None]:
         """Has the session closed. Gives the task that does it."""
         if self._session.done():
-            self._told_to_end.set()
+            self._close_requested.set()
         else:
             self._task.cancel()
         return self._task
 
-    async def _keep(self, context: RunContext) -> None:
+    async def _run(self, context: RunContext) -> None:
         server, seconds = self._server, self._server.connect_timeout_seconds
         try:
             async with asyncio.timeout(seconds) as limit:
                 headers = await server.headers_for(context)
                 async with sdk.session(server, headers) as session:
-                    self._tools = offered(server, await session.tools(), self._call)
+                    self._tools = build_tools(server, await session.tools(), self._call)
                     limit.reschedule(None)
                     self._session.set_result(session)
-                    await self._told_to_end.wait()
+                    await self._close_requested.wait()
         except TimeoutError:
             logger.warning(
-                "MCP server %s is left out of a run: no list of tools within %g s", server.shown_url, seconds
+                "MCP server %s is left out of a run: no list of tools within %g s", server.redacted_url, seconds
             )
         except Exception as error:
             what = "has gone in the middle of a run" if self._session.done() else "is left out of a run"
-            logger.warning("MCP server %s %s: %s", server.shown_url, what, server.explain(error))
+            logger.warning("MCP server %s %s: %s", server.redacted_url, what, server.describe_error(error))
         finally:
             # The SDK's 1.x leaves a call waiting whose connection is gone.
             for call in self._calls:
@@ -74,7 +74,7 @@ class Connection:
         """What a tool gives. Raises ToolError, whatever goes wrong."""
         server, seconds = self._server, self._server.call_timeout_seconds
         if self._task.done():
-            raise ToolError(_GONE)
+            raise ToolError(_DISCONNECTED)
         try:
             async with asyncio.timeout(seconds) as limit:
                 self._calls.add(limit)
@@ -84,10 +84,10 @@ class Connection:
                     self._calls.discard(limit)
         except TimeoutError as error:
             too_slow = f"The tool's server has not answered within {seconds:g} s."
-            raise ToolError(_GONE if self._task.done() else too_slow) from error
-        except sdk.refusal() as error:
+            raise ToolError(_DISCONNECTED if self._task.done() else too_slow) from error
+        except sdk.mcp_error_type() as error:
             raise ToolError(str(error)) from error
         except Exception as error:
-            logger.warning("MCP server %s, tool %r: %s", server.shown_url, name, server.explain(error))
+            logger.warning("MCP server %s, tool %r: %s", server.redacted_url, name, server.describe_error(error))
             raise ToolError("The tool's server has failed.") from error
-        return told(result)
+        return result_content(result)

@@ -11,11 +11,11 @@ import httpx2
 from .... import _validation as validation
 from ..._context import RunContext
 from ..._http import request as http_request
-from ..._http.urls import endpoint, without_secrets
+from ..._http.urls import parse_http_url, redact_url
 from ..._settings import given
 from . import sdk
 
-Headers = Mapping[str, str]
+HeaderMapping = Mapping[str, str]
 Transport = Literal["streamable-http", "sse"]
 
 
@@ -39,8 +39,8 @@ class MCPServer:
     """
 
     url: str
-    headers: Headers | Callable[[RunContext], Headers | Awaitable[Headers]] | None = dataclasses.field(
-        default=None, kw_only=True
+    headers: HeaderMapping | Callable[[RunContext], HeaderMapping | Awaitable[HeaderMapping]] | None = (
+        dataclasses.field(default=None, kw_only=True)
     )
     transport: Transport = dataclasses.field(default="streamable-http", kw_only=True)
     prefix: str = dataclasses.field(default="", kw_only=True)
@@ -51,18 +51,20 @@ class MCPServer:
     def __post_init__(self) -> None:
         _parsed(self.url)
         if not callable(self.headers):
-            http_request.checked(self.headers)
-        validation.choice("MCPServer: transport", self.transport, get_args(Transport))
+            http_request.validate_headers(self.headers)
+        validation.check_choice("MCPServer: transport", self.transport, get_args(Transport))
         if self.allowed_tools is not None:
-            object.__setattr__(self, "allowed_tools", validation.names("MCPServer: allowed_tools", self.allowed_tools))
+            object.__setattr__(
+                self, "allowed_tools", validation.check_names("MCPServer: allowed_tools", self.allowed_tools)
+            )
         for name in ("connect_timeout_seconds", "call_timeout_seconds"):
-            validation.number(f"MCPServer: {name}", getattr(self, name), least=_LEAST_SECONDS)
-        sdk.installed()
+            validation.check_number(f"MCPServer: {name}", getattr(self, name), minimum=_LEAST_SECONDS)
+        sdk.require_sdk()
 
     def __repr__(self) -> str:
-        return f"MCPServer({self.shown_url!r})"
+        return f"MCPServer({self.redacted_url!r})"
 
-    def explain(self, error: BaseException) -> str:
+    def describe_error(self, error: BaseException) -> str:
         """An exception in one line, without what may be secret in the URL."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
@@ -73,17 +75,17 @@ class MCPServer:
         return text
 
     @property
-    def shown_url(self) -> str:
+    def redacted_url(self) -> str:
         """The URL without what may be secret in it, for logs."""
-        return without_secrets(_parsed(self.url))
+        return redact_url(_parsed(self.url))
 
     async def headers_for(self, context: RunContext) -> dict[str, str]:
         """The headers of a run. Raises ValueError for ones that cannot be sent, and what the function raises."""
-        return dict(http_request.checked(await given(self.headers, context)))
+        return dict(http_request.validate_headers(await given(self.headers, context)))
 
 
 _LEAST_SECONDS = 0.001
 
 
 def _parsed(url: str) -> httpx2.URL:
-    return endpoint(url, "MCPServer needs an absolute URL, such as 'https://tools.example/mcp'")
+    return parse_http_url(url, "MCPServer needs an absolute URL, such as 'https://tools.example/mcp'")

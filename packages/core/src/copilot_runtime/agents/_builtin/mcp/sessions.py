@@ -34,7 +34,7 @@ async def open_mcp_servers(servers: Sequence[MCPServer], context: RunContext | N
 async def _close(connections: Sequence[Connection]) -> None:
     if not connections:
         return
-    tasks = [connection.end() for connection in connections]
+    tasks = [connection.close() for connection in connections]
     try:
         await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 from ..tools.tool import ToolError
 
 
-def told(result: Mapping[str, Any]) -> Any:
+def result_content(result: Mapping[str, Any]) -> Any:
     """The result of ``tools/call``, in wire form: its text, or its structured content where it has nothing else.
 
     Servers are to give structured content as text, too (MCP 2025-06-18, "Structured Content").
@@ -27,14 +27,14 @@ def _text(block: Mapping[str, Any]) -> str:
 
 
 def _media(block: Mapping[str, Any]) -> str:
-    return _unshown(f"{block['type']} of type {block['mimeType']}", block["data"])
+    return _placeholder(f"{block['type']} of type {block['mimeType']}", block["data"])
 
 
 def _resource(block: Mapping[str, Any]) -> str:
     resource = block["resource"]
     if "text" in resource:
         return str(resource["text"])
-    return _unshown(f"file {resource['uri']} of type {resource.get('mimeType', 'unknown')}", resource["blob"])
+    return _placeholder(f"file {resource['uri']} of type {resource.get('mimeType', 'unknown')}", resource["blob"])
 
 
 def _link(block: Mapping[str, Any]) -> str:
@@ -46,7 +46,7 @@ def _other(block: Mapping[str, Any]) -> str:
     return json.dumps(block, ensure_ascii=False)
 
 
-def _unshown(what: str, base64: str) -> str:
+def _placeholder(what: str, base64: str) -> str:
     # Results are text to the models' interfaces: base64 would only fill their context.
     return f"[{what}, {len(base64.rstrip('=')) * 3 // 4} bytes: it cannot be shown to you]"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..._context import RunContext
 from ..tools.tool import Tool
-from .sdk import Wire
+from .sdk import JSONObject
 from .server import MCPServer
 
 Call = Callable[[str, Mapping[str, Any]], Any]
@@ -19,13 +19,13 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _NAME_CHARACTERS = 64
 
 
-def offered(server: MCPServer, listed: Iterable[Wire], call: Call) -> list[Tool]:
+def build_tools(server: MCPServer, listed: Iterable[JSONObject], call: Call) -> list[Tool]:
     """The tools of one server that are to be offered."""
     allowed = server.allowed_tools
     return [_tool(server, one, call) for one in listed if allowed is None or one["name"] in allowed]
 
 
-def _tool(server: MCPServer, listed: Wire, call: Call) -> Tool:
+def _tool(server: MCPServer, listed: JSONObject, call: Call) -> Tool:
     async def run(arguments: Mapping[str, Any], context: RunContext | None) -> Any:
         return await call(listed["name"], arguments)
 

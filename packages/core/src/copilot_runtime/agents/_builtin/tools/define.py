@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ...._concurrency.bridge import is_coroutine_function
 from ..._context import RunContext
-from .signature import Signature, explained, schema_of
+from .signature import ToolSignature, format_validation_error, schema_of
 from .tool import Interrupt, Tool, ToolError
 
 _NAME = re.compile("[a-zA-Z0-9_-]{1,64}")  # what OpenAI takes, and with it everybody
@@ -91,28 +91,30 @@ def _tool(
     called = str(getattr(function, "__name__", "")) if name is None else name
     if not _NAME.fullmatch(called):
         raise ValueError(f"{called!r} is no name for a tool: give name= of up to 64 letters, digits, '_' and '-'")
-    signature = Signature(function, kept=_ANSWER if interrupt else frozenset())
-    if interrupt and not signature.kept:
+    signature = ToolSignature(function, kept=_ANSWER if interrupt else frozenset())
+    if interrupt and not signature.injected:
         raise TypeError(f"{called} interrupts, so it needs a parameter 'answer', for what the person says")
     return Tool(
         name=called,
         description=description if description is not None else inspect.getdoc(function) or "",
         parameters=signature.schema,
-        call=_check(signature) if interrupt else _call(function, signature),
+        call=_check(signature) if interrupt else _tool_callable(function, signature),
         interrupt=_interrupt(function, signature, reason, message) if interrupt else None,
     )
 
 
-def _check(signature: Signature) -> Callable[[Mapping[str, Any], RunContext | None], Any]:
+def _check(signature: ToolSignature) -> Callable[[Mapping[str, Any], RunContext | None], Any]:
     async def check(arguments: Mapping[str, Any], context: RunContext | None) -> None:
-        signature.checked(arguments)
+        signature.validate(arguments)
 
     return check
 
 
-def _call(function: Function, signature: Signature) -> Callable[[Mapping[str, Any], RunContext | None], Any]:
+def _tool_callable(
+    function: Function, signature: ToolSignature
+) -> Callable[[Mapping[str, Any], RunContext | None], Any]:
     def call(arguments: Mapping[str, Any], context: RunContext | None) -> Any:
-        return signature.call(signature.checked(arguments), context)
+        return signature.call(signature.validate(arguments), context)
 
     async def call_here(arguments: Mapping[str, Any], context: RunContext | None) -> Any:
         return await call(arguments, context)
@@ -120,22 +122,22 @@ def _call(function: Function, signature: Signature) -> Callable[[Mapping[str, An
     return call_here if is_coroutine_function(function) else call
 
 
-def _interrupt(function: Function, signature: Signature, reason: str, message: str | None) -> Interrupt:
-    adapter = signature.kept_type("answer")
+def _interrupt(function: Function, signature: ToolSignature, reason: str, message: str | None) -> Interrupt:
+    adapter = signature.injected_type("answer")
 
     def answered(arguments: Mapping[str, Any], answer: Any, context: RunContext | None) -> Any:
         if adapter is not None:
             try:
                 answer = adapter.validate_python(answer)
             except ValidationError as error:
-                raise ToolError(f"The person's answer is not valid: {explained(error)}") from error
-        return signature.call(signature.checked(arguments), context, answer=answer)
+                raise ToolError(f"The person's answer is not valid: {format_validation_error(error)}") from error
+        return signature.call(signature.validate(arguments), context, answer=answer)
 
     async def answered_here(arguments: Mapping[str, Any], answer: Any, context: RunContext | None) -> Any:
         return await answered(arguments, answer, context)
 
     return Interrupt(
-        answered=answered_here if is_coroutine_function(function) else answered,
+        on_answer=answered_here if is_coroutine_function(function) else answered,
         reason=reason,
         message=message,
         response_schema=None if adapter is None else schema_of(adapter),

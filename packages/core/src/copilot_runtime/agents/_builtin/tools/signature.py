@@ -20,14 +20,14 @@ from .tool import ToolError
 _EMPTY = inspect.Parameter.empty
 
 
-class _Untitled(GenerateJsonSchema):
+class _SchemaWithoutTitles(GenerateJsonSchema):
     """Titles repeat the names, and each costs the model's attention."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
-class Signature:
+class ToolSignature:
     """How to call a function with a model's arguments.
 
     Parameters named ``context``, or annotated with RunContext, are given the run's context;
@@ -40,15 +40,15 @@ class Signature:
         target = _underlying(function)
         parameters = _parameters(function)
         self._contexts = frozenset(one.name for one in parameters if _is_context(one))
-        self.kept = kept & {one.name for one in parameters}
-        own = [one for one in parameters if one.name not in self._contexts | self.kept]
+        self.injected = kept & {one.name for one in parameters}
+        own = [one for one in parameters if one.name not in self._contexts | self.injected]
         self._types = _types(target, [one.name for one in parameters if one.name not in self._contexts])
         self._names = [one.name for one in own]
         self._positional = [one.name for one in parameters if one.kind is one.POSITIONAL_ONLY]
         self._model = _model_of(own, self._types)
         self.schema = _schema(self._model)
 
-    def kept_type(self, name: str) -> TypeAdapter[Any] | None:
+    def injected_type(self, name: str) -> TypeAdapter[Any] | None:
         """The type of a kept parameter; None where it may be anything. Raises TypeError for one without a schema."""
         annotation = self._types.get(name, Any)
         try:
@@ -56,22 +56,22 @@ class Signature:
         except PydanticUserError as error:
             raise TypeError(f"the parameter {name} needs a type that pydantic knows: {error}") from error
 
-    def checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the function wants them. Raises ToolError, saying what is wrong with them."""
         try:
             model = self._model.model_validate(arguments)
         except ValidationError as error:
-            raise ToolError(f"The arguments are not valid: {explained(error)}") from error
+            raise ToolError(f"The arguments are not valid: {format_validation_error(error)}") from error
         return {name: getattr(model, f"a{index}") for index, name in enumerate(self._names)}
 
     def call(self, checked: Mapping[str, Any], context: RunContext | None, **kept: Any) -> Any:
         """Calls the function; what a coroutine function gives is to be awaited."""
         named = {**checked, **dict.fromkeys(self._contexts, context)}
-        named.update((name, value) for name, value in kept.items() if name in self.kept)
+        named.update((name, value) for name, value in kept.items() if name in self.injected)
         return self._function(*[named.pop(name) for name in self._positional], **named)
 
 
-def explained(error: ValidationError) -> str:
+def format_validation_error(error: ValidationError) -> str:
     """What pydantic has found wrong, without the values."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in problems)
@@ -79,7 +79,7 @@ def explained(error: ValidationError) -> str:
 
 def schema_of(adapter: TypeAdapter[Any]) -> dict[str, Any]:
     """The JSON Schema of a type."""
-    return adapter.json_schema(schema_generator=_Untitled)
+    return adapter.json_schema(schema_generator=_SchemaWithoutTitles)
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -137,7 +137,7 @@ def _model_of(parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     try:
-        schema = model.model_json_schema(schema_generator=_Untitled)
+        schema = model.model_json_schema(schema_generator=_SchemaWithoutTitles)
     except PydanticUserError as error:
         raise TypeError(f"a tool's parameters need types that have a JSON Schema: {error}") from error
     schema.pop("title", None)

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...._events.shared_state import fold_state
+from ...._events.shared_state import apply_state_events
 from ..._context import RunContext
 from .tool import Tool, ToolError
 
 SNAPSHOT = "AGUISendStateSnapshot"
 DELTA = "AGUISendStateDelta"
-NAMES = frozenset((SNAPSHOT, DELTA))
+STATE_TOOL_NAMES = frozenset((SNAPSHOT, DELTA))
 
 _SNAPSHOT_PARAMETERS = {
     "type": "object",
@@ -49,7 +49,7 @@ class SharedState:
         self._value = value
         self._events: list[dict[str, Any]] = []
 
-    def take(self) -> list[dict[str, Any]]:
+    def drain_events(self) -> list[dict[str, Any]]:
         """The events that bring the client up to date, once."""
         events, self._events = self._events, []
         return events
@@ -87,7 +87,7 @@ class SharedState:
             raise ToolError("delta must be a list of objects with op (add, replace or remove), path and value")
         event = {"type": "STATE_DELTA", "delta": delta}
         try:
-            changed = fold_state({} if self._value is None else self._value, [event])
+            changed = apply_state_events({} if self._value is None else self._value, [event])
         except ValueError as error:
             raise ToolError(f"Nothing was changed: {error}") from error
         if self._value is None:

@@ -25,12 +25,12 @@ class Interrupt:
     context, and gives what the call's result is; it may be a coroutine function.
     """
 
-    answered: Callable[[Mapping[str, Any], Any, RunContext | None], Any | Awaitable[Any]]
+    on_answer: Callable[[Mapping[str, Any], Any, RunContext | None], Any | Awaitable[Any]]
     reason: str = "tool_call"
     message: str | None = None
     response_schema: Mapping[str, Any] | None = None
 
-    def event_member(self, call_id: str) -> dict[str, Any]:
+    def to_event(self, call_id: str) -> dict[str, Any]:
         """The question, as a member of a run's outcome. Its id is the call's, by which the answer finds it."""
         members = {"message": self.message, "responseSchema": self.response_schema}
         return {

@@ -19,11 +19,11 @@ _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Result:
+class ToolResult:
     """What a call gave: to the model, and as the client is shown it."""
 
-    told: str
-    shown: str
+    for_model: str
+    for_client: str
     failed: bool = False
 
 
@@ -52,34 +52,34 @@ class Toolbox:
         """The server's tool of that name; None where the frontend is to run it, or nobody."""
         return self._tools.get(name)
 
-    def leaves_to_client(self, name: str) -> bool:
+    def is_client_tool(self, name: str) -> bool:
         """Whether the frontend is to run a tool."""
         return name in self._frontend
 
-    async def call(self, tool: Tool, arguments: str, context: RunContext | None) -> Result:
+    async def call(self, tool: Tool, arguments: str, context: RunContext | None) -> ToolResult:
         """Calls a tool with the model's arguments, in JSON. Only a stop gets out."""
         return await self._result(tool, tool.call, arguments, context)
 
-    async def resume(self, tool: Tool, arguments: str, answer: Any, context: RunContext | None) -> Result:
+    async def resume(self, tool: Tool, arguments: str, answer: Any, context: RunContext | None) -> ToolResult:
         """Gives a tool that interrupts the answer to its question. Only a stop gets out."""
         if tool.interrupt is None:
             raise LookupError(f"{tool.name} does not interrupt")
-        answered = tool.interrupt.answered
+        answered = tool.interrupt.on_answer
         return await self._result(tool, answered, arguments, answer, context)
 
-    async def _result(self, tool: Tool, function: Any, arguments: str, *more: Any) -> Result:
+    async def _result(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
-            text = text_of(await bridge.call(function, _parsed(arguments), *more))
+            text = serialize_result(await bridge.call_user_function(function, _parsed(arguments), *more))
         except ToolError as error:
-            return Result(f"Error: {error}", f"Error: {error}", failed=True)
+            return ToolResult(f"Error: {error}", f"Error: {error}", failed=True)
         except Exception as error:
             logger.warning("the tool %r failed", tool.name, exc_info=error)
             told = f"Error: {type(error).__name__}: {error}"
-            return Result(told, told if self._debug else "Error: the tool failed.", failed=True)
-        return Result(text, text)
+            return ToolResult(told, told if self._debug else "Error: the tool failed.", failed=True)
+        return ToolResult(text, text)
 
 
-def text_of(value: Any) -> str:
+def serialize_result(value: Any) -> str:
     """What a tool gave, as text. Raises ToolError where that cannot be."""
     if isinstance(value, str):
         return value
