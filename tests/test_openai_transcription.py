@@ -18,8 +18,9 @@ from typing import Any, Protocol
 import openai
 import pytest
 
-from copilot_runtime._concurrency import bridge
-from copilot_runtime._http.types import Headers, Request, Response
+from copilot_runtime._concurrency import driver
+from copilot_runtime._http.headers import Headers
+from copilot_runtime._http.types import Request, Response
 from copilot_runtime._server.endpoints.transcribe import transcribe
 from copilot_runtime.transcription import (
     AudioTooLong,
@@ -205,7 +206,7 @@ def test_key_and_url_come_from_the_environment(server: Fake, monkeypatch: pytest
     assert form(server.seen[0])["model"].get_payload() == "whisper-1"
 
 
-@pytest.mark.parametrize("run", [asyncio.run, bridge.run_sync])
+@pytest.mark.parametrize("run", [asyncio.run, driver.run_sync])
 def test_the_endpoint_uses_it_with_and_without_a_loop(server: Fake, run: Callable[..., Response]) -> None:
     body = json.dumps({"audio": base64.b64encode(AUDIO).decode(), "mimeType": "audio/webm"}).encode()
     headers = Headers((("content-type", "application/json"),))

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from copilot_runtime._engine import Engine, EngineOptions, RunRequest
-from copilot_runtime._http.types import EventStream
+from copilot_runtime._http.streaming import EventStream
 from copilot_runtime._server.endpoints.run_input import parse_input
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.stores import RunStore

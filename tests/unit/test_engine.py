@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._concurrency import bridge
+from copilot_runtime._concurrency import driver, loops
 from copilot_runtime._engine import (
     EndedRun,
     Engine,
@@ -29,7 +29,7 @@ from copilot_runtime._engine import engine as engine_module
 from copilot_runtime._engine import persistence as custody_module
 from copilot_runtime._engine import subscribers as audience_module
 from copilot_runtime._events import Cursor
-from copilot_runtime._http.types import EventStream
+from copilot_runtime._http.streaming import EventStream
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.stores import (
     LeaseLost,
@@ -108,7 +108,7 @@ async def test_a_run_from_its_request_to_its_replay() -> None:
 def tasks_of_this_loop() -> list[asyncio.Task[Any]]:
     """What the bridge has begun and is not done; other tests may have halted theirs with their loops."""
     loop = asyncio.get_running_loop()
-    return [task for task in list(bridge._tasks) if task.get_loop() is loop and not task.done()]
+    return [task for task in list(loops._tasks) if task.get_loop() is loop and not task.done()]
 
 
 @bounded
@@ -1070,7 +1070,7 @@ def driven(engine: Engine, *requests: Callable[[], Coroutine[Any, Any, Any]]) ->
     results: list[Any] = [None] * len(requests)
 
     def one(index: int) -> None:
-        results[index] = bridge.run_sync(requests[index]())
+        results[index] = driver.run_sync(requests[index]())
 
     threads = [threading.Thread(target=one, args=(index,), daemon=True) for index in range(len(requests))]
     for thread in threads:

@@ -15,7 +15,7 @@ from copilot_runtime._engine import EndedRun, Engine, StopResult
 from copilot_runtime._engine import engine as engine_module
 from copilot_runtime._engine import persistence as custody_module
 from copilot_runtime._events import Cursor
-from copilot_runtime._http.types import EventStream
+from copilot_runtime._http.streaming import EventStream
 from copilot_runtime.stores import (
     LeaseLost,
     RunTooLarge,

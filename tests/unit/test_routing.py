@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime._http.types import Request, split_raw_target
+from copilot_runtime._http.target import (
+    decode_segment,
+    normalize_base_path,
+    segments_below,
+    split_raw_target,
+)
+from copilot_runtime._http.types import Request
 from copilot_runtime._server.endpoints import ROUTES
-from copilot_runtime._server.route_table import decode_segment, normalize_base_path, segments_below
 
 # A path below the base, its pattern, and the ids; None for a path that is nothing.
 MATCHES: dict[str, tuple[str, dict[str, str]] | None] = {

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime._concurrency.bridge import AsyncStreamIterator, SyncStreamIterator
 from copilot_runtime._engine import readers as reader_module
 from copilot_runtime._engine.periodic import PeriodicTask
 from copilot_runtime._engine.readers import (
@@ -27,6 +26,7 @@ from copilot_runtime._engine.readers import (
 )
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import KEEP_ALIVE
+from copilot_runtime._http.streaming import AsyncStreamIterator, SyncStreamIterator
 
 HANG_SECONDS = 30.0
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._concurrency import bridge
+from copilot_runtime._concurrency import driver
+from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.types import (
     FormPart,
-    Headers,
     Request,
     Response,
 )
@@ -270,7 +270,7 @@ def test_a_coroutine_service() -> None:
 
 @pytest.mark.parametrize("service", [Echo(), AsyncEcho()])
 def test_without_a_loop(service: object) -> None:
-    response: Response = bridge.run_sync(transcribe(call(as_json(), service=service)))
+    response: Response = driver.run_sync(transcribe(call(as_json(), service=service)))
     assert response.status == 200
 
 

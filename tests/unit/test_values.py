@@ -37,10 +37,10 @@ PAIRS = st.lists(st.tuples(NAMES, VALUES), max_size=8)
 @given(PAIRS)
 def test_headers_keep_what_they_were_given(pairs: list[tuple[str, str]]) -> None:
     headers = Headers(pairs)
-    assert list(headers.items()) == pairs
-    assert Headers(headers.items()) == headers
+    assert list(headers.multi_items()) == pairs
+    assert Headers(headers.multi_items()) == headers
     names = {name.lower() for name, _ in pairs}
-    assert set(headers) == set(headers.to_dict()) == names
+    assert set(headers) == set(headers.keys()) == names
     assert len(headers) == len(names)
     for name in names:
         separator = "; " if name == "cookie" else ", "
@@ -60,30 +60,50 @@ def test_headers_keep_what_they_were_given(pairs: list[tuple[str, str]]) -> None
 def test_changed_copies(pairs: list[tuple[str, str]], name: str, value: str) -> None:
     headers = Headers(pairs)
     others = [pair for pair in pairs if pair[0].lower() != name.lower()]
-    assert list(headers.remove(name).items()) == others
-    assert list(headers.set(name, value).items()) == [*others, (name, value)]
-    assert list(headers.add((name, value)).items()) == [*pairs, (name, value)]
-    assert list(headers.items()) == pairs
+    assert list(headers.remove(name).multi_items()) == others
+    assert list(headers.set(name, value).multi_items()) == [*others, (name, value)]
+    assert list(headers.add((name, value)).multi_items()) == [*pairs, (name, value)]
+    assert list(headers.multi_items()) == pairs
 
 
 @given(PAIRS, PAIRS)
 def test_headers_are_equal_by_what_they_say(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
     first, second = Headers(one), Headers(other)
-    assert (first == second) == (first.to_dict() == second.to_dict())
+    assert (first == second) == (dict(first) == dict(second))
     if first == second:
         assert hash(first) == hash(second)
-    assert first != dict(one)
+    assert first == dict(first)
+    assert first != list(first.items())
 
 
 def test_headers_from_a_mapping_or_an_iterator() -> None:
     assert Headers({"A": "1"}) == Headers(iter([("a", "1")])) == Headers([("A", "1")])
 
 
+def test_headers_are_a_mapping() -> None:
+    headers = Headers([("Accept", "a"), ("X-One", "1"), ("accept", "b")])
+    assert dict(headers) == {"accept": "a, b", "x-one": "1"}
+    assert list(headers.items()) == [("accept", "a, b"), ("x-one", "1")]
+    assert headers.multi_items() == (("Accept", "a"), ("X-One", "1"), ("accept", "b"))
+    assert headers == {"ACCEPT": "a, b", "X-One": "1"}
+    assert {**headers} == dict(headers)
+
+
+@pytest.mark.parametrize("headers", [{"X-One": "1"}, [("X-One", "1")], Headers({"X-One": "1"})])
+def test_requests_and_responses_take_headers_of_every_form(headers: Any) -> None:
+    assert Request(method="GET", path="/", headers=headers).headers["x-one"] == "1"
+    assert Response(headers=headers).headers["x-one"] == "1"
+    assert Response.json({}, headers=headers).wire_headers()[:2] == [
+        ("content-type", "application/json"),
+        ("x-one", "1"),
+    ]
+
+
 def test_headers_are_immutable() -> None:
     headers = Headers([("a", "1")])
-    with pytest.raises(AttributeError, match="with_"):
+    with pytest.raises(AttributeError, match=r"set\(\), add\(\) and remove\(\)"):
         headers.x = 1  # type: ignore[attr-defined]
-    joined = dict(headers.to_dict())
+    joined = dict(headers)
     joined["a"] = "2"
     assert headers["a"] == "1"
 
@@ -241,7 +261,7 @@ def test_credentials_for_any_origin_are_refused(origin: Any) -> None:
 
 
 def with_headers(config: CorsConfig, verdict: CorsDecision, response: Response) -> dict[str, str]:
-    return dict(add_cors_headers(config, verdict, response).headers.to_dict())
+    return dict(add_cors_headers(config, verdict, response).headers)
 
 
 def test_headers_of_an_answer() -> None:

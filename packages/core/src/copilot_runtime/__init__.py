@@ -1,17 +1,16 @@
 """A CopilotKit runtime for Python: the core, which knows no web framework."""
 
 from ._engine import EndedRun
+from ._http.body import make_form_parts, read_body
 from ._http.cors import CorsConfig
 from ._http.forward_headers import ForwardHeaders
+from ._http.headers import Headers
+from ._http.streaming import EventStream
+from ._http.target import split_raw_target
 from ._http.types import (
-    EventStream,
     FormPart,
-    Headers,
     Request,
     Response,
-    make_form_parts,
-    read_body,
-    split_raw_target,
 )
 from ._server.handler import (
     CopilotHandler,
@@ -21,7 +20,9 @@ from ._server.handler import (
     ensure_handler,
 )
 from ._server.hooks import HookContext, RespondWith, RuntimeHooks
-from ._server.route_table import RouteMatch
+from ._server.route_table import (
+    RouteMatch,
+)
 from ._server.runtime import AgentsContext, CopilotRuntime
 from ._users import User
 from ._version import __version__

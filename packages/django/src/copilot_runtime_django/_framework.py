@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -11,10 +13,28 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import connections
 from django.http import Http404
 
-from copilot_runtime._concurrency.bridge import LazyThreadExecutor
 from copilot_runtime._concurrency.framework import FrameworkContext
 
 T = TypeVar("T")
+
+
+class LazyThreadExecutor(ThreadPoolExecutor):
+    """An executor with one thread, which is started when it gets its first work."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(max_workers=1, thread_name_prefix=name)
+        self._is_used = False
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        self._is_used = True
+        return super().submit(function, *args, **kwargs)
+
+    async def close(self, last: Callable[[], object]) -> None:
+        """Calls ``last`` on the thread, after all other work, and ends it; does nothing if it was never started."""
+        if self._is_used:
+            done = self.submit(last)
+            self.shutdown(wait=False)
+            await asyncio.shield(asyncio.wrap_future(done))
 
 
 class DjangoContext(FrameworkContext):
@@ -35,7 +55,7 @@ class DjangoContext(FrameworkContext):
             try:
                 yield
             finally:
-                await thread.end(connections.close_all)
+                await thread.close(connections.close_all)
 
     background_scope = async_agent_scope
 

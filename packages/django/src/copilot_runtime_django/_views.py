@@ -13,7 +13,7 @@ from django.views.decorators import csrf
 from django.views.decorators.common import no_append_slash
 
 from copilot_runtime import CopilotHandler, ensure_handler
-from copilot_runtime._concurrency.bridge import run_sync
+from copilot_runtime._concurrency.driver import run_sync
 from copilot_runtime._concurrency.framework import framework_scope
 from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
 

@@ -16,7 +16,7 @@ from copilot_runtime import (
     ensure_handler,
     make_form_parts,
 )
-from copilot_runtime._concurrency.bridge import run_sync
+from copilot_runtime._concurrency.driver import run_sync
 from copilot_runtime._concurrency.framework import FrameworkContext
 from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
 from copilot_runtime_wsgi import read_environ_body, request_from_environ, status_line

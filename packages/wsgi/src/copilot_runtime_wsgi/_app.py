@@ -15,7 +15,7 @@ from copilot_runtime import (
     build_handler,
     ensure_handler,
 )
-from copilot_runtime._concurrency.bridge import run_sync
+from copilot_runtime._concurrency.driver import run_sync
 from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
 
 from ._request import Environ, read_environ_body, request_from_environ

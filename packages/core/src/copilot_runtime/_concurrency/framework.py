@@ -1,4 +1,4 @@
-"""What a web framework wants around the user's code that runs outside of its requests."""
+"""The contexts that a web framework enters around user code that runs outside of its requests."""
 
 from __future__ import annotations
 
@@ -13,35 +13,33 @@ T = TypeVar("T")
 
 
 class FrameworkContext:
-    """A framework, to the code that outlives its requests. This one wants nothing.
+    """What a framework does around code that outlives its requests. This base class does nothing.
 
-    An adapter whose framework has contexts to enter or connections to close subclasses it
-    and gives an instance to `copilot_runtime.bridge.drive` or `hosted`. What a request
-    starts keeps its host.
+    An adapter whose framework has contexts to enter or connections to close subclasses it, and passes an instance to
+    `copilot_runtime.adapters.run_sync` or `framework_scope`. What a request starts keeps its framework.
     """
 
     def sync_agent_scope(self) -> AbstractContextManager[object]:
-        """Entered by a thread around the user's code that it was made for: a synchronous agent."""
+        """Returns the context that a thread enters around a synchronous agent, for which it was started."""
         return contextlib.nullcontext()
 
     def async_agent_scope(self) -> AbstractAsyncContextManager[object]:
-        """Entered by a run's task around an asynchronous agent."""
+        """Returns the context that a run's task enters around an asynchronous agent."""
         return contextlib.nullcontext()
 
     def background_scope(self) -> AbstractAsyncContextManager[object]:
-        """Entered around what a request awaits outside of the framework's own handling of requests.
+        """Returns the context to enter around async code that a request waits for and the framework does not run.
 
-        That is a coroutine on the background loop for which the request's thread waits, and the
-        whole pipeline where an adapter serves requests that the framework does not see.
+        That is an async hook on the background loop (WSGI), or the whole pipeline behind `CopilotMiddleware`.
         """
         return contextlib.nullcontext()
 
     def handles_exception(self, error: Exception) -> bool:
-        """Whether an exception of a hook's is the framework's way to answer a request: then it is the framework's."""
+        """Returns whether an exception raised by a hook is the framework's way to answer a request."""
         return False
 
     async def run_sync_function(self, function: Callable[..., T], *args: Any) -> T:
-        """Calls a plain function of the user's, which may block, from an event loop."""
+        """Calls a plain function of the application, which may block, from an event loop."""
         return await asyncio.to_thread(self._call_in_scope, function, *args)
 
     def _call_in_scope(self, function: Callable[..., T], *args: Any) -> T:
@@ -50,9 +48,9 @@ class FrameworkContext:
 
 
 def guard_stop_iteration(function: Callable[..., T], *args: Any) -> T:
-    """Calls a function; its StopIteration becomes a RuntimeError.
+    """Calls a function and turns its StopIteration into a RuntimeError.
 
-    A future cannot carry StopIteration: what waits for it would wait for ever.
+    A future cannot carry StopIteration: whoever awaits it would wait for ever.
     """
     try:
         return function(*args)
@@ -60,15 +58,17 @@ def guard_stop_iteration(function: Callable[..., T], *args: Any) -> T:
         raise RuntimeError("the function raised StopIteration") from stop
 
 
-_NONE = FrameworkContext()
-current_framework: contextvars.ContextVar[FrameworkContext] = contextvars.ContextVar("copilotkit_host", default=_NONE)
-"""The host of this request, or of what it has started."""
+current_framework: contextvars.ContextVar[FrameworkContext] = contextvars.ContextVar(
+    "copilotkit_framework",
+    default=FrameworkContext(),  # noqa: B039 - it has no state
+)
+"""The framework of this request, or of what it has started."""
 
 
 @contextlib.contextmanager
-def framework_scope(host: FrameworkContext) -> Iterator[None]:
-    """Within it, an awaited pipeline has this host."""
-    token = current_framework.set(host)
+def framework_scope(framework: FrameworkContext) -> Iterator[None]:
+    """Sets the framework of an awaited pipeline for as long as the block lasts."""
+    token = current_framework.set(framework)
     try:
         yield
     finally:

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from .._concurrency import bridge
+from .._concurrency import driver, lifecycle, loops
 from .._events import (
     LOST,
     Cursor,
     RunEnding,
     RunRecorder,
 )
-from .._http.types import EventStream
+from .._http.streaming import EventStream
 from ..agents._base import agent_callable
 from ..stores.protocol import (
     ActiveRun,
@@ -97,7 +97,7 @@ class Engine:
         self.telling = RunEndNotifier()
         self.custody = RunPersistence(store)
         self._tails = RemoteRunFollower(store, self._reap_lost)
-        bridge.register_lifecycle(self)
+        lifecycle.register_lifecycle(self)
 
     # --- what endpoints ask for ---
 
@@ -163,7 +163,7 @@ class Engine:
         known = await self.ask(lambda: self.store.delete(thread))
         run = None if live is None else self._runs.get(live.run)
         if run is not None:
-            bridge.call_soon_threadsafe(run.loop, run.mark_lost)
+            loops.call_soon_threadsafe(run.loop, run.mark_lost)
         return known or live is not None
 
     def debug_stream(self, owner: str) -> EventStream:
@@ -193,7 +193,7 @@ class Engine:
 
     async def _begin_shielded(self, request: RunRequest) -> Run | ActiveRun:
         """`_begin`; a request that is cancelled meanwhile leaves no lease without a run."""
-        if not self._begin_may_suspend or bridge.in_sync_driver():
+        if not self._begin_may_suspend or loops.in_sync_driver():
             return await self._begin(request)
         beginning = asyncio.ensure_future(self._begin(request))
         try:
@@ -246,7 +246,7 @@ class Engine:
             if run is not None:
                 await _wait_ended(run, deadline)
             else:
-                await bridge.sleep(min(left, self.store.poll_seconds or left))
+                await driver.sleep(min(left, self.store.poll_seconds or left))
             begun = await self.ask(lambda: self.store.begin(new))
         if isinstance(begun, ThreadBusy):
             await self._fence(begun.live)
@@ -265,7 +265,7 @@ class Engine:
     async def _reap(self, run: RunKey, ending: RunEnding, *, by_force: bool = False) -> None:
         if not by_force:
             # Where the machine stood still, or its clock was set forward, the owner is late, and lives.
-            await bridge.sleep(REAP_GRACE_SECONDS)
+            await driver.sleep(REAP_GRACE_SECONDS)
         ended = await self.ask(lambda: reap(self.store, run, ending, by_force=by_force))
         if ended is not None and self.on_orphan_ended is not None:
             await self.telling.notify(self.on_orphan_ended, ended)
@@ -277,7 +277,7 @@ class Engine:
         self, request: RunRequest, function: Callable[..., Any], lease: Lease | None, recorder: RunRecorder
     ) -> Run:
         log = RunLog(None if lease is None else lease.run, request.run_id, request.agent_id)
-        home = bridge.target_loop()
+        home = loops.target_loop()
         run = Run(
             self,
             request,
@@ -294,7 +294,7 @@ class Engine:
             if self.options.debug:
                 self.feed.add(log, request)
             self.custody.track(run)
-        bridge.create_task_threadsafe(home, run.execute())
+        loops.create_task_threadsafe(home, run.execute())
         return run
 
     def _abandoned(self, run: Run) -> None:
@@ -351,12 +351,12 @@ class Engine:
 
     def at_exit(self) -> None:
         """The process ends: what runs on its background loop is ended in order."""
-        loop = bridge.running_background_loop()
+        loop = loops.running_background_loop()
         ours = [run for run in [*self._runs.values(), *self._ephemeral_runs] if run.loop is loop]
         if ours:
             self._is_shutting_down = True
             self.custody.at_exit()
-            bridge.run_sync(self._stop_all(ours))
+            driver.run_sync(self._stop_all(ours))
 
 
 def _recorder(request: RunRequest, begun: RunStarted) -> RunRecorder:
@@ -371,4 +371,4 @@ def _recorder(request: RunRequest, begun: RunStarted) -> RunRecorder:
 async def _wait_ended(run: Run, deadline: float) -> None:
     """Waits until a run has ended for its readers, or the deadline."""
     while not run.log.ended and (left := deadline - time.monotonic()) > 0:
-        await bridge.wait_notified(run.log.add_end_waiter, left)
+        await driver.wait_notified(run.log.add_end_waiter, left)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from .._concurrency import bridge
+from .._concurrency import loops
 
 logger = logging.getLogger("copilot_runtime.engine")
 
@@ -36,10 +36,10 @@ class PeriodicTask(Generic[T]):
         round_.members.add(member)
         if not round_.is_ticking:
             round_.is_ticking = True
-            if bridge.is_running_on(loop):
+            if loops.is_running_on(loop):
                 round_.schedule(loop)
             else:
-                bridge.call_soon_threadsafe(loop, round_.schedule, loop)
+                loops.call_soon_threadsafe(loop, round_.schedule, loop)
 
     def discard(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
         """Has a member visited no more."""

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from .._concurrency import bridge
+from .._concurrency import driver, loops
 from ..stores.protocol import (
     Batch,
     Lease,
@@ -78,7 +78,7 @@ class RunPersistence:
     async def ask(self, question: Callable[[], T]) -> T:
         """Something of the store's, off the loop where the store may block. Raises what the store raises."""
         if self._store.blocking and not self._interpreter_exiting:
-            return await bridge.run_blocking(question)
+            return await driver.run_blocking(question)
         return question()
 
     def at_exit(self) -> None:
@@ -154,7 +154,7 @@ class RunPersistence:
             run.flush_scheduled = False
         if self._store.blocking:
             self._busy_saving.add(loop)
-            bridge.create_task_threadsafe(loop, self._flush_in_thread(runs, loop))
+            loops.create_task_threadsafe(loop, self._flush_in_thread(runs, loop))
         else:
             self._flush(runs)
 
@@ -199,7 +199,7 @@ class RunPersistence:
         if isinstance(why, RunTooLarge):
             run.stop_threadsafe(TOO_LARGE)
         else:
-            bridge.call_soon_threadsafe(run.loop, run.mark_lost)
+            loops.call_soon_threadsafe(run.loop, run.mark_lost)
 
     # --- watching ---
 
@@ -209,7 +209,7 @@ class RunPersistence:
             self._keeper.heartbeat(loop)
         if loop not in self._busy_watching:
             self._busy_watching.add(loop)
-            bridge.create_task_threadsafe(loop, self._poll_signals(runs, loop))
+            loops.create_task_threadsafe(loop, self._poll_signals(runs, loop))
 
     async def _poll_signals(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
         leases = {run.lease: run for run in runs if run.lease is not None and not run.is_finished}
@@ -246,7 +246,7 @@ class LeaseRenewer:
         """When each loop was last alive, by that clock."""
         self._wake = threading.Event()
         self._trouble = OutageLog("leases cannot be renewed")
-        bridge.start_thread(self._run, name="copilotkit-leases")
+        loops.start_thread(self._run, name="copilotkit-leases")
 
     def add(self, run: Run) -> None:
         """A lease to keep."""
@@ -292,7 +292,7 @@ class LeaseRenewer:
             for run, last in kept.items():
                 if now - last >= self._lease_seconds:
                     # Whoever reaches the store may have taken the thread by now.
-                    bridge.call_soon_threadsafe(run.loop, run.stop, LOST_LEASE)
+                    loops.call_soon_threadsafe(run.loop, run.stop, LOST_LEASE)
             return False
         self._trouble.recovered()
         for run in kept:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .._concurrency import bridge
+from .._concurrency import driver, loops
 from .._events import LOST, error_frame, is_terminal
 from ..stores.protocol import RunKey, RunStore, RunUpdate
 from .outage_log import OutageLog
@@ -28,7 +28,7 @@ class RemoteRunFollower:
 
     def log(self, run: RunKey, run_id: str, agent_id: str) -> RunLog:
         """The log of a remote run."""
-        return self.follow(self._tails.get(run) or RunLog(run, run_id, agent_id), bridge.target_loop())
+        return self.follow(self._tails.get(run) or RunLog(run, run_id, agent_id), loops.target_loop())
 
     def follow(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> RunLog:
         """Feeds a log from the store until the run has ended, from what it has on."""
@@ -50,7 +50,7 @@ class RemoteRunFollower:
         ready = [log for log in logs if log not in self._busy]
         self._busy.update(ready)
         if ready:
-            bridge.create_task_threadsafe(loop, self._fetch(ready, loop))
+            loops.create_task_threadsafe(loop, self._fetch(ready, loop))
 
     async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> None:
         def look() -> list[RunUpdate | None]:
@@ -58,14 +58,14 @@ class RemoteRunFollower:
 
         going_on = set(logs)
         try:
-            views = await bridge.run_blocking(look) if self._store.blocking else look()
+            views = await driver.run_blocking(look) if self._store.blocking else look()
             for log, view in zip(logs, views, strict=True):
                 if view is not None and log.run is not None:
                     self._apply(log, log.run, view, loop)
                     if view.expired:
                         # By itself: to end it takes a while, and the others are not to wait for that.
                         going_on.discard(log)
-                        bridge.create_task_threadsafe(loop, self._end(log, log.run))
+                        loops.create_task_threadsafe(loop, self._end(log, log.run))
         except Exception as error:
             # Readers get keep-alives meanwhile, and what they missed once the store is back.
             self._unread.failed(error)

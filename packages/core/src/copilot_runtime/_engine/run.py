@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._concurrency import bridge
+from .._concurrency import loops
 from .._concurrency.framework import current_framework
 from .._events import (
     LOST,
@@ -191,9 +191,9 @@ class Run:
             except BaseException as raised:
                 # A future takes no StopIteration, which a broken iterator may well raise.
                 error = RuntimeError("the agent raised StopIteration") if isinstance(raised, StopIteration) else raised
-            bridge.call_soon_threadsafe(self.loop, settle, result, error)
+            loops.call_soon_threadsafe(self.loop, settle, result, error)
 
-        bridge.start_thread(work, name=f"copilotkit-agent-{self.request.agent_id}")
+        loops.start_thread(work, name=f"copilotkit-agent-{self.request.agent_id}")
         while True:
             try:
                 return await asyncio.shield(settled)
@@ -237,21 +237,21 @@ class Run:
 
     def stop_threadsafe(self, ending: RunEnding = STOPPED_BY_USER) -> None:
         """`stop`, from any thread."""
-        if bridge.is_running_on(self.loop):
+        if loops.is_running_on(self.loop):
             self.stop(ending)
         else:
-            bridge.call_soon_threadsafe(self.loop, self.stop, ending)
+            loops.call_soon_threadsafe(self.loop, self.stop, ending)
 
     def _force_stop(self) -> None:
         if not self.is_finished:
             logger.warning("agent %r ignores that run %r was ended", self.request.agent_id, self.request.run_id)
-            self._context.run(bridge.create_task_threadsafe, self.loop, self._end(self._ending or STOPPED_BY_USER))
+            self._context.run(loops.create_task_threadsafe, self.loop, self._end(self._ending or STOPPED_BY_USER))
             if self._task is not None:
                 self._task.cancel()
 
     def force_stop_threadsafe(self) -> None:
         """Ends the run now, whatever its agent does, from any thread."""
-        bridge.call_soon_threadsafe(self.loop, self._force_stop)
+        loops.call_soon_threadsafe(self.loop, self._force_stop)
 
     def mark_lost(self) -> None:
         """Another has ended the run or taken its thread, on the home loop: nothing that it still does counts."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .._concurrency import bridge
+from .._concurrency import driver, loops
 from .._concurrency.framework import current_framework
 from .run import Run
 from .types import EndedRun
@@ -24,19 +24,19 @@ class RunEndNotifier:
     def notify_in_background(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
         """Has a hook called, on the run's home loop."""
         self._runs.add(run)
-        bridge.create_task_threadsafe(run.loop, self._tell(run, on_end, ended))
+        loops.create_task_threadsafe(run.loop, self._tell(run, on_end, ended))
 
     async def notify(self, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
         """Calls a hook; what it raises is logged."""
         try:
-            await bridge.call_user_function(on_end, ended)
+            await driver.call_user_function(on_end, ended)
         except Exception:
             logger.exception("on_run_end failed for run %r", ended.run_id)
 
     async def drain(self, runs: Collection[Run], deadline: float) -> None:
         """Waits until hooks have been told of these runs, or the deadline."""
         while not self._runs.isdisjoint(runs) and (left := deadline - time.monotonic()) > 0:
-            await bridge.sleep(min(left, 0.01))
+            await driver.sleep(min(left, 0.01))
 
     def after_fork(self) -> None:
         """This is a child process."""

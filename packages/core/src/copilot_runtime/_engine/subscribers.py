@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from .._concurrency import bridge
-from .._concurrency.bridge import StreamSource
-from .._http.types import EventStream
+from .._concurrency import loops
+from .._http.streaming import EventStream, StreamSource
 from .readers import BaseReader, KeepAlive, ReaderCallbacks
 from .run import Run
 from .run_log import RunLog
@@ -44,7 +43,7 @@ class Subscribers:
 
     def callbacks_for(self, run: Run | None = None) -> ReaderCallbacks:
         """What a reader, of ``run`` or of none that goes on, is to tell of itself."""
-        loop = bridge.target_loop()
+        loop = loops.target_loop()
 
         def begun(reader: BaseReader) -> None:
             self._keep_alive.add(reader, loop)

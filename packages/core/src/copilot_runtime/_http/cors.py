@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import _validation as validation
-from .._concurrency import bridge
+from .._concurrency import driver
 from .types import Request, Response
 
 Origin = str | Sequence[str] | Callable[[str], Any] | None
@@ -90,7 +90,7 @@ async def evaluate_origin(config: CorsConfig | None, request: Request) -> CorsDe
     if origin is None:
         return CorsDecision(None, False)
     if callable(configured):
-        answer = await bridge.call_user_function(configured, origin)
+        answer = await driver.call_user_function(configured, origin)
         allowed = origin if answer is True else answer if isinstance(answer, str) and answer else None
         return CorsDecision(allowed, allowed == origin)
     if origin in configured:

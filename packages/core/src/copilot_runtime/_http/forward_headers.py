@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from .. import _validation as validation
-from .types import Headers
+from .headers import Headers
 
 # What proxies and platforms add on the way; none of it is the caller's to say to an agent.
 _DEFAULT_DENYLIST = frozenset(
@@ -52,7 +52,7 @@ class ForwardHeaders:
 
     def select(self, headers: Headers) -> dict[str, str]:
         """The headers to forward, by lower-case name."""
-        return {name: value for name, value in headers.to_dict().items() if self._is_forwarded(name)}
+        return {name: value for name, value in headers.items() if self._is_forwarded(name)}
 
     def _is_forwarded(self, name: str) -> bool:
         candidate = name in self.allow if self.allow else self._is_default(name)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from .._concurrency import bridge
+from .._concurrency import driver
 from .._concurrency.framework import current_framework
 from .._http.cors import (
     CorsConfig,
@@ -16,6 +16,9 @@ from .._http.cors import (
     evaluate_origin,
     preflight,
     reject_cross_site,
+)
+from .._http.target import (
+    normalize_base_path,
 )
 from .._http.types import Request, Response
 from .._users import User
@@ -26,7 +29,9 @@ from .hooks import (
     RespondWith,
     RuntimeHooks,
 )
-from .route_table import RouteMatch, normalize_base_path
+from .route_table import (
+    RouteMatch,
+)
 from .router import (
     Mode,
     Refused,
@@ -154,7 +159,7 @@ class CopilotHandler:
         )
 
     async def _run_request_hook(self, hook: Hook, progress: _RequestState) -> Request:
-        answer = await bridge.call_user_function(hook, self._context(progress))
+        answer = await driver.call_user_function(hook, self._context(progress))
         if answer is None:
             return progress.request
         if isinstance(answer, Response):
@@ -165,7 +170,7 @@ class CopilotHandler:
 
     async def _run_response_hook(self, hook: Hook, progress: _RequestState, response: Response) -> Response:
         try:
-            answer = await bridge.call_user_function(hook, self._context(progress, response=response))
+            answer = await driver.call_user_function(hook, self._context(progress, response=response))
         except RespondWith as instead:
             answer = instead.response
         if answer is None:
@@ -181,7 +186,7 @@ class CopilotHandler:
             logger.error("%s %s failed", progress.request.method, progress.path, exc_info=error)
         else:
             try:
-                answer = await bridge.call_user_function(self._hooks.on_error, self._context(progress, error=error))
+                answer = await driver.call_user_function(self._hooks.on_error, self._context(progress, error=error))
             except Exception:
                 logger.exception("on_error failed for %s %s", progress.request.method, progress.path)
             else:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._http.types import Request, Response
-from .route_table import RouteMatch
+from .route_table import (
+    RouteMatch,
+)
 
 if TYPE_CHECKING:  # hooks are handed a runtime, they need none
     from .runtime import CopilotRuntime

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote_to_bytes
 
-from .._http.types import Request
-
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+from .._http.target import decode_segment
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,52 +102,3 @@ def _ids(pattern: Sequence[str], pieces: Sequence[str]) -> Mapping[str, str] | N
                 return None
             ids[wanted[1:-1]] = decoded
     return ids
-
-
-def decode_segment(piece: str) -> str | None:
-    """A piece of a path, percent-decoded once (RFC 3986, section 2.1); None where it is malformed."""
-    if "%" not in piece:
-        return piece
-    if _BAD_ESCAPE.search(piece):
-        return None
-    try:
-        return unquote_to_bytes(piece).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def segments_below(request: Request, base_path: str | None) -> list[str] | None:
-    """The pieces of the path below the base path; None where the path is outside of it.
-
-    A given base path is looked for below the mount first and then in the whole path.
-    Without one, whatever the application is mounted at is the base.
-    """
-    inner = _strip_prefix(request.path, request.root_path)
-    if base_path is None:
-        return _pieces(request.path if inner is None else inner)
-    for path in (inner, request.path):
-        if path is not None:
-            rest = _strip_prefix(path, base_path)
-            if rest is not None:
-                return _pieces(rest)
-    return None
-
-
-def _strip_prefix(path: str, prefix: str) -> str | None:
-    prefix = prefix.rstrip("/")
-    if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
-        return path[len(prefix) :]
-    return None
-
-
-def _pieces(path: str) -> list[str]:
-    return [piece for piece in path.split("/") if piece]
-
-
-def normalize_base_path(base_path: str | None) -> str | None:
-    """A base path as it stands in a request's path. Raises ValueError for one without a leading slash."""
-    if base_path is None:
-        return None
-    if not isinstance(base_path, str) or not base_path.startswith("/") or "?" in base_path or "#" in base_path:
-        raise ValueError(f"base_path={base_path!r}: give a path that begins with '/', such as '/api/copilotkit'")
-    return quote(base_path.rstrip("/"), safe="/%:@!$&'()*+,;=-._~")

@@ -9,13 +9,15 @@ from urllib.parse import urlencode
 
 from pydantic_core import to_json
 
+from .._http.target import (
+    segments_below,
+)
 from .._http.types import Request, Response
 from .endpoints import ROUTES, error_response
 from .route_table import (
     PatternMatch,
     Route,
     RouteMatch,
-    segments_below,
 )
 
 Mode = Literal["auto", "multi-route", "single-route"]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from .. import _validation as validation
-from .._concurrency import bridge
+from .._concurrency import driver
 from .._engine import Engine, EngineOptions
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
@@ -132,7 +132,7 @@ class CopilotRuntime:
         """The agents that a request may use. Raises whatever the factory raises, and TypeError for no mapping."""
         if isinstance(self.agents, Mapping):
             return self.agents
-        agents = await bridge.call_user_function(self.agents, AgentsContext(request=request, user=user))
+        agents = await driver.call_user_function(self.agents, AgentsContext(request=request, user=user))
         if not isinstance(agents, Mapping):
             raise TypeError(f"the factory of agents gave {type(agents).__name__}, not a mapping of ids to agents")
         return agents
@@ -144,7 +144,7 @@ class CopilotRuntime:
         """
         if self.identify_user is None:
             return None
-        user = await bridge.call_user_function(self.identify_user, request)
+        user = await driver.call_user_function(self.identify_user, request)
         if user is None:
             raise Unauthenticated
         if not isinstance(user, User):

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .._concurrency import bridge
+from .._concurrency import driver
 
 logger = logging.getLogger("copilot_runtime.agents")
 
@@ -126,7 +126,7 @@ def capability_source(agent: Any) -> Any:
 
 async def resolve_capabilities(source: Any) -> Mapping[str, Any] | None:
     """What an agent says it can do. Raises whatever the agent raises."""
-    given = await bridge.call_user_function(source) if callable(source) else source
+    given = await driver.call_user_function(source) if callable(source) else source
     if isinstance(given, BaseModel):
         return given.model_dump(mode="json", by_alias=True, exclude_none=True)
     return given if isinstance(given, Mapping) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._concurrency import bridge
+from .._concurrency import driver
 from ._context import RunContext
 
 
@@ -13,4 +13,4 @@ async def given(source: Any, context: RunContext | None) -> Any:
 
     A plain function is called on a thread, since it may block. Raises what the function raises.
     """
-    return await bridge.call_user_function(source, context or RunContext()) if callable(source) else source
+    return await driver.call_user_function(source, context or RunContext()) if callable(source) else source

@@ -5,7 +5,10 @@ Their order is that of recognition, which matters where patterns overlap.
 
 from __future__ import annotations
 
-from ..route_table import Route, RouteTable
+from ..route_table import (
+    Route,
+    RouteTable,
+)
 from . import inspector, threads
 from .context import EndpointContext, error_response
 from .info import info

@@ -8,7 +8,9 @@ from ..._http.types import Request, Response
 from ..._users import User
 from ...stores.protocol import ThreadKey
 from ..hooks import RuntimeHooks
-from ..route_table import RouteMatch
+from ..route_table import (
+    RouteMatch,
+)
 from ..runtime import CopilotRuntime, owner_of
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ..._concurrency import bridge
+from ..._concurrency import driver, loops
 from ..._events import encode
 from ..._http.types import Response
 from ..._version import __version__
@@ -63,7 +63,7 @@ def _description(agent_id: str, agent: Any) -> dict[str, Any]:
 
 
 async def _capabilities(sources: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    if bridge.in_sync_driver():
+    if loops.in_sync_driver():
         given = [await _capability(agent_id, source) for agent_id, source in sources.items()]
     else:
         given = await asyncio.gather(*(_capability(agent_id, source) for agent_id, source in sources.items()))
@@ -73,11 +73,11 @@ async def _capabilities(sources: Mapping[str, Any]) -> dict[str, Mapping[str, An
 async def _capability(agent_id: str, source: Any) -> Mapping[str, Any] | None:
     """What an agent reports; None where it fails to, or takes too long: the others are listed all the same."""
     try:
-        capabilities = await bridge.with_timeout(CAPABILITY_SECONDS, resolve_capabilities(source))
+        capabilities = await driver.with_timeout(CAPABILITY_SECONDS, resolve_capabilities(source))
         if capabilities is not None:
             encode(capabilities)  # what JSON cannot hold would take the whole answer along
         return capabilities
-    except (Exception, bridge.SelfCancelledError) as error:
+    except (Exception, driver.SelfCancelledError) as error:
         logger.warning("agent %r did not report its capabilities: %s: %s", agent_id, type(error).__name__, error)
         return None
 

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from ..._engine import RunRequest, TooManyStreams
 from ..._events import Cursor
 from ..._http.forward_headers import merge_headers
-from ..._http.types import EventStream, Headers, Response
+from ..._http.headers import Headers
+from ..._http.streaming import EventStream
+from ..._http.types import Response
 from ...agents._base import clone_agent, headers_of
 from ...agents._context import RunContext
 from ...stores.protocol import StoreError, ThreadKey

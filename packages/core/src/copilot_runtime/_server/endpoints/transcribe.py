@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from ..._concurrency.bridge import call_user_function as call_user
-from ..._concurrency.bridge import run_blocking
+from ..._concurrency.driver import call_user_function as call_user
+from ..._concurrency.driver import run_blocking
 from ..._http.types import Request, Response
 from ...transcription import ProviderError, TranscriptionError, TranscriptionService
 from ...transcription._errors import ServiceNotConfigured, classify

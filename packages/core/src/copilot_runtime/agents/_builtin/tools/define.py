@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from pydantic import ValidationError
 
-from ...._concurrency.bridge import is_coroutine_function
+from ...._concurrency.driver import is_coroutine_function
 from ..._context import RunContext
 from .signature import ToolSignature, format_validation_error, schema_of
 from .tool import Interrupt, Tool, ToolError

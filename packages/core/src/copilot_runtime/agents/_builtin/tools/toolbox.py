@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from ...._concurrency import bridge
+from ...._concurrency import driver
 from ..._context import RunContext
 from .tool import Tool, ToolError
 
@@ -69,7 +69,7 @@ class Toolbox:
 
     async def _result(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
-            text = serialize_result(await bridge.call_user_function(function, _parsed(arguments), *more))
+            text = serialize_result(await driver.call_user_function(function, _parsed(arguments), *more))
         except ToolError as error:
             return ToolResult(f"Error: {error}", f"Error: {error}", failed=True)
         except Exception as error:

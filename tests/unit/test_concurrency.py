@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._concurrency import bridge
+from copilot_runtime._concurrency import driver, lifecycle, loops
 from copilot_runtime._concurrency.framework import FrameworkContext, framework_scope
 
 HANG_SECONDS = 30.0
@@ -30,7 +30,7 @@ def awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(within())
 
 
-BOTH = pytest.mark.parametrize("run", [awaited, bridge.run_sync], ids=["awaited", "driven"])
+BOTH = pytest.mark.parametrize("run", [awaited, driver.run_sync], ids=["awaited", "driven"])
 
 
 def plain(*values: Any) -> Any:
@@ -79,7 +79,7 @@ CALLED: dict[str, tuple[Callable[..., Any], Any]] = {
 @pytest.mark.parametrize("name", CALLED)
 def test_call(run: Any, name: str) -> None:
     function, expected = CALLED[name]
-    assert run(bridge.call_user_function(function, 1, 2)) == expected
+    assert run(driver.call_user_function(function, 1, 2)) == expected
 
 
 class Broken(Exception):
@@ -99,7 +99,7 @@ async def raises_later(*_: Any) -> None:
 @pytest.mark.parametrize("function", [raises, raises_later])
 def test_an_exception_comes_out_as_it_is(run: Any, function: Any) -> None:
     with pytest.raises(Broken, match="mine"):
-        run(bridge.call_user_function(function))
+        run(driver.call_user_function(function))
 
 
 def test_where_functions_run() -> None:
@@ -111,15 +111,15 @@ def test_where_functions_run() -> None:
             return threading.current_thread()
 
         return (
-            await bridge.call_user_function(threading.current_thread),
-            await bridge.call_user_function(on_a_loop),
-            await bridge.run_blocking(threading.current_thread),
+            await driver.call_user_function(threading.current_thread),
+            await driver.call_user_function(on_a_loop),
+            await driver.run_blocking(threading.current_thread),
         )
 
     function, on_a_loop, blocking = awaited(where())
     assert on_a_loop is here
     assert here not in (function, blocking)
-    function, on_a_loop, blocking = bridge.run_sync(where())
+    function, on_a_loop, blocking = driver.run_sync(where())
     assert function is blocking is here
     assert on_a_loop.name == "copilotkit-loop"
 
@@ -133,9 +133,9 @@ def test_context_variables_reach_what_is_called(run: Any) -> None:
             return variable.get()
 
         return [
-            await bridge.call_user_function(variable.get),
-            await bridge.call_user_function(asynchronous),
-            await bridge.run_blocking(variable.get),
+            await driver.call_user_function(variable.get),
+            await driver.call_user_function(asynchronous),
+            await driver.run_blocking(variable.get),
         ]
 
     assert contextvars.copy_context().run(run, handle()) == ["the request's"] * 3
@@ -145,23 +145,23 @@ def test_what_a_plain_function_sets_stays_on_a_driven_thread() -> None:
     """As a framework's own per-thread and per-context state must."""
 
     async def handle() -> str:
-        await bridge.call_user_function(variable.set, "the hook's")
+        await driver.call_user_function(variable.set, "the hook's")
         return variable.get()
 
-    assert contextvars.copy_context().run(bridge.run_sync, handle()) == "the hook's"
+    assert contextvars.copy_context().run(driver.run_sync, handle()) == "the hook's"
 
 
 @BOTH
 def test_whether_it_is_driven(run: Any) -> None:
     async def asynchronous() -> bool:
         await asyncio.sleep(0)
-        return bridge.in_sync_driver()
+        return loops.in_sync_driver()
 
     async def handle() -> tuple[bool, bool]:
-        return bridge.in_sync_driver(), await bridge.call_user_function(asynchronous)
+        return loops.in_sync_driver(), await driver.call_user_function(asynchronous)
 
-    assert run(handle()) == (run is bridge.run_sync, False)
-    assert not bridge.in_sync_driver()
+    assert run(handle()) == (run is driver.run_sync, False)
+    assert not loops.in_sync_driver()
 
 
 def test_driving_without_waiting_needs_no_loop() -> None:
@@ -171,7 +171,7 @@ def test_driving_without_waiting_needs_no_loop() -> None:
     async def handle() -> int:
         return await inner() + await inner()
 
-    assert bridge.run_sync(handle()) == 2
+    assert driver.run_sync(handle()) == 2
 
 
 async def waits_by_itself() -> None:
@@ -184,8 +184,8 @@ async def waits_inside() -> None:
 
 @pytest.mark.parametrize("function", [waits_by_itself, waits_inside])
 def test_driving_what_waits_for_a_loop_says_where(function: Any) -> None:
-    with pytest.raises(RuntimeError, match=r"sleep.*waits for an event loop.*bridge\.call"):
-        bridge.run_sync(function())
+    with pytest.raises(RuntimeError, match=r"sleep.*waits for an event loop.*call_user_function"):
+        driver.run_sync(function())
 
 
 def test_driving_what_waits_in_an_object_of_its_own() -> None:
@@ -197,7 +197,7 @@ def test_driving_what_waits_in_an_object_of_its_own() -> None:
         await Waits()
 
     with pytest.raises(RuntimeError, match=rf"handle \({__file__}:\d+\) waits"):
-        bridge.run_sync(handle())
+        driver.run_sync(handle())
 
 
 def test_a_drive_that_fails_leaves_no_trace() -> None:
@@ -210,15 +210,15 @@ def test_a_drive_that_fails_leaves_no_trace() -> None:
             steps.append("closed")
 
     with pytest.raises(RuntimeError):
-        bridge.run_sync(handle())
+        driver.run_sync(handle())
     assert steps == ["closed"]
-    assert not bridge.in_sync_driver()
+    assert not loops.in_sync_driver()
 
 
 def test_an_exception_comes_out_of_a_drive() -> None:
     with pytest.raises(Broken):
-        bridge.run_sync(bridge.call_user_function(raises))
-    assert not bridge.in_sync_driver()
+        driver.run_sync(driver.call_user_function(raises))
+    assert not loops.in_sync_driver()
 
 
 class Framework(FrameworkContext):
@@ -242,13 +242,13 @@ class Framework(FrameworkContext):
 
 def test_a_driven_pipeline_needs_nothing_around_plain_functions() -> None:
     framework = Framework()
-    assert bridge.run_sync(bridge.call_user_function(plain, 1), framework) == ("plain", 1)
+    assert driver.run_sync(driver.call_user_function(plain, 1), framework) == ("plain", 1)
     assert framework.notes == []
 
 
 def test_a_driven_pipeline_sends_coroutines_on_errands_of_its_framework() -> None:
     framework = Framework()
-    assert bridge.run_sync(bridge.call_user_function(coroutine, 1), framework) == ("coroutine", 1)
+    assert driver.run_sync(driver.call_user_function(coroutine, 1), framework) == ("coroutine", 1)
     assert framework.notes == ["errand", "end of errand"]
 
 
@@ -257,8 +257,8 @@ def test_an_awaited_pipeline_calls_plain_functions_as_its_framework_wants() -> N
 
     async def pipeline() -> Any:
         with framework_scope(framework):
-            inside = await bridge.call_user_function(plain, 1)
-        return inside, await bridge.call_user_function(plain, 2)
+            inside = await driver.call_user_function(plain, 1)
+        return inside, await driver.call_user_function(plain, 2)
 
     assert asyncio.run(pipeline()) == (("plain", 1), ("plain", 2))
     assert framework.notes == ["thread", "end of thread"]
@@ -268,7 +268,7 @@ def test_an_awaited_pipeline_calls_plain_functions_as_its_framework_wants() -> N
 def test_a_function_that_runs_out_of_an_iterator(run: Any) -> None:
     """StopIteration, which neither a coroutine nor a future can carry, must not hang."""
     with pytest.raises(RuntimeError):
-        run(bridge.call_user_function(lambda: next(iter(()))))
+        run(driver.call_user_function(lambda: next(iter(()))))
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
@@ -278,8 +278,8 @@ def test_what_ends_a_coroutine_does_not_end_the_loop_of_all(error: type[BaseExce
         raise error
 
     with pytest.raises(error):
-        bridge.run_sync(bridge.call_user_function(leaves))
-    assert bridge.run_sync(bridge.call_user_function(coroutine)) == ("coroutine",)
+        driver.run_sync(driver.call_user_function(leaves))
+    assert driver.run_sync(driver.call_user_function(coroutine)) == ("coroutine",)
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
@@ -287,8 +287,8 @@ def test_nor_does_a_task_that_nobody_waits_for(error: type[BaseException]) -> No
     async def leaves() -> None:
         raise error
 
-    bridge.create_task_threadsafe(bridge.background_loop(), leaves())
-    assert bridge.run_sync(bridge.call_user_function(coroutine)) == ("coroutine",)
+    loops.create_task_threadsafe(loops.background_loop(), leaves())
+    assert driver.run_sync(driver.call_user_function(coroutine)) == ("coroutine",)
 
 
 # --- waiting ---
@@ -300,7 +300,7 @@ def test_waiting_until_woken(run: Any) -> None:
         threading.Thread(target=wake).start()
         return True
 
-    run(bridge.wait_notified(park, HANG_SECONDS))
+    run(driver.wait_notified(park, HANG_SECONDS))
 
 
 @BOTH
@@ -309,19 +309,19 @@ def test_waiting_for_what_wakes_at_once(run: Any) -> None:
         wake()
         return True
 
-    run(bridge.wait_notified(park, HANG_SECONDS))
+    run(driver.wait_notified(park, HANG_SECONDS))
 
 
 @BOTH
 def test_waiting_for_what_is_there(run: Any) -> None:
-    run(bridge.wait_notified(lambda wake: False, HANG_SECONDS))
+    run(driver.wait_notified(lambda wake: False, HANG_SECONDS))
 
 
 @BOTH
 @pytest.mark.parametrize("seconds", [0, 0.001])
 def test_waiting_no_longer_than_told(run: Any, seconds: float) -> None:
-    run(bridge.wait_notified(lambda wake: True, seconds))
-    run(bridge.sleep(seconds))
+    run(driver.wait_notified(lambda wake: True, seconds))
+    run(driver.sleep(seconds))
 
 
 @BOTH
@@ -332,7 +332,7 @@ def test_being_woken_late_does_no_harm(run: Any) -> None:
         wakes.append(wake)
         return True
 
-    run(bridge.wait_notified(park, 0))
+    run(driver.wait_notified(park, 0))
     for wake in wakes * 2:
         wake()
 
@@ -341,34 +341,34 @@ def test_being_woken_late_does_no_harm(run: Any) -> None:
 
 
 def test_there_is_one_background_loop() -> None:
-    loops: list[Any] = [None] * 8
-    barrier = threading.Barrier(len(loops))
+    found: list[Any] = [None] * 8
+    barrier = threading.Barrier(len(found))
 
     def look(index: int) -> None:
         barrier.wait()
-        loops[index] = bridge.background_loop()
+        found[index] = loops.background_loop()
 
-    threads = [threading.Thread(target=look, args=(index,)) for index in range(len(loops))]
+    threads = [threading.Thread(target=look, args=(index,)) for index in range(len(found))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(loops)) == 1
-    assert bridge.running_background_loop() is loops[0]
-    assert loops[0].is_running()
+    assert len(set(found)) == 1
+    assert loops.running_background_loop() is found[0]
+    assert found[0].is_running()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_starts_a_loop_of_its_own() -> None:
-    parents = bridge.background_loop()
+    parents = loops.background_loop()
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            fresh = bridge.running_background_loop() is None
-            works = bridge.run_sync(bridge.call_user_function(coroutine)) == ("coroutine",)
-            own = bridge.background_loop() is not parents
+            fresh = loops.running_background_loop() is None
+            works = driver.run_sync(driver.call_user_function(coroutine)) == ("coroutine",)
+            own = loops.background_loop() is not parents
             os.write(write, b"%d%d%d" % (fresh, works, own))
         finally:
             os._exit(0)
@@ -377,7 +377,7 @@ def test_a_forked_child_starts_a_loop_of_its_own() -> None:
         answer = answers.read()
     os.waitpid(child, 0)
     assert answer == b"111"
-    assert bridge.run_sync(bridge.call_user_function(coroutine)) == ("coroutine",)
+    assert driver.run_sync(driver.call_user_function(coroutine)) == ("coroutine",)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -393,7 +393,7 @@ def test_what_is_registered_is_told_of_a_fork() -> None:
             raise AssertionError("no child of a test ends in order")
 
     life = Life()
-    bridge.register_lifecycle(life)
+    lifecycle.register_lifecycle(life)
     child = os.fork()
     if child == 0:
         os._exit(life.forks)
@@ -408,13 +408,13 @@ def closed_loop() -> asyncio.AbstractEventLoop:
 
 
 def test_a_closed_loop_is_told_nothing() -> None:
-    assert bridge.call_soon_threadsafe(closed_loop(), print) is False
+    assert loops.call_soon_threadsafe(closed_loop(), print) is False
 
 
 def test_a_closed_loop_takes_no_task() -> None:
     task = coroutine()
     with pytest.raises(RuntimeError, match="closed"):
-        bridge.create_task_threadsafe(closed_loop(), task)
+        loops.create_task_threadsafe(closed_loop(), task)
     with pytest.raises(RuntimeError, match=r"closed|already"):
         task.send(None)  # it was closed, so it does not complain of never having been awaited
 
@@ -424,15 +424,15 @@ def test_a_task_has_the_context_of_who_started_it() -> None:
     done = threading.Event()
 
     async def task() -> None:
-        seen.append((variable.get(), bridge.in_sync_driver(), threading.current_thread().name))
+        seen.append((variable.get(), loops.in_sync_driver(), threading.current_thread().name))
         done.set()
 
     async def handle() -> None:
         variable.set("the request's")
-        bridge.create_task_threadsafe(bridge.target_loop(), task())
-        await bridge.run_blocking(done.wait, HANG_SECONDS)
+        loops.create_task_threadsafe(loops.target_loop(), task())
+        await driver.run_blocking(done.wait, HANG_SECONDS)
 
-    contextvars.copy_context().run(bridge.run_sync, handle())
+    contextvars.copy_context().run(driver.run_sync, handle())
     done.clear()
     contextvars.copy_context().run(awaited, handle())
     assert seen == [
@@ -455,14 +455,14 @@ def test_a_task_is_not_lost_while_it_waits() -> None:
             await future
             done.set()
 
-        bridge.create_task_threadsafe(asyncio.get_running_loop(), task())
+        loops.create_task_threadsafe(asyncio.get_running_loop(), task())
         await asyncio.sleep(0)
         gc.collect()
         await done.wait()
 
-    before = set(bridge._tasks)  # what other tests have halted with its loop stays as it is
+    before = set(loops._tasks)  # what other tests have halted with its loop stays as it is
     awaited(main())
-    assert not [task for task in bridge._tasks - before if not task.done()]
+    assert not [task for task in loops._tasks - before if not task.done()]
 
 
 def test_what_a_pipeline_sets_is_not_seen_by_the_next_one() -> None:
@@ -470,12 +470,12 @@ def test_what_a_pipeline_sets_is_not_seen_by_the_next_one() -> None:
     before = variable.get()
 
     async def sets() -> str:
-        await bridge.call_user_function(variable.set, "this request's")
+        await driver.call_user_function(variable.set, "this request's")
         return variable.get()
 
-    assert bridge.run_sync(sets()) == "this request's"
+    assert driver.run_sync(sets()) == "this request's"
     assert variable.get() == before
-    assert not bridge.in_sync_driver()
+    assert not loops.in_sync_driver()
 
 
 def test_a_thread_has_the_context_of_who_started_it() -> None:
@@ -483,12 +483,12 @@ def test_a_thread_has_the_context_of_who_started_it() -> None:
     done = threading.Event()
 
     def work(value: int) -> None:
-        seen.append((value, variable.get(), bridge.in_sync_driver(), threading.current_thread().name))
+        seen.append((value, variable.get(), loops.in_sync_driver(), threading.current_thread().name))
         done.set()
 
     def start() -> None:
         variable.set("the request's")
-        bridge.start_thread(work, 7, name="mine")
+        loops.start_thread(work, 7, name="mine")
 
     contextvars.copy_context().run(start)
     assert done.wait(HANG_SECONDS)

@@ -1,0 +1,41 @@
+"""Runs callbacks in a forked child and at the end of the process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from typing import Protocol
+
+
+class ProcessLifecycle(Protocol):
+    """An object that owns threads, tasks or connections, which neither survive a fork nor outlive the process."""
+
+    def after_fork(self) -> None:
+        """Called in a new child process: nothing that ran in the parent runs here."""
+
+    def at_exit(self) -> None:
+        """Called when the interpreter is about to exit."""
+
+
+_lifecycles: weakref.WeakSet[ProcessLifecycle] = weakref.WeakSet()
+
+
+def register_lifecycle(lifecycle: ProcessLifecycle) -> None:
+    """Calls an object's `after_fork` and `at_exit` for as long as it exists; holds no reference to it."""
+    _lifecycles.add(lifecycle)
+
+
+def _after_fork() -> None:
+    for lifecycle in list(_lifecycles):
+        lifecycle.after_fork()
+
+
+def _at_exit() -> None:
+    for lifecycle in list(_lifecycles):
+        lifecycle.at_exit()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

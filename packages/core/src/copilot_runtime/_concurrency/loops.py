@@ -1,0 +1,123 @@
+"""Event loops: which one this code belongs to, the process's background loop, and tasks and threads on them.
+
+Runs live on a loop: the server's own under ASGI, and under WSGI one background loop per process. That one is
+started when it is first needed (so after a fork), and anew in a forked child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+logger = logging.getLogger("copilot_runtime.loops")
+
+# A context variable and not the running loop decides: under gevent the greenlets of
+# requests and the one of the loop share an OS thread, and so asyncio's "running loop".
+in_sync_driver_var: contextvars.ContextVar[bool] = contextvars.ContextVar("copilotkit_in_sync_driver", default=False)
+
+
+def in_sync_driver() -> bool:
+    """Returns whether this code runs in a pipeline that `run_sync` runs on a thread, without an event loop."""
+    return in_sync_driver_var.get()
+
+
+def target_loop() -> asyncio.AbstractEventLoop:
+    """Returns the loop on which what this request starts will live."""
+    return background_loop() if in_sync_driver() else asyncio.get_running_loop()
+
+
+def call_soon_threadsafe(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:
+    """Has a loop call a function soon, from any thread. Returns False if the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:  # the loop is closed
+        return False
+    return True
+
+
+def is_running_on(loop: asyncio.AbstractEventLoop) -> bool:
+    """Returns whether this is a task or callback of ``loop`` (and not code on a request's thread)."""
+    return not in_sync_driver() and asyncio._get_running_loop() is loop
+
+
+_tasks: set[asyncio.Task[Any]] = set()
+"""Strong references: an event loop itself holds its tasks weakly."""
+
+
+def create_task_threadsafe(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object]) -> None:
+    """Starts a task on a loop, from any thread, with a copy of the caller's context.
+
+    Raises RuntimeError if the loop is closed.
+    """
+    context = contextvars.copy_context()
+    context.run(in_sync_driver_var.set, False)
+
+    def start() -> None:
+        task = loop.create_task(coroutine, context=context)
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+    if is_running_on(loop):
+        start()
+    elif not call_soon_threadsafe(loop, start):
+        coroutine.close()
+        raise RuntimeError("the event loop of this request has been closed")
+
+
+def start_thread(function: Callable[..., object], *args: Any, name: str) -> None:
+    """Starts a daemon thread with a copy of the caller's context."""
+    context = contextvars.copy_context()
+    context.run(in_sync_driver_var.set, True)
+    threading.Thread(target=context.run, args=(function, *args), name=name, daemon=True).start()
+
+
+class _BackgroundLoop:
+    """The process's own event loop, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.ready = threading.Event()
+
+    def start(self) -> None:
+        self.loop.call_soon(self.ready.set)
+        threading.Thread(target=self._run, name="copilotkit-loop", daemon=True).start()
+
+    def _run(self) -> None:
+        while not self.loop.is_closed():
+            try:
+                self.loop.run_forever()
+                return
+            except BaseException:  # the other tasks have nothing to do with it
+                logger.exception("a task raised SystemExit; the background loop keeps running")
+
+
+# By process id, so that a forked child starts its own. One atomic step decides who
+# starts it: a lock made before gevent patches the threading module must not be held
+# while starting a thread, since that switches greenlets.
+_backgrounds: dict[int, _BackgroundLoop] = {}
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """Returns the process's background loop, which is started on first use."""
+    running = _backgrounds.get(os.getpid())
+    if running is None:
+        mine = _BackgroundLoop()
+        running = _backgrounds.setdefault(os.getpid(), mine)
+        if running is mine:
+            mine.start()
+        else:
+            mine.loop.close()
+    if not running.ready.is_set():
+        running.ready.wait()
+    return running.loop
+
+
+def running_background_loop() -> asyncio.AbstractEventLoop | None:
+    """Returns the background loop if this process has started one."""
+    running = _backgrounds.get(os.getpid())
+    return None if running is None else running.loop

@@ -1,0 +1,32 @@
+"""Callbacks that wait for the next change of something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Notify = Callable[[], object]
+
+
+class Waiters:
+    """One-shot callbacks, added and called from any thread, without a lock.
+
+    Whoever changes something calls `notify` after the change; whoever waits for it adds a callback and then looks
+    again, since the change may have come in between: one of the two has then seen the other.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: set[Notify] = set()
+
+    def add(self, notify: Notify) -> None:
+        """Has ``notify`` called at the next change, once."""
+        self._waiting.add(notify)
+
+    def notify(self) -> None:
+        """Calls all callbacks that were added since the last change."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, set()
+            # A copy, since a thread that loaded the old set may still add to it; its second look saves it.
+            for notify in tuple(waiting):
+                notify()

@@ -1,0 +1,114 @@
+"""Header fields: an immutable mapping, their grammar, and what belongs to a connection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token (RFC 9110, section 5.6.2)."""
+
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""Latin-1 without control characters (RFC 9110, section 5.5)."""
+
+HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""Fields about one connection (RFC 9110, section 7.6.1, and RFC 2616, section 13.5.1, which PEP 3333 refers to)."""
+
+
+def media_type(content_type: str | None) -> str:
+    """Returns the media type of a content type, in lower case and without parameters; ``""`` for None."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+class Headers(Mapping[str, str]):
+    """Header fields in order, found without regard to case (RFC 9110, section 5.1). Immutable and hashable.
+
+    A mapping: iteration, `keys` and `items` have each field once, by its lower-case name, with the values of
+    repeated fields joined. `multi_items` returns the fields as they came.
+
+    Args:
+        items: pairs, or a mapping. Names keep the spelling they came with.
+    """
+
+    __slots__ = ("_index", "_items")
+
+    _items: tuple[tuple[str, str], ...]
+    _index: dict[str, str] | None
+
+    def __init__(self, items: HeadersLike = ()) -> None:
+        if isinstance(items, Headers):
+            pairs: Iterable[tuple[str, str]] = items._items
+        else:
+            pairs = items.items() if isinstance(items, Mapping) else items
+        object.__setattr__(self, "_items", tuple(pairs))
+        object.__setattr__(self, "_index", None)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("Headers are immutable: set(), add() and remove() return changed copies")
+
+    def _by_name(self) -> dict[str, str]:
+        if self._index is None:
+            index: dict[str, str] = {}
+            for name, value in self._items:
+                key = name.lower()
+                if key in index:
+                    # RFC 9110, 5.3 joins lists with commas; RFC 6265, 5.4 cookies with semicolons.
+                    index[key] += ("; " if key == "cookie" else ", ") + value
+                else:
+                    index[key] = value
+            object.__setattr__(self, "_index", index)
+            return index
+        return self._index
+
+    def multi_items(self) -> tuple[tuple[str, str], ...]:
+        """Returns the fields as they came: pairs in order, in their own spelling, repetitions included."""
+        return self._items
+
+    def set(self, name: str, value: str) -> Headers:
+        """Returns a copy in which ``name`` has just this value."""
+        return Headers((*self.remove(name)._items, (name, value)))
+
+    def add(self, *items: tuple[str, str]) -> Headers:
+        """Returns a copy with further fields at the end."""
+        return Headers((*self._items, *items))
+
+    def remove(self, *names: str) -> Headers:
+        """Returns a copy without these fields."""
+        removed = {name.lower() for name in names}
+        return Headers(item for item in self._items if item[0].lower() not in removed)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._by_name()
+
+    def __getitem__(self, name: str) -> str:
+        return self._by_name()[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name())
+
+    def __len__(self) -> int:
+        return len(self._by_name())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and self._by_name() == Headers(other)._by_name()
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._by_name().items()))
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self._items)!r})"
+
+
+HeadersLike = Headers | Mapping[str, str] | Iterable[tuple[str, str]]

@@ -1,0 +1,151 @@
+"""Bodies that are sent while they are produced, and their iterators for threads and for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+CONNECTED = b": connected\n\n"
+"""A comment (WHATWG HTML, section 9.2.6): sent at once where nothing else is ready, so that the headers leave."""
+
+
+class StreamSource(Protocol):
+    """What a stream is read from. Safe to use from any thread, by one reader at a time."""
+
+    def read_available(self) -> bytes | None:
+        """Returns all bytes that are ready, joined; ``b""`` if none are, and None at the end."""
+
+    def add_waiter(self, notify: Callable[[], object]) -> bool:
+        """Has ``notify`` called once there is something to read.
+
+        Returns False if there is something already: then ``notify`` may never be called.
+        """
+
+    def close(self) -> None:
+        """Called when nobody reads the stream any more; may be called more than once."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventStream:
+    """A body of server-sent events, described by what it is read from.
+
+    Iterate it on a thread (WSGI) or asynchronously (ASGI): either iterator yields all bytes that are ready, joined,
+    as soon as there are any, and ends with the stream. On a thread the first chunk comes at once, if need be a comment
+    without content. Iterate a stream to its end or close it; closing it twice is fine.
+    """
+
+    source: StreamSource
+
+    def __iter__(self) -> SyncStreamIterator:
+        return SyncStreamIterator(self.source, CONNECTED)
+
+    def __aiter__(self) -> AsyncStreamIterator:
+        return AsyncStreamIterator(self.source)
+
+    def close(self) -> None:
+        """Tells the source that nobody reads it any more."""
+        self.source.close()
+
+
+class SyncStreamIterator:
+    """Iterates a source on a thread, which sleeps while nothing is ready.
+
+    Closes its source when it is garbage-collected: a framework may put another response in the place of the one that
+    it belonged to. The first chunk never waits: it is ``greeting`` if nothing is ready. A WSGI server holds the headers
+    back until there is a chunk (PEP 3333, "Handling of Headers"), and an agent may take its time.
+    """
+
+    __slots__ = ("_greeting", "_notifications", "_source")
+
+    def __init__(self, source: StreamSource, greeting: bytes = b"") -> None:
+        self._source = source
+        self._greeting = greeting
+        # Looked up now and not at import: gevent patches the module later than that.
+        self._notifications: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def __iter__(self) -> SyncStreamIterator:
+        return self
+
+    def __next__(self) -> bytes:
+        source, notifications = self._source, self._notifications
+        if self._greeting:
+            greeting, self._greeting = self._greeting, b""
+            return source.read_available() or greeting
+        while True:
+            chunk = source.read_available()
+            if chunk:
+                return chunk
+            if chunk is None:
+                source.close()
+                raise StopIteration
+            if source.add_waiter(self._notify):
+                notifications.get()
+
+    def _notify(self) -> None:
+        self._notifications.put(None)
+
+    def close(self) -> None:
+        """Closes the source and ends a wait in another thread."""
+        self._source.close()
+        self._notifications.put(None)
+
+    def __del__(self) -> None:
+        self._source.close()
+
+
+class AsyncStreamIterator:
+    """Iterates a source in a task, which is suspended while nothing is ready.
+
+    May be created anywhere; its loop is that of the first step. Closes its source when it is garbage-collected.
+    """
+
+    __slots__ = ("_future", "_loop", "_source", "_thread_id")
+
+    def __init__(self, source: StreamSource) -> None:
+        self._source = source
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread_id = 0
+        self._future: asyncio.Future[None] | None = None
+
+    def __aiter__(self) -> AsyncStreamIterator:
+        return self
+
+    async def __anext__(self) -> bytes:
+        source = self._source
+        while True:
+            chunk = source.read_available()
+            if chunk:
+                return chunk
+            if chunk is None:
+                source.close()
+                raise StopAsyncIteration
+            if self._loop is None:
+                self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
+            future = self._future = self._loop.create_future()
+            if source.add_waiter(self._notify):
+                await future
+
+    def _notify(self) -> None:
+        if threading.get_ident() == self._thread_id:
+            self._resolve()
+        elif self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._resolve)
+            except RuntimeError:  # the loop is closed: there is no task left to resume
+                pass
+
+    def _resolve(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def close(self) -> None:
+        """Closes the source and ends a wait, from any thread."""
+        self._source.close()
+        self._notify()
+
+    def __del__(self) -> None:
+        self._source.close()
