@@ -78,6 +78,7 @@ CASES = [
         {"agent": object()}, error=TypeError),
     *of(runtime, "store", "", "memory", "redis", "nothing://", "postgres://localhost", 3, None, object(), MemoryStore),
     *of(runtime, "transcription_service", 3, "openai", object(), lambda audio: "text"),
+    *of(runtime, "on_run_end", 3, "hook", [identify], error=TypeError),
     *of(runtime, "identify_user", 3, "user", User(id="a"), {"id": "a"}),
     *of(runtime, "single_user", True, identify_user=identify, error=ValueError),
     *of(runtime, "single_user", *NO_BOOLEANS),
@@ -114,7 +115,7 @@ CASES = [
     # --- RuntimeHooks
     *[
         one
-        for name in ("on_request", "on_before_handler", "on_response", "on_error", "on_run_end")
+        for name in ("on_request", "on_before_handler", "on_response", "on_error")
         for one in of(RuntimeHooks, name, 3, "hook", [identify], {}, error=TypeError)
     ],
     # --- MemoryStore

@@ -39,12 +39,10 @@ def bounded(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return run
 
 
-def given(agent: Any, run_id: str = "r", thread_id: str = "t", on_end: Any = None, **members: Any) -> RunRequest:
+def given(agent: Any, run_id: str = "r", thread_id: str = "t", **members: Any) -> RunRequest:
     wire = {"threadId": thread_id, "runId": run_id, "messages": [], "tools": [], "context": [], **members}
     parsed = parse_input(json.dumps(wire).encode())
-    return RunRequest(
-        agent_id="a", agent=agent, input=parsed.model, body=parsed.wire, context=RunContext(), size=10, on_end=on_end
-    )
+    return RunRequest(agent_id="a", agent=agent, input=parsed.model, body=parsed.wire, context=RunContext(), size=10)
 
 
 class Reader:

@@ -28,6 +28,7 @@ from copilot_runtime._engine import (
 from copilot_runtime._engine import engine as engine_module
 from copilot_runtime._engine import persistence as custody_module
 from copilot_runtime._engine import subscribers as audience_module
+from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime._events import Cursor
 from copilot_runtime._http.streaming import EventStream
 from copilot_runtime.agents._context import RunContext
@@ -556,7 +557,8 @@ async def test_a_run_keeps_the_context_of_its_request() -> None:
 
     for agent in (asynchronous, synchronous):
         variable.set("the request's")
-        await Reader(await engine.run(given(agent, thread_id=agent.__name__, on_end=on_end))).rest()
+        engine.on_run_end = on_end
+        await Reader(await engine.run(given(agent, thread_id=agent.__name__))).rest()
         await settled(lambda: len(seen) == 3)
         assert seen[:2] == ["the request's", "the agent's"]
         assert variable.get() == "the request's"
@@ -577,9 +579,10 @@ async def test_on_run_end_is_told_once_of_each_run() -> None:
         yield STARTED
         raise RuntimeError("broken")
 
-    await Reader(await engine.run(given(answers, "finishes", on_end=on_end))).rest()
-    await Reader(await engine.run(given(fails, "fails", on_end=on_end))).rest()
-    reader = Reader(await engine.run(given(Gated(), "stops", on_end=on_end)))
+    engine.on_run_end = on_end
+    await Reader(await engine.run(given(answers, "finishes"))).rest()
+    await Reader(await engine.run(given(fails, "fails"))).rest()
+    reader = Reader(await engine.run(given(Gated(), "stops")))
     await reader.until(2)
     await engine.stop(THREAD, None)
     await reader.rest()
@@ -605,7 +608,8 @@ async def test_shutdown_ends_runs_and_tells_of_it() -> None:
         told.append(ended)
 
     engine = engine_on(MemoryStore(), on_disconnect="stop")
-    reader = Reader(await engine.run(given(Gated(), on_end=on_end)))
+    engine.on_run_end = on_end
+    reader = Reader(await engine.run(given(Gated())))
     suggestion = Reader(await engine.suggest(given(Gated())))
     await reader.until(2)
     await suggestion.until(2)
@@ -904,7 +908,8 @@ async def test_a_run_that_has_lost_its_thread(kind: str) -> None:
     here, there, store = two()
     agent: Any = Gated(100) if kind == "waits" else Deaf()
     told: list[EndedRun] = []
-    own = Reader(await here.run(given(agent, on_end=told.append)))
+    here.on_run_end = told.append
+    own = Reader(await here.run(given(agent)))
     await own.until(2)
     store.take_over(THREAD)
     other = Gated(1)
@@ -1182,7 +1187,8 @@ def test_runs_that_begin_at_once_have_one_keeper(monkeypatch: pytest.MonkeyPatch
         lease_seconds = 15.0
 
     monkeypatch.setattr(custody_module, "LeaseRenewer", Keeper)
-    custody = custody_module.RunPersistence(Store())
+    store = Store()
+    custody = custody_module.RunPersistence(store, AsyncStore(store))
     threads = [threading.Thread(target=custody.track, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()

@@ -152,7 +152,8 @@ async def test_stopping_from_anywhere(make: Make) -> None:
     here, there, elsewhere = make(), make(), make()
     agent = Gated()
     told: list[EndedRun] = []
-    own = Reader(await here.run(given(agent, on_end=told.append)))
+    here.on_run_end = told.append
+    own = Reader(await here.run(given(agent)))
     await own.until(2)
     joined = Reader(await elsewhere.connect(THREAD, None))
     assert await there.stop(THREAD, "other") == StopResult(False, is_other=True)
@@ -218,8 +219,9 @@ async def test_superseding_the_deaf_from_elsewhere(make: Make, monkeypatch: pyte
     here, there, elsewhere = make(), make(on_concurrent_run="supersede"), make()
     agent = Deaf()
     told: list[EndedRun] = []
-    there.on_orphan_ended = elsewhere.on_orphan_ended = told.append
-    own = Reader(await here.run(given(agent, on_end=told.append)))
+    there.on_run_end = elsewhere.on_run_end = told.append
+    here.on_run_end = told.append
+    own = Reader(await here.run(given(agent)))
     await own.until(2)
     joined = Reader(await elsewhere.connect(THREAD, None))
     await joined.until(2)
@@ -233,7 +235,7 @@ async def test_superseding_the_deaf_from_elsewhere(make: Make, monkeypatch: pyte
     await settled(lambda: not here._runs)
     assert run_ids(elsewhere) == ["r", "second"]
     assert list(stored(here.store).raw or ()) == own.frames
-    assert [(one.run_id, one.outcome) for one in told] == [("r", "stopped")]
+    assert [ended.outcome for ended in told if ended.run_id == "r"] == ["stopped"]
 
 
 @bounded
@@ -302,7 +304,7 @@ class Process:
         self.store = CutOffStore(path, poll_seconds=0.01, lease_seconds=LEASE_SECONDS)
         self.engine = engine_on(self.store)
         self.told: list[EndedRun] = []
-        self.engine.on_orphan_ended = self.told.append
+        self.engine.on_run_end = self.told.append
         self.loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
         self.go_on()
@@ -330,7 +332,8 @@ class Process:
         """Begins a run, and gives its reader, which is for this process's loop."""
 
         async def begin() -> Reader:
-            return Reader(await self.engine.run(given(agent, on_end=self.told.append)))
+            self.engine.on_run_end = self.told.append
+            return Reader(await self.engine.run(given(agent)))
 
         return await self.do(begin())
 
@@ -421,7 +424,7 @@ async def test_whoever_looks_next_ends_the_run_of_an_owner_that_is_gone(
     make: Make, owner: Process, look: Callable[[Engine], Coroutine[Any, Any, None]]
 ) -> None:
     here = make()
-    here.on_orphan_ended = owner.told.append
+    here.on_run_end = owner.told.append
     agent = Gated(100)
     own = await owner.begins(agent, 5)
     await owner.emits_unsaved(agent, own, 3)
@@ -444,7 +447,7 @@ async def test_whoever_looks_next_ends_the_run_of_an_owner_that_is_gone(
     await owner.do(agent.ended.wait())
     assert isinstance(agent.raised, asyncio.CancelledError)
     assert here.store.read(THREAD, raw_ordinal=1) == before
-    assert [(one.run_id, one.outcome) for one in owner.told] == [("r", "failed")]
+    assert [ended.outcome for ended in owner.told if ended.run_id == "r"] == ["failed"]
 
 
 @bounded
@@ -452,7 +455,7 @@ async def test_everybody_who_follows_hears_that_the_run_was_lost(make: Make, own
     """Of several that look at once, one ends it and tells of it."""
     engines = [make(), make(), make()]
     for engine in engines:
-        engine.on_orphan_ended = owner.told.append
+        engine.on_run_end = owner.told.append
     agent = Gated(100)
     own = await owner.begins(agent, 4)
     readers = [Reader(await engine.connect(THREAD, None)) for engine in engines for _ in range(2)]
@@ -473,14 +476,14 @@ async def test_everybody_who_follows_hears_that_the_run_was_lost(make: Make, own
     owner.go_on()
     await owner.do(own.rest())
     assert own.frames == readers[0].frames
-    assert [(one.run_id, one.outcome) for one in owner.told] == [("r", "failed")]
+    assert [ended.outcome for ended in owner.told if ended.run_id == "r"] == ["failed"]
 
 
 @bounded
 async def test_many_look_at_once_for_a_run_that_was_lost(make: Make, owner: Process) -> None:
     engines = [make(), make(), make()]
     for engine in engines:
-        engine.on_orphan_ended = owner.told.append
+        engine.on_run_end = owner.told.append
     own = await owner.begins(Gated(100), 3)
     owner.cut_off()
     owner.halt()
@@ -499,7 +502,7 @@ async def test_many_look_at_once_for_a_run_that_was_lost(make: Make, owner: Proc
 @bounded
 async def test_an_owner_that_dies_before_anything_is_stored(make: Make, owner: Process) -> None:
     here = make()
-    here.on_orphan_ended = owner.told.append
+    here.on_run_end = owner.told.append
     owner.cut_off()
     own = await owner.runs(Gated())
     await owner.do(own.until(2))
@@ -598,7 +601,7 @@ async def test_what_repeats_the_history_is_known_of_a_lost_run_too(make: Make, o
 async def test_an_owner_that_dies_after_the_last_event(make: Make, owner: Process) -> None:
     """The run ended as it says that it did."""
     here = make()
-    here.on_orphan_ended = owner.told.append
+    here.on_run_end = owner.told.append
     cleaned_up = asyncio.Event()
 
     async def agent(input: Any) -> Any:

@@ -67,9 +67,11 @@ async def async_end(ended: EndedRun) -> None:
 
 
 HOOKS: Mapping[str, RuntimeHooks] = {
-    "plain": RuntimeHooks(on_request=plain_request, on_response=plain_response, on_run_end=plain_end),
-    "async": RuntimeHooks(on_request=async_request, on_response=async_response, on_run_end=async_end),
+    "plain": RuntimeHooks(on_request=plain_request, on_response=plain_response),
+    "async": RuntimeHooks(on_request=async_request, on_response=async_response),
 }
+
+RUN_END_HOOKS: Mapping[str, Callable[[EndedRun], Any]] = {"plain": plain_end, "async": async_end}
 
 
 def agents_of_users(_: Any) -> Mapping[str, Callable[..., Any]]:

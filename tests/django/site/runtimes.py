@@ -9,7 +9,7 @@ from copilot_runtime_django import django_user
 
 from ...fixtures.transcription import FixtureTranscription
 from .agents import AGENTS
-from .hooks import HOOKS, agents_of_users, refuse
+from .hooks import HOOKS, RUN_END_HOOKS, agents_of_users, refuse
 
 MAX_BODY_BYTES = 400_000
 
@@ -34,6 +34,8 @@ narrow = runtime(single_user=True, max_streams=1)
 guarded = runtime(identify_user=django_user)
 refusing = create_copilot_runtime_handler(runtime=anybody, hooks=RuntimeHooks(on_request=refuse))
 hooked = {
-    name: create_copilot_runtime_handler(runtime=runtime(agents=agents_of_users, single_user=True), hooks=hooks)
+    name: create_copilot_runtime_handler(
+        runtime=runtime(agents=agents_of_users, single_user=True, on_run_end=RUN_END_HOOKS[name]), hooks=hooks
+    )
     for name, hooks in HOOKS.items()
 }

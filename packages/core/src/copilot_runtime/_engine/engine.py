@@ -32,6 +32,7 @@ from ..stores.protocol import (
     ThreadKey,
     ThreadSnapshot,
 )
+from .async_store import AsyncStore
 from .debug_feed import DebugFeed
 from .persistence import REAP_GRACE_SECONDS, RunPersistence
 from .readers import RunReader
@@ -77,12 +78,14 @@ class StopResult:
 class Engine:
     """The runs of this process over one store."""
 
-    def __init__(self, store: RunStore, options: EngineOptions) -> None:
+    def __init__(
+        self, store: RunStore, options: EngineOptions, on_run_end: Callable[[EndedRun], Any] | None = None
+    ) -> None:
         self.store = store
+        self.async_store = AsyncStore(store)
+        self.on_run_end = on_run_end
         self.options = options
         self.feed = DebugFeed()
-        self.on_orphan_ended: Callable[[EndedRun], Any] | None = None
-        """Told of runs that other processes have left behind and this one has ended."""
         self._runs: dict[RunKey, Run] = {}
         self._ephemeral_runs: set[Run] = set()
         """Runs on no thread: suggestions."""
@@ -95,7 +98,7 @@ class Engine:
             abandoned=self._abandoned,
         )
         self.telling = RunEndNotifier()
-        self.custody = RunPersistence(store)
+        self.custody = RunPersistence(store, self.async_store)
         self._tails = RemoteRunFollower(store, self._reap_lost)
         lifecycle.register_lifecycle(self)
 
@@ -173,7 +176,7 @@ class Engine:
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Something of the store's, off the loop where the store may block. Raises StoreError."""
-        return await self.custody.ask(question)
+        return await self.async_store.call(question)
 
     async def read_thread(
         self, thread: ThreadKey, *, touch: bool = False, cursor: Cursor | None = None
@@ -267,8 +270,8 @@ class Engine:
             # Where the machine stood still, or its clock was set forward, the owner is late, and lives.
             await driver.sleep(REAP_GRACE_SECONDS)
         ended = await self.ask(lambda: reap(self.store, run, ending, by_force=by_force))
-        if ended is not None and self.on_orphan_ended is not None:
-            await self.telling.notify(self.on_orphan_ended, ended)
+        if ended is not None and self.on_run_end is not None:
+            await self.telling.notify(self.on_run_end, ended)
 
     def _reap_lost(self, run: RunKey) -> Coroutine[Any, Any, None]:
         return self._reap(run, LOST)
@@ -355,7 +358,7 @@ class Engine:
         ours = [run for run in [*self._runs.values(), *self._ephemeral_runs] if run.loop is loop]
         if ours:
             self._is_shutting_down = True
-            self.custody.at_exit()
+            self.async_store.at_exit()
             driver.run_sync(self._stop_all(ours))
 
 

@@ -7,10 +7,10 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
-from .._concurrency import driver, loops
+from .._concurrency import loops
 from ..stores.protocol import (
     Batch,
     Lease,
@@ -21,6 +21,7 @@ from ..stores.protocol import (
     RunTooLarge,
     StoreError,
 )
+from .async_store import AsyncStore
 from .finish_result import FinishResult
 from .outage_log import OutageLog
 from .periodic import PeriodicTask
@@ -63,27 +64,17 @@ FINISH_RETRY_INTERVAL = 0.1
 class RunPersistence:
     """Saves, watches and keeps the leases of runs, in rounds that all runs share."""
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, async_store: AsyncStore) -> None:
         self._store = store
+        self._async_store = async_store
         self._saving: PeriodicTask[Run] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
         self._watching: PeriodicTask[Run] = PeriodicTask(store.poll_seconds or 1.0, self._poll_tick)
         self._keeper: LeaseRenewer | None = None
         self._making = threading.Lock()
-        self._interpreter_exiting = False
         self._busy_saving: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._busy_watching: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._unsaved = OutageLog("the store does not take what runs have emitted")
         self._unwatched = OutageLog("the store does not say whether runs are to stop")
-
-    async def ask(self, question: Callable[[], T]) -> T:
-        """Something of the store's, off the loop where the store may block. Raises what the store raises."""
-        if self._store.blocking and not self._interpreter_exiting:
-            return await driver.run_blocking(question)
-        return question()
-
-    def at_exit(self) -> None:
-        """The process ends: there are no more threads to be had, and nobody whom waiting could keep."""
-        self._interpreter_exiting = True
 
     def track(self, run: Run) -> None:
         """A run has begun."""
@@ -134,7 +125,7 @@ class RunPersistence:
         deadline = time.monotonic() + min(FINISH_RETRY_SECONDS, self._store.lease_seconds or FINISH_RETRY_SECONDS)
         while True:
             try:
-                await self.ask(write)
+                await self._async_store.call(write)
                 return FinishResult.STORED
             except LeaseLost:
                 return FinishResult.LEASE_LOST
@@ -160,7 +151,7 @@ class RunPersistence:
 
     async def _flush_in_thread(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
         try:
-            await self.ask(lambda: self._flush(runs))
+            await self._async_store.call(lambda: self._flush(runs))
         finally:
             self._busy_saving.discard(loop)
 
@@ -214,7 +205,7 @@ class RunPersistence:
     async def _poll_signals(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
         leases = {run.lease: run for run in runs if run.lease is not None and not run.is_finished}
         try:
-            signals = await self.ask(lambda: self._store.poll_signals(list(leases)))
+            signals = await self._async_store.call(lambda: self._store.poll_signals(list(leases)))
         except Exception as error:
             self._unwatched.failed(error)
             return

@@ -328,7 +328,8 @@ class Run:
                 return True
         self.log.duplicates = recorder.duplicates
         self.log.extend(rest)
-        if given.on_end is not None and self.lease is not None:
+        on_end = self._engine.on_run_end
+        if on_end is not None and self.lease is not None:
             ended = EndedRun.from_run(
                 given,
                 records=records,
@@ -337,7 +338,7 @@ class Run:
                 failure=self._failure,
                 started_at=self._started,
             )
-            self._context.run(self._engine.telling.notify_in_background, self, given.on_end, ended)
+            self._context.run(self._engine.telling.notify_in_background, self, on_end, ended)
         return True
 
     def _cancel_timers(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from ag_ui.core import RunAgentInput
@@ -25,8 +25,7 @@ Outcome = Literal["finished", "failed", "stopped"]
 class RunRequest:
     """Everything that a run is given.
 
-    ``input`` is for the agent; ``body`` is the same in wire form, as it came. ``on_end``
-    is called with an `EndedRun`.
+    ``input`` is for the agent; ``body`` is the same in wire form, as it came.
     """
 
     agent_id: str
@@ -35,7 +34,6 @@ class RunRequest:
     body: Mapping[str, Any]
     context: RunContext
     size: int = 0
-    on_end: Callable[[EndedRun], Any] | None = None
 
     @property
     def thread_id(self) -> str:

@@ -71,8 +71,6 @@ class CopilotHandler:
         self._resolver = resolver
         self._cors = cors
         self._hooks = hooks
-        if hooks.on_run_end is not None:
-            runtime.engine.on_orphan_ended = hooks.on_run_end
 
     async def __call__(self, request: Request) -> Response:
         cors = self._cors

@@ -49,14 +49,13 @@ Hook = Callable[..., Any]
 class RuntimeHooks:
     """Functions around every request; each plain or a coroutine function.
 
-    Each but the last takes a `HookContext`.
+    Each takes a `HookContext`.
 
     - ``on_request`` comes first. It may return a changed `Request`, or a `Response` to answer at once.
     - ``on_before_handler`` knows the route. The same.
     - ``on_response`` sees every answer, refusals included, and may return another `Response`.
     - ``on_error`` is asked when a hook or an endpoint raises, and may return a `Response`;
       without one the answer is 500 ``{"error": "internal_error"}``.
-    - ``on_run_end`` takes an `EndedRun`, once for each run that ended; suggestions are no runs.
 
     Any of the first three may raise `RespondWith`. Preflights skip all hooks. Raises
     TypeError where something that cannot be called is given.
@@ -66,7 +65,6 @@ class RuntimeHooks:
     on_before_handler: Hook | None = None
     on_response: Hook | None = None
     on_error: Hook | None = None
-    on_run_end: Hook | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from .. import _validation as validation
 from .._concurrency import driver
-from .._engine import Engine, EngineOptions
+from .._engine import EndedRun, Engine, EngineOptions
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
 from .._users import ANONYMOUS_OWNER, User
@@ -41,6 +41,8 @@ class CopilotRuntime:
             asked anew for every request.
         store: where threads live, as a URL (``memory://``) or a store object.
         transcription_service: turns speech into text, for ``/transcribe``.
+        on_run_end: a plain or coroutine function that is called with an `EndedRun` once for each run that has ended, in
+            the process that ended it; suggestions are not runs. What it raises is logged.
         identify_user: a plain or coroutine function from a `Request` to its `User`; None is answered with 401.
         single_user: whoever reaches the mount is one and the same user. For development.
         thread_access: what ``/threads`` offers: ``none``, ``read`` or ``manage``. ``manage`` where there
@@ -66,6 +68,7 @@ class CopilotRuntime:
         agents: Agents,
         store: str | RunStore = "memory://",
         transcription_service: TranscriptionService | None = None,
+        on_run_end: Callable[[EndedRun], Any] | None = None,
         identify_user: Callable[[Request], Any] | None = None,
         single_user: bool = False,
         thread_access: ThreadAccess | None = None,
@@ -94,6 +97,8 @@ class CopilotRuntime:
         validation.check_number("shutdown_grace_seconds", shutdown_grace_seconds)
         if transcription_service is not None and not callable(getattr(transcription_service, "transcribe", None)):
             raise TypeError("transcription_service: give an object with transcribe(audio, filename, mime_type)")
+        if on_run_end is not None and not callable(on_run_end):
+            raise TypeError(f"on_run_end={on_run_end!r} must be a function or a coroutine function")
         if forward_headers is not None and not isinstance(forward_headers, ForwardHeaders):
             raise TypeError("forward_headers: give ForwardHeaders(allow=[...], deny=[...])")
         self.agents = _checked_agents(agents)
@@ -116,6 +121,7 @@ class CopilotRuntime:
                 shutdown_grace_seconds=shutdown_grace_seconds,
                 debug=debug,
             ),
+            on_run_end,
         )
 
     @property

@@ -143,7 +143,6 @@ def _run_request(call: EndpointContext, started: _PreparedRun) -> RunRequest:
             user=call.user,
             body=LazyJSONBody(call.body),
         ),
-        on_end=call.hooks.on_run_end,
     )
 
 
