@@ -126,7 +126,7 @@ class Router:
             row=row,
             route=PatternMatch(row, ids).to_route_match(http_method),
             request=request.replace(
-                method=http_method, body=_body(envelope), query=_query(envelope) if http_method == "GET" else ""
+                method=http_method, body=_body(envelope), query_string=_query(envelope) if http_method == "GET" else ""
             ),
             single_route=True,
             missing_body=lacks_body,
@@ -141,7 +141,7 @@ class Router:
         if match is None or not match.row.resource:
             raise Refused(error_response(404, "Not found"))
         inner = request.replace(
-            method=method.strip().upper(), path=request.path.rstrip("/") + path, query=query, body=_body(envelope)
+            method=method.strip().upper(), path=request.path.rstrip("/") + path, query_string=query, body=_body(envelope)
         )
         return self._resolve_match(match, inner, single_route=True)
 
