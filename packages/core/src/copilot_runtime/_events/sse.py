@@ -1,4 +1,4 @@
-"""One event to one server-sent frame (WHATWG HTML, section 9.2), encoded once."""
+"""Server-sent events (WHATWG HTML, section 9.2): one AG-UI event per frame, serialized once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, to_json
+
+from .._strict_json import loads
 
 KEEP_ALIVE = b": keep-alive\n\n"
 CONNECTED = b": connected\n\n"
@@ -15,42 +17,45 @@ Event = dict[str, Any]
 
 
 class InvalidEventError(Exception):
-    """The agent emitted something that no client would take. Its text is for developers."""
+    """The agent emitted an event that clients would reject. The message is meant for developers."""
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
-    """An event as one line of JSON. Raises BadEvent where JSON cannot hold it (RFC 8259)."""
+    """Serializes an event as one line of JSON (RFC 8259). Raises InvalidEventError if JSON cannot represent it."""
     try:
         data = to_json(event)
     except (PydanticSerializationError, UnicodeEncodeError, RecursionError, ValueError) as error:
-        raise InvalidEventError(f"{event.get('type')} holds something that JSON cannot") from error
-    # pydantic writes these three as bare words, which is not JSON. They are nearly always
-    # part of some text, so a strict second look is taken only where one occurs.
-    if (b"NaN" in data or b"Infinity" in data) and not _is_json(data):
-        raise InvalidEventError(f"{event.get('type')} holds NaN or an infinity, which JSON does not have")
+        raise InvalidEventError(f"{event.get('type')} contains a value that JSON cannot represent") from error
+    # pydantic writes NaN and the infinities as bare words, which is not JSON. Usually these words are
+    # part of some text, so the data is parsed again only where one of them occurs.
+    if b"NaN" in data or b"Infinity" in data:
+        try:
+            loads(data)
+        except ValueError as error:
+            raise InvalidEventError(
+                f"{event.get('type')} contains NaN or an infinity, which JSON cannot represent"
+            ) from error
     return data
 
 
-def _is_json(data: bytes) -> bool:
-    try:
-        from_json(data, allow_inf_nan=False)
-    except ValueError:
-        return False
-    return True
-
-
 def format_frame(data: bytes, prefix: bytes = b"", number: int = 0) -> bytes:
-    """A frame that holds one event. ``prefix`` is `id_prefix` of its run, or empty for no id."""
+    """Returns the frame of one event.
+
+    Args:
+        data: The event as one line of JSON.
+        prefix: The `id_prefix` of its run, or empty for a frame without an id.
+        number: The number of the event in its run, from 1 on.
+    """
     if prefix:
         return b"%b%d\ndata: %b\n\n" % (prefix, number, data)
     return b"data: %b\n\n" % data
 
 
 def id_prefix(ordinal: int) -> bytes:
-    """How the frames of a thread's nth run begin: their id is ``<ordinal>.<number>``."""
+    """Returns how every frame of a thread's nth run starts: ids have the form ``<ordinal>.<number>``."""
     return b"id: %d." % ordinal
 
 
-def decode(framed: bytes) -> Any:
-    """The event of a frame that `frame` made."""
-    return json.loads(framed[framed.index(b"data: ") + 6 :])
+def decode(frame: bytes) -> Any:
+    """Returns the event of a frame that `format_frame` made."""
+    return json.loads(frame[frame.index(b"data: ") + 6 :])

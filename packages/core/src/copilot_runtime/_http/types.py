@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from pydantic_core import to_json
 
+from .._strict_json import loads
 from .headers import HEADER_NAME, HEADER_VALUE, HOP_BY_HOP, Headers, HeadersLike
 from .streaming import EventStream
-from .strict_json import loads
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

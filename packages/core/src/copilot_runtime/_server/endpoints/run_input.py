@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ag_ui.core import Context, RunAgentInput, Tool
 from pydantic import Field, ValidationError
 
-from ..._http.strict_json import loads
+from ..._strict_json import loads
 
 
 class _LenientRunAgentInput(RunAgentInput):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..._http.strict_json import loads
 from ..._http.types import Response
+from ..._strict_json import loads
 from ...stores.protocol import StoreError
 from .agents import AgentRefused, find_agent
 from .context import EndpointContext, error_response

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ..._events import decode
-from ..._http.strict_json import loads
 from ..._http.types import Response
+from ..._strict_json import loads
 from ...stores.protocol import (
     StoreError,
     ThreadInfo,

@@ -1,0 +1,25 @@
+"""Strict JSON, as in RFC 8259: no NaN and no infinities."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+# Only a number written like this can overflow a float, so only then is the parsed value checked as well.
+_MAY_OVERFLOW = re.compile(rb"[0-9]{300}|[eE]\+?[0-9]{3}")
+
+
+def loads(data: bytes) -> Any:
+    """Parses a JSON document.
+
+    Raises ValueError for anything that is not JSON, NaN and infinities included. A number too large for a float
+    counts as an infinity, since that is what it would become.
+    """
+    value = from_json(data, allow_inf_nan=False)
+    if _MAY_OVERFLOW.search(data):
+        serialized = to_json(value)
+        if b"Infinity" in serialized:
+            from_json(serialized, allow_inf_nan=False)
+    return value
