@@ -67,11 +67,11 @@ def recorded(
     *,
     ending: RunEnding | None = None,
     ordinal: int | None = 1,
-    echo: Callable[[], Mapping[str, Any]] | None = None,
-    known: Container[str] = (),
+    input_echo: Callable[[], Mapping[str, Any]] | None = None,
+    known_message_ids: Container[str] = (),
 ) -> tuple[RunRecorder, list[bytes]]:
     """A recorder that was fed, and all of its frames. ``ending`` completes the run."""
-    recorder = RunRecorder(ordinal=ordinal, echo=echo, known=known)
+    recorder = RunRecorder(ordinal=ordinal, input_echo=input_echo, known_message_ids=known_message_ids)
     for event in events:
         recorder.feed(event)
     if ending is not None:

@@ -368,7 +368,7 @@ def _recorder(request: RunRequest, begun: RunStarted) -> RunRecorder:
         fresh = [one for one in request.messages if one["id"] not in events and one["id"] not in inputs]
         return request.body if len(fresh) == len(request.messages) else {**request.body, "messages": fresh}
 
-    return RunRecorder(ordinal=begun.lease.run.ordinal, echo=echo, known=begun.event_messages)
+    return RunRecorder(ordinal=begun.lease.run.ordinal, input_echo=echo, known_message_ids=begun.event_messages)
 
 
 async def _wait_ended(run: Run, deadline: float) -> None:

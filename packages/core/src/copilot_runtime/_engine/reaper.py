@@ -35,13 +35,13 @@ def reap(store: RunStore, run: RunKey, ending: RunEnding, *, by_force: bool = Fa
     claimed = store.claim(run, force=by_force)
     if claimed is None:
         return None
-    recorder = RunRecorder(ordinal=run.ordinal, known=claimed.event_messages)
+    recorder = RunRecorder(ordinal=run.ordinal, known_message_ids=claimed.event_messages)
     try:
         for framed in claimed.frames:
             recorder.feed(decode(framed))
     except (InvalidEventError, ValueError):
         logger.exception("what is stored of run %r cannot be read on", claimed.lease.run_id)
-    own, was_over = recorder.number, recorder.is_over
+    own, was_over = recorder.number, recorder.has_ended
     messages = [*claimed.messages, *_new_input_messages(claimed)]
     recorder.complete(ending, run.thread.thread_id, claimed.lease.run_id)
     records = recorder.records()

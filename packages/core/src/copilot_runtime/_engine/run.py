@@ -211,7 +211,7 @@ class Run:
                         return
                     self._recorder.feed(event)
                     # What ends the run is shown once it is stored, as it is of an asynchronous agent.
-                    if not self._recorder.is_over:
+                    if not self._recorder.has_ended:
                         self._flush()
                 if self._ending is not None:
                     return
@@ -300,7 +300,7 @@ class Run:
         """Completes, stores and shows the run; False where it was somebody else's to end."""
         recorder, given = self._recorder, self.request
         with self._lock:
-            own, was_over = recorder.last_agent_event, recorder.is_over
+            own, was_over = recorder.last_agent_event, recorder.has_ended
             nothing = recorder.number == 0 and ending.failed
             recorder.complete(ending, given.thread_id, given.run_id)
             outcome = _outcome(recorder, None if was_over else ending)

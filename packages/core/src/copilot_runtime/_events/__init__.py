@@ -1,4 +1,4 @@
-"""AG-UI on the wire: events in, frames out, and what a finished run is folded into."""
+"""AG-UI events: validation, serialization to frames, and compaction of finished runs."""
 
 from .compaction import CompactedFrame
 from .completion import (

@@ -1,4 +1,4 @@
-"""Chunk events become start, content and end events; the client never sees a chunk."""
+"""Expands chunk events into start, content and end events; clients never receive a chunk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .sse import Event, InvalidEventError
 
 
 class ChunkExpander:
-    """Follows the one chunk that can be open at a time."""
+    """Tracks the message or tool call that chunks have opened; there is at most one at a time."""
 
     __slots__ = ("_chunk", "_id", "is_open")
 
@@ -17,39 +17,42 @@ class ChunkExpander:
         self._chunk: ChunkSpec | None = None
         self._id = ""
         self.is_open = False
-        """Whether a chunk waits for its end."""
+        """Whether chunks have opened something that has no end event yet."""
 
-    def expand(self, event: Event, rule: EventSchema) -> Iterator[Event]:
-        """The events to send in place of this one. Raises BadEvent for a first chunk without its ids."""
-        if rule.keeps_chunk_open:
+    def expand(self, event: Event, schema: EventSchema) -> Iterator[Event]:
+        """Yields the events to send in place of ``event``.
+
+        Raises InvalidEventError for a first chunk that lacks an id, or a tool call's name.
+        """
+        if schema.keeps_chunk_open:
             yield event
-        elif rule.chunk is None:
+        elif schema.chunk is None:
             yield from self.close()
             yield event
         else:
-            yield from self._expand_chunk(event, rule.chunk)
+            yield from self._expand_chunk(event, schema.chunk)
 
     def close(self) -> Iterator[Event]:
-        """The end of the open chunk, if there is one."""
+        """Yields the end event of what chunks have opened, if anything."""
         chunk = self._chunk
         if chunk is not None:
             self._chunk, self.is_open = None, False
             yield {"type": chunk.end, chunk.id: self._id}
 
     def close_for_completion(self) -> Iterator[Event]:
-        """The end of the open chunk at the end of an unfinished run, unless completing it brings that."""
+        """Yields that end event for a run that is being completed, unless `closing_events` will yield it."""
         if self._chunk is not None and self._chunk.closed_on_completion:
             self._chunk, self.is_open = None, False
         return self.close()
 
     def _expand_chunk(self, event: Event, chunk: ChunkSpec) -> Iterator[Event]:
         metadata = {} if event.get("metadata") is None else {"metadata": event["metadata"]}
-        given = event.get(chunk.id)
-        if self._chunk is not chunk or (given is not None and given != self._id):
+        identity = event.get(chunk.id)
+        if self._chunk is not chunk or (identity is not None and identity != self._id):
             yield from self.close()
-            for name in chunk.needs:
+            for name in chunk.required:
                 if not isinstance(event.get(name), str):
-                    raise InvalidEventError(f"the first {event['type']} needs a string {name}")
+                    raise InvalidEventError(f"the first {event['type']} requires a string {name}")
             self._chunk, self._id, self.is_open = chunk, event[chunk.id], True
             copied = {name: event[name] for name in chunk.copied if event.get(name) is not None}
             yield {"type": chunk.start, chunk.id: self._id, **chunk.defaults, **copied, **metadata}

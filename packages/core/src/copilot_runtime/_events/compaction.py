@@ -1,7 +1,8 @@
-"""A finished run, folded: what a replay sends (CONTRACT.md, section 6).
+"""Compacts a run into what a replay sends (docs/protocol.md, section 6).
 
-It is folded while the run goes on, since then the deltas are at hand; nothing that was
-encoded is parsed again but the few state events.
+The deltas of a text message or tool call become one event, and the state events of a run become one
+STATE_SNAPSHOT before its terminal event. A run is compacted while it is recorded, because its deltas are
+at hand then; of the frames already serialized, only the few state events are parsed again.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from .sse import (
 
 
 class CompactedFrame(NamedTuple):
-    """A frame of a compacted run, and the number of the last event folded into it."""
+    """A frame of a compacted run, and the number of the last event that was merged into it."""
 
     number: int
     frame: bytes
 
 
 class _OpenMessage:
-    """A text message or tool call that is being streamed."""
+    """A text message or tool call that has no end event yet."""
 
     __slots__ = ("deltas", "first", "followers", "last", "metadata", "start")
 
@@ -35,23 +36,26 @@ class _OpenMessage:
         self.start = start
         self.deltas: list[str] = []
         self.first: bytes = b""
+        """The frame of the first delta."""
         self.last = start.number
+        """The number of the last delta."""
         self.metadata: dict[str, Any] | None = None
         self.followers: list[CompactedFrame] = []
+        """Frames that came while this was open, to be placed after it."""
 
-    def append_delta(self, number: int, event: Event, framed: bytes) -> None:
-        """Takes a delta."""
+    def append_delta(self, number: int, event: Event, frame: bytes) -> None:
+        """Adds a delta."""
         if not self.deltas:
-            self.first = framed
+            self.first = frame
         self.deltas.append(event["delta"])
         self.last = number
         if "metadata" in event:
-            # From the frame and not from the event, which its agent may go on to change.
-            self.metadata = {**(self.metadata or {}), **decode(framed)["metadata"]}
+            # Read from the frame, because the agent may still change the event's own objects.
+            self.metadata = {**(self.metadata or {}), **decode(frame)["metadata"]}
 
 
 class Compactor:
-    """Takes a run's events by the `FOLDS` of their types, gives its records."""
+    """Consumes a run's events, each by the handler of its type in `HANDLERS`, and returns its records."""
 
     __slots__ = ("_calls", "_out", "_prefix", "_started", "_states", "_texts")
 
@@ -64,99 +68,99 @@ class Compactor:
         self._started: bytes | None = None
 
     def records(self) -> tuple[CompactedFrame, ...]:
-        """The compacted run. Call it once, at the end."""
+        """Returns the compacted run. To be called once, at the end."""
         self._flush_open()
         self._out += self._states  # of a run that never reached a terminal event
         return tuple(self._out)
 
     def _flush_open(self) -> None:
-        for groups, kind, name in ((self._texts, *_TEXT), (self._calls, *_CALL)):
-            for identity, group in list(groups.items()):
-                self._flush(groups, identity, group, kind, name, None)
+        for group, kind, member in ((self._texts, *_TEXT), (self._calls, *_CALL)):
+            for identity, message in list(group.items()):
+                self._flush(group, identity, message, kind, member, None)
 
     def _emit(self, record: CompactedFrame) -> None:
-        # What comes while a group is open follows it: a text message before a call, but first
-        # of all the one that something follows already, or the two would change places.
-        groups = (*self._texts.values(), *self._calls.values())
-        leader = next((group for group in groups if group.followers), groups[0] if groups else None)
+        # An event that comes while messages are open is placed after one of them. Text messages are preferred
+        # to tool calls, but one that has followers already comes first, or these events would change places.
+        messages = (*self._texts.values(), *self._calls.values())
+        leader = next((message for message in messages if message.followers), messages[0] if messages else None)
         (self._out if leader is None else leader.followers).append(record)
 
     def _flush(
         self,
-        groups: dict[str, _OpenMessage],
+        group: dict[str, _OpenMessage],
         identity: str,
-        group: _OpenMessage,
+        message: _OpenMessage,
         kind: str,
-        name: str,
+        member: str,
         end: CompactedFrame | None,
     ) -> None:
-        del groups[identity]
-        self._out.append(group.start)
-        if len(group.deltas) == 1:
-            self._out.append(CompactedFrame(group.last, group.first))
-        elif group.deltas:
-            joined: Event = {"type": kind, name: identity, "delta": "".join(group.deltas)}
-            if group.metadata is not None:
-                joined["metadata"] = group.metadata
-            self._out.append(CompactedFrame(group.last, format_frame(encode(joined), self._prefix, group.last)))
+        del group[identity]
+        self._out.append(message.start)
+        if len(message.deltas) == 1:
+            self._out.append(CompactedFrame(message.last, message.first))
+        elif message.deltas:
+            merged: Event = {"type": kind, member: identity, "delta": "".join(message.deltas)}
+            if message.metadata is not None:
+                merged["metadata"] = message.metadata
+            self._out.append(CompactedFrame(message.last, format_frame(encode(merged), self._prefix, message.last)))
         if end is not None:
             self._out.append(end)
-        self._out += group.followers
+        self._out += message.followers
 
-    def _other(self, number: int, event: Event, framed: bytes) -> None:
-        self._emit(CompactedFrame(number, framed))
+    def _pass_through(self, number: int, event: Event, frame: bytes) -> None:
+        self._emit(CompactedFrame(number, frame))
 
-    def _run_started(self, number: int, event: Event, framed: bytes) -> None:
-        self._started = framed
-        self._emit(CompactedFrame(number, framed))
+    def _run_started(self, number: int, event: Event, frame: bytes) -> None:
+        self._started = frame
+        self._emit(CompactedFrame(number, frame))
 
-    def _state(self, number: int, event: Event, framed: bytes) -> None:
-        self._states.append(CompactedFrame(number, framed))
+    def _state(self, number: int, event: Event, frame: bytes) -> None:
+        self._states.append(CompactedFrame(number, frame))
 
-    def _terminal(self, number: int, event: Event, framed: bytes) -> None:
+    def _terminal(self, number: int, event: Event, frame: bytes) -> None:
         self._flush_open()  # RUN_ERROR may leave messages open, whose ids the next run may use again
-        for record in self._folded_states():
+        for record in self._merge_states():
             self._emit(record)
         self._states.clear()
-        self._emit(CompactedFrame(number, framed))
+        self._emit(CompactedFrame(number, frame))
 
-    def _folded_states(self) -> list[CompactedFrame]:
+    def _merge_states(self) -> list[CompactedFrame]:
         if not self._states:
             return []
         last = self._states[-1].number
         try:
-            # Decoded anew, so that folding can never change what was stored or what the agent holds.
-            state = apply_state_events(self._state_given(), (decode(one.frame) for one in self._states))
+            # Decoded again, so that applying the deltas cannot change what is stored or what the agent holds.
+            state = apply_state_events(self._initial_state(), (decode(record.frame) for record in self._states))
             data = encode({"type": "STATE_SNAPSHOT", "snapshot": state})
         except (ValueError, InvalidEventError):
             return list(self._states)
         return [CompactedFrame(last, format_frame(data, self._prefix, last))]
 
-    def _state_given(self) -> Any:
-        """The state that the run was given, as RUN_STARTED shows it."""
-        given = None if self._started is None else decode(self._started).get("input")
-        state = given.get("state") if isinstance(given, dict) else None
+    def _initial_state(self) -> Any:
+        """Returns the state in the run's input, as RUN_STARTED echoes it."""
+        run_input = None if self._started is None else decode(self._started).get("input")
+        state = run_input.get("state") if isinstance(run_input, dict) else None
         return {} if state is None else state
 
-    def _text_start(self, number: int, event: Event, framed: bytes) -> None:
-        self._texts[event["messageId"]] = _OpenMessage(CompactedFrame(number, framed))
+    def _text_start(self, number: int, event: Event, frame: bytes) -> None:
+        self._texts[event["messageId"]] = _OpenMessage(CompactedFrame(number, frame))
 
-    def _text_content(self, number: int, event: Event, framed: bytes) -> None:
-        self._texts[event["messageId"]].append_delta(number, event, framed)
+    def _text_content(self, number: int, event: Event, frame: bytes) -> None:
+        self._texts[event["messageId"]].append_delta(number, event, frame)
 
-    def _text_end(self, number: int, event: Event, framed: bytes) -> None:
+    def _text_end(self, number: int, event: Event, frame: bytes) -> None:
         identity = event["messageId"]
-        self._flush(self._texts, identity, self._texts[identity], *_TEXT, CompactedFrame(number, framed))
+        self._flush(self._texts, identity, self._texts[identity], *_TEXT, CompactedFrame(number, frame))
 
-    def _call_start(self, number: int, event: Event, framed: bytes) -> None:
-        self._calls[event["toolCallId"]] = _OpenMessage(CompactedFrame(number, framed))
+    def _call_start(self, number: int, event: Event, frame: bytes) -> None:
+        self._calls[event["toolCallId"]] = _OpenMessage(CompactedFrame(number, frame))
 
-    def _call_args(self, number: int, event: Event, framed: bytes) -> None:
-        self._calls[event["toolCallId"]].append_delta(number, event, framed)
+    def _call_args(self, number: int, event: Event, frame: bytes) -> None:
+        self._calls[event["toolCallId"]].append_delta(number, event, frame)
 
-    def _call_end(self, number: int, event: Event, framed: bytes) -> None:
+    def _call_end(self, number: int, event: Event, frame: bytes) -> None:
         identity = event["toolCallId"]
-        self._flush(self._calls, identity, self._calls[identity], *_CALL, CompactedFrame(number, framed))
+        self._flush(self._calls, identity, self._calls[identity], *_CALL, CompactedFrame(number, frame))
 
 
 _TEXT = ("TEXT_MESSAGE_CONTENT", "messageId")
@@ -164,8 +168,8 @@ _CALL = ("TOOL_CALL_ARGS", "toolCallId")
 
 Handler = Callable[[Compactor, int, Event, bytes], None]
 
-OTHER: Handler = Compactor._other
-"""What is done with every type that `FOLDS` does not name."""
+DEFAULT_HANDLER: Handler = Compactor._pass_through
+"""The handler of every type that `HANDLERS` does not name."""
 
 HANDLERS: Mapping[str, Handler] = {
     "RUN_STARTED": Compactor._run_started,

@@ -1,4 +1,4 @@
-"""The end of a run whose agent did not end it (CONTRACT.md, sections 5 and 7)."""
+"""Completes a run that its agent left without a terminal event (docs/protocol.md, sections 5 and 7)."""
 
 from __future__ import annotations
 
@@ -22,43 +22,50 @@ STOPPED = "Run stopped by user"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunEnding:
-    """Why a run is over without a terminal event of its agent's.
-
-    ``message`` is what the client may read. ``code`` is that of the RUN_ERROR; a stopped
-    run has none, since it ends in RUN_FINISHED.
-    """
+    """Why a run ends although its agent emitted no terminal event."""
 
     message: str = NO_TERMINAL_EVENT
+    """Sent to the client, so it must not contain internals."""
     code: str = "INCOMPLETE_STREAM"
+    """The code of the RUN_ERROR. Not used for a stopped run, which ends in RUN_FINISHED."""
     stopped: bool = False
+    """Whether the run was stopped on request."""
     failed: bool = False
+    """Whether the agent failed, or the runtime had to end the run."""
 
 
 LOST = RunEnding("The run was lost", "RUN_LOST", failed=True)
-"""The end of a run whose process is gone, or whose thread is somebody else's now."""
+"""The process of the run has died, or the thread was deleted or taken over."""
 
 
 def error_frame(ending: RunEnding, ordinal: int | None, number: int) -> bytes:
-    """The RUN_ERROR of an ending as a frame, for a run of which nothing else is known."""
-    return format_frame(encode(_error(ending)), b"" if ordinal is None else id_prefix(ordinal), number)
+    """Returns the RUN_ERROR of an ending as a frame, for a run whose recorder is not at hand.
+
+    Args:
+        ending: Supplies the message and the code.
+        ordinal: The run's place on its thread, or None for a frame without an id.
+        number: The number of the event in its run, from 1 on.
+    """
+    return format_frame(encode(_error_event(ending)), b"" if ordinal is None else id_prefix(ordinal), number)
 
 
-def is_terminal(framed: bytes) -> bool:
-    """Whether a frame ends its run."""
-    return decode(framed)["type"] in ("RUN_FINISHED", "RUN_ERROR")
+def is_terminal(frame: bytes) -> bool:
+    """Returns whether a frame holds a terminal event."""
+    return decode(frame)["type"] in ("RUN_FINISHED", "RUN_ERROR")
 
 
-def _error(ending: RunEnding) -> Event:
+def _error_event(ending: RunEnding) -> Event:
     return {"type": "RUN_ERROR", "message": ending.message, "code": ending.code}
 
 
-def closing_events(order: ProtocolState, ending: RunEnding, thread_id: str, run_id: str) -> Iterator[Event]:
-    """The events that complete a run, given the state of its stream as it was left."""
-    texts, calls, open_calls, steps = list(order.texts), dict(order.calls), set(order.open_calls), sorted(order.steps)
-    spans = list(reversed(order.spans))
+def closing_events(state: ProtocolState, ending: RunEnding, thread_id: str, run_id: str) -> Iterator[Event]:
+    """Yields the events that complete a run: an end for everything that ``state`` has open, then a terminal event."""
+    # Copied first: the caller feeds each event back into ``state``.
+    texts, calls, open_calls, steps = list(state.texts), dict(state.calls), set(state.open_calls), sorted(state.steps)
+    spans = list(reversed(state.spans))
     for message in texts:
         yield {"type": "TEXT_MESSAGE_END", "messageId": message}
-    result = _result(ending)
+    content = _tool_result_content(ending)
     for call, has_result in calls.items():
         if call in open_calls:
             yield {"type": "TOOL_CALL_END", "toolCallId": call}
@@ -68,14 +75,13 @@ def closing_events(order: ProtocolState, ending: RunEnding, thread_id: str, run_
                 "toolCallId": call,
                 "messageId": f"{call}-result",
                 "role": "tool",
-                "content": result,
+                "content": content,
             }
     if not ending.stopped:
-        yield _error(ending)
+        yield _error_event(ending)
         return
-    # A client takes RUN_FINISHED only in a run, and only when all is closed; after RUN_ERROR
-    # neither matters.
-    if order.phase is Phase.NEW:
+    # Clients accept RUN_FINISHED only within a run and with everything closed; RUN_ERROR needs neither.
+    if state.phase is Phase.NEW:
         yield {"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id}
     for span in spans:
         yield {"type": span.end, span.member: span.id}
@@ -84,6 +90,6 @@ def closing_events(order: ProtocolState, ending: RunEnding, thread_id: str, run_
     yield {"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id}
 
 
-def _result(ending: RunEnding) -> str:
+def _tool_result_content(ending: RunEnding) -> str:
     status, reason = ("stopped", "stop_requested") if ending.stopped else ("error", "missing_terminal_event")
     return to_json({"status": status, "reason": reason, "message": ending.message}).decode()

@@ -1,4 +1,4 @@
-"""Where a reader stands: ``<run's ordinal on its thread>.<event's number in its run>``."""
+"""A reader's position in a thread: ``<ordinal of the run on its thread>.<number of the event in its run>``."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})")
 
 
 class Cursor(NamedTuple):
-    """The last event that a reader has seen."""
+    """The last event that a reader has received. Both members count from 1."""
 
     ordinal: int
     number: int
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor | None:
-        """The cursor of a frame's id; None for anything that no server of ours has made."""
-        found = _ID.fullmatch(text or "")
-        return cls(int(found[1]), int(found[2])) if found else None
+        """Parses the id of a frame. Returns None for anything that this runtime does not send as an id."""
+        match = _ID.fullmatch(text or "")
+        return cls(int(match[1]), int(match[2])) if match else None
 
 
 def resume_index(records: Sequence[CompactedFrame], number: int) -> int | None:
-    """From which record on a compacted run goes on after event ``number``.
+    """Returns the index of the first record to send to a reader that has received events up to ``number``.
 
-    None where that cannot be told from what is left: the event was folded into another,
-    or folding has put something before it that came after it.
+    None if the compacted run cannot be resumed there: the event was merged into another one, or compaction has
+    placed a later event before it.
     """
     at = next((index for index, record in enumerate(records) if record.number == number), None)
     if at is None:
         return None
-    clean = all(record.number <= number for record in records[:at]) and all(
+    in_order = all(record.number <= number for record in records[:at]) and all(
         record.number > number for record in records[at + 1 :]
     )
-    return at + 1 if clean else None
+    return at + 1 if in_order else None

@@ -1,4 +1,4 @@
-"""What a run's events do to the list of messages (AG-UI's rules for messages)."""
+"""Reduces a run's events to the thread's list of messages (docs/protocol.md, section 11)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,30 @@ Message = dict[str, Any]
 
 
 def apply_events(messages: Sequence[Mapping[str, Any]], events: Iterable[Event]) -> list[Message]:
-    """The messages after some events, in wire form. Neither argument is changed."""
+    """Returns the messages after ``events``, in wire form. Neither argument is changed."""
     after = [dict(message) for message in messages]
     for event in events:
-        effect = _REDUCERS.get(event["type"])
-        if effect is not None:
-            after = effect(after, event)
+        reducer = _REDUCERS.get(event["type"])
+        if reducer is not None:
+            after = reducer(after, event)
     return after
 
 
 def messages_after_run(
-    messages: Sequence[Mapping[str, Any]], records: Iterable[CompactedFrame], own_events: int
+    messages: Sequence[Mapping[str, Any]], records: Iterable[CompactedFrame], last_agent_event: int
 ) -> list[Message]:
-    """The messages after a compacted run, by what its agent itself emitted: its events up to number ``own_events``."""
-    # By number and not in the order of the replay, which puts a message where it ended.
-    return apply_events(messages, (decode(one.frame) for one in sorted(records) if one.number <= own_events))
+    """Returns a thread's messages after a run, in wire form.
+
+    Args:
+        messages: The messages of the run's input, in wire form.
+        records: The compacted run.
+        last_agent_event: The number of the last event that the agent itself emitted. Later events completed
+            the run and leave no message.
+    """
+    # By number and not in the order of the replay, which places a message where it ended.
+    return apply_events(
+        messages, (decode(record.frame) for record in sorted(records) if record.number <= last_agent_event)
+    )
 
 
 def _find(messages: list[Message], identity: Any, *roles: str) -> Message | None:
@@ -39,15 +48,15 @@ def _find(messages: list[Message], identity: Any, *roles: str) -> Message | None
     return None
 
 
-def _started(default_role: str) -> Callable[[list[Message], Event], list[Message]]:
-    def start(messages: list[Message], event: Event) -> list[Message]:
+def _start_message(default_role: str) -> Callable[[list[Message], Event], list[Message]]:
+    def reducer(messages: list[Message], event: Event) -> list[Message]:
         if _find(messages, event["messageId"]) is None:
             name = {"name": event["name"]} if "name" in event else {}
             role = event.get("role", default_role)
             messages.append({"id": event["messageId"], "role": role, "content": "", **name})
         return messages
 
-    return start
+    return reducer
 
 
 def _append_content(messages: list[Message], event: Event) -> list[Message]:
@@ -57,7 +66,7 @@ def _append_content(messages: list[Message], event: Event) -> list[Message]:
     return messages
 
 
-def _calls_of(message: Message) -> list[Any]:
+def _tool_calls(message: Message) -> list[Any]:
     calls = message.get("toolCalls")
     return calls if isinstance(calls, list) else []
 
@@ -74,24 +83,24 @@ def _add_tool_call(messages: list[Message], event: Event) -> list[Message]:
         identity = event["toolCallId"] if parent is None else parent
         messages.append({"id": identity, "role": "assistant", "toolCalls": [call]})
     else:
-        message["toolCalls"] = [*_calls_of(message), call]
+        message["toolCalls"] = [*_tool_calls(message), call]
     return messages
 
 
 def _append_arguments(messages: list[Message], event: Event) -> list[Message]:
     for message in reversed(messages):
-        calls = _calls_of(message)
+        calls = _tool_calls(message)
         for index, call in enumerate(calls):
             if isinstance(call, dict) and call.get("id") == event["toolCallId"]:
-                # New objects: the old ones may be those of the run's input.
+                # New objects: the existing ones may belong to the run's input.
                 function = call.get("function") or {}
-                grown = {**function, "arguments": function.get("arguments", "") + event["delta"]}
-                message["toolCalls"] = [*calls[:index], {**call, "function": grown}, *calls[index + 1 :]]
+                extended = {**function, "arguments": function.get("arguments", "") + event["delta"]}
+                message["toolCalls"] = [*calls[:index], {**call, "function": extended}, *calls[index + 1 :]]
                 return messages
     return messages
 
 
-def _result(messages: list[Message], event: Event) -> list[Message]:
+def _add_tool_result(messages: list[Message], event: Event) -> list[Message]:
     messages.append(
         {
             "id": event["messageId"],
@@ -103,39 +112,39 @@ def _result(messages: list[Message], event: Event) -> list[Message]:
     return messages
 
 
-def _snapshot(messages: list[Message], event: Event) -> list[Message]:
+def _replace_messages(messages: list[Message], event: Event) -> list[Message]:
     return [dict(message) for message in event["messages"]]
 
 
-def _activity(messages: list[Message], event: Event) -> list[Message]:
-    known = _find(messages, event["messageId"], "activity")
-    new = {"activityType": event["activityType"], "content": event["content"]}
-    if known is None:
-        messages.append({"id": event["messageId"], "role": "activity", **new})
+def _set_activity(messages: list[Message], event: Event) -> list[Message]:
+    existing = _find(messages, event["messageId"], "activity")
+    members = {"activityType": event["activityType"], "content": event["content"]}
+    if existing is None:
+        messages.append({"id": event["messageId"], "role": "activity", **members})
     elif event.get("replace", True):
-        known.update(new)
+        existing.update(members)
     return messages
 
 
-def _activity_delta(messages: list[Message], event: Event) -> list[Message]:
-    known = _find(messages, event["messageId"], "activity")
-    if known is not None:
+def _patch_activity(messages: list[Message], event: Event) -> list[Message]:
+    existing = _find(messages, event["messageId"], "activity")
+    if existing is not None:
         try:
-            known["content"] = apply_json_patch(from_json(to_json(known.get("content"))), event["patch"])
+            existing["content"] = apply_json_patch(from_json(to_json(existing.get("content"))), event["patch"])
         except ValueError:
-            pass  # what it shows is not worth refusing the rest for
+            pass  # one outdated activity is not worth failing the whole list for
     return messages
 
 
 _REDUCERS: Mapping[str, Callable[[list[Message], Event], list[Message]]] = {
-    "TEXT_MESSAGE_START": _started("assistant"),
+    "TEXT_MESSAGE_START": _start_message("assistant"),
     "TEXT_MESSAGE_CONTENT": _append_content,
-    "REASONING_MESSAGE_START": _started("reasoning"),
+    "REASONING_MESSAGE_START": _start_message("reasoning"),
     "REASONING_MESSAGE_CONTENT": _append_content,
     "TOOL_CALL_START": _add_tool_call,
     "TOOL_CALL_ARGS": _append_arguments,
-    "TOOL_CALL_RESULT": _result,
-    "MESSAGES_SNAPSHOT": _snapshot,
-    "ACTIVITY_SNAPSHOT": _activity,
-    "ACTIVITY_DELTA": _activity_delta,
+    "TOOL_CALL_RESULT": _add_tool_result,
+    "MESSAGES_SNAPSHOT": _replace_messages,
+    "ACTIVITY_SNAPSHOT": _set_activity,
+    "ACTIVITY_DELTA": _patch_activity,
 }

@@ -1,9 +1,8 @@
-"""The edge: from what an agent yields to a plain JSON object in wire form.
+"""Normalises what an agent yields, `ag_ui.core` models and mappings, to plain dicts with wire names.
 
-Agents yield `ag_ui.core` models, of whichever line is installed, or plain mappings. A
-model is read through its fields' aliases and never dumped by pydantic's serializer,
-which costs more than all the rest of an event's way (it is used for nested models, which
-only rare events hold).
+Models of both AG-UI lines are supported. A model is read field by field, by its aliases; pydantic's serializer
+would cost more than everything else that happens to an event. It is used only for nested models, which few
+events have.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from pydantic import BaseModel
 
 from .sse import Event, InvalidEventError
 
-_members: dict[type, Mapping[str, tuple[str, bool]]] = {}
-"""By class: a field's wire name, and whether its null is a value."""
+_wire_fields_by_class: dict[type, Mapping[str, tuple[str, bool]]] = {}
+"""By class and field: the field's wire name, and whether its null is a value."""
 
 
 def normalize_event(event: Any) -> Event:
-    """An event as a dict of its own with wire names. Raises BadEvent where it is none."""
-    members = _members.get(event.__class__)
-    if members is None:
+    """Returns an event as a new dict with wire names. Raises InvalidEventError if it is not an event."""
+    fields = _wire_fields_by_class.get(event.__class__)
+    if fields is None:
         if isinstance(event, Mapping):
             return _from_mapping(event)
         if not isinstance(event, BaseModel):
-            raise InvalidEventError(f"an event is a mapping or an ag_ui.core model, not {type(event).__name__}")
-        members = _members[event.__class__] = _wire_fields(event.__class__)
+            raise InvalidEventError(f"an event must be a mapping or an ag_ui.core model, got {type(event).__name__}")
+        fields = _wire_fields_by_class[event.__class__] = _wire_fields(event.__class__)
     result: Event = {}
     for field, value in event.__dict__.items():
-        name, keeps_null = members[field]
+        name, keeps_null = fields[field]
         if value.__class__ is str:
             result[name] = value
         elif value is not None or keeps_null:
@@ -51,12 +50,12 @@ def _wire_fields(kind: type[BaseModel]) -> Mapping[str, tuple[str, bool]]:
 
 def _from_mapping(event: Mapping[Any, Any]) -> Event:
     if not all(isinstance(name, str) for name in event):
-        raise InvalidEventError("the members of an event have strings for names")
+        raise InvalidEventError("the member names of an event must be strings")
     return {name: to_jsonable(value) for name, value in event.items()}
 
 
 def to_jsonable(value: Any) -> Any:
-    """A value with the models and enums in it turned into JSON values, others as they are."""
+    """Returns a value with all models and enums in it converted to JSON values; other values stay as they are."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, BaseModel):
@@ -71,7 +70,7 @@ def to_jsonable(value: Any) -> Any:
 def _from_model(model: BaseModel) -> Any:
     value = model.model_dump(mode="json", by_alias=True, exclude_none=True)
     for field, (name, keeps_null) in _wire_fields(type(model)).items():
-        # The value of a JSON Patch operation, most of all: what is required and null says something.
+        # A required member that is null carries meaning, such as the value of a JSON Patch operation.
         if keeps_null and isinstance(value, dict) and getattr(model, field) is None:
             value[name] = None
     return value

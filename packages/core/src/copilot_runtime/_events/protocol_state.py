@@ -1,8 +1,33 @@
-"""Whether the events of a run come in an order that the client accepts.
+"""The protocol state machine: which event may follow, and what is open.
 
-One state machine, a table from the event's type to what it does to the state. What it
-knows at the end (which messages and calls are open) is also what completes a run that
-its agent left unfinished.
+Clients check the order of events and end their stream silently at the first violation. The runtime therefore
+enforces the same order, where a violation can be reported (docs/protocol.md, section 5).
+
+Phases. A stream is in one of five phases. Outside of RUNNING only the events in this table are allowed; within
+RUNNING, any event whose transition agrees:
+
+    phase      event                                     next phase
+    NEW        RUN_STARTED                               RUNNING
+               RUN_ERROR                                 FAILED
+    RUNNING    RUN_FINISHED, if nothing is open          FINISHED
+               RUN_ERROR                                 FAILED
+               any other, except RUN_STARTED             RUNNING
+    FINISHED   RUN_STARTED                               RUNNING
+               RUN_ERROR                                 FAILED
+    FAILED     RUN_STARTED                               RUNNING
+    SEALED     none; the runtime has ended the run
+
+What is open. Text messages, tool calls and steps are opened by their start event, which requires that the same
+one is not open, and closed by their end event. Content, argument and end events require that theirs is open.
+RUN_FINISHED requires that all of them are closed; RUN_STARTED discards what an earlier RUN_ERROR has left open.
+
+Two things are tracked but not enforced, for `closing_events`, which completes a run that its agent left
+unfinished: a tool call is remembered until it has both its end and its result, in either order, and so are
+reasoning, reasoning messages and subagents (`Span`), which not all clients check.
+
+Transitions. `TRANSITIONS` maps the type of an event to the function that checks and applies it; types without
+one change nothing. A transition raises InvalidEventError before it changes anything, so a rejected event leaves
+the state as it was.
 """
 
 from __future__ import annotations
@@ -15,7 +40,7 @@ from .sse import Event, InvalidEventError
 
 
 class Phase(Enum):
-    """Where a stream stands."""
+    """The phases of a stream. The values complete the sentence "RUN_STARTED is not allowed ..."."""
 
     NEW = "before RUN_STARTED"
     RUNNING = "in a run"
@@ -24,7 +49,6 @@ class Phase(Enum):
     SEALED = "after the run was ended"
 
 
-# What may come outside of a run; inside, anything may whose step below agrees.
 _ALLOWED_OUTSIDE_RUN: Mapping[Phase, frozenset[str]] = {
     Phase.NEW: frozenset(("RUN_STARTED", "RUN_ERROR")),
     Phase.FINISHED: frozenset(("RUN_STARTED", "RUN_ERROR")),
@@ -34,140 +58,144 @@ _ALLOWED_OUTSIDE_RUN: Mapping[Phase, frozenset[str]] = {
 
 
 class Span(NamedTuple):
-    """Something open that has no state of its own: the event that ends it, and the member with its id."""
+    """Something open that is tracked but not enforced."""
 
     end: str
+    """The type of the event that ends it."""
     member: str
+    """The member of that event that holds its id."""
     id: str
 
 
 class ProtocolState:
-    """The state of one run's stream. `STEPS` take it from event to event; each raises BadEvent, the state
-    unchanged, for an event that cannot come now."""
+    """The state of one run's stream, changed by `TRANSITIONS`."""
 
     __slots__ = ("calls", "open_calls", "phase", "spans", "steps", "texts")
 
     def __init__(self) -> None:
         self.phase = Phase.NEW
         self.texts: dict[str, None] = {}
-        """Open text messages, in order of opening."""
+        """Ids of open text messages, in the order in which they were opened."""
         self.open_calls: set[str] = set()
-        """Tool calls without an end."""
+        """Ids of tool calls without an end."""
         self.calls: dict[str, bool] = {}
-        """Tool calls without an end or without a result, in order of opening: whether each has its result."""
+        """Tool calls that lack their end or their result, in the order in which they were opened. The values say
+        whether the result has come."""
         self.steps: set[str] = set()
+        """Names of open steps."""
         self.spans: dict[Span, None] = {}
-        """What else is open, in order of opening. Not every client minds, so only completing a run looks at it."""
+        """What else is open, in the order in which it was opened."""
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the last event was a terminal one."""
         return self.phase is Phase.FINISHED or self.phase is Phase.FAILED
 
     def check_phase(self, kind: str) -> None:
-        """Raises BadEvent for an event that cannot come now, in a run or outside."""
+        """Raises InvalidEventError if an event of type ``kind`` is not allowed in this phase."""
         if self.phase is not Phase.RUNNING and kind not in _ALLOWED_OUTSIDE_RUN[self.phase]:
-            raise InvalidEventError(f"{kind} cannot come {self.phase.value}")
+            raise InvalidEventError(f"{kind} is not allowed {self.phase.value}")
 
 
-def _run_started(order: ProtocolState, event: Event) -> None:
-    if order.phase is Phase.RUNNING:
-        raise InvalidEventError("RUN_STARTED cannot come in a run that has not ended")
-    order.phase = Phase.RUNNING
-    order.texts.clear()
-    order.open_calls.clear()
-    order.calls.clear()
-    order.steps.clear()
-    order.spans.clear()
+def _run_started(state: ProtocolState, event: Event) -> None:
+    if state.phase is Phase.RUNNING:
+        raise InvalidEventError("RUN_STARTED is not allowed before the current run has ended")
+    state.phase = Phase.RUNNING
+    state.texts.clear()
+    state.open_calls.clear()
+    state.calls.clear()
+    state.steps.clear()
+    state.spans.clear()
 
 
-def _run_finished(order: ProtocolState, event: Event) -> None:
-    still_open = [*order.texts, *order.open_calls, *order.steps]
+def _run_finished(state: ProtocolState, event: Event) -> None:
+    still_open = [*state.texts, *state.open_calls, *state.steps]
     if still_open:
-        raise InvalidEventError(f"RUN_FINISHED cannot come while {', '.join(map(repr, still_open))} is open")
-    order.phase = Phase.FINISHED
+        raise InvalidEventError(f"RUN_FINISHED is not allowed while {', '.join(map(repr, still_open))} is open")
+    state.phase = Phase.FINISHED
 
 
-def _run_error(order: ProtocolState, event: Event) -> None:
-    order.phase = Phase.FAILED
+def _run_error(state: ProtocolState, event: Event) -> None:
+    state.phase = Phase.FAILED
 
 
-def _text_start(order: ProtocolState, event: Event) -> None:
+def _text_start(state: ProtocolState, event: Event) -> None:
     message = event["messageId"]
-    if message in order.texts:
-        raise InvalidEventError(f"TEXT_MESSAGE_START for message {message!r}, which is open already")
-    order.texts[message] = None
+    if message in state.texts:
+        raise InvalidEventError(f"TEXT_MESSAGE_START for message {message!r}, which is already open")
+    state.texts[message] = None
 
 
-def _text_content(order: ProtocolState, event: Event) -> None:
-    if event["messageId"] not in order.texts:
+def _text_content(state: ProtocolState, event: Event) -> None:
+    if event["messageId"] not in state.texts:
         raise InvalidEventError(f"{event['type']} for message {event['messageId']!r}, which is not open")
 
 
-def _text_end(order: ProtocolState, event: Event) -> None:
-    _text_content(order, event)
-    del order.texts[event["messageId"]]
+def _text_end(state: ProtocolState, event: Event) -> None:
+    _text_content(state, event)
+    del state.texts[event["messageId"]]
 
 
-def _call_start(order: ProtocolState, event: Event) -> None:
+def _call_start(state: ProtocolState, event: Event) -> None:
     call = event["toolCallId"]
-    if call in order.open_calls:
-        raise InvalidEventError(f"TOOL_CALL_START for tool call {call!r}, which is open already")
-    order.open_calls.add(call)
-    order.calls.setdefault(call, False)
+    if call in state.open_calls:
+        raise InvalidEventError(f"TOOL_CALL_START for tool call {call!r}, which is already open")
+    state.open_calls.add(call)
+    state.calls.setdefault(call, False)
 
 
-def _call_args(order: ProtocolState, event: Event) -> None:
-    if event["toolCallId"] not in order.open_calls:
+def _call_args(state: ProtocolState, event: Event) -> None:
+    if event["toolCallId"] not in state.open_calls:
         raise InvalidEventError(f"{event['type']} for tool call {event['toolCallId']!r}, which is not open")
 
 
-def _call_end(order: ProtocolState, event: Event) -> None:
-    _call_args(order, event)
+def _call_end(state: ProtocolState, event: Event) -> None:
+    _call_args(state, event)
     call = event["toolCallId"]
-    order.open_calls.discard(call)
-    if order.calls.get(call):
-        del order.calls[call]
+    state.open_calls.discard(call)
+    if state.calls.get(call):
+        del state.calls[call]
 
 
-def _call_result(order: ProtocolState, event: Event) -> None:
+def _call_result(state: ProtocolState, event: Event) -> None:
     call = event["toolCallId"]
-    if call in order.open_calls:
-        order.calls[call] = True
+    if call in state.open_calls:
+        state.calls[call] = True
     else:
-        order.calls.pop(call, None)
+        state.calls.pop(call, None)
 
 
-def _step_started(order: ProtocolState, event: Event) -> None:
-    if event["stepName"] in order.steps:
-        raise InvalidEventError(f"STEP_STARTED for step {event['stepName']!r}, which is open already")
-    order.steps.add(event["stepName"])
+def _step_started(state: ProtocolState, event: Event) -> None:
+    if event["stepName"] in state.steps:
+        raise InvalidEventError(f"STEP_STARTED for step {event['stepName']!r}, which is already open")
+    state.steps.add(event["stepName"])
 
 
-def _step_finished(order: ProtocolState, event: Event) -> None:
-    if event["stepName"] not in order.steps:
+def _step_finished(state: ProtocolState, event: Event) -> None:
+    if event["stepName"] not in state.steps:
         raise InvalidEventError(f"STEP_FINISHED for step {event['stepName']!r}, which is not open")
-    order.steps.discard(event["stepName"])
+    state.steps.discard(event["stepName"])
 
 
 Transition = Callable[[ProtocolState, Event], None]
 
 
-def _opens(end: str, member: str) -> Transition:
-    def step(order: ProtocolState, event: Event) -> None:
-        order.spans[Span(end, member, event[member])] = None
+def _open_span(end: str, member: str) -> Transition:
+    def transition(state: ProtocolState, event: Event) -> None:
+        state.spans[Span(end, member, event[member])] = None
 
-    return step
-
-
-def _closes(end: str, member: str) -> Transition:
-    def step(order: ProtocolState, event: Event) -> None:
-        order.spans.pop(Span(end, member, event[member]), None)
-
-    return step
+    return transition
 
 
-_REASONING, _MESSAGE = ("REASONING_END", "messageId"), ("REASONING_MESSAGE_END", "messageId")
+def _close_span(end: str, member: str) -> Transition:
+    def transition(state: ProtocolState, event: Event) -> None:
+        state.spans.pop(Span(end, member, event[member]), None)
+
+    return transition
+
+
+_REASONING = ("REASONING_END", "messageId")
+_REASONING_MESSAGE = ("REASONING_MESSAGE_END", "messageId")
 _SUBAGENT = ("SUBAGENT_FINISHED", "subagentRunId")
 
 TRANSITIONS: Mapping[str, Transition] = {
@@ -183,11 +211,11 @@ TRANSITIONS: Mapping[str, Transition] = {
     "TOOL_CALL_RESULT": _call_result,
     "STEP_STARTED": _step_started,
     "STEP_FINISHED": _step_finished,
-    "REASONING_START": _opens(*_REASONING),
-    "REASONING_END": _closes(*_REASONING),
-    "REASONING_MESSAGE_START": _opens(*_MESSAGE),
-    "REASONING_MESSAGE_END": _closes(*_MESSAGE),
-    "SUBAGENT_STARTED": _opens(*_SUBAGENT),
-    "SUBAGENT_FINISHED": _closes(*_SUBAGENT),
-    "SUBAGENT_ERROR": _closes(*_SUBAGENT),
+    "REASONING_START": _open_span(*_REASONING),
+    "REASONING_END": _close_span(*_REASONING),
+    "REASONING_MESSAGE_START": _open_span(*_REASONING_MESSAGE),
+    "REASONING_MESSAGE_END": _close_span(*_REASONING_MESSAGE),
+    "SUBAGENT_STARTED": _open_span(*_SUBAGENT),
+    "SUBAGENT_FINISHED": _close_span(*_SUBAGENT),
+    "SUBAGENT_ERROR": _close_span(*_SUBAGENT),
 }

@@ -1,7 +1,7 @@
-"""From what an agent yields to the frames of its run.
+"""Records a run: from what its agent yields to the frames of the run.
 
-The one way that every event takes: read at the edge, chunks expanded, checked, numbered,
-encoded once, and folded into the compacted run on the side.
+Every event takes the same path: it is normalised, expanded if it is a chunk, validated, serialized once,
+checked for its order, numbered, and added to the compacted run.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from .chunks import ChunkExpander
 from .compaction import (
+    DEFAULT_HANDLER,
     HANDLERS,
-    OTHER,
     CompactedFrame,
     Compactor,
     Handler,
@@ -36,28 +36,36 @@ from .sse import (
 
 
 class _EventRule(NamedTuple):
-    """All that is done with an event of one type, looked up once an event."""
+    """Everything that applies to one type of event, so that one lookup per event is enough."""
 
     kind: str
-    rule: EventSchema
-    step: Transition | None
-    fold: Handler
-    names_message: bool
-    """Whether it may be the first to name its message: deltas never are."""
+    schema: EventSchema
+    transition: Transition | None
+    compact: Handler
+    introduces_message: bool
+    """Whether it may be the first event with its message id. Deltas never are."""
 
 
 _EVENT_RULES: Mapping[str, _EventRule] = {
-    kind: _EventRule(kind, rule, TRANSITIONS.get(kind), HANDLERS.get(kind, OTHER), "delta" not in rule.strings)
-    for kind, rule in SCHEMAS.items()
+    kind: _EventRule(
+        kind,
+        schema,
+        TRANSITIONS.get(kind),
+        HANDLERS.get(kind, DEFAULT_HANDLER),
+        "delta" not in schema.strings,
+    )
+    for kind, schema in SCHEMAS.items()
 }
 
 
 class RunRecorder:
-    """One run's events. Not safe for use by two threads at once.
+    """Records the events of one run. Not thread-safe.
 
-    ``ordinal`` is the run's place on its thread, None for a run on no thread, whose
-    frames carry no ids. ``echo`` is what RUN_STARTED shows as the run's input, unless the
-    agent gave one. ``known`` are the message ids of the thread's earlier events.
+    Args:
+        ordinal: The run's place on its thread, from 1 on. None for a run that belongs to no thread: its frames
+            have no ids, and it is not compacted.
+        input_echo: Returns the ``input`` that RUN_STARTED gets unless the agent has supplied one.
+        known_message_ids: The message ids of the thread's earlier events.
     """
 
     __slots__ = (
@@ -65,8 +73,8 @@ class RunRecorder:
         "_compactor",
         "_input_echo",
         "_known_message_ids",
-        "_order",
         "_prefix",
+        "_state",
         "duplicates",
         "input_ids",
         "last_agent_event",
@@ -80,103 +88,105 @@ class RunRecorder:
         self,
         *,
         ordinal: int | None,
-        echo: Callable[[], Mapping[str, Any]] | None = None,
-        known: Set[str] = frozenset(),
+        input_echo: Callable[[], Mapping[str, Any]] | None = None,
+        known_message_ids: Set[str] = frozenset(),
     ) -> None:
         self._prefix = b"" if ordinal is None else id_prefix(ordinal)
-        self._input_echo = echo
-        self._known_message_ids = known
-        self._order = ProtocolState()
+        self._input_echo = input_echo
+        self._known_message_ids = known_message_ids
+        self._state = ProtocolState()
         self._chunks = ChunkExpander()
         self._compactor = Compactor(self._prefix) if self._prefix else None
         self.pending: list[bytes] = []
-        """Frames that nobody has taken yet."""
+        """Frames that have not been drained yet."""
         self.pending_bytes = 0
+        """Their size."""
         self.number = 0
-        """How many events there are, which is the number of the last one."""
+        """The number of the last event, which is also how many there are."""
         self.last_agent_event = 0
-        """The number of the last event that the agent emitted itself."""
+        """The number of the last event that the agent itself emitted."""
         self.message_ids: set[str] = set()
+        """The message ids of the run's events."""
         self.input_ids: set[str] = set()
-        """Ids of the messages that RUN_STARTED has shown."""
+        """The ids of the messages in the ``input`` of RUN_STARTED."""
         self.duplicates: set[int] = set()
-        """Numbers of events whose message id the thread's history has used before."""
+        """Numbers of the events whose message id was already in use on the thread."""
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the last event was a terminal one."""
-        return self._order.is_over
+        return self._state.has_ended
 
     @property
     def has_failed(self) -> bool:
         """Whether the last event was RUN_ERROR."""
-        return self._order.phase is Phase.FAILED
+        return self._state.phase is Phase.FAILED
 
     def feed(self, event: Any) -> int:
-        """Takes what the agent yields; gives how many bytes nobody has taken yet.
+        """Records what the agent yields, and returns `pending_bytes`.
 
-        Raises BadEvent where a client would not take it; then nothing of it was added.
+        Raises InvalidEventError if clients would reject the event, which is then not recorded.
         """
         if event.__class__ is not dict:
             event = normalize_event(event)
         try:
-            way = _EVENT_RULES[event["type"]]
+            rule = _EVENT_RULES[event["type"]]
         except (KeyError, TypeError):
-            raise InvalidEventError(f"no client knows an event of type {event.get('type')!r}") from None
-        if way.rule.chunk is None and not self._chunks.is_open:
-            self._add(event, way)
+            raise InvalidEventError(f"unknown event type {event.get('type')!r}") from None
+        if rule.schema.chunk is None and not self._chunks.is_open:
+            self._append(event, rule)
         else:
-            for expanded in self._chunks.expand(event, way.rule):
-                self._add(expanded, _EVENT_RULES[expanded["type"]])
+            for expanded in self._chunks.expand(event, rule.schema):
+                self._append(expanded, _EVENT_RULES[expanded["type"]])
         self.last_agent_event = self.number
         return self.pending_bytes
 
     def complete(self, ending: RunEnding, thread_id: str, run_id: str) -> None:
-        """Ends a run that its agent has left. Nothing is added after a terminal event."""
-        if self._order.is_over:
+        """Completes a run that its agent left unfinished. Does nothing after a terminal event."""
+        if self._state.has_ended:
             return
         for event in self._chunks.close_for_completion():
-            self._add(event, _EVENT_RULES[event["type"]])
-        for event in closing_events(self._order, ending, thread_id, run_id):
-            self._add(event, _EVENT_RULES[event["type"]])
+            self._append(event, _EVENT_RULES[event["type"]])
+        for event in closing_events(self._state, ending, thread_id, run_id):
+            self._append(event, _EVENT_RULES[event["type"]])
 
     def seal(self) -> None:
-        """The run is over for good: whatever is still fed raises BadEvent."""
-        self._order.phase = Phase.SEALED
+        """Ends the recording: `feed` raises InvalidEventError from now on."""
+        self._state.phase = Phase.SEALED
 
     def drain(self) -> list[bytes]:
-        """The frames that nobody has taken yet."""
-        taken, self.pending, self.pending_bytes = self.pending, [], 0
-        return taken
+        """Returns the pending frames and forgets them."""
+        frames, self.pending, self.pending_bytes = self.pending, [], 0
+        return frames
 
     def records(self) -> tuple[CompactedFrame, ...]:
-        """The compacted run. Call it once, at the end."""
+        """Returns the compacted run. To be called once, at the end."""
         return () if self._compactor is None else self._compactor.records()
 
-    def _add(self, event: Event, way: _EventRule) -> None:
-        kind, rule, step, fold, names_message = way
-        event = rule.validate(event)
-        order = self._order
-        if order.phase is not Phase.RUNNING:
-            order.check_phase(kind)
+    def _append(self, event: Event, rule: _EventRule) -> None:
+        kind, schema, transition, compact, introduces_message = rule
+        event = schema.validate(event)
+        state = self._state
+        if state.phase is not Phase.RUNNING:
+            state.check_phase(kind)
             event = self._with_input_echo(event)
         data = encode(event)
-        if step is not None:
-            step(order, event)
+        if transition is not None:
+            transition(state, event)
         self.number = number = self.number + 1
-        framed = format_frame(data, self._prefix, number)
-        self.pending.append(framed)
-        self.pending_bytes += len(framed)
+        frame = format_frame(data, self._prefix, number)
+        self.pending.append(frame)
+        self.pending_bytes += len(frame)
         if self._compactor is None:
             return
-        if names_message or self._known_message_ids:
+        if introduces_message or self._known_message_ids:
             self._track_message_id(number, event.get("messageId"))
-        fold(self._compactor, number, event, framed)
+        compact(self._compactor, number, event, frame)
 
-    def _track_message_id(self, number: int, message: Any) -> None:
-        if isinstance(message, str):
-            self.message_ids.add(message)
-            if message in self._known_message_ids:
+    def _track_message_id(self, number: int, message_id: Any) -> None:
+        if isinstance(message_id, str):
+            self.message_ids.add(message_id)
+            if message_id in self._known_message_ids:
                 self.duplicates.add(number)
 
     def _with_input_echo(self, event: Event) -> Event:

@@ -1,8 +1,7 @@
-"""What each type of AG-UI event must hold: one row a type.
+"""The schema of each type of AG-UI event, one row per type.
 
-The client checks every event it receives and ends its stream in silence at the first
-that it does not like, so whatever would make it do so counts as the agent's failure
-here, where it can be said. Members that are not named pass unchanged.
+Clients validate every event and end their stream silently at the first invalid one. Here such an event counts
+as a failure of the agent, which can be reported. Members that a schema does not name are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -19,67 +18,75 @@ Check = Callable[[Any], bool]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChunkSpec:
-    """How a chunk type expands: the member with its id and the three types it becomes."""
+    """How chunks of one type are expanded."""
 
     id: str
+    """The member that holds the id."""
     start: str
     content: str
     end: str
-    needs: tuple[str, ...]
-    """What the first chunk must have."""
+    """The types of the events that chunks become."""
+    required: tuple[str, ...]
+    """Members that the first chunk must have."""
     copied: tuple[str, ...]
-    """Members that go to the start event."""
+    """Members that are copied to the start event."""
     closed_on_completion: bool
-    """Whether completing an unfinished run ends what it opened, in its turn."""
+    """Whether `closing_events` ends what the chunks opened, when an unfinished run is completed."""
     defaults: Mapping[str, str]
+    """Members of the start event, unless the first chunk has its own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EventSchema:
-    """A type's required members, and how it behaves beside an open chunk."""
+    """The members of one type of event, and how it behaves next to chunks."""
 
     strings: tuple[str, ...] = ()
+    """Required members that must be strings."""
     required: tuple[tuple[str, Check], ...] = ()
+    """Other required members."""
     optional: Mapping[str, Check] = dataclasses.field(default_factory=dict)
     nullable: frozenset[str] = frozenset()
-    """Members whose null is a value of its own; elsewhere a null means that there is none."""
+    """Members whose null is a value. Any other member that is null is dropped."""
     nested: tuple[str, ...] = ()
-    """Members that may hold protocol models, whose nulls the client refuses."""
+    """Members that may contain protocol models, whose nulls clients reject."""
     chunk: ChunkSpec | None = None
+    """How to expand the event, if its type is a chunk."""
     keeps_chunk_open: bool = False
+    """Whether the event may come between chunks without closing what they opened."""
     size: int = dataclasses.field(init=False)
+    """The number of members of an event that has only its type and the required ones."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", 1 + len(self.strings) + len(self.required))
 
     def validate(self, event: Event) -> Event:
-        """The event with the nulls dropped that mean nothing. Raises BadEvent where it is not valid."""
+        """Returns the event without meaningless nulls. Raises InvalidEventError if it is invalid."""
         try:
             for name in self.strings:
                 if event[name].__class__ is not str and not isinstance(event[name], str):
-                    raise InvalidEventError(f"{event['type']} needs a string {name}")
+                    raise InvalidEventError(f"{event['type']} requires a string {name}")
         except KeyError:
-            raise InvalidEventError(f"{event['type']} needs a string {name}") from None
+            raise InvalidEventError(f"{event['type']} requires a string {name}") from None
         if self.required or len(event) > self.size:
-            return self._apply_rest(event)
+            return self._validate_rest(event)
         return event
 
-    def _apply_rest(self, event: Event) -> Event:
+    def _validate_rest(self, event: Event) -> Event:
         if self.nested:
             event = {name: to_jsonable(value) if name in self.nested else value for name, value in event.items()}
         for name, check in self.required:
             if name not in event or not check(event[name]):
-                raise InvalidEventError(f"{event['type']} needs a valid {name}")
+                raise InvalidEventError(f"{event['type']} requires a valid {name}")
         if None in event.values():
             event = {name: value for name, value in event.items() if value is not None or name in self.nullable}
         for name in event:
-            optional = self.optional.get(name) or _COMMON_OPTIONAL.get(name)
-            if optional is not None and not optional(event[name]):
-                raise InvalidEventError(f"{event['type']} has a {name} that clients refuse")
+            optional_check = self.optional.get(name) or _COMMON_OPTIONAL.get(name)
+            if optional_check is not None and not optional_check(event[name]):
+                raise InvalidEventError(f"{event['type']} has an invalid {name}")
         return event
 
 
-def _is_text(value: Any) -> bool:
+def _is_string(value: Any) -> bool:
     return isinstance(value, str)
 
 
@@ -118,24 +125,24 @@ def _one_of(*values: str) -> Check:
     return frozenset(values).__contains__
 
 
-# Optional members that any type may carry.
+# Optional members that an event of any type may have.
 _COMMON_OPTIONAL: Mapping[str, Check] = {
     "timestamp": _is_number,
     "metadata": _is_object,
-    "subagentRunId": _is_text,
+    "subagentRunId": _is_string,
 }
 
-_START = {"role": _one_of("developer", "system", "assistant", "user"), "name": _is_text}
-_CALL = {"parentMessageId": _is_text}
-_RUN = {"input": _is_object, "parentRunId": _is_text, "protocolVersion": _is_text}
-_END = {"outcome": _is_object, "usage": _is_list}
+_TEXT_START = {"role": _one_of("developer", "system", "assistant", "user"), "name": _is_string}
+_TOOL_CALL_START = {"parentMessageId": _is_string}
+_RUN_STARTED = {"input": _is_object, "parentRunId": _is_string, "protocolVersion": _is_string}
+_RUN_FINISHED = {"outcome": _is_object, "usage": _is_list}
 
 _TEXT_CHUNK = ChunkSpec(
     id="messageId",
     start="TEXT_MESSAGE_START",
     content="TEXT_MESSAGE_CONTENT",
     end="TEXT_MESSAGE_END",
-    needs=("messageId",),
+    required=("messageId",),
     copied=("role", "name"),
     closed_on_completion=True,
     defaults={"role": "assistant"},
@@ -145,7 +152,7 @@ _TOOL_CHUNK = ChunkSpec(
     start="TOOL_CALL_START",
     content="TOOL_CALL_ARGS",
     end="TOOL_CALL_END",
-    needs=("toolCallId", "toolCallName"),
+    required=("toolCallId", "toolCallName"),
     copied=("toolCallName", "parentMessageId"),
     closed_on_completion=True,
     defaults={},
@@ -155,23 +162,23 @@ _REASONING_CHUNK = ChunkSpec(
     start="REASONING_MESSAGE_START",
     content="REASONING_MESSAGE_CONTENT",
     end="REASONING_MESSAGE_END",
-    needs=("messageId",),
+    required=("messageId",),
     copied=(),
     closed_on_completion=False,
     defaults={"role": "reasoning"},
 )
 
 SCHEMAS: Mapping[str, EventSchema] = {
-    "RUN_STARTED": EventSchema(("threadId", "runId"), optional=_RUN, nested=("input",)),
-    "RUN_FINISHED": EventSchema(("threadId", "runId"), optional=_END, nested=("outcome", "usage")),
-    "RUN_ERROR": EventSchema(("message",), optional={"code": _is_text, "usage": _is_list}, nested=("usage",)),
+    "RUN_STARTED": EventSchema(("threadId", "runId"), optional=_RUN_STARTED, nested=("input",)),
+    "RUN_FINISHED": EventSchema(("threadId", "runId"), optional=_RUN_FINISHED, nested=("outcome", "usage")),
+    "RUN_ERROR": EventSchema(("message",), optional={"code": _is_string, "usage": _is_list}, nested=("usage",)),
     "STEP_STARTED": EventSchema(("stepName",)),
     "STEP_FINISHED": EventSchema(("stepName",)),
-    "TEXT_MESSAGE_START": EventSchema(("messageId",), optional=_START),
+    "TEXT_MESSAGE_START": EventSchema(("messageId",), optional=_TEXT_START),
     "TEXT_MESSAGE_CONTENT": EventSchema(("messageId", "delta")),
     "TEXT_MESSAGE_END": EventSchema(("messageId",)),
     "TEXT_MESSAGE_CHUNK": EventSchema(chunk=_TEXT_CHUNK),
-    "TOOL_CALL_START": EventSchema(("toolCallId", "toolCallName"), optional=_CALL),
+    "TOOL_CALL_START": EventSchema(("toolCallId", "toolCallName"), optional=_TOOL_CALL_START),
     "TOOL_CALL_ARGS": EventSchema(("toolCallId", "delta")),
     "TOOL_CALL_END": EventSchema(("toolCallId",)),
     "TOOL_CALL_RESULT": EventSchema(
@@ -193,7 +200,7 @@ SCHEMAS: Mapping[str, EventSchema] = {
     "ACTIVITY_DELTA": EventSchema(
         ("messageId", "activityType"), required=(("patch", _is_patch),), nested=("patch",), keeps_chunk_open=True
     ),
-    "RAW": EventSchema(optional={"source": _is_text}, nullable=frozenset(("event",)), keeps_chunk_open=True),
+    "RAW": EventSchema(optional={"source": _is_string}, nullable=frozenset(("event",)), keeps_chunk_open=True),
     "CUSTOM": EventSchema(("name",), nullable=frozenset(("value",))),
     "REASONING_START": EventSchema(("messageId",)),
     "REASONING_END": EventSchema(("messageId",)),
@@ -208,8 +215,8 @@ SCHEMAS: Mapping[str, EventSchema] = {
     ),
     "SUBAGENT_STARTED": EventSchema(("subagentRunId", "name")),
     "SUBAGENT_FINISHED": EventSchema(("subagentRunId",)),
-    "SUBAGENT_ERROR": EventSchema(("subagentRunId", "message"), optional={"code": _is_text}),
-    # Gone in AG-UI 1.0; a 0.0.x client knows them and agents on 0.1.x models send them.
+    "SUBAGENT_ERROR": EventSchema(("subagentRunId", "message"), optional={"code": _is_string}),
+    # Removed in AG-UI 1.0, but agents on 0.1.x models send them, and 0.0.x clients accept them.
     "THINKING_START": EventSchema(),
     "THINKING_END": EventSchema(),
     "THINKING_TEXT_MESSAGE_START": EventSchema(),

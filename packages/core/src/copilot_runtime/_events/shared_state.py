@@ -1,4 +1,4 @@
-"""Following an agent's state through snapshots and deltas."""
+"""Applies snapshots and deltas to an agent's shared state."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .sse import Event
 
 
 def apply_state_events(base: Any, events: Iterable[Event]) -> Any:
-    """The state after STATE_SNAPSHOT and STATE_DELTA events, from ``base`` on.
+    """Returns the state after STATE_SNAPSHOT and STATE_DELTA events, starting from ``base``.
 
-    ``base`` is not changed; the events are consumed (their values become part of the
-    result). Raises ValueError where a delta does not apply (RFC 6902, section 5).
+    ``base`` is not changed. The events must not be used afterwards: their values become part of the result.
+    Raises ValueError if a delta does not apply (RFC 6902, section 5).
     """
     state = from_json(to_json(base))
     for event in events:
@@ -27,8 +27,11 @@ def apply_state_events(base: Any, events: Iterable[Event]) -> Any:
 
 
 def apply_json_patch(document: Any, patch: list[Any]) -> Any:
-    """``document`` with a JSON Patch applied, in place where possible. Raises ValueError where it does not apply."""
+    """Returns ``document`` with a JSON Patch applied, in place where possible.
+
+    Raises ValueError if the patch does not apply.
+    """
     try:
         return jsonpatch.apply_patch(document, patch, in_place=True)
-    except Exception as error:  # the library raises of half a dozen unrelated types
+    except Exception as error:  # the library raises half a dozen unrelated types
         raise ValueError(f"the patch does not apply: {error}") from error
