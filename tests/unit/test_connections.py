@@ -197,5 +197,5 @@ def test_a_new_file_is_not_waited_for_beyond_the_patience(tmp_path: Path) -> Non
 def test_a_sqlite_that_is_too_old_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
     monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
-    with pytest.raises(ValueError, match=r"SQLite 3\.34\.1, and 3\.35 is the oldest"):
+    with pytest.raises(ValueError, match=r"SQLite 3\.35 or newer is required, and this Python has 3\.34\.1"):
         ConnectionPair(str(tmp_path / "threads.db"), 20.0).check()
