@@ -391,14 +391,14 @@ def test_a_file_that_may_not_be_written_is_refused_at_construction(public: Path)
     public.chmod(0o777)
     told = constructed_by_nobody(path)
     public.chmod(0o755)
-    assert f"may not write to {path}: let it, or give another path" in told
+    assert f"may not write to {path}: allow it, or choose another path" in told
 
 
 def test_a_folder_that_may_not_be_written_is_refused_at_construction(public: Path) -> None:
     public.chmod(0o555)
     told = constructed_by_nobody(public / "threads.db")
     public.chmod(0o755)
-    assert f"may not write to {public}: let it, or give another path" in told
+    assert f"may not write to {public}: allow it, or choose another path" in told
 
 
 # --- construction --------------------------------------------------------------------
@@ -425,10 +425,10 @@ def nowhere(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (garbage, "is no SQLite file: give another path"),
-        (newer, "schema version 99.*upgrade copilot-runtime, or use another file"),
-        (nowhere, "the folder .*nowhere does not exist: make it, or give another path"),
-        (lambda folder: folder, "is a folder: give the path of a file"),
+        (garbage, "is not a SQLite file: choose another path"),
+        (newer, "schema version 99.*upgrade copilot-runtime, or choose another file"),
+        (nowhere, "the directory .*nowhere does not exist: create it, or choose another path"),
+        (lambda folder: folder, "is a directory: choose the path of a file"),
     ],
     ids=["garbage", "newer", "nowhere", "folder"],
 )
@@ -443,21 +443,21 @@ def test_what_cannot_work_is_refused_at_construction(make: Any, sentence: str, t
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("sqlite:///t.db?lease=3", "there is no option 'lease', give one of max_threads, "),
-        ("sqlite:///t.db?lease_seconds=soon", "lease_seconds is a number, not 'soon'"),
-        ("sqlite:///t.db?lease_seconds=nan", "lease_seconds is a number, not 'nan'"),
-        ("sqlite:///t.db?lease_seconds=", "lease_seconds is a number, not ''"),
-        ("sqlite:///t.db?lease_seconds=0", "lease_seconds=0.0.: give a number above 0"),
-        ("sqlite:///t.db?max_threads=1.5", "max_threads is a whole number, not '1.5'"),
-        ("sqlite:///t.db?max_threads=-1", "max_threads=-1: give a number from 0"),
-        ("sqlite:///t.db?max_threads=1&max_threads=2", "give max_threads once"),
+        ("sqlite:///t.db?lease=3", "unknown option 'lease', must be one of max_threads, "),
+        ("sqlite:///t.db?lease_seconds=soon", "lease_seconds must be a number, got 'soon'"),
+        ("sqlite:///t.db?lease_seconds=nan", "lease_seconds must be a number, got 'nan'"),
+        ("sqlite:///t.db?lease_seconds=", "lease_seconds must be a number, got ''"),
+        ("sqlite:///t.db?lease_seconds=0", "lease_seconds=0.0.: must be > 0"),
+        ("sqlite:///t.db?max_threads=1.5", "max_threads must be an integer, got '1.5'"),
+        ("sqlite:///t.db?max_threads=-1", "max_threads=-1: must be >= 0"),
+        ("sqlite:///t.db?max_threads=1&max_threads=2", "max_threads must occur only once"),
         ("sqlite:///t.db#1", "write # in a path as %23"),
-        ("sqlite://t.db", "give a path, as in sqlite:///copilot.db"),
-        ("sqlite:///", "give a path, as in sqlite:///copilot.db"),
-        ("memory://?lease_seconds=1", "there is no option 'lease_seconds', give one of max_threads, "),
-        ("memory://here", "memory has no path"),
-        ("memory:///here", "memory has no path"),
-        ("redis://localhost", "give one of memory://, sqlite://"),
+        ("sqlite://t.db", "a path is required, as in sqlite:///copilot.db"),
+        ("sqlite:///", "a path is required, as in sqlite:///copilot.db"),
+        ("memory://?lease_seconds=1", "unknown option 'lease_seconds', must be one of max_threads, "),
+        ("memory://here", "memory:// takes no path"),
+        ("memory:///here", "memory:// takes no path"),
+        ("redis://localhost", "must begin with one of memory://, sqlite://"),
     ],
 )
 def test_a_url_that_says_nothing_is_refused(url: str, sentence: str, tmp_path: Path, monkeypatch: Any) -> None:

@@ -28,6 +28,7 @@ from copilot_runtime.stores import (
 from copilot_runtime.stores._sqlite import retention, schema
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores.protocol import (
+    RAW_RETENTION_SECONDS,
     Lease,
     LeaseSignal,
     RunCompletion,
@@ -291,12 +292,12 @@ def test_nothing_is_said_without_eviction(caplog: pytest.LogCaptureFixture) -> N
 def test_raw_frames_are_kept_for_a_while(clock: Clock) -> None:
     store = MemoryStore()
     first = run(store)
-    clock.now += memory.RAW_RETENTION_SECONDS / 2
+    clock.now += RAW_RETENTION_SECONDS / 2
     second = run(store)
     assert raws(store, T1) == [first, second]
-    clock.now += memory.RAW_RETENTION_SECONDS / 2
+    clock.now += RAW_RETENTION_SECONDS / 2
     assert raws(store, T1) == [[], second]
-    clock.now += memory.RAW_RETENTION_SECONDS
+    clock.now += RAW_RETENTION_SECONDS
     size = store._size
     assert raws(store, T1) == [[], []]
     assert store._size == size - sum(map(len, second))
@@ -310,7 +311,7 @@ def test_what_is_dropped_early_is_not_dropped_again(clock: Clock) -> None:
     run(store, T2)
     store.delete(T2)
     kept = store._size
-    clock.now += memory.RAW_RETENTION_SECONDS
+    clock.now += RAW_RETENTION_SECONDS
     [stored] = store.read(T1).runs
     assert store._size == kept - sum(len(frame) for frame in recorded(answer(), ordinal=stored.ordinal)[1])
     assert not store._raw
@@ -320,7 +321,7 @@ def test_a_live_run_keeps_its_frames(clock: Clock) -> None:
     store = MemoryStore()
     lease = begin(store).lease
     append_one(store, lease, [b"x"])
-    clock.now += 100 * memory.RAW_RETENTION_SECONDS
+    clock.now += 100 * RAW_RETENTION_SECONDS
     store.read(T1)
     assert list(store.follow(lease.run, 0).frames) == [b"x"]
 
@@ -390,7 +391,11 @@ def test_an_option_that_cannot_be(path: Path, options: dict[str, Any], name: str
 
 def test_a_path_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database" * 100)
-    for path, why in ((tmp_path, "is a folder"), (tmp_path / "no" / "x.db", "does not exist"), ("text", "no SQLite")):
+    for path, why in (
+        (tmp_path, "is a directory"),
+        (tmp_path / "no" / "x.db", "does not exist"),
+        ("text", "not a SQLite file"),
+    ):
         with pytest.raises(ValueError, match=why):
             SqliteStore(tmp_path / path)
 
@@ -557,13 +562,13 @@ def test_who_is_late_but_was_not_replaced_still_holds(path: Path, disk_clock: Cl
 def test_raw_frames_go_after_a_while(path: Path, disk_clock: Clock) -> None:
     store = SqliteStore(path)
     first = run(store)
-    disk_clock.now += sqlite.RAW_RETENTION_SECONDS - 1
+    disk_clock.now += RAW_RETENTION_SECONDS - 1
     assert list(store.read(T1, raw_ordinal=1).runs[0].raw or ()) == first
     lease = begin(store, T2).lease
     append_one(store, lease, first[:1])
     disk_clock.now += 1
     assert store.read(T1, raw_ordinal=1).runs[0].raw is None
-    disk_clock.now += sqlite.SWEEP_SECONDS
+    disk_clock.now += sqlite.SWEEP_INTERVAL_SECONDS
     begin(store, ThreadKey(ADA, "t3"))
     assert rows(path, "SELECT count(*) FROM frames JOIN threads ON id = thread WHERE thread_id = 't1'") == [(0,)]
     # A live run keeps its own, and how a run ended is known by its replay.

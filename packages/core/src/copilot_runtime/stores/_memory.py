@@ -1,4 +1,4 @@
-"""Threads in this process's memory: gone with it, and seen by it alone."""
+"""Threads in the memory of one process: lost when it ends, and not visible to other processes."""
 
 from __future__ import annotations
 
@@ -11,60 +11,38 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from .. import _validation as validation
-from .._events import CompactedFrame, messages_after_run
+from . import protocol as p
 from ._pagination import paginate
-from .protocol import (
-    ActiveRun,
-    Batch,
-    ClaimedRun,
-    Lease,
-    LeaseLost,
-    LeaseSignal,
-    NewRun,
-    RunCompletion,
-    RunKey,
-    RunStarted,
-    RunTooLarge,
-    RunUpdate,
-    StoredRun,
-    ThreadBusy,
-    ThreadInfo,
-    ThreadKey,
-    ThreadPage,
-    ThreadQuery,
-    ThreadSnapshot,
-)
 
 logger = logging.getLogger("copilot_runtime.stores.memory")
-
-RAW_RETENTION_SECONDS = 60.0
-"""How long the frames of an ended run are kept as they were sent, for exact resumption."""
 
 
 @dataclasses.dataclass(slots=True)
 class _ActiveRun:
-    lease: Lease
+    lease: p.Lease
     agent_id: str
     size: int
+    """The bytes of its input and its frames."""
     frames: list[bytes] = dataclasses.field(default_factory=list)
-    repeats: Set[int] = frozenset()
+    duplicates: Set[int] = frozenset()
     stopping: bool = False
 
-    def view(self) -> ActiveRun:
-        return ActiveRun(self.lease.run, self.lease.run_id, self.agent_id, self.stopping)
+    def view(self) -> p.ActiveRun:
+        return p.ActiveRun(self.lease.run, self.lease.run_id, self.agent_id, self.stopping)
 
 
 @dataclasses.dataclass(slots=True)
-class _Raw:
-    """A run's frames as they were sent, apart from the run: what waits to expire holds no more than these."""
+class _RawFrames:
+    """The frames of a run as they were sent. Separate from the run, so that the expiry queue keeps no runs alive."""
 
     frames: list[bytes] | None
     size: int
-    until: float
-    repeats: Set[int]
+    expires_at: float
+    """By the monotonic clock."""
+    duplicates: Set[int]
 
     def drop(self) -> int:
-        """Forgets the frames; gives how many bytes that frees."""
+        """Drops the frames, and returns how many bytes that frees."""
         freed, self.frames, self.size = self.size, None, 0
         return freed
 
@@ -74,17 +52,19 @@ class _Run:
     ordinal: int
     run_id: str
     agent_id: str
-    records: Sequence[CompactedFrame]
+    records: Sequence[p.CompactedFrame]
     size: int
+    """The bytes of its records."""
     event_messages: Set[str]
     input_messages: Set[str]
-    raw: _Raw
+    raw: _RawFrames
 
 
 @dataclasses.dataclass(slots=True)
 class _Thread:
-    key: ThreadKey
+    key: p.ThreadKey
     ordinal: int = 0
+    """The ordinal of its last run."""
     agent_id: str = ""
     name: str | None = None
     archived: bool = False
@@ -96,9 +76,10 @@ class _Thread:
     runs: list[_Run] = dataclasses.field(default_factory=list)
     event_messages: set[str] = dataclasses.field(default_factory=set)
     input_messages: set[str] = dataclasses.field(default_factory=set)
+    # The thread's messages are those of the input and of the agent's own events of the last run that had any.
     messages: Sequence[Mapping[str, Any]] = ()
     messages_run: _Run | None = None
-    messages_own: int = 0
+    messages_last_agent_event: int = 0
     messages_size: int = 0
 
     @property
@@ -106,8 +87,8 @@ class _Thread:
         live = 0 if self.live is None else self.live.size
         return live + self.messages_size + sum(run.size + run.raw.size for run in self.runs)
 
-    def info(self) -> ThreadInfo:
-        return ThreadInfo(
+    def info(self) -> p.ThreadInfo:
+        return p.ThreadInfo(
             thread_id=self.key.thread_id,
             agent_id=self.agent_id,
             name=self.name,
@@ -118,16 +99,21 @@ class _Thread:
 
 
 class MemoryStore:
-    """Keeps threads in memory, the least recently used going first.
+    """Keeps threads in memory, up to limits.
 
-    ``max_threads`` and ``max_runs_per_thread`` are counts, ``max_bytes`` bounds the bytes
-    of all frames and messages kept, runs in flight included, ``max_age_seconds`` is how long
-    a thread is kept that nobody uses; 0 means no bound. A thread
-    goes only when nothing runs on it, and of a thread the oldest run. Raises ValueError
-    for what is not a whole number from 0 on.
+    Args:
+        max_threads: How many threads to keep. The least recently used are deleted first.
+        max_runs_per_thread: How many runs of each thread to keep. The oldest are deleted first.
+        max_bytes: The total size of all frames and messages, those of active runs included.
+        max_age_seconds: Threads that have not been used for this long are deleted.
+
+    0 means no limit. Threads with an active run are never deleted.
+
+    Raises:
+        ValueError: A limit is not an integer >= 0 (``max_age_seconds``: a number >= 0).
     """
 
-    blocking = False
+    blocking: bool = False
     poll_seconds: float | None = None
     lease_seconds: float | None = None
 
@@ -148,183 +134,189 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._max_age = max_age_seconds
         self._size = 0
-        self._token = 0
-        self._ordinals = 0
-        """The highest ordinal of all threads forgotten: ids of a thread's former life must not fit its next one."""
-        self._threads: OrderedDict[ThreadKey, _Thread] = OrderedDict()
-        self._raw: deque[_Raw] = deque()
+        self._last_token = 0
+        self._first_ordinal = 0
+        """Where the ordinals of new threads start: the highest one of all deleted threads, since the event ids of a
+        thread that is created again must differ from those of before."""
+        self._threads: OrderedDict[p.ThreadKey, _Thread] = OrderedDict()
+        """The least recently used thread comes first."""
+        self._raw: deque[_RawFrames] = deque()
+        """In the order in which they expire."""
         self._has_evicted = False
         self._lock = threading.Lock()
 
-    # --- runs ---
+    # --- writing runs ---
 
-    def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
+    def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
         with self._lock:
             self._sweep()
             thread = self._threads.get(run.thread)
             if thread is None:
-                thread = self._threads[run.thread] = _Thread(run.thread, ordinal=self._ordinals)
+                thread = self._threads[run.thread] = _Thread(run.thread, ordinal=self._first_ordinal)
             elif thread.live is not None:
-                return ThreadBusy(thread.live.view())
+                return p.ThreadBusy(thread.live.view())
             self._touch(thread)
             thread.ordinal += 1
-            self._token += 1
-            lease = Lease(RunKey(run.thread, thread.ordinal), run.run_id, self._token)
+            self._last_token += 1
+            lease = p.Lease(p.RunKey(run.thread, thread.ordinal), run.run_id, self._last_token)
             thread.live = _ActiveRun(lease, run.agent_id, run.size)
             self._size += run.size
-            begun = RunStarted(lease, thread.event_messages, thread.input_messages)
+            started = p.RunStarted(lease, thread.event_messages, thread.input_messages)
             evicted = self._evict(thread)
         self._warn_evicted(evicted)
-        return begun
+        return started
 
-    def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
-        refused: dict[Lease, LeaseLost | RunTooLarge] = {}
+    def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
         evicted = 0
         with self._lock:
             for batch in batches:
                 try:
                     thread, live = self._require_lease(batch.lease)
-                except LeaseLost as lost:
-                    refused[batch.lease] = lost
+                except p.LeaseLost as error:
+                    refused[batch.lease] = error
                     continue
                 self._append(live, batch.frames, batch.duplicates)
                 evicted += self._evict(thread)
                 if 0 < self._max_bytes < live.size:
-                    refused[batch.lease] = RunTooLarge()
+                    refused[batch.lease] = p.RunTooLarge()
         self._warn_evicted(evicted)
         return refused
 
-    def finish(self, lease: Lease, frames: Sequence[bytes], finished: RunCompletion) -> None:
-        has_messages = bool(finished.messages or messages_after_run((), finished.records, finished.last_agent_event))
+    def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
+        has_messages = bool(
+            completion.messages or p.messages_after_run((), completion.records, completion.last_agent_event)
+        )
         with self._lock:
             self._sweep()
             thread, live = self._require_lease(lease)
-            self._append(live, frames, live.repeats)
+            self._append(live, frames, live.duplicates)
             self._size -= thread.size
             thread.live = None
-            if finished.persist:
-                self._store_run(thread, live, finished, has_messages)
+            if completion.persist:
+                self._store_run(thread, live, completion, has_messages)
             self._size += thread.size
             if thread.runs:
                 self._touch(thread)
             else:
-                self._forget(thread)
+                self._delete(thread)
             evicted = self._evict(thread)
         self._warn_evicted(evicted)
 
-    def renew(self, leases: Sequence[Lease]) -> None:
-        """A lease holds as long as the process."""
+    def renew(self, leases: Sequence[p.Lease]) -> None:
+        """Does nothing: a lease holds as long as the process lives."""
 
-    def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
-        signals: dict[Lease, LeaseSignal] = {}
+    def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
+        signals: dict[p.Lease, p.LeaseSignal] = {}
         with self._lock:
             for lease in leases:
                 try:
                     if self._require_lease(lease)[1].stopping:
-                        signals[lease] = LeaseSignal.STOP
-                except LeaseLost:
-                    signals[lease] = LeaseSignal.LOST
+                        signals[lease] = p.LeaseSignal.STOP
+                except p.LeaseLost:
+                    signals[lease] = p.LeaseSignal.LOST
         return signals
 
-    def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
+    def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         with self._lock:
             thread = self._threads.get(run.thread)
             if thread is None or (live := thread.live) is None or live.lease.run != run or not force:
                 return None
-            self._token += 1
-            live.lease = lease = dataclasses.replace(live.lease, token=self._token)
-            agent_id, frames, known = live.agent_id, tuple(live.frames), thread.event_messages
-        return ClaimedRun(lease, agent_id, frames, self.messages(run.thread), known)
+            self._last_token += 1
+            live.lease = lease = dataclasses.replace(live.lease, token=self._last_token)
+            agent_id, frames, event_messages = live.agent_id, tuple(live.frames), thread.event_messages
+        return p.ClaimedRun(lease, agent_id, frames, self.messages(run.thread), event_messages)
 
-    def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
+    def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         with self._lock:
-            known = self._threads.get(thread)
-            if known is None or known.live is None:
+            stored = self._threads.get(thread)
+            if stored is None or stored.live is None:
                 return None
-            before = known.live.view()
+            before = stored.live.view()
             if run_id is None or run_id == before.run_id:
-                known.live.stopping = True
+                stored.live.stopping = True
             return before
 
-    # --- readers ---
+    # --- reading ---
 
-    def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:
+    def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
         with self._lock:
             self._sweep()
-            known = self._threads.get(thread)
-            if known is None:
-                return ThreadSnapshot()
+            stored = self._threads.get(thread)
+            if stored is None:
+                return p.ThreadSnapshot()
             if touch:
-                self._touch(known)
+                self._touch(stored)
             runs = tuple(
-                StoredRun(
+                p.StoredRun(
                     run.ordinal,
                     run.run_id,
                     run.agent_id,
                     run.records,
                     run.raw.frames if run.ordinal == raw_ordinal else None,
                 )
-                for run in known.runs
+                for run in stored.runs
             )
-            return ThreadSnapshot(runs, None if known.live is None else known.live.view())
+            return p.ThreadSnapshot(runs, None if stored.live is None else stored.live.view())
 
-    def follow(self, run: RunKey, after: int) -> RunUpdate:
+    def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
         with self._lock:
             thread = self._threads.get(run.thread)
             if thread is None:
-                return RunUpdate((), frozenset(), True)
+                return p.RunUpdate((), frozenset(), True)
             live = thread.live
             if live is not None and live.lease.run == run:
-                return RunUpdate(live.frames[after:], live.repeats, False)
-            ended = next((one for one in thread.runs if one.ordinal == run.ordinal), None)
+                return p.RunUpdate(live.frames[after:], live.duplicates, False)
+            ended = next((stored for stored in thread.runs if stored.ordinal == run.ordinal), None)
             if ended is None or ended.raw.frames is None:
-                return RunUpdate((), frozenset(), True)
-            raw = ended.raw.frames
-            return RunUpdate(raw[-1:] if after > len(raw) else raw[after:], ended.raw.repeats, True)
+                return p.RunUpdate((), frozenset(), True)
+            frames = ended.raw.frames
+            return p.RunUpdate(frames[-1:] if after > len(frames) else frames[after:], ended.raw.duplicates, True)
 
-    def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
+    def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         with self._lock:
-            known = self._threads.get(thread)
-            if known is None:
+            stored = self._threads.get(thread)
+            if stored is None:
                 return []
-            messages, own = known.messages, known.messages_own
-            records = () if known.messages_run is None else known.messages_run.records
-        return messages_after_run(messages, records, own)
+            messages, last_agent_event = stored.messages, stored.messages_last_agent_event
+            records = () if stored.messages_run is None else stored.messages_run.records
+        return p.messages_after_run(messages, records, last_agent_event)
 
-    def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
+    def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
         with self._lock:
             infos = [thread.info() for thread in self._threads.values() if thread.key.owner == owner and thread.runs]
         return paginate(infos, query)
 
-    # --- changes ---
+    # --- changing threads ---
 
-    def update(self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
+    def update(self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
         with self._lock:
-            known = self._threads.get(thread)
-            if known is None or not known.runs:
+            stored = self._threads.get(thread)
+            if stored is None or not stored.runs:
                 return False
             if name is not None:
-                known.name = name
+                stored.name = name
             if archived is not None:
-                known.archived = archived
+                stored.archived = archived
             return True
 
-    def delete(self, thread: ThreadKey) -> bool:
+    def delete(self, thread: p.ThreadKey) -> bool:
         with self._lock:
-            known = self._threads.get(thread)
-            if known is None:
+            stored = self._threads.get(thread)
+            if stored is None:
                 return False
-            self._forget(known)
-            return bool(known.runs)
+            self._delete(stored)
+            return bool(stored.runs)
 
     def clear(self, owner: str) -> None:
         with self._lock:
             for thread in [thread for thread in self._threads.values() if thread.key.owner == owner]:
-                self._forget(thread)
+                self._delete(thread)
                 if thread.live is not None:
-                    # The run goes on, on a thread that knows nothing of what was before.
-                    anew = self._threads[thread.key] = _Thread(thread.key, ordinal=thread.ordinal, live=thread.live)
-                    self._size += anew.size
+                    # The active run continues on a thread without any history.
+                    successor = _Thread(thread.key, ordinal=thread.ordinal, live=thread.live)
+                    self._threads[thread.key] = successor
+                    self._size += successor.size
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -333,62 +325,67 @@ class MemoryStore:
                 self._size -= thread.live.size
                 thread.live = None
                 if not thread.runs:
-                    self._forget(thread)
-        self._evict()  # threads that were in use until now may be more than the bounds allow
+                    self._delete(thread)
+        self._evict()  # threads with an active run may have kept the store above its limits
 
-    # --- inside, with the lock held ---
+    # --- helpers; the lock must be held ---
 
-    def _require_lease(self, lease: Lease) -> tuple[_Thread, _ActiveRun]:
+    def _require_lease(self, lease: p.Lease) -> tuple[_Thread, _ActiveRun]:
         thread = self._threads.get(lease.run.thread)
         if thread is None or thread.live is None or thread.live.lease != lease:
-            raise LeaseLost
+            raise p.LeaseLost
         return thread, thread.live
 
-    def _append(self, live: _ActiveRun, frames: Sequence[bytes], repeats: Set[int]) -> None:
-        grown = sum(map(len, frames))
+    def _append(self, live: _ActiveRun, frames: Sequence[bytes], duplicates: Set[int]) -> None:
+        size = sum(map(len, frames))
         live.frames.extend(frames)
-        live.repeats = repeats
-        live.size += grown
-        self._size += grown
+        live.duplicates = duplicates
+        live.size += size
+        self._size += size
 
-    def _store_run(self, thread: _Thread, live: _ActiveRun, finished: RunCompletion, has_messages: bool) -> None:
+    def _store_run(self, thread: _Thread, live: _ActiveRun, completion: p.RunCompletion, has_messages: bool) -> None:
         now = time.time()
+        raw = _RawFrames(
+            frames=live.frames,
+            size=sum(map(len, live.frames)),
+            expires_at=time.monotonic() + p.RAW_RETENTION_SECONDS,
+            duplicates=completion.duplicates,
+        )
         run = _Run(
             ordinal=live.lease.run.ordinal,
             run_id=live.lease.run_id,
             agent_id=live.agent_id,
-            records=finished.records,
-            size=sum(len(record.frame) for record in finished.records),
-            event_messages=finished.event_messages,
-            input_messages=finished.input_messages,
-            raw=_Raw(
-                live.frames, sum(map(len, live.frames)), time.monotonic() + RAW_RETENTION_SECONDS, finished.duplicates
-            ),
+            records=completion.records,
+            size=sum(len(record.frame) for record in completion.records),
+            event_messages=completion.event_messages,
+            input_messages=completion.input_messages,
+            raw=raw,
         )
         thread.created_at = thread.created_at or now
         thread.updated_at = now
         thread.agent_id = live.agent_id
         thread.runs.append(run)
+        # New sets: `RunStarted` has passed the old ones on.
         thread.event_messages = {*thread.event_messages, *run.event_messages}
         thread.input_messages = {*thread.input_messages, *run.input_messages}
         if has_messages:
-            thread.messages = finished.messages
+            thread.messages = completion.messages
             thread.messages_run = run
-            thread.messages_own = finished.last_agent_event
-            thread.messages_size = live.size - run.raw.size
-        self._raw.append(run.raw)
+            thread.messages_last_agent_event = completion.last_agent_event
+            thread.messages_size = live.size - raw.size
+        self._raw.append(raw)
         while 0 < self._max_runs < len(thread.runs):
-            self._drop_run(thread)
+            self._delete_oldest_run(thread)
 
-    def _drop_run(self, thread: _Thread) -> None:
-        dropped = thread.runs.pop(0)
-        dropped.raw.drop()
+    def _delete_oldest_run(self, thread: _Thread) -> None:
+        """Deletes a thread's oldest run. The caller adjusts `_size`."""
+        thread.runs.pop(0).raw.drop()
         thread.event_messages = set().union(*(run.event_messages for run in thread.runs))
         thread.input_messages = set().union(*(run.input_messages for run in thread.runs))
 
-    def _forget(self, thread: _Thread) -> None:
+    def _delete(self, thread: _Thread) -> None:
         self._size -= thread.size
-        self._ordinals = max(self._ordinals, thread.ordinal)
+        self._first_ordinal = max(self._first_ordinal, thread.ordinal)
         del self._threads[thread.key]
         for run in thread.runs:
             run.raw.drop()
@@ -398,36 +395,37 @@ class MemoryStore:
         self._threads.move_to_end(thread.key)
 
     def _sweep(self) -> None:
-        """Drops the raw frames and the threads whose time is over."""
+        """Deletes expired raw frames and threads."""
         now = time.monotonic()
         while self._max_age:
-            # The least recently used come first; what runs is in use.
-            oldest = next((one for one in self._threads.values() if one.live is None), None)
+            oldest = next((thread for thread in self._threads.values() if thread.live is None), None)
             if oldest is None or now - oldest.used_at < self._max_age:
                 break
-            self._forget(oldest)
-        while self._raw and (self._raw[0].frames is None or self._raw[0].until <= now):
+            self._delete(oldest)
+        while self._raw and (self._raw[0].frames is None or self._raw[0].expires_at <= now):
             self._size -= self._raw.popleft().drop()
 
     def _exceeds_limits(self) -> bool:
         return 0 < self._max_threads < len(self._threads) or 0 < self._max_bytes < self._size
 
     def _evict(self, current: _Thread | None = None) -> int:
-        """Deletes threads other than ``current`` until the bounds hold, and returns how many."""
+        """Enforces the limits. Returns how many threads other than ``current`` that has deleted."""
         evicted = 0
         while self._exceeds_limits():
-            # The least recently used come first, and nearly always the very first can go.
-            victim = next((one for one in self._threads.values() if one is not current and one.live is None), None)
+            # Usually the first thread can be deleted, so this search is short.
+            victim = next(
+                (thread for thread in self._threads.values() if thread is not current and thread.live is None), None
+            )
             if victim is None:
                 break
-            self._forget(victim)
+            self._delete(victim)
             evicted += 1
-        # Only what is in use is left: raw frames can go, and then the thread's own oldest runs.
+        # Only threads in use are left: their raw frames are dropped next, then the oldest runs of ``current``.
         while self._raw and 0 < self._max_bytes < self._size:
             self._size -= self._raw.popleft().drop()
         while current is not None and len(current.runs) > 1 and 0 < self._max_bytes < self._size:
             self._size -= current.size
-            self._drop_run(current)
+            self._delete_oldest_run(current)
             self._size += current.size
         return evicted
 
@@ -435,8 +433,8 @@ class MemoryStore:
         if evicted and not self._has_evicted:
             self._has_evicted = True
             logger.warning(
-                "the memory store is full (max_threads=%d, max_bytes=%d): the least recently used threads are "
-                "forgotten from now on. Said once.",
+                "the memory store has reached its limits (max_threads=%d, max_bytes=%d) and evicts the least recently "
+                "used threads; this is logged once",
                 self._max_threads,
                 self._max_bytes,
             )

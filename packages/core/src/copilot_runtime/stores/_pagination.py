@@ -1,4 +1,4 @@
-"""Lists of threads in pages, for stores that have the whole list at hand."""
+"""Pages of a list of threads, and the cursors between them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .protocol import ThreadInfo, ThreadPage, ThreadQuery
 
 
 def paginate(infos: Iterable[ThreadInfo], query: ThreadQuery) -> ThreadPage:
-    """The page that ``query`` asks for. Raises ValueError for a cursor that is none."""
-    wanted = sorted(
+    """Returns the page of ``infos`` that ``query`` selects. Raises ValueError for an invalid cursor."""
+    selected = sorted(
         (
             info
             for info in infos
@@ -20,16 +20,16 @@ def paginate(infos: Iterable[ThreadInfo], query: ThreadQuery) -> ThreadPage:
     )
     if query.cursor is not None:
         updated_at, thread_id = parse_cursor(query.cursor)
-        after = (-updated_at, thread_id)
-        wanted = [info for info in wanted if _sort_key(info) > after]
-    if query.limit is None or len(wanted) <= query.limit:
-        return ThreadPage(wanted)
-    page = wanted[: query.limit]
+        last = (-updated_at, thread_id)
+        selected = [info for info in selected if _sort_key(info) > last]
+    if query.limit is None or len(selected) <= query.limit:
+        return ThreadPage(selected)
+    page = selected[: query.limit]
     return ThreadPage(page, next_cursor(page[-1]) if page else None)
 
 
 def next_cursor(last: ThreadInfo) -> str:
-    """Where the page after the one that ends with ``last`` begins."""
+    """Returns the cursor of the page after the one that ends with ``last``."""
     return json.dumps([last.updated_at, last.thread_id], separators=(",", ":"))
 
 
@@ -38,9 +38,12 @@ def _sort_key(info: ThreadInfo) -> tuple[float, str]:
 
 
 def parse_cursor(cursor: str) -> tuple[float, str]:
-    """When the last thread of a page was updated, and its id. Raises ValueError for what `next_cursor` has not made."""
+    """Returns the update time and the id of the thread before the page.
+
+    Raises ValueError for anything but a result of `next_cursor`.
+    """
     try:
-        when, thread_id = json.loads(cursor)
-        return float(when), str(thread_id)
+        updated_at, thread_id = json.loads(cursor)
+        return float(updated_at), str(thread_id)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError("cursor is not one that a page of threads gave") from error
+        raise ValueError("cursor must be the next_cursor of a page of threads") from error

@@ -1,4 +1,4 @@
-"""From what is given as ``store=`` to a store."""
+"""Creates stores from URLs: what is passed as ``store=``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ._memory import MemoryStore
 from ._sqlite.store import SqliteStore
 from .protocol import RunStore
 
-_Options = Mapping[str, Callable[[str], float]]
+_OptionParsers = Mapping[str, Callable[[str], float]]
 
-_MEMORY_OPTIONS: _Options = {
+_MEMORY_OPTIONS: _OptionParsers = {
     "max_threads": int,
     "max_runs_per_thread": int,
     "max_bytes": int,
     "max_age_seconds": float,
 }
-_SQLITE_OPTIONS: _Options = {
+_SQLITE_OPTIONS: _OptionParsers = {
     **_MEMORY_OPTIONS,
     "lease_seconds": float,
     "poll_seconds": float,
@@ -30,54 +30,58 @@ _SQLITE_OPTIONS: _Options = {
 
 def _memory(url: str, parts: SplitResult) -> RunStore:
     if parts.netloc or parts.path:
-        raise ValueError(f"store={url!r}: memory has no path, write memory:// or memory://?max_threads=1000")
-    return MemoryStore(**_options(url, parts, _MEMORY_OPTIONS))
+        raise ValueError(f"store={url!r}: memory:// takes no path, write memory:// or memory://?max_threads=1000")
+    return MemoryStore(**_parse_options(url, parts, _MEMORY_OPTIONS))
 
 
 def _sqlite(url: str, parts: SplitResult) -> RunStore:
-    # As SQLAlchemy has it: three slashes for a relative path, four for an absolute one.
+    # As in SQLAlchemy: three slashes for a relative path, four for an absolute one.
     path = unquote(parts.path).removeprefix("/")
     if not path or parts.netloc:
-        raise ValueError(f"store={url!r}: give a path, as in sqlite:///copilot.db or sqlite:////var/lib/copilot.db")
-    return SqliteStore(path, **_options(url, parts, _SQLITE_OPTIONS))
+        raise ValueError(
+            f"store={url!r}: a path is required, as in sqlite:///copilot.db or sqlite:////var/lib/copilot.db"
+        )
+    return SqliteStore(path, **_parse_options(url, parts, _SQLITE_OPTIONS))
 
 
 _SCHEMES: Mapping[str, Callable[[str, SplitResult], RunStore]] = {"memory": _memory, "sqlite": _sqlite}
 
 
 def store_from_url(store: str | RunStore) -> RunStore:
-    """A store from its URL, or the given one.
+    """Returns the store of a URL. A store object is returned as it is.
 
-    The store's options may follow as a query, as in ``sqlite:///copilot.db?max_threads=1000``.
-    Raises ValueError for a URL of no store that we have, or with options that it has not.
+    Args:
+        store: ``memory://``, ``sqlite:///relative/path`` or ``sqlite:////absolute/path``. The store's options may
+            follow as a query, as in ``sqlite:///copilot.db?max_threads=1000``.
+
+    Raises:
+        ValueError: The scheme or an option is unknown, or the store refuses the path or the value of an option.
     """
     if not isinstance(store, str):
         if inspect.isclass(store) or not callable(getattr(store, "begin", None)):
-            raise ValueError(
-                f"store={store!r}: give a URL such as 'memory://' or a store object, such as MemoryStore()"
-            )
+            raise ValueError(f"store={store!r}: must be a URL such as 'memory://', or a store such as MemoryStore()")
         return store
     parts = urlsplit(store)
     if parts.scheme not in _SCHEMES:
-        raise ValueError(f"store={store!r}: give one of {', '.join(f'{name}://' for name in _SCHEMES)}")
+        raise ValueError(f"store={store!r}: must begin with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
     if parts.fragment:
         raise ValueError(f"store={store!r}: write # in a path as %23")
     return _SCHEMES[parts.scheme](store, parts)
 
 
-def _options(url: str, parts: SplitResult, known: _Options) -> dict[str, Any]:
+def _parse_options(url: str, parts: SplitResult, parsers: _OptionParsers) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in known:
-            raise ValueError(f"store={url!r}: there is no option {name!r}, give one of {', '.join(known)}")
+        if name not in parsers:
+            raise ValueError(f"store={url!r}: unknown option {name!r}, must be one of {', '.join(parsers)}")
         if name in options:
-            raise ValueError(f"store={url!r}: give {name} once")
+            raise ValueError(f"store={url!r}: {name} must occur only once")
         try:
-            value = known[name](text)
+            value = parsers[name](text)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            kind = "a whole number" if known[name] is int else "a number"
-            raise ValueError(f"store={url!r}: {name} is {kind}, not {text!r}")
+            kind = "an integer" if parsers[name] is int else "a number"
+            raise ValueError(f"store={url!r}: {name} must be {kind}, got {text!r}")
         options[name] = value
     return options

@@ -1,13 +1,15 @@
-"""What the engine needs of a store: the only state that processes share.
+"""The store protocol: what the engine requires of a store, which is the only state that processes share.
 
-A thread belongs to an owner; it has runs, one of which may be going on. Whoever begins a
-run gets a lease with a fencing token, and every later write names it: a write with a
-token that is no longer the thread's is refused, so that an owner that was paused beyond
-its lease cannot write into a thread that another has taken over. A lease that is not
-renewed in time runs out; then anybody may `claim` the run, to end it.
+A thread belongs to an owner and has runs, at most one of which is active. The process that begins a run gets a
+lease with a fencing token, and every later write names that lease. A write whose token is no longer the thread's
+is refused, so a process that was suspended beyond its lease cannot write to a thread that another process has
+taken over. A lease that is not renewed in time expires; then any process may `RunStore.claim` the run, to end it.
 
-All methods are synchronous and may be called from any thread. A store whose methods may
-wait for a disk or a network says so (``blocking``), and the engine calls it off the loop.
+A run's events are stored as frames, which are opaque to a store except that an event's number is the position of
+its frame in the run, from 1 on. Frames are kept twice once a run has ended: compacted, for replays, and for
+`RAW_RETENTION_SECONDS` also as they were sent, so that a reader can resume exactly where its connection broke.
+
+A store of your own is correct if it passes `copilot_runtime.testing.RunStoreSuite`.
 """
 
 from __future__ import annotations
@@ -15,32 +17,62 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
-from .._events import CompactedFrame
+from .._events import CompactedFrame, RunRecorder, messages_after_run
+
+__all__ = [
+    "RAW_RETENTION_SECONDS",
+    "ActiveRun",
+    "Batch",
+    "ClaimedRun",
+    "CompactedFrame",
+    "Lease",
+    "LeaseLost",
+    "LeaseSignal",
+    "NewRun",
+    "RunCompletion",
+    "RunKey",
+    "RunStarted",
+    "RunStore",
+    "RunTooLarge",
+    "RunUpdate",
+    "StoreError",
+    "StoredRun",
+    "ThreadBusy",
+    "ThreadInfo",
+    "ThreadKey",
+    "ThreadPage",
+    "ThreadQuery",
+    "ThreadSnapshot",
+    "messages_after_run",
+]
+
+RAW_RETENTION_SECONDS: float = 60.0
+"""How long the frames of a run that has ended are kept as they were sent."""
 
 
 class StoreError(Exception):
-    """The store cannot do its work now: the server's fault, answered with 503."""
+    """The store is not working at the moment. Requests are answered with 503."""
 
 
 class LeaseLost(Exception):
-    """The lease is no longer the thread's: somebody else has ended or taken over the run."""
+    """The lease no longer holds: another process has ended or taken over the run, or its thread was deleted."""
 
 
 class RunTooLarge(Exception):
-    """A run has outgrown the store."""
+    """A run has become larger than the store allows."""
 
 
 class ThreadKey(NamedTuple):
-    """A thread: its owner (empty for the nameless one) and its id."""
+    """Identifies a thread. ``owner`` is empty if users are not identified."""
 
     owner: str
     thread_id: str
 
 
 class RunKey(NamedTuple):
-    """A run: its thread, and its place on it, counted from 1."""
+    """Identifies a run by its thread and its ordinal, which is its place on the thread, from 1 on."""
 
     thread: ThreadKey
     ordinal: int
@@ -48,7 +80,7 @@ class RunKey(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run that is about to begin. ``size`` is that of its input, in bytes."""
+    """A run that is about to begin. ``size`` is the size of its input in bytes."""
 
     thread: ThreadKey
     run_id: str
@@ -58,7 +90,7 @@ class NewRun:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write a run. ``token`` grows with every lease of the thread."""
+    """The right to write to a run. ``token`` is the fencing token: it increases with every lease of the thread."""
 
     run: RunKey
     run_id: str
@@ -67,8 +99,11 @@ class Lease:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run has begun. The ids of messages that the thread already knows, as of now:
-    ``event_messages`` from its events, ``input_messages`` from what its runs were given."""
+    """The run has begun.
+
+    The ids of the thread's messages at this moment, which do not change afterwards: ``event_messages`` are those
+    that occur in the events of its runs, ``input_messages`` those that occur in their inputs.
+    """
 
     lease: Lease
     event_messages: Set[str]
@@ -77,26 +112,31 @@ class RunStarted:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run that is going on somewhere, as anybody may see it."""
+    """A run that has not ended, in whichever process it runs."""
 
     run: RunKey
     run_id: str
     agent_id: str
     stopping: bool
+    """Whether a stop was requested."""
     expired: bool = False
-    """Whether its lease has run out: its owner is gone, or late, and anybody may `claim` it."""
+    """Whether its lease has expired: its process has died, or is late, and any process may `RunStore.claim` it."""
 
 
 class LeaseSignal(Enum):
-    """What an owner has to know of a lease of its own."""
+    """What the holder of a lease has to react to."""
 
-    STOP = "a stop was asked for"
-    LOST = "it is somebody else's, or nobody's, now"
+    STOP = "a stop was requested"
+    LOST = "the lease no longer holds"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames to add to a run. ``repeats`` are all numbers so far that the join filter leaves out."""
+    """Frames to append to a run.
+
+    ``duplicates`` are the numbers of all events of the run so far, those of earlier batches included, that repeat
+    messages of the thread's history.
+    """
 
     lease: Lease
     frames: Sequence[bytes]
@@ -105,9 +145,9 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClaimedRun:
-    """A run that was taken from its owner, to be ended.
+    """A run that was taken from its process, to be ended.
 
-    ``messages`` and ``event_messages`` (ids) are the thread's from before it.
+    ``frames`` are those that were stored, ``messages`` and ``event_messages`` (ids) those of the thread before it.
     """
 
     lease: Lease
@@ -119,33 +159,62 @@ class ClaimedRun:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ThreadBusy:
-    """The run has not begun: another one is going on."""
+    """The run has not begun, because the thread has an active run already."""
 
     live: ActiveRun
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunCompletion:
-    """How a run ended.
-
-    ``records`` is the run, compacted. ``messages`` are the input's, in wire form; with the
-    events up to number ``own_events``, which the agent itself emitted, they make the
-    thread's messages. ``keep`` is false for a run of which nothing is to be stored.
-    """
+    """The final state of a run."""
 
     persist: bool
+    """False for a run of which nothing is to be stored; all other members are irrelevant then."""
     records: Sequence[CompactedFrame] = ()
+    """The run, compacted."""
     messages: Sequence[Mapping[str, Any]] = ()
+    """The messages of the run's input, in wire form."""
     last_agent_event: int = 0
+    """The number of the last event that the agent itself emitted. The thread's messages are
+    ``messages_after_run(messages, records, last_agent_event)``."""
     event_messages: Set[str] = frozenset()
+    """The ids of the messages in the run's events."""
     input_messages: Set[str] = frozenset()
+    """The ids of the messages in the run's input."""
     duplicates: Set[int] = frozenset()
-    """All numbers that the join filter leaves out."""
+    """The numbers of all events that repeat messages of the thread's history."""
+
+    @classmethod
+    def from_recorder(
+        cls,
+        recorder: RunRecorder,
+        messages: Sequence[Mapping[str, Any]],
+        last_agent_event: int,
+        *,
+        persist: bool = True,
+    ) -> Self:
+        """Returns the final state of a recorded run. To be called once, when the run is complete.
+
+        Args:
+            recorder: The recorder of the run.
+            messages: The messages of the run's input, in wire form.
+            last_agent_event: The number of the last event that the agent itself emitted.
+            persist: Whether the run is to be stored.
+        """
+        return cls(
+            persist=persist,
+            records=recorder.records(),
+            messages=messages,
+            last_agent_event=last_agent_event,
+            event_messages=recorder.message_ids,
+            input_messages=recorder.input_ids,
+            duplicates=recorder.duplicates,
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run that has ended. ``raw`` are its frames as they were sent, where they were asked for and are kept."""
+    """A run that has ended. ``raw`` are its frames as they were sent, or None if not requested or no longer kept."""
 
     ordinal: int
     run_id: str
@@ -156,7 +225,7 @@ class StoredRun:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ThreadSnapshot:
-    """What a reader of a thread gets: what is stored, oldest first, and what is going on."""
+    """A thread at one moment: its runs that have ended, oldest first, and its active run."""
 
     runs: Sequence[StoredRun] = ()
     live: ActiveRun | None = None
@@ -164,40 +233,47 @@ class ThreadSnapshot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunUpdate:
-    """News of a live run: its frames after the asked number, and whether it has ended.
+    """The progress of a run since an event that the caller knows.
 
-    Where it ended before that number (a crash took what came after), just its last frame.
+    If the run ended before that event, because a crash lost what came after, ``frames`` is just its last frame.
     """
 
     frames: Sequence[bytes]
     duplicates: Set[int]
+    """As in `Batch`."""
     ended: bool
+    """Whether the run has ended, or does not exist."""
     expired: bool = False
+    """As in `ActiveRun`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadInfo:
-    """A thread in a list. Times are seconds since the epoch."""
+    """An entry of a list of threads. Times are in seconds since the epoch."""
 
     thread_id: str
     agent_id: str
+    """The agent of the run that ended last."""
     name: str | None
     archived: bool
     created_at: float
+    """When the first run ended."""
     updated_at: float
+    """When the last run ended."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ThreadPage:
-    """Threads, most recently finished run first, and where the next page begins."""
+    """A page of a list of threads, the most recently updated thread first."""
 
     threads: Sequence[ThreadInfo]
     next_cursor: str | None = None
+    """The cursor of the next page, or None if this is the last one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadQuery:
-    """Which threads to list. ``cursor`` is a page's ``next_cursor``."""
+    """Which threads to list. ``cursor`` is the ``next_cursor`` of a page; None for no filter or no limit."""
 
     agent_id: str | None = None
     limit: int | None = None
@@ -206,62 +282,89 @@ class ThreadQuery:
 
 
 class RunStore(Protocol):
-    """Where threads, runs and frames live."""
+    """Stores threads, runs and frames.
+
+    Methods are synchronous, and may be called from several OS threads at a time. Each method except `after_fork`
+    may raise `StoreError`.
+    """
 
     blocking: bool
-    """Whether a method may wait for something outside this process."""
+    """Whether methods may wait for something outside of this process, such as a disk or a network. If so, the
+    engine never calls them on an event loop."""
     poll_seconds: float | None
-    """How often other processes' doings have to be looked for; None where there are no others."""
+    """How often to look for changes made by other processes, in seconds. None if the store has no others."""
     lease_seconds: float | None
-    """How long a lease holds without being renewed; None for as long as the process lives."""
+    """How long a lease holds without being renewed, in seconds. None if it holds as long as the process lives."""
 
     def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
-        """Takes the thread for a run, unless another is going on (a live lease)."""
+        """Begins a run, unless the thread has an active run, whether or not that one's lease has expired."""
 
     def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
-        """Adds frames to runs, all in one go. Gives why for those whose frames were not taken, or were the last."""
+        """Appends frames to several runs in one transaction.
 
-    def finish(self, lease: Lease, frames: Sequence[bytes], finished: RunCompletion) -> None:
-        """Adds the last frames and ends the run; the thread is free. Raises LeaseLost."""
+        Returns, per lease, why its frames were refused (`LeaseLost`) or are the last that are accepted
+        (`RunTooLarge`).
+        """
+
+    def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
+        """Appends the last frames of a run and ends it, which frees the thread. Raises LeaseLost."""
 
     def renew(self, leases: Sequence[Lease]) -> None:
         """Renews those of the leases that still hold."""
 
     def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
-        """What there is to know of leases; nothing of those that simply go on. Cheap: it is asked often."""
+        """Returns the signals of those leases that have one. Called often, so it should be cheap.
+
+        A signal may be left out when it was returned before for the same leases.
+        """
 
     def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
-        """Takes a live run whose lease has run out, or any with ``by_force``; None where there is nothing to take."""
+        """Takes an active run from its process, whose lease is lost with that.
+
+        Returns None if there is no such active run, or if its lease has not expired and ``force`` is false.
+        """
 
     def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:
-        """A thread; an unknown one is empty.
+        """Returns a thread, which is empty if it does not exist.
 
-        ``touch`` counts as use; ``raw_of`` is the ordinal of the run to give with its raw frames.
+        Args:
+            thread: The thread.
+            touch: Whether this counts as use of the thread.
+            raw_ordinal: The ordinal of the run whose raw frames to include.
         """
 
     def follow(self, run: RunKey, after: int) -> RunUpdate:
-        """The frames of a run after number ``after``. A run that is gone has ended."""
+        """Returns the frames of a run after event number ``after``. A run that does not exist has ended."""
 
     def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
-        """Marks the thread's run to be stopped and gives it as it was before; None where none is going on.
+        """Requests that the thread's active run stop; with ``run_id``, only if it has that id.
 
-        With ``run_id`` a run of another id is given back unmarked.
+        Returns the active run as it was before, whether or not it has that id, or None if there is none.
         """
 
     def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
-        """The thread's messages in wire form, as of its last run that ended."""
+        """Returns the thread's messages in wire form, as of the last run that ended with any."""
 
     def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
-        """An owner's threads. Raises ValueError for a cursor that is none."""
+        """Returns a page of an owner's threads. A thread is listed once a run of it has ended.
+
+        Raises ValueError for an invalid cursor.
+        """
 
     def update(self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
-        """Changes what is given. False where there is no such thread."""
+        """Sets those members of a thread that are not None. Returns False if the thread is not listed."""
 
     def delete(self, thread: ThreadKey) -> bool:
-        """Forgets a thread and everything about it, the lease of a live run included. False where there is none."""
+        """Deletes a thread with everything that belongs to it, the lease of an active run included.
+
+        Returns whether the thread was listed.
+        """
 
     def clear(self, owner: str) -> None:
-        """Forgets an owner's threads; a live run goes on, its thread as if new."""
+        """Deletes an owner's threads. An active run keeps its lease, on a thread that is otherwise new."""
 
     def after_fork(self) -> None:
-        """This is a new child process: what ran in the parent does not run here."""
+        """Called in a child process after a fork: the parent's runs do not run here.
+
+        Must not wait for a lock, which an OS thread that exists only in the parent may have held.
+        """

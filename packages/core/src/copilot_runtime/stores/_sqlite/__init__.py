@@ -1,1 +1,1 @@
-"""The store in a SQLite file."""
+"""The store that keeps threads in a SQLite file."""

@@ -1,4 +1,4 @@
-"""What a SQLite store keeps, and what goes first."""
+"""Retention: what a SQLite store deletes, and in which order. Threads are identified by their row ids."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import dataclasses
 import sqlite3
 
 BATCH_SIZE = 200
-"""How many threads go in one transaction at most: others wait for its end."""
+"""The most threads to delete in one transaction, so that other writers do not wait long for its end."""
 
 Db = sqlite3.Connection
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """Bounds; 0 means none. Raises ValueError for a negative one."""
+    """The limits of a store; 0 means no limit. Raises ValueError for a negative one."""
 
     max_threads: int = 0
     max_runs_per_thread: int = 0
@@ -23,15 +23,15 @@ class Retention:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 0:
-                raise ValueError(f"{field.name}={getattr(self, field.name)!r}: give a number from 0 (no bound) on")
+                raise ValueError(f"{field.name}={getattr(self, field.name)!r}: must be >= 0, where 0 means no limit")
 
     @property
     def tracks_usage(self) -> bool:
-        """Whether it matters when a thread was last used."""
+        """Whether any limit depends on when a thread was last used."""
         return bool(self.max_threads or self.max_age_seconds or self.max_bytes)
 
     def sweep(self, db: Db, now: float) -> bool:
-        """Drops what has grown too old: frames as they were sent, and threads. False where more threads are."""
+        """Deletes expired raw frames and threads. Returns False if more expired threads are left."""
         db.execute(
             "DELETE FROM frames WHERE (thread, ordinal) IN"
             " (SELECT thread, ordinal FROM runs WHERE raw_until > 0 AND raw_until <= ?)",
@@ -40,43 +40,44 @@ class Retention:
         db.execute("UPDATE runs SET raw_until = 0 WHERE raw_until > 0 AND raw_until <= ?", (now,))
         if not self.max_age_seconds:
             return True
-        old = _least_recently_used(db, "used_at <= ?", now - self.max_age_seconds)
-        for thread in old:
+        expired = _least_recently_used(db, "used_at <= ?", now - self.max_age_seconds)
+        for thread in expired:
             delete_thread(db, thread)
-        return len(old) < BATCH_SIZE
+        return len(expired) < BATCH_SIZE
 
     def evict(self, db: Db, thread: int) -> None:
-        """Drops what is too much, on behalf of a thread that has grown.
+        """Enforces the limits after ``thread`` has grown.
 
-        Of the thread itself its oldest runs go, if there are too many; then other threads, those
-        first that are used least; then the frames of its runs as they were sent, and its oldest
-        runs. Its last run stays: readers in other processes may not have seen its end.
+        Deletes, as far as necessary: the oldest runs of the thread beyond the limit for one thread; other threads,
+        least recently used first; the raw frames of the thread's runs; its oldest runs. Its last run is kept,
+        because readers in other processes may not have seen its end.
         """
-        for ordinal in _runs(db, thread, self.max_runs_per_thread) if self.max_runs_per_thread else ():
-            _drop_run(db, thread, ordinal)
-        if not self._is_full(db):
+        if self.max_runs_per_thread:
+            for ordinal in _ordinals(db, thread, skip_last=self.max_runs_per_thread):
+                _delete_run(db, thread, ordinal)
+        if not self._exceeds_limits(db):
             return
         for other in _least_recently_used(db, "id <> ?", thread):
             delete_thread(db, other)
-            if not self._is_full(db):
+            if not self._exceeds_limits(db):
                 return
-        older = _runs(db, thread, 1)
-        for drop in (_drop_raw, _drop_run):
-            for ordinal in older:
-                if not self._has_too_much(db):
+        ordinals = _ordinals(db, thread, skip_last=1)
+        for delete in (_delete_raw_frames, _delete_run):
+            for ordinal in ordinals:
+                if not self._exceeds_bytes(db):
                     return
-                drop(db, thread, ordinal)
+                delete(db, thread, ordinal)
 
-    def _is_full(self, db: Db) -> bool:
-        return 0 < self.max_threads < _count(db, "threads") or self._has_too_much(db)
+    def _exceeds_limits(self, db: Db) -> bool:
+        return 0 < self.max_threads < _total(db, "threads") or self._exceeds_bytes(db)
 
-    def _has_too_much(self, db: Db) -> bool:
-        return 0 < self.max_bytes < _count(db, "bytes")
+    def _exceeds_bytes(self, db: Db) -> bool:
+        return 0 < self.max_bytes < _total(db, "bytes")
 
 
 def delete_thread(db: Db, thread: int) -> None:
-    """Drops a thread and everything about it."""
-    # Ids of a thread's former life must not fit its next one.
+    """Deletes a thread with everything that belongs to it."""
+    # If the thread is created again, its event ids must differ from those of before.
     db.execute(
         "UPDATE counters SET value = max(value, (SELECT ordinal FROM threads WHERE id = ?)) WHERE name = 'ordinal'",
         (thread,),
@@ -84,14 +85,14 @@ def delete_thread(db: Db, thread: int) -> None:
     db.execute("DELETE FROM threads WHERE id = ?", (thread,))
 
 
-def _count(db: Db, name: str) -> int:
-    """How many threads or bytes there are; the schema's triggers count."""
-    count: int = db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0]
-    return count
+def _total(db: Db, name: str) -> int:
+    """Returns a total, which the triggers of the schema keep: of "threads" or "bytes"."""
+    value: int = db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0]
+    return value
 
 
 def _least_recently_used(db: Db, where: str, value: float) -> list[int]:
-    """Threads on which nothing goes on, those first that are used least, and not too many."""
+    """Returns up to `BATCH_SIZE` threads without an active run, least recently used first."""
     rows = db.execute(
         f"SELECT id FROM threads WHERE {where} AND NOT EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id)"
         " ORDER BY used_at LIMIT ?",
@@ -100,20 +101,20 @@ def _least_recently_used(db: Db, where: str, value: float) -> list[int]:
     return [thread for (thread,) in rows]
 
 
-def _runs(db: Db, thread: int, but: int) -> list[int]:
-    """The ordinals of a thread's runs, oldest first, without the last ``but`` ones."""
+def _ordinals(db: Db, thread: int, *, skip_last: int) -> list[int]:
+    """Returns the ordinals of a thread's runs, oldest first, without the ``skip_last`` newest ones."""
     rows = db.execute(
-        "SELECT ordinal FROM runs WHERE thread = ? ORDER BY ordinal DESC LIMIT -1 OFFSET ?", (thread, but)
+        "SELECT ordinal FROM runs WHERE thread = ? ORDER BY ordinal DESC LIMIT -1 OFFSET ?", (thread, skip_last)
     ).fetchall()
     return [ordinal for (ordinal,) in reversed(rows)]
 
 
-def _drop_raw(db: Db, thread: int, ordinal: int) -> None:
+def _delete_raw_frames(db: Db, thread: int, ordinal: int) -> None:
     db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
     db.execute("UPDATE runs SET raw_until = 0 WHERE thread = ? AND ordinal = ?", (thread, ordinal))
 
 
-def _drop_run(db: Db, thread: int, ordinal: int) -> None:
+def _delete_run(db: Db, thread: int, ordinal: int) -> None:
     db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
     db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
     db.execute("UPDATE threads SET runs = runs - 1 WHERE id = ?", (thread,))

@@ -1,4 +1,4 @@
-"""The tables of a SQLite store, and how an older file becomes a newer one."""
+"""The schema of a SQLite store, and the migrations that bring an older file up to date."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ CREATE TABLE live (
     expires_at REAL NOT NULL,
     stopping INTEGER NOT NULL DEFAULT 0,
     frames INTEGER NOT NULL DEFAULT 0,
-    repeats TEXT NOT NULL DEFAULT '[]',
+    duplicates TEXT NOT NULL DEFAULT '[]',
     size INTEGER NOT NULL
 );
--- Tokens begin anywhere: a lease of a file that was deleted must not fit the one made in its place.
+-- Tokens start at a random number: a lease of a deleted file must not be valid in the file that replaces it.
 INSERT INTO sqlite_sequence VALUES ('live', abs(random() % 1000000000000));
 
 CREATE TABLE runs (
@@ -51,7 +51,7 @@ CREATE TABLE runs (
     records BLOB NOT NULL,
     event_messages TEXT NOT NULL,
     input_messages TEXT NOT NULL,
-    repeats TEXT NOT NULL,
+    duplicates TEXT NOT NULL,
     PRIMARY KEY (thread, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX runs_raw ON runs (raw_until) WHERE raw_until > 0;
@@ -71,7 +71,7 @@ CREATE TABLE messages (
     PRIMARY KEY (thread, id)
 ) WITHOUT ROWID;
 
--- What there is, so that nobody has to count it. (Between statements, and only there, lines end with a semicolon.)
+-- Totals, kept up to date so that they need not be counted. (Lines end with a semicolon only between statements.)
 CREATE TRIGGER threads_added AFTER INSERT ON threads
     BEGIN UPDATE counters SET value = value + 1 WHERE name = 'threads'; END;
 CREATE TRIGGER threads_dropped AFTER DELETE ON threads
@@ -93,26 +93,26 @@ CREATE TRIGGER messages_dropped AFTER DELETE ON messages
 """
 
 MIGRATIONS = (_V1,)
-"""What brings a file from each version to the next. Never changed once released, only added to."""
+"""The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 
 class NewerSchemaError(Exception):
-    """The file was written by a newer version of this package."""
+    """The file was created by a newer version of this package."""
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Brings a file to the present schema, in place. Raises NewerSchemaError, and sqlite3.Error."""
+    """Migrates a file to the current schema, in place. Raises NewerSchemaError or sqlite3.Error."""
     version = _version(db)
     if version > len(MIGRATIONS):
         raise NewerSchemaError(
-            f"the file has schema version {version}, and this version of copilot-runtime knows those up to "
-            f"{len(MIGRATIONS)}: upgrade copilot-runtime, or use another file"
+            f"the file has schema version {version}, but this version of copilot-runtime supports only versions up to "
+            f"{len(MIGRATIONS)}: upgrade copilot-runtime, or choose another file"
         )
     if version == len(MIGRATIONS):
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        # Looked at again under the lock: another process may have come first.
+        # Read again under the lock: another process may have migrated it meanwhile.
         for number in range(_version(db), len(MIGRATIONS)):
             for statement in MIGRATIONS[number].split(";\n"):
                 if statement.strip():

@@ -9,57 +9,42 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, cast
 
-from ..._events import CompactedFrame, messages_after_run
+from .. import protocol as p
 from .._pagination import next_cursor, parse_cursor
-from ..protocol import (
-    ActiveRun,
-    Batch,
-    ClaimedRun,
-    Lease,
-    LeaseLost,
-    LeaseSignal,
-    NewRun,
-    RunCompletion,
-    RunKey,
-    RunStarted,
-    RunTooLarge,
-    RunUpdate,
-    StoredRun,
-    ThreadBusy,
-    ThreadInfo,
-    ThreadKey,
-    ThreadPage,
-    ThreadQuery,
-    ThreadSnapshot,
-)
 from .connections import ConnectionPair
 from .retention import Retention, delete_thread
 
-RAW_RETENTION_SECONDS = 60.0
-"""How long the frames of an ended run are kept as they were sent, for exact resumption."""
-
-SWEEP_SECONDS = 10.0
-"""How often what has grown too old is looked for."""
+SWEEP_INTERVAL_SECONDS = 10.0
+"""How often expired frames and threads are looked for."""
 
 Db = sqlite3.Connection
 
 
 class SqliteStore:
-    """Keeps threads in the file ``path``, which is made where it is missing.
+    """Keeps threads in a SQLite file.
 
-    The file and its ``-wal`` and ``-shm`` beside it are for the processes of one machine,
-    on a local disk. A transaction that was answered survives a crash of the process; a
-    power cut may take the last moments (``PRAGMA synchronous = NORMAL``).
+    The file, and the ``-wal`` and ``-shm`` files next to it, are for the processes of one machine, on a local disk.
+    A committed transaction survives a crash of the process; a power failure may lose the last moments
+    (``PRAGMA synchronous = NORMAL``).
 
-    ``max_threads``, ``max_runs_per_thread``, ``max_age_seconds`` (since a thread was last
-    used) and ``max_bytes`` bound what is kept; 0 means no bound. What is used least goes
-    first, and nothing that runs. ``lease_seconds`` is how long a run outlives its process
-    for others, ``poll_seconds`` how late they see what it does, ``timeout_seconds`` how
-    long anything waits for the file. Raises ValueError for what cannot work, a file of a
-    newer version included.
+    Args:
+        path: The file, which is created if it does not exist.
+        max_threads: How many threads to keep. The least recently used are deleted first.
+        max_runs_per_thread: How many runs of each thread to keep. The oldest are deleted first.
+        max_age_seconds: Threads that have not been used for this long are deleted.
+        max_bytes: The total size of all frames and messages, those of active runs included.
+        lease_seconds: How long a run stays active after its process has stopped renewing its lease.
+        poll_seconds: The delay until a process sees what another one has done.
+        timeout_seconds: The longest wait for the file.
+
+    0 means no limit. Threads with an active run are never deleted.
+
+    Raises:
+        ValueError: The value of an option is invalid, or the file cannot be used, for example because a newer
+            version of this package has created it.
     """
 
-    blocking = True
+    blocking: bool = True
 
     def __init__(
         self,
@@ -88,26 +73,29 @@ class SqliteStore:
             ("timeout_seconds", timeout_seconds),
         ):
             if value <= 0:
-                raise ValueError(f"SqliteStore({name}={value!r}): give a number above 0")
+                raise ValueError(f"SqliteStore({name}={value!r}): must be > 0")
         self._connections = ConnectionPair(os.path.abspath(path), timeout_seconds)
-        self._swept = 0.0
-        self._asked: tuple[object, frozenset[Lease]] | None = None
-        self._followed: dict[RunKey, tuple[object, int, float, Set[int]]] = {}
+        self._last_sweep = 0.0
+        self._last_poll: tuple[object, frozenset[p.Lease]] | None = None
+        """The version of the file and the leases of the last `poll_signals`."""
+        self._followed: dict[p.RunKey, tuple[object, int, float, Set[int]]] = {}
+        """By active run, what the last `follow` saw: the version of the file, the number of its last frame, when its
+        lease expires, and its duplicates."""
         try:
-            # Nothing stays open: a process may fork after this.
+            # No connection is left open: the process may fork after this.
             self._connections.check()
         except ValueError as error:
             raise ValueError(f"SqliteStore({os.fspath(path)!r}): {error}") from error
 
-    # --- runs ---
+    # --- writing runs ---
 
-    def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
-        def work(db: Db) -> RunStarted | ThreadBusy:
+    def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
+        def work(db: Db) -> p.RunStarted | p.ThreadBusy:
             now = time.time()
             self._sweep(db, now)
-            live = _live(db, run.thread, now)
-            if live is not None:
-                return ThreadBusy(live)
+            active = _select_active_run(db, run.thread, now)
+            if active is not None:
+                return p.ThreadBusy(active)
             thread, ordinal, runs = db.execute(
                 "INSERT INTO threads (owner, thread_id, used_at, ordinal)"
                 " VALUES (?, ?, ?, (SELECT value FROM counters WHERE name = 'ordinal') + 1)"
@@ -119,66 +107,72 @@ class SqliteStore:
                 "INSERT INTO live (thread, ordinal, run_id, agent_id, expires_at, size) VALUES (?,?,?,?,?,?)",
                 (thread, ordinal, run.run_id, run.agent_id, now + self._lease_seconds, run.size),
             ).lastrowid
-            known = _message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
-            return RunStarted(Lease(RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *known)
+            message_ids = _select_message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
+            return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
 
         return self._connections.write(work)
 
-    def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
-        def work(db: Db) -> Mapping[Lease, LeaseLost | RunTooLarge]:
-            refused: dict[Lease, LeaseLost | RunTooLarge] = {}
+    def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+            refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
             for batch in batches:
-                grown = sum(map(len, batch.frames))
-                found = db.execute(
-                    "UPDATE live SET frames = frames + ?, size = size + ?, repeats = ? WHERE token = ?"
+                row = db.execute(
+                    "UPDATE live SET frames = frames + ?, size = size + ?, duplicates = ? WHERE token = ?"
                     " RETURNING thread, frames, size",
-                    (len(batch.frames), grown, json.dumps(sorted(batch.duplicates)), batch.lease.token),
+                    (
+                        len(batch.frames),
+                        sum(map(len, batch.frames)),
+                        json.dumps(sorted(batch.duplicates)),
+                        batch.lease.token,
+                    ),
                 ).fetchone()
-                if found is None:
-                    refused[batch.lease] = LeaseLost()
+                if row is None:
+                    refused[batch.lease] = p.LeaseLost()
                     continue
-                thread, count, size = found
-                _add(db, thread, batch.lease.run, count, batch.frames)
+                thread, count, size = row
+                _insert_frames(db, thread, batch.lease.run, count, batch.frames)
                 self._retention.evict(db, thread)
                 if 0 < self._retention.max_bytes < size:
-                    refused[batch.lease] = RunTooLarge()
+                    refused[batch.lease] = p.RunTooLarge()
             return refused
 
         return self._connections.write(work)
 
-    def finish(self, lease: Lease, frames: Sequence[bytes], finished: RunCompletion) -> None:
-        # Made before the transaction: nobody else can write while one is open.
+    def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
+        # Serialized before the transaction, during which no other process can write.
         messages = {
             message["id"]: json.dumps(message, separators=(",", ":"))
-            for message in messages_after_run(finished.messages, finished.records, finished.last_agent_event)
+            for message in p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
         }
-        records = b"".join(record.frame for record in finished.records)
-        ids = [
-            json.dumps(sorted(ids)) for ids in (finished.event_messages, finished.input_messages, finished.duplicates)
-        ]
+        records = b"".join(record.frame for record in completion.records)
+        event_messages = json.dumps(sorted(completion.event_messages))
+        input_messages = json.dumps(sorted(completion.input_messages))
+        duplicates = json.dumps(sorted(completion.duplicates))
 
         def work(db: Db) -> None:
             now = time.time()
-            found = db.execute(
+            row = db.execute(
                 "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames", (lease.token,)
             ).fetchone()
-            if found is None:
-                raise LeaseLost
-            thread, agent_id, count = found
-            if finished.persist:
-                _add(db, thread, lease.run, count + len(frames), frames)
+            if row is None:
+                raise p.LeaseLost
+            thread, agent_id, count = row
+            if completion.persist:
+                _insert_frames(db, thread, lease.run, count + len(frames), frames)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
-                    " input_messages, repeats) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                    " input_messages, duplicates) VALUES (?,?,?,?,?,?,?,?,?,?)",
                     (
                         thread,
                         lease.run.ordinal,
                         lease.run_id,
                         agent_id,
                         count + len(frames),
-                        now + RAW_RETENTION_SECONDS,
+                        now + p.RAW_RETENTION_SECONDS,
                         records,
-                        *ids,
+                        event_messages,
+                        input_messages,
+                        duplicates,
                     ),
                 )
                 [(runs,)] = db.execute(
@@ -198,153 +192,163 @@ class SqliteStore:
 
         self._connections.write(work)
 
-    def renew(self, leases: Sequence[Lease]) -> None:
+    def renew(self, leases: Sequence[p.Lease]) -> None:
         def work(db: Db) -> None:
-            until = time.time() + self._lease_seconds
-            db.executemany("UPDATE live SET expires_at = ? WHERE token = ?", [(until, lease.token) for lease in leases])
+            expires_at = time.time() + self._lease_seconds
+            db.executemany(
+                "UPDATE live SET expires_at = ? WHERE token = ?", [(expires_at, lease.token) for lease in leases]
+            )
 
         if leases:
             self._connections.write(work)
 
-    def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
-        # Nobody has written and the question is the old one: so is the answer, which was acted upon.
-        asked = (self._connections.version(), frozenset(leases))
-        if asked == self._asked:
+    def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
+        # If nothing was written since the last poll of the same leases, their signals were returned then.
+        poll = (self._connections.version(), frozenset(leases))
+        if poll == self._last_poll:
             return {}
 
-        def work(db: Db) -> Mapping[Lease, LeaseSignal]:
-            held = dict(db.execute("SELECT token, stopping FROM live").fetchall())
+        def work(db: Db) -> Mapping[p.Lease, p.LeaseSignal]:
+            stopping = dict(db.execute("SELECT token, stopping FROM live").fetchall())
             return {
-                lease: LeaseSignal.LOST if lease.token not in held else LeaseSignal.STOP
+                lease: p.LeaseSignal.LOST if lease.token not in stopping else p.LeaseSignal.STOP
                 for lease in leases
-                if held.get(lease.token, 1)
+                if stopping.get(lease.token, 1)
             }
 
         signals = self._connections.read(work)
-        self._asked = asked
+        self._last_poll = poll
         return signals
 
-    def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
-        def work(db: Db) -> ClaimedRun | None:
+    def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
+        def work(db: Db) -> p.ClaimedRun | None:
             now = time.time()
-            found = db.execute(
+            row = db.execute(
                 "SELECT live.thread, live.run_id, live.agent_id, expires_at FROM threads JOIN live"
                 " ON live.thread = threads.id WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
                 (*run.thread, run.ordinal),
             ).fetchone()
-            if found is None:
+            if row is None:
                 return None
-            thread, run_id, agent_id, expires_at = found
+            thread, run_id, agent_id, expires_at = row
             if expires_at > now and not force:
                 return None
             token = db.execute(
-                "INSERT OR REPLACE INTO live (thread, ordinal, run_id, agent_id, expires_at, stopping, frames, repeats,"
-                " size) SELECT thread, ordinal, run_id, agent_id, ?, stopping, frames, repeats, size FROM live"
-                " WHERE thread = ?",
+                "INSERT OR REPLACE INTO live (thread, ordinal, run_id, agent_id, expires_at, stopping, frames,"
+                " duplicates, size) SELECT thread, ordinal, run_id, agent_id, ?, stopping, frames, duplicates, size"
+                " FROM live WHERE thread = ?",
                 (now + self._lease_seconds, thread),
             ).lastrowid
-            lease = Lease(run, run_id, cast(int, token))
-            known, _ = _message_ids(db, thread)
-            return ClaimedRun(lease, agent_id, _frames(db, thread, run.ordinal, 0), _messages(db, thread), known)
+            event_messages, _ = _select_message_ids(db, thread)
+            return p.ClaimedRun(
+                p.Lease(run, run_id, cast(int, token)),
+                agent_id,
+                _select_frames(db, thread, run.ordinal, 0),
+                _select_messages(db, thread),
+                event_messages,
+            )
 
         return self._connections.write(work)
 
-    def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
-        def work(db: Db) -> ActiveRun | None:
-            live = _live(db, thread, time.time())
-            if live is not None and not live.expired and run_id in (None, live.run_id):
-                db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (_id_of(db, thread),))
-            return live
+    def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
+        def work(db: Db) -> p.ActiveRun | None:
+            active = _select_active_run(db, thread, time.time())
+            if active is not None and not active.expired and run_id in (None, active.run_id):
+                db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (_select_row_id(db, thread),))
+            return active
 
         return self._connections.write(work)
 
-    # --- readers ---
+    # --- reading ---
 
-    def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:
-        def work(db: Db) -> ThreadSnapshot:
+    def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
+        def work(db: Db) -> p.ThreadSnapshot:
             now = time.time()
-            number = _id_of(db, thread)
-            if number is None:
-                return ThreadSnapshot()
+            row_id = _select_row_id(db, thread)
+            if row_id is None:
+                return p.ThreadSnapshot()
             runs = []
             for ordinal, run_id, agent_id, records, raw_until in db.execute(
                 "SELECT ordinal, run_id, agent_id, records, raw_until FROM runs WHERE thread = ? ORDER BY ordinal",
-                (number,),
+                (row_id,),
             ):
-                raw = _frames(db, number, ordinal, 0) if ordinal == raw_ordinal and raw_until > now else None
-                runs.append(StoredRun(ordinal, run_id, agent_id, _records(records), raw))
-            return ThreadSnapshot(runs, _live(db, thread, now))
+                raw = _select_frames(db, row_id, ordinal, 0) if ordinal == raw_ordinal and raw_until > now else None
+                runs.append(p.StoredRun(ordinal, run_id, agent_id, _parse_records(records), raw))
+            return p.ThreadSnapshot(runs, _select_active_run(db, thread, now))
 
-        view = self._connections.read(work)
-        if touch and self._retention.tracks_usage and (view.runs or view.live):
+        snapshot = self._connections.read(work)
+        if touch and self._retention.tracks_usage and (snapshot.runs or snapshot.live):
             self._connections.write(
                 lambda db: db.execute(
                     "UPDATE threads SET used_at = ? WHERE owner = ? AND thread_id = ?", (time.time(), *thread)
                 )
             )
-        return view
+        return snapshot
 
-    def follow(self, run: RunKey, after: int) -> RunUpdate:
+    def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
         version = self._connections.version()
-        known = self._followed.get(run)
-        if known is not None and known[:2] == (version, after):
-            return RunUpdate((), known[3], False, expired=known[2] <= time.time())
+        last = self._followed.get(run)
+        if last is not None and last[:2] == (version, after):
+            _, _, expires_at, duplicates = last
+            return p.RunUpdate((), duplicates, False, expired=expires_at <= time.time())
 
-        def work(db: Db) -> tuple[RunUpdate, float]:
-            number = _id_of(db, run.thread)
-            if number is None:
-                return RunUpdate((), frozenset(), True), 0.0
-            live = db.execute(
-                "SELECT expires_at, repeats FROM live WHERE thread = ? AND ordinal = ?", (number, run.ordinal)
+        def work(db: Db) -> tuple[p.RunUpdate, float]:
+            row_id = _select_row_id(db, run.thread)
+            if row_id is None:
+                return p.RunUpdate((), frozenset(), True), 0.0
+            row = db.execute(
+                "SELECT expires_at, duplicates FROM live WHERE thread = ? AND ordinal = ?", (row_id, run.ordinal)
             ).fetchone()
-            if live is not None:
-                expires_at, repeats = live
-                frames = _frames(db, number, run.ordinal, after)
-                return RunUpdate(frames, frozenset(json.loads(repeats)), False, expires_at <= time.time()), expires_at
-            ended = db.execute(
-                "SELECT frames, repeats FROM runs WHERE thread = ? AND ordinal = ?", (number, run.ordinal)
+            if row is not None:
+                expires_at, duplicates = row
+                frames = _select_frames(db, row_id, run.ordinal, after)
+                is_expired = expires_at <= time.time()
+                return p.RunUpdate(frames, frozenset(json.loads(duplicates)), False, is_expired), expires_at
+            row = db.execute(
+                "SELECT frames, duplicates FROM runs WHERE thread = ? AND ordinal = ?", (row_id, run.ordinal)
             ).fetchone()
-            if ended is None:
-                return RunUpdate((), frozenset(), True), 0.0
-            count, repeats = ended
-            frames = _frames(db, number, run.ordinal, min(after, count - 1) if after > count else after)
-            return RunUpdate(frames, frozenset(json.loads(repeats)), True), 0.0
+            if row is None:
+                return p.RunUpdate((), frozenset(), True), 0.0
+            count, duplicates = row
+            frames = _select_frames(db, row_id, run.ordinal, count - 1 if after > count else after)
+            return p.RunUpdate(frames, frozenset(json.loads(duplicates)), True), 0.0
 
-        view, expires_at = self._connections.read(work)
-        if view.ended:
+        update, expires_at = self._connections.read(work)
+        if update.ended:
             self._followed.pop(run, None)
         else:
-            self._followed[run] = (version, after + len(view.frames), expires_at, view.duplicates)
-        return view
+            self._followed[run] = (version, after + len(update.frames), expires_at, update.duplicates)
+        return update
 
-    def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
+    def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         def work(db: Db) -> list[dict[str, Any]]:
-            number = _id_of(db, thread)
-            return [] if number is None else _messages(db, number)
+            row_id = _select_row_id(db, thread)
+            return [] if row_id is None else _select_messages(db, row_id)
 
         return self._connections.read(work)
 
-    def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
-        where, values = ["owner = ?", "runs > 0"], [owner]
-        more: list[Any] = []
+    def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
+        conditions: list[str] = ["owner = ?", "runs > 0"]
+        values: list[Any] = [owner]
         if query.agent_id is not None:
-            where.append("agent_id = ?")
-            more.append(query.agent_id)
+            conditions.append("agent_id = ?")
+            values.append(query.agent_id)
         if not query.include_archived:
-            where.append("archived = 0")
+            conditions.append("archived = 0")
         if query.cursor is not None:
             updated_at, thread_id = parse_cursor(query.cursor)
-            where.append("(updated_at < ? OR (updated_at = ? AND thread_id > ?))")
-            more += [updated_at, updated_at, thread_id]
+            conditions.append("(updated_at < ? OR (updated_at = ? AND thread_id > ?))")
+            values += [updated_at, updated_at, thread_id]
+        # One more than the page holds, which shows whether there is another page.
         limit = -1 if query.limit is None else query.limit + 1
         sql = (
             "SELECT thread_id, agent_id, name, archived, created_at, updated_at FROM threads WHERE "
-            + " AND ".join(where)
+            + " AND ".join(conditions)
             + " ORDER BY updated_at DESC, thread_id LIMIT ?"
         )
-        rows = self._connections.read(lambda db: db.execute(sql, (*values, *more, limit)).fetchall())
+        rows = self._connections.read(lambda db: db.execute(sql, (*values, limit)).fetchall())
         infos = [
-            ThreadInfo(
+            p.ThreadInfo(
                 thread_id=thread_id,
                 agent_id=agent_id,
                 name=name,
@@ -355,91 +359,90 @@ class SqliteStore:
             for thread_id, agent_id, name, archived, created_at, updated_at in rows
         ]
         if query.limit is None or len(infos) <= query.limit:
-            return ThreadPage(infos)
+            return p.ThreadPage(infos)
         page = infos[: query.limit]
-        return ThreadPage(page, next_cursor(page[-1]))
+        return p.ThreadPage(page, next_cursor(page[-1]))
 
-    # --- changes ---
+    # --- changing threads ---
 
-    def update(self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
+    def update(self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
         def work(db: Db) -> bool:
-            changed = db.execute(
+            updated = db.execute(
                 "UPDATE threads SET name = coalesce(?, name), archived = coalesce(?, archived)"
                 " WHERE owner = ? AND thread_id = ? AND runs > 0",
                 (name, archived, *thread),
             )
-            return changed.rowcount > 0
+            return updated.rowcount > 0
 
         return self._connections.write(work)
 
-    def delete(self, thread: ThreadKey) -> bool:
+    def delete(self, thread: p.ThreadKey) -> bool:
         def work(db: Db) -> bool:
-            found = db.execute(
-                "SELECT id, runs FROM threads WHERE owner = ? AND thread_id = ?", tuple(thread)
-            ).fetchone()
-            if found is None:
+            row = db.execute("SELECT id, runs FROM threads WHERE owner = ? AND thread_id = ?", tuple(thread)).fetchone()
+            if row is None:
                 return False
-            delete_thread(db, found[0])
-            return bool(found[1])
+            row_id, runs = row
+            delete_thread(db, row_id)
+            return bool(runs)
 
         return self._connections.write(work)
 
     def clear(self, owner: str) -> None:
         def work(db: Db) -> None:
-            for thread, is_live in db.execute(
+            for row_id, is_active in db.execute(
                 "SELECT id, EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id) FROM threads WHERE owner = ?",
                 (owner,),
             ).fetchall():
-                if not is_live:
-                    delete_thread(db, thread)
+                if not is_active:
+                    delete_thread(db, row_id)
                     continue
-                # The run goes on, on a thread that knows nothing of what was before.
+                # The active run continues on a thread without any history.
                 db.execute(
                     "DELETE FROM frames WHERE thread = ? AND ordinal < (SELECT ordinal FROM live WHERE thread = ?)",
-                    (thread, thread),
+                    (row_id, row_id),
                 )
-                db.execute("DELETE FROM runs WHERE thread = ?", (thread,))
-                db.execute("DELETE FROM messages WHERE thread = ?", (thread,))
+                db.execute("DELETE FROM runs WHERE thread = ?", (row_id,))
+                db.execute("DELETE FROM messages WHERE thread = ?", (row_id,))
                 db.execute(
                     "UPDATE threads SET runs = 0, name = NULL, archived = 0, created_at = 0, message_ids = '[]'"
                     " WHERE id = ?",
-                    (thread,),
+                    (row_id,),
                 )
 
         self._connections.write(work)
 
     def after_fork(self) -> None:
         self._connections.after_fork()
-        self._asked = None
+        self._last_poll = None
         self._followed.clear()
 
     def _sweep(self, db: Db, now: float) -> None:
-        if now - self._swept >= SWEEP_SECONDS and self._retention.sweep(db, now):
-            self._swept = now
+        if now - self._last_sweep >= SWEEP_INTERVAL_SECONDS and self._retention.sweep(db, now):
+            self._last_sweep = now
 
 
-# --- rows ---
+# --- rows; ``thread`` is the row id of a thread ---
 
 
-def _id_of(db: Db, key: ThreadKey) -> int | None:
-    found = db.execute("SELECT id FROM threads WHERE owner = ? AND thread_id = ?", tuple(key)).fetchone()
-    return None if found is None else found[0]
+def _select_row_id(db: Db, key: p.ThreadKey) -> int | None:
+    row = db.execute("SELECT id FROM threads WHERE owner = ? AND thread_id = ?", tuple(key)).fetchone()
+    return None if row is None else row[0]
 
 
-def _live(db: Db, key: ThreadKey, now: float) -> ActiveRun | None:
-    found = db.execute(
+def _select_active_run(db: Db, key: p.ThreadKey, now: float) -> p.ActiveRun | None:
+    row = db.execute(
         "SELECT live.ordinal, run_id, live.agent_id, stopping, expires_at FROM threads JOIN live"
         " ON live.thread = threads.id WHERE owner = ? AND thread_id = ?",
         tuple(key),
     ).fetchone()
-    if found is None:
+    if row is None:
         return None
-    ordinal, run_id, agent_id, stopping, expires_at = found
-    return ActiveRun(RunKey(key, ordinal), run_id, agent_id, bool(stopping), expires_at <= now)
+    ordinal, run_id, agent_id, stopping, expires_at = row
+    return p.ActiveRun(p.RunKey(key, ordinal), run_id, agent_id, bool(stopping), expires_at <= now)
 
 
-def _add(db: Db, thread: int, run: RunKey, count: int, frames: Sequence[bytes]) -> None:
-    """Adds frames to a run, which has ``count`` with them."""
+def _insert_frames(db: Db, thread: int, run: p.RunKey, count: int, frames: Sequence[bytes]) -> None:
+    """Appends frames to a run. ``count`` is the number of its frames with these included."""
     if frames:
         db.execute(
             "INSERT INTO frames (thread, ordinal, first, frames) VALUES (?,?,?,?)",
@@ -447,8 +450,8 @@ def _add(db: Db, thread: int, run: RunKey, count: int, frames: Sequence[bytes]) 
         )
 
 
-def _frames(db: Db, thread: int, ordinal: int, after: int) -> list[bytes]:
-    """The frames of a run after number ``after``, as far as they are kept."""
+def _select_frames(db: Db, thread: int, ordinal: int, after: int) -> list[bytes]:
+    """Returns the frames of a run after number ``after``, if they are still kept."""
     rows = db.execute(
         "SELECT first, frames FROM frames WHERE thread = ? AND ordinal = ? AND first >= coalesce("
         "(SELECT max(first) FROM frames WHERE thread = ? AND ordinal = ? AND first <= ?), 0) ORDER BY first",
@@ -456,48 +459,57 @@ def _frames(db: Db, thread: int, ordinal: int, after: int) -> list[bytes]:
     ).fetchall()
     frames: list[bytes] = []
     for first, data in rows:
-        frames += _split(data)[max(0, after + 1 - first) :]
+        frames += _split_frames(data)[max(0, after + 1 - first) :]
     return frames
 
 
-def _split(data: bytes) -> list[bytes]:
-    # JSON holds no raw line feeds, so an empty line is always the end of a frame.
-    return [piece + b"\n\n" for piece in data.split(b"\n\n")[:-1]]
+def _split_frames(data: bytes) -> list[bytes]:
+    # JSON contains no raw line feeds, so an empty line is always the end of a frame.
+    return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
 
 
-def _records(data: bytes) -> list[CompactedFrame]:
+def _parse_records(data: bytes) -> list[p.CompactedFrame]:
+    # The number of a frame is the second part of its id, which is in its first line.
     return [
-        CompactedFrame(int(framed[framed.index(b".") + 1 : framed.index(b"\n")]), framed) for framed in _split(data)
+        p.CompactedFrame(int(frame[frame.index(b".") + 1 : frame.index(b"\n")]), frame) for frame in _split_frames(data)
     ]
 
 
-def _message_ids(db: Db, thread: int) -> tuple[set[str], set[str]]:
-    """The ids of the messages of a thread's events, and of its runs' inputs."""
-    events: set[str] = set()
-    inputs: set[str] = set()
+def _select_message_ids(db: Db, thread: int) -> tuple[set[str], set[str]]:
+    """Returns the ids of the messages in the events of a thread's runs, and of those in their inputs."""
+    in_events: set[str] = set()
+    in_inputs: set[str] = set()
     for event_messages, input_messages in db.execute(
         "SELECT event_messages, input_messages FROM runs WHERE thread = ?", (thread,)
     ):
-        events.update(json.loads(event_messages))
-        inputs.update(json.loads(input_messages))
-    return events, inputs
+        in_events.update(json.loads(event_messages))
+        in_inputs.update(json.loads(input_messages))
+    return in_events, in_inputs
 
 
-def _messages(db: Db, thread: int) -> list[dict[str, Any]]:
-    ids = json.loads(db.execute("SELECT message_ids FROM threads WHERE id = ?", (thread,)).fetchone()[0])
-    stored = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,)).fetchall())
-    return [json.loads(stored[identity]) for identity in ids if identity in stored]
+def _select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
+    message_ids = json.loads(db.execute("SELECT message_ids FROM threads WHERE id = ?", (thread,)).fetchone()[0])
+    messages = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,)).fetchall())
+    return [json.loads(messages[message_id]) for message_id in message_ids if message_id in messages]
 
 
 def _store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces: bool) -> None:
-    """Stores messages, each once by its id; what is no longer among them goes, if there may be any (``replaces``)."""
-    known = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,))) if replaces else {}
+    """Stores a thread's messages, given as JSON by their ids.
+
+    ``replaces`` is whether the thread may have messages already: those whose ids are missing in ``messages`` are
+    deleted, and those that have not changed are not written again.
+    """
+    stored = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,))) if replaces else {}
     db.executemany(
         "INSERT INTO messages (thread, id, message) VALUES (?,?,?)"
         " ON CONFLICT DO UPDATE SET message = excluded.message",
-        [(thread, identity, text) for identity, text in messages.items() if known.get(identity) != text],
+        [
+            (thread, message_id, message)
+            for message_id, message in messages.items()
+            if stored.get(message_id) != message
+        ],
     )
     db.executemany(
         "DELETE FROM messages WHERE thread = ? AND id = ?",
-        [(thread, identity) for identity in known.keys() - messages.keys()],
+        [(thread, message_id) for message_id in stored.keys() - messages.keys()],
     )
