@@ -7,6 +7,8 @@ import contextlib
 import contextvars
 import functools
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
@@ -493,3 +495,10 @@ def test_a_thread_has_the_context_of_who_started_it() -> None:
     contextvars.copy_context().run(start)
     assert done.wait(HANG_SECONDS)
     assert seen == [(7, "the request's", True, "mine")]
+
+
+def test_the_package_is_imported_where_there_is_no_fork() -> None:
+    """As on Windows, whose `os` has neither `fork` nor `register_at_fork`."""
+    script = "import os; del os.register_at_fork, os.fork; import copilot_runtime, copilot_runtime_asgi"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_SECONDS)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -24,10 +24,11 @@ from copilot_runtime._engine import (
     Engine,
     StopResult,
     TooManyStreams,
+    leases,
+    persistence,
+    subscribers,
 )
 from copilot_runtime._engine import engine as engine_module
-from copilot_runtime._engine import persistence as custody_module
-from copilot_runtime._engine import subscribers as audience_module
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime._events import Cursor
 from copilot_runtime._http.streaming import EventStream
@@ -124,17 +125,22 @@ async def test_what_is_left_of_a_run_that_ended() -> None:
         reader = Reader(await engine.connect(THREAD, None))
         await reader.rest()
         reader = Reader(await engine.suggest(given(answers, f"s{number}")))
-        runs.update(engine._ephemeral_runs)
+        runs.update(engine._ephemeral_runs.values())
         await reader.rest()
     del reader
     assert len(runs) in range(7)
     assert not engine._runs
     assert not engine._ephemeral_runs
-    assert not engine.audience._lingering
-    assert engine.audience._streams._count == 0
-    custody, audience = engine.custody, engine.audience
-    for rounds in (custody._saving, custody._watching, audience._keep_alive._rounds, engine._tails._rounds):
-        assert all(not round_.members for round_ in rounds._loops.values())  # type: ignore[union-attr]
+    assert not engine._subscribers._lingering
+    assert engine._subscribers._limiter._count == 0
+    persistence, subscribers = engine._persistence, engine._subscribers
+    for rounds in (
+        persistence._flush_timer,
+        persistence._poll_timer,
+        subscribers._keep_alive._timer,
+        engine._remote_runs._timer,
+    ):
+        assert all(not round_.members for round_ in rounds._timers.values())  # type: ignore[union-attr]
     await settled(lambda: not tasks_of_this_loop())
     gc.collect()
     assert len(runs) == 0
@@ -151,7 +157,7 @@ async def test_a_reader_that_leaves_leaves_nothing() -> None:
     reader.close()
     reader.close()
     [run] = engine._runs.values()
-    assert not run.readers
+    assert not run.log.readers
     reader = Reader(await engine.connect(THREAD, None))
     agent.allow(3)
     assert len(await reader.rest()) == 7
@@ -754,14 +760,14 @@ async def test_repeated_messages_are_left_out_where_one_joins() -> None:
 async def test_a_slow_reader_of_a_run_that_ended_is_let_go_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(audience_module, "MAX_LINGERING_BYTES", 1000)
+    monkeypatch.setattr(subscribers, "MAX_LINGERING_BYTES", 1000)
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
     await settled(lambda: not engine._runs)
     seen = [await reader.rest() for reader in slow]
     assert len(seen[-1]) == 5
     assert [event["code"] for event in seen[0]] == ["SLOW_READER"]
-    assert not engine.audience._lingering
+    assert not engine._subscribers._lingering
 
 
 # --- supersede ---
@@ -808,7 +814,7 @@ async def test_a_request_that_is_cancelled_while_it_supersedes() -> None:
     agent.may_go.set()
     await first.rest()
     await settled(lambda: not engine._runs)
-    assert engine.audience._streams._count == 0
+    assert engine._subscribers._limiter._count == 0
     assert isinstance(await engine.run(given(answers, "third")), EventStream)
 
 
@@ -823,7 +829,7 @@ async def test_following_a_run_of_another_process_to_its_end() -> None:
     agent.allow(2)
     await own.until(4)
     joined = [Reader(await there.connect(THREAD, None)) for _ in range(3)]
-    assert len(there._tails._tails) == 1
+    assert len(there._remote_runs._logs) == 1
     await joined[0].until(4)
     agent.allow(3)
     await own.rest()
@@ -831,8 +837,8 @@ async def test_following_a_run_of_another_process_to_its_end() -> None:
         await reader.rest()
         assert reader.frames == own.frames
     assert len(own.frames) == 9
-    assert not there._tails._tails
-    assert all(not round_.members for round_ in there._tails._rounds._loops.values())
+    assert not there._remote_runs._logs
+    assert all(not round_.members for round_ in there._remote_runs._timer._timers.values())
 
 
 @bounded
@@ -927,7 +933,7 @@ async def test_a_run_that_has_lost_its_thread(kind: str) -> None:
     assert [read_frame(frame).event for frame in stored(store).raw or ()] == second.events
     assert not told
     assert not here._runs
-    await settled(lambda: not here._tails._tails)
+    await settled(lambda: not here._remote_runs._logs)
 
 
 @bounded
@@ -987,7 +993,7 @@ class WaitingStore(SharedStore):
 @pytest.mark.parametrize("ends", ["while it is saved", "later"])
 @bounded
 async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(custody_module, "FLUSH_INTERVAL_SECONDS", 0.005)
+    monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 0.005)
     store = WaitingStore()
     engine = engine_on(store)
     agent = Gated(6)
@@ -999,7 +1005,7 @@ async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest
         await reader.until(3 + number)
         await settled(lambda: store.appending > 0)
         # Another round comes while the one before still waits for the store.
-        engine.custody._saving._callback(list(engine._runs.values()))
+        engine._persistence._flush_timer._callback([run.writer for run in engine._runs.values()])
     if ends == "later":
         store.gate.set()
         await settled(lambda: store.appending == 0)
@@ -1034,7 +1040,7 @@ class BrokenStore(MemoryStore):
 
 @bounded
 async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(custody_module, "FLUSH_INTERVAL_SECONDS", 0.005)
+    monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 0.005)
     store = BrokenStore()
     engine = engine_on(store)
     agent = Gated(6)
@@ -1043,13 +1049,13 @@ async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypa
     agent.allow(2)
     await reader.until(4)
     [run] = engine._runs.values()
-    engine.custody._saving._callback([run])
-    engine.custody._flush([run])
+    engine._persistence._flush_timer._callback([run.writer])
+    engine._persistence._flush([run.writer])
     store.broken = frozenset()
     # Saving goes on by itself with what comes next.
     agent.allow()
     await reader.until(5)
-    await settled(lambda: len(store.follow(run.lease.run, 0).frames) == 5)  # type: ignore[union-attr]
+    await settled(lambda: len(store.follow(run.writer.lease.run, 0).frames) == 5)  # type: ignore[union-attr]
     agent.allow(3)
     await reader.rest()
     assert reader.kinds[-1] == "RUN_FINISHED"
@@ -1118,7 +1124,7 @@ def test_runs_on_threads() -> None:
             assert kinds[0] == "RUN_STARTED"
             assert kinds[-1] == "RUN_FINISHED"
         assert len(pair[0]) == 54
-    assert engine.audience._streams._count == 0
+    assert engine._subscribers._limiter._count == 0
     assert not engine._runs
 
 
@@ -1169,11 +1175,11 @@ def test_a_forked_child_has_no_runs() -> None:
     stream.close()
 
 
-def test_runs_that_begin_at_once_have_one_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_begin_at_once_have_one_renewer(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     both = threading.Barrier(2)
 
-    class Keeper(custody_module.LeaseRenewer):
+    class Keeper(leases.LeaseRenewer):
         def __init__(self, *given: Any) -> None:
             made.append(self)
             with contextlib.suppress(threading.BrokenBarrierError):
@@ -1186,10 +1192,10 @@ def test_runs_that_begin_at_once_have_one_keeper(monkeypatch: pytest.MonkeyPatch
     class Store(MemoryStore):
         lease_seconds = 15.0
 
-    monkeypatch.setattr(custody_module, "LeaseRenewer", Keeper)
+    monkeypatch.setattr(persistence, "LeaseRenewer", Keeper)
     store = Store()
-    custody = custody_module.RunPersistence(store, AsyncStore(store))
-    threads = [threading.Thread(target=custody.track, args=(number,)) for number in range(2)]
+    tracker = persistence.RunPersistence(store, AsyncStore(store))
+    threads = [threading.Thread(target=tracker.track, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

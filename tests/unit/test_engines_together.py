@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._engine import EndedRun, Engine, StopResult
+from copilot_runtime._engine import EndedRun, Engine, StopResult, leases, persistence
 from copilot_runtime._engine import engine as engine_module
-from copilot_runtime._engine import persistence as custody_module
 from copilot_runtime._events import Cursor
 from copilot_runtime._http.streaming import EventStream
 from copilot_runtime.stores import (
@@ -56,7 +55,7 @@ LEASE_SECONDS = 0.3
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(custody_module, "FLUSH_INTERVAL_SECONDS", 0.005)
+    monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 0.005)
     monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.05)
     return tmp_path / "threads.db"
 
@@ -102,7 +101,7 @@ async def test_a_run_is_followed_exactly_from_anywhere(make: Make) -> None:
         again = Reader(await engine.connect(THREAD, Cursor.parse(own.ids[5])))
         await again.rest()
         assert again.frames == own.frames[6:]
-    assert not there._tails._tails
+    assert not there._remote_runs._logs
 
 
 @bounded
@@ -115,7 +114,7 @@ async def test_one_who_joins_later_is_not_shown_what_repeats_the_history(make: M
     agent.allow()
     await own.until(3)
     first = Reader(await there.connect(THREAD, None))
-    await settled(lambda: [len(log.frames) for log in there._tails._tails.values()] == [3])
+    await settled(lambda: [len(log.frames) for log in there._remote_runs._logs.values()] == [3])
     looked = 0
     follow = there.store.follow
 
@@ -471,7 +470,7 @@ async def test_everybody_who_follows_hears_that_the_run_was_lost(make: Make, own
     check_buried(engines[0], own, 4)
     await settled(lambda: bool(owner.told))
     for engine in engines:
-        assert not engine._tails._tails
+        assert not engine._remote_runs._logs
         assert await engine.stop(THREAD, None) == StopResult(False)
     owner.go_on()
     await owner.do(own.rest())
@@ -521,7 +520,7 @@ async def test_a_loop_that_is_stuck_does_not_keep_its_runs(
     """Though its process lives and reaches the store."""
     here = make()
     own = await owner.begins(Gated(100), 4)
-    monkeypatch.setattr(custody_module, "LOOP_STALL_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "LOOP_STALL_SECONDS", 0.05)
     owner.halt()
     await settled(lambda: is_expired(here))
     await looks_by_connecting(here)
@@ -544,7 +543,7 @@ async def test_an_owner_that_lives_keeps_its_lease(make: Make, owner: Process) -
 
     owner.store.renew = counted  # type: ignore[method-assign] - only to see that it is asked
     joined = Reader(await here.connect(THREAD, None))
-    await settled(lambda: renewed >= 2 * custody_module.RENEWALS_PER_LEASE)
+    await settled(lambda: renewed >= 2 * leases.RENEWALS_PER_LEASE)
     assert not is_expired(here)
     owner.loop.call_soon_threadsafe(agent.allow, 2)
     await owner.do(own.rest())
@@ -609,15 +608,19 @@ async def test_an_owner_that_dies_after_the_last_event(make: Make, owner: Proces
             yield event
         await cleaned_up.wait()
 
+    before = time.time()
     own = await owner.runs(agent)
     await owner.do(own.until(5))
+    has_begun = time.time()
     await settled(lambda: len(owner.store.follow(RunKey(THREAD, 1), 0).frames) == 5)
     owner.cut_off()
     owner.halt()
     await settled(lambda: is_expired(here))
     joined = Reader(await here.connect(THREAD, None))
     assert (await joined.rest()) == own.events
-    assert [(one.outcome, one.failure) for one in owner.told] == [("finished", "")]
+    [ended] = owner.told
+    assert (ended.outcome, ended.failure) == ("finished", "")
+    assert before <= ended.started_at <= has_begun <= ended.ended_at
 
 
 # --- owners that are late ---
@@ -689,7 +692,7 @@ async def test_a_clock_that_is_set_forward_ends_no_run(make: Make, monkeypatch: 
     here, there = make(lease_seconds=1000), make()
     agent = Gated()
     own = Reader(await here.run(given(agent)))
-    keeper = here.custody._keeper
+    keeper = here._persistence._renewer
     assert keeper is not None
     await settled(lambda: keeper._active_seconds > 0)
     monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 1.0)

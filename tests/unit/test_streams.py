@@ -17,14 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot_runtime._engine import readers as reader_module
+from copilot_runtime._engine import subscribers
 from copilot_runtime._engine.periodic import PeriodicTask
 from copilot_runtime._engine.readers import (
     BaseReader,
-    KeepAlive,
     ReaderCallbacks,
     RunReader,
 )
 from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine.subscribers import KeepAlive
 from copilot_runtime._events import KEEP_ALIVE
 from copilot_runtime._http.streaming import AsyncStreamIterator, SyncStreamIterator
 
@@ -45,7 +46,7 @@ class Life:
         self.gone: list[BaseReader] = []
 
     def reader(self, log: RunLog | None, **options: Any) -> RunReader:
-        return RunReader(log=log, life=ReaderCallbacks(self.begun.append, self.gone.append), **options)
+        return RunReader(log=log, callbacks=ReaderCallbacks(self.begun.append, self.gone.append), **options)
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def test_every_reader_gets_what_follows_its_place(
     for at, count in enumerate(pieces):
         for seen, joining in readers:
             if seen == at:
-                opened.append((number, joining, life.reader(log, seen=number, joining=joining), []))
+                opened.append((number, joining, life.reader(log, seen=number, skip_duplicates=joining), []))
         log.extend([b"%d " % (number + one + 1) for one in range(count)])
         number += count
         for _, _, reader, got in opened[::2]:
@@ -267,7 +268,7 @@ def test_a_joiner_of_nothing_but_repeats(life: Life) -> None:
     """However many there are in one go."""
     log = log_of(*[b"x"] * 1_000_000)
     log.duplicates = set(range(1, 1_000_001))
-    reader = life.reader(log, joining=True)
+    reader = life.reader(log, skip_duplicates=True)
     assert reader.read_available() == b""
     log.extend([b"new"])
     assert reader.read_available() == b"new"
@@ -355,6 +356,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(reader_module, "time", clock)
+    monkeypatch.setattr(subscribers, "time", clock)
     return clock
 
 
@@ -366,12 +368,12 @@ def test_only_who_is_silent_gets_a_keep_alive(life: Life, clock: Clock) -> None:
     log.extend([b"a"])
     assert lively.read_available() == b"a"
     clock.now += 1
-    keep_alive._visit([silent, lively])
+    keep_alive._tick([silent, lively])
     assert silent.read_available() == KEEP_ALIVE
     assert silent.read_available() == b""
     assert lively.read_available() == b""
     clock.now += 15
-    keep_alive._visit([silent, lively])
+    keep_alive._tick([silent, lively])
     assert (silent.read_available(), lively.read_available()) == (KEEP_ALIVE, KEEP_ALIVE)
 
 
@@ -382,8 +384,8 @@ def test_a_keep_alive_wakes_who_waits_and_gives_way_to_what_is_there(life: Life,
     woken: list[int] = []
     assert reader.add_waiter(lambda: woken.append(1))
     clock.now += 15
-    keep_alive._visit([reader])
-    keep_alive._visit([reader])
+    keep_alive._tick([reader])
+    keep_alive._tick([reader])
     assert woken == [1]
     assert not reader.add_waiter(lambda: woken.append(2))
     log.extend([b"a"])
@@ -391,7 +393,7 @@ def test_a_keep_alive_wakes_who_waits_and_gives_way_to_what_is_there(life: Life,
     assert reader.read_available() == b""
     log.end()
     clock.now += 15
-    keep_alive._visit([reader])
+    keep_alive._tick([reader])
     assert reader.read_available() is None
 
 
@@ -490,7 +492,7 @@ def test_members_come_from_any_thread() -> None:
         await everyone.wait()
         for thread in threads:
             thread.join()
-        [round_] = rounds._loops.values()
+        [round_] = rounds._timers.values()
         assert not round_.members
 
     in_task(test)
@@ -559,4 +561,4 @@ def test_rounds_do_not_keep_a_loop() -> None:
         asyncio.run(main())
     gc.collect()
     assert not loops
-    assert not rounds._loops
+    assert not rounds._timers

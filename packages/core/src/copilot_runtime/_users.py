@@ -32,3 +32,8 @@ class User:
 
 ANONYMOUS_OWNER = ""
 """The owner of the threads of those who are not told apart."""
+
+
+def owner_key(user: User | None) -> str:
+    """Returns the key under which a store files a user's threads; None is whoever calls without `identify_user`."""
+    return ANONYMOUS_OWNER if user is None else user.owner_key

@@ -1,7 +1,7 @@
-"""The engine: one run's life, and what its readers see of it."""
+"""The engine: runs, their logs, and their readers."""
 
-from .engine import Engine, EngineOptions, StopResult
-from .stream_limiter import TooManyStreams
-from .types import EndedRun, RunRequest
+from .engine import Engine, StopResult
+from .subscribers import TooManyStreams
+from .types import EndedRun, EngineOptions, RunRequest
 
 __all__ = ["EndedRun", "Engine", "EngineOptions", "RunRequest", "StopResult", "TooManyStreams"]

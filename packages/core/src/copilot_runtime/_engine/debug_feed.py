@@ -7,96 +7,102 @@ from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from .._events import CONNECTED, decode
+from .._concurrency.waiters import Notify
+from .._events import decode
+from .._http.streaming import CONNECTED
 from .readers import BaseReader, ReaderCallbacks
-from .run_log import Notify, RunLog
+from .run_log import RunLog
 from .types import RunRequest
 
 
 class _Position(NamedTuple):
-    given: RunRequest
+    request: RunRequest
     seen: int
 
 
 class DebugFeed:
-    """Who listens, and to what. Listeners read the runs' own logs; nothing is copied for them."""
+    """The readers of debug streams. They read the runs' own logs; nothing is copied for them."""
 
     def __init__(self) -> None:
-        self._listeners: set[_DebugReader] = set()
+        self._readers: set[_DebugReader] = set()
 
-    def add(self, log: RunLog, given: RunRequest) -> None:
-        """A run has begun."""
-        for listener in list(self._listeners):
-            if listener.owner == given.owner:
-                listener.add(log, given)
+    def add(self, log: RunLog, request: RunRequest) -> None:
+        """Shows a run that has begun to the readers of its owner."""
+        for reader in list(self._readers):
+            if reader.owner == request.owner:
+                reader.add(log, request)
 
-    def subscribe(self, owner: str, life: ReaderCallbacks) -> _DebugReader:
-        """A source of an owner's events from now on; runs that go on already are not shown."""
-        listener = _DebugReader(self, owner, life)
-        self._listeners.add(listener)
-        return listener
+    def subscribe(self, owner: str, callbacks: ReaderCallbacks) -> _DebugReader:
+        """Returns a source of an owner's events from now on; runs that are active already are not shown."""
+        reader = _DebugReader(self, owner, callbacks)
+        self._readers.add(reader)
+        return reader
 
-    def unsubscribe(self, listener: _DebugReader) -> None:
-        """A listener has left."""
-        self._listeners.discard(listener)
+    def unsubscribe(self, reader: _DebugReader) -> None:
+        """Removes a reader."""
+        self._readers.discard(reader)
 
     def after_fork(self) -> None:
-        """This is a child process."""
-        self._listeners.clear()
+        """Forgets the parent process's readers."""
+        self._readers.clear()
 
 
 class _DebugReader(BaseReader):
-    __slots__ = ("_feed", "_greeted", "_places", "owner")
+    __slots__ = ("_feed", "_greeted", "_positions", "owner")
 
-    def __init__(self, feed: DebugFeed, owner: str, life: ReaderCallbacks) -> None:
+    def __init__(self, feed: DebugFeed, owner: str, callbacks: ReaderCallbacks) -> None:
         self.owner = owner
         self._feed = feed
-        self._places: dict[RunLog, _Position] = {}
+        self._positions: dict[RunLog, _Position] = {}
         self._greeted = False
-        super().__init__(life)
+        super().__init__(callbacks)
 
-    def add(self, log: RunLog, given: RunRequest) -> None:
-        self._places[log] = _Position(given, 0)
-        if self._wake is not None:
-            self._wake()
+    def add(self, log: RunLog, request: RunRequest) -> None:
+        self._positions[log] = _Position(request, 0)
+        if self._notify is not None:
+            self._notify()
 
     def read_available(self) -> bytes | None:
-        if self._life is None:
+        if self._callbacks is None:
             return None
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
         if not self._greeted:
             self._greeted = True
-            pieces.append(CONNECTED)
-        for log, (given, seen) in list(self._places.items()):
+            chunks.append(CONNECTED)
+        for log, (request, seen) in list(self._positions.items()):
             ended = log.ended  # before the frames: what was added earlier is then seen
             frames = log.frames[seen:]
-            pieces += [_frame(given, framed) for framed in frames]
-            self._places[log] = _Position(given, seen + len(frames))
+            chunks += [_debug_frame(request, frame) for frame in frames]
+            self._positions[log] = _Position(request, seen + len(frames))
             if ended:
-                del self._places[log]
-        if not pieces:
+                del self._positions[log]
+        if not chunks:
             return self._keep_alive()
-        self._sent()
-        return b"".join(pieces)
+        self._mark_sent()
+        return b"".join(chunks)
 
-    def add_waiter(self, wake: Notify) -> bool:
-        self._wake = wake
-        places = list(self._places.items())
-        # A run that begins after this look wakes through `add`.
-        return self._greeted and not self._due and all(log.add_waiter(place.seen, wake) for log, place in places)
+    def add_waiter(self, notify: Notify) -> bool:
+        self._notify = notify
+        positions = list(self._positions.items())
+        # A run that begins after this look notifies through `add`.
+        return (
+            self._greeted
+            and not self._keep_alive_due
+            and all(log.add_waiter(position.seen, notify) for log, position in positions)
+        )
 
     def close(self) -> None:
-        self._places = {}
+        self._positions = {}
         self._feed.unsubscribe(self)
         super().close()
 
 
-def _frame(given: RunRequest, framed: bytes) -> bytes:
-    shown = {
+def _debug_frame(request: RunRequest, frame: bytes) -> bytes:
+    entry = {
         "timestamp": int(time.time() * 1000),
-        "agentId": given.agent_id,
-        "threadId": given.thread_id,
-        "runId": given.run_id,
-        "event": decode(framed),
+        "agentId": request.agent_id,
+        "threadId": request.thread_id,
+        "runId": request.run_id,
+        "event": decode(frame),
     }
-    return b"data: %b\n\n" % to_json(shown)
+    return b"data: %b\n\n" % to_json(entry)

@@ -1,4 +1,4 @@
-"""Complaining of what fails many times a second without filling the log."""
+"""Logs the first failure of an outage and its recovery, so that a broken store does not flood the log."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ logger = logging.getLogger("copilot_runtime.engine")
 
 
 class OutageLog:
-    """Logs the first failure of a row, and its end. ``what`` does not work: ``the store does not ...``."""
+    """Logs when something that is tried again and again begins to fail, and when it works again.
+
+    Args:
+        what: what is tried, such as ``polling for stop requests``.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._is_on = False
+        self._is_failing = False
 
     def failed(self, error: Exception) -> None:
-        """It has failed."""
-        if not self._is_on:
-            self._is_on = True
-            logger.warning("%s; it is tried again until it works", self._what, exc_info=error)
+        """Logs the first failure in a row."""
+        if not self._is_failing:
+            self._is_failing = True
+            logger.warning("%s failed, retrying", self._what, exc_info=error)
 
     def recovered(self) -> None:
-        """It has worked."""
-        if self._is_on:
-            self._is_on = False
-            logger.warning("over: %s", self._what)
+        """Logs the first success after a failure."""
+        if self._is_failing:
+            self._is_failing = False
+            logger.warning("%s recovered", self._what)

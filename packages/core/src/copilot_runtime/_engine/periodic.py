@@ -1,4 +1,4 @@
-"""Visiting many things now and then with one timer."""
+"""A periodic callback over a set of members, with one timer per event loop while the set is not empty."""
 
 from __future__ import annotations
 
@@ -17,66 +17,66 @@ T = TypeVar("T", bound=Hashable)
 
 
 class PeriodicTask(Generic[T]):
-    """Calls ``visit`` with all members, every ``seconds`` as long as there are any.
+    """Calls ``callback`` with all members of a loop, every ``seconds``, as long as there are any.
 
-    Members are added and removed from any thread, at the cost of a set's operation: only
-    the first one of a quiet time wakes the loop. There is one timer a loop.
+    Members are added and removed from any thread, at the cost of a set operation: only the first member after a
+    pause wakes the loop.
     """
 
-    def __init__(self, seconds: float, visit: Callable[[list[T]], None]) -> None:
+    def __init__(self, seconds: float, callback: Callable[[list[T]], None]) -> None:
         self._seconds = seconds
-        self._callback = visit
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTimer[T]] = weakref.WeakKeyDictionary()
+        self._callback = callback
+        self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTimer[T]] = weakref.WeakKeyDictionary()
 
     def add(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
-        """Has a member visited on a loop."""
-        round_ = self._loops.get(loop)
-        if round_ is None:
-            round_ = self._loops.setdefault(loop, _LoopTimer(self._seconds, self._callback))
-        round_.members.add(member)
-        if not round_.is_ticking:
-            round_.is_ticking = True
+        """Adds a member, for which the callback runs on ``loop``."""
+        timer = self._timers.get(loop)
+        if timer is None:
+            timer = self._timers.setdefault(loop, _LoopTimer(self._seconds, self._callback))
+        timer.members.add(member)
+        if not timer.is_ticking:
+            timer.is_ticking = True
             if loops.is_running_on(loop):
-                round_.schedule(loop)
+                timer.schedule(loop)
             else:
-                loops.call_soon_threadsafe(loop, round_.schedule, loop)
+                loops.call_soon_threadsafe(loop, timer.schedule, loop)
 
     def discard(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
-        """Has a member visited no more."""
-        round_ = self._loops.get(loop)
-        if round_ is not None:
-            round_.members.discard(member)
+        """Removes a member, if it is one."""
+        timer = self._timers.get(loop)
+        if timer is not None:
+            timer.members.discard(member)
 
     def clear(self) -> None:
-        """Drops all members: they were a parent process's."""
-        self._loops = weakref.WeakKeyDictionary()
+        """Drops all members: they were the parent process's."""
+        self._timers = weakref.WeakKeyDictionary()
 
 
 class _LoopTimer(Generic[T]):
-    def __init__(self, seconds: float, visit: Callable[[list[T]], None]) -> None:
+    def __init__(self, seconds: float, callback: Callable[[list[T]], None]) -> None:
         self.members: set[T] = set()
         self.is_ticking = False
-        # Not the timer itself, which would keep its loop, and with it this round, for ever.
-        self._has_timer = False
+        # Not the timer handle itself, which would keep its loop, and with it this object, alive for ever.
+        self._is_scheduled = False
         self._seconds = seconds
-        self._callback = visit
+        self._callback = callback
 
     def schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts the timer, on the loop, unless it runs."""
-        if not self._has_timer:
-            self._has_timer = True
+        if not self._is_scheduled:
+            self._is_scheduled = True
             # With a context of its own: it would keep that of some request alive for as long as it ticks.
             loop.call_later(self._seconds, self._tick, loop, context=contextvars.Context())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._has_timer = False
+        self._is_scheduled = False
         members = list(self.members)
         try:
             if members:
                 self._callback(members)
         except Exception:
-            logger.exception("a round failed; the next one is tried all the same")
-        # Said before the last look: one who comes after it starts the timer himself.
+            logger.exception("a periodic task failed; it is called again all the same")
+        # Before the last look: whoever adds a member after it starts the timer.
         self.is_ticking = False
         if members or self.members:
             self.is_ticking = True

@@ -1,4 +1,4 @@
-"""What the store is told of this process's runs, and what it says of them."""
+"""Persists this process's runs: batched appends, lease renewal, and polling for stop requests."""
 
 from __future__ import annotations
 
@@ -8,120 +8,98 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from typing import TypeVar
+from enum import Enum
 
 from .._concurrency import loops
-from ..stores.protocol import (
-    Batch,
-    Lease,
-    LeaseLost,
-    LeaseSignal,
-    RunCompletion,
-    RunStore,
-    RunTooLarge,
-    StoreError,
-)
+from ..stores.protocol import Lease, LeaseLost, LeaseSignal, RunCompletion, RunStore, RunTooLarge, StoreError
 from .async_store import AsyncStore
-from .finish_result import FinishResult
+from .endings import STOPPED_BY_USER, TOO_LARGE
+from .leases import LeaseRenewer
 from .outage_log import OutageLog
 from .periodic import PeriodicTask
-from .run import (
-    LOST_LEASE,
-    STOPPED_BY_USER,
-    TOO_LARGE,
-    Run,
-)
+from .run_writer import RunWriter
 
 logger = logging.getLogger("copilot_runtime.engine")
 
-T = TypeVar("T")
-
 FLUSH_INTERVAL_SECONDS = 0.1
 MAX_UNFLUSHED_BYTES = 64 * 1024
-"""What a crash may take of a run: what came in so many seconds, or so many bytes."""
-
-RENEWALS_PER_LEASE = 3
-"""How often a lease is renewed within its time, so that one renewal may fail."""
-
-RETRIES_PER_LEASE = 15
-"""How often within a lease's time a renewal is tried that has failed."""
-
-CLOCK_CHECK_SECONDS = 0.1
-"""How late a renewal may be after the machine stood still, or its clock was set forward."""
-
-REAP_GRACE_SECONDS = 0.75
-"""How long the owner of a run whose lease has run out is given to renew it after all: some naps."""
-
-LOOP_STALL_SECONDS = 60.0
-"""A loop that has not ticked for so long is given up: its runs' leases are left to run out."""
+"""What a crash may take of a run: the events of this interval, or this many bytes if the store does not block."""
 
 FINISH_RETRY_SECONDS = 5.0
-"""How long a store that does not work is asked again to take the end of a run."""
+"""How long storing the end of a run is tried again while the store fails."""
 
 FINISH_RETRY_INTERVAL = 0.1
 
 
+class FinishResult(Enum):
+    """The result of persisting a run's final state."""
+
+    STORED = "stored"
+    LEASE_LOST = "another process has ended the run or taken over its thread"
+    NOT_STORED = "the store failed"
+
+
 class RunPersistence:
-    """Saves, watches and keeps the leases of runs, in rounds that all runs share."""
+    """Flushes runs, polls for signals about them and renews their leases, with one timer each for all runs."""
 
     def __init__(self, store: RunStore, async_store: AsyncStore) -> None:
         self._store = store
         self._async_store = async_store
-        self._saving: PeriodicTask[Run] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
-        self._watching: PeriodicTask[Run] = PeriodicTask(store.poll_seconds or 1.0, self._poll_tick)
-        self._keeper: LeaseRenewer | None = None
-        self._making = threading.Lock()
-        self._busy_saving: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-        self._busy_watching: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-        self._unsaved = OutageLog("the store does not take what runs have emitted")
-        self._unwatched = OutageLog("the store does not say whether runs are to stop")
+        self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
+        self._poll_timer: PeriodicTask[RunWriter] = PeriodicTask(store.poll_seconds or 1.0, self._poll_tick)
+        self._renewer: LeaseRenewer | None = None
+        self._renewer_lock = threading.Lock()
+        self._flushing: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._polling: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._flush_outage = OutageLog("storing events")
+        self._poll_outage = OutageLog("polling for stop requests")
 
-    def track(self, run: Run) -> None:
-        """A run has begun."""
+    def track(self, writer: RunWriter) -> None:
+        """Polls for signals about a run that has begun, and renews its lease."""
         if self._store.poll_seconds is not None:
-            self._watching.add(run, run.loop)
+            self._poll_timer.add(writer, writer.loop)
         if self._store.lease_seconds is not None:
-            # Runs begin on many threads at once, and all of them have to have the same keeper.
-            with self._making:
-                if self._keeper is None:
-                    self._keeper = LeaseRenewer(self._store, self._store.lease_seconds)
-            self._keeper.add(run)
+            # Runs begin on many threads at once, and all of them have to have the same renewer.
+            with self._renewer_lock:
+                if self._renewer is None:
+                    self._renewer = LeaseRenewer(self._store, self._store.lease_seconds)
+            self._renewer.add(writer)
 
-    def untrack(self, run: Run) -> None:
-        """A run is over."""
-        self._saving.discard(run, run.loop)
-        self._watching.discard(run, run.loop)
-        if self._keeper is not None:
-            self._keeper.discard(run)
+    def untrack(self, writer: RunWriter) -> None:
+        """Forgets a run that has ended."""
+        self._flush_timer.discard(writer, writer.loop)
+        self._poll_timer.discard(writer, writer.loop)
+        if self._renewer is not None:
+            self._renewer.discard(writer)
 
     def after_fork(self) -> None:
-        """This is a child process: its parent's runs are not here."""
-        self._saving.clear()
-        self._watching.clear()
-        self._keeper = None
-        self._making = threading.Lock()
-        self._busy_saving.clear()
-        self._busy_watching.clear()
+        """Forgets the parent process's runs."""
+        self._flush_timer.clear()
+        self._poll_timer.clear()
+        self._renewer = None
+        self._renewer_lock = threading.Lock()
+        self._flushing.clear()
+        self._polling.clear()
 
-    # --- saving ---
+    # --- flushing ---
 
-    def schedule_flush(self, run: Run) -> None:
-        """A run has frames that the store has not."""
-        if run.unflushed_bytes >= MAX_UNFLUSHED_BYTES and not self._store.blocking:
-            self._flush([run])
-        elif not run.flush_scheduled:
-            run.flush_scheduled = True
-            self._saving.add(run, run.loop)
+    def schedule_flush(self, writer: RunWriter) -> None:
+        """Flushes a run soon: it has frames that the store does not have."""
+        if writer.unflushed_bytes >= MAX_UNFLUSHED_BYTES and not self._store.blocking:
+            self._flush([writer])
+        elif not writer.flush_scheduled:
+            writer.flush_scheduled = True
+            self._flush_timer.add(writer, writer.loop)
 
-    async def finish(self, run: Run, lease: Lease, rest: Sequence[bytes], finished: RunCompletion) -> FinishResult:
-        """Ends a run in the store, which is asked again for a while where it does not work."""
+    async def finish(self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> FinishResult:
+        """Stores the end of a run, ``frames`` being its last ones; retries for a while if the store fails."""
 
         def write() -> None:
-            with run.flush_lock:
-                self._store.finish(lease, [*run.log.frames[run.flushed_count :], *rest], finished)
+            with writer.flush_lock:
+                self._store.finish(writer.lease, [*writer.unflushed_frames(), *frames], completion)
 
-        self._saving.discard(run, run.loop)
-        # While it is asked, the lease is kept; without one there is nobody who could take the run.
+        self._flush_timer.discard(writer, writer.loop)
+        # Meanwhile the lease is renewed; without leases no other process could take the run.
         deadline = time.monotonic() + min(FINISH_RETRY_SECONDS, self._store.lease_seconds or FINISH_RETRY_SECONDS)
         while True:
             try:
@@ -131,162 +109,87 @@ class RunPersistence:
                 return FinishResult.LEASE_LOST
             except Exception as error:
                 if not isinstance(error, StoreError) or time.monotonic() + FINISH_RETRY_INTERVAL > deadline:
-                    logger.exception("run %r has ended, but the store did not take its end", run.request.run_id)
+                    logger.exception("run %r has ended, but its end could not be stored", writer.lease.run_id)
                     return FinishResult.NOT_STORED
             await asyncio.sleep(FINISH_RETRY_INTERVAL)
 
-    def _flush_tick(self, runs: list[Run]) -> None:
-        # One at a time: what waits for a store that does not answer would take up every thread there is.
+    def _flush_tick(self, writers: list[RunWriter]) -> None:
+        # One flush at a time: calls that wait for a store which does not answer would use up all pool threads.
         loop = asyncio.get_running_loop()
-        if loop in self._busy_saving:
+        if loop in self._flushing:
             return
-        for run in runs:
-            self._saving.discard(run, run.loop)
-            run.flush_scheduled = False
+        for writer in writers:
+            self._flush_timer.discard(writer, writer.loop)
+            writer.flush_scheduled = False
         if self._store.blocking:
-            self._busy_saving.add(loop)
-            loops.create_task_threadsafe(loop, self._flush_in_thread(runs, loop))
+            self._flushing.add(loop)
+            loops.create_task_threadsafe(loop, self._flush_in_thread(writers, loop))
         else:
-            self._flush(runs)
+            self._flush(writers)
 
-    async def _flush_in_thread(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
+    async def _flush_in_thread(self, writers: Sequence[RunWriter], loop: asyncio.AbstractEventLoop) -> None:
         try:
-            await self._async_store.call(lambda: self._flush(runs))
+            await self._async_store.call(self._flush, writers)
         finally:
-            self._busy_saving.discard(loop)
+            self._flushing.discard(loop)
 
-    def _flush(self, runs: Sequence[Run]) -> None:
-        held: dict[Lease, Run] = {}
+    def _flush(self, writers: Sequence[RunWriter]) -> None:
+        locked: dict[Lease, RunWriter] = {}
         try:
             batches = []
-            for run in runs:
-                # A run is saved by one at a time, its end included, or frames would be stored twice.
-                run.flush_lock.acquire()
-                if run.lease is None or run.is_finished:
-                    run.flush_lock.release()
+            for writer in writers:
+                writer.flush_lock.acquire()
+                if writer.is_closed:
+                    writer.flush_lock.release()
                     continue
-                held[run.lease] = run
-                run.unflushed_bytes = 0
-                batches.append(Batch(run.lease, run.log.frames[run.flushed_count :], run.log.duplicates))
+                locked[writer.lease] = writer
+                batches.append(writer.batch())
             refused = self._store.append(batches) if batches else {}
-            self._unsaved.recovered()
+            self._flush_outage.recovered()
             for batch in batches:
-                held[batch.lease].flushed_count += len(batch.frames)
-            for lease, why in refused.items():
-                self._handle_refusal(held[lease], why)
+                locked[batch.lease].flushed_count += len(batch.frames)
+            for lease, reason in refused.items():
+                self._handle_refusal(locked[lease], reason)
         except StoreError as error:
-            # Not the agents' failure, and perhaps nothing more comes from them that would bring it along.
-            self._unsaved.failed(error)
-            for run in held.values():
-                run.flush_scheduled = True
-                self._saving.add(run, run.loop)
+            # Not the agents' failure; and perhaps they emit nothing more that would bring these frames along.
+            self._flush_outage.failed(error)
+            for writer in locked.values():
+                writer.flush_scheduled = True
+                self._flush_timer.add(writer, writer.loop)
         except Exception:
-            logger.exception("the store did not take what runs have emitted")
+            logger.exception("storing events failed")
         finally:
-            for run in held.values():
-                run.flush_lock.release()
+            for writer in locked.values():
+                writer.flush_lock.release()
 
-    def _handle_refusal(self, run: Run, why: LeaseLost | RunTooLarge) -> None:
-        if isinstance(why, RunTooLarge):
-            run.stop_threadsafe(TOO_LARGE)
+    def _handle_refusal(self, writer: RunWriter, reason: LeaseLost | RunTooLarge) -> None:
+        if isinstance(reason, RunTooLarge):
+            writer.stop(TOO_LARGE)
         else:
-            loops.call_soon_threadsafe(run.loop, run.mark_lost)
+            writer.report_lost()
 
-    # --- watching ---
+    # --- polling ---
 
-    def _poll_tick(self, runs: list[Run]) -> None:
+    def _poll_tick(self, writers: list[RunWriter]) -> None:
         loop = asyncio.get_running_loop()
-        if self._keeper is not None:
-            self._keeper.heartbeat(loop)
-        if loop not in self._busy_watching:
-            self._busy_watching.add(loop)
-            loops.create_task_threadsafe(loop, self._poll_signals(runs, loop))
+        if self._renewer is not None:
+            self._renewer.heartbeat(loop)
+        if loop not in self._polling:
+            self._polling.add(loop)
+            loops.create_task_threadsafe(loop, self._poll_signals(writers, loop))
 
-    async def _poll_signals(self, runs: Sequence[Run], loop: asyncio.AbstractEventLoop) -> None:
-        leases = {run.lease: run for run in runs if run.lease is not None and not run.is_finished}
+    async def _poll_signals(self, writers: Sequence[RunWriter], loop: asyncio.AbstractEventLoop) -> None:
+        by_lease = {writer.lease: writer for writer in writers if not writer.is_closed}
         try:
-            signals = await self._async_store.call(lambda: self._store.poll_signals(list(leases)))
+            signals = await self._async_store.poll_signals(list(by_lease))
         except Exception as error:
-            self._unwatched.failed(error)
+            self._poll_outage.failed(error)
             return
         finally:
-            self._busy_watching.discard(loop)
-        self._unwatched.recovered()
+            self._polling.discard(loop)
+        self._poll_outage.recovered()
         for lease, signal in signals.items():
             if signal is LeaseSignal.STOP:
-                leases[lease].stop(STOPPED_BY_USER)
+                by_lease[lease].stop(STOPPED_BY_USER)
             else:
-                leases[lease].mark_lost()
-
-
-class LeaseRenewer:
-    """Renews leases on a thread of its own, as long as their loops are alive.
-
-    A thread, since a loop that an agent blocks for a while is no reason to lose its runs;
-    but a loop that is stuck must not keep them for ever.
-    """
-
-    def __init__(self, store: RunStore, lease_seconds: float) -> None:
-        self._store = store
-        self._lease_seconds = lease_seconds
-        self._runs: dict[Run, float] = {}
-        """When each run's lease was last known to hold."""
-        self._active_seconds = 0.0
-        """For how long this thread has been at it: a clock that stands still when the process does."""
-        self._ticks: dict[asyncio.AbstractEventLoop, float] = {}
-        """When each loop was last alive, by that clock."""
-        self._wake = threading.Event()
-        self._trouble = OutageLog("leases cannot be renewed")
-        loops.start_thread(self._run, name="copilotkit-leases")
-
-    def add(self, run: Run) -> None:
-        """A lease to keep."""
-        self.heartbeat(run.loop)
-        self._runs[run] = time.monotonic()
-        self._wake.set()
-
-    def discard(self, run: Run) -> None:
-        """A lease that is done with."""
-        self._runs.pop(run, None)
-
-    def heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A loop is alive."""
-        self._ticks[loop] = self._active_seconds
-
-    def _run(self) -> None:
-        is_well = True
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            while self._runs:
-                # One that has failed is made up for soon: a store that works again finds leases that still hold.
-                self._sleep(self._lease_seconds / (RENEWALS_PER_LEASE if is_well else RETRIES_PER_LEASE))
-                is_well = self._renew()
-
-    def _sleep(self, seconds: float) -> None:
-        """Waits in naps, until either of the machine's clocks says that it is time: leases run out by the one
-        that may be set, and it is the other one that goes on where that is set back."""
-        wall, steady = time.time() + seconds, time.monotonic() + seconds
-        nap = min(CLOCK_CHECK_SECONDS, seconds)
-        while time.time() < wall and time.monotonic() < steady:
-            time.sleep(nap)
-            self._active_seconds += nap
-
-    def _renew(self) -> bool:
-        now = time.monotonic()
-        oldest = self._active_seconds - LOOP_STALL_SECONDS
-        kept = {run: last for run, last in list(self._runs.items()) if self._ticks[run.loop] > oldest}
-        try:
-            self._store.renew([run.lease for run in kept if run.lease is not None])
-        except Exception as error:
-            self._trouble.failed(error)
-            for run, last in kept.items():
-                if now - last >= self._lease_seconds:
-                    # Whoever reaches the store may have taken the thread by now.
-                    loops.call_soon_threadsafe(run.loop, run.stop, LOST_LEASE)
-            return False
-        self._trouble.recovered()
-        for run in kept:
-            if run in self._runs:
-                self._runs[run] = now
-        return True
+                by_lease[lease].report_lost()

@@ -1,7 +1,7 @@
-"""Stepping an agent's async iterator by hand.
+"""Steps an agent's asynchronous iterator by hand.
 
-What an agent has ready leaves in one piece, and leaves exactly when the agent is about to
-wait: no timer, no queue and no second task, and nothing ready is ever held back.
+What an agent has ready leaves in one chunk, and leaves exactly when the agent is about to wait: no timer, no queue
+and no second task, and nothing that is ready is ever held back.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 FLUSH_BYTES = 16 * 1024
-"""So much may be ready before it leaves without the agent waiting; then the loop gets a turn, too."""
+"""How much may be ready before it is flushed although the agent does not wait; then the loop gets a turn, too."""
 
 
 @types.coroutine
 def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -> Generator[Any, Any, None]:
-    """Feeds each event; calls ``flush`` before every wait, and where ``feed`` says that ``FLUSH_BYTES`` are ready."""
+    """Feeds each event, and flushes before every wait and whenever ``feed`` returns at least ``FLUSH_BYTES``."""
     step = iterator.__anext__
     try:
         while True:
@@ -36,11 +36,11 @@ def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -
 
 
 def _await_rest(waiting: Any, signal: Any) -> Generator[Any, Any, Any]:
-    """Hands the first signal on, and then all of the wait to the interpreter."""
+    """Passes on the first signal of a wait, and then leaves the rest of it to the interpreter."""
     while True:
         try:
             yield signal
-        except BaseException as raised:  # a cancellation, most of all: it is the agent's to answer
+        except BaseException as raised:  # above all a cancellation, which is for the agent to handle
             try:
                 signal = waiting.throw(raised)
             except StopIteration as stop:

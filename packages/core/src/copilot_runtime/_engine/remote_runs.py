@@ -1,4 +1,4 @@
-"""Following a run that goes on in another process: one poller a process, whatever the readers."""
+"""Follows runs of other processes: one poller per process, however many readers there are."""
 
 from __future__ import annotations
 
@@ -6,91 +6,102 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .._concurrency import driver, loops
-from .._events import LOST, error_frame, is_terminal
+from .._concurrency import loops
+from .._events import error_frame, is_terminal
 from ..stores.protocol import RunKey, RunStore, RunUpdate
+from .async_store import AsyncStore
+from .endings import LOST
 from .outage_log import OutageLog
 from .periodic import PeriodicTask
 from .run_log import RunLog
 
 
 class RemoteRunFollower:
-    """Local logs of remote runs, fed from the store. ``find_lost`` ends a run whose owner is gone."""
+    """Local logs of remote runs, filled from the store.
 
-    def __init__(self, store: RunStore, find_lost: Callable[[RunKey], Coroutine[Any, Any, None]]) -> None:
+    Args:
+        store: the store.
+        async_store: the same store, for event loops.
+        reap_lost: ends a run whose owner is gone.
+    """
+
+    def __init__(
+        self, store: RunStore, async_store: AsyncStore, reap_lost: Callable[[RunKey], Coroutine[Any, Any, None]]
+    ) -> None:
         self._store = store
-        self._reap_lost = find_lost
-        self._tails: dict[RunKey, RunLog] = {}
-        self._rounds: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
+        self._async_store = async_store
+        self._reap_lost = reap_lost
+        self._logs: dict[RunKey, RunLog] = {}
+        self._timer: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
         self._busy: set[RunLog] = set()
-        self._unread = OutageLog("the store does not say how remote runs go on")
-        self._unended = OutageLog("runs whose processes are gone cannot be ended")
+        self._fetch_outage = OutageLog("following runs of other processes")
+        self._reap_outage = OutageLog("ending runs of processes that are gone")
 
     def log(self, run: RunKey, run_id: str, agent_id: str) -> RunLog:
-        """The log of a remote run."""
-        return self.follow(self._tails.get(run) or RunLog(run, run_id, agent_id), loops.target_loop())
+        """Returns the log of a remote run."""
+        return self.follow(self._logs.get(run) or RunLog(run, run_id, agent_id), loops.target_loop())
 
     def follow(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> RunLog:
-        """Feeds a log from the store until the run has ended, from what it has on."""
+        """Fills a log from the store until the run has ended, after the frames that it has already."""
         if log.run is None:
             return log
-        known = self._tails.setdefault(log.run, log)
+        known = self._logs.setdefault(log.run, log)
         if known is log:
-            self._rounds.add(log, loop)
+            self._timer.add(log, loop)
         return known
 
     def after_fork(self) -> None:
-        """This is a child process."""
-        self._tails.clear()
-        self._rounds.clear()
+        """Forgets the parent process's logs."""
+        self._logs.clear()
+        self._timer.clear()
         self._busy.clear()
 
     def _poll(self, logs: list[RunLog]) -> None:
-        loop = asyncio.get_running_loop()
         ready = [log for log in logs if log not in self._busy]
         self._busy.update(ready)
         if ready:
+            loop = asyncio.get_running_loop()
             loops.create_task_threadsafe(loop, self._fetch(ready, loop))
 
     async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> None:
-        def look() -> list[RunUpdate | None]:
+        def follow_all() -> list[RunUpdate | None]:
             return [None if log.run is None else self._store.follow(log.run, len(log.frames)) for log in logs]
 
-        going_on = set(logs)
+        done = set(logs)
         try:
-            views = await driver.run_blocking(look) if self._store.blocking else look()
-            for log, view in zip(logs, views, strict=True):
-                if view is not None and log.run is not None:
-                    self._apply(log, log.run, view, loop)
-                    if view.expired:
-                        # By itself: to end it takes a while, and the others are not to wait for that.
-                        going_on.discard(log)
-                        loops.create_task_threadsafe(loop, self._end(log, log.run))
+            updates = await self._async_store.call(follow_all)
+            for log, update in zip(logs, updates, strict=True):
+                if update is not None and log.run is not None:
+                    self._apply(log, log.run, update, loop)
+                    if update.expired:
+                        # In a task of its own: reaping takes a while, and the other logs must not wait for it.
+                        done.discard(log)
+                        loops.create_task_threadsafe(loop, self._reap(log, log.run))
         except Exception as error:
-            # Readers get keep-alives meanwhile, and what they missed once the store is back.
-            self._unread.failed(error)
+            # Readers get keep-alives meanwhile, and what they missed once the store works again.
+            self._fetch_outage.failed(error)
         else:
-            self._unread.recovered()
+            self._fetch_outage.recovered()
         finally:
-            self._busy -= going_on
+            self._busy -= done
 
-    async def _end(self, log: RunLog, run: RunKey) -> None:
+    async def _reap(self, log: RunLog, run: RunKey) -> None:
         try:
             await self._reap_lost(run)
         except Exception as error:
-            self._unended.failed(error)
+            self._reap_outage.failed(error)
         else:
-            self._unended.recovered()
+            self._reap_outage.recovered()
         finally:
             self._busy.discard(log)
 
-    def _apply(self, log: RunLog, run: RunKey, view: RunUpdate, loop: asyncio.AbstractEventLoop) -> None:
-        log.duplicates = set(view.duplicates)
-        log.extend(view.frames or (log.fallback_ending if view.ended else ()))
-        if view.ended:
+    def _apply(self, log: RunLog, run: RunKey, update: RunUpdate, loop: asyncio.AbstractEventLoop) -> None:
+        log.duplicates = set(update.duplicates)
+        log.extend(update.frames or (log.fallback_ending if update.ended else ()))
+        if update.ended:
             if not (log.frames and is_terminal(log.frames[-1])):
-                # It was deleted, or what was left of it is gone: a stream that just ends would look like success.
+                # The run was deleted, or its rest is gone: a stream that just ends would look like success.
                 log.extend([error_frame(LOST, run.ordinal, len(log.frames) + 1)])
-            self._tails.pop(run, None)
-            self._rounds.discard(log, loop)
+            self._logs.pop(run, None)
+            self._timer.discard(log, loop)
             log.end()

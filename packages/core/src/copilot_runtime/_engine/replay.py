@@ -1,4 +1,4 @@
-"""What one who connects to a thread is sent of the runs that have ended."""
+"""Which frames a client receives that connects to a thread, after a cursor or from the beginning."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..stores.protocol import StoredRun, ThreadSnapshot
 
 
 class Replay(NamedTuple):
-    """Frames to send at once, and from which event on the live run follows.
+    """Frames to send at once, and how many events of the active run to skip.
 
-    ``joining`` is whether the live run's repetitions of the history are to be left out.
+    ``skip_duplicates`` is whether to leave out events of the active run that repeat the history.
     """
 
     history: Sequence[bytes]
@@ -20,32 +20,34 @@ class Replay(NamedTuple):
     skip_duplicates: bool
 
 
-def replay(view: ThreadSnapshot, cursor: Cursor | None) -> Replay:
-    """All of a thread, or exactly what follows ``cursor`` where that can be told."""
-    live = view.live
+def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
+    """Returns all of a thread, or exactly what follows ``cursor`` if that is known."""
+    live = thread.live
     if cursor is not None and live is not None and live.run.ordinal == cursor.ordinal:
         return Replay((), cursor.number, False)
-    first = None if cursor is None else _rest(view.runs, cursor)
-    if first is None:
-        return Replay([record.frame for run in view.runs for record in run.records], 0, True)
-    later = [record.frame for run in view.runs if run.ordinal > first.ordinal for record in run.records]
-    return Replay([*first.frames, *later], 0, True)
+    remainder = None if cursor is None else _remainder(thread.runs, cursor)
+    if remainder is None:
+        return Replay([record.frame for run in thread.runs for record in run.records], 0, True)
+    later = [record.frame for run in thread.runs if run.ordinal > remainder.ordinal for record in run.records]
+    return Replay([*remainder.frames, *later], 0, True)
 
 
 class _Remainder(NamedTuple):
+    """What follows a cursor in its own run."""
+
     ordinal: int
     frames: Sequence[bytes]
 
 
-def _rest(runs: Sequence[StoredRun], cursor: Cursor) -> _Remainder | None:
+def _remainder(runs: Sequence[StoredRun], cursor: Cursor) -> _Remainder | None:
     run = next((run for run in runs if run.ordinal == cursor.ordinal), None)
     if run is None:
         return None
     last = max((record.number for record in run.records), default=0)
     if cursor.number > last:
-        # It names an event that a crash took: how the run ended is the least to say.
+        # The cursor is an event that a crash took: the reader at least has to learn how the run ended.
         return _Remainder(run.ordinal, [record.frame for record in run.records[-1:]])
     if run.raw is not None:
         return _Remainder(run.ordinal, run.raw[cursor.number :])
-    at = resume_index(run.records, cursor.number)
-    return None if at is None else _Remainder(run.ordinal, [record.frame for record in run.records[at:]])
+    index = resume_index(run.records, cursor.number)
+    return None if index is None else _Remainder(run.ordinal, [record.frame for record in run.records[index:]])

@@ -1,7 +1,8 @@
-"""Telling a hook of runs that have ended."""
+"""Calls `on_run_end`, and tracks the calls that are running."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection
@@ -9,42 +10,53 @@ from typing import Any
 
 from .._concurrency import driver, loops
 from .._concurrency.framework import current_framework
-from .run import Run
+from .._concurrency.waiters import Notify, Waiters
 from .types import EndedRun
 
 logger = logging.getLogger("copilot_runtime.engine")
 
+RunEndHook = Callable[[EndedRun], Any]
+
 
 class RunEndNotifier:
-    """Calls hooks with ended runs, and knows which calls go on."""
+    """Calls hooks with ended runs. What a hook raises is logged."""
 
     def __init__(self) -> None:
-        self._runs: set[Run] = set()
+        self._running: set[object] = set()
+        self._waiters = Waiters()
 
-    def notify_in_background(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
-        """Has a hook called, on the run's home loop."""
-        self._runs.add(run)
-        loops.create_task_threadsafe(run.loop, self._tell(run, on_end, ended))
+    def notify_in_background(
+        self, loop: asyncio.AbstractEventLoop, key: object, hook: RunEndHook, ended: EndedRun
+    ) -> None:
+        """Starts a task on ``loop`` that calls a hook; `drain` waits for it by its ``key``."""
+        self._running.add(key)
+        loops.create_task_threadsafe(loop, self._notify_in_scope(key, hook, ended))
 
-    async def notify(self, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
-        """Calls a hook; what it raises is logged."""
+    async def notify(self, hook: RunEndHook, ended: EndedRun) -> None:
+        """Calls a hook."""
         try:
-            await driver.call_user_function(on_end, ended)
+            await driver.call_user_function(hook, ended)
         except Exception:
             logger.exception("on_run_end failed for run %r", ended.run_id)
 
-    async def drain(self, runs: Collection[Run], deadline: float) -> None:
-        """Waits until hooks have been told of these runs, or the deadline."""
-        while not self._runs.isdisjoint(runs) and (left := deadline - time.monotonic()) > 0:
-            await driver.sleep(min(left, 0.01))
+    async def drain(self, keys: Collection[object], deadline: float) -> None:
+        """Waits until no hook runs for any of the keys, or until ``deadline`` on the monotonic clock."""
+
+        def add_waiter(notify: Notify) -> bool:
+            self._waiters.add(notify)
+            return not self._running.isdisjoint(keys)
+
+        while not self._running.isdisjoint(keys) and (left := deadline - time.monotonic()) > 0:
+            await driver.wait_notified(add_waiter, left)
 
     def after_fork(self) -> None:
-        """This is a child process."""
-        self._runs.clear()
+        """Forgets the parent process's calls."""
+        self._running.clear()
 
-    async def _tell(self, run: Run, on_end: Callable[[EndedRun], Any], ended: EndedRun) -> None:
+    async def _notify_in_scope(self, key: object, hook: RunEndHook, ended: EndedRun) -> None:
         try:
             async with current_framework.get().async_agent_scope():
-                await self.notify(on_end, ended)
+                await self.notify(hook, ended)
         finally:
-            self._runs.discard(run)
+            self._running.discard(key)
+            self._waiters.notify()

@@ -1,66 +1,72 @@
-"""A run's frames in this process, which any number of readers read from where they stand."""
+"""A run's frames in this process, and the readers that read them from where they stand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from .._concurrency.waiters import Notify, Waiters
 from ..stores.protocol import RunKey
-
-Notify = Callable[[], object]
 
 
 class RunLog:
-    """Grows at its end, is read from anywhere, on any thread, without a lock."""
+    """Grows at its end and is read from any offset, on any thread, without a lock."""
 
-    __slots__ = ("_waiters", "agent_id", "duplicates", "ended", "evicted", "fallback_ending", "frames", "run", "run_id")
+    __slots__ = (
+        "_waiters",
+        "agent_id",
+        "duplicates",
+        "ended",
+        "evicted",
+        "fallback_ending",
+        "frames",
+        "readers",
+        "run",
+        "run_id",
+    )
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str) -> None:
         self.run = run
+        """None for a run on no thread."""
         self.run_id = run_id
         self.agent_id = agent_id
         self.frames: list[bytes] = []
         self.duplicates: set[int] = set()
-        """Numbers of the events that one who joins is not shown."""
+        """Numbers of events that a late joiner must not receive, because they repeat messages of the history."""
         self.fallback_ending: Sequence[bytes] = ()
-        """How a lost run ends for its readers, should the store say no more about it."""
+        """Closing frames to send if the run was lost and the store has no terminal event for it."""
         self.ended = False
         self.evicted = False
-        self._waiters: set[Notify] = set()
+        self.readers: set[object] = set()
+        self._waiters = Waiters()
 
     def extend(self, frames: Sequence[bytes]) -> None:
-        """Adds frames and wakes who waits for them."""
+        """Adds frames and notifies waiting readers."""
         self.frames.extend(frames)
-        self._wake()
+        self._waiters.notify()
 
     def end(self) -> None:
-        """There will be no more frames."""
+        """Marks the log as complete and notifies waiting readers."""
         self.ended = True
-        self._wake()
+        self._waiters.notify()
 
     def evict(self) -> None:
-        """Forgets the frames of an ended run; who still reads it is told that it is gone."""
+        """Drops the frames of an ended run; its readers notice that."""
         self.evicted = True
         self.frames = []
 
-    def add_waiter(self, seen: int, wake: Notify) -> bool:
-        """Has ``wake`` called at the next change. False where there is more than ``seen`` frames already."""
+    def add_waiter(self, seen: int, notify: Notify) -> bool:
+        """Has ``notify`` called at the next change.
+
+        Returns False if there are more than ``seen`` frames already, or the log has ended: then it may never be called.
+        """
         if len(self.frames) > seen or self.ended:
             return False
-        self._waiters.add(wake)
-        # Looked at again, since the producer may have come between: it adds first and
-        # takes the list of waiters second, so one of the two has seen the other.
+        self._waiters.add(notify)
         return not (len(self.frames) > seen or self.ended)
 
-    def add_end_waiter(self, wake: Notify) -> bool:
-        """Has ``wake`` called at the next change. False where the run has ended."""
+    def add_end_waiter(self, notify: Notify) -> bool:
+        """Has ``notify`` called at the next change. Returns False if the log has ended."""
         if self.ended:
             return False
-        self._waiters.add(wake)
+        self._waiters.add(notify)
         return not self.ended
-
-    def _wake(self) -> None:
-        if self._waiters:
-            waiters, self._waiters = self._waiters, set()
-            # A copy, since one who loaded the old set may still add to it; its second look saves it.
-            for wake in tuple(waiters):
-                wake()

@@ -1,88 +1,159 @@
-"""Who reads: how many streams are open, what keeps them alive, and what becomes of what nobody reads."""
+"""Open streams: the `max_streams` limit, keep-alives, disconnects, and eviction of runs that slow readers hold."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from .._concurrency import loops
 from .._http.streaming import EventStream, StreamSource
-from .readers import BaseReader, KeepAlive, ReaderCallbacks
-from .run import Run
+from .periodic import PeriodicTask
+from .readers import BaseReader, ReaderCallbacks
 from .run_log import RunLog
-from .stream_limiter import StreamLimiter
 
 MAX_LINGERING_BYTES = 64 * 1024 * 1024
 """How many bytes of ended runs slow readers may keep in memory, all together."""
 
 
-class Subscribers:
-    """The readers of this process. ``abandoned`` is called with a live run that its last reader has left."""
+class TooManyStreams(Exception):
+    """As many streams are open as `max_streams` allows."""
 
-    def __init__(self, *, max_streams: int | None, keep_alive_seconds: float, abandoned: Callable[[Run], None]) -> None:
-        self._streams = StreamLimiter(max_streams)
+
+class StreamLimiter:
+    """Counts open streams, from any thread. A ``limit`` of None is no limit."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._count = 0
+        # Reentrant: an abandoned stream is closed wherever the garbage collector happens to run.
+        self._lock = threading.RLock()
+
+    def acquire(self) -> None:
+        """Counts one more stream. Raises TooManyStreams."""
+        with self._lock:
+            if self._limit is not None and self._count >= self._limit:
+                raise TooManyStreams
+            self._count += 1
+
+    def release(self) -> None:
+        """Counts one stream less."""
+        with self._lock:
+            self._count -= 1
+
+    def after_fork(self) -> None:
+        """Starts at zero in a child process."""
+        self._count, self._lock = 0, threading.RLock()
+
+
+class KeepAlive:
+    """Has silent readers send a comment, with one timer per loop.
+
+    ``seconds`` is how long a stream may be silent; 0 switches it off.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        # Checked every tenth of the interval, so that no stream is silent for much longer.
+        self._timer: PeriodicTask[BaseReader] | None = PeriodicTask(seconds / 10, self._tick) if seconds > 0 else None
+
+    def add(self, reader: BaseReader, loop: asyncio.AbstractEventLoop) -> None:
+        """Keeps a reader's stream alive until `discard`."""
+        if self._timer is not None:
+            self._timer.add(reader, loop)
+
+    def discard(self, reader: BaseReader, loop: asyncio.AbstractEventLoop) -> None:
+        """Forgets a reader."""
+        if self._timer is not None:
+            self._timer.discard(reader, loop)
+
+    def after_fork(self) -> None:
+        """Forgets the parent process's readers."""
+        if self._timer is not None:
+            self._timer.clear()
+
+    def _tick(self, readers: Sequence[BaseReader]) -> None:
+        before = time.monotonic() - self.seconds
+        for reader in readers:
+            if reader.last_sent <= before:
+                reader.request_keep_alive()
+
+
+class Subscribers:
+    """The readers of this process.
+
+    Args:
+        max_streams: how many streams may be open at the same time; None for no limit.
+        keep_alive_seconds: how long a stream may be silent; 0 for any time.
+        on_abandoned: called with the log of a run when its last reader has left.
+    """
+
+    def __init__(
+        self, *, max_streams: int | None, keep_alive_seconds: float, on_abandoned: Callable[[RunLog], None]
+    ) -> None:
+        self._limiter = StreamLimiter(max_streams)
         self._keep_alive = KeepAlive(keep_alive_seconds)
-        self._abandoned = abandoned
+        self._on_abandoned = on_abandoned
         self._lingering: dict[RunLog, int] = {}
 
     @contextlib.contextmanager
     def open_stream(self) -> Iterator[Callable[[StreamSource], EventStream]]:
-        """A place among the open streams, given back where no stream comes of it. Raises TooManyStreams."""
-        self._streams.acquire()
+        """Takes one of `max_streams`, and releases it if the block opens no stream. Raises TooManyStreams."""
+        self._limiter.acquire()
         opened: list[EventStream] = []
 
-        def stream(source: StreamSource) -> EventStream:
+        def open_source(source: StreamSource) -> EventStream:
             opened.append(EventStream(source))
             return opened[0]
 
         try:
-            yield stream
+            yield open_source
         finally:
             if not opened:
-                self._streams.release()
+                self._limiter.release()
 
-    def callbacks_for(self, run: Run | None = None) -> ReaderCallbacks:
-        """What a reader, of ``run`` or of none that goes on, is to tell of itself."""
+    def callbacks_for(self, log: RunLog | None = None) -> ReaderCallbacks:
+        """Returns the callbacks of a reader, of a run's log or of stored runs alone."""
         loop = loops.target_loop()
 
-        def begun(reader: BaseReader) -> None:
+        def opened(reader: BaseReader) -> None:
             self._keep_alive.add(reader, loop)
-            if run is not None:
-                run.readers.add(reader)
+            if log is not None:
+                log.readers.add(reader)
 
-        def gone(reader: BaseReader) -> None:
-            self._streams.release()
+        def closed(reader: BaseReader) -> None:
+            self._limiter.release()
             self._keep_alive.discard(reader, loop)
-            if run is not None:
-                run.readers.discard(reader)
-                self.reader_left(run)
+            if log is not None:
+                log.readers.discard(reader)
+                self.reader_left(log)
 
-        return ReaderCallbacks(begun, gone)
+        return ReaderCallbacks(opened, closed)
 
-    def reader_left(self, run: Run) -> None:
-        """Somebody who read a run, or was about to, does not any more."""
-        if run.readers:
+    def reader_left(self, log: RunLog) -> None:
+        """Handles that a reader of a run, or a request that was about to read it, has left."""
+        if not log.readers:
+            self._lingering.pop(log, None)
+            self._on_abandoned(log)
+
+    def run_ended(self, log: RunLog) -> None:
+        """Lets the readers of an ended run read on, unless slow readers keep too much in memory."""
+        if not log.readers:
             return
-        self._lingering.pop(run.log, None)
-        if not run.is_finished:
-            self._abandoned(run)
-
-    def run_ended(self, run: Run) -> None:
-        """A run is over: who still reads it does so from what is left, as long as all of that is not too much."""
-        if not run.readers:
-            return
-        self._lingering[run.log] = sum(map(len, run.log.frames))
+        self._lingering[log] = sum(map(len, log.frames))
         lingering = list(self._lingering.items())
         size = sum(size for _, size in lingering)
         for oldest, freed in lingering[:-1]:
             if size > MAX_LINGERING_BYTES and self._lingering.pop(oldest, None) is not None:
                 oldest.evict()
                 size -= freed
-        if not run.readers:  # the last one may have left on its own thread meanwhile
-            self._lingering.pop(run.log, None)
+        if not log.readers:  # the last one may have left on its own thread meanwhile
+            self._lingering.pop(log, None)
 
     def after_fork(self) -> None:
-        """This is a child process: its parent's readers are not here."""
+        """Forgets the parent process's readers."""
         self._lingering.clear()
-        self._streams.after_fork()
+        self._limiter.after_fork()
         self._keep_alive.after_fork()

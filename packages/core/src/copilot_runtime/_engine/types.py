@@ -1,4 +1,4 @@
-"""What a run is given when it begins, and what is told when it has ended."""
+"""What a run is started with, how runs are run, and what is reported when one has ended."""
 
 from __future__ import annotations
 
@@ -9,23 +9,40 @@ from typing import Any, Literal, Self
 
 from ag_ui.core import RunAgentInput
 
-from .._events import (
-    CompactedFrame,
-    Event,
-    decode,
-    messages_after_run,
-)
-from .._users import ANONYMOUS_OWNER, User
+from .._events import CompactedFrame, Event, decode, messages_after_run
+from .._users import User, owner_key
 from ..agents._context import RunContext
+from ..stores.protocol import RunCompletion
 
 Outcome = Literal["finished", "failed", "stopped"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """Everything that a run is given.
+class RunOptions:
+    """How one run is run. Times are in seconds."""
 
-    ``input`` is for the agent; ``body`` is the same in wire form, as it came.
+    run_timeout_seconds: float | None = None
+    stop_grace_seconds: float = 10
+    debug: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions(RunOptions):
+    """How runs are run. Times are in seconds."""
+
+    on_concurrent_run: Literal["reject", "supersede"] = "reject"
+    on_disconnect: Literal["continue", "stop"] = "continue"
+    max_streams: int | None = None
+    sse_keep_alive_seconds: float = 15
+    shutdown_grace_seconds: float = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """Everything that a run is started with.
+
+    ``input`` is for the agent; ``body`` is the same in wire form, as the client sent it, and ``size`` its size in
+    bytes.
     """
 
     agent_id: str
@@ -45,20 +62,22 @@ class RunRequest:
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:
+        """The messages in wire form."""
         messages: Sequence[Mapping[str, Any]] = self.body["messages"]
         return messages
 
     @property
     def owner(self) -> str:
-        user = self.context.user
-        return ANONYMOUS_OWNER if user is None else user.owner_key
+        """The key under which the store files the thread."""
+        return owner_key(self.context.user)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """A run that has ended, as ``on_run_end`` is told of it. Times are seconds since the epoch.
+    """A run that has ended, as ``on_run_end`` receives it. Times are seconds since the epoch.
 
-    ``failure`` is for the log, not for the caller: it may hold an exception's text.
+    ``failure`` is for the log and not for the client: it may hold an exception's text. For a run that was reaped,
+    because the process that ran it is gone, ``user`` is None.
     """
 
     thread_id: str
@@ -74,35 +93,37 @@ class EndedRun:
     last_agent_event: int = dataclasses.field(repr=False)
 
     @classmethod
-    def from_run(
+    def from_completion(
         cls,
-        given: RunRequest,
+        completion: RunCompletion,
         *,
-        records: Sequence[CompactedFrame],
-        last_agent_event: int,
+        thread_id: str,
+        run_id: str,
+        agent_id: str,
+        user: User | None,
         outcome: Outcome,
         failure: str,
         started_at: float,
     ) -> Self:
-        """What is told of a run that was given ``given``."""
+        """Returns the report of a run that has just ended."""
         return cls(
-            thread_id=given.thread_id,
-            run_id=given.run_id,
-            agent_id=given.agent_id,
-            user=given.context.user,
+            thread_id=thread_id,
+            run_id=run_id,
+            agent_id=agent_id,
+            user=user,
             outcome=outcome,
             failure=failure,
             started_at=started_at,
             ended_at=time.time(),
-            input_messages=given.messages,
-            records=records,
-            last_agent_event=last_agent_event,
+            input_messages=completion.messages,
+            records=completion.records,
+            last_agent_event=completion.last_agent_event,
         )
 
     def events(self) -> list[Event]:
-        """The run's events, compacted as a replay shows them."""
+        """Returns the run's events, compacted as a replay shows them."""
         return [decode(record.frame) for record in self.records]
 
     def messages(self) -> list[dict[str, Any]]:
-        """The messages at the end of the run, those it was given included."""
+        """Returns the messages at the end of the run, those of its input included."""
         return messages_after_run(self.input_messages, self.records, self.last_agent_event)

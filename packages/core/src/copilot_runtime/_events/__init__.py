@@ -2,7 +2,6 @@
 
 from .compaction import CompactedFrame
 from .completion import (
-    LOST,
     NO_TERMINAL_EVENT,
     STOPPED,
     RunEnding,
@@ -13,7 +12,6 @@ from .cursor import Cursor, resume_index
 from .messages import apply_events, messages_after_run
 from .recorder import RunRecorder
 from .sse import (
-    CONNECTED,
     KEEP_ALIVE,
     Event,
     InvalidEventError,
@@ -23,9 +21,7 @@ from .sse import (
 )
 
 __all__ = [
-    "CONNECTED",
     "KEEP_ALIVE",
-    "LOST",
     "NO_TERMINAL_EVENT",
     "STOPPED",
     "CompactedFrame",

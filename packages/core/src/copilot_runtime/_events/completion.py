@@ -34,10 +34,6 @@ class RunEnding:
     """Whether the agent failed, or the runtime had to end the run."""
 
 
-LOST = RunEnding("The run was lost", "RUN_LOST", failed=True)
-"""The process of the run has died, or the thread was deleted or taken over."""
-
-
 def error_frame(ending: RunEnding, ordinal: int | None, number: int) -> bytes:
     """Returns the RUN_ERROR of an ending as a frame, for a run whose recorder is not at hand.
 

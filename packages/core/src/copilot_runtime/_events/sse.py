@@ -11,7 +11,6 @@ from pydantic_core import PydanticSerializationError, to_json
 from .._strict_json import loads
 
 KEEP_ALIVE = b": keep-alive\n\n"
-CONNECTED = b": connected\n\n"
 
 Event = dict[str, Any]
 

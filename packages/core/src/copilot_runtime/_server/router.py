@@ -141,7 +141,10 @@ class Router:
         if match is None or not match.row.resource:
             raise Refused(error_response(404, "Not found"))
         inner = request.replace(
-            method=method.strip().upper(), path=request.path.rstrip("/") + path, query_string=query, body=_body(envelope)
+            method=method.strip().upper(),
+            path=request.path.rstrip("/") + path,
+            query_string=query,
+            body=_body(envelope),
         )
         return self._resolve_match(match, inner, single_route=True)
 

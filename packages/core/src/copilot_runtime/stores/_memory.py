@@ -23,6 +23,7 @@ class _ActiveRun:
     agent_id: str
     size: int
     """The bytes of its input and its frames."""
+    started_at: float
     frames: list[bytes] = dataclasses.field(default_factory=list)
     duplicates: Set[int] = frozenset()
     stopping: bool = False
@@ -159,7 +160,7 @@ class MemoryStore:
             thread.ordinal += 1
             self._last_token += 1
             lease = p.Lease(p.RunKey(run.thread, thread.ordinal), run.run_id, self._last_token)
-            thread.live = _ActiveRun(lease, run.agent_id, run.size)
+            thread.live = _ActiveRun(lease, run.agent_id, run.size, time.time())
             self._size += run.size
             started = p.RunStarted(lease, thread.event_messages, thread.input_messages)
             evicted = self._evict(thread)
@@ -224,8 +225,9 @@ class MemoryStore:
                 return None
             self._last_token += 1
             live.lease = lease = dataclasses.replace(live.lease, token=self._last_token)
-            agent_id, frames, event_messages = live.agent_id, tuple(live.frames), thread.event_messages
-        return p.ClaimedRun(lease, agent_id, frames, self.messages(run.thread), event_messages)
+            agent_id, started_at = live.agent_id, live.started_at
+            frames, event_messages = tuple(live.frames), thread.event_messages
+        return p.ClaimedRun(lease, agent_id, started_at, frames, self.messages(run.thread), event_messages)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         with self._lock:

@@ -147,11 +147,13 @@ class Batch:
 class ClaimedRun:
     """A run that was taken from its process, to be ended.
 
-    ``frames`` are those that were stored, ``messages`` and ``event_messages`` (ids) those of the thread before it.
+    ``frames`` are those that were stored, ``messages`` and ``event_messages`` (ids) those of the thread before it;
+    ``started_at`` is when the run began, in seconds since the epoch.
     """
 
     lease: Lease
     agent_id: str
+    started_at: float
     frames: Sequence[bytes]
     messages: Sequence[Mapping[str, Any]]
     event_messages: Set[str]

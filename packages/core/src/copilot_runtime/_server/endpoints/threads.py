@@ -115,7 +115,7 @@ async def _patch(call: EndpointContext) -> Response:
 
 async def _update(call: EndpointContext, *, name: str | None = None, archived: bool | None = None) -> Response:
     engine = call.runtime.engine
-    if not await engine.ask(lambda: engine.store.update(call.thread, name=name, archived=archived)):
+    if not await engine.async_store.update(call.thread, name=name, archived=archived):
         return _unknown(call)
     changes = {"name": name, "archived": archived}
     return Response.json(
@@ -160,7 +160,7 @@ async def _managing(call: EndpointContext, change: Callable[[EndpointContext], A
 
 async def _asked(call: EndpointContext, question: Callable[[], Response]) -> Response:
     try:
-        return await call.runtime.engine.ask(question)
+        return await call.runtime.engine.async_store.call(question)
     except StoreError as error:
         return store_unavailable(error)
 

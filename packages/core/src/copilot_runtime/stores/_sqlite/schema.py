@@ -32,6 +32,7 @@ CREATE TABLE live (
     ordinal INTEGER NOT NULL,
     run_id TEXT NOT NULL,
     agent_id TEXT NOT NULL,
+    started_at REAL NOT NULL,
     expires_at REAL NOT NULL,
     stopping INTEGER NOT NULL DEFAULT 0,
     frames INTEGER NOT NULL DEFAULT 0,

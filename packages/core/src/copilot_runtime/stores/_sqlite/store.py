@@ -104,8 +104,9 @@ class SqliteStore:
                 (*run.thread, now),
             ).fetchone()
             token = db.execute(
-                "INSERT INTO live (thread, ordinal, run_id, agent_id, expires_at, size) VALUES (?,?,?,?,?,?)",
-                (thread, ordinal, run.run_id, run.agent_id, now + self._lease_seconds, run.size),
+                "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, size)"
+                " VALUES (?,?,?,?,?,?,?)",
+                (thread, ordinal, run.run_id, run.agent_id, now, now + self._lease_seconds, run.size),
             ).lastrowid
             message_ids = _select_message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
             return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
@@ -224,18 +225,19 @@ class SqliteStore:
         def work(db: Db) -> p.ClaimedRun | None:
             now = time.time()
             row = db.execute(
-                "SELECT live.thread, live.run_id, live.agent_id, expires_at FROM threads JOIN live"
+                "SELECT live.thread, live.run_id, live.agent_id, started_at, expires_at FROM threads JOIN live"
                 " ON live.thread = threads.id WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
                 (*run.thread, run.ordinal),
             ).fetchone()
             if row is None:
                 return None
-            thread, run_id, agent_id, expires_at = row
+            thread, run_id, agent_id, started_at, expires_at = row
             if expires_at > now and not force:
                 return None
             token = db.execute(
-                "INSERT OR REPLACE INTO live (thread, ordinal, run_id, agent_id, expires_at, stopping, frames,"
-                " duplicates, size) SELECT thread, ordinal, run_id, agent_id, ?, stopping, frames, duplicates, size"
+                "INSERT OR REPLACE INTO live"
+                " (thread, ordinal, run_id, agent_id, started_at, expires_at, stopping, frames, duplicates, size)"
+                " SELECT thread, ordinal, run_id, agent_id, started_at, ?, stopping, frames, duplicates, size"
                 " FROM live WHERE thread = ?",
                 (now + self._lease_seconds, thread),
             ).lastrowid
@@ -243,6 +245,7 @@ class SqliteStore:
             return p.ClaimedRun(
                 p.Lease(run, run_id, cast(int, token)),
                 agent_id,
+                started_at,
                 _select_frames(db, thread, run.ordinal, 0),
                 _select_messages(db, thread),
                 event_messages,

@@ -1,0 +1,137 @@
+"""Consumes an agent: calls its function, and feeds what it yields to a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+from .._concurrency import loops
+from .._concurrency.framework import current_framework
+from .._events import InvalidEventError
+from ..agents._base import AgentSignature, CallStyle, inspect_agent
+from .pump import pump
+from .types import RunRequest
+
+
+class EventSink(Protocol):
+    """Where events go: the run. All but `feed_threadsafe` is for the run's event loop alone."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    def feed(self, event: Any, /) -> int:
+        """Records an event and returns how many bytes are ready to be flushed. Raises InvalidEventError."""
+
+    def flush(self) -> None:
+        """Makes what was recorded visible to readers."""
+
+    def feed_threadsafe(self, event: Any, /) -> bool:
+        """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""
+
+    @property
+    def waits_for_agent(self) -> bool:
+        """Whether a synchronous agent was asked to stop and has time left to heed that."""
+
+
+async def drive_agent(function: Callable[..., Any], request: RunRequest, sink: EventSink) -> None:
+    """Runs an agent to its end. Raises what the agent raises, and InvalidEventError."""
+    signature = inspect_agent(function)
+    arguments = (request.input, request.context) if signature.takes_context else (request.input,)
+    events: Any = None
+    if signature.kind is CallStyle.PLAIN:
+        events = await _run_in_thread(function, arguments, None, request.agent_id, sink)
+        if events is None:
+            return
+    async with current_framework.get().async_agent_scope():
+        await _consume_async(function, signature, arguments, events, request.agent_id, sink)
+
+
+async def _consume_async(
+    function: Callable[..., Any],
+    signature: AgentSignature,
+    arguments: tuple[Any, ...],
+    events: Any,
+    agent_id: str,
+    sink: EventSink,
+) -> None:
+    """Consumes what an asynchronous agent returns, or the awaitable or async iterator that a plain one has returned."""
+    if signature.kind is not CallStyle.PLAIN:
+        events = function(*arguments)
+    while isinstance(events, Awaitable) and not hasattr(events, "__aiter__"):
+        events = await events
+    if not hasattr(events, "__aiter__"):
+        if _is_iterable(events):
+            await _run_in_thread(function, arguments, events, agent_id, sink)
+            return
+        raise InvalidEventError(_not_iterable(events))
+    iterator = events.__aiter__()
+    try:
+        await pump(iterator, sink.feed, sink.flush)
+    finally:
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _run_in_thread(
+    function: Callable[..., Any], arguments: tuple[Any, ...], events: Any, agent_id: str, sink: EventSink
+) -> Any:
+    """Calls an agent's function, unless it has returned ``events`` already, and iterates the result, on a thread.
+
+    Returns the result if it has to be awaited, else None.
+    """
+    settled: asyncio.Future[Any] = sink.loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if settled.done():
+            return
+        if error is None:
+            settled.set_result(result)
+        else:
+            settled.set_exception(error)
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            with current_framework.get().sync_agent_scope():
+                returned = function(*arguments) if events is None else events
+                if hasattr(returned, "__aiter__") or isinstance(returned, Awaitable):
+                    result = returned
+                elif _is_iterable(returned):
+                    _consume_sync(iter(returned), sink)
+                else:
+                    raise InvalidEventError(_not_iterable(returned))
+        except BaseException as raised:
+            # A future takes no StopIteration, which a broken iterator may well raise.
+            error = RuntimeError("the agent raised StopIteration") if isinstance(raised, StopIteration) else raised
+        loops.call_soon_threadsafe(sink.loop, settle, result, error)
+
+    loops.start_thread(work, name=f"copilotkit-agent-{agent_id}")
+    while True:
+        try:
+            return await asyncio.shield(settled)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled: its iterator is closed at its next yield, and
+            # until then only the end of the stop's grace ends the run.
+            if settled.done() or not sink.waits_for_agent:
+                raise
+
+
+def _consume_sync(iterator: Iterator[Any], sink: EventSink) -> None:
+    try:
+        for event in iterator:
+            if not sink.feed_threadsafe(event):
+                return
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+def _is_iterable(value: Any) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict))
+
+
+def _not_iterable(value: Any) -> str:
+    return f"an agent returns an iterator of events, not {type(value).__name__}"

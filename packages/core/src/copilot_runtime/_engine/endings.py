@@ -1,0 +1,37 @@
+"""How runs end that their agent did not end: the messages and codes of every RUN_ERROR that the runtime sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .._events import STOPPED, RunEnding
+
+RUN_ERROR_CODES: Mapping[str, str] = {
+    "INCOMPLETE_STREAM": "the agent raised an exception, emitted an invalid event, or returned without a terminal one",
+    "RUN_TIMEOUT": "the run took longer than `run_timeout_seconds`",
+    "RUN_INTERRUPTED": "the server shut down during the run, or could not reach its store for too long",
+    "RUN_LOST": "the process of the run died, or another process took over the thread",
+    "RUN_TOO_LARGE": "the run has become larger than the store allows",
+    "STORE_UNAVAILABLE": "the end of the run could not be stored",
+    "SLOW_READER": "not a failure of the run: the client read its stream too slowly; it should reconnect",
+}
+"""Every code and its meaning. docs/agents.md lists them; agents have codes of their own beside these."""
+
+STOPPED_BY_USER = RunEnding(STOPPED, stopped=True)
+LOST = RunEnding("The run was lost", "RUN_LOST", failed=True)
+TOO_LARGE = RunEnding("The run has grown larger than the store holds", "RUN_TOO_LARGE", failed=True)
+INTERRUPTED = RunEnding("The server shut down before the run ended", "RUN_INTERRUPTED", failed=True)
+STORE_UNREACHABLE = RunEnding("The server could not reach its store for too long", "RUN_INTERRUPTED", failed=True)
+NOT_STORED = RunEnding("The run could not be stored", "STORE_UNAVAILABLE", failed=True)
+SLOW_READER = RunEnding(
+    "The stream was closed because the client read too slowly. Reconnect to the thread to receive all events.",
+    "SLOW_READER",
+)
+
+AGENT_FAILED = "The agent failed"
+"""What clients read of an agent's exception, unless `debug` is on."""
+
+
+def timed_out(seconds: float) -> RunEnding:
+    """Returns the ending of a run that took longer than ``seconds``."""
+    return RunEnding(f"The run took longer than {seconds:g} seconds", "RUN_TIMEOUT", failed=True)

@@ -1,0 +1,108 @@
+"""Renews the leases of this process's runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from .._concurrency import loops
+from ..stores.protocol import RunStore
+from .endings import STORE_UNREACHABLE
+from .outage_log import OutageLog
+from .run_writer import RunWriter
+
+RENEWALS_PER_LEASE = 3
+"""How often a lease is renewed within its time, so that one renewal may fail."""
+
+RETRIES_PER_LEASE = 15
+"""How often within a lease's time a renewal that has failed is tried again."""
+
+CLOCK_CHECK_SECONDS = 0.1
+"""How late a renewal may be after the machine was suspended, or its clock was set forward."""
+
+REAP_GRACE_SECONDS = 0.75
+"""Grace period before an expired run is reaped: an owner that was only suspended (VM pause, clock step) renews within
+it, which takes it a few times `CLOCK_CHECK_SECONDS`."""
+
+LOOP_STALL_SECONDS = 60.0
+"""The leases of a loop that shows no heartbeat for so long are left to expire."""
+
+
+class LeaseRenewer:
+    """Renews leases on a thread of its own, as long as their event loops are alive.
+
+    On a thread, since a loop that an agent blocks for a while is no reason to lose its runs; but a loop that is
+    blocked for good must not keep them for ever.
+    """
+
+    def __init__(self, store: RunStore, lease_seconds: float) -> None:
+        self._store = store
+        self._lease_seconds = lease_seconds
+        self._renewed_at: dict[RunWriter, float] = {}
+        """When each run's lease was last known to hold, by the monotonic clock."""
+        self._active_seconds = 0.0
+        """For how long this thread has been running: a clock that stands still when the process does."""
+        self._heartbeats: dict[asyncio.AbstractEventLoop, float] = {}
+        """When each loop was last alive, by that clock."""
+        self._has_leases = threading.Event()
+        self._outage = OutageLog("renewing leases")
+        loops.start_thread(self._run, name="copilotkit-leases")
+
+    def add(self, writer: RunWriter) -> None:
+        """Renews a run's lease from now on."""
+        self.heartbeat(writer.loop)
+        self._renewed_at[writer] = time.monotonic()
+        self._has_leases.set()
+
+    def discard(self, writer: RunWriter) -> None:
+        """Stops renewing a run's lease."""
+        self._renewed_at.pop(writer, None)
+
+    def heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Records that a loop is alive; to be called on it."""
+        self._heartbeats[loop] = self._active_seconds
+
+    def _run(self) -> None:
+        is_working = True
+        while True:
+            self._has_leases.wait()
+            self._has_leases.clear()
+            while self._renewed_at:
+                # After a failure sooner: a store that works again finds leases that still hold.
+                self._sleep(self._lease_seconds / (RENEWALS_PER_LEASE if is_working else RETRIES_PER_LEASE))
+                is_working = self._renew()
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleeps in short naps until either of the machine's clocks says that it is time.
+
+        Leases expire by the clock that can be set; where that is set back, the other one goes on.
+        """
+        wall, monotonic = time.time() + seconds, time.monotonic() + seconds
+        nap = min(CLOCK_CHECK_SECONDS, seconds)
+        while time.time() < wall and time.monotonic() < monotonic:
+            time.sleep(nap)
+            self._active_seconds += nap
+
+    def _renew(self) -> bool:
+        now = time.monotonic()
+        oldest = self._active_seconds - LOOP_STALL_SECONDS
+        alive = {
+            writer: renewed
+            for writer, renewed in list(self._renewed_at.items())
+            if self._heartbeats[writer.loop] > oldest
+        }
+        try:
+            self._store.renew([writer.lease for writer in alive])
+        except Exception as error:
+            self._outage.failed(error)
+            for writer, renewed in alive.items():
+                if now - renewed >= self._lease_seconds:
+                    # A process that does reach the store may have taken the thread by now.
+                    writer.stop(STORE_UNREACHABLE)
+            return False
+        self._outage.recovered()
+        for writer in alive:
+            if writer in self._renewed_at:
+                self._renewed_at[writer] = now
+        return True

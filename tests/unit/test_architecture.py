@@ -1,0 +1,98 @@
+"""The core's imports go one way: no circles, and no import against the order of CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "packages/core/src/copilot_runtime"
+PACKAGES = sorted(folder for folder in ROOT.glob("packages/*/src/*") if (folder / "__init__.py").exists())
+
+
+def module_name(file: Path, package: Path) -> str:
+    parts = file.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def source_files(package: Path) -> dict[str, Path]:
+    return {module_name(file, package): file for file in package.rglob("*.py")}
+
+
+def imports_at_runtime(module: str, file: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Yields the modules that a module imports; imports for type checkers alone do not count."""
+    tree = ast.parse(file.read_text("utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*parents, *([node.module] if node.module else [])])
+            for alias in node.names:
+                imported = f"{source}.{alias.name}" if f"{source}.{alias.name}" in modules else source
+                if imported in modules and imported != module:
+                    yield imported
+
+
+def import_graph(package: Path) -> dict[str, set[str]]:
+    modules = source_files(package)
+    return {module: set(imports_at_runtime(module, file, modules)) for module, file in modules.items()}
+
+
+def order_of_contributing() -> list[str]:
+    """Returns the core's rooms in the order of CONTRIBUTING.md, lowest first."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = text.partition("in import order")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+?) \|", section, re.MULTILINE)
+    return [name.removesuffix(".py").rstrip("/") for row in rows for name in re.findall(r"`([\w./]+)`", row)]
+
+
+def room(module: str, rooms: list[str]) -> str:
+    """Returns the room of a module: the longest one that it lies in."""
+    path = module.removeprefix("copilot_runtime").lstrip(".").replace(".", "/")
+    return max((name for name in rooms if path == name or path.startswith(f"{name}/")), key=len, default="")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_no_circle_of_imports(package: Path) -> None:
+    try:
+        TopologicalSorter(import_graph(package)).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_imports_follow_the_order_of_contributing() -> None:
+    rooms = order_of_contributing()
+    assert len(rooms) > 8
+    graph = import_graph(CORE)
+    top = {"copilot_runtime", "copilot_runtime.__main__"}
+    assert {module for module in graph if not room(module, rooms)} == top
+    against = [
+        f"{module} imports {imported}"
+        for module, imports in sorted(graph.items())
+        for imported in sorted(imports)
+        if not top & {module, imported}
+        if rooms.index(room(imported, rooms)) > rooms.index(room(module, rooms))
+    ]
+    assert against == []
+
+
+def test_value_objects_import_no_event_loop() -> None:
+    graph = import_graph(CORE)
+    for module in ("headers", "types", "streaming", "target", "body"):
+        imported = graph[f"copilot_runtime._http.{module}"]
+        assert not [name for name in imported if name.startswith("copilot_runtime._concurrency")]
