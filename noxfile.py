@@ -139,7 +139,7 @@ def frameworks(session: nox.Session, agui: str) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """The recorded cases of ../shared/contract, against every adapter."""
+    """The recorded cases of tests/contract, against every adapter."""
     install(session)
     session.run("python", "-m", "pytest", "-m", "contract", *session.posargs)
 

@@ -1,22 +1,16 @@
-"""The wire, held to the recordings of the shared contract, on every adapter's real server.
-
-The cases and their checker live beside this repository (``../shared/contract`` from its
-root), not in it.
-"""
+"""The wire, held to the recorded cases of ``tests/contract``, on every adapter's real server."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +21,7 @@ from .servers import RunningServer, running
 
 pytestmark = pytest.mark.contract
 
-CONTRACT = ROOT.parent / "shared" / "contract"
+CONTRACT = ROOT / "tests" / "contract"
 CHECK_SECONDS = 900
 """Longer than any replay takes; what ends one that hangs."""
 
@@ -71,16 +65,6 @@ class Replay:
     @property
     def failed(self) -> set[str]:
         return set(re.findall(r"^FAIL (.+)$", self.output, re.MULTILINE))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def contract() -> Path:
-    if not CONTRACT.is_dir():
-        said = f"the shared contract is not at {CONTRACT}: its cases cannot be replayed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(said)
-        pytest.skip(said)
-    return CONTRACT
 
 
 def replay(base_url: str, *options: str) -> Replay:
