@@ -317,7 +317,7 @@ def test_uploads_are_read_at_all(server: Server, mount: str) -> None:
 # --- paths ---------------------------------------------------------------------------
 
 BAD_ESCAPES = ("%", "%1", "%zz", "%-1", "a%", "%ff", "%c0%af", "%ed%a0%80", "%E0%A4%A", "%%")
-"""Pieces of a path that cannot be decoded: the route is unknown (CONTRACT.md, section 2)."""
+"""Pieces of a path that cannot be decoded: the route is unknown (docs/protocol.md, section 2)."""
 
 
 @pytest.mark.parametrize(

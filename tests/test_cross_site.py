@@ -1,6 +1,6 @@
 """What a page of another site can do here: nothing, unless its origin is allowed by name.
 
-The rule is DESIGN.md's "Cross-site rule"; what browsers send is the Fetch standard's
+The rule is in docs/architecture.md; what browsers send is the Fetch standard's
 (https://fetch.spec.whatwg.org/) and Fetch Metadata's (https://www.w3.org/TR/fetch-metadata/).
 """
 
@@ -236,7 +236,7 @@ def test_expose_headers_are_on_every_answer(server: Server) -> None:
 
 
 def test_one_by_name_is_told_vary_even_where_it_is_not_the_one(server: Server) -> None:
-    """Or a cache gives one origin's answer to another (CONTRACT.md, Q3)."""
+    """Or a cache gives one origin's answer to another (docs/protocol.md, section 15, Q3)."""
     for mount in ("site-named", "site-one", "site-function", "site-nobody"):
         for origin in (A, EVIL, None):
             headers = [("origin", origin)] if origin else []

@@ -505,7 +505,7 @@ def test_clearing_has_an_effect_only_where_threads_are_shown(
 
 
 def test_without_users_everything_else_works_by_id(server: Server, single: bool) -> None:
-    """CONTRACT.md's ``opaque-runner``: all callers are one nameless owner."""
+    """As ``opaque-runner`` of docs/protocol.md, section 18: all callers are one anonymous owner."""
     one, other = (Client(server, "strangers", name, single) for name in (ALICE, None))
     thread, run = fresh("thread"), fresh("run")
     with one.open("agent/run", run_body(thread, run), agent_id="waits") as stream:

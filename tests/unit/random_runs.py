@@ -104,7 +104,7 @@ def runs(draw: st.DrawFn, *, endings: int = 3) -> list[Event]:
 
 
 def verify(events: list[Event]) -> None:
-    """Insists on the order that clients insist on (CONTRACT.md, section 5, step 2)."""
+    """Insists on the order that clients insist on (docs/protocol.md, section 5, step 2)."""
     running, may_start, may_fail = False, True, True
     opened: set[tuple[str, str]] = set()
     for event in events:

@@ -1,4 +1,4 @@
-"""Chunk events: what the client gets in their place (CONTRACT.md, section 5, step 1)."""
+"""Chunk events: what the client gets in their place (docs/protocol.md, section 5, step 1)."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_an_open_call_of_chunks_gets_an_end_and_a_result() -> None:
 
 
 def test_what_is_open_is_closed_in_order_of_opening() -> None:
-    """A text message of plain events and one of chunks: CONTRACT.md, section 5, step 4."""
+    """A text message of plain events and one of chunks: docs/protocol.md, section 5, step 4."""
     events = shown([STARTED, text("START", "first"), text_chunk(messageId="second", delta="x")], ending=RunEnding())
     ends = [event["messageId"] for event in events if event["type"] == "TEXT_MESSAGE_END"]
     assert ends == ["first", "second"]

@@ -1,4 +1,4 @@
-"""What a finished run is folded into, against an oracle written from CONTRACT.md, section 6."""
+"""What a finished run is folded into, against an oracle written from docs/protocol.md, section 6."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Group:
 
 @dataclasses.dataclass
 class Oracle:
-    """What CONTRACT.md says of a run's events; events are named by their numbers, which count from 1."""
+    """What docs/protocol.md, section 6, makes of a run. Events are named by their numbers, which count from 1."""
 
     events: list[Event]
     groups: list[Group] = dataclasses.field(default_factory=list)
@@ -179,7 +179,7 @@ def test_random_runs_left_unfinished(events: list[Event]) -> None:
 
 
 def test_the_recorded_case() -> None:
-    """The fixture ``interleaved`` of CONTRACT.md, section 18."""
+    """The fixture ``interleaved`` of docs/protocol.md, section 18."""
     events = [
         STARTED,
         text("START"),

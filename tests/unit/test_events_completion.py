@@ -1,4 +1,4 @@
-"""How a run ends whose agent did not end it (CONTRACT.md, sections 5 and 7)."""
+"""How a run ends whose agent did not end it (docs/protocol.md, sections 5 and 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages at the end of a run (CONTRACT.md, section 11; AG-UI's rules for messages)."""
+"""The messages at the end of a run (docs/protocol.md, section 11; AG-UI's rules for messages)."""
 
 from __future__ import annotations
 

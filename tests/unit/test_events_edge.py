@@ -140,7 +140,7 @@ def test_a_dict_passes_unchanged(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
 def test_members_left_at_their_default_are_left_out(kind: str) -> None:
-    """Clients refuse most nulls (CONTRACT.md, section 3)."""
+    """Clients refuse most nulls (docs/protocol.md, section 3)."""
     before, members, after = EVENTS[kind]
     model = MODELS[kind].model_validate(members)
     for event in shown([*before, model, *after]):

@@ -1,4 +1,4 @@
-"""The order of events: what clients accept and what they do not (CONTRACT.md, section 5, step 2)."""
+"""The order of events: what clients accept and what they do not (docs/protocol.md, section 5, step 2)."""
 
 from __future__ import annotations
 

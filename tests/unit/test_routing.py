@@ -1,4 +1,4 @@
-"""What a path is recognised as (CONTRACT.md, section 2), and what of it a server's raw target is believed."""
+"""What a path is recognised as (docs/protocol.md, section 2), and what of it a server's raw target is believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which request headers reach an agent (CONTRACT.md, section 12)."""
+"""Which request headers reach an agent (docs/protocol.md, section 12)."""
 
 from __future__ import annotations
 

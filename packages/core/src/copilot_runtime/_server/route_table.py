@@ -1,4 +1,4 @@
-"""Matching a path against a table of routes (CONTRACT.md, section 2)."""
+"""Matching a path against a table of routes (docs/protocol.md, section 2)."""
 
 from __future__ import annotations
 
