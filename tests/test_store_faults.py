@@ -457,7 +457,7 @@ def test_what_cannot_work_is_refused_at_construction(make: Any, sentence: str, t
         ("memory://?lease_seconds=1", "unknown option 'lease_seconds', must be one of max_threads, "),
         ("memory://here", "memory:// takes no path"),
         ("memory:///here", "memory:// takes no path"),
-        ("redis://localhost", "must begin with one of memory://, sqlite://"),
+        ("redis://localhost", "use one of memory://, sqlite://"),
     ],
 )
 def test_a_url_that_says_nothing_is_refused(url: str, sentence: str, tmp_path: Path, monkeypatch: Any) -> None:

@@ -59,11 +59,11 @@ def store_from_url(store: str | RunStore) -> RunStore:
     """
     if not isinstance(store, str):
         if inspect.isclass(store) or not callable(getattr(store, "begin", None)):
-            raise ValueError(f"store={store!r}: must be a URL such as 'memory://', or a store such as MemoryStore()")
+            raise ValueError(f"store={store!r}: use a URL, such as 'memory://', or a store, such as MemoryStore()")
         return store
     parts = urlsplit(store)
     if parts.scheme not in _SCHEMES:
-        raise ValueError(f"store={store!r}: must begin with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
+        raise ValueError(f"store={store!r}: use one of {', '.join(f'{name}://' for name in _SCHEMES)}")
     if parts.fragment:
         raise ValueError(f"store={store!r}: write # in a path as %23")
     return _SCHEMES[parts.scheme](store, parts)
