@@ -1,4 +1,4 @@
-"""A SQLite store's connections: what writes at the same time shares a transaction."""
+"""The connections of a SQLite store: concurrent writes share a transaction."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from copilot_runtime.stores.protocol import StoreError
 
 
 class Writers:
-    """Threads that write, and what became of it."""
+    """Worker threads that write, and the outcomes of their writes."""
 
     def __init__(self, connections: ConnectionPair) -> None:
         self._connections = connections
-        self._threads: list[threading.Thread] = []
+        self._workers: list[threading.Thread] = []
         self.outcomes: dict[str, Any] = {}
 
     def write(self, name: str, work: Callable[[sqlite3.Connection], Any]) -> None:
@@ -31,33 +31,34 @@ class Writers:
             except Exception as error:
                 self.outcomes[name] = error
 
-        thread = threading.Thread(target=run)
-        thread.start()
-        self._threads.append(thread)
+        worker = threading.Thread(target=run)
+        worker.start()
+        self._workers.append(worker)
 
-    def until_waiting(self, count: int) -> None:
+    def wait_for_queue(self, count: int) -> None:
+        """Waits until ``count`` writes are queued."""
         pause = threading.Event()
         while len(self._connections._waiting) < count:
             pause.wait(0.001)
 
     def join(self) -> None:
-        for thread in self._threads:
-            thread.join(30)
-            assert not thread.is_alive()
+        for worker in self._workers:
+            worker.join(30)
+            assert not worker.is_alive()
 
 
 @pytest.fixture
 def connections(tmp_path: Path) -> ConnectionPair:
-    made = ConnectionPair(str(tmp_path / "threads.db"), 20.0)
-    made.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
-    return made
+    pair = ConnectionPair(str(tmp_path / "threads.db"), 20.0)
+    pair.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
+    return pair
 
 
-def noted(connections: ConnectionPair) -> set[str]:
+def read_notes(connections: ConnectionPair) -> set[str]:
     return connections.read(lambda db: {text for (text,) in db.execute("SELECT text FROM notes")})
 
 
-def note(text: str) -> Callable[[sqlite3.Connection], str]:
+def write_note(text: str) -> Callable[[sqlite3.Connection], str]:
     def work(db: sqlite3.Connection) -> str:
         db.execute("INSERT INTO notes VALUES (?)", (text,))
         return f"wrote {text}"
@@ -65,108 +66,107 @@ def note(text: str) -> Callable[[sqlite3.Connection], str]:
     return work
 
 
-def refuse(db: sqlite3.Connection) -> None:
-    db.execute("INSERT INTO notes VALUES ('refused')")
-    raise LookupError("refused")
+def write_and_raise(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO notes VALUES ('raising')")
+    raise LookupError("raised on purpose")
 
 
-class Held:
-    """A write that goes on until it is let go."""
+class BlockedWrite:
+    """A write that does not return until it is released."""
 
-    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
-        self.begun, self._go, self._then = threading.Event(), threading.Event(), then
+    def __init__(self) -> None:
+        self.started, self._released = threading.Event(), threading.Event()
 
     def __call__(self, db: sqlite3.Connection) -> None:
-        self.begun.set()
-        assert self._go.wait(30)
-        self._then()
+        self.started.set()
+        assert self._released.wait(30)
 
-    def go(self) -> None:
-        self._go.set()
+    def release(self) -> None:
+        self._released.set()
 
 
-def statements(connections: ConnectionPair) -> list[str]:
-    seen: list[str] = []
-    connections.write(lambda db: db.set_trace_callback(seen.append))
-    seen.clear()
-    return seen
+def trace_statements(connections: ConnectionPair) -> list[str]:
+    executed: list[str] = []
+    connections.write(lambda db: db.set_trace_callback(executed.append))
+    executed.clear()
+    return executed
 
 
 @pytest.mark.parametrize("count", [2, MAX_GROUP_COMMIT + 3])
-def test_those_who_wait_share_a_transaction(connections: ConnectionPair, count: int) -> None:
-    seen = statements(connections)
-    writers, held = Writers(connections), Held()
-    writers.write("held", held)
-    assert held.begun.wait(30)
+def test_queued_writes_share_a_transaction(connections: ConnectionPair, count: int) -> None:
+    executed = trace_statements(connections)
+    writers, blocked = Writers(connections), BlockedWrite()
+    writers.write("blocked", blocked)
+    assert blocked.started.wait(30)
     for number in range(count):
-        writers.write(str(number), note(str(number)))
-    writers.until_waiting(count)
-    held.go()
+        writers.write(str(number), write_note(str(number)))
+    writers.wait_for_queue(count)
+    blocked.release()
     writers.join()
-    assert noted(connections) == {str(number) for number in range(count)}
+    assert read_notes(connections) == {str(number) for number in range(count)}
     assert all(writers.outcomes[str(number)] == f"wrote {number}" for number in range(count))
-    # The held one, and as many more as it takes.
-    assert seen.count("COMMIT") == 1 + -(-count // MAX_GROUP_COMMIT)
+    # That of the blocked write, and as many more as necessary.
+    assert executed.count("COMMIT") == 1 + -(-count // MAX_GROUP_COMMIT)
 
 
-def test_one_that_is_refused_undoes_itself_alone(connections: ConnectionPair) -> None:
-    writers, held = Writers(connections), Held()
-    writers.write("held", held)
-    assert held.begun.wait(30)
-    writers.write("before", note("before"))
-    writers.until_waiting(1)
-    writers.write("refused", refuse)
-    writers.until_waiting(2)
-    writers.write("after", note("after"))
-    writers.until_waiting(3)
-    held.go()
+def test_a_write_that_raises_is_rolled_back_alone(connections: ConnectionPair) -> None:
+    writers, blocked = Writers(connections), BlockedWrite()
+    writers.write("blocked", blocked)
+    assert blocked.started.wait(30)
+    writers.write("before", write_note("before"))
+    writers.wait_for_queue(1)
+    writers.write("raising", write_and_raise)
+    writers.wait_for_queue(2)
+    writers.write("after", write_note("after"))
+    writers.wait_for_queue(3)
+    blocked.release()
     writers.join()
-    assert isinstance(writers.outcomes["refused"], LookupError)
-    assert noted(connections) == {"before", "after"}
+    assert isinstance(writers.outcomes["raising"], LookupError)
+    assert read_notes(connections) == {"before", "after"}
 
 
-def test_a_transaction_that_fails_fails_for_all_in_it(connections: ConnectionPair) -> None:
-    writers, held = Writers(connections), Held()
-    writers.write("held", held)
-    assert held.begun.wait(30)
-    writers.write("good", note("good"))
-    writers.until_waiting(1)
+def test_a_failed_transaction_fails_all_of_its_writes(connections: ConnectionPair) -> None:
+    writers, blocked = Writers(connections), BlockedWrite()
+    writers.write("blocked", blocked)
+    assert blocked.started.wait(30)
+    writers.write("good", write_note("good"))
+    writers.wait_for_queue(1)
     writers.write("bad", lambda db: db.execute("INSERT INTO nowhere VALUES (1)"))
-    writers.until_waiting(2)
-    held.go()
+    writers.wait_for_queue(2)
+    blocked.release()
     writers.join()
     assert all(isinstance(writers.outcomes[name], StoreError) for name in ("good", "bad"))
-    assert noted(connections) == set()
-    assert connections.write(note("again")) == "wrote again"
+    assert read_notes(connections) == set()
+    assert connections.write(write_note("again")) == "wrote again"
 
 
-def test_one_who_waits_in_vain_writes_nothing_later(tmp_path: Path) -> None:
+def test_a_write_that_timed_out_is_not_done_later(tmp_path: Path) -> None:
     connections = ConnectionPair(str(tmp_path / "threads.db"), 0.2)
     connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
-    writers, held = Writers(connections), Held()
-    writers.write("held", held)
-    assert held.begun.wait(30)
+    writers, blocked = Writers(connections), BlockedWrite()
+    writers.write("blocked", blocked)
+    assert blocked.started.wait(30)
     with pytest.raises(StoreError):
-        connections.write(note("late"))
-    held.go()
+        connections.write(write_note("late"))
+    blocked.release()
     writers.join()
-    connections.write(note("next"))
-    assert noted(connections) == {"next"}
+    connections.write(write_note("next"))
+    assert read_notes(connections) == {"next"}
 
 
-def test_a_failure_does_not_take_the_journal_along(tmp_path: Path) -> None:
-    # As closing a file's last connection would: where nothing may grow there would be no new one, not even to read.
+def test_a_failure_does_not_remove_the_journal(tmp_path: Path) -> None:
+    # Closing the last connection would; on a full disk no new one could be created, and nothing could be read.
     path = tmp_path / "threads.db"
     connections = ConnectionPair(str(path), 20.0)
     with pytest.raises(StoreError, match="nowhere"):
         connections.write(lambda db: db.execute("INSERT INTO nowhere VALUES (1)"))
     assert path.with_name("threads.db-wal").exists()
     connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
-    assert noted(connections) == set()
+    assert read_notes(connections) == set()
 
 
-def test_a_new_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As when the workers of a server make it at once: SQLite itself does not wait to change a file's journal.
+def test_creating_a_file_waits_for_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As when the workers of a server create it at once: SQLite itself does not wait to change the journal mode.
     path = tmp_path / "threads.db"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)")
@@ -185,7 +185,7 @@ def test_a_new_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert after.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_a_new_file_is_not_waited_for_beyond_the_patience(tmp_path: Path) -> None:
+def test_creating_a_file_waits_no_longer_than_the_timeout(tmp_path: Path) -> None:
     path = tmp_path / "threads.db"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)")
@@ -194,7 +194,7 @@ def test_a_new_file_is_not_waited_for_beyond_the_patience(tmp_path: Path) -> Non
         ConnectionPair(str(path), 0.1).check()
 
 
-def test_a_sqlite_that_is_too_old_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sqlite_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
     monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
     with pytest.raises(ValueError, match=r"SQLite 3\.35 or newer is required, and this Python has 3\.34\.1"):

@@ -1,4 +1,4 @@
-"""Anything done to a store in any order, and what must be so after every step."""
+"""Any operations on a store, in any order, and the invariants that hold after each of them."""
 
 from __future__ import annotations
 
@@ -37,68 +37,68 @@ from copilot_runtime.testing._factories import (
     FINISHED,
     QUESTION,
     STARTED,
-    answer,
     append_one,
-    completed,
-    listed,
+    list_thread_ids,
+    message_events,
+    record_run,
 )
 
 from .stores import Clock, recomputed
 
 
 class Machine(RuleBasedStateMachine):
-    """What is done. ``valid`` are the leases that hold."""
+    """The operations. ``valid`` are the leases that hold."""
 
     leases = Bundle("leases")
     module: ClassVar[ModuleType]
-    """Where the store looks at the time."""
+    """The module whose ``time`` the store uses."""
     store: RunStore
 
-    def open(self, **bounds: int) -> None:
-        """Makes the store."""
+    def open(self, **limits: int) -> None:
+        """Creates the store."""
         raise NotImplementedError
 
     @initialize(threads=st.integers(0, 3), runs=st.integers(0, 3), size=st.sampled_from((0, 600, 1500, 4000)))
     def make(self, threads: int, runs: int, size: int) -> None:
         self.sizes: dict[Lease, int] = {}
         self.clock = Clock()
-        self.former, self.module.time = self.module.time, self.clock  # type: ignore[attr-defined] - one that is told
-        self.bounds = (threads, runs, size)
+        self.original_time, self.module.time = self.module.time, self.clock  # type: ignore[attr-defined] - a clock that the test sets
+        self.limits = (threads, runs, size)
         self.valid: set[Lease] = set()
         self.open(max_threads=threads, max_runs_per_thread=runs, max_bytes=size)
 
     def teardown(self) -> None:
-        if hasattr(self, "former"):
-            self.module.time = self.former  # type: ignore[attr-defined]
+        if hasattr(self, "original_time"):
+            self.module.time = self.original_time  # type: ignore[attr-defined]
 
     @rule(target=leases, owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2), size=st.integers(0, 300))
     def begin(self, owner: str, name: int, size: int) -> Any:
         key = ThreadKey(owner, f"t{name}")
-        begun = self.store.begin(NewRun(thread=key, run_id="r", agent_id="a", size=size))
+        started = self.store.begin(NewRun(thread=key, run_id="r", agent_id="a", size=size))
         busy = any(lease.run.thread == key for lease in self.valid)
-        assert isinstance(begun, ThreadBusy if busy else RunStarted)
-        if isinstance(begun, ThreadBusy):
+        assert isinstance(started, ThreadBusy if busy else RunStarted)
+        if isinstance(started, ThreadBusy):
             return multiple()
-        self.sizes[begun.lease] = self.sizes[Lease(begun.lease.run, "r", -1)] = size
-        self.valid.add(begun.lease)
-        return begun.lease
+        self.sizes[started.lease] = self.sizes[Lease(started.lease.run, "r", -1)] = size
+        self.valid.add(started.lease)
+        return started.lease
 
     @rule(lease=leases, count=st.integers(0, 3), length=st.integers(0, 200))
     def append(self, lease: Lease, count: int, length: int) -> None:
         why = append_one(self.store, lease, [b"x" * length] * count)
         assert isinstance(why, LeaseLost) == (lease not in self.valid)
-        assert self.bounds[2] > 0 or not isinstance(why, RunTooLarge)
+        assert self.limits[2] > 0 or not isinstance(why, RunTooLarge)
 
     @rule(lease=leases)
     def stop(self, lease: Lease) -> None:
         live = self.store.request_stop(lease.run.thread, lease.run_id)
         assert (live is None) == all(other.run.thread != lease.run.thread for other in self.valid)
 
-    @rule(target=leases, lease=leases, by_force=st.booleans())
-    def claim(self, lease: Lease, by_force: bool) -> Any:
-        claimed = self.store.claim(lease.run, force=by_force)
+    @rule(target=leases, lease=leases, force=st.booleans())
+    def claim(self, lease: Lease, force: bool) -> Any:
+        claimed = self.store.claim(lease.run, force=force)
         former = next((other for other in self.valid if other.run == lease.run), None)
-        assert (claimed is None) == (former is None or not by_force)
+        assert (claimed is None) == (former is None or not force)
         if claimed is None or former is None:
             return multiple()
         self.sizes[claimed.lease] = self.sizes[former]
@@ -106,23 +106,28 @@ class Machine(RuleBasedStateMachine):
         self.valid.add(claimed.lease)
         return claimed.lease
 
-    @rule(lease=consumes(leases), keep=st.booleans(), asks=st.integers(0, 2), says=st.booleans())
-    def finish(self, lease: Lease, keep: bool, asks: int, says: bool) -> None:
-        question = [{**QUESTION, "content": "?" * asks}] if asks else []
-        frames, finished = completed(lease, answer() if says else [STARTED, FINISHED], question)
+    @rule(lease=consumes(leases), persist=st.booleans(), question_length=st.integers(0, 2), answers=st.booleans())
+    def finish(self, lease: Lease, persist: bool, question_length: int, answers: bool) -> None:
+        question = [{**QUESTION, "content": "?" * question_length}] if question_length else []
+        frames, completion = record_run(lease, message_events() if answers else [STARTED, FINISHED], question)
         try:
-            self.store.finish(lease, frames, finished if keep else RunCompletion(persist=False))
+            self.store.finish(lease, frames, completion if persist else RunCompletion(persist=False))
             assert lease in self.valid
         except LeaseLost:
             assert lease not in self.valid
         self.valid.discard(lease)
 
-    @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2), asks=st.integers(0, 2), says=st.booleans())
-    def run(self, owner: str, name: int, asks: int, says: bool) -> None:
+    @rule(
+        owner=st.sampled_from((ADA, ADA, BOB)),
+        name=st.integers(0, 2),
+        question_length=st.integers(0, 2),
+        answers=st.booleans(),
+    )
+    def run(self, owner: str, name: int, question_length: int, answers: bool) -> None:
         lease = self.begin(owner, name, 10)
         if isinstance(lease, Lease):
             self.append(lease, 2, 20)
-            self.finish(lease, True, asks, says)
+            self.finish(lease, True, question_length, answers)
 
     @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2))
     def delete(self, owner: str, name: int) -> None:
@@ -132,7 +137,7 @@ class Machine(RuleBasedStateMachine):
     @rule(owner=st.sampled_from((ADA, BOB)))
     def clear(self, owner: str) -> None:
         self.store.clear(owner)
-        assert listed(self.store, owner) == []
+        assert list_thread_ids(self.store, owner) == []
 
     @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2))
     def connect(self, owner: str, name: int) -> None:
@@ -143,13 +148,13 @@ class Machine(RuleBasedStateMachine):
         self.clock.now += seconds
 
     @invariant()
-    def nothing_drifts(self) -> None:
+    def totals_are_right(self) -> None:
         if hasattr(self, "valid"):
             assert LeaseSignal.LOST not in self.store.poll_signals(list(self.valid)).values()
             self.check()
 
     def check(self) -> None:
-        """Compares what is counted with what is kept, and both with the bounds."""
+        """Compares the totals with what is stored, and both with the limits."""
         raise NotImplementedError
 
 
@@ -157,8 +162,8 @@ class MemoryStoreMachine(Machine):
     module = memory
     store: MemoryStore
 
-    def open(self, **bounds: int) -> None:
-        self.store = MemoryStore(**bounds)
+    def open(self, **limits: int) -> None:
+        self.store = MemoryStore(**limits)
 
     @rule()
     def fork(self) -> None:
@@ -167,7 +172,7 @@ class MemoryStoreMachine(Machine):
 
     def check(self) -> None:
         assert recomputed(self.store, self.sizes) == self.store._size
-        threads, runs, size = self.bounds
+        threads, runs, size = self.limits
         live = len(self.valid)
         if threads:
             assert len(self.store._threads) <= max(threads, live + 1)
@@ -188,9 +193,9 @@ class SqliteStoreMachine(Machine):
     module = sqlite
     store: SqliteStore
 
-    def open(self, **bounds: int) -> None:
+    def open(self, **limits: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.store = SqliteStore(Path(self.folder.name, "threads.db"), lease_seconds=1e9, **bounds)
+        self.store = SqliteStore(Path(self.folder.name, "threads.db"), lease_seconds=1e9, **limits)
 
     def teardown(self) -> None:
         super().teardown()
@@ -206,20 +211,20 @@ class SqliteStoreMachine(Machine):
 
     def check(self) -> None:
         counted = dict(self.rows("SELECT name, value FROM counters"))
-        kept = dict(self.rows("SELECT id, runs FROM threads"))
-        assert counted["threads"] == len(kept)
+        stored = dict(self.rows("SELECT id, runs FROM threads"))
+        assert counted["threads"] == len(stored)
         assert self.rows(f"SELECT {_BYTES}") == [(counted["bytes"],)]
         in_runs = dict(self.rows("SELECT thread, count(*) FROM runs GROUP BY thread"))
-        assert in_runs == {thread: runs for thread, runs in kept.items() if runs}
+        assert in_runs == {thread: runs for thread, runs in stored.items() if runs}
         live = {thread for (thread,) in self.rows("SELECT thread FROM live")}
         assert len(live) == len(self.valid)
-        threads, runs, size = self.bounds
-        for thread, count in kept.items():
+        threads, runs, size = self.limits
+        for thread, count in stored.items():
             assert not runs or count <= runs
             assert count or thread in live
         if not live:
-            assert not threads or len(kept) <= threads
-            assert not size or len(kept) < 2 or counted["bytes"] <= size
+            assert not threads or len(stored) <= threads
+            assert not size or len(stored) < 2 or counted["bytes"] <= size
 
 
 SETTINGS = settings(
