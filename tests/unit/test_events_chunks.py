@@ -54,7 +54,7 @@ TABLE: dict[str, tuple[list[Event], list[Event]]] = {
         [text_chunk(messageId="m", role="user", name="Ada", delta="a"), FINISHED],
         [text("START", role="user", name="Ada"), text("CONTENT", delta="a"), text("END"), FINISHED],
     ),
-    "no delta, no content": ([text_chunk(messageId="m"), FINISHED], [text("START"), text("END"), FINISHED]),
+    "no content without a delta": ([text_chunk(messageId="m"), FINISHED], [text("START"), text("END"), FINISHED]),
     "an empty delta is a delta": (
         [text_chunk(messageId="m", delta=""), FINISHED],
         [text("START"), text("CONTENT", delta=""), text("END"), FINISHED],
@@ -73,7 +73,7 @@ TABLE: dict[str, tuple[list[Event], list[Event]]] = {
             FINISHED,
         ],
     ),
-    "only metadata is an empty delta": (
+    "a chunk of only metadata is an empty delta": (
         [text_chunk(messageId="m", delta="a"), text_chunk(metadata={"k": 1}), FINISHED],
         [
             text("START"),
@@ -95,7 +95,7 @@ TABLE: dict[str, tuple[list[Event], list[Event]]] = {
             FINISHED,
         ],
     ),
-    "another kind closes": (
+    "a chunk of another kind closes": (
         [
             text_chunk(messageId="m", delta="a"),
             call_chunk(toolCallId="c", toolCallName="search", parentMessageId="m", delta="{"),
@@ -144,7 +144,7 @@ TABLE: dict[str, tuple[list[Event], list[Event]]] = {
         [text_chunk(messageId="m", delta="a"), custom(), FINISHED],
         [text("START"), text("CONTENT", delta="a"), text("END"), custom(), FINISHED],
     ),
-    "plain events beside chunks": (
+    "events that are no chunks, next to chunks": (
         [text("START", "p"), text_chunk(messageId="m", delta="a"), text("CONTENT", "p"), text("END", "p"), FINISHED],
         [
             text("START", "p"),
@@ -168,8 +168,8 @@ TABLE: dict[str, tuple[list[Event], list[Event]]] = {
 
 @pytest.mark.parametrize("name", TABLE)
 def test_expansion(name: str) -> None:
-    given, expected = TABLE[name]
-    assert shown([STARTED, *given]) == [STARTED, *expected]
+    emitted, expected = TABLE[name]
+    assert shown([STARTED, *emitted]) == [STARTED, *expected]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_expansion(name: str) -> None:
     ],
     ids=str,
 )
-def test_the_first_chunk_needs_its_ids(first: Event) -> None:
+def test_the_first_chunk_requires_its_ids(first: Event) -> None:
     recorder, _ = recorded([STARTED])
     with pytest.raises(InvalidEventError, match=first["type"]):
         recorder.feed(first)
@@ -198,27 +198,27 @@ def test_a_chunk_without_its_ids_after_another_kind() -> None:
         recorder.feed(call_chunk(delta="{"))
 
 
-def test_a_new_call_needs_a_name_of_its_own() -> None:
+def test_the_first_chunk_of_another_call_requires_a_name() -> None:
     recorder, _ = recorded([STARTED, call_chunk(toolCallId="c", toolCallName="search")])
     with pytest.raises(InvalidEventError, match="toolCallName"):
         recorder.feed(call_chunk(toolCallId="c2", delta="{}"))
 
 
 @pytest.mark.parametrize("delta", [7, ["x"], {}])
-def test_a_delta_that_is_no_text(delta: Any) -> None:
+def test_a_delta_that_is_not_a_string(delta: Any) -> None:
     recorder, _ = recorded([STARTED])
     with pytest.raises(InvalidEventError, match="delta"):
         recorder.feed(text_chunk(messageId="m", delta=delta))
 
 
-def test_a_chunk_before_the_run_is_out_of_order() -> None:
+def test_a_chunk_before_run_started_is_refused() -> None:
     recorder, frames = recorded([])
     with pytest.raises(InvalidEventError, match="RUN_STARTED"):
         recorder.feed(text_chunk(messageId="m", delta="a"))
     assert frames == []
 
 
-def test_what_is_open_when_the_agent_returns_is_closed() -> None:
+def test_an_open_text_is_closed_when_the_agent_returns() -> None:
     events = shown([STARTED, text_chunk(messageId="m", delta="half")], ending=RunEnding())
     assert events[:-1] == [STARTED, text("START"), text("CONTENT", delta="half"), text("END")]
     assert events[-1]["type"] == "RUN_ERROR"
@@ -229,14 +229,14 @@ def test_an_open_call_of_chunks_gets_an_end_and_a_result() -> None:
     assert [event["type"] for event in events[3:]] == ["TOOL_CALL_END", "TOOL_CALL_RESULT", "RUN_ERROR"]
 
 
-def test_what_is_open_is_closed_in_order_of_opening() -> None:
+def test_open_messages_are_closed_in_the_order_in_which_they_were_opened() -> None:
     """A text message of plain events and one of chunks: docs/protocol.md, section 5, step 4."""
     events = shown([STARTED, text("START", "first"), text_chunk(messageId="second", delta="x")], ending=RunEnding())
     ends = [event["messageId"] for event in events if event["type"] == "TEXT_MESSAGE_END"]
     assert ends == ["first", "second"]
 
 
-def test_the_agents_own_object_is_left_alone() -> None:
+def test_the_agents_objects_are_not_changed() -> None:
     chunk = text_chunk(messageId="m", delta="a", metadata={"k": 1})
     before = {**chunk, "metadata": {"k": 1}}
     shown([STARTED, chunk, FINISHED])

@@ -27,7 +27,7 @@ TERMINAL = ("RUN_FINISHED", "RUN_ERROR")
 
 @dataclasses.dataclass
 class Group:
-    """A text message or tool call, by the numbers of its events."""
+    """A text message or tool call, as the numbers of its events."""
 
     start: int
     contents: list[int] = dataclasses.field(default_factory=list)
@@ -41,9 +41,9 @@ class Oracle:
     events: list[Event]
     groups: list[Group] = dataclasses.field(default_factory=list)
     open_at: dict[int, list[Group]] = dataclasses.field(default_factory=dict)
-    """For every event that is neither part of a group nor about state: the groups open when it came."""
-    folded: dict[int, list[tuple[int, Event]]] = dataclasses.field(default_factory=dict)
-    """For every terminal event: what the state events of its run become."""
+    """For every event that is neither part of a group nor a state event: the groups that were open when it came."""
+    merged: dict[int, list[tuple[int, Event]]] = dataclasses.field(default_factory=dict)
+    """For every terminal event: the merged state events of its run."""
 
     def __post_init__(self) -> None:
         opened: dict[tuple[str, str], Group] = {}
@@ -69,10 +69,10 @@ class Oracle:
             if kind == "RUN_STARTED":
                 base = (event.get("input") or {}).get("state") or {}
             if kind in TERMINAL:
-                self.folded[number] = self._fold(base, states)
+                self.merged[number] = self._merge(base, states)
                 states, opened = [], {}
 
-    def _fold(self, base: Any, numbers: list[int]) -> list[tuple[int, Event]]:
+    def _merge(self, base: Any, numbers: list[int]) -> list[tuple[int, Event]]:
         if not numbers:
             return []
         state = copy.deepcopy(base)
@@ -88,7 +88,7 @@ class Oracle:
         return [(numbers[-1], {"type": "STATE_SNAPSHOT", "snapshot": state})]
 
     def block(self, group: Group) -> list[tuple[int, Event]]:
-        """What a group becomes."""
+        """Returns the events of a compacted group."""
         block = [(group.start, self.events[group.start - 1])]
         if group.contents:
             events = [self.events[number - 1] for number in group.contents]
@@ -113,34 +113,34 @@ def compacted(
 
 
 def check(events: list[Event], frames: list[bytes], records: Sequence[CompactedFrame]) -> None:
-    """Holds a compacted run to the oracle."""
+    """Compares a compacted run with the oracle."""
     oracle = Oracle(events)
     shown = [(record.number, read_frame(record.frame).event) for record in records]
     for record in records:
         assert read_frame(record.frame).id == f"1.{record.number}"
 
-    # Nothing lost, nothing twice, nothing made up.
-    wanted = [item for group in oracle.groups for item in oracle.block(group)]
-    wanted += [(number, events[number - 1]) for number in oracle.open_at]
-    wanted += [item for items in oracle.folded.values() for item in items]
-    assert sorted(shown, key=lambda item: item[0]) == sorted(wanted, key=lambda item: item[0])
+    # No event is missing, duplicated or added.
+    expected = [item for group in oracle.groups for item in oracle.block(group)]
+    expected += [(number, events[number - 1]) for number in oracle.open_at]
+    expected += [item for items in oracle.merged.values() for item in items]
+    assert sorted(shown, key=lambda item: item[0]) == sorted(expected, key=lambda item: item[0])
 
-    # What was not joined is the very frame that was sent.
+    # Events that were not merged are the frames that were sent.
     raw = dict(enumerate(frames, 1))
     joined = {group.contents[-1] for group in oracle.groups if len(group.contents) > 1}
-    joined |= {items[0][0] for items in oracle.folded.values() if len(items) == 1}
+    joined |= {items[0][0] for items in oracle.merged.values() if len(items) == 1}
     for record in records:
         assert record.number in joined or record.frame == raw[record.number]
 
     place = {number: index for index, (number, _) in enumerate(shown)}
-    # A group stands together, groups come by their ends.
+    # Each group is contiguous, and groups are in the order of their ends.
     for group in oracle.groups:
         at = place[group.start]
         assert shown[at : at + len(oracle.block(group))] == oracle.block(group)
     ended = [group for group in oracle.groups if group.end is not None]
     assert sorted(ended, key=lambda group: group.end or 0) == sorted(ended, key=lambda group: place[group.start])
 
-    # Other events keep their order, follow what was open when they came, and stay behind what had ended.
+    # Other events keep their order, follow the groups that were open when they came, and those that had ended.
     others = list(oracle.open_at)
     assert sorted(others, key=place.__getitem__) == others
     for number, opened in oracle.open_at.items():
@@ -154,8 +154,8 @@ def check(events: list[Event], frames: list[bytes], records: Sequence[CompactedF
             if group.start > number and not opened:
                 assert place[number] < place[group.start]
 
-    # States stand just before the end of their run.
-    for number, items in oracle.folded.items():
+    # State events come directly before the terminal event of their run.
+    for number, items in oracle.merged.items():
         at = place[number]
         assert shown[at - len(items) : at] == items
 
@@ -171,7 +171,7 @@ def test_random_runs(events: list[Event]) -> None:
 
 @given(runs(endings=0))
 def test_random_runs_left_unfinished(events: list[Event]) -> None:
-    """Cut anywhere and completed, as by an agent that returned or was stopped."""
+    """Cut anywhere and completed, as if the agent had returned or had been stopped."""
     for length in {1, len(events) // 2, len(events) - 1}:
         for ending in (RunEnding(), RunEnding("Run stopped by user", stopped=True)):
             recorder, frames = recorded(events[:length], ending=ending)
@@ -213,7 +213,7 @@ def test_the_recorded_case() -> None:
     ]
 
 
-def test_what_came_beside_groups_keeps_its_order() -> None:
+def test_events_between_groups_keep_their_order() -> None:
     events = [
         STARTED,
         call("START"),
@@ -228,7 +228,7 @@ def test_what_came_beside_groups_keeps_its_order() -> None:
     check(events, frames, records)
 
 
-def test_a_message_that_an_error_left_open_and_the_next_run_opens_again() -> None:
+def test_a_message_left_open_by_an_error_and_opened_again_by_the_next_run() -> None:
     error: Event = {"type": "RUN_ERROR", "message": "no"}
     again = [STARTED, text("START"), text("CONTENT", delta="b"), text("END"), FINISHED]
     events = [STARTED, text("START"), text("CONTENT", delta="a"), custom(), error, *again]
@@ -237,7 +237,7 @@ def test_a_message_that_an_error_left_open_and_the_next_run_opens_again() -> Non
 
 
 def states(*events: Event, base: Any = None) -> list[Event]:
-    """The state events of a compacted run."""
+    """Returns the state events of a compacted run."""
     first = STARTED if base is None else started(input={"state": base})
     _, records = compacted([first, *events, FINISHED])
     shown = [read_frame(record.frame).event for record in records]
@@ -258,31 +258,39 @@ REPLACE = {"op": "replace", "path": "/n", "value": 2}
 STATE_TABLE: dict[str, tuple[Any, list[Event], list[Event]]] = {
     "none": (None, [], []),
     "deltas from nothing": (None, [delta(ADD), delta(REPLACE)], [snapshot({"n": 2})]),
-    "a delta on what the client had": ({"n": 0, "kept": [1]}, [delta(REPLACE)], [snapshot({"n": 2, "kept": [1]})]),
-    "a snapshot takes the place of that": ({"n": 0, "kept": [1]}, [snapshot({"n": 1})], [snapshot({"n": 1})]),
+    "a delta on the client's state": ({"n": 0, "kept": [1]}, [delta(REPLACE)], [snapshot({"n": 2, "kept": [1]})]),
+    "a snapshot replaces the client's state": ({"n": 0, "kept": [1]}, [snapshot({"n": 1})], [snapshot({"n": 1})]),
     "snapshot and delta": (None, [snapshot({"n": 1}), delta(REPLACE)], [snapshot({"n": 2})]),
     "a delta that does not apply": (None, [delta(REPLACE)], [delta(REPLACE)]),
-    "one among others": (
+    "a delta that does not apply, after one that does": (
         None,
         [delta(ADD), delta({**REPLACE, "path": "/x"})],
         [delta(ADD), delta({**REPLACE, "path": "/x"})],
     ),
-    "one before a snapshot": (None, [delta(REPLACE), snapshot({})], [delta(REPLACE), snapshot({})]),
+    "a delta that does not apply, before a snapshot": (
+        None,
+        [delta(REPLACE), snapshot({})],
+        [delta(REPLACE), snapshot({})],
+    ),
     "a test that fails": (
         {"n": 1},
         [delta({"op": "test", "path": "/n", "value": 7})],
         [delta({"op": "test", "path": "/n", "value": 7})],
     ),
-    "an operation that is none": (
+    "an unknown operation": (
         {"n": 1},
         [delta({"op": "grow", "path": "/n"})],
         [delta({"op": "grow", "path": "/n"})],
     ),
-    "a path through a text": ({"n": "x"}, [delta({**ADD, "path": "/n/a/b"})], [delta({**ADD, "path": "/n/a/b"})]),
+    "a path through a string": ({"n": "x"}, [delta({**ADD, "path": "/n/a/b"})], [delta({**ADD, "path": "/n/a/b"})]),
     "null is a state": ({"n": 1}, [snapshot(None)], [snapshot(None)]),
     "a delta on null": ({"n": 1}, [snapshot(None), delta(ADD)], [snapshot(None), delta(ADD)]),
     "a list is a state": (None, [snapshot([1]), delta({"op": "add", "path": "/-", "value": 2})], [snapshot([1, 2])]),
-    "the whole": ({"n": 1}, [delta({"op": "replace", "path": "", "value": {"x": 1}})], [snapshot({"x": 1})]),
+    "a delta that replaces the whole state": (
+        {"n": 1},
+        [delta({"op": "replace", "path": "", "value": {"x": 1}})],
+        [snapshot({"x": 1})],
+    ),
     "null in a list": (
         {"l": [None]},
         [delta({"op": "add", "path": "/l/-", "value": None})],
@@ -304,15 +312,15 @@ def test_states(name: str) -> None:
     assert (base, events) == before
 
 
-def test_a_list_that_an_earlier_delta_made() -> None:
-    """Quirk Q17: what one delta brings must not be changed by the next one."""
-    made: list[str] = []
-    events = [delta({"op": "add", "path": "/m", "value": made}), delta({"op": "add", "path": "/m/0", "value": "x"})]
+def test_a_list_that_an_earlier_delta_has_added() -> None:
+    """The next delta must not change the value in the event of the first one."""
+    added: list[str] = []
+    events = [delta({"op": "add", "path": "/m", "value": added}), delta({"op": "add", "path": "/m/0", "value": "x"})]
     assert states(*events) == [snapshot({"m": ["x"]})]
-    assert made == []
+    assert added == []
 
 
-def test_each_run_folds_for_itself() -> None:
+def test_each_run_has_its_own_state() -> None:
     first = [started(input={"state": {"n": 1}}), delta(REPLACE), FINISHED]
     second = [started(input={"state": {"n": 5}}), delta(ADD), FINISHED]
     frames, records = compacted([*first, *second])
@@ -321,7 +329,7 @@ def test_each_run_folds_for_itself() -> None:
     assert [event["snapshot"] for event in shown if event["type"] == "STATE_SNAPSHOT"] == [{"n": 2}, {"n": 1}]
 
 
-def test_what_the_agent_does_to_its_objects_later_is_not_seen() -> None:
+def test_later_changes_to_the_agents_objects_have_no_effect() -> None:
     state: dict[str, Any] = {"items": []}
     operation: dict[str, Any] = {"op": "add", "path": "/more", "value": []}
     metadata = {"k": 1}
@@ -330,8 +338,8 @@ def test_what_the_agent_does_to_its_objects_later_is_not_seen() -> None:
     recorder.feed(delta(operation))
     operation["value"].append("late")
     recorder.feed(text("START"))
-    for piece in ("a", "b"):
-        recorder.feed(text("CONTENT", delta=piece, metadata=metadata))
+    for chunk in ("a", "b"):
+        recorder.feed(text("CONTENT", delta=chunk, metadata=metadata))
     metadata["late"] = 1
     for event in (text("END"), FINISHED):
         recorder.feed(event)

@@ -31,7 +31,7 @@ def result(
     }
 
 
-# What the agent emitted, and what is added when it has returned.
+# The events that the agent emitted, and those that are added when it has returned.
 RETURNED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
     "nothing at all": ([], [ERROR]),
     "only the start": ([STARTED], [ERROR]),
@@ -70,8 +70,8 @@ RETURNED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
     ),
     "finished by the agent": ([STARTED, call("START"), call("END"), FINISHED], []),
     "failed by the agent": ([STARTED, text("START"), {"type": "RUN_ERROR", "message": "mine"}], []),
-    "begun again, and then left": ([STARTED, FINISHED, STARTED, text("START")], [text("END"), ERROR]),
-    "begun again after an error: what was open then is gone": (
+    "started again, and left unfinished": ([STARTED, FINISHED, STARTED, text("START")], [text("END"), ERROR]),
+    "started again after an error, which discards what was open": (
         [STARTED, text("START"), call("START"), {"type": "RUN_ERROR", "message": "mine"}, STARTED],
         [ERROR],
     ),
@@ -119,7 +119,7 @@ STOPPED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
     "an open text": ([STARTED, text("START")], [text("END"), FINISHED]),
     "an open call": ([STARTED, call("START")], [call("END"), result(**STOPPED_RESULT), FINISHED]),
     "an ended call": ([STARTED, call("START"), call("END")], [result(**STOPPED_RESULT), FINISHED]),
-    # A client refuses RUN_FINISHED while a step is open.
+    # Clients reject RUN_FINISHED while a step is open.
     "an open step": ([STARTED, step("STARTED")], [step("FINISHED"), FINISHED]),
     "open reasoning, the inner one first": (
         [STARTED, reasoning("START"), reasoning("MESSAGE_START", role="reasoning")],
@@ -131,7 +131,7 @@ STOPPED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
         [subagent("FINISHED"), FINISHED],
     ),
     "a failed subagent": ([STARTED, subagent("STARTED", name="helper"), subagent("ERROR", message="no")], [FINISHED]),
-    "begun again: what was open then is gone": (
+    "started again, which discards what was open": (
         [STARTED, reasoning("START"), {"type": "RUN_ERROR", "message": "mine"}, STARTED],
         [FINISHED],
     ),
@@ -141,7 +141,7 @@ STOPPED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
 
 
 def test_stopped_in_a_chunk_of_reasoning() -> None:
-    """A client of AG-UI 1.0 refuses RUN_FINISHED while reasoning is open."""
+    """Clients of AG-UI 1.0 reject RUN_FINISHED while reasoning is open."""
     chunk = {"type": "REASONING_MESSAGE_CHUNK", "messageId": "th", "delta": "hmm"}
     assert shown([STARTED, chunk], ending=STOP)[-2:] == [reasoning("MESSAGE_END"), FINISHED]
 
@@ -158,8 +158,8 @@ def test_stopped_with_a_failure() -> None:
     assert events[-1] == FINISHED
 
 
-def test_the_ids_of_a_stopped_run_are_given() -> None:
-    """Quirk Q1: a RUN_FINISHED without ids ends the client's stream in silence."""
+def test_a_stopped_run_finishes_with_its_ids() -> None:
+    """A RUN_FINISHED without ids would end the client's stream silently."""
     recorder, _ = recorded([STARTED])
     recorder.complete(STOP, "thread", "run")
     assert b'"threadId":"thread","runId":"run"' in recorder.drain()[-1]
@@ -172,13 +172,13 @@ def test_completing_twice_adds_nothing() -> None:
 
 
 @pytest.mark.parametrize("ending", [RETURN, FAIL, STOP])
-def test_what_completes_is_not_the_agents_own(ending: Any) -> None:
+def test_completing_events_are_not_counted_as_the_agents(ending: Any) -> None:
     recorder, frames = recorded([STARTED, text("START")], ending=ending)
     assert recorder.last_agent_event == 2
     assert len(frames) > 2
     assert recorder.number == len(frames)
 
 
-def test_the_texts_of_results_are_json() -> None:
+def test_the_content_of_tool_results_is_json() -> None:
     events = shown([STARTED, call("START")], ending=RunEnding('a "quoted" \n line', failed=True))
     assert json.loads(events[-2]["content"])["message"] == 'a "quoted" \n line'

@@ -1,4 +1,4 @@
-"""Resuming after an event: exactly what is missing, or everything (DESIGN: cursors)."""
+"""Resuming after an event: a reader receives exactly what it lacks, or everything."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THREAD = ThreadKey("", "t")
 
 @dataclasses.dataclass
 class Client:
-    """What somebody who reads a stream knows in the end. Each piece comes once or it is wrong."""
+    """What a reader of a stream knows in the end. Every event must come exactly once."""
 
     texts: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
     starts: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -62,10 +62,10 @@ class Client:
 
 
 @given(runs())
-def test_after_any_number_the_rest_is_exact_or_there_is_none(events: list[Event]) -> None:
+def test_resuming_after_any_number_is_exact_or_refused(events: list[Event]) -> None:
     recorder, frames = recorded(events)
     records = recorder.records()
-    # State that no delta fits is shown as deltas: then a client's idea of it depends on what it had.
+    # State whose deltas do not apply is replayed as deltas, so its value depends on the state that the client had.
     whole = Client().read(events)
     for number in range(1, len(frames) + 2):
         at = resume_index(records, number)
@@ -77,7 +77,7 @@ def test_after_any_number_the_rest_is_exact_or_there_is_none(events: list[Event]
 
 
 @given(runs(endings=0))
-def test_events_that_nothing_was_folded_over_are_known(events: list[Event]) -> None:
+def test_resuming_without_merged_events_is_exact(events: list[Event]) -> None:
     """Where compaction changed nothing, every number resumes exactly."""
     plain = [event for event in events if event["type"] in ("RUN_STARTED", "CUSTOM", "STEP_STARTED", "STEP_FINISHED")]
     recorder, frames = recorded([*plain, FINISHED])
@@ -109,22 +109,22 @@ def ids(frames: Iterable[bytes]) -> list[str | None]:
 
 @pytest.mark.parametrize("number", range(1, len(MESSAGE) + 1))
 def test_raw_frames_resume_exactly(number: int) -> None:
-    view = ThreadSnapshot((stored(1, MESSAGE, raw=True),))
-    assert events_of(replay(view, Cursor(1, number)).history) == MESSAGE[number:]
+    snapshot = ThreadSnapshot((stored(1, MESSAGE, raw=True),))
+    assert events_of(replay(snapshot, Cursor(1, number)).history) == MESSAGE[number:]
 
 
 @given(runs())
 def test_random_raw_frames_resume_exactly(events: list[Event]) -> None:
-    view = ThreadSnapshot((stored(1, events, raw=True),))
+    snapshot = ThreadSnapshot((stored(1, events, raw=True),))
     for number in range(1, len(events) + 1):
-        assert events_of(replay(view, Cursor(1, number)).history) == events[number:]
+        assert events_of(replay(snapshot, Cursor(1, number)).history) == events[number:]
 
 
 REPLAYED: dict[str, tuple[Cursor | None, list[str]]] = {
     "no cursor": (None, ["1.1", "1.2", "1.4", "1.5", "1.6", "1.7"]),
     "before a group": (Cursor(1, 1), ["1.2", "1.4", "1.5", "1.6", "1.7"]),
     "a group's start": (Cursor(1, 2), ["1.4", "1.5", "1.6", "1.7"]),
-    "inside of a group": (Cursor(1, 3), ["1.1", "1.2", "1.4", "1.5", "1.6", "1.7"]),
+    "inside a group": (Cursor(1, 3), ["1.1", "1.2", "1.4", "1.5", "1.6", "1.7"]),
     "the last of a group": (Cursor(1, 4), ["1.5", "1.6", "1.7"]),
     "the end": (Cursor(1, 7), []),
     "beyond the end": (Cursor(1, 8), ["1.7"]),
@@ -136,28 +136,28 @@ REPLAYED: dict[str, tuple[Cursor | None, list[str]]] = {
 @pytest.mark.parametrize("name", REPLAYED)
 def test_a_compacted_run(name: str) -> None:
     cursor, expected = REPLAYED[name]
-    view = ThreadSnapshot((stored(1, MESSAGE, raw=False),))
-    assert ids(replay(view, cursor).history) == expected
+    snapshot = ThreadSnapshot((stored(1, MESSAGE, raw=False),))
+    assert ids(replay(snapshot, cursor).history) == expected
 
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_later_runs_follow(raw: bool) -> None:
     short = [STARTED, FINISHED]
-    view = ThreadSnapshot((stored(3, short, raw=False), stored(4, MESSAGE, raw=raw), stored(6, short, raw=False)))
-    assert ids(replay(view, Cursor(4, 5)).history) == ["4.6", "4.7", "6.1", "6.2"]
-    assert ids(replay(view, Cursor(4, 7)).history) == ["6.1", "6.2"]
-    assert ids(replay(view, Cursor(6, 2)).history) == []
-    # The first one's successor was dropped: what is older than what is kept gives everything.
-    assert len(replay(view, Cursor(2, 1)).history) == len(replay(view, None).history)
+    snapshot = ThreadSnapshot((stored(3, short, raw=False), stored(4, MESSAGE, raw=raw), stored(6, short, raw=False)))
+    assert ids(replay(snapshot, Cursor(4, 5)).history) == ["4.6", "4.7", "6.1", "6.2"]
+    assert ids(replay(snapshot, Cursor(4, 7)).history) == ["6.1", "6.2"]
+    assert ids(replay(snapshot, Cursor(6, 2)).history) == []
+    # Run 2 is no longer kept, so everything is replayed.
+    assert len(replay(snapshot, Cursor(2, 1)).history) == len(replay(snapshot, None).history)
 
 
-def test_a_live_run_goes_on_after_the_cursor() -> None:
+def test_an_active_run_continues_after_the_cursor() -> None:
     live = ActiveRun(RunKey(THREAD, 2), "r2", "a", stopping=False)
-    view = ThreadSnapshot((stored(1, MESSAGE, raw=False),), live)
-    assert replay(view, Cursor(2, 5))[:2] == ((), 5)
-    full = replay(view, None)
+    snapshot = ThreadSnapshot((stored(1, MESSAGE, raw=False),), live)
+    assert replay(snapshot, Cursor(2, 5))[:2] == ((), 5)
+    full = replay(snapshot, None)
     assert (ids(full.history)[0], full.live_offset, full.skip_duplicates) == ("1.1", 0, True)
-    later = replay(view, Cursor(1, 7))
+    later = replay(snapshot, Cursor(1, 7))
     assert (later.history, later.live_offset) == ([], 0)
 
 

@@ -31,11 +31,11 @@ ACCEPTED: dict[str, list[Event]] = {
     "a result of an unknown call": [STARTED, call("RESULT"), FINISHED],
     "a step twice, one after the other": [STARTED, *[step("STARTED"), step("FINISHED")] * 2, FINISHED],
     "steps that overlap": [STARTED, step("STARTED", "a"), step("STARTED", "b"), step("FINISHED", "a")],
-    "a run forgets what was open before": [
+    "a run discards what was open before": [
         *[STARTED, text("START"), call("START"), step("STARTED"), ERROR],
         *[STARTED, text("START"), call("START"), step("STARTED"), text("END"), call("END"), step("FINISHED"), FINISHED],
     ],
-    "reasoning is not looked at": [STARTED, THOUGHT, THOUGHT, FINISHED],
+    "reasoning is not checked": [STARTED, THOUGHT, THOUGHT, FINISHED],
     "reasoning content without a start": [
         STARTED,
         {"type": "REASONING_MESSAGE_CONTENT", "messageId": "th", "delta": "x"},
@@ -50,7 +50,7 @@ def test_accepted(name: str) -> None:
     assert events_of(frames) == ACCEPTED[name]
 
 
-# What has come, what cannot come next, and a word that the explanation has.
+# The events so far, an event that is not allowed next, and a word of the message.
 REFUSED: dict[str, tuple[list[Event], Event, str]] = {
     "content first": ([], text("START"), "TEXT_MESSAGE_START"),
     "finished first": ([], FINISHED, "RUN_FINISHED"),
@@ -100,7 +100,7 @@ def test_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refusal_changes_nothing(name: str) -> None:
-    """What could come before the refused event can come after it."""
+    """The same events are allowed before and after the refused one."""
     before, event, _ = REFUSED[name]
     recorder, _ = recorded(before)
     with pytest.raises(InvalidEventError):
@@ -108,9 +108,9 @@ def test_a_refusal_changes_nothing(name: str) -> None:
     plain, _ = recorded(before)
     for candidate in (STARTED, text("CONTENT"), text("END"), call("ARGS"), step("FINISHED"), custom(), ERROR, FINISHED):
         outcomes = []
-        for one in (recorder, plain):
+        for candidate_recorder in (recorder, plain):
             try:
-                one.feed(candidate)
+                candidate_recorder.feed(candidate)
                 outcomes.append(True)
             except InvalidEventError:
                 outcomes.append(False)

@@ -30,7 +30,7 @@ def activity_event(kind: str, **members: Any) -> Event:
 
 TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
     "nothing": ([], [], []),
-    "what was there stays": ([USER], [STARTED, custom(), step("STARTED"), FINISHED], [USER]),
+    "existing messages stay": ([USER], [STARTED, custom(), step("STARTED"), FINISHED], [USER]),
     "a text": (
         [USER],
         [text("START"), text("CONTENT", delta="Hel"), text("CONTENT", delta="lo"), text("END")],
@@ -51,12 +51,12 @@ TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
         [text("START", "a"), text("START", "b"), text("CONTENT", "a", delta="1"), text("CONTENT", "b", delta="2")],
         [{"id": "a", "role": "assistant", "content": "1"}, {"id": "b", "role": "assistant", "content": "2"}],
     ),
-    "a text that goes on": (
+    "a text that continues": (
         [{"id": "m", "role": "assistant", "content": "old "}],
         [text("START"), text("CONTENT", delta="new"), text("END")],
         [{"id": "m", "role": "assistant", "content": "old new"}],
     ),
-    "a call with a parent that is there": (
+    "a call with a known parent": (
         [],
         [
             text("START"),
@@ -67,7 +67,7 @@ TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
         ],
         [{"id": "m", "role": "assistant", "content": "", "toolCalls": [tool_call(arguments="{}")]}],
     ),
-    "a call with a parent that is not there": (
+    "a call with an unknown parent": (
         [USER],
         [call("START", parentMessageId="p"), call("ARGS", delta="{}"), call("END")],
         [USER, {"id": "p", "role": "assistant", "toolCalls": [tool_call(arguments="{}")]}],
@@ -106,7 +106,7 @@ TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
         ],
         [{"id": "th", "role": "reasoning", "content": "hmm"}],
     ),
-    "a snapshot takes the place of all": (
+    "a snapshot replaces all messages": (
         [USER],
         [
             text("START"),
@@ -122,12 +122,12 @@ TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
         ],
         [activity({"steps": ["x", "y"]})],
     ),
-    "an activity that is there is replaced": (
+    "an existing activity is replaced": (
         [activity({"old": 1})],
         [activity_event("SNAPSHOT", content={"new": 1})],
         [activity({"new": 1})],
     ),
-    "or not": (
+    "an existing activity is not replaced": (
         [activity({"old": 1})],
         [activity_event("SNAPSHOT", content={"new": 1}, replace=False)],
         [activity({"old": 1})],
@@ -152,23 +152,23 @@ def test_messages(name: str) -> None:
     assert apply_events(messages, events) == expected
 
 
-# What is kept in a store is given here each time that somebody asks.
+# Stores pass the same objects each time that messages are requested.
 KEPT: dict[str, tuple[list[Message], list[Event]]] = {
     "an activity's delta": (
         [activity({"steps": ["x"]})],
         [activity_event("DELTA", patch=[{"op": "add", "path": "/steps/-", "value": "y"}])],
     ),
-    "arguments of a call that is there": (
+    "arguments of an existing call": (
         [{"id": "p", "role": "assistant", "toolCalls": [tool_call(arguments="{")]}],
         [call("START", parentMessageId="p"), call("ARGS", delta="}")],
     ),
-    "a text that goes on": ([{"id": "m", "role": "assistant", "content": "old "}], [text("START"), text("CONTENT")]),
+    "a text that continues": ([{"id": "m", "role": "assistant", "content": "old "}], [text("START"), text("CONTENT")]),
     **{name: (messages, events) for name, (messages, events, _) in TABLE.items()},
 }
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_is_given_is_not_changed(name: str) -> None:
+def test_arguments_are_not_changed(name: str) -> None:
     messages, events = copy.deepcopy(KEPT[name])
     first = apply_events(messages, events)
     assert (messages, events) == KEPT[name]
@@ -186,8 +186,8 @@ def test_what_is_given_is_not_changed(name: str) -> None:
     ],
     ids=str,
 )
-def test_odd_calls_in_a_snapshot_do_no_harm(message: Message) -> None:
-    """An agent's snapshot is not looked into, and clients send nulls."""
+def test_invalid_tool_calls_in_a_snapshot_are_ignored(message: Message) -> None:
+    """The messages of a snapshot are not validated, and clients send nulls."""
     events = [
         {"type": "MESSAGES_SNAPSHOT", "messages": [message]},
         text("START", "p"),

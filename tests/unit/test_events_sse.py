@@ -1,4 +1,4 @@
-"""From an event to its frame: JSON and nothing else (RFC 8259), one line, with an id."""
+"""Frames: one line of strict JSON (RFC 8259), with an id."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SURROGATE = "\ud800"
 
 
 @given(JSON)
-def test_json_comes_back_as_it_was(value: Any) -> None:
+def test_json_round_trip(value: Any) -> None:
     data = encode({"type": "CUSTOM", "value": value})
     assert b"\n" not in data
     assert b"\r" not in data
@@ -43,39 +43,39 @@ def test_json_comes_back_as_it_was(value: Any) -> None:
 
 
 @given(JSON, st.integers(1, 10**6), st.integers(1, 10**6))
-def test_a_frame_is_read_again(value: Any, ordinal: int, number: int) -> None:
+def test_frame_round_trip(value: Any, ordinal: int, number: int) -> None:
     event = {"type": "CUSTOM", "name": "mark", "value": value}
-    framed = format_frame(encode(event), b"id: %d." % ordinal, number)
-    assert read_frame(framed) == (f"{ordinal}.{number}", event)
-    assert decode(framed) == event
+    frame = format_frame(encode(event), b"id: %d." % ordinal, number)
+    assert read_frame(frame) == (f"{ordinal}.{number}", event)
+    assert decode(frame) == event
     assert Cursor.parse(f"{ordinal}.{number}") == (ordinal, number)
 
 
-def test_numbers_count_from_one_and_have_the_runs_ordinal() -> None:
+def test_ids_have_the_runs_ordinal_and_count_from_one() -> None:
     _, frames = recorded([STARTED, custom(), FINISHED], ordinal=7)
-    assert [read_frame(one).id for one in frames] == ["7.1", "7.2", "7.3"]
+    assert [read_frame(frame).id for frame in frames] == ["7.1", "7.2", "7.3"]
 
 
-def test_a_run_on_no_thread_has_no_ids() -> None:
+def test_a_run_without_a_thread_has_no_ids() -> None:
     recorder, frames = recorded([STARTED, custom(), FINISHED], ordinal=None)
-    assert [read_frame(one).id for one in frames] == [None] * 3
+    assert [read_frame(frame).id for frame in frames] == [None] * 3
     assert recorder.records() == ()
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", ["value", "nested", "list", "key"])
-def test_numbers_that_json_does_not_have(number: float, place: str) -> None:
+def test_nan_and_infinities_are_refused(number: float, place: str) -> None:
     value = {"value": number, "nested": {"a": {"b": number}}, "list": [1, number], "key": {"a": [number]}}[place]
     recorder, _ = recorded([STARTED])
     with pytest.raises(InvalidEventError, match="CUSTOM"):
         recorder.feed(custom(value))
     assert recorder.drain() == []
-    recorder.feed(custom("the run goes on"))
+    recorder.feed(custom("the run continues"))
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", '"NaN"', ":NaN,", "[Infinity]", "NaN\\"])
 @pytest.mark.parametrize("kind", ["value", "key", "delta"])
-def test_their_names_are_ordinary_text(word: str, kind: str) -> None:
+def test_nan_and_infinity_as_text_are_accepted(word: str, kind: str) -> None:
     events = {
         "value": [custom(word)],
         "key": [custom({word: [word, 1.5]})],
@@ -84,7 +84,7 @@ def test_their_names_are_ordinary_text(word: str, kind: str) -> None:
     assert shown([STARTED, *events]) == [STARTED, *events]
 
 
-def test_a_name_beside_a_number() -> None:
+def test_nan_as_text_and_as_a_number() -> None:
     recorder, _ = recorded([STARTED])
     with pytest.raises(InvalidEventError):
         recorder.feed(custom(["NaN", math.nan]))
@@ -95,14 +95,14 @@ def test_a_name_beside_a_number() -> None:
     [object(), lambda: None, SURROGATE, {SURROGATE: 1}, b"\xff", [object()], {"a": {"b": object()}}],
     ids=named,
 )
-def test_what_json_cannot_hold(value: Any) -> None:
+def test_values_that_json_cannot_represent_are_refused(value: Any) -> None:
     recorder, _ = recorded([STARTED])
     with pytest.raises(InvalidEventError, match="CUSTOM"):
         recorder.feed(custom(value))
     assert recorder.drain() == []
 
 
-def test_a_value_that_holds_itself() -> None:
+def test_a_circular_value_is_refused() -> None:
     value: list[Any] = []
     value.append(value)
     recorder, _ = recorded([STARTED])
@@ -110,7 +110,7 @@ def test_a_value_that_holds_itself() -> None:
         recorder.feed(custom(value))
 
 
-def test_a_value_deeper_than_clients_go() -> None:
+def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
     value: Any = 1
     for _ in range(100_000):
         value = [value]
@@ -120,7 +120,7 @@ def test_a_value_deeper_than_clients_go() -> None:
 
 
 @pytest.mark.parametrize("member", ["messageId", "delta"])
-def test_half_a_character_in_a_text(member: str) -> None:
+def test_a_lone_surrogate_is_refused(member: str) -> None:
     recorder, _ = recorded([STARTED, text("START")])
     with pytest.raises(InvalidEventError):
         recorder.feed(
@@ -129,15 +129,15 @@ def test_half_a_character_in_a_text(member: str) -> None:
     recorder.feed(text("END"))
 
 
-def test_what_is_not_json_but_has_an_obvious_form() -> None:
+def test_other_python_values_are_converted() -> None:
     [event] = shown([{**STARTED, "metadata": {"tuple": (1, 2), "decimal": Decimal("1.5"), 7: "key"}}])
     assert event["metadata"] == {"tuple": [1, 2], "decimal": "1.5", "7": "key"}
 
 
-def test_line_ends_in_texts_do_not_end_the_line() -> None:
+def test_line_ends_in_strings_are_escaped() -> None:
     events = [STARTED, text("START"), text("CONTENT", delta="a\r\nb\n\nc\rd"), text("END")]
     _, frames = recorded(events)
-    assert all(one.count(b"\n") == 3 for one in frames)
+    assert all(frame.count(b"\n") == 3 for frame in frames)
     assert shown(events) == events
 
 
@@ -162,5 +162,5 @@ def test_line_ends_in_texts_do_not_end_the_line() -> None:
         "1,1",
     ],
 )
-def test_an_id_that_no_server_of_ours_has_made(text_: str | None) -> None:
+def test_an_id_that_this_runtime_does_not_send_is_ignored(text_: str | None) -> None:
     assert Cursor.parse(text_) is None

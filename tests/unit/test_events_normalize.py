@@ -1,4 +1,4 @@
-"""From what agents yield to the wire: models of `ag_ui.core` and plain dicts give the same frames."""
+"""What agents yield: models of `ag_ui.core` and plain dicts result in the same frames."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ INPUT = {
 }
 SUB = {"subagentRunId": "sub"}
 
-# By type: what comes before it, its members in wire form, and what comes after.
-# A model is made from the same members, so this is what every type has in full.
+# By type: the events before it, its members in wire form, and the events after it.
+# Models are created from the same members.
 EVENTS: dict[str, tuple[list[Event], dict[str, Any], list[Event]]] = {
     "RUN_STARTED": ([], {"threadId": "t", "runId": "r", "parentRunId": "p", "input": INPUT}, []),
     "RUN_FINISHED": ([STARTED], {"threadId": "t", "runId": "r", "result": {"ok": None}}, []),
@@ -99,7 +99,7 @@ EVENTS: dict[str, tuple[list[Event], dict[str, Any], list[Event]]] = {
 
 
 def model_classes() -> dict[str, type[BaseEvent]]:
-    """The models of the installed line of AG-UI, by type."""
+    """Returns the models of the installed version of AG-UI, by type."""
     names = [name for name in dir(ag_ui.core) if name.endswith("Event") and name != "BaseEvent"]
     classes = [getattr(ag_ui.core, name) for name in names if isinstance(getattr(ag_ui.core, name), type)]
     return {
@@ -119,7 +119,7 @@ def test_the_table_has_every_type() -> None:
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
 @pytest.mark.parametrize("extra", [{}, {"timestamp": 12, "metadata": {"k": None}}], ids=["plain", "with-base-members"])
-def test_a_model_and_a_dict_give_the_same_frames(kind: str, extra: dict[str, Any]) -> None:
+def test_a_model_and_a_dict_result_in_the_same_frames(kind: str, extra: dict[str, Any]) -> None:
     before, members, after = EVENTS[kind]
     known = {name: value for name, value in extra.items() if name in MODELS[kind].model_fields}
     model = MODELS[kind].model_validate({**members, **known})
@@ -132,14 +132,14 @@ def test_a_model_and_a_dict_give_the_same_frames(kind: str, extra: dict[str, Any
 
 
 @pytest.mark.parametrize("kind", sorted(kind for kind in EVENTS if not kind.endswith("_CHUNK")))
-def test_a_dict_passes_unchanged(kind: str) -> None:
+def test_a_dict_is_passed_on_unchanged(kind: str) -> None:
     before, members, after = EVENTS[kind]
     event = {"type": kind, **members, "timestamp": 12, "metadata": {"k": None}, "unknown": {"deep": None}}
     assert shown([*before, event, *after])[len(before)] == event
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
-def test_members_left_at_their_default_are_left_out(kind: str) -> None:
+def test_members_with_their_default_value_are_left_out(kind: str) -> None:
     """Clients refuse most nulls (docs/protocol.md, section 3)."""
     before, members, after = EVENTS[kind]
     model = MODELS[kind].model_validate(members)
@@ -149,7 +149,7 @@ def test_members_left_at_their_default_are_left_out(kind: str) -> None:
 
 
 def test_nulls_are_dropped_from_optional_members_only() -> None:
-    given = [
+    emitted = [
         {**STARTED, "parentRunId": None, "input": None, "timestamp": None, "rawEvent": None, "unknown": None},
         {"type": "CUSTOM", "name": "mark", "value": None, "metadata": None},
         {"type": "RAW", "event": None, "source": None},
@@ -162,7 +162,7 @@ def test_nulls_are_dropped_from_optional_members_only() -> None:
         call("END"),
         {**FINISHED, "result": None, "outcome": None},
     ]
-    assert shown(given) == [
+    assert shown(emitted) == [
         STARTED,
         {"type": "CUSTOM", "name": "mark", "value": None},
         {"type": "RAW", "event": None},
@@ -221,18 +221,18 @@ def test_a_required_member_is_required(kind: str, name: str, wrong: Any) -> None
 
 
 WRONG: dict[str, Event] = {
-    "a role that is none": {**text("START"), "role": "robot"},
+    "an unknown role": {**text("START"), "role": "robot"},
     "a number for a name": {**text("START"), "name": 7},
     "a tool's role": {**call("RESULT"), "role": "assistant"},
-    "a text timestamp": {**text("START"), "timestamp": "now"},
-    "a true timestamp": {**text("START"), "timestamp": True},
+    "a string timestamp": {**text("START"), "timestamp": "now"},
+    "a boolean timestamp": {**text("START"), "timestamp": True},
     "metadata that is a list": {**text("START"), "metadata": []},
     "a patch that is an object": {"type": "STATE_DELTA", "delta": {}},
-    "a patch of texts": {"type": "STATE_DELTA", "delta": ["x"]},
+    "a patch of strings": {"type": "STATE_DELTA", "delta": ["x"]},
     "a patch without a path": {"type": "STATE_DELTA", "delta": [{"op": "add"}]},
     "messages without ids": {"type": "MESSAGES_SNAPSHOT", "messages": [{"role": "user", "content": "x"}]},
-    "a text for an activity": {"type": "ACTIVITY_SNAPSHOT", "messageId": "m", "activityType": "P", "content": "x"},
-    "a text for replace": {
+    "a string for an activity": {"type": "ACTIVITY_SNAPSHOT", "messageId": "m", "activityType": "P", "content": "x"},
+    "a string for replace": {
         "type": "ACTIVITY_SNAPSHOT",
         "messageId": "m",
         "activityType": "P",
@@ -241,12 +241,12 @@ WRONG: dict[str, Event] = {
     },
     "a code that is a number": {"type": "RUN_ERROR", "message": "no", "code": 7},
     "a parent that is a number": {**call("START"), "parentMessageId": 7},
-    "an outcome that is a text": {**FINISHED, "outcome": "success"},
+    "an outcome that is a string": {**FINISHED, "outcome": "success"},
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_clients_refuse_is_the_agents_failure(name: str) -> None:
+def test_invalid_members_are_refused(name: str) -> None:
     recorder, _ = recorded([STARTED])
     with pytest.raises(InvalidEventError, match=WRONG[name]["type"]):
         recorder.feed(WRONG[name])
@@ -269,14 +269,14 @@ def test_what_clients_refuse_is_the_agents_failure(name: str) -> None:
     ],
     ids=named,
 )
-def test_nonsense_is_the_agents_failure(nonsense: Any) -> None:
+def test_values_that_are_not_events_are_refused(nonsense: Any) -> None:
     recorder, _ = recorded([])
     with pytest.raises(InvalidEventError):
         recorder.feed(nonsense)
     assert recorder.drain() == []
 
 
-def test_a_model_that_is_no_event() -> None:
+def test_a_model_that_is_not_an_event() -> None:
     class Other(BaseModel):
         x: int = 1
 
@@ -297,14 +297,14 @@ def test_enums_in_dicts() -> None:
     class Text(enum.StrEnum):
         ID = "m"
 
-    given = [
+    emitted = [
         {**STARTED, "type": EventType.RUN_STARTED},
         {"type": EventType.TEXT_MESSAGE_START, "messageId": Text.ID, "role": "user"},
         {"type": EventType.CUSTOM, "name": "mark", "value": {"role": Role.USER}},
         {"type": EventType.TEXT_MESSAGE_END, "messageId": Text.ID},
         {**FINISHED, "type": EventType.RUN_FINISHED},
     ]
-    assert shown(given) == [
+    assert shown(emitted) == [
         STARTED,
         text("START", role="user"),
         {"type": "CUSTOM", "name": "mark", "value": {"role": "user"}},
@@ -313,14 +313,14 @@ def test_enums_in_dicts() -> None:
     ]
 
 
-def test_models_inside_of_dicts() -> None:
+def test_models_inside_dicts() -> None:
     message = ag_ui.core.UserMessage(id="u1", role="user", content="hi")
-    given_input = ag_ui.core.RunAgentInput(
+    run_input = ag_ui.core.RunAgentInput(
         thread_id="t", run_id="r", messages=[message], tools=[], context=[], state={"a": None}, forwarded_props={}
     )
     events = shown(
         [
-            {**STARTED, "input": given_input},
+            {**STARTED, "input": run_input},
             {"type": "MESSAGES_SNAPSHOT", "messages": [message]},
             {"type": "CUSTOM", "name": "mark", "value": {"message": message}},
         ]
@@ -332,16 +332,15 @@ def test_models_inside_of_dicts() -> None:
     assert {name: value for name, value in events[2]["value"]["message"].items() if value is not None} == wire
 
 
-def test_members_that_a_model_does_not_know() -> None:
+def test_extra_members_of_a_model() -> None:
     kind = MODELS["TEXT_MESSAGE_START"]
     model = kind.model_validate({"messageId": "m", "role": "user", "somethingNew": {"deep": None}})
     if not model.__pydantic_extra__:
-        pytest.skip("this line of AG-UI drops them itself")
+        pytest.skip("this version of AG-UI drops them itself")
     assert shown([STARTED, model])[1] == text("START", role="user", somethingNew={"deep": None})
 
 
-def test_an_event_is_read_when_it_comes() -> None:
-    """What the agent does to its object afterwards changes nothing."""
+def test_later_changes_to_an_event_have_no_effect() -> None:
     event = {"type": "STATE_SNAPSHOT", "snapshot": {"items": []}}
     recorder, _ = recorded([STARTED, event])
     event["snapshot"]["items"].append("late")
