@@ -19,7 +19,7 @@ def loads(data: bytes) -> Any:
     """
     value = from_json(data, allow_inf_nan=False)
     if _MAY_OVERFLOW.search(data):
-        serialized = to_json(value)
-        if b"Infinity" in serialized:
-            from_json(serialized, allow_inf_nan=False)
+        serialised = to_json(value)
+        if b"Infinity" in serialised:
+            from_json(serialised, allow_inf_nan=False)
     return value

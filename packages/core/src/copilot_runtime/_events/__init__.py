@@ -1,4 +1,4 @@
-"""AG-UI events: validation, serialization to frames, and compaction of finished runs."""
+"""AG-UI events: validation, serialisation to frames, and compaction of finished runs."""
 
 from .compaction import CompactedFrame
 from .completion import (

@@ -2,7 +2,7 @@
 
 The deltas of a text message or tool call become one event, and the state events of a run become one
 STATE_SNAPSHOT before its terminal event. A run is compacted while it is recorded, because its deltas are
-at hand then; of the frames already serialized, only the few state events are parsed again.
+at hand then; of the frames already serialised, only the few state events are parsed again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Normalises what an agent yields, `ag_ui.core` models and mappings, to plain dicts with wire names.
 
-Models of both AG-UI lines are supported. A model is read field by field, by its aliases; pydantic's serializer
+Models of both AG-UI lines are supported. A model is read field by field, by its aliases; pydantic's serialiser
 would cost more than everything else that happens to an event. It is used only for nested models, which few
 events have.
 """

@@ -1,6 +1,6 @@
 """Records a run: from what its agent yields to the frames of the run.
 
-Every event takes the same path: it is normalised, expanded if it is a chunk, validated, serialized once,
+Every event takes the same path: it is normalised, expanded if it is a chunk, validated, serialised once,
 checked for its order, numbered, and added to the compacted run.
 """
 
@@ -99,11 +99,11 @@ class RunRecorder:
         self._compactor = Compactor(self._prefix) if self._prefix else None
         self.pending: list[bytes] = []
         """Frames that have not been drained yet."""
-        self.pending_bytes = 0
+        self.pending_bytes: int = 0
         """Their size."""
-        self.number = 0
+        self.number: int = 0
         """The number of the last event, which is also how many there are."""
-        self.last_agent_event = 0
+        self.last_agent_event: int = 0
         """The number of the last event that the agent itself emitted."""
         self.message_ids: set[str] = set()
         """The message ids of the run's events."""

@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML, section 9.2): one AG-UI event per frame, serialized once."""
+"""Server-sent events (WHATWG HTML, section 9.2): one AG-UI event per frame, serialised once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class InvalidEventError(Exception):
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
-    """Serializes an event as one line of JSON (RFC 8259). Raises InvalidEventError if JSON cannot represent it."""
+    """Serialises an event as one line of JSON (RFC 8259). Raises InvalidEventError if JSON cannot represent it."""
     try:
         data = to_json(event)
     except (PydanticSerializationError, UnicodeEncodeError, RecursionError, ValueError) as error:

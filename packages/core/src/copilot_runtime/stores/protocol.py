@@ -321,7 +321,7 @@ class RunStore(Protocol):
         """
 
     def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
-        """Takes an active run from its process, whose lease is lost with that.
+        """Takes an active run over from its process, which loses its lease.
 
         Returns None if there is no such active run, or if its lease has not expired and ``force`` is false.
         """

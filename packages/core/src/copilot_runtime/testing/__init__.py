@@ -1,6 +1,6 @@
-"""Tests for what you write yourself; they need pytest.
+"""Test suites for your own implementations of our protocols. They require pytest.
 
-A store of your own is right when it passes `RunStoreSuite`::
+A store is correct if it passes `RunStoreSuite`::
 
     from copilot_runtime.testing import RunStoreSuite
 
@@ -11,7 +11,7 @@ A store of your own is right when it passes `RunStoreSuite`::
 
 import pytest
 
-# Before it is imported, so that a bare assert of it says what it has compared.
+# Registered before the import, so that failing asserts of the suite show the values that they compare.
 pytest.register_assert_rewrite("copilot_runtime.testing._store_suite")
 
 from ._store_suite import RunStoreSuite  # noqa: E402 - see above

@@ -140,7 +140,7 @@ class SqliteStore:
         return self._connections.write(work)
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
-        # Serialized before the transaction, during which no other process can write.
+        # Serialised before the transaction, during which no other process can write.
         messages = {
             message["id"]: json.dumps(message, separators=(",", ":"))
             for message in p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
