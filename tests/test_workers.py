@@ -550,4 +550,4 @@ def test_a_server_refuses_to_start_over_a_store_that_cannot_work(tmp_path: Path)
         crew("asgi", sqlite_url(tmp_path / "nowhere" / "threads.db")),
     ):
         pass
-    assert any("does not exist: make it" in note for note in raised.value.__notes__)
+    assert any("does not exist: create it" in note for note in raised.value.__notes__)
