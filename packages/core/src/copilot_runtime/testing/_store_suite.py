@@ -606,7 +606,7 @@ class RunStoreSuite:
         assert claimed is not None
         assert (claimed.lease.run, claimed.lease.run_id, claimed.agent_id) == (lease.run, "r", "b")
         assert claimed.lease.token > lease.token
-        assert claimed.started_at >= store.threads(ADA, ThreadQuery()).threads[0].updated_at
+        assert claimed.started_at >= store.threads(ADA, p.ThreadQuery()).threads[0].updated_at
         assert list(claimed.frames) == frames[:2]
         assert [message["id"] for message in claimed.messages] == ["u1", "m"]
         assert claimed.event_messages == {"m"}
