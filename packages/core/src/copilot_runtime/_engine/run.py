@@ -56,7 +56,7 @@ class Run:
         callbacks: RunCallbacks,
     ) -> None:
         self.request = dataclasses.replace(
-            request, context=dataclasses.replace(request.context, is_stopped=self._is_stopping)
+            request, context=dataclasses.replace(request.context, _stop_requested=self._is_stopping)
         )
         self.log = log
         self.loop = loop

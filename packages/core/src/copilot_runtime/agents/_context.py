@@ -1,4 +1,4 @@
-"""What an agent may ask of the run that it is in."""
+"""`RunContext`, and settings of an agent that are resolved against it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .._concurrency import driver
 from .._users import User
 
-if TYPE_CHECKING:  # the room of agents knows no requests, it only hands one on
+if TYPE_CHECKING:  # only passed on: agents do not depend on the HTTP types
     from .._http.types import Request
 
 
@@ -18,20 +19,31 @@ def _never() -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """A run, as its agent sees it.
+    """The context of a run, for the agent that executes it.
 
-    ``request`` is what began it. ``headers`` are the forwarded ones, in lower case, and
-    those that the server has set on the agent, which win. ``body`` is the run's input in
-    wire form, unknown members included.
+    Args:
+        request: the request that started the run.
+        headers: the forwarded headers, in lower case, merged with those that the server has set on the agent, which
+            take precedence.
+        user: the authenticated user, if the runtime identifies users.
+        body: the run's input as JSON on the wire, unknown members included.
     """
 
     request: Request | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     user: User | None = None
     body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    is_stopped: Callable[[], bool] = dataclasses.field(default=_never, repr=False, compare=False)
+    _stop_requested: Callable[[], bool] = dataclasses.field(default=_never, repr=False, compare=False)
 
     @property
     def stop_requested(self) -> bool:
-        """Whether the run has been asked to stop; for agents that cannot be interrupted."""
-        return self.is_stopped()
+        """Whether the run is being stopped; for agents that cannot be interrupted."""
+        return self._stop_requested()
+
+
+async def resolve_for_run(setting: Any, context: RunContext | None) -> Any:
+    """Resolves a per-run setting: a constant, or a callable that takes the RunContext.
+
+    A plain function runs on a worker thread, since it may block. Raises whatever the callable raises.
+    """
+    return await driver.call_user_function(setting, context or RunContext()) if callable(setting) else setting

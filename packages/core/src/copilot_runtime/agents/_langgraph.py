@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from .._optional.optional_imports import import_optional
-from ._settings import given
+from ._context import resolve_for_run
 
 if TYPE_CHECKING:
     from ag_ui.core import BaseEvent, RunAgentInput
@@ -53,7 +53,7 @@ class LangGraphAgent:
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[BaseEvent]:
         """The run's events. Raises GraphError where it fails; closing the iterator cancels the nodes that run."""
         agent = self._agent.clone()  # it keeps its run in itself
-        agent.config = dict(await given(self._config, context) or {})
+        agent.config = dict(await resolve_for_run(self._config, context) or {})
         thread = input.thread_id
         key = thread if context is None or context.user is None else f"{context.user.owner_key}/{thread}"
         async with contextlib.aclosing(agent.run(input.model_copy(update={"thread_id": key}))) as events:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._optional.optional_imports import import_optional
-from ._settings import given
+from ._context import resolve_for_run
 
 if TYPE_CHECKING:
     from ag_ui.core import BaseEvent, RunAgentInput
@@ -58,7 +58,7 @@ class PydanticAIAgent:
         if "conversation_store" in options and context is not None and context.user is not None:
             options = {"conversation_scope": context.user.owner_key, **options}
         adapter = self._adapter(agent=self._agent, run_input=input, **options)
-        deps = await given(self._deps, context)
+        deps = await resolve_for_run(self._deps, context)
         if isinstance(deps, _module("pydantic_ai.ui").StateHandler):
             deps = copy.copy(deps)  # the adapter writes the state into it
         async with contextlib.aclosing(adapter.run_stream(deps=deps, **self._run_options)) as events:

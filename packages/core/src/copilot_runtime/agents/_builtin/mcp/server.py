@@ -9,10 +9,9 @@ from typing import Literal, get_args
 import httpx2
 
 from .... import _validation as validation
-from ..._context import RunContext
+from ..._context import RunContext, resolve_for_run
 from ..._http import request as http_request
 from ..._http.urls import parse_http_url, redact_url
-from ..._settings import given
 from . import sdk
 
 HeaderMapping = Mapping[str, str]
@@ -81,7 +80,7 @@ class MCPServer:
 
     async def headers_for(self, context: RunContext) -> dict[str, str]:
         """The headers of a run. Raises ValueError for ones that cannot be sent, and what the function raises."""
-        return dict(http_request.validate_headers(await given(self.headers, context)))
+        return dict(http_request.validate_headers(await resolve_for_run(self.headers, context)))
 
 
 _LEAST_SECONDS = 0.001
