@@ -85,6 +85,14 @@ def test_a_function_that_no_model_can_call_is_refused(function: Callable[..., An
         define_tool(function)
 
 
+@pytest.mark.parametrize("options", [{}, {"name": "add"}])
+def test_define_tool_expects_a_function(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"^define_tool\(\) expects a function, got 3$"):
+        define_tool(3, **options)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^define_tool\(\) expects a function, got 3$"):
+        define_tool(**options)(3)
+
+
 @pytest.mark.parametrize("given", [1, None, {"name": "x"}])
 def test_what_is_no_tool_is_refused(given: Any) -> None:
     with pytest.raises(TypeError, match="no tool"):

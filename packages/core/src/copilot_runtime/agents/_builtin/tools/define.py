@@ -88,6 +88,8 @@ def as_tool(given: Tool | Function) -> Tool:
 def _tool(
     function: Function, name: str | None, description: str | None, interrupt: bool, reason: str, message: str | None
 ) -> Tool:
+    if not callable(function):
+        raise TypeError(f"define_tool() expects a function, got {function!r}")
     called = str(getattr(function, "__name__", "")) if name is None else name
     if not _NAME.fullmatch(called):
         raise ValueError(f"{called!r} is no name for a tool: give name= of up to 64 letters, digits, '_' and '-'")
