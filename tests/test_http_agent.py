@@ -17,7 +17,7 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents._context import RunContext
-from copilot_runtime.agents._http.clients import LoopLocalHTTPClient
+from copilot_runtime.agents._http.clients import loop_local_http_client
 from copilot_runtime.agents._http.errors import to_upstream_error
 from copilot_runtime.agents._http_agent import HttpAgent
 
@@ -211,21 +211,19 @@ def error(code: str, message: str) -> dict[str, Any]:
     return {"type": "RUN_ERROR", "message": message, "code": code}
 
 
-BROKEN_OFF = error("UPSTREAM_BROKEN_STREAM", "The connection to the upstream agent broke off.")
+BROKEN_OFF = error("UPSTREAM_BROKEN_STREAM", "The connection to the upstream agent was lost.")
 MID_EVENT = error("UPSTREAM_BROKEN_STREAM", "The upstream agent's stream ended in the middle of an event.")
-TOO_EARLY = error("UPSTREAM_BROKEN_STREAM", "The upstream agent's stream ended before its run did.")
+TOO_EARLY = error("UPSTREAM_BROKEN_STREAM", "The upstream agent's stream ended before the run did.")
 NO_JSON = error("UPSTREAM_MALFORMED_EVENT", "The upstream agent sent an event that is not JSON.")
 NO_TYPE = error("UPSTREAM_MALFORMED_EVENT", "The upstream agent sent an event without a type.")
-NO_STREAM = error(
-    "UPSTREAM_WRONG_CONTENT_TYPE", "The upstream agent answered with something else than an event stream."
-)
+NO_STREAM = error("UPSTREAM_WRONG_CONTENT_TYPE", "The upstream agent did not respond with an event stream.")
 NOT_SENT = error("UPSTREAM_BAD_REQUEST", "The request to the upstream agent could not be sent.")
 REFUSED = error("UPSTREAM_UNREACHABLE", "The upstream agent could not be reached.")
 SILENT = error("UPSTREAM_TIMEOUT", "The upstream agent sent nothing for too long.")
 
 
 def status(code: int) -> dict[str, Any]:
-    return error("UPSTREAM_HTTP_ERROR", f"The upstream agent answered with HTTP status {code}.")
+    return error("UPSTREAM_HTTP_ERROR", f"The upstream agent responded with HTTP status {code}.")
 
 
 # --- what goes right ---------------------------------------------------------
@@ -471,6 +469,7 @@ FAILURES = [
     pytest.param(raw(frames(STARTED) + b"data: {]\n\n" + frames(FINISHED)), [STARTED, NO_JSON], id="no JSON"),
     pytest.param(raw(b"data: \xff\n\n"), [NO_JSON], id="no UTF-8"),
     pytest.param(raw(b'data: {"type": "CUSTOM", "value": NaN}\n\n'), [NO_JSON], id="NaN"),
+    pytest.param(raw(b'data: {"type": "CUSTOM", "value": 1e400}\n\n'), [NO_JSON], id="a number too large"),
     pytest.param(raw(b"data:" + b"[" * 100_000 + b"\n\n"), [NO_JSON], id="deep nesting"),
     pytest.param(raw(b"data:\n\n"), [NO_JSON], id="an empty event"),
     pytest.param(at_once(STARTED, [1, 2]), [STARTED, NO_TYPE], id="a list"),
@@ -528,7 +527,7 @@ def test_too_large_an_event() -> None:
     async def main() -> None:
         large = {"type": "CUSTOM", "name": "x", "value": "x" * 1000}
         async with remote(at_once(STARTED, large, FINISHED)) as upstream:
-            expected = error("UPSTREAM_EVENT_TOO_LARGE", "The upstream agent sent too large an event.")
+            expected = error("UPSTREAM_EVENT_TOO_LARGE", "The upstream agent sent an event that is too large.")
             assert await collect(HttpAgent(upstream.url, max_event_bytes=1000)) == [STARTED, expected]
 
     run(main)
@@ -719,7 +718,7 @@ def test_a_failure_closes_the_connection(client: Any) -> None:
 
 
 def test_every_loop_has_a_client_and_closes_it() -> None:
-    clients = LoopLocalHTTPClient()
+    clients = loop_local_http_client()
     seen: list[Any] = []
 
     async def main() -> None:
@@ -736,7 +735,7 @@ def test_every_loop_has_a_client_and_closes_it() -> None:
 
 def test_closing_makes_room_for_another() -> None:
     async def main() -> None:
-        clients = LoopLocalHTTPClient()
+        clients = loop_local_http_client()
         first: Any = await clients.get()
         await clients.aclose()
         await clients.aclose()

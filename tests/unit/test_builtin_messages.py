@@ -142,6 +142,7 @@ def test_a_results_error_is_told() -> None:
         ('{"a": ', {"invalid_arguments": '{"a": '}),
         ("[1]", {"invalid_arguments": "[1]"}),
         ("NaN", {"invalid_arguments": "NaN"}),
+        ('{"a": 1e400}', {"invalid_arguments": '{"a": 1e400}'}),
     ],
 )
 def test_arguments_are_always_a_json_object(arguments: str, expected: Any) -> None:

@@ -189,6 +189,7 @@ def test_the_context_is_given_to_the_function_and_not_told_to_the_model(function
         ({"a": 1, "c": 2}, "c: Extra inputs are not permitted"),
         ("{", "not JSON"),
         ('{"a": NaN}', "not JSON"),
+        ('{"a": 1e400}', "not JSON"),
         ("[1]", "a JSON object"),
     ],
 )

@@ -72,8 +72,8 @@ def test_words_in_a_text_decide_nothing() -> None:
 def test_the_providers_words_are_for_the_log_unless_debugging() -> None:
     trouble = to_model_error(answered(openai.InternalServerError, 500))
     assert trouble is not None
-    assert "words" not in trouble.event(detailed=False)["message"]
-    assert "words" in trouble.event(detailed=True)["message"]
+    assert "words" not in trouble.to_event(with_detail=False)["message"]
+    assert "words" in trouble.to_event(with_detail=True)["message"]
     assert "words" in str(trouble)
 
 
@@ -85,4 +85,4 @@ def test_a_key_is_not_even_in_the_log() -> None:
 def test_our_own_trouble_stays_what_it_is() -> None:
     trouble = ModelError("auth_failed", "set THE_KEY")
     assert to_model_error(trouble) is trouble
-    assert trouble.event(detailed=True) == {"type": "RUN_ERROR", "message": "set THE_KEY", "code": "auth_failed"}
+    assert trouble.to_event(with_detail=True) == {"type": "RUN_ERROR", "message": "set THE_KEY", "code": "auth_failed"}

@@ -1,4 +1,4 @@
-"""Things that belong to one event loop: connections, above all."""
+"""Values that belong to one event loop, such as HTTP clients with their connections."""
 
 from __future__ import annotations
 
@@ -10,41 +10,50 @@ T = TypeVar("T")
 
 
 class LoopLocal(Generic[T]):
-    """One thing to each event loop: made when it is first asked for, closed with its loop.
+    """A value per event loop, created on first use and closed with its loop; compare `threading.local`.
 
-    ``make`` is called on the loop, and what it raises reaches the caller of `get`;
-    ``close`` is awaited there.
+    Args:
+        create: creates the value, on the loop. What it raises is raised by `get`.
+        close: closes the value, awaited on the loop.
     """
 
-    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
-        self._make = make
+    def __init__(self, create: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
+        self._create = create
         self._close = close
-        # By loop, yet not weakly: connections hold their loop, which keeps it alive.
+        # Strong references to loops, since weak ones would not help: a connection refers to its loop as well.
         self._open: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[T]]] = {}
 
+    @classmethod
+    def shared(cls, value: T) -> LoopLocal[T]:
+        """Returns a `LoopLocal` with the same value for every loop, which its owner closes."""
+        return cls(lambda: value, _leave_open)
+
     async def get(self) -> T:
-        """The running loop's one."""
+        """Returns the running loop's value."""
         loop = asyncio.get_running_loop()
         if loop not in self._open:
             for other in [other for other in list(self._open) if other.is_closed()]:
                 self._open.pop(other, None)
-            keeper = _lifetime(self._make, self._close)
-            self._open[loop] = (await anext(keeper), keeper)
+            lifetime = _lifetime(self._create, self._close)
+            self._open[loop] = (await anext(lifetime), lifetime)
         return self._open[loop][0]
 
     async def aclose(self) -> None:
-        """Closes the running loop's one. The next `get` makes another."""
-        _, keeper = self._open.pop(asyncio.get_running_loop(), (None, None))
-        if keeper is not None:
-            await keeper.aclose()
+        """Closes the running loop's value; the next `get` creates another."""
+        _, lifetime = self._open.pop(asyncio.get_running_loop(), (None, None))
+        if lifetime is not None:
+            await lifetime.aclose()
 
 
-async def _lifetime(make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> AsyncGenerator[T]:
-    # A suspended generator is what an event loop closes by itself, when it is shut down
-    # or when the last reference to the owner goes: see loop.shutdown_asyncgens(). It knows
-    # the two functions only: a reference to the owner would keep that alive.
-    made = make()
+async def _lifetime(create: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> AsyncGenerator[T]:
+    # An event loop finalises suspended asynchronous generators: in loop.shutdown_asyncgens(), and when the last
+    # reference to one is dropped. So this one must not refer to the LoopLocal that holds it.
+    value = create()
     try:
-        yield made
+        yield value
     finally:
-        await close(made)
+        await close(value)
+
+
+async def _leave_open(value: object) -> None:
+    pass

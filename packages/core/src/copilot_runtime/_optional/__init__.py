@@ -1,1 +1,1 @@
-"""Packages that are extras."""
+"""Optional packages, which extras install."""

@@ -1,4 +1,4 @@
-"""Clients of the ``openai`` SDK, which is an extra: one to each event loop."""
+"""Clients of the ``openai`` SDK, an optional package: one per event loop."""
 
 from __future__ import annotations
 
@@ -11,45 +11,32 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
-class LoopLocalOpenAIClient:
-    """Gives the ``AsyncOpenAI`` to use on the running loop.
+def loop_local_openai_client(feature: str, client: AsyncOpenAI | None = None, **options: Any) -> LoopLocal[AsyncOpenAI]:
+    """Returns the client to use, per event loop.
 
-    ``given`` is a ready one to use on every loop, which stays its owner's to close.
-    ``options`` are ``AsyncOpenAI``'s own, for the clients made here: ``api_key``,
-    ``base_url``, ``max_retries``, ``timeout``; one that is None is left to the SDK, with
-    its environment variables and defaults.
+    `LoopLocal.get` raises ``openai.OpenAIError`` if there is no key, neither in the options nor in the SDK's
+    environment variable.
 
-    Raises ImportError, which names the extra, where the SDK is not installed; TypeError
-    for a client that is none, and for options beside a ready one.
+    Args:
+        feature: what requires the SDK, for errors.
+        client: a client for all loops, which its owner closes.
+        options: options of ``AsyncOpenAI`` for the clients created here. One that is None is left to the SDK, with its
+            environment variables and defaults.
+
+    Raises:
+        ImportError: if the SDK is not installed; it names the extra.
+        TypeError: for a client that is not an ``AsyncOpenAI``, and for a client together with options.
     """
-
-    def __init__(self, given: AsyncOpenAI | None = None, **options: Any) -> None:
-        sdk = openai_sdk()
-        chosen = {name: value for name, value in options.items() if value is not None}
-        if given is not None and not isinstance(given, sdk.AsyncOpenAI):
-            raise TypeError(f"client must be an openai.AsyncOpenAI, not {type(given).__name__}")
-        if given is not None and chosen:
-            raise TypeError(f"a ready client has its own {' and '.join(chosen)}: give one or the other")
-        self._given = given
-        self._own: LoopLocal[AsyncOpenAI] = LoopLocal(lambda: sdk.AsyncOpenAI(**chosen), _closed)
-
-    async def get(self) -> AsyncOpenAI:
-        """The running loop's client, made now if it is the first time.
-
-        Raises ``openai.OpenAIError`` where there is no key, neither given nor in the
-        SDK's environment variable.
-        """
-        return self._given if self._given is not None else await self._own.get()
-
-    async def aclose(self) -> None:
-        """Closes the running loop's client, unless it was given. The next `get` makes another."""
-        await self._own.aclose()
+    sdk = import_optional("openai", feature=feature, extra="openai")
+    explicit = {name: value for name, value in options.items() if value is not None}
+    if client is None:
+        return LoopLocal(lambda: sdk.AsyncOpenAI(**explicit), _close)
+    if not isinstance(client, sdk.AsyncOpenAI):
+        raise TypeError(f"{feature}: client must be an openai.AsyncOpenAI, not {type(client).__name__}")
+    if explicit:
+        raise TypeError(f"{feature}: a client has its own {' and '.join(explicit)}, so these cannot be set as well")
+    return LoopLocal.shared(client)
 
 
-def openai_sdk() -> Any:
-    """The module ``openai``. Raises ImportError, which names the extra, where it is not installed."""
-    return import_optional("openai", by="What asks OpenAI's API", extra="openai")
-
-
-async def _closed(client: AsyncOpenAI) -> None:
+async def _close(client: AsyncOpenAI) -> None:
     await client.close()

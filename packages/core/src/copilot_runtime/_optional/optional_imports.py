@@ -1,4 +1,4 @@
-"""Packages that are needed by some and installed by an extra."""
+"""Imports of packages that are installed by an extra."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ from importlib import import_module
 from typing import Any
 
 
-def import_optional(module: str, *, by: str, extra: str) -> Any:
-    """A module of an optional package. Raises ImportError, which names the extra, where it cannot be imported."""
+def import_optional(module: str, *, feature: str, extra: str) -> Any:
+    """Imports a module of an optional package.
+
+    Args:
+        module: the name of the module.
+        feature: what requires it, for the error.
+        extra: the extra that installs it.
+
+    Raises ImportError with the command that installs the package.
+    """
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"{by} needs a package that is not there: pip install 'copilot-runtime[{extra}]'") from error
+        package = module.partition(".")[0].replace("_", "-")
+        raise ImportError(
+            f"{feature} requires the \"{package}\" package: pip install 'copilot-runtime[{extra}]'"
+        ) from error

@@ -1,4 +1,4 @@
-"""`HttpAgent`: an agent that lives behind an AG-UI endpoint elsewhere."""
+"""`HttpAgent`: an agent behind an AG-UI endpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._http import request as http_request
-from ._http.clients import AsyncHTTPClient, LoopLocalHTTPClient
+from ._http.clients import AsyncHTTPClient, loop_local_http_client
 from ._http.errors import to_upstream_error
 from ._http.response import EventDecoder, raise_for_status
 from ._http.urls import parse_http_url, redact_url
@@ -21,18 +21,24 @@ logger = logging.getLogger("copilot_runtime.agents.http")
 
 
 class HttpAgent:
-    """Runs the agent behind an AG-UI endpoint: a POST answered by server-sent events.
+    """Runs the agent behind an AG-UI endpoint: a POST whose response is a stream of server-sent events.
 
-    ``url`` is the endpoint, ``headers`` what is sent with every run, winning over the
-    caller's forwarded headers. ``client`` is an ``httpx2.AsyncClient`` or
-    ``httpx.AsyncClient`` to use (its owner closes it, and it must not be shared between
-    event loops), or a function that makes one for each loop; clients of our own keep no
-    cookies. ``connect_timeout_seconds`` bounds the wait for a connection,
-    ``read_timeout_seconds`` each silence of the remote; a run as a whole may take as long
-    as it likes. ``max_event_bytes`` bounds one event. ``debug`` adds the causes of
-    failures, which otherwise only the log has, to what clients are told.
+    A run has no total time limit.
 
-    Raises ValueError and TypeError for what could never work.
+    Args:
+        url: the endpoint.
+        headers: sent with every run; they take precedence over forwarded headers.
+        client: an ``httpx2.AsyncClient`` or ``httpx.AsyncClient``, which its owner closes and which must not be shared
+            between event loops; or a function that creates one for each loop. Default clients keep no cookies.
+        description: reported by ``/info``.
+        connect_timeout_seconds: limit for connecting.
+        read_timeout_seconds: limit for each silence of the remote agent; None for no limit.
+        max_event_bytes: limit for the size of one event.
+        debug: adds the causes of failures, which are always logged, to the messages that clients receive.
+
+    Raises:
+        ValueError: for an unusable URL, header, timeout or limit.
+        TypeError: for an unusable client.
     """
 
     def __init__(
@@ -48,62 +54,59 @@ class HttpAgent:
         debug: bool = False,
     ) -> None:
         if connect_timeout_seconds <= 0 or (read_timeout_seconds is not None and read_timeout_seconds <= 0):
-            raise ValueError("HttpAgent needs timeouts above 0 seconds (read_timeout_seconds=None is for none)")
+            raise ValueError("HttpAgent: timeouts must be above 0 seconds (read_timeout_seconds=None means no timeout)")
         if max_event_bytes <= 0:
-            raise ValueError("HttpAgent needs max_event_bytes above 0")
+            raise ValueError("HttpAgent: max_event_bytes must be above 0")
         self.url = url
         self.headers = http_request.validate_headers(headers)
         self.description = description
-        wrong = f"HttpAgent needs an absolute URL, such as 'https://agents.example/run', not {url!r}"
-        self._shown = redact_url(parse_http_url(url, wrong))
-        self._clients = LoopLocalHTTPClient(client)
+        invalid_url = f"HttpAgent: url must be absolute, such as 'https://agents.example/run', not {url!r}"
+        self._redacted_url = redact_url(parse_http_url(url, invalid_url))
+        self._client = loop_local_http_client(client)
         self._timeout = (connect_timeout_seconds, read_timeout_seconds, read_timeout_seconds, connect_timeout_seconds)
         self._max_event_bytes = max_event_bytes
         self._debug = debug
 
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[dict[str, Any]]:
-        """The remote's events, as they arrive, in wire form.
+        """Yields the remote agent's events, on the wire, as they arrive.
 
-        What is sent is ``context.body`` (``input``, where that is not given) less the
-        activity messages. Whatever goes wrong is said by one ``RUN_ERROR`` at the end,
-        whose code starts with ``UPSTREAM_``. Closing the iterator, or cancelling the task
-        that waits for it, closes the connection.
+        The request's body is ``context.body``, or else ``input``, without activity messages. A failure is reported
+        by a final ``RUN_ERROR`` whose code starts with ``UPSTREAM_``. Closing the iterator, or cancelling the task
+        that awaits it, closes the connection.
         """
-        events = EventDecoder(self._max_event_bytes)
+        decoder = EventDecoder(self._max_event_bytes)
         try:
-            client = await self._clients.get()
+            client = await self._client.get()
+            headers = http_request.build_headers(self.headers, {} if context is None else context.headers)
             async with client.stream(
-                "POST", self.url, content=_body(input, context), headers=self._fields(context), timeout=self._timeout
-            ) as answer:
-                await raise_for_status(answer)
-                async for chunk in answer.aiter_bytes():
-                    for event in events.feed(chunk):
+                "POST", self.url, content=_encode_body(input, context), headers=headers, timeout=self._timeout
+            ) as response:
+                await raise_for_status(response)
+                async for chunk in response.aiter_bytes():
+                    for event in decoder.feed(chunk):
                         yield event
-            events.finish()
+            decoder.finish()
             return
         except Exception as error:
             failure = to_upstream_error(error)
             if failure is None:
                 raise
-        if events.run_ended:
-            # The run is over for the client: how the connection ended changes nothing.
-            logger.info("%s, after the end of a run: %s", self._shown, failure)
+        if decoder.run_ended:
+            # The client has the end of the run already: how the connection closed changes nothing.
+            logger.info("%s, after the end of a run: %s", self._redacted_url, failure)
             return
-        logger.warning("%s: %s", self._shown, failure)
-        yield failure.event(detailed=self._debug)
+        logger.warning("%s: %s", self._redacted_url, failure)
+        yield failure.to_event(with_detail=self._debug)
 
     async def aclose(self) -> None:
         """Closes the running event loop's idle connections; the next run opens new ones.
 
-        Not needed at shutdown: an event loop that is shut down closes its own.
+        Not needed at shutdown: an event loop closes its own connections when it shuts down.
         """
-        await self._clients.aclose()
-
-    def _fields(self, context: RunContext | None) -> list[tuple[bytes, bytes]]:
-        return http_request.build_headers(self.headers, {} if context is None else context.headers)
+        await self._client.aclose()
 
 
-def _body(input: RunAgentInput, context: RunContext | None) -> bytes:
+def _encode_body(input: RunAgentInput, context: RunContext | None) -> bytes:
     if context is not None and context.body:
         return http_request.encode_body(context.body)
     return http_request.encode_body(input.model_dump(mode="json", by_alias=True, exclude_none=True))

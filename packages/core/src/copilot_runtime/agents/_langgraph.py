@@ -36,7 +36,7 @@ class LangGraphAgent:
     def __init__(
         self, graph: Any, *, name: str = "graph", description: str = "", config: Any = None, **options: Any
     ) -> None:
-        package = import_optional("ag_ui_langgraph", by="LangGraphAgent", extra="langgraph")
+        package = import_optional("ag_ui_langgraph", feature="LangGraphAgent", extra="langgraph")
         if not callable(getattr(graph, "astream_events", None)):
             raise TypeError(f"LangGraphAgent needs a compiled graph, such as graph.compile(...) gives, not {graph!r}")
         if isinstance(graph.checkpointer, bool | None):

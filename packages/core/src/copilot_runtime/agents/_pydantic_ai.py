@@ -67,7 +67,7 @@ class PydanticAIAgent:
 
 
 def _module(name: str) -> Any:
-    return import_optional(name, by="PydanticAIAgent", extra="pydantic-ai")
+    return import_optional(name, feature="PydanticAIAgent", extra="pydantic-ai")
 
 
 def _adapter() -> Any:

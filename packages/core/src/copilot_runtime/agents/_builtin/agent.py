@@ -11,7 +11,6 @@ from ... import _validation as validation
 from .agent_loop import AgentLoop, tool_result_event
 from .chat_messages import Message, to_chat_messages
 from .completion_stream import Event
-from .endpoint_clients import EndpointClients
 from .errors import to_model_error
 from .mcp import MCPServer, open_mcp_servers
 from .options import Options, parse_overridable
@@ -124,15 +123,15 @@ class BuiltInAgent:
         )
         if client is not None and (api_key is not None or base_url is not None):
             raise ValueError("BuiltInAgent needs either a client or api_key and base_url: a client has its own")
-        access = Credentials(api_key=api_key, base_url=base_url)
-        is_placed = client is not None or base_url is not None
+        credentials = Credentials(api_key=api_key, base_url=base_url)
+        has_explicit_endpoint = client is not None or base_url is not None
         self._asker = RunConfigResolver(
-            model=Model.parse(model, allow_unknown_provider=is_placed),
+            model=Model.parse(model, allow_unknown_provider=has_explicit_endpoint),
             options=options,
             overridable=parse_overridable(overridable_properties),
-            access=access,
-            has_explicit_endpoint=is_placed,
-            clients=EndpointClients(client),
+            credentials=credentials,
+            has_explicit_endpoint=has_explicit_endpoint,
+            client=client,
         )
         self._tools = _checked_tools(tools, STATE_TOOL_NAMES if state_tools else ())
         self._mcp_servers = _checked_servers(mcp_servers)
@@ -140,7 +139,7 @@ class BuiltInAgent:
         self._forward_system = forward_system_messages
         self._forward_developer = forward_developer_messages
         self._debug = debug
-        if client is None and not access.has_key(self._asker.model.provider):
+        if client is None and not credentials.has_key(self._asker.model.provider):
             variable = self._asker.model.provider.key_variable
             logger.warning("BuiltInAgent(model=%r) has no key: its runs will fail until %s is set", model, variable)
 
@@ -189,7 +188,7 @@ class BuiltInAgent:
                 raise
             logger.warning("%s: %s", self._asker.model if asked is None else asked.model, trouble)
             usage = {} if asked is None else asked.usage.event_fields("RUN_ERROR")
-            yield {**trouble.event(detailed=self._debug), **usage}
+            yield {**trouble.to_event(with_detail=self._debug), **usage}
             return
         finished = {"type": "RUN_FINISHED", **ids, **asked.usage.event_fields("RUN_FINISHED")}
         if talk.interrupts:
@@ -201,7 +200,7 @@ class BuiltInAgent:
 
         Not needed at shutdown: an event loop that is shut down closes its own.
         """
-        await self._asker.clients.aclose()
+        await self._asker.aclose()
 
     def _remote_tools(self, context: RunContext | None) -> AbstractAsyncContextManager[Sequence[Tool]]:
         if not self._mcp_servers:

@@ -13,8 +13,9 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from ... import _strict_json as strict_json
 from .content_parts import flatten_text, to_content_parts
 from .providers import Provider
 from .thought_signatures import decode_signature
@@ -78,7 +79,7 @@ def _json_object(arguments: str) -> str:
     if not arguments.strip():
         return "{}"
     try:
-        value = from_json(arguments, allow_inf_nan=False)
+        value = strict_json.loads(arguments.encode())
     except ValueError:
         value = None
     return arguments if isinstance(value, dict) else to_json({"invalid_arguments": arguments}).decode()

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from ..._http.headers import media_type
+
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
 Part = dict[str, Any]
@@ -98,7 +100,7 @@ def _text(text: str) -> Part:
 
 def _text_document(media: _Media) -> Part | None:
     """A document that is text can be read by every model."""
-    mime_type = media.mime_type.partition(";")[0].strip().lower()
+    mime_type = media_type(media.mime_type)
     if (
         media.kind != "document"
         or media.data is None
@@ -117,7 +119,7 @@ def _image(media: _Media) -> Part | None:
 
 
 def _audio(media: _Media) -> Part | None:
-    form = _AUDIO_FORMATS.get(media.mime_type.partition(";")[0].strip().lower())
+    form = _AUDIO_FORMATS.get(media_type(media.mime_type))
     if media.data is None or form is None:
         return None
     return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}

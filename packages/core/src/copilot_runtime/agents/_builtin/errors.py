@@ -1,14 +1,16 @@
-"""What goes wrong with a model, as the ``RUN_ERROR`` that says so.
+"""Failures of a model or its provider, and the ``RUN_ERROR`` codes that report them.
 
-Failures are told apart by the exception's type, the HTTP status and the error's ``code``
-and ``type`` members, never by words in a text.
+Failures are told apart by the exception's type, the HTTP status, and the error's ``code`` and ``type``, never by the
+wording of a message.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import ClassVar
+
+from .._errors import AgentError
 
 RATE_LIMITED = "rate_limited"
 AUTH_FAILED = "auth_failed"
@@ -17,18 +19,23 @@ PROVIDER_ERROR = "provider_error"
 NETWORK_ERROR = "network_error"
 TIMEOUT = "timeout"
 INVALID_REQUEST = "invalid_request"
-"""The run's own input asks for what cannot be: a value in ``forwardedProps``."""
 
-_MESSAGES: Mapping[str, str] = {
-    RATE_LIMITED: "The model's provider wants fewer requests at the moment. Try again later.",
-    AUTH_FAILED: "The model's provider did not accept the server's key.",
-    CONTEXT_LENGTH: "The conversation has become too long for the model.",
-    PROVIDER_ERROR: "The model's provider failed or refused the request.",
-    NETWORK_ERROR: "The connection to the model's provider failed.",
-    TIMEOUT: "The model's provider did not answer in time.",
-}
 
-# By an error's `code` or `type`, as OpenAI, Anthropic, Google, OpenRouter and llama.cpp name them.
+class ModelError(AgentError):
+    """A failure of the model, its provider, or the connection to it; or an invalid request of the run."""
+
+    messages: ClassVar[Mapping[str, str]] = {
+        RATE_LIMITED: "The model provider is rate limiting requests. Try again later.",
+        AUTH_FAILED: "The model provider rejected the server's API key.",
+        CONTEXT_LENGTH: "The conversation is too long for the model.",
+        PROVIDER_ERROR: "The model provider failed or rejected the request.",
+        NETWORK_ERROR: "The connection to the model provider failed.",
+        TIMEOUT: "The model provider did not respond in time.",
+        INVALID_REQUEST: "The run's forwardedProps are invalid.",
+    }
+
+
+# By an error's `code` or `type`, as OpenAI, Anthropic, Google, OpenRouter and llama.cpp name them, or HTTP status.
 _BY_NAME: Mapping[str, str] = {
     "rate_limit_exceeded": RATE_LIMITED,
     "rate_limit_error": RATE_LIMITED,
@@ -52,38 +59,28 @@ _BY_NAME: Mapping[str, str] = {
     "504": TIMEOUT,
 }
 
-# By package and class; the nearest base class counts. The SDK lets some of httpx's pass.
+# By package and class; the nearest base class counts. The SDK does not wrap all exceptions of its HTTP client.
 _BY_CLASS: Mapping[tuple[str, str], str] = {
     ("openai", "APITimeoutError"): TIMEOUT,
     ("openai", "APIConnectionError"): NETWORK_ERROR,
     ("openai", "OpenAIError"): PROVIDER_ERROR,
-    **{(package, "TimeoutException"): TIMEOUT for package in ("httpx", "httpx2")},
-    **{(package, "TransportError"): NETWORK_ERROR for package in ("httpx", "httpx2")},
+    ("httpx", "TimeoutException"): TIMEOUT,
+    ("httpx", "TransportError"): NETWORK_ERROR,
+    ("httpx2", "TimeoutException"): TIMEOUT,
+    ("httpx2", "TransportError"): NETWORK_ERROR,
 }
 
 
-class ModelError(Exception):
-    """A failure with a code: ``message`` is for everyone, ``detail`` for the log."""
-
-    def __init__(self, code: str, message: str = "", detail: str = "") -> None:
-        self.code = code
-        self.message = message or _MESSAGES[code]
-        self.detail = detail
-        super().__init__(f"{self.message} ({detail})" if detail else self.message)
-
-    def event(self, *, detailed: bool) -> dict[str, Any]:
-        """The ``RUN_ERROR`` to send, with the detail where that is wanted."""
-        return {"type": "RUN_ERROR", "message": str(self) if detailed else self.message, "code": self.code}
-
-
 def to_model_error(error: Exception, *, secret: str = "") -> ModelError | None:
-    """What an exception of the SDK means; None where it is none of the provider's.
+    """Returns the failure that an exception of the SDK means; None if it is not about the provider.
 
-    ``secret`` is kept out of the detail.
+    Args:
+        error: the exception.
+        secret: a text to mask in the detail, such as the API key.
     """
     if isinstance(error, ModelError):
         return error
-    code = next((_BY_NAME[name] for name in _names(error) if name in _BY_NAME), None) or _code_of_class(error)
+    code = next((_BY_NAME[name] for name in _names(error) if name in _BY_NAME), None) or _code_by_class(error)
     if code is None:
         return None
     detail = f"{type(error).__name__}: {error}"
@@ -91,7 +88,7 @@ def to_model_error(error: Exception, *, secret: str = "") -> ModelError | None:
 
 
 def _names(error: Exception) -> Iterator[str]:
-    """What an error of the API calls itself, the most telling first."""
+    """Yields the names of an API error, the most specific first."""
     if type(error).__module__.partition(".")[0] == "openai":
         body = getattr(error, "body", None)
         members = body if isinstance(body, Mapping) else {}
@@ -99,11 +96,11 @@ def _names(error: Exception) -> Iterator[str]:
         yield str(getattr(error, "status_code", ""))
 
 
-def _code_of_class(error: Exception) -> str | None:
-    if isinstance(error, json.JSONDecodeError):  # the SDK's, of a chunk that is not JSON
+def _code_by_class(error: Exception) -> str | None:
+    if isinstance(error, json.JSONDecodeError):  # raised by the SDK for a chunk that is not JSON
         return PROVIDER_ERROR
-    for kind in type(error).__mro__:
-        code = _BY_CLASS.get((kind.__module__.partition(".")[0], kind.__name__))
+    for cls in type(error).__mro__:
+        code = _BY_CLASS.get((cls.__module__.partition(".")[0], cls.__name__))
         if code is not None:
             return code
     return None

@@ -1,1 +1,1 @@
-"""Calling a remote AG-UI endpoint over HTTP."""
+"""The HTTP side of `HttpAgent`."""

@@ -1,7 +1,7 @@
-"""HTTP clients for agents that live elsewhere: one to each event loop.
+"""HTTP clients for remote agents, one per event loop.
 
-A client's connections belong to the loop that opened them, while one agent may run on
-several: a test's, the server's, the background loop of WSGI.
+A client's connections belong to the loop that opened them, and an agent may run on several: a test's, the server's,
+the background loop under WSGI.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import httpx2
 
@@ -19,7 +19,7 @@ from ..._concurrency.loop_local import LoopLocal
 
 
 class HTTPResponseLike(Protocol):
-    """What is used of an ``httpx2.Response`` or ``httpx.Response``."""
+    """The part of ``httpx2.Response`` and ``httpx.Response`` that is used."""
 
     @property
     def status_code(self) -> int: ...
@@ -29,7 +29,7 @@ class HTTPResponseLike(Protocol):
 
 
 class AsyncHTTPClient(Protocol):
-    """What is used of an ``httpx2.AsyncClient`` or ``httpx.AsyncClient``."""
+    """The part of ``httpx2.AsyncClient`` and ``httpx.AsyncClient`` that is used."""
 
     def stream(
         self,
@@ -44,62 +44,57 @@ class AsyncHTTPClient(Protocol):
     async def aclose(self) -> None: ...
 
 
-class LoopLocalHTTPClient:
-    """Gives the client to use on the running loop.
+def loop_local_http_client(
+    source: AsyncHTTPClient | Callable[[], AsyncHTTPClient] | None = None,
+) -> LoopLocal[AsyncHTTPClient]:
+    """Returns the client to use, per event loop.
 
-    ``given`` is a client to use on every loop, which stays its owner's to close; or a
-    function that makes one for each loop; or None, for clients of our own. Raises
-    TypeError where it is none of these.
+    Args:
+        source: a client for all loops, which its owner closes; or a function that creates one for each loop; or None
+            for default clients.
+
+    Raises TypeError for any other source.
     """
-
-    def __init__(self, given: Any = None) -> None:
-        if given is not None and not _is_client(given) and not callable(given):
-            raise TypeError(_WRONG_CLIENT.format(type(given).__name__))
-        self._given: AsyncHTTPClient | None = given if _is_client(given) else None
-        if given is None:
-            _tls()  # now, at construction: it takes the time of some hundred events
-        make = given if callable(given) else default_client
-        self._own: LoopLocal[AsyncHTTPClient] = LoopLocal(functools.partial(_made, make), _closed)
-
-    async def get(self) -> AsyncHTTPClient:
-        """The running loop's client, made now if it is the first time."""
-        return self._given if self._given is not None else await self._own.get()
-
-    async def aclose(self) -> None:
-        """Closes the running loop's client. The next `get` makes another one."""
-        await self._own.aclose()
+    if source is None:
+        _ssl_context()  # at construction: it takes as long as some hundred events
+        return LoopLocal(default_client, _close)
+    if _is_client(source):
+        return LoopLocal.shared(source)
+    if callable(source):
+        return LoopLocal(functools.partial(_create_client, source), _close)
+    raise TypeError(_WRONG_CLIENT.format(type(source).__name__))
 
 
-def _made(make: Callable[[], Any]) -> AsyncHTTPClient:
-    client: AsyncHTTPClient = make()
+_WRONG_CLIENT = "client must be an httpx2.AsyncClient or httpx.AsyncClient, or a function that returns one, not {}"
+
+
+def _create_client(factory: Callable[[], AsyncHTTPClient]) -> AsyncHTTPClient:
+    client = factory()
     if not _is_client(client):
         raise TypeError(_WRONG_CLIENT.format(type(client).__name__))
     return client
 
 
-async def _closed(client: AsyncHTTPClient) -> None:
-    await client.aclose()
-
-
-_WRONG_CLIENT = "client must be an httpx2.AsyncClient or httpx.AsyncClient, or a function that makes one, not {}"
-
-
-def _is_client(value: Any) -> bool:
+def _is_client(value: Any) -> TypeGuard[AsyncHTTPClient]:
     return not isinstance(value, type) and hasattr(value, "stream") and hasattr(value, "aclose")
 
 
+async def _close(client: AsyncHTTPClient) -> None:
+    await client.aclose()
+
+
 def default_client() -> httpx2.AsyncClient:
-    """A client for agents: any number of streams at once, nothing remembered of users."""
+    """Returns a client that limits no streams and keeps no cookies."""
     return httpx2.AsyncClient(
-        verify=_tls(),
-        # A shared cookie jar would send on with one user's run what another's was given.
+        verify=_ssl_context(),
+        # A cookie jar is shared by all runs: it would send cookies set for one user with another user's run.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        # Idle connections go before the server's own limit (2 s in gunicorn, 5 s in
-        # uvicorn): a POST on one that is just being closed fails and must not be repeated.
+        # Shorter than servers keep idle connections (gunicorn 2 s, uvicorn 5 s): a POST on a connection that the server
+        # is just closing fails, and must not be retried.
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=1.0),
     )
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def _ssl_context() -> ssl.SSLContext:
     return httpx2.create_ssl_context()

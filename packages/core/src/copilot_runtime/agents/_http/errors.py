@@ -1,8 +1,11 @@
-"""The ways in which a remote agent fails, as the events that say so."""
+"""Failures of a remote agent, and the ``RUN_ERROR`` codes that report them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
+
+from .._errors import AgentError
 
 UNREACHABLE = "UPSTREAM_UNREACHABLE"
 TIMEOUT = "UPSTREAM_TIMEOUT"
@@ -14,41 +17,43 @@ MALFORMED_EVENT = "UPSTREAM_MALFORMED_EVENT"
 EVENT_TOO_LARGE = "UPSTREAM_EVENT_TOO_LARGE"
 
 
-class UpstreamError(Exception):
-    """A remote agent's failure: ``message`` is for everyone, ``detail`` for the log."""
+class UpstreamError(AgentError):
+    """A failure of the remote agent, or of the connection to it."""
 
-    def __init__(self, code: str, message: str, detail: str = "") -> None:
-        super().__init__(f"{message} ({detail})" if detail else message)
-        self.code = code
-        self.message = message
+    messages: ClassVar[Mapping[str, str]] = {
+        UNREACHABLE: "The upstream agent could not be reached.",
+        TIMEOUT: "The upstream agent sent nothing for too long.",
+        BAD_REQUEST: "The request to the upstream agent could not be sent.",
+        HTTP_ERROR: "The upstream agent returned an HTTP error.",
+        WRONG_CONTENT_TYPE: "The upstream agent did not respond with an event stream.",
+        BROKEN_STREAM: "The connection to the upstream agent was lost.",
+        MALFORMED_EVENT: "The upstream agent sent a malformed event.",
+        EVENT_TOO_LARGE: "The upstream agent sent an event that is too large.",
+    }
 
-    def event(self, *, detailed: bool) -> dict[str, Any]:
-        """The ``RUN_ERROR`` to send, with the detail where that is wanted."""
-        return {"type": "RUN_ERROR", "message": str(self) if detailed else self.message, "code": self.code}
 
-
-# By the names of httpx2's and httpx's exceptions, of which the nearest base class counts.
-_KINDS: dict[str, tuple[str, str]] = {
+# By class name, since httpx2 and httpx share them; the nearest base class counts. An empty message is the code's own.
+_BY_EXCEPTION: Mapping[str, tuple[str, str]] = {
     "ConnectTimeout": (TIMEOUT, "The upstream agent could not be reached in time."),
-    "PoolTimeout": (TIMEOUT, "No connection to the upstream agent came free in time."),
-    "WriteTimeout": (TIMEOUT, "The upstream agent did not take the request in time."),
-    "TimeoutException": (TIMEOUT, "The upstream agent sent nothing for too long."),
-    "ConnectError": (UNREACHABLE, "The upstream agent could not be reached."),
+    "PoolTimeout": (TIMEOUT, "No connection to the upstream agent became available in time."),
+    "WriteTimeout": (TIMEOUT, "The upstream agent did not accept the request in time."),
+    "TimeoutException": (TIMEOUT, ""),
+    "ConnectError": (UNREACHABLE, ""),
     "ProxyError": (UNREACHABLE, "The upstream agent could not be reached through the proxy."),
-    "UnsupportedProtocol": (UNREACHABLE, "The upstream agent could not be reached."),
-    "LocalProtocolError": (BAD_REQUEST, "The request to the upstream agent could not be sent."),
+    "UnsupportedProtocol": (UNREACHABLE, ""),
+    "LocalProtocolError": (BAD_REQUEST, ""),
     "TooManyRedirects": (HTTP_ERROR, "The upstream agent redirected too often."),
     "DecodingError": (BROKEN_STREAM, "The upstream agent's stream could not be decompressed."),
-    "TransportError": (BROKEN_STREAM, "The connection to the upstream agent broke off."),
+    "TransportError": (BROKEN_STREAM, ""),
 }
 
 
 def to_upstream_error(error: Exception) -> UpstreamError | None:
-    """What an exception of the HTTP client means; None where it is not the remote's fault."""
+    """Returns the failure that an exception of the HTTP client means; None if it is not about the remote agent."""
     if isinstance(error, UpstreamError):
         return error
-    for kind in type(error).__mro__:
-        known = _KINDS.get(kind.__name__)
-        if known is not None and kind.__module__.partition(".")[0] in ("httpx2", "httpx"):
+    for cls in type(error).__mro__:
+        known = _BY_EXCEPTION.get(cls.__name__)
+        if known is not None and cls.__module__.partition(".")[0] in ("httpx2", "httpx"):
             return UpstreamError(*known, f"{type(error).__name__}: {error}")
     return None

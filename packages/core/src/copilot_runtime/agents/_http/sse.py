@@ -1,8 +1,7 @@
-"""Server-sent events: bytes in, the data of events out.
+"""Parses server-sent events: bytes in, the data of events out.
 
-As https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-has it, except that only the data is kept (AG-UI says everything in it) and stays bytes,
-for the JSON parser that comes next checks the UTF-8 itself.
+Follows https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation, except that only
+the data is kept, since AG-UI uses no other field, and that it stays bytes, since the JSON parser checks the UTF-8.
 """
 
 from __future__ import annotations
@@ -14,59 +13,60 @@ _LINE_ENDS = (b"\n", b"\r")
 
 
 class EventTooLarge(ValueError):
-    """An event, or a line, has more bytes than the parser was told to hold."""
+    """An event, or a line, exceeds the parser's limit."""
 
 
 class SseParser:
-    """Splits a stream into events, however the bytes are cut.
+    """Splits a stream into events, wherever its chunks are cut.
 
-    ``max_event_bytes`` bounds what is held of one event (or of one line, of whatever
-    kind) before the blank line that ends it.
+    Args:
+        max_event_bytes: the limit for what is buffered of one event, or of one line of any kind.
     """
 
     def __init__(self, max_event_bytes: int) -> None:
-        self._max = max_event_bytes
-        self._held = 0
-        self._line: list[bytes] = []
+        self._max_event_bytes = max_event_bytes
+        self._buffered_bytes = 0
+        self._line_parts: list[bytes] = []
         self._data: list[bytes] = []
-        self._first = True
+        self._is_first_line = True
         self._after_cr = False
 
     @property
     def has_partial_event(self) -> bool:
-        """Whether the stream, were it to end now, would end inside an event."""
-        return bool(self._data) or (bool(self._line) and not self._line[0].startswith(b":"))
+        """Whether the stream is inside an event."""
+        return bool(self._data) or (bool(self._line_parts) and not self._line_parts[0].startswith(b":"))
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The data of every event that ends in these bytes: iterate it to its end.
+        """Yields the data of every event that ends in a chunk; has to be iterated to its end.
 
         Raises EventTooLarge.
         """
         if not chunk:
             return
         if self._after_cr:
-            # A line that ends in CR is taken at once; the LF of a CRLF may come later.
+            # A CR ends a line at once, so the LF of a CRLF may come in the next chunk.
             chunk = chunk.removeprefix(b"\n")
         self._after_cr = chunk.endswith(b"\r")
-        for piece in chunk.splitlines(keepends=True):
-            self._count_bytes(len(piece))
-            if not piece.endswith(_LINE_ENDS):
-                self._line.append(piece)
+        for line in chunk.splitlines(keepends=True):
+            self._count_bytes(len(line))
+            if not line.endswith(_LINE_ENDS):
+                self._line_parts.append(line)
                 return
-            if self._line:
-                piece = b"".join((*self._line, piece))
-                self._line.clear()
-            event = self._take(piece)
+            if self._line_parts:
+                line = b"".join((*self._line_parts, line))
+                self._line_parts.clear()
+            event = self._parse_line(line)
             if event is not None:
                 yield event
 
-    def _take(self, piece: bytes) -> bytes | None:
-        line = piece.rstrip(b"\r\n")
-        if self._first:
-            self._first = False
+    def _parse_line(self, raw_line: bytes) -> bytes | None:
+        """Returns the data of the event that a line ends, if it ends one."""
+        line = raw_line.rstrip(b"\r\n")
+        if self._is_first_line:
+            self._is_first_line = False
             line = line.removeprefix(_BYTE_ORDER_MARK)
         if not line:
-            self._held = 0
+            self._buffered_bytes = 0
             if not self._data:
                 return None
             event = b"\n".join(self._data)
@@ -76,10 +76,10 @@ class SseParser:
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
         else:
-            self._held -= len(piece)
+            self._buffered_bytes -= len(raw_line)
         return None
 
     def _count_bytes(self, size: int) -> None:
-        self._held += size
-        if self._held > self._max:
-            raise EventTooLarge(f"an event of more than {self._max} bytes")
+        self._buffered_bytes += size
+        if self._buffered_bytes > self._max_event_bytes:
+            raise EventTooLarge(f"an event of more than {self._max_event_bytes} bytes")

@@ -1,4 +1,4 @@
-"""Tools that MCP servers offer: Model Context Protocol, https://modelcontextprotocol.io."""
+"""Tools of MCP servers (Model Context Protocol, https://modelcontextprotocol.io)."""
 
 from .server import MCPServer
 from .sessions import open_mcp_servers

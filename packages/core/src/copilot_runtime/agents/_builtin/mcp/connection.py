@@ -1,7 +1,7 @@
-"""One server's session, for as long as a run lasts.
+"""The session with one server, for the duration of a run.
 
-A task of its own opens the session, keeps it and closes it: the SDK's cancel scopes have to
-be left in the task that entered them, whereas a run may be ended from any.
+It has a task of its own, which opens, holds and closes it: the SDK's cancel scopes have to be exited in the task that
+entered them, but a run may be closed from any task.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from .tools import build_tools
 
 logger = logging.getLogger("copilot_runtime.agents.mcp")
 
-_DISCONNECTED = "The tool's server has gone."
+_DISCONNECTED = "The tool server disconnected."
 
 
 class Connection:
-    """A session, opened on the running loop from construction on. `end` has to be called."""
+    """A session that opens on the running loop as soon as it is constructed. `close` must be called."""
 
     def __init__(self, server: MCPServer, context: RunContext) -> None:
         self._server = server
         self._session: asyncio.Future[sdk.MCPSession] = asyncio.get_running_loop().create_future()
         self._tools: list[Tool] = []
-        self._calls: set[asyncio.Timeout] = set()
+        self._call_timeouts: set[asyncio.Timeout] = set()
         self._close_requested = asyncio.Event()
         self._task = asyncio.create_task(self._run(context))
 
     async def tools(self) -> list[Tool]:
-        """The server's tools, when they are known; none where it cannot be had."""
+        """Waits for the server's list of tools and returns it; empty if the server is unavailable."""
         await asyncio.wait((self._task, self._session), return_when=asyncio.FIRST_COMPLETED)
         return self._tools
 
     def close(self) -> asyncio.Task[None]:
-        """Has the session closed. Gives the task that does it."""
+        """Requests the session to close, and returns the task that closes it."""
         if self._session.done():
             self._close_requested.set()
         else:
@@ -50,44 +50,54 @@ class Connection:
     async def _run(self, context: RunContext) -> None:
         server, seconds = self._server, self._server.connect_timeout_seconds
         try:
-            async with asyncio.timeout(seconds) as limit:
-                headers = await server.headers_for(context)
-                async with sdk.session(server, headers) as session:
-                    self._tools = build_tools(server, await session.tools(), self._call)
-                    limit.reschedule(None)
+            async with asyncio.timeout(seconds) as timeout:
+                headers = await server.resolve_headers(context)
+                async with sdk.session(server.url, server.transport, seconds, headers) as session:
+                    self._tools = build_tools(server, await session.list_tools(), self._call)
+                    timeout.reschedule(None)
                     self._session.set_result(session)
                     await self._close_requested.wait()
         except TimeoutError:
             logger.warning(
-                "MCP server %s is left out of a run: no list of tools within %g s", server.redacted_url, seconds
+                "MCP server %s did not list its tools within %g s; continuing the run without it",
+                server.redacted_url,
+                seconds,
             )
         except Exception as error:
-            what = "has gone in the middle of a run" if self._session.done() else "is left out of a run"
-            logger.warning("MCP server %s %s: %s", server.redacted_url, what, server.describe_error(error))
+            if self._session.done():
+                logger.warning(
+                    "MCP server %s disconnected during a run: %s", server.redacted_url, server.describe_error(error)
+                )
+            else:
+                logger.warning(
+                    "MCP server %s is unavailable; continuing the run without it: %s",
+                    server.redacted_url,
+                    server.describe_error(error),
+                )
         finally:
-            # The SDK's 1.x leaves a call waiting whose connection is gone.
-            for call in self._calls:
-                if not call.expired():
-                    call.reschedule(asyncio.get_running_loop().time())
+            # The SDK's 1.x never completes a call whose connection was closed.
+            for timeout in self._call_timeouts:
+                if not timeout.expired():
+                    timeout.reschedule(asyncio.get_running_loop().time())
 
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """What a tool gives. Raises ToolError, whatever goes wrong."""
+        """Returns the result of a tool. Raises ToolError for any failure."""
         server, seconds = self._server, self._server.call_timeout_seconds
         if self._task.done():
             raise ToolError(_DISCONNECTED)
         try:
-            async with asyncio.timeout(seconds) as limit:
-                self._calls.add(limit)
+            async with asyncio.timeout(seconds) as timeout:
+                self._call_timeouts.add(timeout)
                 try:
-                    result = await self._session.result().call(name, arguments)
+                    result = await self._session.result().call_tool(name, arguments)
                 finally:
-                    self._calls.discard(limit)
+                    self._call_timeouts.discard(timeout)
         except TimeoutError as error:
-            too_slow = f"The tool's server has not answered within {seconds:g} s."
-            raise ToolError(_DISCONNECTED if self._task.done() else too_slow) from error
+            timed_out = f"The tool server did not respond within {seconds:g} s."
+            raise ToolError(_DISCONNECTED if self._task.done() else timed_out) from error
         except sdk.mcp_error_type() as error:
             raise ToolError(str(error)) from error
         except Exception as error:
             logger.warning("MCP server %s, tool %r: %s", server.redacted_url, name, server.describe_error(error))
-            raise ToolError("The tool's server has failed.") from error
+            raise ToolError("The tool server failed.") from error
         return result_content(result)

@@ -1,10 +1,10 @@
-"""`MCPServer`: where a server is, and how it is to be spoken to."""
+"""`MCPServer`: the configuration of a tool server."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Literal, get_args
+from typing import get_args
 
 import httpx2
 
@@ -12,29 +12,29 @@ from .... import _validation as validation
 from ..._context import RunContext, resolve_for_run
 from ..._http import request as http_request
 from ..._http.urls import parse_http_url, redact_url
-from . import sdk
+from .sdk import Transport, require_sdk
 
 HeaderMapping = Mapping[str, str]
-Transport = Literal["streamable-http", "sse"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class MCPServer:
-    """A server whose tools a `BuiltInAgent` offers to its model.
+    """A server whose tools a `BuiltInAgent` offers to its model (extra ``mcp``).
 
-    ``url`` is the endpoint, such as ``https://tools.example/mcp``. ``headers`` are sent with
-    every request: a mapping, or a function of the run's context that gives one, plain or
-    async, with which a user's token is passed on. ``transport`` is ``"sse"`` for servers older
-    than MCP 2025-03-26.
+    Args:
+        url: the endpoint, such as ``https://tools.example/mcp``.
+        headers: sent with every request: a mapping, or a plain or async function that returns one from the RunContext,
+            for instance with the user's token.
+        transport: ``"sse"`` for servers older than MCP 2025-03-26.
+        prefix: prepended to the names of the tools. Of several tools with the same name only the first is offered.
+        allowed_tools: the only tools to offer, by the server's names; None for all.
+        connect_timeout_seconds: limit for everything before a run's first step: connecting, and listing the tools.
+        call_timeout_seconds: limit for one tool call.
 
-    ``prefix`` is put before the names of the tools: of two with one name only the first is
-    offered. ``allowed_tools``, where given, are the only ones offered, by the server's names.
-
-    ``connect_timeout_seconds`` bounds what comes before a run's first step: connecting, and
-    listing the tools. ``call_timeout_seconds`` bounds one call of a tool.
-
-    Raises ValueError and TypeError for what could never work, and ImportError where the
-    extra ``mcp`` is not installed.
+    Raises:
+        ValueError: for an unusable URL, header, transport or timeout.
+        TypeError: if ``allowed_tools`` is not a list of names.
+        ImportError: if the extra is not installed.
     """
 
     url: str
@@ -48,7 +48,7 @@ class MCPServer:
     call_timeout_seconds: float = dataclasses.field(default=120.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        _parsed(self.url)
+        _parse(self.url)
         if not callable(self.headers):
             http_request.validate_headers(self.headers)
         validation.check_choice("MCPServer: transport", self.transport, get_args(Transport))
@@ -57,17 +57,17 @@ class MCPServer:
                 self, "allowed_tools", validation.check_names("MCPServer: allowed_tools", self.allowed_tools)
             )
         for name in ("connect_timeout_seconds", "call_timeout_seconds"):
-            validation.check_number(f"MCPServer: {name}", getattr(self, name), minimum=_LEAST_SECONDS)
-        sdk.require_sdk()
+            validation.check_number(f"MCPServer: {name}", getattr(self, name), minimum=_MIN_TIMEOUT_SECONDS)
+        require_sdk()
 
     def __repr__(self) -> str:
         return f"MCPServer({self.redacted_url!r})"
 
     def describe_error(self, error: BaseException) -> str:
-        """An exception in one line, without what may be secret in the URL."""
+        """Returns an exception in one line, without secrets of the URL."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        url = _parsed(self.url)
+        url = _parse(self.url)
         text = f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
         for secret in filter(None, (url.query.decode(), url.userinfo.decode())):
             text = text.replace(secret, "...")
@@ -75,16 +75,16 @@ class MCPServer:
 
     @property
     def redacted_url(self) -> str:
-        """The URL without what may be secret in it, for logs."""
-        return redact_url(_parsed(self.url))
+        """The URL without its secrets, for logs."""
+        return redact_url(_parse(self.url))
 
-    async def headers_for(self, context: RunContext) -> dict[str, str]:
-        """The headers of a run. Raises ValueError for ones that cannot be sent, and what the function raises."""
+    async def resolve_headers(self, context: RunContext) -> dict[str, str]:
+        """Returns the headers of a run. Raises ValueError for unusable ones, and what the function raises."""
         return dict(http_request.validate_headers(await resolve_for_run(self.headers, context)))
 
 
-_LEAST_SECONDS = 0.001
+_MIN_TIMEOUT_SECONDS = 0.001
 
 
-def _parsed(url: str) -> httpx2.URL:
-    return parse_http_url(url, "MCPServer needs an absolute URL, such as 'https://tools.example/mcp'")
+def _parse(url: str) -> httpx2.URL:
+    return parse_http_url(url, "MCPServer: url must be absolute, such as 'https://tools.example/mcp'")

@@ -1,4 +1,4 @@
-"""What a tool of an MCP server has given, as what a model can be told."""
+"""Results of tool calls, as content for a model."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from ..tools.tool import ToolError
 
 
 def result_content(result: Mapping[str, Any]) -> Any:
-    """The result of ``tools/call``, in wire form: its text, or its structured content where it has nothing else.
+    """Returns the text of a ``tools/call`` result, or its structured content if it has no text.
 
-    Servers are to give structured content as text, too (MCP 2025-06-18, "Structured Content").
-    Raises ToolError where the result is an error.
+    Servers should repeat structured content as text (MCP 2025-06-18, "Structured Content"). Raises ToolError if the
+    result is an error.
     """
-    text = "\n\n".join(_BLOCKS.get(block["type"], _other)(block) for block in result.get("content") or ())
+    text = "\n\n".join(_FORMATTERS.get(block["type"], _format_other)(block) for block in result.get("content") or ())
     if result.get("isError"):
-        raise ToolError(text or "The tool has failed and said nothing about it.")
+        raise ToolError(text or "The tool failed without a message.")
     structured = result.get("structuredContent")
     return structured if structured is not None and not text else text
 
 
-def _text(block: Mapping[str, Any]) -> str:
+def _format_text(block: Mapping[str, Any]) -> str:
     return str(block["text"])
 
 
-def _media(block: Mapping[str, Any]) -> str:
+def _format_media(block: Mapping[str, Any]) -> str:
     return _placeholder(f"{block['type']} of type {block['mimeType']}", block["data"])
 
 
-def _resource(block: Mapping[str, Any]) -> str:
+def _format_resource(block: Mapping[str, Any]) -> str:
     resource = block["resource"]
     if "text" in resource:
         return str(resource["text"])
     return _placeholder(f"file {resource['uri']} of type {resource.get('mimeType', 'unknown')}", resource["blob"])
 
 
-def _link(block: Mapping[str, Any]) -> str:
-    described = (block.get(member) for member in ("title", "description", "mimeType"))
-    return ", ".join([f"[a link to {block['uri']}", block["name"], *filter(None, described)]) + "]"
+def _format_link(block: Mapping[str, Any]) -> str:
+    details = (block.get(member) for member in ("title", "description", "mimeType"))
+    return ", ".join([f"[a link to {block['uri']}", block["name"], *filter(None, details)]) + "]"
 
 
-def _other(block: Mapping[str, Any]) -> str:
+def _format_other(block: Mapping[str, Any]) -> str:
     return json.dumps(block, ensure_ascii=False)
 
 
-def _placeholder(what: str, base64: str) -> str:
-    # Results are text to the models' interfaces: base64 would only fill their context.
-    return f"[{what}, {len(base64.rstrip('=')) * 3 // 4} bytes: it cannot be shown to you]"
+def _placeholder(description: str, base64: str) -> str:
+    # Tool results are text in the Chat Completions API: base64 would only fill the context window.
+    return f"[{description}, {len(base64.rstrip('=')) * 3 // 4} bytes: it cannot be shown to you]"
 
 
-_BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "text": _text,
-    "image": _media,
-    "audio": _media,
-    "resource": _resource,
-    "resource_link": _link,
+_FORMATTERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "text": _format_text,
+    "image": _format_media,
+    "audio": _format_media,
+    "resource": _format_resource,
+    "resource_link": _format_link,
 }

@@ -1,9 +1,9 @@
-"""What a server's tools are called, and which of them are offered to the model."""
+"""The tools of a server, under names that models accept."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from ..._context import RunContext
@@ -11,27 +11,31 @@ from ..tools.tool import Tool
 from .sdk import JSONObject
 from .server import MCPServer
 
-Call = Callable[[str, Mapping[str, Any]], Any]
-"""Calls a tool, by the server's name for it, with arguments."""
+CallTool = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+"""Calls a tool by the server's name for it."""
 
-# MCP allows dots, slashes and 128 characters, models' interfaces do not.
+# MCP allows dots, slashes and 128 characters in names; the Chat Completions API does not.
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
-_NAME_CHARACTERS = 64
+_MAX_NAME_CHARACTERS = 64
 
 
-def build_tools(server: MCPServer, listed: Iterable[JSONObject], call: Call) -> list[Tool]:
-    """The tools of one server that are to be offered."""
+def build_tools(server: MCPServer, definitions: Iterable[JSONObject], call_tool: CallTool) -> list[Tool]:
+    """Returns the allowed ones of a server's tools."""
     allowed = server.allowed_tools
-    return [_tool(server, one, call) for one in listed if allowed is None or one["name"] in allowed]
+    return [
+        _build_tool(server, definition, call_tool)
+        for definition in definitions
+        if allowed is None or definition["name"] in allowed
+    ]
 
 
-def _tool(server: MCPServer, listed: JSONObject, call: Call) -> Tool:
-    async def run(arguments: Mapping[str, Any], context: RunContext | None) -> Any:
-        return await call(listed["name"], arguments)
+def _build_tool(server: MCPServer, definition: JSONObject, call_tool: CallTool) -> Tool:
+    async def call(arguments: Mapping[str, Any], context: RunContext | None) -> Any:
+        return await call_tool(definition["name"], arguments)
 
     return Tool(
-        name=_NOT_IN_NAMES.sub("_", server.prefix + listed["name"])[:_NAME_CHARACTERS],
-        description=listed.get("description") or listed.get("title") or "",
-        parameters=listed["inputSchema"],
-        call=run,
+        name=_NOT_IN_NAMES.sub("_", server.prefix + definition["name"])[:_MAX_NAME_CHARACTERS],
+        description=definition.get("description") or definition.get("title") or "",
+        parameters=definition["inputSchema"],
+        call=call,
     )

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, to_json
 
+from .... import _strict_json as strict_json
 from ...._concurrency import driver
 from ..._context import RunContext
 from .tool import Tool, ToolError
@@ -91,7 +92,7 @@ def serialize_result(value: Any) -> str:
 
 def _parsed(arguments: str) -> Mapping[str, Any]:
     try:
-        value = from_json(arguments, allow_inf_nan=False) if arguments.strip() else {}
+        value = strict_json.loads(arguments.encode()) if arguments.strip() else {}
     except ValueError as error:
         raise ToolError(f"The arguments are not JSON: {error}") from error
     if not isinstance(value, dict):
