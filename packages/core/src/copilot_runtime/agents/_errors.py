@@ -22,7 +22,7 @@ class AgentError(Exception):
 
     def __init__(self, code: str, message: str = "", detail: str = "") -> None:
         self.code = code
-        self.message = message or self.messages[code]
+        self.message: str = message or self.messages[code]
         self.detail = detail
         super().__init__(f"{self.message} ({detail})" if detail else self.message)
 

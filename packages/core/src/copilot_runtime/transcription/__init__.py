@@ -1,4 +1,4 @@
-"""Speech to text: what a service is, how it fails, and one on the ``openai`` SDK."""
+"""Speech to text: the interface of a service, its errors, and `OpenAITranscription`."""
 
 from __future__ import annotations
 

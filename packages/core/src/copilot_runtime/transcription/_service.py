@@ -1,4 +1,4 @@
-"""What a transcription service must offer."""
+"""The interface of a transcription service."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Protocol
 
 
 class TranscriptionService(Protocol):
-    """Turns speech into text."""
+    """Converts speech to text."""
 
     def transcribe(self, audio: bytes, filename: str, mime_type: str, /) -> str | Awaitable[str]:
-        """What is said in ``audio``. May be a coroutine function.
+        """Returns the transcript. May be a coroutine function.
 
-        ``filename`` is what the client called the recording: good for guessing the
-        format, never for a path. ``mime_type`` is its media type with parameters, as in
-        ``audio/webm; codecs=opus``.
+        Args:
+            audio: the recording.
+            filename: the client's name for it, which may hint at the format. Never use it as a path.
+            mime_type: its media type with parameters, such as ``audio/webm; codecs=opus``.
 
-        Raises a `TranscriptionError` to say what went wrong; any other exception counts
-        as the provider's failure.
+        Raises `TranscriptionError` to report what went wrong; any other exception counts as a failure of the provider.
         """
