@@ -1,9 +1,23 @@
-"""Agents: what runs."""
+"""Agents, and the tools of `BuiltInAgent`."""
 
-from ._builtin import BuiltInAgent, MCPServer, define_tool
+from ._base import Agent, AgentFunction
+from ._builtin import BuiltInAgent, Interrupt, MCPServer, Tool, ToolError, define_tool
 from ._context import RunContext
 from ._http_agent import HttpAgent
 from ._langgraph import LangGraphAgent
 from ._pydantic_ai import PydanticAIAgent
 
-__all__ = ["BuiltInAgent", "HttpAgent", "LangGraphAgent", "MCPServer", "PydanticAIAgent", "RunContext", "define_tool"]
+__all__ = [
+    "Agent",
+    "AgentFunction",
+    "BuiltInAgent",
+    "HttpAgent",
+    "Interrupt",
+    "LangGraphAgent",
+    "MCPServer",
+    "PydanticAIAgent",
+    "RunContext",
+    "Tool",
+    "ToolError",
+    "define_tool",
+]

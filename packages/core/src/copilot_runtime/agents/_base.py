@@ -1,8 +1,4 @@
-"""What an agent is, and how to look at one without running it.
-
-An agent is a function ``f(input)`` or ``f(input, context)``, or an object with such a
-method ``run``, that gives an iterator or async iterator of AG-UI events.
-"""
+"""What an agent is, and how the runtime inspects one without running it."""
 
 from __future__ import annotations
 
@@ -10,70 +6,99 @@ import dataclasses
 import inspect
 import logging
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from ag_ui.core import BaseEvent, RunAgentInput
 from pydantic import BaseModel
 
 from .._concurrency import driver
+from ._context import RunContext
 
 logger = logging.getLogger("copilot_runtime.agents")
 
+AgentEvent: TypeAlias = BaseEvent | Mapping[str, Any]
+"""An AG-UI event: a model of ``ag_ui.core``, or a mapping with the names on the wire."""
+
+AgentEvents: TypeAlias = AsyncIterable[AgentEvent] | Iterable[AgentEvent]
+"""The events of a run, such as the generator or asynchronous generator that yields them."""
+
+AgentFunction: TypeAlias = (
+    Callable[[RunAgentInput], AgentEvents | Awaitable[AgentEvents]]
+    | Callable[[RunAgentInput, RunContext], AgentEvents | Awaitable[AgentEvents]]
+)
+"""A function that runs an agent: a generator, an asynchronous generator, or one that returns its events."""
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """An object that runs an agent by its method ``run(input)`` or ``run(input, context)``.
+
+    Optional attributes are ``description``, ``capabilities`` or ``get_capabilities()``, ``headers``, and ``clone()``,
+    which is called for each run.
+    """
+
+    @property
+    def run(self) -> AgentFunction:
+        """Runs the agent and returns its events."""
+
 
 class CallStyle(Enum):
-    """How an agent's function is to be called."""
+    """How the function of an agent is called."""
 
     ASYNC_GENERATOR = auto()
     COROUTINE = auto()
     PLAIN = auto()
-    """May block, so it is called on a thread of the run's own."""
+    """May block, so it is called on a worker thread of the run."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AgentSignature:
-    """What a function's signature tells."""
+    """How to call the function of an agent."""
 
     kind: CallStyle
     takes_context: bool
 
 
-_shapes: weakref.WeakKeyDictionary[Any, AgentSignature] = weakref.WeakKeyDictionary()
+_signatures: weakref.WeakKeyDictionary[Any, AgentSignature] = weakref.WeakKeyDictionary()
 
 
 def agent_callable(agent: Any) -> Callable[..., Any]:
-    """The function that runs an agent. Raises TypeError for what is no agent."""
-    if not inspect.isclass(agent):  # a class is an agent that nobody has made yet
+    """Returns the function that runs an agent. Raises TypeError for anything that is not an agent."""
+    if not inspect.isclass(agent):  # a class would have to be instantiated first
         run = getattr(agent, "run", None)
         if callable(run):
             return run  # type: ignore[no-any-return]
         if callable(agent):
             return agent  # type: ignore[no-any-return]
-    raise TypeError(f"{agent!r} is no agent: give a function of (input) or (input, context), or an object with run()")
+    raise TypeError(
+        f"{agent!r} is not an agent: expected a function of (input) or (input, context), or an object with run()"
+    )
 
 
 def inspect_agent(function: Callable[..., Any]) -> AgentSignature:
-    """How to call an agent's function; looked at once a function."""
+    """Returns how to call the function of an agent; cached by function."""
     underlying = getattr(function, "__func__", function)
     try:
-        shape = _shapes.get(underlying)
-    except TypeError:  # cannot be hashed or weakly referenced
-        return _shape(function)
-    if shape is None:
-        shape = _shape(function)
+        signature = _signatures.get(underlying)
+    except TypeError:  # it is not hashable or not weakly referenceable
+        return _inspect(function)
+    if signature is None:
+        signature = _inspect(function)
         try:
-            _shapes[underlying] = shape
+            _signatures[underlying] = signature
         except TypeError:
             pass
-    return shape
+    return signature
 
 
-def _shape(function: Callable[..., Any]) -> AgentSignature:
-    # These see through functools.partial; an object that is called has its method looked at.
-    called = (function, getattr(function, "__call__", function))  # noqa: B004
-    if any(map(inspect.isasyncgenfunction, called)):
+def _inspect(function: Callable[..., Any]) -> AgentSignature:
+    # These look through functools.partial, but not at the __call__ of an object.
+    candidates = (function, getattr(function, "__call__", function))  # noqa: B004
+    if any(map(inspect.isasyncgenfunction, candidates)):
         kind = CallStyle.ASYNC_GENERATOR
-    elif any(map(inspect.iscoroutinefunction, called)):
+    elif any(map(inspect.iscoroutinefunction, candidates)):
         kind = CallStyle.COROUTINE
     else:
         kind = CallStyle.PLAIN
@@ -87,31 +112,32 @@ def _accepts_context(function: Callable[..., Any]) -> bool:
         return False
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return True
-    positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    # A second parameter with a default is an option of the agent's own, unless it is called context.
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [parameter for parameter in parameters if parameter.kind in kinds]
+    # A second parameter with a default is an option of the agent's own, unless it is named context.
     return len(positional) > 1 and (positional[1].default is inspect.Parameter.empty or positional[1].name == "context")
 
 
 def clone_agent(agent: Any) -> Any:
-    """An agent for one request: its ``clone()`` where it has that."""
+    """Returns an agent for one request: the result of its ``clone()``, or else the agent itself."""
     clone = getattr(agent, "clone", None)
     return clone() if callable(clone) else agent
 
 
 def description_of(agent: Any) -> str:
-    """What ``/info`` says of an agent."""
-    described = _attribute(agent, "description")
-    return described.encode("utf-8", "replace").decode() if isinstance(described, str) else ""
+    """Returns the description of an agent for ``/info``."""
+    description = _attribute(agent, "description")
+    return description.encode("utf-8", "replace").decode() if isinstance(description, str) else ""
 
 
 def class_name_of(agent: Any) -> str:
-    """The class of an agent that is an object, the name of one that is a function."""
+    """Returns the class name of an agent that is an object, and the name of one that is a function."""
     name = _attribute(agent, "__name__")
     return name if isinstance(name, str) else type(agent).__name__
 
 
 def headers_of(agent: Any) -> tuple[tuple[str, str], ...]:
-    """The headers that the server has set on an agent."""
+    """Returns the headers that the server has set on an agent."""
     headers = getattr(agent, "headers", None)
     if not headers:
         return ()
@@ -119,23 +145,23 @@ def headers_of(agent: Any) -> tuple[tuple[str, str], ...]:
 
 
 def capability_source(agent: Any) -> Any:
-    """What an agent's capabilities are to be had from; None where it reports none."""
-    given = _attribute(agent, "get_capabilities")
-    return _attribute(agent, "capabilities") if given is None else given
+    """Returns the ``get_capabilities`` function of an agent, or else its ``capabilities``, or None."""
+    source = _attribute(agent, "get_capabilities")
+    return _attribute(agent, "capabilities") if source is None else source
 
 
 async def resolve_capabilities(source: Any) -> Mapping[str, Any] | None:
-    """What an agent says it can do. Raises whatever the agent raises."""
-    given = await driver.call_user_function(source) if callable(source) else source
-    if isinstance(given, BaseModel):
-        return given.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return given if isinstance(given, Mapping) else None
+    """Returns the capabilities that a `capability_source` reports. Raises whatever the agent raises."""
+    capabilities = await driver.call_user_function(source) if callable(source) else source
+    if isinstance(capabilities, BaseModel):
+        return capabilities.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return capabilities if isinstance(capabilities, Mapping) else None
 
 
 def _attribute(agent: Any, name: str) -> Any:
-    """An attribute; None where there is none, or where a property of somebody's raises."""
+    """Returns an attribute; None if there is none, or if the agent's property raises."""
     try:
         return getattr(agent, name, None)
     except Exception:
-        logger.warning("%s of an agent cannot be read", name, exc_info=True)
+        logger.warning("reading %s of an agent failed", name, exc_info=True)
         return None
