@@ -74,5 +74,5 @@ def test_options_that_pydantic_ai_does_not_have_are_refused(options: dict[str, A
 
 
 def test_what_is_no_agent_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"needs a pydantic_ai\.Agent"):
+    with pytest.raises(TypeError, match=r"agent must be a pydantic_ai\.Agent"):
         PydanticAIAgent("openai:gpt-4o-mini")

@@ -34,7 +34,7 @@ def sent(
 ) -> list[dict[str, Any]]:
     numbered = [{"id": f"m{number}", **message} for number, message in enumerate(messages)]
     return to_chat_messages(
-        read(numbered), provider, answers=answers, forward_system=system, forward_developer=developer
+        read(numbered), provider, resumed_results=answers, forward_system=system, forward_developer=developer
     )
 
 
@@ -258,7 +258,7 @@ def test_every_provider_takes_images(provider: Provider) -> None:
 def test_the_older_part_for_all_that_is_no_text_is_read_by_its_media_type(members: dict[str, Any], kind: str) -> None:
     """AG-UI 0.1 has it, 1.x has not: so it is made by hand here."""
     part = SimpleNamespace(type="binary", **{"id": None, "url": None, "data": None, "filename": None, **members})
-    (made,) = to_content_parts([part], takes=OPENAI.supported_media)
+    (made,) = to_content_parts([part], supported_media=OPENAI.supported_media)
     assert made["type"] == kind
 
 
@@ -266,7 +266,9 @@ def test_the_older_part_for_all_that_is_no_text_is_read_by_its_media_type(member
 def test_a_file_that_the_provider_has_is_named_where_the_api_can(kind: str, made: str) -> None:
     """AG-UI 1.x has such sources, 0.1 has not."""
     source = SimpleNamespace(type="file", value="file-1", mime_type=None)
-    (part,) = to_content_parts([SimpleNamespace(type=kind, source=source, metadata=None)], takes=OPENAI.supported_media)
+    (part,) = to_content_parts(
+        [SimpleNamespace(type=kind, source=source, metadata=None)], supported_media=OPENAI.supported_media
+    )
     assert part["type"] == made
     assert "file-1" in json.dumps(part)
 
@@ -274,4 +276,4 @@ def test_a_file_that_the_provider_has_is_named_where_the_api_can(kind: str, made
 def test_media_in_a_tools_result_are_named_in_words() -> None:
     source = SimpleNamespace(type="data", value="QUJD", mime_type="image/png")
     parts = [SimpleNamespace(type="text", text="A chart:"), SimpleNamespace(type="image", source=source)]
-    assert flatten_text(parts).startswith("A chart:\n[Attached here was image (image/png")
+    assert flatten_text(parts).startswith("A chart:\n[Attachment that cannot be displayed to you: image (image/png")

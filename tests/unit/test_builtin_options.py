@@ -14,7 +14,7 @@ from copilot_runtime.agents._builtin.options import (
     forwarded_model,
     parse_overridable,
 )
-from copilot_runtime.agents._builtin.parsers import tool_choice
+from copilot_runtime.agents._builtin.parsers import parse_tool_choice
 
 PICK = {"type": "function", "function": {"name": "pick"}}
 
@@ -40,7 +40,7 @@ BAD = [(name, value) for name, _, _, bad in OVERRIDABLE for value in bad] + [
 
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"needs {name} to be "):
+    with pytest.raises(ValueError, match=rf"BuiltInAgent: {name}=.* must be "):
         Options.parse({name: value})
 
 
@@ -85,7 +85,7 @@ def test_a_run_names_another_model_only_where_it_may() -> None:
 
 @pytest.mark.parametrize("choice", [PICK, {"type": "tool", "toolName": "pick"}])
 def test_one_tool_can_be_chosen_in_either_spelling(choice: Any) -> None:
-    assert tool_choice(choice) == PICK
+    assert parse_tool_choice(choice) == PICK
 
 
 def test_a_run_may_force_its_own_tools_without_permission_as_suggestions_do() -> None:

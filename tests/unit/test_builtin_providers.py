@@ -69,7 +69,7 @@ def test_a_known_provider_is_cut_off_even_where_the_server_is_known() -> None:
 
 @pytest.mark.parametrize("text", ["", "  ", "openai/"])
 def test_no_model_at_all_is_refused_everywhere(text: str) -> None:
-    with pytest.raises(ValueError, match="names no provider and model"):
+    with pytest.raises(ValueError, match="must name a provider and a model"):
         Model.parse(text, allow_unknown_provider=True)
 
 

@@ -69,7 +69,7 @@ def test_name_and_description_can_be_given() -> None:
 
 @pytest.mark.parametrize("name", ["", "with space", "a" * 65, "ümlaut", "dots.too"])
 def test_a_name_that_providers_refuse_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no name for a tool"):
+    with pytest.raises(ValueError, match="the name of a tool must be"):
         define_tool(lambda: None, name=name)
 
 
@@ -95,7 +95,7 @@ def test_define_tool_expects_a_function(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("given", [1, None, {"name": "x"}])
 def test_what_is_no_tool_is_refused(given: Any) -> None:
-    with pytest.raises(TypeError, match="no tool"):
+    with pytest.raises(TypeError, match="a tool must be a function or a Tool"):
         as_tool(given)
 
 
@@ -221,7 +221,7 @@ def test_what_a_tool_gives_is_told_as_text(value: Any, text: str) -> None:
 
 
 def test_what_is_no_json_is_an_error_that_says_so() -> None:
-    assert "no JSON" in called(define_tool(lambda: object(), name="f")).for_model
+    assert "cannot be serialised as JSON" in called(define_tool(lambda: object(), name="f")).for_model
 
 
 def failing() -> None:

@@ -54,13 +54,13 @@ class HttpAgent:
         debug: bool = False,
     ) -> None:
         if connect_timeout_seconds <= 0 or (read_timeout_seconds is not None and read_timeout_seconds <= 0):
-            raise ValueError("HttpAgent: timeouts must be above 0 seconds (read_timeout_seconds=None means no timeout)")
+            raise ValueError("HttpAgent: timeouts must be above 0 seconds (read_timeout_seconds=None for no timeout)")
         if max_event_bytes <= 0:
             raise ValueError("HttpAgent: max_event_bytes must be above 0")
         self.url = url
-        self.headers = http_request.validate_headers(headers)
+        self.headers: http_request.HeaderPairs = http_request.validate_headers(headers)
         self.description = description
-        invalid_url = f"HttpAgent: url must be absolute, such as 'https://agents.example/run', not {url!r}"
+        invalid_url = f"HttpAgent: url={url!r} must be an absolute URL, such as 'https://agents.example/run'"
         self._redacted_url = redact_url(parse_http_url(url, invalid_url))
         self._client = loop_local_http_client(client)
         self._timeout = (connect_timeout_seconds, read_timeout_seconds, read_timeout_seconds, connect_timeout_seconds)

@@ -1,4 +1,4 @@
-"""`LangGraphAgent`: a graph of LangGraph, in this process."""
+"""`LangGraphAgent`: a LangGraph graph in this process."""
 
 from __future__ import annotations
 
@@ -16,50 +16,62 @@ if TYPE_CHECKING:
 
 
 class GraphError(Exception):
-    """A graph has failed; the text is LangGraph's, whose log has the cause."""
+    """A graph failed. The text is LangGraph's, whose log has the cause."""
 
 
 class LangGraphAgent:
-    """Runs a compiled graph of LangGraph on ag-ui-langgraph (extra ``langgraph``).
+    """Runs a compiled LangGraph graph with ag-ui-langgraph (extra ``langgraph``).
 
-    ``graph`` has a checkpointer with asynchronous methods, which keeps what it has of each
-    thread under the thread's id, and under the user's where there are users. ``config`` is
-    the graph's configuration, or a function of the `RunContext`, plain (then it is called
-    on a thread) or a coroutine function, that gives it for each run. ``options`` are
-    further ones of ``ag_ui_langgraph.LangGraphAgent``; ``emit_raw_events`` is off unless
-    given, for those events show everything that goes through the graph.
+    The graph's checkpointer, which must have asynchronous methods, files a thread under its id, or under the user's
+    key and its id if the runtime identifies users.
 
-    Raises ImportError where ag-ui-langgraph is not installed, TypeError for what is no
-    compiled graph and for options that it does not have, ValueError without a checkpointer.
+    Args:
+        graph: the compiled graph.
+        name: the agent's name for ag-ui-langgraph.
+        description: reported by ``/info``.
+        config: the graph's configuration, or a function that returns it for each run from the RunContext: a plain one,
+            which runs on a worker thread, or a coroutine function.
+        options: further options of ``ag_ui_langgraph.LangGraphAgent``. ``emit_raw_events`` is False by default, since
+            such events expose everything that passes through the graph.
+
+    Raises:
+        ImportError: if ag-ui-langgraph is not installed.
+        TypeError: if ``graph`` is not a compiled graph, and for options that ag-ui-langgraph does not have.
+        ValueError: if the graph has no checkpointer.
     """
 
     def __init__(
         self, graph: Any, *, name: str = "graph", description: str = "", config: Any = None, **options: Any
     ) -> None:
-        package = import_optional("ag_ui_langgraph", feature="LangGraphAgent", extra="langgraph")
+        ag_ui_langgraph = import_optional("ag_ui_langgraph", feature="LangGraphAgent", extra="langgraph")
         if not callable(getattr(graph, "astream_events", None)):
-            raise TypeError(f"LangGraphAgent needs a compiled graph, such as graph.compile(...) gives, not {graph!r}")
+            raise TypeError(
+                f"LangGraphAgent: graph must be a compiled graph, as graph.compile(...) returns, got {graph!r}"
+            )
         if isinstance(graph.checkpointer, bool | None):
-            raise ValueError("LangGraphAgent needs a graph with a checkpointer: graph.compile(checkpointer=...)")
+            raise ValueError("LangGraphAgent: graph must have a checkpointer: graph.compile(checkpointer=...)")
         self.description = description
         self._config = config
         options = {"emit_raw_events": False, **options}
-        self._agent = package.LangGraphAgent(name=name, graph=graph, description=description, **options)
+        self._agent = ag_ui_langgraph.LangGraphAgent(name=name, graph=graph, description=description, **options)
 
     def get_capabilities(self) -> Any:
-        """What ag-ui-langgraph says of the graph."""
+        """Returns the capabilities that ag-ui-langgraph reports for the graph."""
         return self._agent.get_capabilities()
 
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[BaseEvent]:
-        """The run's events. Raises GraphError where it fails; closing the iterator cancels the nodes that run."""
-        agent = self._agent.clone()  # it keeps its run in itself
+        """Yields the events of a run.
+
+        Closing the iterator cancels the nodes that are running. Raises GraphError if the graph fails.
+        """
+        agent = self._agent.clone()  # it stores the state of its run on itself
         agent.config = dict(await resolve_for_run(self._config, context) or {})
-        thread = input.thread_id
-        key = thread if context is None or context.user is None else f"{context.user.owner_key}/{thread}"
+        thread_id = input.thread_id
+        key = thread_id if context is None or context.user is None else f"{context.user.owner_key}/{thread_id}"
         async with contextlib.aclosing(agent.run(input.model_copy(update={"thread_id": key}))) as events:
             async for event in events:
                 if event.type == "RUN_ERROR":
                     raise GraphError(event.message)
                 if getattr(event, "thread_id", None) == key:
-                    event.thread_id = thread
+                    event.thread_id = thread_id
                 yield event

@@ -1,4 +1,4 @@
-"""`PydanticAIAgent`: an agent of Pydantic AI, in this process."""
+"""`PydanticAIAgent`: a Pydantic AI agent in this process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 
 
 class PydanticAIAgent:
-    """Runs a ``pydantic_ai.Agent`` through Pydantic AI's own AG-UI adapter (extra ``pydantic-ai``).
+    """Runs a ``pydantic_ai.Agent`` with Pydantic AI's own AG-UI adapter (extra ``pydantic-ai``).
 
-    ``deps`` is what the agent depends on, or a function of the `RunContext`, plain (then it
-    is called on a thread) or a coroutine function, that gives it for each run. Deps that
-    hold the frontend's state (``StateDeps``) are copied for each run, so that runs do not
-    share it. ``run`` are further options of ``AGUIAdapter.run_stream``, such as
-    ``{"usage_limits": UsageLimits(request_limit=5)}``; ``adapter`` those of ``AGUIAdapter``.
-    A ``conversation_store`` among these keeps the conversations of each user apart, unless
-    it is given a ``conversation_scope``.
+    Args:
+        agent: the ``pydantic_ai.Agent``.
+        deps: the agent's dependencies, or a function that returns them for each run from the RunContext: a plain one,
+            which runs on a worker thread, or a coroutine function. Dependencies that hold the frontend's state
+            (``StateDeps``) are copied for each run, so that runs do not share it.
+        description: reported by ``/info``.
+        run: further options of ``AGUIAdapter.run_stream``, such as ``{"usage_limits": UsageLimits(request_limit=5)}``.
+        adapter: options of ``AGUIAdapter``. With a ``conversation_store``, each user's conversations are kept apart,
+            unless a ``conversation_scope`` is set as well.
 
-    Raises ImportError where Pydantic AI is not installed, TypeError for what is not its
-    agent and for options that it does not have.
+    Raises:
+        ImportError: if Pydantic AI is not installed.
+        TypeError: if ``agent`` is not a Pydantic AI agent, and for options that Pydantic AI does not have.
     """
 
     def __init__(
@@ -41,9 +44,9 @@ class PydanticAIAgent:
         run: Mapping[str, Any] | None = None,
         adapter: Mapping[str, Any] | None = None,
     ) -> None:
-        self._adapter = _adapter()
-        if not isinstance(agent, _module("pydantic_ai.agent").AbstractAgent):
-            raise TypeError(f"PydanticAIAgent needs a pydantic_ai.Agent, not {agent!r}")
+        self._adapter = _raising_adapter()
+        if not isinstance(agent, _import("pydantic_ai.agent").AbstractAgent):
+            raise TypeError(f"PydanticAIAgent: agent must be a pydantic_ai.Agent, got {agent!r}")
         self.description = description
         self._agent = agent
         self._deps = deps
@@ -53,33 +56,36 @@ class PydanticAIAgent:
         inspect.signature(self._adapter.run_stream).bind(None, deps=None, **self._run_options)
 
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[BaseEvent]:
-        """The run's events. Raises whatever fails in it; closing the iterator cancels the model's request."""
+        """Yields the events of a run.
+
+        Closing the iterator cancels the request to the model. Raises whatever fails in the run.
+        """
         options = self._adapter_options
         if "conversation_store" in options and context is not None and context.user is not None:
             options = {"conversation_scope": context.user.owner_key, **options}
         adapter = self._adapter(agent=self._agent, run_input=input, **options)
         deps = await resolve_for_run(self._deps, context)
-        if isinstance(deps, _module("pydantic_ai.ui").StateHandler):
-            deps = copy.copy(deps)  # the adapter writes the state into it
+        if isinstance(deps, _import("pydantic_ai.ui").StateHandler):
+            deps = copy.copy(deps)  # the adapter sets the state on it
         async with contextlib.aclosing(adapter.run_stream(deps=deps, **self._run_options)) as events:
             async for event in events:
                 yield event
 
 
-def _module(name: str) -> Any:
-    return import_optional(name, feature="PydanticAIAgent", extra="pydantic-ai")
+def _import(module: str) -> Any:
+    return import_optional(module, feature="PydanticAIAgent", extra="pydantic-ai")
 
 
-def _adapter() -> Any:
-    """Pydantic AI's adapter, but that failures are raised instead of told, text and all, to the client."""
+def _raising_adapter() -> Any:
+    """Returns a subclass of Pydantic AI's adapter that raises failures, whose text it would send to the client."""
 
-    class RaisingAdapter(_module("pydantic_ai.ui.ag_ui").AGUIAdapter):  # type: ignore[misc]
+    class RaisingAdapter(_import("pydantic_ai.ui.ag_ui").AGUIAdapter):  # type: ignore[misc]
         def build_event_stream(self) -> Any:
             stream = super().build_event_stream()
-            told = stream.on_error
+            original_on_error = stream.on_error
 
             async def on_error(error: Exception) -> AsyncGenerator[BaseEvent]:
-                async for event in told(error):  # which also notes that the run has failed
+                async for event in original_on_error(error):  # which also marks the run as failed
                     if event.type != "RUN_ERROR":
                         yield event
                 raise error

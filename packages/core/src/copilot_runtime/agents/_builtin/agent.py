@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _validation as validation
 from .agent_loop import AgentLoop, tool_result_event
-from .chat_messages import Message, to_chat_messages
+from .chat_messages import ChatMessage, to_chat_messages
 from .completion_stream import Event
 from .errors import to_model_error
 from .mcp import MCPServer, open_mcp_servers
@@ -39,30 +39,47 @@ _CAPABILITIES: Mapping[str, Any] = {
 
 
 class BuiltInAgent:
-    """Talks to a model over the Chat Completions API, and runs the tools that it calls.
+    """Calls a model over the Chat Completions API, and runs the server tools that it calls.
 
-    ``model`` is ``provider/model`` or ``provider:model``, of the providers openai, anthropic,
-    google and minimax; with ``base_url`` or ``client``, the name of any model of that server.
-    ``api_key`` and ``base_url`` are taken from the environment unless given (see
-    docs/builtin-agent.md for the variables); ``client`` is an ``AsyncOpenAI`` to use as it is,
-    which stays its owner's to close and must not be shared between event loops.
+    The frontend's tools come with each run, and run in the frontend. A missing key is logged as a warning at
+    construction, and ends each run with a ``RUN_ERROR``.
 
-    ``tools`` are functions, what `define_tool` makes of them, or `Tool` values; ``mcp_servers``
-    are `MCPServer` values (extra ``mcp``); ``state_tools`` offers the two tools with which the
-    model changes the application's state. The frontend's own tools come with each run.
+    Args:
+        model: ``provider/model`` or ``provider:model`` of the providers openai, anthropic, google and minimax; or, with
+            ``base_url`` or ``client``, the name of any model of that server.
+        prompt: the beginning of the system prompt, before the application's context and state.
+        tools: functions, results of `define_tool`, or `Tool` values.
+        mcp_servers: `MCPServer` values (extra ``mcp``).
+        state_tools: whether the model is offered the two tools that change the application's state.
+        max_steps: how often a run calls the model at most. It calls it again only if all tool calls of the previous
+            step have results from the server.
+        tool_choice: ``"auto"``, ``"required"``, ``"none"``, or the name of a tool as ``{"type": "function",
+            "function": {"name": ...}}``. A choice that forces a call applies to the first step.
+        max_output_tokens: limit for the tokens of one completion.
+        temperature: 0 to 2. This and the next five are the model's sampling parameters.
+        top_p: 0 to 1.
+        presence_penalty: -2 to 2.
+        frequency_penalty: -2 to 2.
+        stop_sequences: strings at which the model stops.
+        seed: an integer.
+        max_retries: the SDK's retries of a request, before its response begins.
+        timeout: the SDK's timeout of each request: seconds, or an ``httpx.Timeout``.
+        provider_options: further parameters of the request. None removes a parameter that is sent otherwise.
+        forward_system_messages: whether ``system`` messages of the client are sent to the model.
+        forward_developer_messages: whether ``developer`` messages of the client are sent to the model.
+        overridable_properties: the options that a run may override in its ``forwardedProps``.
+        capabilities: merged over the default capabilities that ``/info`` reports.
+        description: reported by ``/info``.
+        api_key: the provider's key; by default from the environment, see docs/builtin-agent.md.
+        base_url: the server's URL; by default from the environment, or else the provider's.
+        client: an ``AsyncOpenAI`` in place of both, which its owner closes and which must not be shared between event
+            loops.
+        debug: adds the causes of failures, which are always logged, to the messages that clients receive.
 
-    ``prompt`` comes before the application's context and state. A run asks the model
-    ``max_steps`` times at most, and again only after all tools that it called have results
-    from the server. ``timeout`` is in seconds, for each request; it and ``max_retries`` are
-    the SDK's. ``provider_options`` are further members of the request, where None takes away
-    one that we would send. ``forward_system_messages`` and ``forward_developer_messages`` hand
-    on what a client sends in these roles. ``overridable_properties`` names the options that a
-    run's ``forwardedProps`` may override. ``capabilities`` are merged over what is announced
-    anyway. ``debug`` adds the causes of failures, which otherwise only the log has, to what
-    clients are told.
-
-    Raises ImportError without the ``openai`` package, ValueError and TypeError for what could
-    never work. A missing key is a warning here and a ``RUN_ERROR`` at each run.
+    Raises:
+        ImportError: if the ``openai`` package is not installed.
+        ValueError: for an invalid option.
+        TypeError: for an option of the wrong type.
     """
 
     def __init__(
@@ -103,7 +120,7 @@ class BuiltInAgent:
         ):
             validation.check_bool(f"BuiltInAgent: {name}", flag)
         self.description = description
-        self.capabilities = {**_CAPABILITIES, **(capabilities or {})}
+        self.capabilities: Mapping[str, Any] = {**_CAPABILITIES, **(capabilities or {})}
         options = Options.parse(
             {
                 "prompt": prompt,
@@ -122,117 +139,120 @@ class BuiltInAgent:
             }
         )
         if client is not None and (api_key is not None or base_url is not None):
-            raise ValueError("BuiltInAgent needs either a client or api_key and base_url: a client has its own")
+            raise ValueError("BuiltInAgent takes either a client or api_key and base_url: a client has its own")
         credentials = Credentials(api_key=api_key, base_url=base_url)
         has_explicit_endpoint = client is not None or base_url is not None
-        self._asker = RunConfigResolver(
+        self._config_resolver = RunConfigResolver(
             model=Model.parse(model, allow_unknown_provider=has_explicit_endpoint),
             options=options,
             overridable=parse_overridable(overridable_properties),
             credentials=credentials,
-            has_explicit_endpoint=has_explicit_endpoint,
             client=client,
+            has_explicit_endpoint=has_explicit_endpoint,
         )
-        self._tools = _checked_tools(tools, STATE_TOOL_NAMES if state_tools else ())
-        self._mcp_servers = _checked_servers(mcp_servers)
+        self._tools = _validate_tools(tools, STATE_TOOL_NAMES if state_tools else ())
+        self._mcp_servers = _validate_servers(mcp_servers)
         self._state_tools = state_tools
         self._forward_system = forward_system_messages
         self._forward_developer = forward_developer_messages
         self._debug = debug
-        if client is None and not credentials.has_key(self._asker.model.provider):
-            variable = self._asker.model.provider.key_variable
-            logger.warning("BuiltInAgent(model=%r) has no key: its runs will fail until %s is set", model, variable)
+        provider = self._config_resolver.model.provider
+        if client is None and not credentials.has_key(provider):
+            logger.warning(
+                "BuiltInAgent(model=%r) has no key: its runs will fail until %s is set", model, provider.key_variable
+            )
 
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[Event]:
-        """The events of one run, in wire form.
+        """Yields the events of one run, on the wire.
 
-        What goes wrong between here and the model is one ``RUN_ERROR`` at the end, with a
-        code; see docs/builtin-agent.md. Closing the iterator, or cancelling the task that
-        waits for it, closes the connection to the model.
+        A failure of the model is reported by a final ``RUN_ERROR`` with a code, see docs/builtin-agent.md. Closing the
+        iterator, or cancelling the task that awaits it, closes the connection to the model.
         """
         ids = {"threadId": input.thread_id, "runId": input.run_id}
         yield {"type": "RUN_STARTED", **ids}
-        asked: RunConfig | None = None
+        config: RunConfig | None = None
         try:
-            asked = await self._asker.resolve(input)
-            async with self._remote_tools(context) as remote:
+            config = await self._config_resolver.resolve(input)
+            async with self._open_mcp_servers(context) as mcp_tools:
                 state = SharedState(input.state)
-                server_tools = (*(state.tools() if self._state_tools else ()), *self._tools, *remote)
+                server_tools = (*(state.tools() if self._state_tools else ()), *self._tools, *mcp_tools)
                 toolbox = Toolbox(server_tools, input.tools or (), debug=self._debug)
                 resumed = await resolve_resume_entries(
                     getattr(input, "resume", None) or (), input.messages, toolbox, context
                 )
                 for call_id, result in resumed.items():
                     yield tool_result_event(call_id, result)
-                talk = AgentLoop(
-                    client=asked.client,
-                    model=asked.model,
-                    request=asked.options.to_request_params(asked.model.provider.max_tokens),
-                    tool_choice=asked.options.tool_choice,
-                    max_steps=asked.options.max_steps,
-                    messages=self._messages(input, asked, resumed),
+                loop = AgentLoop(
+                    client=config.client,
+                    model=config.model,
+                    request_params=config.options.to_request_params(config.model.provider.max_tokens_param),
+                    tool_choice=config.options.tool_choice,
+                    max_steps=config.options.max_steps,
+                    messages=self._chat_messages(input, config, resumed),
                     used_call_ids={
-                        call.id for one in input.messages for call in getattr(one, "tool_calls", None) or ()
+                        call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()
                     },
                     toolbox=toolbox,
                     state=state,
                     context=context,
-                    usage=asked.usage,
+                    usage=config.usage,
                 )
-                async with aclosing(talk.events()) as events:
+                async with aclosing(loop.events()) as events:
                     async for event in events:
                         yield event
         except Exception as error:
-            trouble = to_model_error(error, secret="" if asked is None else asked.client.api_key)
-            if trouble is None:
+            failure = to_model_error(error, secret="" if config is None else config.client.api_key)
+            if failure is None:
                 raise
-            logger.warning("%s: %s", self._asker.model if asked is None else asked.model, trouble)
-            usage = {} if asked is None else asked.usage.event_fields("RUN_ERROR")
-            yield {**trouble.to_event(with_detail=self._debug), **usage}
+            logger.warning("%s: %s", self._config_resolver.model if config is None else config.model, failure)
+            usage = {} if config is None else config.usage.event_fields("RUN_ERROR")
+            yield {**failure.to_event(with_detail=self._debug), **usage}
             return
-        finished = {"type": "RUN_FINISHED", **ids, **asked.usage.event_fields("RUN_FINISHED")}
-        if talk.interrupts:
-            finished["outcome"] = {"type": "interrupt", "interrupts": talk.interrupts}
+        finished = {"type": "RUN_FINISHED", **ids, **config.usage.event_fields("RUN_FINISHED")}
+        if loop.interrupts:
+            finished["outcome"] = {"type": "interrupt", "interrupts": loop.interrupts}
         yield finished
 
     async def aclose(self) -> None:
         """Closes the running event loop's idle connections; the next run opens new ones.
 
-        Not needed at shutdown: an event loop that is shut down closes its own.
+        Not needed at shutdown: an event loop closes its own connections when it shuts down.
         """
-        await self._asker.aclose()
+        await self._config_resolver.aclose()
 
-    def _remote_tools(self, context: RunContext | None) -> AbstractAsyncContextManager[Sequence[Tool]]:
+    def _open_mcp_servers(self, context: RunContext | None) -> AbstractAsyncContextManager[Sequence[Tool]]:
         if not self._mcp_servers:
             return nullcontext(())
         return open_mcp_servers(self._mcp_servers, context)
 
-    def _messages(self, input: RunAgentInput, asked: RunConfig, resumed: Mapping[str, ToolResult]) -> list[Message]:
-        said = to_chat_messages(
+    def _chat_messages(
+        self, input: RunAgentInput, config: RunConfig, resumed: Mapping[str, ToolResult]
+    ) -> list[ChatMessage]:
+        messages = to_chat_messages(
             input.messages,
-            asked.model.provider,
-            answers={call_id: result.for_model for call_id, result in resumed.items()},
+            config.model.provider,
+            resumed_results={call_id: result.for_model for call_id, result in resumed.items()},
             forward_system=self._forward_system,
             forward_developer=self._forward_developer,
         )
         prompt = build_system_prompt(
-            asked.options.prompt, input.context or (), input.state, state_tools=self._state_tools
+            config.options.prompt, input.context or (), input.state, state_tools=self._state_tools
         )
-        return [{"role": "system", "content": prompt}, *said] if prompt else said
+        return [{"role": "system", "content": prompt}, *messages] if prompt else messages
 
 
-def _checked_servers(given: Iterable[MCPServer]) -> tuple[MCPServer, ...]:
-    servers = tuple(given)
+def _validate_servers(servers: Iterable[MCPServer]) -> tuple[MCPServer, ...]:
+    servers = tuple(servers)
     for server in servers:
         if not isinstance(server, MCPServer):
-            raise TypeError(f"BuiltInAgent(mcp_servers=[{server!r}]): give MCPServer(url) values")
+            raise TypeError(f"BuiltInAgent: mcp_servers must be MCPServer values, got {server!r}")
     return servers
 
 
-def _checked_tools(given: Iterable[Tool | Callable[..., Any]], reserved: Collection[str]) -> tuple[Tool, ...]:
-    tools = tuple(as_tool(one) for one in given)
-    names = [*reserved, *(tool.name for tool in tools)]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"BuiltInAgent has two tools called {', '.join(sorted(twice))}: give one of each another name")
-    return tools
+def _validate_tools(tools: Iterable[Tool | Callable[..., Any]], reserved_names: Collection[str]) -> tuple[Tool, ...]:
+    validated = tuple(map(as_tool, tools))
+    names = [*reserved_names, *(tool.name for tool in validated)]
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        raise ValueError(f"BuiltInAgent: the names of tools must be unique: {', '.join(sorted(duplicates))}")
+    return validated

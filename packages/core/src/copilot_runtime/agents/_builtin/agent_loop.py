@@ -1,4 +1,4 @@
-"""One run's talk with the model: ask, run the tools that it calls, and ask again with their results."""
+"""The agent loop of a run: calls the model, runs the tools that it calls, and calls it again with their results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from .._context import RunContext
-from .chat_messages import Message, to_chat_tool_result
+from .chat_messages import ChatMessage, to_chat_tool_result
 from .completion_stream import CompletionTranslator, Event, ToolCall
 from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError
 from .providers import Model
@@ -27,72 +27,72 @@ logger = logging.getLogger("copilot_runtime.agents.builtin")
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class AgentLoop:
-    """A run's own: nothing of it is shared with another run."""
+    """The state of one run, not shared with any other."""
 
     client: AsyncOpenAI
     model: Model
-    request: Mapping[str, Any]
-    """The members of each request but for messages, tools and their choice."""
+    request_params: Mapping[str, Any]
+    """The parameters of each request, except messages, tools and tool choice."""
     tool_choice: str | dict[str, Any] | None
     max_steps: int
-    messages: list[Message]
+    messages: list[ChatMessage]
     used_call_ids: set[str]
-    """The ids of the conversation's tool calls."""
+    """The ids of all tool calls of the conversation."""
     toolbox: Toolbox
     state: SharedState
     context: RunContext | None
     usage: Usage
     interrupts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    """The questions to which the run leaves the answers."""
+    """The interrupts with which the run ends, for its outcome."""
 
     async def events(self) -> AsyncGenerator[Event]:
-        """What the model says and what its tools give. Raises Trouble and what the SDK raises."""
+        """Yields the events of the model and its tools. Raises ModelError and what the SDK raises."""
         for step in range(self.max_steps):
-            answer = CompletionTranslator(self.model.provider, self.used_call_ids)
-            async with aclosing(self._stream_completion(answer, is_first=step == 0)) as events:
+            completion = CompletionTranslator(self.model.provider, self.used_call_ids)
+            async with aclosing(self._stream_completion(completion, is_first=step == 0)) as events:
                 async for event in events:
                     yield event
-            self.messages.append(answer.message())
-            self.used_call_ids.update(call.id for call in answer.calls)
-            async with aclosing(self._run_tools(answer.calls)) as events:
+            self.messages.append(completion.message())
+            self.used_call_ids.update(call.id for call in completion.calls)
+            async with aclosing(self._run_tools(completion.calls)) as events:
                 async for event in events:
                     yield event
-            answered = {message["tool_call_id"] for message in self.messages if message["role"] == "tool"}
-            if not answer.calls or not answered.issuperset(call.id for call in answer.calls):
+            with_result = {message["tool_call_id"] for message in self.messages if message["role"] == "tool"}
+            if not completion.calls or not with_result.issuperset(call.id for call in completion.calls):
                 return
 
-    async def _stream_completion(self, answer: CompletionTranslator, *, is_first: bool) -> AsyncGenerator[Event]:
-        # The stream is closed, and with it the provider's connection, however this is left.
-        create: Any = self.client.chat.completions.create  # its overloads take no dict of members
-        members = {"messages": self.messages, **self._tools(is_first), **self.request}
+    async def _stream_completion(self, completion: CompletionTranslator, *, is_first: bool) -> AsyncGenerator[Event]:
+        create: Any = self.client.chat.completions.create  # its overloads do not accept a dict of parameters
+        params = {"messages": self.messages, **self._tool_params(is_first), **self.request_params}
         try:
-            async with await create(model=self.model.name, stream=True, **members) as stream:
+            # Leaving the block closes the connection to the provider.
+            async with await create(model=self.model.name, stream=True, **params) as stream:
                 async for chunk in stream:
-                    for event in answer.feed(chunk):
+                    for event in completion.feed(chunk):
                         yield event
-            _check(answer)
+            _check_complete(completion)
         except (Exception, asyncio.CancelledError):
-            # Clients refuse the end of a run, a stop's too, while reasoning is open.
-            for event in answer.close():
+            # Clients reject the end of a run, also that of a stopped one, while a message is open.
+            for event in completion.close():
                 yield event
             raise
         finally:
-            self.usage.add(answer.usage)
-        for event in answer.close():
+            self.usage.add(completion.usage)
+        for event in completion.close():
             yield event
 
-    def _tools(self, is_first: bool) -> dict[str, Any]:
+    def _tool_params(self, is_first: bool) -> dict[str, Any]:
         definitions = self.toolbox.definitions
         if not definitions:
             return {}
         choice = self.tool_choice
-        # A tool that must be called would be called in every step, and the model never get to speak.
+        # A forced tool applies to the first step only: otherwise the model would call it in every step.
         if choice is None or (not is_first and choice != "none"):
             return {"tools": definitions}
         return {"tools": definitions, "tool_choice": choice}
 
     async def _run_tools(self, calls: list[ToolCall]) -> AsyncGenerator[Event]:
-        """Runs the calls that are the server's, all at once; their results come in the calls' order."""
+        """Runs the calls of server tools concurrently, and yields their results in the order of the calls."""
         tasks = [(call, asyncio.ensure_future(self._run_tool(call))) for call in calls if self._is_server_tool(call)]
         try:
             for call, task in tasks:
@@ -110,10 +110,10 @@ class AgentLoop:
         return not self.toolbox.is_client_tool(call.name)
 
     async def _run_tool(self, call: ToolCall) -> ToolResult | None:
-        """What a call gives; None where a person has to answer it."""
+        """Returns the result of a call; None if the call interrupts the run."""
         tool = self.toolbox.get(call.name)
         if tool is None:
-            text = f"Error: there is no tool {call.name}."
+            text = f"Error: there is no tool named {call.name}."
             return ToolResult(text, text)
         result = await self.toolbox.call(tool, call.arguments, self.context)
         if tool.interrupt is None or result.failed:
@@ -123,7 +123,7 @@ class AgentLoop:
 
 
 def tool_result_event(call_id: str, result: ToolResult) -> Event:
-    """The event that shows the client what a call gave."""
+    """Returns the event that sends the result of a tool call to the client."""
     return {
         "type": "TOOL_CALL_RESULT",
         "messageId": str(uuid.uuid4()),
@@ -133,11 +133,11 @@ def tool_result_event(call_id: str, result: ToolResult) -> Event:
     }
 
 
-def _check(answer: CompletionTranslator) -> None:
-    """Raises Trouble for an answer that is not whole, however well its stream ended."""
-    if answer.finish_reason is None:
-        raise ModelError(NETWORK_ERROR, detail="the stream ended before the answer did")
-    if answer.finish_reason == "content_filter":
-        raise ModelError(PROVIDER_ERROR, "The model's provider held its answer back, for what it is about.")
-    if answer.finish_reason == "length":
-        logger.warning("an answer was cut off at the limit of its tokens")
+def _check_complete(completion: CompletionTranslator) -> None:
+    """Raises ModelError for an incomplete completion, even if its stream ended properly."""
+    if completion.finish_reason is None:
+        raise ModelError(NETWORK_ERROR, detail="the stream ended before the completion did")
+    if completion.finish_reason == "content_filter":
+        raise ModelError(PROVIDER_ERROR, "The model provider withheld the response because of its content filter.")
+    if completion.finish_reason == "length":
+        logger.warning("a completion was truncated at its token limit")

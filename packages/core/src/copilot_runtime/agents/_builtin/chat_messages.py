@@ -1,9 +1,8 @@
-"""The conversation, from AG-UI's messages to those of the API.
+"""Converts AG-UI messages to those of the Chat Completions API.
 
-A provider refuses a request in which a tool call has no result, or a result no call. But
-conversations hold both: a run was stopped, a page was closed, a history was cut. So each
-call is followed by its result, or by a word that there is none, and a result without a
-call is told as text.
+Providers reject a request that has a tool call without a result, or a result without a call. But conversations have
+both: a run was stopped, a page was closed, a history was truncated. So each call is followed by its result, or by a
+placeholder, and a result without a call is sent as text.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from .thought_signatures import decode_signature
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
-Message = dict[str, Any]
+ChatMessage = dict[str, Any]
 
-_NO_RESULT = "There is no result: this call was never answered."
+_NO_RESULT = "There is no result: this call was never completed."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,34 +32,40 @@ class _ConversionContext:
     forward_system: bool
     forward_developer: bool
     results: Mapping[str, str]
-    """What each tool call was answered, by its id."""
-    called: frozenset[str]
+    """The results of tool calls, by the calls' ids."""
+    call_ids: frozenset[str]
 
 
 def to_chat_messages(
     messages: Iterable[Any],
     provider: Provider,
     *,
-    answers: Mapping[str, str],
+    resumed_results: Mapping[str, str],
     forward_system: bool,
     forward_developer: bool,
-) -> list[Message]:
-    """The messages of a request.
+) -> list[ChatMessage]:
+    """Returns the messages of a request.
 
-    ``answers`` are results of tool calls that the messages do not have. Messages of the
-    roles system and developer are left out unless they are to be forwarded, for whoever
-    writes messages is not who writes the prompt. Reasoning and activities are left out: no
-    provider takes them.
+    Reasoning and activities are omitted: no provider accepts them.
+
+    Args:
+        messages: AG-UI's messages.
+        provider: the provider to send them to.
+        resumed_results: results of tool calls that the messages do not have, by the calls' ids.
+        forward_system: whether ``system`` messages are included. Clients write messages, but not the prompt.
+        forward_developer: whether ``developer`` messages are included.
     """
     messages = list(messages)
-    results = {one.tool_call_id: _result(one) for one in messages if one.role == "tool"}
-    called = frozenset(call.id for one in messages if one.role == "assistant" for call in one.tool_calls or ())
-    reading = _ConversionContext(provider, forward_system, forward_developer, {**results, **answers}, called)
-    return [made for one in messages for made in _CONVERTERS[one.role](one, reading)]
+    results = {message.tool_call_id: _result_text(message) for message in messages if message.role == "tool"}
+    call_ids = frozenset(
+        call.id for message in messages if message.role == "assistant" for call in message.tool_calls or ()
+    )
+    context = _ConversionContext(provider, forward_system, forward_developer, {**results, **resumed_results}, call_ids)
+    return [converted for message in messages for converted in _CONVERTERS[message.role](message, context)]
 
 
-def to_chat_tool_call(call_id: str, name: str, arguments: str, extra: Mapping[str, Any] | None = None) -> Message:
-    """A tool call as it stands in an assistant's message; ``extra`` are members that only its provider knows."""
+def to_chat_tool_call(call_id: str, name: str, arguments: str, extra: Mapping[str, Any] | None = None) -> ChatMessage:
+    """Returns a tool call for an assistant message; ``extra`` has members specific to the provider."""
     return {
         **(extra or {}),
         "id": call_id,
@@ -69,13 +74,13 @@ def to_chat_tool_call(call_id: str, name: str, arguments: str, extra: Mapping[st
     }
 
 
-def to_chat_tool_result(call_id: str, text: str) -> Message:
-    """What a tool call gave, as a message."""
+def to_chat_tool_result(call_id: str, text: str) -> ChatMessage:
+    """Returns the message with the result of a tool call."""
     return {"role": "tool", "tool_call_id": call_id, "content": text}
 
 
 def _json_object(arguments: str) -> str:
-    """Arguments that every provider takes: models do not always write JSON, and some servers parse it."""
+    """Returns arguments that every provider accepts: models do not always produce JSON, and some servers parse it."""
     if not arguments.strip():
         return "{}"
     try:
@@ -85,66 +90,66 @@ def _json_object(arguments: str) -> str:
     return arguments if isinstance(value, dict) else to_json({"invalid_arguments": arguments}).decode()
 
 
-def _result(message: Any) -> str:
+def _result_text(message: Any) -> str:
     text = flatten_text(message.content)
     return "\n".join(filter(None, (text, f"Error: {message.error}"))) if message.error else text
 
 
-def _user(message: Any, reading: _ConversionContext) -> Iterator[Message]:
+def _user(message: Any, context: _ConversionContext) -> Iterator[ChatMessage]:
     content = message.content
     if not isinstance(content, str):
-        content = to_content_parts(content, takes=reading.provider.supported_media)
+        content = to_content_parts(content, supported_media=context.provider.supported_media)
     if content:
         yield {"role": "user", "content": content}
 
 
-def _assistant(message: Any, reading: _ConversionContext) -> Iterator[Message]:
+def _assistant(message: Any, context: _ConversionContext) -> Iterator[ChatMessage]:
     calls = message.tool_calls or ()
-    made: Message = {"role": "assistant"}
+    converted: ChatMessage = {"role": "assistant"}
     if message.content:
-        made["content"] = message.content
+        converted["content"] = message.content
     if calls:
-        made["tool_calls"] = [
+        converted["tool_calls"] = [
             to_chat_tool_call(
                 call.id,
                 call.function.name,
                 call.function.arguments,
-                decode_signature(getattr(call, "encrypted_value", None), reading.provider),
+                decode_signature(getattr(call, "encrypted_value", None), context.provider),
             )
             for call in calls
         ]
-    if len(made) > 1:
-        yield made
+    if len(converted) > 1:
+        yield converted
     for call in calls:
-        yield to_chat_tool_result(call.id, reading.results.get(call.id, _NO_RESULT))
+        yield to_chat_tool_result(call.id, context.results.get(call.id, _NO_RESULT))
 
 
-def _tool(message: Any, reading: _ConversionContext) -> Iterator[Message]:
-    if message.tool_call_id not in reading.called:
-        logger.warning("a tool's result has no call in the conversation: the model is told it as text")
-        yield {"role": "user", "content": f"[The result of an earlier tool call:]\n{_result(message)}"}
+def _tool(message: Any, context: _ConversionContext) -> Iterator[ChatMessage]:
+    if message.tool_call_id not in context.call_ids:
+        logger.warning("a tool result has no tool call in the conversation; sent as text instead")
+        yield {"role": "user", "content": f"[The result of an earlier tool call:]\n{_result_text(message)}"}
 
 
-def _system(message: Any, reading: _ConversionContext) -> Iterator[Message]:
-    if reading.forward_system and message.content:
+def _system(message: Any, context: _ConversionContext) -> Iterator[ChatMessage]:
+    if context.forward_system and message.content:
         yield {"role": "system", "content": message.content}
 
 
-def _developer(message: Any, reading: _ConversionContext) -> Iterator[Message]:
-    if reading.forward_developer and message.content:
-        yield {"role": reading.provider.developer_role, "content": message.content}
+def _developer(message: Any, context: _ConversionContext) -> Iterator[ChatMessage]:
+    if context.forward_developer and message.content:
+        yield {"role": context.provider.developer_role, "content": message.content}
 
 
-def _nothing(message: Any, reading: _ConversionContext) -> Iterator[Message]:
+def _omit(message: Any, context: _ConversionContext) -> Iterator[ChatMessage]:
     return iter(())
 
 
-_CONVERTERS: Mapping[str, Callable[[Any, _ConversionContext], Iterator[Message]]] = {
+_CONVERTERS: Mapping[str, Callable[[Any, _ConversionContext], Iterator[ChatMessage]]] = {
     "user": _user,
     "assistant": _assistant,
     "tool": _tool,
     "system": _system,
     "developer": _developer,
-    "reasoning": _nothing,
-    "activity": _nothing,
+    "reasoning": _omit,
+    "activity": _omit,
 }

@@ -1,7 +1,6 @@
-"""The parts of a message's content, as a provider takes them.
+"""Converts the content parts of a message to those that a provider supports.
 
-What it cannot take is said in words in its place, so that the model knows that there was
-something, and logged.
+A part that it does not support is replaced by a placeholder, so that the model knows about it, and logged.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ..._http.headers import media_type
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
-Part = dict[str, Any]
+ContentPart = dict[str, Any]
 
 _AUDIO_FORMATS: Mapping[str, str] = {
     "audio/wav": "wav",
@@ -32,7 +31,7 @@ _BINARY_KINDS = frozenset(("image", "audio", "video"))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Media:
-    """A part that is no text: where its bytes are, of three places exactly one."""
+    """A part that is not text. Exactly one of data, URL and file id is set."""
 
     kind: str
     mime_type: str
@@ -44,6 +43,7 @@ class _Media:
 
     @property
     def address(self) -> str:
+        """The URL, or a data URL."""
         return self.url or f"data:{self.mime_type};base64,{self.data}"
 
     def __str__(self) -> str:
@@ -52,54 +52,54 @@ class _Media:
 
 
 def flatten_text(content: Any) -> str:
-    """What a content says that may only be text; other parts are named in words."""
+    """Returns content as text only, with placeholders for other parts."""
     if isinstance(content, str):
         return content
-    return "\n".join(part["text"] for part in to_content_parts(content, takes=()))
+    return "\n".join(part["text"] for part in to_content_parts(content, supported_media=()))
 
 
-def to_content_parts(content: Iterable[Any], *, takes: Collection[str]) -> list[Part]:
-    """AG-UI's content parts as those of the API; ``takes`` are the kinds of media that may be sent."""
-    return [_part(part, takes) for part in content]
+def to_content_parts(content: Iterable[Any], *, supported_media: Collection[str]) -> list[ContentPart]:
+    """Converts AG-UI's content parts; ``supported_media`` are the kinds of media that the provider supports."""
+    return [_convert(part, supported_media) for part in content]
 
 
-def _part(part: Any, takes: Collection[str]) -> Part:
+def _convert(part: Any, supported_media: Collection[str]) -> ContentPart:
     if part.type == "text":
         return _text(part.text)
-    media = _media(part)
-    made = _text_document(media)
-    if made is None and media.kind in takes:
-        made = _BUILDERS[media.kind](media)
-    if made is not None:
-        return made
-    logger.warning("an attached %s cannot be given to the model, which is told so", media.kind)
-    return _text(f"[Attached here was {media}, which you cannot be given.]")
+    media = _read_media(part)
+    converted = _text_document(media)
+    if converted is None and media.kind in supported_media:
+        converted = _BUILDERS[media.kind](media)
+    if converted is not None:
+        return converted
+    logger.warning("the model does not support an attached %s; replaced by a placeholder", media.kind)
+    return _text(f"[Attachment that cannot be displayed to you: {media}]")
 
 
-def _media(part: Any) -> _Media:
+def _read_media(part: Any) -> _Media:
     source = getattr(part, "source", None)
     if source is None:
-        return _of_binary(part)
-    details = getattr(part, "metadata", None)
-    name = details.get("filename") if isinstance(details, Mapping) else None
-    place = {"data": "data", "url": "url", "file": "file_id"}.get(source.type, "url")
-    value = {place: source.value}
+        return _read_binary(part)
+    metadata = getattr(part, "metadata", None)
+    name = metadata.get("filename") if isinstance(metadata, Mapping) else None
+    field = {"data": "data", "url": "url", "file": "file_id"}.get(source.type, "url")
+    value = {field: source.value}
     return _Media(part.type, source.mime_type or "", name if isinstance(name, str) else "", **value)
 
 
-def _of_binary(part: Any) -> _Media:
-    """AG-UI 0.1's older part for all that is no text, whose kind only its media type tells."""
+def _read_binary(part: Any) -> _Media:
+    """Reads the older part of AG-UI 0.1 for everything but text, whose kind is implied by its media type."""
     group = part.mime_type.partition("/")[0]
     kind = group if group in _BINARY_KINDS else "document"
     return _Media(kind, part.mime_type, part.filename or "", data=part.data, url=part.url, file_id=part.id)
 
 
-def _text(text: str) -> Part:
+def _text(text: str) -> ContentPart:
     return {"type": "text", "text": text}
 
 
-def _text_document(media: _Media) -> Part | None:
-    """A document that is text can be read by every model."""
+def _text_document(media: _Media) -> ContentPart | None:
+    """Returns a text document as text, which every model supports; None for other media."""
     mime_type = media_type(media.mime_type)
     if (
         media.kind != "document"
@@ -114,18 +114,18 @@ def _text_document(media: _Media) -> Part | None:
     return _text(f"[Attached: {media.name or mime_type}]\n{text}")
 
 
-def _image(media: _Media) -> Part | None:
+def _image(media: _Media) -> ContentPart | None:
     return None if media.file_id else {"type": "image_url", "image_url": {"url": media.address}}
 
 
-def _audio(media: _Media) -> Part | None:
-    form = _AUDIO_FORMATS.get(media_type(media.mime_type))
-    if media.data is None or form is None:
+def _audio(media: _Media) -> ContentPart | None:
+    audio_format = _AUDIO_FORMATS.get(media_type(media.mime_type))
+    if media.data is None or audio_format is None:
         return None
-    return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
+    return {"type": "input_audio", "input_audio": {"data": media.data, "format": audio_format}}
 
 
-def _document(media: _Media) -> Part | None:
+def _document(media: _Media) -> ContentPart | None:
     if media.file_id:
         return {"type": "file", "file": {"file_id": media.file_id}}
     if media.data is None:
@@ -133,5 +133,9 @@ def _document(media: _Media) -> Part | None:
     return {"type": "file", "file": {"filename": media.name or "document", "file_data": media.address}}
 
 
-_BUILDERS: Mapping[str, Callable[[_Media], Part | None]] = {"image": _image, "audio": _audio, "document": _document}
-"""By kind; None is for a form of it that cannot be sent."""
+_BUILDERS: Mapping[str, Callable[[_Media], ContentPart | None]] = {
+    "image": _image,
+    "audio": _audio,
+    "document": _document,
+}
+"""By kind. A builder returns None for media in a form that cannot be sent."""

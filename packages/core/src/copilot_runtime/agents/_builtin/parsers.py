@@ -1,4 +1,7 @@
-"""What the values of options may be: a reader gives the value to use, or raises ValueError, saying what it must be."""
+"""Parsers for option values.
+
+Each returns the normalised value, or raises ValueError with a description of what is accepted.
+"""
 
 from __future__ import annotations
 
@@ -7,82 +10,82 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _RESERVED_PARAMS = frozenset(("messages", "model", "n", "stream", "tool_choice", "tools"))
-"""Members of a request that nobody else sets: without them there is no run."""
+"""Parameters of a request that the agent sets itself."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
-"""Beyond it, JSON's numbers are not whole everywhere (RFC 8259, section 6)."""
+"""JavaScript's name for the limit up to which JSON numbers are exact everywhere (RFC 8259, section 6)."""
 
-_CHOICES = ("auto", "required", "none")
+_TOOL_CHOICES = ("auto", "required", "none")
 
 
 def parse_string(value: Any) -> str:
-    """A string."""
+    """Returns a string."""
     if not isinstance(value, str):
         raise ValueError("a string")
     return value
 
 
-def number_parser(low: float, high: float) -> Callable[[Any], float]:
-    """A reader of numbers within bounds, these included."""
+def number_parser(minimum: float, maximum: float) -> Callable[[Any], float]:
+    """Returns a parser of numbers from ``minimum`` to ``maximum``."""
 
-    def read(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise ValueError(f"a number from {low:g} to {high:g}")
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
+            raise ValueError(f"a number from {minimum:g} to {maximum:g}")
         return value
 
-    return read
+    return parse
 
 
-def integer_parser(low: int, high: int) -> Callable[[Any], int]:
-    """A reader of whole numbers within bounds, these included."""
+def integer_parser(minimum: int, maximum: int) -> Callable[[Any], int]:
+    """Returns a parser of integers from ``minimum`` to ``maximum``."""
 
-    def read(value: Any) -> int:
-        # Numbers from JavaScript may come as 1.0.
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value % 1:
-            raise ValueError(f"a whole number from {low} to {high}")
+    def parse(value: Any) -> int:
+        # JavaScript may serialise an integer as 1.0.
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not minimum <= value <= maximum or value % 1:
+            raise ValueError(f"an integer from {minimum} to {maximum}")
         return int(value)
 
-    return read
+    return parse
 
 
 def parse_strings(value: Any) -> tuple[str, ...]:
-    """A list of strings."""
+    """Returns the strings of a list."""
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ValueError("a list of strings")
     return tuple(value)
 
 
-def timeout(value: Any) -> Any:
-    """Seconds, or the SDK's own kind of timeout."""
-    # An httpx.Timeout, of whichever httpx the SDK uses, is the SDK's to judge.
+def parse_timeout(value: Any) -> Any:
+    """Returns a timeout: seconds, or the SDK's own type."""
+    # An httpx.Timeout is validated by the SDK, which may use either httpx.
     if isinstance(value, bool | str) or (isinstance(value, int | float) and not 0 < value < math.inf):
-        raise ValueError("seconds above 0, or an httpx.Timeout")
+        raise ValueError("a number of seconds above 0, or an httpx.Timeout")
     return value
 
 
-def tool_choice(value: Any) -> str | dict[str, Any]:
-    """A tool choice as the API takes it.
+def parse_tool_choice(value: Any) -> str | dict[str, Any]:
+    """Returns a tool choice of the Chat Completions API.
 
-    ``"auto"``, ``"required"``, ``"none"``, or one tool: ``{"type": "function", "function":
-    {"name": ...}}``, or as CopilotKit's own agent has it, ``{"type": "tool", "toolName":
-    ...}``. Raises ValueError.
+    Accepts ``"auto"``, ``"required"``, ``"none"``, or one tool: ``{"type": "function", "function": {"name": ...}}``,
+    or in the form of CopilotKit's own agent, ``{"type": "tool", "toolName": ...}``.
     """
-    if isinstance(value, str) and value in _CHOICES:
+    if isinstance(value, str) and value in _TOOL_CHOICES:
         return value
     if isinstance(value, Mapping):
         function = value.get("function")
         name = value.get("toolName") or (function.get("name") if isinstance(function, Mapping) else None)
         if isinstance(name, str):
             return {"type": "function", "function": {"name": name}}
-    raise ValueError(f"one of {', '.join(_CHOICES)}, or {{'type': 'function', 'function': {{'name': ...}}}}")
+    raise ValueError(f"one of {', '.join(_TOOL_CHOICES)}, or {{'type': 'function', 'function': {{'name': ...}}}}")
 
 
-def provider_options(value: Any) -> Mapping[str, Any]:
-    """Further members of a request."""
+def parse_provider_options(value: Any) -> Mapping[str, Any]:
+    """Returns further parameters of a request."""
     if (
         not isinstance(value, Mapping)
         or not all(isinstance(name, str) for name in value)
         or _RESERVED_PARAMS & value.keys()
     ):
-        raise ValueError(f"members of the request other than {', '.join(sorted(_RESERVED_PARAMS))}")
+        raise ValueError(f"a mapping of request parameters other than {', '.join(sorted(_RESERVED_PARAMS))}")
     return dict(value)

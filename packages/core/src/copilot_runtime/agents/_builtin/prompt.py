@@ -1,4 +1,4 @@
-"""What the model is told before the conversation: the prompt, the application's context, its state."""
+"""The system prompt: the agent's prompt, the application's context, and its state."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from pydantic_core import to_json
 
 from .tools.state_tools import DELTA, SNAPSHOT
 
-_STATE = f"This is the application's state. You can change it with the tools {SNAPSHOT} and {DELTA}."
+_STATE_TOOLS_HINT = f"This is the application's state. You can change it with the tools {SNAPSHOT} and {DELTA}."
 
 
 def build_system_prompt(prompt: str, context: Iterable[Any], state: Any, *, state_tools: bool) -> str:
-    """The text of the system message; empty where there is nothing to say.
+    """Returns the text of the system message; empty if there is none.
 
-    ``context`` has objects with ``description`` and ``value``; a state without content is
-    not told.
+    Args:
+        prompt: the agent's prompt.
+        context: objects with ``description`` and ``value``.
+        state: the application's state; omitted if it is empty.
+        state_tools: whether the model has tools that change the state.
     """
     return "\n\n".join(_sections(prompt, list(context), state, state_tools))
 
@@ -26,9 +29,9 @@ def _sections(prompt: str, context: list[Any], state: Any, state_tools: bool) ->
         yield prompt
     if context:
         yield "## Context from the application"
-        yield from (f"{one.description}:\n{one.value}" for one in context)
+        yield from (f"{entry.description}:\n{entry.value}" for entry in context)
     if state is not None and state != {} and state != "":
         yield "## Application state"
         if state_tools:
-            yield _STATE
+            yield _STATE_TOOLS_HINT
         yield f"```json\n{to_json(state, indent=2).decode()}\n```"

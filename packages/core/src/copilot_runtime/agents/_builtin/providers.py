@@ -1,4 +1,4 @@
-"""Who serves models, and which model a name means."""
+"""Providers of models, and the models, endpoints and credentials that a configuration means."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .errors import AUTH_FAILED, ModelError
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A server of the Chat Completions API, and in what it differs from the others."""
+    """A server of the Chat Completions API, with its differences from others."""
 
     name: str
     aliases: tuple[str, ...] = ()
     key_variable: str | None = None
     base_url_variable: str | None = None
     base_url: str | None = None
-    """None leaves it to the SDK, which is OpenAI's own."""
-    max_tokens: str = "max_tokens"
-    """What the limit of the answer's tokens is called in a request."""
+    """None leaves it to the SDK."""
+    max_tokens_param: str = "max_tokens"
+    """The name of the token limit in a request."""
     developer_role: str = "system"
     supported_media: frozenset[str] = frozenset(("image",))
-    """The kinds of media that messages may hold, beside text."""
+    """The kinds of media that messages may contain besides text."""
 
 
 OPENAI_COMPATIBLE = Provider(name="compatible", supported_media=frozenset(("image", "audio")))
-"""A server that only its address tells of."""
+"""A server that is known by its base URL only."""
 
 PROVIDERS: tuple[Provider, ...] = (
     Provider(
@@ -37,7 +37,7 @@ PROVIDERS: tuple[Provider, ...] = (
         key_variable="OPENAI_API_KEY",
         base_url_variable="OPENAI_BASE_URL",
         base_url="https://api.openai.com/v1",
-        max_tokens="max_completion_tokens",
+        max_tokens_param="max_completion_tokens",
         developer_role="developer",
         supported_media=frozenset(("image", "audio", "document")),
     ),
@@ -63,7 +63,9 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
 )
 
-_BY_NAME: Mapping[str, Provider] = {name: one for one in PROVIDERS for name in (one.name, *one.aliases)}
+_BY_NAME: Mapping[str, Provider] = {
+    name: provider for provider in PROVIDERS for name in (provider.name, *provider.aliases)
+}
 _SEPARATOR = re.compile("[/:]")
 
 
@@ -79,10 +81,14 @@ class Model:
 
     @classmethod
     def parse(cls, text: str, *, allow_unknown_provider: bool = False) -> Model:
-        """The model that ``provider/model`` or ``provider:model`` means.
+        """Parses ``provider/model`` or ``provider:model``.
 
-        With ``anywhere`` (where it is asked for is known already) a name without one of our
-        providers is a model of a compatible server, whole as it is. Raises ValueError.
+        Args:
+            text: the text to parse.
+            allow_unknown_provider: whether a text without a known provider is the name of a model of a compatible
+                server. Set it if the endpoint is configured.
+
+        Raises ValueError.
         """
         prefix, separator, rest = (part.strip() for part in _split(text))
         provider = _BY_NAME.get(prefix.lower())
@@ -92,21 +98,21 @@ class Model:
             return cls(OPENAI_COMPATIBLE, text.strip())
         known = ", ".join(_BY_NAME)
         if not separator or provider is not None or not rest:
-            raise ValueError(f"the model {text!r} names no provider and model: write it as in 'openai/gpt-4o-mini'")
+            raise ValueError(f"model={text!r} must name a provider and a model, such as 'openai/gpt-4o-mini'")
         raise ValueError(
-            f"the model {text!r} has an unknown provider {prefix!r}: known are {known}; "
-            "for any other OpenAI-compatible server give its base_url"
+            f"model={text!r} has an unknown provider {prefix!r}, known are {known}; "
+            "for any other OpenAI-compatible server set base_url"
         )
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    found = _SEPARATOR.search(text)
-    return (text, "", "") if found is None else (text[: found.start()], found.group(), text[found.end() :])
+    match = _SEPARATOR.search(text)
+    return (text, "", "") if match is None else (text[: match.start()], match.group(), text[match.end() :])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where requests go, and with which key."""
+    """The base URL of a server, and the key for it."""
 
     base_url: str
     api_key: str = dataclasses.field(repr=False)
@@ -114,7 +120,10 @@ class Endpoint:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What was given of key and address; the environment says the rest. Raises ValueError for what is no URL."""
+    """The configured key and base URL; what is None comes from the environment.
+
+    Raises ValueError for an invalid URL.
+    """
 
     api_key: str | None = dataclasses.field(default=None, repr=False)
     base_url: str | None = None
@@ -123,18 +132,23 @@ class Credentials:
         if self.base_url is not None:
             parts = urlsplit(self.base_url)
             if parts.scheme not in ("http", "https") or not parts.netloc:
-                raise ValueError(f"base_url={self.base_url!r}: give an absolute URL, such as http://localhost:11434/v1")
+                raise ValueError(
+                    f"base_url={self.base_url!r} must be an absolute URL, such as 'http://localhost:11434/v1'"
+                )
 
     def has_key(self, provider: Provider) -> bool:
-        """Whether there is a key for the provider, or none is needed: a given address may be a local server's."""
+        """Returns whether there is a key for the provider, or none is needed.
+
+        A configured base URL may be that of a local server, which needs none.
+        """
         return bool(self.base_url is not None or self.api_key or _from_environment(provider.key_variable))
 
     def endpoint(self, provider: Provider) -> Endpoint:
-        """The provider's endpoint as given and as the environment says now. Raises Trouble without a key."""
+        """Returns the endpoint of a provider, with the current environment. Raises ModelError if there is no key."""
         if not self.has_key(provider):
-            raise ModelError(AUTH_FAILED, f"The server has no key for its model: set {provider.key_variable}.")
+            raise ModelError(AUTH_FAILED, f"The server has no API key for the model: set {provider.key_variable}.")
         base_url = self.base_url or _base_url_from_environment(provider) or provider.base_url
-        # The SDK refuses an empty key, though a local server may want none.
+        # The SDK rejects an empty key, but a local server may need none.
         key = self.api_key or _from_environment(provider.key_variable) or "none"
         return Endpoint(base_url or "", key)
 
@@ -147,5 +161,5 @@ def _base_url_from_environment(provider: Provider) -> str | None:
     url = _from_environment(provider.base_url_variable)
     if url is None or provider.base_url is None or urlsplit(url).path.strip("/"):
         return url
-    # Other SDKs share these variables (Anthropic's) and want a bare host in them.
+    # Anthropic's SDK shares its variable, and expects it to have no path.
     return url.rstrip("/") + urlsplit(provider.base_url).path

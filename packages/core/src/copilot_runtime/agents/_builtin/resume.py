@@ -1,7 +1,7 @@
-"""Answers to the questions that an earlier run has left: AG-UI's ``resume``.
+"""Resolves the interrupts of an earlier run: AG-UI's ``resume``.
 
-Both the question's call and the answer come from the client. What a tool does with them is
-the tool's to allow: the arguments are checked again, but who asks for it, only it can know.
+Both the interrupted call and the response to it come from the client. The arguments are validated again; whether the
+user may do what the call does is up to the tool.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RESOLVED = {"status": "resolved"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Entry:
+class _ResumeEntry:
     call_id: str
     is_cancelled: bool
     payload: Any
@@ -30,25 +30,25 @@ class _Entry:
 async def resolve_resume_entries(
     entries: Iterable[Any], messages: Iterable[Any], toolbox: Toolbox, context: RunContext | None
 ) -> dict[str, ToolResult]:
-    """The results of the calls that ``resume`` answers, by the calls' ids.
+    """Returns the results of the tool calls that ``resume`` resolves, by the calls' ids.
 
-    A tool that interrupted is given the answer; for any other call the answer is the result.
-    What was answered before, or was never asked, is logged and left out.
+    A tool that interrupts is called with the payload; for any other call the payload is the result. An entry whose
+    call is unknown, or has a result already, is logged and ignored.
     """
     messages = list(messages)
-    calls = {call.id: call for one in messages if one.role == "assistant" for call in one.tool_calls or ()}
-    answered = {one.tool_call_id for one in messages if one.role == "tool"}
+    calls = {call.id: call for message in messages if message.role == "assistant" for call in message.tool_calls or ()}
+    with_result = {message.tool_call_id for message in messages if message.role == "tool"}
     results: dict[str, ToolResult] = {}
-    for entry in _read(entries):
+    for entry in _parse(entries):
         call = calls.get(entry.call_id)
-        if call is None or entry.call_id in answered or entry.call_id in results:
-            logger.warning("a resume entry answers no open question of the conversation")
+        if call is None or entry.call_id in with_result or entry.call_id in results:
+            logger.warning("a resume entry does not match an open interrupt of the conversation; ignored")
             continue
-        results[call.id] = await _result(entry, call.function, toolbox, context)
+        results[call.id] = await _resolve(entry, call.function, toolbox, context)
     return results
 
 
-async def _result(entry: _Entry, function: Any, toolbox: Toolbox, context: RunContext | None) -> ToolResult:
+async def _resolve(entry: _ResumeEntry, function: Any, toolbox: Toolbox, context: RunContext | None) -> ToolResult:
     if entry.is_cancelled:
         return _CANCELLED
     tool = toolbox.get(function.name)
@@ -58,11 +58,11 @@ async def _result(entry: _Entry, function: Any, toolbox: Toolbox, context: RunCo
     return ToolResult(text, text)
 
 
-def _read(entries: Iterable[Any]) -> Iterator[_Entry]:
-    for one in entries:
-        if isinstance(one, Mapping):  # AG-UI before 0.1.19 has no model for it
-            call_id, status, payload = one.get("interruptId"), one.get("status"), one.get("payload")
+def _parse(entries: Iterable[Any]) -> Iterator[_ResumeEntry]:
+    for entry in entries:
+        if isinstance(entry, Mapping):  # AG-UI before 0.1.19 has no model for it
+            call_id, status, payload = entry.get("interruptId"), entry.get("status"), entry.get("payload")
         else:
-            call_id, status, payload = one.interrupt_id, one.status, one.payload
+            call_id, status, payload = entry.interrupt_id, entry.status, entry.payload
         if isinstance(call_id, str):
-            yield _Entry(call_id, status == "cancelled", payload)
+            yield _ResumeEntry(call_id, status == "cancelled", payload)

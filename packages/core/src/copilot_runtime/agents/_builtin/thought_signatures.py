@@ -1,8 +1,7 @@
-"""What a provider signs its tool calls with, kept by the client between runs.
+"""Signatures that providers attach to tool calls, which the client stores between runs.
 
-Some models (Gemini 3) refuse a conversation whose tool calls come back without the opaque
-members that they came with. AG-UI has a place for such a value, which clients keep with
-the call and send back: ``encryptedValue``.
+Some models (Gemini 3) reject a conversation whose tool calls lack the opaque members that they came with. AG-UI has a
+field for such a value, which clients store with the call and send back: ``encryptedValue``.
 """
 
 from __future__ import annotations
@@ -13,24 +12,24 @@ from typing import Any
 
 from .providers import Provider
 
-_MEMBER = "extra_content"
-"""https://ai.google.dev/gemini-api/docs/thought-signatures has it in the OpenAI-compatible form."""
+_FIELD = "extra_content"
+"""The field in the OpenAI-compatible API (https://ai.google.dev/gemini-api/docs/thought-signatures)."""
 
 
-def signature_of(members: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The part of a tool call's unknown members that its provider wants back."""
-    if members and isinstance(members.get(_MEMBER), Mapping):
-        return {_MEMBER: members[_MEMBER]}
+def extract_signature(members: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Returns the signature among the extra members of a tool call, or None."""
+    if members and isinstance(members.get(_FIELD), Mapping):
+        return {_FIELD: members[_FIELD]}
     return None
 
 
 def encode_signature(signature: Mapping[str, Any], provider: Provider) -> str:
-    """A signature for the client to keep."""
+    """Returns a signature as a string for the client to store."""
     return json.dumps({"provider": provider.name, **signature})
 
 
 def decode_signature(value: str | None, provider: Provider) -> dict[str, Any] | None:
-    """The signature that a client has kept; None for another provider's, which this one would refuse."""
+    """Returns the signature that a client stored; None for one of another provider, which this one would reject."""
     if not value:
         return None
     try:
@@ -39,4 +38,4 @@ def decode_signature(value: str | None, provider: Provider) -> dict[str, Any] | 
         return None
     if not isinstance(members, dict) or members.get("provider") != provider.name:
         return None
-    return signature_of(members)
+    return extract_signature(members)

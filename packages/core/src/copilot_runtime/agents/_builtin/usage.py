@@ -1,48 +1,49 @@
-"""How many tokens a run took, as ``RUN_FINISHED`` tells it."""
+"""Token usage of a run, as its last event reports it."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from ag_ui.core import RunErrorEvent, RunFinishedEvent
 
-# Older lines of AG-UI have no such member, so nobody who uses one expects it.
+# Older versions of AG-UI do not have the field.
 _EVENTS_WITH_USAGE = frozenset(
     name
     for name, model in (("RUN_FINISHED", RunFinishedEvent), ("RUN_ERROR", RunErrorEvent))
     if "usage" in model.model_fields
 )
 
-_COUNTS: dict[str, tuple[str, ...]] = {
+_COUNTS: Mapping[str, tuple[str, ...]] = {
     "inputTokens": ("prompt_tokens",),
     "outputTokens": ("completion_tokens",),
     "totalTokens": ("total_tokens",),
     "reasoningTokens": ("completion_tokens_details", "reasoning_tokens"),
     "cachedInputTokens": ("prompt_tokens_details", "cached_tokens"),
 }
-"""AG-UI's name of a count, and where the SDK's usage has it."""
+"""By AG-UI's name of a count, its path in the SDK's usage."""
 
 
 @dataclasses.dataclass(slots=True)
 class Usage:
-    """The sum over a run's requests, each to the same model."""
+    """The sum of the usage of a run's requests, which all go to the same model."""
 
     provider: str
     model: str
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def add(self, usage: Any) -> None:
-        """Counts what the provider told of one request; None where it told nothing."""
+        """Adds the usage that the provider reported for a request, which may be None."""
         for name, path in _COUNTS.items():
             value = usage
-            for step in path:
-                value = getattr(value, step, None)
+            for attribute in path:
+                value = getattr(value, attribute, None)
             if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
                 self.counts[name] = self.counts.get(name, 0) + value
 
     def event_fields(self, event_type: str) -> dict[str, Any]:
-        """The members of an event that ends the run; none where there is nothing to tell, or no place for it."""
+        """Returns the fields to add to an event; empty if there is no usage, or the event does not have the field."""
         if not self.counts or event_type not in _EVENTS_WITH_USAGE:
             return {}
         return {"usage": [{"provider": self.provider, "model": self.model, **self.counts}]}

@@ -87,4 +87,4 @@ _MIN_TIMEOUT_SECONDS = 0.001
 
 
 def _parse(url: str) -> httpx2.URL:
-    return parse_http_url(url, "MCPServer: url must be absolute, such as 'https://tools.example/mcp'")
+    return parse_http_url(url, "MCPServer: url must be an absolute URL, such as 'https://tools.example/mcp'")

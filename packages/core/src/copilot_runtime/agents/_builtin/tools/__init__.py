@@ -1,4 +1,4 @@
-"""Tools: what the model may call."""
+"""Tools that a model can call."""
 
 from __future__ import annotations
 

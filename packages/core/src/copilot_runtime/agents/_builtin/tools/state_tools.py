@@ -1,4 +1,4 @@
-"""The two tools with which the model changes the application's state."""
+"""The two tools by which the model changes the application's state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DELTA_PARAMETERS = {
     "properties": {
         "delta": {
             "type": "array",
-            "description": "A JSON Patch (RFC 6902): operations that are applied one after the other.",
+            "description": "A JSON Patch (RFC 6902): operations that are applied in order.",
             "items": {
                 "type": "object",
                 "properties": {
@@ -43,19 +43,19 @@ _PROTOTYPE = re.compile(r"/(__proto__|constructor/prototype)(/|$)")
 
 
 class SharedState:
-    """The state of one run, as the client has it and the model changes it."""
+    """The application's state during one run."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
         self._events: list[dict[str, Any]] = []
 
     def drain_events(self) -> list[dict[str, Any]]:
-        """The events that bring the client up to date, once."""
+        """Returns the events that the client has not received yet, and removes them."""
         events, self._events = self._events, []
         return events
 
     def tools(self) -> tuple[Tool, Tool]:
-        """The tools that change this state."""
+        """Returns the tools that change this state."""
         return (
             Tool(
                 name=SNAPSHOT,
@@ -71,7 +71,7 @@ class SharedState:
             ),
         )
 
-    # Coroutine functions, so that they run on the loop, one after the other.
+    # Coroutine functions, so that they run on the event loop, and not concurrently.
 
     async def _snapshot(self, arguments: Mapping[str, Any], context: RunContext | None) -> Any:
         snapshot = arguments.get("snapshot")
@@ -89,9 +89,9 @@ class SharedState:
         try:
             changed = apply_state_events({} if self._value is None else self._value, [event])
         except ValueError as error:
-            raise ToolError(f"Nothing was changed: {error}") from error
+            raise ToolError(f"The state was not changed: {error}") from error
         if self._value is None:
-            # The client may have no state either to which a delta could apply.
+            # The client may have no state to apply a delta to.
             event = {"type": "STATE_SNAPSHOT", "snapshot": changed}
         self._value = changed
         self._events.append(event)
@@ -104,7 +104,7 @@ def _is_operation(operation: Any) -> bool:
         and isinstance(operation.get("op"), str)
         and operation["op"] in _OPERATIONS
         and isinstance(operation.get("path"), str)
-        # JavaScript clients refuse what would reach into an object's prototype.
+        # JavaScript clients reject paths into an object's prototype.
         and not _PROTOTYPE.search(operation["path"])
         and (operation["op"] == "remove" or "value" in operation)
     )

@@ -1,28 +1,33 @@
-"""What a tool is to the model and to the run."""
+"""`Tool` and `Interrupt`: what a model can call, and how a call can wait for the user."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..._context import RunContext
 
+ToolCallable: TypeAlias = Callable[[Mapping[str, Any], RunContext | None], Any | Awaitable[Any]]
+
 
 class ToolError(Exception):
-    """A tool's failure whose text everyone may read: the model, and the client with it.
+    """A failure of a tool whose text both the model and the client receive.
 
-    Other exceptions' texts are told to the model only.
+    The texts of other exceptions are sent to the model only.
     """
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupt:
-    """How a tool waits for a person: the run ends with a question, and a later one brings the answer.
+    """How a tool waits for the user: the run ends with an interrupt, and a later run resumes with the response.
 
-    ``reason`` and ``message`` are for the frontend, ``response_schema`` is the JSON Schema of
-    an answer. ``answered`` is given the call's arguments, the answer and the later run's
-    context, and gives what the call's result is; it may be a coroutine function.
+    Args:
+        on_answer: called with the call's arguments, the response and the later run's context, and returns the result
+            of the call. A plain function runs on a worker thread, a coroutine function on the event loop.
+        reason: the reason that the frontend receives.
+        message: the message that the frontend receives.
+        response_schema: the JSON Schema of a response.
     """
 
     on_answer: Callable[[Mapping[str, Any], Any, RunContext | None], Any | Awaitable[Any]]
@@ -31,7 +36,7 @@ class Interrupt:
     response_schema: Mapping[str, Any] | None = None
 
     def to_event(self, call_id: str) -> dict[str, Any]:
-        """The question, as a member of a run's outcome. Its id is the call's, by which the answer finds it."""
+        """Returns the interrupt for the outcome of a run. Its id is that of the call, which the response refers to."""
         members = {"message": self.message, "responseSchema": self.response_schema}
         return {
             "id": call_id,
@@ -43,17 +48,20 @@ class Interrupt:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """Something that runs on the server when the model calls it.
+    """A tool that runs on the server. `define_tool` makes one from a function, and validates arguments.
 
-    ``parameters`` is the JSON Schema of an object. ``call`` is given the arguments, read from
-    the model's JSON, and the run's context; it may be a plain function (run on a thread) or a
-    coroutine function. What it returns is told to the model: a string as it is, else JSON.
-    What it raises is told to the model too. Where there is an ``interrupt``, ``call`` only
-    judges the arguments.
+    Args:
+        name: up to 64 letters, digits, ``_`` and ``-``.
+        description: what the tool is for; the model reads it.
+        parameters: the JSON Schema of an object.
+        call: called with the arguments that the model sent, not validated, and the run's context. A plain function
+            runs on a worker thread, a coroutine function on the event loop. The model receives what it returns, a
+            string as it is and anything else as JSON, or the text of what it raises.
+        interrupt: how the call waits for the user; ``call`` then only validates the arguments.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
-    call: Callable[[Mapping[str, Any], RunContext | None], Any | Awaitable[Any]]
+    call: ToolCallable
     interrupt: Interrupt | None = None

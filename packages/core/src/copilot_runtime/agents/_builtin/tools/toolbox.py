@@ -1,4 +1,4 @@
-"""The tools of one run: whose each is, how the model is told of it, and how it is called."""
+"""The tools of one run: their definitions for the model, and how they are called."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call gave: to the model, and as the client is shown it."""
+    """The result of a tool call: the texts that the model and the client receive."""
 
     for_model: str
     for_client: str
@@ -29,68 +29,72 @@ class ToolResult:
 
 
 class Toolbox:
-    """The server's tools by name, and those of the frontend, which it runs itself.
+    """The server's tools, and the client's, which run in the frontend.
 
-    Of two with one name the server's counts, and among those the first.
+    Of several tools with the same name only one is used: the server's, and the first among those.
+
+    Args:
+        server_tools: the server's tools.
+        client_tools: the tools of the run's input.
+        debug: whether clients receive the texts of all exceptions.
     """
 
-    def __init__(self, server: Iterable[Tool], frontend: Iterable[Any], *, debug: bool) -> None:
+    def __init__(self, server_tools: Iterable[Tool], client_tools: Iterable[Any], *, debug: bool) -> None:
         self._debug = debug
-        self._tools: dict[str, Tool] = {}
-        for tool in server:
-            if self._tools.setdefault(tool.name, tool) is not tool:
-                logger.warning("two tools are called %r: the model is given the first", tool.name)
-        self._frontend: dict[str, Any] = {}
-        for one in frontend:
-            if one.name in self._tools:
-                logger.warning("the frontend has a tool %r, and so has the server, whose is used", one.name)
+        self._server_tools: dict[str, Tool] = {}
+        for tool in server_tools:
+            if self._server_tools.setdefault(tool.name, tool) is not tool:
+                logger.warning("several server tools are named %r; using the first", tool.name)
+        self._client_tools: dict[str, Any] = {}
+        for tool in client_tools:
+            if tool.name in self._server_tools:
+                logger.warning("both the server and the client have a tool named %r; using the server's", tool.name)
             else:
-                self._frontend[one.name] = one
-        every = (*self._tools.values(), *self._frontend.values())
-        self.definitions = [_definition(one.name, one.description, one.parameters) for one in every]
+                self._client_tools[tool.name] = tool
+        tools = (*self._server_tools.values(), *self._client_tools.values())
+        self.definitions = [_definition(tool.name, tool.description, tool.parameters) for tool in tools]
 
     def get(self, name: str) -> Tool | None:
-        """The server's tool of that name; None where the frontend is to run it, or nobody."""
-        return self._tools.get(name)
+        """Returns the server tool of that name, or None."""
+        return self._server_tools.get(name)
 
     def is_client_tool(self, name: str) -> bool:
-        """Whether the frontend is to run a tool."""
-        return name in self._frontend
+        """Returns whether a tool runs in the frontend."""
+        return name in self._client_tools
 
     async def call(self, tool: Tool, arguments: str, context: RunContext | None) -> ToolResult:
-        """Calls a tool with the model's arguments, in JSON. Only a stop gets out."""
-        return await self._result(tool, tool.call, arguments, context)
+        """Calls a tool with the model's arguments, as JSON. Raises nothing but CancelledError."""
+        return await self._call(tool, tool.call, arguments, context)
 
     async def resume(self, tool: Tool, arguments: str, answer: Any, context: RunContext | None) -> ToolResult:
-        """Gives a tool that interrupts the answer to its question. Only a stop gets out."""
+        """Resumes an interrupted tool call with the user's response. Raises nothing but CancelledError."""
         if tool.interrupt is None:
             raise LookupError(f"{tool.name} does not interrupt")
-        answered = tool.interrupt.on_answer
-        return await self._result(tool, answered, arguments, answer, context)
+        return await self._call(tool, tool.interrupt.on_answer, arguments, answer, context)
 
-    async def _result(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
+    async def _call(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
-            text = serialize_result(await driver.call_user_function(function, _parsed(arguments), *more))
+            text = serialize_result(await driver.call_user_function(function, _parse_arguments(arguments), *more))
         except ToolError as error:
             return ToolResult(f"Error: {error}", f"Error: {error}", failed=True)
         except Exception as error:
             logger.warning("the tool %r failed", tool.name, exc_info=error)
-            told = f"Error: {type(error).__name__}: {error}"
-            return ToolResult(told, told if self._debug else "Error: the tool failed.", failed=True)
+            for_model = f"Error: {type(error).__name__}: {error}"
+            return ToolResult(for_model, for_model if self._debug else "Error: the tool failed.", failed=True)
         return ToolResult(text, text)
 
 
 def serialize_result(value: Any) -> str:
-    """What a tool gave, as text. Raises ToolError where that cannot be."""
+    """Returns the result of a tool as text. Raises ToolError if it cannot be serialised."""
     if isinstance(value, str):
         return value
     try:
         return to_json(value, inf_nan_mode="null", bytes_mode="base64", by_alias=True).decode()
     except PydanticSerializationError as error:
-        raise ToolError("the tool gave something that is no JSON") from error
+        raise ToolError("the tool returned a value that cannot be serialised as JSON") from error
 
 
-def _parsed(arguments: str) -> Mapping[str, Any]:
+def _parse_arguments(arguments: str) -> Mapping[str, Any]:
     try:
         value = strict_json.loads(arguments.encode()) if arguments.strip() else {}
     except ValueError as error:
