@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.agents._http.clients import loop_local_http_client
-from copilot_runtime.agents._http.errors import to_upstream_error
+from copilot_runtime.agents._http.errors import UpstreamError, to_upstream_error
 from copilot_runtime.agents._http_agent import HttpAgent
 
 STARTED = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
@@ -640,6 +641,11 @@ def test_every_exception_of_the_client_has_its_code(library: Any, name: str, cod
     assert failure.code == code
     assert "sk-secret" not in failure.message
     assert "sk-secret" in str(failure)
+
+
+def test_docs_list_every_code() -> None:
+    docs = Path(__file__).parents[1].joinpath("docs/agents.md").read_text("utf-8")
+    assert [code for code in UpstreamError.messages if f"| `{code}` |" not in docs] == []
 
 
 def test_other_exceptions_are_not_the_remotes_fault() -> None:

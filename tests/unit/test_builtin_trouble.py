@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -86,3 +87,8 @@ def test_our_own_trouble_stays_what_it_is() -> None:
     trouble = ModelError("auth_failed", "set THE_KEY")
     assert to_model_error(trouble) is trouble
     assert trouble.to_event(with_detail=True) == {"type": "RUN_ERROR", "message": "set THE_KEY", "code": "auth_failed"}
+
+
+def test_docs_list_every_code() -> None:
+    docs = Path(__file__).parents[2].joinpath("docs/builtin-agent.md").read_text("utf-8")
+    assert [code for code in ModelError.messages if f"| `{code}` |" not in docs] == []

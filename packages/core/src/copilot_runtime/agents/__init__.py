@@ -1,6 +1,6 @@
 """Agents, and the tools of `BuiltInAgent`."""
 
-from ._base import Agent, AgentFunction
+from ._base import Agent, AgentEvents, AgentFunction
 from ._builtin import BuiltInAgent, Interrupt, MCPServer, Tool, ToolError, define_tool
 from ._context import RunContext
 from ._http_agent import HttpAgent
@@ -9,6 +9,7 @@ from ._pydantic_ai import PydanticAIAgent
 
 __all__ = [
     "Agent",
+    "AgentEvents",
     "AgentFunction",
     "BuiltInAgent",
     "HttpAgent",

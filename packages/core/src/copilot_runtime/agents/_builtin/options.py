@@ -119,8 +119,8 @@ class Options:
             params["timeout"] = self.timeout
         params["stream_options"] = {"include_usage": True}
         extra = self.provider_options
-        # In the body, since the SDK's function accepts known parameters only. None removes one, as for servers that
-        # reject it.
+        # In extra_body, since the SDK's function accepts only the parameters that it knows. None removes one, which a
+        # server may reject.
         params = {name: value for name, value in params.items() if name not in extra}
         return {**params, "extra_body": {name: value for name, value in extra.items() if value is not None}}
 
@@ -136,7 +136,7 @@ def forwarded_model(forwarded_props: Mapping[str, Any], overridable: Iterable[st
 def forced_tool(forwarded_props: Mapping[str, Any], client_tools: Iterable[str]) -> dict[str, Any] | None:
     """Returns a tool choice that names one of the run's client tools, else None.
 
-    It needs no permission, since the tool runs in the browser that requests it. Frontends generate suggestions so.
+    It needs no permission, since the tool runs in the browser that requests it. Frontends request suggestions this way.
     """
     try:
         choice = parsers.parse_tool_choice(forwarded_props.get("toolChoice"))
