@@ -50,7 +50,7 @@ def before() -> Any:
     from tests.fixtures import django_site
 
     django_site.configure({})
-    return mount_before(get_asgi_application(), MOUNT, runtime=_runtime(), host=django_context)
+    return mount_before(get_asgi_application(), MOUNT, runtime=_runtime(), framework=django_context)
 
 
 def bare() -> Any:

@@ -20,24 +20,20 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from copilot_runtime._cli.main import main
-from copilot_runtime._cli.trusted_hosts import (
-    Message,
-    Receive,
-    Scope,
-    Send,
-    TrustedHostMiddleware,
-    parse_host,
-)
+from copilot_runtime._cli.trusted_hosts import TrustedHostMiddleware, parse_host
 
 from .builtin.fake import Exchange, chunk, fake
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("copilot_runtime_asgi")
+
+if TYPE_CHECKING:
+    from copilot_runtime_asgi._asgi_types import Message, Receive, Scope, Send
 
 BASE = "/api/copilotkit"
 DEADLINE = 60
@@ -438,7 +434,7 @@ def test_serve_by_envelope_alone_for_every_site(theirs: Path) -> None:
         (":runtime", "write module:attribute"),
         ("no_such_app:runtime", "There is no module 'no_such_app'"),
         ("their_app.deeper:runtime", "There is no module 'their_app.deeper'"),
-        ("their_app:missing", "their_app has no 'missing'"),
+        ("their_app:missing", "their_app has no attribute 'missing'"),
         ("their_app:number", "is not a CopilotRuntime"),
         ("their_app:agent", "is not a CopilotRuntime"),
         ("their_app:later", "is not a CopilotRuntime"),
@@ -485,8 +481,8 @@ def test_a_port_in_use(demo: Server) -> None:
     ended = command("demo", "--port", str(demo.port))
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"copilot-runtime: Port {demo.port} on 127.0.0.1 is in use. "
-        "Stop what listens there, or choose another with --port.\n"
+        f"copilot-runtime: Port {demo.port} on 127.0.0.1 is already in use. "
+        "Stop that server, or choose another port with --port.\n"
     )
 
 

@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from websockets.sync.client import connect as websocket
 from werkzeug.test import Client as WerkzeugClient
 from werkzeug.test import create_environ, run_wsgi_app
 
 from copilot_runtime import CopilotRuntime, Request, create_copilot_runtime_handler
-from copilot_runtime_asgi import create_copilot_asgi_app, mount_before
+from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app, mount_before
 from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 from .fixtures import mounts, trials
@@ -550,8 +552,13 @@ def test_below_a_server_that_knows_its_proxys_prefix(base: str | None) -> None:
 # --- ahead of another application ----------------------------------------------------
 
 
-def test_ahead_of_an_application_with_a_lifespan_and_websockets() -> None:
-    with launched("uvicorn", "tests.fixtures.mounts:before_starlette", mount="/mounted") as server:
+MIDDLEWARE = ["before_starlette", "added_to_starlette", "added_to_fastapi", "listed_in_starlette", "listed_in_fastapi"]
+"""Factories of applications with `CopilotMiddleware`."""
+
+
+@pytest.mark.parametrize("factory", MIDDLEWARE)
+def test_copilot_middleware_with_a_lifespan_and_websockets(factory: str) -> None:
+    with launched("uvicorn", f"tests.fixtures.mounts:{factory}", mount="/mounted") as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         assert body_of(server, "/mountedx") == b"host"
@@ -568,7 +575,7 @@ def test_ahead_of_an_application_with_a_lifespan_and_websockets() -> None:
 
 @pytest.mark.parametrize("factory", ["before_no_lifespan", "before_silence"])
 @pytest.mark.parametrize("lifespan", ["auto", "on"])
-def test_ahead_of_an_application_without_a_lifespan(factory: str, lifespan: str) -> None:
+def test_copilot_middleware_before_an_application_without_a_lifespan(factory: str, lifespan: str) -> None:
     extra = ("--lifespan", lifespan)
     with launched("uvicorn", f"tests.fixtures.mounts:{factory}", mount="/mounted", extra=extra) as server:
         check_mounted(server, "/mounted")
@@ -579,6 +586,20 @@ def test_ahead_of_an_application_without_a_lifespan(factory: str, lifespan: str)
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(STOP_SECONDS)
         assert "the agent was told" in server.log()
+
+
+def test_copilot_middleware_in_a_mounted_application() -> None:
+    factory = "tests.fixtures.mounts:listed_in_a_mounted_application"
+    with launched("uvicorn", factory, mount="/outer/mounted") as server:
+        check_mounted(server, "/outer/mounted")
+        assert body_of(server, "/outer/") == b"host"
+        assert body_of(server, "/outer/mountedx") == b"host"
+
+
+def test_copilot_middleware_takes_no_base_path() -> None:
+    options: Any = {"runtime": trials.row()(), "base_path": "/other"}
+    with pytest.raises(TypeError, match=r"base_path.*path="):
+        CopilotMiddleware(_nothing, path="/c", **options)
 
 
 # --- a lifespan's end ----------------------------------------------------------------
@@ -631,6 +652,7 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 APPS: Mapping[str, Callable[[CopilotRuntime], Any]] = {
     "alone": lambda runtime: create_copilot_asgi_app(runtime=runtime, base_path="/c"),
     "ahead": lambda runtime: mount_before(_nothing, "/c", runtime=runtime),
+    "in starlette": lambda runtime: Starlette(middleware=[Middleware(CopilotMiddleware, path="/c", runtime=runtime)]),
 }
 
 

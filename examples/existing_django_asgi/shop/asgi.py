@@ -17,4 +17,4 @@ from copilot_runtime_django import django_context, django_user  # noqa: E402
 from .agents import auditor  # noqa: E402
 
 runtime = CopilotRuntime(agents={"default": auditor}, identify_user=django_user)
-application = mount_before(django_application, "/api/copilotkit", runtime=runtime, host=django_context)
+application = mount_before(django_application, "/api/copilotkit", runtime=runtime, framework=django_context)

@@ -59,5 +59,5 @@ def before() -> Any:
         **{f"/{name}/copilotkit": {"handler": handler} for name, handler in runtimes.hooked.items()},
     }
     for path, arguments in ahead.items():
-        application = mount_before(application, path, host=django_context, **arguments)
+        application = mount_before(application, path, framework=django_context, **arguments)
     return application

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -22,44 +22,56 @@ from copilot_runtime import (
 )
 from copilot_runtime._concurrency.framework import FrameworkContext, framework_scope
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from ._asgi_types import ASGIApp, Receive, Scope, Send
+from ._lifespan import serve_lifespan
 
 
 def create_copilot_asgi_app(
     *,
     runtime: CopilotRuntime | None = None,
     handler: CopilotHandler | None = None,
-    host: FrameworkContext | None = None,
+    framework: FrameworkContext | None = None,
     **options: Any,
-) -> App:
-    """An ASGI application that serves a runtime.
+) -> ASGIApp:
+    """Returns an ASGI application that serves a runtime.
 
-    Give a ``runtime`` with the options of `create_copilot_runtime_handler` (``base_path``,
-    ``mode``, ``cors``, ``hooks``), or a ready ``handler``. ``host`` is the framework whose
-    contexts and connections hooks and agents use, if any. Raises TypeError for both, neither,
-    or options beside a handler, and what `create_copilot_runtime_handler` raises.
+    Args:
+        runtime: the runtime to serve, with the options of `create_copilot_runtime_handler`.
+        handler: a handler to serve instead, which takes no options.
+        framework: the framework whose contexts and connections hooks and agents use, such as
+            `copilot_runtime_django.django_context`. None if they use none.
+        **options: ``base_path``, ``mode``, ``cors`` and ``hooks`` of `create_copilot_runtime_handler`.
+
+    Raises:
+        TypeError: for both a runtime and a handler, neither, or a handler with options; and as
+            `create_copilot_runtime_handler` does.
+        ValueError: as `create_copilot_runtime_handler` does.
     """
-    return to_asgi(build_handler(runtime=runtime, handler=handler, options=options), host=host)
+    return to_asgi(build_handler(runtime=runtime, handler=handler, options=options), framework=framework)
 
 
-def to_asgi(handler: CopilotHandler, *, host: FrameworkContext | None = None) -> App:
-    """A handler as an ASGI application. Raises TypeError for what is no handler."""
+def to_asgi(handler: CopilotHandler, *, framework: FrameworkContext | None = None) -> ASGIApp:
+    """Returns an ASGI application that serves a handler.
+
+    Args:
+        handler: what `create_copilot_runtime_handler` returned.
+        framework: as for `create_copilot_asgi_app`.
+
+    Raises:
+        TypeError: if ``handler`` is not a handler.
+    """
     ensure_handler(handler)
-    surroundings = nullcontext if host is None else partial(_in_framework, host)
+    request_scope = nullcontext if framework is None else partial(_in_framework, framework)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            request = await _request(scope, receive, handler.read_limit)
+            request = await _read_request(scope, receive, handler.read_limit)
             if request is not None:
-                async with surroundings():
+                async with request_scope():
                     response = await handler(request)
-                await _respond(response, receive, send)
+                await _send_response(response, receive, send)
         elif scope["type"] == "lifespan":
-            await _lifespan(handler.runtime, receive, send)
+            await serve_lifespan(handler.runtime, receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
@@ -68,78 +80,76 @@ def to_asgi(handler: CopilotHandler, *, host: FrameworkContext | None = None) ->
 
 
 @asynccontextmanager
-async def _in_framework(host: FrameworkContext) -> AsyncIterator[None]:
-    """What a framework wants around a request that it does not see itself."""
-    with framework_scope(host):
-        async with host.background_scope():
+async def _in_framework(framework: FrameworkContext) -> AsyncIterator[None]:
+    """Enters what a framework needs around a request that it does not handle itself."""
+    with framework_scope(framework):
+        async with framework.background_scope():
             yield
 
 
-async def _request(scope: Scope, receive: Receive, limit: int) -> Request | None:
-    """The request, with no more than ``limit`` bytes of its body; None where the client left meanwhile."""
-    pieces: list[bytes] = []
-    size, more = 0, True
-    # What is too long is read on for a while all the same: a client that is still sending
-    # when the connection closes never sees the answer.
-    while more and size < 2 * limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        piece = message.get("body", b"")
-        if size < limit:
-            pieces.append(piece[: limit - size])
-        size += len(piece)
-        more = message.get("more_body", False)
-    full, raw, mount = scope["path"], scope.get("raw_path"), scope.get("root_path", "")
-    if not full.startswith(mount):
-        # Some leave the mount out of the path, as older specifications had it.
-        full, raw = mount + full, raw and quote(mount).encode() + raw
-    path, mount = split_raw_target(raw, full.encode("utf-8", "surrogateescape"), mount.encode())
+async def _read_request(scope: Scope, receive: Receive, limit: int) -> Request | None:
+    """Returns the request, with at most ``limit`` bytes of its body; None if the client disconnected meanwhile."""
+    body = await _read_body(receive, limit)
+    if body is None:
+        return None
+    path, raw_path, root_path = scope["path"], scope.get("raw_path"), scope.get("root_path", "")
+    if not path.startswith(root_path):
+        # Some servers leave the root path out of the path, as older versions of the specification did.
+        path, raw_path = root_path + path, raw_path and quote(root_path).encode() + raw_path
+    path, root_path = split_raw_target(raw_path, path.encode("utf-8", "surrogateescape"), root_path.encode())
     return Request(
         method=scope["method"],
         path=path,
-        root_path=mount,
+        root_path=root_path,
         query_string=scope.get("query_string", b"").decode("latin-1"),
         headers=Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-        body=pieces[0] if len(pieces) == 1 else b"".join(pieces),
+        body=body,
         native=scope,
     )
 
 
-async def _respond(response: Response, receive: Receive, send: Send) -> None:
-    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
-    start = {"type": "http.response.start", "status": response.status, "headers": fields}
+async def _read_body(receive: Receive, limit: int) -> bytes | None:
+    """Returns at most ``limit`` bytes of the body; None if the client disconnected meanwhile."""
+    chunks: list[bytes] = []
+    size, has_more = 0, True
+    # The rest of a body that is too long is read for a while all the same: a client that is still sending when the
+    # connection closes never sees the response.
+    while has_more and size < 2 * limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        if size < limit:
+            chunks.append(chunk[: limit - size])
+        size += len(chunk)
+        has_more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _send_response(response: Response, receive: Receive, send: Send) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
+    start = {"type": "http.response.start", "status": response.status, "headers": headers}
     if not isinstance(response.body, EventStream):
         await send(start)
         await send({"type": "http.response.body", "body": response.body})
         return
     chunks = response.body.__aiter__()
-    # Not every server makes `send` fail once the client has left, and a quiet stream sends
-    # nothing: only `http.disconnect` tells at once.
-    watch = asyncio.ensure_future(_disconnect(receive))
-    watch.add_done_callback(lambda _: chunks.close())
+    # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
+    # `http.disconnect` is immediate.
+    watcher = asyncio.ensure_future(_wait_for_disconnect(receive))
+    watcher.add_done_callback(lambda _: chunks.close())
     try:
         await send(start)
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     except OSError:
-        pass  # the client has left: ASGI 2.4 has `send` say so
+        pass  # the client has disconnected: since ASGI 2.4, `send` raises
     finally:
         chunks.close()
-        watch.cancel()
+        watcher.cancel()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _lifespan(runtime: CopilotRuntime, receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.shutdown":
-            await runtime.shutdown()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

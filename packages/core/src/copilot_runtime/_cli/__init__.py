@@ -1,1 +1,1 @@
-"""The command line: the demo, and a development server."""
+"""The commands ``copilot-runtime demo`` and ``copilot-runtime serve``."""

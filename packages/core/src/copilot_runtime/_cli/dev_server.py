@@ -1,6 +1,6 @@
-"""Runs an ASGI application on uvicorn for the command line.
+"""Runs an ASGI application on uvicorn, for the command line.
 
-Imported only once a command needs it, since uvicorn is not a dependency of the core.
+Imported only when a command needs it, because uvicorn is not a dependency of the core.
 """
 
 from __future__ import annotations
@@ -9,52 +9,61 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from .trusted_hosts import (
-    LOCAL_HOSTS,
-    App,
-    TrustedHostMiddleware,
-    parse_host,
-)
+from .trusted_hosts import LOCAL_HOSTS, TrustedHostMiddleware, parse_host
 
-# How long open streams may delay the end after Ctrl+C, in seconds. uvicorn waits for them
-# without limit otherwise, and tells the application only once they are gone.
+if TYPE_CHECKING:
+    from copilot_runtime_asgi._asgi_types import ASGIApp
+
+# How long open streams may delay the shutdown after Ctrl+C. By default uvicorn waits for them without limit, and sends
+# the application its shutdown event only afterwards.
 _GRACEFUL_SHUTDOWN_SECONDS = 2
 
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+# A browser cannot open the address that stands for all addresses, but it can open the loopback address.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 
-_WHY_NOT = {
-    errno.EADDRINUSE: "Port {port} on {host} is in use. Stop what listens there, or choose another with --port.",
-    errno.EACCES: "Port {port} on {host} needs more rights than this process has. Choose one above 1023 with --port.",
+_BIND_ERRORS = {
+    errno.EADDRINUSE: "Port {port} on {host} is already in use. Stop that server, or choose another port with --port.",
+    errno.EACCES: "Port {port} on {host} requires more privileges. Choose a port above 1023 with --port.",
     errno.EADDRNOTAVAIL: "This machine has no address {host}. Choose another with --host.",
 }
 
 
 class BindError(Exception):
-    """The address cannot be listened on; its text is a sentence for the person who asked."""
+    """The server cannot listen on its address. The text is a message for the user."""
 
 
-def serve(app: App, *, host: str, port: int, allow_hosts: Iterable[str], greeting: str) -> bool:
-    """Serves ``app`` until it is interrupted; True if it could start.
+def serve(app: ASGIApp, *, host: str, port: int, allow_hosts: Iterable[str], greeting: str) -> bool:
+    """Serves ``app`` until it is interrupted.
 
-    ``greeting`` is printed once the server is up, with ``{url}`` replaced by its address.
-    ``port`` 0 takes a free one. Requests are held to `KnownHosts`: the local names,
-    ``host`` and ``allow_hosts``. Raises `CannotListenError`.
+    Args:
+        app: the application. Only requests for a local host name, ``host`` or one of ``allow_hosts`` reach it.
+        host: the address to bind.
+        port: the port to bind; 0 picks a free one.
+        allow_hosts: additional host names of this server.
+        greeting: printed once the server is running, with ``{url}`` replaced by its URL.
+
+    Returns:
+        Whether the server could start.
+
+    Raises:
+        BindError: if it cannot listen on the address.
     """
-    guarded = TrustedHostMiddleware(app, (*LOCAL_HOSTS, host, *allow_hosts))
+    guarded_app = TrustedHostMiddleware(app, (*LOCAL_HOSTS, host, *allow_hosts))
     with _listen(host, port) as listener:
         url = _url(parse_host(host), listener.getsockname()[1])
         config = uvicorn.Config(
-            guarded,
+            guarded_app,
             lifespan="on",
             ws="none",
             log_config=None,
             timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
         )
         server = _Server(config, greeting.replace("{url}", url))
-        # uvicorn raises the signal again after its orderly end; a traceback would tell nobody anything.
+        # uvicorn raises the signal again after a graceful shutdown; the traceback would be of no use.
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
         return server.started
@@ -72,15 +81,14 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    bare = host.removeprefix("[").removesuffix("]")
+    unbracketed = host.removeprefix("[").removesuffix("]")
     try:
-        family, *_, address = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)[0]
+        family, *_, address = socket.getaddrinfo(unbracketed, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
-        sentence = _WHY_NOT.get(error.errno or 0, "Cannot listen on {host}, port {port}: {reason}.")
-        raise BindError(sentence.format(host=host, port=port, reason=error.strerror)) from error
+        message = _BIND_ERRORS.get(error.errno or 0, "Cannot listen on {host}, port {port}: {reason}.")
+        raise BindError(message.format(host=host, port=port, reason=error.strerror)) from error
 
 
 def _url(host: str, port: int) -> str:
-    # A browser cannot open "any address"; it can open the local one, which is one of them.
-    return f"http://{_ANY_ADDRESS.get(host, host)}:{port}"
+    return f"http://{_LOOPBACK.get(host, host)}:{port}"

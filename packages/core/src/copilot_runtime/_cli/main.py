@@ -15,27 +15,32 @@ from typing import TYPE_CHECKING
 from .trusted_hosts import parse_host
 
 if TYPE_CHECKING:
+    from copilot_runtime_asgi._asgi_types import ASGIApp
+
     from .._http.cors import CorsConfig
     from .._server.runtime import CopilotRuntime
-    from .trusted_hosts import App
 
-# Import names, and what the packages are called that the extra `cli` brings.
-_SERVED_BY = {"uvicorn": "uvicorn", "copilot_runtime_asgi": "copilot-runtime-asgi"}
+# The packages of the extra `cli`: import names and distribution names.
+_SERVER_PACKAGES = {"uvicorn": "uvicorn", "copilot_runtime_asgi": "copilot-runtime-asgi"}
 _MODES = ("auto", "multi-route", "single-route")
 
 
 class CommandError(Exception):
-    """What was asked for cannot be done; its text is a sentence for the person who asked."""
+    """A command cannot be carried out. The text is a message for the user."""
 
-    def __init__(self, sentence: str, exit_code: int = 2) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
         self.exit_code = exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; gives the exit code: 0, 1 (could not start) or 2 (asked for wrongly).
+    """Runs one command.
 
-    ``arguments`` are those after the program's name, by default the process's own.
+    Args:
+        arguments: the arguments after the program's name; by default those of this process.
+
+    Returns:
+        The exit code: 0, 1 (the server could not start) or 2 (usage error).
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=options.log_level, format="%(levelname)s %(name)s: %(message)s")
@@ -51,26 +56,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="copilot-runtime", description="A CopilotKit runtime in Python.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    demo = commands.add_parser("demo", help="a page to chat in, with agents that need no key and no network")
+    demo = commands.add_parser("demo", help="a chat page with demo agents that need no API key and no network")
     demo.set_defaults(command=_demo, log_level=logging.WARNING)
 
-    serve = commands.add_parser("serve", help="serve a CopilotRuntime of yours")
+    serve = commands.add_parser("serve", help="serve your own CopilotRuntime")
     serve.set_defaults(command=_serve, log_level=logging.INFO)
-    serve.add_argument("target", metavar="module:attribute", help="a CopilotRuntime, or a function that makes one")
-    serve.add_argument("--base-path", default="/api/copilotkit", help="the path to serve under (default: %(default)s)")
-    serve.add_argument("--mode", choices=_MODES, default="auto", help="which requests to take (default: %(default)s)")
+    serve.add_argument("target", metavar="module:attribute", help="a CopilotRuntime, or a function that returns one")
+    serve.add_argument("--base-path", default="/api/copilotkit", help="path of the runtime (default: %(default)s)")
+    serve.add_argument("--mode", choices=_MODES, default="auto", help="routes to serve (default: %(default)s)")
     serve.add_argument(
         "--cors",
         metavar="ORIGIN",
         nargs="+",
         action="extend",
         default=[],
-        help="sites whose pages may use the runtime, such as https://app.example, or * for all",
+        help="origins whose pages may use the runtime, such as https://app.example, or * for any",
     )
 
     for command in (demo, serve):
         command.add_argument("--host", type=_host, default="127.0.0.1", help="address to bind (default: %(default)s)")
-        command.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default: %(default)s)")
+        command.add_argument("--port", type=_port, default=8000, help="port; 0 picks a free one (default: %(default)s)")
         command.add_argument(
             "--allow-host",
             metavar="NAME",
@@ -78,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
             nargs="+",
             action="extend",
             default=[],
-            help="further names under which the server is reached; others are refused (DNS rebinding)",
+            help="more host names of this server; requests for other hosts are rejected (DNS rebinding)",
         )
     return parser
 
@@ -97,14 +102,14 @@ def _port(text: str) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    with _server_installed():
+    with _explain_missing_package():
         from .demo.app import BASE_PATH, create_demo_app
-    greeting = f"The demo is at {{url}}/ and its runtime at {{url}}{BASE_PATH}\nCtrl+C ends it."
+    greeting = f"The demo is at {{url}}/ and its runtime at {{url}}{BASE_PATH}\nPress Ctrl+C to stop."
     return _run(create_demo_app(), options, greeting)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    with _server_installed():
+    with _explain_missing_package():
         from copilot_runtime_asgi import create_copilot_asgi_app
     runtime = _load(options.target)
     try:
@@ -113,15 +118,15 @@ def _serve(options: argparse.Namespace) -> int:
         )
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
-    greeting = f"The runtime is at {{url}}/{options.base_path.strip('/')}\nCtrl+C ends it."
+    greeting = f"The runtime is at {{url}}/{options.base_path.strip('/')}\nPress Ctrl+C to stop."
     return _run(app, options, greeting)
 
 
-def _run(app: App, options: argparse.Namespace, greeting: str) -> int:
-    with _server_installed():
+def _run(app: ASGIApp, options: argparse.Namespace, greeting: str) -> int:
+    with _explain_missing_package():
         from .dev_server import BindError, serve
     try:
-        started = serve(
+        has_started = serve(
             app,
             host=options.host,
             port=options.port,
@@ -130,19 +135,19 @@ def _run(app: App, options: argparse.Namespace, greeting: str) -> int:
         )
     except BindError as error:
         raise CommandError(str(error), exit_code=1) from error
-    return 0 if started else 1
+    return 0 if has_started else 1
 
 
 @contextlib.contextmanager
-def _server_installed() -> Iterator[None]:
-    """Explains that the server's packages are missing; any other failed import is not ours to explain."""
+def _explain_missing_package() -> Iterator[None]:
+    """Turns a failed import of a package of the extra `cli` into a message for the user."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in _SERVED_BY:
+        if error.name not in _SERVER_PACKAGES:
             raise
-        sentence = f"{_SERVED_BY[error.name]} is not installed. Run: pip install 'copilot-runtime[cli]'"
-        raise CommandError(sentence) from error
+        message = f"{_SERVER_PACKAGES[error.name]} is not installed. Run: pip install 'copilot-runtime[cli]'"
+        raise CommandError(message) from error
 
 
 def _cors(origins: Sequence[str]) -> bool | CorsConfig:
@@ -156,34 +161,36 @@ def _cors(origins: Sequence[str]) -> bool | CorsConfig:
 
 
 def _load(target: str) -> CopilotRuntime:
+    """Returns the runtime that ``module:attribute`` refers to."""
     from .._server.runtime import CopilotRuntime
 
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
-        raise CommandError(f"{target!r} does not say what to serve: write module:attribute, such as app:runtime.")
-    # An installed script does not have the current folder on its path; `python -m` does.
+        raise CommandError(f"{target!r} does not refer to a runtime: write module:attribute, such as app:runtime.")
+    # `python -m` has the current folder on its path; an installed script does not.
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # A module of theirs that imports something missing deserves its traceback.
+        # If it is the user's module that imports something missing, the traceback is more useful.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise CommandError(f"There is no module {error.name!r}, neither installed nor in {os.getcwd()}.") from error
-    found: object = module
+    value: object = module
     for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise CommandError(f"{module_name} has no {attribute!r}.")
-        found = getattr(found, name)
-    if callable(found) and _takes_no_arguments(found):
-        found = found()
-    if not isinstance(found, CopilotRuntime):
-        sentence = f"{target} is not a CopilotRuntime, nor a plain function without arguments that gives one"
-        raise CommandError(f"{sentence}, but {type(found).__name__}.")
-    return found
+        if not hasattr(value, name):
+            raise CommandError(f"{module_name} has no attribute {attribute!r}.")
+        value = getattr(value, name)
+    if callable(value) and _takes_no_arguments(value):
+        value = value()
+    if not isinstance(value, CopilotRuntime):
+        hint = "Name a CopilotRuntime, or a synchronous function without parameters that returns one."
+        raise CommandError(f"{target} is not a CopilotRuntime, but of type {type(value).__name__}. {hint}")
+    return value
 
 
 def _takes_no_arguments(function: Callable[..., object]) -> bool:
+    """Returns whether a function can be called without arguments, and is not a coroutine function."""
     try:
         inspect.signature(function).bind()
     except (TypeError, ValueError):

@@ -1,51 +1,50 @@
-"""Refuses requests that name a host which the server was not told of.
+"""Rejects requests for unknown hosts, which protects a local server from DNS rebinding.
 
-A page of another site can make its own name resolve to 127.0.0.1 (DNS rebinding) and
-is then, for the browser, of the same origin as a server on this machine: no CORS rule
-stops it. What it cannot do is to send another ``Host`` than its own name, so a server
-that knows its names is safe (RFC 9110, section 7.2; the answer is its section 15.5.20).
+A page of another site can make its own name resolve to 127.0.0.1 (DNS rebinding). For the browser it then has the same
+origin as a server on this machine, and no CORS rule stops it. But it cannot send a ``Host`` header with any other than
+its own name, so a server that checks the header is safe (RFC 9110, sections 7.2 and 15.5.20).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from copilot_runtime_asgi._asgi_types import ASGIApp, Receive, Scope, Send
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
-# A name or an IPv4 address, or an IPv6 address in its brackets; then perhaps a port.
+# A name or an IPv4 address, or an IPv6 address in brackets; optionally a port.
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\s:/@\[\]*,]+)(?::(?P<port>\d*))?", re.IGNORECASE)
 
 
 def parse_host(text: str) -> str:
-    """A host as a person writes it, in the form that `KnownHosts` compares.
+    """Returns a host in the form that `TrustedHostMiddleware` compares: lower case, IPv6 addresses in brackets.
 
-    Takes a name or an IP address, an IPv6 one with or without brackets. Raises
-    ValueError, with a sentence for that person, for anything else.
+    Args:
+        text: a name or an IP address; an IPv6 address with or without brackets.
+
+    Raises:
+        ValueError: for anything else, with a message for the user of the command line.
     """
     bracketed = f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text
     match = _AUTHORITY.fullmatch(bracketed)
     if match is None or match["port"] is not None:
-        raise ValueError(f"{text!r} is not a host: write a name or an address alone, such as example.test")
+        raise ValueError(f"{text!r} is not a host: write only a name or an address, such as example.test")
     return match["host"].lower()
 
 
 class TrustedHostMiddleware:
-    """An ASGI application that passes on only what is addressed to one of ``hosts``.
+    """ASGI middleware that passes on only requests whose ``Host`` is one of ``hosts``.
 
-    ``hosts`` are compared without case and without the port. Anything else gets 421 and
-    a JSON body that names the option which adds a host. ``lifespan`` is passed on as it is.
+    Hosts are compared case-insensitively and without the port. Any other request is answered with 421 and a JSON body
+    that names the option to allow the host. Lifespan events are passed on.
     """
 
-    def __init__(self, app: App, hosts: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
         self._hosts = frozenset(parse_host(host) for host in hosts)
 
@@ -53,27 +52,27 @@ class TrustedHostMiddleware:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        named = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
-        # Exactly one: of two, another part of the stack might go by the one not looked at.
-        if len(named) == 1 and _host(named[0]) in self._hosts:
+        authorities = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
+        # Exactly one: of two, another part of the stack might use the one that was not checked.
+        host = _host_of(authorities[0]) if len(authorities) == 1 else None
+        if host in self._hosts:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            await _refuse(named, send)
+            await _reject(host, send)
         else:
             await send({"type": "websocket.close"})
 
 
-def _host(authority: str) -> str | None:
+def _host_of(authority: str) -> str | None:
     match = _AUTHORITY.fullmatch(authority)
     return None if match is None else match["host"].lower()
 
 
-async def _refuse(named: list[str], send: Send) -> None:
-    host = _host(named[0]) if len(named) == 1 else None
+async def _reject(host: str | None, send: Send) -> None:
     message = (
-        "The request must name one host, in one Host header."
+        "The request must have exactly one valid Host header."
         if host is None
-        else f"This server does not answer for the host {host!r}. If that name is yours, add --allow-host {host}"
+        else f"Requests for the host {host!r} are not allowed. If it is a name of this server, add --allow-host {host}"
     )
     body = json.dumps({"error": "Unknown host", "message": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

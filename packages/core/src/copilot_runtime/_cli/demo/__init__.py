@@ -1,1 +1,1 @@
-"""What ``copilot-runtime demo`` serves: a page, and agents that need no key and no network."""
+"""The application of ``copilot-runtime demo``: a chat page, and agents that need no API key and no network."""

@@ -1,4 +1,4 @@
-"""The demo as an ASGI application: a runtime with the demo's agents, and a page to use it."""
+"""The demo as an ASGI application: a runtime with the demo agents, and a page to use them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import hashlib
 import re
 from importlib import resources
 
-from copilot_runtime_asgi import mount_before
+from copilot_runtime_asgi import CopilotMiddleware
+from copilot_runtime_asgi._asgi_types import ASGIApp, Receive, Scope, Send
 
 from ..._server.runtime import CopilotRuntime
-from ..trusted_hosts import (
-    App,
-    Receive,
-    Scope,
-    Send,
-)
 from .agents import DEMO_AGENTS
 from .model import model_agents
 
@@ -24,12 +19,12 @@ BASE_PATH = "/api/copilotkit"
 _FILES = {"/": ("index.html", "text/html; charset=utf-8"), "/app.js": ("app.js", "text/javascript; charset=utf-8")}
 
 
-def create_demo_app() -> App:
-    """A new runtime under `BASE_PATH`, the page at ``/``, its module at ``/app.js``, else 404."""
-    # Whoever reaches a demo on his own machine is its one user, and so may list its threads.
+def create_demo_app() -> ASGIApp:
+    """Returns an application with a new runtime at `BASE_PATH`, the page at ``/`` and its module at ``/app.js``."""
+    # A demo on one's own machine has a single user, who may list its threads.
     agents = {**DEMO_AGENTS, **model_agents()}
     runtime = CopilotRuntime(agents=agents, single_user=True, shutdown_grace_seconds=1)
-    return mount_before(_Page(), BASE_PATH, runtime=runtime, mode="auto")
+    return CopilotMiddleware(_Page(), path=BASE_PATH, runtime=runtime, mode="auto")
 
 
 class _Page:
@@ -37,43 +32,42 @@ class _Page:
 
     def __init__(self) -> None:
         folder = resources.files(__package__) / "static"
-        # A checkout may have turned LF into CRLF; a browser turns it back before it hashes the style.
+        # A checkout on Windows may contain CRLF, which browsers turn into LF before they hash the style.
         self._bodies = {
             path: (folder / name).read_bytes().replace(b"\r\n", b"\n") for path, (name, _) in _FILES.items()
         }
         self._policy = _content_security_policy(self._bodies["/"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
+        if scope["type"] != "http":
+            return  # the middleware answers lifespan events, and the server accepts no WebSockets
         path, method = scope["path"], scope["method"]
         if path not in _FILES:
-            await self._answer(send, 404, b"Not found\n", "text/plain; charset=utf-8")
+            await self._respond(send, 404, b"Not found\n", "text/plain; charset=utf-8")
         elif method not in ("GET", "HEAD"):
-            await self._answer(send, 405, b"Method not allowed\n", "text/plain; charset=utf-8", allow="GET, HEAD")
+            await self._respond(send, 405, b"Method not allowed\n", "text/plain; charset=utf-8", allow="GET, HEAD")
         else:
-            await self._answer(send, 200, self._bodies[path], _FILES[path][1], hide_body=method == "HEAD")
+            await self._respond(send, 200, self._bodies[path], _FILES[path][1], hide_body=method == "HEAD")
 
-    async def _answer(
+    async def _respond(
         self, send: Send, status: int, body: bytes, content_type: str, *, allow: str = "", hide_body: bool = False
     ) -> None:
-        fields = {
+        headers = {
             "content-type": content_type,
             "content-length": str(len(body)),
-            # The page of the next version is wanted as soon as that version runs.
+            # After an upgrade, browsers must not show the page of the previous version.
             "cache-control": "no-cache",
             "content-security-policy": self._policy,
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",
         } | ({"allow": allow} if allow else {})
-        headers = [(name.encode(), value.encode()) for name, value in fields.items()]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        raw_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": raw_headers})
         await send({"type": "http.response.body", "body": b"" if hide_body else body})
 
 
 def _content_security_policy(page: bytes) -> str:
-    """Allows our module, our style by its hash (CSP level 3, section 8.3), requests to us, nothing else."""
+    """Returns a policy that allows the module, the style by its hash (CSP level 3, section 8.3), and own requests."""
     style = re.search(rb"<style>(.*?)</style>", page, re.DOTALL)
     digest = hashlib.sha256(style.group(1) if style else b"").digest()
     return "; ".join(
@@ -88,11 +82,3 @@ def _content_security_policy(page: bytes) -> str:
             "frame-ancestors 'none'",
         )
     )
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        event = (await receive())["type"]
-        await send({"type": f"{event}.complete"})
-        if event == "lifespan.shutdown":
-            return

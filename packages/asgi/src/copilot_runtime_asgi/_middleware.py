@@ -1,0 +1,85 @@
+"""A runtime in front of another ASGI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from copilot_runtime import CopilotHandler, CopilotRuntime, build_handler
+from copilot_runtime._concurrency.framework import FrameworkContext
+
+from ._app import to_asgi
+from ._asgi_types import ASGIApp, Receive, Scope, Send
+from ._lifespan import share_lifespan
+
+
+class CopilotMiddleware:
+    """ASGI middleware that serves a runtime at ``path``, and everything else from ``app``.
+
+    The runtime's requests never reach ``app``, nor any middleware inside of this one. WebSocket connections always
+    go to ``app``, lifespan events to both. In Starlette and FastAPI it also works as
+    ``app.add_middleware(CopilotMiddleware, path=..., runtime=...)`` and in ``middleware=[Middleware(...)]``.
+
+    Args:
+        app: the application to wrap.
+        path: the path of the runtime, such as ``"/api/copilotkit"``; in an application that is mounted itself, the
+            path below its mount.
+        runtime: the runtime to serve, with the options of `create_copilot_runtime_handler`.
+        handler: a handler to serve instead, which takes no options. Its ``base_path`` is None or ``path``.
+        framework: the framework whose contexts and connections hooks and agents use, such as
+            `copilot_runtime_django.django_context`. None if they use none.
+        **options: ``mode``, ``cors`` and ``hooks`` of `create_copilot_runtime_handler`.
+
+    Raises:
+        TypeError: for both a runtime and a handler, neither, a handler with options, or ``base_path``; and as
+            `create_copilot_runtime_handler` does.
+        ValueError: if ``path`` does not start with a slash; and as `create_copilot_runtime_handler` does.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        path: str,
+        runtime: CopilotRuntime | None = None,
+        handler: CopilotHandler | None = None,
+        framework: FrameworkContext | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise ValueError(f"path={path!r} must start with '/', such as '/api/copilotkit'")
+        if "base_path" in options:
+            raise TypeError("CopilotMiddleware has no base_path: give the runtime's path as path=...")
+        if handler is None:
+            options["base_path"] = path
+        handler = build_handler(runtime=runtime, handler=handler, options=options)
+        self._app = app
+        self._copilot_app = to_asgi(handler, framework=framework)
+        self._runtime = handler.runtime
+        self._prefix = path.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await share_lifespan(self._app, self._runtime, scope, receive, send)
+        elif scope["type"] == "http" and self._is_for_runtime(scope):
+            await self._copilot_app(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_for_runtime(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        # Servers differ in whether the path includes the root path.
+        below_root = path.removeprefix(scope.get("root_path", ""))
+        return any(where == self._prefix or where.startswith(f"{self._prefix}/") for where in (path, below_root))
+
+
+def mount_before(
+    app: ASGIApp,
+    path: str,
+    *,
+    runtime: CopilotRuntime | None = None,
+    handler: CopilotHandler | None = None,
+    framework: FrameworkContext | None = None,
+    **options: Any,
+) -> CopilotMiddleware:
+    """Returns ``CopilotMiddleware(app, path=path, ...)``."""
+    return CopilotMiddleware(app, path=path, runtime=runtime, handler=handler, framework=framework, **options)
