@@ -1,4 +1,4 @@
-"""The demo's agent with a model behind it, for who has a key."""
+"""The demo agent that uses a model, for users with an API key."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ KEY, MODEL = "OPENAI_API_KEY", "COPILOTKIT_DEMO_MODEL"
 
 
 def model_agents() -> Mapping[str, BuiltInAgent]:
-    """The agent ``model`` where ``OPENAI_API_KEY`` is set; none where it is not, or the SDK is not installed.
+    """Returns the agent ``model``; an empty mapping if ``OPENAI_API_KEY`` is not set or the SDK is not installed.
 
-    ``COPILOTKIT_DEMO_MODEL`` names another model than the default one.
+    ``COPILOTKIT_DEMO_MODEL`` selects another model than the default.
     """
     if not os.environ.get(KEY):
         return {}
@@ -26,9 +26,9 @@ def model_agents() -> Mapping[str, BuiltInAgent]:
             model=name,
             prompt="You are a helpful assistant in the demo of a CopilotKit runtime. Answer briefly.",
             max_steps=3,
-            description=f"Asks {name}, with this page's tools and its state.",
+            description=f"Uses {name}, with the tools and the state of this page.",
         )
     except ImportError as error:
-        logger.warning("%s is set, but there is no agent for it: %s", KEY, error)
+        logger.warning("%s is set, but the agent that uses it is not available: %s", KEY, error)
         return {}
     return {"model": agent}

@@ -1,10 +1,10 @@
 // The demo's page: a small client of the runtime's REST routes, without any library.
-// It reads server-sent events, keeps a conversation from them, shows it, and runs the tools that it offers.
+// It builds a conversation from server-sent events, shows it, and runs the page's own tools.
 
 const BASE = new URL("api/copilotkit/", document.baseURI);
 const WIDE = matchMedia("(min-width: 60.01rem)");
 
-// What to try with each agent; an agent that is not named here simply has no examples.
+// Example messages for each agent; other agents have none.
 const EXAMPLES = {
   default: ["Hello!", "What is this?", "What can you do?"],
   tools: ["Let me choose a colour", "Make the background teal"],
@@ -14,9 +14,9 @@ const EXAMPLES = {
   fails: ["Please try"],
 };
 
-// ---------------------------------------------------------------- the wire
+// ---------------------------------------------------------------- HTTP
 
-// Random by a source that also pages without TLS have (crypto.randomUUID is only for secure contexts).
+// Not crypto.randomUUID, which pages without TLS do not have.
 function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -24,17 +24,17 @@ function newId() {
 async function call(method, path, { body, signal } = {}) {
   const headers = body === undefined ? {} : { "content-type": "application/json" };
   const response = await fetch(new URL(path, BASE), { method, headers, body: JSON.stringify(body), signal });
-  if (!response.ok) throw new Error(await refusal(response));
+  if (!response.ok) throw new Error(await errorMessage(response));
   return response;
 }
 
-async function refusal(response) {
-  const answer = await response.json().catch(() => ({}));
-  const reason = answer.message ?? answer.details ?? answer.error ?? response.statusText;
-  return `The runtime refused with ${response.status}: ${reason}`;
+async function errorMessage(response) {
+  const body = await response.json().catch(() => ({}));
+  const reason = body.message ?? body.details ?? body.error ?? response.statusText;
+  return `The runtime responded with status ${response.status}: ${reason}`;
 }
 
-// The events of a text/event-stream (HTML standard, section 9.2.6), each parsed from its data.
+// Yields the events of a text/event-stream (HTML standard, section 9.2.6), parsed from their data as JSON.
 async function* readEvents(response) {
   let rest = "";
   let data = [];
@@ -51,33 +51,33 @@ async function* readEvents(response) {
   }
 }
 
-// Streams are not iterable in every browser yet.
+// Not every browser can iterate over a stream yet.
 async function* chunks(stream) {
   const reader = stream.getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
 }
 
-// A copy of a JSON value with a JSON Patch applied (RFC 6902: add, replace, remove).
-function patched(value, operations) {
-  // A pointer begins with "/" or is empty: as keys, its first is "", which is where the value hangs.
+// Returns a copy of a JSON value with a JSON Patch applied (RFC 6902: add, replace, remove).
+function applyPatch(value, operations) {
+  // A pointer begins with "/" or is empty, so its first key is always "", which is the key of the whole value.
   const root = { "": structuredClone(value) };
-  for (const { op, path, value: given } of operations) {
+  for (const { op, path, value: operand } of operations) {
     const keys = path.split("/").map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
     const last = keys.pop();
-    const holder = keys.reduce((node, key) => (holds(node, key) ? node[key] : undefined), root);
-    const exists = holds(holder, last);
+    const holder = keys.reduce((node, key) => (hasMember(node, key) ? node[key] : undefined), root);
+    const exists = hasMember(holder, last);
     const end = Array.isArray(holder) && (last === "-" || last === String(holder.length));
-    if (op === "add" && Array.isArray(holder) && (exists || end)) holder.splice(end ? holder.length : last, 0, given);
+    if (op === "add" && Array.isArray(holder) && (exists || end)) holder.splice(end ? holder.length : last, 0, operand);
     else if (op === "remove" && exists && Array.isArray(holder)) holder.splice(last, 1);
     else if (op === "remove" && exists) delete holder[last];
-    else if ((op === "replace" && exists) || (op === "add" && isObject(holder))) holder[last] = given;
+    else if ((op === "replace" && exists) || (op === "add" && isObject(holder))) holder[last] = operand;
     else throw new Error(`cannot ${op} ${path}`);
   }
   return root[""];
 }
 
-function holds(node, key) {
-  // An array's own "length" is no member of the JSON value.
+function hasMember(node, key) {
+  // Unlike the elements of an array, its "length" is not part of the JSON value.
   if (Array.isArray(node)) return /^(0|[1-9]\d*)$/.test(key) && Number(key) < node.length;
   return isObject(node) && Object.hasOwn(node, key);
 }
@@ -88,13 +88,13 @@ function isObject(value) {
 
 // ---------------------------------------------------------------- the conversation
 
-// What was said, as items in the order in which they began, and the state. It knows nothing of the page;
-// `changed(item)` tells whoever shows it.
+// The items of a conversation in the order in which they began, and the shared state. It is independent of the page;
+// it calls `changed(item)` for every item that is new or has changed, and `changed()` if the state has.
 class Conversation {
   items = [];
   state = {};
-  runId = null; // of the run going on
-  failed = false; // whether the last run ended in an error
+  runId = null; // of the active run
+  failed = false; // whether the last run ended with an error
   #byId = new Map();
 
   constructor(changed) {
@@ -140,8 +140,8 @@ class Conversation {
     for (const item of this.items.filter((each) => each.open)) this.change(item, { open: false });
   }
 
-  // Messages come with a run's input: what the user wrote, and what tools gave.
-  learn(message) {
+  // A run's input contains messages: those of the user, and results of tools.
+  addMessage(message) {
     if (message.role === "user" && !this.find("user", message.id)) {
       this.add("user", message.id, { text: plainText(message.content) });
     }
@@ -154,7 +154,7 @@ class Conversation {
     return this.items.filter((item) => item.kind === "tool" && item.result === undefined && !item.open);
   }
 
-  // The whole history in the form of RunAgentInput.messages.
+  // The whole history, as RunAgentInput.messages.
   messages() {
     const messages = [];
     const assistant = (id) => {
@@ -186,56 +186,60 @@ function plainText(content) {
   return content.map((part) => (part.type === "text" ? part.text : `[${part.type}]`)).join("\n");
 }
 
-const begin = (kind) => (talk, event) => {
-  if (!talk.find(kind, event.messageId)) talk.add(kind, event.messageId, { text: "", open: true });
+const startText = (kind) => (conversation, event) => {
+  if (!conversation.find(kind, event.messageId)) conversation.add(kind, event.messageId, { text: "", open: true });
 };
-const extend = (kind) => (talk, event) => {
-  const item = talk.find(kind, event.messageId);
-  talk.change(item, { text: item?.text + event.delta });
+const appendText = (kind) => (conversation, event) => {
+  const item = conversation.find(kind, event.messageId);
+  conversation.change(item, { text: item?.text + event.delta });
 };
-const close = (kind) => (talk, event) => talk.change(talk.find(kind, event.messageId), { open: false });
+const endText = (kind) => (conversation, event) => {
+  conversation.change(conversation.find(kind, event.messageId), { open: false });
+};
 
-// What each event of AG-UI does to a conversation. Others, which the demo's agents do not send, change nothing.
+// Applies AG-UI events to a conversation. Other events, which the demo agents do not send, are ignored.
 const HANDLERS = {
-  RUN_STARTED(talk, event) {
-    talk.runId = event.runId;
-    for (const message of event.input?.messages ?? []) talk.learn(message);
+  RUN_STARTED(conversation, event) {
+    conversation.runId = event.runId;
+    for (const message of event.input?.messages ?? []) conversation.addMessage(message);
   },
-  RUN_FINISHED: (talk) => talk.finish(),
-  RUN_ERROR: (talk, event) => talk.fail(event.message),
-  TEXT_MESSAGE_START: begin("assistant"),
-  TEXT_MESSAGE_CONTENT: extend("assistant"),
-  TEXT_MESSAGE_END: close("assistant"),
-  REASONING_MESSAGE_START: begin("reasoning"),
-  REASONING_MESSAGE_CONTENT: extend("reasoning"),
-  REASONING_MESSAGE_END: close("reasoning"),
-  TOOL_CALL_START(talk, event) {
+  RUN_FINISHED: (conversation) => conversation.finish(),
+  RUN_ERROR: (conversation, event) => conversation.fail(event.message),
+  TEXT_MESSAGE_START: startText("assistant"),
+  TEXT_MESSAGE_CONTENT: appendText("assistant"),
+  TEXT_MESSAGE_END: endText("assistant"),
+  REASONING_MESSAGE_START: startText("reasoning"),
+  REASONING_MESSAGE_CONTENT: appendText("reasoning"),
+  REASONING_MESSAGE_END: endText("reasoning"),
+  TOOL_CALL_START(conversation, event) {
     const members = { name: event.toolCallName, parentId: event.parentMessageId, arguments: "", open: true };
-    talk.add("tool", event.toolCallId, members);
+    conversation.add("tool", event.toolCallId, members);
   },
-  TOOL_CALL_ARGS(talk, event) {
-    const item = talk.find("tool", event.toolCallId);
-    talk.change(item, { arguments: item?.arguments + event.delta });
+  TOOL_CALL_ARGS(conversation, event) {
+    const item = conversation.find("tool", event.toolCallId);
+    conversation.change(item, { arguments: item?.arguments + event.delta });
   },
-  TOOL_CALL_END: (talk, event) => talk.change(talk.find("tool", event.toolCallId), { open: false }),
-  TOOL_CALL_RESULT: (talk, event) => talk.learn({ ...event, id: event.messageId, role: "tool" }),
-  STATE_SNAPSHOT(talk, event) {
-    talk.state = event.snapshot;
-    talk.changed();
+  TOOL_CALL_END(conversation, event) {
+    conversation.change(conversation.find("tool", event.toolCallId), { open: false });
   },
-  STATE_DELTA(talk, event) {
+  TOOL_CALL_RESULT: (conversation, event) => conversation.addMessage({ ...event, id: event.messageId, role: "tool" }),
+  STATE_SNAPSHOT(conversation, event) {
+    conversation.state = event.snapshot;
+    conversation.changed();
+  },
+  STATE_DELTA(conversation, event) {
     try {
-      talk.state = patched(talk.state, event.delta);
-      talk.changed();
+      conversation.state = applyPatch(conversation.state, event.delta);
+      conversation.changed();
     } catch (error) {
-      talk.add("error", newId(), { text: `A change of the state does not fit it: ${error.message}` });
+      conversation.add("error", newId(), { text: `A change could not be applied to the state: ${error.message}` });
     }
   },
 };
 
-// ---------------------------------------------------------------- the tools that this page offers
+// ---------------------------------------------------------------- the page's tools
 
-// `run` answers at once; a tool without it is answered by the person, who picks one of `options(args)`.
+// `run` returns the result at once. The result of a tool without it is what the user picks from `options(args)`.
 const TOOLS = {
   set_background: {
     description: "Tints the background of the page.",
@@ -258,14 +262,16 @@ const TOOLS = {
       required: ["question", "options"],
     },
     options: ({ question, options }) => ({ question, options }),
-    chosen(option) {
+    onChoice(option) {
       TOOLS.set_background.run({ color: option });
       return `The user chose ${option}.`;
     },
   },
 };
 
-const OFFERED = Object.entries(TOOLS).map(([name, { description, parameters }]) => ({ name, description, parameters }));
+const TOOL_DEFINITIONS = Object.entries(TOOLS).map(([name, tool]) => {
+  return { name, description: tool.description, parameters: tool.parameters };
+});
 
 function argumentsOf(item) {
   try {
@@ -280,8 +286,8 @@ function argumentsOf(item) {
 const NAMES = "agent description threads new list log status composer prompt send stop state state-json".split(" ");
 const page = Object.fromEntries(NAMES.map((id) => [id, document.getElementById(id)]));
 
-// Data gets into the page only as text nodes and properties, never as markup.
-function make(tag, className, ...children) {
+// Data becomes text nodes and properties, never markup.
+function element(tag, className, ...children) {
   const node = document.createElement(tag);
   if (className) node.className = className;
   node.append(...children);
@@ -289,14 +295,14 @@ function make(tag, className, ...children) {
 }
 
 function button(label, action) {
-  const node = make("button", "", label);
+  const node = element("button", "", label);
   node.type = "button";
   node.addEventListener("click", action);
   return node;
 }
 
 function setText(node, text) {
-  // Text only ever grows while it streams: appending keeps a selection, and costs what was added.
+  // Streamed text only grows. Appending to it is cheap and keeps the user's selection.
   const shown = node.firstChild;
   if (shown && text.startsWith(shown.data)) shown.appendData(text.slice(shown.length));
   else node.textContent = text;
@@ -310,21 +316,21 @@ function indented(json) {
   }
 }
 
-// For each kind of item: its node and what brings that up to date.
+// For each kind of item: returns its node, and a function that updates it.
 const VIEWS = {
   user(item) {
-    const node = make("div", "user", make("span", "who", "You"), make("div", "text", item.text));
+    const node = element("div", "user", element("span", "who", "You"), element("div", "text", item.text));
     return [node, () => {}];
   },
   assistant(item) {
-    const text = make("div", "text");
-    const node = make("div", "assistant", make("span", "who", page.agent.value), text);
+    const text = element("div", "text");
+    const node = element("div", "assistant", element("span", "who", page.agent.value), text);
     return [node, () => setText(text, item.text)];
   },
   reasoning(item) {
-    const text = make("div", "text");
-    const title = make("summary", "");
-    const node = make("details", "reasoning", title, text);
+    const text = element("div", "text");
+    const title = element("summary", "");
+    const node = element("details", "reasoning", title, text);
     node.open = session.live;
     const update = () => {
       setText(text, item.text);
@@ -334,44 +340,44 @@ const VIEWS = {
     return [node, update];
   },
   tool(item) {
-    const status = make("span", "status");
-    const given = make("pre", "");
-    const result = make("pre", "");
-    const ask = make("div", "ask");
-    const title = make("h3", "", "Tool ", make("code", "", item.name), " ", status);
-    const node = make("section", "tool", title, given, ask, result);
+    const status = element("span", "status");
+    const argumentsNode = element("pre", "");
+    const result = element("pre", "");
+    const ask = element("div", "ask");
+    const title = element("h3", "", "Tool ", element("code", "", item.name), " ", status);
+    const node = element("section", "tool", title, argumentsNode, ask, result);
     const update = () => {
       const answered = item.result !== undefined;
-      status.textContent = answered ? "answered" : item.open ? "is being called…" : "waits for its result";
+      status.textContent = answered ? "has its result" : item.open ? "is being called…" : "is waiting for its result";
       node.classList.toggle("answered", answered);
-      given.textContent = item.open ? item.arguments : indented(item.arguments);
+      argumentsNode.textContent = item.open ? item.arguments : indented(item.arguments);
       result.textContent = answered ? `→ ${item.result}` : "";
       ask.replaceChildren(...(answered || session.busy ? [] : questions(item)));
     };
     return [node, update];
   },
   error(item) {
-    const node = make("div", "error", make("strong", "", "Error: "), item.text);
-    // What went wrong long ago need not interrupt anybody on a reload.
+    const node = element("div", "error", element("strong", "", "Error: "), item.text);
+    // After a reload, earlier errors need not interrupt users of screen readers.
     if (session.live || item.lost) node.setAttribute("role", "alert");
-    if (item.lost) node.append(make("div", "choices", button("Reconnect", () => open(session.threadId))));
+    if (item.lost) node.append(element("div", "choices", button("Reconnect", () => open(session.threadId))));
     return [node, () => {}];
   },
   notice(item) {
-    return [make("p", "notice", item.text), () => {}];
+    return [element("p", "notice", item.text), () => {}];
   },
 };
 
-// What the person is asked about a call that waits: the tool's options, or whether to run it
-// (after a reload: the page that had to run it is gone).
+// Returns what to ask the user about a pending call: to pick one of the tool's options, or to run the tool
+// (after a reload, because the page that was to run it no longer exists).
 function questions(item) {
   const tool = TOOLS[item.name];
   if (!tool) return [];
-  if (tool.run) return [make("div", "choices", button("Run it in this page", () => runTool(session, item)))];
+  if (tool.run) return [element("div", "choices", button("Run it in this page", () => runTool(session, item)))];
   const { question, options } = tool.options(argumentsOf(item));
-  const choose = (option) => answer(session, item, tool.chosen(option));
+  const choose = (option) => answer(session, item, tool.onChoice(option));
   const buttons = (options ?? []).map((option) => button(String(option), () => choose(option)));
-  const group = make("div", "choices", ...buttons);
+  const group = element("div", "choices", ...buttons);
   group.setAttribute("role", "group");
   group.setAttribute("aria-label", String(question));
   return [String(question), group];
@@ -393,51 +399,51 @@ function show(current, item) {
     if (item.kind === "assistant" && !item.open && current.live) page.status.textContent = item.text;
     if (atEnd || item.kind === "user") page.log.scrollTop = page.log.scrollHeight;
   }
-  const { state } = current.talk;
+  const { state } = current.conversation;
   page.state.hidden = state === null || (typeof state === "object" && Object.keys(state).length === 0);
   page["state-json"].textContent = JSON.stringify(state, null, 2);
 }
 
 function showBusy() {
-  const running = session.busy || session.talk.runId !== null;
+  const running = session.busy || session.conversation.runId !== null;
   const hadFocus = document.activeElement === page.stop;
   page.stop.hidden = !running;
   page.stop.disabled = session.stopping;
   page.send.hidden = running;
   page.log.setAttribute("aria-busy", String(running));
-  for (const item of session.talk.pendingCalls()) show(session, item);
+  for (const item of session.conversation.pendingCalls()) show(session, item);
   if (hadFocus && !running) page.prompt.focus();
 }
 
 function showWelcome() {
-  const examples = (EXAMPLES[page.agent.value] ?? []).map((text) => button(text, () => say(text)));
-  const words = make("p", "", examples.length ? "Write a message, or try one of these:" : "Write a message.");
-  page.log.replaceChildren(make("div", "welcome", words, make("div", "choices", ...examples)));
+  const examples = (EXAMPLES[page.agent.value] ?? []).map((text) => button(text, () => sendMessage(text)));
+  const words = element("p", "", examples.length ? "Write a message, or try one of these:" : "Write a message.");
+  page.log.replaceChildren(element("div", "welcome", words, element("div", "choices", ...examples)));
 }
 
 function showDescription() {
   page.description.textContent = info.agents[page.agent.value]?.description ?? "";
 }
 
-// ---------------------------------------------------------------- what happens
+// ---------------------------------------------------------------- actions
 
 let info = { agents: {} };
-let session = null; // the thread that is shown
+let session = null; // of the thread that the page shows
 
 function address(threadId, agentId) {
   return `#${new URLSearchParams({ agent: agentId, thread: threadId })}`;
 }
 
-// Shows a thread: replays what the runtime has of it, and goes on with the run going on, if any.
+// Shows a thread: replays its events from the runtime, and follows its active run, if any.
 async function open(threadId, { fresh = false } = {}) {
   session?.aborter.abort();
   const current = {
     threadId,
-    talk: new Conversation((item) => show(current, item)),
-    views: new Map(), // of each item: its node, and what brings that up to date
+    conversation: new Conversation((item) => show(current, item)),
+    views: new Map(), // for each item: its node, and a function that updates it
     aborter: new AbortController(),
-    busy: false, // a run of this page is going on
-    live: false, // what comes now is new, and not a replay
+    busy: false, // whether this page has an active run
+    live: false, // whether events are new, and not replayed
     stopping: false,
   };
   session = current;
@@ -449,13 +455,13 @@ async function open(threadId, { fresh = false } = {}) {
   listThreads();
   if (!fresh) await stream(current, "connect", newId());
   if (current !== session) return;
-  if (current.talk.items.length === 0) showWelcome();
+  if (current.conversation.items.length === 0) showWelcome();
   else listThreads();
 }
 
-// One POST that answers with events; false if it failed or the run did.
+// Sends a POST whose response is a stream of events. Returns false if it or the run failed.
 async function stream(current, endpoint, runId) {
-  const { talk, threadId, aborter } = current;
+  const { conversation, threadId, aborter } = current;
   current.busy = endpoint === "run";
   current.live = current.busy;
   if (current.live) page.status.textContent = "The agent is answering.";
@@ -463,86 +469,86 @@ async function stream(current, endpoint, runId) {
   const body = {
     threadId,
     runId,
-    state: talk.state,
-    messages: current.busy ? talk.messages() : [],
-    tools: OFFERED,
+    state: conversation.state,
+    messages: current.busy ? conversation.messages() : [],
+    tools: TOOL_DEFINITIONS,
     context: [],
     forwardedProps: {},
   };
   const path = `agent/${encodeURIComponent(page.agent.value)}/${endpoint}`;
-  talk.failed = false;
+  conversation.failed = false;
   try {
-    if (current.busy) talk.runId = runId;
+    if (current.busy) conversation.runId = runId;
     const response = await call("POST", path, { body, signal: aborter.signal });
     for await (const event of readEvents(response)) {
-      const before = talk.runId;
-      talk.apply(event);
-      if (talk.runId !== before) showBusy();
+      const before = conversation.runId;
+      conversation.apply(event);
+      if (conversation.runId !== before) showBusy();
     }
-    if (talk.runId !== null) talk.fail("The connection ended before the answer did.", true);
+    if (conversation.runId !== null) conversation.fail("The connection closed before the end of the answer.", true);
   } catch (error) {
-    // Another thread was opened: this one's run goes on without us.
+    // Another thread was opened; the run of this one continues without a reader.
     if (aborter.signal.aborted) return false;
     console.error(error);
-    const lost = error instanceof TypeError; // what fetch raises when the network fails
-    talk.fail(lost ? "The connection to the runtime was lost." : error.message, lost);
+    const lost = error instanceof TypeError; // fetch raises it for network errors
+    conversation.fail(lost ? "The connection to the runtime was lost." : error.message, lost);
   }
-  if (current.stopping) talk.add("notice", newId(), { text: "Stopped." });
+  if (current.stopping) conversation.add("notice", newId(), { text: "Stopped." });
   current.busy = current.stopping = false;
   if (current === session) showBusy();
-  return !talk.failed;
+  return !conversation.failed;
 }
 
-// Runs the agent, and again for as long as the page itself can answer the tools that it calls.
-async function converse(current) {
+// Runs the agent, and runs it again as long as the page itself can provide the results of all its tool calls.
+async function runAgent(current) {
   for (;;) {
     const finished = await stream(current, "run", newId());
     if (current !== session) return;
     await listThreads();
-    const mine = current.talk.pendingCalls().filter((item) => TOOLS[item.name]?.run);
-    if (!finished || mine.length === 0) return;
-    for (const item of mine) giveResult(current, item, TOOLS[item.name].run(argumentsOf(item)));
-    if (current.talk.pendingCalls().length > 0) return;
+    const runnable = current.conversation.pendingCalls().filter((item) => TOOLS[item.name]?.run);
+    if (!finished || runnable.length === 0) return;
+    for (const item of runnable) setResult(current, item, TOOLS[item.name].run(argumentsOf(item)));
+    if (current.conversation.pendingCalls().length > 0) return;
   }
 }
 
-function giveResult(current, item, result) {
-  current.talk.change(item, { result, resultId: newId() });
+function setResult(current, item, result) {
+  current.conversation.change(item, { result, resultId: newId() });
 }
 
 function answer(current, item, result) {
-  giveResult(current, item, result);
+  setResult(current, item, result);
   page.prompt.focus();
-  if (current.talk.pendingCalls().length === 0) converse(current);
+  if (current.conversation.pendingCalls().length === 0) runAgent(current);
 }
 
 function runTool(current, item) {
   answer(current, item, TOOLS[item.name].run(argumentsOf(item)));
 }
 
-function say(text) {
-  const { talk } = session;
-  if (text.trim() === "" || session.busy || talk.runId !== null) return;
-  for (const item of talk.pendingCalls()) giveResult(session, item, "The user wrote a message instead.");
-  talk.add("user", newId(), { text });
+function sendMessage(text) {
+  const { conversation } = session;
+  if (text.trim() === "" || session.busy || conversation.runId !== null) return;
+  for (const item of conversation.pendingCalls()) setResult(session, item, "The user wrote a message instead.");
+  conversation.add("user", newId(), { text });
   page.prompt.value = "";
   page.prompt.focus();
-  converse(session);
+  runAgent(session);
 }
 
 async function stop() {
   const current = session;
-  const { talk, threadId } = current;
+  const { conversation, threadId } = current;
   current.stopping = true;
   showBusy();
   try {
     const path = `agent/${encodeURIComponent(page.agent.value)}/stop/${encodeURIComponent(threadId)}`;
-    const response = await call("POST", path, { body: { runId: talk.runId } });
+    const response = await call("POST", path, { body: { runId: conversation.runId } });
     const { stopped } = await response.json();
     if (!stopped) current.stopping = false;
   } catch (error) {
     current.stopping = false;
-    talk.add("error", newId(), { text: `Could not stop: ${error.message}` });
+    conversation.add("error", newId(), { text: `Could not stop: ${error.message}` });
   }
   if (current === session) showBusy();
 }
@@ -555,31 +561,31 @@ async function listThreads() {
     await nameThread(current, threads);
     if (current === session) showThreads(threads);
   } catch (error) {
-    page.list.replaceChildren(make("li", "", `The threads cannot be listed: ${error.message}`));
+    page.list.replaceChildren(element("li", "", `The list of threads is not available: ${error.message}`));
   }
 }
 
-// A thread is named by the first thing said in it, where the runtime lets its name be changed.
-async function nameThread({ threadId, talk }, threads) {
+// Names a thread after its first message, if the runtime allows changing its name.
+async function nameThread({ threadId, conversation }, threads) {
   const thread = threads.find((each) => each.id === threadId && !each.name);
-  const said = talk.items.find((item) => item.kind === "user");
-  if (!thread || !said || !info.threadEndpoints.mutations) return;
-  const name = said.text.replace(/\s+/g, " ").slice(0, 60);
-  const named = call("PATCH", `threads/${encodeURIComponent(threadId)}`, { body: { agentId: thread.agentId, name } });
-  // A list without the name is better than none.
-  await named.then(() => (thread.name = name), console.error);
+  const first = conversation.items.find((item) => item.kind === "user");
+  if (!thread || !first || !info.threadEndpoints.mutations) return;
+  const name = first.text.replace(/\s+/g, " ").slice(0, 60);
+  const request = call("PATCH", `threads/${encodeURIComponent(threadId)}`, { body: { agentId: thread.agentId, name } });
+  // If that fails, the list is still shown, without the name.
+  await request.then(() => (thread.name = name), console.error);
 }
 
 function showThreads(threads) {
   const rows = threads.map(({ id, agentId, name, updatedAt }) => {
     const when = new Date(updatedAt).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
-    const link = make("a", "", name ?? `Thread ${id.slice(0, 8)}`, make("small", "", `${agentId} · ${when}`));
+    const link = element("a", "", name ?? `Thread ${id.slice(0, 8)}`, element("small", "", `${agentId} · ${when}`));
     link.href = address(id, agentId);
     link.title = name ?? id;
     if (id === session.threadId) link.setAttribute("aria-current", "true");
-    return make("li", "", link);
+    return element("li", "", link);
   });
-  page.list.replaceChildren(...(rows.length ? rows : [make("li", "", make("small", "", "No threads yet."))]));
+  page.list.replaceChildren(...(rows.length ? rows : [element("li", "", element("small", "", "No threads yet."))]));
 }
 
 function startThread() {
@@ -589,27 +595,27 @@ function startThread() {
   page.prompt.focus();
 }
 
-// The address says which thread to show, so that reloading, going back and a bookmark all work.
-function openAddressed() {
-  const asked = new URLSearchParams(location.hash.slice(1));
-  const agentId = asked.get("agent");
+// The URL identifies the thread to show, so that reloading, going back and bookmarks work.
+function openFromUrl() {
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  const agentId = parameters.get("agent");
   if (Object.hasOwn(info.agents, agentId)) page.agent.value = agentId;
   showDescription();
-  const known = asked.get("thread");
-  const threadId = known ?? newId();
+  const existing = parameters.get("thread");
+  const threadId = existing ?? newId();
   history.replaceState(null, "", address(threadId, page.agent.value));
-  return open(threadId, { fresh: known === null });
+  return open(threadId, { fresh: existing === null });
 }
 
 page.composer.addEventListener("submit", (event) => {
   event.preventDefault();
-  say(page.prompt.value);
+  sendMessage(page.prompt.value);
 });
 page.prompt.addEventListener("keydown", (event) => {
-  // While an input method composes a word, Enter belongs to it.
+  // While an input method is composing a word, Enter confirms the word.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  say(page.prompt.value);
+  sendMessage(page.prompt.value);
 });
 page.stop.addEventListener("click", stop);
 page.new.addEventListener("click", startThread);
@@ -617,7 +623,7 @@ page.agent.addEventListener("change", () => {
   showDescription();
   startThread();
 });
-addEventListener("hashchange", openAddressed);
+addEventListener("hashchange", openFromUrl);
 WIDE.addEventListener("change", () => (page.threads.open = WIDE.matches));
 
 async function start() {
@@ -625,13 +631,13 @@ async function start() {
   try {
     info = await (await call("GET", "info")).json();
   } catch (error) {
-    const again = make("div", "choices", button("Try again", start));
-    page.log.replaceChildren(make("div", "error", make("strong", "", "Error: "), error.message, again));
+    const again = element("div", "choices", button("Try again", start));
+    page.log.replaceChildren(element("div", "error", element("strong", "", "Error: "), error.message, again));
     return;
   }
   page.agent.replaceChildren(...Object.keys(info.agents).map((id) => new Option(id, id)));
   if (!info.threadEndpoints?.list) page.list.hidden = true;
-  await openAddressed();
+  await openFromUrl();
   page.prompt.focus();
 }
 
