@@ -20,27 +20,40 @@ from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
 
 from ._request import Environ, read_environ_body, request_from_environ
 
-App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 def create_copilot_wsgi_app(
     *, runtime: CopilotRuntime | None = None, handler: CopilotHandler | None = None, **options: Any
-) -> App:
-    """A WSGI application that serves a runtime.
+) -> WSGIApp:
+    """Returns a WSGI application that serves a runtime.
 
-    Give a ``runtime`` with the options of `create_copilot_runtime_handler` (``base_path``,
-    ``mode``, ``cors``, ``hooks``), or a ready ``handler``. Raises TypeError for both, neither,
-    or options beside a handler, and what `create_copilot_runtime_handler` raises.
+    Args:
+        runtime: the runtime to serve, with the options of `create_copilot_runtime_handler`.
+        handler: a handler to serve instead, which takes no options.
+        **options: ``base_path``, ``mode``, ``cors`` and ``hooks`` of `create_copilot_runtime_handler`.
+
+    Raises:
+        TypeError: for both a runtime and a handler, neither, or a handler with options; and as
+            `create_copilot_runtime_handler` does.
+        ValueError: as `create_copilot_runtime_handler` does.
     """
     return to_wsgi(build_handler(runtime=runtime, handler=handler, options=options))
 
 
-def to_wsgi(handler: CopilotHandler) -> App:
-    """A handler as a WSGI application. Raises TypeError for what is no handler."""
-    advice = WSGIDeploymentChecks(ensure_handler(handler).runtime)
+def to_wsgi(handler: CopilotHandler) -> WSGIApp:
+    """Returns a WSGI application that serves a handler.
+
+    Args:
+        handler: what `create_copilot_runtime_handler` returned.
+
+    Raises:
+        TypeError: if ``handler`` is not a handler.
+    """
+    deployment_checks = WSGIDeploymentChecks(ensure_handler(handler).runtime)
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        advice.check(environ)
+        deployment_checks.check(environ)
         try:
             body = read_environ_body(environ, handler.read_limit)
         except ClientDisconnected:
@@ -50,14 +63,14 @@ def to_wsgi(handler: CopilotHandler) -> App:
         start_response(status_line(response.status), response.wire_headers())
         if isinstance(response.body, EventStream):
             return iter(response.body)
-        # RFC 9110, section 9.3.2: HEAD is answered without content, and WSGI servers leave that to us.
+        # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
 
     return app
 
 
 def status_line(status: int) -> str:
-    """A status with its phrase, which WSGI demands."""
+    """Returns a status code with its reason phrase, which WSGI requires: ``200 OK``."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

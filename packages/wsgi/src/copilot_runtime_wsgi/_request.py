@@ -1,4 +1,4 @@
-"""What a WSGI environ (PEP 3333) says, as a `Request`."""
+"""A WSGI environ (PEP 3333) as a `Request`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from werkzeug.wsgi import get_input_stream
 
 from copilot_runtime import (
+    FormPart,
     Headers,
     Request,
     read_body,
@@ -18,34 +19,54 @@ from copilot_runtime import (
 Environ = dict[str, Any]
 
 
-def request_from_environ(environ: Environ, body: bytes, mount_path: str = "", **members: Any) -> Request:
-    """A request for the core.
+def request_from_environ(
+    environ: Environ,
+    body: bytes,
+    mount_path: str = "",
+    *,
+    form: tuple[FormPart, ...] | None = None,
+    body_limit: int | None = None,
+    native: Any = None,
+) -> Request:
+    """Returns a request for a `copilot_runtime.CopilotHandler`.
 
-    ``mounted`` is the part of ``PATH_INFO``, decoded, under which a framework has mounted
-    the runtime below ``SCRIPT_NAME``. ``members`` are further members of `Request`.
+    Args:
+        environ: the WSGI environ.
+        body: what was read of the request's body.
+        mount_path: the decoded part of ``PATH_INFO`` at which a framework has mounted the runtime.
+        form: the parts of a form, if the framework has parsed the body.
+        body_limit: the framework's own limit for bodies, in bytes.
+        native: the framework's request; the environ by default.
+
+    Raises:
+        KeyError: if the environ has no ``REQUEST_METHOD``, which PEP 3333 requires.
     """
-    # These strings are bytes, decoded as latin-1.
-    script = environ.get("SCRIPT_NAME", "").encode("latin-1")
-    path, mount = split_raw_target(
+    # WSGI strings are bytes decoded as latin-1.
+    script_name = environ.get("SCRIPT_NAME", "").encode("latin-1")
+    path, root_path = split_raw_target(
         environ.get("RAW_URI") or environ.get("REQUEST_URI"),
-        script + environ.get("PATH_INFO", "").encode("latin-1"),
-        script + mount_path.encode(),
+        script_name + environ.get("PATH_INFO", "").encode("latin-1"),
+        script_name + mount_path.encode(),
     )
     return Request(
         method=environ["REQUEST_METHOD"],
         path=path,
-        root_path=mount,
+        root_path=root_path,
         query_string=environ.get("QUERY_STRING", ""),
         headers=Headers(_headers(environ)),
         body=body,
-        **{"native": environ, **members},
+        form=form,
+        body_limit=body_limit,
+        native=environ if native is None else native,
     )
 
 
 def read_environ_body(environ: Environ, limit: int) -> bytes:
-    """At most ``limit`` bytes of the body, which whoever reads the input next finds again.
+    """Returns at most ``limit`` bytes of the body, and puts them back for whatever reads ``wsgi.input`` next.
 
-    Raises werkzeug's ClientDisconnected where the client has left.
+    Raises:
+        werkzeug.exceptions.ClientDisconnected: if the client disconnects before the end of the body.
+        OSError: as servers do for a body that cannot be read.
     """
     body = read_body(get_input_stream(environ).read, limit)
     environ["wsgi.input"] = BytesIO(body)
