@@ -1,4 +1,4 @@
-"""A runtime as a blueprint."""
+"""A runtime as a Flask blueprint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 
 
 class _RestConverter(BaseConverter):
-    """All that is left of a path, slashes included."""
+    """Matches the rest of a path, including slashes."""
 
     regex = "(?s:.*)"
     part_isolating = False
@@ -29,27 +29,34 @@ def create_copilot_blueprint(
     name: str = "copilotkit",
     **options: Any,
 ) -> Blueprint:
-    """A blueprint that serves a runtime: ``app.register_blueprint(blueprint, url_prefix="/api/copilotkit")``.
+    """Returns a blueprint that serves a runtime: ``app.register_blueprint(blueprint, url_prefix="/api/copilotkit")``.
 
-    Give a ``runtime`` with the options of `create_copilot_runtime_handler` (``base_path``,
-    which is the blueprint's prefix unless given, ``mode``, ``cors``, ``hooks``), or a ready
-    ``handler``. Two blueprints in one application need two names. Raises TypeError for both,
-    neither, or options beside a handler, and what `create_copilot_runtime_handler` raises.
+    Args:
+        runtime: the runtime to serve, with the options of `create_copilot_runtime_handler`.
+        handler: a handler to serve instead, which takes no options.
+        name: the blueprint's name. Two blueprints in one application need different names.
+        **options: ``base_path`` (the blueprint's prefix by default), ``mode``, ``cors`` and ``hooks`` of
+            `create_copilot_runtime_handler`.
+
+    Raises:
+        TypeError: for both a runtime and a handler, neither, or a handler with options; and as
+            `create_copilot_runtime_handler` does.
+        ValueError: as `create_copilot_runtime_handler` does.
     """
     view = copilot_view(build_handler(runtime=runtime, handler=handler, options=options), path_kwarg="rest")
     blueprint = Blueprint(name, __name__)
 
     def add_rules(state: BlueprintSetupState) -> None:
         state.app.url_map.converters["copilotkit"] = _RestConverter
-        rule = {
+        rule_options = {
             "methods": _METHODS,
             "merge_slashes": False,
             "strict_slashes": False,  # a prefix may end with a slash, and a POST must not be redirected to it
             "provide_automatic_options": False,
         }
-        state.add_url_rule("/<copilotkit:rest>", "runtime", view, **rule)
+        state.add_url_rule("/<copilotkit:rest>", "runtime", view, **rule_options)
         if (state.url_prefix or "/") != "/":
-            state.add_url_rule("", "runtime", view, **rule)
+            state.add_url_rule("", "runtime", view, **rule_options)
 
     blueprint.record(add_rules)
     return blueprint

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any
 
 from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException
@@ -23,13 +22,13 @@ from copilot_runtime_wsgi import read_environ_body, request_from_environ, status
 
 
 class FlaskContext(FrameworkContext):
-    """Each run gets an application context of its own: the request's is popped long before the run ends."""
+    """Gives each run an application context of its own, because that of the request is popped long before."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
 
     def handles_exception(self, error: Exception) -> bool:
-        return isinstance(error, HTTPException)  # what abort() raises, for the application's error handlers
+        return isinstance(error, HTTPException)  # raised by abort(), for the application's error handlers
 
     def sync_agent_scope(self) -> AbstractContextManager[object]:
         return self._app.app_context()
@@ -41,54 +40,66 @@ class FlaskContext(FrameworkContext):
 
 
 def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> Callable[..., Response]:
-    """A view function, for rules of your own: ``app.add_url_rule(rule, view_func=copilot_view(handler), methods=...)``.
+    """Returns a view function for URL rules of your own.
 
-    ``rest`` names the URL variable, if any, for all that follows the mount; without it the
-    mount is the handler's ``base_path``, or anywhere. Raises TypeError for what is no handler.
+    ``app.add_url_rule("/chat/<path:rest>", "chat", copilot_view(handler, path_kwarg="rest"), methods=[...])``
+
+    Args:
+        handler: what `create_copilot_runtime_handler` returned.
+        path_kwarg: the name of the URL variable, if any, that holds the path below the mount. Without it, the
+            handler's ``base_path`` says where the runtime is mounted.
+
+    Raises:
+        TypeError: if ``handler`` is not a handler.
     """
-    advice = WSGIDeploymentChecks(ensure_handler(handler).runtime)
+    deployment_checks = WSGIDeploymentChecks(ensure_handler(handler).runtime)
 
-    def view(**values: str) -> Response:
-        advice.check(request.environ)
+    def view(**url_variables: str) -> Response:
+        deployment_checks.check(request.environ)
         try:
-            body = _body(request, handler.read_limit)
-        except (ClientDisconnected, OSError):  # servers say by the latter what is wrong with a body
+            body = _read_body(request, handler.read_limit)
+        except (ClientDisconnected, OSError):  # servers raise OSError for a body that cannot be read
             return _response(400, [], b"")
-        incoming = request_from_environ(
+        copilot_request = request_from_environ(
             request.environ,
             body,
-            "" if path_kwarg is None else request.path.removesuffix(values.get(path_kwarg, "")).rstrip("/"),
-            form=None if body else _form(request),
+            "" if path_kwarg is None else request.path.removesuffix(url_variables.get(path_kwarg, "")).rstrip("/"),
+            form=None if body else _form_parts(request),
             body_limit=request.max_content_length,
             native=request._get_current_object(),  # type: ignore[attr-defined]
         )
-        response = run_sync(handler(incoming), FlaskContext(current_app._get_current_object()))  # type: ignore[attr-defined]
+        framework = FlaskContext(current_app._get_current_object())  # type: ignore[attr-defined]
+        response = run_sync(handler(copilot_request), framework)
         content = iter(response.body) if isinstance(response.body, EventStream) else response.body
         return _response(response.status, response.wire_headers(), content)
 
     return view
 
 
-def _body(incoming: Request, limit: int) -> bytes:
-    """The body, whether or not the application has read it; of what is too long, more than Flask's own limit."""
-    if "stream" in vars(incoming):  # a cached property: it is there once anybody has begun to read
-        return incoming.get_data()
-    most = incoming.max_content_length
-    return read_environ_body(incoming.environ, limit if most is None else min(limit, most + 1))
+def _read_body(flask_request: Request, limit: int) -> bytes:
+    """Returns the body, even if the application has read it already.
+
+    A body that is too long is returned in part, but with at least one byte more than Flask's limit allows, so that the
+    handler rejects it.
+    """
+    if "stream" in vars(flask_request):  # a cached property, set as soon as anything has begun to read
+        return flask_request.get_data()
+    flask_limit = flask_request.max_content_length
+    return read_environ_body(flask_request.environ, limit if flask_limit is None else min(limit, flask_limit + 1))
 
 
-def _form(incoming: Request) -> tuple[FormPart, ...] | None:
-    """The parts of a form that the application has read, which leaves no body."""
-    if incoming.mimetype != "multipart/form-data":
+def _form_parts(flask_request: Request) -> tuple[FormPart, ...] | None:
+    """Returns the parts of a form that the application has read, which leaves no body."""
+    if flask_request.mimetype != "multipart/form-data":
         return None
-    files = ((name, file.filename, file) for name, file in incoming.files.items(multi=True))
-    return make_form_parts(incoming.form.items(multi=True), files)
+    files = ((name, file.filename, file) for name, file in flask_request.files.items(multi=True))
+    return make_form_parts(flask_request.form.items(multi=True), files)
 
 
-def _response(status: int, fields: list[tuple[str, str]], content: Any) -> Response:
-    # A stream is passed through: whoever asked for its data would wait for its end.
+def _response(status: int, headers: list[tuple[str, str]], content: bytes | Iterator[bytes]) -> Response:
+    # A stream is passed through: code that asked for its data would wait for its end.
     is_stream = not isinstance(content, bytes)
     response = current_app.response_class(content, status_line(status), direct_passthrough=is_stream)
     response.headers.clear()
-    response.headers.extend(fields)
+    response.headers.extend(headers)
     return response
