@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of a project's runtimes."""
+"""The system checks of ``manage.py check`` for a project's runtimes."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ Mount = tuple[str, CopilotPattern | MisconfiguredPattern]
 
 
 def check_runtimes(**_: Any) -> list[CheckMessage]:
-    """Everything that is wrong, of all runtimes in the URLconf."""
-    return [found for mount in _mounts(get_resolver().url_patterns, "") for found in _check_mount(*mount)]
+    """Returns the problems of all runtimes in the URLconf."""
+    return [message for mount in _mounts(get_resolver().url_patterns, "") for message in _check_mount(*mount)]
 
 
-def _mounts(patterns: Iterable[Any], outer: str) -> Iterator[Mount]:
+def _mounts(patterns: Iterable[Any], outer_path: str) -> Iterator[Mount]:
     for pattern in patterns:
         if isinstance(pattern, CopilotPattern | MisconfiguredPattern):
-            yield outer, pattern
+            yield outer_path, pattern
         elif isinstance(pattern, URLResolver):
-            yield from _mounts(pattern.url_patterns, outer + str(pattern.pattern))
+            yield from _mounts(pattern.url_patterns, outer_path + str(pattern.pattern))
 
 
-def _check_mount(outer: str, pattern: CopilotPattern | MisconfiguredPattern) -> Iterator[CheckMessage]:
+def _check_mount(outer_path: str, pattern: CopilotPattern | MisconfiguredPattern) -> Iterator[CheckMessage]:
     if isinstance(pattern, MisconfiguredPattern):
         yield Error(str(pattern.error), id="copilotkit.E001")
         return
-    shown = f"path({outer!r}, include(...))"
-    if not outer or outer.endswith(("/", "$", r"\Z")):
-        good = outer.rstrip("/$Z\\") or "api/copilotkit"
+    code = f"path({outer_path!r}, include(...))"
+    if not outer_path or outer_path.endswith(("/", "$", r"\Z")):
+        correct = outer_path.rstrip("/$Z\\") or "api/copilotkit"
         yield Error(
-            f"{shown} of a CopilotKit runtime never matches POST /{good}.",
-            hint=f"Write path({good!r}, include(...)), without a slash at the end.",
+            f"{code} of a CopilotKit runtime never matches POST /{correct}.",
+            hint=f"Write path({correct!r}, include(...)), without a slash at the end.",
             id="copilotkit.E002",
         )
-    elif outer.replace("/", "").replace("-", "").isidentifier() and not _is_reachable(outer, pattern):
+    elif outer_path.replace("/", "").replace("-", "").isidentifier() and not _is_reachable(outer_path, pattern):
         yield Error(
-            f"A pattern before {shown} takes the requests of its CopilotKit runtime.",
-            hint="Put the runtime first.",
+            f"An earlier URL pattern matches the requests for the CopilotKit runtime at {code}.",
+            hint="Put the pattern of the runtime first.",
             id="copilotkit.E003",
         )
     if pattern.handler.runtime.is_single_process and not settings.DEBUG:
         yield Warning(
-            f"The CopilotKit runtime at {shown} keeps its threads in the memory of one process.",
-            hint='Give it a store that all processes share: CopilotRuntime(store="sqlite:////var/lib/app/copilot.db").',
+            f"The CopilotKit runtime at {code} keeps its threads in the memory of one process.",
+            hint='Use a store that all processes share: CopilotRuntime(store="sqlite:////var/lib/app/copilot.db").',
             id="copilotkit.W001",
         )
 
 
-def _is_reachable(outer: str, pattern: CopilotPattern) -> bool:
+def _is_reachable(outer_path: str, pattern: CopilotPattern) -> bool:
     try:
-        return get_resolver().resolve(f"/{outer}").func is pattern.callback
+        return get_resolver().resolve(f"/{outer_path}").func is pattern.callback
     except Resolver404:
         return False

@@ -1,4 +1,4 @@
-"""The runtime that the settings name."""
+"""The setting ``COPILOT_RUNTIME``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ SETTING = "COPILOT_RUNTIME"
 
 
 def configured_handler() -> CopilotHandler:
-    """The handler of ``settings.COPILOT_RUNTIME``: the path of a runtime, or of a handler with options of its own.
+    """Returns the handler for ``settings.COPILOT_RUNTIME``: the dotted path of a runtime, or of a handler.
 
-    Raises ImproperlyConfigured, with what is wrong, where there is none.
+    Raises:
+        ImproperlyConfigured: if the setting is missing or invalid, with the reason.
     """
     path = getattr(settings, SETTING, None)
     if not path:

@@ -1,4 +1,4 @@
-"""Database connections of code that no request's signals clean up after."""
+"""Database connections of code that runs outside of Django's own handling of requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class LazyThreadExecutor(ThreadPoolExecutor):
-    """An executor with one thread, which is started when it gets its first work."""
+    """An executor with one thread, which starts with the first function that is submitted."""
 
     def __init__(self, name: str) -> None:
         super().__init__(max_workers=1, thread_name_prefix=name)
@@ -30,15 +30,15 @@ class LazyThreadExecutor(ThreadPoolExecutor):
         return super().submit(function, *args, **kwargs)
 
     async def close(self, last: Callable[[], object]) -> None:
-        """Calls ``last`` on the thread, after all other work, and ends it; does nothing if it was never started."""
+        """Calls ``last`` on the thread after all other functions, then ends the thread, if it was ever used."""
         if self._is_used:
-            done = self.submit(last)
+            future = self.submit(last)
             self.shutdown(wait=False)
-            await asyncio.shield(asyncio.wrap_future(done))
+            await asyncio.shield(asyncio.wrap_future(future))
 
 
 class DjangoContext(FrameworkContext):
-    """Each run has a thread of its own for the ORM, and none of its connections stays open."""
+    """Gives each run a worker thread of its own for the ORM, and closes that thread's connections afterwards."""
 
     @contextmanager
     def sync_agent_scope(self) -> Iterator[None]:
@@ -49,28 +49,32 @@ class DjangoContext(FrameworkContext):
 
     @asynccontextmanager
     async def async_agent_scope(self) -> AsyncIterator[None]:
-        # The request's own thread, which the context has brought along, ends with the request.
-        thread = LazyThreadExecutor("copilotkit-orm")
-        async with ThreadSensitiveContext(executor=thread):
+        # The context variables refer to the request's thread, which ends with the request.
+        executor = LazyThreadExecutor("copilotkit-orm")
+        async with ThreadSensitiveContext(executor=executor):
             try:
                 yield
             finally:
-                await thread.close(connections.close_all)
+                await executor.close(connections.close_all)
 
     background_scope = async_agent_scope
 
     async def run_sync_function(self, function: Callable[..., T], *args: Any) -> T:
-        # In the thread of this request or run, whose end closes what it has opened.
+        # On the thread of this request or run, whose connections are closed at its end.
         result: T = await sync_to_async(function)(*args)
         return result
 
 
 class DjangoViewContext(DjangoContext):
-    """The same within a view, whose exceptions Django answers."""
+    """The same within a view, where Django turns some exceptions into responses."""
 
     def handles_exception(self, error: Exception) -> bool:
         return isinstance(error, (Http404, PermissionDenied, SuspiciousOperation))
 
 
 django_context = DjangoContext()
-"""For `copilot_runtime_asgi.mount_before(..., host=django_host)`; the views have it anyway."""
+"""For ``CopilotMiddleware(application, path=..., runtime=..., framework=django_context)`` in ``asgi.py``.
+
+With it, hooks and agents of a runtime in front of Django can use the ORM, and their database connections are closed.
+The views of this package need nothing of the kind.
+"""

@@ -1,4 +1,4 @@
-"""Django's requests and responses, and the runtime's."""
+"""Converts Django's requests into the runtime's, and the runtime's responses into Django's."""
 
 from __future__ import annotations
 
@@ -22,80 +22,106 @@ from copilot_runtime import (
     split_raw_target,
 )
 
-_GZIP = "django.middleware.gzip.GZipMiddleware"
+_GZIP_MIDDLEWARE = "django.middleware.gzip.GZipMiddleware"
 
 
-def to_request(native: HttpRequest, limit: int, rest: str | None) -> Request:
-    """A request for the core; ``rest`` is what follows the mount, None where that is not known.
+def to_request(django_request: HttpRequest, limit: int, path_below_mount: str | None) -> Request:
+    """Returns a request for a `copilot_runtime.CopilotHandler`.
 
-    Raises OSError where the client has left.
+    Args:
+        django_request: the request that Django passed to the view.
+        limit: how many bytes of the body to read at most.
+        path_below_mount: the decoded path below the mount; None if it is not known.
+
+    Raises:
+        OSError: if the client disconnects before the end of the body.
     """
-    body, form = _body(native, limit)
-    raw: bytes | str | None
-    if isinstance(native, ASGIRequest):
-        raw = native.scope.get("raw_path")
-        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in native.scope["headers"])
-    else:
-        raw = native.META.get("RAW_URI") or native.META.get("REQUEST_URI")
-        # Of these two, WSGI servers give empty ones where a request has none; any other may be empty on purpose.
-        both = ("Content-Type", "Content-Length")
-        headers = Headers((name.lower(), value) for name, value in native.headers.items() if value or name not in both)
-    mount = native.META["SCRIPT_NAME"] if rest is None else native.path.removesuffix(rest)
-    path, mount = split_raw_target(raw, _path(native, raw), mount.rstrip("/").encode())
+    body, form = _read_body(django_request, limit)
+    raw_target = _raw_target(django_request)
+    root_path = (
+        django_request.META["SCRIPT_NAME"]
+        if path_below_mount is None
+        else django_request.path.removesuffix(path_below_mount)
+    )
+    path, root_path = split_raw_target(raw_target, _path(django_request, raw_target), root_path.rstrip("/").encode())
     return Request(
-        method=native.META["REQUEST_METHOD"],
+        method=django_request.META["REQUEST_METHOD"],
         path=path,
-        root_path=mount,
-        query_string=native.META.get("QUERY_STRING", ""),
-        headers=headers,
+        root_path=root_path,
+        query_string=django_request.META.get("QUERY_STRING", ""),
+        headers=_headers(django_request),
         body=body,
         form=form,
-        native=native,
+        native=django_request,
     )
 
 
-def _path(native: HttpRequest, raw: bytes | str | None) -> bytes:
-    """The decoded path; what is no UTF-8 Django shows percent-encoded, which the raw target tells from real escapes."""
-    target = unquote_to_bytes(raw.partition("?")[0]) if isinstance(raw, str) else b""
-    return target if repercent_broken_unicode(target).decode() == native.path else native.path.encode()
+def _raw_target(django_request: HttpRequest) -> bytes | str | None:
+    if isinstance(django_request, ASGIRequest):
+        raw_path: bytes | None = django_request.scope.get("raw_path")
+        return raw_path
+    return django_request.META.get("RAW_URI") or django_request.META.get("REQUEST_URI")
 
 
-def _body(native: HttpRequest, limit: int) -> tuple[bytes, tuple[FormPart, ...] | None]:
-    """The body, or the form that is left of it once middleware has read ``request.POST``."""
-    has_length = bool(native.META.get("CONTENT_LENGTH"))
-    most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+def _headers(django_request: HttpRequest) -> Headers:
+    if isinstance(django_request, ASGIRequest):
+        raw_headers = django_request.scope["headers"]
+        return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw_headers)
+    # If a request lacks these two, WSGI servers set them to an empty string; other headers may be empty on purpose.
+    may_be_missing = ("Content-Type", "Content-Length")
+    items = django_request.headers.items()
+    return Headers((name.lower(), value) for name, value in items if value or name not in may_be_missing)
+
+
+def _path(django_request: HttpRequest, raw_target: bytes | str | None) -> bytes:
+    """Returns the decoded path.
+
+    Django percent-encodes what is not UTF-8. Only the raw target can tell this from escapes that the client sent.
+    """
+    decoded = unquote_to_bytes(raw_target.partition("?")[0]) if isinstance(raw_target, str) else b""
+    is_same = repercent_broken_unicode(decoded).decode() == django_request.path
+    return decoded if is_same else django_request.path.encode()
+
+
+def _read_body(django_request: HttpRequest, limit: int) -> tuple[bytes, tuple[FormPart, ...] | None]:
+    """Returns the body; or the form, if middleware has consumed the body through ``request.POST``."""
+    has_length = bool(django_request.META.get("CONTENT_LENGTH"))
+    django_limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     try:
-        # Read like this, hooks can have it again from the native request. Without a length, Django has no limit.
-        if most is not None and most <= limit and has_length:
-            return native.body, None
+        # Read like this, the body is still available to hooks from the native request. Without a length, Django would
+        # read it without a limit.
+        if django_limit is not None and django_limit <= limit and has_length:
+            return django_request.body, None
     except (RequestDataTooBig, RawPostDataException):
-        pass  # that limit is for form fields; the runtime has its own
-    # Under WSGI, Django takes a body without a length, a chunked one, for none.
-    is_chunked = not has_length and native.META.get("wsgi.input_terminated")
-    body = read_body(native.META["wsgi.input"].read if is_chunked else native.read, limit)
-    return body, None if body else _form(native)
+        pass  # Django's limit is for form fields; the runtime has its own
+    # Under WSGI, Django considers a body without a length (a chunked one) to be empty.
+    is_chunked = not has_length and django_request.META.get("wsgi.input_terminated")
+    body = read_body(django_request.META["wsgi.input"].read if is_chunked else django_request.read, limit)
+    return body, None if body else _form_parts(django_request)
 
 
-def _form(native: HttpRequest) -> tuple[FormPart, ...] | None:
-    fields = ((name, value) for name, values in native.POST.lists() for value in values)
-    return make_form_parts(fields, ((name, file.name, file) for name, files in native.FILES.lists() for file in files))
+def _form_parts(django_request: HttpRequest) -> tuple[FormPart, ...] | None:
+    fields = ((name, value) for name, values in django_request.POST.lists() for value in values)
+    files = ((name, file.name, file) for name, uploads in django_request.FILES.lists() for file in uploads)
+    return make_form_parts(fields, files)
 
 
-def to_response(response: Response, native: HttpRequest) -> HttpResponseBase:
-    """An answer for Django, whose body fits the stack that has made the request."""
-    answer: HttpResponseBase
+def to_django_response(response: Response, django_request: HttpRequest) -> HttpResponseBase:
+    """Returns a response for Django; a stream is iterated as WSGI or ASGI requires it for this request."""
+    django_response: HttpResponseBase
     if isinstance(response.body, EventStream):
-        content = aiter(response.body) if isinstance(native, ASGIRequest) else iter(response.body)
-        answer = StreamingHttpResponse(content, status=response.status)
-        if _GZIP in settings.MIDDLEWARE:
-            answer["Content-Encoding"] = "identity"  # or Django 5.2 keeps all events back until the end
+        content = aiter(response.body) if isinstance(django_request, ASGIRequest) else iter(response.body)
+        django_response = StreamingHttpResponse(content, status=response.status)
+        if _GZIP_MIDDLEWARE in settings.MIDDLEWARE:
+            django_response["Content-Encoding"] = "identity"  # or Django 5.2 buffers the stream until it ends
     else:
-        # RFC 9110, section 9.3.2: HEAD is answered without content, and WSGI servers leave that to us.
-        answer = HttpResponse(b"" if native.method == "HEAD" else response.body, status=response.status)
-    del answer["Content-Type"]
+        # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
+        body = b"" if django_request.method == "HEAD" else response.body
+        django_response = HttpResponse(body, status=response.status)
+    del django_response["Content-Type"]
     for name, value in response.wire_headers():
         if name == "set-cookie":
-            answer.cookies.load(value)
+            django_response.cookies.load(value)
         else:
-            answer[name] = f"{answer[name]}, {value}" if name in answer else value
-    return answer
+            django_response[name] = f"{django_response[name]}, {value}" if name in django_response else value
+    return django_response

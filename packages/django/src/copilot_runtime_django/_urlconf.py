@@ -1,4 +1,4 @@
-"""A runtime as a URLconf."""
+"""A runtime as a Django URLconf."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ _MOUNT_AND_BELOW = r"^(?P<rest>(?:/(?s:.*))?)\Z"
 
 
 class CopilotPattern(URLPattern):
-    """The mount and all below it, by the view that fits the stack.
+    """Matches the mount and every path below it, and selects the view for WSGI or for ASGI.
 
-    Django decides how to call a view before the view sees the request, so it is chosen
-    where it is looked up: under ASGI that happens in an event loop.
+    Django decides how to call a view before the view sees the request. The view is therefore selected when the path
+    is resolved, which under ASGI happens in an event loop.
     """
 
-    def __init__(self, handler: CopilotHandler, csrf: bool) -> None:
+    def __init__(self, handler: CopilotHandler, csrf_protect: bool) -> None:
         self.handler = handler
-        views = (view(handler, path_kwarg="rest", csrf_protect=csrf) for view in (copilot_view, async_copilot_view))
-        sync_view, async_view = views
+        sync_view, async_view = (
+            create_view(handler, path_kwarg="rest", csrf_protect=csrf_protect)
+            for create_view in (copilot_view, async_copilot_view)
+        )
         super().__init__(RegexPattern(_MOUNT_AND_BELOW), sync_view, name="copilotkit")
-        self._async = URLPattern(self.pattern, async_view, name=self.name)
+        self._async_pattern = URLPattern(self.pattern, async_view, name=self.name)
 
     def resolve(self, path: str) -> ResolverMatch | None:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return super().resolve(path)
-        return self._async.resolve(path)
+        return self._async_pattern.resolve(path)
 
 
 class MisconfiguredPattern(URLPattern):
-    """In the place of a runtime that could not be had: every request raises the error that says why."""
+    """Replaces the pattern of a runtime that could not be created: every request raises the reason."""
 
     def __init__(self, error: ImproperlyConfigured) -> None:
         self.error = error
         super().__init__(RegexPattern(_MOUNT_AND_BELOW), self._fail, name="copilotkit")
 
-    def _fail(self, native: HttpRequest, **values: str) -> NoReturn:
+    def _fail(self, request: HttpRequest, **url_variables: str) -> NoReturn:
         raise self.error
 
 
@@ -57,13 +59,21 @@ def create_copilot_urls(
     csrf_protect: bool = False,
     **options: Any,
 ) -> list[URLPattern]:
-    """URL patterns that serve a runtime: ``path("api/copilotkit", include(create_copilot_urls(runtime=runtime)))``.
+    """Returns URL patterns that serve a runtime.
 
-    The outer path must not end in a slash. Give a ``runtime`` with the options of
-    `create_copilot_runtime_handler` (``base_path``, which is the outer path unless given,
-    ``mode``, ``cors``, ``hooks``), or a ready ``handler``. ``csrf_protect`` demands Django's
-    CSRF token with every POST; without it the runtime's own rule keeps other sites' pages
-    out. Raises TypeError for both, neither, or options beside a handler, and what
-    `create_copilot_runtime_handler` raises.
+    ``path("api/copilotkit", include(create_copilot_urls(runtime=runtime)))``; the path must not end in a slash.
+
+    Args:
+        runtime: the runtime to serve, with the options of `create_copilot_runtime_handler`.
+        handler: a handler to serve instead, which takes no options.
+        csrf_protect: whether to require Django's CSRF token for every POST. Without it, the runtime's own rule rejects
+            requests from pages of other sites.
+        **options: ``base_path`` (the path given to Django by default), ``mode``, ``cors`` and ``hooks`` of
+            `create_copilot_runtime_handler`.
+
+    Raises:
+        TypeError: for both a runtime and a handler, neither, or a handler with options; and as
+            `create_copilot_runtime_handler` does.
+        ValueError: as `create_copilot_runtime_handler` does.
     """
     return [CopilotPattern(build_handler(runtime=runtime, handler=handler, options=options), csrf_protect)]

@@ -1,4 +1,4 @@
-"""Django's users as the runtime's."""
+"""Django's users as users of the runtime."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from copilot_runtime import Request, User
 
 
 def django_user(request: Request) -> User | None:
-    """The logged-in user, for ``CopilotRuntime(identify_user=django_user)``; None for anonymous ones.
+    """Returns the logged-in user, or None for anonymous requests: ``CopilotRuntime(identify_user=django_user)``.
 
-    Needs ``django.contrib.auth``. Behind `mount_before`, where Django's middleware has not
-    run, the session is read from its cookie.
+    Its ``id`` is the primary key as a string, its ``name`` the username. Requires ``django.contrib.auth`` with
+    ``AuthenticationMiddleware`` and sessions. In front of Django (`CopilotMiddleware`), where Django's middleware does
+    not run, the session is read from its cookie.
+
+    Raises:
+        AttributeError: if ``AuthenticationMiddleware`` is missing.
     """
     native = request.native
-    user: Any = native.user if isinstance(native, HttpRequest) else _user_of_session(request)
+    user: Any = native.user if isinstance(native, HttpRequest) else _user_from_session(request)
     return User(id=str(user.pk), name=user.get_username()) if user.is_authenticated else None
 
 
-def _user_of_session(request: Request) -> Any:
-    store = import_module(settings.SESSION_ENGINE).SessionStore
+def _user_from_session(request: Request) -> Any:
+    session_store = import_module(settings.SESSION_ENGINE).SessionStore
     cookies = parse_cookie(request.headers.get("cookie") or "")
-    bare: Any = HttpRequest()
-    bare.session = store(cookies.get(settings.SESSION_COOKIE_NAME))
-    return get_user(bare)
+    session_request: Any = HttpRequest()
+    session_request.session = session_store(cookies.get(settings.SESSION_COOKIE_NAME))
+    return get_user(session_request)

@@ -18,54 +18,64 @@ from copilot_runtime._concurrency.framework import framework_scope
 from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
 
 from ._framework import DjangoViewContext
-from ._http_conversion import to_request, to_response
+from ._http_conversion import to_django_response, to_request
 
 View = Callable[..., Any]
 
-_HOST = DjangoViewContext()
+_FRAMEWORK = DjangoViewContext()
 
 
 def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None, csrf_protect: bool = False) -> View:
-    """A view for patterns of your own, such as ``re_path(r"^chat(?P<rest>.*)$", copilot_view(handler, rest="rest"))``.
+    """Returns a view for URL patterns of your own.
 
-    ``rest`` names the URL variable, if any, for all that follows the mount; without it the
-    mount is the handler's ``base_path``, or anywhere. With ``csrf`` the view demands Django's
-    CSRF token. It serves both stacks, on a thread of the request's own; `create_copilot_urls`
-    saves that thread under ASGI. Raises TypeError for what is no handler.
+    ``re_path(r"^chat(?P<rest>(?:/.*)?)$", copilot_view(handler, path_kwarg="rest"))``
+
+    It works under WSGI and under ASGI, in the worker thread that Django uses for the request. `create_copilot_urls`
+    needs no such thread under ASGI.
+
+    Args:
+        handler: what `create_copilot_runtime_handler` returned.
+        path_kwarg: the name of the URL variable, if any, that holds the path below the mount. Without it, the
+            handler's ``base_path`` says where the runtime is mounted.
+        csrf_protect: whether to require Django's CSRF token for every POST.
+
+    Raises:
+        TypeError: if ``handler`` is not a handler.
     """
-    advice = WSGIDeploymentChecks(ensure_handler(handler).runtime)
+    deployment_checks = WSGIDeploymentChecks(ensure_handler(handler).runtime)
 
-    def view(native: HttpRequest, **values: str) -> HttpResponseBase:
-        if not isinstance(native, ASGIRequest):
-            advice.check(native.META)
+    def view(django_request: HttpRequest, **url_variables: str) -> HttpResponseBase:
+        if not isinstance(django_request, ASGIRequest):
+            deployment_checks.check(django_request.META)
+        path = None if path_kwarg is None else url_variables[path_kwarg]
         try:
-            request = to_request(native, handler.read_limit, None if path_kwarg is None else values[path_kwarg])
+            request = to_request(django_request, handler.read_limit, path)
         except OSError:
             return HttpResponse(status=400)
-        response = run_sync(handler(request), _HOST)
-        close_old_connections()  # Django would only do so at the end of a stream
-        return to_response(response, native)
+        response = run_sync(handler(request), _FRAMEWORK)
+        close_old_connections()  # Django would do so only at the end of a stream
+        return to_django_response(response, django_request)
 
-    return _decorated(view, csrf_protect)
+    return _decorate(view, csrf_protect)
 
 
 def async_copilot_view(handler: CopilotHandler, *, path_kwarg: str, csrf_protect: bool) -> View:
-    """The same for ASGI alone."""
+    """Returns a view for ASGI only, which needs no worker thread."""
 
-    async def view(native: HttpRequest, **values: str) -> HttpResponseBase:
-        request = to_request(native, handler.read_limit, values[path_kwarg])
-        with framework_scope(_HOST):
+    async def view(django_request: HttpRequest, **url_variables: str) -> HttpResponseBase:
+        request = to_request(django_request, handler.read_limit, url_variables[path_kwarg])
+        with framework_scope(_FRAMEWORK):
             response = await handler(request)
-        answer = to_response(response, native)
-        if answer.streaming:
+        django_response = to_django_response(response, django_request)
+        if django_response.streaming:
             await sync_to_async(close_old_connections)()
-        return answer
+        return django_response
 
-    return _decorated(view, csrf_protect)
+    return _decorate(view, csrf_protect)
 
 
-def _decorated(view: View, csrf_protect: bool) -> View:
-    # A transaction around the request would end before the run does; async views refuse to be in one.
+def _decorate(view: View, csrf_protect: bool) -> View:
+    # A transaction around the request would end before the run does, and Django rejects async views in transactions.
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return no_append_slash((csrf.csrf_protect if csrf_protect else csrf.csrf_exempt)(view))

@@ -1,4 +1,4 @@
-"""``INSTALLED_APPS = [..., "copilot_runtime_django"]`` gives ``manage.py check`` what it needs."""
+"""The Django app ``copilot_runtime_django``, which adds the runtime's system checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.core.checks import Tags, register
 
 
 class CopilotConfig(AppConfig):
-    """Registers the checks."""
+    """Registers the system checks."""
 
     name = "copilot_runtime_django"
     label = "copilotkit"

@@ -1,4 +1,4 @@
-"""The URLconf of ``settings.COPILOT_RUNTIME``: ``path(route, include("copilot_runtime_django.urls"))``."""
+"""The URLconf for ``settings.COPILOT_RUNTIME``: ``path("api/copilotkit", include("copilot_runtime_django.urls"))``."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ urlpatterns: list[URLPattern]
 try:
     urlpatterns = create_copilot_urls(handler=configured_handler())
 except ImproperlyConfigured as error:
-    # Raised here it would take the whole site along, and `manage.py check` could not say it in order.
+    # Raised here, it would break the whole site, and `manage.py check` could not report it.
     urlpatterns = [MisconfiguredPattern(error)]
