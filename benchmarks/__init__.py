@@ -1,1 +1,1 @@
-"""What the runtime costs: real servers side by side, and function calls counted in process."""
+"""Benchmarks of the runtime: real servers side by side, and function calls counted in process."""

@@ -1,12 +1,11 @@
-"""Counts the function calls that a streamed event and a run cost, in process and without a clock.
+"""Counts the function calls for a streamed event and for a run, in process and without a clock.
 
     python -m benchmarks.calls
 
-A guard that is no timing: the figures are the same on a fast machine and on a busy one,
-so a test can hold them to a budget. Counted are calls of Python functions (resuming a
-generator or coroutine is one) and of functions written in C, on the thread of the event
-loop, from the request to the end of its stream. The agent's own are among them, and
-are given beside. Those of asyncio count too; another Python version may make more or fewer of them.
+The counts are the same on a fast machine and on a busy one, so a test can enforce a budget for them. They include
+calls of Python functions (resuming a generator or coroutine is one) and of functions written in C, on the event loop's
+thread, from the request to the end of its stream. The agent's own calls are included, and also reported separately.
+Calls in asyncio are included; their number depends on the Python version.
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ class Counter:
     def __init__(self) -> None:
         self.calls = 0
 
-    def _seen(self, frame: object, event: str, argument: object) -> None:
+    def _count(self, frame: object, event: str, argument: object) -> None:
         if event in CALLS:
             self.calls += 1
 
     def __enter__(self) -> Counter:
-        # A collection runs finalizers and callbacks whenever it likes; that would be counted too.
+        # Garbage collection could run finalizers and callbacks at any time, which would be counted too.
         gc.collect()
         gc.disable()
-        sys.setprofile(self._seen)
+        sys.setprofile(self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,9 +58,10 @@ class Counter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figures:
-    """Calls per event of a burst, per event that the loop got a turn after, and per run of ten deltas.
+    """Numbers of function calls.
 
-    ``agent_per_event`` is how many of the first are the agent's own.
+    ``per_event`` is for an event of a burst, and ``agent_per_event`` the agent's own share of it. ``per_ticked_event``
+    is for an event after which the agent gives the event loop a turn, and ``per_run`` for a run of ten deltas.
     """
 
     per_event: float
@@ -71,18 +71,18 @@ class Figures:
 
 
 class Client:
-    """Sends runs to a handler, each on a thread of its own, and reads their streams to the end."""
+    """Sends runs to a handler, each in a new thread, and reads their streams to the end."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
-        self.sent = 0
+        self.request_count = 0
 
     def request(self, agent: str, properties: Mapping[str, Any]) -> Request:
-        self.sent += 1
+        self.request_count += 1
         body = {
-            "threadId": f"thread-{self.sent}",
-            "runId": f"run-{self.sent}",
-            "messages": [{"id": f"user-{self.sent}", "role": "user", "content": "hi"}],
+            "threadId": f"thread-{self.request_count}",
+            "runId": f"run-{self.request_count}",
+            "messages": [{"id": f"user-{self.request_count}", "role": "user", "content": "hi"}],
             "state": {},
             "tools": [],
             "context": [],
@@ -96,7 +96,7 @@ class Client:
         )
 
     async def read(self, request: Request) -> bytes:
-        """The whole stream. Raises RuntimeError when the run did not finish."""
+        """Returns the whole stream. Raises RuntimeError if the run did not finish."""
         response = await self.handler(request)
         if not isinstance(response.body, EventStream):
             raise RuntimeError(f"not a stream: {response.status} {response.body[:200]!r}")
@@ -107,7 +107,7 @@ class Client:
         return stream
 
     async def count(self, agent: str, properties: Mapping[str, Any], runs: int = 1) -> int:
-        """Calls made for ``runs`` runs, one after the other. Making the requests is not counted."""
+        """Returns the calls for ``runs`` runs, one after the other. Creating the requests is not counted."""
         requests = [self.request(agent, properties) for _ in range(runs)]
         with Counter() as counter:
             for request in requests:
@@ -115,21 +115,21 @@ class Client:
         return counter.calls
 
     async def per_event(self, events: int, **properties: Any) -> float:
-        """What each further event costs: the difference between a run of so many and one of twice as many."""
-        once = await self.count("burst", {**properties, "n": events})
-        twice = await self.count("burst", {**properties, "n": 2 * events})
-        return (twice - once) / events
+        """Returns the calls for each further event, from a run of ``events`` events and one of twice as many."""
+        short = await self.count("burst", {**properties, "n": events})
+        long = await self.count("burst", {**properties, "n": 2 * events})
+        return (long - short) / events
 
 
 async def _agent_per_event(agent: Any, events: int) -> float:
-    """What each further event costs the agent itself, when nothing is done with it."""
+    """Returns the agent's own calls for each further event, when nothing is done with its events."""
 
     async def count(number: int) -> int:
-        given = RunAgentInput(
+        run_input = RunAgentInput(
             thread_id="t", run_id="r", messages=[], tools=[], context=[], state={}, forwarded_props={"n": number}
         )
         with Counter() as counter:
-            async for _ in agent.run(given):
+            async for _ in agent.run(run_input):
                 pass
         return counter.calls
 
@@ -141,7 +141,7 @@ async def _measure(config: str, events: int, runs: int) -> Figures:
     runtime = CopilotRuntime(**configuration.runtime_arguments())
     handler = create_copilot_runtime_handler(runtime=runtime, **configuration.handler_arguments())
     client = Client(handler)
-    # What is built once (tables, caches, the timer) is not the price of an event or a run.
+    # What is built only once (tables, caches, the timer) must not count.
     await client.count("short", {}, runs=5)
     return Figures(
         per_event=await client.per_event(events),
@@ -152,16 +152,18 @@ async def _measure(config: str, events: int, runs: int) -> Figures:
 
 
 def measure(config: str = "bench", *, events: int = 1000, runs: int = 50) -> Figures:
-    """Figures of a configuration that has the benchmark's agents (``bench``, ``bench-model``).
+    """Returns the figures for a configuration with the benchmark's agents (``bench``, ``bench-model``).
 
-    ``events`` is the length of the shorter of the two runs that are compared, ``runs`` the
-    number of short runs that are averaged.
+    Args:
+        config: the name of the configuration.
+        events: the number of events in the shorter of the two runs that are compared.
+        runs: the number of short runs to average.
     """
     return asyncio.run(_measure(config, events, runs))
 
 
 def main() -> None:
-    print(f"{'calls per':12} {'event':>8} {'(the agent)':>12} {'ticked event':>14} {'run':>8}")
+    print(f"{'calls per':12} {'event':>8} {'(agent)':>12} {'ticked event':>14} {'run':>8}")
     for config in ("bench", "bench-model"):
         figures = measure(config)
         print(

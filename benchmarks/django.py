@@ -1,10 +1,10 @@
-"""What Django's own handling of a request costs: the runtime in a URLconf, and ahead of Django.
+"""Measures Django's own overhead per request: the runtime in a URLconf, and in front of Django.
 
     python -m benchmarks.django
     python -m benchmarks.django --rounds 9 --json figures.jsonl
 
-Both are Django projects with the middleware of ``startproject`` and two more, on uvicorn,
-measured in turns by the shared benchmark (README.md).
+Both are Django projects with the middleware of ``startproject`` and two more, on uvicorn, measured alternately by the
+shared benchmark (README.md).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from tests.serve import SERVERS, Start
 
 from .__main__ import BENCH, ROOT
 
-BEFORE, THROUGH, BARE = "django-before", "django-through", "ours-asgi"
+IN_FRONT, IN_URLCONF, WITHOUT_DJANGO = "django-in-front", "django-urlconf", "ours-asgi"
 
 
 def _runtime() -> CopilotRuntime:
     return CopilotRuntime(**CONFIGURATIONS["bench"].runtime_arguments())
 
 
-def through() -> Any:
-    """A project with the runtime in its URLconf."""
+def in_urlconf() -> Any:
+    """Returns a project with the runtime in its URLconf."""
     from django.core.asgi import get_asgi_application
 
     from tests.fixtures import django_site
@@ -41,30 +41,30 @@ def through() -> Any:
     return get_asgi_application()
 
 
-def before() -> Any:
-    """A project with the runtime ahead of it."""
+def in_front() -> Any:
+    """Returns a project with the runtime in front of it."""
     from django.core.asgi import get_asgi_application
 
-    from copilot_runtime_asgi import mount_before
+    from copilot_runtime_asgi import CopilotMiddleware
     from copilot_runtime_django import django_context
     from tests.fixtures import django_site
 
     django_site.configure({})
-    return mount_before(get_asgi_application(), MOUNT, runtime=_runtime(), framework=django_context)
+    return CopilotMiddleware(get_asgi_application(), path=MOUNT, runtime=_runtime(), framework=django_context)
 
 
-def bare() -> Any:
-    """No Django at all."""
+def without_django() -> Any:
+    """Returns the runtime alone."""
     from copilot_runtime_asgi import create_copilot_asgi_app
 
     return create_copilot_asgi_app(runtime=_runtime(), base_path=MOUNT)
 
 
-FACTORIES = {BEFORE: before, THROUGH: through, BARE: bare}
+FACTORIES = {IN_FRONT: in_front, IN_URLCONF: in_urlconf, WITHOUT_DJANGO: without_django}
 
 
 def _table(name: str) -> str:
-    """A server for the shared benchmark, which fills in ``{port}``; strings are written as JSON."""
+    """Returns a server's table for the shared benchmark, which fills in ``{port}``. Strings are written as JSON."""
     factory = f"{__spec__.name}:{FACTORIES[name].__name__}"
     start = Start(factory=factory, port="{port}", workers=1, threads=1, preload=False)
     command = [sys.executable, "-m", *SERVERS["uvicorn"].command(start)]
@@ -74,14 +74,14 @@ def _table(name: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.django", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--workloads", default="W1,W3,W4", help="comma-separated (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of every server (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append one line of JSON with every figure")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds for every server (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append all figures as one line of JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="copilot-bench-") as folder:
-        table = Path(folder) / "django.toml"
-        table.write_text("\n".join(map(_table, FACTORIES)), encoding="utf-8")
-        command = [sys.executable, str(BENCH / "bench.py"), "--config", str(table)]
-        command += ["--servers", ",".join((*FACTORIES, "asgi-coal")), "--floor", BEFORE]
+        config = Path(folder) / "django.toml"
+        config.write_text("\n".join(map(_table, FACTORIES)), encoding="utf-8")
+        command = [sys.executable, str(BENCH / "bench.py"), "--config", str(config)]
+        command += ["--servers", ",".join((*FACTORIES, "asgi-coal")), "--floor", IN_FRONT]
         command += ["--workloads", options.workloads, "--reps", str(options.rounds)]
         command += ["--json", str(options.json.resolve())] if options.json else []
         environment = {"BENCH_PYTHON": sys.executable, **os.environ}

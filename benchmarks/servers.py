@@ -1,4 +1,4 @@
-"""Our servers as a table for the shared benchmark: the very command lines that `tests.serve` runs."""
+"""Our servers for the shared benchmark, with exactly the command lines of `tests.serve`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from tests.serve import command
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ours:
-    """A fixture server of ours, by adapter and configuration."""
+class Server:
+    """One of our servers: an adapter and a configuration of `tests.serve`."""
 
     adapter: str
     config: str
-    is_stored: bool = False
-    """Whether its threads are in a SQLite file, not in memory."""
+    has_sqlite_store: bool = False
 
 
-OURS: Mapping[str, Ours] = {
-    "ours-asgi": Ours("asgi", "bench"),
-    "ours-asgi-model": Ours("asgi", "bench-model"),
-    "ours-wsgi": Ours("wsgi", "bench"),
-    "ours-asgi-sqlite": Ours("asgi", "bench", is_stored=True),
-    "ours-wsgi-sqlite": Ours("wsgi", "bench", is_stored=True),
+OURS: Mapping[str, Server] = {
+    "ours-asgi": Server("asgi", "bench"),
+    "ours-asgi-model": Server("asgi", "bench-model"),
+    "ours-wsgi": Server("wsgi", "bench"),
+    "ours-asgi-sqlite": Server("asgi", "bench", has_sqlite_store=True),
+    "ours-wsgi-sqlite": Server("wsgi", "bench", has_sqlite_store=True),
 }
 
 
 def toml(root: Path, folder: Path) -> str:
-    """The servers as the benchmark's ``--config`` wants them, run from ``root``, with their files in ``folder``.
+    """Returns the servers in the format of the benchmark's ``--config``.
 
-    ``{port}`` is filled in by the benchmark. Strings are written as JSON, of which TOML's
-    basic strings are a superset.
+    The benchmark fills in ``{port}``. Strings are written as JSON, of which TOML's basic strings are a superset.
+
+    Args:
+        root: the folder to start the servers in.
+        folder: the folder for their files.
     """
-    return "\n".join(table(name, ours, root, folder) for name, ours in OURS.items())
+    return "\n".join(_table(name, server, root, folder) for name, server in OURS.items())
 
 
-def table(name: str, ours: Ours, root: Path, folder: Path) -> str:
-    store = f"sqlite:///{folder}/{name}.db" if ours.is_stored else None
-    what = command(ours.adapter, ours.config, "{port}", store=store)
-    variables = ", ".join(f"{key} = {json.dumps(value)}" for key, value in what.environment.items())
-    lines = [f"[{name}]", f"cmd = {json.dumps(what.arguments)}", f"cwd = {json.dumps(str(root))}"]
+def _table(name: str, server: Server, root: Path, folder: Path) -> str:
+    store = f"sqlite:///{folder}/{name}.db" if server.has_sqlite_store else None
+    start = command(server.adapter, server.config, "{port}", store=store)
+    variables = ", ".join(f"{key} = {json.dumps(value)}" for key, value in start.environment.items())
+    lines = [f"[{name}]", f"cmd = {json.dumps(start.arguments)}", f"cwd = {json.dumps(str(root))}"]
     return "\n".join([*lines, f"env = {{ {variables} }}", ""])

@@ -1,4 +1,4 @@
-"""An agent that needs no model: it tells users what they have ordered."""
+"""An agent without a model: it tells users what they have ordered."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ async def clerk(input: RunAgentInput, context: RunContext) -> AsyncIterator[dict
     run = {"threadId": input.thread_id, "runId": input.run_id}
     message = f"{input.run_id}-answer"
     user = context.user
-    assert user is not None, "identify_user lets nobody in whom it does not know"
+    assert user is not None, "requests for which identify_user returns None are answered with 401"
     yield {"type": "RUN_STARTED", **run}
-    for piece in (f"{user.name}, ", "your orders are: ", ", ".join(ORDERS[user.id]), "."):
-        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": message, "delta": piece}
+    for chunk in (f"{user.name}, ", "your orders are: ", ", ".join(ORDERS[user.id]), "."):
+        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": message, "delta": chunk}
     yield {"type": "RUN_FINISHED", **run}

@@ -1,4 +1,4 @@
-"""A FastAPI application that had a route and its users before; the runtime joins it in the last lines."""
+"""A FastAPI application with a route and users; the last lines add the runtime."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Annotated
 
 from agents import clerk
 from fastapi import Depends, FastAPI, Header, HTTPException
-from shop import ORDERS, user_of_token
+from shop import ORDERS, find_user
 
 from copilot_runtime import CopilotRuntime, Request, User
-from copilot_runtime_asgi import mount_before
+from copilot_runtime_asgi import CopilotMiddleware
 
 api = FastAPI(title="Shop")
 
 
 def signed_in(authorization: Annotated[str | None, Header()] = None) -> User:
     """The dependency of the application's own routes."""
-    user = user_of_token(authorization)
+    user = find_user(authorization)
     if user is None:
         raise HTTPException(401, "Send your token: Authorization: Bearer ...")
     return user
@@ -28,9 +28,9 @@ def orders(user: Annotated[User, Depends(signed_in)]) -> list[str]:
 
 
 def identify_user(request: Request) -> User | None:
-    """The same users for the runtime, which answers 401 where this gives None."""
-    return user_of_token(request.headers.get("authorization"))
+    """Returns the same users to the runtime, which answers with 401 if this returns None."""
+    return find_user(request.headers.get("authorization"))
 
 
 runtime = CopilotRuntime(agents={"default": clerk}, identify_user=identify_user)
-app = mount_before(api, "/api/copilotkit", runtime=runtime)
+app = CopilotMiddleware(api, path="/api/copilotkit", runtime=runtime)

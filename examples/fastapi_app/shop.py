@@ -1,4 +1,4 @@
-"""What stands for the application's database."""
+"""Stands in for the application's database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TOKENS = {"ada-token": User(id="ada", name="Ada"), "bob-token": User(id="bob", 
 ORDERS = {"ada": ["a kettle", "two cups"], "bob": ["a bicycle bell"]}
 
 
-def user_of_token(authorization: str | None) -> User | None:
-    """Whose token an ``Authorization`` header carries; None for nobody's."""
+def find_user(authorization: str | None) -> User | None:
+    """Returns the user whose token an ``Authorization`` header contains, or None."""
     scheme, _, token = (authorization or "").partition(" ")
     return _TOKENS.get(token) if scheme.lower() == "bearer" else None

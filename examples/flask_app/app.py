@@ -1,4 +1,4 @@
-"""A Flask application that had a login and a page before; the runtime joins it in the last lines."""
+"""A Flask application with a login and a page; the last lines add the runtime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = Flask(__name__)
 app.config.update(
     SECRET_KEY=os.environ["SECRET_KEY"],
     SESSION_COOKIE_SAMESITE="Lax",
-    MAX_CONTENT_LENGTH=32 * 1024 * 1024,  # the frontend sends the whole conversation with each message
+    MAX_CONTENT_LENGTH=32 * 1024 * 1024,  # the frontend sends the whole conversation with every request
 )
 todos.init_app(app)
 logins = LoginManager(app)
@@ -51,17 +51,17 @@ def login() -> ResponseReturnValue:
 @app.get("/")
 @login_required
 def home() -> str:
-    return render_template_string(PAGE, todos=todos.of(current_user.id))
+    return render_template_string(PAGE, todos=todos.list_for(current_user.id))
 
 
 def identify_user(_: Request) -> User | None:
-    """Whoever is logged in. The runtime answers 401 where this gives None."""
+    """Returns the logged-in user. The runtime answers with 401 if this returns None."""
     return User(id=current_user.id) if current_user.is_authenticated else None
 
 
 runtime = CopilotRuntime(
     agents={"default": secretary},
     identify_user=identify_user,
-    store="sqlite:///copilot.db",  # which gunicorn's workers share
+    store="sqlite:///copilot.db",  # gunicorn's worker processes share it
 )
 app.register_blueprint(create_copilot_blueprint(runtime=runtime), url_prefix="/api/copilotkit")

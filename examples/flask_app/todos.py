@@ -1,4 +1,4 @@
-"""The application's data: a connection for each application context, as Flask's tutorial has it."""
+"""The application's data, with one connection per application context, as in Flask's tutorial."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def init_app(app: Flask) -> None:
     app.teardown_appcontext(_close)
 
 
-def of(user: str) -> list[str]:
-    """What a user has to do, oldest first."""
+def list_for(user: str) -> list[str]:
+    """Returns a user's to-dos, oldest first."""
     return [text for (text,) in _connection().execute("SELECT text FROM todo WHERE user = ? ORDER BY rowid", (user,))]
 
 

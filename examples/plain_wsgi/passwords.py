@@ -1,4 +1,4 @@
-"""HTTP Basic authentication (RFC 7617) as WSGI middleware: it names the user in ``REMOTE_USER``, as servers do."""
+"""HTTP Basic authentication (RFC 7617) as WSGI middleware, which sets ``REMOTE_USER`` as servers do."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from werkzeug.datastructures import Authorization
 
-App = Callable[[dict[str, Any], Any], Iterable[bytes]]
+WSGIApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 PASSWORDS = {"ada": "lovelace", "bob": "builder"}
-"""What stands for the application's users."""
+"""Stands in for the application's users."""
 
 
-def behind_passwords(app: App) -> App:
-    """``app`` for those who know a password; all others are asked for one."""
+def require_password(app: WSGIApp) -> WSGIApp:
+    """Returns ``app`` with middleware that answers requests without a valid password with 401."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        name = _name_in(environ.get("HTTP_AUTHORIZATION"))
+        name = _authenticated_user(environ.get("HTTP_AUTHORIZATION"))
         if name is None:
             start_response("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="site", charset="UTF-8"')])
             return []
@@ -27,9 +27,10 @@ def behind_passwords(app: App) -> App:
     return guarded
 
 
-def _name_in(header: str | None) -> str | None:
-    given = Authorization.from_header(header)
-    if given is None or given.type != "basic" or given.username not in PASSWORDS:
+def _authenticated_user(header: str | None) -> str | None:
+    credentials = Authorization.from_header(header)
+    if credentials is None or credentials.type != "basic" or credentials.username not in PASSWORDS:
         return None
-    right = hmac.compare_digest((given.password or "").encode(), PASSWORDS[given.username].encode())
-    return given.username if right else None
+    expected = PASSWORDS[credentials.username].encode()
+    is_valid = hmac.compare_digest((credentials.password or "").encode(), expected)
+    return credentials.username if is_valid else None

@@ -1,4 +1,4 @@
-"""A plain generator on the blocking ``openai`` client, served by ASGI or WSGI."""
+"""A synchronous agent that uses the blocking ``openai`` client, served with ASGI or WSGI."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ client = openai.OpenAI()
 
 
 def ask(input: RunAgentInput) -> Iterator[dict[str, Any]]:
-    """Answers the conversation. The runtime gives every run a thread, so this may block."""
+    """Answers the conversation. Each run has its own worker thread, so this may block."""
     run = {"threadId": input.thread_id, "runId": input.run_id}
     message = {"messageId": str(uuid.uuid4())}
     yield {"type": "RUN_STARTED", **run}
-    # A stopped run is a closed generator: leaving the block closes the connection to the model.
-    with client.chat.completions.create(model=MODEL, messages=conversation(input), stream=True) as answer:
+    # When a run is stopped, its generator is closed; leaving the block then closes the connection to the model.
+    with client.chat.completions.create(model=MODEL, messages=chat_messages(input), stream=True) as completion:
         yield {"type": "TEXT_MESSAGE_START", **message, "role": "assistant"}
-        for chunk in answer:
+        for chunk in completion:
             for choice in chunk.choices:
                 if choice.delta.content:
                     yield {"type": "TEXT_MESSAGE_CONTENT", **message, "delta": choice.delta.content}
@@ -32,13 +32,15 @@ def ask(input: RunAgentInput) -> Iterator[dict[str, Any]]:
     yield {"type": "RUN_FINISHED", **run}
 
 
-def conversation(input: RunAgentInput) -> list[Any]:
-    """What was said so far, without the parts that are no text."""
-    said = [(one.role, text_of(one.content)) for one in input.messages if one.role in ("user", "assistant")]
-    return [{"role": role, "content": text} for role, text in said if text]
+def chat_messages(input: RunAgentInput) -> list[Any]:
+    """Returns the conversation so far as chat messages, with only the text of each."""
+    texts = [
+        (message.role, _text(message.content)) for message in input.messages if message.role in ("user", "assistant")
+    ]
+    return [{"role": role, "content": text} for role, text in texts if text]
 
 
-def text_of(content: Any) -> str:
+def _text(content: Any) -> str:
     if isinstance(content, list):
         return "".join(part.text for part in content if part.type == "text")
     return content or ""
@@ -48,14 +50,14 @@ runtime = CopilotRuntime(agents={"default": ask}, single_user=True)
 
 
 def asgi() -> Any:
-    """For uvicorn, and any other ASGI server."""
+    """Returns the application for uvicorn or any other ASGI server."""
     from copilot_runtime_asgi import create_copilot_asgi_app
 
     return create_copilot_asgi_app(runtime=runtime, base_path="/api/copilotkit")
 
 
 def wsgi() -> Any:
-    """For gunicorn, and any other WSGI server."""
+    """Returns the application for gunicorn or any other WSGI server."""
     from copilot_runtime_wsgi import create_copilot_wsgi_app
 
     return create_copilot_wsgi_app(runtime=runtime, base_path="/api/copilotkit")

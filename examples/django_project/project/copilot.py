@@ -1,4 +1,4 @@
-"""The runtime, which ``settings.COPILOT_RUNTIME`` names."""
+"""The runtime that ``settings.COPILOT_RUNTIME`` refers to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from copilot_runtime_django import django_user
 runtime = CopilotRuntime(
     agents={"default": secretary},
     identify_user=django_user,
-    # A file that all workers share.
+    # A file, because all worker processes need the same store.
     store=f"sqlite:///{settings.DATA_DIR / 'copilot.db'}",
 )

@@ -1,4 +1,4 @@
-"""What ``startproject`` writes, and the last section."""
+"""The settings of ``startproject``, the app ``copilot_runtime_django``, and the last section."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from django.urls import include, path
 from notes.views import page
 
 urlpatterns = [
-    path("api/copilotkit", include("copilot_runtime_django.urls")),  # without a slash at the end
+    path("api/copilotkit", include("copilot_runtime_django.urls")),  # no trailing slash
     path("admin/", admin.site.urls),
     path("", page),
 ]

@@ -1,4 +1,4 @@
-"""An agent that needs no model: it tells users what they have done in the admin."""
+"""An agent without a model: it tells users what they have done in the admin."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ async def auditor(input: RunAgentInput, context: RunContext) -> AsyncIterator[di
     run = {"threadId": input.thread_id, "runId": input.run_id}
     message = f"{input.run_id}-answer"
     user = context.user
-    assert user is not None, "django_user lets nobody in whom it does not know"
+    assert user is not None, "django_user returns None for anonymous requests, which are answered with 401"
     yield {"type": "RUN_STARTED", **run}
     entries = LogEntry.objects.filter(user_id=user.id).order_by("pk")
-    done = [str(entry) async for entry in entries]
-    for piece in (f"{user.name}, you have done: ", " ".join(done) or "nothing yet."):
-        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": message, "delta": piece}
+    actions = [str(entry) async for entry in entries]
+    for chunk in (f"{user.name}, you have done: ", " ".join(actions) or "nothing yet."):
+        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": message, "delta": chunk}
     yield {"type": "RUN_FINISHED", **run}

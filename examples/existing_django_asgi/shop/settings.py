@@ -1,4 +1,4 @@
-"""What ``startproject`` writes."""
+"""The settings of ``startproject``."""
 
 from __future__ import annotations
 
