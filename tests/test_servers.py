@@ -602,6 +602,24 @@ def test_copilot_middleware_takes_no_base_path() -> None:
         CopilotMiddleware(_nothing, path="/c", **options)
 
 
+# --- Windows -------------------------------------------------------------------------
+
+POSIX_ONLY = ("fcntl", "grp", "pwd", "resource", "termios", "uvloop")
+MODULES = (
+    *(f"copilot_runtime_{adapter}" for adapter in ("asgi", "wsgi", "flask", "django")),
+    *(f"copilot_runtime._cli.{name}" for name in ("main", "dev_server", "demo.app")),
+)
+
+
+def test_import_without_posix_modules() -> None:
+    """As on Windows, whose `os` has no `fork` and no `register_at_fork` either."""
+    script = (
+        "import os, sys; del os.register_at_fork, os.fork; "
+        f"sys.modules.update(dict.fromkeys({POSIX_ONLY})); import {', '.join(MODULES)}"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=STOP_SECONDS)
+
+
 # --- a lifespan's end ----------------------------------------------------------------
 
 
