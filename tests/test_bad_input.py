@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._server.endpoints import ROUTES
+from copilot_runtime._server.routes import ROUTES
 
 from .fixtures.guarded import SMALL_BODY
 from .guards import Answer, Server, fault, fresh, guarded, leak, read_answer, run_body
@@ -71,7 +71,7 @@ def target(pattern: str) -> str:
     return pattern
 
 
-EVERY = [(method, target(row.pattern), name) for row in ROUTES.rows for method, name in row.methods.items()]
+EVERY = [(method, target(route.pattern), name) for route in ROUTES.routes for method, name in route.methods.items()]
 """Every route with every method that it takes."""
 
 READS_BODY = frozenset(
@@ -426,14 +426,14 @@ UNKNOWN_TO_FLASK = ("PROPFIND", "LOCK")
 
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_that_a_route_has_not(server: Server, mount: str, method: str) -> None:
-    for row in ROUTES.rows:
-        if method in row.methods:
+    for route in ROUTES.routes:
+        if method in route.methods:
             continue
-        answer = server.ask(method, f"/{mount}{target(row.pattern)}", headers=MALLORY)
-        assert answer.status == 405, (row.pattern, answer)
+        answer = server.ask(method, f"/{mount}{target(route.pattern)}", headers=MALLORY)
+        assert answer.status == 405, (route.pattern, answer)
         if server.adapter == "flask" and method in UNKNOWN_TO_FLASK:
             continue
-        assert answer.headers["allow"] == ", ".join(row.methods)
+        assert answer.headers["allow"] == ", ".join(route.methods)
         assert answer.headers["content-type"] == "application/json"
         if method == "HEAD":
             assert answer.body == b""
@@ -606,7 +606,7 @@ def test_many_small_things(server: Server, mount: str) -> None:
 
 # --- envelopes -----------------------------------------------------------------------
 
-BY_ENVELOPE = [row for row in ROUTES.rows if row.envelope is not None]
+BY_ENVELOPE = [route for route in ROUTES.routes if route.envelope is not None]
 PARAMS = {"agentId": "hello", "threadId": "t"}
 
 ENVELOPES: Mapping[str, Any] = {
@@ -643,16 +643,16 @@ ENVELOPES: Mapping[str, Any] = {
     },
     "stop null": {"method": "agent/stop", "params": PARAMS, "body": None},
     **{
-        f"{row.envelope} without body": {"method": row.envelope, "params": PARAMS}
-        for row in BY_ENVELOPE
-        if row.envelope_body == "required"
+        f"{route.envelope} without body": {"method": route.envelope, "params": PARAMS}
+        for route in BY_ENVELOPE
+        if route.envelope_body == "required"
     },
     **{
-        f"{row.envelope} {value!r}": {"method": row.envelope, "params": PARAMS, "body": value}
-        for row in BY_ENVELOPE
-        if row.envelope_body != "none"
+        f"{route.envelope} {value!r}": {"method": route.envelope, "params": PARAMS, "body": value}
+        for route in BY_ENVELOPE
+        if route.envelope_body != "none"
         for value in (None, 3, False, "", "{", "null", "[]", [], {"runId": 3}, {"a": 1}, "\0")
-        if (row.envelope, value) != ("agent/stop", "")
+        if (route.envelope, value) != ("agent/stop", "")
     },
     **{
         f"resource {path!r}": {"method": "resource/request", "params": {"path": path, "httpMethod": "GET"}}
@@ -708,18 +708,18 @@ def test_envelope_of_another_type(server: Server, single: str, kind: str) -> Non
 def test_every_bad_body_in_an_envelope(server: Server) -> None:
     """A body that is a string is taken as it is, so that every bad body can come this way, too."""
     faults: dict[str, str | None] = {}
-    for row in BY_ENVELOPE:
-        if row.envelope_body == "none":
+    for route in BY_ENVELOPE:
+        if route.envelope_body == "none":
             continue
         for what, body in BODIES.items():
             try:
                 text = body.decode()
             except UnicodeDecodeError:
                 continue
-            if row.envelope == "agent/stop" and not text.strip():
+            if route.envelope == "agent/stop" and not text.strip():
                 continue
-            envelope = {"method": row.envelope, "params": PARAMS, "body": text}
-            faults[f"{row.envelope}: {what}"] = fault(server.ask("POST", "/auto", envelope, MALLORY), 400)
+            envelope = {"method": route.envelope, "params": PARAMS, "body": text}
+            faults[f"{route.envelope}: {what}"] = fault(server.ask("POST", "/auto", envelope, MALLORY), 400)
     assert not {what: said for what, said in faults.items() if said}
 
 

@@ -48,8 +48,8 @@ def handler(**options: Any) -> Any:
 
 
 WRONG = (TypeError, ValueError)
-INSTEAD = re.compile(r"\bgive\b|\bname\b|, such as|, as in|\bwrite\b|\buse\b", re.IGNORECASE)
-"""How our messages say what to write instead."""
+INSTEAD = re.compile(r"\bmust (be|have)\b|, such as|, as in|\buse\b|\bgive\b|\bname\b|\bwrite\b", re.IGNORECASE)
+"""How our messages say what is accepted, or what to write instead."""
 
 
 def of(what: Callable[..., Any], name: str, *values: Any, error: Any = WRONG, **beside: Any) -> list[Any]:

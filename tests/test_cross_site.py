@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._server.endpoints import ROUTES
+from copilot_runtime._server.routes import ROUTES
 
 from .guards import Answer, Server, fault, fresh, guarded, run_body
 from .serve import ADAPTERS
@@ -267,7 +267,7 @@ def target(pattern: str) -> str:
     return pattern
 
 
-POSTS = [target(row.pattern) for row in ROUTES.rows if "POST" in row.methods]
+POSTS = [target(route.pattern) for route in ROUTES.routes if "POST" in route.methods]
 VIEWS = ("threads", "threads/kept/messages", "threads/kept/events", "threads/kept/state")
 
 

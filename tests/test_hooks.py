@@ -110,6 +110,12 @@ def test_each_hook_may_answer(server: Server, mount: str, hook: str, word: str, 
     assert not later.get(hook, set()) & {note["what"] for note in notes}
 
 
+@pytest.mark.parametrize("hook", ANSWERING)
+def test_response_headers_may_be_a_dict(server: Server, hook: str) -> None:
+    answer = run(server, "hooks-plain", headers={field(hook): "give-dict-headers"})
+    assert (answer.status, answer.headers["x-by"], answer.body) == (200, hook, b"")
+
+
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("place", ["identify-user", "factory"])
 def test_other_code_may_raise_an_answer_too(server: Server, mount: str, place: str) -> None:
@@ -162,7 +168,7 @@ def test_on_error_may_answer(server: Server, mount: str, hook: str) -> None:
 TYPES = ("give-number", "give-text", "give-false", "give-pair", "give-class", "give-lie")
 UNSENDABLE = (
     "give-str-body", "give-none-body", "give-dict-body", "give-text-status", "give-odd-status", "give-split-header",
-    "give-euro-header", "give-number-header", "give-spaced-header", "give-dict-headers",
+    "give-euro-header", "give-number-header", "give-spaced-header",
 )  # fmt: skip
 
 

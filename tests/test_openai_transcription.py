@@ -9,7 +9,6 @@ import logging
 import socket
 import subprocess
 import sys
-import types
 from collections.abc import Callable, Iterator
 from email.message import Message
 from email.parser import BytesParser
@@ -18,10 +17,8 @@ from typing import Any, Protocol
 import openai
 import pytest
 
+from copilot_runtime import CopilotRuntime, Request, Response, create_copilot_runtime_handler
 from copilot_runtime._concurrency import driver
-from copilot_runtime._http.headers import Headers
-from copilot_runtime._http.types import Request, Response
-from copilot_runtime._server.endpoints.transcribe import transcribe
 from copilot_runtime.transcription import (
     AudioTooLong,
     AudioTooShort,
@@ -209,14 +206,10 @@ def test_key_and_url_come_from_the_environment(server: Fake, monkeypatch: pytest
 @pytest.mark.parametrize("run", [asyncio.run, driver.run_sync])
 def test_the_endpoint_uses_it_with_and_without_a_loop(server: Fake, run: Callable[..., Response]) -> None:
     body = json.dumps({"audio": base64.b64encode(AUDIO).decode(), "mimeType": "audio/webm"}).encode()
-    headers = Headers((("content-type", "application/json"),))
-    call: Any = types.SimpleNamespace(
-        request=Request(method="POST", path="/transcribe", headers=headers, body=body),
-        runtime=types.SimpleNamespace(transcription_service=OpenAITranscription(base_url=server.url), debug=False),
-        body=body,
-        single_route=False,
-    )
-    response = run(transcribe(call))
+    runtime = CopilotRuntime(agents={}, transcription_service=OpenAITranscription(base_url=server.url))
+    handler = create_copilot_runtime_handler(runtime=runtime)
+    headers = {"content-type": "application/json"}
+    response = run(handler(Request(method="POST", path="/transcribe", headers=headers, body=body)))
     assert (response.status, json.loads(response.body)["text"]) == (200, "hello")
     assert form(server.seen[0])["file"].get_filename() == "recording.webm"
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from copilot_runtime import User
-from copilot_runtime._server.endpoints import ROUTES
+from copilot_runtime._server.routes import ROUTES
 
 from .guards import Answer, Fields, Server, Stream, fault, fresh, guarded, leak, run_body
 from .serve import ADAPTERS
@@ -41,9 +41,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 # --- one way to ask, two ways to send ------------------------------------------------
 
 PATHS: Mapping[str, tuple[str, str]] = {
-    name: (method, row.pattern) for row in ROUTES.rows for method, name in row.methods.items()
+    name: (method, route.pattern) for route in ROUTES.routes for method, name in route.methods.items()
 }
-ENVELOPES = {row.envelope for row in ROUTES.rows if row.envelope is not None}
+ENVELOPES = {route.envelope for route in ROUTES.routes if route.envelope is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -395,7 +395,7 @@ def test_the_debug_feed_shows_ones_own_runs(server: Server) -> None:
 
 # --- nobody, and a failure to tell ---------------------------------------------------
 
-EVERY = [(name, method) for row in ROUTES.rows for method, name in row.methods.items()]
+EVERY = [(name, method) for route in ROUTES.routes for method, name in route.methods.items()]
 IDS = {"agent_id": "hello", "thread_id": "t", "memory_id": "m"}
 
 

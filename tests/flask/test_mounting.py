@@ -197,5 +197,5 @@ def test_what_is_no_handler_is_refused(given: Any) -> None:
     ids=["neither", "both", "handler with options"],
 )
 def test_a_blueprint_takes_a_runtime_or_a_handler(arguments: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match="give either runtime"):
+    with pytest.raises(TypeError, match="either runtime"):
         create_copilot_blueprint(**arguments)

@@ -15,7 +15,7 @@ from copilot_runtime._http.target import (
     split_raw_target,
 )
 from copilot_runtime._http.types import Request
-from copilot_runtime._server.endpoints import ROUTES
+from copilot_runtime._server.routes import ROUTES
 
 # A path below the base, its pattern, and the ids; None for a path that is nothing.
 MATCHES: dict[str, tuple[str, dict[str, str]] | None] = {
@@ -105,7 +105,7 @@ MATCHES: dict[str, tuple[str, dict[str, str]] | None] = {
 @pytest.mark.parametrize("path", MATCHES)
 def test_matching(path: str) -> None:
     match = ROUTES.match([piece for piece in path.split("/") if piece])
-    assert (None if match is None else (match.row.pattern, dict(match.ids))) == MATCHES[path]
+    assert (None if match is None else (match.route.pattern, dict(match.params))) == MATCHES[path]
 
 
 PIECES = (
@@ -129,17 +129,17 @@ PIECES = (
 def test_it_is_the_first_row_that_fits(pieces: list[str]) -> None:
     """The table looks at few rows only; this looks at all."""
     expected = None
-    for row in ROUTES.rows:
-        tail = pieces[len(pieces) - len(row.segments) :]
-        fits = len(pieces) >= len(row.segments) and all(
+    for route in ROUTES.routes:
+        tail = pieces[len(pieces) - len(route.segments) :]
+        fits = len(pieces) >= len(route.segments) and all(
             (wanted.startswith("{") and piece != "%zz") or wanted == piece
-            for wanted, piece in zip(row.segments, tail, strict=True)
+            for wanted, piece in zip(route.segments, tail, strict=True)
         )
         if fits:
-            expected = row
+            expected = route
             break
     match = ROUTES.match(pieces)
-    assert (None if match is None else match.row) is expected
+    assert (None if match is None else match.route) is expected
 
 
 @given(st.text(min_size=1))
@@ -150,7 +150,7 @@ def test_an_id_comes_through_whole(identity: str) -> None:
         return
     match = ROUTES.match(["agent", encoded, "run"])
     assert match is not None
-    assert match.ids == {"agent_id": identity}
+    assert match.params == {"agent_id": identity}
 
 
 @given(st.text(alphabet="%0123456789abcdefABCDEFgG +é"))
@@ -166,7 +166,7 @@ def test_a_route_as_hooks_see_it() -> None:
 
 
 def test_allow_lists_the_methods() -> None:
-    allows = {row.pattern: row.allow for row in ROUTES.rows}
+    allows = {route.pattern: route.allow for route in ROUTES.routes}
     assert allows["/threads/{thread_id}"] == "PATCH, DELETE"
     assert allows["/memories"] == "GET, POST"
     assert allows["/info"] == "GET"

@@ -6,12 +6,12 @@ import asyncio
 import base64
 import json
 import logging
-import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from copilot_runtime import CopilotRuntime
 from copilot_runtime._concurrency import driver
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.types import (
@@ -19,7 +19,10 @@ from copilot_runtime._http.types import (
     Request,
     Response,
 )
+from copilot_runtime._server.endpoints.context import EndpointContext
 from copilot_runtime._server.endpoints.transcribe import transcribe
+from copilot_runtime._server.errors import response_for
+from copilot_runtime._server.route_table import RouteMatch
 from copilot_runtime.transcription import (
     AudioTooLong,
     AudioTooShort,
@@ -39,6 +42,9 @@ HELLO = base64.b64encode(b"hello").decode()
 class Echo:
     def transcribe(self, audio: bytes, filename: str, mime_type: str) -> str:
         return f"{filename}|{mime_type}|{len(audio)}|{audio.decode()}"
+
+
+ECHO = Echo()
 
 
 class AsyncEcho:
@@ -67,22 +73,28 @@ def call(
     body: bytes = b"",
     content_type: str | None = "application/json",
     *,
-    service: object | None = Echo(),
+    service: Any = ECHO,
     form: tuple[FormPart, ...] | None = None,
     single_route: bool = False,
     debug: bool = False,
-) -> Any:
+) -> EndpointContext:
     headers = Headers(() if content_type is None else (("Content-Type", content_type),))
-    return types.SimpleNamespace(
+    return EndpointContext(
         request=Request(method="POST", path="/transcribe", headers=headers, body=body, form=form),
-        runtime=types.SimpleNamespace(transcription_service=service, debug=debug),
-        body=body,
+        runtime=CopilotRuntime(agents={}, transcription_service=service, debug=debug),
+        route=RouteMatch(name="transcribe"),
+        user=None,
         single_route=single_route,
     )
 
 
-def answer(given: Any) -> tuple[int, Any]:
-    response: Response = asyncio.run(transcribe(given))
+def answer(context: EndpointContext) -> tuple[int, Any]:
+    """The response of the endpoint, or the one that its exception becomes."""
+    try:
+        response: Response | None = asyncio.run(transcribe(context))
+    except TranscriptionError as error:
+        response = response_for(error, debug=context.runtime.debug)
+    assert response is not None
     assert response.headers["content-type"] == "application/json"
     assert isinstance(response.body, bytes)
     return response.status, json.loads(response.body)

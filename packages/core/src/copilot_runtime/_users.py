@@ -1,4 +1,4 @@
-"""Whose threads are whose."""
+"""Users, and the key under which a store files their threads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import json
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class User:
-    """Who makes a request, as the application's ``identify_user`` says.
+    """Who makes a request, as the application's ``identify_user`` reports it.
 
-    Threads belong to the pair of ``tenant`` and ``id``; ``name`` is for the agent's use.
-    Raises ValueError for an id that is empty or not a string.
+    Args:
+        id: identifies the user within the tenant; threads belong to the pair of both.
+        tenant: the tenant, if the application has several.
+        name: for agents.
+
+    Raises:
+        ValueError: ``id`` is not a non-empty string, or ``tenant`` neither a string nor None.
     """
 
     id: str
@@ -20,20 +25,20 @@ class User:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
-            raise ValueError("User(id=...): give a string that is not empty, such as str(user.pk)")
+            raise ValueError(f"User(id={self.id!r}) must be a non-empty string, such as str(user.pk)")
         if self.tenant is not None and not isinstance(self.tenant, str):
-            raise ValueError("User(tenant=...): give a string or None")
+            raise ValueError(f"User(tenant={self.tenant!r}) must be a string or None")
 
     @property
     def owner_key(self) -> str:
-        """The owner under which a store keeps this user's threads."""
+        """The key under which a store files this user's threads."""
         return json.dumps([self.tenant, self.id], separators=(",", ":"))
 
 
 ANONYMOUS_OWNER = ""
-"""The owner of the threads of those who are not told apart."""
+"""The owner key where users are not identified."""
 
 
 def owner_key(user: User | None) -> str:
-    """Returns the key under which a store files a user's threads; None is whoever calls without `identify_user`."""
+    """Returns the key under which a store files the threads of a user; of None, where users are not identified."""
     return ANONYMOUS_OWNER if user is None else user.owner_key

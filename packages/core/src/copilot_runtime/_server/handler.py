@@ -1,4 +1,4 @@
-"""The pipeline: what happens to a request, top to bottom."""
+"""The pipeline: what happens to a request, from top to bottom."""
 
 from __future__ import annotations
 
@@ -17,29 +17,17 @@ from .._http.cors import (
     preflight,
     reject_cross_site,
 )
-from .._http.target import (
-    normalize_base_path,
-)
+from .._http.target import normalize_base_path
 from .._http.types import Request, Response
 from .._users import User
-from .endpoints import EndpointContext, error_response
-from .hooks import (
-    Hook,
-    HookContext,
-    RespondWith,
-    RuntimeHooks,
-)
-from .route_table import (
-    RouteMatch,
-)
-from .router import (
-    Mode,
-    Refused,
-    ResolvedRequest,
-    Router,
-    missing_body,
-)
-from .runtime import CopilotRuntime, Unauthenticated
+from .._validation import check_choice
+from .access import require_thread_access
+from .endpoints.context import EndpointContext
+from .errors import HTTPError, error_response, response_for
+from .hooks import HookContext, RequestHook, ResponseHook, RuntimeHooks
+from .route_table import RouteMatch
+from .router import Mode, ResolvedRequest, Router
+from .runtime import CopilotRuntime
 
 logger = logging.getLogger("copilot_runtime.handler")
 
@@ -47,8 +35,8 @@ _MODES = ("auto", "multi-route", "single-route")
 
 
 @dataclasses.dataclass(slots=True)
-class _RequestState:
-    """How far a request has come: what hooks are told."""
+class _Progress:
+    """How far a request has come: what hooks are called with."""
 
     request: Request
     path: str
@@ -56,19 +44,25 @@ class _RequestState:
 
 
 class CopilotHandler:
-    """Answers requests: ``response = await handler(request)``.
+    """Handles requests: ``response = await handler(request)``.
 
-    Raises nothing but a cancellation, and what the framework that it runs in answers itself.
-    Made by `create_copilot_runtime_handler`. Adapters read at most ``read_limit`` bytes of
-    a body and hand on what they have read: what is longer is refused here.
+    Raises nothing but cancellations, and the exceptions that the framework around it answers itself. Made by
+    `create_copilot_runtime_handler`.
+
+    Attributes:
+        runtime: the runtime that it serves.
+        read_limit: how many bytes of a body an adapter has to read at most. The handler rejects a longer body.
     """
 
+    runtime: CopilotRuntime
+    read_limit: int
+
     def __init__(
-        self, *, runtime: CopilotRuntime, resolver: Router, cors: CorsConfig | None, hooks: RuntimeHooks
+        self, *, runtime: CopilotRuntime, router: Router, cors: CorsConfig | None, hooks: RuntimeHooks
     ) -> None:
         self.runtime = runtime
         self.read_limit = runtime.max_body_bytes + 1
-        self._resolver = resolver
+        self._router = router
         self._cors = cors
         self._hooks = hooks
 
@@ -76,28 +70,25 @@ class CopilotHandler:
         cors = self._cors
         if cors is None:
             return await self._respond_to(request, CorsDecision(None, False))
-        verdict = CorsDecision(None, False)
+        decision = CorsDecision(None, False)
         try:
-            verdict = await evaluate_origin(cors, request)
+            decision = await evaluate_origin(cors, request)
         except Exception as error:
-            response = await self._handle_error(_RequestState(request, request.path), error)
+            response = await self._handle_error(_Progress(request, request.path), error)
         else:
             response = (
-                preflight(cors, request) if request.method == "OPTIONS" else await self._respond_to(request, verdict)
+                preflight(cors, request) if request.method == "OPTIONS" else await self._respond_to(request, decision)
             )
-        return add_cors_headers(cors, verdict, response)
+        return add_cors_headers(cors, decision, response)
 
-    async def _respond_to(self, request: Request, verdict: CorsDecision) -> Response:
-        progress = _RequestState(request, request.path)
+    async def _respond_to(self, request: Request, decision: CorsDecision) -> Response:
+        progress = _Progress(request, request.path)
         response: Response | None = None
         try:
             try:
-                response = await self._handle(progress, verdict)
-            except RespondWith as early:
-                response = early.response
-            except Refused as refused:
-                progress.route = refused.route
-                response = refused.response
+                response = await self._handle(progress, decision)
+            except HTTPError as error:
+                response, progress.route = error.response, error.route or progress.route
             if self._hooks.on_response is not None:
                 response = await self._run_response_hook(self._hooks.on_response, progress, response)
             return response
@@ -108,120 +99,120 @@ class CopilotHandler:
                 raise
             return await self._handle_error(progress, error)
 
-    async def _handle(self, progress: _RequestState, verdict: CorsDecision) -> Response:
-        runtime, hooks = self.runtime, self._hooks
-        rejection = reject_cross_site(progress.request, verdict)
-        if rejection is not None:
-            return rejection
-        too_large = _too_large(progress.request, runtime.max_body_bytes)
-        if too_large is not None:
-            return too_large
-        if hooks.on_request is not None:
-            progress.request = await self._run_request_hook(hooks.on_request, progress)
-        user = await self._authenticate(progress.request)
-        resolved = self._resolver.resolve(progress.request)
-        progress.request, progress.route = resolved.request, resolved.route
+    async def _handle(self, progress: _Progress, decision: CorsDecision) -> Response:
+        cross_site = reject_cross_site(progress.request, decision)
+        if cross_site is not None:
+            raise HTTPError(cross_site)
+        _reject_too_large(progress.request, self.runtime.max_body_bytes)
+        if self._hooks.on_request is not None:
+            progress.request = await self._run_request_hook(self._hooks.on_request, progress)
+        user = await self.runtime.identify(progress.request)
+        resolved = self._router.resolve(progress.request)
+        progress.request, progress.route = resolved.request, resolved.match
         progress.path = resolved.request.path
-        if hooks.on_before_handler is not None:
-            progress.request = await self._run_request_hook(hooks.on_before_handler, progress)
-        return await self._dispatch(progress.request, resolved, user)
+        if self._hooks.on_before_handler is not None:
+            progress.request = await self._run_request_hook(self._hooks.on_before_handler, progress)
+        return await self._call_endpoint(resolved, progress.request, user)
 
-    async def _dispatch(self, request: Request, resolved: ResolvedRequest, user: User | None) -> Response:
-        if resolved.missing_body:
-            return missing_body()
-        response: Response = await resolved.row.endpoint(
-            EndpointContext(
-                request=request,
-                runtime=self.runtime,
-                route=resolved.route,
-                user=user,
-                hooks=self._hooks,
-                single_route=resolved.single_route,
-            )
+    async def _call_endpoint(self, resolved: ResolvedRequest, request: Request, user: User | None) -> Response:
+        context = EndpointContext(
+            request=request,
+            runtime=self.runtime,
+            route=resolved.match,
+            user=user,
+            single_route=resolved.single_route,
         )
-        return response
-
-    async def _authenticate(self, request: Request) -> User | None:
         try:
-            return await self.runtime.identify(request)
-        except Unauthenticated:
-            raise RespondWith(
-                error_response(401, "unauthorized", message="This runtime serves users it knows. Sign in first.")
-            ) from None
+            require_thread_access(self.runtime.thread_access, resolved.route.access)
+            return await resolved.endpoint(context)
+        except Exception as error:
+            response = response_for(error, debug=self.runtime.debug)
+            if response is None:
+                raise
+            return response
 
     # --- hooks ---
 
-    def _context(self, progress: _RequestState, **members: Any) -> HookContext:
+    def _hook_context(self, progress: _Progress, **members: Any) -> HookContext:
         return HookContext(
             request=progress.request, path=progress.path, runtime=self.runtime, route=progress.route, **members
         )
 
-    async def _run_request_hook(self, hook: Hook, progress: _RequestState) -> Request:
-        answer = await driver.call_user_function(hook, self._context(progress))
-        if answer is None:
+    async def _run_request_hook(self, hook: RequestHook, progress: _Progress) -> Request:
+        result = await driver.call_user_function(hook, self._hook_context(progress))
+        if result is None:
             return progress.request
-        if isinstance(answer, Response):
-            raise RespondWith(answer)
-        if not isinstance(answer, Request):
-            raise TypeError(f"a hook gave {type(answer).__name__}: give a Request, a Response or None")
-        return answer
+        if isinstance(result, Response):
+            raise HTTPError(result)
+        if not isinstance(result, Request):
+            raise TypeError(f"a hook returned {type(result).__name__}: it must return a Request, a Response or None")
+        return result
 
-    async def _run_response_hook(self, hook: Hook, progress: _RequestState, response: Response) -> Response:
+    async def _run_response_hook(self, hook: ResponseHook, progress: _Progress, response: Response) -> Response:
         try:
-            answer = await driver.call_user_function(hook, self._context(progress, response=response))
-        except RespondWith as instead:
-            answer = instead.response
-        if answer is None:
+            result = await driver.call_user_function(hook, self._hook_context(progress, response=response))
+        except HTTPError as error:
+            result = error.response
+        if result is None:
             return response
-        if not isinstance(answer, Response):
-            raise TypeError(f"on_response gave {type(answer).__name__}: give a Response or None")
-        if answer.body is not response.body:
+        if not isinstance(result, Response):
+            raise TypeError(f"on_response returned {type(result).__name__}: it must return a Response or None")
+        if result.body is not response.body:
             response.close()
-        return answer
+        return result
 
-    async def _handle_error(self, progress: _RequestState, error: Exception) -> Response:
+    async def _handle_error(self, progress: _Progress, error: Exception) -> Response:
         if self._hooks.on_error is None:
             logger.error("%s %s failed", progress.request.method, progress.path, exc_info=error)
         else:
             try:
-                answer = await driver.call_user_function(self._hooks.on_error, self._context(progress, error=error))
+                result = await driver.call_user_function(
+                    self._hooks.on_error, self._hook_context(progress, error=error)
+                )
             except Exception:
                 logger.exception("on_error failed for %s %s", progress.request.method, progress.path)
             else:
-                if isinstance(answer, Response):
-                    return answer
+                if isinstance(result, Response):
+                    return result
                 logger.error("%s %s failed", progress.request.method, progress.path, exc_info=error)
         return error_response(500, "internal_error")
 
 
 def ensure_handler(handler: object) -> CopilotHandler:
-    """What an adapter was given as its handler. Raises TypeError where it is none."""
+    """Returns the handler that an adapter was called with. Raises TypeError for anything else."""
     if not isinstance(handler, CopilotHandler):
-        raise TypeError(f"{handler!r} is no handler: give what create_copilot_runtime_handler(runtime=...) made")
+        raise TypeError(f"handler must be created by create_copilot_runtime_handler(), got {handler!r}")
     return handler
 
 
-def coerce_handler(named: object) -> CopilotHandler:
-    """The handler of what an application's configuration names: a runtime, or a ready handler.
+def coerce_handler(source: object) -> CopilotHandler:
+    """Returns the handler of an object that an application's configuration names: a runtime or a handler.
 
     Raises TypeError for anything else.
     """
-    if isinstance(named, CopilotHandler):
-        return named
-    if isinstance(named, CopilotRuntime):
-        return create_copilot_runtime_handler(runtime=named)
-    raise TypeError(f"it is {named!r}: name a CopilotRuntime, or a handler of one")
+    if isinstance(source, CopilotHandler):
+        return source
+    if isinstance(source, CopilotRuntime):
+        return create_copilot_runtime_handler(runtime=source)
+    raise TypeError(f"expected a CopilotRuntime or a CopilotHandler, got {type(source).__name__}")
 
 
 def build_handler(
     *, runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: Mapping[str, Any]
 ) -> CopilotHandler:
-    """The handler that an adapter was given, or one for the runtime that it was given.
+    """Returns the handler that an adapter was called with, or one for the runtime that it was called with.
 
-    Raises TypeError for both, neither, or options beside a handler.
+    Args:
+        runtime: the runtime, if there is no handler.
+        handler: the handler, if there is no runtime.
+        options: of `create_copilot_runtime_handler`, for a runtime.
+
+    Raises:
+        TypeError: there are both, neither, or options beside a handler; or one of them is of the wrong type.
+        ValueError: an option has a value that cannot work.
     """
     if (runtime is None) == (handler is None) or (handler is not None and options):
-        raise TypeError("give either runtime=..., with its options, or a ready handler=... alone")
+        raise TypeError("use either runtime=..., with options, or a ready handler=... alone")
     if runtime is None:
         return ensure_handler(handler)
     return create_copilot_runtime_handler(runtime=runtime, **options)
@@ -235,24 +226,30 @@ def create_copilot_runtime_handler(
     cors: bool | CorsConfig = False,
     hooks: RuntimeHooks | None = None,
 ) -> CopilotHandler:
-    """A runtime as a function from `Request` to `Response`.
+    """Returns a runtime as a coroutine function from a `Request` to a `Response`.
 
-    ``base_path`` is where the runtime is mounted; None for wherever the server has mounted
-    it, or anywhere. ``mode`` is ``multi-route`` (REST paths), ``single-route`` (an envelope
-    POSTed to the base path) or ``auto``, which is both. ``cors`` is False for none, True for
-    any origin without credentials. Raises ValueError or TypeError for what cannot work.
+    Args:
+        runtime: the runtime.
+        base_path: the path at which the runtime is mounted; None for wherever the server has mounted it, or anywhere.
+        mode: ``multi-route`` (REST paths), ``single-route`` (an envelope POSTed to the base path), or ``auto``, which
+            is both.
+        cors: False for no CORS headers, True for any origin without credentials, or a `CorsConfig`.
+        hooks: functions to call around every request.
+
+    Raises:
+        ValueError: an option has a value that cannot work.
+        TypeError: an option has a value of the wrong type.
     """
     if not isinstance(runtime, CopilotRuntime):
-        raise TypeError(f"runtime={runtime!r}: give a CopilotRuntime(agents=...)")
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r}: give one of {', '.join(map(repr, _MODES))}")
+        raise TypeError(f"runtime={runtime!r} must be a CopilotRuntime, such as CopilotRuntime(agents=...)")
+    check_choice("mode", mode, _MODES)
     if not isinstance(cors, (bool, CorsConfig)):
-        raise TypeError(f"cors={cors!r}: give False, True or CorsConfig(origin=[...])")
+        raise TypeError(f"cors={cors!r} must be False, True or a CorsConfig, such as CorsConfig(origin=[...])")
     if hooks is not None and not isinstance(hooks, RuntimeHooks):
-        raise TypeError(f"hooks={hooks!r}: give RuntimeHooks(on_request=...)")
+        raise TypeError(f"hooks={hooks!r} must be a RuntimeHooks, such as RuntimeHooks(on_request=...)")
     return CopilotHandler(
         runtime=runtime,
-        resolver=Router(
+        router=Router(
             mode=mode,
             base_path=normalize_base_path(base_path),
             expose_memory_routes=runtime.expose_memory_routes,
@@ -262,17 +259,13 @@ def create_copilot_runtime_handler(
     )
 
 
-def _too_large(request: Request, ours: int) -> Response | None:
-    limit, setting = ours, "runtime's max_body_bytes"
-    if request.body_limit is not None and request.body_limit < ours:
-        limit, setting = request.body_limit, "host application's own limit"
-    if max(len(request.body), _declared_length(request)) <= limit:
-        return None
-    return error_response(
-        413,
-        "request_too_large",
-        message=f"The body is larger than {limit} bytes. Send less, or raise the {setting}.",
-    )
+def _reject_too_large(request: Request, max_body_bytes: int) -> None:
+    limit, setting = max_body_bytes, "runtime's max_body_bytes"
+    if request.body_limit is not None and request.body_limit < limit:
+        limit, setting = request.body_limit, "framework's own limit"
+    if max(len(request.body), _declared_length(request)) > limit:
+        message = f"The body is larger than {limit} bytes. Send less, or raise the {setting}."
+        raise HTTPError(error_response(413, "request_too_large", message=message))
 
 
 def _declared_length(request: Request) -> int:

@@ -1,37 +1,45 @@
-"""What an application may do around every request."""
+"""Hooks: functions of the application that are called around every request."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
 
 from .._http.types import Request, Response
-from .route_table import (
-    RouteMatch,
-)
-
-if TYPE_CHECKING:  # hooks are handed a runtime, they need none
-    from .runtime import CopilotRuntime
+from .errors import HTTPError
+from .route_table import RouteMatch
+from .runtime import CopilotRuntime
 
 
-class RespondWith(Exception):
-    """Raised by a hook to answer at once: ``raise RespondWith(Response.json({...}, status=401))``."""
+class RespondWith(HTTPError):
+    """Raised by a hook to respond at once: ``raise RespondWith(Response.json({...}, status=401))``.
+
+    ``identify_user`` and a factory of agents may raise it, too.
+
+    Args:
+        response: the response to send.
+
+    Raises:
+        TypeError: ``response`` is not a `Response`.
+    """
 
     def __init__(self, response: Response) -> None:
         if not isinstance(response, Response):
-            raise TypeError(f"RespondWith({response!r}): give a Response")
-        super().__init__(f"answer with {response.status}")
-        self.response = response
+            raise TypeError(f"RespondWith({response!r}) must be called with a Response")
+        super().__init__(response)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HookContext:
-    """What a hook is told.
+    """What a hook is called with.
 
-    ``path`` is the path as it was requested, not decoded (for ``resource/request`` the
-    inner one). ``route`` is None as long as it is not known, and for refusals before.
-    ``response`` is there for ``on_response``, ``error`` for ``on_error``.
+    Attributes:
+        request: the request, as changed by earlier hooks.
+        path: the path as it was requested, percent-encoded; for ``resource/request`` that of the inner request.
+        runtime: the runtime that handles the request.
+        route: the route; None if it is not known, because it is too early or because there is none.
+        response: the response, for ``on_response``.
+        error: the exception, for ``on_error``.
     """
 
     request: Request
@@ -42,32 +50,40 @@ class HookContext:
     error: BaseException | None = None
 
 
-Hook = Callable[..., Any]
+RequestHook = Callable[[HookContext], Awaitable[Request | Response | None] | Request | Response | None]
+"""A plain or coroutine function that may return a changed `Request`, or a `Response` to send at once."""
+
+ResponseHook = Callable[[HookContext], Awaitable[Response | None] | Response | None]
+"""A plain or coroutine function that may return another `Response`."""
+
+ErrorHook = Callable[[HookContext], Awaitable[Response | None] | Response | None]
+"""A plain or coroutine function that may return the `Response` to an exception."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeHooks:
-    """Functions around every request; each plain or a coroutine function.
+    """Functions that are called around every request except preflights. Each is plain or a coroutine function.
 
-    Each takes a `HookContext`.
+    Any but ``on_error`` may raise `RespondWith`.
 
-    - ``on_request`` comes first. It may return a changed `Request`, or a `Response` to answer at once.
-    - ``on_before_handler`` knows the route. The same.
-    - ``on_response`` sees every answer, refusals included, and may return another `Response`.
-    - ``on_error`` is asked when a hook or an endpoint raises, and may return a `Response`;
-      without one the answer is 500 ``{"error": "internal_error"}``.
+    Args:
+        on_request: called first. May return a changed `Request`, or a `Response` to send at once.
+        on_before_handler: called when the route is known. May return the same.
+        on_response: called with every response, error responses included. May return another `Response`.
+        on_error: called when a hook or an endpoint raises. May return a `Response`; otherwise the response is 500
+            ``{"error": "internal_error"}``.
 
-    Any of the first three may raise `RespondWith`. Preflights skip all hooks. Raises
-    TypeError where something that cannot be called is given.
+    Raises:
+        TypeError: a hook is not callable.
     """
 
-    on_request: Hook | None = None
-    on_before_handler: Hook | None = None
-    on_response: Hook | None = None
-    on_error: Hook | None = None
+    on_request: RequestHook | None = None
+    on_before_handler: RequestHook | None = None
+    on_response: ResponseHook | None = None
+    on_error: ErrorHook | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             hook = getattr(self, field.name)
             if hook is not None and not callable(hook):
-                raise TypeError(f"RuntimeHooks({field.name}={hook!r}): give a function or a coroutine function")
+                raise TypeError(f"RuntimeHooks({field.name}={hook!r}) must be a function or a coroutine function")

@@ -1,17 +1,28 @@
-"""Matching a path against a table of routes (docs/protocol.md, section 2)."""
+"""Routes, and matching a path against a table of them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from .._http.target import decode_segment
+from .._http.types import Response
+
+Endpoint = Callable[[Any], Awaitable[Response]]
+"""A function of an `EndpointContext`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RouteMatch:
-    """What a request was found to be for. ``method`` is the hook name of the route; ids are decoded."""
+    """What a request was found to be for.
+
+    Attributes:
+        name: the name of the route, such as ``agent/run``.
+        agent_id: the decoded agent id of the path, if the route has one.
+        thread_id: the decoded thread id, likewise.
+        memory_id: the decoded memory id, likewise.
+    """
 
     name: str
     agent_id: str | None = None
@@ -21,84 +32,103 @@ class RouteMatch:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route: its pattern, and everything that follows from it.
+    """A row of the route table.
 
-    ``envelope`` is whether the single-route envelope has the name as a method, with
-    ``params`` and ``body`` of it being required or not; ``resource`` whether
-    ``resource/request`` reaches the route.
+    Attributes:
+        pattern: the end of the paths that match; parameters are in braces.
+        methods: names of the route by HTTP method.
+        endpoint: what handles the request.
+        access: what the endpoint does with threads, if the runtime's ``thread_access`` has to allow it.
+        envelope: the ``method`` of the single-route envelope that stands for the route, if there is one.
+        envelope_body: whether that envelope must have a ``body``; an ``optional`` one must not be null.
+        resource: whether ``resource/request`` reaches the route.
+        memories: whether the route exists only with ``expose_memory_routes``.
     """
 
     pattern: str
     methods: Mapping[str, str]
-    """HTTP method to hook name."""
-    endpoint: Callable[..., Any]
+    endpoint: Endpoint
+    access: Literal["read", "manage"] | None = None
     envelope: str | None = None
-    envelope_body: str = "none"
+    envelope_body: Literal["none", "optional", "required"] = "none"
     resource: bool = False
     memories: bool = False
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """The pieces of the pattern; ids are in braces."""
+        """The segments of the pattern; parameters are in braces."""
         return tuple(self.pattern.strip("/").split("/"))
 
     @property
     def params(self) -> tuple[str, ...]:
-        """The names of the pattern's ids."""
-        return tuple(piece[1:-1] for piece in self.segments if piece.startswith("{"))
+        """The names of the pattern's parameters."""
+        return tuple(segment[1:-1] for segment in self.segments if segment.startswith("{"))
 
     @property
     def allow(self) -> str:
-        """The ``Allow`` field of a 405."""
+        """The value of the ``Allow`` header of a 405."""
         return ", ".join(self.methods)
+
+    @property
+    def default_method(self) -> str:
+        """The first HTTP method: the only one of a route with an envelope."""
+        return next(iter(self.methods))
 
 
 class PatternMatch(NamedTuple):
-    """A row, and the decoded ids by name."""
+    """A route whose pattern matches, and the decoded parameters by name."""
 
-    row: Route
-    ids: Mapping[str, str]
+    route: Route
+    params: Mapping[str, str]
 
     def to_route_match(self, http_method: str) -> RouteMatch:
-        """The route as hooks see it."""
-        return RouteMatch(name=self.row.methods[http_method], **self.ids)
+        """Returns the match as hooks see it."""
+        return RouteMatch(name=self.route.methods[http_method], **self.params)
 
 
 class RouteTable:
-    """Rows in order of recognition."""
+    """Routes in the order in which they are tried, which matters where patterns overlap."""
 
-    def __init__(self, rows: Iterable[Route]) -> None:
-        self.rows = tuple(rows)
-        # Most rows end in a fixed word, so only a few have to be looked at for any path.
-        self._by_parameter = tuple((row, row.segments) for row in self.rows if row.segments[-1].startswith("{"))
-        self._by_last_segment: dict[str, tuple[tuple[Route, tuple[str, ...]], ...]] = {}
-        for word in {row.segments[-1] for row in self.rows} - {pieces[-1] for _, pieces in self._by_parameter}:
-            self._by_last_segment[word] = tuple(
-                (row, row.segments) for row in self.rows if row.segments[-1] == word or row.segments[-1].startswith("{")
-            )
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        # Most patterns end in a fixed segment, so only a few have to be tried for any path.
+        patterns = tuple((route, route.segments) for route in self.routes)
+        self._by_parameter = tuple(pattern for pattern in patterns if _is_parameter(pattern[1][-1]))
+        self._by_last_segment = {
+            last: tuple(pattern for pattern in patterns if pattern[1][-1] == last or _is_parameter(pattern[1][-1]))
+            for last in {segments[-1] for _, segments in patterns if not _is_parameter(segments[-1])}
+        }
 
-    def match(self, pieces: Sequence[str]) -> PatternMatch | None:
-        """The first row whose pattern the last pieces have, if their ids can be decoded."""
-        if not pieces:
+    def match(self, segments: Sequence[str]) -> PatternMatch | None:
+        """Returns the first route whose pattern matches the last segments of a path.
+
+        Args:
+            segments: the percent-encoded segments of the path.
+        """
+        if not segments:
             return None
-        for row, pattern in self._by_last_segment.get(pieces[-1], self._by_parameter):
-            ids = _ids(pattern, pieces)
-            if ids is not None:
-                return PatternMatch(row, ids)
+        for route, pattern in self._by_last_segment.get(segments[-1], self._by_parameter):
+            params = _match_params(pattern, segments)
+            if params is not None:
+                return PatternMatch(route, params)
         return None
 
 
-def _ids(pattern: Sequence[str], pieces: Sequence[str]) -> Mapping[str, str] | None:
-    if len(pieces) < len(pattern):
+def _is_parameter(segment: str) -> bool:
+    return segment.startswith("{")
+
+
+def _match_params(pattern: Sequence[str], segments: Sequence[str]) -> Mapping[str, str] | None:
+    if len(segments) < len(pattern):
         return None
-    ids: dict[str, str] = {}
-    for wanted, piece in zip(pattern, pieces[len(pieces) - len(pattern) :], strict=True):
-        if not wanted.startswith("{"):
-            if wanted != piece:
+    params: dict[str, str] = {}
+    for expected, segment in zip(pattern, segments[len(segments) - len(pattern) :], strict=True):
+        if not _is_parameter(expected):
+            if expected != segment:
                 return None
         else:
-            decoded = decode_segment(piece)
+            decoded = decode_segment(segment)
             if not decoded:
                 return None
-            ids[wanted[1:-1]] = decoded
-    return ids
+            params[expected[1:-1]] = decoded
+    return params

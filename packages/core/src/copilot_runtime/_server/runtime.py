@@ -1,9 +1,9 @@
-"""The runtime: everything an application configures, checked once."""
+"""The runtime: everything that an application configures, validated once."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -12,55 +12,77 @@ from .._concurrency import driver
 from .._engine import EndedRun, Engine, EngineOptions
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
-from .._users import ANONYMOUS_OWNER, User
+from .._users import User
 from ..agents._base import agent_callable
 from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
-
-ThreadAccess = Literal["none", "read", "manage"]
-Agents = Mapping[str, Any] | Callable[..., Any]
+from .access import ThreadAccess
+from .errors import Unauthenticated
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AgentsContext:
-    """What a factory of agents is told: the request that they are for (``/info`` included), and its user."""
+    """What a factory of agents is called with.
+
+    Attributes:
+        request: the request that the agents are for; for ``/info`` as well.
+        user: who makes it; None if users are not identified.
+    """
 
     request: Request
     user: User | None = None
 
 
-class Unauthenticated(Exception):
-    """``identify_user`` knows nobody who makes the request."""
+Agents = Mapping[str, Any] | Callable[..., Any]
+
+IdentifyUser = Callable[[Request], Awaitable[User | None] | User | None]
+"""A plain or coroutine function that returns the user who makes a request, or None if nobody is signed in."""
+
+RunEndHook = Callable[[EndedRun], object]
+"""A plain or coroutine function that is called with a run that has ended."""
 
 
 class CopilotRuntime:
     """Agents, and how they are run and reached.
 
     Args:
-        agents: by id; or a plain or coroutine function from a `FactoryContext` to such a mapping,
-            asked anew for every request.
-        store: where threads live, as a URL (``memory://``) or a store object.
+        agents: by id; or a plain or coroutine function from an `AgentsContext` to such a mapping, which is called for
+            every request.
+        store: where threads are stored, as a URL (``memory://``, ``sqlite:///path``) or a store object.
         transcription_service: turns speech into text, for ``/transcribe``.
         on_run_end: a plain or coroutine function that is called with an `EndedRun` once for each run that has ended, in
             the process that ended it; suggestions are not runs. What it raises is logged.
         identify_user: a plain or coroutine function from a `Request` to its `User`; None is answered with 401.
-        single_user: whoever reaches the mount is one and the same user. For development.
-        thread_access: what ``/threads`` offers: ``none``, ``read`` or ``manage``. ``manage`` where there
-            are users or ``single_user``, else ``none``.
+        single_user: all requests come from one person. For development.
+        thread_access: what ``/threads`` offers: ``none``, ``read`` or ``manage``. The default is ``manage`` with
+            ``identify_user`` or ``single_user``, else ``none``.
         forward_headers: which request headers reach agents.
-        on_concurrent_run: ``reject`` (409) a second run on a busy thread, or let it ``supersede`` the first.
-        on_disconnect: ``continue`` a run that nobody reads any more, or ``stop`` it.
+        on_concurrent_run: whether to ``reject`` (409) a second run on a busy thread, or to let it ``supersede`` the
+            first.
+        on_disconnect: whether to ``continue`` or to ``stop`` a run that no client reads any more.
         max_body_bytes: larger requests are answered with 413.
-        max_streams: more open streams than this are answered with 503; None for no bound.
-        sse_keep_alive_seconds: of silence, after which a stream gets a comment; 0 for never.
-        run_timeout_seconds: how long a run may take; None for no bound.
-        stop_grace_seconds: how long an agent may take to heed a stop.
+        max_streams: further streams than this many open ones are answered with 503; None for no limit.
+        sse_keep_alive_seconds: a stream that is silent for this long gets a comment; 0 for never.
+        run_timeout_seconds: how long a run may take; None for no limit.
+        stop_grace_seconds: how long an agent may take to react to a stop.
         shutdown_grace_seconds: how long runs may take to end when the process does.
-        expose_memory_routes: the hosted backend's memory routes answer 422 and not 404.
-        debug: the debug feed, and texts of exceptions in answers. Not for production.
+        expose_memory_routes: whether the hosted backend's memory routes are answered with 422 and not with 404.
+        debug: serves the debug feed, and puts texts of exceptions into responses. Not for production.
 
-    Raises ValueError or TypeError, with what to write instead, for what cannot work or is not safe.
+    Raises:
+        ValueError: an option has a value that cannot work, or that is not safe together with another.
+        TypeError: an option has a value of the wrong type.
     """
+
+    agents: Agents
+    identify_user: IdentifyUser | None
+    thread_access: ThreadAccess
+    transcription_service: TranscriptionService | None
+    forward_headers: ForwardHeaders
+    max_body_bytes: int
+    expose_memory_routes: bool
+    debug: bool
+    engine: Engine
 
     def __init__(
         self,
@@ -68,8 +90,8 @@ class CopilotRuntime:
         agents: Agents,
         store: str | RunStore = "memory://",
         transcription_service: TranscriptionService | None = None,
-        on_run_end: Callable[[EndedRun], Any] | None = None,
-        identify_user: Callable[[Request], Any] | None = None,
+        on_run_end: RunEndHook | None = None,
+        identify_user: IdentifyUser | None = None,
         single_user: bool = False,
         thread_access: ThreadAccess | None = None,
         forward_headers: ForwardHeaders | None = None,
@@ -96,14 +118,19 @@ class CopilotRuntime:
         validation.check_number("stop_grace_seconds", stop_grace_seconds)
         validation.check_number("shutdown_grace_seconds", shutdown_grace_seconds)
         if transcription_service is not None and not callable(getattr(transcription_service, "transcribe", None)):
-            raise TypeError("transcription_service: give an object with transcribe(audio, filename, mime_type)")
+            raise TypeError(
+                f"transcription_service={transcription_service!r} must have a method "
+                "transcribe(audio, filename, mime_type)"
+            )
         if on_run_end is not None and not callable(on_run_end):
             raise TypeError(f"on_run_end={on_run_end!r} must be a function or a coroutine function")
         if forward_headers is not None and not isinstance(forward_headers, ForwardHeaders):
-            raise TypeError("forward_headers: give ForwardHeaders(allow=[...], deny=[...])")
-        self.agents = _checked_agents(agents)
-        self.identify_user = _checked_identification(identify_user, single_user)
-        self.thread_access = _checked_access(thread_access, identify_user is not None or single_user)
+            raise TypeError(
+                f"forward_headers={forward_headers!r} must be a ForwardHeaders, such as ForwardHeaders(allow=[...])"
+            )
+        self.agents = _validate_agents(agents)
+        self.identify_user = _validate_identify_user(identify_user, single_user)
+        self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service
         self.forward_headers = forward_headers or ForwardHeaders()
         self.max_body_bytes = max_body_bytes
@@ -126,27 +153,31 @@ class CopilotRuntime:
 
     @property
     def store(self) -> RunStore:
-        """Where threads live."""
+        """Where threads are stored."""
         return self.engine.store
 
     @property
     def is_single_process(self) -> bool:
-        """Whether the store is seen by this process alone."""
+        """Whether no other process shares the store."""
         return self.store.poll_seconds is None
 
     async def agents_for(self, request: Request, user: User | None) -> Mapping[str, Any]:
-        """The agents that a request may use. Raises whatever the factory raises, and TypeError for no mapping."""
+        """Returns the agents that a request may use.
+
+        Raises TypeError if the factory of agents returns something else, and what it raises itself.
+        """
         if isinstance(self.agents, Mapping):
             return self.agents
         agents = await driver.call_user_function(self.agents, AgentsContext(request=request, user=user))
         if not isinstance(agents, Mapping):
-            raise TypeError(f"the factory of agents gave {type(agents).__name__}, not a mapping of ids to agents")
+            raise TypeError(f"the factory of agents returned {type(agents).__name__}: it must return a mapping")
         return agents
 
     async def identify(self, request: Request) -> User | None:
-        """Who makes a request; None where users are not told apart.
+        """Returns who makes a request; None if users are not identified.
 
-        Raises NobodyKnown for nobody, and TypeError where ``identify_user`` gives something else.
+        Raises Unauthenticated if nobody is signed in, TypeError if ``identify_user`` returns something else than a
+        `User`, and what it raises itself.
         """
         if self.identify_user is None:
             return None
@@ -154,52 +185,48 @@ class CopilotRuntime:
         if user is None:
             raise Unauthenticated
         if not isinstance(user, User):
-            raise TypeError(f"identify_user gave {type(user).__name__}: give a User(id=...) or None")
+            raise TypeError(f"identify_user returned {type(user).__name__}: it must return a User(id=...) or None")
         return user
 
     async def shutdown(self) -> None:
-        """Ends this process's runs. Adapters call it where their server tells them of its end."""
+        """Ends this process's runs. Adapters call it where their server announces its end."""
         await self.engine.shutdown()
 
 
-def owner_of(user: User | None) -> str:
-    """The owner under which a user's threads are kept."""
-    return ANONYMOUS_OWNER if user is None else user.owner_key
-
-
-def _checked_agents(agents: Agents) -> Agents:
+def _validate_agents(agents: Agents) -> Agents:
     if callable(agents):
         return agents
     if not isinstance(agents, Mapping):
-        raise TypeError(f"agents={agents!r}: give a mapping of ids to agents, or a function that gives one")
-    for name, agent in agents.items():
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"agents: {name!r} is no id of an agent: give a string that is not blank")
+        raise TypeError(
+            f"agents={agents!r} must be a mapping of ids to agents, such as {{'default': agent}}, or a function that "
+            "returns one"
+        )
+    for agent_id, agent in agents.items():
+        if not isinstance(agent_id, str) or not agent_id.strip():
+            raise ValueError(f"agents: the id {agent_id!r} must be a string that is not blank, such as 'default'")
         agent_callable(agent)
     return MappingProxyType(dict(agents))
 
 
-def _checked_identification(
-    identify_user: Callable[[Request], Any] | None, single_user: bool
-) -> Callable[[Request], Any] | None:
+def _validate_identify_user(identify_user: IdentifyUser | None, single_user: bool) -> IdentifyUser | None:
     if identify_user is None:
         return None
     if single_user:
         raise ValueError(
-            "identify_user tells users apart and single_user=True says there is one: give just one of them"
+            "identify_user=... distinguishes users and single_user=True says that there is one: use just one of them"
         )
     if not callable(identify_user):
-        raise TypeError("identify_user: give a function from a Request to a User or None")
+        raise TypeError(f"identify_user={identify_user!r} must be a function from a Request to a User or None")
     return identify_user
 
 
-def _checked_access(access: ThreadAccess | None, has_users: bool) -> ThreadAccess:
+def _validate_thread_access(access: ThreadAccess | None, has_users: bool) -> ThreadAccess:
     if access is None:
         return "manage" if has_users else "none"
     validation.check_choice("thread_access", access, get_args(ThreadAccess))
     if access != "none" and not has_users:
         raise ValueError(
-            f"thread_access={access!r} would show every caller everybody's threads: give identify_user, or "
-            "single_user=True where whoever reaches the runtime is one person"
+            f"thread_access={access!r} would give every client access to the threads of all others: use identify_user, "
+            "or single_user=True if all requests come from one person"
         )
     return access

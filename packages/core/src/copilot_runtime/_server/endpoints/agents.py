@@ -1,45 +1,47 @@
-"""Finding the agent that a request names."""
+"""The agents that a request may use."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-from ..._http.types import Response
-from ..hooks import RespondWith
-from .context import EndpointContext, error_response
+from ..errors import HTTPError, error_response
+from .context import EndpointContext
 
 logger = logging.getLogger("copilot_runtime.endpoints")
 
 
-class AgentRefused(Exception):
-    """There is no agent for the request; ``response`` says so."""
+async def resolve_agents(context: EndpointContext, failure: str | None) -> Mapping[str, Any]:
+    """Returns the agents of a request.
 
-    def __init__(self, response: Response) -> None:
-        super().__init__()
-        self.response = response
+    Args:
+        context: the request.
+        failure: the ``error`` of the response if the application's factory of agents fails. With None its exception
+            is raised as it is.
 
-
-async def find_agent(call: EndpointContext, failure: str | None) -> Any:
-    """The agent of a request. Raises AgentRefused where it is unknown, or its factory fails.
-
-    ``failure`` is what a failing factory is answered with; None lets its exception pass.
+    Raises:
+        HTTPError: the factory failed.
     """
     try:
-        agents = await call.runtime.agents_for(call.request, call.user)
-    except RespondWith:
+        return await context.runtime.agents_for(context.request, context.user)
+    except HTTPError:
         raise
     except Exception as error:
         if failure is None:
             raise
-        raise AgentRefused(factory_error(call, failure, error)) from error
-    if call.agent_id not in agents:
-        raise AgentRefused(error_response(404, "Agent not found", message=f"Agent '{call.agent_id}' does not exist"))
-    return agents[call.agent_id]
+        logger.error("the factory of agents failed", exc_info=error)
+        message = str(error) if context.runtime.debug else "The agents could not be created. The server's log says why."
+        raise HTTPError(error_response(500, failure, message=message)) from error
 
 
-def factory_error(call: EndpointContext, failure: str, error: Exception) -> Response:
-    """The answer for a factory that raised; its text is for the log, and for the caller only when debugging."""
-    logger.error("the factory of agents failed", exc_info=error)
-    message = str(error) if call.runtime.debug else "The agents could not be made. The server's log says why."
-    return error_response(500, failure, message=message)
+async def find_agent(context: EndpointContext, failure: str | None) -> Any:
+    """Returns the agent that the path names.
+
+    Takes and raises what `resolve_agents` does, and raises HTTPError if there is no such agent.
+    """
+    agents = await resolve_agents(context, failure)
+    if context.agent_id not in agents:
+        message = f"Agent '{context.agent_id}' does not exist"
+        raise HTTPError(error_response(404, "Agent not found", message=message))
+    return agents[context.agent_id]

@@ -1,28 +1,34 @@
-"""What an endpoint is given."""
+"""What endpoints are called with."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from ..._http.types import Request, Response
-from ..._users import User
+from ..._engine import Engine
+from ..._engine.async_store import AsyncStore
+from ..._http.types import Request
+from ..._users import User, owner_key
 from ...stores.protocol import ThreadKey
-from ..hooks import RuntimeHooks
-from ..route_table import (
-    RouteMatch,
-)
-from ..runtime import CopilotRuntime, owner_of
+from ..route_table import RouteMatch
+from ..runtime import CopilotRuntime
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointContext:
-    """A request whose route is known. For an envelope, ``request`` is the inner request."""
+    """A request whose route is known.
+
+    Attributes:
+        request: the request; for an envelope, the request that it stands for.
+        runtime: the runtime that handles it.
+        route: the name of the route, and the ids of the path.
+        user: who makes the request; None if users are not identified.
+        single_route: whether the request came in an envelope.
+    """
 
     request: Request
     runtime: CopilotRuntime
     route: RouteMatch
     user: User | None
-    hooks: RuntimeHooks
     single_route: bool
 
     @property
@@ -30,19 +36,27 @@ class EndpointContext:
         return self.request.body
 
     @property
+    def engine(self) -> Engine:
+        return self.runtime.engine
+
+    @property
+    def store(self) -> AsyncStore:
+        return self.runtime.engine.async_store
+
+    @property
     def owner(self) -> str:
-        return owner_of(self.user)
+        """The key under which the store files the caller's threads."""
+        return owner_key(self.user)
 
     @property
     def agent_id(self) -> str:
         return self.route.agent_id or ""
 
     @property
+    def thread_id(self) -> str:
+        return self.route.thread_id or ""
+
+    @property
     def thread(self) -> ThreadKey:
-        """The thread that the path names, as this caller's."""
-        return ThreadKey(self.owner, self.route.thread_id or "")
-
-
-def error_response(status: int, error: str, **members: object) -> Response:
-    """A JSON answer that says whose fault it is: ``{"error": ..., ...}``."""
-    return Response.json({"error": error, **members}, status=status)
+        """The thread of the path, among those of the caller."""
+        return ThreadKey(self.owner, self.thread_id)

@@ -1,32 +1,27 @@
-"""What the inspector asks for, and the debug feed."""
+"""The inspector's requests, and the debug feed."""
 
 from __future__ import annotations
 
-from ..._engine import TooManyStreams
 from ..._http.types import Response
-from .context import EndpointContext, error_response
-from .run import stream_response, too_many_streams
+from ..errors import error_response
+from .context import EndpointContext
+from .run import stream_response
 
-_PRIVATE = ("cache-control", "no-store, private")
-
-
-async def metadata(call: EndpointContext) -> Response:
-    """There is none without the hosted backend."""
-    nothing = Response(status=204)
-    return nothing.replace(headers=nothing.headers.add(_PRIVATE))
+_PRIVATE = {"cache-control": "no-store, private"}
 
 
-async def learning(call: EndpointContext) -> Response:
-    """There is none without the hosted backend."""
-    missing = error_response(404, "Not found")
-    return missing.replace(headers=missing.headers.add(_PRIVATE))
+async def metadata(context: EndpointContext) -> Response:
+    """Answers that there is no metadata: only the hosted backend has it."""
+    return Response(status=204, headers=_PRIVATE)
 
 
-async def debug_events(call: EndpointContext) -> Response:
-    """Every event of the caller's runs in this process, while ``debug`` is on."""
-    if not call.runtime.debug:
+async def learning(context: EndpointContext) -> Response:
+    """Answers that there is no such thing: only the hosted backend has it."""
+    return error_response(404, "Not found", headers=_PRIVATE)
+
+
+async def debug_events(context: EndpointContext) -> Response:
+    """Streams every event of the caller's runs in this process, if ``debug`` is on."""
+    if not context.runtime.debug:
         return error_response(404, "Not found")
-    try:
-        return stream_response(call.runtime.engine.debug_stream(call.owner))
-    except TooManyStreams:
-        return too_many_streams()
+    return stream_response(context.engine.debug_stream(context.owner))

@@ -1,12 +1,10 @@
-"""``/agent/{id}/run``, ``/connect`` and ``/suggest``: what answers with a stream."""
+"""``/agent/{agent_id}/run``, ``/connect`` and ``/suggest``: the endpoints that respond with a stream of events."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..._engine import RunRequest, TooManyStreams
+from ..._engine import RunRequest
 from ..._events import Cursor
 from ..._http.forward_headers import merge_headers
 from ..._http.headers import Headers
@@ -14,17 +12,11 @@ from ..._http.streaming import EventStream
 from ..._http.types import Response
 from ...agents._base import clone_agent, headers_of
 from ...agents._context import RunContext
-from ...stores.protocol import StoreError, ThreadKey
-from .agents import AgentRefused, find_agent
-from .context import EndpointContext, error_response
-from .run_input import (
-    InvalidRunInput,
-    LazyJSONBody,
-    ParsedInput,
-    parse_input,
-)
-
-logger = logging.getLogger("copilot_runtime.endpoints")
+from ...stores.protocol import ThreadKey
+from ..errors import error_response
+from .agents import find_agent
+from .context import EndpointContext
+from .run_input import LazyJSONBody, ParsedInput, parse_input
 
 _STREAM_HEADERS = Headers(
     (
@@ -37,114 +29,61 @@ _STREAM_HEADERS = Headers(
 
 
 def stream_response(stream: EventStream) -> Response:
-    """A stream as an answer."""
+    """Returns the response that sends a stream."""
     return Response(headers=_STREAM_HEADERS, body=stream)
 
 
-def too_many_streams() -> Response:
-    """The answer to one stream more than there may be."""
-    busy = error_response(
-        503, "too_many_streams", message="This server has as many open streams as it allows. Try again."
-    )
-    return busy.replace(headers=busy.headers.set("retry-after", "1"))
-
-
-def store_unavailable(error: StoreError) -> Response:
-    """The answer while the store does not work."""
-    logger.error("the store does not work", exc_info=error)
-    broken = error_response(
-        503, "store_unavailable", message="Threads cannot be read or written at the moment. Try again."
-    )
-    return broken.replace(headers=broken.headers.set("retry-after", "1"))
-
-
-class _PreparedRun(NamedTuple):
-    agent: Any
-    parsed: ParsedInput
-
-
-async def run(call: EndpointContext) -> Response:
+async def run(context: EndpointContext) -> Response:
     """Runs an agent on a thread and streams its events."""
-    started = await _prepare(call, "Failed to run agent")
-    if isinstance(started, Response):
-        return started
-    given = _run_request(call, started)
-    try:
-        stream = await call.runtime.engine.run(given)
-    except TooManyStreams:
-        return too_many_streams()
-    except StoreError as error:
-        return store_unavailable(error)
-    if isinstance(stream, EventStream):
-        return stream_response(stream)
-    return error_response(
-        409,
-        "thread_busy",
-        message=f"Thread '{given.thread_id}' has a run that is going on ('{stream.run_id}'). "
-        "Wait until it has ended, or stop it, and send this again.",
-        runId=stream.run_id,
+    request = await _prepare(context, "Failed to run agent")
+    result = await context.engine.run(request)
+    if isinstance(result, EventStream):
+        return stream_response(result)
+    message = (
+        f"Thread '{request.thread_id}' already has an active run ('{result.run_id}'). "
+        "Wait until it has ended, or stop it, then send this again."
     )
+    return error_response(409, "thread_busy", message=message, runId=result.run_id)
 
 
-async def suggest(call: EndpointContext) -> Response:
-    """Runs an agent without leaving a trace."""
-    started = await _prepare(call, None)
-    if isinstance(started, Response):
-        return started
-    try:
-        return stream_response(await call.runtime.engine.suggest(_run_request(call, started)))
-    except TooManyStreams:
-        return too_many_streams()
+async def suggest(context: EndpointContext) -> Response:
+    """Runs an agent on no thread: nothing of the run is stored."""
+    request = await _prepare(context, None)
+    return stream_response(await context.engine.suggest(request))
 
 
-async def connect(call: EndpointContext) -> Response:
-    """Replays a thread and joins its live run."""
-    started = await _prepare(call, "Failed to run agent", runs=False)
-    if isinstance(started, Response):
-        return started
-    wire = started.parsed.wire
-    seen = wire.get("lastSeenEventId") or call.request.headers.get("last-event-id")
-    cursor = Cursor.parse(seen if isinstance(seen, str) else None)
-    thread = ThreadKey(call.owner, started.parsed.model.thread_id)
-    try:
-        return stream_response(await call.runtime.engine.connect(thread, cursor))
-    except TooManyStreams:
-        return too_many_streams()
-    except StoreError as error:
-        return store_unavailable(error)
+async def connect(context: EndpointContext) -> Response:
+    """Replays a thread, and streams its active run if it has one."""
+    await find_agent(context, "Failed to run agent")
+    parsed = parse_input(context.body)
+    last_seen = parsed.wire.get("lastSeenEventId") or context.request.headers.get("last-event-id")
+    cursor = Cursor.parse(last_seen if isinstance(last_seen, str) else None)
+    thread = ThreadKey(context.owner, parsed.model.thread_id)
+    return stream_response(await context.engine.connect(thread, cursor))
 
 
-async def _prepare(call: EndpointContext, failure: str | None, *, runs: bool = True) -> _PreparedRun | Response:
-    """The agent and its input, or the answer that says what is wrong with the request.
+async def _prepare(context: EndpointContext, failure: str | None) -> RunRequest:
+    """Returns the run that a request is for.
 
-    ``failure`` is the error of a failing factory; None leaves that to the handler.
+    ``failure`` is the ``error`` of the response if the factory of agents fails; None leaves that to the handler.
     """
-    try:
-        agent = await find_agent(call, failure)
-        parsed = parse_input(call.body)
-        return _PreparedRun(clone_agent(agent) if runs else agent, parsed)
-    except AgentRefused as refused:
-        return refused.response
-    except InvalidRunInput as bad:
-        return error_response(400, "Invalid request body", details=str(bad))
+    agent = await find_agent(context, failure)
+    parsed = parse_input(context.body)
+    return _run_request(context, clone_agent(agent), parsed)
 
 
-def _run_request(call: EndpointContext, started: _PreparedRun) -> RunRequest:
-    agent, parsed = started
+def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunRequest:
+    forwarded = context.runtime.forward_headers.select(context.request.headers)
     return RunRequest(
-        agent_id=call.agent_id,
+        agent_id=context.agent_id,
         agent=agent,
         input=parsed.model,
         body=parsed.wire,
-        size=len(call.body),
+        size=len(context.body),
         context=RunContext(
-            request=call.request,
-            headers=_headers(call, agent),
-            user=call.user,
-            body=LazyJSONBody(call.body),
+            request=context.request,
+            headers=merge_headers(forwarded, headers_of(agent)),
+            user=context.user,
+            body=LazyJSONBody(context.body),
         ),
     )
-
-
-def _headers(call: EndpointContext, agent: Any) -> Mapping[str, str]:
-    return merge_headers(call.runtime.forward_headers.select(call.request.headers), headers_of(agent))

@@ -1,4 +1,4 @@
-"""Reading AG-UI's ``RunAgentInput`` from a body."""
+"""Reads AG-UI's ``RunAgentInput`` from a body."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from ag_ui.core import Context, RunAgentInput, Tool
 from pydantic import Field, ValidationError
 
 from ..._strict_json import loads
+from ..._validation import format_validation_error
+from ..errors import InvalidRunInput
 
 
 class _LenientRunAgentInput(RunAgentInput):
-    """Both lines of AG-UI's model with one idea of what may be left out: 0.1.x demands what 1.0 does not."""
+    """AG-UI's model, with the optional members of 1.0 where the installed version is a 0.1, which requires them."""
 
     state: Any = None
     tools: list[Tool] = Field(default_factory=list)
@@ -21,49 +23,50 @@ class _LenientRunAgentInput(RunAgentInput):
 
 
 class ParsedInput(NamedTuple):
-    """The input as agents get it, and as it came: in wire form, unknown members and all messages included."""
+    """A run input.
+
+    Attributes:
+        model: the input as agents get it, without activity messages.
+        wire: the input in wire form as the client sent it, unknown members and all messages included.
+    """
 
     model: RunAgentInput
     wire: dict[str, Any]
 
 
 class LazyJSONBody(Mapping[str, Any]):
-    """A body's members, read when first looked at: the agent's own copy, which few agents want."""
+    """The members of a JSON body, parsed on first use: a copy of the agent's own, which few agents need."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._members: Mapping[str, Any] | None = None
 
-    def _read(self) -> Mapping[str, Any]:
+    def _parse(self) -> Mapping[str, Any]:
         if self._members is None:
             self._members = loads(self._body)
         return self._members
 
     def __getitem__(self, name: str) -> Any:
-        return self._read()[name]
+        return self._parse()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
+        return iter(self._parse())
 
     def __len__(self) -> int:
-        return len(self._read())
-
-
-class InvalidRunInput(Exception):
-    """The body is no RunAgentInput. Its text says why and is for the caller."""
+        return len(self._parse())
 
 
 def parse_input(body: bytes) -> ParsedInput:
-    """The run input in a body. Raises BadInput."""
+    """Returns the run input in a body. Raises InvalidRunInput."""
     try:
-        # Strictly first: pydantic lets NaN and infinities pass where any value may stand.
+        # Before pydantic, which accepts NaN and infinities in members of any type.
         wire = loads(body)
     except ValueError as error:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
     try:
         model = _LenientRunAgentInput.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidRunInput(_explain(error)) from None
+        raise InvalidRunInput(format_validation_error(error, root="body", limit=5)) from None
     if model.forwarded_props is None:
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):
@@ -71,9 +74,3 @@ def parse_input(body: bytes) -> ParsedInput:
     if None in wire.values():
         wire = {name: value for name, value in wire.items() if value is not None}
     return ParsedInput(model, wire)
-
-
-def _explain(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}" for problem in problems[:5]]
-    return "; ".join(shown + ([f"and {len(problems) - 5} more"] if len(problems) > 5 else []))

@@ -1,56 +1,44 @@
-"""``POST /agent/{id}/stop/{thread}``: asks a run to stop."""
+"""``POST /agent/{agent_id}/stop/{thread_id}``: requests that a run stops."""
 
 from __future__ import annotations
 
 from ..._http.types import Response
 from ..._strict_json import loads
-from ...stores.protocol import StoreError
-from .agents import AgentRefused, find_agent
-from .context import EndpointContext, error_response
-from .run import store_unavailable
+from ..errors import HTTPError, error_response
+from .agents import find_agent
+from .context import EndpointContext
 
 _INTERRUPT = {"type": "RUN_ERROR", "message": "Run stopped by user", "code": "STOPPED"}
 
 
-class _BadStop(Exception):
-    """The body does not say what to stop."""
-
-
-async def stop(call: EndpointContext) -> Response:
-    """Answers at once; the run's stream says when it has stopped."""
-    try:
-        run_id = _run_id(call.body)
-        await find_agent(call, "Failed to stop agent")
-        stopped = await call.runtime.engine.stop(call.thread, run_id)
-    except _BadStop as bad:
-        return error_response(400, str(bad))
-    except AgentRefused as refused:
-        return refused.response
-    except StoreError as error:
-        return store_unavailable(error)
-    if stopped.is_stopping:
+async def stop(context: EndpointContext) -> Response:
+    """Answers at once; the run's stream shows when it has stopped."""
+    run_id = _parse_run_id(context.body)
+    await find_agent(context, "Failed to stop agent")
+    result = await context.engine.stop(context.thread, run_id)
+    if result.is_stopping:
         return Response.json({"stopped": True, "interrupt": _INTERRUPT})
-    thread_id = call.route.thread_id
     message = (
-        f"Run '{run_id}' is not the active run for thread '{thread_id}'."
-        if stopped.is_other
-        else f"No active run for thread '{thread_id}'."
+        f"Run '{run_id}' is not the active run for thread '{context.thread_id}'."
+        if result.is_other
+        else f"No active run for thread '{context.thread_id}'."
     )
     return Response.json({"stopped": False, "message": message})
 
 
-def _run_id(body: bytes) -> str | None:
+def _parse_run_id(body: bytes) -> str | None:
+    """Returns the run to stop; None for whichever is active. Raises HTTPError."""
     if not body.strip():
         return None
     try:
-        given = loads(body)
+        members = loads(body)
     except ValueError:
-        raise _BadStop("Invalid stop request") from None
-    if not isinstance(given, dict) or given.keys() - {"runId"}:
-        raise _BadStop("Invalid stop request")
-    if "runId" not in given:
+        members = None
+    if not isinstance(members, dict) or members.keys() - {"runId"}:
+        raise HTTPError(error_response(400, "Invalid stop request"))
+    if "runId" not in members:
         return None
-    run_id = given["runId"]
+    run_id = members["runId"]
     if not isinstance(run_id, str) or not run_id.strip():
-        raise _BadStop("Invalid runId")
+        raise HTTPError(error_response(400, "Invalid runId"))
     return run_id

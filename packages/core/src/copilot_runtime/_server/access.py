@@ -1,0 +1,25 @@
+"""Access to threads: what the runtime's ``thread_access`` allows of ``/threads``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .errors import HTTPError, error_response
+
+ThreadAccess = Literal["none", "read", "manage"]
+
+RequiredAccess = Literal["read", "manage"]
+"""What a route does with threads."""
+
+_CLOSED = (
+    "This runtime does not give access to threads. Configure identify_user, or single_user=True, and a thread_access "
+    "other than 'none'."
+)
+_READ_ONLY = "This runtime gives read-only access to threads: its thread_access is not 'manage'."
+
+
+def require_thread_access(allowed: ThreadAccess, required: RequiredAccess | None) -> None:
+    """Raises HTTPError (422) if a runtime's ``thread_access`` does not allow what a route requires."""
+    if required is None or allowed in (required, "manage"):
+        return
+    raise HTTPError(error_response(422, _CLOSED if allowed == "none" else _READ_ONLY))

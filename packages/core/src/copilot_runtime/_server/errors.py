@@ -1,0 +1,92 @@
+"""Errors of requests, and the one table that says which response each of them becomes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .._engine import TooManyStreams
+from .._http.headers import HeadersLike
+from .._http.types import Response
+from ..stores.protocol import StoreError
+from ..transcription import ProviderError, TranscriptionError
+from .route_table import RouteMatch
+
+logger = logging.getLogger("copilot_runtime.handler")
+
+_RETRY_SOON = {"retry-after": "1"}
+
+
+def error_response(status: int, error: str, *, headers: HeadersLike = (), **members: object) -> Response:
+    """Returns a JSON response ``{"error": error, **members}``."""
+    return Response.json({"error": error, **members}, status=status, headers=headers)
+
+
+class HTTPError(Exception):
+    """Ends the handling of a request; the handler returns ``response``.
+
+    Args:
+        response: the response to send.
+        route: the route of the request, where it is known to whoever raises this and not yet to the handler.
+    """
+
+    def __init__(self, response: Response, route: RouteMatch | None = None) -> None:
+        super().__init__(f"respond with {response.status}")
+        self.response = response
+        self.route = route
+
+
+class Unauthenticated(HTTPError):
+    """``identify_user`` returned None for a request."""
+
+    def __init__(self) -> None:
+        super().__init__(error_response(401, "unauthorized", message="Authentication required."))
+
+
+class InvalidRunInput(Exception):
+    """The body is not a RunAgentInput. The text says why, and is sent to the client."""
+
+
+def response_for(error: Exception, *, debug: bool) -> Response | None:
+    """Returns the response to an exception that an endpoint raised.
+
+    Args:
+        error: the exception.
+        debug: whether the response may contain texts of providers, which are for the log otherwise.
+
+    Returns:
+        The response; None for an exception that no endpoint is expected to raise.
+    """
+    make_response = next((_RESPONSES[kind] for kind in type(error).__mro__ if kind in _RESPONSES), None)
+    return None if make_response is None else make_response(error, debug)
+
+
+def _invalid_run_input(error: InvalidRunInput, debug: bool) -> Response:
+    return error_response(400, "Invalid request body", details=str(error))
+
+
+def _too_many_streams(error: TooManyStreams, debug: bool) -> Response:
+    message = "This server has as many open streams as it allows. Try again."
+    return error_response(503, "too_many_streams", headers=_RETRY_SOON, message=message)
+
+
+def _store_unavailable(error: StoreError, debug: bool) -> Response:
+    logger.error("the store failed", exc_info=error)
+    message = "Threads cannot be read or written at the moment. Try again."
+    return error_response(503, "store_unavailable", headers=_RETRY_SOON, message=message)
+
+
+def _transcription_failed(error: TranscriptionError, debug: bool) -> Response:
+    # The other codes have texts of their own, which the frontend may show as they are.
+    show_detail = debug and isinstance(error, ProviderError) and error.detail
+    message = error.detail if show_detail else error.message
+    return error_response(error.status, error.code, message=message, retryable=error.retryable)
+
+
+_RESPONSES: Mapping[type[BaseException], Callable[[Any, bool], Response]] = {
+    InvalidRunInput: _invalid_run_input,
+    TooManyStreams: _too_many_streams,
+    StoreError: _store_unavailable,
+    TranscriptionError: _transcription_failed,
+}

@@ -1,0 +1,64 @@
+"""The routes of the runtime: one row each, from which routing, 405s, the envelope and access to threads follow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .access import RequiredAccess
+from .endpoints import inspector, threads
+from .endpoints.info import info
+from .endpoints.run import connect, run, suggest
+from .endpoints.stop import stop
+from .endpoints.transcribe import transcribe
+from .route_table import Endpoint, Route, RouteTable
+
+EnvelopeBody = Literal["none", "optional", "required"]
+
+
+def _route(name: str, method: str, pattern: str, endpoint: Endpoint, body: EnvelopeBody = "none") -> Route:
+    """A route by path, and by an envelope whose ``method`` is the route's name."""
+    return Route(pattern=pattern, methods={method: name}, endpoint=endpoint, envelope=name, envelope_body=body)
+
+
+def _agent_route(action: str, endpoint: Endpoint, path: str = "", body: EnvelopeBody = "required") -> Route:
+    return _route(f"agent/{action}", "POST", f"/agent/{{agent_id}}/{action}{path}", endpoint, body)
+
+
+def _resource(name: str, methods: str, pattern: str, endpoint: Endpoint, access: RequiredAccess | None = None) -> Route:
+    """A route by path, and by ``resource/request``; ``methods`` are HTTP methods, separated by spaces."""
+    names = dict.fromkeys(methods.split(), name)
+    return Route(pattern=pattern, methods=names, endpoint=endpoint, access=access, resource=True)
+
+
+def _memories(name: str, methods: str, pattern: str) -> Route:
+    """A route of the hosted backend's memories."""
+    names = dict.fromkeys(methods.split(), name)
+    return Route(pattern=pattern, methods=names, endpoint=threads.not_supported, resource=True, memories=True)
+
+
+ROUTES = RouteTable(
+    (
+        _route("info", "GET", "/info", info),
+        _route("inspector/metadata", "GET", "/inspector-metadata", inspector.metadata),
+        _route("inspector/learning", "GET", "/inspector-learning", inspector.learning),
+        _route("transcribe", "POST", "/transcribe", transcribe, "required"),
+        Route(pattern="/cpk-debug-events", methods={"GET": "cpk-debug-events"}, endpoint=inspector.debug_events),
+        _agent_route("run", run),
+        _agent_route("connect", connect),
+        _agent_route("suggest", suggest),
+        _agent_route("stop", stop, "/{thread_id}", "optional"),
+        _resource("threads/subscribe", "POST", "/threads/subscribe", threads.not_supported),
+        _resource("threads/messages", "GET", "/threads/{thread_id}/messages", threads.messages, "read"),
+        _resource("threads/events", "GET", "/threads/{thread_id}/events", threads.events, "read"),
+        _resource("threads/state", "GET", "/threads/{thread_id}/state", threads.state, "read"),
+        _resource("threads/archive", "POST", "/threads/{thread_id}/archive", threads.archive, "manage"),
+        _resource("threads/clear", "POST", "/threads/clear", threads.clear),
+        _resource("threads/update", "PATCH DELETE", "/threads/{thread_id}", threads.update, "manage"),
+        _resource("threads/list", "GET", "/threads", threads.list_threads, "read"),
+        _memories("memories/recall", "POST", "/memories/recall"),
+        _memories("memories/subscribe", "POST", "/memories/subscribe"),
+        _memories("memories/mutate", "PATCH DELETE", "/memories/{memory_id}"),
+        _memories("memories/list", "GET POST", "/memories"),
+        _resource("annotate", "POST", "/annotate", threads.not_supported),
+    )
+)
