@@ -178,7 +178,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 AUTO, MULTI, SINGLE = handler("auto"), handler("multi-route", cors=True), handler("single-route")
-NAMED = handler("auto", cors=CorsConfig(origin=("https://a.example",), credentials=True))
+NAMED = handler("auto", cors=CorsConfig(allow_origins=("https://a.example",), allow_credentials=True))
 
 
 def is_clear(response: Response) -> None:

@@ -107,7 +107,7 @@ def test_the_lower_limit_holds_and_is_named(flask: int | None, ours: int, named:
 
 
 def test_a_refusal_can_be_read_by_the_frontend() -> None:
-    app = app_with(cors=CorsConfig(origin=["https://frontend.example"], credentials=True))
+    app = app_with(cors=CorsConfig(allow_origins=["https://frontend.example"], allow_credentials=True))
     app.config["MAX_CONTENT_LENGTH"] = 500
     answer = refused(app, Origin="https://frontend.example")
     assert answer.status_code == 413

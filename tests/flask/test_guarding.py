@@ -62,7 +62,7 @@ def test_a_blueprints_guard_leaves_other_pages_alone() -> None:
 
 def test_a_preflight_reaches_the_runtime() -> None:
     """Flask would answer OPTIONS by itself."""
-    app = app_with(cors=CorsConfig(origin=["https://frontend.example"]))
+    app = app_with(cors=CorsConfig(allow_origins=["https://frontend.example"]))
     asking = {"Origin": "https://frontend.example", "Access-Control-Request-Method": "POST"}
     answer = app.test_client().options(f"{MOUNT}/agent/play/run", headers=asking)
     assert answer.headers["access-control-allow-origin"] == "https://frontend.example"

@@ -160,7 +160,9 @@ def test_a_view_for_all_that_follows(base_path: str | None, rest: str | None) ->
 
 def test_a_view_answers_preflights_where_its_rule_names_them() -> None:
     app = Flask("own")
-    handler = create_copilot_runtime_handler(runtime=runtime(), cors=CorsConfig(origin=["https://frontend.example"]))
+    handler = create_copilot_runtime_handler(
+        runtime=runtime(), cors=CorsConfig(allow_origins=["https://frontend.example"])
+    )
     app.add_url_rule("/chat/<path:rest>", "chat", copilot_view(handler, path_kwarg="rest"), methods=["POST", "OPTIONS"])
     asking = {"Origin": "https://frontend.example", "Access-Control-Request-Method": "POST"}
     answer = app.test_client().options("/chat/agent/play/run", headers=asking)

@@ -223,27 +223,31 @@ JUDGED: dict[str, tuple[CorsConfig | None, str | None, CorsDecision]] = {
     "none": (None, A, CorsDecision(None, False)),
     "any": (CorsConfig(), A, CorsDecision("*", False)),
     "any, no origin": (CorsConfig(), None, CorsDecision("*", False)),
-    "a star": (CorsConfig(origin="*"), A, CorsDecision("*", False)),
-    "one": (CorsConfig(origin=A), A, CorsDecision(A, True)),
-    "one, another asks": (CorsConfig(origin=A), B, CorsDecision(A, False)),
-    "one, no origin": (CorsConfig(origin=A), None, CorsDecision(A, False)),
-    "a list": (CorsConfig(origin=[A, B]), B, CorsDecision(B, True)),
-    "a list, another asks": (CorsConfig(origin=[A]), B, CorsDecision(None, False)),
-    "a list, no origin": (CorsConfig(origin=[A]), None, CorsDecision(None, False)),
-    "a list with a star": (CorsConfig(origin=[A, "*"]), B, CorsDecision("*", False)),
-    "an empty list": (CorsConfig(origin=[]), A, CorsDecision(None, False)),
-    "null": (CorsConfig(origin=["null"]), "null", CorsDecision("null", True)),
-    "a part of one": (CorsConfig(origin=A), "https://a.exampl", CorsDecision(A, False)),
-    "a longer one": (CorsConfig(origin=[A]), f"{A}.evil", CorsDecision(None, False)),
-    "another case": (CorsConfig(origin=[A]), A.upper(), CorsDecision(None, False)),
-    "a function": (CorsConfig(origin=lambda origin: origin), A, CorsDecision(A, True)),
-    "a function that says yes": (CorsConfig(origin=lambda origin: True), A, CorsDecision(A, True)),
-    "a function that says no": (CorsConfig(origin=lambda origin: False), A, CorsDecision(None, False)),
-    "a function that says nothing": (CorsConfig(origin=lambda origin: None), A, CorsDecision(None, False)),
-    "a function that names another": (CorsConfig(origin=lambda origin: B), A, CorsDecision(B, False)),
-    "a coroutine function": (CorsConfig(origin=later), A, CorsDecision(A, True)),
-    "a coroutine function that says no": (CorsConfig(origin=later), "https://evil.test", CorsDecision(None, False)),
-    "a function, no origin": (CorsConfig(origin=later), None, CorsDecision(None, False)),
+    "a star": (CorsConfig(allow_origins="*"), A, CorsDecision("*", False)),
+    "one": (CorsConfig(allow_origins=A), A, CorsDecision(A, True)),
+    "one, another asks": (CorsConfig(allow_origins=A), B, CorsDecision(A, False)),
+    "one, no origin": (CorsConfig(allow_origins=A), None, CorsDecision(A, False)),
+    "a list": (CorsConfig(allow_origins=[A, B]), B, CorsDecision(B, True)),
+    "a list, another asks": (CorsConfig(allow_origins=[A]), B, CorsDecision(None, False)),
+    "a list, no origin": (CorsConfig(allow_origins=[A]), None, CorsDecision(None, False)),
+    "a list with a star": (CorsConfig(allow_origins=[A, "*"]), B, CorsDecision("*", False)),
+    "an empty list": (CorsConfig(allow_origins=[]), A, CorsDecision(None, False)),
+    "null": (CorsConfig(allow_origins=["null"]), "null", CorsDecision("null", True)),
+    "a part of one": (CorsConfig(allow_origins=A), "https://a.exampl", CorsDecision(A, False)),
+    "a longer one": (CorsConfig(allow_origins=[A]), f"{A}.evil", CorsDecision(None, False)),
+    "another case": (CorsConfig(allow_origins=[A]), A.upper(), CorsDecision(None, False)),
+    "a function": (CorsConfig(allow_origins=lambda origin: origin), A, CorsDecision(A, True)),
+    "a function that says yes": (CorsConfig(allow_origins=lambda origin: True), A, CorsDecision(A, True)),
+    "a function that says no": (CorsConfig(allow_origins=lambda origin: False), A, CorsDecision(None, False)),
+    "a function that says nothing": (CorsConfig(allow_origins=lambda origin: None), A, CorsDecision(None, False)),
+    "a function that names another": (CorsConfig(allow_origins=lambda origin: B), A, CorsDecision(B, False)),
+    "a coroutine function": (CorsConfig(allow_origins=later), A, CorsDecision(A, True)),
+    "a coroutine function that says no": (
+        CorsConfig(allow_origins=later),
+        "https://evil.test",
+        CorsDecision(None, False),
+    ),
+    "a function, no origin": (CorsConfig(allow_origins=later), None, CorsDecision(None, False)),
 }
 
 
@@ -257,7 +261,7 @@ def test_judging(name: str) -> None:
 @pytest.mark.parametrize("origin", [None, "*", ["*"], [A, "*"]])
 def test_credentials_for_any_origin_are_refused(origin: Any) -> None:
     with pytest.raises(ValueError, match="name the origins"):
-        CorsConfig(origin=origin, credentials=True)
+        CorsConfig(allow_origins=origin, allow_credentials=True)
 
 
 def with_headers(config: CorsConfig, verdict: CorsDecision, response: Response) -> dict[str, str]:
@@ -265,7 +269,7 @@ def with_headers(config: CorsConfig, verdict: CorsDecision, response: Response) 
 
 
 def test_headers_of_an_answer() -> None:
-    named = CorsConfig(origin=[A], credentials=True, expose_headers=["x-one", "x-two"])
+    named = CorsConfig(allow_origins=[A], allow_credentials=True, expose_headers=["x-one", "x-two"])
     assert with_headers(named, CorsDecision(A, True), Response(headers=Headers([("vary", "Accept")]))) == {
         "access-control-allow-origin": A,
         "access-control-allow-credentials": "true",
@@ -285,7 +289,7 @@ def test_preflights() -> None:
     assert (plain.status, plain.body) == (204, b"")
     assert plain.headers["access-control-allow-headers"] == "*"
     # "*" means nothing to browsers once credentials are sent.
-    trusted = preflight(CorsConfig(origin=A, credentials=True), asking)
+    trusted = preflight(CorsConfig(allow_origins=A, allow_credentials=True), asking)
     assert trusted.headers["access-control-allow-headers"] == "content-type, x-token"
     assert "access-control-max-age" not in trusted.headers
     full = preflight(CorsConfig(allow_methods=["GET"], allow_headers=["x-a", "x-b"], max_age=0), asking)

@@ -25,9 +25,9 @@ class User:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
-            raise ValueError(f"User(id={self.id!r}) must be a non-empty string, such as str(user.pk)")
+            raise ValueError(f"User(id={self.id!r}): must be a non-empty string, such as str(user.pk)")
         if self.tenant is not None and not isinstance(self.tenant, str):
-            raise ValueError(f"User(tenant={self.tenant!r}) must be a string or None")
+            raise ValueError(f"User(tenant={self.tenant!r}): must be a string or None")
 
     @property
     def owner_key(self) -> str:

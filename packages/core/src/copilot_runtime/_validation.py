@@ -12,13 +12,13 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Raises ValueError for a value that is none of the choices."""
     allowed = tuple(choices)
     if value not in allowed:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(repr, allowed))}")
 
 
 def check_bool(name: str, value: object) -> None:
     """Raises TypeError for anything but a bool: the string ``"false"`` would count as true."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} must be True or False")
+        raise TypeError(f"{name}={value!r}: must be True or False")
 
 
 def check_number(
@@ -33,14 +33,14 @@ def check_number(
         is_valid = value >= minimum
     if not is_valid:
         kind = "an integer" if integer else "a number"
-        raise ValueError(f"{name}={value!r} must be {kind} >= {minimum:g}{' or None' if allow_none else ''}")
+        raise ValueError(f"{name}={value!r}: must be {kind} >= {minimum:g}{' or None' if allow_none else ''}")
 
 
 def check_names(name: str, value: object) -> tuple[str, ...]:
     """Returns the strings of a list. Raises TypeError for anything else, a single string included."""
     names = None if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
     if names is None or not all(isinstance(item, str) for item in names):
-        raise TypeError(f"{name}={value!r} must be a list of strings, such as ['x-one']")
+        raise TypeError(f"{name}={value!r}: must be a list of strings, such as ['x-one']")
     return names
 
 

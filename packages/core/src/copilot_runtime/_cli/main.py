@@ -157,7 +157,7 @@ def _cors(origins: Sequence[str]) -> bool | CorsConfig:
         if len(origins) > 1:
             raise CommandError("--cors takes either * or a list of origins, not both.")
         return True
-    return CorsConfig(origin=tuple(origins)) if origins else False
+    return CorsConfig(allow_origins=tuple(origins)) if origins else False
 
 
 def _load(target: str) -> CopilotRuntime:

@@ -1,18 +1,22 @@
-"""Cross-origin requests: which to answer, and what to tell browsers (WHATWG Fetch, section 3.2)."""
+"""Cross-origin requests: which to allow, and the headers that browsers require (WHATWG Fetch, section 3.2)."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from .. import _validation as validation
 from .._concurrency import driver
+from .headers import media_type
 from .types import Request, Response
 
-Origin = str | Sequence[str] | Callable[[str], Any] | None
+OriginFunction = Callable[[str], Awaitable[str | bool | None] | str | bool | None]
+"""A plain or coroutine function from a request's origin to the origin to allow, True for the same, or None for none."""
+
+AllowedOrigins = str | Sequence[str] | OriginFunction | None
+"""An origin, several, ``"*"`` or None for any, or a function that decides."""
 
 # RFC 6454, section 6.2: what a browser sends, and nothing else that a URL may have.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
@@ -24,88 +28,104 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CorsConfig:
-    """Which origins may call, and how.
+    """Which origins may send requests, and which.
 
-    ``origin`` is None or ``"*"`` for any, one origin, a sequence of origins, or a function
-    (plain or coroutine) from an origin to the allowed one, True, or None. ``max_age`` is in
-    seconds. ``allow_headers=None`` allows what is asked for. Raises TypeError and ValueError,
-    also for ``credentials`` without origins by name: then any site could act for its visitors.
+    Args:
+        allow_origins: one origin, a sequence of origins, ``"*"`` or None for any, or a plain or coroutine function
+            from the request's origin to the allowed one, True for the same, or None for none.
+        allow_credentials: whether browsers may send cookies and other credentials.
+        allow_methods: the methods that preflights allow; None for all usual ones.
+        allow_headers: the request headers that preflights allow; None for all.
+        expose_headers: the response headers that pages may read.
+        max_age: how long browsers may cache a preflight, in seconds; None leaves it to them.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an origin is not what a browser sends, a number is negative, or credentials are allowed for any
+            origin, with which every site could act for its visitors.
     """
 
-    origin: Origin = None
-    credentials: bool = False
+    allow_origins: AllowedOrigins = None
+    allow_credentials: bool = False
     allow_methods: Sequence[str] | None = None
     allow_headers: Sequence[str] | None = None
     expose_headers: Sequence[str] = ()
     max_age: int | None = None
 
     def __post_init__(self) -> None:
-        validation.check_bool("CorsConfig: credentials", self.credentials)
+        validation.check_bool("CorsConfig: allow_credentials", self.allow_credentials)
         validation.check_number("CorsConfig: max_age", self.max_age, integer=True, allow_none=True)
         validation.check_names("CorsConfig: expose_headers", self.expose_headers)
         for field in ("allow_methods", "allow_headers"):
             if getattr(self, field) is not None:
                 validation.check_names(f"CorsConfig: {field}", getattr(self, field))
-        if callable(self.origin):
+        if callable(self.allow_origins):
             return
-        if isinstance(self.origin, str):
-            origins: Sequence[str] = (self.origin,)
-        else:
-            given = (None,) if self.origin is None else self.origin
-            is_list = isinstance(given, Iterable)
-            origins = validation.check_names(
-                "CorsConfig: origin", ["*" if one is None else one for one in given] if is_list else given
-            )
-        for origin in origins:
-            if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f"CorsConfig(origin={origin!r}): no browser sends that. Give a scheme and a host, and a port where "
-                    "it is not the usual one, such as 'https://app.example'"
-                )
-        if self.credentials and "*" in origins:
+        origins = _validate_origins(self.allow_origins)
+        if self.allow_credentials and "*" in origins:
             raise ValueError(
-                "CorsConfig(credentials=True) with any origin would let every site act for its visitors: "
-                "name the origins, as in CorsConfig(origin=['https://app.example'], credentials=True)"
+                "CorsConfig(allow_credentials=True) with any origin would let every site act for its visitors: name "
+                "the origins, as in CorsConfig(allow_origins=['https://app.example'], allow_credentials=True)"
             )
+
+
+def _validate_origins(allow_origins: object) -> Sequence[str]:
+    """Returns the origins, with ``"*"`` for None."""
+    values = (allow_origins,) if allow_origins is None or isinstance(allow_origins, str) else allow_origins
+    if isinstance(values, Iterable):
+        values = ["*" if value is None else value for value in values]
+    origins = validation.check_names("CorsConfig: allow_origins", values)
+    for origin in origins:
+        if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"CorsConfig(allow_origins={origin!r}) would match no browser: an origin must be a scheme and a host, "
+                "and a port unless it is the default one, such as 'https://app.example'"
+            )
+    return origins
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CorsDecision:
-    """What CORS says of a request: the origin to allow, if any, and whether it was allowed by its name."""
+    """What CORS decides for a request.
+
+    Attributes:
+        allow: the origin to allow; None for none.
+        is_explicit: whether the request's origin is allowed by its own name.
+    """
 
     allow: str | None
     is_explicit: bool
 
 
 async def evaluate_origin(config: CorsConfig | None, request: Request) -> CorsDecision:
-    """Whether the origin of a request is allowed."""
+    """Returns whether the origin of a request is allowed. Raises what the application's function raises."""
     if config is None:
         return CorsDecision(None, False)
     origin = request.headers.get("origin")
-    configured = config.origin
-    if configured is None or configured == "*":
+    allowed = config.allow_origins
+    if allowed is None or allowed == "*":
         return CorsDecision("*", False)
-    if isinstance(configured, str):
-        return CorsDecision(configured, origin == configured)
+    if isinstance(allowed, str):
+        return CorsDecision(allowed, origin == allowed)
     if origin is None:
         return CorsDecision(None, False)
-    if callable(configured):
-        answer = await driver.call_user_function(configured, origin)
-        allowed = origin if answer is True else answer if isinstance(answer, str) and answer else None
-        return CorsDecision(allowed, allowed == origin)
-    if origin in configured:
+    if callable(allowed):
+        result = await driver.call_user_function(allowed, origin)
+        allow = origin if result is True else result if isinstance(result, str) and result else None
+        return CorsDecision(allow, allow == origin)
+    if origin in allowed:
         return CorsDecision(origin, True)
-    return CorsDecision("*", False) if "*" in configured else CorsDecision(None, False)
+    return CorsDecision("*", False) if "*" in allowed else CorsDecision(None, False)
 
 
 def preflight(config: CorsConfig, request: Request) -> Response:
-    """The answer to any OPTIONS request, before `with_cors`."""
-    wanted = request.headers.get("access-control-request-headers")
+    """Returns the response to an OPTIONS request, before `add_cors_headers`."""
+    requested = request.headers.get("access-control-request-headers")
     if config.allow_headers is not None:
         headers = ", ".join(config.allow_headers)
-    elif config.credentials:
-        # "*" stands for nothing once credentials are sent (WHATWG Fetch, 4.9): name what is asked for.
-        headers = wanted or ""
+    elif config.allow_credentials:
+        # "*" is no wildcard for a request with credentials (WHATWG Fetch, section 4.9).
+        headers = requested or ""
     else:
         headers = "*"
     fields = [("access-control-allow-methods", ", ".join(config.allow_methods or _METHODS))]
@@ -118,44 +138,44 @@ def preflight(config: CorsConfig, request: Request) -> Response:
     return response.replace(headers=response.headers.add(*fields))
 
 
-def add_cors_headers(config: CorsConfig, verdict: CorsDecision, response: Response) -> Response:
-    """An answer with what browsers want to see on it, be it an error or not."""
+def add_cors_headers(config: CorsConfig, decision: CorsDecision, response: Response) -> Response:
+    """Returns a response with the headers that browsers require of it, also if it is an error."""
     headers = response.headers
-    if verdict.allow is not None:
-        headers = headers.set("access-control-allow-origin", verdict.allow)
-        if config.credentials:
+    if decision.allow is not None:
+        headers = headers.set("access-control-allow-origin", decision.allow)
+        if config.allow_credentials:
             headers = headers.set("access-control-allow-credentials", "true")
         if config.expose_headers:
             headers = headers.set("access-control-expose-headers", ", ".join(config.expose_headers))
-    if verdict.allow != "*":
-        # Also where the origin was not allowed: a cache must not give that answer to one that is.
-        known = headers.get("vary")
-        headers = headers.set("vary", "Origin" if known is None else f"Origin, {known}")
+    if decision.allow != "*":
+        # Also if the origin is not allowed: a cache must not return that response to one that is.
+        vary = headers.get("vary")
+        headers = headers.set("vary", "Origin" if vary is None else f"Origin, {vary}")
     return response.replace(headers=headers)
 
 
-def reject_cross_site(request: Request, verdict: CorsDecision) -> Response | None:
-    """The answer to another site's page that tries to act here; None for everybody else.
+def reject_cross_site(request: Request, decision: CorsDecision) -> Response | None:
+    """Returns the response to a page of another site that tries to act here; None for all other requests.
 
-    A form, or a request that looks like one, reaches a server without a preflight and with
-    the visitor's cookies, so for those CORS alone protects nothing.
+    A form, or a request that looks like one, reaches a server without a preflight and with the visitor's cookies: CORS
+    alone does not protect from it.
     """
     if request.method in _SAFE_METHODS or not _is_simple(request) or not _is_cross_site(request):
         return None
-    if verdict.is_explicit or (verdict.allow == "*" and "cookie" not in request.headers):
+    if decision.is_explicit or (decision.allow == "*" and "cookie" not in request.headers):
         return None
     return Response.json(
         {
             "error": "cross_site_request",
-            "message": "This request comes from a page of another site. Allow its origin by name in the runtime's "
-            "cors setting, as in CorsConfig(origin=['https://app.example']), or send it as application/json.",
+            "message": "This request comes from a page of another site. Allow its origin by name in the runtime's cors "
+            "setting, as in CorsConfig(allow_origins=['https://app.example']), or send it as application/json.",
         },
         status=403,
     )
 
 
 def _is_simple(request: Request) -> bool:
-    return (request.headers.get("content-type") or "").split(";")[0].strip().lower() in _SIMPLE_TYPES
+    return media_type(request.headers.get("content-type")) in _SIMPLE_TYPES
 
 
 def _is_cross_site(request: Request) -> bool:
@@ -164,16 +184,16 @@ def _is_cross_site(request: Request) -> bool:
         return site.strip().lower() not in ("same-origin", "none")
     origin = request.headers.get("origin")
     if origin is None:
-        return False  # no browser sends a POST without either
+        return False  # every browser sends one of the two with a POST
     hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
     return not any(host is not None and _same_host(origin, host) for host in hosts)
 
 
 def _same_host(origin: str, host: str) -> bool:
     try:
-        ours = urlsplit(origin)
-        theirs = urlsplit(f"//{host.split(',')[0].strip()}")
-        default = _DEFAULT_PORTS.get(ours.scheme)
-        return ours.hostname == theirs.hostname and (ours.port or default) == (theirs.port or default)
+        page = urlsplit(origin)
+        server = urlsplit(f"//{host.split(',')[0].strip()}")
+        default = _DEFAULT_PORTS.get(page.scheme)
+        return page.hostname == server.hostname and (page.port or default) == (server.port or default)
     except ValueError:
         return False

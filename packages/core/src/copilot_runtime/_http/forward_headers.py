@@ -1,4 +1,4 @@
-"""Which request headers reach an agent (docs/protocol.md, section 12)."""
+"""Which headers of a request reach an agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .. import _validation as validation
 from .headers import Headers
 
-# What proxies and platforms add on the way; none of it is the caller's to say to an agent.
+# What proxies and platforms add on the way: it does not come from the client.
 _DEFAULT_DENYLIST = frozenset(
     (
         "x-forwarded-for",
@@ -31,12 +31,19 @@ _DENIED_PREFIXES = ("x-amz-", "x-azure-", "x-fastly-", "x-vercel-", "x-middlewar
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardHeaders:
-    """A rule for headers. Names are compared without case; blank ones are ignored.
+    """Selects the request headers that are forwarded to agents.
 
-    Without ``allow``, ``authorization`` and all names that begin with ``x-`` are forwarded,
-    less a list of what proxies add (``use_default_denylist``). With it, exactly these are.
-    ``deny`` and ``deny_prefixes`` take away in both cases. Raises TypeError for anything
-    but lists of names, a single string included.
+    Names are compared without regard to case; blank ones are ignored.
+
+    Args:
+        allow: exactly these are forwarded. If empty: ``authorization``, and all whose names begin with ``x-`` except
+            those that proxies add.
+        deny: never forwarded.
+        deny_prefixes: headers whose names begin with one of these are never forwarded.
+        use_default_denylist: False forwards what proxies add as well.
+
+    Raises:
+        TypeError: an argument is not a list of names; a single string is not.
     """
 
     allow: Sequence[str] = ()
@@ -46,12 +53,12 @@ class ForwardHeaders:
 
     def __post_init__(self) -> None:
         for field in ("allow", "deny", "deny_prefixes"):
-            given = validation.check_names(f"ForwardHeaders: {field}", getattr(self, field))
-            object.__setattr__(self, field, _clean(given))
+            names = validation.check_names(f"ForwardHeaders: {field}", getattr(self, field))
+            object.__setattr__(self, field, _normalize(names))
         validation.check_bool("ForwardHeaders: use_default_denylist", self.use_default_denylist)
 
     def select(self, headers: Headers) -> dict[str, str]:
-        """The headers to forward, by lower-case name."""
+        """Returns the headers to forward, by lower-case name."""
         return {name: value for name, value in headers.items() if self._is_forwarded(name)}
 
     def _is_forwarded(self, name: str) -> bool:
@@ -64,17 +71,22 @@ class ForwardHeaders:
         return not self.use_default_denylist or not (name in _DEFAULT_DENYLIST or name.startswith(_DENIED_PREFIXES))
 
 
-def _clean(names: Iterable[str]) -> tuple[str, ...]:
+def _normalize(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in names if name.strip())
 
 
 def merge_headers(forwarded: Mapping[str, str], own: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Forwarded headers and the server's own, which win; of two spellings of one name the first stays."""
-    result: dict[str, str] = {}
-    taken: set[str] = set()
+    """Returns the headers for an agent.
+
+    Args:
+        forwarded: headers of the request, by lower-case name.
+        own: headers that the server sets for the agent. They win; of several spellings of a name the first counts.
+    """
+    merged: dict[str, str] = {}
+    own_names: set[str] = set()
     for name, value in own:
-        if name.lower() not in taken:
-            taken.add(name.lower())
-            result[name] = value
-    result.update((name, value) for name, value in forwarded.items() if name not in taken)
-    return result
+        if name.lower() not in own_names:
+            own_names.add(name.lower())
+            merged[name] = value
+    merged.update((name, value) for name, value in forwarded.items() if name not in own_names)
+    return merged

@@ -1,4 +1,4 @@
-"""Reads ``multipart/form-data`` (RFC 7578), for hosts that have not read it already."""
+"""Parses ``multipart/form-data`` (RFC 7578), where the framework has not done so."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 from .types import FormPart
 
 _MAX_PARTS = 100
-# Reading a part's header costs far more per byte than reading its data, so that a body
-# within the limits could keep the server busy for minutes by having nothing but headers.
+# Parsing headers of parts costs far more per byte than parsing their data: a body of nothing else could keep the server
+# busy for minutes.
 _MAX_HEADER_BYTES = 8 * 1024
 
 
 def parse_multipart(body: bytes, content_type: str) -> tuple[FormPart, ...]:
-    """The parts of a multipart body, in order; nameless ones are left out.
+    """Returns the parts of a multipart body, in order, without those that have no name.
 
-    Takes the body, and the request's content type, which has the boundary. Raises
-    ValueError where the body is no such form, is cut off, or has more than 100 parts or
-    a part with more than 8 KiB of header.
+    Args:
+        body: the whole body.
+        content_type: the request's content type, which contains the boundary.
+
+    Raises:
+        ValueError: the body is malformed or incomplete, has more than 100 parts, or has a part with more than 8 KiB of
+            headers.
     """
     boundary = parse_options_header(content_type)[1].get("boundary")
     if not boundary:
-        raise ValueError("the content type names no boundary")
+        raise ValueError("the content type has no boundary")
     decoder = MultipartDecoder(boundary.encode("latin-1"), max_parts=_MAX_PARTS)
     try:
         return _parts(decoder, body)
@@ -41,7 +45,7 @@ def _parts(decoder: MultipartDecoder, body: bytes) -> tuple[FormPart, ...]:
         match event:
             case NeedData():
                 if decoder.state is State.PART and len(decoder.buffer) > _MAX_HEADER_BYTES:
-                    raise ValueError("a part's header is too large")
+                    raise ValueError("the headers of a part are too large")
                 end = position + _MAX_HEADER_BYTES
                 decoder.receive_data(body[position:end] if position < len(body) else None)
                 position = end

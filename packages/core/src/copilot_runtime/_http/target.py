@@ -39,7 +39,7 @@ def normalize_base_path(base_path: str | None) -> str | None:
     if base_path is None:
         return None
     if not isinstance(base_path, str) or not base_path.startswith("/") or "?" in base_path or "#" in base_path:
-        raise ValueError(f"base_path={base_path!r} must be a path that begins with '/', such as '/api/copilotkit'")
+        raise ValueError(f"base_path={base_path!r}: must be a path that begins with '/', such as '/api/copilotkit'")
     return quote(base_path.rstrip("/"), safe="/%:@!$&'()*+,;=-._~")
 
 

@@ -241,12 +241,12 @@ def create_copilot_runtime_handler(
         TypeError: an option has a value of the wrong type.
     """
     if not isinstance(runtime, CopilotRuntime):
-        raise TypeError(f"runtime={runtime!r} must be a CopilotRuntime, such as CopilotRuntime(agents=...)")
+        raise TypeError(f"runtime={runtime!r}: must be a CopilotRuntime, such as CopilotRuntime(agents=...)")
     check_choice("mode", mode, _MODES)
     if not isinstance(cors, (bool, CorsConfig)):
-        raise TypeError(f"cors={cors!r} must be False, True or a CorsConfig, such as CorsConfig(origin=[...])")
+        raise TypeError(f"cors={cors!r}: must be False, True or a CorsConfig, such as CorsConfig(allow_origins=[...])")
     if hooks is not None and not isinstance(hooks, RuntimeHooks):
-        raise TypeError(f"hooks={hooks!r} must be a RuntimeHooks, such as RuntimeHooks(on_request=...)")
+        raise TypeError(f"hooks={hooks!r}: must be a RuntimeHooks, such as RuntimeHooks(on_request=...)")
     return CopilotHandler(
         runtime=runtime,
         router=Router(

@@ -25,7 +25,7 @@ class RespondWith(HTTPError):
 
     def __init__(self, response: Response) -> None:
         if not isinstance(response, Response):
-            raise TypeError(f"RespondWith({response!r}) must be called with a Response")
+            raise TypeError(f"RespondWith({response!r}): must be a Response")
         super().__init__(response)
 
 
@@ -86,4 +86,4 @@ class RuntimeHooks:
         for field in dataclasses.fields(self):
             hook = getattr(self, field.name)
             if hook is not None and not callable(hook):
-                raise TypeError(f"RuntimeHooks({field.name}={hook!r}) must be a function or a coroutine function")
+                raise TypeError(f"RuntimeHooks({field.name}={hook!r}): must be a function or a coroutine function")

@@ -119,14 +119,14 @@ class CopilotRuntime:
         validation.check_number("shutdown_grace_seconds", shutdown_grace_seconds)
         if transcription_service is not None and not callable(getattr(transcription_service, "transcribe", None)):
             raise TypeError(
-                f"transcription_service={transcription_service!r} must have a method "
+                f"transcription_service={transcription_service!r}: must have a method "
                 "transcribe(audio, filename, mime_type)"
             )
         if on_run_end is not None and not callable(on_run_end):
-            raise TypeError(f"on_run_end={on_run_end!r} must be a function or a coroutine function")
+            raise TypeError(f"on_run_end={on_run_end!r}: must be a function or a coroutine function")
         if forward_headers is not None and not isinstance(forward_headers, ForwardHeaders):
             raise TypeError(
-                f"forward_headers={forward_headers!r} must be a ForwardHeaders, such as ForwardHeaders(allow=[...])"
+                f"forward_headers={forward_headers!r}: must be a ForwardHeaders, such as ForwardHeaders(allow=[...])"
             )
         self.agents = _validate_agents(agents)
         self.identify_user = _validate_identify_user(identify_user, single_user)
@@ -198,7 +198,7 @@ def _validate_agents(agents: Agents) -> Agents:
         return agents
     if not isinstance(agents, Mapping):
         raise TypeError(
-            f"agents={agents!r} must be a mapping of ids to agents, such as {{'default': agent}}, or a function that "
+            f"agents={agents!r}: must be a mapping of ids to agents, such as {{'default': agent}}, or a function that "
             "returns one"
         )
     for agent_id, agent in agents.items():
@@ -216,7 +216,7 @@ def _validate_identify_user(identify_user: IdentifyUser | None, single_user: boo
             "identify_user=... distinguishes users and single_user=True says that there is one: use just one of them"
         )
     if not callable(identify_user):
-        raise TypeError(f"identify_user={identify_user!r} must be a function from a Request to a User or None")
+        raise TypeError(f"identify_user={identify_user!r}: must be a function from a Request to a User or None")
     return identify_user
 
 
