@@ -60,7 +60,7 @@ def version_of(name: str, version: str) -> Requirement:
 
 def tool(name: str) -> str:
     """The requirement of one of the lint tools, with its pin."""
-    return next(item for item in nox.project.dependency_groups(PROJECT, "lint") if item.startswith(f"{name}=="))
+    return next(item for item in nox.project.dependency_groups(PROJECT, "lint") if Requirement(item).name == name)
 
 
 def install(session: nox.Session, *more: str) -> None:
@@ -88,9 +88,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy, strict, over what is shipped."""
-    install(session, tool("mypy"), tool("django-stubs"))
+    """mypy, strict, over what is shipped; and pyright over calls that an application may make."""
+    install(session, tool("mypy"), tool("django-stubs"), tool("pyright"))
     session.run("mypy")
+    session.run("python", "-m", "pytest", "tests/unit/test_types.py")
 
 
 @nox.session

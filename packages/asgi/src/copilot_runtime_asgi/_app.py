@@ -6,21 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Unpack
 from urllib.parse import quote
 
-from copilot_runtime import (
-    CopilotHandler,
-    CopilotRuntime,
-    EventStream,
-    Headers,
-    Request,
-    Response,
+from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
+from copilot_runtime.adapters import (
+    FrameworkContext,
+    HandlerOptions,
     build_handler,
     ensure_handler,
+    framework_scope,
     split_raw_target,
 )
-from copilot_runtime._concurrency.framework import FrameworkContext, framework_scope
 
 from ._asgi_types import ASGIApp, Receive, Scope, Send
 from ._lifespan import serve_lifespan
@@ -31,7 +28,7 @@ def create_copilot_asgi_app(
     runtime: CopilotRuntime | None = None,
     handler: CopilotHandler | None = None,
     framework: FrameworkContext | None = None,
-    **options: Any,
+    **options: Unpack[HandlerOptions],
 ) -> ASGIApp:
     """Returns an ASGI application that serves a runtime.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, build_handler
-from copilot_runtime._concurrency.framework import FrameworkContext
+from copilot_runtime import CopilotHandler, CopilotRuntime
+from copilot_runtime.adapters import FrameworkContext, HandlerOptions, build_handler
 
 from ._app import to_asgi
 from ._asgi_types import ASGIApp, Receive, Scope, Send
@@ -43,7 +43,7 @@ class CopilotMiddleware:
         runtime: CopilotRuntime | None = None,
         handler: CopilotHandler | None = None,
         framework: FrameworkContext | None = None,
-        **options: Any,
+        **options: Unpack[HandlerOptions],
     ) -> None:
         if not isinstance(path, str) or not path.startswith("/"):
             raise ValueError(f"path={path!r} must start with '/', such as '/api/copilotkit'")
@@ -79,7 +79,7 @@ def mount_before(
     runtime: CopilotRuntime | None = None,
     handler: CopilotHandler | None = None,
     framework: FrameworkContext | None = None,
-    **options: Any,
+    **options: Unpack[HandlerOptions],
 ) -> CopilotMiddleware:
     """Returns ``CopilotMiddleware(app, path=path, ...)``."""
     return CopilotMiddleware(app, path=path, runtime=runtime, handler=handler, framework=framework, **options)

@@ -1,57 +1,50 @@
-"""A CopilotKit runtime for Python: the core, which knows no web framework."""
+"""A CopilotKit runtime for Python: the core, which is independent of web frameworks.
+
+This package has what applications use; `copilot_runtime.adapters` has what adapters of web frameworks need.
+"""
 
 from ._engine import EndedRun
-from ._http.body import make_form_parts, read_body
-from ._http.cors import CorsConfig
+from ._http.cors import AllowedOrigins, CorsConfig
 from ._http.forward_headers import ForwardHeaders
 from ._http.headers import Headers
 from ._http.streaming import EventStream
-from ._http.target import split_raw_target
-from ._http.types import (
-    FormPart,
-    Request,
-    Response,
-)
-from ._server.handler import (
-    CopilotHandler,
-    build_handler,
-    coerce_handler,
-    create_copilot_runtime_handler,
-    ensure_handler,
-)
-from ._server.hooks import HookContext, RespondWith, RuntimeHooks
-from ._server.route_table import (
-    RouteMatch,
-)
-from ._server.runtime import AgentsContext, CopilotRuntime
+from ._http.types import FormPart, Request, Response
+from ._server.access import ThreadAccess
+from ._server.handler import CopilotHandler, create_copilot_runtime_handler
+from ._server.hooks import ErrorHook, HookContext, RequestHook, RespondWith, ResponseHook, RuntimeHooks
+from ._server.route_table import RouteMatch
+from ._server.runtime import Agents, AgentsContext, AgentsFactory, CopilotRuntime, IdentifyUser, RunEndHook
 from ._users import User
 from ._version import __version__
 from .agents._context import RunContext
 
 __all__ = [
+    "Agents",
     "AgentsContext",
+    "AgentsFactory",
+    "AllowedOrigins",
     "CopilotHandler",
     "CopilotRuntime",
     "CorsConfig",
     "EndedRun",
+    "ErrorHook",
     "EventStream",
     "FormPart",
     "ForwardHeaders",
     "Headers",
     "HookContext",
+    "IdentifyUser",
     "Request",
+    "RequestHook",
     "RespondWith",
     "Response",
+    "ResponseHook",
     "RouteMatch",
     "RunContext",
+    "RunEndHook",
     "RuntimeHooks",
+    "ThreadAccess",
     "User",
     "__version__",
-    "build_handler",
-    "coerce_handler",
     "create_copilot_runtime_handler",
-    "ensure_handler",
-    "make_form_parts",
-    "read_body",
-    "split_raw_target",
 ]

@@ -6,7 +6,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from copilot_runtime import CopilotHandler, coerce_handler
+from copilot_runtime import CopilotHandler
+from copilot_runtime.adapters import coerce_handler
 
 SETTING = "COPILOT_RUNTIME"
 

@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import connections
 from django.http import Http404
 
-from copilot_runtime._concurrency.framework import FrameworkContext
+from copilot_runtime.adapters import FrameworkContext
 
 T = TypeVar("T")
 

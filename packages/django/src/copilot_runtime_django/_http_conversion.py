@@ -11,16 +11,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.http.request import RawPostDataException
 from django.utils.encoding import repercent_broken_unicode
 
-from copilot_runtime import (
-    EventStream,
-    FormPart,
-    Headers,
-    Request,
-    Response,
-    make_form_parts,
-    read_body,
-    split_raw_target,
-)
+from copilot_runtime import EventStream, FormPart, Headers, Request, Response
+from copilot_runtime.adapters import make_form_parts, read_body, split_raw_target
 
 _GZIP_MIDDLEWARE = "django.middleware.gzip.GZipMiddleware"
 

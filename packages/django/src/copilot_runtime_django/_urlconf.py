@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from typing import NoReturn, Unpack
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.urls import ResolverMatch, URLPattern
 from django.urls.resolvers import RegexPattern
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, build_handler
+from copilot_runtime import CopilotHandler, CopilotRuntime
+from copilot_runtime.adapters import HandlerOptions, build_handler
 
 from ._views import async_copilot_view, copilot_view
 
@@ -57,7 +58,7 @@ def create_copilot_urls(
     runtime: CopilotRuntime | None = None,
     handler: CopilotHandler | None = None,
     csrf_protect: bool = False,
-    **options: Any,
+    **options: Unpack[HandlerOptions],
 ) -> list[URLPattern]:
     """Returns URL patterns that serve a runtime.
 

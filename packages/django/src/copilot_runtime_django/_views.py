@@ -12,10 +12,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators import csrf
 from django.views.decorators.common import no_append_slash
 
-from copilot_runtime import CopilotHandler, ensure_handler
-from copilot_runtime._concurrency.driver import run_sync
-from copilot_runtime._concurrency.framework import framework_scope
-from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
+from copilot_runtime import CopilotHandler
+from copilot_runtime.adapters import WSGIDeploymentChecks, ensure_handler, framework_scope, run_sync
 
 from ._framework import DjangoViewContext
 from ._http_conversion import to_django_response, to_request

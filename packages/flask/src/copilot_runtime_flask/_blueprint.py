@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from flask import Blueprint
 from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, build_handler
+from copilot_runtime import CopilotHandler, CopilotRuntime
+from copilot_runtime.adapters import HandlerOptions, build_handler
 
 from ._view import copilot_view
 
@@ -27,7 +28,7 @@ def create_copilot_blueprint(
     runtime: CopilotRuntime | None = None,
     handler: CopilotHandler | None = None,
     name: str = "copilotkit",
-    **options: Any,
+    **options: Unpack[HandlerOptions],
 ) -> Blueprint:
     """Returns a blueprint that serves a runtime: ``app.register_blueprint(blueprint, url_prefix="/api/copilotkit")``.
 

@@ -8,16 +8,8 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
-from copilot_runtime import (
-    CopilotHandler,
-    EventStream,
-    FormPart,
-    ensure_handler,
-    make_form_parts,
-)
-from copilot_runtime._concurrency.driver import run_sync
-from copilot_runtime._concurrency.framework import FrameworkContext
-from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
+from copilot_runtime import CopilotHandler, EventStream, FormPart
+from copilot_runtime.adapters import FrameworkContext, WSGIDeploymentChecks, ensure_handler, make_form_parts, run_sync
 from copilot_runtime_wsgi import read_environ_body, request_from_environ, status_line
 
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Unpack
 
 from werkzeug.exceptions import ClientDisconnected
 
-from copilot_runtime import (
-    CopilotHandler,
-    CopilotRuntime,
-    EventStream,
-    build_handler,
-    ensure_handler,
-)
-from copilot_runtime._concurrency.driver import run_sync
-from copilot_runtime._server.wsgi_checks import WSGIDeploymentChecks
+from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream
+from copilot_runtime.adapters import HandlerOptions, WSGIDeploymentChecks, build_handler, ensure_handler, run_sync
 
 from ._request import Environ, read_environ_body, request_from_environ
 
@@ -24,7 +17,7 @@ WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 def create_copilot_wsgi_app(
-    *, runtime: CopilotRuntime | None = None, handler: CopilotHandler | None = None, **options: Any
+    *, runtime: CopilotRuntime | None = None, handler: CopilotHandler | None = None, **options: Unpack[HandlerOptions]
 ) -> WSGIApp:
     """Returns a WSGI application that serves a runtime.
 

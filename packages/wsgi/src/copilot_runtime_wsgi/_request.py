@@ -8,13 +8,8 @@ from typing import Any
 
 from werkzeug.wsgi import get_input_stream
 
-from copilot_runtime import (
-    FormPart,
-    Headers,
-    Request,
-    read_body,
-    split_raw_target,
-)
+from copilot_runtime import FormPart, Headers, Request
+from copilot_runtime.adapters import read_body, split_raw_target
 
 Environ = dict[str, Any]
 

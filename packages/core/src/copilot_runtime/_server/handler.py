@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from .._concurrency import driver
 from .._concurrency.framework import current_framework
@@ -32,6 +31,15 @@ from .runtime import CopilotRuntime
 logger = logging.getLogger("copilot_runtime.handler")
 
 _MODES = ("auto", "multi-route", "single-route")
+
+
+class HandlerOptions(TypedDict, total=False):
+    """Options of `create_copilot_runtime_handler`, which adapters accept as ``**options: Unpack[HandlerOptions]``."""
+
+    base_path: str | None
+    mode: Mode
+    cors: bool | CorsConfig
+    hooks: RuntimeHooks | None
 
 
 @dataclasses.dataclass(slots=True)
@@ -198,7 +206,7 @@ def coerce_handler(source: object) -> CopilotHandler:
 
 
 def build_handler(
-    *, runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: Mapping[str, Any]
+    *, runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: HandlerOptions
 ) -> CopilotHandler:
     """Returns the handler that an adapter was called with, or one for the runtime that it was called with.
 

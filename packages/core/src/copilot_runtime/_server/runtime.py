@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from .. import _validation as validation
 from .._concurrency import driver
@@ -13,7 +13,7 @@ from .._engine import EndedRun, Engine, EngineOptions
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
 from .._users import User
-from ..agents._base import agent_callable
+from ..agents._base import Agent, AgentFunction, agent_callable
 from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
 from .access import ThreadAccess
@@ -33,7 +33,13 @@ class AgentsContext:
     user: User | None = None
 
 
-Agents = Mapping[str, Any] | Callable[..., Any]
+AgentMapping = Mapping[str, Agent | AgentFunction]
+"""Agents by id."""
+
+AgentsFactory = Callable[[AgentsContext], Awaitable[AgentMapping] | AgentMapping]
+"""A plain or coroutine function that returns the agents of a request."""
+
+Agents = AgentMapping | AgentsFactory
 
 IdentifyUser = Callable[[Request], Awaitable[User | None] | User | None]
 """A plain or coroutine function that returns the user who makes a request, or None if nobody is signed in."""
@@ -161,7 +167,7 @@ class CopilotRuntime:
         """Whether no other process shares the store."""
         return self.store.poll_seconds is None
 
-    async def agents_for(self, request: Request, user: User | None) -> Mapping[str, Any]:
+    async def agents_for(self, request: Request, user: User | None) -> AgentMapping:
         """Returns the agents that a request may use.
 
         Raises TypeError if the factory of agents returns something else, and what it raises itself.

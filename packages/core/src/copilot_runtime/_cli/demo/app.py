@@ -10,7 +10,7 @@ from importlib import resources
 from copilot_runtime_asgi import CopilotMiddleware
 from copilot_runtime_asgi._asgi_types import ASGIApp, Receive, Scope, Send
 
-from ..._server.runtime import CopilotRuntime
+from ..._server.runtime import AgentMapping, CopilotRuntime
 from .agents import DEMO_AGENTS
 from .model import model_agents
 
@@ -22,7 +22,7 @@ _FILES = {"/": ("index.html", "text/html; charset=utf-8"), "/app.js": ("app.js",
 def create_demo_app() -> ASGIApp:
     """Returns an application with a new runtime at `BASE_PATH`, the page at ``/`` and its module at ``/app.js``."""
     # A demo on one's own machine has a single user, who may list its threads.
-    agents = {**DEMO_AGENTS, **model_agents()}
+    agents: AgentMapping = {**DEMO_AGENTS, **model_agents()}
     runtime = CopilotRuntime(agents=agents, single_user=True, shutdown_grace_seconds=1)
     return CopilotMiddleware(_Page(), path=BASE_PATH, runtime=runtime, mode="auto")
 

@@ -1,0 +1,29 @@
+"""What adapters are written with: they connect a web framework to a `CopilotHandler`.
+
+An adapter builds a `copilot_runtime.Request` from the framework's request, calls the handler, and sends the
+`copilot_runtime.Response`: by ``await handler(request)`` on an event loop, by ``run_sync(handler(request))`` on a
+thread. A framework with contexts to enter around code that outlives its requests says so by a `FrameworkContext`.
+"""
+
+from ._concurrency.driver import run_sync
+from ._concurrency.framework import FrameworkContext, framework_scope
+from ._http.body import make_form_parts, read_body
+from ._http.streaming import StreamSource
+from ._http.target import split_raw_target
+from ._server.handler import HandlerOptions, build_handler, coerce_handler, ensure_handler
+from ._server.wsgi_checks import WSGIDeploymentChecks
+
+__all__ = [
+    "FrameworkContext",
+    "HandlerOptions",
+    "StreamSource",
+    "WSGIDeploymentChecks",
+    "build_handler",
+    "coerce_handler",
+    "ensure_handler",
+    "framework_scope",
+    "make_form_parts",
+    "read_body",
+    "run_sync",
+    "split_raw_target",
+]

@@ -1,0 +1,58 @@
+"""Calls that are wrong: pyright finds an error on each line that says so, and on no other line.
+
+Checked by test_types.py, never imported.
+"""
+
+# pyright: strict
+
+from copilot_runtime import (
+    CopilotRuntime,
+    HookContext,
+    Request,
+    Response,
+    RuntimeHooks,
+    create_copilot_runtime_handler,
+)
+from copilot_runtime_asgi import create_copilot_asgi_app
+from copilot_runtime_wsgi import create_copilot_wsgi_app
+
+runtime = CopilotRuntime(agents={})
+handler = create_copilot_runtime_handler(runtime=runtime)
+
+
+def identify(request: Request) -> int:
+    return 42
+
+
+def three(context: HookContext, response: Response, error: Exception) -> None: ...
+
+
+def text(context: HookContext) -> str:
+    return "no"
+
+
+CopilotRuntime(agents={"default": 42})  # error
+CopilotRuntime(agents=lambda context: [context])  # error
+CopilotRuntime(agents={}, identify_user=identify)  # error
+CopilotRuntime(agents={}, identify_user=lambda request: 42)  # error
+CopilotRuntime(agents={}, on_run_end=three)  # error
+CopilotRuntime(agents={}, thread_access="all")  # error
+
+RuntimeHooks(on_request=three)  # error
+RuntimeHooks(on_before_handler=three)  # error
+RuntimeHooks(on_response=three)  # error
+RuntimeHooks(on_error=three)  # error
+RuntimeHooks(on_request=text)  # error
+
+create_copilot_runtime_handler(runtime=runtime, base_pth="/api")  # error
+create_copilot_runtime_handler(runtime=runtime, mode="multi")  # error
+create_copilot_runtime_handler(runtime=runtime, cors="yes")  # error
+create_copilot_runtime_handler()  # error
+
+create_copilot_asgi_app(runtime=runtime, base_pth="/api")  # error
+create_copilot_asgi_app(runtime=runtime, mode="multi")  # error
+create_copilot_asgi_app(runtime=runtime, cors="yes")  # error
+
+create_copilot_wsgi_app(runtime=runtime, base_pth="/api")  # error
+create_copilot_wsgi_app(runtime=runtime, mode="multi")  # error
+create_copilot_wsgi_app(runtime=runtime, cors="yes")  # error
