@@ -1,4 +1,4 @@
-"""Which headers of a request reach an agent."""
+"""Which headers of a request reach an agent (docs/protocol.md, section 12)."""
 
 from __future__ import annotations
 

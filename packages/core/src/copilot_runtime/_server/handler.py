@@ -74,6 +74,16 @@ class CopilotHandler:
         self._cors = cors
         self._hooks = hooks
 
+    @property
+    def base_path(self) -> str | None:
+        """The path at which the runtime is mounted, if it was configured."""
+        return self._router.base_path
+
+    @property
+    def mode(self) -> Mode:
+        """Whether requests are recognised by path, by envelope, or by both."""
+        return self._router.mode
+
     async def __call__(self, request: Request) -> Response:
         cors = self._cors
         if cors is None:

@@ -1,4 +1,4 @@
-"""Routes, and matching a path against a table of them."""
+"""Routes, and matching a path against a table of them (docs/protocol.md, section 2)."""
 
 from __future__ import annotations
 

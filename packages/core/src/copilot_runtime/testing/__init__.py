@@ -1,6 +1,14 @@
-"""Test suites for your own implementations of our protocols. They require pytest.
+"""Tests of your own agents, and test suites for your own implementations of our protocols.
 
-A store is correct if it passes `RunStoreSuite`::
+An agent is tested by running it in process, with no server::
+
+    from copilot_runtime.testing import TestClient
+
+    def test_greeting() -> None:
+        with TestClient(CopilotRuntime(agents={"default": agent})) as client:
+            assert client.run("default", "hi").text == "Hello!"
+
+A store is correct if it passes `RunStoreSuite`, which needs pytest::
 
     from copilot_runtime.testing import RunStoreSuite
 
@@ -9,11 +17,36 @@ A store is correct if it passes `RunStoreSuite`::
             return MyStore(...)
 """
 
-import pytest
+from typing import TYPE_CHECKING
 
-# Registered before the import, so that failing asserts of the suite show the values that they compare.
-pytest.register_assert_rewrite("copilot_runtime.testing._store_suite")
+from ._client import AsyncRunStream, AsyncTestClient, RequestOptions, RunOptions, RunStream, TestClient
+from ._results import ClientResponse, HTTPStatusError, RunResult
 
-from ._store_suite import RunStoreSuite  # noqa: E402 - see above
+if TYPE_CHECKING:
+    from ._store_suite import RunStoreSuite
 
-__all__ = ["RunStoreSuite"]
+__all__ = [
+    "AsyncRunStream",
+    "AsyncTestClient",
+    "ClientResponse",
+    "HTTPStatusError",
+    "RequestOptions",
+    "RunOptions",
+    "RunResult",
+    "RunStoreSuite",
+    "RunStream",
+    "TestClient",
+]
+
+
+def __getattr__(name: str) -> object:
+    # The clients must not need pytest.
+    if name != "RunStoreSuite":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest
+
+    # Registered before the import, so that failing asserts of the suite show the values that they compare.
+    pytest.register_assert_rewrite("copilot_runtime.testing._store_suite")
+    from ._store_suite import RunStoreSuite
+
+    return RunStoreSuite
