@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import logging
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.message import Message
 from email.parser import BytesParser
 from typing import Any, Protocol
@@ -17,8 +16,8 @@ from typing import Any, Protocol
 import openai
 import pytest
 
-from copilot_runtime import CopilotRuntime, Request, Response, create_copilot_runtime_handler
-from copilot_runtime._concurrency import driver
+from copilot_runtime import CopilotRuntime
+from copilot_runtime.testing import AsyncTestClient, ClientResponse, TestClient
 from copilot_runtime.transcription import (
     AudioTooLong,
     AudioTooShort,
@@ -203,14 +202,20 @@ def test_key_and_url_come_from_the_environment(server: Fake, monkeypatch: pytest
     assert form(server.seen[0])["model"].get_payload() == "whisper-1"
 
 
-@pytest.mark.parametrize("run", [asyncio.run, driver.run_sync])
-def test_the_endpoint_uses_it_with_and_without_a_loop(server: Fake, run: Callable[..., Response]) -> None:
-    body = json.dumps({"audio": base64.b64encode(AUDIO).decode(), "mimeType": "audio/webm"}).encode()
+async def post_asynchronously(runtime: CopilotRuntime, body: Any) -> ClientResponse:
+    async with AsyncTestClient(runtime) as client:
+        return await client.request("POST", "/transcribe", body)
+
+
+@pytest.mark.parametrize("has_loop", [True, False])
+def test_the_endpoint_uses_it_with_and_without_a_loop(server: Fake, has_loop: bool) -> None:
     runtime = CopilotRuntime(agents={}, transcription_service=OpenAITranscription(base_url=server.url))
-    handler = create_copilot_runtime_handler(runtime=runtime)
-    headers = {"content-type": "application/json"}
-    response = run(handler(Request(method="POST", path="/transcribe", headers=headers, body=body)))
-    assert (response.status, json.loads(response.body)["text"]) == (200, "hello")
+    body = {"audio": base64.b64encode(AUDIO).decode(), "mimeType": "audio/webm"}
+    if has_loop:
+        response = asyncio.run(post_asynchronously(runtime, body))
+    else:
+        response = TestClient(runtime).request("POST", "/transcribe", body)
+    assert (response.status, response.json()["text"]) == (200, "hello")
     assert form(server.seen[0])["file"].get_filename() == "recording.webm"
 
 

@@ -1,0 +1,203 @@
+"""The one error path of requests: which exception becomes which response, and who sees it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from copilot_runtime import (
+    CopilotRuntime,
+    HookContext,
+    Request,
+    RespondWith,
+    Response,
+    RuntimeHooks,
+    create_copilot_runtime_handler,
+)
+from copilot_runtime._http.target import split_segments
+from copilot_runtime._server.routes import ROUTES
+from copilot_runtime.stores import MemoryStore
+from copilot_runtime.stores.protocol import StoreError
+from copilot_runtime.testing import TestClient
+
+
+def agent(input: Any) -> list[Any]:
+    return []
+
+
+class BrokenStore(MemoryStore):
+    """A store none of whose methods works."""
+
+    def _fail(self, *args: Any, **options: Any) -> Any:
+        raise StoreError("the disk is full")
+
+    begin = read = messages = threads = update = delete = clear = request_stop = _fail
+
+
+def make_client(hooks: RuntimeHooks | None = None, **options: Any) -> TestClient:
+    runtime = CopilotRuntime(**{"agents": {"a": agent}, "single_user": True, **options})
+    return TestClient(create_copilot_runtime_handler(runtime=runtime, hooks=hooks))
+
+
+RUN_INPUT = {"threadId": "t", "runId": "r", "messages": [], "tools": [], "context": []}
+
+TOUCHING_THE_STORE = [
+    ("POST", "/agent/a/run", RUN_INPUT),
+    ("POST", "/agent/a/connect", RUN_INPUT),
+    ("POST", "/agent/a/stop/t", None),
+    ("GET", "/threads", None),
+    ("GET", "/threads/t/messages", None),
+    ("GET", "/threads/t/events", None),
+    ("GET", "/threads/t/state", None),
+    ("POST", "/threads/t/archive", None),
+    ("PATCH", "/threads/t", {"name": "n"}),
+    ("DELETE", "/threads/t", None),
+    ("POST", "/threads/clear", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), TOUCHING_THE_STORE)
+def test_a_failing_store_is_503(method: str, path: str, body: Any, caplog: pytest.LogCaptureFixture) -> None:
+    errors: list[Any] = []
+    with make_client(RuntimeHooks(on_error=errors.append), store=BrokenStore()) as client:
+        response = client.request(method, path, body, check=False)
+    assert (response.status, response.json()["error"]) == (503, "store_unavailable")
+    assert response.headers["retry-after"] == "1"
+    assert "the disk is full" in caplog.text
+    assert b"the disk is full" not in response.body
+    assert errors == [], "it is no failure of the application"
+
+
+def test_a_store_error_of_a_hook_is_the_hooks() -> None:
+    errors: list[str] = []
+
+    def on_request(context: HookContext) -> None:
+        raise StoreError("the hook's own")
+
+    def on_error(context: HookContext) -> None:
+        errors.append(str(context.error))
+
+    with make_client(RuntimeHooks(on_request=on_request, on_error=on_error)) as client:
+        assert client.request("GET", "/info", check=False).status == 500
+    assert errors == ["the hook's own"]
+
+
+def test_too_many_streams_are_503() -> None:
+    opened = threading.Event()
+
+    def waiting(input: Any) -> Any:
+        yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+        opened.wait(30)
+
+    with make_client(agents={"a": waiting}, max_streams=1, debug=True) as client, client.stream("a") as stream:
+        next(stream)
+        for path in ("/agent/a/run", "/agent/a/connect", "/agent/a/suggest", "/cpk-debug-events"):
+            method, body = ("GET", None) if path.endswith("events") else ("POST", RUN_INPUT)
+            response = client.request(method, path, body, check=False)
+            assert (response.status, response.json()["error"]) == (503, "too_many_streams"), path
+            assert response.headers["retry-after"] == "1"
+        opened.set()
+        stream.result()
+
+
+@pytest.mark.parametrize("action", ["run", "connect", "suggest"])
+def test_an_invalid_run_input_is_400(action: str) -> None:
+    with make_client() as client:
+        response = client.request("POST", f"/agent/a/{action}", {"threadId": 3}, check=False)
+    assert (response.status, response.json()["error"]) == (400, "Invalid request body")
+    assert "threadId" in response.json()["details"]
+
+
+def test_nobody_is_401() -> None:
+    with make_client(single_user=False, identify_user=lambda request: None) as client:
+        response = client.request("GET", "/info", check=False)
+    assert (response.status, response.json()) == (
+        401,
+        {"error": "unauthorized", "message": "Authentication required."},
+    )
+
+
+@pytest.mark.parametrize("place", ["on_request", "on_before_handler", "on_response", "identify_user", "agents"])
+def test_respond_with_ends_a_request_anywhere(place: str) -> None:
+    def respond(context: HookContext | Request | Any) -> Any:
+        raise RespondWith(Response.json({"place": place}, status=418))
+
+    hooks = RuntimeHooks(**{place: respond}) if place.startswith("on_") else None
+    options = {} if hooks else {place: respond, "single_user": False}
+    with make_client(hooks, **options) as client:
+        response = client.request("POST", "/agent/a/run", RUN_INPUT, check=False)
+    assert (response.status, response.json()) == (418, {"place": place})
+
+
+def test_respond_with_needs_a_response() -> None:
+    with pytest.raises(TypeError, match="must be a Response"):
+        RespondWith({"error": "no"})  # type: ignore[arg-type]
+
+
+def test_what_an_endpoint_does_not_expect_is_500() -> None:
+    class Odd(MemoryStore):
+        def threads(self, *args: Any, **options: Any) -> Any:
+            raise RuntimeError("secret")
+
+    with make_client(store=Odd()) as client:
+        response = client.request("GET", "/threads", check=False)
+    assert (response.status, response.json()) == (500, {"error": "internal_error"})
+
+
+# --- access to threads ---
+
+
+def test_routes_of_threads_say_what_they_need() -> None:
+    assert {route.pattern: route.access for route in ROUTES.routes if route.access is not None} == {
+        "/threads": "read",
+        "/threads/{thread_id}/messages": "read",
+        "/threads/{thread_id}/events": "read",
+        "/threads/{thread_id}/state": "read",
+        "/threads/{thread_id}": "manage",
+        "/threads/{thread_id}/archive": "manage",
+    }
+
+
+THREAD_REQUESTS = [request for request in TOUCHING_THE_STORE if request[1].startswith("/threads")]
+
+
+@pytest.mark.parametrize("access", ["none", "read", "manage"])
+@pytest.mark.parametrize(("method", "path", "body"), [*THREAD_REQUESTS, ("GET", "/threads?limit=no", None)])
+def test_thread_access(access: Any, method: str, path: str, body: Any) -> None:
+    with make_client(thread_access=access) as client:
+        client.run("a", thread_id="t")
+        status = client.request(method, path, body, check=False).status
+    match = ROUTES.match(split_segments(path.partition("?")[0]))
+    assert match is not None
+    allowed = {"none": (None,), "read": (None, "read"), "manage": (None, "read", "manage")}[access]
+    assert (status == 422) == (match.route.access not in allowed)
+
+
+# --- envelopes ---
+
+
+def test_a_missing_body_of_an_envelope_comes_after_hooks_that_know_the_route() -> None:
+    seen: list[Any] = []
+
+    def note(name: str) -> Callable[[HookContext], None]:
+        return lambda context: seen.append((name, context.route and context.route.name))
+
+    hooks = RuntimeHooks(on_before_handler=note("before"), on_response=note("response"))
+    with make_client(hooks) as client:
+        envelope = {"method": "agent/run", "params": {"agentId": "a"}}
+        response = client.request("POST", "/", envelope, check=False)
+    assert (response.status, response.json()["message"]) == (400, "Missing request body for JSON handler")
+    assert seen == [("before", "agent/run"), ("response", "agent/run")]
+
+
+def test_hooks_see_the_route_of_a_method_that_is_not_allowed() -> None:
+    seen: list[Any] = []
+    hooks = RuntimeHooks(on_response=lambda context: seen.append(context.route and context.route.name))
+    with make_client(hooks) as client:
+        response = client.request("GET", "/agent/a/run", check=False)
+        client.request("GET", "/nothing", check=False)
+    assert (response.status, response.headers["allow"]) == (405, "POST")
+    assert seen == ["agent/run", None]
