@@ -174,8 +174,8 @@ class AsyncTestClient:
         native: Any = None,
         timeout_seconds: float | None = 30,
     ) -> None:
-        self.handler = coerce_handler(source)
-        self.runtime = self.handler.runtime
+        self.handler: CopilotHandler = coerce_handler(source)
+        self.runtime: CopilotRuntime = self.handler.runtime
         if self.handler.mode == "single-route":
             raise ValueError("the client sends REST paths: use a handler with mode='auto' or mode='multi-route'")
         self._headers = Headers(headers)
@@ -303,8 +303,8 @@ class RunStream:
     """
 
     def __init__(self, stream: AsyncRunStream) -> None:
-        self.thread_id = stream.thread_id
-        self.run_id = stream.run_id
+        self.thread_id: str = stream.thread_id
+        self.run_id: str = stream.run_id
         self._stream = stream
 
     def __iter__(self) -> Self:
@@ -367,8 +367,8 @@ class TestClient:
         timeout_seconds: float | None = 30,
     ) -> None:
         self._client = AsyncTestClient(source, headers=headers, native=native, timeout_seconds=timeout_seconds)
-        self.handler = self._client.handler
-        self.runtime = self._client.runtime
+        self.handler: CopilotHandler = self._client.handler
+        self.runtime: CopilotRuntime = self._client.runtime
 
     def __enter__(self) -> Self:
         return self
