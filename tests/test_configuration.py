@@ -48,7 +48,7 @@ def handler(**options: Any) -> Any:
 
 
 WRONG = (TypeError, ValueError)
-INSTEAD = re.compile(r"\bmust\b|, such as|, as in|\buse\b|\bgive\b|\bname\b|\bwrite\b", re.IGNORECASE)
+INSTEAD = re.compile(r"\bmust\b|\bexpected\b|, such as|, as in|\buse\b|\bgive\b|\bname\b|\bwrite\b", re.IGNORECASE)
 """How our messages say what is accepted, or what to write instead."""
 
 

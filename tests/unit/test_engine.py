@@ -167,9 +167,9 @@ async def test_a_reader_that_leaves_leaves_nothing() -> None:
 async def test_what_is_no_agent_leaves_the_thread_free() -> None:
     engine = engine_on(MemoryStore(), max_streams=1)
     for nonsense in (object(), type("Agent", (), {"run": None}), None):
-        with pytest.raises(TypeError, match="no agent"):
+        with pytest.raises(TypeError, match="not an agent"):
             await engine.run(given(nonsense))
-        with pytest.raises(TypeError, match="no agent"):
+        with pytest.raises(TypeError, match="not an agent"):
             await engine.suggest(given(nonsense))
     assert (await Reader(await engine.run(given(answers))).rest())[-1] == FINISHED
 

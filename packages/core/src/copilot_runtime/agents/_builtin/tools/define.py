@@ -10,8 +10,9 @@ from typing import Any, overload
 from pydantic import ValidationError
 
 from ...._concurrency.driver import is_coroutine_function
+from ...._validation import format_validation_error
 from ..._context import RunContext
-from .signature import ToolSignature, format_validation_error, json_schema
+from .signature import ToolSignature, json_schema
 from .tool import Interrupt, Tool, ToolCallable, ToolError
 
 _NAME = re.compile("[a-zA-Z0-9_-]{1,64}")  # as OpenAI requires it; others accept at least that

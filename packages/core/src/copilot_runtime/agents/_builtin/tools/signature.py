@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 
+from ...._validation import format_validation_error
 from ..._context import RunContext
 from .tool import ToolError
 
@@ -76,12 +77,6 @@ class ToolSignature:
         keywords = {**validated, **dict.fromkeys(self._contexts, context)}
         keywords.update((name, value) for name, value in injected.items() if name in self.injected)
         return self._function(*[keywords.pop(name) for name in self._positional], **keywords)
-
-
-def format_validation_error(error: ValidationError) -> str:
-    """Returns pydantic's findings, without the values."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}" for problem in problems)
 
 
 def json_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
