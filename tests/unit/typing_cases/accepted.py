@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from typing import Any
 
 from ag_ui.core import BaseEvent, RunAgentInput
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.types import Receive, Scope, Send
 
 from copilot_runtime import (
     AgentsContext,
@@ -23,7 +26,9 @@ from copilot_runtime import (
 )
 from copilot_runtime.adapters import HandlerOptions, build_handler
 from copilot_runtime.agents import Agent, AgentFunction, BuiltInAgent, HttpAgent
-from copilot_runtime_asgi import create_copilot_asgi_app
+from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app, mount_before
+from copilot_runtime_django import create_copilot_urls
+from copilot_runtime_flask import create_copilot_blueprint
 from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 # --- agents ---
@@ -157,3 +162,19 @@ create_copilot_asgi_app(runtime=runtime, **options)
 create_copilot_asgi_app(handler=handler)
 create_copilot_wsgi_app(runtime=runtime, cors=True)
 create_copilot_wsgi_app(handler=handler)
+create_copilot_blueprint(runtime=runtime, name="chat", base_path="/api", cors=True)
+create_copilot_blueprint(handler=handler, name="chat")
+create_copilot_urls(runtime=runtime, csrf_protect=True, mode="auto")
+create_copilot_urls(handler=handler, csrf_protect=True)
+
+
+async def other(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+CopilotMiddleware(other, path="/api", runtime=runtime, mode="auto")
+CopilotMiddleware(other, path="/api", handler=handler)
+mount_before(other, "/api", runtime=runtime, cors=True)
+mount_before(other, "/api", handler=handler)
+app = Starlette(middleware=[Middleware(CopilotMiddleware, path="/api", runtime=runtime)])
+app.add_middleware(CopilotMiddleware, path="/api", handler=handler)
+app.mount("/api", create_copilot_asgi_app(runtime=runtime))

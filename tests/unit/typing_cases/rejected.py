@@ -5,6 +5,8 @@ Checked by test_types.py, never imported.
 
 # pyright: strict
 
+from starlette.types import Receive, Scope, Send
+
 from copilot_runtime import (
     CopilotRuntime,
     HookContext,
@@ -13,7 +15,9 @@ from copilot_runtime import (
     RuntimeHooks,
     create_copilot_runtime_handler,
 )
-from copilot_runtime_asgi import create_copilot_asgi_app
+from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app
+from copilot_runtime_django import create_copilot_urls
+from copilot_runtime_flask import create_copilot_blueprint
 from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 runtime = CopilotRuntime(agents={})
@@ -52,7 +56,37 @@ create_copilot_runtime_handler()  # error
 create_copilot_asgi_app(runtime=runtime, base_pth="/api")  # error
 create_copilot_asgi_app(runtime=runtime, mode="multi")  # error
 create_copilot_asgi_app(runtime=runtime, cors="yes")  # error
+create_copilot_asgi_app(runtime=runtime, handler=handler)  # error
+create_copilot_asgi_app(handler=handler, mode="auto")  # error
+create_copilot_asgi_app()  # error
 
 create_copilot_wsgi_app(runtime=runtime, base_pth="/api")  # error
 create_copilot_wsgi_app(runtime=runtime, mode="multi")  # error
 create_copilot_wsgi_app(runtime=runtime, cors="yes")  # error
+create_copilot_wsgi_app(runtime=runtime, handler=handler)  # error
+create_copilot_wsgi_app(handler=handler, mode="auto")  # error
+create_copilot_wsgi_app()  # error
+
+create_copilot_blueprint(runtime=runtime, base_pth="/api")  # error
+create_copilot_blueprint(runtime=runtime, mode="multi")  # error
+create_copilot_blueprint(runtime=runtime, cors="yes")  # error
+create_copilot_blueprint(runtime=runtime, handler=handler)  # error
+create_copilot_blueprint(handler=handler, mode="auto")  # error
+create_copilot_blueprint()  # error
+
+create_copilot_urls(runtime=runtime, base_pth="/api")  # error
+create_copilot_urls(runtime=runtime, mode="multi")  # error
+create_copilot_urls(runtime=runtime, cors="yes")  # error
+create_copilot_urls(runtime=runtime, handler=handler)  # error
+create_copilot_urls(handler=handler, mode="auto")  # error
+create_copilot_urls()  # error
+
+
+async def other(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+CopilotMiddleware(other, path="/api", runtime=runtime, mode="multi")  # error
+CopilotMiddleware(other, path="/api", runtime=runtime, handler=handler)  # error
+CopilotMiddleware(other, path="/api", handler=handler, mode="auto")  # error
+CopilotMiddleware(other, path="/api")  # error
+CopilotMiddleware(other, runtime=runtime)  # error

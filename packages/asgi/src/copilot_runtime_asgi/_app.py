@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import Unpack
+from typing import Unpack, overload
 from urllib.parse import quote
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
@@ -23,6 +23,12 @@ from ._asgi_types import ASGIApp, Receive, Scope, Send
 from ._lifespan import serve_lifespan
 
 
+@overload
+def create_copilot_asgi_app(
+    *, runtime: CopilotRuntime, framework: FrameworkContext | None = None, **options: Unpack[HandlerOptions]
+) -> ASGIApp: ...
+@overload
+def create_copilot_asgi_app(*, handler: CopilotHandler, framework: FrameworkContext | None = None) -> ASGIApp: ...
 def create_copilot_asgi_app(
     *,
     runtime: CopilotRuntime | None = None,

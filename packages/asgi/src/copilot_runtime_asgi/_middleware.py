@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from collections.abc import Callable
+from typing import Unpack, overload
 
 from copilot_runtime import CopilotHandler, CopilotRuntime
 from copilot_runtime.adapters import FrameworkContext, HandlerOptions, build_handler
@@ -35,6 +36,20 @@ class CopilotMiddleware:
         ValueError: if ``path`` does not start with a slash; and as `create_copilot_runtime_handler` does.
     """
 
+    @overload
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        path: str,
+        runtime: CopilotRuntime,
+        framework: FrameworkContext | None = None,
+        **options: Unpack[HandlerOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, app: ASGIApp, *, path: str, handler: CopilotHandler, framework: FrameworkContext | None = None
+    ) -> None: ...
     def __init__(
         self,
         app: ASGIApp,
@@ -72,6 +87,19 @@ class CopilotMiddleware:
         return any(where == self._prefix or where.startswith(f"{self._prefix}/") for where in (path, below_root))
 
 
+@overload
+def mount_before(
+    app: ASGIApp,
+    path: str,
+    *,
+    runtime: CopilotRuntime,
+    framework: FrameworkContext | None = None,
+    **options: Unpack[HandlerOptions],
+) -> CopilotMiddleware: ...
+@overload
+def mount_before(
+    app: ASGIApp, path: str, *, handler: CopilotHandler, framework: FrameworkContext | None = None
+) -> CopilotMiddleware: ...
 def mount_before(
     app: ASGIApp,
     path: str,
@@ -82,4 +110,5 @@ def mount_before(
     **options: Unpack[HandlerOptions],
 ) -> CopilotMiddleware:
     """Returns ``CopilotMiddleware(app, path=path, ...)``."""
-    return CopilotMiddleware(app, path=path, runtime=runtime, handler=handler, framework=framework, **options)
+    create: Callable[..., CopilotMiddleware] = CopilotMiddleware  # which checks whether the arguments go together
+    return create(app, path=path, runtime=runtime, handler=handler, framework=framework, **options)

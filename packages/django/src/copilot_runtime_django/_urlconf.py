@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NoReturn, Unpack
+from typing import NoReturn, Unpack, overload
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -53,6 +53,12 @@ class MisconfiguredPattern(URLPattern):
         raise self.error
 
 
+@overload
+def create_copilot_urls(
+    *, runtime: CopilotRuntime, csrf_protect: bool = False, **options: Unpack[HandlerOptions]
+) -> list[URLPattern]: ...
+@overload
+def create_copilot_urls(*, handler: CopilotHandler, csrf_protect: bool = False) -> list[URLPattern]: ...
 def create_copilot_urls(
     *,
     runtime: CopilotRuntime | None = None,

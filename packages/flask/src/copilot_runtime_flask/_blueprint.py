@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Unpack, overload
 
 from flask import Blueprint
 from flask.sansio.blueprints import BlueprintSetupState
@@ -23,6 +23,12 @@ class _RestConverter(BaseConverter):
     part_isolating = False
 
 
+@overload
+def create_copilot_blueprint(
+    *, runtime: CopilotRuntime, name: str = "copilotkit", **options: Unpack[HandlerOptions]
+) -> Blueprint: ...
+@overload
+def create_copilot_blueprint(*, handler: CopilotHandler, name: str = "copilotkit") -> Blueprint: ...
 def create_copilot_blueprint(
     *,
     runtime: CopilotRuntime | None = None,

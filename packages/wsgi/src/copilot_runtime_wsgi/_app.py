@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from werkzeug.exceptions import ClientDisconnected
 
@@ -16,6 +16,10 @@ from ._request import Environ, read_environ_body, request_from_environ
 WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
+@overload
+def create_copilot_wsgi_app(*, runtime: CopilotRuntime, **options: Unpack[HandlerOptions]) -> WSGIApp: ...
+@overload
+def create_copilot_wsgi_app(*, handler: CopilotHandler) -> WSGIApp: ...
 def create_copilot_wsgi_app(
     *, runtime: CopilotRuntime | None = None, handler: CopilotHandler | None = None, **options: Unpack[HandlerOptions]
 ) -> WSGIApp:
