@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from .errors import HTTPError, error_response
+from .route_table import RequiredAccess
 
 ThreadAccess = Literal["none", "read", "manage"]
-
-RequiredAccess = Literal["read", "manage"]
-"""What a route does with threads."""
 
 _CLOSED = (
     "This runtime does not give access to threads. Configure identify_user, or single_user=True, and a thread_access "

@@ -28,7 +28,7 @@ class HTTPError(Exception):
 
     Args:
         response: the response to send.
-        route: the route of the request, where it is known to whoever raises this and not yet to the handler.
+        route: the route of the request, if the code that raises this knows it before the handler does.
     """
 
     def __init__(self, response: Response, route: RouteMatch | None = None) -> None:
@@ -49,7 +49,7 @@ class InvalidRunInput(Exception):
 
 
 def response_for(error: Exception, *, debug: bool) -> Response | None:
-    """Returns the response to an exception that an endpoint raised.
+    """Returns the response to an exception of an endpoint.
 
     Args:
         error: the exception.

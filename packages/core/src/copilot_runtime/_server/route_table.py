@@ -12,6 +12,12 @@ from .._http.types import Response
 Endpoint = Callable[[Any], Awaitable[Response]]
 """A function of an `EndpointContext`."""
 
+RequiredAccess = Literal["read", "manage"]
+"""What a route does with threads."""
+
+EnvelopeBody = Literal["none", "optional", "required"]
+"""Whether the single-route envelope of a route has a body."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RouteMatch:
@@ -48,9 +54,9 @@ class Route:
     pattern: str
     methods: Mapping[str, str]
     endpoint: Endpoint
-    access: Literal["read", "manage"] | None = None
+    access: RequiredAccess | None = None
     envelope: str | None = None
-    envelope_body: Literal["none", "optional", "required"] = "none"
+    envelope_body: EnvelopeBody = "none"
     resource: bool = False
     memories: bool = False
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from .access import RequiredAccess
 from .endpoints import inspector, threads
 from .endpoints.info import info
 from .endpoints.run import connect, run, suggest
 from .endpoints.stop import stop
 from .endpoints.transcribe import transcribe
-from .route_table import Endpoint, Route, RouteTable
-
-EnvelopeBody = Literal["none", "optional", "required"]
+from .route_table import Endpoint, EnvelopeBody, RequiredAccess, Route, RouteTable
 
 
 def _route(name: str, method: str, pattern: str, endpoint: Endpoint, body: EnvelopeBody = "none") -> Route:
@@ -24,13 +19,15 @@ def _agent_route(action: str, endpoint: Endpoint, path: str = "", body: Envelope
     return _route(f"agent/{action}", "POST", f"/agent/{{agent_id}}/{action}{path}", endpoint, body)
 
 
-def _resource(name: str, methods: str, pattern: str, endpoint: Endpoint, access: RequiredAccess | None = None) -> Route:
+def _resource_route(
+    name: str, methods: str, pattern: str, endpoint: Endpoint, access: RequiredAccess | None = None
+) -> Route:
     """A route by path, and by ``resource/request``; ``methods`` are HTTP methods, separated by spaces."""
     names = dict.fromkeys(methods.split(), name)
     return Route(pattern=pattern, methods=names, endpoint=endpoint, access=access, resource=True)
 
 
-def _memories(name: str, methods: str, pattern: str) -> Route:
+def _memory_route(name: str, methods: str, pattern: str) -> Route:
     """A route of the hosted backend's memories."""
     names = dict.fromkeys(methods.split(), name)
     return Route(pattern=pattern, methods=names, endpoint=threads.not_supported, resource=True, memories=True)
@@ -47,18 +44,18 @@ ROUTES = RouteTable(
         _agent_route("connect", connect),
         _agent_route("suggest", suggest),
         _agent_route("stop", stop, "/{thread_id}", "optional"),
-        _resource("threads/subscribe", "POST", "/threads/subscribe", threads.not_supported),
-        _resource("threads/messages", "GET", "/threads/{thread_id}/messages", threads.messages, "read"),
-        _resource("threads/events", "GET", "/threads/{thread_id}/events", threads.events, "read"),
-        _resource("threads/state", "GET", "/threads/{thread_id}/state", threads.state, "read"),
-        _resource("threads/archive", "POST", "/threads/{thread_id}/archive", threads.archive, "manage"),
-        _resource("threads/clear", "POST", "/threads/clear", threads.clear),
-        _resource("threads/update", "PATCH DELETE", "/threads/{thread_id}", threads.update, "manage"),
-        _resource("threads/list", "GET", "/threads", threads.list_threads, "read"),
-        _memories("memories/recall", "POST", "/memories/recall"),
-        _memories("memories/subscribe", "POST", "/memories/subscribe"),
-        _memories("memories/mutate", "PATCH DELETE", "/memories/{memory_id}"),
-        _memories("memories/list", "GET POST", "/memories"),
-        _resource("annotate", "POST", "/annotate", threads.not_supported),
+        _resource_route("threads/subscribe", "POST", "/threads/subscribe", threads.not_supported),
+        _resource_route("threads/messages", "GET", "/threads/{thread_id}/messages", threads.messages, "read"),
+        _resource_route("threads/events", "GET", "/threads/{thread_id}/events", threads.events, "read"),
+        _resource_route("threads/state", "GET", "/threads/{thread_id}/state", threads.state, "read"),
+        _resource_route("threads/archive", "POST", "/threads/{thread_id}/archive", threads.archive, "manage"),
+        _resource_route("threads/clear", "POST", "/threads/clear", threads.clear),
+        _resource_route("threads/update", "PATCH DELETE", "/threads/{thread_id}", threads.update, "manage"),
+        _resource_route("threads/list", "GET", "/threads", threads.list_threads, "read"),
+        _memory_route("memories/recall", "POST", "/memories/recall"),
+        _memory_route("memories/subscribe", "POST", "/memories/subscribe"),
+        _memory_route("memories/mutate", "PATCH DELETE", "/memories/{memory_id}"),
+        _memory_route("memories/list", "GET POST", "/memories"),
+        _resource_route("annotate", "POST", "/annotate", threads.not_supported),
     )
 )
