@@ -67,9 +67,9 @@ class Engine:
 
     def __init__(self, store: RunStore, options: EngineOptions, on_run_end: RunEndHook | None = None) -> None:
         self.store = store
-        self.async_store = AsyncStore(store)
+        self.async_store: AsyncStore = AsyncStore(store)
         self.options = options
-        self.on_run_end = on_run_end
+        self.on_run_end: RunEndHook | None = on_run_end
         self._runs: dict[RunKey, Run] = {}
         self._ephemeral_runs: dict[RunLog, Run] = {}
         """Runs on no thread: suggestions."""
