@@ -86,6 +86,7 @@ async def other(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 CopilotMiddleware(other, path="/api", runtime=runtime, mode="multi")  # error
+CopilotMiddleware(other, path="/api", runtime=runtime, base_path="/api")  # error
 CopilotMiddleware(other, path="/api", runtime=runtime, handler=handler)  # error
 CopilotMiddleware(other, path="/api", handler=handler, mode="auto")  # error
 CopilotMiddleware(other, path="/api")  # error

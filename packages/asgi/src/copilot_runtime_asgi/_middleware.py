@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Unpack, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
-from copilot_runtime import CopilotHandler, CopilotRuntime
+from copilot_runtime import CopilotHandler, CopilotRuntime, CorsConfig, RuntimeHooks
 from copilot_runtime.adapters import FrameworkContext, HandlerOptions, build_handler
 
 from ._app import to_asgi
 from ._asgi_types import ASGIApp, Receive, Scope, Send
 from ._lifespan import share_lifespan
+
+
+class MiddlewareOptions(TypedDict, total=False):
+    """`HandlerOptions` without ``base_path``, for which the middleware has ``path``."""
+
+    mode: Literal["auto", "multi-route", "single-route"]
+    cors: bool | CorsConfig
+    hooks: RuntimeHooks | None
 
 
 class CopilotMiddleware:
@@ -44,7 +51,7 @@ class CopilotMiddleware:
         path: str,
         runtime: CopilotRuntime,
         framework: FrameworkContext | None = None,
-        **options: Unpack[HandlerOptions],
+        **options: Unpack[MiddlewareOptions],
     ) -> None: ...
     @overload
     def __init__(
@@ -58,15 +65,15 @@ class CopilotMiddleware:
         runtime: CopilotRuntime | None = None,
         handler: CopilotHandler | None = None,
         framework: FrameworkContext | None = None,
-        **options: Unpack[HandlerOptions],
+        **options: Unpack[MiddlewareOptions],
     ) -> None:
         if not isinstance(path, str) or not path.startswith("/"):
             raise ValueError(f"path={path!r} must start with '/', such as '/api/copilotkit'")
         if "base_path" in options:
             raise TypeError("CopilotMiddleware has no base_path: give the runtime's path as path=...")
-        if handler is None:
-            options["base_path"] = path
-        handler = build_handler(runtime=runtime, handler=handler, options=options)
+        is_bare_handler = handler is not None and not options
+        handler_options: HandlerOptions = {} if is_bare_handler else {"base_path": path, **options}
+        handler = build_handler(runtime=runtime, handler=handler, options=handler_options)
         self._app = app
         self._copilot_app = to_asgi(handler, framework=framework)
         self._runtime = handler.runtime
@@ -94,21 +101,12 @@ def mount_before(
     *,
     runtime: CopilotRuntime,
     framework: FrameworkContext | None = None,
-    **options: Unpack[HandlerOptions],
+    **options: Unpack[MiddlewareOptions],
 ) -> CopilotMiddleware: ...
 @overload
 def mount_before(
     app: ASGIApp, path: str, *, handler: CopilotHandler, framework: FrameworkContext | None = None
 ) -> CopilotMiddleware: ...
-def mount_before(
-    app: ASGIApp,
-    path: str,
-    *,
-    runtime: CopilotRuntime | None = None,
-    handler: CopilotHandler | None = None,
-    framework: FrameworkContext | None = None,
-    **options: Unpack[HandlerOptions],
-) -> CopilotMiddleware:
+def mount_before(app: ASGIApp, path: str, **arguments: Any) -> CopilotMiddleware:
     """Returns ``CopilotMiddleware(app, path=path, ...)``."""
-    create: Callable[..., CopilotMiddleware] = CopilotMiddleware  # which checks whether the arguments go together
-    return create(app, path=path, runtime=runtime, handler=handler, framework=framework, **options)
+    return CopilotMiddleware(app, path=path, **arguments)
