@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from copilot_runtime._engine import endings
+from copilot_runtime._events import RunEnding
+
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "packages/core/src/copilot_runtime"
 PACKAGES = sorted(folder for folder in ROOT.glob("packages/*/src/*") if (folder / "__init__.py").exists())
@@ -96,3 +99,11 @@ def test_value_objects_import_no_event_loop() -> None:
     for module in ("headers", "types", "streaming", "target", "body"):
         imported = graph[f"copilot_runtime._http.{module}"]
         assert not [name for name in imported if name.startswith("copilot_runtime._concurrency")]
+
+
+def test_the_docs_list_every_run_error_code_of_the_engine() -> None:
+    text = (ROOT / "docs/agents.md").read_text("utf-8")
+    section = text.partition("## When a run fails")[2].partition("\n## ")[0].partition("`HttpAgent` adds")[0]
+    assert re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|$", section, re.MULTILINE) == list(endings.RUN_ERROR_CODES.items())
+    used = {ending.code for ending in vars(endings).values() if isinstance(ending, RunEnding) and not ending.stopped}
+    assert used | {RunEnding().code, endings.timed_out(1).code} == set(endings.RUN_ERROR_CODES)
