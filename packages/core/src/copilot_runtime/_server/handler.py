@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 from .._concurrency import driver
 from .._concurrency.framework import current_framework
@@ -29,8 +29,6 @@ from .router import Mode, ResolvedRequest, Router
 from .runtime import CopilotRuntime
 
 logger = logging.getLogger("copilot_runtime.handler")
-
-_MODES = ("auto", "multi-route", "single-route")
 
 
 class HandlerOptions(TypedDict, total=False):
@@ -260,7 +258,7 @@ def create_copilot_runtime_handler(
     """
     if not isinstance(runtime, CopilotRuntime):
         raise TypeError(f"runtime={runtime!r}: must be a CopilotRuntime, such as CopilotRuntime(agents=...)")
-    check_choice("mode", mode, _MODES)
+    check_choice("mode", mode, get_args(Mode))
     if not isinstance(cors, (bool, CorsConfig)):
         raise TypeError(f"cors={cors!r}: must be False, True or a CorsConfig, such as CorsConfig(allow_origins=[...])")
     if hooks is not None and not isinstance(hooks, RuntimeHooks):
