@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,11 @@ nox.options.error_on_missing_interpreters = os.environ.get("CI") == "true"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PACKAGES = sorted(str(file.parent) for file in Path("packages").glob("*/pyproject.toml"))
+
+INTELLIGENCE_RUNTIME = "copilotkit-intelligence-runtime"
+
+# Django has no types of its own, so that package cannot be complete.
+COMPLETELY_TYPED = ["copilot_runtime", "copilot_runtime_asgi", "copilot_runtime_wsgi", "copilot_runtime_flask"]
 
 INSTALLED = """
 import importlib.metadata, json, platform, sys
@@ -88,10 +95,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy, strict, over what is shipped; and pyright over calls that an application may make."""
+    """mypy, strict, over what is shipped; pyright over what it promises, and over calls of applications."""
     install(session, tool("mypy"), tool("django-stubs"), tool("pyright"))
     session.run("mypy")
-    session.run("python", "-m", "pytest", "tests/unit/test_types.py")
+    session.run("python", "-m", "pytest", "-n", "0", "tests/unit/test_types.py")
+    # Installed for real: pyright looks for py.typed in what is installed, and does not follow editable installs.
+    session.install("--no-deps", "--force-reinstall", *PACKAGES)
+    for module in COMPLETELY_TYPED:
+        session.run("pyright", "--verifytypes", module, "--ignoreexternal")
 
 
 @nox.session
@@ -161,22 +172,47 @@ def benchmarks(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
+def own_names(wheel: Path) -> set[str]:
+    """The top-level names that a wheel of ours may install."""
+    name, version = wheel.name.split("-")[:2]
+    return {name, f"{name}-{version}.dist-info"}
+
+
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build every package into dist/, then install each wheel into an environment of its own and import it."""
+    """Builds every package into dist/, and tries each wheel alone and beside CopilotKit's own Python runtime."""
     session.install(tool("uv"))
     dist = Path("dist")
     shutil.rmtree(dist, ignore_errors=True)
     for folder in PACKAGES:
         session.run("uv", "build", "-q", "--out-dir", str(dist), folder)
     wheels = {wheel.name.split("-")[0]: wheel.resolve() for wheel in sorted(dist.glob("*.whl"))}
+    for wheel in wheels.values():
+        foreign = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()} - own_names(wheel)
+        if foreign:
+            session.error(f"{wheel.name} would install {', '.join(sorted(foreign))}, which another package may have")
     # A package gets its siblings from here, whatever an index may hold under their names.
     siblings = Path(session.create_tmp(), "siblings.txt")
     siblings.write_text("".join(f"{module.replace('_', '-')} @ {wheel.as_uri()}\n" for module, wheel in wheels.items()))
+
+    def environment(name: str, *installs: Sequence[str]) -> str:
+        """Makes an environment, installs one set of requirements after the other, and returns its Python."""
+        folder = Path(session.create_tmp(), name)
+        session.run("uv", "venv", "-q", "--clear", str(folder))
+        python = str(folder / "bin" / "python")
+        for requirements in installs:
+            session.run("uv", "pip", "install", "-q", "-p", python, "-c", str(siblings), *requirements)
+        return python
+
     for module, wheel in wheels.items():
-        alone = Path(session.create_tmp(), module)
-        session.run("uv", "venv", "-q", "--clear", str(alone))
-        python = str(alone / "bin" / "python")
-        session.run("uv", "pip", "install", "-q", "-p", python, "-c", str(siblings), str(wheel))
+        python = environment(module, [str(wheel)])
         typed = f"import {module}, pathlib; pathlib.Path({module}.__file__).with_name('py.typed').resolve(strict=True)"
         session.run(python, "-c", typed, external=True)
+
+    # CopilotKit's own package once overwrote a package of ours that had the same name; and it left a hole when removed.
+    ours, theirs = [str(wheel) for wheel in wheels.values()], [INTELLIGENCE_RUNTIME]
+    for order in ([ours, theirs], [theirs, ours]):
+        python = environment("beside", *order)
+        session.run(python, "tests/packaging/beside_intelligence_runtime.py", external=True)
+        session.run("uv", "pip", "uninstall", "-q", "-p", python, INTELLIGENCE_RUNTIME)
+        session.run(python, "tests/packaging/beside_intelligence_runtime.py", "ours", external=True)
