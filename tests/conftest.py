@@ -9,9 +9,9 @@ import pytest
 
 LONGEST = (
     "test_contract.py",
-    "test_hostile_agents.py",
+    "test_misbehaving_agents.py",
     "test_servers.py",
-    "test_bad_input.py",
+    "test_input_validation.py",
     "test_workers.py",
     "test_users.py",
     "test_store_faults.py",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from .fixtures import apps, configured
+from .fixtures import apps, configured_app
 from .fixtures.configs import together
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,15 +146,15 @@ def command(
         if name not in SERVERS[chosen].takes:
             raise ValueError(f"{chosen} takes no --{name}")
     start = Start(
-        factory="tests.fixtures.configured:application",
+        factory="tests.fixtures.configured_app:application",
         port=port,
         workers=workers or 1,
         threads=threads or max(configuration.threads for configuration in together(config).values()),
         preload=preload,
     )
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {apps.ADAPTER: adapter, configured.CONFIG: config, "PYTHONPATH": path}
-    environment |= {configured.STORE: store} if store else {}
+    environment = {apps.ADAPTER: adapter, configured_app.CONFIG: config, "PYTHONPATH": path}
+    environment |= {configured_app.STORE: store} if store else {}
     return Command([sys.executable, "-m", *SERVERS[chosen].command(start)], environment)
 
 

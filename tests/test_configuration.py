@@ -21,7 +21,7 @@ from copilot_runtime.stores import MemoryStore
 from copilot_runtime_asgi import create_copilot_asgi_app, mount_before, to_asgi
 from copilot_runtime_wsgi import create_copilot_wsgi_app, to_wsgi
 
-from .naming import named
+from .ids import named
 
 
 async def agent(input: Any) -> AsyncIterator[Any]:

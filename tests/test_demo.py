@@ -27,7 +27,7 @@ import pytest
 from copilot_runtime._cli.main import main
 from copilot_runtime._cli.trusted_hosts import TrustedHostMiddleware, parse_host
 
-from .builtin.fake import Exchange, chunk, fake
+from .builtin.fake_provider import Exchange, chunk, fake
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("copilot_runtime_asgi")

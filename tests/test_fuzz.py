@@ -29,8 +29,8 @@ from copilot_runtime_asgi import to_asgi
 from copilot_runtime_wsgi import to_wsgi
 
 from .fixtures import apps
-from .fixtures.guarded import Echo, hello
-from .guards import run_body
+from .fixtures.security_apps import Echo, hello
+from .security_client import run_body
 
 BOUNDED = settings(
     max_examples=250,
@@ -274,7 +274,7 @@ ENVIRONS: Mapping[str, Any] = {
     "wsgi": to_wsgi(handler("auto")),
     "flask": apps.flask([apps.Mounted("", {"runtime": runtime()})]),
 }
-"""Django, of which a process can have only one, gets what is no HTTP from `test_bad_input`, on its servers."""
+"""Django, of which a process can have only one, gets what is no HTTP from `test_input_validation`, on its servers."""
 
 
 @pytest.mark.parametrize("adapter", ENVIRONS)

@@ -1,6 +1,6 @@
 """Hooks, and everything else of the application's own that is called: where it runs, what it sees, what it may do.
 
-The runtimes are those of `fixtures/watched.py`. Nothing here is timed: who waits, waits at
+The runtimes are those of `fixtures/recording_hooks.py`. Nothing here is timed: who waits, waits at
 a gate that the test opens.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .guards import SECONDS, Answer, Server, fault, fresh, guarded, leak, run_body
+from .security_client import SECONDS, Answer, Server, fault, fresh, guarded, leak, run_body
 from .serve import ADAPTERS
 
 PLAIN = ("hooks-plain",)

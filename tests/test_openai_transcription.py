@@ -31,9 +31,9 @@ from copilot_runtime.transcription import (
 )
 
 from .builtin.aimock import KEY, Aimock, aimock
-from .builtin.fake import Exchange, Fake, Script, fake
+from .builtin.fake_provider import Exchange, Fake, Script, fake
+from .http_client import fresh
 from .servers import free_port
-from .talk import fresh
 
 AUDIO = b"\x1aE\xdf\xa3 not really WebM"
 

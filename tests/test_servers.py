@@ -27,12 +27,12 @@ from copilot_runtime import CopilotRuntime, Request, create_copilot_runtime_hand
 from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app, mount_before
 from copilot_runtime_wsgi import create_copilot_wsgi_app
 
-from .fixtures import mounts, trials
+from .fixtures import mounted_apps, runtimes
 from .fixtures.latches import latch
+from .http_client import PATIENCE, Client, Stream, fresh, parsed, run_input, types
 from .launch import launched
 from .serve import ADAPTERS, ROOT
 from .servers import STOP_SECONDS, RunningServer, answering, free_port
-from .talk import PATIENCE, Client, Stream, fresh, parsed, run_input, types
 from .test_streams import opened, steps
 from .trial import trial
 
@@ -296,16 +296,16 @@ def test_a_sync_worker_that_is_killed_in_a_stream() -> None:
 
 @pytest.mark.parametrize("name", ["gthread", "gevent"])
 def test_an_application_that_was_used_before_its_workers_were_forked(name: str) -> None:
-    with launched(name, "tests.fixtures.mounts:warmed", preload=True) as server:
+    with launched(name, "tests.fixtures.mounted_apps:warmed", preload=True) as server:
         client = Client(server)
-        assert client.stop("good", mounts.WARM_THREAD.replace(" ", "%20"))["stopped"] is False
+        assert client.stop("good", mounted_apps.WARM_THREAD.replace(" ", "%20"))["stopped"] is False
         gate, thread = fresh("gate"), fresh("thread")
         with client.run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
             assert stream.comment() == ": keep-alive"
             opened(client, gate)
             assert types(list(stream.events()))[-1] == "RUN_FINISHED"
-        assert types(client.ran("good", mounts.WARM_THREAD))[-1] == "RUN_FINISHED"
+        assert types(client.ran("good", mounted_apps.WARM_THREAD))[-1] == "RUN_FINISHED"
 
 
 def test_forking_while_a_run_goes_on() -> None:
@@ -341,7 +341,7 @@ def test_forking_while_a_run_goes_on() -> None:
 LAZY = """
 import threading
 from copilot_runtime_wsgi import create_copilot_wsgi_app
-from tests.fixtures.trials import RUNTIMES
+from tests.fixtures.runtimes import RUNTIMES
 from werkzeug.test import Client
 
 app = create_copilot_wsgi_app(runtime=RUNTIMES["plain"](), base_path=None)
@@ -384,18 +384,18 @@ FINE = {"wsgi.multithread": True, "wsgi.multiprocess": False}
 
 def test_advice_on_one_request_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     alone = {**FINE, "wsgi.multithread": False}
-    (said,) = advice(caplog, trials.row()(), alone, alone, alone)
+    (said,) = advice(caplog, runtimes.row()(), alone, alone, alone)
     assert "-k gthread --threads" in said
 
 
 def test_advice_on_several_processes(caplog: pytest.LogCaptureFixture) -> None:
     many = {**FINE, "wsgi.multiprocess": True}
-    (said,) = advice(caplog, trials.row()(), many, many, many)
+    (said,) = advice(caplog, runtimes.row()(), many, many, many)
     assert "store" in said
 
 
 def test_no_advice_where_none_is_needed(caplog: pytest.LogCaptureFixture) -> None:
-    assert advice(caplog, trials.row()(), FINE, FINE) == []
+    assert advice(caplog, runtimes.row()(), FINE, FINE) == []
 
 
 def test_advice_of_real_servers() -> None:
@@ -427,7 +427,7 @@ def begun(app: Any, agent: str, thread: str, **members: Any) -> tuple[str, Any]:
 
 
 def test_closing_a_body_before_its_first_step() -> None:
-    app = create_copilot_wsgi_app(runtime=trials.row(max_streams=1)(), base_path=None)
+    app = create_copilot_wsgi_app(runtime=runtimes.row(max_streams=1)(), base_path=None)
     for _ in range(3):
         status, body = begun(app, "play", fresh("thread"), **steps(("wait", "never")))
         assert status.startswith("200")
@@ -441,7 +441,7 @@ def test_closing_a_body_before_its_first_step() -> None:
 
 def test_a_body_that_is_left_by_an_exit() -> None:
     """As gunicorn's sync worker does it: a signal's handler raises SystemExit wherever the body stands."""
-    app = create_copilot_wsgi_app(runtime=trials.row(sse_keep_alive_seconds=0, max_streams=1)(), base_path=None)
+    app = create_copilot_wsgi_app(runtime=runtimes.row(sse_keep_alive_seconds=0, max_streams=1)(), base_path=None)
     client, thread = WerkzeugClient(app), fresh("thread")
 
     def abort(*_: object) -> None:
@@ -477,7 +477,7 @@ BASES = [None, "/mounted", "/", "/mounted/"]
 
 
 def env_of(base: str | None) -> dict[str, str]:
-    return {} if base is None else {mounts.BASE: base}
+    return {} if base is None else {mounted_apps.BASE: base}
 
 
 def check_mounted(server: RunningServer, base: str) -> None:
@@ -507,7 +507,7 @@ def body_of(server: RunningServer, path: str) -> bytes:
 @pytest.mark.parametrize("name", ["gthread", "waitress"])
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_below_a_dispatcher(name: str, base: str | None) -> None:
-    with launched(name, "tests.fixtures.mounts:dispatched", mount="/mounted", env=env_of(base)) as server:
+    with launched(name, "tests.fixtures.mounted_apps:dispatched", mount="/mounted", env=env_of(base)) as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         assert body_of(server, "/mountedx/info") == b"host"
@@ -515,7 +515,7 @@ def test_below_a_dispatcher(name: str, base: str | None) -> None:
 
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_below_starlette(base: str | None) -> None:
-    with launched("uvicorn", "tests.fixtures.mounts:mounted", mount="/mounted", env=env_of(base)) as server:
+    with launched("uvicorn", "tests.fixtures.mounted_apps:mounted", mount="/mounted", env=env_of(base)) as server:
         check_mounted_below_starlette(server)
 
 
@@ -537,14 +537,14 @@ def check_mounted_below_starlette(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("base", [*BASES, "/proxy/mounted"], ids=str)
 def test_below_an_application_that_knows_its_proxys_prefix(base: str | None) -> None:
-    factory = "tests.fixtures.mounts:mounted_behind_a_proxy"
+    factory = "tests.fixtures.mounted_apps:mounted_behind_a_proxy"
     with launched("uvicorn", factory, mount="/mounted", env=env_of(base)) as server:
         check_mounted_below_starlette(server)
 
 
 @pytest.mark.parametrize("base", [None, "/", "/proxy/mounted"], ids=str)
 def test_below_a_server_that_knows_its_proxys_prefix(base: str | None) -> None:
-    factory = "tests.fixtures.mounts:mounted"
+    factory = "tests.fixtures.mounted_apps:mounted"
     with launched("uvicorn", factory, mount="/mounted", env=env_of(base), extra=("--root-path", "/proxy")) as server:
         check_mounted_below_starlette(server)
 
@@ -558,7 +558,7 @@ MIDDLEWARE = ["before_starlette", "added_to_starlette", "added_to_fastapi", "lis
 
 @pytest.mark.parametrize("factory", MIDDLEWARE)
 def test_copilot_middleware_with_a_lifespan_and_websockets(factory: str) -> None:
-    with launched("uvicorn", f"tests.fixtures.mounts:{factory}", mount="/mounted") as server:
+    with launched("uvicorn", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted") as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         assert body_of(server, "/mountedx") == b"host"
@@ -577,7 +577,7 @@ def test_copilot_middleware_with_a_lifespan_and_websockets(factory: str) -> None
 @pytest.mark.parametrize("lifespan", ["auto", "on"])
 def test_copilot_middleware_before_an_application_without_a_lifespan(factory: str, lifespan: str) -> None:
     extra = ("--lifespan", lifespan)
-    with launched("uvicorn", f"tests.fixtures.mounts:{factory}", mount="/mounted", extra=extra) as server:
+    with launched("uvicorn", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted", extra=extra) as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         told = steps(("tell-leave", "the agent was told"), ("say", "a"), ("wait", "never"))
@@ -678,7 +678,7 @@ APPS: Mapping[str, Callable[[CopilotRuntime], Any]] = {
 @pytest.mark.parametrize("agent", ["play", "play-sync", "deaf", "silent-async", "hangs-sync"])
 def test_the_end_of_a_lifespan_ends_runs(kind: str, agent: str) -> None:
     async def scenario() -> None:
-        asgi = Asgi(APPS[kind](trials.row(shutdown_grace_seconds=2)()))
+        asgi = Asgi(APPS[kind](runtimes.row(shutdown_grace_seconds=2)()))
         life, orders, said = asgi.lifespan()
         orders.put_nowait({"type": "lifespan.startup"})
         assert (await said.get())["type"] == "lifespan.startup.complete"
@@ -704,7 +704,7 @@ def test_the_end_of_a_lifespan_ends_runs(kind: str, agent: str) -> None:
 
 
 def test_one_runtime_on_one_loop_after_another() -> None:
-    handler = create_copilot_runtime_handler(runtime=trials.row(max_streams=2)(), base_path=None)
+    handler = create_copilot_runtime_handler(runtime=runtimes.row(max_streams=2)(), base_path=None)
 
     async def ran(path: str, **members: Any) -> bytes:
         body = json.dumps(run_input("thread", fresh("run"), **members)).encode()
@@ -728,7 +728,7 @@ def test_one_runtime_on_one_loop_after_another() -> None:
 
 
 def test_one_runtime_on_wsgi_and_asgi_at_once() -> None:
-    runtime = trials.row()()
+    runtime = runtimes.row()()
     wsgi = WerkzeugClient(create_copilot_wsgi_app(runtime=runtime, base_path="/c"))
     asgi = Asgi(create_copilot_asgi_app(runtime=runtime, base_path="/c"))
     thread, gate = fresh("thread"), fresh("gate")

@@ -24,11 +24,11 @@ from copilot_runtime import CopilotRuntime
 from copilot_runtime.stores import SqliteStore, StoreError, store_from_url
 from copilot_runtime.stores.protocol import NewRun, ThreadKey
 
-from .compaction import compacted
-from .crews import crew, events, eventually, frames_until, pid, sqlite_url
+from .compaction_oracle import compacted
+from .http_client import Client, Frame, Stream, fresh
 from .serve import ADAPTERS, ROOT
 from .servers import RunningServer
-from .talk import Client, Frame, Stream, fresh
+from .workers import crew, events, eventually, frames_until, pid, sqlite_url
 
 STACKS = ("wsgi", "asgi")
 """What a store does to the engine is the same below every adapter; one case is for each of them."""

@@ -14,10 +14,10 @@ import pytest
 
 from copilot_runtime_asgi import create_copilot_asgi_app
 
-from .compaction import compacted
-from .fixtures import trials
+from .compaction_oracle import compacted
+from .fixtures import runtimes
+from .http_client import PATIENCE, Client, Frame, Stream, fresh, run_input, types
 from .serve import ADAPTERS
-from .talk import PATIENCE, Client, Frame, Stream, fresh, run_input, types
 from .trial import trial
 
 PLAYERS = ["play", "play-sync"]
@@ -643,7 +643,7 @@ class Server:
 @pytest.mark.parametrize("agent", ["silent-async", "play"])
 def test_leaving_is_noticed_whatever_the_server_reports(spec_version: str, agent: str) -> None:
     async def scenario() -> None:
-        app = create_copilot_asgi_app(runtime=trials.row(max_streams=1, sse_keep_alive_seconds=0)(), base_path="/api")
+        app = create_copilot_asgi_app(runtime=runtimes.row(max_streams=1, sse_keep_alive_seconds=0)(), base_path="/api")
         never = steps(("say", "a"), ("wait", fresh("never")))
         first = Server(app, f"/api/agent/{agent}/run", run_input("one", "one", **never), spec_version)
         await first.started.wait()
@@ -667,7 +667,7 @@ def test_leaving_is_noticed_whatever_the_server_reports(spec_version: str, agent
 
 def test_a_request_that_breaks_off_before_its_body_has_come() -> None:
     async def scenario() -> None:
-        app = create_copilot_asgi_app(runtime=trials.row(max_streams=1)(), base_path="/api")
+        app = create_copilot_asgi_app(runtime=runtimes.row(max_streams=1)(), base_path="/api")
         messages: asyncio.Queue[Any] = asyncio.Queue()
         messages.put_nowait({"type": "http.request", "body": b'{"threadId"', "more_body": True})
         messages.put_nowait({"type": "http.disconnect"})

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from .builtin.aimock import KEY, aimock
-from .builtin.fake import PATIENCE_SECONDS, Exchange, chunk, fake
+from .builtin.fake_provider import PATIENCE_SECONDS, Exchange, chunk, fake
+from .http_client import Client, Event, fresh, types
 from .launch import launched
 from .servers import free_port
-from .talk import Client, Event, fresh, types
 
 EXAMPLE = "examples.sync_openai.app"
 ENTRY_POINTS = {"uvicorn": f"{EXAMPLE}:asgi", "gthread": f"{EXAMPLE}:wsgi"}

@@ -17,7 +17,7 @@ import pytest
 from copilot_runtime import User
 from copilot_runtime._server.routes import ROUTES
 
-from .guards import Answer, Fields, Server, Stream, fault, fresh, guarded, leak, run_body
+from .security_client import Answer, Fields, Server, Stream, fault, fresh, guarded, leak, run_body
 from .serve import ADAPTERS
 
 PLACES = [*((adapter, "memory") for adapter in ADAPTERS), ("asgi", "sqlite"), ("wsgi", "sqlite")]

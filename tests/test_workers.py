@@ -28,12 +28,12 @@ from copilot_runtime._engine.persistence import FLUSH_INTERVAL_SECONDS
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores.protocol import ThreadKey
 
-from .compaction import compacted
-from .crews import Told, count, crew, events, eventually, frames_until, pid, sqlite_url, told
-from .fixtures.crew import STORE
+from .compaction_oracle import compacted
 from .fixtures.racer import RUNS
+from .fixtures.worker_app import STORE
+from .http_client import Client, Frame, Stream, fresh, types
 from .serve import ADAPTERS, ROOT
-from .talk import Client, Frame, Stream, fresh, types
+from .workers import Told, count, crew, events, eventually, frames_until, pid, sqlite_url, told
 
 pytestmark = pytest.mark.workers
 

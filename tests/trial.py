@@ -1,4 +1,4 @@
-"""Servers of the runtimes in `fixtures.trials`, for tests that hold for every adapter."""
+"""Servers of the runtimes in `fixtures.runtimes`, for tests that hold for every adapter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from .fixtures.trials import TRIAL
+from .fixtures.runtimes import TRIAL
 from .launch import served
 from .servers import RunningServer
 
@@ -14,5 +14,5 @@ from .servers import RunningServer
 @contextlib.contextmanager
 def trial(adapter: str, name: str, server: str | None = None, **options: Any) -> Iterator[RunningServer]:
     """That runtime on a server, the adapter's first one unless told; ``options`` are those of `launched`."""
-    with served(adapter, "tests.fixtures.trials:application", server, env={TRIAL: name}, **options) as running:
+    with served(adapter, "tests.fixtures.runtimes:application", server, env={TRIAL: name}, **options) as running:
         yield running

@@ -10,8 +10,8 @@ from tests.client.test_client import lacking as lacking_client
 from tests.servers import RunningServer, free_port, running
 
 from .aimock import KEY, Aimock, aimock
-from .fake import Fake, fake
-from .scenes import Scenes
+from .fake_provider import Fake, fake
+from .scripts import Scenes
 from .verifier import NotingClient, Verifier, verifier
 
 

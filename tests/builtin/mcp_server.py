@@ -19,7 +19,7 @@ except ImportError:  # 1.x
     from mcp.server.fastmcp import Image
     from mcp.server.fastmcp.exceptions import ToolError
 
-from .mcp_watch import Watch
+from .mcp_proxy import Watch
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(22)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.talk import Event, fresh
+from tests.http_client import Event, fresh
 
 from .aimock import Aimock
-from .asking import TEXT, only, outline, text_of, user
-from .fake import PATIENCE_SECONDS, Exchange, Script, call, chunk
-from .scenes import Scenes, refuses, says
+from .client import TEXT, only, outline, text_of, user
+from .fake_provider import PATIENCE_SECONDS, Exchange, Script, call, chunk
+from .scripts import Scenes, refuses, says
 from .verifier import NotingClient
 
 SECRET = "sk-secret"

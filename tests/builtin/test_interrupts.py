@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.talk import Event
+from tests.http_client import Event
 
-from .asking import assistant, called, frontend_tool, of_type, only, result, text_of, user
-from .fake import call
-from .scenes import Scenes, says, sends, steps
+from .client import assistant, called, frontend_tool, of_type, only, result, text_of, user
+from .fake_provider import call
+from .scripts import Scenes, says, sends, steps
 from .verifier import NotingClient
 
 PAY = sends(call(0, '{"amount": 5}', "c0", "pay"))

@@ -19,14 +19,14 @@ from ag_ui.core import RunAgentInput
 from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext
 from copilot_runtime.agents._builtin import Tool, ToolError
 from copilot_runtime.agents._builtin.mcp import open_mcp_servers
+from tests.http_client import fresh
 from tests.serve import ROOT
 from tests.servers import free_port
-from tests.talk import fresh
 
-from .asking import of_type, outline, user
-from .fake import Fake, Script, call
-from .mcp_watch import PAGES
-from .scenes import Scenes, says, sends, steps
+from .client import of_type, outline, user
+from .fake_provider import Fake, Script, call
+from .mcp_proxy import PAGES
+from .scripts import Scenes, says, sends, steps
 
 PATIENCE_SECONDS = 30.0
 """After which a wait fails; no test that passes waits for it."""

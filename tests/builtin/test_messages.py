@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from .asking import assistant, called, result, text_of, user
-from .scenes import Scenes, says
+from .client import assistant, called, result, text_of, user
+from .scripts import Scenes, says
 from .verifier import NotingClient
 
 PNG = base64.b64encode(b"\x89PNG").decode()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from .asking import frontend_tool, only, outline, text_of, user
-from .scenes import Scenes, says
+from .client import frontend_tool, only, outline, text_of, user
+from .scripts import Scenes, says
 from .verifier import NotingClient
 
 

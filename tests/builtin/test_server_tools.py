@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.talk import fresh
+from tests.http_client import fresh
 
 from .aimock import Aimock
-from .asking import CALL, TEXT, calls_of, frontend_tool, of_type, only, outline, text_of, user, whole
-from .fake import Script, call, chunk
-from .scenes import Scenes, roles, says, sends, steps
+from .client import CALL, TEXT, calls_of, frontend_tool, of_type, only, outline, text_of, user, whole
+from .fake_provider import Script, call, chunk
+from .scripts import Scenes, roles, says, sends, steps
 from .verifier import NotingClient
 
 CALLED = [*CALL, "TOOL_CALL_RESULT"]

@@ -8,12 +8,12 @@ from typing import Any
 import jsonpatch
 import pytest
 
-from tests.talk import fresh
+from tests.http_client import fresh
 
 from .aimock import Aimock
-from .asking import of_type, only, outline, text_of, user
-from .fake import Script, call
-from .scenes import Scenes, says, sends, steps
+from .client import of_type, only, outline, text_of, user
+from .fake_provider import Script, call
+from .scripts import Scenes, says, sends, steps
 from .verifier import NotingClient
 
 SNAPSHOT, DELTA = "AGUISendStateSnapshot", "AGUISendStateDelta"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.talk import Client, Event, Frame, Stream
+from tests.http_client import Client, Event, Frame, Stream
 
 PROGRAM = Path(__file__).with_name("verify.mjs")
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from ..launch import MOUNT, launched
 from ..servers import RunningServer
 from . import settings as ours
-from .visitor import Visitor
+from .browser import Visitor
 
 STACKS: Mapping[str, tuple[str, str]] = {
     "wsgi": ("gthread", "tests.django.site.apps:wsgi"),

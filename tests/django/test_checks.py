@@ -112,7 +112,7 @@ def test_memory_is_for_development(site: Callable[..., list[str]], settings: Any
         ("nowhere.at.all", "No module named 'nowhere'"),
         ("tests.django.site.runtimes.nothing", "nothing"),
         ("tests.django.test_checks.view", "name a CopilotRuntime"),
-        ("tests.django.badly.runtime", "origin"),
+        ("tests.django.misconfigured.runtime", "origin"),
         ("word", "word"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_setting_that_names_a_runtime_or_a_handler(settings: Any, name: str) -
 @pytest.fixture
 def misnamed(site: Callable[..., list[str]], settings: Any) -> Iterator[list[str]]:
     """A site whose setting names what cannot be made: credentials for every origin."""
-    settings.COPILOT_RUNTIME = "tests.django.badly.runtime"
+    settings.COPILOT_RUNTIME = "tests.django.misconfigured.runtime"
     sys.modules.pop(URLS, None)
     yield site(path("api/copilotkit", include(URLS)))
     sys.modules.pop(URLS, None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ..talk import fresh, run_input
-from .visitor import Visitor
+from ..http_client import fresh, run_input
+from .browser import Visitor
 
 EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 

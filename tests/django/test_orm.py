@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from ..talk import PATIENCE, fresh, types
+from ..http_client import PATIENCE, fresh, types
 from ..test_streams import opened, steps
+from .browser import Visitor
 from .site.agents import ORM
 from .site.hooks import HOOKS
-from .visitor import Visitor
 
 EVERYBODY = "alice,bob"
 

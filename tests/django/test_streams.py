@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..talk import fresh, types
+from ..http_client import fresh, types
 from ..test_streams import opened, steps
 from . import settings as ours
+from .browser import Visitor
 from .conftest import site
-from .visitor import Visitor
 
 PLAYERS = ["play", "play-sync"]
 COMPRESSED = {"accept-encoding": "gzip, deflate, br"}

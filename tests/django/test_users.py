@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ..talk import fresh
+from ..http_client import fresh
 from ..test_streams import opened, steps
-from .visitor import Visitor
+from .browser import Visitor
 
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi", "before"])

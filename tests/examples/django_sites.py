@@ -11,9 +11,9 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import urlencode
 
+from ..http_client import PATIENCE, Client, fresh, run_input, types
 from ..serve import ROOT
 from ..servers import RunningServer
-from ..talk import PATIENCE, Client, fresh, run_input, types
 
 LOGIN = "/admin/login/"
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..http_client import Client, fresh
 from ..servers import RunningServer
-from ..talk import Client, fresh
 from .django_sites import LOGIN, Browser, prepared
-from .starting import started
+from .launch import started
 
 FOLDER = "existing_django_asgi"
 

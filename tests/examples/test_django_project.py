@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..http_client import Client, fresh
 from ..serve import ROOT
 from ..servers import RunningServer
-from ..talk import Client, fresh
 from .django_sites import Browser, prepared
-from .starting import started
+from .launch import started
 
 FOLDER = "django_project"
 COMMANDS = {

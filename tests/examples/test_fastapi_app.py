@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..http_client import Client, fresh, run_input, types
 from ..servers import RunningServer
-from ..talk import Client, fresh, run_input, types
-from .starting import started
+from .launch import started
 
 ADA = {"authorization": "Bearer ada-token"}
 BOB = {"authorization": "Bearer bob-token"}

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from ..http_client import PATIENCE, Client, fresh, run_input, types
 from ..servers import RunningServer
-from ..talk import PATIENCE, Client, fresh, run_input, types
-from .starting import started
+from .launch import started
 
 COMMANDS = [
     "flask run --port 8000",

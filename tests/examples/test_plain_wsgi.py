@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..http_client import Client, fresh, run_input, types
 from ..servers import RunningServer
-from ..talk import Client, fresh, run_input, types
-from .starting import started
+from .launch import started
 
 COMMANDS = [
     "gunicorn --worker-class gthread --threads 64 --bind 127.0.0.1:8000 app:application",

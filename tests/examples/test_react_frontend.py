@@ -13,7 +13,7 @@ import pytest
 
 from ..serve import ROOT
 from ..servers import RunningServer, answering, free_port
-from .starting import MOUNT
+from .launch import MOUNT
 
 pytestmark = pytest.mark.client
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..servers import RunningServer
-from .serving import SERVERS, Site
+from .servers import SERVERS, Site
 
 
 @pytest.fixture(scope="module", params=SERVERS)

@@ -19,7 +19,7 @@ from copilot_runtime import (
 )
 from copilot_runtime_flask import copilot_view, create_copilot_blueprint
 
-from .inside import MOUNT, app_with, is_complete, run, runtime
+from .in_process import MOUNT, app_with, is_complete, run, runtime
 
 INFO = {"method": "info"}
 

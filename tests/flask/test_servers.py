@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from ..fixtures.flask_site import FRONTEND, LATER, MAX_BODY, PLAIN
+from ..http_client import PATIENCE, fresh, run_input, types
 from ..servers import RunningServer
-from ..talk import PATIENCE, fresh, run_input, types
 from ..test_streams import opened, steps
-from .serving import Site
+from .servers import Site
 
 PLAYERS = ["play", "play-sync"]
 

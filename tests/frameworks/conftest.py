@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.http_client import Client
 from tests.servers import running
-from tests.talk import Client
 
 Started = Callable[[str, str], Client]
 """A client of the server with that adapter and that configuration."""

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.fixtures.frameworks.obedient import CANCELLED, CAUSE
-from tests.talk import Client, fresh, run_input
+from tests.fixtures.frameworks.fake_model import CANCELLED, CAUSE
+from tests.http_client import Client, fresh, run_input
 
 from .conftest import Started
-from .told import asked, awaited, of, opened, package, prompt, said
+from .helpers import asked, awaited, of, opened, package, prompt, said
 
 
 class Subject(NamedTuple):
@@ -19,7 +19,7 @@ class Subject(NamedTuple):
 
     package: str
     config: str
-    agent: str = "obedient"
+    agent: str = "fake-model"
 
 
 SUBJECTS = {

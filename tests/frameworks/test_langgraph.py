@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from copilot_runtime.agents import LangGraphAgent
-from tests.talk import Client, fresh, types
+from tests.http_client import Client, fresh, types
 
 from .conftest import Started
-from .told import asked, of, package, said
+from .helpers import asked, of, package, said
 
-graphs = package("langgraph.graph")
+langgraph = package("langgraph.graph")
 package("ag_ui_langgraph")
 
 
@@ -19,13 +19,13 @@ def client(adapter: str, started: Started) -> Client:
     return started(adapter, "langgraph")
 
 
-@pytest.mark.parametrize("agent", ["obedient", "as-it-is"])
+@pytest.mark.parametrize("agent", ["fake-model", "as-it-is"])
 def test_the_graph_goes_on_from_the_frontends_state(client: Client, agent: str) -> None:
     events = asked(client, agent, "say hello", state={"count": 4})
     assert of(events, "STATE_SNAPSHOT")[-1]["snapshot"]["count"] == 5
 
 
-@pytest.mark.parametrize("agent", ["obedient", "as-it-is"])
+@pytest.mark.parametrize("agent", ["fake-model", "as-it-is"])
 def test_the_checkpointer_remembers_by_thread(client: Client, agent: str) -> None:
     thread = fresh("thread")
     asked(client, agent, "say remembered", thread)
@@ -33,7 +33,7 @@ def test_the_checkpointer_remembers_by_thread(client: Client, agent: str) -> Non
     assert said(asked(client, agent, "recall", fresh("thread"))) == "recall"
 
 
-@pytest.mark.parametrize("agent", ["obedient", "as-it-is-for-each-user"])
+@pytest.mark.parametrize("agent", ["fake-model", "as-it-is-for-each-user"])
 def test_a_checkpoint_is_its_users_own(client: Client, agent: str) -> None:
     thread = fresh("thread")
     asked(client, agent, "say secret", thread, user="ann")
@@ -44,7 +44,7 @@ def test_a_checkpoint_is_its_users_own(client: Client, agent: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("agent", "expected"), [("obedient", "bob"), ("config-async", "bob"), ("config-value", "a value")]
+    ("agent", "expected"), [("fake-model", "bob"), ("config-async", "bob"), ("config-value", "a value")]
 )
 def test_a_run_gets_the_config_of_its_request(client: Client, agent: str, expected: str) -> None:
     assert said(asked(client, agent, "call whoami {}", user="bob")) == f"the tool said: {expected}"
@@ -60,23 +60,23 @@ def test_an_interrupt_waits_for_its_answer(client: Client) -> None:
     assert 'you said "yes"' in str(of(events, "MESSAGES_SNAPSHOT")[-1])
 
 
-@pytest.mark.parametrize(("agent", "shows"), [("obedient", False), ("raw", True)])
+@pytest.mark.parametrize(("agent", "shows"), [("fake-model", False), ("raw", True)])
 def test_raw_events_are_for_those_who_ask_for_them(client: Client, agent: str, shows: bool) -> None:
     assert ("RAW" in types(asked(client, agent, "say hello"))) is shows
 
 
-@pytest.mark.parametrize("agent", ["obedient", "as-it-is"])
+@pytest.mark.parametrize("agent", ["fake-model", "as-it-is"])
 def test_info_tells_what_the_graph_can_do(client: Client, agent: str) -> None:
     assert client.info()["agents"][agent]["capabilities"]["humanInTheLoop"]["interrupts"] is True
 
 
 def test_what_is_not_compiled_is_refused() -> None:
     with pytest.raises(TypeError, match="compiled"):
-        LangGraphAgent(graphs.StateGraph(graphs.MessagesState))
+        LangGraphAgent(langgraph.StateGraph(langgraph.MessagesState))
 
 
 def test_a_graph_that_keeps_nothing_is_refused() -> None:
-    graph = graphs.StateGraph(graphs.MessagesState)
+    graph = langgraph.StateGraph(langgraph.MessagesState)
     graph.add_node("nothing", lambda state: {})
     graph.set_entry_point("nothing")
     with pytest.raises(ValueError, match="checkpointer"):

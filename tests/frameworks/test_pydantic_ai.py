@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from copilot_runtime.agents import PydanticAIAgent
-from tests.talk import Client, fresh, run_input
+from tests.http_client import Client, fresh, run_input
 
 from .conftest import Started
-from .told import asked, of, opened, package, prompt, said
+from .helpers import asked, of, opened, package, prompt, said
 
 pydantic_ai = package("pydantic_ai")
 package("pydantic_ai.ui.ag_ui")
@@ -26,7 +26,9 @@ def test_pydantic_ais_own_test_model(client: Client) -> None:
     assert said(asked(client, "test-model", "how is it?")) == "all is well"
 
 
-@pytest.mark.parametrize(("agent", "expected"), [("obedient", "bob"), ("deps-async", "bob"), ("deps-value", "a value")])
+@pytest.mark.parametrize(
+    ("agent", "expected"), [("fake-model", "bob"), ("deps-async", "bob"), ("deps-value", "a value")]
+)
 def test_a_run_gets_the_deps_of_its_request(client: Client, agent: str, expected: str) -> None:
     assert said(asked(client, agent, "call whoami {}", user="bob")) == f"the tool said: {expected}"
 

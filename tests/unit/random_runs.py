@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from .recording import FINISHED, Event, call, step, text
+from .recorder_helpers import FINISHED, Event, call, step, text
 
 IDS = ("a", "b", "c")
 PATCHES: tuple[list[dict[str, Any]], ...] = (

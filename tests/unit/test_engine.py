@@ -50,7 +50,7 @@ from copilot_runtime.stores.protocol import (
     ThreadKey,
 )
 
-from .engines import (
+from .engine_helpers import (
     HANG_SECONDS,
     THREAD,
     Deaf,
@@ -64,7 +64,7 @@ from .engines import (
     settled,
     stored,
 )
-from .recording import FINISHED, STARTED, Event, custom, read_frame, text
+from .recorder_helpers import FINISHED, STARTED, Event, custom, read_frame, text
 
 
 class SharedStore(MemoryStore):

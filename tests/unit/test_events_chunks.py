@@ -8,7 +8,7 @@ import pytest
 
 from copilot_runtime._events import InvalidEventError, RunEnding
 
-from .recording import FINISHED, STARTED, Event, call, custom, recorded, shown, text
+from .recorder_helpers import FINISHED, STARTED, Event, call, custom, recorded, shown, text
 
 
 def text_chunk(**members: Any) -> Event:

@@ -14,7 +14,7 @@ from hypothesis import given
 from copilot_runtime._events import CompactedFrame, RunEnding
 
 from .random_runs import runs, verify
-from .recording import FINISHED, STARTED, Event, call, custom, read_frame, recorded, started, step, text
+from .recorder_helpers import FINISHED, STARTED, Event, call, custom, read_frame, recorded, started, step, text
 
 GROUPS = {
     f"{family}_{kind}": (family, member)

@@ -9,7 +9,7 @@ import pytest
 
 from copilot_runtime._events import NO_TERMINAL_EVENT, STOPPED, RunEnding
 
-from .recording import FINISHED, STARTED, Event, call, recorded, shown, step, text
+from .recorder_helpers import FINISHED, STARTED, Event, call, recorded, shown, step, text
 
 RETURN = RunEnding()
 FAIL = RunEnding("it broke", failed=True)

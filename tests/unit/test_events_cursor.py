@@ -23,7 +23,7 @@ from copilot_runtime.stores.protocol import (
 )
 
 from .random_runs import runs
-from .recording import FINISHED, STARTED, Event, custom, events_of, read_frame, recorded, text
+from .recorder_helpers import FINISHED, STARTED, Event, custom, events_of, read_frame, recorded, text
 
 THREAD = ThreadKey("", "t")
 

@@ -9,7 +9,7 @@ import pytest
 
 from copilot_runtime._events import apply_events
 
-from .recording import FINISHED, STARTED, Event, call, custom, step, text
+from .recorder_helpers import FINISHED, STARTED, Event, call, custom, step, text
 
 Message = dict[str, Any]
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from copilot_runtime._events import InvalidEventError
 
-from ..naming import named
-from .recording import FINISHED, STARTED, Event, call, events_of, recorded, shown, step, text
+from ..ids import named
+from .recorder_helpers import FINISHED, STARTED, Event, call, events_of, recorded, shown, step, text
 
 PATCH = [{"op": "add", "path": "/x", "value": None}]
 USAGE = {"inputTokens": 3, "outputTokens": 4}

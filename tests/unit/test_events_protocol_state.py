@@ -6,7 +6,7 @@ import pytest
 
 from copilot_runtime._events import InvalidEventError
 
-from .recording import FINISHED, STARTED, Event, call, custom, events_of, recorded, started, step, text
+from .recorder_helpers import FINISHED, STARTED, Event, call, custom, events_of, recorded, started, step, text
 
 ERROR: Event = {"type": "RUN_ERROR", "message": "no"}
 THOUGHT: Event = {"type": "REASONING_MESSAGE_START", "messageId": "th", "role": "reasoning"}

@@ -19,8 +19,8 @@ from copilot_runtime._events import (
     format_frame,
 )
 
-from ..naming import named
-from .recording import FINISHED, STARTED, custom, read_frame, recorded, shown, text
+from ..ids import named
+from .recorder_helpers import FINISHED, STARTED, custom, read_frame, recorded, shown, text
 
 JSON = st.recursive(
     st.none()

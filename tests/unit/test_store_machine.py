@@ -43,7 +43,7 @@ from copilot_runtime.testing._factories import (
     record_run,
 )
 
-from .stores import Clock, recomputed
+from .store_helpers import Clock, recomputed
 
 
 class Machine(RuleBasedStateMachine):

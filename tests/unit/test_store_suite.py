@@ -54,7 +54,7 @@ from copilot_runtime.testing._factories import (
     store_run,
 )
 
-from .stores import Clock, raws, recomputed
+from .store_helpers import Clock, raws, recomputed
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from django.contrib.auth import get_user_model
 
 from copilot_runtime import RunContext
 
+from ...fixtures.agui_events import Event, text_delta, text_end, text_start
 from ...fixtures.latches import Latch, latch
 from ...fixtures.played import AGENTS as PLAYERS
-from ...fixtures.wire import Event, text_delta, text_end, text_start
 
 
 def users() -> str:

@@ -1,0 +1,74 @@
+"""What tests ask an agent, and how they look at what it answered."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from tests.http_client import Event, fresh
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"id": fresh("message"), "role": "user", "content": content}
+
+
+def assistant(content: str | None = None, *calls: dict[str, Any]) -> dict[str, Any]:
+    members = {"content": content, "toolCalls": list(calls) or None}
+    given = {name: value for name, value in members.items() if value is not None}
+    return {"id": fresh("message"), "role": "assistant", **given}
+
+
+def called(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:
+    """A tool call of an assistant's message."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def result(call_id: str, content: Any, **members: Any) -> dict[str, Any]:
+    return {"id": fresh("message"), "role": "tool", "toolCallId": call_id, "content": content, **members}
+
+
+def frontend_tool(name: str, **properties: Any) -> dict[str, Any]:
+    """A tool that runs in the browser."""
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"name": name, "description": f"Does {name}.", "parameters": parameters}
+
+
+def outline(events: Sequence[Event]) -> list[str]:
+    """The types of the events, those that follow one of their own type left out."""
+    return [kind for kind, _ in itertools.groupby(event["type"] for event in events)]
+
+
+def of_type(events: Sequence[Event], *kinds: str) -> list[Event]:
+    return [event for event in events if event["type"] in kinds]
+
+
+def only(events: Sequence[Event], kind: str) -> Event:
+    (event,) = of_type(events, kind)
+    return event
+
+
+def text_of(events: Sequence[Event], kind: str = "TEXT_MESSAGE_CONTENT") -> str:
+    return "".join(event["delta"] for event in of_type(events, kind))
+
+
+def calls_of(events: Sequence[Event]) -> dict[str, tuple[str, str]]:
+    """The tool calls by their ids: name and arguments."""
+    return {
+        start["toolCallId"]: (
+            start["toolCallName"],
+            "".join(
+                one["delta"] for one in of_type(events, "TOOL_CALL_ARGS") if one["toolCallId"] == start["toolCallId"]
+            ),
+        )
+        for start in of_type(events, "TOOL_CALL_START")
+    }
+
+
+TEXT = ["TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"]
+CALL = ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END"]
+
+
+def whole(*parts: str) -> list[str]:
+    """The outline of a run that goes well, with these parts in it."""
+    return ["RUN_STARTED", *parts, "RUN_FINISHED"]

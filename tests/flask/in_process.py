@@ -1,0 +1,53 @@
+"""Flask applications that are asked without a server, where nothing is to be seen on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Flask
+from werkzeug.test import TestResponse
+
+from copilot_runtime import CopilotRuntime
+from copilot_runtime_flask import create_copilot_blueprint
+
+from ..fixtures.played import AGENTS, play
+from ..fixtures.transcription import FixtureTranscription
+from ..http_client import Event, fresh, parsed, run_input
+
+MOUNT = "/api/copilotkit"
+
+
+def runtime(*agents: str, **options: Any) -> CopilotRuntime:
+    """A runtime with players of these names, or the usual ones."""
+    players = dict.fromkeys(agents, play) or AGENTS
+    return CopilotRuntime(agents=players, transcription_service=FixtureTranscription(), **options)
+
+
+def app_with(change: Callable[[Flask, Blueprint], object] = lambda app, blueprint: None, **options: Any) -> Flask:
+    """An application with a runtime at `MOUNT`; ``change`` is told of both before the blueprint is registered."""
+    app = Flask("inside")
+    app.secret_key = "only for tests"
+    blueprint = create_copilot_blueprint(**{"runtime": runtime(), **options})
+    change(app, blueprint)
+    app.register_blueprint(blueprint, url_prefix=MOUNT)
+    return app
+
+
+def run(app: Flask, mount: str = MOUNT, agent: str = "play", **headers: str) -> TestResponse:
+    """The answer to a run; a stream is read by whoever asks for its content."""
+    body = run_input(fresh("thread"), fresh("run"), forwardedProps={"steps": [["say", "a"]]})
+    return app.test_client().post(f"{mount}/agent/{agent}/run", json=body, headers=headers)
+
+
+def events(answer: TestResponse) -> list[Event]:
+    """All events of an answer."""
+    assert answer.status_code == 200, answer.get_data()
+    frames = (parsed(block) for block in answer.get_data(as_text=True).split("\n\n"))
+    return [frame.event for frame in frames if frame is not None]
+
+
+def is_complete(answer: TestResponse) -> bool:
+    """Whether that was a run from its beginning to its end."""
+    given = [event["type"] for event in events(answer)]
+    return (given[0], given[-1]) == ("RUN_STARTED", "RUN_FINISHED")

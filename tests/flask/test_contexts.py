@@ -1,0 +1,93 @@
+"""Contexts are popped, once each: the request's when its view has answered, a run's when the run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from ..fixtures.events import notes
+from ..fixtures.flask_site import PLAIN, create_app
+from ..fixtures.latches import latch
+from ..http_client import fresh, run_input
+
+OVER = ["request", "context"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> FlaskClient:
+    client = create_app().test_client()
+    client.post("/login/ada")
+    return client
+
+
+def begun(browser: FlaskClient, mark: str, agent: str, run: str, *steps: tuple[str, str]) -> TestResponse:
+    """The answer to a run that has begun; nothing of it has been read but what a server needs to send the headers."""
+    body = run_input(f"thread-of-{run}", run, forwardedProps={"steps": steps})
+    answer = browser.post(f"{PLAIN}/agent/{agent}/run", json=body, headers={"x-mark": mark})
+    assert notes.wait(run)
+    return answer
+
+
+def read(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
+    latch(gate).lift()
+    answer.get_data()
+    answer.close()
+
+
+def leave(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
+    answer.close()
+    assert notes.read(f"torn-{run}") == [], "the run goes on"
+    latch(gate).lift()
+
+
+def stop(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
+    assert browser.post(f"{PLAIN}/agent/{agent}/stop/thread-of-{run}").get_json()["stopped"] is True
+    read(browser, answer, agent, run, gate)
+
+
+def nothing(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
+    """The run ends by itself."""
+
+
+Ending = Callable[[FlaskClient, TestResponse, str, str, str], None]
+CASES = [
+    *((agent, ending) for agent in ("play", "play-sync") for ending in (read, leave, stop)),
+    *((agent, ending) for agent in ("fails", "fails-sync") for ending in (read, nothing)),
+]
+
+
+@pytest.mark.parametrize(("agent", "ending"), CASES)
+def test_each_context_is_popped_once(browser: FlaskClient, agent: str, ending: Ending) -> None:
+    mark, run, gate = fresh("mark"), fresh("run"), fresh("gate")
+    answer = begun(browser, mark, agent, run, ("say", "a"), ("wait", gate))
+    assert notes.read(f"torn-{mark}") == OVER, "before anything of the stream is read"
+    ending(browser, answer, agent, run, gate)
+    assert notes.wait(f"torn-{run}") == ["context"]
+    answer.close()
+    following = fresh("run")
+    begun(browser, fresh("mark"), agent, following).close()
+    notes.wait(f"torn-{following}")
+    assert notes.read(f"torn-{run}") == ["context"], "and not again"
+    assert notes.read(f"torn-{mark}") == OVER
+
+
+def test_runs_at_the_same_time_have_contexts_of_their_own(browser: FlaskClient) -> None:
+    gate, agents = fresh("gate"), {fresh("run"): agent for agent in ("play", "play", "play-sync", "play-sync")}
+    answers = [begun(browser, fresh("mark"), agent, run, ("wait", gate)) for run, agent in agents.items()]
+    latch(gate).lift()
+    for run, answer in zip(agents, answers, strict=True):
+        answer.get_data()
+        first, *others = notes.read(run)
+        assert first["g"] is None
+        assert {note["g"] for note in others} == {run}
+        assert notes.wait(f"torn-{run}") == ["context"]
+
+
+@pytest.mark.parametrize("path", ["/info", "/nothing", ""])
+def test_an_answer_that_is_no_stream_pops_its_contexts(browser: FlaskClient, path: str) -> None:
+    mark = fresh("mark")
+    browser.get(PLAIN + path, headers={"x-mark": mark}).close()
+    assert notes.read(f"torn-{mark}") == OVER

@@ -1,0 +1,122 @@
+"""Who reads the body first, and that everybody else finds it all the same."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask, request
+
+from copilot_runtime import CorsConfig, HookContext, RuntimeHooks
+
+from ..http_client import fresh, run_input
+from .in_process import MOUNT, app_with, is_complete, run, runtime
+
+READERS: dict[str, Callable[[], object]] = {
+    "get_json": lambda: request.get_json(),
+    "get_json, silently": lambda: request.get_json(silent=True),
+    "get_data": lambda: request.get_data(),
+    "get_data, parsing forms": lambda: request.get_data(parse_form_data=True),
+    "form": lambda: request.form.to_dict(),
+    "files": lambda: request.files.to_dict(),
+    "values": lambda: request.values.to_dict(),
+    "stream, not read": lambda: request.stream,
+    "nothing": lambda: None,
+}
+
+
+def reading(read: Callable[[], object]) -> Callable[[Flask, Blueprint], None]:
+    """Has the application read each body before the runtime sees the request."""
+
+    def change(app: Flask, blueprint: Blueprint) -> None:
+        @app.before_request
+        def first() -> None:
+            read()
+
+    return change
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_json_body_that_the_application_has_read(reader: str) -> None:
+    assert is_complete(run(app_with(reading(READERS[reader]))))
+
+
+AUDIO = b"la la la"
+
+
+def transcribe(app: Flask) -> Any:
+    parts = {"audio": (io.BytesIO(AUDIO), "song.webm", "audio/webm;codecs=opus"), "language": "en"}
+    return app.test_client().post(f"{MOUNT}/transcribe", data=parts)
+
+
+def read_file() -> None:
+    assert request.files["audio"].read() == AUDIO
+
+
+@pytest.mark.parametrize(
+    "read", [READERS["form"], READERS["files"], READERS["get_data"], READERS["nothing"], read_file]
+)
+def test_an_upload_that_the_application_has_read(read: Callable[[], object]) -> None:
+    answer = transcribe(app_with(reading(read)))
+    assert answer.status_code == 200, answer.get_data()
+    text = f"song.webm|audio/webm;codecs=opus|{len(AUDIO)}|{AUDIO.decode()}"
+    assert answer.get_json() == {"text": text, "size": len(AUDIO), "type": "audio/webm;codecs=opus"}
+
+
+def test_hooks_and_the_application_still_read_what_the_runtime_has_read() -> None:
+    seen: list[Any] = []
+
+    def change(app: Flask, blueprint: Blueprint) -> None:
+        @app.after_request
+        def last(response: Any) -> Any:
+            seen.append(json.loads(request.get_data()))
+            return response
+
+    def look(ctx: HookContext) -> None:
+        seen.append(request.get_json())
+
+    app = app_with(change, hooks=RuntimeHooks(on_request=look, on_before_handler=look))
+    body = run_input(fresh("thread"), fresh("run"))
+    answer = app.test_client().post(f"{MOUNT}/agent/play/run", json=body)
+    assert is_complete(answer)
+    assert seen == [body] * 3
+
+
+def test_a_hook_reads_an_upload_as_flask_parses_it() -> None:
+    seen: list[str | None] = []
+    hooks = RuntimeHooks(on_request=lambda ctx: seen.append(request.files["audio"].filename))
+    assert transcribe(app_with(hooks=hooks)).status_code == 200
+    assert seen == ["song.webm"]
+
+
+def refused(app: Flask, **headers: str) -> Any:
+    body = run_input(fresh("thread"), fresh("run"), state="x" * 1000)
+    return app.test_client().post(f"{MOUNT}/agent/play/run", json=body, headers=headers)
+
+
+@pytest.mark.parametrize(("flask", "ours", "named"), [(500, 10_000, 500), (500, 300, 300), (None, 300, 300)])
+def test_the_lower_limit_holds_and_is_named(flask: int | None, ours: int, named: int) -> None:
+    app = app_with(runtime=runtime(max_body_bytes=ours))
+    app.config["MAX_CONTENT_LENGTH"] = flask
+    answer = refused(app)
+    assert (answer.status_code, answer.get_json()["error"]) == (413, "request_too_large")
+    assert f" {named} bytes" in answer.get_json()["message"]
+
+
+def test_a_refusal_can_be_read_by_the_frontend() -> None:
+    app = app_with(cors=CorsConfig(allow_origins=["https://frontend.example"], allow_credentials=True))
+    app.config["MAX_CONTENT_LENGTH"] = 500
+    answer = refused(app, Origin="https://frontend.example")
+    assert answer.status_code == 413
+    assert answer.headers["access-control-allow-origin"] == "https://frontend.example"
+
+
+def test_an_application_that_reads_too_much_refuses_by_itself() -> None:
+    """By its own means, since the runtime never sees that request."""
+    app = app_with(reading(READERS["get_json"]))
+    app.config["MAX_CONTENT_LENGTH"] = 500
+    app.register_error_handler(413, lambda error: ({"error": "the application's own"}, 413))
+    assert refused(app).get_json() == {"error": "the application's own"}

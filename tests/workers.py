@@ -1,0 +1,93 @@
+"""Servers of the runtime in `fixtures/worker_app.py`: several processes, or several servers, over one store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from .fixtures.worker_app import PID, RAW_SECONDS, STORE
+from .http_client import Event, Frame, Stream
+from .launch import served
+from .servers import RunningServer
+
+T = TypeVar("T")
+
+FULL = "FULL"
+"""In the environment: all repetitions, where the everyday suite makes do with a few."""
+
+RETRY_SECONDS = 0.02
+
+
+def count(few: int, all_: int) -> int:
+    """How often something is done."""
+    return all_ if os.environ.get(FULL) else few
+
+
+def sqlite_url(path: Path, **options: float) -> str:
+    query = "&".join(f"{name}={value}" for name, value in options.items())
+    return f"sqlite:///{path}?{query}"
+
+
+@contextlib.contextmanager
+def crew(
+    adapter: str,
+    store: str,
+    *,
+    workers: int = 1,
+    preload: bool = False,
+    threads: int = 64,
+    extra: Sequence[str] = (),
+    raw_seconds: float | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[RunningServer]:
+    """A server over the store of that URL. ``raw_seconds`` is for how long it keeps raw frames."""
+    variables = {STORE: store, **(env or {}), **({} if raw_seconds is None else {RAW_SECONDS: str(raw_seconds)})}
+    options: dict[str, Any] = {"workers": workers, "threads": threads, "preload": preload, "extra": extra}
+    with served(adapter, "tests.fixtures.worker_app:application", env=variables, **options) as running:
+        yield running
+
+
+def pid(stream: Stream) -> int:
+    """Which process an answer comes from."""
+    return int(stream.headers[PID])
+
+
+def eventually(question: Callable[[], T], seconds: float) -> T:
+    """What is asked again and again until it is something. Fails where it stays nothing for so long."""
+    deadline = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(RETRY_SECONDS)
+    return answer
+
+
+class Told(NamedTuple):
+    """A number that an agent has told, and when, in seconds of the machine's clock that only goes forward."""
+
+    number: int
+    at: float
+
+
+def told(events: Iterable[Event]) -> list[Told]:
+    """All that an agent told in some events, which may be folded."""
+    words = "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT").split()
+    pairs = [word.partition("@") for word in words]
+    return [Told(int(number), float(at)) for number, _, at in pairs]
+
+
+def events(frames: Iterable[Frame]) -> list[Event]:
+    return [frame.event for frame in frames]
+
+
+def frames_until(stream: Stream, number: int) -> list[Frame]:
+    """The frames up to the one that tells a number."""
+    taken: list[Frame] = []
+    for frame in stream.frames():
+        taken.append(frame)
+        if any(one.number >= number for one in told([frame.event])):
+            return taken
+    raise AssertionError(f"the stream ended before {number}: {taken[-1:]}")
