@@ -136,8 +136,8 @@ class Server:
     def control(self, verb: str, name: str) -> Any:
         return self.ask("GET", f"/{CONTROL}/{verb}/{name}").json()
 
-    def open_gate(self, name: str) -> None:
-        self.control("open", name)
+    def set_event(self, name: str) -> None:
+        self.control("set", name)
 
     def notes(self, name: str) -> list[Any]:
         """What was noted under a name so far."""

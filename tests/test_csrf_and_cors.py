@@ -304,7 +304,7 @@ def test_a_form_of_another_site_reaches_no_route(server: Server, path: str, who:
                 assert answer.status == 403, (kind, answer)
                 assert refused(answer)
         assert everything(server) == before
-        server.open_gate(started["runId"])
+        server.set_event(started["runId"])
         assert [event["type"] for event in mine.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"], "it was stopped"
 
 

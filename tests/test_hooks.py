@@ -240,7 +240,7 @@ def test_requests_at_once_see_their_own(server: Server, mount: str) -> None:
             body = run_body(fresh("thread"), id)
             stack.enter_context(server.open("POST", f"/{mount}/agent/async/run", body, headers)).take(3)
         for id in (other, one):
-            server.open_gate(id)
+            server.set_event(id)
             server.noted(f"ended-{id}")
     for id, trace in traces.items():
         assert {note["host"] for note in server.notes(trace)} == {f"host-{id}"}
@@ -256,7 +256,7 @@ def test_an_agent_sees_them_for_its_whole_run(server: Server, mount: str, agent:
         stream.take(3)
     for _ in range(3):
         traced(server, mount, x_host=fresh("another"))
-    server.open_gate(id)
+    server.set_event(id)
     (ended,) = server.noted(f"ended-{id}")
     assert ended["outcome"] == "finished"
     assert ended["host"] == host
@@ -269,7 +269,7 @@ def test_an_agent_sees_them_for_its_whole_run(server: Server, mount: str, agent:
 def test_where_agents_run(server: Server, mount: str, agent: str) -> None:
     """A run outlives its request: an asynchronous agent is on the loop, a synchronous one on a thread of its own."""
     id = fresh("run")
-    server.open_gate(id)
+    server.set_event(id)
     notes = traced(server, mount, f"/agent/{agent}/run", run_body(fresh("thread"), id))
     seen = {note["what"]: note for note in notes}
     assert seen["agent"]["in_loop"] is (agent == "async")
@@ -347,10 +347,10 @@ def test_plain_code_that_blocks_holds_up_nobody_else(server: Server, place: str)
         server.noted(f"at-{gate}")
         assert server.ask("GET", "/hooks-plain/info").status == 200
         assert run(server, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
-        server.open_gate(id)
+        server.set_event(id)
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
         assert not answers
-        server.open_gate(gate)
+        server.set_event(gate)
     waiting.join(SECONDS)
     assert [answer.status for answer in answers] == [500 if place == "on_error" else 200]
 
@@ -360,7 +360,7 @@ def test_a_synchronous_agent_that_blocks_holds_up_nobody_else(server: Server) ->
     with server.open("POST", "/hooks-plain/agent/sync/run", run_body(fresh("thread"), id)) as stream:
         stream.take(3)
         assert run(server, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
-        server.open_gate(id)
+        server.set_event(id)
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
 
 
@@ -424,7 +424,7 @@ def test_it_is_told_of_a_stopped_run(server: Server, mount: str, agent: str) -> 
         stopped = server.ask("POST", f"/{mount}/agent/{agent}/stop/{thread}", {"runId": id})
         assert stopped.json()["stopped"] is True
         if agent == "sync":
-            server.open_gate(id)  # it is closed at its next yield
+            server.set_event(id)  # it is closed at its next yield
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
     server.noted(f"ended-{id}")
     settle(server, mount)
@@ -440,7 +440,7 @@ def test_it_is_told_of_a_run_that_nobody_reads(server: Server, mount: str) -> No
     id = fresh("run")
     with server.open("POST", f"/{mount}/agent/async/run", run_body(fresh("thread"), id)) as stream:
         stream.take(3)
-    server.open_gate(id)
+    server.set_event(id)
     assert [ended["outcome"] for ended in server.noted(f"ended-{id}")] == ["finished"]
 
 
@@ -455,7 +455,7 @@ def test_it_is_not_told_of_what_is_no_run(server: Server, mount: str) -> None:
     with server.open("POST", f"/{mount}/agent/async/run", run_body(thread, live)) as stream:
         stream.take(3)
         assert server.ask("POST", f"/{mount}/agent/quick/run", run_body(thread, busy)).status == 409
-        server.open_gate(live)
+        server.set_event(live)
         stream.rest()
     server.noted(f"ended-{live}")
     reading = fresh("run")
@@ -511,7 +511,7 @@ def test_a_kept_stream_still_counts(server: Server, mount: str) -> None:
         busy = run(server, mount)
         assert fault(busy, 503) is None
         assert busy.headers["retry-after"]
-        server.open_gate(id)
+        server.set_event(id)
         stream.rest()
     assert run(server, mount).status == 200
 

@@ -59,7 +59,7 @@ def bystander(request: pytest.FixtureRequest) -> Iterator[None]:
             "TEXT_MESSAGE_CONTENT",
         ]
         yield
-        client.ran("play", fresh("opener"), forwardedProps={"steps": [["open", gate]]})
+        client.ran("play", fresh("opener"), forwardedProps={"steps": [["set", gate]]})
         assert types(list(beside.events())) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
@@ -472,8 +472,8 @@ def test_capabilities_that_block(adapter: str) -> None:
         asking = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         asking.request("GET", f"{client.base}/info")
         assert types(client.ran("good", "thread"))[-1] == "RUN_FINISHED"
-        client.ran("open", "opener")
+        client.ran("unblock", fresh("unblocker"))
         answer = asking.getresponse()
         assert answer.status == 200
-        assert set(json.loads(answer.read())["agents"]) == {"good", "capable-blocks", "open"}
+        assert set(json.loads(answer.read())["agents"]) == {"good", "capable-blocks", "unblock"}
         asking.close()

@@ -28,7 +28,7 @@ from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app, mou
 from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 from .fixtures import mounted_apps, runtimes
-from .fixtures.latches import latch
+from .fixtures.events import named_event
 from .http_client import PATIENCE, Client, Stream, fresh, parsed, run_input, types
 from .launch import launched
 from .serve import ADAPTERS, ROOT
@@ -166,7 +166,7 @@ def test_a_run_goes_on_when_its_reader_has_left(client: Client) -> None:
 def test_leaving_is_noticed_while_nothing_is_sent(client: Client) -> None:
     """A suggestion ends when its reader has left, which is how it shows."""
     left = fresh("left")
-    body = run_input(fresh("thread"), fresh("run"), **steps(("on-leave", left), ("wait", fresh("never"))))
+    body = run_input(fresh("thread"), fresh("run"), **steps(("set-on-cancel", left), ("wait", fresh("never"))))
     with client.run("play", fresh("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
         with client.ask("POST", "/agent/play/suggest", body) as stream:
             assert stream.event()["type"] == "RUN_STARTED"
@@ -261,7 +261,7 @@ def test_a_server_ends_while_runs_go_on(variant: Variant, read: bool) -> None:
     """The client is not left hanging, nor is the server."""
     with serving(variant) as server:
         client = Client(server)
-        told = steps(("tell-leave", "the agent was told"), ("say", "a"), ("wait", "never"))
+        told = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
         with client.run("play", "thread", **told) as stream, client.run("play-sync", "blocked", **told) as blocked:
             stream.until("TEXT_MESSAGE_CONTENT")
             blocked.until("TEXT_MESSAGE_CONTENT")
@@ -580,7 +580,7 @@ def test_copilot_middleware_before_an_application_without_a_lifespan(factory: st
     with launched("uvicorn", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted", extra=extra) as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
-        told = steps(("tell-leave", "the agent was told"), ("say", "a"), ("wait", "never"))
+        told = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
         with Client(server, "/mounted").run("play", fresh("thread"), **told) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
         server.process.send_signal(signal.SIGTERM)
@@ -694,8 +694,8 @@ def test_the_end_of_a_lifespan_ends_runs(kind: str, agent: str) -> None:
         assert frames[-1].event["type"] == "RUN_ERROR"
         assert frames[-1].event["code"] == "RUN_INTERRUPTED"
         # Threads and tasks that ignored it would outlive the test.
-        latch(never).lift()
-        latch(f"release {never}").lift()
+        named_event(never).set()
+        named_event(f"release {never}").set()
 
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
 
@@ -740,7 +740,7 @@ def test_one_runtime_on_wsgi_and_asgi_at_once() -> None:
     async def joined_from_asgi() -> bytes:
         task, sent = asgi.open("/c/agent/good/connect", body())
         first = await seen(sent, b"TEXT_MESSAGE_CONTENT")
-        await asgi.whole("/c/agent/play/run", run_input("opener", fresh("run"), **steps(("open", gate))))
+        await asgi.whole("/c/agent/play/run", run_input("opener", fresh("run"), **steps(("set", gate))))
         rest = await seen(sent, b"")
         await task
         return first + rest

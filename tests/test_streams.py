@@ -56,7 +56,7 @@ def steps(*pairs: tuple[str, Any]) -> dict[str, Any]:
 
 def opened(client: Client, gate: str) -> None:
     """Opens a gate, by a run on a thread of its own."""
-    client.ran("play", fresh("opener"), **steps(("open", gate)))
+    client.ran("play", fresh("opener"), **steps(("set", gate)))
 
 
 def deltas(frames: list[Frame]) -> list[str]:
@@ -262,7 +262,7 @@ def test_a_run_that_nobody_reads_can_be_stopped(client: Client) -> None:
 
 def test_leaving_stops_a_run_where_that_is_asked_for(leave_stops: Client) -> None:
     thread, left = fresh("thread"), fresh("left")
-    told = steps(("on-leave", left), ("say", "a"), ("wait", fresh("never")))
+    told = steps(("set-on-cancel", left), ("say", "a"), ("wait", fresh("never")))
     with leave_stops.run("play", fresh("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
         with leave_stops.run("play", thread, **told) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
@@ -286,7 +286,9 @@ def test_leaving_stops_a_run_only_when_the_last_has_left(leave_stops: Client) ->
 
 def test_leaving_a_suggestion_ends_it(client: Client) -> None:
     left = fresh("left")
-    body = run_input(fresh("thread"), fresh("run"), **steps(("on-leave", left), ("say", "a"), ("wait", fresh("never"))))
+    body = run_input(
+        fresh("thread"), fresh("run"), **steps(("set-on-cancel", left), ("say", "a"), ("wait", fresh("never")))
+    )
     with client.run("play", fresh("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
         with client.ask("POST", "/agent/play/suggest", body) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")

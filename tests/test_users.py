@@ -218,7 +218,7 @@ def test_a_live_run_is_joined_by_its_owner_alone(alice: Client) -> None:
             assert theirs.connect(thread, headers={"last-event-id": cursor}).events() == []
         with alice.open("agent/connect", run_body(thread, "second tab"), agent_id="hello") as tab:
             assert tab.take(1) == [started]
-            alice.server.open_gate(run)
+            alice.server.set_event(run)
             assert tab.rest()[-1]["type"] == "RUN_FINISHED"
         assert hers.rest()[-1]["type"] == "RUN_FINISHED"
 
@@ -333,7 +333,7 @@ def test_nobody_else_can_stop_a_run(alice: Client) -> None:
             assert said.json()["stopped"] is False
             assert alice.as_(BOB).ask("agent/stop", {}, agent_id="waits", thread_id=thread).json()["stopped"] is True
             assert theirs_live.rest()[-1]["runId"] == own
-        alice.server.open_gate(run)
+        alice.server.set_event(run)
         # It was not stopped: a stopped one does not get to end its message by itself.
         assert [event["type"] for event in hers.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     (finished,) = [
@@ -350,7 +350,7 @@ def test_a_busy_thread_is_busy_for_its_owner_alone(alice: Client) -> None:
         assert fault(busy, 409) is None, fault(busy, 409)
         for other in STRANGERS:
             assert alice.as_(other).run(thread)[-1]["type"] == "RUN_FINISHED"
-        alice.server.open_gate(run)
+        alice.server.set_event(run)
         hers.rest()
 
 
@@ -365,7 +365,7 @@ def test_the_same_run_id_twice(alice: Client) -> None:
             stopped = alice.as_(BOB).ask("agent/stop", {"runId": run}, agent_id="waits", thread_id=other)
             assert stopped.json()["stopped"] is True
             theirs.rest()
-        alice.server.open_gate(run)
+        alice.server.set_event(run)
         assert [event["type"] for event in hers.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 

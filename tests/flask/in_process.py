@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from copilot_runtime import CopilotRuntime
 from copilot_runtime_flask import create_copilot_blueprint
 
-from ..fixtures.played import AGENTS, play
+from ..fixtures.scripted_agents import PLAYERS, play
 from ..fixtures.transcription import FixtureTranscription
 from ..http_client import Event, fresh, parsed, run_input
 
@@ -20,7 +20,7 @@ MOUNT = "/api/copilotkit"
 
 def runtime(*agents: str, **options: Any) -> CopilotRuntime:
     """A runtime with players of these names, or the usual ones."""
-    players = dict.fromkeys(agents, play) or AGENTS
+    players = dict.fromkeys(agents, play) or PLAYERS
     return CopilotRuntime(agents=players, transcription_service=FixtureTranscription(), **options)
 
 

@@ -8,9 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from ..fixtures.events import notes
+from ..fixtures.events import named_event, notes
 from ..fixtures.flask_site import PLAIN, create_app
-from ..fixtures.latches import latch
 from ..http_client import fresh, run_input
 
 OVER = ["request", "context"]
@@ -32,7 +31,7 @@ def begun(browser: FlaskClient, mark: str, agent: str, run: str, *steps: tuple[s
 
 
 def read(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
-    latch(gate).lift()
+    named_event(gate).set()
     answer.get_data()
     answer.close()
 
@@ -40,7 +39,7 @@ def read(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate:
 def leave(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
     answer.close()
     assert notes.read(f"torn-{run}") == [], "the run goes on"
-    latch(gate).lift()
+    named_event(gate).set()
 
 
 def stop(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
@@ -77,7 +76,7 @@ def test_each_context_is_popped_once(browser: FlaskClient, agent: str, ending: E
 def test_runs_at_the_same_time_have_contexts_of_their_own(browser: FlaskClient) -> None:
     gate, agents = fresh("gate"), {fresh("run"): agent for agent in ("play", "play", "play-sync", "play-sync")}
     answers = [begun(browser, fresh("mark"), agent, run, ("wait", gate)) for run, agent in agents.items()]
-    latch(gate).lift()
+    named_event(gate).set()
     for run, answer in zip(agents, answers, strict=True):
         answer.get_data()
         first, *others = notes.read(run)

@@ -45,7 +45,7 @@ def said(events: Iterable[Event]) -> str:
 
 def opened(client: Client, latch: str) -> None:
     """Lifts a latch in the server."""
-    client.ran("play", fresh("opener"), forwardedProps={"steps": [["open", latch]]})
+    client.ran("play", fresh("opener"), forwardedProps={"steps": [["set", latch]]})
 
 
 def awaited(client: Client, latch: str) -> None:

@@ -15,8 +15,9 @@ from django.contrib.auth import get_user_model
 from copilot_runtime import RunContext
 
 from ...fixtures.agui_events import Event, text_delta, text_end, text_start
-from ...fixtures.latches import Latch, latch
-from ...fixtures.played import AGENTS as PLAYERS
+from ...fixtures.events import Event as WaitableEvent
+from ...fixtures.events import named_event
+from ...fixtures.scripted_agents import PLAYERS
 
 
 def users() -> str:
@@ -38,9 +39,9 @@ def _end(input: RunAgentInput) -> Iterator[Event]:
     yield {"type": "RUN_FINISHED", "threadId": input.thread_id, "runId": input.run_id}
 
 
-def _gate(input: RunAgentInput) -> Latch | None:
+def _gate(input: RunAgentInput) -> WaitableEvent | None:
     name = (input.forwarded_props or {}).get("gate")
-    return latch(name) if name else None
+    return named_event(name) if name else None
 
 
 def plain(input: RunAgentInput) -> Iterator[Event]:
@@ -48,7 +49,7 @@ def plain(input: RunAgentInput) -> Iterator[Event]:
     yield from _begin(input)
     yield _say(input, users())
     if gate := _gate(input):
-        gate.passed_by_thread()
+        gate.wait()
     yield _say(input, users())
     yield from _end(input)
 
@@ -61,7 +62,7 @@ async def asynchronous(input: RunAgentInput) -> AsyncIterator[Event]:
         names = [name async for name in get_user_model().objects.order_by("pk").values_list("username", flat=True)]
         yield _say(input, ",".join(names))
         if gate:
-            await gate.passed()
+            await gate.wait_async()
     for event in _end(input):
         yield event
 
@@ -73,7 +74,7 @@ async def threaded(input: RunAgentInput) -> AsyncIterator[Event]:
     for gate in (_gate(input), None):
         yield _say(input, await sync_to_async(users)())
         if gate:
-            await gate.passed()
+            await gate.wait_async()
     for event in _end(input):
         yield event
 

@@ -13,7 +13,7 @@ from django.http import Http404
 from copilot_runtime import Request, Response, RuntimeHooks
 from copilot_runtime._engine.types import EndedRun
 
-from ...fixtures.latches import latch
+from ...fixtures.events import named_event
 from .agents import AGENTS, users
 
 
@@ -58,12 +58,12 @@ def refuse(context: Any) -> None:
 
 def plain_end(ended: EndedRun) -> None:
     users()
-    latch(f"told-{ended.run_id}").lift()
+    named_event(f"told-{ended.run_id}").set()
 
 
 async def async_end(ended: EndedRun) -> None:
     await sync_to_async(users)()
-    latch(f"told-{ended.run_id}").lift()
+    named_event(f"told-{ended.run_id}").set()
 
 
 HOOKS: Mapping[str, RuntimeHooks] = {

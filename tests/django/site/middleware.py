@@ -10,7 +10,7 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 
-from ...fixtures.latches import latch
+from ...fixtures.events import named_event
 
 READ = "x-read"
 """A request's header that says what of it is read ahead of the view: ``body`` or ``POST``."""
@@ -71,7 +71,7 @@ def loses_answers(get_response: Callable[[HttpRequest], Any]) -> Callable[..., o
         async def asynchronous(request: HttpRequest) -> object:
             response = await get_response(request)
             if request.headers.get(MISCHIEF) == "hold":
-                latch("held").lift()
+                named_event("held").set()
                 await asyncio.Event().wait()
             return lose(request, response)
 
