@@ -20,7 +20,7 @@ from typing import Any
 
 from copilot_runtime import CopilotRuntime
 from tests.fixtures.configs import CONFIGURATIONS, MOUNT
-from tests.serve import SERVERS, Start
+from tests.serve import SERVERS, ServerOptions
 
 from .__main__ import BENCH, ROOT
 
@@ -66,8 +66,7 @@ FACTORIES = {IN_FRONT: in_front, IN_URLCONF: in_urlconf, WITHOUT_DJANGO: without
 def _table(name: str) -> str:
     """Returns a server's table for the shared benchmark, which fills in ``{port}``. Strings are written as JSON."""
     factory = f"{__spec__.name}:{FACTORIES[name].__name__}"
-    start = Start(factory=factory, port="{port}", workers=1, threads=1, preload=False)
-    command = [sys.executable, "-m", *SERVERS["uvicorn"].command(start)]
+    command = SERVERS["uvicorn"].command_line(ServerOptions(factory=factory, port="{port}"))
     return f"[{name}]\ncmd = {json.dumps(command)}\ncwd = {json.dumps(str(ROOT))}\n"
 
 

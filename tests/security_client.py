@@ -16,7 +16,7 @@ from typing import Any
 from .fixtures.apps import KINDS
 from .fixtures.events import CONTROL
 from .fixtures.security_apps import SECRET, STORES
-from .launch import served
+from .servers import serve_app
 
 SECONDS = 45
 """How long the client waits for anything at all; longer than the server's own patience."""
@@ -211,5 +211,5 @@ def guarded(adapter: str, store: str = "memory") -> Iterator[Server]:
     """A server for all guarded runtimes, over memory or ``sqlite``, for as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="copilot-stores-") as folder:
         env = {STORES: folder} if store == "sqlite" else {}
-        with served(adapter, "tests.fixtures.security_apps:application", mount="/auto", env=env) as up:
+        with serve_app(adapter, "tests.fixtures.security_apps:application", mount="/auto", env=env) as up:
             yield Server(adapter, up.port)

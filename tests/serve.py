@@ -13,76 +13,84 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from .fixtures import apps, configured_app
-from .fixtures.configs import together
+from .fixtures.configs import select
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE = "3"
-"""Seconds that a server told to end gives its open streams."""
+"""Seconds that a server leaves its open streams after SIGTERM."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What a server is to be started with. ``port`` is text, so that a placeholder will do."""
+class ServerOptions:
+    """What a server is started with.
+
+    ``factory`` is ``module:function`` of the application's factory. ``port`` is text, so that a placeholder
+    will do. ``extra`` are appended to the server's own command line.
+    """
 
     factory: str
     port: str
-    workers: int
-    threads: int
-    preload: bool
+    workers: int = 1
+    threads: int = 64
+    preload: bool = False
+    extra: Sequence[str] = ()
 
 
-def uvicorn(start: Start) -> list[str]:
+def uvicorn(options: ServerOptions) -> list[str]:
     # httptools and uvloop are what uvicorn picks by itself where they are installed.
     return [
-        *("uvicorn", "--factory", start.factory, "--host", "127.0.0.1", "--port", start.port),
-        *("--workers", str(start.workers), "--log-level", "warning", "--no-access-log"),
+        *("uvicorn", "--factory", options.factory, "--host", "127.0.0.1", "--port", options.port),
+        *("--workers", str(options.workers), "--log-level", "warning", "--no-access-log"),
         *("--timeout-graceful-shutdown", GRACE),
     ]
 
 
-def gunicorn(worker_class: str) -> Callable[[Start], list[str]]:
-    def command(start: Start) -> list[str]:
-        connections = max(1000, 2 * start.threads)
-        threads = ("--threads", str(start.threads)) if worker_class == "gthread" else ()
+def gunicorn(worker_class: str) -> Callable[[ServerOptions], list[str]]:
+    def command(options: ServerOptions) -> list[str]:
+        connections = max(1000, 2 * options.threads)
+        threads = ("--threads", str(options.threads)) if worker_class == "gthread" else ()
         return [
-            *("gunicorn", f"{start.factory}()", "--bind", f"127.0.0.1:{start.port}", "--log-level", "warning"),
-            *("--worker-class", worker_class, "--workers", str(start.workers), *threads),
+            *("gunicorn", f"{options.factory}()", "--bind", f"127.0.0.1:{options.port}", "--log-level", "warning"),
+            *("--worker-class", worker_class, "--workers", str(options.workers), *threads),
             *("--worker-connections", str(connections), "--backlog", "2048", "--keep-alive", "75"),
             # Two servers at once would fight over the one control socket that a user has.
             *("--graceful-timeout", GRACE, "--no-control-socket"),
-            *(("--preload",) if start.preload else ()),
+            *(("--preload",) if options.preload else ()),
         ]
 
     return command
 
 
-def waitress(start: Start) -> list[str]:
-    connections = max(1000, 2 * start.threads)
+def waitress(options: ServerOptions) -> list[str]:
+    connections = max(1000, 2 * options.threads)
     return [
-        *("waitress", f"--listen=127.0.0.1:{start.port}", f"--threads={start.threads}"),
-        *(f"--connection-limit={connections}", "--backlog=2048", "--call", start.factory),
+        *("waitress", f"--listen=127.0.0.1:{options.port}", f"--threads={options.threads}"),
+        *(f"--connection-limit={connections}", "--backlog=2048", "--call", options.factory),
     ]
 
 
-def daphne(start: Start) -> list[str]:
-    return ["tests.daphne_server", start.factory, start.port]
+def daphne(options: ServerOptions) -> list[str]:
+    return ["tests.daphne_server", options.factory, options.port]
 
 
-def wsgiref(start: Start) -> list[str]:
-    return ["tests.wsgiref_server", start.factory, start.port]
+def wsgiref(options: ServerOptions) -> list[str]:
+    return ["tests.wsgiref_server", options.factory, options.port]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Server:
-    """``command`` gives the module to run and its arguments; ``takes`` names the options it understands."""
+    """``arguments`` returns the module to run and its arguments; ``accepts`` names the options that it understands."""
 
-    command: Callable[[Start], list[str]]
-    takes: frozenset[str] = frozenset()
+    arguments: Callable[[ServerOptions], list[str]]
+    accepts: frozenset[str] = frozenset()
+
+    def command_line(self, options: ServerOptions) -> list[str]:
+        return [sys.executable, "-m", *self.arguments(options), *options.extra]
 
 
 SERVERS: Mapping[str, Server] = {
@@ -98,14 +106,14 @@ SERVERS: Mapping[str, Server] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Adapter:
-    """What it can be served by; the first is the one to take unless told."""
+    """The servers that it runs on; the first is the default."""
 
     servers: tuple[str, ...]
 
     @property
     def workers(self) -> bool:
-        """Whether that one takes a number of processes."""
-        return "workers" in SERVERS[self.servers[0]].takes
+        """Whether the default server accepts a number of processes."""
+        return "workers" in SERVERS[self.servers[0]].accepts
 
 
 ADAPTERS: Mapping[str, Adapter] = {
@@ -120,10 +128,23 @@ ADAPTERS: Mapping[str, Adapter] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """A server's command line, and what it needs in its environment beside the usual."""
+    """A server's command line, and the variables that it adds to the environment."""
 
     arguments: list[str]
     environment: dict[str, str]
+
+
+def app_command(adapter: str, options: ServerOptions, *, server: str | None = None) -> Command:
+    """Returns how to start a server of any application factory.
+
+    Args:
+        adapter: The adapter that the factory finds in its environment (`fixtures.apps`), if it looks.
+        options: What the server is started with.
+        server: One of the adapter's servers; the first by default.
+    """
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    arguments = SERVERS[server or ADAPTERS[adapter].servers[0]].command_line(options)
+    return Command(arguments, {apps.ADAPTER: adapter, "PYTHONPATH": path})
 
 
 def command(
@@ -137,47 +158,48 @@ def command(
     threads: int | None = None,
     preload: bool = False,
 ) -> Command:
-    """How to start a fixture server. Raises ValueError for a combination that does not exist."""
+    """Returns how to start a fixture server. Raises ValueError for a combination that does not exist."""
     chosen = server or ADAPTERS[adapter].servers[0]
     if chosen not in ADAPTERS[adapter].servers:
         raise ValueError(f"{chosen} does not serve {adapter}; take one of {', '.join(ADAPTERS[adapter].servers)}")
-    asked = {"workers": workers, "threads": threads, "preload": preload or None}
-    for name in [name for name, value in asked.items() if value is not None]:
-        if name not in SERVERS[chosen].takes:
+    requested = {"workers": workers, "threads": threads, "preload": preload or None}
+    for name in [name for name, value in requested.items() if value is not None]:
+        if name not in SERVERS[chosen].accepts:
             raise ValueError(f"{chosen} takes no --{name}")
-    start = Start(
+    options = ServerOptions(
         factory="tests.fixtures.configured_app:application",
         port=port,
         workers=workers or 1,
-        threads=threads or max(configuration.threads for configuration in together(config).values()),
+        threads=threads or max(configuration.threads for configuration in select(config).values()),
         preload=preload,
     )
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {apps.ADAPTER: adapter, configured_app.CONFIG: config, "PYTHONPATH": path}
-    environment |= {configured_app.STORE: store} if store else {}
-    return Command([sys.executable, "-m", *SERVERS[chosen].command(start)], environment)
+    start = app_command(adapter, options, server=chosen)
+    variables = {configured_app.CONFIG: config, **({configured_app.STORE: store} if store else {})}
+    return Command(start.arguments, {**start.environment, **variables})
 
 
 def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m tests.serve", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--adapter", choices=ADAPTERS, required=True)
-    parser.add_argument("--config", default="default", metavar="NAME[,NAME...]", help="several are each below its name")
+    parser.add_argument(
+        "--config", default="default", metavar="NAME[,NAME...]", help="several are each served below their own name"
+    )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--server", choices=SERVERS, help="the adapter's first one unless given")
-    parser.add_argument("--store", metavar="URL", help="in place of the configurations' own; {config} is a name")
+    parser.add_argument("--server", choices=SERVERS, help="default: the adapter's first one")
+    parser.add_argument("--store", metavar="URL", help="replaces the configurations' own; {config} in it is a name")
     parser.add_argument("--workers", type=int, help="processes (default: 1)")
     parser.add_argument("--threads", type=int, help="threads of a server that has them")
     parser.add_argument("--preload", action="store_true", help="gunicorn: load the application before forking")
     options = vars(parser.parse_args())
     adapter, config, port = options.pop("adapter"), options.pop("config"), options.pop("port")
     try:
-        what = command(adapter, config, str(port), **options)
+        start = command(adapter, config, str(port), **options)
     except ValueError as error:
         parser.error(str(error))
-    name = options["server"] or ADAPTERS[adapter].servers[0]
-    for one, configuration in together(config).items():
-        print(f"serving '{one}' on {adapter} ({name}) at http://127.0.0.1:{port}{configuration.mount}", flush=True)
-    os.execve(what.arguments[0], what.arguments, {**os.environ, **what.environment})
+    server = options["server"] or ADAPTERS[adapter].servers[0]
+    for name, configuration in select(config).items():
+        print(f"serving '{name}' on {adapter} ({server}) at http://127.0.0.1:{port}{configuration.mount}", flush=True)
+    os.execve(start.arguments[0], start.arguments, {**os.environ, **start.environment})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Real servers for tests: started on a free port, waited for, and ended with all their children."""
+"""Real servers for tests: started on a free port, waited for, and ended with all their child processes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .fixtures.configs import together
-from .serve import ROOT, command
+from .fixtures.configs import MOUNT, select
+from .fixtures.runtimes import RUNTIME
+from .serve import ROOT, ServerOptions, app_command, command
 
 START_SECONDS = 60.0
-"""How long a server may take to answer for the first time."""
+"""How long a server may take until its first answer."""
 STOP_SECONDS = 20.0
-"""How long a server may take to end once it was told to."""
+"""How long a server may take to end after SIGTERM."""
 LOG_LINES = 40
 
 
 @dataclasses.dataclass(frozen=True)
 class RunningServer:
-    """A server that answers. ``base_url`` is where the runtime is mounted, without a slash at the end."""
+    """A server that accepts requests. ``base_url`` is where the runtime is mounted, without a slash at the end."""
 
     port: int
     base_url: str
@@ -35,7 +36,7 @@ class RunningServer:
     log_path: Path
 
     def log(self) -> str:
-        """Everything that the server has written so far."""
+        """Returns everything that the server has logged so far."""
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def log_tail(self) -> str:
@@ -44,14 +45,14 @@ class RunningServer:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """Returns a port of the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether an HTTP answer, no matter which, comes to a GET."""
+def responds(port: int, path: str) -> bool:
+    """Returns whether a GET gets an HTTP response, no matter which."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
     try:
         connection.request("GET", path)
@@ -65,7 +66,7 @@ def answers(port: int, path: str) -> bool:
 
 def wait_until_up(server: RunningServer, path: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not answers(server.port, path):
+    while not responds(server.port, path):
         # Waiting for the process to end is the pause between two attempts, and notices a failed start.
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = server.process.wait(0.05)
@@ -75,59 +76,33 @@ def wait_until_up(server: RunningServer, path: str) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> bool:
-    """Ends a server and whatever it has started. Says whether it ended when it was asked to."""
+    """Ends a server with its child processes. Returns whether SIGTERM was enough."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_SECONDS)
-        obeyed = True
+        ended_by_itself = True
     except subprocess.TimeoutExpired:
-        obeyed = False
+        ended_by_itself = False
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return obeyed
+    return ended_by_itself
 
 
 @contextlib.contextmanager
-def running(
-    adapter: str,
-    config: str,
-    server: str | None = None,
+def run_server(
+    arguments: Sequence[str],
+    port: int,
     *,
-    store: str | None = None,
-    workers: int | None = None,
-    threads: int | None = None,
-    preload: bool = False,
+    mount: str = MOUNT,
     env: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
 ) -> Iterator[RunningServer]:
-    """A fixture server, for as long as the block lasts; the options are those of ``tests.serve``.
+    """Runs a server's command line in ``folder``, from its first answer until the block's end.
 
-    Of several configurations, the first is at the ``base_url``.
-    ``env`` adds to the environment. Raises RuntimeError when the server does not come up,
-    or does not end by itself when told to; failures inside the block get the end of the
-    server's log as a note.
-    """
-    port = free_port()
-    options: dict[str, Any] = {
-        "server": server,
-        "store": store,
-        "workers": workers,
-        "threads": threads,
-        "preload": preload,
-    }
-    start = command(adapter, config, str(port), **options)
-    first, *_ = together(config).values()
-    with answering(start.arguments, port, first.mount, env={**start.environment, **(env or {})}) as up:
-        yield up
-
-
-@contextlib.contextmanager
-def answering(
-    arguments: Sequence[str], port: int, mount: str, *, env: Mapping[str, str] | None = None, folder: Path = ROOT
-) -> Iterator[RunningServer]:
-    """A server that a command starts in ``folder``, from its first answer until the block's end.
-
-    Raises and notes what `running` does.
+    ``mount`` is the path of the runtime, ``env`` adds to the environment. Raises RuntimeError when the server
+    does not start, or does not end on SIGTERM; failures inside the block get the end of the server's log as
+    a note.
     """
     with tempfile.TemporaryDirectory(prefix="copilot-server-") as temporary:
         log_path = Path(temporary) / "log"
@@ -141,14 +116,56 @@ def answering(
                 stderr=log,
                 start_new_session=True,
             )
-        up = RunningServer(port, f"http://127.0.0.1:{port}{mount}", process, log_path)
+        server = RunningServer(port, f"http://127.0.0.1:{port}{mount}", process, log_path)
         try:
-            # Any route will do, and this one asks no agent anything.
-            wait_until_up(up, f"{mount}/inspector-metadata")
-            yield up
+            # Any route will do, and this one calls no agent.
+            wait_until_up(server, f"{mount}/inspector-metadata")
+            yield server
         except BaseException as error:
             end(process)
-            error.add_note(up.log_tail())
+            error.add_note(server.log_tail())
             raise
         if not end(process):
-            raise RuntimeError(f"the server had to be killed: it did not end on SIGTERM; {up.log_tail()}")
+            raise RuntimeError(f"the server had to be killed: it did not end on SIGTERM; {server.log_tail()}")
+
+
+@contextlib.contextmanager
+def serve_app(
+    adapter: str,
+    factory: str,
+    *,
+    server: str | None = None,
+    mount: str = MOUNT,
+    env: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Iterator[RunningServer]:
+    """Serves the application of a factory, ``module:function``, on the adapter's first server unless ``server`` is set.
+
+    ``options`` are further ones of `ServerOptions`; for the rest see `run_server`.
+    """
+    port = free_port()
+    start = app_command(adapter, ServerOptions(factory=factory, port=str(port), **options), server=server)
+    with run_server(start.arguments, port, mount=mount, env={**start.environment, **(env or {})}) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def serve_config(
+    adapter: str, config: str, *, env: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[RunningServer]:
+    """Serves configurations of `fixtures.configs`; ``options`` are those of `serve.command`.
+
+    Of several configurations, the first is at the ``base_url``. For the rest see `run_server`.
+    """
+    port = free_port()
+    start = command(adapter, config, str(port), **options)
+    first, *_ = select(config).values()
+    with run_server(start.arguments, port, mount=first.mount, env={**start.environment, **(env or {})}) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def serve_runtime(adapter: str, name: str, **options: Any) -> Iterator[RunningServer]:
+    """Serves a runtime of `fixtures.runtimes`; ``options`` are those of `serve_app`."""
+    with serve_app(adapter, "tests.fixtures.runtimes:application", env={RUNTIME: name}, **options) as running:
+        yield running

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from .fixtures.configs import CONFIGURATIONS, together
+from .fixtures.configs import CONFIGURATIONS, select
 from .serve import ADAPTERS, ROOT
-from .servers import RunningServer, running
+from .servers import RunningServer, serve_config
 
 pytestmark = pytest.mark.contract
 
@@ -46,7 +46,7 @@ STORED = ("run", "connect", "stop", "threads", "concurrency", "suggest")
 
 COVERED = [name for name, configuration in CONFIGURATIONS.items() if configuration.contract]
 ALONE = ("root", "no-base-path")
-"""Each has the whole of a site; all others are served together."""
+"""Each has the whole of a site; all others are served select."""
 LISTS = ("threads", "single-route")
 """Groups whose cases list all threads, or clear them: each comes by itself, after all others."""
 GROUPED = ("default", "auto")
@@ -110,7 +110,7 @@ class Asked:
 
 def replayed(server: RunningServer, names: Sequence[str], asked: Sequence[Asked]) -> dict[str, list[Replay]]:
     """All replays against a server of these configurations, by the one that was served."""
-    mounts = {name: configuration.mount for name, configuration in together(",".join(names)).items()}
+    mounts = {name: configuration.mount for name, configuration in select(",".join(names)).items()}
 
     def one(what: Asked) -> tuple[str, Replay]:
         return what.served, replay(f"http://127.0.0.1:{server.port}{mounts[what.served]}", *what.options())
@@ -136,10 +136,10 @@ def replays(request: pytest.FixtureRequest) -> Mapping[str, list[Replay]]:
     asked = [Asked("default", ("default",), group) for group in groups_of("default")]
     asked += [Asked("auto", ("default", "single"), group) for group in groups_of("default", "single")]
     asked += [Asked(name, (name,)) for name in crowd if name not in GROUPED]
-    with running(request.param, ",".join(crowd)) as server:
+    with serve_config(request.param, ",".join(crowd)) as server:
         found = replayed(server, crowd, asked)
     for name in ALONE:
-        with running(request.param, name) as server:
+        with serve_config(request.param, name) as server:
             found |= replayed(server, [name], [Asked(name, (name,))])
     return found
 
@@ -172,7 +172,7 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     adapter, workers = request.param
     url = f"sqlite:///{tmp_path_factory.mktemp('stores')}/{{config}}.db"
     names = ONE_FILE[workers]
-    with running(adapter, ",".join(names), store=url, workers=workers) as server:
+    with serve_config(adapter, ",".join(names), store=url, workers=workers) as server:
         asked = [Asked(name, (name,), group) for name in names for group in groups_of(name) if group in (*STORED, name)]
         return replayed(server, names, asked)
 

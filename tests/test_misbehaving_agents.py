@@ -13,8 +13,7 @@ from .compaction_oracle import compacted
 from .fixtures import misbehaving_agents, runtimes
 from .http_client import Client, Event, fresh, parsed, types
 from .serve import ADAPTERS
-from .servers import RunningServer
-from .trial import trial
+from .servers import RunningServer, serve_runtime
 
 INCOMPLETE = "INCOMPLETE_STREAM"
 MILLION = 1_000_000
@@ -33,7 +32,7 @@ def adapter(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def plain(adapter: str) -> Iterator[RunningServer]:
-    with trial(adapter, "plain") as server:
+    with serve_runtime(adapter, "plain") as server:
         yield server
 
 
@@ -146,7 +145,7 @@ def test_raising_for_a_suggestion(client: Client, agent: str, exception: str) ->
 @pytest.mark.parametrize("agent", [*misbehaving_agents.RAISING, *misbehaving_agents.RAISING_AT_ONCE])
 def test_raising_a_keyboard_interrupt(adapter: str, agent: str) -> None:
     """On a server of its own, since that is what it may end."""
-    with trial(adapter, "plain") as server:
+    with serve_runtime(adapter, "plain") as server:
         client, thread = Client(server), fresh("interrupt")
         failed(client.ran(agent, thread, forwardedProps={"what": misbehaving_agents.INTERRUPT}))
         works(client, thread)
@@ -154,7 +153,7 @@ def test_raising_a_keyboard_interrupt(adapter: str, agent: str) -> None:
 
 @ONE_OF_EACH_STACK
 def test_the_text_of_an_exception_when_debugging(adapter: str) -> None:
-    with trial(adapter, "debug") as server:
+    with serve_runtime(adapter, "debug") as server:
         events = Client(server).ran("raises-async", "thread", forwardedProps={"what": "exception"})
         assert misbehaving_agents.SECRET in events[-1]["message"]
 
@@ -298,7 +297,7 @@ def test_a_flood(client: Client, adapter: str, agent: str, count: int) -> None:
 
 @pytest.fixture(scope="module")
 def small_store(adapter: str) -> Iterator[Client]:
-    with trial(adapter, "small-store") as server:
+    with serve_runtime(adapter, "small-store") as server:
         yield Client(server)
 
 
@@ -343,7 +342,7 @@ def test_stopping_what_does_not_end(client: Client, agent: str) -> None:
 
 @pytest.fixture(scope="module")
 def hasty(adapter: str) -> Iterator[Client]:
-    with trial(adapter, "timeout") as server:
+    with serve_runtime(adapter, "timeout") as server:
         yield Client(server)
 
 
@@ -385,13 +384,13 @@ def test_agents_that_look_whether_they_are_to_stop(client: Client, agent: str) -
 @pytest.mark.parametrize("agent", ["silent-sync", "hangs-sync", "deaf-sync"])
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "running"])
 def test_a_blocked_thread_does_not_keep_the_server_from_ending(adapter: str, agent: str, stopped: bool) -> None:
-    with trial(adapter, "plain") as server:
+    with serve_runtime(adapter, "plain") as server:
         client = Client(server)
         with client.run(agent, "thread") as stream:
             if stopped:
                 assert client.stop(agent, "thread")["stopped"] is True
                 assert types(list(stream.events()))[-1] == "RUN_FINISHED"
-    # That it ended when it was told to is what `trial` has seen to.
+    # That it ended when it was told to is what `serve_runtime` has checked.
     assert server.process.poll() is not None
 
 
@@ -427,7 +426,7 @@ def test_a_second_run_in_one_stream(client: Client) -> None:
 
 @pytest.fixture(scope="module")
 def incapable(adapter: str) -> Iterator[Client]:
-    with trial(adapter, "incapable") as server:
+    with serve_runtime(adapter, "incapable") as server:
         yield Client(server)
 
 
@@ -450,7 +449,7 @@ def test_agents_that_cannot_be_described(incapable: Client, agent: str) -> None:
 @ONE_OF_EACH_STACK
 def test_capabilities_that_end_the_process(adapter: str) -> None:
     """On a server of its own, since that is what they may do."""
-    with trial(adapter, "incapable") as server:
+    with serve_runtime(adapter, "incapable") as server:
         client = Client(server)
         listed_without_capabilities(client, misbehaving_agents.EXITING)
         works(client, fresh("capable"))
@@ -458,7 +457,7 @@ def test_capabilities_that_end_the_process(adapter: str) -> None:
 
 @ONE_OF_EACH_STACK
 def test_capabilities_that_never_come(adapter: str) -> None:
-    with trial(adapter, "unreachable") as server:
+    with serve_runtime(adapter, "unreachable") as server:
         agents = Client(server).info()["agents"]
         assert set(agents) == {"good", "capable-hangs"}
         assert "capabilities" not in agents["capable-hangs"]
@@ -467,7 +466,7 @@ def test_capabilities_that_never_come(adapter: str) -> None:
 @ONE_OF_EACH_STACK
 def test_capabilities_that_block(adapter: str) -> None:
     """They hold up who asks for them, and nobody else."""
-    with trial(adapter, "blocking") as server:
+    with serve_runtime(adapter, "blocking") as server:
         client = Client(server)
         asking = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         asking.request("GET", f"{client.base}/info")

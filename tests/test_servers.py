@@ -30,11 +30,9 @@ from copilot_runtime_wsgi import create_copilot_wsgi_app
 from .fixtures import mounted_apps, runtimes
 from .fixtures.events import named_event
 from .http_client import PATIENCE, Client, Stream, fresh, parsed, run_input, types
-from .launch import launched
 from .serve import ADAPTERS, ROOT
-from .servers import STOP_SECONDS, RunningServer, answering, free_port
+from .servers import STOP_SECONDS, RunningServer, free_port, run_server, serve_app, serve_runtime
 from .test_streams import opened, steps
-from .trial import trial
 
 PLAYERS = ["play", "play-sync"]
 
@@ -73,9 +71,9 @@ VARIANTS = [
 
 @contextlib.contextmanager
 def serving(variant: Variant, **options: Any) -> Iterator[RunningServer]:
-    """The plain runtime on that server; ``options`` are further ones of `launched`."""
+    """The plain runtime on that server; ``options`` are further ones of `serve_app`."""
     arguments: dict[str, Any] = {"preload": variant.preload, "extra": variant.extra, **options}
-    with trial(variant.adapter, "plain", variant.server, **arguments) as server:
+    with serve_runtime(variant.adapter, "plain", server=variant.server, **arguments) as server:
         yield server
 
 
@@ -220,10 +218,11 @@ def test_a_server_that_serves_streams_gets_no_advice(client: Client, server: Run
 def test_the_command_that_serves_by_hand() -> None:
     port = free_port()
     options = ["--adapter", "flask", "--server", "waitress", "--config", "default,hooks", "--port", str(port)]
-    with answering([sys.executable, "-m", "tests.serve", *options], port, "/default/api/copilotkit", folder=ROOT) as up:
+    command, mount = [sys.executable, "-m", "tests.serve", *options], "/default/api/copilotkit"
+    with run_server(command, port, mount=mount) as server:
         for name in ("default", "hooks"):
-            assert "default" in Client(up, f"/{name}/api/copilotkit").info()["agents"]
-            assert f"http://127.0.0.1:{port}/{name}/api/copilotkit" in up.log()
+            assert "default" in Client(server, f"/{name}/api/copilotkit").info()["agents"]
+            assert f"http://127.0.0.1:{port}/{name}/api/copilotkit" in server.log()
 
 
 # --- a process's end -----------------------------------------------------------------
@@ -296,7 +295,7 @@ def test_a_sync_worker_that_is_killed_in_a_stream() -> None:
 
 @pytest.mark.parametrize("name", ["gthread", "gevent"])
 def test_an_application_that_was_used_before_its_workers_were_forked(name: str) -> None:
-    with launched(name, "tests.fixtures.mounted_apps:warmed", preload=True) as server:
+    with serve_app("wsgi", "tests.fixtures.mounted_apps:warmed", server=name, preload=True) as server:
         client = Client(server)
         assert client.stop("good", mounted_apps.WARM_THREAD.replace(" ", "%20"))["stopped"] is False
         gate, thread = fresh("gate"), fresh("thread")
@@ -507,7 +506,8 @@ def body_of(server: RunningServer, path: str) -> bytes:
 @pytest.mark.parametrize("name", ["gthread", "waitress"])
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_below_a_dispatcher(name: str, base: str | None) -> None:
-    with launched(name, "tests.fixtures.mounted_apps:dispatched", mount="/mounted", env=env_of(base)) as server:
+    factory = "tests.fixtures.mounted_apps:dispatched"
+    with serve_app("wsgi", factory, server=name, mount="/mounted", env=env_of(base)) as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         assert body_of(server, "/mountedx/info") == b"host"
@@ -515,7 +515,7 @@ def test_below_a_dispatcher(name: str, base: str | None) -> None:
 
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_below_starlette(base: str | None) -> None:
-    with launched("uvicorn", "tests.fixtures.mounted_apps:mounted", mount="/mounted", env=env_of(base)) as server:
+    with serve_app("asgi", "tests.fixtures.mounted_apps:mounted", mount="/mounted", env=env_of(base)) as server:
         check_mounted_below_starlette(server)
 
 
@@ -538,14 +538,14 @@ def check_mounted_below_starlette(server: RunningServer) -> None:
 @pytest.mark.parametrize("base", [*BASES, "/proxy/mounted"], ids=str)
 def test_below_an_application_that_knows_its_proxys_prefix(base: str | None) -> None:
     factory = "tests.fixtures.mounted_apps:mounted_behind_a_proxy"
-    with launched("uvicorn", factory, mount="/mounted", env=env_of(base)) as server:
+    with serve_app("asgi", factory, mount="/mounted", env=env_of(base)) as server:
         check_mounted_below_starlette(server)
 
 
 @pytest.mark.parametrize("base", [None, "/", "/proxy/mounted"], ids=str)
 def test_below_a_server_that_knows_its_proxys_prefix(base: str | None) -> None:
     factory = "tests.fixtures.mounted_apps:mounted"
-    with launched("uvicorn", factory, mount="/mounted", env=env_of(base), extra=("--root-path", "/proxy")) as server:
+    with serve_app("asgi", factory, mount="/mounted", env=env_of(base), extra=("--root-path", "/proxy")) as server:
         check_mounted_below_starlette(server)
 
 
@@ -558,7 +558,7 @@ MIDDLEWARE = ["before_starlette", "added_to_starlette", "added_to_fastapi", "lis
 
 @pytest.mark.parametrize("factory", MIDDLEWARE)
 def test_copilot_middleware_with_a_lifespan_and_websockets(factory: str) -> None:
-    with launched("uvicorn", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted") as server:
+    with serve_app("asgi", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted") as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         assert body_of(server, "/mountedx") == b"host"
@@ -577,7 +577,7 @@ def test_copilot_middleware_with_a_lifespan_and_websockets(factory: str) -> None
 @pytest.mark.parametrize("lifespan", ["auto", "on"])
 def test_copilot_middleware_before_an_application_without_a_lifespan(factory: str, lifespan: str) -> None:
     extra = ("--lifespan", lifespan)
-    with launched("uvicorn", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted", extra=extra) as server:
+    with serve_app("asgi", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted", extra=extra) as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         told = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
@@ -590,7 +590,7 @@ def test_copilot_middleware_before_an_application_without_a_lifespan(factory: st
 
 def test_copilot_middleware_in_a_mounted_application() -> None:
     factory = "tests.fixtures.mounts:listed_in_a_mounted_application"
-    with launched("uvicorn", factory, mount="/outer/mounted") as server:
+    with serve_app("asgi", factory, mount="/outer/mounted") as server:
         check_mounted(server, "/outer/mounted")
         assert body_of(server, "/outer/") == b"host"
         assert body_of(server, "/outer/mountedx") == b"host"

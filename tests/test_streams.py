@@ -18,7 +18,7 @@ from .compaction_oracle import compacted
 from .fixtures import runtimes
 from .http_client import PATIENCE, Client, Frame, Stream, fresh, run_input, types
 from .serve import ADAPTERS
-from .trial import trial
+from .servers import serve_runtime
 
 PLAYERS = ["play", "play-sync"]
 
@@ -34,7 +34,7 @@ def serving(name: str) -> Any:
 
     @pytest.fixture(scope="module")
     def client(adapter: str) -> Iterator[Client]:
-        with trial(adapter, name) as server:
+        with serve_runtime(adapter, name) as server:
             yield Client(server)
 
     return client

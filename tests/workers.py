@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .fixtures.worker_app import PID, RAW_SECONDS, STORE
 from .http_client import Event, Frame, Stream
-from .launch import served
-from .servers import RunningServer
+from .servers import RunningServer, serve_app
 
 T = TypeVar("T")
 
@@ -47,7 +46,7 @@ def crew(
     """A server over the store of that URL. ``raw_seconds`` is for how long it keeps raw frames."""
     variables = {STORE: store, **(env or {}), **({} if raw_seconds is None else {RAW_SECONDS: str(raw_seconds)})}
     options: dict[str, Any] = {"workers": workers, "threads": threads, "preload": preload, "extra": extra}
-    with served(adapter, "tests.fixtures.worker_app:application", env=variables, **options) as running:
+    with serve_app(adapter, "tests.fixtures.worker_app:application", env=variables, **options) as running:
         yield running
 
 

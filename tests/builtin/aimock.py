@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.client.test_client import HERE, INSTALL
-from tests.servers import answers
+from tests.servers import responds
 
 PROGRAM = HERE / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 KEY = "sk-mock"
@@ -88,7 +88,7 @@ def aimock(port: int, folder: Path) -> Iterator[Aimock]:
             stderr=log,
         )
     try:
-        while not answers(port, "/health"):
+        while not responds(port, "/health"):
             # Waiting for the process to end is the pause between two attempts.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.05)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.client.test_client import lacking as lacking_client
-from tests.servers import RunningServer, free_port, running
+from tests.servers import RunningServer, free_port, serve_config
 
 from .aimock import KEY, Aimock, aimock
 from .fake_provider import Fake, fake
@@ -51,7 +51,7 @@ def runtime(request: pytest.FixtureRequest, mock_port: int, fake_model: Fake) ->
         "MINIMAX_API_KEY": "",
         "BUILTIN_FAKE_URL": fake_model.url,
     }
-    with running(request.param, "builtin", env=env) as server:
+    with serve_config(request.param, "builtin", env=env) as server:
         yield server
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.serve import ADAPTERS
-from tests.servers import running
+from tests.servers import serve_config
 
 pytestmark = pytest.mark.client
 
@@ -78,7 +78,7 @@ def verdicts(request: pytest.FixtureRequest) -> Verdicts:
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    with running(request.param, "client") as server:
+    with serve_config(request.param, "client") as server:
         played = play(server.base_url)
         return {name: error and f"{error}\n{server.log_tail()}" for name, error in played.items()}
 

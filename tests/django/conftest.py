@@ -10,17 +10,17 @@ import django
 import pytest
 from django.conf import settings
 
-from ..launch import MOUNT, launched
-from ..servers import RunningServer
+from ..fixtures.configs import MOUNT
+from ..servers import RunningServer, serve_app
 from . import settings as ours
 from .browser import Visitor
 
 STACKS: Mapping[str, tuple[str, str]] = {
-    "wsgi": ("gthread", "tests.django.site.apps:wsgi"),
-    "asgi": ("uvicorn", "tests.django.site.apps:asgi"),
-    "before": ("uvicorn", "tests.django.site.apps:before"),
+    "wsgi": ("django-wsgi", "tests.django.site.apps:wsgi"),
+    "asgi": ("django-asgi", "tests.django.site.apps:asgi"),
+    "before": ("django-asgi", "tests.django.site.apps:before"),
 }
-"""A server and a factory of the site, by stack; ``before`` has the runtimes ahead of Django."""
+"""An adapter and a factory of the site, by stack; ``before`` has the runtimes ahead of Django."""
 
 
 def pytest_configure() -> None:
@@ -33,12 +33,12 @@ def pytest_configure() -> None:
 @contextlib.contextmanager
 def site(stack: str, folder: Path, *, mount: str = MOUNT, **env: str) -> Iterator[RunningServer]:
     """The site on a server, with a database of its own in ``folder``; ``env`` adds to the environment."""
-    server, factory = STACKS[stack]
-    given = {"DJANGO_SETTINGS_MODULE": ours.__name__, ours.DATABASE: str(folder / "db.sqlite3"), **env}
-    with launched(server, factory, mount=mount, env=given) as up:
-        yield up
-        # Whatever was asked: nothing of ours calls the ORM from an event loop.
-        assert "SynchronousOnlyOperation" not in up.log()
+    adapter, factory = STACKS[stack]
+    variables = {"DJANGO_SETTINGS_MODULE": ours.__name__, ours.DATABASE: str(folder / "db.sqlite3"), **env}
+    with serve_app(adapter, factory, mount=mount, env=variables) as server:
+        yield server
+        # Whatever was requested: nothing of ours calls the ORM from an event loop.
+        assert "SynchronousOnlyOperation" not in server.log()
 
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi"])
@@ -49,8 +49,8 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def server(stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with site(stack, tmp_path_factory.mktemp("site")) as up:
-        yield up
+    with site(stack, tmp_path_factory.mktemp("site")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..http_client import fresh, types
-from ..servers import answering, free_port
+from ..servers import free_port, run_server
 from ..test_streams import opened, steps
 from . import settings as ours
 from .browser import Visitor
@@ -61,7 +61,7 @@ def runserver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """Django's development server; with daphne among the applications, it is an ASGI server."""
     port, database = free_port(), tmp_path_factory.mktemp("site") / "db.sqlite3"
     env = {ours.DATABASE: str(database)}
-    with answering(RunServer(request.param).command(port), port, BASE, env=env) as server:
+    with run_server(RunServer(request.param).command(port), port, mount=BASE, env=env) as server:
         yield Visitor(server)
         log = server.log()
     assert ("Daphne" in log) is (request.param == "tests.django.settings_daphne")

@@ -9,7 +9,7 @@ import pytest
 from ..http_client import Client, fresh
 from ..servers import RunningServer
 from .django_sites import LOGIN, Browser, prepared
-from .launch import started
+from .launch import run_example
 
 FOLDER = "existing_django_asgi"
 
@@ -17,8 +17,8 @@ FOLDER = "existing_django_asgi"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     env = prepared(FOLDER, tmp_path_factory.mktemp("data"), "ada", "bob")
-    with started(FOLDER, "uvicorn --port 8000 shop.asgi:application", env) as up:
-        yield up
+    with run_example(FOLDER, "uvicorn --port 8000 shop.asgi:application", env) as server:
+        yield server
 
 
 def test_the_agent_knows_who_has_done_what_in_the_admin(server: RunningServer) -> None:

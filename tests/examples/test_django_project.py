@@ -13,7 +13,7 @@ from ..http_client import Client, fresh
 from ..serve import ROOT
 from ..servers import RunningServer
 from .django_sites import Browser, prepared
-from .launch import started
+from .launch import run_example
 
 FOLDER = "django_project"
 COMMANDS = {
@@ -30,8 +30,8 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=COMMANDS)
 def server(request: pytest.FixtureRequest, env: dict[str, str]) -> Iterator[RunningServer]:
-    with started(FOLDER, COMMANDS[request.param], env) as up:
-        yield up
+    with run_example(FOLDER, COMMANDS[request.param], env) as server:
+        yield server
 
 
 def test_page_and_agent_have_the_same_notes(server: RunningServer) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ..http_client import Client, fresh, run_input, types
 from ..servers import RunningServer
-from .launch import started
+from .launch import run_example
 
 ADA = {"authorization": "Bearer ada-token"}
 BOB = {"authorization": "Bearer bob-token"}
@@ -16,8 +16,8 @@ BOB = {"authorization": "Bearer bob-token"}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with started("fastapi_app", "uvicorn app:app --port 8000") as up:
-        yield up
+    with run_example("fastapi_app", "uvicorn app:app --port 8000") as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from ..http_client import PATIENCE, Client, fresh, run_input, types
 from ..servers import RunningServer
-from .launch import started
+from .launch import run_example
 
 COMMANDS = [
     "flask run --port 8000",
@@ -20,8 +20,8 @@ COMMANDS = [
 
 @pytest.fixture(scope="module", params=COMMANDS, ids=["flask run", "gunicorn"])
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    with started("flask_app", request.param, {"SECRET_KEY": "only for tests"}) as up:
-        yield up
+    with run_example("flask_app", request.param, {"SECRET_KEY": "only for tests"}) as server:
+        yield server
 
 
 def login(server: RunningServer, name: str, password: str) -> http.client.HTTPResponse:

@@ -9,7 +9,7 @@ import pytest
 
 from ..http_client import Client, fresh, run_input, types
 from ..servers import RunningServer
-from .launch import started
+from .launch import run_example
 
 COMMANDS = [
     "gunicorn --worker-class gthread --threads 64 --bind 127.0.0.1:8000 app:application",
@@ -26,8 +26,8 @@ ADA, BOB = known_as("ada", "lovelace"), known_as("bob", "builder")
 
 @pytest.fixture(scope="module", params=COMMANDS, ids=["gunicorn", "waitress"])
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    with started("plain_wsgi", request.param) as up:
-        yield up
+    with run_example("plain_wsgi", request.param) as server:
+        yield server
 
 
 def test_the_website_is_as_it_was(server: RunningServer) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..serve import ROOT
-from ..servers import RunningServer, answering, free_port
-from .launch import MOUNT
+from ..servers import RunningServer, free_port, run_server
 
 pytestmark = pytest.mark.client
 
@@ -55,16 +54,15 @@ def page(tmp_path: Path) -> Iterator[RunningServer]:
     demo = [sys.executable, "-m", "copilot_runtime", "demo", "--port", str(backend)]
     preview = ["node", str(VITE), "preview", "--outDir", str(tmp_path), "--host", "127.0.0.1", "--port", str(port)]
     with (
-        answering(demo, backend, MOUNT) as runtime,
-        answering(
+        run_server(demo, backend) as runtime,
+        run_server(
             [*preview, "--strictPort"],
             port,
-            MOUNT,
             env={"COPILOTKIT_BACKEND": f"http://127.0.0.1:{runtime.port}"},
             folder=EXAMPLE,
-        ) as up,
+        ) as frontend,
     ):
-        yield up
+        yield frontend
 
 
 def test_what_is_typed_is_answered_by_the_agent(page: RunningServer) -> None:

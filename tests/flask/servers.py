@@ -13,9 +13,7 @@ from typing import Any
 from ..fixtures import flask_site
 from ..fixtures.events import CONTROL
 from ..http_client import Client, Stream, run_input
-from ..launch import launched
-from ..serve import ROOT
-from ..servers import RunningServer, answering, free_port
+from ..servers import RunningServer, free_port, run_server, serve_app
 
 FACTORY = "tests.fixtures.flask_site:create_app"
 
@@ -25,17 +23,17 @@ def flask_run() -> Iterator[RunningServer]:
     """``flask run``, the development server."""
     port = free_port()
     command = [sys.executable, "-m", "flask", "--app", FACTORY, "run", "--port", str(port)]
-    with answering(command, port, flask_site.PLAIN, folder=ROOT) as server:
+    with run_server(command, port, mount=flask_site.PLAIN) as server:
         yield server
 
 
 SERVERS: Mapping[str, Callable[[], AbstractContextManager[RunningServer]]] = {
-    "gthread": functools.partial(launched, "gthread", FACTORY),
-    "gevent": functools.partial(launched, "gevent", FACTORY),
-    "waitress": functools.partial(launched, "waitress", FACTORY),
+    "gthread": functools.partial(serve_app, "flask", FACTORY, server="gthread"),
+    "gevent": functools.partial(serve_app, "flask", FACTORY, server="gevent"),
+    "waitress": functools.partial(serve_app, "flask", FACTORY, server="waitress"),
     "flask-run": flask_run,
     "dispatcher": functools.partial(
-        launched, "gthread", "tests.fixtures.flask_site:dispatched", mount=flask_site.OUTER + flask_site.PLAIN
+        serve_app, "flask", "tests.fixtures.flask_site:dispatched", mount=flask_site.OUTER + flask_site.PLAIN
     ),
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.http_client import Client
-from tests.servers import running
+from tests.servers import serve_config
 
 Started = Callable[[str, str], Client]
 """A client of the server with that adapter and that configuration."""
@@ -21,7 +21,7 @@ def started() -> Iterator[Started]:
 
         @functools.cache
         def start(adapter: str, config: str) -> Client:
-            return Client(servers.enter_context(running(adapter, f"frameworks-{config}")))
+            return Client(servers.enter_context(serve_config(adapter, f"frameworks-{config}")))
 
         yield start
 

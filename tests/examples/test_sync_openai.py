@@ -9,28 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from .builtin.aimock import KEY, aimock
-from .builtin.fake_provider import PATIENCE_SECONDS, Exchange, chunk, fake
-from .http_client import Client, Event, fresh, types
-from .launch import launched
-from .servers import free_port
+from ..builtin.aimock import KEY, aimock
+from ..builtin.fake_provider import PATIENCE_SECONDS, Exchange, chunk, fake
+from ..http_client import Client, Event, fresh, types
+from ..servers import free_port, serve_app
 
 EXAMPLE = "examples.sync_openai.app"
-ENTRY_POINTS = {"uvicorn": f"{EXAMPLE}:asgi", "gthread": f"{EXAMPLE}:wsgi"}
-"""By server: the factory of the application."""
+ENTRY_POINTS = {"asgi": f"{EXAMPLE}:asgi", "wsgi": f"{EXAMPLE}:wsgi"}
+"""By adapter: the factory of the application."""
 
 AN_ANSWER = ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
 @pytest.fixture(params=ENTRY_POINTS)
-def server(request: pytest.FixtureRequest) -> str:
+def adapter(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @contextlib.contextmanager
-def started(server: str, url: str) -> Iterator[Client]:
-    with launched(server, ENTRY_POINTS[server], env={"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}) as up:
-        yield Client(up)
+def serve_example(adapter: str, url: str) -> Iterator[Client]:
+    env = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
+    with serve_app(adapter, ENTRY_POINTS[adapter], env=env) as server:
+        yield Client(server)
 
 
 def user(text: object) -> dict[str, object]:
@@ -42,9 +42,9 @@ def text_of(events: list[Event]) -> str:
 
 
 @pytest.mark.client
-def test_it_answers(server: str, tmp_path: Path) -> None:
+def test_it_answers(adapter: str, tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "What is "}, {"type": "text", "text": "blocking?"}]
-    with aimock(free_port(), tmp_path) as mock, started(server, mock.url) as client:
+    with aimock(free_port(), tmp_path) as mock, serve_example(adapter, mock.url) as client:
         mock.on("What is blocking?", {"content": "Waiting on a thread of one's own."}, chunkSize=100)
         events = client.ran("default", fresh("thread"), messages=[user("Hello"), user(parts)])
         (asked,) = mock.asked("blocking?")
@@ -53,7 +53,7 @@ def test_it_answers(server: str, tmp_path: Path) -> None:
     assert [one["content"] for one in asked["messages"]] == ["Hello", "What is blocking?"]
 
 
-def test_a_stop_closes_the_connection_to_the_model(server: str) -> None:
+def test_a_stop_closes_the_connection_to_the_model(adapter: str) -> None:
     stopped, gone = threading.Event(), threading.Event()
 
     def script(exchange: Exchange) -> None:
@@ -64,7 +64,7 @@ def test_a_stop_closes_the_connection_to_the_model(server: str) -> None:
         exchange.until_gone()
         gone.set()
 
-    with fake(script) as model, started(server, model.url) as client:
+    with fake(script) as model, serve_example(adapter, model.url) as client:
         thread = fresh("thread")
         with client.run("default", thread, messages=[user("Count")]) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
@@ -74,9 +74,9 @@ def test_a_stop_closes_the_connection_to_the_model(server: str) -> None:
         assert gone.wait(PATIENCE_SECONDS)
 
 
-def test_a_model_that_fails_is_an_error_of_the_run(server: str) -> None:
+def test_a_model_that_fails_is_an_error_of_the_run(adapter: str) -> None:
     refuse = {"error": {"message": "sk-secret"}}
-    with fake(lambda exchange: exchange.answer(refuse, 400)) as model, started(server, model.url) as client:
+    with fake(lambda exchange: exchange.answer(refuse, 400)) as model, serve_example(adapter, model.url) as client:
         events = client.ran("default", fresh("thread"), messages=[user("Hello")])
     assert types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert "sk-secret" not in events[-1]["message"]
