@@ -22,7 +22,7 @@ _STATES = ("STATE_SNAPSHOT", "STATE_DELTA")
 _TERMINAL = ("RUN_FINISHED", "RUN_ERROR")
 
 
-def compacted(events: Sequence[Event]) -> list[Event]:
+def compact(events: Sequence[Event]) -> list[Event]:
     """The events of one run whose groups do not overlap, folded."""
     folded: list[Event] = []
     taken: set[int] = set()

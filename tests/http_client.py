@@ -1,190 +1,339 @@
-"""Talking to a runtime over a socket: requests, and streams that are read frame by frame.
+"""An HTTP client over a socket: requests, and streams that are read frame by frame.
 
-Nothing of ours is used for it, so that the bytes are judged by somebody else's reading.
+It uses nothing of ours, so that the bytes are judged by an independent implementation.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
-from .servers import RunningServer
+TIMEOUT_SECONDS = 45.0
+"""Seconds without a byte, or without a frame, after which a test fails; no passing test waits that long.
 
-PATIENCE = 30.0
-"""Seconds without a byte, or without a frame, after which a test gives up; none waits for them to pass."""
+Longer than the timeout of the events that servers wait for (`fixtures/events.py`).
+"""
 
 Event = dict[str, Any]
+HeaderFields = Mapping[str, str] | Sequence[tuple[str, str]]
 
 _numbers = itertools.count(1)
 
 
-def fresh(word: str) -> str:
-    """A name that no other test uses."""
+def unique(word: str) -> str:
+    """Returns a name that no other test uses."""
     return f"{word}-{next(_numbers)}"
 
 
+def run_input(thread: str, run: str | None = None, **members: Any) -> dict[str, Any]:
+    """Returns a RunAgentInput without messages; ``members`` are added to it."""
+    lists: dict[str, Any] = {"messages": [], "tools": [], "context": []}
+    return {"threadId": thread, "runId": run or unique("run"), **lists, "forwardedProps": {}, **members}
+
+
+def user_message(content: Any) -> dict[str, Any]:
+    return {"id": unique("message"), "role": "user", "content": content}
+
+
+def hello_input(thread: str, run: str | None = None, **members: Any) -> dict[str, Any]:
+    """Returns a RunAgentInput with one user message, "hi", whose id is made from the run's."""
+    run = run or unique("run")
+    return run_input(thread, run, **{"messages": [{"id": f"{run}-u1", "role": "user", "content": "hi"}], **members})
+
+
+def types(events: Iterable[Event]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def text_of(events: Iterable[Event], kind: str = "TEXT_MESSAGE_CONTENT") -> str:
+    """Returns the joined deltas of all events of that type."""
+    return "".join(event["delta"] for event in events if event["type"] == kind)
+
+
 class Frame(NamedTuple):
-    """One event as it came, with its id where it has one."""
+    """One event of a stream, with its SSE id if it has one."""
 
     id: str | None
     event: Event
 
 
-def parsed(block: str) -> Frame | None:
-    """The frame in the lines between two empty ones; None for comments."""
+def parse_frame(block: str) -> Frame | None:
+    """Returns the frame in the lines between two empty ones; None for comments."""
     fields = [line.partition(": ") for line in block.split("\n") if line and not line.startswith(":")]
     if not fields:
         return None
     members = {name: value for name, _, value in fields}
     assert set(members) <= {"id", "data"}, block
-    return Frame(members.get("id"), json.loads(members["data"], parse_constant=_no_json))
+    return Frame(members.get("id"), json.loads(members["data"], parse_constant=_refuse_constant))
 
 
-def _no_json(word: str) -> Any:
+def _refuse_constant(word: str) -> Any:
     raise AssertionError(f"{word} is not JSON")
 
 
-class Stream:
-    """An answer that is read as it arrives. Leaving the ``with`` block closes its connection."""
+class ResponseHeaders(Mapping[str, str]):
+    """Header fields by case-insensitive name; the values of a repeated field are joined."""
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in response.getheaders():
+            self._values.setdefault(name.lower(), []).append(value)
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._values[name.lower()])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get_all(self, name: str) -> list[str]:
+        return self._values.get(name.lower(), [])
+
+
+class Response(NamedTuple):
+    """A response that has been read to its end."""
+
+    status: int
+    headers: ResponseHeaders
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def frames(self) -> list[Frame]:
+        """Returns the frames of a finished stream."""
+        frames = (parse_frame(block) for block in self.body.decode().split("\n\n"))
+        return [frame for frame in frames if frame is not None]
+
+    def events(self) -> list[Event]:
+        """Returns the events of a finished stream."""
+        return [frame.event for frame in self.frames()]
+
+    def ids(self) -> list[str]:
+        """Returns the SSE ids of a finished stream."""
+        return [frame.id for frame in self.frames() if frame.id is not None]
+
+
+def read_response(response: http.client.HTTPResponse) -> Response:
+    return Response(response.status, ResponseHeaders(response), response.read())
+
+
+def receive_response(connection: socket.socket, method: str = "GET") -> Response | None:
+    """Reads the response to a request that was sent on a socket; None if the server closes it without one."""
+    response = http.client.HTTPResponse(connection, method=method)
+    try:
+        response.begin()
+        return read_response(response)
+    except (ConnectionError, http.client.HTTPException):
+        return None
+    finally:
+        response.close()
+
+
+class Stream:
+    """A response that is read as it arrives. Leaving the ``with`` block closes its connection."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
-        self._response = response
-        self.status = response.status
-        self.headers = response.headers
+        self._response = connection.getresponse()
+        self.status = self._response.status
+        self.headers = ResponseHeaders(self._response)
         self.comments: list[str] = []
+        self.last_id: str | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.leave()
+        self.close()
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Closes the connection, whatever is still to come."""
         self._response.close()
         self._connection.close()
 
     def blocks(self) -> Iterator[str]:
-        """What stands between empty lines, comments included, as it comes."""
+        """Yields what is between empty lines, comments included, as it arrives."""
         lines: list[str] = []
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while line := self._response.readline():
-            if time.monotonic() > deadline:  # keep-alives may go on for ever, so the socket's timeout is not enough
-                raise TimeoutError(f"nothing but comments for {PATIENCE:g} s: {self.comments[-3:]}")
+            if time.monotonic() > deadline:  # keep-alives may never end, so the socket's timeout is not enough
+                raise TimeoutError(f"nothing but comments for {TIMEOUT_SECONDS:g} s: {self.comments[-3:]}")
             text = line.decode().removesuffix("\n")
             if text:
                 lines.append(text)
                 if not text.startswith(":"):
-                    deadline = time.monotonic() + PATIENCE
+                    deadline = time.monotonic() + TIMEOUT_SECONDS
             elif lines:
                 yield "\n".join(lines)
                 lines = []
         assert not lines, f"the stream ended inside a frame: {lines}"
 
     def frames(self) -> Iterator[Frame]:
-        """The frames still to come, as they come."""
+        """Yields the remaining frames as they arrive."""
         for block in self.blocks():
-            frame = parsed(block)
+            frame = parse_frame(block)
             if frame is None:
                 self.comments.append(block)
             else:
+                self.last_id = frame.id
                 yield frame
 
     def events(self) -> Iterator[Event]:
-        """The events still to come, as they come."""
+        """Yields the remaining events as they arrive."""
         return (frame.event for frame in self.frames())
 
     def frame(self) -> Frame:
-        """The next frame."""
+        """Waits for the next frame."""
         return next(self.frames())
 
     def event(self) -> Event:
-        """The next event."""
+        """Waits for the next event."""
         return self.frame().event
 
+    def take(self, count: int) -> list[Event]:
+        """Waits for the next ``count`` events, or for the end."""
+        return list(itertools.islice(self.events(), count))
+
     def until(self, kind: str) -> list[Event]:
-        """The events up to the next one of a type."""
-        taken: list[Event] = []
+        """Waits for an event of that type, and returns the events up to it."""
+        events: list[Event] = []
         for event in self.events():
-            taken.append(event)
+            events.append(event)
             if event["type"] == kind:
-                return taken
-        raise AssertionError(f"the stream ended without {kind}: {taken}")
+                return events
+        raise AssertionError(f"the stream ended without {kind}: {events}")
+
+    def rest(self) -> list[Event]:
+        """Waits for the end, and returns all remaining events."""
+        return list(self.events())
 
     def comment(self) -> str:
-        """The next comment; what comes before it is dropped."""
+        """Waits for the next comment, dropping what comes before it."""
         return next(block for block in self.blocks() if block.startswith(":"))
 
-    def rest(self) -> bytes:
-        """All bytes still to come."""
+    def read(self) -> bytes:
+        """Returns all remaining bytes."""
         return self._response.read()
 
     def json(self) -> Any:
-        """The whole answer as JSON."""
-        return json.loads(self.rest())
+        """Returns the whole body, parsed."""
+        return json.loads(self.read())
+
+
+class Server(Protocol):
+    """What a client needs of a server (`servers.RunningServer`)."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def base_url(self) -> str: ...
 
 
 class Client:
-    """Requests to one runtime."""
+    """Requests to one runtime, each on a connection of its own.
 
-    def __init__(self, server: RunningServer, base: str | None = None) -> None:
+    Args:
+        server: The server.
+        base: The path that all requests start with; by default the path of the server's ``base_url``.
+        headers: Header fields of every request that has none of the same name.
+    """
+
+    def __init__(self, server: Server, base: str | None = None, headers: HeaderFields = ()) -> None:
         self.port = server.port
         self.base = server.base_url.removeprefix(f"http://127.0.0.1:{server.port}") if base is None else base
+        self.headers = _pairs(headers)
 
-    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Stream:
-        """A request of its own connection; the answer's headers have come when this returns."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        given = {"content-type": "application/json"} if body is not None else {}
-        data = None if body is None else json.dumps(body)
-        connection.request(method, f"{self.base}{path}", body=data, headers={**given, **(headers or {})})
-        return Stream(connection, connection.getresponse())
+    def send(self, method: str, path: str, body: Any = None, headers: HeaderFields = ()) -> http.client.HTTPConnection:
+        """Sends a request and does not wait for its response.
 
-    def run(self, agent: str, thread: str, run: str | None = None, **members: Any) -> Stream:
-        """Begins a run; ``members`` are further members of the input."""
-        return self.ask("POST", f"/agent/{agent}/run", run_input(thread, run or fresh("run"), **members))
+        A ``body`` of bytes is sent as it is, an iterator of bytes with chunked transfer coding, anything else
+        but None as JSON.
+        """
+        own = _pairs(headers)
+        names = {name.lower() for name, _ in own}
+        pairs = [*((name, value) for name, value in self.headers if name.lower() not in names), *own]
+        names.update(name.lower() for name, _ in self.headers)
+        if body is not None and not isinstance(body, bytes | Iterator):
+            body = json.dumps(body).encode()
+            if "content-type" not in names:
+                pairs.append(("content-type", "application/json"))
+        if isinstance(body, Iterator):
+            pairs.append(("transfer-encoding", "chunked"))
+        elif body is not None or method in ("POST", "PUT", "PATCH"):
+            pairs.append(("content-length", str(len(body or b""))))
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
+        connection.putrequest(method, f"{self.base}{path}", skip_host="host" in names, skip_accept_encoding=True)
+        for name, value in pairs:
+            connection.putheader(name, value.encode("latin-1"))
+        connection.endheaders(body or None, encode_chunked=isinstance(body, Iterator))
+        return connection
 
-    def ran(self, agent: str, thread: str, run: str | None = None, **members: Any) -> list[Event]:
-        """All events of a run."""
-        with self.run(agent, thread, run, **members) as stream:
-            assert stream.status == 200, stream.rest()
-            return list(stream.events())
+    def open(self, method: str, path: str, body: Any = None, headers: HeaderFields = ()) -> Stream:
+        """Sends a request, and waits for the response's headers."""
+        return Stream(self.send(method, path, body, headers))
 
-    def connect(
-        self, agent: str, thread: str, seen: str | None = None, headers: Mapping[str, str] | None = None
+    def request(self, method: str, path: str, body: Any = None, headers: HeaderFields = ()) -> Response:
+        """Sends a request, and reads the whole response."""
+        with contextlib.closing(self.send(method, path, body, headers)) as connection:
+            return read_response(connection.getresponse())
+
+    def connect_socket(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS)
+
+    def send_bytes(self, data: bytes, method: str = "GET") -> Response | None:
+        """Sends these bytes; returns the response, or None if the server closes the connection without one."""
+        with self.connect_socket() as connection:
+            connection.sendall(data)
+            return receive_response(connection, method)
+
+    # --- what tests do most ---
+
+    def start_run(
+        self, agent: str, thread: str, run: str | None = None, *, headers: HeaderFields = (), **members: Any
     ) -> Stream:
-        """Joins a thread, after the frame ``seen`` where that is given."""
-        members = {} if seen is None else {"lastSeenEventId": seen}
-        return self.ask("POST", f"/agent/{agent}/connect", run_input(thread, fresh("join"), **members), headers)
+        """Starts a run; ``members`` are further members of its input."""
+        return self.open("POST", f"/agent/{agent}/run", run_input(thread, run, **members), headers)
 
-    def replay(self, agent: str, thread: str, seen: str | None = None) -> list[Frame]:
-        """All frames that a thread has to show."""
-        with self.connect(agent, thread, seen) as stream:
-            assert stream.status == 200, stream.rest()
+    def run(
+        self, agent: str, thread: str, run: str | None = None, *, headers: HeaderFields = (), **members: Any
+    ) -> list[Event]:
+        """Returns all events of a run."""
+        with self.start_run(agent, thread, run, headers=headers, **members) as stream:
+            assert stream.status == 200, stream.read()
+            return stream.rest()
+
+    def connect(self, agent: str, thread: str, last_seen: str | None = None, headers: HeaderFields = ()) -> Stream:
+        """Joins a thread, after the frame ``last_seen`` if there is one."""
+        members = {} if last_seen is None else {"lastSeenEventId": last_seen}
+        return self.open("POST", f"/agent/{agent}/connect", run_input(thread, unique("join"), **members), headers)
+
+    def replay(self, agent: str, thread: str, last_seen: str | None = None) -> list[Frame]:
+        """Returns all frames of a thread that has no active run."""
+        with self.connect(agent, thread, last_seen) as stream:
+            assert stream.status == 200, stream.read()
             return list(stream.frames())
 
     def stop(self, agent: str, thread: str, run: str | None = None) -> Any:
-        """Asks a run to stop; gives the answer."""
-        body = None if run is None else {"runId": run}
-        with self.ask("POST", f"/agent/{agent}/stop/{thread}", body) as stream:
-            assert stream.status == 200, stream.rest()
-            return stream.json()
+        """Stops a run, and returns the parsed response."""
+        response = self.request("POST", f"/agent/{agent}/stop/{thread}", None if run is None else {"runId": run})
+        assert response.status == 200, response
+        return response.json()
 
     def info(self) -> Any:
-        with self.ask("GET", "/info") as stream:
-            assert stream.status == 200, stream.rest()
-            return stream.json()
+        response = self.request("GET", "/info")
+        assert response.status == 200, response
+        return response.json()
 
 
-def run_input(thread: str, run: str, **members: Any) -> dict[str, Any]:
-    """A RunAgentInput with nothing in it."""
-    base = {"threadId": thread, "runId": run, "messages": [], "tools": [], "context": [], "forwardedProps": {}}
-    return {**base, **members}
-
-
-def types(events: Sequence[Event]) -> list[str]:
-    return [event["type"] for event in events]
+def _pairs(headers: HeaderFields) -> list[tuple[str, str]]:
+    return list(headers.items() if isinstance(headers, Mapping) else headers)

@@ -21,7 +21,7 @@ from copilot_runtime.stores import MemoryStore
 from copilot_runtime_asgi import create_copilot_asgi_app, mount_before, to_asgi
 from copilot_runtime_wsgi import create_copilot_wsgi_app, to_wsgi
 
-from .ids import named
+from .ids import stable_id
 
 
 async def agent(input: Any) -> AsyncIterator[Any]:
@@ -253,7 +253,7 @@ def test_mount_before_a_path_that_is_none(path: Any) -> None:
         {"max_streams": None, "run_timeout_seconds": None},
         {"forward_headers": ForwardHeaders(allow=["x-a"], deny=("x-b",), deny_prefixes=[])},
     ],
-    ids=named,
+    ids=stable_id,
 )
 def test_what_works(options: dict[str, Any]) -> None:
     assert runtime(**options)
@@ -272,7 +272,7 @@ def test_what_works(options: dict[str, Any]) -> None:
         {"allow_origins": lambda origin: None, "allow_credentials": True},
         {"allow_methods": ["GET"], "allow_headers": [], "expose_headers": ["x-a"], "max_age": 0},
     ],
-    ids=named,
+    ids=stable_id,
 )
 def test_cors_that_works(options: dict[str, Any]) -> None:
     assert handler(cors=CorsConfig(**options))

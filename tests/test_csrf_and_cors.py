@@ -15,7 +15,8 @@ import pytest
 
 from copilot_runtime._server.routes import ROUTES
 
-from .security_client import Answer, Server, fault, fresh, guarded, run_body
+from .http_client import Response, hello_input, unique
+from .security_client import SecurityClient, find_fault, serve_security_apps
 from .serve import ADAPTERS
 
 A, B, EVIL = "https://a.example", "https://b.example", "https://evil.test"
@@ -28,20 +29,20 @@ Pairs = Sequence[tuple[str, str]]
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with guarded(request.param) as up:
+def server(request: pytest.FixtureRequest) -> Iterator[SecurityClient]:
+    with serve_security_apps(request.param) as up:
         yield up
 
 
-def stop(server: Server, mount: str, *headers: tuple[str, str], body: bytes = b"{}") -> Answer:
+def stop(server: SecurityClient, mount: str, *headers: tuple[str, str], body: bytes = b"{}") -> Response:
     """What any POST would do: harmless, quick, and 200 where it is let in."""
-    return server.ask("POST", f"/{mount}/agent/hello/stop/none", body, headers)
+    return server.request("POST", f"/{mount}/agent/hello/stop/none", body, headers)
 
 
-def refused(answer: Answer) -> bool:
+def refused(answer: Response) -> bool:
     """Whether the rule has refused it; anything but that and an ordinary answer fails the test."""
     if answer.status == 403:
-        assert fault(answer, 403) is None, fault(answer, 403)
+        assert find_fault(answer, 403) is None, find_fault(answer, 403)
         said = answer.json()
         assert said["error"] == "cross_site_request"
         assert "cors" in said["message"].lower(), "the message names the setting"
@@ -117,32 +118,32 @@ UNSIMPLE: dict[str, Pairs] = {
 
 
 @pytest.mark.parametrize("who", SAME)
-def test_ones_own_pages_and_programs_are_let_in(server: Server, who: str) -> None:
+def test_ones_own_pages_and_programs_are_let_in(server: SecurityClient, who: str) -> None:
     for kind in (*SIMPLE.values(), *UNSIMPLE.values()):
         assert not refused(stop(server, "site-closed", *SAME[who], *kind)), kind
 
 
 @pytest.mark.parametrize("who", OTHER)
-def test_other_sites_pages_are_not(server: Server, who: str) -> None:
+def test_other_sites_pages_are_not(server: SecurityClient, who: str) -> None:
     for kind in SIMPLE.values():
         assert refused(stop(server, "site-closed", *OTHER[who], *kind)), kind
         assert refused(stop(server, "site-closed", *OTHER[who], *kind, COOKIE)), kind
 
 
 @pytest.mark.parametrize("kind", UNSIMPLE)
-def test_what_needs_a_preflight_is_left_to_it(server: Server, kind: str) -> None:
+def test_what_needs_a_preflight_is_left_to_it(server: SecurityClient, kind: str) -> None:
     assert not refused(stop(server, "site-closed", CROSS, ("origin", EVIL), *UNSIMPLE[kind]))
-    preflight = server.ask(
+    preflight = server.request(
         "OPTIONS", "/site-closed/agent/hello/run", headers=[("origin", EVIL), ("access-control-request-method", "POST")]
     )
-    assert fault(preflight, 405) is None
+    assert find_fault(preflight, 405) is None
     assert not [name for name in preflight.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize("mount", ["site-closed", "site-named"])
-def test_reading_is_left_to_cors(server: Server, mount: str) -> None:
+def test_reading_is_left_to_cors(server: SecurityClient, mount: str) -> None:
     """A browser does not show another site's page what a GET answered, so it is answered."""
-    answer = server.ask("GET", f"/{mount}/info", headers=[CROSS, ("origin", EVIL), COOKIE])
+    answer = server.request("GET", f"/{mount}/info", headers=[CROSS, ("origin", EVIL), COOKIE])
     assert answer.status == 200
     assert "access-control-allow-origin" not in answer.headers
 
@@ -210,7 +211,7 @@ CREDENTIALS = {"site-named", "site-nobody", "site-full"}
 @pytest.mark.parametrize("server", ["asgi", "wsgi"], indirect=True)
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("site", ["cross-site", "same-site", None])
-def test_simple_requests_of_other_origins(server: Server, case: Case, site: str | None) -> None:
+def test_simple_requests_of_other_origins(server: SecurityClient, case: Case, site: str | None) -> None:
     # A browser that is too old for the one field sends the other.
     headers = [("sec-fetch-site", site or "cross-site")] if site or case.origin is None else []
     headers += [("origin", case.origin)] if case.origin else []
@@ -226,7 +227,7 @@ def test_simple_requests_of_other_origins(server: Server, case: Case, site: str 
     assert ("origin" in vary) is (case.allowed != "*" and case.mount != "site-closed")
 
 
-def test_expose_headers_are_on_every_answer(server: Server) -> None:
+def test_expose_headers_are_on_every_answer(server: SecurityClient) -> None:
     for kind in ([], [("content-type", "application/json")]):
         answer = stop(server, "site-full", ("origin", A), *kind)
         assert answer.headers["access-control-expose-headers"] == "x-c"
@@ -235,15 +236,15 @@ def test_expose_headers_are_on_every_answer(server: Server) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_one_by_name_is_told_vary_even_where_it_is_not_the_one(server: Server) -> None:
+def test_one_by_name_is_told_vary_even_where_it_is_not_the_one(server: SecurityClient) -> None:
     """Or a cache gives one origin's answer to another (docs/protocol.md, section 15, Q3)."""
     for mount in ("site-named", "site-one", "site-function", "site-nobody"):
         for origin in (A, EVIL, None):
             headers = [("origin", origin)] if origin else []
             for answer in (
-                server.ask("GET", f"/{mount}/info", headers=headers),
-                server.ask("GET", f"/{mount}/nothing", headers=headers),
-                server.ask("OPTIONS", f"/{mount}/info", headers=headers),
+                server.request("GET", f"/{mount}/info", headers=headers),
+                server.request("GET", f"/{mount}/nothing", headers=headers),
+                server.request("OPTIONS", f"/{mount}/info", headers=headers),
             ):
                 assert "Origin" in [word.strip() for word in answer.headers["vary"].split(",")], (mount, origin, answer)
 
@@ -271,20 +272,20 @@ POSTS = [target(route.pattern) for route in ROUTES.routes if "POST" in route.met
 VIEWS = ("threads", "threads/kept/messages", "threads/kept/events", "threads/kept/state")
 
 
-def everything(server: Server) -> list[Any]:
-    shown = [server.ask("GET", f"/site-closed/{view}").json() for view in VIEWS]
+def everything(server: SecurityClient) -> list[Any]:
+    shown = [server.request("GET", f"/site-closed/{view}").json() for view in VIEWS]
     return [*shown, len(server.notes("transcribed"))]
 
 
 @pytest.mark.parametrize("path", [*POSTS, "", "/", "/nothing"])
 @pytest.mark.parametrize("who", ["cross-site", "another origin", "an opaque origin"])
-def test_a_form_of_another_site_reaches_no_route(server: Server, path: str, who: str) -> None:
-    run = fresh("forged")
-    input = json.dumps(run_body("kept", run)).encode()
+def test_a_form_of_another_site_reaches_no_route(server: SecurityClient, path: str, who: str) -> None:
+    run = unique("forged")
+    input = json.dumps(hello_input("kept", run)).encode()
     envelope = json.dumps({"method": "resource/request", "params": {"path": "/threads/clear", "httpMethod": "POST"}})
     stopping = json.dumps({"method": "agent/stop", "params": {"agentId": "waits", "threadId": "kept"}})
-    server.ask("POST", "/site-closed/agent/hello/run", run_body("kept"))
-    with server.open("POST", "/site-closed/agent/waits/run", run_body("busy", fresh("mine"))) as mine:
+    server.request("POST", "/site-closed/agent/hello/run", hello_input("kept"))
+    with server.open("POST", "/site-closed/agent/waits/run", hello_input("busy", unique("mine"))) as mine:
         started, *_ = mine.take(3)
         before = everything(server)
         for kind, body in (
@@ -300,7 +301,7 @@ def test_a_form_of_another_site_reaches_no_route(server: Server, path: str, who:
         ):
             headers = [*OTHER[who], COOKIE] + ([("content-type", kind)] if kind is not None else [])
             for place in {path, path.replace("kept", "busy")}:
-                answer = server.ask("POST", f"/site-closed{place}", body, headers)
+                answer = server.request("POST", f"/site-closed{place}", body, headers)
                 assert answer.status == 403, (kind, answer)
                 assert refused(answer)
         assert everything(server) == before
@@ -309,17 +310,17 @@ def test_a_form_of_another_site_reaches_no_route(server: Server, path: str, who:
 
 
 @pytest.mark.parametrize("path", ["/agent/hello/stop/none", "/threads/clear"])
-def test_what_is_refused_would_work_from_here(server: Server, path: str) -> None:
+def test_what_is_refused_would_work_from_here(server: SecurityClient, path: str) -> None:
     """So that the refusals above are the rule's and nothing else's."""
     for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
         headers = [("content-type", kind)] if kind else []
-        assert server.ask("POST", f"/site-closed{path}", b"", headers).status in (200, 204)
-    assert server.ask("POST", "/site-closed/transcribe", AUDIO, [("content-type", BOUNDARY)]).status == 200
+        assert server.request("POST", f"/site-closed{path}", b"", headers).status in (200, 204)
+    assert server.request("POST", "/site-closed/transcribe", AUDIO, [("content-type", BOUNDARY)]).status == 200
 
 
-def test_the_rule_comes_before_hooks_and_users(server: Server) -> None:
-    trace = fresh("trace")
-    answer = server.ask(
+def test_the_rule_comes_before_hooks_and_users(server: SecurityClient) -> None:
+    trace = unique("trace")
+    answer = server.request(
         "POST", "/hooks-plain/threads/clear", b"", [CROSS, ("origin", EVIL), ("x-trace", trace), ("x-user", "a")]
     )
     assert refused(answer)
@@ -328,15 +329,15 @@ def test_the_rule_comes_before_hooks_and_users(server: Server) -> None:
     assert "identify_user" not in called
 
 
-def test_it_comes_before_an_unknown_user_is_told_so(server: Server) -> None:
-    assert refused(server.ask("POST", "/users/threads/clear", b"", [CROSS]))
-    assert server.ask("POST", "/users/threads/clear", b"").status == 401
+def test_it_comes_before_an_unknown_user_is_told_so(server: SecurityClient) -> None:
+    assert refused(server.request("POST", "/users/threads/clear", b"", [CROSS]))
+    assert server.request("POST", "/users/threads/clear", b"").status == 401
 
 
-def test_a_large_body_from_another_site_is_refused_all_the_same(server: Server) -> None:
-    answer = server.ask("POST", "/small/agent/hello/run", b" " * 20_000, [CROSS, PLAIN])
+def test_a_large_body_from_another_site_is_refused_all_the_same(server: SecurityClient) -> None:
+    answer = server.request("POST", "/small/agent/hello/run", b" " * 20_000, [CROSS, PLAIN])
     assert answer.status in (403, 413)
-    assert fault(answer, 403, 413) is None
+    assert find_fault(answer, 403, 413) is None
 
 
 # --- preflights ----------------------------------------------------------------------
@@ -345,15 +346,15 @@ ASKS = [("access-control-request-method", "POST"), ("access-control-request-head
 DEFAULT_METHODS = {"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"}
 
 
-def words(answer: Answer, name: str) -> set[str]:
+def words(answer: Response, name: str) -> set[str]:
     return {word.strip() for word in answer.headers.get(name, "").split(",")} - {""}
 
 
 @pytest.mark.parametrize("path", ["", "/info", "/agent/hello/run", "/nothing", "/%ff"])
 @pytest.mark.parametrize("origin", [A, EVIL, "null", None])
-def test_preflight_with_credentials(server: Server, path: str, origin: str | None) -> None:
+def test_preflight_with_credentials(server: SecurityClient, path: str, origin: str | None) -> None:
     headers = [*ASKS, *([("origin", origin)] if origin else [])]
-    answer = server.ask("OPTIONS", f"/site-named{path}", headers=headers)
+    answer = server.request("OPTIONS", f"/site-named{path}", headers=headers)
     assert (answer.status, answer.body) == (204, b"")
     # "*" is a name like any other once credentials are sent (Fetch, 4.9).
     assert words(answer, "access-control-allow-headers") == {"content-type", "x-mine"}
@@ -364,17 +365,17 @@ def test_preflight_with_credentials(server: Server, path: str, origin: str | Non
     assert answer.headers.get("access-control-allow-credentials") == ("true" if allowed else None)
 
 
-def test_preflight_with_credentials_that_asks_for_nothing(server: Server) -> None:
-    answer = server.ask("OPTIONS", "/site-named/info", headers=[("origin", A)])
+def test_preflight_with_credentials_that_asks_for_nothing(server: SecurityClient) -> None:
+    answer = server.request("OPTIONS", "/site-named/info", headers=[("origin", A)])
     assert answer.status == 204
     assert "*" not in answer.headers.get("access-control-allow-headers", "")
 
 
 @pytest.mark.parametrize("mount", ["site-any", "site-star"])
 @pytest.mark.parametrize("origin", [A, EVIL, None])
-def test_preflight_for_any_origin(server: Server, mount: str, origin: str | None) -> None:
+def test_preflight_for_any_origin(server: SecurityClient, mount: str, origin: str | None) -> None:
     headers = [*ASKS, *([("origin", origin)] if origin else [])]
-    answer = server.ask("OPTIONS", f"/{mount}/agent/hello/run", headers=headers)
+    answer = server.request("OPTIONS", f"/{mount}/agent/hello/run", headers=headers)
     assert answer.status == 204
     assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["access-control-allow-headers"] == "*"
@@ -382,18 +383,18 @@ def test_preflight_for_any_origin(server: Server, mount: str, origin: str | None
     assert words(answer, "vary") == {"Access-Control-Request-Headers", "Access-Control-Request-Method"}
 
 
-def test_preflight_of_what_is_configured(server: Server) -> None:
-    answer = server.ask("OPTIONS", "/site-full/info", headers=[("origin", A), *ASKS])
+def test_preflight_of_what_is_configured(server: SecurityClient) -> None:
+    answer = server.request("OPTIONS", "/site-full/info", headers=[("origin", A), *ASKS])
     assert answer.headers["access-control-allow-methods"] == "GET"
     assert words(answer, "access-control-allow-headers") == {"x-a", "x-b"}
     assert answer.headers["access-control-max-age"] == "600"
     assert answer.headers["access-control-allow-origin"] == A
 
 
-def test_an_absurd_preflight(server: Server) -> None:
+def test_an_absurd_preflight(server: SecurityClient) -> None:
     for wanted in ("\xff\xfe", "a" * 5000, "x-a, " * 500, ";", "x-a\tb"):
         headers = [("origin", A), ("access-control-request-headers", wanted)]
-        assert server.ask("OPTIONS", "/site-named/info", headers=headers).status == 204
+        assert server.request("OPTIONS", "/site-named/info", headers=headers).status == 204
 
 
 # --- every kind of answer has them ---------------------------------------------------
@@ -409,19 +410,19 @@ def test_an_absurd_preflight(server: Server) -> None:
         ("POST", "/agent/hello/run", {}, 400),
         ("POST", "/threads/clear", {}, 204),
         ("POST", "/threads/subscribe", {}, 422),
-        ("POST", "/agent/hello/run", run_body("site"), 200),
+        ("POST", "/agent/hello/run", hello_input("site"), 200),
         ("POST", "", {"method": "nothing"}, 400),
         ("POST", "/transcribe", {"audio": 3}, 400),
     ],
 )
 def test_every_answer_can_be_read_by_who_is_allowed(
-    server: Server, method: str, path: str, body: Any, status: int
+    server: SecurityClient, method: str, path: str, body: Any, status: int
 ) -> None:
-    answer = server.ask(method, f"/site-named{path}", body, [("origin", A), CROSS, COOKIE])
+    answer = server.request(method, f"/site-named{path}", body, [("origin", A), CROSS, COOKIE])
     assert answer.status == status
     assert answer.headers["access-control-allow-origin"] == A
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert "Origin" in words(answer, "vary")
-    other = server.ask(method, f"/site-named{path}", body, [("origin", EVIL), CROSS, COOKIE])
+    other = server.request(method, f"/site-named{path}", body, [("origin", EVIL), CROSS, COOKIE])
     assert other.status == status
     assert "access-control-allow-origin" not in other.headers

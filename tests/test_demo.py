@@ -27,7 +27,8 @@ import pytest
 from copilot_runtime._cli.main import main
 from copilot_runtime._cli.trusted_hosts import TrustedHostMiddleware, parse_host
 
-from .builtin.fake_provider import Exchange, chunk, fake
+from .builtin.fake_provider import Exchange, chunk, run_fake_provider
+from .http_client import TIMEOUT_SECONDS, Client, Event, run_input, text_of, types, unique, user_message
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("copilot_runtime_asgi")
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from copilot_runtime_asgi._asgi_types import Message, Receive, Scope, Send
 
 BASE = "/api/copilotkit"
-DEADLINE = 60
 KEYLESS = {"OPENAI_API_KEY": ""}
 """Whoever runs these tests may have a key."""
 
@@ -62,7 +62,9 @@ class Holder:
 
 
 @dataclasses.dataclass(frozen=True)
-class Server:
+class CliServer:
+    """A server that the command line has started; ``greeting`` is what it prints first."""
+
     process: subprocess.Popen[str]
     greeting: str
 
@@ -72,42 +74,41 @@ class Server:
         assert match, self.greeting
         return int(match[1])
 
-    def open(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
-        content = {} if body is None else {"Content-Type": "application/json"}
-        connection.request(method, path, None if body is None else json.dumps(body), {**content, **(headers or {})})
-        return connection.getresponse()
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
-    def json(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-        response = self.open(method, path, body, headers)
-        assert response.status == 200, response.read()
-        return json.loads(response.read())
 
-    def stream(self, agent: str, endpoint: str = "run", **members: Any) -> Iterator[dict[str, Any]]:
-        body = {
-            "threadId": str(uuid.uuid4()),
-            "runId": str(uuid.uuid4()),
-            "messages": [],
-            "tools": [],
-            "context": [],
-            "state": {},
-            "forwardedProps": {},
-        } | members
-        response = self.open("POST", f"{BASE}/agent/{agent}/{endpoint}", body)
-        assert response.status == 200, response.read()
-        for line in response:
-            if line.startswith(b"data:"):
-                yield json.loads(line[5:])
+class CliClient(Client):
+    """Requests to such a server; paths begin at its root."""
 
-    def run(self, agent: str, said: str, **members: Any) -> list[dict[str, Any]]:
-        members.setdefault("messages", [{"id": str(uuid.uuid4()), "role": "user", "content": said}])
-        return list(self.stream(agent, **members))
+    def __init__(self, server: CliServer) -> None:
+        super().__init__(server)
+        self.process = server.process
+        self.greeting = server.greeting
+
+    def json(self, method: str, path: str, body: Any = None) -> Any:
+        response = self.request(method, path, body)
+        assert response.status == 200, response
+        return response.json()
+
+    def stream(
+        self, agent: str, endpoint: str = "run", *, thread: str | None = None, **members: Any
+    ) -> Iterator[Event]:
+        """Yields the events of an endpoint's stream as they arrive."""
+        body = run_input(thread or unique("thread"), **{"state": {}, **members})
+        with self.open("POST", f"{BASE}/agent/{agent}/{endpoint}", body) as stream:
+            assert stream.status == 200, stream.read()
+            yield from stream.events()
+
+    def chat(self, agent: str, text: str, **members: Any) -> list[Event]:
+        """Returns the events of a run with one user message, unless ``members`` has others."""
+        return list(self.stream(agent, **{"messages": [user_message(text)], **members}))
 
 
 @contextlib.contextmanager
-def running(*arguments: str, folder: Path | None = None, env: Mapping[str, str] = KEYLESS) -> Iterator[Server]:
+def run_cli(*arguments: str, folder: Path | None = None, env: Mapping[str, str] = KEYLESS) -> Iterator[CliClient]:
+    """Runs a command that serves on a free port, for as long as the block lasts."""
     process = subprocess.Popen(
         [sys.executable, "-m", "copilot_runtime", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
@@ -116,33 +117,33 @@ def running(*arguments: str, folder: Path | None = None, env: Mapping[str, str] 
         cwd=folder,
         env={**os.environ, **env},
     )
-    guard = threading.Timer(DEADLINE, process.kill)
-    guard.start()
+    watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
+    watchdog.start()
     try:
         assert process.stdout is not None
         greeting = process.stdout.readline()
-        guard.cancel()
-        yield Server(process, greeting)
+        watchdog.cancel()
+        yield CliClient(CliServer(process, greeting))
     finally:
-        guard.cancel()
+        watchdog.cancel()
         process.kill()
         process.communicate()
 
 
-def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """One call of the command line that is expected to end by itself."""
+def run_command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command that ends by itself."""
     return subprocess.run(
         [sys.executable, "-m", "copilot_runtime", *arguments],
         capture_output=True,
         text=True,
         cwd=folder,
-        timeout=DEADLINE,
+        timeout=TIMEOUT_SECONDS,
     )
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Server]:
-    with running("demo", "--allow-host", "demo.example") as server:
+def demo() -> Iterator[CliClient]:
+    with run_cli("demo", "--allow-host", "demo.example") as server:
         yield server
 
 
@@ -152,35 +153,27 @@ def theirs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def types(events: list[dict[str, Any]]) -> list[str]:
-    return [event["type"] for event in events]
-
-
-def text(events: list[dict[str, Any]]) -> str:
-    return "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT")
-
-
 # --- the page ---
 
 
 @pytest.mark.parametrize(("path", "content_type"), [("/", "text/html"), ("/app.js", "text/javascript")])
-def test_files_of_the_page(demo: Server, path: str, content_type: str) -> None:
-    response = demo.open("GET", path)
-    body = response.read()
+def test_files_of_the_page(demo: CliClient, path: str, content_type: str) -> None:
+    response = demo.request("GET", path)
+    body = response.body
     assert response.status == 200
-    assert response.headers.get_content_type() == content_type
+    assert response.headers["content-type"].partition(";")[0] == content_type
     assert response.headers["cache-control"] == "no-cache"
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in response.headers["content-security-policy"]
     assert int(response.headers["content-length"]) == len(body) > 1000
 
-    head = demo.open("HEAD", path)
-    assert (head.status, head.headers["content-length"], head.read()) == (200, str(len(body)), b"")
+    head = demo.request("HEAD", path)
+    assert (head.status, head.headers["content-length"], head.body) == (200, str(len(body)), b"")
 
 
-def test_the_page_loads_nothing_from_elsewhere(demo: Server) -> None:
-    page = demo.open("GET", "/").read().decode()
-    script = demo.open("GET", "/app.js").read().decode()
+def test_the_page_loads_nothing_from_elsewhere(demo: CliClient) -> None:
+    page = demo.request("GET", "/").body.decode()
+    script = demo.request("GET", "/app.js").body.decode()
     assert re.findall(r"<script[^>]*src=\"([^\"]*)\"", page) == ["app.js"]
     # The one address in it is the name of the icon's vocabulary, which nothing fetches.
     assert set(re.findall(r"https?://[^\s'\"]+", page + script)) == {"http://www.w3.org/2000/svg"}
@@ -188,19 +181,19 @@ def test_the_page_loads_nothing_from_elsewhere(demo: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/other", "/app.js/", "/static/app.js", "/favicon.ico", "/api"])
-def test_nothing_else_is_served(demo: Server, path: str) -> None:
-    assert demo.open("GET", path).status == 404
+def test_nothing_else_is_served(demo: CliClient, path: str) -> None:
+    assert demo.request("GET", path).status == 404
 
 
-def test_the_page_is_only_read(demo: Server) -> None:
-    response = demo.open("POST", "/", {})
+def test_the_page_is_only_read(demo: CliClient) -> None:
+    response = demo.request("POST", "/", {})
     assert (response.status, response.headers["allow"]) == (405, "GET, HEAD")
 
 
 # --- its agents ---
 
 
-def test_info_describes_every_agent(demo: Server) -> None:
+def test_info_describes_every_agent(demo: CliClient) -> None:
     info = demo.json("GET", f"{BASE}/info")
     assert list(info["agents"]) == ["default", "tools", "state", "reasoning", "long", "fails"]
     assert all(agent["description"] for agent in info["agents"].values())
@@ -209,16 +202,16 @@ def test_info_describes_every_agent(demo: Server) -> None:
 
 def test_a_key_brings_an_agent_with_a_model() -> None:
     def answer(exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.data(chunk({"role": "assistant", "content": f"{exchange.json()['model']} hears {exchange.text()}"}))
+        exchange.start_stream()
+        exchange.send(chunk({"role": "assistant", "content": f"{exchange.json()['model']} hears {exchange.text()}"}))
         exchange.finish()
 
-    with fake(answer) as model:
+    with run_fake_provider(answer) as model:
         env = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": model.url, "COPILOTKIT_DEMO_MODEL": "openai/some-model"}
-        with running("demo", env=env) as server:
+        with run_cli("demo", env=env) as server:
             assert list(server.json("GET", f"{BASE}/info")["agents"])[-1] == "model"
-            assert text(server.run("model", "you")) == "some-model hears you"
-            assert text(server.run("default", "hello")).startswith("Hello!")
+            assert text_of(server.chat("model", "you")) == "some-model hears you"
+            assert text_of(server.chat("default", "hello")).startswith("Hello!")
 
 
 @pytest.mark.parametrize(
@@ -231,26 +224,26 @@ def test_a_key_brings_an_agent_with_a_model() -> None:
         ("xyzzy plugh", "You wrote 2 word(s): “xyzzy plugh”"),
     ],
 )
-def test_default_answers_what_was_said(demo: Server, said: str, reply: str) -> None:
-    events = demo.run("default", said)
-    assert reply in text(events)
+def test_default_answers_what_was_said(demo: CliClient, said: str, reply: str) -> None:
+    events = demo.chat("default", said)
+    assert reply in text_of(events)
     assert (types(events)[0], types(events)[-1]) == ("RUN_STARTED", "RUN_FINISHED")
     assert types(events).count("TEXT_MESSAGE_CONTENT") > 1
 
 
-def test_default_reads_the_text_of_a_message_with_attachments(demo: Server) -> None:
+def test_default_reads_the_text_of_a_message_with_attachments(demo: CliClient) -> None:
     image = {"type": "image", "source": {"type": "data", "value": "aGk=", "mimeType": "image/png"}}
     content = [{"type": "text", "text": "hello"}, image]
-    assert "Hello!" in text(demo.run("default", "", messages=[{"id": "u1", "role": "user", "content": content}]))
+    assert "Hello!" in text_of(demo.chat("default", "", messages=[{"id": "u1", "role": "user", "content": content}]))
 
 
-def test_a_tool_runs_in_the_page_and_its_result_starts_the_next_run(demo: Server) -> None:
+def test_a_tool_runs_in_the_page_and_its_result_starts_the_next_run(demo: CliClient) -> None:
     thread = str(uuid.uuid4())
     tools: list[dict[str, Any]] = [
         {"name": name, "description": "", "parameters": {}} for name in ("set_background", "show_choices")
     ]
     asked = {"id": "u1", "role": "user", "content": "make it teal"}
-    events = demo.run("tools", "", threadId=thread, messages=[asked], tools=tools)
+    events = demo.chat("tools", "", thread=thread, messages=[asked], tools=tools)
     [started] = [event for event in events if event["type"] == "TOOL_CALL_START"]
     arguments = "".join(event["delta"] for event in events if event["type"] == "TOOL_CALL_ARGS")
     assert (started["toolCallName"], json.loads(arguments)) == ("set_background", {"color": "teal"})
@@ -261,19 +254,19 @@ def test_a_tool_runs_in_the_page_and_its_result_starts_the_next_run(demo: Server
     called["function"] = {"name": "set_background", "arguments": arguments}
     history = [
         asked,
-        {"id": started["parentMessageId"], "role": "assistant", "content": text(events), "toolCalls": [called]},
+        {"id": started["parentMessageId"], "role": "assistant", "content": text_of(events), "toolCalls": [called]},
         {"id": "r1", "role": "tool", "toolCallId": called["id"], "content": "It is teal."},
     ]
-    assert "The page answered: It is teal." in text(
-        demo.run("tools", "", threadId=thread, messages=history, tools=tools)
+    assert "The page answered: It is teal." in text_of(
+        demo.chat("tools", "", thread=thread, messages=history, tools=tools)
     )
 
 
 @pytest.mark.parametrize(("said", "tool"), [("let me choose", "show_choices"), ("gold", "set_background")])
-def test_tools_calls_only_what_is_offered(demo: Server, said: str, tool: str) -> None:
-    events = demo.run("tools", said)
+def test_tools_calls_only_what_is_offered(demo: CliClient, said: str, tool: str) -> None:
+    events = demo.chat("tools", said)
     assert "TOOL_CALL_START" not in types(events)
-    assert tool in text(events)
+    assert tool in text_of(events)
 
 
 @pytest.mark.parametrize(
@@ -288,22 +281,22 @@ def test_tools_calls_only_what_is_offered(demo: Server, said: str, tool: str) ->
         ("sing", []),
     ],
 )
-def test_state_is_edited_by_patches(demo: Server, said: str, operations: list[Any]) -> None:
+def test_state_is_edited_by_patches(demo: CliClient, said: str, operations: list[Any]) -> None:
     before = {"items": [{"name": "milk", "done": False}, {"name": "eggs", "done": False}]}
-    events = demo.run("state", said, state=before)
+    events = demo.chat("state", said, state=before)
     assert [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"] == [before]
     assert [event["delta"] for event in events if event["type"] == "STATE_DELTA"] == [[each] for each in operations]
 
 
 @pytest.mark.parametrize("state", [[], "text", {"items": 1}, {"items": [1, {"name": 2}, {"done": True}]}])
-def test_state_takes_any_state_of_a_client(demo: Server, state: Any) -> None:
-    events = demo.run("state", "add tea", state=state)
+def test_state_takes_any_state_of_a_client(demo: CliClient, state: Any) -> None:
+    events = demo.chat("state", "add tea", state=state)
     assert [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"] == [{"items": []}]
     assert types(events)[-1] == "RUN_FINISHED"
 
 
-def test_reasoning_comes_before_the_text(demo: Server) -> None:
-    seen = types(demo.run("reasoning", "abc"))
+def test_reasoning_comes_before_the_text(demo: CliClient) -> None:
+    seen = types(demo.chat("reasoning", "abc"))
     assert [kind for kind, former in zip(seen, [None, *seen], strict=False) if kind != former] == [
         "RUN_STARTED",
         "REASONING_START",
@@ -318,25 +311,25 @@ def test_reasoning_comes_before_the_text(demo: Server) -> None:
     ]
 
 
-def test_long_can_be_stopped_and_is_replayed_as_far_as_it_came(demo: Server) -> None:
+def test_long_can_be_stopped_and_is_replayed_as_far_as_it_came(demo: CliClient) -> None:
     thread, run = str(uuid.uuid4()), str(uuid.uuid4())
     asked = {"id": "u1", "role": "user", "content": "go"}
     events = []
-    for event in demo.stream("long", threadId=thread, runId=run, messages=[asked]):
+    for event in demo.stream("long", thread=thread, run=run, messages=[asked]):
         events.append(event)
         if types(events).count("TEXT_MESSAGE_CONTENT") == 3 and event["type"] == "TEXT_MESSAGE_CONTENT":
             assert demo.json("POST", f"{BASE}/agent/long/stop/{thread}", {"runId": run})["stopped"] is True
     assert types(events)[-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
-    assert "Step 200" not in text(events)
+    assert "Step 200" not in text_of(events)
 
-    replay = list(demo.stream("long", "connect", threadId=thread))
-    assert text(replay) == text(events)
+    replay = list(demo.stream("long", "connect", thread=thread))
+    assert text_of(replay) == text_of(events)
     assert [message["content"] for message in replay[0]["input"]["messages"]] == ["go"]
     assert thread in [each["id"] for each in demo.json("GET", f"{BASE}/threads")["threads"]]
 
 
-def test_fails_breaks_off_and_says_so_without_the_reason(demo: Server) -> None:
-    events = demo.run("fails", "x")
+def test_fails_breaks_off_and_says_so_without_the_reason(demo: CliClient) -> None:
+    events = demo.chat("fails", "x")
     assert types(events)[-2:] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
     assert "as it should" not in events[-1]["message"]
 
@@ -346,9 +339,9 @@ def test_fails_breaks_off_and_says_so_without_the_reason(demo: Server) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost@evil", ""])
 @pytest.mark.parametrize("path", ["/", f"{BASE}/info"])
-def test_a_foreign_host_is_refused(demo: Server, host: str, path: str) -> None:
-    response = demo.open("GET", path, headers={"Host": host})
-    answer = json.loads(response.read())
+def test_a_foreign_host_is_refused(demo: CliClient, host: str, path: str) -> None:
+    response = demo.request("GET", path, headers={"Host": host})
+    answer = response.json()
     assert response.status == 421
     assert answer["error"] == "Unknown host"
     assert host != "evil.example:8000" or "--allow-host evil.example" in answer["message"]
@@ -357,8 +350,8 @@ def test_a_foreign_host_is_refused(demo: Server, host: str, path: str) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:9", "demo.example", "Demo.Example:8"]
 )
-def test_a_known_host_is_served(demo: Server, host: str) -> None:
-    assert demo.open("GET", "/", headers={"Host": host}).status == 200
+def test_a_known_host_is_served(demo: CliClient, host: str) -> None:
+    assert demo.request("GET", "/", headers={"Host": host}).status == 200
 
 
 @pytest.mark.parametrize(
@@ -411,20 +404,20 @@ def test_what_is_passed_on(scope_type: str, hosts: list[str], answer: str) -> No
 @pytest.mark.parametrize(("attribute", "agent"), [("runtime", "theirs"), ("make", "made"), ("Holder.inner", "theirs")])
 def test_serve_takes_a_runtime_from_the_current_folder(theirs: Path, attribute: str, agent: str) -> None:
     options = ("--base-path", "/ai/", "--cors", "https://a.example")
-    with running("serve", f"their_app:{attribute}", *options, folder=theirs) as server:
+    with run_cli("serve", f"their_app:{attribute}", *options, folder=theirs) as server:
         assert server.greeting.strip().endswith("/ai")
-        response = server.open("GET", "/ai/info", headers={"Origin": "https://a.example"})
-        assert list(json.loads(response.read())["agents"]) == [agent]
+        response = server.request("GET", "/ai/info", headers={"Origin": "https://a.example"})
+        assert list(response.json()["agents"]) == [agent]
         assert response.headers["access-control-allow-origin"] == "https://a.example"
-        assert server.open("GET", "/ai/info", headers={"Host": "evil.example"}).status == 421
+        assert server.request("GET", "/ai/info", headers={"Host": "evil.example"}).status == 421
 
 
 def test_serve_by_envelope_alone_for_every_site(theirs: Path) -> None:
-    with running("serve", "their_app:runtime", "--mode", "single-route", "--cors", "*", folder=theirs) as server:
-        response = server.open("POST", BASE, {"method": "info"}, {"Origin": "https://b.example"})
+    with run_cli("serve", "their_app:runtime", "--mode", "single-route", "--cors", "*", folder=theirs) as server:
+        response = server.request("POST", BASE, {"method": "info"}, {"Origin": "https://b.example"})
         assert response.status == 200
         assert response.headers["access-control-allow-origin"] == "*"
-        assert server.open("GET", f"{BASE}/info").status != 200
+        assert server.request("GET", f"{BASE}/info").status != 200
 
 
 @pytest.mark.parametrize(
@@ -441,7 +434,7 @@ def test_serve_by_envelope_alone_for_every_site(theirs: Path) -> None:
     ],
 )
 def test_serve_says_what_is_wrong_with_the_target(theirs: Path, target: str, sentence: str) -> None:
-    ended = command("serve", target, "--port", "0", folder=theirs)
+    ended = run_command("serve", target, "--port", "0", folder=theirs)
     assert ended.returncode == 2
     assert sentence in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -449,14 +442,14 @@ def test_serve_says_what_is_wrong_with_the_target(theirs: Path, target: str, sen
 
 def test_serve_shows_where_their_module_breaks(tmp_path: Path) -> None:
     (tmp_path / "their_app.py").write_text("import not_installed_anywhere")
-    ended = command("serve", "their_app:runtime", folder=tmp_path)
+    ended = run_command("serve", "their_app:runtime", folder=tmp_path)
     assert ended.returncode == 1
     assert "their_app.py" in ended.stderr
     assert "not_installed_anywhere" in ended.stderr
 
 
 def test_serve_refuses_a_cors_list_with_a_star(theirs: Path) -> None:
-    ended = command("serve", "their_app:runtime", "--cors", "*", "https://a.example", folder=theirs)
+    ended = run_command("serve", "their_app:runtime", "--cors", "*", "https://a.example", folder=theirs)
     assert (ended.returncode, "not both" in ended.stderr) == (2, True)
 
 
@@ -470,15 +463,15 @@ def test_a_missing_server_is_named(theirs: Path, missing: str, arguments: list[s
         f"import sys; sys.modules[{missing!r}] = None; from copilot_runtime._cli.main import main; sys.exit(main())"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=theirs, timeout=DEADLINE
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=theirs, timeout=TIMEOUT_SECONDS
     )
     assert ended.returncode == 2
     assert "pip install 'copilot-runtime[cli]'" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_a_port_in_use(demo: Server) -> None:
-    ended = command("demo", "--port", str(demo.port))
+def test_a_port_in_use(demo: CliClient) -> None:
+    ended = run_command("demo", "--port", str(demo.port))
     assert ended.returncode == 1
     assert ended.stderr == (
         f"copilot-runtime: Port {demo.port} on 127.0.0.1 is already in use. "
@@ -488,27 +481,27 @@ def test_a_port_in_use(demo: Server) -> None:
 
 def test_an_address_of_another_machine() -> None:
     # 192.0.2.0/24 is set apart for documentation (RFC 5737): no machine has it.
-    ended = command("demo", "--host", "192.0.2.1", "--port", "0")
+    ended = run_command("demo", "--host", "192.0.2.1", "--port", "0")
     assert (ended.returncode, "Choose another with --host" in ended.stderr) == (1, True)
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_ipv6() -> None:
-    with running("demo", "--host", "::1") as server:
+    with run_cli("demo", "--host", "::1") as server:
         assert "http://[::1]:" in server.greeting
-        connection = http.client.HTTPConnection("::1", server.port, timeout=DEADLINE)
+        connection = http.client.HTTPConnection("::1", server.port, timeout=TIMEOUT_SECONDS)
         connection.request("GET", "/")
         assert connection.getresponse().status == 200
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal for another process")
 def test_ctrl_c_ends_it_although_a_stream_is_open() -> None:
-    with running("demo") as server:
+    with run_cli("demo") as server:
         for event in server.stream("long", messages=[{"id": "u1", "role": "user", "content": "go"}]):
             if event["type"] == "TEXT_MESSAGE_START":
                 server.process.send_signal(signal.SIGINT)
                 break
-        assert server.process.wait(DEADLINE) == 0
+        assert server.process.wait(TIMEOUT_SECONDS) == 0
 
 
 @pytest.mark.parametrize(

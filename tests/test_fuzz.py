@@ -30,7 +30,7 @@ from copilot_runtime_wsgi import to_wsgi
 
 from .fixtures import apps
 from .fixtures.security_apps import Echo, hello
-from .security_client import run_body
+from .http_client import hello_input
 
 BOUNDED = settings(
     max_examples=250,
@@ -85,7 +85,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-INPUT = run_body("t", "r", state={}, forwardedProps={})
+INPUT = hello_input("t", "r", state={}, forwardedProps={})
 MEMBERS = (*INPUT, "resume", "parentRunId", "lastSeenEventId", "audio", "mimeType", "filename", "name", "archived")
 ROLES = ("user", "assistant", "tool", "activity", "reasoning", "system", "developer", "nobody")
 messages = st.fixed_dictionaries(

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .security_client import SECONDS, Answer, Server, fault, fresh, guarded, leak, run_body
+from .http_client import TIMEOUT_SECONDS, Response, hello_input, unique
+from .security_client import SecurityClient, find_fault, find_leak, serve_security_apps
 from .serve import ADAPTERS
 
 PLAIN = ("hooks-plain",)
@@ -26,8 +27,8 @@ ANSWERING = (*BEFORE, "on_response")
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with guarded(request.param) as up:
+def server(request: pytest.FixtureRequest) -> Iterator[SecurityClient]:
+    with serve_security_apps(request.param) as up:
         yield up
 
 
@@ -36,23 +37,25 @@ def field(hook: str) -> str:
     return f"x-{hook.replace('_', '-')}"
 
 
-def traced(server: Server, mount: str, path: str = "/info", body: Any = None, **headers: str) -> list[dict[str, Any]]:
+def traced(
+    server: SecurityClient, mount: str, path: str = "/info", body: Any = None, **headers: str
+) -> list[dict[str, Any]]:
     """What was noted about a request; the names of fields are given with underscores."""
-    trace = fresh("trace")
+    trace = unique("trace")
     pairs = {name.replace("_", "-"): value for name, value in headers.items()}
-    server.ask("GET" if body is None else "POST", f"/{mount}{path}", body, {"x-trace": trace, **pairs})
+    server.request("GET" if body is None else "POST", f"/{mount}{path}", body, {"x-trace": trace, **pairs})
     return server.notes(trace)
 
 
-def run(server: Server, mount: str, agent: str = "quick", headers: Mapping[str, str] | None = None) -> Answer:
-    return server.ask("POST", f"/{mount}/agent/{agent}/run", run_body(fresh("thread")), headers or {})
+def run(server: SecurityClient, mount: str, agent: str = "quick", headers: Mapping[str, str] | None = None) -> Response:
+    return server.request("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread")), headers or {})
 
 
 # --- what is called, with what -------------------------------------------------------
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_the_order_of_everything(server: Server, mount: str) -> None:
+def test_the_order_of_everything(server: SecurityClient, mount: str) -> None:
     notes = traced(server, mount)
     assert [note["what"] for note in notes] == [
         "on_request", "identify_user", "on_before_handler", "factory", "on_response",
@@ -73,7 +76,7 @@ def test_the_order_of_everything(server: Server, mount: str) -> None:
         ("/transcribe", ["transcribe", None, None, None]),
     ],
 )
-def test_hooks_are_told_the_route(server: Server, mount: str, path: str, route: list[str | None]) -> None:
+def test_hooks_are_told_the_route(server: SecurityClient, mount: str, path: str, route: list[str | None]) -> None:
     notes = {note["what"]: note for note in traced(server, mount, path, {})}
     assert notes["on_request"]["route"] is None
     assert notes["on_before_handler"]["route"] == route
@@ -82,7 +85,7 @@ def test_hooks_are_told_the_route(server: Server, mount: str, path: str, route: 
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_refusals_are_shown_to_on_response_alone(server: Server, mount: str) -> None:
+def test_refusals_are_shown_to_on_response_alone(server: SecurityClient, mount: str) -> None:
     for path, status, route in (("/nothing", 404, None), ("/transcribe", 405, "transcribe")):
         notes = {note["what"]: note for note in traced(server, mount, path)}
         assert "on_before_handler" not in notes
@@ -97,8 +100,10 @@ def test_refusals_are_shown_to_on_response_alone(server: Server, mount: str) -> 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
 @pytest.mark.parametrize(("word", "status", "member"), [("respond", 418, "raised"), ("give", 419, "returned")])
-def test_each_hook_may_answer(server: Server, mount: str, hook: str, word: str, status: int, member: str) -> None:
-    trace = fresh("trace")
+def test_each_hook_may_answer(
+    server: SecurityClient, mount: str, hook: str, word: str, status: int, member: str
+) -> None:
+    trace = unique("trace")
     answer = run(server, mount, headers={field(hook): word, "x-trace": trace})
     assert (answer.status, answer.json(), answer.headers["x-by"]) == (status, {member: hook}, hook)
     notes = server.notes(trace)
@@ -118,13 +123,13 @@ def test_response_headers_may_be_a_dict(server: Server, hook: str) -> None:
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("place", ["identify-user", "factory"])
-def test_other_code_may_raise_an_answer_too(server: Server, mount: str, place: str) -> None:
+def test_other_code_may_raise_an_answer_too(server: SecurityClient, mount: str, place: str) -> None:
     answer = run(server, mount, headers={f"x-{place}": "respond"})
     assert (answer.status, answer.json()) == (418, {"raised": place.replace("-", "_")})
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_a_changed_request_is_what_follows_sees(server: Server, mount: str) -> None:
+def test_a_changed_request_is_what_follows_sees(server: SecurityClient, mount: str) -> None:
     notes = {note["what"]: note for note in traced(server, mount, x_user="before", x_on_request="become")}
     assert notes["factory"]["user"] == "changed"
     # The user is known by then.
@@ -133,7 +138,7 @@ def test_a_changed_request_is_what_follows_sees(server: Server, mount: str) -> N
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_on_response_may_decorate_a_stream(server: Server, mount: str) -> None:
+def test_on_response_may_decorate_a_stream(server: SecurityClient, mount: str) -> None:
     answer = run(server, mount, headers={"x-on-response": "decorate"})
     assert answer.headers["x-by"] == "on_response"
     assert answer.events()[-1]["type"] == "RUN_FINISHED"
@@ -146,19 +151,19 @@ FAILED = {"error": "internal_error"}
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
-def test_a_hook_that_raises(server: Server, mount: str, hook: str) -> None:
-    trace = fresh("trace")
+def test_a_hook_that_raises(server: SecurityClient, mount: str, hook: str) -> None:
+    trace = unique("trace")
     answer = run(server, mount, headers={field(hook): "explode", "x-trace": trace})
     assert (answer.status, answer.json()) == (500, FAILED)
-    assert fault(answer, 500) is None
+    assert find_fault(answer, 500) is None
     errors = [note["error"] for note in server.notes(trace) if note["what"] == "on_error"]
     assert errors == ["RuntimeError"]
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
-def test_on_error_may_answer(server: Server, mount: str, hook: str) -> None:
-    trace = fresh("trace")
+def test_on_error_may_answer(server: SecurityClient, mount: str, hook: str) -> None:
+    trace = unique("trace")
     answer = run(server, mount, headers={field(hook): "explode", "x-on-error": "give", "x-trace": trace})
     assert (answer.status, answer.json()) == (419, {"returned": "on_error"})
     responses = [note for note in server.notes(trace) if note["what"] == "on_response"]
@@ -174,43 +179,43 @@ UNSENDABLE = (
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("word", ["explode", "respond", *TYPES])
-def test_an_on_error_that_fails_itself(server: Server, mount: str, word: str) -> None:
+def test_an_on_error_that_fails_itself(server: SecurityClient, mount: str, word: str) -> None:
     answer = run(server, mount, headers={"x-on-request": "explode", "x-on-error": word})
     assert (answer.status, answer.json()) == (500, FAILED)
-    assert leak(answer) is None
+    assert find_leak(answer) is None
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
 @pytest.mark.parametrize("word", TYPES)
-def test_a_hook_that_gives_nonsense(server: Server, mount: str, hook: str, word: str) -> None:
+def test_a_hook_that_gives_nonsense(server: SecurityClient, mount: str, hook: str, word: str) -> None:
     answer = run(server, mount, headers={field(hook): word})
     assert (answer.status, answer.json()) == (500, FAILED)
-    assert leak(answer) is None
+    assert find_leak(answer) is None
     # It is an error like any other.
     handled = run(server, mount, headers={field(hook): word, "x-on-error": "give"})
     assert handled.status == 419
 
 
 @pytest.mark.parametrize("word", UNSENDABLE)
-def test_a_hook_that_gives_what_cannot_be_sent(server: Server, word: str) -> None:
+def test_a_hook_that_gives_what_cannot_be_sent(server: SecurityClient, word: str) -> None:
     """Left to the server, these would be an answer in plain text, half an answer, or none."""
     faults: dict[str, str | None] = {}
     for hook in (*ANSWERING, "on_error"):
         fields = {field(hook): word, **({"x-on-request": "explode"} if hook == "on_error" else {})}
         lines = [f"{name}: {value}" for name, value in fields.items()]
         head = ("GET /hooks-plain/info HTTP/1.1", "host: x", "connection: close", *lines, "", "")
-        answer = server.raw("\r\n".join(head).encode())
-        faults[hook] = fault(answer, 500)
+        answer = server.send_bytes("\r\n".join(head).encode())
+        faults[hook] = find_fault(answer, 500)
         if answer is not None and "set-cookie" in answer.headers:
             faults[hook] = f"lets a header be split: {answer}"
     assert not {hook: said for hook, said in faults.items() if said}
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_a_factory_that_raises(server: Server, mount: str) -> None:
+def test_a_factory_that_raises(server: SecurityClient, mount: str) -> None:
     answer = run(server, mount, headers={"x-factory": "explode"})
-    assert fault(answer, 500) is None
+    assert find_fault(answer, 500) is None
     assert answer.json()["error"] == "Failed to run agent"
 
 
@@ -220,8 +225,8 @@ APPLICATION = ("on_request", "identify_user", "on_before_handler", "factory", "o
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_context_variables_of_the_host_are_seen_everywhere(server: Server, mount: str) -> None:
-    host = fresh("host")
+def test_context_variables_of_the_host_are_seen_everywhere(server: SecurityClient, mount: str) -> None:
+    host = unique("host")
     notes = traced(server, mount, x_host=host)
     assert {note["what"]: note["host"] for note in notes} == dict.fromkeys(APPLICATION, host)
     failing = {note["what"]: note for note in traced(server, mount, x_host=host, x_on_request="explode")}
@@ -229,35 +234,35 @@ def test_context_variables_of_the_host_are_seen_everywhere(server: Server, mount
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_requests_at_once_see_their_own(server: Server, mount: str) -> None:
+def test_requests_at_once_see_their_own(server: SecurityClient, mount: str) -> None:
     """Two that are in the pipeline at the same time, so that nothing is left over from the other by chance."""
-    one, other = fresh("run"), fresh("run")
+    one, other = unique("run"), unique("run")
     traces = {}
     with contextlib.ExitStack() as stack:
         for id in (one, other):
-            traces[id] = fresh("trace")
+            traces[id] = unique("trace")
             headers = {"x-host": f"host-{id}", "x-trace": traces[id]}
-            body = run_body(fresh("thread"), id)
+            body = hello_input(unique("thread"), id)
             stack.enter_context(server.open("POST", f"/{mount}/agent/async/run", body, headers)).take(3)
         for id in (other, one):
             server.set_event(id)
-            server.noted(f"ended-{id}")
+            server.wait_for_notes(f"ended-{id}")
     for id, trace in traces.items():
         assert {note["host"] for note in server.notes(trace)} == {f"host-{id}"}
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["sync", "async"])
-def test_an_agent_sees_them_for_its_whole_run(server: Server, mount: str, agent: str) -> None:
+def test_an_agent_sees_them_for_its_whole_run(server: SecurityClient, mount: str, agent: str) -> None:
     """Also after its request is long over and others have been answered."""
-    id, host, trace = fresh("run"), fresh("host"), fresh("trace")
+    id, host, trace = unique("run"), unique("host"), unique("trace")
     headers = {"x-host": host, "x-trace": trace}
-    with server.open("POST", f"/{mount}/agent/{agent}/run", run_body(fresh("thread"), id), headers) as stream:
+    with server.open("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread"), id), headers) as stream:
         stream.take(3)
     for _ in range(3):
-        traced(server, mount, x_host=fresh("another"))
+        traced(server, mount, x_host=unique("another"))
     server.set_event(id)
-    (ended,) = server.noted(f"ended-{id}")
+    (ended,) = server.wait_for_notes(f"ended-{id}")
     assert ended["outcome"] == "finished"
     assert ended["host"] == host
     seen = {note["what"]: note["host"] for note in server.notes(trace)}
@@ -266,11 +271,11 @@ def test_an_agent_sees_them_for_its_whole_run(server: Server, mount: str, agent:
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["sync", "async"])
-def test_where_agents_run(server: Server, mount: str, agent: str) -> None:
+def test_where_agents_run(server: SecurityClient, mount: str, agent: str) -> None:
     """A run outlives its request: an asynchronous agent is on the loop, a synchronous one on a thread of its own."""
-    id = fresh("run")
+    id = unique("run")
     server.set_event(id)
-    notes = traced(server, mount, f"/agent/{agent}/run", run_body(fresh("thread"), id))
+    notes = traced(server, mount, f"/agent/{agent}/run", hello_input(unique("thread"), id))
     seen = {note["what"]: note for note in notes}
     assert seen["agent"]["in_loop"] is (agent == "async")
     assert seen["agent"]["thread"] == seen["agent again"]["thread"]
@@ -279,8 +284,8 @@ def test_where_agents_run(server: Server, mount: str, agent: str) -> None:
 
 
 @pytest.mark.parametrize("mount", PLAIN)
-def test_plain_code_runs_where_its_host_expects_it(server: Server, mount: str) -> None:
-    host = fresh("host")
+def test_plain_code_runs_where_its_host_expects_it(server: SecurityClient, mount: str) -> None:
+    host = unique("host")
     notes = traced(server, mount, x_host=host)
     assert [note["what"] for note in notes] == list(APPLICATION)
     assert not any(note["in_loop"] for note in notes)
@@ -295,8 +300,8 @@ def test_plain_code_runs_where_its_host_expects_it(server: Server, mount: str) -
 
 
 @pytest.mark.parametrize("mount", LATER)
-def test_coroutine_functions_run_on_a_loop(server: Server, mount: str) -> None:
-    notes = traced(server, mount, x_host=fresh("host"))
+def test_coroutine_functions_run_on_a_loop(server: SecurityClient, mount: str) -> None:
+    notes = traced(server, mount, x_host=unique("host"))
     assert [note["what"] for note in notes] == list(APPLICATION)
     assert all(note["in_loop"] for note in notes)
     assert len({note["thread"] for note in notes}) == 1
@@ -304,13 +309,13 @@ def test_coroutine_functions_run_on_a_loop(server: Server, mount: str) -> None:
         assert {note["local"] for note in notes} == {None}
 
 
-def test_a_plain_function_that_gives_a_coroutine(server: Server) -> None:
+def test_a_plain_function_that_gives_a_coroutine(server: SecurityClient) -> None:
     notes = {note["what"]: note for note in traced(server, "hooks-given-later")}
     assert notes["on_request"]["in_loop"] is True
     assert notes["identify_user"]["in_loop"] is False
 
 
-def test_what_a_plain_hook_sets_stays_on_its_thread(server: Server) -> None:
+def test_what_a_plain_hook_sets_stays_on_its_thread(server: SecurityClient) -> None:
     """On WSGI it is the request's own context; and nothing is left of it for whom the thread serves next."""
     notes = {note["what"]: note for note in traced(server, "hooks-plain", x_on_request="remember")}
     # Under ASGI, asgiref brings it back from the thread, as it does for all plain code of Django's.
@@ -320,7 +325,7 @@ def test_what_a_plain_hook_sets_stays_on_its_thread(server: Server) -> None:
         assert notes["on_before_handler"]["set_by_hook"] == "unset"
 
 
-def test_what_a_coroutine_function_sets(server: Server) -> None:
+def test_what_a_coroutine_function_sets(server: SecurityClient) -> None:
     """On ASGI it runs in the request's own task; on WSGI in a copy of its context, on the loop."""
     notes = {note["what"]: note for note in traced(server, "hooks-later", x_on_request="remember")}
     expected = "unset" if server.on_wsgi else "on_request"
@@ -333,31 +338,31 @@ BLOCKING = ("on_request", "identify_user", "on_before_handler", "factory", "on_r
 
 
 @pytest.mark.parametrize("place", BLOCKING)
-def test_plain_code_that_blocks_holds_up_nobody_else(server: Server, place: str) -> None:
+def test_plain_code_that_blocks_holds_up_nobody_else(server: SecurityClient, place: str) -> None:
     """Another request is answered while it waits, and a stream goes on: only then does the test let it go."""
-    gate, id = fresh("gate"), fresh("run")
+    gate, id = unique("gate"), unique("run")
     headers = {"x-gate": gate, field(place): "wait"} | ({"x-on-request": "explode"} if place == "on_error" else {})
-    answers: list[Answer] = []
+    answers: list[Response] = []
     waiting = threading.Thread(
-        target=lambda: answers.append(server.ask("GET", "/hooks-plain/info", headers=headers)), daemon=True
+        target=lambda: answers.append(server.request("GET", "/hooks-plain/info", headers=headers)), daemon=True
     )
-    with server.open("POST", "/hooks-plain/agent/async/run", run_body(fresh("thread"), id)) as stream:
+    with server.open("POST", "/hooks-plain/agent/async/run", hello_input(unique("thread"), id)) as stream:
         stream.take(3)
         waiting.start()
-        server.noted(f"at-{gate}")
-        assert server.ask("GET", "/hooks-plain/info").status == 200
+        server.wait_for_notes(f"at-{gate}")
+        assert server.request("GET", "/hooks-plain/info").status == 200
         assert run(server, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
         server.set_event(id)
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
         assert not answers
         server.set_event(gate)
-    waiting.join(SECONDS)
+    waiting.join(TIMEOUT_SECONDS)
     assert [answer.status for answer in answers] == [500 if place == "on_error" else 200]
 
 
-def test_a_synchronous_agent_that_blocks_holds_up_nobody_else(server: Server) -> None:
-    id = fresh("run")
-    with server.open("POST", "/hooks-plain/agent/sync/run", run_body(fresh("thread"), id)) as stream:
+def test_a_synchronous_agent_that_blocks_holds_up_nobody_else(server: SecurityClient) -> None:
+    id = unique("run")
+    with server.open("POST", "/hooks-plain/agent/sync/run", hello_input(unique("thread"), id)) as stream:
         stream.take(3)
         assert run(server, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
         server.set_event(id)
@@ -367,11 +372,11 @@ def test_a_synchronous_agent_that_blocks_holds_up_nobody_else(server: Server) ->
 # --- the end of a run ----------------------------------------------------------------
 
 
-def settle(server: Server, mount: str) -> None:
+def settle(server: SecurityClient, mount: str) -> None:
     """A whole run later: whoever would have been told meanwhile has been told."""
-    id = fresh("run")
-    server.ask("POST", f"/{mount}/agent/quick/run", run_body(fresh("thread"), id))
-    server.noted(f"ended-{id}")
+    id = unique("run")
+    server.request("POST", f"/{mount}/agent/quick/run", hello_input(unique("thread"), id))
+    server.wait_for_notes(f"ended-{id}")
 
 
 def text_of(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -379,11 +384,11 @@ def text_of(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_it_is_told_of_a_finished_run(server: Server, mount: str) -> None:
-    thread, id = fresh("thread"), fresh("run")
-    answer = server.ask("POST", f"/{mount}/agent/quick/run", run_body(thread, id), {"x-user": "zoe"})
+def test_it_is_told_of_a_finished_run(server: SecurityClient, mount: str) -> None:
+    thread, id = unique("thread"), unique("run")
+    answer = server.request("POST", f"/{mount}/agent/quick/run", hello_input(thread, id), {"x-user": "zoe"})
     assert answer.events()[-1]["type"] == "RUN_FINISHED"
-    server.noted(f"ended-{id}")
+    server.wait_for_notes(f"ended-{id}")
     settle(server, mount)
     (ended,) = server.notes(f"ended-{id}")
     assert (ended["outcome"], ended["failure"]) == ("finished", "")
@@ -393,18 +398,18 @@ def test_it_is_told_of_a_finished_run(server: Server, mount: str) -> None:
     types = [event["type"] for event in ended["events"]]
     assert types == ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
     # As a replay shows them.
-    replay = server.ask("POST", f"/{mount}/agent/quick/connect", run_body(thread, "reading"), {"x-user": "zoe"})
+    replay = server.request("POST", f"/{mount}/agent/quick/connect", hello_input(thread, "reading"), {"x-user": "zoe"})
     assert ended["events"] == replay.events()
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize(("agent", "content"), [("fails", ["begun "]), ("fails-at-once", [])])
-def test_it_is_told_of_a_failed_run(server: Server, mount: str, agent: str, content: list[str]) -> None:
-    id = fresh("run")
-    answer = server.ask("POST", f"/{mount}/agent/{agent}/run", run_body(fresh("thread"), id))
+def test_it_is_told_of_a_failed_run(server: SecurityClient, mount: str, agent: str, content: list[str]) -> None:
+    id = unique("run")
+    answer = server.request("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread"), id))
     assert answer.events()[-1]["type"] == "RUN_ERROR"
-    assert leak(answer) is None
-    server.noted(f"ended-{id}")
+    assert find_leak(answer) is None
+    server.wait_for_notes(f"ended-{id}")
     settle(server, mount)
     (ended,) = server.notes(f"ended-{id}")
     assert ended["outcome"] == "failed"
@@ -417,16 +422,16 @@ def test_it_is_told_of_a_failed_run(server: Server, mount: str, agent: str, cont
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["async", "sync"])
-def test_it_is_told_of_a_stopped_run(server: Server, mount: str, agent: str) -> None:
-    thread, id = fresh("thread"), fresh("run")
-    with server.open("POST", f"/{mount}/agent/{agent}/run", run_body(thread, id)) as stream:
+def test_it_is_told_of_a_stopped_run(server: SecurityClient, mount: str, agent: str) -> None:
+    thread, id = unique("thread"), unique("run")
+    with server.open("POST", f"/{mount}/agent/{agent}/run", hello_input(thread, id)) as stream:
         stream.take(3)
-        stopped = server.ask("POST", f"/{mount}/agent/{agent}/stop/{thread}", {"runId": id})
+        stopped = server.request("POST", f"/{mount}/agent/{agent}/stop/{thread}", {"runId": id})
         assert stopped.json()["stopped"] is True
         if agent == "sync":
             server.set_event(id)  # it is closed at its next yield
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
-    server.noted(f"ended-{id}")
+    server.wait_for_notes(f"ended-{id}")
     settle(server, mount)
     (ended,) = server.notes(f"ended-{id}")
     assert ended["outcome"] == "stopped"
@@ -436,30 +441,30 @@ def test_it_is_told_of_a_stopped_run(server: Server, mount: str, agent: str) -> 
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_it_is_told_of_a_run_that_nobody_reads(server: Server, mount: str) -> None:
-    id = fresh("run")
-    with server.open("POST", f"/{mount}/agent/async/run", run_body(fresh("thread"), id)) as stream:
+def test_it_is_told_of_a_run_that_nobody_reads(server: SecurityClient, mount: str) -> None:
+    id = unique("run")
+    with server.open("POST", f"/{mount}/agent/async/run", hello_input(unique("thread"), id)) as stream:
         stream.take(3)
     server.set_event(id)
-    assert [ended["outcome"] for ended in server.noted(f"ended-{id}")] == ["finished"]
+    assert [ended["outcome"] for ended in server.wait_for_notes(f"ended-{id}")] == ["finished"]
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_it_is_not_told_of_what_is_no_run(server: Server, mount: str) -> None:
+def test_it_is_not_told_of_what_is_no_run(server: SecurityClient, mount: str) -> None:
     """Suggestions, replays, refusals."""
-    thread, suggested, busy, live = fresh("thread"), fresh("run"), fresh("run"), fresh("run")
-    answer = server.ask("POST", f"/{mount}/agent/quick/suggest", run_body(thread, suggested))
+    thread, suggested, busy, live = unique("thread"), unique("run"), unique("run"), unique("run")
+    answer = server.request("POST", f"/{mount}/agent/quick/suggest", hello_input(thread, suggested))
     assert answer.events()[-1]["type"] == "RUN_FINISHED"
-    failed = fresh("run")
-    server.ask("POST", f"/{mount}/agent/fails/suggest", run_body(thread, failed))
-    with server.open("POST", f"/{mount}/agent/async/run", run_body(thread, live)) as stream:
+    failed = unique("run")
+    server.request("POST", f"/{mount}/agent/fails/suggest", hello_input(thread, failed))
+    with server.open("POST", f"/{mount}/agent/async/run", hello_input(thread, live)) as stream:
         stream.take(3)
-        assert server.ask("POST", f"/{mount}/agent/quick/run", run_body(thread, busy)).status == 409
+        assert server.request("POST", f"/{mount}/agent/quick/run", hello_input(thread, busy)).status == 409
         server.set_event(live)
         stream.rest()
-    server.noted(f"ended-{live}")
-    reading = fresh("run")
-    server.ask("POST", f"/{mount}/agent/quick/connect", run_body(thread, reading))
+    server.wait_for_notes(f"ended-{live}")
+    reading = unique("run")
+    server.request("POST", f"/{mount}/agent/quick/connect", hello_input(thread, reading))
     settle(server, mount)
     told = {"suggestion": suggested, "failed suggestion": failed, "refused run": busy, "replay": reading}
     assert [what for what, id in told.items() if server.notes(f"ended-{id}")] == []
@@ -467,19 +472,19 @@ def test_it_is_not_told_of_what_is_no_run(server: Server, mount: str) -> None:
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_a_failing_on_run_end_harms_nothing(server: Server, mount: str) -> None:
-    thread, id = fresh("thread"), fresh("run")
+def test_a_failing_on_run_end_harms_nothing(server: SecurityClient, mount: str) -> None:
+    thread, id = unique("thread"), unique("run")
     for number in (1, 2):
-        answer = server.ask("POST", f"/{mount}/agent/breaks-hook/run", run_body(thread, f"{id}-{number}"))
+        answer = server.request("POST", f"/{mount}/agent/breaks-hook/run", hello_input(thread, f"{id}-{number}"))
         assert answer.events()[-1]["type"] == "RUN_FINISHED"
-        assert len(server.noted(f"ended-{id}-{number}")) == 1
+        assert len(server.wait_for_notes(f"ended-{id}-{number}")) == 1
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_on_run_end_runs_as_it_was_written(server: Server, mount: str) -> None:
-    id, host = fresh("run"), fresh("host")
-    server.ask("POST", f"/{mount}/agent/quick/run", run_body(fresh("thread"), id), {"x-host": host})
-    (ended,) = server.noted(f"ended-{id}")
+def test_on_run_end_runs_as_it_was_written(server: SecurityClient, mount: str) -> None:
+    id, host = unique("run"), unique("host")
+    server.request("POST", f"/{mount}/agent/quick/run", hello_input(unique("thread"), id), {"x-host": host})
+    (ended,) = server.wait_for_notes(f"ended-{id}")
     assert ended["host"] == host
     assert ended["in_loop"] is (mount in LATER), "a plain one must not block the loop"
 
@@ -490,11 +495,11 @@ def test_on_run_end_runs_as_it_was_written(server: Server, mount: str) -> None:
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
 @pytest.mark.parametrize("route", ["run", "suggest", "connect"])
 @pytest.mark.parametrize("word", ["give", "respond", "explode", *TYPES])
-def test_a_replaced_stream_is_closed(server: Server, mount: str, route: str, word: str) -> None:
+def test_a_replaced_stream_is_closed(server: SecurityClient, mount: str, route: str, word: str) -> None:
     """Of the one stream that may be open there is always one to be had."""
     for _ in range(3):
-        body = run_body(fresh("thread"))
-        answer = server.ask("POST", f"/{mount}/agent/quick/{route}", body, {"x-on-response": word})
+        body = hello_input(unique("thread"))
+        answer = server.request("POST", f"/{mount}/agent/quick/{route}", body, {"x-on-response": word})
         assert answer.status in (418, 419, 500), answer
     whole = run(server, mount)
     assert whole.status == 200, whole
@@ -502,14 +507,14 @@ def test_a_replaced_stream_is_closed(server: Server, mount: str, route: str, wor
 
 
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
-def test_a_kept_stream_still_counts(server: Server, mount: str) -> None:
+def test_a_kept_stream_still_counts(server: SecurityClient, mount: str) -> None:
     """So that the test above shows something."""
-    id = fresh("run")
+    id = unique("run")
     headers = {"x-on-response": "decorate"}
-    with server.open("POST", f"/{mount}/agent/async/run", run_body(fresh("thread"), id), headers) as stream:
+    with server.open("POST", f"/{mount}/agent/async/run", hello_input(unique("thread"), id), headers) as stream:
         stream.take(3)
         busy = run(server, mount)
-        assert fault(busy, 503) is None
+        assert find_fault(busy, 503) is None
         assert busy.headers["retry-after"]
         server.set_event(id)
         stream.rest()
@@ -517,8 +522,8 @@ def test_a_kept_stream_still_counts(server: Server, mount: str) -> None:
 
 
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
-def test_a_run_goes_on_without_its_replaced_stream(server: Server, mount: str) -> None:
-    id = fresh("run")
-    body = run_body(fresh("thread"), id)
-    server.ask("POST", f"/{mount}/agent/quick/run", body, {"x-on-response": "give"})
-    assert [ended["outcome"] for ended in server.noted(f"ended-{id}")] == ["finished"]
+def test_a_run_goes_on_without_its_replaced_stream(server: SecurityClient, mount: str) -> None:
+    id = unique("run")
+    body = hello_input(unique("thread"), id)
+    server.request("POST", f"/{mount}/agent/quick/run", body, {"x-on-response": "give"})
+    assert [ended["outcome"] for ended in server.wait_for_notes(f"ended-{id}")] == ["finished"]

@@ -70,7 +70,7 @@ class Exchange:
     async def chunk(self, data: bytes) -> None:
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
-    async def until_gone(self) -> None:
+    async def until_closed(self) -> None:
         """Waits until the client has closed the connection."""
         try:
             while await self.reader.read(1024):
@@ -515,7 +515,7 @@ def test_silence(client: Any, before: tuple[Any, ...]) -> None:
             if before:
                 await exchange.head()
                 await exchange.send(frames(*before))
-            await exchange.until_gone()
+            await exchange.until_closed()
 
         async with remote(script) as upstream:
             agent = HttpAgent(upstream.url, client=client(), read_timeout_seconds=0.05)
@@ -595,7 +595,7 @@ def test_an_error_page_without_end_is_not_read_to_it() -> None:
         async def script(exchange: Exchange) -> None:
             await exchange.head("500 Oh")
             await exchange.send(b"x" * 100_000)
-            await exchange.until_gone()
+            await exchange.until_closed()
             gone.set()
 
         async with remote(script) as upstream:
@@ -664,7 +664,7 @@ def _endless(started: asyncio.Event, gone: asyncio.Event) -> Script:
         await exchange.head()
         await exchange.send(frames(STARTED))
         started.set()
-        await exchange.until_gone()
+        await exchange.until_closed()
         gone.set()
 
     return script
@@ -689,7 +689,7 @@ def test_cancelling_closes_the_connection(client: Any, answered: bool) -> None:
 
         async def unanswered(exchange: Exchange) -> None:
             started.set()
-            await exchange.until_gone()
+            await exchange.until_closed()
             gone.set()
 
         async with remote(_endless(started, gone) if answered else unanswered) as upstream:
@@ -710,7 +710,7 @@ def test_a_failure_closes_the_connection(client: Any) -> None:
         async def script(exchange: Exchange) -> None:
             await exchange.head()
             await exchange.send(frames(STARTED) + b"data: nonsense\n\n")
-            await exchange.until_gone()
+            await exchange.until_closed()
             gone.set()
 
         async with remote(script) as upstream:
@@ -770,7 +770,7 @@ def test_an_agent_that_is_dropped_lets_its_connection_go() -> None:
             data = frames(STARTED, FINISHED)
             await exchange.head("200 OK", "text/event-stream", f"content-length: {len(data)}")
             await exchange.send(data)
-            await exchange.until_gone()
+            await exchange.until_closed()
             gone.set()
 
         async with remote(script) as upstream:

@@ -18,7 +18,8 @@ import pytest
 from copilot_runtime._server.routes import ROUTES
 
 from .fixtures.security_apps import SMALL_BODY
-from .security_client import Answer, Server, fault, fresh, guarded, leak, read_answer, run_body
+from .http_client import Response, hello_input, receive_response, unique
+from .security_client import SecurityClient, find_fault, find_leak, serve_security_apps
 from .serve import ADAPTERS
 
 MALLORY = {"x-user": "mallory"}
@@ -28,35 +29,35 @@ DEEP = 200_000
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with guarded(request.param) as up:
+def server(request: pytest.FixtureRequest) -> Iterator[SecurityClient]:
+    with serve_security_apps(request.param) as up:
         yield up
 
 
 VIEWS = ("messages", "events", "state")
 
 
-def look(server: Server, mount: str, thread: str) -> dict[str, Any]:
+def look(server: SecurityClient, mount: str, thread: str) -> dict[str, Any]:
     """All that alice's thread has to show, through REST."""
-    shown = {view: server.ask("GET", f"/{mount}/threads/{thread}/{view}", headers=ALICE).json() for view in VIEWS}
-    listed = server.ask("GET", f"/{mount}/threads", headers=ALICE).json()["threads"]
-    replay = server.ask("POST", f"/{mount}/agent/hello/connect", run_body(thread, "r"), ALICE).events()
+    shown = {view: server.request("GET", f"/{mount}/threads/{thread}/{view}", headers=ALICE).json() for view in VIEWS}
+    listed = server.request("GET", f"/{mount}/threads", headers=ALICE).json()["threads"]
+    replay = server.request("POST", f"/{mount}/agent/hello/connect", hello_input(thread, "r"), ALICE).events()
     return {**shown, "listed": listed, "replay": replay}
 
 
 @pytest.fixture(params=["auto", "multi-route"])
-def mount(server: Server, request: pytest.FixtureRequest) -> Iterator[str]:
+def mount(server: SecurityClient, request: pytest.FixtureRequest) -> Iterator[str]:
     """A runtime at which to fire; afterwards alice's thread is as it was, and the runtime works."""
     mount: str = request.param
-    thread = fresh("alice")
-    run = server.ask("POST", f"/{mount}/agent/hello/run", run_body(thread), ALICE)
+    thread = unique("alice")
+    run = server.request("POST", f"/{mount}/agent/hello/run", hello_input(thread), ALICE)
     assert run.events()[-1]["type"] == "RUN_FINISHED"
     before = look(server, mount, thread)
     assert thread in [one["id"] for one in before["listed"]]
     assert before["messages"]["messages"]
     yield mount
     assert look(server, mount, thread) == before
-    again = server.ask("POST", f"/{mount}/agent/hello/run", run_body(fresh("after")), ALICE)
+    again = server.request("POST", f"/{mount}/agent/hello/run", hello_input(unique("after")), ALICE)
     assert again.events()[-1]["type"] == "RUN_FINISHED"
 
 
@@ -88,7 +89,7 @@ READS_BODY = frozenset(
 
 MAY_BE_EMPTY = frozenset((("agent/stop", "empty"), ("agent/stop", "blank")))
 
-INPUT = run_body("bad", "bad-run")
+INPUT = hello_input("bad", "bad-run")
 
 
 def with_text(json_text: str) -> bytes:
@@ -139,30 +140,34 @@ BODIES: Mapping[str, bytes] = {
 
 
 @pytest.mark.parametrize(("method", "path", "name"), EVERY, ids=[f"{method} {path}" for method, path, _ in EVERY])
-def test_every_route_refuses_every_bad_body(server: Server, mount: str, method: str, path: str, name: str) -> None:
+def test_every_route_refuses_every_bad_body(
+    server: SecurityClient, mount: str, method: str, path: str, name: str
+) -> None:
     faults: dict[str, str | None] = {}
-    usual = server.ask(method, f"/{mount}{path}", b"{}", [*MALLORY.items(), JSON])
+    usual = server.request(method, f"/{mount}{path}", b"{}", [*MALLORY.items(), JSON])
     for what, body in BODIES.items():
-        answer = server.ask(method, f"/{mount}{path}", body, [*MALLORY.items(), JSON])
+        answer = server.request(method, f"/{mount}{path}", body, [*MALLORY.items(), JSON])
         if (method, name) in READS_BODY and (name, what) not in MAY_BE_EMPTY:
             # A thread that is not there may be said before its body is looked at.
-            faults[what] = fault(answer, *((400, 404) if name == "threads/update" else (400,)))
+            faults[what] = find_fault(answer, *((400, 404) if name == "threads/update" else (400,)))
         elif (answer.status, answer.body) != (usual.status, usual.body) and "version" not in str(usual.body):
             faults[what] = f"{usual.status} became {answer.status} {answer.body[:200]!r}"
         else:
-            faults[what] = leak(answer) or (fault(answer) if answer.status >= 400 else None)
+            faults[what] = find_leak(answer) or (find_fault(answer) if answer.status >= 400 else None)
     assert not {what: said for what, said in faults.items() if said}
 
 
-def test_bad_body_for_a_thread_that_exists(server: Server, mount: str) -> None:
-    thread = fresh("mine")
-    server.ask("POST", f"/{mount}/agent/hello/run", run_body(thread), MALLORY)
+def test_bad_body_for_a_thread_that_exists(server: SecurityClient, mount: str) -> None:
+    thread = unique("mine")
+    server.request("POST", f"/{mount}/agent/hello/run", hello_input(thread), MALLORY)
     wrong = [b"", b"null", b"[]", b"{}", b'{"name":3}', b'{"archived":"yes"}', b'{"name":null}', b'{"other":1}']
     for body in (*BODIES.values(), *wrong):
-        answer = server.ask("PATCH", f"/{mount}/threads/{thread}", body, [*MALLORY.items(), JSON])
-        assert fault(answer, 400) is None, (body[:60], fault(answer, 400))
+        answer = server.request("PATCH", f"/{mount}/threads/{thread}", body, [*MALLORY.items(), JSON])
+        assert find_fault(answer, 400) is None, (body[:60], find_fault(answer, 400))
     (mine,) = [
-        one for one in server.ask("GET", f"/{mount}/threads", headers=MALLORY).json()["threads"] if one["id"] == thread
+        one
+        for one in server.request("GET", f"/{mount}/threads", headers=MALLORY).json()["threads"]
+        if one["id"] == thread
     ]
     assert (mine["name"], mine["archived"]) == (None, False)
 
@@ -196,14 +201,14 @@ MEMBERS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("route", ["run", "connect", "suggest"])
-def test_wrong_members_of_a_run_input(server: Server, mount: str, route: str) -> None:
+def test_wrong_members_of_a_run_input(server: SecurityClient, mount: str, route: str) -> None:
     faults = []
     for name, value in MEMBERS:
         body = {key: one for key, one in INPUT.items() if key != name}
         if value is not MISSING:
             body[name] = value
-        answer = server.ask("POST", f"/{mount}/agent/hello/{route}", body, MALLORY)
-        said = fault(answer, 400)
+        answer = server.request("POST", f"/{mount}/agent/hello/{route}", body, MALLORY)
+        said = find_fault(answer, 400)
         if said is None and answer.json()["error"] != "Invalid request body":
             said = f"says {answer.json()}"
         # Its reader wants to know which member is meant.
@@ -227,9 +232,9 @@ def test_wrong_members_of_a_run_input(server: Server, mount: str, route: str) ->
         ([], "Invalid stop request"),
     ],
 )
-def test_wrong_stop(server: Server, mount: str, body: Any, error: str) -> None:
-    answer = server.ask("POST", f"/{mount}/agent/hello/stop/t", body, MALLORY)
-    assert fault(answer, 400) is None, fault(answer, 400)
+def test_wrong_stop(server: SecurityClient, mount: str, body: Any, error: str) -> None:
+    answer = server.request("POST", f"/{mount}/agent/hello/stop/t", body, MALLORY)
+    assert find_fault(answer, 400) is None, find_fault(answer, 400)
     assert answer.json()["error"] == error
 
 
@@ -237,14 +242,14 @@ UNKNOWN = ("nobody", "Hello", "HELLO", "constructor", "__class__", "toString", "
 
 
 @pytest.mark.parametrize("route", ["run", "connect", "suggest", "stop/t"])
-def test_unknown_agent(server: Server, mount: str, route: str) -> None:
+def test_unknown_agent(server: SecurityClient, mount: str, route: str) -> None:
     for agent in UNKNOWN:
         body = {} if route == "stop/t" else INPUT
-        answer = server.ask("POST", f"/{mount}/agent/{agent}/{route}", body, MALLORY)
-        assert fault(answer, 404) is None, fault(answer, 404)
+        answer = server.request("POST", f"/{mount}/agent/{agent}/{route}", body, MALLORY)
+        assert find_fault(answer, 404) is None, find_fault(answer, 404)
         # Whose fault it is comes before what else is wrong.
         if route != "stop/t":
-            assert server.ask("POST", f"/{mount}/agent/{agent}/{route}", b"{", MALLORY).status == 404
+            assert server.request("POST", f"/{mount}/agent/{agent}/{route}", b"{", MALLORY).status == 404
 
 
 # --- transcription -------------------------------------------------------------------
@@ -298,19 +303,21 @@ UPLOADS: list[tuple[str, bytes]] = [
 ]
 
 
-def test_bad_uploads(server: Server, mount: str) -> None:
+def test_bad_uploads(server: SecurityClient, mount: str) -> None:
     faults = []
     for kind, body in UPLOADS:
-        answer = server.ask("POST", f"/{mount}/transcribe", body, [*MALLORY.items(), ("content-type", kind)])
-        said = fault(answer, 400)
+        answer = server.request("POST", f"/{mount}/transcribe", body, [*MALLORY.items(), ("content-type", kind)])
+        said = find_fault(answer, 400)
         if said is None and not isinstance(answer.json().get("retryable"), bool):
             said = f"not of the shape that the client knows: {answer.json()}"
         faults += [(kind, body[:80], said)] if said else []
     assert not faults
 
 
-def test_uploads_are_read_at_all(server: Server, mount: str) -> None:
-    answer = server.ask("POST", f"/{mount}/transcribe", form(AUDIO), [*MALLORY.items(), ("content-type", MULTIPART)])
+def test_uploads_are_read_at_all(server: SecurityClient, mount: str) -> None:
+    answer = server.request(
+        "POST", f"/{mount}/transcribe", form(AUDIO), [*MALLORY.items(), ("content-type", MULTIPART)]
+    )
     assert answer.json() == {"text": "3 bytes", "size": 3, "type": "audio/webm"}
 
 
@@ -338,11 +345,11 @@ BAD_ESCAPES = ("%", "%1", "%zz", "%-1", "a%", "%ff", "%c0%af", "%ed%a0%80", "%E0
         ("GET", "/@/@"),
     ],
 )
-def test_bad_percent_escapes(server: Server, mount: str, method: str, pattern: str) -> None:
+def test_bad_percent_escapes(server: SecurityClient, mount: str, method: str, pattern: str) -> None:
     for piece in BAD_ESCAPES:
         path = pattern.replace("@", piece)
-        answer = server.ask(method, f"/{mount}{path}", INPUT if method == "POST" else None, MALLORY)
-        assert fault(answer, 404) is None, (method, path, fault(answer, 404))
+        answer = server.request(method, f"/{mount}{path}", INPUT if method == "POST" else None, MALLORY)
+        assert find_fault(answer, 404) is None, (method, path, find_fault(answer, 404))
 
 
 PATHS = (
@@ -357,11 +364,11 @@ PATHS = (
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-def test_strange_paths(server: Server, mount: str, method: str) -> None:
+def test_strange_paths(server: SecurityClient, mount: str, method: str) -> None:
     faults = []
     for path in PATHS:
-        answer = server.ask(method, f"/{mount}{path}", INPUT if method != "GET" else None, MALLORY)
-        said = leak(answer) or (fault(answer) if answer.status >= 400 else None)
+        answer = server.request(method, f"/{mount}{path}", INPUT if method != "GET" else None, MALLORY)
+        said = find_leak(answer) or (find_fault(answer) if answer.status >= 400 else None)
         faults += [(path[:60], said)] if said else []
     assert not faults
 
@@ -387,17 +394,17 @@ RAW_PATHS: Mapping[str, bytes] = {
 
 @pytest.mark.parametrize("what", RAW_PATHS)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_raw_targets(server: Server, what: str, method: str) -> None:
+def test_raw_targets(server: SecurityClient, what: str, method: str) -> None:
     head = b"\r\n".join(
         (method.encode() + b" " + RAW_PATHS[what] + b" HTTP/1.1", b"host: x", b"x-user: mallory", b"content-length: 0")
     )
-    answer = server.raw(head + b"\r\nconnection: close\r\n\r\n", method)
+    answer = server.send_bytes(head + b"\r\nconnection: close\r\n\r\n", method)
     if answer is not None:
         assert answer.status < 500, answer
-        assert leak(answer) is None
+        assert find_leak(answer) is None
         if answer.headers.get("content-type") == "application/json" and answer.status >= 400:
-            assert fault(answer) is None
-    assert server.ask("GET", "/auto/info", headers=MALLORY).status == 200
+            assert find_fault(answer) is None
+    assert server.request("GET", "/auto/info", headers=MALLORY).status == 200
 
 
 QUERIES = (
@@ -410,8 +417,10 @@ QUERIES = (
 )  # fmt: skip
 
 
-def test_bad_queries_of_the_thread_list(server: Server, mount: str) -> None:
-    faults = {query: fault(server.ask("GET", f"/{mount}/threads?{query}", headers=MALLORY), 400) for query in QUERIES}
+def test_bad_queries_of_the_thread_list(server: SecurityClient, mount: str) -> None:
+    faults = {
+        query: find_fault(server.request("GET", f"/{mount}/threads?{query}", headers=MALLORY), 400) for query in QUERIES
+    }
     assert not {query: said for query, said in faults.items() if said}
 
 
@@ -425,11 +434,11 @@ UNKNOWN_TO_FLASK = ("PROPFIND", "LOCK")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_methods_that_a_route_has_not(server: Server, mount: str, method: str) -> None:
+def test_methods_that_a_route_has_not(server: SecurityClient, mount: str, method: str) -> None:
     for route in ROUTES.routes:
         if method in route.methods:
             continue
-        answer = server.ask(method, f"/{mount}{target(route.pattern)}", headers=MALLORY)
+        answer = server.request(method, f"/{mount}{target(route.pattern)}", headers=MALLORY)
         assert answer.status == 405, (route.pattern, answer)
         if server.adapter == "flask" and method in UNKNOWN_TO_FLASK:
             continue
@@ -438,18 +447,18 @@ def test_methods_that_a_route_has_not(server: Server, mount: str, method: str) -
         if method == "HEAD":
             assert answer.body == b""
         else:
-            assert fault(answer, 405) is None
+            assert find_fault(answer, 405) is None
 
 
 @pytest.mark.parametrize("method", [*METHODS, "CONNECT", "get", "BREW", "G\xe9T", "A" * 300])
-def test_methods_on_no_route(server: Server, mount: str, method: str) -> None:
+def test_methods_on_no_route(server: SecurityClient, mount: str, method: str) -> None:
     for path in ("/nothing", "", "/"):
         data = f"{method} /{mount}{path} HTTP/1.1\r\nhost: x\r\nx-user: mallory\r\nconnection: close\r\n\r\n"
-        answer = server.raw(data.encode("latin-1"), method)
+        answer = server.send_bytes(data.encode("latin-1"), method)
         assert answer is None or 400 <= answer.status < 500 or (method, answer.status) == ("A" * 300, 501), answer
         own = UNKNOWN_TO_FLASK if server.adapter == "flask" else ()
         if answer is not None and method in METHODS and method not in ("HEAD", *own):
-            assert fault(answer) is None, fault(answer)
+            assert find_fault(answer) is None, find_fault(answer)
 
 
 HEADERS: Mapping[str, list[tuple[str, str]]] = {
@@ -484,19 +493,19 @@ HEADERS: Mapping[str, list[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("what", HEADERS)
-def test_strange_headers(server: Server, mount: str, what: str) -> None:
+def test_strange_headers(server: SecurityClient, mount: str, what: str) -> None:
     """With a bad body: a clear 4xx. With a good one: anything but a failure."""
     headers = [*MALLORY.items(), *HEADERS[what]]
     # A simple content type from another origin is another site's doing.
     for method, path in (("POST", "/agent/hello/connect"), ("POST", "/agent/hello/stop/t"), ("POST", "/transcribe")):
-        answer = server.ask(method, f"/{mount}{path}", b"{", headers)
-        assert fault(answer, 400, 403) is None, (path, fault(answer, 400, 403))
-    good = server.ask("POST", f"/{mount}/agent/hello/connect", json.dumps(INPUT).encode(), headers)
+        answer = server.request(method, f"/{mount}{path}", b"{", headers)
+        assert find_fault(answer, 400, 403) is None, (path, find_fault(answer, 400, 403))
+    good = server.request("POST", f"/{mount}/agent/hello/connect", json.dumps(INPUT).encode(), headers)
     assert good.status in (200, 400, 403), good
-    assert leak(good) is None
+    assert find_leak(good) is None
     # Django's ConditionalGetMiddleware takes "if none match" by its word.
     fine = (200, 304) if (server.adapter[:6], what) == ("django", "if none match") else (200,)
-    assert server.ask("GET", f"/{mount}/info", headers=[*MALLORY.items(), *HEADERS[what]]).status in fine
+    assert server.request("GET", f"/{mount}/info", headers=[*MALLORY.items(), *HEADERS[what]]).status in fine
 
 
 SERVERS_OWN: Mapping[str, list[tuple[str, str]]] = {
@@ -511,12 +520,12 @@ SERVERS_OWN: Mapping[str, list[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("what", SERVERS_OWN)
-def test_headers_that_servers_judge(server: Server, mount: str, what: str) -> None:
+def test_headers_that_servers_judge(server: SecurityClient, mount: str, what: str) -> None:
     lines = [f"POST /{mount}/agent/hello/connect HTTP/1.1", "host: x", "x-user: mallory", "content-length: 1"]
     lines += [f"{name}: {value}" for name, value in SERVERS_OWN[what]]
-    answer = server.raw("\r\n".join([*lines, "", "{"]).encode(), "POST")
+    answer = server.send_bytes("\r\n".join([*lines, "", "{"]).encode(), "POST")
     assert answer is None or 400 <= answer.status < 500, answer
-    assert answer is None or leak(answer) is None
+    assert answer is None or find_leak(answer) is None
 
 
 BROKEN_HTTP: Mapping[str, bytes] = {
@@ -536,12 +545,12 @@ BROKEN_HTTP: Mapping[str, bytes] = {
 
 
 @pytest.mark.parametrize("what", BROKEN_HTTP)
-def test_broken_http(server: Server, mount: str, what: str) -> None:
+def test_broken_http(server: SecurityClient, mount: str, what: str) -> None:
     head = f"POST /{mount}/agent/hello/connect HTTP/1.1\r\nhost: x\r\nx-user: mallory\r\nconnection: close\r\n".encode()
-    with server.connection() as connection:
+    with server.connect_socket() as connection:
         connection.sendall(head + BROKEN_HTTP[what])
         connection.shutdown(socket.SHUT_WR)
-        answer = read_answer(connection, "POST")
+        answer = receive_response(connection, "POST")
     # 501 is what RFC 9112, section 6.1 has for a transfer coding that the server does not know. gunicorn tells of bad
     # chunks by an exception where the body is read, and frameworks keep it from hearing of that again.
     theirs = {
@@ -549,58 +558,58 @@ def test_broken_http(server: Server, mount: str, what: str) -> None:
         *({("bad chunk size", 500)} if server.adapter in ("flask", "django-wsgi") else ()),
     }
     assert answer is None or answer.status < 500 or (what, answer.status) in theirs, answer
-    assert answer is None or leak(answer) is None
+    assert answer is None or find_leak(answer) is None
 
 
-def test_a_body_that_breaks_off(server: Server, mount: str) -> None:
-    thread = fresh("cut")
-    body = json.dumps(run_body(thread)).encode()
+def test_a_body_that_breaks_off(server: SecurityClient, mount: str) -> None:
+    thread = unique("cut")
+    body = json.dumps(hello_input(thread)).encode()
     head = f"POST /{mount}/agent/hello/run HTTP/1.1\r\nhost: x\r\nx-user: mallory\r\n"
-    with server.connection() as connection:
+    with server.connect_socket() as connection:
         connection.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body[:-1])
         connection.shutdown(socket.SHUT_WR)
-        answer = read_answer(connection, "POST")
+        answer = receive_response(connection, "POST")
     assert answer is None or 400 <= answer.status < 500, answer
     chunked = head.encode() + b"transfer-encoding: chunked\r\n\r\n%x\r\n" % len(body) + body[:-1]
-    with server.connection() as connection:
+    with server.connect_socket() as connection:
         connection.sendall(chunked)
         connection.shutdown(socket.SHUT_WR)
-        answer = read_answer(connection, "POST")
+        answer = receive_response(connection, "POST")
     assert answer is None or 400 <= answer.status < 500, answer
     # Half a request is none, so there is no such thread.
-    assert server.ask("GET", f"/{mount}/threads/{thread}/messages", headers=MALLORY).json() == {"messages": []}
+    assert server.request("GET", f"/{mount}/threads/{thread}/messages", headers=MALLORY).json() == {"messages": []}
 
 
 # --- what is absurdly long -----------------------------------------------------------
 
 
-def test_absurdly_long_ids(server: Server, mount: str) -> None:
+def test_absurdly_long_ids(server: SecurityClient, mount: str) -> None:
     long = "x" * 1_000_000
-    for body in (run_body(long), run_body("t", long), {**run_body("t"), "parentRunId": long}):
-        answer = server.ask("POST", f"/{mount}/agent/hello/suggest", body, MALLORY)
-        assert answer.status == 200 or fault(answer) is None
+    for body in (hello_input(long), hello_input("t", long), {**hello_input("t"), "parentRunId": long}):
+        answer = server.request("POST", f"/{mount}/agent/hello/suggest", body, MALLORY)
+        assert answer.status == 200 or find_fault(answer) is None
         assert answer.status != 200 or answer.events()[-1]["type"] == "RUN_FINISHED"
     for path in (f"/agent/hello/stop/{long[:3000]}", f"/threads/{long[:3000]}/archive"):
-        answer = server.ask("POST", f"/{mount}{path}", {}, MALLORY)
-        assert answer.status == 200 or fault(answer, 404) is None
-    digits = server.ask("POST", f"/{mount}/agent/hello/suggest", with_text("1" + "0" * 10_000), MALLORY)
-    assert digits.status == 200 or fault(digits, 400) is None, digits
+        answer = server.request("POST", f"/{mount}{path}", {}, MALLORY)
+        assert answer.status == 200 or find_fault(answer, 404) is None
+    digits = server.request("POST", f"/{mount}/agent/hello/suggest", with_text("1" + "0" * 10_000), MALLORY)
+    assert digits.status == 200 or find_fault(digits, 400) is None, digits
 
 
-def test_many_small_things(server: Server, mount: str) -> None:
+def test_many_small_things(server: SecurityClient, mount: str) -> None:
     """Twenty thousand messages, tools or members are a lot, and no failure."""
     message = {"role": "user", "content": ""}
     for body in (
-        run_body("t", messages=[{**message, "id": str(number)} for number in range(20_000)]),
-        run_body("t", **{f"x{number}": number for number in range(20_000)}),
-        run_body("t", state={str(number): number for number in range(20_000)}),
+        hello_input("t", messages=[{**message, "id": str(number)} for number in range(20_000)]),
+        hello_input("t", **{f"x{number}": number for number in range(20_000)}),
+        hello_input("t", state={str(number): number for number in range(20_000)}),
     ):
-        answer = server.ask("POST", f"/{mount}/agent/hello/suggest", body, MALLORY)
+        answer = server.request("POST", f"/{mount}/agent/hello/suggest", body, MALLORY)
         assert answer.status == 200, answer
         assert answer.events()[-1]["type"] == "RUN_FINISHED"
     # The same thing wrong twenty thousand times is told in a few words.
-    answer = server.ask("POST", f"/{mount}/agent/hello/run", run_body("t", messages=[3] * 20_000), MALLORY)
-    assert fault(answer, 400) is None
+    answer = server.request("POST", f"/{mount}/agent/hello/run", hello_input("t", messages=[3] * 20_000), MALLORY)
+    assert find_fault(answer, 400) is None
     assert len(answer.body) < 4096
 
 
@@ -682,17 +691,17 @@ ENVELOPES: Mapping[str, Any] = {
 
 
 @pytest.mark.parametrize("single", ["auto", "single-route"])
-def test_every_bad_envelope(server: Server, single: str) -> None:
+def test_every_bad_envelope(server: SecurityClient, single: str) -> None:
     faults = {}
     for what, envelope in ENVELOPES.items():
-        faults[what] = fault(server.ask("POST", f"/{single}", envelope, MALLORY))
+        faults[what] = find_fault(server.request("POST", f"/{single}", envelope, MALLORY))
     assert not {what: said for what, said in faults.items() if said}
 
 
 @pytest.mark.parametrize("single", ["auto", "single-route"])
-def test_every_bad_body_in_place_of_an_envelope(server: Server, single: str) -> None:
+def test_every_bad_body_in_place_of_an_envelope(server: SecurityClient, single: str) -> None:
     faults = {
-        what: fault(server.ask("POST", f"/{single}", body, [*MALLORY.items(), JSON]), 400)
+        what: find_fault(server.request("POST", f"/{single}", body, [*MALLORY.items(), JSON]), 400)
         for what, body in BODIES.items()
     }
     assert not {what: said for what, said in faults.items() if said}
@@ -700,12 +709,12 @@ def test_every_bad_body_in_place_of_an_envelope(server: Server, single: str) -> 
 
 @pytest.mark.parametrize("single", ["auto", "single-route"])
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", MULTIPART, "json", "*/*"])
-def test_envelope_of_another_type(server: Server, single: str, kind: str) -> None:
-    answer = server.ask("POST", f"/{single}", b'{"method":"info"}', [*MALLORY.items(), ("content-type", kind)])
-    assert fault(answer, 415) is None, fault(answer, 415)
+def test_envelope_of_another_type(server: SecurityClient, single: str, kind: str) -> None:
+    answer = server.request("POST", f"/{single}", b'{"method":"info"}', [*MALLORY.items(), ("content-type", kind)])
+    assert find_fault(answer, 415) is None, find_fault(answer, 415)
 
 
-def test_every_bad_body_in_an_envelope(server: Server) -> None:
+def test_every_bad_body_in_an_envelope(server: SecurityClient) -> None:
     """A body that is a string is taken as it is, so that every bad body can come this way, too."""
     faults: dict[str, str | None] = {}
     for route in BY_ENVELOPE:
@@ -719,23 +728,23 @@ def test_every_bad_body_in_an_envelope(server: Server) -> None:
             if route.envelope == "agent/stop" and not text.strip():
                 continue
             envelope = {"method": route.envelope, "params": PARAMS, "body": text}
-            faults[f"{route.envelope}: {what}"] = fault(server.ask("POST", "/auto", envelope, MALLORY), 400)
+            faults[f"{route.envelope}: {what}"] = find_fault(server.request("POST", "/auto", envelope, MALLORY), 400)
     assert not {what: said for what, said in faults.items() if said}
 
 
 @pytest.mark.parametrize("where", ["params", "body", "method", "other"])
-def test_deep_envelope(server: Server, where: str) -> None:
+def test_deep_envelope(server: SecurityClient, where: str) -> None:
     deep = b"[" * DEEP + b"]" * DEEP
-    answer = server.ask(
+    answer = server.request(
         "POST", "/auto", b'{"method":"info","%b":%b}' % (where.encode(), deep), [*MALLORY.items(), JSON]
     )
-    assert fault(answer, 400) is None, fault(answer, 400)
+    assert find_fault(answer, 400) is None, find_fault(answer, 400)
 
 
-def test_every_bad_envelope_at_an_unknown_path(server: Server, mount: str) -> None:
+def test_every_bad_envelope_at_an_unknown_path(server: SecurityClient, mount: str) -> None:
     """Where a POST is for no route, its body is looked at for an envelope."""
     faults = {
-        what: fault(server.ask("POST", f"/{mount}/nothing/here", envelope, MALLORY))
+        what: find_fault(server.request("POST", f"/{mount}/nothing/here", envelope, MALLORY))
         for what, envelope in ENVELOPES.items()
     }
     assert not {what: said for what, said in faults.items() if said}
@@ -747,24 +756,24 @@ HUGE = 16 * 1024 * 1024
 """Far more than all buffers between a client and a server hold."""
 
 
-def too_large(answer: Answer | None) -> None:
-    assert fault(answer, 413) is None, fault(answer, 413)
+def too_large(answer: Response | None) -> None:
+    assert find_fault(answer, 413) is None, find_fault(answer, 413)
     assert answer is not None
     assert "max_body_bytes" in answer.json()["message"]
 
 
 @pytest.mark.parametrize("path", [path for method, path, _ in EVERY if method == "POST"] + ["", "/nothing"])
-def test_too_large_on_every_route(server: Server, path: str) -> None:
+def test_too_large_on_every_route(server: SecurityClient, path: str) -> None:
     for extra in (1, SMALL_BODY, 20 * SMALL_BODY):
-        too_large(server.ask("POST", f"/small{path}", b" " * (SMALL_BODY + extra), [JSON]))
-    too_large(server.ask("POST", f"/small{path}", b" " * (SMALL_BODY + 1)))
+        too_large(server.request("POST", f"/small{path}", b" " * (SMALL_BODY + extra), [JSON]))
+    too_large(server.request("POST", f"/small{path}", b" " * (SMALL_BODY + 1)))
 
 
-def test_just_small_enough(server: Server) -> None:
-    body = json.dumps(run_body(fresh("fits"))).encode()
-    fits = server.ask("POST", "/small/agent/hello/run", body.ljust(SMALL_BODY), [JSON])
+def test_just_small_enough(server: SecurityClient) -> None:
+    body = json.dumps(hello_input(unique("fits"))).encode()
+    fits = server.request("POST", "/small/agent/hello/run", body.ljust(SMALL_BODY), [JSON])
     assert fits.events()[-1]["type"] == "RUN_FINISHED"
-    too_large(server.ask("POST", "/small/agent/hello/run", body.ljust(SMALL_BODY + 1), [JSON]))
+    too_large(server.request("POST", "/small/agent/hello/run", body.ljust(SMALL_BODY + 1), [JSON]))
 
 
 def head(path: str, *fields: str) -> bytes:
@@ -793,11 +802,11 @@ BEGINNINGS: Mapping[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("server", EARLY, indirect=True)
 @pytest.mark.parametrize("how", BEGINNINGS)
-def test_the_answer_does_not_wait_for_the_rest(server: Server, how: str) -> None:
+def test_the_answer_does_not_wait_for_the_rest(server: SecurityClient, how: str) -> None:
     """The client has sent enough to be refused, and is not through."""
-    with server.connection() as connection:
+    with server.connect_socket() as connection:
         connection.sendall(BEGINNINGS[how]())
-        too_large(read_answer(connection, "POST"))
+        too_large(receive_response(connection, "POST"))
 
 
 def send_all(connection: socket.socket, pieces: Iterator[bytes]) -> None:
@@ -809,25 +818,25 @@ def send_all(connection: socket.socket, pieces: Iterator[bytes]) -> None:
 
 
 @pytest.mark.parametrize("how", ["length", "chunked"])
-def test_the_answer_arrives_while_the_client_is_still_sending(server: Server, how: str) -> None:
+def test_the_answer_arrives_while_the_client_is_still_sending(server: SecurityClient, how: str) -> None:
     data = b" " * HUGE
     for _ in range(5):
         if how == "length":
             pieces = iter((head("/small/agent/hello/run", LENGTH), data))
         else:
             pieces = iter((head("/small/agent/hello/run", CHUNKED), *chunks(data, 64 * 1024), b"0\r\n\r\n"))
-        with server.connection() as connection:
+        with server.connect_socket() as connection:
             sender = threading.Thread(target=send_all, args=(connection, pieces))
             sender.start()
-            answer = read_answer(connection, "POST")
+            answer = receive_response(connection, "POST")
             connection.close()
             sender.join()
         too_large(answer)
-    assert server.ask("GET", "/small/info").status == 200
+    assert server.request("GET", "/small/info").status == 200
 
 
 @pytest.mark.parametrize("server", EARLY, indirect=True)
-def test_many_large_ones_at_once_leave_the_others_alone(server: Server) -> None:
+def test_many_large_ones_at_once_leave_the_others_alone(server: SecurityClient) -> None:
     """While some clients pour in what is too much, another is served."""
     connections = []
     try:
@@ -836,10 +845,10 @@ def test_many_large_ones_at_once_leave_the_others_alone(server: Server) -> None:
                 connection = socket.create_connection(("127.0.0.1", server.port), timeout=45)
                 connection.sendall(how())
                 connections.append(connection)
-        run = server.ask("POST", "/small/agent/hello/run", run_body(fresh("other")))
+        run = server.request("POST", "/small/agent/hello/run", hello_input(unique("other")))
         assert run.events()[-1]["type"] == "RUN_FINISHED"
         for connection in connections:
-            too_large(read_answer(connection, "POST"))
+            too_large(receive_response(connection, "POST"))
     finally:
         for connection in connections:
             connection.close()
@@ -848,13 +857,13 @@ def test_many_large_ones_at_once_leave_the_others_alone(server: Server) -> None:
 # --- noise ---------------------------------------------------------------------------
 
 
-def test_noise_on_the_socket(server: Server) -> None:
+def test_noise_on_the_socket(server: SecurityClient) -> None:
     """Bytes that are no HTTP at all."""
     random_bytes = random.Random(7).randbytes
     for data in (b"\r\n\r\n", b"\0" * 100, b"\x16\x03\x01\x02\x00\x01\x00", *(random_bytes(200) for _ in range(30))):
-        with server.connection() as connection:
+        with server.connect_socket() as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
-            answer = read_answer(connection)
+            answer = receive_response(connection)
         assert answer is None or answer.status < 500, (data, answer)
-    assert server.ask("GET", "/auto/info", headers=MALLORY).status == 200
+    assert server.request("GET", "/auto/info", headers=MALLORY).status == 200

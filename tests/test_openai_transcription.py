@@ -30,9 +30,9 @@ from copilot_runtime.transcription import (
     TranscriptionError,
 )
 
-from .builtin.aimock import KEY, Aimock, aimock
-from .builtin.fake_provider import Exchange, Fake, Script, fake
-from .http_client import fresh
+from .builtin.aimock import KEY, Aimock, run_aimock
+from .builtin.fake_provider import Exchange, FakeProvider, Script, run_fake_provider
+from .http_client import unique
 from .servers import free_port
 
 AUDIO = b"\x1aE\xdf\xa3 not really WebM"
@@ -65,7 +65,7 @@ class Provider(Protocol):
     def refuses(self, model: str, status: int, code: str | None) -> None: ...
 
 
-class FakeProvider:
+class ScriptedProvider:
     def __init__(self) -> None:
         self.url = ""
         self._answers: dict[str, tuple[Any, int]] = {}
@@ -77,7 +77,7 @@ class FakeProvider:
         self._answers[model] = ({"error": refusal(code)}, status)
 
     def answer(self, exchange: Exchange) -> None:
-        exchange.answer(*self._answers[str(form(exchange)["model"].get_payload())])
+        exchange.respond(*self._answers[str(form(exchange)["model"].get_payload())])
 
 
 class AimockProvider:
@@ -92,7 +92,7 @@ class AimockProvider:
         self._on(model, {"error": refusal(code), "status": status})
 
     def _on(self, model: str, response: dict[str, Any]) -> None:
-        self._mock.on({"model": model, "endpoint": "transcription"}, response)
+        self._mock.add_fixture({"model": model, "endpoint": "transcription"}, response)
 
 
 def refusal(code: str | None) -> dict[str, Any]:
@@ -103,17 +103,17 @@ def refusal(code: str | None) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=["fake", pytest.param("aimock", marks=pytest.mark.client)])
 def provider(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     if request.param == "aimock":
-        with aimock(free_port(), tmp_path_factory.mktemp("aimock")) as mock:
+        with run_aimock(free_port(), tmp_path_factory.mktemp("aimock")) as mock:
             yield AimockProvider(mock)
     else:
-        it = FakeProvider()
-        with fake(it.answer) as server:
+        it = ScriptedProvider()
+        with run_fake_provider(it.answer) as server:
             it.url = server.url
             yield it
 
 
 def test_the_text_comes_back(provider: Provider) -> None:
-    model = fresh("whisper")
+    model = unique("whisper")
     provider.says(model, "Grüße aus Köln")
     assert hear(OpenAITranscription(model=model, base_url=provider.url)) == "Grüße aus Köln"
 
@@ -138,7 +138,7 @@ def test_the_text_comes_back(provider: Provider) -> None:
     ],
 )
 def test_refusals(provider: Provider, status: int, code: str | None, kind: type[TranscriptionError]) -> None:
-    model = fresh("whisper")
+    model = unique("whisper")
     provider.refuses(model, status, code)
     with pytest.raises(TranscriptionError) as caught:
         hear(OpenAITranscription(model=model, client=impatient(provider.url)))
@@ -159,16 +159,16 @@ def form(exchange: Exchange) -> dict[str, Message]:
 
 
 @pytest.fixture
-def server() -> Iterator[Fake]:
+def server() -> Iterator[FakeProvider]:
     """A fake that hears "hello" in everything."""
-    with fake(lambda exchange: exchange.answer({"text": "hello"})) as it:
+    with run_fake_provider(lambda exchange: exchange.respond({"text": "hello"})) as it:
         yield it
 
 
-def test_what_the_provider_is_sent(server: Fake) -> None:
+def test_what_the_provider_is_sent(server: FakeProvider) -> None:
     service = OpenAITranscription(model="whisper-9", base_url=server.url, api_key="sk-own")
     assert hear(service, "clip.webm", "audio/webm;codecs=opus") == "hello"
-    (sent,) = server.seen
+    (sent,) = server.requests
     assert sent.path == "/v1/audio/transcriptions"
     assert sent.headers["authorization"] == "Bearer sk-own"
     parts = form(sent)
@@ -188,18 +188,18 @@ def test_what_the_provider_is_sent(server: Fake) -> None:
     ],
 )
 def test_a_file_name_without_an_extension_gets_the_types(
-    server: Fake, filename: str, mime_type: str, sent: str
+    server: FakeProvider, filename: str, mime_type: str, sent: str
 ) -> None:
     hear(OpenAITranscription(base_url=server.url), filename, mime_type)
-    assert form(server.seen[0])["file"].get_filename() == sent
+    assert form(server.requests[0])["file"].get_filename() == sent
 
 
-def test_key_and_url_come_from_the_environment(server: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_and_url_come_from_the_environment(server: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-environment")
     assert hear(OpenAITranscription()) == "hello"
-    assert server.seen[0].headers["authorization"] == "Bearer sk-from-environment"
-    assert form(server.seen[0])["model"].get_payload() == "whisper-1"
+    assert server.requests[0].headers["authorization"] == "Bearer sk-from-environment"
+    assert form(server.requests[0])["model"].get_payload() == "whisper-1"
 
 
 async def post_asynchronously(runtime: CopilotRuntime, body: Any) -> ClientResponse:
@@ -208,7 +208,7 @@ async def post_asynchronously(runtime: CopilotRuntime, body: Any) -> ClientRespo
 
 
 @pytest.mark.parametrize("has_loop", [True, False])
-def test_the_endpoint_uses_it_with_and_without_a_loop(server: Fake, has_loop: bool) -> None:
+def test_the_endpoint_uses_it_with_and_without_a_loop(server: FakeProvider, has_loop: bool) -> None:
     runtime = CopilotRuntime(agents={}, transcription_service=OpenAITranscription(base_url=server.url))
     body = {"audio": base64.b64encode(AUDIO).decode(), "mimeType": "audio/webm"}
     if has_loop:
@@ -216,7 +216,7 @@ def test_the_endpoint_uses_it_with_and_without_a_loop(server: Fake, has_loop: bo
     else:
         response = TestClient(runtime).request("POST", "/transcribe", body)
     assert (response.status, response.json()["text"]) == (200, "hello")
-    assert form(server.seen[0])["file"].get_filename() == "recording.webm"
+    assert form(server.requests[0])["file"].get_filename() == "recording.webm"
 
 
 # --- connections -------------------------------------------------------------
@@ -232,31 +232,34 @@ def test_nobody_there() -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [pytest.param(Exchange.until_gone, id="no answer in time"), pytest.param(lambda exchange: None, id="hangs up")],
+    [
+        pytest.param(Exchange.wait_for_disconnect, id="no answer in time"),
+        pytest.param(lambda exchange: None, id="hangs up"),
+    ],
 )
 def test_no_answer(script: Script) -> None:
-    with fake(script) as server, pytest.raises(NetworkError):
+    with run_fake_provider(script) as server, pytest.raises(NetworkError):
         hear(OpenAITranscription(client=impatient(server.url, timeout=0.2)))
 
 
 def test_trying_again_is_the_sdks() -> None:
     def script(exchange: Exchange) -> None:
-        if len(server.seen) == 1:
-            exchange.answer({"error": refusal(None)}, 429, retry_after_ms="1")
+        if len(server.requests) == 1:
+            exchange.respond({"error": refusal(None)}, 429, retry_after_ms="1")
         else:
-            exchange.answer({"text": "at last"})
+            exchange.respond({"text": "at last"})
 
-    with fake(script) as server:
+    with run_fake_provider(script) as server:
         assert hear(OpenAITranscription(base_url=server.url)) == "at last"
-        assert len(server.seen) == 2
+        assert len(server.requests) == 2
 
 
-def test_one_service_serves_several_event_loops(server: Fake) -> None:
+def test_one_service_serves_several_event_loops(server: FakeProvider) -> None:
     service = OpenAITranscription(base_url=server.url)
     assert [hear(service), hear(service)] == ["hello", "hello"]
 
 
-def test_closing_makes_room_for_another(server: Fake) -> None:
+def test_closing_makes_room_for_another(server: FakeProvider) -> None:
     async def main() -> str:
         service = OpenAITranscription(base_url=server.url)
         await service.transcribe(AUDIO, "a.webm", "audio/webm")
@@ -267,7 +270,7 @@ def test_closing_makes_room_for_another(server: Fake) -> None:
     assert asyncio.run(main()) == "hello"
 
 
-def test_a_given_client_stays_its_owners(server: Fake) -> None:
+def test_a_given_client_stays_its_owners(server: FakeProvider) -> None:
     async def main() -> None:
         async with impatient(server.url) as client:
             service = OpenAITranscription(client=client)
@@ -293,7 +296,7 @@ def test_a_missing_key_is_warned_of_and_fails_as_authentication(
     assert "OPENAI_API_KEY" in caught.value.detail
 
 
-def test_a_key_that_comes_later_is_used(server: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_comes_later_is_used(server: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     service = OpenAITranscription(base_url=server.url)
     with pytest.raises(AuthenticationFailed):

@@ -29,10 +29,10 @@ from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 from .fixtures import mounted_apps, runtimes
 from .fixtures.events import named_event
-from .http_client import PATIENCE, Client, Stream, fresh, parsed, run_input, types
+from .http_client import TIMEOUT_SECONDS, Client, Stream, parse_frame, run_input, types, unique
 from .serve import ADAPTERS, ROOT
 from .servers import STOP_SECONDS, RunningServer, free_port, run_server, serve_app, serve_runtime
-from .test_streams import opened, steps
+from .test_streams import set_event, steps
 
 PLAYERS = ["play", "play-sync"]
 
@@ -100,7 +100,7 @@ def client(server: RunningServer) -> Client:
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_a_run(client: Client, agent: str) -> None:
     assert agent in client.info()["agents"]
-    events = client.ran(agent, fresh("thread"), **steps(("say", "a"), ("many", 3000)))
+    events = client.run(agent, unique("thread"), **steps(("say", "a"), ("many", 3000)))
     assert types(events)[0] == "RUN_STARTED"
     assert types(events)[-1] == "RUN_FINISHED"
     assert [event["delta"] for event in events if "delta" in event] == ["a", *(f"{number} " for number in range(3000))]
@@ -108,89 +108,89 @@ def test_a_run(client: Client, agent: str) -> None:
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_events_leave_before_the_next_is_made(client: Client, agent: str) -> None:
-    gates = [fresh("gate") for _ in range(3)]
+    gates = [unique("gate") for _ in range(3)]
     told = steps(*(pair for gate in gates for pair in (("wait", gate), ("say", gate))))
-    with client.run(agent, fresh("thread"), **told) as stream:
+    with client.start_run(agent, unique("thread"), **told) as stream:
         assert stream.headers["content-type"] == "text/event-stream"
         assert stream.event()["type"] == "RUN_STARTED"
-        opened(client, gates[0])
+        set_event(client, gates[0])
         assert stream.event()["type"] == "TEXT_MESSAGE_START"
         assert stream.event()["delta"] == gates[0]
         for gate in gates[1:]:
-            opened(client, gate)
+            set_event(client, gate)
             assert stream.event()["delta"] == gate
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_headers_leave_before_the_first_event(client: Client, agent: str) -> None:
-    with client.run("silent-async", fresh("thread")) as stream:
+    with client.start_run("silent-async", unique("thread")) as stream:
         assert stream.status == 200
         assert stream.comment().startswith(":")
 
 
 def test_stop_and_connect(client: Client) -> None:
-    thread, run, never = fresh("thread"), fresh("run"), fresh("never")
-    with client.run("play", thread, run, **steps(("say", "a"), ("wait", never))) as stream:
+    thread, run, never = unique("thread"), unique("run"), unique("never")
+    with client.start_run("play", thread, run, **steps(("say", "a"), ("wait", never))) as stream:
         begun = stream.until("TEXT_MESSAGE_CONTENT")
         with client.connect("good", thread) as joined:
             assert [joined.event() for _ in begun] == begun
             assert client.stop("play", thread, run)["stopped"] is True
-            rest = list(stream.events())
+            rest = stream.rest()
             assert types(rest) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
-            assert list(joined.events()) == rest
+            assert joined.rest() == rest
     assert [frame.event for frame in client.replay("good", thread)] == begun + rest
 
 
 def test_stopping_what_blocks_a_thread(client: Client) -> None:
-    thread, run = fresh("thread"), fresh("run")
-    with client.run("hangs-sync", thread, run) as stream:
+    thread, run = unique("thread"), unique("run")
+    with client.start_run("hangs-sync", thread, run) as stream:
         stream.until("TEXT_MESSAGE_START")
         assert client.stop("play", thread, run)["stopped"] is True
-        assert types(list(stream.events())) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
-    assert types(client.ran("good", thread))[-1] == "RUN_FINISHED"
-    client.ran("release", fresh("release"), forwardedProps={"run": run})
+        assert types(stream.rest()) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    assert types(client.run("good", thread))[-1] == "RUN_FINISHED"
+    client.run("release", unique("release"), forwardedProps={"run": run})
 
 
 def test_a_run_goes_on_when_its_reader_has_left(client: Client) -> None:
-    thread, gate = fresh("thread"), fresh("gate")
-    with client.run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
+    thread, gate = unique("thread"), unique("gate")
+    with client.start_run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
     with client.connect("good", thread) as joined:
         joined.until("TEXT_MESSAGE_CONTENT")
-        opened(client, gate)
-        assert types(list(joined.events())) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+        set_event(client, gate)
+        assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
 def test_leaving_is_noticed_while_nothing_is_sent(client: Client) -> None:
     """A suggestion ends when its reader has left, which is how it shows."""
-    left = fresh("left")
-    body = run_input(fresh("thread"), fresh("run"), **steps(("set-on-cancel", left), ("wait", fresh("never"))))
-    with client.run("play", fresh("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
-        with client.ask("POST", "/agent/play/suggest", body) as stream:
+    left = unique("left")
+    body = run_input(unique("thread"), **steps(("set-on-cancel", left), ("wait", unique("never"))))
+    with client.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
+        with client.open("POST", "/agent/play/suggest", body) as stream:
             assert stream.event()["type"] == "RUN_STARTED"
         watching.until("TEXT_MESSAGE_CONTENT")
 
 
 def test_an_id_with_an_encoded_slash(client: Client, variant: Variant) -> None:
     """Only servers that tell the path as it was requested can tell ``a%2Fb`` from ``a/b``."""
-    thread = f"a/{fresh('thread')} ü"
+    thread = f"a/{unique('thread')} ü"
     quoted = thread.replace("/", "%2F").replace(" ", "%20").replace("ü", "%C3%BC")
-    with client.run("play", thread, **steps(("wait", fresh("never")))) as stream:
+    with client.start_run("play", thread, **steps(("wait", unique("never")))) as stream:
         assert stream.event()["type"] == "RUN_STARTED"
-        with client.ask("POST", f"/agent/play/stop/{quoted}") as answer:
-            assert answer.status == (200 if variant.raw else 404), answer.rest()
+        with client.open("POST", f"/agent/play/stop/{quoted}") as answer:
+            assert answer.status == (200 if variant.raw else 404), answer.read()
             if variant.raw:
                 assert answer.json()["stopped"] is True
-                assert types(list(stream.events())) == ["RUN_FINISHED"]
+                assert types(stream.rest()) == ["RUN_FINISHED"]
 
 
 def test_an_id_that_is_not_ascii(client: Client) -> None:
-    thread = f"größe {fresh('thread')}"
+    thread = f"größe {unique('thread')}"
     quoted = thread.replace("ö", "%C3%B6").replace("ß", "%C3%9F").replace(" ", "%20")
-    with client.run("play", thread, **steps(("wait", fresh("never")))) as stream:
+    with client.start_run("play", thread, **steps(("wait", unique("never")))) as stream:
         assert stream.event()["type"] == "RUN_STARTED"
         assert client.stop("play", quoted)["stopped"] is True
-        assert types(list(stream.events())) == ["RUN_FINISHED"]
+        assert types(stream.rest()) == ["RUN_FINISHED"]
 
 
 def test_refusals(client: Client) -> None:
@@ -201,12 +201,12 @@ def test_refusals(client: Client) -> None:
         ("POST", "/agent/good/run", [], 400),
     ]
     for method, path, body, status in refused:
-        with client.ask(method, path, body) as answer:
+        with client.open(method, path, body) as answer:
             assert answer.status == status
             assert answer.json()["error"]
-    with client.ask("HEAD", "/info") as answer:
+    with client.open("HEAD", "/info") as answer:
         assert answer.status == 405
-        assert answer.rest() == b""
+        assert answer.read() == b""
 
 
 def test_a_server_that_serves_streams_gets_no_advice(client: Client, server: RunningServer) -> None:
@@ -249,7 +249,7 @@ UNTOLD = ("django-asgi", "uvicorn")
 def drained(stream: Stream) -> bytes:
     """What still comes of a stream whose server ends, in whichever way it does that."""
     try:
-        return stream.rest()
+        return stream.read()
     except (OSError, http.client.HTTPException):
         return b""
 
@@ -261,12 +261,15 @@ def test_a_server_ends_while_runs_go_on(variant: Variant, read: bool) -> None:
     with serving(variant) as server:
         client = Client(server)
         told = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
-        with client.run("play", "thread", **told) as stream, client.run("play-sync", "blocked", **told) as blocked:
+        with (
+            client.start_run("play", "thread", **told) as stream,
+            client.start_run("play-sync", "blocked", **told) as blocked,
+        ):
             stream.until("TEXT_MESSAGE_CONTENT")
             blocked.until("TEXT_MESSAGE_CONTENT")
             if not read:
-                stream.leave()
-                blocked.leave()
+                stream.close()
+                blocked.close()
             server.process.send_signal(signal.SIGTERM)
             if read:
                 drained(stream)
@@ -280,11 +283,11 @@ def test_a_sync_worker_that_is_killed_in_a_stream() -> None:
     """gunicorn raises SystemExit in the body at ``--timeout``: the stream ends, and the next worker serves."""
     with serving(Variant("wsgi", "sync", extra=("--timeout", "2"))) as server:
         client = Client(server)
-        with client.run("play", "thread", **steps(("say", "a"), ("wait", "never"))) as stream:
+        with client.start_run("play", "thread", **steps(("say", "a"), ("wait", "never"))) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
             drained(stream)
         assert "good" in client.info()["agents"]
-        assert types(client.ran("good", "thread"))[-1] == "RUN_FINISHED"
+        assert types(client.run("good", "thread"))[-1] == "RUN_FINISHED"
         log = server.log()
     assert "failed in run" not in log
     assert "--timeout" in log, "the advice names it"
@@ -298,13 +301,13 @@ def test_an_application_that_was_used_before_its_workers_were_forked(name: str) 
     with serve_app("wsgi", "tests.fixtures.mounted_apps:warmed", server=name, preload=True) as server:
         client = Client(server)
         assert client.stop("good", mounted_apps.WARM_THREAD.replace(" ", "%20"))["stopped"] is False
-        gate, thread = fresh("gate"), fresh("thread")
-        with client.run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
+        gate, thread = unique("gate"), unique("thread")
+        with client.start_run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
             assert stream.comment() == ": keep-alive"
-            opened(client, gate)
-            assert types(list(stream.events()))[-1] == "RUN_FINISHED"
-        assert types(client.ran("good", mounted_apps.WARM_THREAD))[-1] == "RUN_FINISHED"
+            set_event(client, gate)
+            assert types(stream.rest())[-1] == "RUN_FINISHED"
+        assert types(client.run("good", mounted_apps.WARM_THREAD))[-1] == "RUN_FINISHED"
 
 
 def test_forking_while_a_run_goes_on() -> None:
@@ -315,7 +318,7 @@ def test_forking_while_a_run_goes_on() -> None:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -358,7 +361,7 @@ def test_nothing_is_started_before_it_is_needed() -> None:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.stdout.split() == ["1", "1"], done.stderr
@@ -383,18 +386,18 @@ FINE = {"wsgi.multithread": True, "wsgi.multiprocess": False}
 
 def test_advice_on_one_request_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     alone = {**FINE, "wsgi.multithread": False}
-    (said,) = advice(caplog, runtimes.row()(), alone, alone, alone)
+    (said,) = advice(caplog, runtimes.runtime()(), alone, alone, alone)
     assert "-k gthread --threads" in said
 
 
 def test_advice_on_several_processes(caplog: pytest.LogCaptureFixture) -> None:
     many = {**FINE, "wsgi.multiprocess": True}
-    (said,) = advice(caplog, runtimes.row()(), many, many, many)
+    (said,) = advice(caplog, runtimes.runtime()(), many, many, many)
     assert "store" in said
 
 
 def test_no_advice_where_none_is_needed(caplog: pytest.LogCaptureFixture) -> None:
-    assert advice(caplog, runtimes.row()(), FINE, FINE) == []
+    assert advice(caplog, runtimes.runtime()(), FINE, FINE) == []
 
 
 def test_advice_of_real_servers() -> None:
@@ -420,28 +423,28 @@ def begun(app: Any, agent: str, thread: str, **members: Any) -> tuple[str, Any]:
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
         statuses.append(status)
 
-    environ = create_environ(f"/agent/{agent}/run", method="POST", json=run_input(thread, fresh("run"), **members))
+    environ = create_environ(f"/agent/{agent}/run", method="POST", json=run_input(thread, unique("run"), **members))
     body = app(environ, start_response)
     return statuses[0], body
 
 
 def test_closing_a_body_before_its_first_step() -> None:
-    app = create_copilot_wsgi_app(runtime=runtimes.row(max_streams=1)(), base_path=None)
+    app = create_copilot_wsgi_app(runtime=runtimes.runtime(max_streams=1)(), base_path=None)
     for _ in range(3):
-        status, body = begun(app, "play", fresh("thread"), **steps(("wait", "never")))
+        status, body = begun(app, "play", unique("thread"), **steps(("wait", "never")))
         assert status.startswith("200")
-        assert begun(app, "play", fresh("thread"))[0].startswith("503")
+        assert begun(app, "play", unique("thread"))[0].startswith("503")
         body.close()
         body.close()
-    status, body = begun(app, "good", fresh("thread"))
+    status, body = begun(app, "good", unique("thread"))
     assert status.startswith("200")
     assert b"RUN_FINISHED" in b"".join(body)
 
 
 def test_a_body_that_is_left_by_an_exit() -> None:
     """As gunicorn's sync worker does it: a signal's handler raises SystemExit wherever the body stands."""
-    app = create_copilot_wsgi_app(runtime=runtimes.row(sse_keep_alive_seconds=0, max_streams=1)(), base_path=None)
-    client, thread = WerkzeugClient(app), fresh("thread")
+    app = create_copilot_wsgi_app(runtime=runtimes.runtime(sse_keep_alive_seconds=0, max_streams=1)(), base_path=None)
+    client, thread = WerkzeugClient(app), unique("thread")
 
     def abort(*_: object) -> None:
         raise SystemExit(1)
@@ -482,25 +485,25 @@ def env_of(base: str | None) -> dict[str, str]:
 def check_mounted(server: RunningServer, base: str) -> None:
     client = Client(server, base)
     assert "good" in client.info()["agents"]
-    thread = f"a/{fresh('thread')}"
-    with client.run("play", thread, **steps(("say", "a"), ("wait", fresh("never")))) as stream:
+    thread = f"a/{unique('thread')}"
+    with client.start_run("play", thread, **steps(("say", "a"), ("wait", unique("never")))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-        with client.ask("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as answer:
+        with client.open("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as answer:
             assert answer.json()["stopped"] is True
-        assert types(list(stream.events()))[-1] == "RUN_FINISHED"
+        assert types(stream.rest())[-1] == "RUN_FINISHED"
     # The envelope of single-route mode goes to the mount itself.
-    with client.ask("POST", "", {"method": "info"}) as answer:
-        assert answer.status == 200, answer.rest()
+    with client.open("POST", "", {"method": "info"}) as answer:
+        assert answer.status == 200, answer.read()
         assert "good" in answer.json()["agents"]
-    with client.ask("GET", "/nowhere") as answer:
+    with client.open("GET", "/nowhere") as answer:
         assert answer.status == 404
         assert answer.json() == {"error": "Not found"}
 
 
 def body_of(server: RunningServer, path: str) -> bytes:
-    with Client(server, "").ask("GET", path) as answer:
+    with Client(server, "").open("GET", path) as answer:
         assert answer.status == 200
-        return answer.rest()
+        return answer.read()
 
 
 @pytest.mark.parametrize("name", ["gthread", "waitress"])
@@ -522,15 +525,15 @@ def test_below_starlette(base: str | None) -> None:
 def check_mounted_below_starlette(server: RunningServer) -> None:
     client = Client(server, "/mounted")
     assert "good" in client.info()["agents"]
-    thread = f"a/{fresh('thread')}"
-    with client.run("play", thread, **steps(("say", "a"), ("wait", fresh("never")))) as stream:
+    thread = f"a/{unique('thread')}"
+    with client.start_run("play", thread, **steps(("say", "a"), ("wait", unique("never")))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-        with client.ask("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as answer:
+        with client.open("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as answer:
             assert answer.json()["stopped"] is True
-        assert types(list(stream.events()))[-1] == "RUN_FINISHED"
+        assert types(stream.rest())[-1] == "RUN_FINISHED"
     # Starlette redirects the mount without its slash.
-    with client.ask("POST", "/", {"method": "info"}) as answer:
-        assert answer.status == 200, answer.rest()
+    with client.open("POST", "/", {"method": "info"}) as answer:
+        assert answer.status == 200, answer.read()
         assert "good" in answer.json()["agents"]
     assert body_of(server, "/") == b"host"
 
@@ -581,7 +584,7 @@ def test_copilot_middleware_before_an_application_without_a_lifespan(factory: st
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         told = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
-        with Client(server, "/mounted").run("play", fresh("thread"), **told) as stream:
+        with Client(server, "/mounted").start_run("play", unique("thread"), **told) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(STOP_SECONDS)
@@ -597,7 +600,7 @@ def test_copilot_middleware_in_a_mounted_application() -> None:
 
 
 def test_copilot_middleware_takes_no_base_path() -> None:
-    options: Any = {"runtime": trials.row()(), "base_path": "/other"}
+    options: Any = {"runtime": runtimes.row()(), "base_path": "/other"}
     with pytest.raises(TypeError, match=r"base_path.*path="):
         CopilotMiddleware(_nothing, path="/c", **options)
 
@@ -678,11 +681,11 @@ APPS: Mapping[str, Callable[[CopilotRuntime], Any]] = {
 @pytest.mark.parametrize("agent", ["play", "play-sync", "deaf", "silent-async", "hangs-sync"])
 def test_the_end_of_a_lifespan_ends_runs(kind: str, agent: str) -> None:
     async def scenario() -> None:
-        asgi = Asgi(APPS[kind](runtimes.row(shutdown_grace_seconds=2)()))
+        asgi = Asgi(APPS[kind](runtimes.runtime(shutdown_grace_seconds=2)()))
         life, orders, said = asgi.lifespan()
         orders.put_nowait({"type": "lifespan.startup"})
         assert (await said.get())["type"] == "lifespan.startup.complete"
-        never = fresh("never")
+        never = unique("never")
         task, sent = asgi.open(f"/c/agent/{agent}/run", run_input("thread", never, **steps(("wait", never))))
         assert (await sent.get())["type"] == "http.response.start"
         orders.put_nowait({"type": "lifespan.shutdown"})
@@ -690,57 +693,57 @@ def test_the_end_of_a_lifespan_ends_runs(kind: str, agent: str) -> None:
         await life
         await task
         ended = await seen(sent, b"")
-        frames = [frame for frame in map(parsed, ended.decode().split("\n\n")) if frame]
+        frames = [frame for frame in map(parse_frame, ended.decode().split("\n\n")) if frame]
         assert frames[-1].event["type"] == "RUN_ERROR"
         assert frames[-1].event["code"] == "RUN_INTERRUPTED"
         # Threads and tasks that ignored it would outlive the test.
         named_event(never).set()
         named_event(f"release {never}").set()
 
-    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
 
 
 # --- one runtime, several loops ------------------------------------------------------
 
 
 def test_one_runtime_on_one_loop_after_another() -> None:
-    handler = create_copilot_runtime_handler(runtime=runtimes.row(max_streams=2)(), base_path=None)
+    handler = create_copilot_runtime_handler(runtime=runtimes.runtime(max_streams=2)(), base_path=None)
 
     async def ran(path: str, **members: Any) -> bytes:
-        body = json.dumps(run_input("thread", fresh("run"), **members)).encode()
+        body = json.dumps(run_input("thread", unique("run"), **members)).encode()
         response = await handler(Request(method="POST", path=path, body=body))
         assert response.status == 200
         return b"".join([chunk async for chunk in response.body])  # type: ignore[union-attr]
 
     async def left_behind() -> bytes:
-        body = json.dumps(run_input("thread", fresh("run"), **steps(("say", "a"), ("wait", "never")))).encode()
+        body = json.dumps(run_input("thread", unique("run"), **steps(("say", "a"), ("wait", "never")))).encode()
         response = await handler(Request(method="POST", path="/agent/play/run", body=body))
         return await response.body.__aiter__().__anext__()  # type: ignore[union-attr]
 
     for _ in range(3):
-        assert b"RUN_FINISHED" in asyncio.run(asyncio.wait_for(ran("/agent/good/run"), PATIENCE))
-    assert asyncio.run(asyncio.wait_for(ran("/agent/good/connect"), PATIENCE)).count(b'"RUN_FINISHED"') == 3
+        assert b"RUN_FINISHED" in asyncio.run(asyncio.wait_for(ran("/agent/good/run"), TIMEOUT_SECONDS))
+    assert asyncio.run(asyncio.wait_for(ran("/agent/good/connect"), TIMEOUT_SECONDS)).count(b'"RUN_FINISHED"') == 3
     # A loop that ends takes its runs along, and the thread is free again.
-    assert b"RUN_STARTED" in asyncio.run(asyncio.wait_for(left_behind(), PATIENCE))
-    replayed = asyncio.run(asyncio.wait_for(ran("/agent/good/connect"), PATIENCE))
+    assert b"RUN_STARTED" in asyncio.run(asyncio.wait_for(left_behind(), TIMEOUT_SECONDS))
+    replayed = asyncio.run(asyncio.wait_for(ran("/agent/good/connect"), TIMEOUT_SECONDS))
     assert b"RUN_INTERRUPTED" in replayed
-    assert b"RUN_FINISHED" in asyncio.run(asyncio.wait_for(ran("/agent/good/run"), PATIENCE))
+    assert b"RUN_FINISHED" in asyncio.run(asyncio.wait_for(ran("/agent/good/run"), TIMEOUT_SECONDS))
 
 
 def test_one_runtime_on_wsgi_and_asgi_at_once() -> None:
-    runtime = runtimes.row()()
+    runtime = runtimes.runtime()()
     wsgi = WerkzeugClient(create_copilot_wsgi_app(runtime=runtime, base_path="/c"))
     asgi = Asgi(create_copilot_asgi_app(runtime=runtime, base_path="/c"))
-    thread, gate = fresh("thread"), fresh("gate")
+    thread, gate = unique("thread"), unique("gate")
     told = steps(("say", "a"), ("wait", gate), ("say", "b"))
 
     def body(**members: Any) -> dict[str, Any]:
-        return run_input(thread, fresh("run"), **members)
+        return run_input(thread, unique("run"), **members)
 
     async def joined_from_asgi() -> bytes:
         task, sent = asgi.open("/c/agent/good/connect", body())
         first = await seen(sent, b"TEXT_MESSAGE_CONTENT")
-        await asgi.whole("/c/agent/play/run", run_input("opener", fresh("run"), **steps(("set", gate))))
+        await asgi.whole("/c/agent/play/run", run_input("opener", unique("run"), **steps(("set", gate))))
         rest = await seen(sent, b"")
         await task
         return first + rest
@@ -765,12 +768,12 @@ def test_one_runtime_on_wsgi_and_asgi_at_once() -> None:
     here = bytearray()
     while b"TEXT_MESSAGE_CONTENT" not in here:
         here += next(chunks)  # type: ignore[arg-type]
-    there = asyncio.run(asyncio.wait_for(joined_from_asgi(), PATIENCE))
+    there = asyncio.run(asyncio.wait_for(joined_from_asgi(), TIMEOUT_SECONDS))
     here += b"".join(chunks)  # type: ignore[arg-type]
     assert b"RUN_FINISHED" in there
     assert bytes(here).removeprefix(b": connected\n\n").replace(b": keep-alive\n\n", b"") == there.replace(
         b": keep-alive\n\n", b""
     )
-    from_asgi, from_wsgi = asyncio.run(asyncio.wait_for(begun_on_asgi(), PATIENCE))
+    from_asgi, from_wsgi = asyncio.run(asyncio.wait_for(begun_on_asgi(), TIMEOUT_SECONDS))
     assert b"RUN_FINISHED" in from_asgi
     assert from_asgi.replace(b": keep-alive\n\n", b"") in from_wsgi.replace(b": keep-alive\n\n", b"")

@@ -24,11 +24,11 @@ from copilot_runtime import CopilotRuntime
 from copilot_runtime.stores import SqliteStore, StoreError, store_from_url
 from copilot_runtime.stores.protocol import NewRun, ThreadKey
 
-from .compaction_oracle import compacted
-from .http_client import Client, Frame, Stream, fresh
+from .compaction_oracle import compact
+from .http_client import Client, Frame, Stream, unique
 from .serve import ADAPTERS, ROOT
 from .servers import RunningServer
-from .workers import crew, events, eventually, frames_until, pid, sqlite_url
+from .workers import events_of, eventually, frames_until, pid_of, serve_workers, sqlite_url
 
 STACKS = ("wsgi", "asgi")
 """What a store does to the engine is the same below every adapter; one case is for each of them."""
@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def over(name: str, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[RunningServer]:
     url = sqlite_url(path, lease_seconds=LEASE_SECONDS, timeout_seconds=timeout_seconds)
-    with crew(name, url) as running:
+    with serve_workers(name, url) as running:
         yield running
 
 
@@ -82,21 +82,21 @@ def refused(stream: Stream) -> None:
 
 def refuses_to_write(client: Client, thread: str, live: str | None = None) -> None:
     """A run, a stop (of the run on thread ``live``, if there is one) and a deletion."""
-    refused(client.run("tell", thread))
-    refused(client.ask("POST", f"/agent/tell/stop/{live or thread}"))
-    refused(client.ask("DELETE", f"/threads/{thread}"))
+    refused(client.start_run("tell", thread))
+    refused(client.open("POST", f"/agent/tell/stop/{live or thread}"))
+    refused(client.open("DELETE", f"/threads/{thread}"))
 
 
 def refuses_to_read(client: Client, thread: str) -> None:
     refused(client.connect("tell", thread))
-    refused(client.ask("GET", "/threads"))
-    refused(client.ask("GET", f"/threads/{thread}/messages"))
+    refused(client.open("GET", "/threads"))
+    refused(client.open("GET", f"/threads/{thread}/messages"))
 
 
 def run_whole(client: Client, thread: str, n: int = 3) -> list[Frame]:
     """A run that was acknowledged: its end was shown."""
-    with client.run("tell", thread, forwardedProps={"n": n, "interval": 0.001}) as stream:
-        assert stream.status == 200, stream.rest()
+    with client.start_run("tell", thread, forwardedProps={"n": n, "interval": 0.001}) as stream:
+        assert stream.status == 200, stream.read()
         frames = list(stream.frames())
     assert frames[-1].event["type"] == "RUN_FINISHED"
     return frames
@@ -104,25 +104,25 @@ def run_whole(client: Client, thread: str, n: int = 3) -> list[Frame]:
 
 def works(client: Client, thread: str) -> bool:
     """Whether a run on a thread is begun, which then ends well and is kept. False where it is not begun yet."""
-    with client.run("tell", thread, forwardedProps={"n": 1}) as stream:
+    with client.start_run("tell", thread, forwardedProps={"n": 1}) as stream:
         if stream.status != 200:
-            assert stream.status in (409, 503), stream.rest()
+            assert stream.status in (409, 503), stream.read()
             return False
-        frames = events(stream.frames())
+        frames = events_of(stream.frames())
     assert frames[-1]["type"] == "RUN_FINISHED"
-    assert events(client.replay("tell", thread))[-len(compacted(frames)) :] == compacted(frames)
+    assert events_of(client.replay("tell", thread))[-len(compact(frames)) :] == compact(frames)
     return True
 
 
 def comes_back(client: Client, *threads: str) -> None:
     """Without a restart, on threads old and new, leases that the fault has left behind included."""
-    for thread in (*threads, fresh("new")):
+    for thread in (*threads, unique("new")):
         eventually(lambda thread=thread: works(client, thread), BOUND_SECONDS)  # type: ignore[misc]
 
 
 def not_stored(stream: Stream) -> None:
     """The rest of a stream whose run cannot be stored."""
-    last = list(stream.events())[-1]
+    last = stream.rest()[-1]
     assert last["type"] == "RUN_ERROR"
     assert last["code"] in ("STORE_UNAVAILABLE", "RUN_INTERRUPTED", "RUN_LOST")
 
@@ -146,37 +146,37 @@ def locked(path: Path) -> Iterator[None]:
 def test_locked(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
-    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         with locked(path):
             # What goes on goes on, and what can be read is shown.
             frames_until(live, 10)
-            assert events(client.replay("tell", "kept")) == compacted(events(kept))
+            assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
             refuses_to_write(client, "kept")
             gate.touch()
             not_stored(live)
     comes_back(client, "kept", "live")
-    assert events(client.replay("tell", "kept"))[: len(compacted(events(kept)))] == compacted(events(kept))
+    assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
 def test_a_lock_that_is_let_go_in_time_is_not_noticed(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
         begun = frames_until(live, 2)
         with locked(path):
             # The agent ends. That is held back until it is stored, for which the store is asked again.
             gate.touch()
-            refused(client.run("tell", "other"))
+            refused(client.start_run("tell", "other"))
         rest = list(live.frames())
     assert rest[-1].event["type"] == "RUN_FINISHED"
-    assert events(client.replay("tell", "live")) == compacted(events([*begun, *rest]))
+    assert events_of(client.replay("tell", "live")) == compact(events_of([*begun, *rest]))
 
 
 def test_a_crowd_before_a_locked_file_is_answered(name: str, path: Path) -> None:
     with over(name, path, timeout_seconds=2) as running:
         client = Client(running)
         with locked(path), concurrent.futures.ThreadPoolExecutor(CROWD) as pool:
-            runs = [pool.submit(client.run, "tell", f"crowd-{number}") for number in range(CROWD)]
+            runs = [pool.submit(client.start_run, "tell", f"crowd-{number}") for number in range(CROWD)]
             for run in concurrent.futures.as_completed(runs, timeout=BOUND_SECONDS):
                 refused(run.result())
         comes_back(client, *(f"crowd-{number}" for number in range(3)))
@@ -187,13 +187,13 @@ def test_a_crowd_before_a_locked_file_is_answered(name: str, path: Path) -> None
 
 def test_deleted(client: Client, path: Path) -> None:
     run_whole(client, "kept")
-    with client.run("tell", "live") as live, client.connect("tell", "live") as other:
+    with client.start_run("tell", "live") as live, client.connect("tell", "live") as other:
         frames_until(live, 2)
         for file in path.parent.iterdir():
             file.unlink()
         # Nothing is left of it that could be told.
         for stream in (live, other):
-            last = list(stream.events())[-1]
+            last = stream.rest()[-1]
             assert (last["type"], last["code"]) == ("RUN_ERROR", "RUN_LOST")
     assert client.replay("tell", "kept") == []
     comes_back(client, "kept", "live")
@@ -203,7 +203,7 @@ def test_deleted(client: Client, path: Path) -> None:
 def test_the_folder_is_away_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
-    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         away = path.parent.rename(tmp_path / "away")
         refuses_to_write(client, "kept")
@@ -211,7 +211,7 @@ def test_the_folder_is_away_for_a_while(client: Client, path: Path, tmp_path: Pa
         gate.touch()
         not_stored(live)
     away.rename(path.parent)
-    assert events(client.replay("tell", "kept")) == compacted(events(kept))
+    assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
     comes_back(client, "kept", "live")
 
 
@@ -223,7 +223,7 @@ def test_a_folder_in_its_place(client: Client, path: Path, tmp_path: Path) -> No
     refuses_to_read(client, "kept")
     shutil.rmtree(path.parent)
     away.rename(path.parent)
-    assert events(client.replay("tell", "kept")) == compacted(events(kept))
+    assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
     comes_back(client, "kept")
 
 
@@ -236,7 +236,7 @@ def test_something_else_in_its_place(client: Client, path: Path, tmp_path: Path)
     refuses_to_read(client, "kept")
     shutil.rmtree(path.parent)
     away.rename(path.parent)
-    assert events(client.replay("tell", "kept")) == compacted(events(kept))
+    assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
     comes_back(client, "kept")
 
 
@@ -257,16 +257,16 @@ def no_room(process: int) -> Iterator[None]:
 def test_no_room(client: Client, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
-    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
-        with no_room(pid(live)):
-            refused(client.run("tell", "kept"))
-            refused(client.ask("DELETE", "/threads/kept"))
-            assert events(client.replay("tell", "kept")) == compacted(events(kept))
+        with no_room(pid_of(live)):
+            refused(client.start_run("tell", "kept"))
+            refused(client.open("DELETE", "/threads/kept"))
+            assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
             gate.touch()
             not_stored(live)
     comes_back(client, "kept", "live")
-    assert events(client.replay("tell", "kept"))[: len(compacted(events(kept)))] == compacted(events(kept))
+    assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
 @pytest.fixture
@@ -290,32 +290,32 @@ def test_a_full_disk(name: str, small_disk: Path, tmp_path: Path) -> None:
         client = Client(running)
         gate = tmp_path / "gate"
         kept = run_whole(client, "kept")
-        with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+        with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
             frames_until(live, 2)
             with filler.open("wb") as file, contextlib.suppress(OSError):
                 while True:
                     os.write(file.fileno(), bytes(1024))
             # What there is of the journal can be written again, so it takes a while until nothing goes.
             eventually(lambda: _is_full(client), BOUND_SECONDS)
-            assert events(client.replay("tell", "kept")) == compacted(events(kept))
+            assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
             gate.touch()
             not_stored(live)
         filler.unlink()
         comes_back(client, "kept", "live")
-        assert events(client.replay("tell", "kept"))[: len(compacted(events(kept)))] == compacted(events(kept))
+        assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
 def _is_full(client: Client) -> bool:
     """Whether a run is refused. One that is not ends, one way or the other, and is kept where it ended well."""
-    thread = fresh("filling")
-    stream = client.run("tell", thread, forwardedProps={"n": 200, "interval": 0})
+    thread = unique("filling")
+    stream = client.start_run("tell", thread, forwardedProps={"n": 200, "interval": 0})
     if stream.status != 200:
         refused(stream)
         return True
     with stream:
-        frames = events(stream.frames())
+        frames = events_of(stream.frames())
     if frames[-1]["type"] == "RUN_FINISHED":
-        assert events(client.replay("tell", thread)) == compacted(frames)
+        assert events_of(client.replay("tell", thread)) == compact(frames)
     else:
         assert frames[-1]["code"] in ("STORE_UNAVAILABLE", "RUN_LOST")
     return False
@@ -340,14 +340,14 @@ def immutable(*files: Path) -> Iterator[None]:
 def test_read_only_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
-    with client.run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         with immutable(path, path.with_name("threads.db-wal")):
             refuses_to_write(client, "kept", "live")
             gate.touch()
             not_stored(live)
     comes_back(client, "kept", "live")
-    assert events(client.replay("tell", "kept"))[: len(compacted(events(kept)))] == compacted(events(kept))
+    assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
 NOBODY = 65534

@@ -14,9 +14,9 @@ import pytest
 
 from copilot_runtime_asgi import create_copilot_asgi_app
 
-from .compaction_oracle import compacted
+from .compaction_oracle import compact
 from .fixtures import runtimes
-from .http_client import PATIENCE, Client, Frame, Stream, fresh, run_input, types
+from .http_client import TIMEOUT_SECONDS, Client, Frame, Stream, run_input, types, unique
 from .serve import ADAPTERS
 from .servers import serve_runtime
 
@@ -54,9 +54,9 @@ def steps(*pairs: tuple[str, Any]) -> dict[str, Any]:
     return {"forwardedProps": {"steps": [list(pair) for pair in pairs]}}
 
 
-def opened(client: Client, gate: str) -> None:
+def set_event(client: Client, gate: str) -> None:
     """Opens a gate, by a run on a thread of its own."""
-    client.ran("play", fresh("opener"), **steps(("set", gate)))
+    client.run("play", unique("opener"), **steps(("set", gate)))
 
 
 def deltas(frames: list[Frame]) -> list[str]:
@@ -79,22 +79,22 @@ def ordinal_of(frame: Frame) -> int:
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_events_leave_before_the_next_is_made(patient: Client, agent: str) -> None:
-    first, second = fresh("gate"), fresh("gate")
+    first, second = unique("gate"), unique("gate")
     told = steps(("wait", first), ("say", "a"), ("wait", second), ("say", "b"))
-    with patient.run(agent, fresh("thread"), **told) as stream:
+    with patient.start_run(agent, unique("thread"), **told) as stream:
         assert stream.event()["type"] == "RUN_STARTED"
-        opened(patient, first)
+        set_event(patient, first)
         assert stream.event()["type"] == "TEXT_MESSAGE_START"
         assert stream.event()["delta"] == "a"
-        opened(patient, second)
+        set_event(patient, second)
         assert stream.event()["delta"] == "b"
 
 
 @pytest.mark.parametrize("agent", ["silent-async", "silent-sync"])
 def test_headers_leave_before_the_first_event(patient: Client, agent: str) -> None:
     """`Client.run` returns once they have come, and there is nothing else that could bring them."""
-    thread, run = fresh("thread"), fresh("run")
-    with patient.run(agent, thread, run) as stream:
+    thread, run = unique("thread"), unique("run")
+    with patient.start_run(agent, thread, run) as stream:
         assert stream.status == 200
         assert stream.headers["content-type"] == "text/event-stream"
         assert "no-cache" in stream.headers["cache-control"]
@@ -102,15 +102,15 @@ def test_headers_leave_before_the_first_event(patient: Client, agent: str) -> No
         assert "content-length" not in stream.headers
         with patient.connect(agent, thread) as joined:
             assert joined.status == 200
-            patient.ran("release", fresh("release"), forwardedProps={"run": run})
+            patient.run("release", unique("release"), forwardedProps={"run": run})
             patient.stop(agent, thread)
-            assert types(list(joined.events()))[-1] in ("RUN_FINISHED", "RUN_ERROR")
+            assert types(joined.rest())[-1] in ("RUN_FINISHED", "RUN_ERROR")
 
 
 def test_what_is_ready_leaves_together(client: Client) -> None:
     """A thousand events at once are not a thousand writes: an HTTP chunk holds many."""
-    body = json.dumps(run_input(fresh("thread"), fresh("run"), **steps(("many", 1000)))).encode()
-    with socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE) as raw:
+    body = json.dumps(run_input(unique("thread"), **steps(("many", 1000)))).encode()
+    with socket.create_connection(("127.0.0.1", client.port), timeout=TIMEOUT_SECONDS) as raw:
         raw.sendall(posted(f"{client.base}/agent/play/run", body))
         answer = b"".join(iter(lambda: raw.recv(1 << 16), b""))
     assert answer.count(b'"TEXT_MESSAGE_CONTENT"') == 1000
@@ -123,10 +123,10 @@ def test_what_is_ready_leaves_together(client: Client) -> None:
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_frames_have_ids(client: Client, agent: str) -> None:
-    thread = fresh("thread")
+    thread = unique("thread")
     ordinals = []
     for _ in range(3):
-        with client.run(agent, thread, **steps(("say", "a"), ("say", "b"))) as stream:
+        with client.start_run(agent, thread, **steps(("say", "a"), ("say", "b"))) as stream:
             frames = list(stream.frames())
         ordinals.append(ordinal_of(frames[0]))
         assert [frame.id for frame in frames] == [f"{ordinals[-1]}.{number}" for number in range(1, len(frames) + 1)]
@@ -135,8 +135,8 @@ def test_frames_have_ids(client: Client, agent: str) -> None:
 
 
 def test_a_suggestions_frames_have_none(client: Client) -> None:
-    body = run_input(fresh("thread"), fresh("run"), **steps(("say", "a")))
-    with client.ask("POST", "/agent/play/suggest", body) as stream:
+    body = run_input(unique("thread"), **steps(("say", "a")))
+    with client.open("POST", "/agent/play/suggest", body) as stream:
         frames = list(stream.frames())
     assert types([frame.event for frame in frames])[-1] == "RUN_FINISHED"
     assert {frame.id for frame in frames} == {None}
@@ -147,13 +147,13 @@ def test_a_suggestions_frames_have_none(client: Client) -> None:
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_all_readers_of_a_run_see_the_same(client: Client, agent: str) -> None:
-    thread, gates = fresh("thread"), [fresh("gate") for _ in range(4)]
+    thread, gates = unique("thread"), [unique("gate") for _ in range(4)]
     told = steps(*(pair for gate in gates for pair in (("say", gate), ("wait", gate))))
     with contextlib.ExitStack() as stack:
-        readers = [stack.enter_context(client.run(agent, thread, **told))]
+        readers = [stack.enter_context(client.start_run(agent, thread, **told))]
         for gate in gates:
             readers += [stack.enter_context(client.connect("good", thread)) for _ in range(2)]
-            opened(client, gate)
+            set_event(client, gate)
         seen = [list(reader.frames()) for reader in readers]
     assert deltas(seen[0]) == gates
     assert all(one == seen[0] for one in seen)
@@ -161,22 +161,22 @@ def test_all_readers_of_a_run_see_the_same(client: Client, agent: str) -> None:
 
 def test_a_slow_reader_holds_up_nobody(client: Client) -> None:
     """It does not read at all, while more is sent than any buffer between takes."""
-    thread, gate = fresh("thread"), fresh("gate")
+    thread, gate = unique("thread"), unique("gate")
     huge = ("event", {"type": "CUSTOM", "name": "huge", "value": "x" * 1_000_000})
     told = steps(("wait", gate), *[huge] * 32, ("say", "end"))
-    with client.run("play", thread, **told) as first, socket.socket() as lazy:
+    with client.start_run("play", thread, **told) as first, socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         lazy.connect(("127.0.0.1", client.port))
         body = json.dumps(run_input(thread, "lazy")).encode()
         lazy.sendall(posted(f"{client.base}/agent/play/connect", body))
         assert lazy.recv(1)  # its stream is set up
         assert first.event()["type"] == "RUN_STARTED"
-        opened(client, gate)
+        set_event(client, gate)
         assert first.until("RUN_FINISHED")[-2]["type"] == "TEXT_MESSAGE_END"
-        assert types(client.ran("good", thread))[-1] == "RUN_FINISHED"
+        assert types(client.run("good", thread))[-1] == "RUN_FINISHED"
         assert len(client.replay("good", thread)) > 32
         # What it has missed is still there for it, once it reads on.
-        lazy.settimeout(PATIENCE)
+        lazy.settimeout(TIMEOUT_SECONDS)
         rest = bytearray()
         while b"RUN_FINISHED" not in rest[-2000:]:
             piece = lazy.recv(1 << 16)
@@ -186,10 +186,10 @@ def test_a_slow_reader_holds_up_nobody(client: Client) -> None:
 
 
 def test_many_quiet_streams_are_kept_alive(client: Client) -> None:
-    gate = fresh("gate")
+    gate = unique("gate")
     with contextlib.ExitStack() as stack:
         streams = [
-            stack.enter_context(client.run("play", fresh("thread"), **steps(("wait", gate), ("say", "a"))))
+            stack.enter_context(client.start_run("play", unique("thread"), **steps(("wait", gate), ("say", "a"))))
             for _ in range(40)
         ]
         for stream in streams:
@@ -197,9 +197,9 @@ def test_many_quiet_streams_are_kept_alive(client: Client) -> None:
         for _ in range(2):
             for stream in streams:
                 assert stream.comment() == ": keep-alive"
-        opened(client, gate)
+        set_event(client, gate)
         for stream in streams:
-            assert types(list(stream.events()))[-1] == "RUN_FINISHED"
+            assert types(stream.rest())[-1] == "RUN_FINISHED"
 
 
 # --- leaving -------------------------------------------------------------------------
@@ -211,28 +211,28 @@ def until_free(client: Client, thread: str) -> Stream:
         stream = client.connect("good", thread)
         if stream.status == 200:
             return stream
-        assert stream.status == 503, stream.rest()
-        stream.leave()
+        assert stream.status == 503, stream.read()
+        stream.close()
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_leaving_is_noticed_while_nothing_is_sent(one_stream: Client, agent: str) -> None:
-    thread = fresh("thread")
-    with one_stream.run(agent, thread, **steps(("wait", fresh("never")), ("say", "a"))) as stream:
+    thread = unique("thread")
+    with one_stream.start_run(agent, thread, **steps(("wait", unique("never")), ("say", "a"))) as stream:
         assert stream.event()["type"] == "RUN_STARTED"
     # The one place there is comes free, and the run still goes on.
     with until_free(one_stream, thread) as joined:
         assert joined.event()["type"] == "RUN_STARTED"
         assert one_stream.stop("good", thread)["stopped"] is True
-        assert types(list(joined.events()))[-1] == "RUN_FINISHED"
+        assert types(joined.rest())[-1] == "RUN_FINISHED"
     with until_free(one_stream, thread) as replayed:
-        assert types(list(replayed.events())) == ["RUN_STARTED", "RUN_FINISHED"]
+        assert types(replayed.rest()) == ["RUN_STARTED", "RUN_FINISHED"]
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_a_run_goes_on_when_its_reader_has_left(client: Client, agent: str) -> None:
-    thread, gate = fresh("thread"), fresh("gate")
-    with client.run(agent, thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
+    thread, gate = unique("thread"), unique("gate")
+    with client.start_run(agent, thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
     with client.connect("good", thread) as joined:
         assert [joined.event()["type"] for _ in range(3)] == [
@@ -240,18 +240,18 @@ def test_a_run_goes_on_when_its_reader_has_left(client: Client, agent: str) -> N
             "TEXT_MESSAGE_START",
             "TEXT_MESSAGE_CONTENT",
         ]
-        opened(client, gate)
-        assert types(list(joined.events())) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+        set_event(client, gate)
+        assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
 def test_a_run_that_nobody_reads_can_be_stopped(client: Client) -> None:
-    thread, run, gate = fresh("thread"), fresh("run"), fresh("gate")
-    with client.run("play", thread, run, **steps(("say", "a"), ("wait", gate))) as stream:
+    thread, run, gate = unique("thread"), unique("run"), unique("gate")
+    with client.start_run("play", thread, run, **steps(("say", "a"), ("wait", gate))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
     assert client.stop("good", thread, "another")["stopped"] is False
     assert client.stop("good", thread, run)["stopped"] is True
     with client.connect("good", thread) as joined:
-        assert types(list(joined.events())) == [
+        assert types(joined.rest()) == [
             "RUN_STARTED",
             "TEXT_MESSAGE_START",
             "TEXT_MESSAGE_CONTENT",
@@ -261,36 +261,36 @@ def test_a_run_that_nobody_reads_can_be_stopped(client: Client) -> None:
 
 
 def test_leaving_stops_a_run_where_that_is_asked_for(leave_stops: Client) -> None:
-    thread, left = fresh("thread"), fresh("left")
-    told = steps(("set-on-cancel", left), ("say", "a"), ("wait", fresh("never")))
-    with leave_stops.run("play", fresh("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
-        with leave_stops.run("play", thread, **told) as stream:
+    thread, left = unique("thread"), unique("left")
+    told = steps(("set-on-cancel", left), ("say", "a"), ("wait", unique("never")))
+    with leave_stops.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
+        with leave_stops.start_run("play", thread, **told) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
         watching.until("TEXT_MESSAGE_CONTENT")
     with leave_stops.connect("good", thread) as joined:
-        assert types(list(joined.events()))[-1] == "RUN_FINISHED"
+        assert types(joined.rest())[-1] == "RUN_FINISHED"
 
 
 def test_leaving_stops_a_run_only_when_the_last_has_left(leave_stops: Client) -> None:
-    thread, gate = fresh("thread"), fresh("gate")
-    with leave_stops.run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
+    thread, gate = unique("thread"), unique("gate")
+    with leave_stops.start_run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
         with leave_stops.connect("good", thread) as joined:
             joined.until("TEXT_MESSAGE_CONTENT")
-            stream.leave()
+            stream.close()
             for _ in range(4):  # enough of them for the other's leaving to be noticed
                 assert joined.comment() == ": keep-alive"
-            opened(leave_stops, gate)
-            assert types(list(joined.events())) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+            set_event(leave_stops, gate)
+            assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
 def test_leaving_a_suggestion_ends_it(client: Client) -> None:
-    left = fresh("left")
+    left = unique("left")
     body = run_input(
-        fresh("thread"), fresh("run"), **steps(("set-on-cancel", left), ("say", "a"), ("wait", fresh("never")))
+        unique("thread"), unique("run"), **steps(("set-on-cancel", left), ("say", "a"), ("wait", unique("never")))
     )
-    with client.run("play", fresh("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
-        with client.ask("POST", "/agent/play/suggest", body) as stream:
+    with client.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
+        with client.open("POST", "/agent/play/suggest", body) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
         watching.until("TEXT_MESSAGE_CONTENT")
 
@@ -343,14 +343,14 @@ BEYOND = ["{run}.1000", "{run}.999999999999999999"]
 
 def live_frames(client: Client, agent: str, thread: str, gate: str) -> tuple[Stream, list[Frame]]:
     """A run that has come as far as `RUN` goes and waits at the gate."""
-    stream = client.run(agent, thread, **steps(*RUN, ("wait", gate), ("say", " four")))
+    stream = client.start_run(agent, thread, **steps(*RUN, ("wait", gate), ("say", " four")))
     reading = stream.frames()
     return stream, [next(reading) for _ in range(2 + len(RUN))]
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_resuming_a_live_run_at_every_id(client: Client, agent: str) -> None:
-    thread, gate = fresh("thread"), fresh("gate")
+    thread, gate = unique("thread"), unique("gate")
     stream, begun = live_frames(client, agent, thread, gate)
     with contextlib.ExitStack() as stack:
         stack.enter_context(stream)
@@ -362,7 +362,7 @@ def test_resuming_a_live_run_at_every_id(client: Client, agent: str) -> None:
             )
             for number, frame in enumerate(begun)
         }
-        opened(client, gate)
+        set_event(client, gate)
         whole = begun + list(stream.frames())
         for number, frame in enumerate(begun, 1):
             assert list(joined[frame.id].frames()) == whole[number:], frame.id
@@ -370,15 +370,15 @@ def test_resuming_a_live_run_at_every_id(client: Client, agent: str) -> None:
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_resuming_a_finished_run_at_every_id(client: Client, agent: str) -> None:
-    thread, gate = fresh("thread"), fresh("gate")
+    thread, gate = unique("thread"), unique("gate")
     stream, begun = live_frames(client, agent, thread, gate)
     with stream:
-        opened(client, gate)
+        set_event(client, gate)
         whole = begun + list(stream.frames())
-    with client.run("good", thread) as second:
+    with client.start_run("good", thread) as second:
         second_run = list(second.frames())
     after = [frame for frame in client.replay("good", thread) if ordinal_of(frame) == ordinal_of(second_run[0])]
-    assert [frame.event for frame in after] == compacted([frame.event for frame in second_run])
+    assert [frame.event for frame in after] == compact([frame.event for frame in second_run])
     for number, frame in enumerate(whole, 1):
         assert client.replay("good", thread, frame.id) == [*whole[number:], *after], frame.id
     for number, frame in enumerate(second_run, 1):
@@ -386,14 +386,14 @@ def test_resuming_a_finished_run_at_every_id(client: Client, agent: str) -> None
 
 
 def test_resuming_an_earlier_run_while_another_goes_on(client: Client) -> None:
-    thread, gate = fresh("thread"), fresh("gate")
-    with client.run("good", thread) as first:
+    thread, gate = unique("thread"), unique("gate")
+    with client.start_run("good", thread) as first:
         whole = list(first.frames())
-    with client.run("play", thread, **steps(("say", "a"), ("wait", gate))) as stream:
+    with client.start_run("play", thread, **steps(("say", "a"), ("wait", gate))) as stream:
         begun = [stream.frame() for _ in range(3)]
         with contextlib.ExitStack() as stack:
             joined = [stack.enter_context(client.connect("good", thread, frame.id)) for frame in whole]
-            opened(client, gate)
+            set_event(client, gate)
             rest = begun + list(stream.frames())
             for number, reader in enumerate(joined, 1):
                 assert list(reader.frames()) == whole[number:] + rest
@@ -415,10 +415,10 @@ def resumable(replayed: list[Frame]) -> dict[str, list[Frame]]:
 
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_resuming_a_run_of_which_only_the_folded_frames_are_left(forgetful: Client, agent: str) -> None:
-    thread, gate = fresh("thread"), fresh("gate")
+    thread, gate = unique("thread"), unique("gate")
     stream, begun = live_frames(forgetful, agent, thread, gate)
     with stream:
-        opened(forgetful, gate)
+        set_event(forgetful, gate)
         whole = begun + list(stream.frames())
     replayed = forgetful.replay("good", thread)
     exact = resumable(replayed)
@@ -438,8 +438,8 @@ def test_an_unknown_id_gives_everything(client: Client, unknown_thread: str, see
 
 @pytest.mark.parametrize("seen", [1.1, 1, True, [], {}, ["1.1"]], ids=str)
 def test_an_id_of_another_type_gives_everything_or_a_refusal(client: Client, unknown_thread: str, seen: Any) -> None:
-    body = run_input(unknown_thread, fresh("run"), lastSeenEventId=seen)
-    with client.ask("POST", "/agent/good/connect", body) as answer:
+    body = run_input(unknown_thread, unique("run"), lastSeenEventId=seen)
+    with client.open("POST", "/agent/good/connect", body) as answer:
         if answer.status == 200:
             assert list(answer.frames()) == client.replay("good", unknown_thread)
         else:
@@ -459,28 +459,28 @@ def test_an_unknown_id_in_the_header_gives_everything(client: Client, unknown_th
 @pytest.fixture(scope="module")
 def unknown_thread(client: Client) -> str:
     """A thread with one run."""
-    thread = fresh("thread")
-    client.ran("good", thread)
+    thread = unique("thread")
+    client.run("good", thread)
     return thread
 
 
 @pytest.mark.parametrize("seen", BEYOND)
 def test_an_id_beyond_the_end_gives_the_end(client: Client, forgetful: Client, seen: str) -> None:
     for one in (client, forgetful):
-        thread = fresh("thread")
-        with one.run("good", thread) as stream:
+        thread = unique("thread")
+        with one.start_run("good", thread) as stream:
             given = seen.format(run=ordinal_of(list(stream.frames())[-1]))
         assert types([frame.event for frame in one.replay("good", thread, given)])[-1] == "RUN_FINISHED"
 
 
 @pytest.mark.parametrize("seen", BEYOND)
 def test_an_id_beyond_what_there_is_of_a_live_run_gives_its_end(client: Client, seen: str) -> None:
-    thread, gate = fresh("thread"), fresh("gate")
-    with client.run("play", thread, **steps(("say", "a"), ("wait", gate))) as stream:
+    thread, gate = unique("thread"), unique("gate")
+    with client.start_run("play", thread, **steps(("say", "a"), ("wait", gate))) as stream:
         given = seen.format(run=ordinal_of(stream.frame()))
         with client.connect("good", thread, given) as joined:
-            opened(client, gate)
-            assert types(list(joined.events()))[-1] == "RUN_FINISHED"
+            set_event(client, gate)
+            assert types(joined.rest())[-1] == "RUN_FINISHED"
 
 
 def test_the_body_goes_before_the_header(client: Client, unknown_thread: str) -> None:
@@ -494,16 +494,16 @@ def test_the_body_goes_before_the_header(client: Client, unknown_thread: str) ->
 
 
 def test_more_streams_than_there_may_be(two_streams: Client) -> None:
-    threads, gate = [fresh("thread"), fresh("thread")], fresh("gate")
-    runs = [two_streams.run("play", thread, **steps(("wait", gate), ("say", "a"))) for thread in threads]
+    threads, gate = [unique("thread"), unique("thread")], unique("gate")
+    runs = [two_streams.start_run("play", thread, **steps(("wait", gate), ("say", "a"))) for thread in threads]
     with contextlib.ExitStack() as stack:
         for run in runs:
             stack.enter_context(run)
             assert run.event()["type"] == "RUN_STARTED"
         refused: list[Callable[[], Stream]] = [
-            lambda: two_streams.run("good", fresh("thread")),
+            lambda: two_streams.start_run("good", unique("thread")),
             lambda: two_streams.connect("good", threads[0]),
-            lambda: two_streams.ask("POST", "/agent/good/suggest", run_input(fresh("thread"), fresh("run"))),
+            lambda: two_streams.open("POST", "/agent/good/suggest", run_input(unique("thread"))),
         ]
         for ask in refused:
             with ask() as answer:
@@ -514,37 +514,37 @@ def test_more_streams_than_there_may_be(two_streams: Client) -> None:
         assert "play" in two_streams.info()["agents"]
         assert two_streams.stop("good", threads[0])["stopped"] is True
         assert types(list(runs[0].events()))[-1] == "RUN_FINISHED"
-        runs[0].leave()
+        runs[0].close()
         with until_free(two_streams, threads[0]) as replayed:
-            assert types(list(replayed.events())) == ["RUN_STARTED", "RUN_FINISHED"]
+            assert types(replayed.rest()) == ["RUN_STARTED", "RUN_FINISHED"]
         two_streams.stop("good", threads[1])
         assert types(list(runs[1].events()))[-1] == "RUN_FINISHED"
 
 
 def test_a_refused_run_has_left_no_trace(two_streams: Client) -> None:
-    thread, threads = fresh("thread"), [fresh("thread"), fresh("thread")]
+    thread, threads = unique("thread"), [unique("thread"), unique("thread")]
     with contextlib.ExitStack() as stack:
         for one in threads:
-            stack.enter_context(two_streams.run("play", one, **steps(("wait", fresh("never"))))).event()
-        with two_streams.run("good", thread) as answer:
+            stack.enter_context(two_streams.start_run("play", one, **steps(("wait", unique("never"))))).event()
+        with two_streams.start_run("good", thread) as answer:
             assert answer.status == 503
         assert two_streams.stop("good", thread)["stopped"] is False
         for one in threads:
             two_streams.stop("good", one)
     with until_free(two_streams, thread) as replayed:
-        assert list(replayed.events()) == []
+        assert replayed.rest() == []
 
 
 def test_places_are_given_back(one_stream: Client) -> None:
     """By streams that end, by refusals, and by requests that come to nothing."""
     for _ in range(5):
-        with until_free(one_stream, fresh("empty")) as stream:
-            assert list(stream.events()) == []
-        with one_stream.ask("POST", "/agent/nobody/run", run_input("t", "r")) as answer:
+        with until_free(one_stream, unique("empty")) as stream:
+            assert stream.rest() == []
+        with one_stream.open("POST", "/agent/nobody/run", run_input("t", "r")) as answer:
             assert answer.status == 404
-        with one_stream.ask("POST", "/agent/good/run", {"threadId": 7}) as answer:
+        with one_stream.open("POST", "/agent/good/run", {"threadId": 7}) as answer:
             assert answer.status == 400
-        with one_stream.ask("POST", "/agent/raising-clone/run", run_input("t", "r")) as answer:
+        with one_stream.open("POST", "/agent/raising-clone/run", run_input("t", "r")) as answer:
             assert answer.status == 500
 
 
@@ -552,53 +552,53 @@ def test_places_are_given_back(one_stream: Client) -> None:
 
 
 def test_a_second_run_on_a_busy_thread_leaves_no_trace(client: Client) -> None:
-    thread, run, gate = fresh("thread"), fresh("run"), fresh("gate")
-    message = {"id": fresh("message"), "role": "user", "content": "of the second"}
-    with client.run("play", thread, run, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
+    thread, run, gate = unique("thread"), unique("run"), unique("gate")
+    message = {"id": unique("message"), "role": "user", "content": "of the second"}
+    with client.start_run("play", thread, run, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         first = stream.frame()
         begun = [first.event, *stream.until("TEXT_MESSAGE_CONTENT")]
-        with client.run("good", thread, fresh("second"), messages=[message]) as answer:
+        with client.start_run("good", thread, unique("second"), messages=[message]) as answer:
             assert answer.status == 409
             refusal = answer.json()
         assert refusal["error"] == "thread_busy"
         assert refusal["runId"] == run
-        opened(client, gate)
-        events = begun + list(stream.events())
-    assert [frame.event for frame in client.replay("good", thread)] == compacted(events)
+        set_event(client, gate)
+        events = begun + stream.rest()
+    assert [frame.event for frame in client.replay("good", thread)] == compact(events)
     assert message["id"] not in json.dumps(events)
     # It was not counted as a run of the thread, nor was its message taken for known.
-    with client.run("good", thread, messages=[message]) as third:
+    with client.start_run("good", thread, messages=[message]) as third:
         frames = list(third.frames())
     assert ordinal_of(frames[0]) == ordinal_of(first) + 1
     assert frames[0].event["input"]["messages"] == [message]
 
 
 def test_a_thread_is_busy_until_what_was_stopped_has_ended(patient: Client) -> None:
-    thread, run = fresh("thread"), fresh("run")
-    with patient.run("deaf", thread, run) as stream:
+    thread, run = unique("thread"), unique("run")
+    with patient.start_run("deaf", thread, run) as stream:
         stream.until("TEXT_MESSAGE_START")
         assert patient.stop("good", thread)["stopped"] is True
         assert patient.stop("good", thread)["stopped"] is False
-        with patient.run("good", thread) as answer:
+        with patient.start_run("good", thread) as answer:
             assert answer.status == 409
-        patient.ran("release", fresh("release"), forwardedProps={"run": run})
+        patient.run("release", unique("release"), forwardedProps={"run": run})
         stream.until("RUN_FINISHED")
-    assert types(patient.ran("good", thread))[-1] == "RUN_FINISHED"
+    assert types(patient.run("good", thread))[-1] == "RUN_FINISHED"
 
 
 @pytest.mark.parametrize("agent", ["play", "play-sync", "deaf"])
 def test_superseding(supersede: Client, agent: str) -> None:
-    thread, run = fresh("thread"), fresh("run")
-    with supersede.run(agent, thread, run, **steps(("wait", run))) as first:
+    thread, run = unique("thread"), unique("run")
+    with supersede.start_run(agent, thread, run, **steps(("wait", run))) as first:
         assert first.event()["type"] == "RUN_STARTED"
-        second = supersede.ran("good", thread)
+        second = supersede.run("good", thread)
         assert types(second)[-1] == "RUN_FINISHED"
-        ended = list(first.events())
+        ended = first.rest()
     assert types(ended)[-1] == "RUN_FINISHED"
-    opened(supersede, run)
-    supersede.ran("release", fresh("release"), forwardedProps={"run": run})
+    set_event(supersede, run)
+    supersede.run("release", unique("release"), forwardedProps={"run": run})
     replayed = [frame.event for frame in supersede.replay("good", thread)]
-    assert replayed[-len(compacted(second)) :] == compacted(second)
+    assert replayed[-len(compact(second)) :] == compact(second)
 
 
 # --- an ASGI server of another kind --------------------------------------------------
@@ -645,8 +645,10 @@ class Server:
 @pytest.mark.parametrize("agent", ["silent-async", "play"])
 def test_leaving_is_noticed_whatever_the_server_reports(spec_version: str, agent: str) -> None:
     async def scenario() -> None:
-        app = create_copilot_asgi_app(runtime=runtimes.row(max_streams=1, sse_keep_alive_seconds=0)(), base_path="/api")
-        never = steps(("say", "a"), ("wait", fresh("never")))
+        app = create_copilot_asgi_app(
+            runtime=runtimes.runtime(max_streams=1, sse_keep_alive_seconds=0)(), base_path="/api"
+        )
+        never = steps(("say", "a"), ("wait", unique("never")))
         first = Server(app, f"/api/agent/{agent}/run", run_input("one", "one", **never), spec_version)
         await first.started.wait()
         if agent == "play":
@@ -664,12 +666,12 @@ def test_leaving_is_noticed_whatever_the_server_reports(spec_version: str, agent
         await joined.task
         assert b"RUN_FINISHED" in b"".join(message.get("body", b"") for message in joined.sent)
 
-    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
 
 
 def test_a_request_that_breaks_off_before_its_body_has_come() -> None:
     async def scenario() -> None:
-        app = create_copilot_asgi_app(runtime=runtimes.row(max_streams=1)(), base_path="/api")
+        app = create_copilot_asgi_app(runtime=runtimes.runtime(max_streams=1)(), base_path="/api")
         messages: asyncio.Queue[Any] = asyncio.Queue()
         messages.put_nowait({"type": "http.request", "body": b'{"threadId"', "more_body": True})
         messages.put_nowait({"type": "http.disconnect"})
@@ -685,4 +687,4 @@ def test_a_request_that_breaks_off_before_its_body_has_come() -> None:
         await run.task
         assert run.status == 200
 
-    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))

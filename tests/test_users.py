@@ -17,7 +17,8 @@ import pytest
 from copilot_runtime import User
 from copilot_runtime._server.routes import ROUTES
 
-from .security_client import Answer, Fields, Server, Stream, fault, fresh, guarded, leak, run_body
+from .http_client import HeaderFields, Response, Stream, hello_input, unique
+from .security_client import SecurityClient, find_fault, find_leak, serve_security_apps
 from .serve import ADAPTERS
 
 PLACES = [*((adapter, "memory") for adapter in ADAPTERS), ("asgi", "sqlite"), ("wsgi", "sqlite")]
@@ -33,8 +34,8 @@ STRANGERS = tuple(name for name in OTHERS if name != "alice@")
 
 
 @pytest.fixture(scope="module", params=PLACES, ids="-".join)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with guarded(*request.param) as up:
+def server(request: pytest.FixtureRequest) -> Iterator[SecurityClient]:
+    with serve_security_apps(*request.param) as up:
         yield up
 
 
@@ -47,18 +48,18 @@ ENVELOPES = {route.envelope for route in ROUTES.routes if route.envelope is not 
 
 
 @dataclasses.dataclass(frozen=True)
-class Client:
+class UserClient:
     """Somebody at a runtime. ``single`` says whether everything goes through one POST."""
 
-    server: Server
+    server: SecurityClient
     mount: str
     user: str | None
     single: bool = False
 
-    def as_(self, user: str | None) -> Client:
+    def as_(self, user: str | None) -> UserClient:
         return dataclasses.replace(self, user=user)
 
-    def at(self, mount: str) -> Client:
+    def at(self, mount: str) -> UserClient:
         return dataclasses.replace(self, mount=mount)
 
     def _request(
@@ -78,45 +79,47 @@ class Client:
             envelope = {"method": "resource/request", "params": {"path": path, "httpMethod": method}}
         return "POST", f"/{self.mount}", envelope if body is None else {**envelope, "body": body}
 
-    def _headers(self, headers: Fields) -> list[tuple[str, str]]:
+    def _headers(self, headers: HeaderFields) -> list[tuple[str, str]]:
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
         return pairs if self.user is None else [("x-user", self.user), *pairs]
 
-    def ask(
+    def request(
         self,
         name: str,
         body: Any = None,
         *,
         method: str | None = None,
         query: Mapping[str, str] | None = None,
-        headers: Fields = (),
+        headers: HeaderFields = (),
         **ids: str,
-    ) -> Answer:
+    ) -> Response:
         """Calls a route by its hook name."""
-        return self.server.ask(*self._request(name, body, method, query or {}, ids), self._headers(headers))
+        return self.server.request(*self._request(name, body, method, query or {}, ids), self._headers(headers))
 
     @contextlib.contextmanager
-    def open(self, name: str, body: Any = None, *, headers: Fields = (), **ids: str) -> Iterator[Stream]:
+    def open(self, name: str, body: Any = None, *, headers: HeaderFields = (), **ids: str) -> Iterator[Stream]:
         with self.server.open(*self._request(name, body, None, {}, ids), self._headers(headers)) as stream:
             yield stream
 
     # --- what tests say most ---
 
     def run(self, thread: str, run: str | None = None, agent: str = "hello") -> list[dict[str, Any]]:
-        answer = self.ask("agent/run", run_body(thread, run), agent_id=agent)
+        answer = self.request("agent/run", hello_input(thread, run), agent_id=agent)
         assert answer.status == 200, answer
         return answer.events()
 
-    def connect(self, thread: str, headers: Fields = (), **more: Any) -> Answer:
-        return self.ask("agent/connect", run_body(thread, "reading", **more), headers=headers, agent_id="hello")
+    def connect(self, thread: str, headers: HeaderFields = (), **more: Any) -> Response:
+        return self.request("agent/connect", hello_input(thread, "reading", **more), headers=headers, agent_id="hello")
 
     def threads(self, **query: str) -> list[str]:
-        return [one["id"] for one in self.ask("threads/list", query=query).json()["threads"]]
+        return [one["id"] for one in self.request("threads/list", query=query).json()["threads"]]
 
     def shown(self, thread: str) -> dict[str, Any]:
         """Everything that a thread has to show."""
-        views = {name: self.ask(f"threads/{name}", thread_id=thread).json() for name in ("messages", "events", "state")}
-        entry = [one for one in self.ask("threads/list").json()["threads"] if one["id"] == thread]
+        views = {
+            name: self.request(f"threads/{name}", thread_id=thread).json() for name in ("messages", "events", "state")
+        }
+        entry = [one for one in self.request("threads/list").json()["threads"] if one["id"] == thread]
         return {**views, "entry": entry, "replay": self.connect(thread).events()}
 
 
@@ -129,15 +132,15 @@ def single(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(params=["users", "users-later"])
-def alice(server: Server, single: bool, request: pytest.FixtureRequest) -> Client:
+def alice(server: SecurityClient, single: bool, request: pytest.FixtureRequest) -> UserClient:
     """A client of hers, where ``identify_user`` is a plain function and where it is a coroutine function."""
-    return Client(server, request.param, ALICE, single)
+    return UserClient(server, request.param, ALICE, single)
 
 
 @pytest.fixture
-def thread(alice: Client) -> Iterator[str]:
+def thread(alice: UserClient) -> Iterator[str]:
     """A thread of hers, which at the end is as it was."""
-    thread = fresh("thread")
+    thread = unique("thread")
     alice.run(thread)
     before = alice.shown(thread)
     assert all(before.values())
@@ -149,20 +152,20 @@ def thread(alice: Client) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("other", STRANGERS)
-def test_a_thread_shows_itself_to_its_owner_alone(alice: Client, thread: str, other: str) -> None:
+def test_a_thread_shows_itself_to_its_owner_alone(alice: UserClient, thread: str, other: str) -> None:
     assert alice.as_(other).shown(thread) == NOTHING
-    assert alice.as_(other).shown(fresh("never")) == NOTHING
+    assert alice.as_(other).shown(unique("never")) == NOTHING
 
 
-def test_no_tenant_and_a_blank_one_are_the_same(alice: Client, thread: str) -> None:
+def test_no_tenant_and_a_blank_one_are_the_same(alice: UserClient, thread: str) -> None:
     assert alice.as_("alice@").shown(thread) == alice.shown(thread)
 
 
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
-def test_each_has_a_thread_of_that_name(alice: Client, thread: str, other: str) -> None:
+def test_each_has_a_thread_of_that_name(alice: UserClient, thread: str, other: str) -> None:
     before = alice.shown(thread)
     theirs = alice.as_(other)
-    run = fresh("run")
+    run = unique("run")
     started, *_ = theirs.run(thread, run)
     # Nothing of hers is known to be on it: all of their messages are new.
     assert [message["id"] for message in started["input"]["messages"]] == [f"{run}-u1"]
@@ -170,22 +173,22 @@ def test_each_has_a_thread_of_that_name(alice: Client, thread: str, other: str) 
     assert alice.shown(thread) == before
 
 
-def test_the_agent_is_told_who_it_is(alice: Client) -> None:
+def test_the_agent_is_told_who_it_is(alice: UserClient) -> None:
     for user, said in ((ALICE, "alice@None"), (NAMESAKE, "alice@other"), (BOB, "bob@None")):
-        events = alice.as_(user).run(fresh("who"), agent="whoami")
+        events = alice.as_(user).run(unique("who"), agent="whoami")
         assert [event["delta"] for event in events if "delta" in event] == [said]
-        suggested = alice.as_(user).ask("agent/suggest", run_body("who"), agent_id="whoami").events()
+        suggested = alice.as_(user).request("agent/suggest", hello_input("who"), agent_id="whoami").events()
         assert [event["delta"] for event in suggested if "delta" in event] == [said]
 
 
-def test_a_suggestion_sees_and_leaves_nothing(alice: Client, thread: str) -> None:
+def test_a_suggestion_sees_and_leaves_nothing(alice: UserClient, thread: str) -> None:
     theirs = alice.as_(BOB)
-    assert theirs.ask("agent/suggest", run_body(thread), agent_id="hello").events()[-1]["type"] == "RUN_FINISHED"
+    assert theirs.request("agent/suggest", hello_input(thread), agent_id="hello").events()[-1]["type"] == "RUN_FINISHED"
     assert theirs.shown(thread) == NOTHING
 
 
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
-def test_another_ones_event_ids_lead_nowhere(alice: Client, thread: str, other: str) -> None:
+def test_another_ones_event_ids_lead_nowhere(alice: UserClient, thread: str, other: str) -> None:
     """An id is a place on the reader's own thread, whoever it was made for."""
     seen = alice.connect(thread).ids()
     assert seen
@@ -205,9 +208,9 @@ def test_another_ones_event_ids_lead_nowhere(alice: Client, thread: str, other: 
         assert all(event in everything for event in rest)
 
 
-def test_a_live_run_is_joined_by_its_owner_alone(alice: Client) -> None:
-    thread, run = fresh("live"), fresh("run")
-    with alice.open("agent/run", run_body(thread, run), agent_id="waits") as hers:
+def test_a_live_run_is_joined_by_its_owner_alone(alice: UserClient) -> None:
+    thread, run = unique("live"), unique("run")
+    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as hers:
         (started, *_) = hers.take(3)
         cursor = hers.last_id
         for other in STRANGERS:
@@ -216,7 +219,7 @@ def test_a_live_run_is_joined_by_its_owner_alone(alice: Client) -> None:
             assert theirs.connect(thread).events() == []
             assert theirs.connect(thread, lastSeenEventId=cursor).events() == []
             assert theirs.connect(thread, headers={"last-event-id": cursor}).events() == []
-        with alice.open("agent/connect", run_body(thread, "second tab"), agent_id="hello") as tab:
+        with alice.open("agent/connect", hello_input(thread, "second tab"), agent_id="hello") as tab:
             assert tab.take(1) == [started]
             alice.server.set_event(run)
             assert tab.rest()[-1]["type"] == "RUN_FINISHED"
@@ -226,10 +229,10 @@ def test_a_live_run_is_joined_by_its_owner_alone(alice: Client) -> None:
 # --- lists ---------------------------------------------------------------------------
 
 
-def test_the_list_is_ones_own(alice: Client, thread: str) -> None:
+def test_the_list_is_ones_own(alice: UserClient, thread: str) -> None:
     for other in STRANGERS:
         theirs = alice.as_(other)
-        own = fresh("own")
+        own = unique("own")
         theirs.run(own)
         listed = theirs.threads()
         assert own in listed
@@ -239,11 +242,11 @@ def test_the_list_is_ones_own(alice: Client, thread: str) -> None:
         assert own not in alice.threads()
 
 
-def test_a_page_of_hers_leads_into_ones_own_list(alice: Client) -> None:
+def test_a_page_of_hers_leads_into_ones_own_list(alice: UserClient) -> None:
     # Pages are counted, so nobody else may have threads here.
-    hers = alice.as_(f"{fresh('carol')}@pages")
-    bob = alice.as_(f"{fresh('bob')}@pages")
-    mine, theirs = [fresh("mine") for _ in range(4)], [fresh("theirs") for _ in range(4)]
+    hers = alice.as_(f"{unique('carol')}@pages")
+    bob = alice.as_(f"{unique('bob')}@pages")
+    mine, theirs = [unique("mine") for _ in range(4)], [unique("theirs") for _ in range(4)]
     for one, other in zip(mine, theirs, strict=True):
         hers.run(one)
         bob.run(other)
@@ -251,7 +254,7 @@ def test_a_page_of_hers_leads_into_ones_own_list(alice: Client) -> None:
     pages: list[list[str]] = []
     query = {"limit": "1"}
     while True:
-        page = hers.ask("threads/list", query=query).json()
+        page = hers.request("threads/list", query=query).json()
         pages.append([one["id"] for one in page["threads"]])
         if page["nextCursor"] is None:
             break
@@ -269,9 +272,9 @@ def test_a_page_of_hers_leads_into_ones_own_list(alice: Client) -> None:
 
 
 @pytest.mark.parametrize("other", STRANGERS)
-def test_nobody_else_can_change_a_thread(alice: Client, thread: str, other: str) -> None:
+def test_nobody_else_can_change_a_thread(alice: UserClient, thread: str, other: str) -> None:
     theirs = alice.as_(other)
-    never = fresh("never")
+    never = unique("never")
     changes: list[tuple[str, str | None, Any]] = [
         ("threads/update", "PATCH", {"name": "taken"}),
         ("threads/update", "PATCH", {"archived": True}),
@@ -279,33 +282,33 @@ def test_nobody_else_can_change_a_thread(alice: Client, thread: str, other: str)
         ("threads/archive", None, None),
     ]
     for name, method, body in changes:
-        answer = theirs.ask(name, body, method=method, thread_id=thread)
-        assert fault(answer, 404) is None, fault(answer, 404)
+        answer = theirs.request(name, body, method=method, thread_id=thread)
+        assert find_fault(answer, 404) is None, find_fault(answer, 404)
         # Word for word what is said of a thread that is nobody's.
-        unknown = theirs.ask(name, body, method=method, thread_id=never)
+        unknown = theirs.request(name, body, method=method, thread_id=never)
         assert (unknown.status, unknown.body.replace(never.encode(), thread.encode())) == (answer.status, answer.body)
 
 
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
-def test_changing_ones_own_of_that_name(alice: Client, thread: str, other: str) -> None:
+def test_changing_ones_own_of_that_name(alice: UserClient, thread: str, other: str) -> None:
     theirs = alice.as_(other)
     theirs.run(thread)
-    assert theirs.ask("threads/update", {"name": "theirs"}, method="PATCH", thread_id=thread).status == 200
-    assert theirs.ask("threads/archive", thread_id=thread).status == 200
+    assert theirs.request("threads/update", {"name": "theirs"}, method="PATCH", thread_id=thread).status == 200
+    assert theirs.request("threads/archive", thread_id=thread).status == 200
     (hers,) = alice.shown(thread)["entry"]
     assert (hers["name"], hers["archived"]) == (None, False)
-    assert theirs.ask("threads/update", method="DELETE", thread_id=thread).status == 204
+    assert theirs.request("threads/update", method="DELETE", thread_id=thread).status == 204
     assert theirs.shown(thread) == NOTHING
 
 
 @pytest.mark.parametrize("other", STRANGERS)
-def test_clearing_clears_ones_own(alice: Client, thread: str, other: str) -> None:
+def test_clearing_clears_ones_own(alice: UserClient, thread: str, other: str) -> None:
     theirs = alice.as_(other)
-    own = fresh("own")
+    own = unique("own")
     theirs.run(own)
     theirs.run(thread)
     for body in (None, {}, {"userId": ALICE}, {"threadId": thread}, {"owner": ALICE}):
-        assert theirs.ask("threads/clear", body).status == 204
+        assert theirs.request("threads/clear", body).status == 204
     assert theirs.shown(own) == NOTHING
     assert theirs.shown(thread) == NOTHING
 
@@ -313,56 +316,60 @@ def test_clearing_clears_ones_own(alice: Client, thread: str, other: str) -> Non
 # --- stopping and being busy ---------------------------------------------------------
 
 
-def test_nobody_else_can_stop_a_run(alice: Client) -> None:
-    thread, run = fresh("live"), fresh("run")
-    with alice.open("agent/run", run_body(thread, run), agent_id="waits") as hers:
+def test_nobody_else_can_stop_a_run(alice: UserClient) -> None:
+    thread, run = unique("live"), unique("run")
+    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as hers:
         hers.take(3)
         for other in STRANGERS:
             theirs = alice.as_(other)
             for body in (None, {}, {"runId": run}, {"runId": "other"}):
-                never = fresh("never")
-                said = theirs.ask("agent/stop", body, agent_id="waits", thread_id=thread)
-                unknown = theirs.ask("agent/stop", body, agent_id="waits", thread_id=never)
+                never = unique("never")
+                said = theirs.request("agent/stop", body, agent_id="waits", thread_id=thread)
+                unknown = theirs.request("agent/stop", body, agent_id="waits", thread_id=never)
                 assert said.json()["stopped"] is False
                 assert said.body.replace(thread.encode(), never.encode()) == unknown.body
         # A run of their own on a thread of that name: hers is not the one that is named.
-        own = fresh("run")
-        with alice.as_(BOB).open("agent/run", run_body(thread, own), agent_id="waits") as theirs_live:
+        own = unique("run")
+        with alice.as_(BOB).open("agent/run", hello_input(thread, own), agent_id="waits") as theirs_live:
             theirs_live.take(3)
-            said = alice.as_(BOB).ask("agent/stop", {"runId": run}, agent_id="waits", thread_id=thread)
+            said = alice.as_(BOB).request("agent/stop", {"runId": run}, agent_id="waits", thread_id=thread)
             assert said.json()["stopped"] is False
-            assert alice.as_(BOB).ask("agent/stop", {}, agent_id="waits", thread_id=thread).json()["stopped"] is True
+            assert (
+                alice.as_(BOB).request("agent/stop", {}, agent_id="waits", thread_id=thread).json()["stopped"] is True
+            )
             assert theirs_live.rest()[-1]["runId"] == own
         alice.server.set_event(run)
         # It was not stopped: a stopped one does not get to end its message by itself.
         assert [event["type"] for event in hers.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     (finished,) = [
-        one for one in alice.ask("threads/messages", thread_id=thread).json()["messages"] if one["role"] == "assistant"
+        one
+        for one in alice.request("threads/messages", thread_id=thread).json()["messages"]
+        if one["role"] == "assistant"
     ]
     assert finished["content"] == f"waiting in {run}"
 
 
-def test_a_busy_thread_is_busy_for_its_owner_alone(alice: Client) -> None:
-    thread, run = fresh("busy"), fresh("run")
-    with alice.open("agent/run", run_body(thread, run), agent_id="waits") as hers:
+def test_a_busy_thread_is_busy_for_its_owner_alone(alice: UserClient) -> None:
+    thread, run = unique("busy"), unique("run")
+    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as hers:
         hers.take(3)
-        busy = alice.ask("agent/run", run_body(thread), agent_id="hello")
-        assert fault(busy, 409) is None, fault(busy, 409)
+        busy = alice.request("agent/run", hello_input(thread), agent_id="hello")
+        assert find_fault(busy, 409) is None, find_fault(busy, 409)
         for other in STRANGERS:
             assert alice.as_(other).run(thread)[-1]["type"] == "RUN_FINISHED"
         alice.server.set_event(run)
         hers.rest()
 
 
-def test_the_same_run_id_twice(alice: Client) -> None:
+def test_the_same_run_id_twice(alice: UserClient) -> None:
     """A run's id is the caller's to choose, so two may choose the same; it finds nobody else's run."""
-    run = fresh("run")
-    one, other = fresh("thread"), fresh("thread")
-    with alice.open("agent/run", run_body(one, run), agent_id="waits") as hers:
+    run = unique("run")
+    one, other = unique("thread"), unique("thread")
+    with alice.open("agent/run", hello_input(one, run), agent_id="waits") as hers:
         hers.take(3)
-        with alice.as_(BOB).open("agent/run", run_body(other, run), agent_id="waits") as theirs:
+        with alice.as_(BOB).open("agent/run", hello_input(other, run), agent_id="waits") as theirs:
             theirs.take(3)
-            stopped = alice.as_(BOB).ask("agent/stop", {"runId": run}, agent_id="waits", thread_id=other)
+            stopped = alice.as_(BOB).request("agent/stop", {"runId": run}, agent_id="waits", thread_id=other)
             assert stopped.json()["stopped"] is True
             theirs.rest()
         alice.server.set_event(run)
@@ -372,23 +379,23 @@ def test_the_same_run_id_twice(alice: Client) -> None:
 # --- the debug feed ------------------------------------------------------------------
 
 
-def test_the_debug_feed_shows_ones_own_runs(server: Server) -> None:
+def test_the_debug_feed_shows_ones_own_runs(server: SecurityClient) -> None:
     """Hers runs from beginning to end before theirs begins, so the first thing shown tells."""
-    alice = Client(server, "users-debug", ALICE)
+    alice = UserClient(server, "users-debug", ALICE)
     for other in STRANGERS:
         theirs = alice.as_(other)
         with theirs.open("cpk-debug-events") as feed, alice.open("cpk-debug-events") as her_feed:
             assert feed.comment()
             assert her_feed.comment()
-            hers, own = fresh("run"), fresh("run")
-            thread = fresh("thread")
+            hers, own = unique("run"), unique("run")
+            thread = unique("thread")
             count = len(alice.run(thread, hers))
             assert {one["runId"] for one in her_feed.take(count)} == {hers}
-            alice.ask("agent/suggest", run_body(thread), agent_id="hello")
+            alice.request("agent/suggest", hello_input(thread), agent_id="hello")
             count = len(theirs.run(thread, own))
             assert {one["runId"] for one in feed.take(count)} == {own}
             # And nothing of theirs came to hers: what comes next there is her own.
-            again = fresh("run")
+            again = unique("run")
             alice.run(thread, again)
             assert her_feed.take(1)[0]["runId"] == again
 
@@ -400,35 +407,35 @@ IDS = {"agent_id": "hello", "thread_id": "t", "memory_id": "m"}
 
 
 @pytest.mark.parametrize("mount", ["users", "users-later", "users-debug", "users-none", "users-read"])
-def test_nobody_is_let_in_by_any_route(server: Server, single: bool, mount: str) -> None:
-    nobody = Client(server, mount, None, single)
+def test_nobody_is_let_in_by_any_route(server: SecurityClient, single: bool, mount: str) -> None:
+    nobody = UserClient(server, mount, None, single)
     for name, method in EVERY:
-        for body in (run_body("t"), None) if method != "GET" else (None,):
-            answer = nobody.ask(name, body, method=method, **IDS)
-            assert fault(answer, 401) is None, (name, method, fault(answer, 401))
+        for body in (hello_input("t"), None) if method != "GET" else (None,):
+            answer = nobody.request(name, body, method=method, **IDS)
+            assert find_fault(answer, 401) is None, (name, method, find_fault(answer, 401))
     for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
         for path in ("", "/", "/nothing", "/threads/%ff"):
-            answer = server.ask(method, f"/{mount}{path}")
-            assert fault(answer, 401) is None, (method, path, fault(answer, 401))
+            answer = server.request(method, f"/{mount}{path}")
+            assert find_fault(answer, 401) is None, (method, path, find_fault(answer, 401))
     for envelope in ({"method": "nothing"}, {}, {"method": "agent/run"}, []):
-        assert fault(server.ask("POST", f"/{mount}", envelope), 401) is None
+        assert find_fault(server.request("POST", f"/{mount}", envelope), 401) is None
 
 
-def test_nobody_leaves_no_trace(alice: Client, thread: str) -> None:
+def test_nobody_leaves_no_trace(alice: UserClient, thread: str) -> None:
     for name, method in EVERY:
-        body = None if method == "GET" else run_body(thread)
-        alice.as_(None).ask(name, body, method=method, **{**IDS, "thread_id": thread})
+        body = None if method == "GET" else hello_input(thread)
+        alice.as_(None).request(name, body, method=method, **{**IDS, "thread_id": thread})
     # The fixture looks at the thread.
 
 
 @pytest.mark.parametrize("mount", ["users", "users-later", "users-debug"])
-def test_a_failure_to_identify_is_a_500_without_its_text(server: Server, single: bool, mount: str) -> None:
-    broken = Client(server, mount, "broken", single)
+def test_a_failure_to_identify_is_a_500_without_its_text(server: SecurityClient, single: bool, mount: str) -> None:
+    broken = UserClient(server, mount, "broken", single)
     for name, method in EVERY:
-        answer = broken.ask(name, None if method == "GET" else run_body("t"), method=method, **IDS)
+        answer = broken.request(name, None if method == "GET" else hello_input("t"), method=method, **IDS)
         assert answer.status == 500, (name, answer)
         assert answer.json() == {"error": "internal_error"}
-        assert leak(answer) is None
+        assert find_leak(answer) is None
 
 
 # --- thread_access -------------------------------------------------------------------
@@ -458,24 +465,24 @@ ACCESS: Mapping[str, Mapping[tuple[str, str], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("mount", ACCESS)
-def test_what_each_access_offers(server: Server, single: bool, mount: str) -> None:
-    client = Client(server, mount, ALICE, single)
-    thread = fresh("thread")
+def test_what_each_access_offers(server: SecurityClient, single: bool, mount: str) -> None:
+    client = UserClient(server, mount, ALICE, single)
+    thread = unique("thread")
     client.run(thread)
     for (name, method), statuses in ACCESS[mount].items():
         body = {"name": "new"} if method == "PATCH" else None
-        answer = client.ask(name, body, method=method, thread_id=thread)
+        answer = client.request(name, body, method=method, thread_id=thread)
         assert answer.status in statuses, (name, method, answer)
         if answer.status >= 400:
-            assert fault(answer, *statuses) is None
+            assert find_fault(answer, *statuses) is None
     deleted = ACCESS[mount]["threads/update", "DELETE"] == (204,)
     # Replays work by id, whatever is shown of threads.
     assert bool(client.connect(thread).events()) is not deleted
 
 
 @pytest.mark.parametrize("mount", ACCESS)
-def test_info_says_what_each_access_offers(server: Server, single: bool, mount: str) -> None:
-    info = Client(server, mount, ALICE, single).ask("info").json()
+def test_info_says_what_each_access_offers(server: SecurityClient, single: bool, mount: str) -> None:
+    info = UserClient(server, mount, ALICE, single).request("info").json()
     reads = ACCESS[mount]["threads/list", "GET"] is OPEN
     manages = ACCESS[mount]["threads/archive", "POST"] is OPEN
     offered = {"list": reads, "inspect": reads, "mutations": manages, "realtimeMetadata": False}
@@ -492,27 +499,30 @@ def test_info_says_what_each_access_offers(server: Server, single: bool, mount: 
     ("mount", "clears"), [("users", True), ("users-read", True), ("users-none", False), ("strangers", False)]
 )
 def test_clearing_has_an_effect_only_where_threads_are_shown(
-    server: Server, single: bool, mount: str, clears: bool
+    server: SecurityClient, single: bool, mount: str, clears: bool
 ) -> None:
-    client = Client(server, mount, f"{fresh('dora')}", single)
-    thread = fresh("thread")
+    client = UserClient(server, mount, f"{unique('dora')}", single)
+    thread = unique("thread")
     client.run(thread)
     before = client.connect(thread).events()
     assert before
-    answer = client.ask("threads/clear")
+    answer = client.request("threads/clear")
     assert (answer.status, answer.body) == (204, b"")
     assert client.connect(thread).events() == ([] if clears else before)
 
 
-def test_without_users_everything_else_works_by_id(server: Server, single: bool) -> None:
+def test_without_users_everything_else_works_by_id(server: SecurityClient, single: bool) -> None:
     """As ``opaque-runner`` of docs/protocol.md, section 18: all callers are one anonymous owner."""
-    one, other = (Client(server, "strangers", name, single) for name in (ALICE, None))
-    thread, run = fresh("thread"), fresh("run")
-    with one.open("agent/run", run_body(thread, run), agent_id="waits") as stream:
+    one, other = (UserClient(server, "strangers", name, single) for name in (ALICE, None))
+    thread, run = unique("thread"), unique("run")
+    with one.open("agent/run", hello_input(thread, run), agent_id="waits") as stream:
         stream.take(3)
-        with other.open("agent/connect", run_body(thread, "reading"), agent_id="hello") as joined:
+        with other.open("agent/connect", hello_input(thread, "reading"), agent_id="hello") as joined:
             assert joined.take(1)[0]["type"] == "RUN_STARTED"
-            assert other.ask("agent/stop", {"runId": run}, agent_id="waits", thread_id=thread).json()["stopped"] is True
+            assert (
+                other.request("agent/stop", {"runId": run}, agent_id="waits", thread_id=thread).json()["stopped"]
+                is True
+            )
             assert joined.rest()[-1]["type"] == "RUN_FINISHED"
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
     assert other.connect(thread).events()

@@ -1,6 +1,6 @@
 """Several processes over one SQLite file behave as one: runs are reached from anywhere, and survive whoever dies.
 
-With ``FULL=1`` in the environment everything is repeated as often as a release wants it.
+With ``FULL_REPETITIONS=1`` in the environment everything is repeated as often as a release wants it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,22 @@ from copilot_runtime._engine.persistence import FLUSH_INTERVAL_SECONDS
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores.protocol import ThreadKey
 
-from .compaction_oracle import compacted
+from .compaction_oracle import compact
 from .fixtures.racer import RUNS
 from .fixtures.worker_app import STORE
-from .http_client import Client, Frame, Stream, fresh, types
+from .http_client import Client, Frame, Stream, types, unique
 from .serve import ADAPTERS, ROOT
-from .workers import Told, count, crew, events, eventually, frames_until, pid, sqlite_url, told
+from .workers import (
+    Number,
+    events_of,
+    eventually,
+    frames_until,
+    numbers_of,
+    pid_of,
+    repetitions,
+    serve_workers,
+    sqlite_url,
+)
 
 pytestmark = pytest.mark.workers
 
@@ -67,7 +77,7 @@ DEPLOYMENTS = {
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     adapter, preload = DEPLOYMENTS[request.param]
     store = sqlite_url(tmp_path_factory.mktemp("crew") / "threads.db", lease_seconds=LEASE_SECONDS)
-    with crew(adapter, store, workers=WORKERS, preload=preload, threads=256) as running:
+    with serve_workers(adapter, store, workers=WORKERS, preload=preload, threads=256) as running:
         made = Client(running)
         several_answer(made)
         yield made
@@ -77,8 +87,8 @@ def several_answer(client: Client) -> None:
     """Waits until more than one worker takes requests: the first to be up may be alone for a while."""
 
     def ask(_: int) -> int:
-        with client.ask("GET", "/info") as answer:
-            return pid(answer)
+        with client.open("GET", "/info") as answer:
+            return pid_of(answer)
 
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         eventually(lambda: len(set(pool.map(ask, range(2 * PARALLEL)))) > 1, 60)
@@ -92,14 +102,14 @@ def reach(client: Client, folder: Path, number: int) -> set[int]:
 
     Gives the processes that had to do with it.
     """
-    thread, run = fresh("thread"), fresh("run")
+    thread, run = unique("thread"), unique("run")
     gate = folder / thread
     agent = ("tell", "tell-sync")[number // 2 % 2]
-    with client.run(agent, thread, run, forwardedProps={"until": str(gate)}) as own:
+    with client.start_run(agent, thread, run, forwardedProps={"until": str(gate)}) as own:
         begun = frames_until(own, 1)
         with (
             client.connect(agent, thread) as other,
-            client.run(agent, thread) as refused,
+            client.start_run(agent, thread) as refused,
         ):
             assert (other.status, refused.status, refused.json()["runId"]) == (200, 409, run)
             if number % 2:
@@ -110,14 +120,14 @@ def reach(client: Client, folder: Path, number: int) -> set[int]:
             assert list(other.frames()) == streamed
     assert [frame.id for frame in streamed] == [f"1.{number}" for number in range(1, len(streamed) + 1)]
     assert streamed[-1].event["type"] == "RUN_FINISHED"
-    assert [one.number for one in told(events(streamed))] == list(range(len(told(events(streamed)))))
-    assert events(client.replay(agent, thread)) == compacted(events(streamed))
+    assert [one.number for one in numbers_of(events_of(streamed))] == list(range(len(numbers_of(events_of(streamed)))))
+    assert events_of(client.replay(agent, thread)) == compact(events_of(streamed))
     assert client.stop(agent, thread)["stopped"] is False
-    return {pid(own), pid(other), pid(refused)}
+    return {pid_of(own), pid_of(other), pid_of(refused)}
 
 
 def test_any_worker_reaches_any_run(client: Client, tmp_path: Path) -> None:
-    runs = range(count(40, 500))
+    runs = range(repetitions(40, 500))
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         reached = list(pool.map(lambda number: reach(client, tmp_path, number), runs))
         # Which worker takes a connection is the kernel's to say, so it is asked for more until runs were shared.
@@ -134,10 +144,10 @@ class LiveRun:
     """A run that goes on, with its own reader, and one on another process."""
 
     def __init__(self, client: Client) -> None:
-        self.thread = fresh("live")
-        self.own = client.run("tell", self.thread, forwardedProps={"interval": 0.05})
+        self.thread = unique("live")
+        self.own = client.start_run("tell", self.thread, forwardedProps={"interval": 0.05})
         assert self.own.status == 200
-        self.owner = pid(self.own)
+        self.owner = pid_of(self.own)
         self.begun = frames_until(self.own, 2)
         self.other = eventually(lambda: self._elsewhere(client), 30)
         self.theirs: list[Frame] = []
@@ -148,9 +158,9 @@ class LiveRun:
     def _elsewhere(self, client: Client) -> Stream | None:
         stream = client.connect("tell", self.thread)
         assert stream.status == 200
-        if pid(stream) != self.owner:
+        if pid_of(stream) != self.owner:
             return stream
-        stream.leave()
+        stream.close()
         return None
 
     def _follow(self) -> None:
@@ -173,11 +183,11 @@ class LiveRun:
         return self.theirs
 
     def leave(self) -> None:
-        self.own.leave()
-        self.other.leave()
+        self.own.close()
+        self.other.close()
 
 
-def is_prefix(part: list[Told], whole: list[Told]) -> bool:
+def is_prefix(part: list[Number], whole: list[Number]) -> bool:
     return part == whole[: len(part)]
 
 
@@ -193,22 +203,22 @@ def kill_one(client: Client, runs: int) -> None:
             lost(client, run, killed_at)
     for run in live:
         if run.owner != victim:
-            unharmed(client, run, pid(run.other) != victim)
+            unharmed(client, run, pid_of(run.other) != victim)
         run.leave()
 
 
 def lost(client: Client, run: LiveRun, killed_at: float) -> None:
-    streamed, followed = events(run.streamed()), events(run.followed())
+    streamed, followed = events_of(run.streamed()), events_of(run.followed())
     assert run.ended_at - killed_at <= LEASE_SECONDS + NOTICE_SECONDS
     assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
     assert types(streamed).count("RUN_ERROR") == 0
     # Nobody is shown more than was streamed, and a replay is short by no more than what was not stored yet.
-    replay = events(client.replay("tell", run.thread))
-    assert replay == (compacted(followed) if told(followed) else [])
-    assert is_prefix(told(replay), told(streamed))
-    last = told(replay)[-1:] or told(streamed)[:1]
-    assert told(streamed)[-1].at - last[0].at <= FLUSH_INTERVAL_SECONDS + WRITE_SECONDS
-    again = client.ran("tell", run.thread, forwardedProps={"n": 1})
+    replay = events_of(client.replay("tell", run.thread))
+    assert replay == (compact(followed) if numbers_of(followed) else [])
+    assert is_prefix(numbers_of(replay), numbers_of(streamed))
+    last = numbers_of(replay)[-1:] or numbers_of(streamed)[:1]
+    assert numbers_of(streamed)[-1].at - last[0].at <= FLUSH_INTERVAL_SECONDS + WRITE_SECONDS
+    again = client.run("tell", run.thread, forwardedProps={"n": 1})
     assert again[-1]["type"] == "RUN_FINISHED"
 
 
@@ -216,8 +226,8 @@ def unharmed(client: Client, run: LiveRun, is_followed: bool) -> None:
     answer = client.stop("tell", run.thread)
     assert answer["stopped"] is True, (
         answer,
-        events(run.streamed())[-1],
-        events(client.replay("tell", run.thread))[-1],
+        events_of(run.streamed())[-1],
+        events_of(client.replay("tell", run.thread))[-1],
     )
     streamed, followed = run.streamed(), run.followed()
     assert streamed[-1].event["type"] == "RUN_FINISHED"
@@ -225,8 +235,8 @@ def unharmed(client: Client, run: LiveRun, is_followed: bool) -> None:
 
 
 def test_a_killed_worker_leaves_nobody_waiting(client: Client) -> None:
-    for _ in range(count(1, 20)):
-        kill_one(client, count(16, 100))
+    for _ in range(repetitions(1, 20)):
+        kill_one(client, repetitions(16, 100))
 
 
 # --- one thread, one run -------------------------------------------------------------
@@ -254,7 +264,7 @@ def test_one_of_many_wins_a_race(tmp_path: Path) -> None:
         return [racer.stdout.readline() for racer in racers if racer.stdout is not None]
 
     try:
-        for number in range(count(10, 100)):
+        for number in range(repetitions(10, 100)):
             gate = tmp_path / str(number)
             answers: collections.Counter[str] = collections.Counter()
             for answer in all_asked(f"race contested {gate}"):
@@ -317,32 +327,32 @@ def test_a_paused_process_cannot_write_into_a_thread_that_another_has_taken(
     file = tmp_path / "threads.db"
     store = sqlite_url(file, lease_seconds=1)
     first_gate, second_gate = tmp_path / "first", tmp_path / "second"
-    with crew(adapter, store) as one, crew(adapter, store) as two:
+    with serve_workers(adapter, store) as one, serve_workers(adapter, store) as two:
         here, there = Client(one), Client(two)
         with (
-            here.run("tell", "taken", "first", forwardedProps={"until": str(first_gate)}) as own,
+            here.start_run("tell", "taken", "first", forwardedProps={"until": str(first_gate)}) as own,
             there.connect("tell", "taken") as other,
         ):
             begun = frames_until(own, 5)
-            with paused(pid(own), file):
+            with paused(pid_of(own), file):
                 # Its reader elsewhere is told that it is over, and with that the thread is free.
-                followed = events(other.frames())
-                taking = there.run("tell", "taken", "second", forwardedProps={"until": str(second_gate)})
+                followed = events_of(other.frames())
+                taking = there.start_run("tell", "taken", "second", forwardedProps={"until": str(second_gate)})
                 assert taking.status == 200
                 taken = frames_until(taking, 1)
                 if then == "ends":
                     first_gate.touch()
-            streamed = events([*begun, *own.frames()])
-            taken += frames_until(taking, told(events(taken))[-1].number + 10)
+            streamed = events_of([*begun, *own.frames()])
+            taken += frames_until(taking, numbers_of(events_of(taken))[-1].number + 10)
             second_gate.touch()
             taken += taking.frames()
         assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
         assert (streamed[-1]["type"], streamed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
         assert taken[-1].event["type"] == "RUN_FINISHED"
         assert {frame.id.partition(".")[0] for frame in taken if frame.id} == {"2"}
-        replay = [*compacted(followed), *compacted(events(taken))]
-        assert events(there.replay("tell", "taken")) == replay
-        assert events(here.replay("tell", "taken")) == replay
+        replay = [*compact(followed), *compact(events_of(taken))]
+        assert events_of(there.replay("tell", "taken")) == replay
+        assert events_of(here.replay("tell", "taken")) == replay
 
 
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
@@ -352,18 +362,18 @@ def test_a_machine_that_stands_still_loses_no_run(adapter: str, tmp_path: Path) 
     store = sqlite_url(file, lease_seconds=1)
     witness = SqliteStore(file)
     threads = [ThreadKey("", f"still-{number}") for number in range(8)]
-    with crew(adapter, store) as one, crew(adapter, store) as two, contextlib.ExitStack() as streams:
+    with serve_workers(adapter, store) as one, serve_workers(adapter, store) as two, contextlib.ExitStack() as streams:
         here, there = Client(one), Client(two)
-        own = [streams.enter_context(here.run("tell", thread.thread_id)) for thread in threads]
+        own = [streams.enter_context(here.start_run("tell", thread.thread_id)) for thread in threads]
         begun = [frames_until(stream, 1) for stream in own]
         other = [streams.enter_context(there.connect("tell", thread.thread_id)) for thread in threads]
-        with paused(pid(own[0]), file):
-            with paused(pid(other[0]), file):
+        with paused(pid_of(own[0]), file):
+            with paused(pid_of(other[0]), file):
                 for thread in threads:
                     eventually(lambda thread=thread: (live := witness.read(thread).live) and live.expired, 30)
             there.info()  # it looks before the owner goes on
         for thread, stream, frames, joined in zip(threads, own, begun, other, strict=True):
-            frames += frames_until(stream, told(events(frames))[-1].number + 10)
+            frames += frames_until(stream, numbers_of(events_of(frames))[-1].number + 10)
             assert there.stop("tell", thread.thread_id)["stopped"] is True
             frames += stream.frames()
             assert frames[-1].event["type"] == "RUN_FINISHED"
@@ -388,30 +398,32 @@ def recycled(client: Client, number: int) -> int:
     """A run in whose middle its process may be told to end. Gives its process."""
 
     def begun() -> tuple[str, Stream]:
-        thread = fresh("recycled")  # another one each time, since it may have begun without an answer
-        return thread, client.run("tell", thread, forwardedProps={"n": 5 + number % 20})
+        thread = unique("recycled")  # another one each time, since it may have begun without an answer
+        return thread, client.start_run("tell", thread, forwardedProps={"n": 5 + number % 20})
 
     thread, own = answered(begun)
     frames: list[Frame] = []
     with own:
         assert own.status == 200
-        owner = pid(own)
+        owner = pid_of(own)
         with contextlib.suppress(OSError, http.client.HTTPException):
             frames += own.frames()
     # Whatever has become of the process, the run has an end, and it is the one that was shown.
-    replay = events(answered(lambda: client.replay("tell", thread)))
+    replay = events_of(answered(lambda: client.replay("tell", thread)))
     assert replay[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
-    assert is_prefix(told(events(frames)), told(replay)) or is_prefix(told(replay), told(events(frames)))
+    assert is_prefix(numbers_of(events_of(frames)), numbers_of(replay)) or is_prefix(
+        numbers_of(replay), numbers_of(events_of(frames))
+    )
     if frames and frames[-1].event["type"] in ("RUN_FINISHED", "RUN_ERROR"):
-        assert replay == compacted(events(frames))
+        assert replay == compact(events_of(frames))
     assert eventually(lambda: answered(lambda: finishes(client, thread)), 30)
     return owner
 
 
 def finishes(client: Client, thread: str) -> bool:
     """Whether a run on a thread is begun and ends well, which it does not where its worker ends first."""
-    with client.run("tell", thread, forwardedProps={"n": 1}) as stream:
-        return stream.status == 200 and list(stream.events())[-1]["type"] == "RUN_FINISHED"
+    with client.start_run("tell", thread, forwardedProps={"n": 1}) as stream:
+        return stream.status == 200 and stream.rest()[-1]["type"] == "RUN_FINISHED"
 
 
 RECYCLING = {"wsgi": ("--max-requests", "15"), "asgi": ("--limit-max-requests", "15")}
@@ -420,10 +432,10 @@ RECYCLING = {"wsgi": ("--max-requests", "15"), "asgi": ("--limit-max-requests", 
 @pytest.mark.parametrize("adapter", RECYCLING)
 def test_workers_are_replaced_in_the_middle_of_runs(adapter: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db", lease_seconds=LEASE_SECONDS)
-    with crew(adapter, store, workers=WORKERS, extra=RECYCLING[adapter]) as running:
+    with serve_workers(adapter, store, workers=WORKERS, extra=RECYCLING[adapter]) as running:
         client = Client(running)
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
-            owners = set(pool.map(lambda number: recycled(client, number), range(count(60, 500))))
+            owners = set(pool.map(lambda number: recycled(client, number), range(repetitions(60, 500))))
     assert len(owners) > WORKERS
 
 
@@ -435,7 +447,7 @@ def numbers(frames: list[Frame]) -> list[str | None]:
 
 
 def resumed(client: Client, seen: str, how: str) -> list[Frame]:
-    headers = {"last-event-id": seen} if how == "header" else None
+    headers = {"last-event-id": seen} if how == "header" else {}
     with client.connect("tell", "kept", seen if how == "body" else None, headers) as stream:
         assert stream.status == 200
         return list(stream.frames())
@@ -445,32 +457,35 @@ def resumed(client: Client, seen: str, how: str) -> list[Frame]:
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 def test_resuming_across_a_restart_gives_exactly_the_rest(adapter: str, how: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
-    with crew(adapter, store) as before, Client(before).run("tell", "kept", forwardedProps={"n": 12}) as own:
+    with (
+        serve_workers(adapter, store) as before,
+        Client(before).start_run("tell", "kept", forwardedProps={"n": 12}) as own,
+    ):
         streamed = list(own.frames())
-    with crew(adapter, store) as after:
+    with serve_workers(adapter, store) as after:
         client = Client(after)
         for at, frame in enumerate(streamed):
             assert frame.id is not None
             assert resumed(client, frame.id, how) == streamed[at + 1 :]
-        later = list(client.run("tell", "kept", forwardedProps={"n": 2}).frames())
+        later = list(client.start_run("tell", "kept", forwardedProps={"n": 2}).frames())
         assert numbers(later)[0] == "2.1"
         first = resumed(client, "1.3", how)
     assert first[: len(streamed) - 3] == streamed[3:]
-    assert events(first[len(streamed) - 3 :]) == compacted(events(later))
+    assert events_of(first[len(streamed) - 3 :]) == compact(events_of(later))
 
 
 @pytest.mark.parametrize("how", ["header", "body"])
 def test_resuming_across_a_restart_once_only_the_folded_run_is_kept(how: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     with (
-        crew("wsgi", store, raw_seconds=0) as before,
-        Client(before).run("tell", "kept", forwardedProps={"n": 12}) as own,
+        serve_workers("wsgi", store, raw_seconds=0) as before,
+        Client(before).start_run("tell", "kept", forwardedProps={"n": 12}) as own,
     ):
         streamed = list(own.frames())
-    with crew("wsgi", store, raw_seconds=0) as after:
+    with serve_workers("wsgi", store, raw_seconds=0) as after:
         client = Client(after)
         replay = client.replay("tell", "kept")
-        assert events(replay) == compacted(events(streamed))
+        assert events_of(replay) == compact(events_of(streamed))
         kept = numbers(replay)
         for frame in streamed:
             assert frame.id is not None
@@ -481,20 +496,20 @@ def test_resuming_across_a_restart_once_only_the_folded_run_is_kept(how: str, tm
 
 def test_a_live_run_that_a_restart_ended_is_resumed_to_its_end(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db", lease_seconds=1)
-    with crew("wsgi", store) as before:
-        own = Client(before).run("tell", "kept")
+    with serve_workers("wsgi", store) as before:
+        own = Client(before).start_run("tell", "kept")
         begun = frames_until(own, 20)
         os.killpg(before.process.pid, signal.SIGKILL)
         before.process.wait()
-        own.leave()
-    with crew("wsgi", store) as after:
+        own.close()
+    with serve_workers("wsgi", store) as after:
         client = Client(after)
         seen = begun[10]
         assert seen.id is not None
         rest = resumed(client, seen.id, "header")
         assert (rest[-1].event["type"], rest[-1].event["code"]) == ("RUN_ERROR", "RUN_LOST")
-        shown = events(begun[:11]) + events(rest)
-        assert events(client.replay("tell", "kept")) == compacted(shown)
+        shown = events_of(begun[:11]) + events_of(rest)
+        assert events_of(client.replay("tell", "kept")) == compact(shown)
         beyond = resumed(client, "1.100000", "header")
         assert [frame.event for frame in beyond] == [rest[-1].event]
 
@@ -504,22 +519,22 @@ def test_a_live_run_that_a_restart_ended_is_resumed_to_its_end(tmp_path: Path) -
 def test_a_run_that_a_restart_in_order_ended_says_so(adapter: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     # Without a reader: gunicorn kills a worker whose streams have not ended within its graceful timeout.
-    with crew(adapter, store) as before, Client(before).run("tell", "kept") as own:
+    with serve_workers(adapter, store) as before, Client(before).start_run("tell", "kept") as own:
         begun = frames_until(own, 3)
-    with crew(adapter, store) as after:
-        replay = events(Client(after).replay("tell", "kept"))
+    with serve_workers(adapter, store) as after:
+        replay = events_of(Client(after).replay("tell", "kept"))
         # No lease had to run out for it.
         assert (replay[-1]["type"], replay[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
-        assert is_prefix(told(events(begun)), told(replay))
+        assert is_prefix(numbers_of(events_of(begun)), numbers_of(replay))
 
 
 def test_a_run_that_is_joined_while_it_goes_on_is_resumed_on_another_process(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     gate = tmp_path / "gate"
     with (
-        crew("wsgi", store) as one,
-        crew("asgi", store) as two,
-        Client(one).run("tell", "kept", forwardedProps={"until": str(gate)}) as own,
+        serve_workers("wsgi", store) as one,
+        serve_workers("asgi", store) as two,
+        Client(one).start_run("tell", "kept", forwardedProps={"until": str(gate)}) as own,
     ):
         begun = frames_until(own, 10)
         with Client(two).connect("tell", "kept", begun[5].id) as other:
@@ -533,21 +548,21 @@ def test_a_run_that_is_joined_while_it_goes_on_is_resumed_on_another_process(tmp
 
 def test_a_deleted_thread_ends_for_readers_of_every_process(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
-    with crew("wsgi", store) as one, crew("asgi", store) as two:
+    with serve_workers("wsgi", store) as one, serve_workers("asgi", store) as two:
         here, there = Client(one), Client(two)
-        with here.run("tell", "gone") as own, there.connect("tell", "gone") as other:
+        with here.start_run("tell", "gone") as own, there.connect("tell", "gone") as other:
             frames_until(own, 3)
-            with there.ask("DELETE", "/threads/gone") as answer:
+            with there.open("DELETE", "/threads/gone") as answer:
                 assert answer.status == 204
             for stream in (own, other):
-                assert list(stream.events())[-1]["code"] == "RUN_LOST"
+                assert stream.rest()[-1]["code"] == "RUN_LOST"
         assert here.replay("tell", "gone") == there.replay("tell", "gone") == []
 
 
 def test_a_server_refuses_to_start_over_a_store_that_cannot_work(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="ended with status") as raised,
-        crew("asgi", sqlite_url(tmp_path / "nowhere" / "threads.db")),
+        serve_workers("asgi", sqlite_url(tmp_path / "nowhere" / "threads.db")),
     ):
         pass
     assert any("does not exist: create it" in note for note in raised.value.__notes__)

@@ -15,15 +15,15 @@ from .servers import RunningServer, serve_app
 
 T = TypeVar("T")
 
-FULL = "FULL"
+FULL_REPETITIONS = "FULL_REPETITIONS"
 """In the environment: all repetitions, where the everyday suite makes do with a few."""
 
 RETRY_SECONDS = 0.02
 
 
-def count(few: int, all_: int) -> int:
+def repetitions(few: int, all_: int) -> int:
     """How often something is done."""
-    return all_ if os.environ.get(FULL) else few
+    return all_ if os.environ.get(FULL_REPETITIONS) else few
 
 
 def sqlite_url(path: Path, **options: float) -> str:
@@ -32,7 +32,7 @@ def sqlite_url(path: Path, **options: float) -> str:
 
 
 @contextlib.contextmanager
-def crew(
+def serve_workers(
     adapter: str,
     store: str,
     *,
@@ -50,7 +50,7 @@ def crew(
         yield running
 
 
-def pid(stream: Stream) -> int:
+def pid_of(stream: Stream) -> int:
     """Which process an answer comes from."""
     return int(stream.headers[PID])
 
@@ -64,21 +64,21 @@ def eventually(question: Callable[[], T], seconds: float) -> T:
     return answer
 
 
-class Told(NamedTuple):
+class Number(NamedTuple):
     """A number that an agent has told, and when, in seconds of the machine's clock that only goes forward."""
 
     number: int
     at: float
 
 
-def told(events: Iterable[Event]) -> list[Told]:
+def numbers_of(events: Iterable[Event]) -> list[Number]:
     """All that an agent told in some events, which may be folded."""
     words = "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT").split()
     pairs = [word.partition("@") for word in words]
-    return [Told(int(number), float(at)) for number, _, at in pairs]
+    return [Number(int(number), float(at)) for number, _, at in pairs]
 
 
-def events(frames: Iterable[Frame]) -> list[Event]:
+def events_of(frames: Iterable[Frame]) -> list[Event]:
     return [frame.event for frame in frames]
 
 
@@ -87,6 +87,6 @@ def frames_until(stream: Stream, number: int) -> list[Frame]:
     taken: list[Frame] = []
     for frame in stream.frames():
         taken.append(frame)
-        if any(one.number >= number for one in told([frame.event])):
+        if any(one.number >= number for one in numbers_of([frame.event])):
             return taken
     raise AssertionError(f"the stream ended before {number}: {taken[-1:]}")

@@ -34,19 +34,19 @@ class Aimock:
         self.url = f"http://127.0.0.1:{port}/v1"
         self._control = f"http://127.0.0.1:{port}/__aimock"
 
-    def on(self, match: str | dict[str, Any], response: dict[str, Any], **options: Any) -> None:
+    def add_fixture(self, match: str | dict[str, Any], response: dict[str, Any], **options: Any) -> None:
         """Answers what matches (a text: within the last user message) by ``response``; the first match wins.
 
         ``options`` are members of aimock's fixture, such as ``chunkSize`` or ``truncateAfterChunks``.
         """
         members = {"userMessage": match} if isinstance(match, str) else match
-        self._ask("/fixtures", {"fixtures": [{"match": members, "response": response, **options}]})
+        self._request("/fixtures", {"fixtures": [{"match": members, "response": response, **options}]})
 
-    def asked(self, text: str) -> list[Any]:
+    def requests(self, text: str) -> list[Any]:
         """The bodies of the requests whose messages hold the text, in order of arrival."""
-        return [one["body"] for one in self._ask("/journal") if text in json.dumps(one["body"])]
+        return [one["body"] for one in self._request("/journal") if text in json.dumps(one["body"])]
 
-    def _ask(self, path: str, body: Any = None) -> Any:
+    def _request(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
         request = urllib.request.Request(self._control + path, data, headers)
@@ -54,7 +54,7 @@ class Aimock:
             return json.load(answer)
 
 
-def lacking() -> str | None:
+def missing_requirement() -> str | None:
     """What has to be done before aimock can run here, or None."""
     if shutil.which("node") is None:
         return f"aimock needs Node 20.15 or newer; install it, then run: {INSTALL}"
@@ -65,14 +65,14 @@ def lacking() -> str | None:
 
 def needs_node() -> None:
     """Skips the test where aimock cannot run, or fails it where CI=true says that all must run."""
-    if missing := lacking():
+    if missing := missing_requirement():
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
 
 
 @contextlib.contextmanager
-def aimock(port: int, folder: Path) -> Iterator[Aimock]:
+def run_aimock(port: int, folder: Path) -> Iterator[Aimock]:
     """aimock on a port, for as long as the block lasts; ``folder`` is for its files."""
     needs_node()
     # It wants to begin with something.

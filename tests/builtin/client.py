@@ -6,26 +6,26 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from tests.http_client import Event, fresh
+from tests.http_client import Event, unique
 
 
-def user(content: Any) -> dict[str, Any]:
-    return {"id": fresh("message"), "role": "user", "content": content}
+def user_message(content: Any) -> dict[str, Any]:
+    return {"id": unique("message"), "role": "user", "content": content}
 
 
-def assistant(content: str | None = None, *calls: dict[str, Any]) -> dict[str, Any]:
+def assistant_message(content: str | None = None, *calls: dict[str, Any]) -> dict[str, Any]:
     members = {"content": content, "toolCalls": list(calls) or None}
     given = {name: value for name, value in members.items() if value is not None}
-    return {"id": fresh("message"), "role": "assistant", **given}
+    return {"id": unique("message"), "role": "assistant", **given}
 
 
-def called(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:
+def tool_call(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:
     """A tool call of an assistant's message."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def result(call_id: str, content: Any, **members: Any) -> dict[str, Any]:
-    return {"id": fresh("message"), "role": "tool", "toolCallId": call_id, "content": content, **members}
+def tool_message(call_id: str, content: Any, **members: Any) -> dict[str, Any]:
+    return {"id": unique("message"), "role": "tool", "toolCallId": call_id, "content": content, **members}
 
 
 def frontend_tool(name: str, **properties: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def frontend_tool(name: str, **properties: Any) -> dict[str, Any]:
     return {"name": name, "description": f"Does {name}.", "parameters": parameters}
 
 
-def outline(events: Sequence[Event]) -> list[str]:
+def event_types(events: Sequence[Event]) -> list[str]:
     """The types of the events, those that follow one of their own type left out."""
     return [kind for kind, _ in itertools.groupby(event["type"] for event in events)]
 
@@ -43,7 +43,7 @@ def of_type(events: Sequence[Event], *kinds: str) -> list[Event]:
     return [event for event in events if event["type"] in kinds]
 
 
-def only(events: Sequence[Event], kind: str) -> Event:
+def only_event(events: Sequence[Event], kind: str) -> Event:
     (event,) = of_type(events, kind)
     return event
 
@@ -52,7 +52,7 @@ def text_of(events: Sequence[Event], kind: str = "TEXT_MESSAGE_CONTENT") -> str:
     return "".join(event["delta"] for event in of_type(events, kind))
 
 
-def calls_of(events: Sequence[Event]) -> dict[str, tuple[str, str]]:
+def tool_calls(events: Sequence[Event]) -> dict[str, tuple[str, str]]:
     """The tool calls by their ids: name and arguments."""
     return {
         start["toolCallId"]: (
@@ -69,6 +69,6 @@ TEXT = ["TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"]
 CALL = ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END"]
 
 
-def whole(*parts: str) -> list[str]:
+def finished_run(*parts: str) -> list[str]:
     """The outline of a run that goes well, with these parts in it."""
     return ["RUN_STARTED", *parts, "RUN_FINISHED"]

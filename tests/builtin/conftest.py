@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.client.test_client import lacking as lacking_client
+from tests.client.test_client import missing_requirement as lacking_client
 from tests.servers import RunningServer, free_port, serve_config
 
-from .aimock import KEY, Aimock, aimock
-from .fake_provider import Fake, fake
-from .scripts import Scenes
-from .verifier import NotingClient, Verifier, verifier
+from .aimock import KEY, Aimock, run_aimock
+from .fake_provider import FakeProvider, run_fake_provider
+from .scripts import Scripts
+from .verifier import RecordingClient, Verifier, run_verifier
 
 
 @pytest.fixture(scope="session")
-def scenes() -> Scenes:
+def scripts() -> Scripts:
     """What the fake plays."""
-    return Scenes()
+    return Scripts()
 
 
 @pytest.fixture(scope="session")
-def fake_model(scenes: Scenes) -> Iterator[Fake]:
-    with fake(scenes.play) as it:
+def fake_model(scripts: Scripts) -> Iterator[FakeProvider]:
+    with run_fake_provider(scripts.play) as it:
         yield it
 
 
@@ -35,12 +35,12 @@ def mock_port() -> int:
 
 @pytest.fixture(scope="session")
 def mock(mock_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aimock]:
-    with aimock(mock_port, tmp_path_factory.mktemp("aimock")) as it:
+    with run_aimock(mock_port, tmp_path_factory.mktemp("aimock")) as it:
         yield it
 
 
 @pytest.fixture(scope="session", params=["asgi", "wsgi"])
-def runtime(request: pytest.FixtureRequest, mock_port: int, fake_model: Fake) -> Iterator[RunningServer]:
+def runtime(request: pytest.FixtureRequest, mock_port: int, fake_model: FakeProvider) -> Iterator[RunningServer]:
     env = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{mock_port}/v1",
         "OPENAI_API_KEY": KEY,
@@ -60,15 +60,15 @@ def judge() -> Iterator[Verifier | None]:
     if lacking_client():
         yield None
         return
-    with verifier() as it:
+    with run_verifier() as it:
         yield it
 
 
 @pytest.fixture
-def client(runtime: RunningServer, judge: Verifier | None) -> Iterator[NotingClient]:
+def client(runtime: RunningServer, judge: Verifier | None) -> Iterator[RecordingClient]:
     """Talks to the runtime; whatever it has read must be what AG-UI's client accepts."""
-    it = NotingClient(runtime)
+    it = RecordingClient(runtime)
     it.streams = []
     yield it
     if judge is not None:
-        assert [judge.objection(events) for events in it.streams] == [None] * len(it.streams), it.streams
+        assert [judge.find_fault(events) for events in it.streams] == [None] * len(it.streams), it.streams

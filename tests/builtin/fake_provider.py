@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 """After which a wait fails; no test that passes waits for it."""
 
 
@@ -31,39 +31,39 @@ class Exchange:
         content = next(one["content"] for one in reversed(self.json()["messages"]) if one["role"] == "user")
         return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
-    def answer(self, body: Any, status: int = 200, **headers: str) -> None:
+    def respond(self, body: Any, status: int = 200, **headers: str) -> None:
         """A whole answer in JSON."""
         data = json.dumps(body).encode()
-        self._head(status, content_type="application/json", content_length=str(len(data)), **headers)
+        self._send_head(status, content_type="application/json", content_length=str(len(data)), **headers)
         self.handler.wfile.write(data)
 
-    def begin(self) -> None:
+    def start_stream(self) -> None:
         """The head of a stream."""
-        self._head(200, content_type="text/event-stream", transfer_encoding="chunked")
+        self._send_head(200, content_type="text/event-stream", transfer_encoding="chunked")
 
-    def data(self, *items: Any) -> None:
+    def send(self, *items: Any) -> None:
         """Frames of the stream; text is sent as it is."""
         for item in items:
             frame = f"data: {item if isinstance(item, str) else json.dumps(item)}\n\n".encode()
             self.handler.wfile.write(b"%x\r\n%b\r\n" % (len(frame), frame))
 
-    def end(self) -> None:
+    def end_stream(self) -> None:
         """The end of a stream, whatever was sent before."""
         self.handler.wfile.write(b"0\r\n\r\n")
 
     def finish(self, reason: str = "stop") -> None:
         """The end of a stream that went well."""
-        self.data(chunk({}, reason), "[DONE]")
-        self.end()
+        self.send(chunk({}, reason), "[DONE]")
+        self.end_stream()
 
-    def until_gone(self) -> None:
+    def wait_for_disconnect(self) -> None:
         """Waits until the client has closed the connection."""
-        self.handler.connection.settimeout(PATIENCE_SECONDS)
+        self.handler.connection.settimeout(TIMEOUT_SECONDS)
         with contextlib.suppress(ConnectionError):
             while self.handler.connection.recv(1024):
                 pass
 
-    def _head(self, status: int, **headers: str) -> None:
+    def _send_head(self, status: int, **headers: str) -> None:
         self.handler.send_response(status)
         self.handler.send_header("connection", "close")
         for name, value in headers.items():
@@ -80,23 +80,23 @@ def chunk(delta: dict[str, Any], finish_reason: str | None = None, **members: An
     return {"id": "c1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice], **members}
 
 
-def call(index: int, arguments: str, id: str | None = None, name: str | None = None) -> dict[str, Any]:
+def tool_call_chunk(index: int, arguments: str, id: str | None = None, name: str | None = None) -> dict[str, Any]:
     """A piece of a tool call; the first one of each has its id and name."""
     function = {"arguments": arguments, **({"name": name} if name else {})}
     piece = {"index": index, "function": function, **({"id": id, "type": "function"} if id else {})}
     return chunk({"tool_calls": [piece]})
 
 
-class Fake:
-    """A running fake. ``seen`` are the requests so far."""
+class FakeProvider:
+    """A running fake provider. ``requests`` are those so far."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/v1"
-        self.seen: list[Exchange] = []
+        self.requests: list[Exchange] = []
 
 
 @contextlib.contextmanager
-def fake(script: Script) -> Iterator[Fake]:
+def run_fake_provider(script: Script) -> Iterator[FakeProvider]:
     """A server that answers every request by the script, on a thread of the request's own."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -107,7 +107,7 @@ def fake(script: Script) -> Iterator[Fake]:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             exchange = Exchange(self.path, headers, body, self)
-            it.seen.append(exchange)
+            it.requests.append(exchange)
             # Whoever leaves in the middle of an answer is what some tests are about.
             with contextlib.suppress(ConnectionError):
                 script(exchange)
@@ -120,7 +120,7 @@ def fake(script: Script) -> Iterator[Fake]:
         request_queue_size = 256
 
     server = Server(("127.0.0.1", 0), Handler)
-    it = Fake(server.server_port)
+    it = FakeProvider(server.server_port)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield it

@@ -26,12 +26,12 @@ PAGES = [["one", "two"], ["three"], ["four"]]
 
 
 @dataclasses.dataclass
-class Watch:
+class McpProxy:
     """The ASGI application: a server's endpoints of both transports behind it."""
 
     streamable: ASGIApp
     sse: ASGIApp
-    seen: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    requests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     sessions: set[str] = dataclasses.field(default_factory=set)
     open_requests: int = 0
     changed: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
@@ -43,13 +43,13 @@ class Watch:
         kind, *rest = scope["path"].strip("/").split("/")
         if kind in ("seen", "until", "until-idle"):
             await self.until(self.condition(kind, "/".join(rest[:-1]), rest[-1:]))
-            await JSONResponse(self.seen)(scope, receive, send)
+            await JSONResponse(self.requests)(scope, receive, send)
             return
         await self.watched(kind, "/".join(rest[:-1]), scope, receive, send)
 
     def condition(self, kind: str, method: str, count: list[str]) -> Callable[[], bool]:
         if kind == "until":
-            return lambda: sum(one["method"] == method for one in self.seen) >= int(count[0])
+            return lambda: sum(one["method"] == method for one in self.requests) >= int(count[0])
         return lambda: kind == "seen" or not (self.sessions or self.open_requests)
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -63,13 +63,13 @@ class Watch:
     async def watched(self, kind: str, method: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         body = await Request(scope, receive).body() if scope["method"] == "POST" else b""
-        asked = json.loads(body or "{}")
-        self.seen.append({"method": asked.get("method", scope["method"]), "headers": headers})
+        request = json.loads(body or "{}")
+        self.requests.append({"method": request.get("method", scope["method"]), "headers": headers})
         self.open_requests += 1
         await self.tell()
         try:
-            answer = self.answer(kind, method, asked, headers)
-            opens_session = asked.get("method") == "initialize"
+            answer = self.answer(kind, method, request, headers)
+            opens_session = request.get("method") == "initialize"
             await answer(scope, replayed(body, receive), self.noting_session(send) if opens_session else send)
         finally:
             self.open_requests -= 1
@@ -77,14 +77,14 @@ class Watch:
                 self.sessions.discard(headers["mcp-session-id"])
             await self.tell()
 
-    def answer(self, kind: str, method: str, asked: Any, headers: dict[str, str]) -> ASGIApp:
+    def answer(self, kind: str, method: str, request: Any, headers: dict[str, str]) -> ASGIApp:
         if kind in ("sse", "messages"):
             return self.sse
         if kind != "mcp" and headers.get("mcp-protocol-version", "") > "2026":
             return Response("Bad Request: unsupported protocol version", 400)
         if kind == "paged":
-            return paged(asked)
-        if method == asked.get("method"):
+            return paged(request)
+        if method == request.get("method"):
             if kind == "silent":
                 return silence
             # Its sessions are lost with it: not every client says good-bye to what is broken.
@@ -110,11 +110,11 @@ async def silence(scope: Scope, receive: Receive, send: Send) -> None:
         pass
 
 
-def paged(asked: Any) -> Response:
+def paged(request: Any) -> Response:
     """A server by hand, since the SDK's lists everything at once; it has no sessions."""
-    if "id" not in asked:
-        return Response(status_code=202 if asked else 405)
-    page = int(asked.get("params", {}).get("cursor", 0))
+    if "id" not in request:
+        return Response(status_code=202 if request else 405)
+    page = int(request.get("params", {}).get("cursor", 0))
     results: dict[str, dict[str, Any]] = {
         "initialize": {
             "protocolVersion": "2025-06-18",
@@ -126,7 +126,7 @@ def paged(asked: Any) -> Response:
             **({"nextCursor": str(page + 1)} if page + 1 < len(PAGES) else {}),
         },
     }
-    return JSONResponse({"jsonrpc": "2.0", "id": asked["id"], "result": results[asked["method"]]})
+    return JSONResponse({"jsonrpc": "2.0", "id": request["id"], "result": results[request["method"]]})
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

@@ -19,7 +19,7 @@ except ImportError:  # 1.x
     from mcp.server.fastmcp import Image
     from mcp.server.fastmcp.exceptions import ToolError
 
-from .mcp_proxy import Watch
+from .mcp_proxy import McpProxy
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(22)
 
@@ -87,5 +87,5 @@ def result(*blocks: Any, structured: Any = None, is_error: bool = False) -> Call
 if __name__ == "__main__":
     # The listening socket is inherited, so that nobody has to wait until it is there.
     listening = socket.socket(fileno=int(sys.argv[1]))
-    watch = Watch(server.streamable_http_app(), server.sse_app())
+    watch = McpProxy(server.streamable_http_app(), server.sse_app())
     uvicorn.Server(uvicorn.Config(watch, log_level="warning", timeout_graceful_shutdown=1)).run([listening])

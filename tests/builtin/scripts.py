@@ -5,37 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.http_client import fresh
+from tests.http_client import unique
 
 from .fake_provider import Exchange, Script, chunk
 
 
-class Scenes:
+class Scripts:
     """Scripts by the text of the last user message. Each is played as often as it is asked for."""
 
     def __init__(self) -> None:
         self._scripts: dict[str, Script] = {}
-        self._seen: dict[str, list[Exchange]] = {}
+        self._requests: dict[str, list[Exchange]] = {}
 
     def on(self, script: Script) -> str:
         """A new message; the server answers it by the script."""
-        text = f"{fresh('scene')}."
+        text = f"{unique('scene')}."
         self._scripts[text] = script
-        self._seen[text] = []
+        self._requests[text] = []
         return text
 
-    def asked(self, text: str) -> list[Exchange]:
+    def requests(self, text: str) -> list[Exchange]:
         """The requests with that message, in order of arrival."""
-        return list(self._seen[text])
+        return list(self._requests[text])
 
     def play(self, exchange: Exchange) -> None:
         """The script of the whole server."""
         text = exchange.text()
-        self._seen[text].append(exchange)
+        self._requests[text].append(exchange)
         self._scripts[text](exchange)
 
 
-def steps(*scripts: Script) -> Script:
+def by_step(*scripts: Script) -> Script:
     """The n-th script for the n-th step of a run: one step more for every answer of the model's so far."""
 
     def script(exchange: Exchange) -> None:
@@ -45,33 +45,33 @@ def steps(*scripts: Script) -> Script:
     return script
 
 
-def says(*deltas: str, usage: dict[str, int] | None = None) -> Script:
+def send_text(*deltas: str, usage: dict[str, int] | None = None) -> Script:
     """A script that says something and is done."""
 
     def script(exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.data(*(chunk({"content": delta}) for delta in deltas))
+        exchange.start_stream()
+        exchange.send(*(chunk({"content": delta}) for delta in deltas))
         if usage is not None:
-            exchange.data({**chunk({}), "choices": [], "usage": usage})
+            exchange.send({**chunk({}), "choices": [], "usage": usage})
         exchange.finish()
 
     return script
 
 
-def sends(*items: Any, reason: str = "tool_calls") -> Script:
+def send_chunks(*items: Any, reason: str = "tool_calls") -> Script:
     """A script that sends chunks and is done."""
 
     def script(exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.data(*items)
+        exchange.start_stream()
+        exchange.send(*items)
         exchange.finish(reason)
 
     return script
 
 
-def refuses(status: int, error: dict[str, Any], **headers: str) -> Script:
+def send_error(status: int, error: dict[str, Any], **headers: str) -> Script:
     """A script that answers by an error."""
-    return lambda exchange: exchange.answer({"error": error}, status, **headers)
+    return lambda exchange: exchange.respond({"error": error}, status, **headers)
 
 
 def roles(messages: Sequence[dict[str, Any]]) -> list[str]:

@@ -9,25 +9,35 @@ from typing import Any
 
 import pytest
 
-from tests.http_client import Event, fresh, run_input
+from tests.http_client import Event, run_input, unique
 
 from .aimock import Aimock
-from .client import TEXT, calls_of, frontend_tool, of_type, only, outline, text_of, user, whole
-from .fake_provider import PATIENCE_SECONDS, Exchange, Script, call
-from .scripts import Scenes, sends, steps
-from .verifier import NotingClient
+from .client import (
+    TEXT,
+    event_types,
+    finished_run,
+    frontend_tool,
+    of_type,
+    only_event,
+    text_of,
+    tool_calls,
+    user_message,
+)
+from .fake_provider import TIMEOUT_SECONDS, Exchange, Script, tool_call_chunk
+from .scripts import Scripts, by_step, send_chunks
+from .verifier import RecordingClient
 
 CROWD = 100
 
 
-def everybody(client: NotingClient, agent: str, bodies: list[dict[str, Any]]) -> list[list[Event]]:
+def everybody(client: RecordingClient, agent: str, bodies: list[dict[str, Any]]) -> list[list[Event]]:
     """Runs with these bodies, all at once, each with headers of its own; gives their events."""
 
     def one(numbered: tuple[int, dict[str, Any]]) -> list[Event]:
         number, body = numbered
-        with client.ask("POST", f"/agent/{agent}/run", body, {"x-tenant": f"tenant-{number}"}) as stream:
-            assert stream.status == 200, stream.rest()
-            return list(stream.events())
+        with client.open("POST", f"/agent/{agent}/run", body, {"x-tenant": f"tenant-{number}"}) as stream:
+            assert stream.status == 200, stream.read()
+            return stream.rest()
 
     with ThreadPoolExecutor(len(bodies)) as pool:
         runs = list(pool.map(one, enumerate(bodies)))
@@ -35,50 +45,55 @@ def everybody(client: NotingClient, agent: str, bodies: list[dict[str, Any]]) ->
     return runs
 
 
-def test_a_crowd_keeps_tools_headers_and_state_apart(client: NotingClient, scenes: Scenes) -> None:
+def test_a_crowd_keeps_tools_headers_and_state_apart(client: RecordingClient, scripts: Scripts) -> None:
     # The model answers nobody before all have asked, so that all runs are under way together.
     together = threading.Barrier(CROWD)
 
     def first(number: int) -> Script:
         changes = json.dumps({"delta": [{"op": "replace", "path": "/mine", "value": f"new {number}"}]})
-        answer = sends(call(0, "{}", "c0", "whoami"), call(1, changes, "c1", "AGUISendStateDelta"))
+        answer = send_chunks(
+            tool_call_chunk(0, "{}", "c0", "whoami"), tool_call_chunk(1, changes, "c1", "AGUISendStateDelta")
+        )
 
         def script(exchange: Exchange) -> None:
-            together.wait(PATIENCE_SECONDS)
+            together.wait(TIMEOUT_SECONDS)
             answer(exchange)
 
         return script
 
     numbers = range(CROWD)
-    asks = [scenes.on(steps(first(n), sends(call(0, f'{{"n":{n}}}', f"p{n}", f"paint_{n}")))) for n in numbers]
+    prompts = [
+        scripts.on(by_step(first(n), send_chunks(tool_call_chunk(0, f'{{"n":{n}}}', f"p{n}", f"paint_{n}"))))
+        for n in numbers
+    ]
     bodies = [
         run_input(
-            asks[n],
-            fresh("run"),
-            messages=[user(asks[n])],
+            prompts[n],
+            unique("run"),
+            messages=[user_message(prompts[n])],
             tools=[frontend_tool(f"paint_{n}")],
             state={"mine": f"old {n}"},
         )
         for n in numbers
     ]
     for n, events in enumerate(everybody(client, "fake-crowd", bodies)):
-        assert {event["threadId"] for event in of_type(events, "RUN_STARTED", "RUN_FINISHED")} == {asks[n]}
+        assert {event["threadId"] for event in of_type(events, "RUN_STARTED", "RUN_FINISHED")} == {prompts[n]}
         shown = {one["toolCallId"]: json.loads(one["content"]) for one in of_type(events, "TOOL_CALL_RESULT")}
         assert shown == {"c0": {"tenant": f"tenant-{n}", "state": {"mine": f"old {n}"}}, "c1": {"success": True}}
-        assert only(events, "STATE_DELTA")["delta"][0]["value"] == f"new {n}"
-        assert calls_of(events)[f"p{n}"] == (f"paint_{n}", f'{{"n":{n}}}')
-        for asked in scenes.asked(asks[n]):
-            offered = [one["function"]["name"] for one in asked.json()["tools"]]
+        assert only_event(events, "STATE_DELTA")["delta"][0]["value"] == f"new {n}"
+        assert tool_calls(events)[f"p{n}"] == (f"paint_{n}", f'{{"n":{n}}}')
+        for request in scripts.requests(prompts[n]):
+            offered = [one["function"]["name"] for one in request.json()["tools"]]
             assert [name for name in offered if name.startswith("paint_")] == [f"paint_{n}"]
-            assert f"old {n}" in json.dumps(asked.json()["messages"][0])
+            assert f"old {n}" in json.dumps(request.json()["messages"][0])
 
 
 @pytest.mark.client
-def test_a_crowd_at_aimock(client: NotingClient, mock: Aimock) -> None:
-    asks = [f"{fresh('question')}." for _ in range(CROWD)]
-    for number, ask in enumerate(asks):
-        mock.on(ask, {"content": f"Answer {number}."}, chunkSize=3, latency=1)
-    bodies = [run_input(f"t-{ask}", fresh("run"), messages=[user(ask)]) for ask in asks]
+def test_a_crowd_at_aimock(client: RecordingClient, mock: Aimock) -> None:
+    prompts = [f"{unique('question')}." for _ in range(CROWD)]
+    for number, prompt in enumerate(prompts):
+        mock.add_fixture(prompt, {"content": f"Answer {number}."}, chunkSize=3, latency=1)
+    bodies = [run_input(f"t-{prompt}", unique("run"), messages=[user_message(prompt)]) for prompt in prompts]
     runs = everybody(client, "plain", bodies)
     assert [text_of(events) for events in runs] == [f"Answer {number}." for number in range(CROWD)]
-    assert all(outline(events) == whole(*TEXT) for events in runs)
+    assert all(event_types(events) == finished_run(*TEXT) for events in runs)

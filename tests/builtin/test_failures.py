@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from tests.http_client import Event, fresh
+from tests.http_client import Event, unique
 
 from .aimock import Aimock
-from .client import TEXT, only, outline, text_of, user
-from .fake_provider import PATIENCE_SECONDS, Exchange, Script, call, chunk
-from .scripts import Scenes, refuses, says
-from .verifier import NotingClient
+from .client import TEXT, event_types, only_event, text_of, user_message
+from .fake_provider import TIMEOUT_SECONDS, Exchange, Script, chunk, tool_call_chunk
+from .scripts import Scripts, send_error, send_text
+from .verifier import RecordingClient
 
 SECRET = "sk-secret"
 
 
 def error_of(events: list[Event]) -> str:
     """The code of the error that a run ends with."""
-    error = only(events, "RUN_ERROR")
+    error = only_event(events, "RUN_ERROR")
     assert events[-1] is error
     assert error["message"]
     assert SECRET not in json.dumps(events)
@@ -52,48 +52,48 @@ REFUSALS = [
 
 @pytest.mark.client
 @pytest.mark.parametrize(("status", "code", "expected"), REFUSALS)
-def test_refusals(client: NotingClient, mock: Aimock, status: int, code: str | None, expected: str) -> None:
-    ask = f"{fresh('question')}."
-    mock.on(ask, {"error": refusal(code), "status": status})
-    events = client.ran("plain", "t-" + ask, messages=[user(ask)])
-    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+def test_refusals(client: RecordingClient, mock: Aimock, status: int, code: str | None, expected: str) -> None:
+    prompt = f"{unique('question')}."
+    mock.add_fixture(prompt, {"error": refusal(code), "status": status})
+    events = client.chat("plain", prompt)
+    assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == expected
-    assert len(mock.asked(ask)) == 1
+    assert len(mock.requests(prompt)) == 1
 
 
 @pytest.mark.client
-def test_a_key_that_the_provider_does_not_take(client: NotingClient, mock: Aimock) -> None:
-    ask = f"{fresh('question')}."
-    mock.on(ask, {"content": "never"})
-    events = client.ran("wrong-key", "t-" + ask, messages=[user(ask)])
-    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+def test_a_key_that_the_provider_does_not_take(client: RecordingClient, mock: Aimock) -> None:
+    prompt = f"{unique('question')}."
+    mock.add_fixture(prompt, {"content": "never"})
+    events = client.chat("wrong-key", prompt)
+    assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == "auth_failed"
 
 
 @pytest.mark.client
-def test_a_connection_that_drops_in_mid_answer(client: NotingClient, mock: Aimock) -> None:
-    ask = f"{fresh('question')}."
-    mock.on(ask, {"content": "One two three four."}, chunkSize=4, latency=5, truncateAfterChunks=4)
-    events = client.ran("plain", "t-" + ask, messages=[user(ask)])
-    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
+def test_a_connection_that_drops_in_mid_answer(client: RecordingClient, mock: Aimock) -> None:
+    prompt = f"{unique('question')}."
+    mock.add_fixture(prompt, {"content": "One two three four."}, chunkSize=4, latency=5, truncateAfterChunks=4)
+    events = client.chat("plain", prompt)
+    assert event_types(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
     assert error_of(events) == "network_error"
     assert "One two three four.".startswith(text_of(events))
 
 
 @pytest.mark.client
-def test_an_answer_that_is_no_stream(client: NotingClient, mock: Aimock) -> None:
-    ask = f"{fresh('question')}."
-    mock.on(ask, {"content": "never"}, chaos={"malformedRate": 1})
-    assert error_of(client.ran("plain", "t-" + ask, messages=[user(ask)])) == "network_error"
+def test_an_answer_that_is_no_stream(client: RecordingClient, mock: Aimock) -> None:
+    prompt = f"{unique('question')}."
+    mock.add_fixture(prompt, {"content": "never"}, chaos={"malformedRate": 1})
+    assert error_of(client.chat("plain", prompt)) == "network_error"
 
 
 def streams(*items: Any) -> Script:
     """A script that sends something and then ends the stream as if that were all."""
 
     def script(exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.data(*items)
-        exchange.end()
+        exchange.start_stream()
+        exchange.send(*items)
+        exchange.end_stream()
 
     return script
 
@@ -102,8 +102,8 @@ def breaks_off(*items: Any) -> Script:
     """A script that sends something and drops the connection."""
 
     def script(exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.data(*items)
+        exchange.start_stream()
+        exchange.send(*items)
 
     return script
 
@@ -131,85 +131,88 @@ HELLO = chunk({"content": "Hello"})
         pytest.param(streams(HELLO, chunk({}, "content_filter"), "[DONE]"), "provider_error", id="held back"),
     ],
 )
-def test_trouble_in_mid_answer(client: NotingClient, scenes: Scenes, script: Script, expected: str) -> None:
-    scene = scenes.on(script)
-    events = client.ran("fake-plain", scene, messages=[user(scene)])
-    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
+def test_trouble_in_mid_answer(client: RecordingClient, scripts: Scripts, script: Script, expected: str) -> None:
+    prompt = scripts.on(script)
+    events = client.chat("fake-plain", prompt)
+    assert event_types(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
     assert error_of(events) == expected
     assert text_of(events) == "Hello"
 
 
-def test_trouble_inside_a_call_runs_no_tool(client: NotingClient, scenes: Scenes) -> None:
-    scene = scenes.on(breaks_off(call(0, '{"text": "a"}', "c0", "shout")))
-    events = client.ran("fake-tools", scene, messages=[user(scene)])
-    assert outline(events) == ["RUN_STARTED", "TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_ERROR"]
+def test_trouble_inside_a_call_runs_no_tool(client: RecordingClient, scripts: Scripts) -> None:
+    prompt = scripts.on(breaks_off(tool_call_chunk(0, '{"text": "a"}', "c0", "shout")))
+    events = client.chat("fake-tools", prompt)
+    assert event_types(events) == ["RUN_STARTED", "TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_ERROR"]
     assert error_of(events) == "network_error"
 
 
-def test_an_answer_cut_off_by_its_limit_is_an_answer(client: NotingClient, scenes: Scenes) -> None:
-    scene = scenes.on(streams(HELLO, chunk({}, "length"), "[DONE]"))
-    events = client.ran("fake-plain", scene, messages=[user(scene)])
-    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
+def test_an_answer_cut_off_by_its_limit_is_an_answer(client: RecordingClient, scripts: Scripts) -> None:
+    prompt = scripts.on(streams(HELLO, chunk({}, "length"), "[DONE]"))
+    events = client.chat("fake-plain", prompt)
+    assert event_types(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
 
 
-def test_an_answer_with_nothing_in_it(client: NotingClient, scenes: Scenes) -> None:
-    scene = scenes.on(streams(chunk({}, "stop"), "[DONE]"))
-    assert outline(client.ran("fake-plain", scene, messages=[user(scene)])) == ["RUN_STARTED", "RUN_FINISHED"]
+def test_an_answer_with_nothing_in_it(client: RecordingClient, scripts: Scripts) -> None:
+    prompt = scripts.on(streams(chunk({}, "stop"), "[DONE]"))
+    assert event_types(client.chat("fake-plain", prompt)) == [
+        "RUN_STARTED",
+        "RUN_FINISHED",
+    ]
 
 
-def test_nobody_there(client: NotingClient) -> None:
-    events = client.ran("deaf", fresh("thread"), messages=[user("Hello")])
-    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+def test_nobody_there(client: RecordingClient) -> None:
+    events = client.run("deaf", unique("thread"), messages=[user_message("Hello")])
+    assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == "network_error"
 
 
-def test_a_missing_key_is_named(client: NotingClient) -> None:
-    events = client.ran("keyless", fresh("thread"), messages=[user("Hello")])
-    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+def test_a_missing_key_is_named(client: RecordingClient) -> None:
+    events = client.run("keyless", unique("thread"), messages=[user_message("Hello")])
+    assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == "auth_failed"
-    assert "MINIMAX_API_KEY" in only(events, "RUN_ERROR")["message"]
+    assert "MINIMAX_API_KEY" in only_event(events, "RUN_ERROR")["message"]
 
 
-def test_no_answer_in_time(client: NotingClient, scenes: Scenes) -> None:
+def test_no_answer_in_time(client: RecordingClient, scripts: Scripts) -> None:
     gone = threading.Event()
 
     def script(exchange: Exchange) -> None:
-        exchange.until_gone()
+        exchange.wait_for_disconnect()
         gone.set()
 
-    scene = scenes.on(script)
-    events = client.ran("fake-hurried", scene, messages=[user(scene)])
-    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+    prompt = scripts.on(script)
+    events = client.chat("fake-hurried", prompt)
+    assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == "timeout"
-    assert gone.wait(PATIENCE_SECONDS)
+    assert gone.wait(TIMEOUT_SECONDS)
 
 
-def test_silence_in_mid_answer(client: NotingClient, scenes: Scenes) -> None:
+def test_silence_in_mid_answer(client: RecordingClient, scripts: Scripts) -> None:
     def script(exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.data(HELLO)
-        exchange.until_gone()
+        exchange.start_stream()
+        exchange.send(HELLO)
+        exchange.wait_for_disconnect()
 
-    scene = scenes.on(script)
-    events = client.ran("fake-hurried", scene, messages=[user(scene)])
-    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
+    prompt = scripts.on(script)
+    events = client.chat("fake-hurried", prompt)
+    assert event_types(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
     assert error_of(events) == "timeout"
 
 
-def test_trying_again_is_the_sdks(client: NotingClient, scenes: Scenes) -> None:
-    first = refuses(429, refusal(), retry_after_ms="1")
+def test_trying_again_is_the_sdks(client: RecordingClient, scripts: Scripts) -> None:
+    first = send_error(429, refusal(), retry_after_ms="1")
 
     def script(exchange: Exchange) -> None:
-        (first if len(scenes.asked(scene)) == 1 else says("at last"))(exchange)
+        (first if len(scripts.requests(prompt)) == 1 else send_text("at last"))(exchange)
 
-    scene = scenes.on(script)
-    events = client.ran("fake-retrying", scene, messages=[user(scene)])
-    assert outline(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
+    prompt = scripts.on(script)
+    events = client.chat("fake-retrying", prompt)
+    assert event_types(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
     assert text_of(events) == "at last"
-    assert len(scenes.asked(scene)) == 2
+    assert len(scripts.requests(prompt)) == 2
 
 
-def test_trying_again_has_the_sdks_end(client: NotingClient, scenes: Scenes) -> None:
-    scene = scenes.on(refuses(429, refusal(), retry_after_ms="1"))
-    assert error_of(client.ran("fake-retrying", scene, messages=[user(scene)])) == "rate_limited"
-    assert len(scenes.asked(scene)) == 3
+def test_trying_again_has_the_sdks_end(client: RecordingClient, scripts: Scripts) -> None:
+    prompt = scripts.on(send_error(429, refusal(), retry_after_ms="1"))
+    assert error_of(client.chat("fake-retrying", prompt)) == "rate_limited"
+    assert len(scripts.requests(prompt)) == 3

@@ -19,14 +19,14 @@ from ag_ui.core import RunAgentInput
 from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext
 from copilot_runtime.agents._builtin import Tool, ToolError
 from copilot_runtime.agents._builtin.mcp import open_mcp_servers
-from tests.http_client import fresh
+from tests.http_client import unique
 from tests.serve import ROOT
 from tests.servers import free_port
 
-from .client import of_type, outline, user
-from .fake_provider import Fake, Script, call
+from .client import event_types, of_type, user_message
+from .fake_provider import FakeProvider, Script, tool_call_chunk
 from .mcp_proxy import PAGES
-from .scripts import Scenes, says, sends, steps
+from .scripts import Scripts, by_step, send_chunks, send_text
 
 PATIENCE_SECONDS = 30.0
 """After which a wait fails; no test that passes waits for it."""
@@ -370,32 +370,34 @@ def test_sessions_are_closed_by_a_cancellation(mcp: Served, while_: str) -> None
 
 
 def calling(*named: tuple[str, str]) -> Script:
-    return sends(*(call(n, arguments, f"c{n}", name) for n, (name, arguments) in enumerate(named)))
+    return send_chunks(*(tool_call_chunk(n, arguments, f"c{n}", name) for n, (name, arguments) in enumerate(named)))
 
 
 def given(text: str) -> RunAgentInput:
-    messages = [user(text)]
+    messages = [user_message(text)]
     members = {"tools": [], "context": [], "state": {}, "forwardedProps": {}}
-    return RunAgentInput.model_validate({"threadId": fresh("t"), "runId": fresh("r"), "messages": messages, **members})
+    return RunAgentInput.model_validate(
+        {"threadId": unique("t"), "runId": unique("r"), "messages": messages, **members}
+    )
 
 
-def agent(fake_model: Fake, *servers: MCPServer) -> BuiltInAgent:
+def agent(fake_model: FakeProvider, *servers: MCPServer) -> BuiltInAgent:
     return BuiltInAgent("m", base_url=fake_model.url, api_key="k", mcp_servers=servers, max_steps=4)
 
 
 def test_a_model_calls_tools_of_several_servers_with_the_users_token(
-    mcp: Served, fake_model: Fake, scenes: Scenes
+    mcp: Served, fake_model: FakeProvider, scripts: Scripts
 ) -> None:
     named = (("greet", '{"name": "ada"}'), ("b-add", '{"a": 20, "b": 22}'), ("b-fail", '{"why": "so it is"}'))
-    scene = scenes.on(steps(calling(*named), says("done")))
+    prompt = scripts.on(by_step(calling(*named), send_text("done")))
 
     async def main() -> None:
         down = MCPServer(f"http://127.0.0.1:{free_port()}/mcp")
         built = agent(fake_model, down, mcp.at("/mcp"), mcp.at("/legacy/mcp", prefix="b-", headers=_token))
         before = len(await mcp.seen())
         context = RunContext(headers={"authorization": "of ada"})
-        events = [event async for event in built.run(given(scene), context)]
-        assert outline(events)[-1] == "RUN_FINISHED"
+        events = [event async for event in built.run(given(prompt), context)]
+        assert event_types(events)[-1] == "RUN_FINISHED"
         shown = {one["toolCallId"]: one["content"] for one in of_type(events, "TOOL_CALL_RESULT")}
         assert shown.keys() == {"c0", "c1", "c2"}
         assert (shown["c0"], shown["c1"]) == ("hello ada, größe €", "42")
@@ -405,19 +407,19 @@ def test_a_model_calls_tools_of_several_servers_with_the_users_token(
         await built.aclose()
 
     run(main)
-    first, second = (one.json() for one in scenes.asked(scene))
+    first, second = (one.json() for one in scripts.requests(prompt))
     assert {"greet", "b-greet", "b-docs_read"} <= {one["function"]["name"] for one in first["tools"]}
     assert [one["content"] for one in second["messages"] if one["role"] == "tool"][:2] == ["hello ada, größe €", "42"]
 
 
-def test_a_server_that_dies_in_the_middle_of_a_run_does_not_end_it(fake_model: Fake, scenes: Scenes) -> None:
-    scene = scenes.on(steps(calling(("die", "{}")), calling(("add", '{"a": 1, "b": 2}')), says("a pity")))
+def test_a_server_that_dies_in_the_middle_of_a_run_does_not_end_it(fake_model: FakeProvider, scripts: Scripts) -> None:
+    prompt = scripts.on(by_step(calling(("die", "{}")), calling(("add", '{"a": 1, "b": 2}')), send_text("a pity")))
 
     async def main() -> None:
         with served() as mortal:
             built = agent(fake_model, mortal.at("/mcp", call_timeout_seconds=5))
-            events = [event async for event in built.run(given(scene), RunContext())]
-            assert outline(events)[-1] == "RUN_FINISHED"
+            events = [event async for event in built.run(given(prompt), RunContext())]
+            assert event_types(events)[-1] == "RUN_FINISHED"
             assert len(of_type(events, "TOOL_CALL_RESULT")) == 2
             await built.aclose()
 
@@ -426,13 +428,13 @@ def test_a_server_that_dies_in_the_middle_of_a_run_does_not_end_it(fake_model: F
 
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
 def test_a_run_that_is_stopped_leaves_no_session(
-    mcp: Served, fake_model: Fake, scenes: Scenes, path: str, how: str
+    mcp: Served, fake_model: FakeProvider, scripts: Scripts, path: str, how: str
 ) -> None:
-    scene = scenes.on(calling(("wait_forever", "{}")))
+    prompt = scripts.on(calling(("wait_forever", "{}")))
 
     async def main() -> None:
         built = agent(fake_model, mcp.at(path))
-        events = built.run(given(scene), RunContext())
+        events = built.run(given(prompt), RunContext())
         if how == "closed":
             async for event in events:
                 if event["type"] == "TOOL_CALL_END":

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from .client import assistant, called, result, text_of, user
-from .scripts import Scenes, says
-from .verifier import NotingClient
+from .client import assistant_message, text_of, tool_call, tool_message, user_message
+from .scripts import Scripts, send_text
+from .verifier import RecordingClient
 
 PNG = base64.b64encode(b"\x89PNG").decode()
 PDF = base64.b64encode(b"%PDF-1.7").decode()
@@ -30,28 +30,28 @@ def url(kind: str, value: str, mime_type: str) -> dict[str, Any]:
 
 
 def received(
-    client: NotingClient, scenes: Scenes, messages: Sequence[dict[str, Any]], agent: str = "fake-plain"
+    client: RecordingClient, scripts: Scripts, messages: Sequence[dict[str, Any]], agent: str = "fake-plain"
 ) -> list[dict[str, Any]]:
     """What the model got of these messages, followed by one that only names the scene."""
-    scene = scenes.on(says("ok"))
-    events = client.ran(agent, scene, messages=[*messages, user(scene)])
+    prompt = scripts.on(send_text("ok"))
+    events = client.chat(agent, prompt, before=messages)
     assert text_of(events) == "ok"
-    (asked,) = scenes.asked(scene)
-    *got, last = asked.json()["messages"]
-    assert last == {"role": "user", "content": scene}
+    (request,) = scripts.requests(prompt)
+    *got, last = request.json()["messages"]
+    assert last == {"role": "user", "content": prompt}
     return got
 
 
-def test_instructions_from_the_frontend_are_left_out(client: NotingClient, scenes: Scenes) -> None:
-    given = [message("system", "Obey."), message("developer", "Obey me."), user("Hello")]
-    assert received(client, scenes, given) == [{"role": "user", "content": "Hello"}]
+def test_instructions_from_the_frontend_are_left_out(client: RecordingClient, scripts: Scripts) -> None:
+    given = [message("system", "Obey."), message("developer", "Obey me."), user_message("Hello")]
+    assert received(client, scripts, given) == [{"role": "user", "content": "Hello"}]
 
 
 def test_instructions_from_the_frontend_are_forwarded_where_that_is_wanted(
-    client: NotingClient, scenes: Scenes
+    client: RecordingClient, scripts: Scripts
 ) -> None:
-    given = [message("system", "Be brief."), message("developer", "Be kind."), user("Hello")]
-    got = received(client, scenes, given, "fake-forwarding")
+    given = [message("system", "Be brief."), message("developer", "Be kind."), user_message("Hello")]
+    got = received(client, scripts, given, "fake-forwarding")
     assert got[0]["content"].startswith("You are the test's assistant.")
     # A server that is known by its address only may not know the role developer.
     assert [(one["role"], one["content"]) for one in got[1:]] == [
@@ -61,34 +61,39 @@ def test_instructions_from_the_frontend_are_forwarded_where_that_is_wanted(
     ]
 
 
-def test_reasoning_and_activities_are_not_for_the_model(client: NotingClient, scenes: Scenes) -> None:
+def test_reasoning_and_activities_are_not_for_the_model(client: RecordingClient, scripts: Scripts) -> None:
     activity = {"id": "a", "role": "activity", "activityType": "PLAN", "content": {"step": 1}}
-    given = [user("Hello"), message("reasoning", "Hm."), activity, assistant("Hi")]
-    assert received(client, scenes, given) == [
+    given = [user_message("Hello"), message("reasoning", "Hm."), activity, assistant_message("Hi")]
+    assert received(client, scripts, given) == [
         {"role": "user", "content": "Hello"},
         {"role": "assistant", "content": "Hi"},
     ]
 
 
-def test_calls_and_their_results(client: NotingClient, scenes: Scenes) -> None:
-    calls = [called("c1", "paint", '{"colour": "red"}'), called("c2", "wash")]
-    given = [user("Do"), assistant("I try", *calls), result("c1", "painted"), result("c2", "", error="no water")]
-    got = received(client, scenes, given)
+def test_calls_and_their_results(client: RecordingClient, scripts: Scripts) -> None:
+    calls = [tool_call("c1", "paint", '{"colour": "red"}'), tool_call("c2", "wash")]
+    given = [
+        user_message("Do"),
+        assistant_message("I try", *calls),
+        tool_message("c1", "painted"),
+        tool_message("c2", "", error="no water"),
+    ]
+    got = received(client, scripts, given)
     assert got[1] == {"role": "assistant", "content": "I try", "tool_calls": calls}
     assert got[2] == {"role": "tool", "tool_call_id": "c1", "content": "painted"}
     assert got[3]["tool_call_id"] == "c2"
     assert "no water" in got[3]["content"]
 
 
-def test_every_call_has_a_result_right_after_it(client: NotingClient, scenes: Scenes) -> None:
+def test_every_call_has_a_result_right_after_it(client: RecordingClient, scripts: Scripts) -> None:
     """Providers refuse a conversation that has not: yet a stopped run, or a closed page, leaves one."""
     given = [
-        user("Do"),
-        assistant(None, called("c1", "paint"), called("c2", "wash")),
-        user("Well?"),
-        result("c2", "ok"),
+        user_message("Do"),
+        assistant_message(None, tool_call("c1", "paint"), tool_call("c2", "wash")),
+        user_message("Well?"),
+        tool_message("c2", "ok"),
     ]
-    got = received(client, scenes, given)
+    got = received(client, scripts, given)
     assert [(one["role"], one.get("tool_call_id")) for one in got] == [
         ("user", None),
         ("assistant", None),
@@ -100,15 +105,19 @@ def test_every_call_has_a_result_right_after_it(client: NotingClient, scenes: Sc
     assert got[3]["content"] == "ok"
 
 
-def test_a_result_without_its_call_is_told_as_text(client: NotingClient, scenes: Scenes) -> None:
-    got = received(client, scenes, [user("Do"), result("gone", "painted")])
+def test_a_result_without_its_call_is_told_as_text(client: RecordingClient, scripts: Scripts) -> None:
+    got = received(client, scripts, [user_message("Do"), tool_message("gone", "painted")])
     assert [one["role"] for one in got] == ["user", "user"]
     assert "painted" in got[1]["content"]
 
 
-def test_arguments_that_are_no_json_object_are_made_one(client: NotingClient, scenes: Scenes) -> None:
-    given = [user("Do"), assistant(None, called("c1", "paint", '{"colour": ')), result("c1", "no")]
-    got = received(client, scenes, given)
+def test_arguments_that_are_no_json_object_are_made_one(client: RecordingClient, scripts: Scripts) -> None:
+    given = [
+        user_message("Do"),
+        assistant_message(None, tool_call("c1", "paint", '{"colour": ')),
+        tool_message("c1", "no"),
+    ]
+    got = received(client, scripts, given)
     assert '"invalid_arguments"' in got[1]["tool_calls"][0]["function"]["arguments"]
 
 
@@ -143,12 +152,12 @@ def test_arguments_that_are_no_json_object_are_made_one(client: NotingClient, sc
         ),
     ],
 )
-def test_parts(client: NotingClient, scenes: Scenes, part: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert received(client, scenes, [user([part])]) == [{"role": "user", "content": [expected]}]
+def test_parts(client: RecordingClient, scripts: Scripts, part: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert received(client, scripts, [user_message([part])]) == [{"role": "user", "content": [expected]}]
 
 
-def test_a_document_that_is_text_is_sent_as_text(client: NotingClient, scenes: Scenes) -> None:
-    (got,) = received(client, scenes, [user([data("document", "text/markdown; charset=utf-8", NOTES)])])
+def test_a_document_that_is_text_is_sent_as_text(client: RecordingClient, scripts: Scripts) -> None:
+    (got,) = received(client, scripts, [user_message([data("document", "text/markdown; charset=utf-8", NOTES)])])
     (part,) = got["content"]
     assert part["type"] == "text"
     assert "Grüße" in part["text"]
@@ -166,9 +175,9 @@ def test_a_document_that_is_text_is_sent_as_text(client: NotingClient, scenes: S
     ],
 )
 def test_what_the_provider_cannot_take_is_said(
-    client: NotingClient, scenes: Scenes, part: dict[str, Any], said: tuple[str, ...]
+    client: RecordingClient, scripts: Scripts, part: dict[str, Any], said: tuple[str, ...]
 ) -> None:
-    (got,) = received(client, scenes, [user([{"type": "text", "text": "Look"}, part])])
+    (got,) = received(client, scripts, [user_message([{"type": "text", "text": "Look"}, part])])
     first, second = got["content"]
     assert first == {"type": "text", "text": "Look"}
     assert second["type"] == "text"

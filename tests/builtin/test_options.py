@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 
-from .client import frontend_tool, only, outline, text_of, user
-from .scripts import Scenes, says
-from .verifier import NotingClient
+from .client import event_types, frontend_tool, only_event, text_of
+from .scripts import Scripts, send_text
+from .verifier import RecordingClient
 
 
-def asked(client: NotingClient, scenes: Scenes, agent: str, **members: Any) -> dict[str, Any]:
-    """The request that a run makes."""
-    scene = scenes.on(says("ok"))
-    assert text_of(client.ran(agent, scene, messages=[user(scene)], **members)) == "ok"
-    (one,) = scenes.asked(scene)
-    request: dict[str, Any] = one.json()
-    return request
+def model_request(client: RecordingClient, scripts: Scripts, agent: str, **members: Any) -> dict[str, Any]:
+    """Returns the body of the request that a run sends to the model."""
+    prompt = scripts.on(send_text("ok"))
+    assert text_of(client.chat(agent, prompt, **members)) == "ok"
+    (exchange,) = scripts.requests(prompt)
+    body: dict[str, Any] = exchange.json()
+    return body
 
 
-def test_options_are_members_of_the_request(client: NotingClient, scenes: Scenes) -> None:
-    request = asked(client, scenes, "fake-tuned", tools=[frontend_tool("paint")])
+def test_options_are_members_of_the_request(client: RecordingClient, scripts: Scripts) -> None:
+    request = model_request(client, scripts, "fake-tuned", tools=[frontend_tool("paint")])
     limit = request.pop("max_tokens", None) or request.pop("max_completion_tokens")
     assert limit == 77
     expected = {
@@ -47,18 +47,18 @@ def test_options_are_members_of_the_request(client: NotingClient, scenes: Scenes
     ],
 )
 def test_each_provider_has_its_own_key_and_address(
-    client: NotingClient, scenes: Scenes, agent: str, model: str, key: str
+    client: RecordingClient, scripts: Scripts, agent: str, model: str, key: str
 ) -> None:
-    scene = scenes.on(says("ok"))
-    assert text_of(client.ran(agent, scene, messages=[user(scene)])) == "ok"
-    (one,) = scenes.asked(scene)
-    assert one.path == "/v1/chat/completions"
-    assert one.headers["authorization"] == f"Bearer {key}"
-    assert one.json()["model"] == model
+    prompt = scripts.on(send_text("ok"))
+    assert text_of(client.chat(agent, prompt)) == "ok"
+    (exchange,) = scripts.requests(prompt)
+    assert exchange.path == "/v1/chat/completions"
+    assert exchange.headers["authorization"] == f"Bearer {key}"
+    assert exchange.json()["model"] == model
 
 
-def test_what_is_not_set_is_left_to_the_provider(client: NotingClient, scenes: Scenes) -> None:
-    request = asked(client, scenes, "fake-plain")
+def test_what_is_not_set_is_left_to_the_provider(client: RecordingClient, scripts: Scripts) -> None:
+    request = model_request(client, scripts, "fake-plain")
     assert set(request) <= {"messages", "model", "stream", "stream_options"}
 
 
@@ -72,8 +72,8 @@ OVERRIDES = {
 }
 
 
-def test_a_run_overrides_what_it_may_and_nothing_else(client: NotingClient, scenes: Scenes) -> None:
-    request = asked(client, scenes, "fake-overridable", forwardedProps=OVERRIDES)
+def test_a_run_overrides_what_it_may_and_nothing_else(client: RecordingClient, scripts: Scripts) -> None:
+    request = model_request(client, scripts, "fake-overridable", forwardedProps=OVERRIDES)
     assert request["temperature"] == 1.5
     assert request["model"] == "gpt-other"
     assert 9 in (request.get("max_tokens"), request.get("max_completion_tokens"))
@@ -82,31 +82,33 @@ def test_a_run_overrides_what_it_may_and_nothing_else(client: NotingClient, scen
     assert "service_tier" not in request
 
 
-def test_a_model_of_the_same_server_needs_no_provider(client: NotingClient, scenes: Scenes) -> None:
+def test_a_model_of_the_same_server_needs_no_provider(client: RecordingClient, scripts: Scripts) -> None:
     """As where the agent is made: an address alone says whose model it is."""
-    assert asked(client, scenes, "fake-overridable", forwardedProps={"model": "llama"})["model"] == "llama"
+    assert model_request(client, scripts, "fake-overridable", forwardedProps={"model": "llama"})["model"] == "llama"
 
 
-def test_a_given_key_is_not_sent_to_another_provider(client: NotingClient, scenes: Scenes) -> None:
-    scene = scenes.on(says("ok"))
+def test_a_given_key_is_not_sent_to_another_provider(client: RecordingClient, scripts: Scripts) -> None:
+    prompt = scripts.on(send_text("ok"))
     forwarded = {"model": "anthropic/claude-x"}
-    assert text_of(client.ran("fake-overridable", scene, messages=[user(scene)], forwardedProps=forwarded)) == "ok"
-    (one,) = scenes.asked(scene)
-    assert one.headers["authorization"] == "Bearer sk-anthropic"
+    assert text_of(client.chat("fake-overridable", prompt, forwardedProps=forwarded)) == "ok"
+    (exchange,) = scripts.requests(prompt)
+    assert exchange.headers["authorization"] == "Bearer sk-anthropic"
 
 
-def test_a_run_may_force_a_tool_of_its_own_but_not_the_servers(client: NotingClient, scenes: Scenes) -> None:
+def test_a_run_may_force_a_tool_of_its_own_but_not_the_servers(client: RecordingClient, scripts: Scripts) -> None:
     def choice(name: str) -> object:
         forced = {"toolChoice": {"type": "function", "function": {"name": name}}}
         tools = [frontend_tool("paint")]
-        return asked(client, scenes, "fake-tools", tools=tools, forwardedProps=forced).get("tool_choice", "auto")
+        return model_request(client, scripts, "fake-tools", tools=tools, forwardedProps=forced).get(
+            "tool_choice", "auto"
+        )
 
     assert choice("paint") == {"type": "function", "function": {"name": "paint"}}
     assert choice("weather") == "auto"
 
 
-def test_a_run_overrides_nothing_where_nothing_is_allowed(client: NotingClient, scenes: Scenes) -> None:
-    request = asked(client, scenes, "fake-plain", forwardedProps={**OVERRIDES, "toolChoice": "none"})
+def test_a_run_overrides_nothing_where_nothing_is_allowed(client: RecordingClient, scripts: Scripts) -> None:
+    request = model_request(client, scripts, "fake-plain", forwardedProps={**OVERRIDES, "toolChoice": "none"})
     assert set(request) <= {"messages", "model", "stream", "stream_options"}
     assert request["model"] == "gpt-4o-mini"
 
@@ -116,20 +118,18 @@ def test_a_run_overrides_nothing_where_nothing_is_allowed(client: NotingClient, 
     [{"temperature": "hot"}, {"temperature": True}, {"maxOutputTokens": 0}, {"model": 5}, {"toolChoice": "sometimes"}],
 )
 def test_an_override_that_cannot_be_is_an_error_that_names_it(
-    client: NotingClient, scenes: Scenes, wrong: dict[str, Any]
+    client: RecordingClient, scripts: Scripts, wrong: dict[str, Any]
 ) -> None:
-    scene = scenes.on(says("never"))
-    events = client.ran("fake-overridable", scene, messages=[user(scene)], forwardedProps=wrong)
-    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+    prompt = scripts.on(send_text("never"))
+    events = client.chat("fake-overridable", prompt, forwardedProps=wrong)
+    assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     (name,) = wrong
-    assert name in only(events, "RUN_ERROR")["message"]
-    assert scenes.asked(scene) == []
+    assert name in only_event(events, "RUN_ERROR")["message"]
+    assert scripts.requests(prompt) == []
 
 
-def test_a_model_of_an_unknown_provider_does_not_reach_the_provider(client: NotingClient, scenes: Scenes) -> None:
+def test_a_model_of_an_unknown_provider_does_not_reach_the_provider(client: RecordingClient, scripts: Scripts) -> None:
     """The key must not be sent where only the request says that it should go."""
-    scene = scenes.on(says("never"))
-    events = client.ran(
-        "overridable", scene, messages=[user(scene)], forwardedProps={"model": "http://evil.example/gpt"}
-    )
-    assert outline(events) == ["RUN_STARTED", "RUN_ERROR"]
+    prompt = scripts.on(send_text("never"))
+    events = client.chat("overridable", prompt, forwardedProps={"model": "http://evil.example/gpt"})
+    assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]

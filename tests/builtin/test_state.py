@@ -8,19 +8,19 @@ from typing import Any
 import jsonpatch
 import pytest
 
-from tests.http_client import fresh
+from tests.http_client import unique
 
 from .aimock import Aimock
-from .client import of_type, only, outline, text_of, user
-from .fake_provider import Script, call
-from .scripts import Scenes, says, sends, steps
-from .verifier import NotingClient
+from .client import event_types, of_type, only_event, text_of
+from .fake_provider import Script, tool_call_chunk
+from .scripts import Scripts, by_step, send_chunks, send_text
+from .verifier import RecordingClient
 
 SNAPSHOT, DELTA = "AGUISendStateSnapshot", "AGUISendStateDelta"
 
 
 def changes(name: str, **arguments: Any) -> Script:
-    return sends(call(0, json.dumps(arguments), "c0", name))
+    return send_chunks(tool_call_chunk(0, json.dumps(arguments), "c0", name))
 
 
 def set_count(value: int, path: str = "/count") -> dict[str, Any]:
@@ -28,33 +28,33 @@ def set_count(value: int, path: str = "/count") -> dict[str, Any]:
 
 
 @pytest.mark.client
-def test_a_snapshot(client: NotingClient, mock: Aimock) -> None:
-    ask = f"{fresh('question')}."
+def test_a_snapshot(client: RecordingClient, mock: Aimock) -> None:
+    prompt = f"{unique('question')}."
     wanted = {"id": "c0", "name": SNAPSHOT, "arguments": {"snapshot": {"count": 2}}}
-    mock.on({"userMessage": ask, "hasToolResult": False}, {"toolCalls": [wanted]})
-    mock.on({"userMessage": ask, "hasToolResult": True}, {"content": "Two."})
-    events = client.ran("stateful", "t-" + ask, messages=[user(ask)], state={"count": 1})
-    assert only(events, "STATE_SNAPSHOT")["snapshot"] == {"count": 2}
+    mock.add_fixture({"userMessage": prompt, "hasToolResult": False}, {"toolCalls": [wanted]})
+    mock.add_fixture({"userMessage": prompt, "hasToolResult": True}, {"content": "Two."})
+    events = client.chat("stateful", prompt, state={"count": 1})
+    assert only_event(events, "STATE_SNAPSHOT")["snapshot"] == {"count": 2}
     assert text_of(events) == "Two."
-    first, second = mock.asked(ask)
+    first, second = mock.requests(prompt)
     assert {one["function"]["name"] for one in first["tools"]} == {SNAPSHOT, DELTA}
     assert "count" in first["messages"][0]["content"]
     assert json.loads(second["messages"][-1]["content"]) == {"success": True}
 
 
-def test_a_delta(client: NotingClient, scenes: Scenes) -> None:
-    scene = scenes.on(steps(changes(DELTA, delta=[set_count(2)]), says("Two.")))
-    events = client.ran("fake-stateful", scene, messages=[user(scene)], state={"count": 1})
-    assert only(events, "STATE_DELTA")["delta"] == [set_count(2)]
-    assert outline(events).index("STATE_DELTA") < outline(events).index("TOOL_CALL_RESULT")
+def test_a_delta(client: RecordingClient, scripts: Scripts) -> None:
+    prompt = scripts.on(by_step(changes(DELTA, delta=[set_count(2)]), send_text("Two.")))
+    events = client.chat("fake-stateful", prompt, state={"count": 1})
+    assert only_event(events, "STATE_DELTA")["delta"] == [set_count(2)]
+    assert event_types(events).index("STATE_DELTA") < event_types(events).index("TOOL_CALL_RESULT")
 
 
-def test_deltas_follow_each_other_across_steps(client: NotingClient, scenes: Scenes) -> None:
+def test_deltas_follow_each_other_across_steps(client: RecordingClient, scripts: Scripts) -> None:
     # Each applies only to what the one before has left.
     first = changes(DELTA, delta=[{"op": "add", "path": "/items", "value": []}])
     second = changes(DELTA, delta=[{"op": "add", "path": "/items/0", "value": "x"}])
-    scene = scenes.on(steps(changes(SNAPSHOT, snapshot={}), first, second, says("One item.")))
-    events = client.ran("fake-stateful", scene, messages=[user(scene)], state={"items": {}})
+    prompt = scripts.on(by_step(changes(SNAPSHOT, snapshot={}), first, second, send_text("One item.")))
+    events = client.chat("fake-stateful", prompt, state={"items": {}})
     changed = of_type(events, "STATE_SNAPSHOT", "STATE_DELTA")
     assert [event["type"] for event in changed] == ["STATE_SNAPSHOT", "STATE_DELTA", "STATE_DELTA"]
     assert text_of(events) == "One item."
@@ -74,38 +74,38 @@ def test_deltas_follow_each_other_across_steps(client: NotingClient, scenes: Sce
     ],
 )
 def test_a_delta_that_does_not_apply_is_an_error_to_the_model_and_not_sent(
-    client: NotingClient, scenes: Scenes, delta: Any
+    client: RecordingClient, scripts: Scripts, delta: Any
 ) -> None:
-    scene = scenes.on(steps(changes(DELTA, delta=delta), changes(DELTA, delta=[set_count(9)]), says("Nine.")))
-    events = client.ran("fake-stateful", scene, messages=[user(scene)], state={"count": 1, "items": []})
-    assert only(events, "STATE_DELTA")["delta"] == [set_count(9)]
-    _, second, third = (one.json()["messages"] for one in scenes.asked(scene))
+    prompt = scripts.on(by_step(changes(DELTA, delta=delta), changes(DELTA, delta=[set_count(9)]), send_text("Nine.")))
+    events = client.chat("fake-stateful", prompt, state={"count": 1, "items": []})
+    assert only_event(events, "STATE_DELTA")["delta"] == [set_count(9)]
+    _, second, third = (one.json()["messages"] for one in scripts.requests(prompt))
     assert second[-1]["content"].startswith("Error")
     assert json.loads(third[-1]["content"]) == {"success": True}
 
 
-def test_a_snapshot_that_is_no_object_is_an_error_to_the_model(client: NotingClient, scenes: Scenes) -> None:
-    scene = scenes.on(steps(changes(SNAPSHOT, snapshot="all"), says("Sorry.")))
-    events = client.ran("fake-stateful", scene, messages=[user(scene)])
+def test_a_snapshot_that_is_no_object_is_an_error_to_the_model(client: RecordingClient, scripts: Scripts) -> None:
+    prompt = scripts.on(by_step(changes(SNAPSHOT, snapshot="all"), send_text("Sorry.")))
+    events = client.chat("fake-stateful", prompt)
     assert of_type(events, "STATE_SNAPSHOT") == []
-    assert scenes.asked(scene)[1].json()["messages"][-1]["content"].startswith("Error")
+    assert scripts.requests(prompt)[1].json()["messages"][-1]["content"].startswith("Error")
 
 
 @pytest.mark.parametrize("state", [{}, {"state": None}])
 def test_a_delta_to_no_state_is_something_the_client_can_apply(
-    client: NotingClient, scenes: Scenes, state: dict[str, Any]
+    client: RecordingClient, scripts: Scripts, state: dict[str, Any]
 ) -> None:
     adding = changes(DELTA, delta=[{"op": "add", "path": "/count", "value": 1}])
-    scene = scenes.on(steps(adding, says("One.")))
-    events = client.ran("fake-stateful", scene, messages=[user(scene)], **state)
+    prompt = scripts.on(by_step(adding, send_text("One.")))
+    events = client.chat("fake-stateful", prompt, **state)
     shown: Any = {}  # what a client has where there is no state
     for event in of_type(events, "STATE_SNAPSHOT", "STATE_DELTA"):
         shown = event["snapshot"] if "snapshot" in event else jsonpatch.apply_patch(shown, event["delta"])
     assert shown == {"count": 1}
 
 
-def test_what_the_model_changed_is_there_to_look_at_later(client: NotingClient, scenes: Scenes) -> None:
-    scene = scenes.on(steps(changes(SNAPSHOT, snapshot={"count": 5}), says("Five.")))
-    client.ran("fake-stateful", scene, messages=[user(scene)])
-    with client.ask("GET", f"/threads/{scene}/state") as answer:
+def test_what_the_model_changed_is_there_to_look_at_later(client: RecordingClient, scripts: Scripts) -> None:
+    prompt = scripts.on(by_step(changes(SNAPSHOT, snapshot={"count": 5}), send_text("Five.")))
+    client.chat("fake-stateful", prompt)
+    with client.open("GET", f"/threads/{prompt}/state") as answer:
         assert answer.json()["state"] == {"count": 5}

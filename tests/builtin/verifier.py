@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.http_client import Client, Event, Frame, Stream
+from tests.http_client import Client, Event, Frame, HeaderFields, Stream, user_message
 
 PROGRAM = Path(__file__).with_name("verify.mjs")
 
@@ -20,7 +20,7 @@ class Verifier:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def objection(self, events: Sequence[Event]) -> str | None:
+    def find_fault(self, events: Sequence[Event]) -> str | None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(events), file=self._process.stdin, flush=True)
@@ -29,7 +29,7 @@ class Verifier:
 
 
 @contextlib.contextmanager
-def verifier() -> Iterator[Verifier]:
+def run_verifier() -> Iterator[Verifier]:
     """The program that verifies, for as long as the block lasts. Needs what the client tests need."""
     pipe = subprocess.PIPE
     with subprocess.Popen(["node", str(PROGRAM)], stdin=pipe, stdout=pipe, text=True) as process:
@@ -37,13 +37,15 @@ def verifier() -> Iterator[Verifier]:
         # Leaving closes its standard input, which ends it.
 
 
-class NotingClient(Client):
+class RecordingClient(Client):
     """A client that keeps what it reads of every run. ``streams`` are the runs' events, as far as they were read."""
 
     streams: list[list[Event]]
 
-    def run(self, agent: str, thread: str, run: str | None = None, **members: Any) -> Stream:
-        stream = super().run(agent, thread, run, **members)
+    def start_run(
+        self, agent: str, thread: str, run: str | None = None, *, headers: HeaderFields = (), **members: Any
+    ) -> Stream:
+        stream = super().start_run(agent, thread, run, headers=headers, **members)
         self.streams.append(noted := [])
         frames = stream.frames
 
@@ -54,3 +56,13 @@ class NotingClient(Client):
 
         stream.frames = noting  # type: ignore[method-assign]
         return stream
+
+    def start_chat(self, agent: str, prompt: str, *, before: Sequence[Event] = (), **members: Any) -> Stream:
+        """Starts a run with a user message, after the messages ``before``, on the thread of that name."""
+        return self.start_run(agent, prompt, messages=[*before, user_message(prompt)], **members)
+
+    def chat(self, agent: str, prompt: str, *, before: Sequence[Event] = (), **members: Any) -> list[Event]:
+        """Returns all events of such a run."""
+        with self.start_chat(agent, prompt, before=before, **members) as stream:
+            assert stream.status == 200, stream.read()
+            return stream.rest()

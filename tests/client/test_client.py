@@ -48,7 +48,7 @@ Verdicts = Mapping[str, str | None]
 """By scenario and transport: what went wrong, or None."""
 
 
-def lacking() -> str | None:
+def missing_requirement() -> str | None:
     """What has to be done before the client can run here, or None."""
     if shutil.which("node") is None:
         return f"the client needs Node 20.19 or newer; install it, then run: {INSTALL}"
@@ -74,7 +74,7 @@ def play(base_url: str) -> Verdicts:
 
 @pytest.fixture(scope="module", params=ADAPTERS)
 def verdicts(request: pytest.FixtureRequest) -> Verdicts:
-    if missing := lacking():
+    if missing := missing_requirement():
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)

@@ -13,7 +13,7 @@ from django.conf import settings
 from ..fixtures.configs import MOUNT
 from ..servers import RunningServer, serve_app
 from . import settings as ours
-from .browser import Visitor
+from .browser import Browser
 
 STACKS: Mapping[str, tuple[str, str]] = {
     "wsgi": ("django-wsgi", "tests.django.site.apps:wsgi"),
@@ -54,6 +54,6 @@ def server(stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
 
 
 @pytest.fixture
-def visitor(server: RunningServer) -> Visitor:
+def browser(server: RunningServer) -> Browser:
     """Somebody whom the site does not know, at the runtime that serves anybody."""
-    return Visitor(server)
+    return Browser(server)

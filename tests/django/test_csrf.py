@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from ..http_client import fresh, run_input
-from .browser import Visitor
+from ..http_client import run_input, unique
+from .browser import Browser
 
 EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 
 
-def test_json_needs_no_token(visitor: Visitor) -> None:
+def test_json_needs_no_token(browser: Browser) -> None:
     """A browser asks the server before it sends another site's JSON, and is told no."""
-    assert visitor.sign_in("alice").at("/members/copilotkit").said("whoami") == ["alice"]
-    with visitor.ask("OPTIONS", "/agent/whoami/run", headers=EVIL) as answer:
+    assert browser.sign_in("alice").at("/members/copilotkit").text_chunks("whoami") == ["alice"]
+    with browser.open("OPTIONS", "/agent/whoami/run", headers=EVIL) as answer:
         assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-def test_another_sites_form_is_refused(visitor: Visitor, base: str, kind: str) -> None:
-    alice = visitor.sign_in("alice").at(base)
+def test_another_sites_form_is_refused(browser: Browser, base: str, kind: str) -> None:
+    alice = browser.sign_in("alice").at(base)
     cookie = {"cookie": f"sessionid={alice.cookies['sessionid']}"}
-    with alice.send("/threads/clear", b"{}", kind, {**cookie, **EVIL}) as answer:
+    with alice.open("POST", "/threads/clear", b"{}", {"content-type": kind, **cookie, **EVIL}) as answer:
         assert answer.status == 403
         assert answer.json()["error"] == "cross_site_request"
 
@@ -31,29 +31,29 @@ def test_another_sites_form_is_refused(visitor: Visitor, base: str, kind: str) -
 
 
 @pytest.fixture
-def guarded(visitor: Visitor) -> Visitor:
-    return visitor.sign_in("alice").at("/guarded/copilotkit")
+def guarded(browser: Browser) -> Browser:
+    return browser.sign_in("alice").at("/guarded/copilotkit")
 
 
-def test_with_the_token(guarded: Visitor) -> None:
+def test_with_the_token(guarded: Browser) -> None:
     token = {"x-csrftoken": guarded.token}
-    with guarded.begin("whoami", fresh("thread"), token) as answer:
+    with guarded.start_run("whoami", unique("thread"), headers=token) as answer:
         assert answer.status == 200
         assert [event["delta"] for event in answer.events() if "delta" in event] == ["alice"]
-    with guarded.ask("GET", "/info") as answer:
+    with guarded.open("GET", "/info") as answer:
         assert answer.status == 200, "what changes nothing needs none"
 
 
-def test_the_token_of_the_cookie(guarded: Visitor) -> None:
+def test_the_token_of_the_cookie(guarded: Browser) -> None:
     """As a frontend has it, which reads the cookie."""
-    with guarded.begin("whoami", fresh("thread"), {"x-csrftoken": guarded.cookies["csrftoken"]}) as answer:
+    with guarded.start_run("whoami", unique("thread"), headers={"x-csrftoken": guarded.cookies["csrftoken"]}) as answer:
         assert answer.status == 200
 
 
 @pytest.mark.parametrize("token", [None, "x" * 64, ""])
-def test_without_it(guarded: Visitor, token: str | None) -> None:
+def test_without_it(guarded: Browser, token: str | None) -> None:
     headers = {} if token is None else {"x-csrftoken": token}
-    for path, body in (("/agent/whoami/run", run_input(fresh("thread"), fresh("run"))), ("", {"method": "info"})):
-        with guarded.ask("POST", path, body, headers) as answer:
+    for path, body in (("/agent/whoami/run", run_input(unique("thread"))), ("", {"method": "info"})):
+        with guarded.open("POST", path, body, headers) as answer:
             assert answer.status == 403
             assert answer.headers["content-type"].startswith("text/html"), "it is Django that says so"

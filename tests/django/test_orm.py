@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ..http_client import PATIENCE, fresh, types
-from ..test_streams import opened, steps
-from .browser import Visitor
+from ..http_client import TIMEOUT_SECONDS, types, unique
+from ..test_streams import set_event, steps
+from .browser import Browser
 from .site.agents import ORM
 from .site.hooks import HOOKS
 
@@ -20,96 +20,96 @@ def stack(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def all_closed(visitor: Visitor) -> int:
+def all_closed(browser: Browser) -> int:
     """Waits until no connection is open; how many have been opened by then.
 
     A request's own may be closed after its answer is through.
     """
-    deadline = time.monotonic() + PATIENCE
-    while (counted := visitor.connections())["opened"] != counted["closed"]:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (counted := browser.connections())["opened"] != counted["closed"]:
         assert time.monotonic() < deadline, f"connections stay open: {counted}"
     return counted["opened"]
 
 
 @pytest.mark.parametrize("agent", ORM)
-def test_an_agent_leaves_no_connection(visitor: Visitor, agent: str) -> None:
-    before = all_closed(visitor)
+def test_an_agent_leaves_no_connection(browser: Browser, agent: str) -> None:
+    before = all_closed(browser)
     for _ in range(3):
-        assert visitor.said(agent) == [EVERYBODY, EVERYBODY]
-    assert all_closed(visitor) == before + 3, "each run has one of its own"
+        assert browser.text_chunks(agent) == [EVERYBODY, EVERYBODY]
+    assert all_closed(browser) == before + 3, "each run has one of its own"
 
 
 @pytest.mark.parametrize("agent", ORM)
-def test_an_agent_whose_client_left_leaves_no_connection(visitor: Visitor, agent: str) -> None:
+def test_an_agent_whose_client_left_leaves_no_connection(browser: Browser, agent: str) -> None:
     """What the request has begun outlives it, in a thread that is not the request's."""
-    before = all_closed(visitor)
-    gate, thread = fresh("gate"), fresh("thread")
-    with visitor.run(agent, thread, forwardedProps={"gate": gate}) as stream:
+    before = all_closed(browser)
+    gate, thread = unique("gate"), unique("thread")
+    with browser.start_run(agent, thread, forwardedProps={"gate": gate}) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-    with visitor.connect(agent, thread) as joined:
+    with browser.connect(agent, thread) as joined:
         joined.until("TEXT_MESSAGE_CONTENT")
-        opened(visitor, gate)
-        rest = list(joined.events())
+        set_event(browser, gate)
+        rest = joined.rest()
     assert types(rest) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
     assert rest[0]["delta"] == EVERYBODY
-    assert all_closed(visitor) == before + 1, "the thread is the same one before and after"
+    assert all_closed(browser) == before + 1, "the thread is the same one before and after"
 
 
 @pytest.mark.parametrize("agent", ["orm-async", "orm-threaded"])
-def test_an_agent_that_was_stopped_leaves_no_connection(visitor: Visitor, agent: str) -> None:
-    thread = fresh("thread")
-    with visitor.run(agent, thread, forwardedProps={"gate": fresh("never")}) as stream:
+def test_an_agent_that_was_stopped_leaves_no_connection(browser: Browser, agent: str) -> None:
+    thread = unique("thread")
+    with browser.start_run(agent, thread, forwardedProps={"gate": unique("never")}) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-        assert visitor.stop(agent, thread)["stopped"] is True
-        assert types(list(stream.events())) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
-    all_closed(visitor)
+        assert browser.stop(agent, thread)["stopped"] is True
+        assert types(stream.rest()) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+    all_closed(browser)
 
 
-def test_runs_at_the_same_time_do_not_wait_for_each_others_database(visitor: Visitor) -> None:
-    gate = fresh("gate")
-    threads = [fresh("thread") for _ in range(4)]
-    streams = [visitor.run("orm-threaded", thread, forwardedProps={"gate": gate}) for thread in threads]
+def test_runs_at_the_same_time_do_not_wait_for_each_others_database(browser: Browser) -> None:
+    gate = unique("gate")
+    threads = [unique("thread") for _ in range(4)]
+    streams = [browser.start_run("orm-threaded", thread, forwardedProps={"gate": gate}) for thread in threads]
     for stream in streams:
         stream.until("TEXT_MESSAGE_CONTENT")
-    opened(visitor, gate)
+    set_event(browser, gate)
     for stream in streams:
         with stream:
-            assert types(list(stream.events()))[-1] == "RUN_FINISHED"
-    all_closed(visitor)
+            assert types(stream.rest())[-1] == "RUN_FINISHED"
+    all_closed(browser)
 
 
 @pytest.mark.parametrize("kind", HOOKS)
-def test_hooks_and_factories_use_the_orm_and_leave_no_connection(visitor: Visitor, kind: str) -> None:
-    at = visitor.at(f"/{kind}/copilotkit")
-    before = all_closed(visitor)
+def test_hooks_and_factories_use_the_orm_and_leave_no_connection(browser: Browser, kind: str) -> None:
+    at = browser.at(f"/{kind}/copilotkit")
+    before = all_closed(browser)
     for method, path, status in (("GET", "/info", 200), ("GET", "/nowhere", 404), ("DELETE", "/info", 405)):
-        with at.ask(method, path) as answer:
+        with at.open(method, path) as answer:
             assert answer.status == status
             assert (answer.headers["x-asked"], answer.headers["x-answered"]) == (EVERYBODY, EVERYBODY)
-    assert at.said("orm-plain") == [EVERYBODY, EVERYBODY]
-    assert all_closed(visitor) > before
+    assert at.text_chunks("orm-plain") == [EVERYBODY, EVERYBODY]
+    assert all_closed(browser) > before
 
 
 @pytest.mark.parametrize("kind", HOOKS)
-def test_a_hook_that_is_told_of_a_runs_end_leaves_no_connection(visitor: Visitor, kind: str) -> None:
+def test_a_hook_that_is_told_of_a_runs_end_leaves_no_connection(browser: Browser, kind: str) -> None:
     """Long after the run's request, if its client has left."""
-    gate, thread, run = fresh("gate"), fresh("thread"), fresh("run")
-    at = visitor.at(f"/{kind}/copilotkit")
-    with visitor.run("play", fresh("watch"), **steps(("wait", f"told-{run}"), ("say", "told"))) as watching:
-        with at.run("play", thread, run, **steps(("say", "a"), ("wait", gate))) as stream:
+    gate, thread, run = unique("gate"), unique("thread"), unique("run")
+    at = browser.at(f"/{kind}/copilotkit")
+    with browser.start_run("play", unique("watch"), **steps(("wait", f"told-{run}"), ("say", "told"))) as watching:
+        with at.start_run("play", thread, run, **steps(("say", "a"), ("wait", gate))) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
-        opened(visitor, gate)
+        set_event(browser, gate)
         watching.until("RUN_FINISHED")
-    all_closed(visitor)
+    all_closed(browser)
 
 
 @pytest.mark.parametrize("base", ["/plain/copilotkit", "/async/copilotkit", "/members/copilotkit"])
-def test_an_open_stream_holds_no_connection_of_its_request(visitor: Visitor, base: str) -> None:
+def test_an_open_stream_holds_no_connection_of_its_request(browser: Browser, base: str) -> None:
     """Or a chat that is open would cost the database a connection, however quiet it is."""
-    at = visitor.sign_in("alice").at(base)
-    gate = fresh("gate")
-    with at.run("play", fresh("thread"), **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
+    at = browser.sign_in("alice").at(base)
+    gate = unique("gate")
+    with at.start_run("play", unique("thread"), **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-        all_closed(visitor)
-        opened(visitor, gate)
-        assert types(list(stream.events()))[-1] == "RUN_FINISHED"
+        all_closed(browser)
+        set_event(browser, gate)
+        assert types(stream.rest())[-1] == "RUN_FINISHED"

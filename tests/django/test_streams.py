@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..http_client import fresh, types
-from ..test_streams import opened, steps
+from ..http_client import types, unique
+from ..test_streams import set_event, steps
 from . import settings as ours
-from .browser import Visitor
+from .browser import Browser
 from .conftest import site
 
 PLAYERS = ["play", "play-sync"]
@@ -24,45 +24,45 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("agent", PLAYERS)
 @pytest.mark.parametrize("base", ["/api/copilotkit", "/members/copilotkit", "/own/copilotkit"])
-def test_an_event_is_there_before_the_next_is_made(visitor: Visitor, agent: str, base: str) -> None:
+def test_an_event_is_there_before_the_next_is_made(browser: Browser, agent: str, base: str) -> None:
     """With compression asked for, through middleware for sessions, ETags and compression."""
-    at = visitor.sign_in("alice").at(base)
-    gates = [fresh("gate") for _ in range(3)]
+    at = browser.sign_in("alice").at(base)
+    gates = [unique("gate") for _ in range(3)]
     told = steps(*(pair for gate in gates for pair in (("wait", gate), ("say", gate))))
-    with at.begin(agent, fresh("thread"), COMPRESSED, **told) as stream:
+    with at.start_run(agent, unique("thread"), headers=COMPRESSED, **told) as stream:
         assert stream.status == 200
         assert stream.headers["content-type"] == "text/event-stream"
         assert stream.headers.get("content-encoding", "identity") == "identity"
         assert "etag" not in stream.headers
         assert stream.event()["type"] == "RUN_STARTED"
-        opened(visitor, gates[0])
+        set_event(browser, gates[0])
         assert stream.event()["type"] == "TEXT_MESSAGE_START"
         assert stream.event()["delta"] == gates[0]
         for gate in gates[1:]:
-            opened(visitor, gate)
+            set_event(browser, gate)
             assert stream.event()["delta"] == gate
 
 
-def test_other_answers_are_compressed_as_ever(visitor: Visitor, stack: str) -> None:
-    with visitor.ask("GET", "/info", headers=COMPRESSED) as answer:
+def test_other_answers_are_compressed_as_ever(browser: Browser, stack: str) -> None:
+    with browser.open("GET", "/info", headers=COMPRESSED) as answer:
         assert answer.headers.get("content-encoding") == (None if stack == "before" else "gzip")
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
 @pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
-def test_a_run_goes_on_when_its_client_has_left(visitor: Visitor, agent: str, base: str) -> None:
+def test_a_run_goes_on_when_its_client_has_left(browser: Browser, agent: str, base: str) -> None:
     """Another joins it, and ends it."""
-    at = visitor.sign_in("alice").at(base)
-    thread, run, gate = fresh("thread"), fresh("run"), fresh("gate")
-    told = steps(("say", "a"), ("wait", gate), ("say", "b"), ("wait", fresh("never")))
-    with at.run(agent, thread, run, **told) as stream:
+    at = browser.sign_in("alice").at(base)
+    thread, run, gate = unique("thread"), unique("run"), unique("gate")
+    told = steps(("say", "a"), ("wait", gate), ("say", "b"), ("wait", unique("never")))
+    with at.start_run(agent, thread, run, **told) as stream:
         begun = stream.until("TEXT_MESSAGE_CONTENT")
     with at.connect("whoami", thread) as joined:
         assert [joined.event() for _ in begun] == begun
-        opened(visitor, gate)
+        set_event(browser, gate)
         assert joined.event()["delta"] == "b"
         assert at.stop(agent, thread, run)["stopped"] is True
-        assert types(list(joined.events())) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+        assert types(joined.rest()) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     assert types([frame.event for frame in at.replay(agent, thread)])[-1] == "RUN_FINISHED"
 
 
@@ -70,30 +70,30 @@ def test_a_run_goes_on_when_its_client_has_left(visitor: Visitor, agent: str, ba
 
 
 @pytest.fixture(scope="module")
-def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
+def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Under ASGI, behind a middleware that puts everything below it on a thread."""
     middleware = {ours.FIRST_MIDDLEWARE: "tests.django.site.middleware.only_synchronous"}
     with site("asgi", tmp_path_factory.mktemp("site"), **middleware) as server:
-        yield Visitor(server)
+        yield Browser(server)
 
 
 @pytest.mark.parametrize("agent", [*PLAYERS])
-def test_behind_a_synchronous_middleware(threaded: Visitor, agent: str) -> None:
-    gate = fresh("gate")
-    with threaded.begin(
-        agent, fresh("thread"), COMPRESSED, **steps(("say", "a"), ("wait", gate), ("say", "b"))
+def test_behind_a_synchronous_middleware(threaded: Browser, agent: str) -> None:
+    gate = unique("gate")
+    with threaded.start_run(
+        agent, unique("thread"), headers=COMPRESSED, **steps(("say", "a"), ("wait", gate), ("say", "b"))
     ) as stream:
         assert stream.headers["x-passed"]
         stream.until("TEXT_MESSAGE_CONTENT")
-        opened(threaded, gate)
-        assert types(list(stream.events()))[-1] == "RUN_FINISHED"
+        set_event(threaded, gate)
+        assert types(stream.rest())[-1] == "RUN_FINISHED"
 
 
 @pytest.mark.parametrize("agent", ["orm-plain", "orm-async", "orm-threaded"])
-def test_the_orm_behind_a_synchronous_middleware(threaded: Visitor, agent: str) -> None:
+def test_the_orm_behind_a_synchronous_middleware(threaded: Browser, agent: str) -> None:
     """The thread that the middleware waited on is gone when the agent asks."""
-    gate = fresh("gate")
-    with threaded.begin(agent, fresh("thread"), forwardedProps={"gate": gate}) as stream:
+    gate = unique("gate")
+    with threaded.start_run(agent, unique("thread"), forwardedProps={"gate": gate}) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-        opened(threaded, gate)
-        assert types(list(stream.events())) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+        set_event(threaded, gate)
+        assert types(stream.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]

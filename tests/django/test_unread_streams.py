@@ -6,17 +6,17 @@ import time
 
 import pytest
 
-from ..http_client import PATIENCE, fresh
+from ..http_client import TIMEOUT_SECONDS, run_input, unique
 from ..test_streams import steps
-from .browser import Visitor
+from .browser import Browser
 from .site.middleware import MISCHIEF
 
 
-def is_free(visitor: Visitor) -> None:
+def is_free(browser: Browser) -> None:
     """Waits until the runtime with room for one stream has room."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
-        with visitor.at("/narrow/copilotkit").run("whoami", fresh("thread")) as stream:
+        with browser.at("/narrow/copilotkit").start_run("whoami", unique("thread")) as stream:
             if stream.status == 200:
                 assert stream.until("RUN_FINISHED")
                 return
@@ -25,20 +25,20 @@ def is_free(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize(("mischief", "status"), [("replace", 200), ("raise", 500)])
-def test_an_answer_that_middleware_drops(visitor: Visitor, mischief: str, status: int) -> None:
-    never = steps(("wait", fresh("never")))
-    with visitor.at("/narrow/copilotkit").begin("play", fresh("thread"), {MISCHIEF: mischief}, **never) as answer:
+def test_an_answer_that_middleware_drops(browser: Browser, mischief: str, status: int) -> None:
+    never = steps(("wait", unique("never")))
+    narrow = browser.at("/narrow/copilotkit")
+    with narrow.start_run("play", unique("thread"), headers={MISCHIEF: mischief}, **never) as answer:
         assert answer.status == status
-        assert b"RUN_STARTED" not in answer.rest()
-    is_free(visitor)
+        assert b"RUN_STARTED" not in answer.read()
+    is_free(browser)
 
 
 @pytest.mark.parametrize("stack", ["asgi"], scope="module", indirect=True)
-def test_a_client_that_leaves_before_its_stream_begins(visitor: Visitor) -> None:
-    with visitor.run("play", fresh("watch"), **steps(("wait", "held"), ("say", "it is held"))) as watching:
-        leaving = visitor.at("/narrow/copilotkit").send_only(
-            "play", {MISCHIEF: "hold"}, steps(("wait", fresh("never")))
-        )
+def test_a_client_that_leaves_before_its_stream_begins(browser: Browser) -> None:
+    with browser.start_run("play", unique("watch"), **steps(("wait", "held"), ("say", "it is held"))) as watching:
+        never = run_input(unique("thread"), **steps(("wait", unique("never"))))
+        leaving = browser.at("/narrow/copilotkit").send("POST", "/agent/play/run", never, {MISCHIEF: "hold"})
         watching.until("TEXT_MESSAGE_CONTENT")
         leaving.close()
-    is_free(visitor)
+    is_free(browser)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ..http_client import fresh
-from ..test_streams import opened, steps
-from .browser import Visitor
+from ..http_client import unique
+from ..test_streams import set_event, steps
+from .browser import Browser
 
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi", "before"])
@@ -15,31 +15,31 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
-def test_the_agent_runs_for_whoever_is_logged_in(visitor: Visitor, base: str) -> None:
+def test_the_agent_runs_for_whoever_is_logged_in(browser: Browser, base: str) -> None:
     for name in ("alice", "bob"):
-        assert Visitor(visitor.server, base).sign_in(name).said("whoami") == [name]
+        assert Browser(browser.server, base).sign_in(name).text_chunks("whoami") == [name]
 
 
 @pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
 @pytest.mark.parametrize("cookie", [None, "sessionid=nobody's", "sessionid=", "other=1; sessionid"])
-def test_nobody_else_is_let_in(visitor: Visitor, base: str, cookie: str | None) -> None:
+def test_nobody_else_is_let_in(browser: Browser, base: str, cookie: str | None) -> None:
     headers = {} if cookie is None else {"cookie": cookie}
-    at = visitor.at(base)
-    with at.ask("GET", "/info", headers=headers) as answer:
+    at = browser.at(base)
+    with at.open("GET", "/info", headers=headers) as answer:
         assert answer.status == 401
         assert answer.json()["error"] == "unauthorized"
-    with at.begin("whoami", fresh("thread"), headers) as answer:
+    with at.start_run("whoami", unique("thread"), headers=headers) as answer:
         assert answer.status == 401
 
 
-def test_threads_are_ones_own(visitor: Visitor) -> None:
-    alice = Visitor(visitor.server, "/members/copilotkit").sign_in("alice")
-    bob = Visitor(visitor.server, "/members/copilotkit").sign_in("bob")
-    thread, gate = fresh("thread"), fresh("gate")
-    with alice.run("play", thread, **steps(("say", "secret"), ("wait", gate))) as stream:
+def test_threads_are_ones_own(browser: Browser) -> None:
+    alice = Browser(browser.server, "/members/copilotkit").sign_in("alice")
+    bob = Browser(browser.server, "/members/copilotkit").sign_in("bob")
+    thread, gate = unique("thread"), unique("gate")
+    with alice.start_run("play", thread, **steps(("say", "secret"), ("wait", gate))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
         assert bob.stop("play", thread)["stopped"] is False
         assert bob.replay("play", thread) == []
-        opened(alice, gate)
+        set_event(alice, gate)
         assert [event["type"] for event in stream.events()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     assert len(alice.replay("play", thread)) == 5

@@ -1,8 +1,7 @@
-"""What the examples with Django need before they start, and a user who is logged in to their admin."""
+"""What the examples with Django need before they start, and a browser that is logged in to their admin."""
 
 from __future__ import annotations
 
-import http.client
 import os
 import subprocess
 import sys
@@ -11,15 +10,18 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import urlencode
 
-from ..http_client import PATIENCE, Client, fresh, run_input, types
+from ..http_client import Client
 from ..serve import ROOT
 from ..servers import RunningServer
 
 LOGIN = "/admin/login/"
 
 
-def prepared(folder: str, data: Path, *names: str) -> dict[str, str]:
-    """The environment of an example whose tables and superusers are in ``data``; passwords are names."""
+def prepare(folder: str, data: Path, *names: str) -> dict[str, str]:
+    """Creates an example's tables and superusers in ``data``; a password is its user's name.
+
+    Returns the variables that the example needs in its environment.
+    """
     env = {"SECRET_KEY": "only for tests", "DATA_DIR": str(data), "DEBUG": "1"}
     _manage(folder, env, "migrate", "--verbosity=0")
     for name in names:
@@ -39,41 +41,27 @@ def _manage(folder: str, env: Mapping[str, str], command: str, *options: str) ->
 
 
 class Browser(Client):
-    """A visitor of an example's admin, who keeps its cookies."""
+    """A browser at an example's admin and at its runtime, which keeps the admin's cookies."""
 
     def __init__(self, server: RunningServer) -> None:
         super().__init__(server)
+        self.site = Client(server, "")
         self._jar: SimpleCookie = SimpleCookie()
 
-    def headers(self) -> dict[str, str]:
-        return {"cookie": "; ".join(f"{name}={one.value}" for name, one in self._jar.items())}
-
-    def post(self, path: str, **fields: str) -> int:
-        """Fills in a form, with its CSRF token; gives the status."""
+    def submit(self, path: str, **fields: str) -> int:
+        """Submits a form, with its CSRF token; returns the status."""
         self._exchange("GET", path)
         return self._exchange("POST", path, {**fields, "csrfmiddlewaretoken": self._jar["csrftoken"].value})
 
     def _exchange(self, method: str, path: str, form: Mapping[str, str] | None = None) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        kind = {"content-type": "application/x-www-form-urlencoded"} if form else {}
-        connection.request(method, path, urlencode(form) if form else None, {**self.headers(), **kind})
-        answer = connection.getresponse()
-        answer.read()
-        for cookie in answer.headers.get_all("set-cookie") or []:
+        content_type = {"content-type": "application/x-www-form-urlencoded"} if form else {}
+        response = self.site.request(method, path, urlencode(form).encode() if form else None, content_type)
+        for cookie in response.headers.get_all("set-cookie"):
             self._jar.load(cookie)
-        connection.close()
-        return answer.status
+        self.headers = [("cookie", "; ".join(f"{name}={morsel.value}" for name, morsel in self._jar.items()))]
+        self.site.headers = self.headers
+        return response.status
 
     def log_in(self, name: str) -> Browser:
-        assert self.post(LOGIN, username=name, password=name) == 302
+        assert self.submit(LOGIN, username=name, password=name) == 302
         return self
-
-    def say(self, text: str, thread: str | None = None) -> str:
-        """What the agent answers."""
-        messages = [{"id": fresh("message"), "role": "user", "content": text}]
-        body = run_input(thread or fresh("thread"), fresh("run"), messages=messages)
-        with self.ask("POST", "/agent/default/run", body, self.headers()) as stream:
-            assert stream.status == 200, stream.rest()
-            events = list(stream.events())
-        assert (types(events)[0], types(events)[-1]) == ("RUN_STARTED", "RUN_FINISHED")
-        return "".join(event.get("delta", "") for event in events)

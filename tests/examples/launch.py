@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..fixtures.configs import MOUNT
+from ..http_client import Client, text_of, types, unique, user_message
 from ..serve import ROOT
 from ..servers import RunningServer, free_port, run_server
 
@@ -55,3 +56,10 @@ def _environment() -> dict[str, str]:
         # Two servers at once would fight over the one control socket that a user has.
         "GUNICORN_CMD_ARGS": "--no-control-socket --graceful-timeout 3",
     }
+
+
+def chat(client: Client, text: str, thread: str | None = None) -> str:
+    """Sends a user message to the default agent, and returns its reply."""
+    events = client.run("default", thread or unique("thread"), messages=[user_message(text)])
+    assert (types(events)[0], types(events)[-1]) == ("RUN_STARTED", "RUN_FINISHED")
+    return text_of(events)

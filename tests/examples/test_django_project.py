@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..http_client import Client, fresh
+from ..http_client import Client, unique
 from ..serve import ROOT
 from ..servers import RunningServer
-from .django_sites import Browser, prepared
-from .launch import run_example
+from .django_sites import Browser, prepare
+from .launch import chat, run_example
 
 FOLDER = "django_project"
 COMMANDS = {
@@ -25,7 +25,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return prepared(FOLDER, tmp_path_factory.mktemp("data"), "ada", "bob")
+    return prepare(FOLDER, tmp_path_factory.mktemp("data"), "ada", "bob")
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
@@ -36,35 +36,34 @@ def server(request: pytest.FixtureRequest, env: dict[str, str]) -> Iterator[Runn
 
 def test_page_and_agent_have_the_same_notes(server: RunningServer) -> None:
     ada, bob = (Browser(server).log_in(name) for name in ("ada", "bob"))
-    plants, cat = fresh("water the plants"), fresh("feed the cat")
-    assert ada.say(plants).endswith(f"{plants}.")
-    assert ada.say(cat).endswith(f"{plants}, {cat}.")
-    assert bob.say("fix it").startswith("bob, ")
-    assert cat not in bob.say("fix it")
-    with Client(server, "").ask("GET", "/", headers=ada.headers()) as page:
-        assert f"<li>{plants}</li><li>{cat}</li>" in page.rest().decode()
+    plants, cat = unique("water the plants"), unique("feed the cat")
+    assert chat(ada, plants).endswith(f"{plants}.")
+    assert chat(ada, cat).endswith(f"{plants}, {cat}.")
+    assert chat(bob, "fix it").startswith("bob, ")
+    assert cat not in chat(bob, "fix it")
+    assert f"<li>{plants}</li><li>{cat}</li>" in ada.site.request("GET", "/").body.decode()
 
 
-def test_who_is_not_logged_in_gets_the_login_page_and_no_agent(server: RunningServer) -> None:
-    with Client(server, "").ask("GET", "/") as page:
-        assert (page.status, page.headers["location"]) == (302, "/admin/login/?next=/")
-    with Client(server).run("default", "thread") as answer:
-        assert (answer.status, answer.json()["error"]) == (401, "unauthorized")
+def test_without_login_the_page_redirects_and_the_agent_is_a_401(server: RunningServer) -> None:
+    page = Client(server, "").request("GET", "/")
+    assert (page.status, page.headers["location"]) == (302, "/admin/login/?next=/")
+    with Client(server).start_run("default", "thread") as response:
+        assert (response.status, response.json()["error"]) == (401, "unauthorized")
 
 
-def test_a_thread_is_its_users_own(server: RunningServer) -> None:
+def test_a_thread_belongs_to_its_user(server: RunningServer) -> None:
     ada, bob = (Browser(server).log_in(name) for name in ("ada", "bob"))
-    thread, secret = fresh("thread"), fresh("secret")
-    ada.say(secret, thread)
-    with ada.connect("default", thread, headers=ada.headers()) as own:
-        assert secret in own.rest().decode()
-    with bob.connect("default", thread, headers=bob.headers()) as other:
-        assert secret not in other.rest().decode()
+    thread, secret = unique("thread"), unique("secret")
+    chat(ada, secret, thread)
+    with ada.connect("default", thread) as own:
+        assert secret in own.read().decode()
+    with bob.connect("default", thread) as other:
+        assert secret not in other.read().decode()
 
 
 def test_checks_and_migrations_are_clean(env: dict[str, str]) -> None:
     for command in (["check", "--fail-level=WARNING"], ["makemigrations", "--check"]):
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-B", "manage.py", *command],
             cwd=ROOT / "examples" / FOLDER,
             env={**os.environ, **env},
@@ -72,4 +71,4 @@ def test_checks_and_migrations_are_clean(env: dict[str, str]) -> None:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert completed.returncode == 0, completed.stderr

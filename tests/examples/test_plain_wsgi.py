@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..http_client import Client, fresh, run_input, types
+from ..http_client import Client, unique
 from ..servers import RunningServer
-from .launch import run_example
+from .launch import chat, run_example
 
 COMMANDS = [
     "gunicorn --worker-class gthread --threads 64 --bind 127.0.0.1:8000 app:application",
@@ -17,11 +17,11 @@ COMMANDS = [
 ]
 
 
-def known_as(name: str, password: str) -> dict[str, str]:
+def basic_auth(name: str, password: str) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
-ADA, BOB = known_as("ada", "lovelace"), known_as("bob", "builder")
+ADA, BOB = basic_auth("ada", "lovelace"), basic_auth("bob", "builder")
 
 
 @pytest.fixture(scope="module", params=COMMANDS, ids=["gunicorn", "waitress"])
@@ -30,26 +30,22 @@ def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
         yield server
 
 
-def test_the_website_is_as_it_was(server: RunningServer) -> None:
-    with Client(server, "").ask("GET", "/any/page", headers=ADA) as answer:
-        assert answer.rest() == b"Hello, ada."
+def test_the_website_is_unchanged(server: RunningServer) -> None:
+    assert Client(server, "").request("GET", "/any/page", headers=ADA).body == b"Hello, ada."
 
 
-def test_the_agent_knows_whom_it_talks_to_and_a_thread_is_its_users_own(server: RunningServer) -> None:
-    thread, client = fresh("thread"), Client(server)
-    messages = [{"id": fresh("message"), "role": "user", "content": "pieces of eight"}]
-    with client.ask("POST", "/agent/default/run", run_input(thread, fresh("run"), messages=messages), ADA) as stream:
-        events = list(stream.events())
-    assert types(events)[0] == "RUN_STARTED"
-    assert types(events)[-1] == "RUN_FINISHED"
-    assert "".join(event.get("delta", "") for event in events) == "ada said: pieces of eight "
-    with client.connect("default", thread, headers=ADA) as own, client.connect("default", thread, headers=BOB) as other:
-        assert "eight" in own.rest().decode()
-        assert "eight" not in other.rest().decode()
+def test_the_agent_knows_its_user_and_a_thread_belongs_to_its_user(server: RunningServer) -> None:
+    thread, ada, bob = unique("thread"), Client(server, headers=ADA), Client(server, headers=BOB)
+    assert chat(ada, "pieces of eight", thread) == "ada said: pieces of eight "
+    with ada.connect("default", thread) as own, bob.connect("default", thread) as other:
+        assert "eight" in own.read().decode()
+        assert "eight" not in other.read().decode()
 
 
-@pytest.mark.parametrize("headers", [{}, known_as("ada", "wrong"), known_as("eve", ""), {"authorization": "Basic ?"}])
-def test_who_knows_no_password_gets_nothing(server: RunningServer, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "headers", [{}, basic_auth("ada", "wrong"), basic_auth("eve", ""), {"authorization": "Basic ?"}]
+)
+def test_without_a_password_everything_is_a_401(server: RunningServer, headers: dict[str, str]) -> None:
     for client, path in ((Client(server, ""), "/"), (Client(server), "/info")):
-        with client.ask("GET", path, headers=headers) as answer:
-            assert (answer.status, answer.rest()) == (401, b"")
+        response = client.request("GET", path, headers=headers)
+        assert (response.status, response.body) == (401, b"")

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from ..builtin.aimock import KEY, aimock
-from ..builtin.fake_provider import PATIENCE_SECONDS, Exchange, chunk, fake
-from ..http_client import Client, Event, fresh, types
+from ..builtin.aimock import KEY, run_aimock
+from ..builtin.fake_provider import TIMEOUT_SECONDS, Exchange, chunk, run_fake_provider
+from ..http_client import Client, text_of, types, unique, user_message
 from ..servers import free_port, serve_app
 
 EXAMPLE = "examples.sync_openai.app"
 ENTRY_POINTS = {"asgi": f"{EXAMPLE}:asgi", "wsgi": f"{EXAMPLE}:wsgi"}
 """By adapter: the factory of the application."""
 
-AN_ANSWER = ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+REPLY = ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
 @pytest.fixture(params=ENTRY_POINTS)
@@ -33,50 +33,45 @@ def serve_example(adapter: str, url: str) -> Iterator[Client]:
         yield Client(server)
 
 
-def user(text: object) -> dict[str, object]:
-    return {"id": fresh("message"), "role": "user", "content": text}
-
-
-def text_of(events: list[Event]) -> str:
-    return "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT")
-
-
 @pytest.mark.client
-def test_it_answers(adapter: str, tmp_path: Path) -> None:
+def test_the_agent_answers(adapter: str, tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "What is "}, {"type": "text", "text": "blocking?"}]
-    with aimock(free_port(), tmp_path) as mock, serve_example(adapter, mock.url) as client:
-        mock.on("What is blocking?", {"content": "Waiting on a thread of one's own."}, chunkSize=100)
-        events = client.ran("default", fresh("thread"), messages=[user("Hello"), user(parts)])
-        (asked,) = mock.asked("blocking?")
-    assert types(events) == AN_ANSWER
+    with run_aimock(free_port(), tmp_path) as mock, serve_example(adapter, mock.url) as client:
+        mock.add_fixture("What is blocking?", {"content": "Waiting on a thread of one's own."}, chunkSize=100)
+        events = client.run("default", unique("thread"), messages=[user_message("Hello"), user_message(parts)])
+        (request,) = mock.requests("blocking?")
+    assert types(events) == REPLY
     assert text_of(events) == "Waiting on a thread of one's own."
-    assert [one["content"] for one in asked["messages"]] == ["Hello", "What is blocking?"]
+    assert [message["content"] for message in request["messages"]] == ["Hello", "What is blocking?"]
 
 
 def test_a_stop_closes_the_connection_to_the_model(adapter: str) -> None:
-    stopped, gone = threading.Event(), threading.Event()
+    stopped, closed = threading.Event(), threading.Event()
 
     def script(exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.data(chunk({"content": "one "}))
-        assert stopped.wait(PATIENCE_SECONDS)
-        exchange.data(chunk({"content": "two "}))
-        exchange.until_gone()
-        gone.set()
+        exchange.start_stream()
+        exchange.send(chunk({"content": "one "}))
+        assert stopped.wait(TIMEOUT_SECONDS)
+        exchange.send(chunk({"content": "two "}))
+        exchange.wait_for_disconnect()
+        closed.set()
 
-    with fake(script) as model, serve_example(adapter, model.url) as client:
-        thread = fresh("thread")
-        with client.run("default", thread, messages=[user("Count")]) as stream:
+    with run_fake_provider(script) as model, serve_example(adapter, model.url) as client:
+        thread = unique("thread")
+        with client.start_run("default", thread, messages=[user_message("Count")]) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
             assert client.stop("default", thread)["stopped"] is True
             stopped.set()
-            assert types(list(stream.events()))[-1] == "RUN_FINISHED"
-        assert gone.wait(PATIENCE_SECONDS)
+            assert types(stream.rest())[-1] == "RUN_FINISHED"
+        assert closed.wait(TIMEOUT_SECONDS)
 
 
 def test_a_model_that_fails_is_an_error_of_the_run(adapter: str) -> None:
     refuse = {"error": {"message": "sk-secret"}}
-    with fake(lambda exchange: exchange.answer(refuse, 400)) as model, serve_example(adapter, model.url) as client:
-        events = client.ran("default", fresh("thread"), messages=[user("Hello")])
+    with (
+        run_fake_provider(lambda exchange: exchange.respond(refuse, 400)) as model,
+        serve_example(adapter, model.url) as client,
+    ):
+        events = client.run("default", unique("thread"), messages=[user_message("Hello")])
     assert types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert "sk-secret" not in events[-1]["message"]

@@ -13,7 +13,7 @@ from copilot_runtime_flask import create_copilot_blueprint
 
 from ..fixtures.scripted_agents import PLAYERS, play
 from ..fixtures.transcription import FixtureTranscription
-from ..http_client import Event, fresh, parsed, run_input
+from ..http_client import Event, parse_frame, run_input, unique
 
 MOUNT = "/api/copilotkit"
 
@@ -36,14 +36,14 @@ def app_with(change: Callable[[Flask, Blueprint], object] = lambda app, blueprin
 
 def run(app: Flask, mount: str = MOUNT, agent: str = "play", **headers: str) -> TestResponse:
     """The answer to a run; a stream is read by whoever asks for its content."""
-    body = run_input(fresh("thread"), fresh("run"), forwardedProps={"steps": [["say", "a"]]})
+    body = run_input(unique("thread"), forwardedProps={"steps": [["say", "a"]]})
     return app.test_client().post(f"{mount}/agent/{agent}/run", json=body, headers=headers)
 
 
 def events(answer: TestResponse) -> list[Event]:
     """All events of an answer."""
     assert answer.status_code == 200, answer.get_data()
-    frames = (parsed(block) for block in answer.get_data(as_text=True).split("\n\n"))
+    frames = (parse_frame(block) for block in answer.get_data(as_text=True).split("\n\n"))
     return [frame.event for frame in frames if frame is not None]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -12,7 +11,7 @@ from typing import Any
 
 from ..fixtures import flask_site
 from ..fixtures.events import CONTROL
-from ..http_client import Client, Stream, run_input
+from ..http_client import Client
 from ..servers import RunningServer, free_port, run_server, serve_app
 
 FACTORY = "tests.fixtures.flask_site:create_app"
@@ -39,25 +38,17 @@ SERVERS: Mapping[str, Callable[[], AbstractContextManager[RunningServer]]] = {
 
 
 class Site(Client):
-    """A logged-in user of one runtime of the site, and what the site has noted."""
+    """A logged-in user of one of the site's runtimes, and what the site has noted."""
 
     def __init__(self, server: RunningServer, path: str = flask_site.PLAIN) -> None:
         super().__init__(server)
         self.outer = self.base.removesuffix(flask_site.PLAIN)
         self.base = self.outer + path
         self._site = Client(server, self.outer)
-        with self._site.ask("POST", "/login/ada") as answer:
-            self.headers = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+        cookie = self._site.request("POST", "/login/ada").headers["set-cookie"].partition(";")[0]
+        self.headers = [("cookie", cookie)]
 
-    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Stream:
-        return super().ask(method, path, body, {**self.headers, **(headers or {})})
-
-    def run_marked(self, mark: str, agent: str, thread: str, run: str, **members: Any) -> Stream:
-        """Begins a run by a request of that mark."""
-        return self.ask("POST", f"/agent/{agent}/run", run_input(thread, run, **members), {"x-mark": mark})
-
-    def noted(self, name: str, verb: str = "wait") -> list[Any]:
-        """What was noted under a name, once that is something; so far, by the verb ``read``."""
-        with self._site.ask("GET", f"/{CONTROL}/{verb}/{name}") as answer:
-            notes: list[Any] = json.loads(answer.rest())
+    def notes(self, name: str, verb: str = "wait") -> list[Any]:
+        """Returns what was noted under a name, once there is something; so far, by the verb ``read``."""
+        notes: list[Any] = self._site.request("GET", f"/{CONTROL}/{verb}/{name}").json()
         return notes

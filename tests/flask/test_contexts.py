@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from ..fixtures.events import named_event, notes
 from ..fixtures.flask_site import PLAIN, create_app
-from ..http_client import fresh, run_input
+from ..http_client import run_input, unique
 
 OVER = ["request", "context"]
 
@@ -60,22 +60,22 @@ CASES = [
 
 @pytest.mark.parametrize(("agent", "ending"), CASES)
 def test_each_context_is_popped_once(browser: FlaskClient, agent: str, ending: Ending) -> None:
-    mark, run, gate = fresh("mark"), fresh("run"), fresh("gate")
+    mark, run, gate = unique("mark"), unique("run"), unique("gate")
     answer = begun(browser, mark, agent, run, ("say", "a"), ("wait", gate))
     assert notes.read(f"torn-{mark}") == OVER, "before anything of the stream is read"
     ending(browser, answer, agent, run, gate)
     assert notes.wait(f"torn-{run}") == ["context"]
     answer.close()
-    following = fresh("run")
-    begun(browser, fresh("mark"), agent, following).close()
+    following = unique("run")
+    begun(browser, unique("mark"), agent, following).close()
     notes.wait(f"torn-{following}")
     assert notes.read(f"torn-{run}") == ["context"], "and not again"
     assert notes.read(f"torn-{mark}") == OVER
 
 
 def test_runs_at_the_same_time_have_contexts_of_their_own(browser: FlaskClient) -> None:
-    gate, agents = fresh("gate"), {fresh("run"): agent for agent in ("play", "play", "play-sync", "play-sync")}
-    answers = [begun(browser, fresh("mark"), agent, run, ("wait", gate)) for run, agent in agents.items()]
+    gate, agents = unique("gate"), {unique("run"): agent for agent in ("play", "play", "play-sync", "play-sync")}
+    answers = [begun(browser, unique("mark"), agent, run, ("wait", gate)) for run, agent in agents.items()]
     named_event(gate).set()
     for run, answer in zip(agents, answers, strict=True):
         answer.get_data()
@@ -87,6 +87,6 @@ def test_runs_at_the_same_time_have_contexts_of_their_own(browser: FlaskClient) 
 
 @pytest.mark.parametrize("path", ["/info", "/nothing", ""])
 def test_an_answer_that_is_no_stream_pops_its_contexts(browser: FlaskClient, path: str) -> None:
-    mark = fresh("mark")
+    mark = unique("mark")
     browser.get(PLAIN + path, headers={"x-mark": mark}).close()
     assert notes.read(f"torn-{mark}") == OVER

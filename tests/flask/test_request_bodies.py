@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, request
 
 from copilot_runtime import CorsConfig, HookContext, RuntimeHooks
 
-from ..http_client import fresh, run_input
+from ..http_client import run_input, unique
 from .in_process import MOUNT, app_with, is_complete, run, runtime
 
 READERS: dict[str, Callable[[], object]] = {
@@ -79,7 +79,7 @@ def test_hooks_and_the_application_still_read_what_the_runtime_has_read() -> Non
         seen.append(request.get_json())
 
     app = app_with(change, hooks=RuntimeHooks(on_request=look, on_before_handler=look))
-    body = run_input(fresh("thread"), fresh("run"))
+    body = run_input(unique("thread"))
     answer = app.test_client().post(f"{MOUNT}/agent/play/run", json=body)
     assert is_complete(answer)
     assert seen == [body] * 3
@@ -93,7 +93,7 @@ def test_a_hook_reads_an_upload_as_flask_parses_it() -> None:
 
 
 def refused(app: Flask, **headers: str) -> Any:
-    body = run_input(fresh("thread"), fresh("run"), state="x" * 1000)
+    body = run_input(unique("thread"), state="x" * 1000)
     return app.test_client().post(f"{MOUNT}/agent/play/run", json=body, headers=headers)
 
 

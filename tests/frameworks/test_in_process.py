@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pytest
 
 from tests.fixtures.frameworks.fake_model import CANCELLED, CAUSE
-from tests.http_client import Client, fresh, run_input
+from tests.http_client import Client, run_input, unique
 
 from .conftest import Started
-from .helpers import asked, awaited, of, opened, package, prompt, said
+from .helpers import import_framework, of_type, prompt, set_event, text_of, user_message, wait_for_event
 
 
 class Subject(NamedTuple):
@@ -37,7 +37,7 @@ CONFIRM = {"name": "confirm", "description": "Asks the user", "parameters": {"ty
 @pytest.fixture(params=SUBJECTS)
 def subject(request: pytest.FixtureRequest) -> Subject:
     found = SUBJECTS[request.param]
-    package(found.package)
+    import_framework(found.package)
     return found
 
 
@@ -47,36 +47,38 @@ def client(adapter: str, subject: Subject, started: Started) -> Client:
 
 
 def test_text_streams_under_the_ids_of_the_input(client: Client, subject: Subject) -> None:
-    events = asked(client, subject.agent, "say one two", thread := fresh("thread"))
-    assert [event["delta"] for event in of(events, "TEXT_MESSAGE_CONTENT")] == ["one ", "two "]
+    events = prompt(client, subject.agent, "say one two", thread := unique("thread"))
+    assert [event["delta"] for event in of_type(events, "TEXT_MESSAGE_CONTENT")] == ["one ", "two "]
     assert {event["threadId"] for event in (events[0], events[-1])} == {thread}
     assert (events[0]["type"], events[-1]["type"]) == ("RUN_STARTED", "RUN_FINISHED")
     assert events[0]["runId"] == events[-1]["runId"] == events[0]["input"]["runId"]
 
 
 def test_what_the_model_has_said_leaves_while_it_still_thinks(client: Client, subject: Subject) -> None:
-    latch = fresh("latch")
-    with client.run(subject.agent, fresh("thread"), messages=[prompt(f"wait {latch}")], state={}) as stream:
-        assert said(stream.until("TEXT_MESSAGE_CONTENT")) == "before "
-        opened(client, latch)
-        assert said(stream.events()) == f"after {latch}"
+    latch = unique("latch")
+    with client.start_run(
+        subject.agent, unique("thread"), messages=[user_message(f"wait {latch}")], state={}
+    ) as stream:
+        assert text_of(stream.until("TEXT_MESSAGE_CONTENT")) == "before "
+        set_event(client, latch)
+        assert text_of(stream.events()) == f"after {latch}"
 
 
 def test_a_tool_of_the_server_is_called_and_answered(client: Client, subject: Subject) -> None:
-    events = asked(client, subject.agent, 'call weather {"city": "Rome"}')
-    (call,), (result,) = of(events, "TOOL_CALL_START"), of(events, "TOOL_CALL_RESULT")
+    events = prompt(client, subject.agent, 'call weather {"city": "Rome"}')
+    (call,), (result,) = of_type(events, "TOOL_CALL_START"), of_type(events, "TOOL_CALL_RESULT")
     assert call["toolCallName"] == "weather"
-    assert "".join(event["delta"] for event in of(events, "TOOL_CALL_ARGS")) == '{"city": "Rome"}'
+    assert "".join(event["delta"] for event in of_type(events, "TOOL_CALL_ARGS")) == '{"city": "Rome"}'
     assert (result["toolCallId"], result["content"]) == (call["toolCallId"], "sunny in Rome")
-    assert said(events) == "the tool said: sunny in Rome"
+    assert text_of(events) == "the tool said: sunny in Rome"
 
 
 def test_a_tool_of_the_frontend_is_left_to_it_and_its_answer_taken(client: Client, subject: Subject) -> None:
-    thread, question = fresh("thread"), prompt('call confirm {"what": "all"}')
-    events = asked(client, subject.agent, "", thread, messages=[question], tools=[CONFIRM])
-    (call,) = of(events, "TOOL_CALL_START")
+    thread, question = unique("thread"), user_message('call confirm {"what": "all"}')
+    events = prompt(client, subject.agent, "", thread, messages=[question], tools=[CONFIRM])
+    (call,) = of_type(events, "TOOL_CALL_START")
     assert call["toolCallName"] == "confirm"
-    assert not of(events, "TOOL_CALL_RESULT")
+    assert not of_type(events, "TOOL_CALL_RESULT")
     assert events[-1]["type"] == "RUN_FINISHED"
     function = {"name": "confirm", "arguments": '{"what": "all"}'}
     history = [
@@ -86,27 +88,29 @@ def test_a_tool_of_the_frontend_is_left_to_it_and_its_answer_taken(client: Clien
             "role": "assistant",
             "toolCalls": [{"id": call["toolCallId"], "type": "function", "function": function}],
         },
-        {"id": fresh("result"), "role": "tool", "toolCallId": call["toolCallId"], "content": "do it"},
+        {"id": unique("result"), "role": "tool", "toolCallId": call["toolCallId"], "content": "do it"},
     ]
-    assert said(asked(client, subject.agent, "", thread, messages=history, tools=[CONFIRM])) == "the tool said: do it"
+    assert (
+        text_of(prompt(client, subject.agent, "", thread, messages=history, tools=[CONFIRM])) == "the tool said: do it"
+    )
 
 
 def test_a_stop_reaches_the_model(client: Client, subject: Subject) -> None:
-    thread, latch = fresh("thread"), fresh("latch")
-    with client.run(subject.agent, thread, messages=[prompt(f"wait {latch}")], state={}) as stream:
+    thread, latch = unique("thread"), unique("latch")
+    with client.start_run(subject.agent, thread, messages=[user_message(f"wait {latch}")], state={}) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
         assert client.stop(subject.agent, thread)["stopped"] is True
-        rest = list(stream.events())
-    awaited(client, f"{latch}-{CANCELLED}")
-    assert "after" not in said(rest)
+        rest = stream.rest()
+    wait_for_event(client, f"{latch}-{CANCELLED}")
+    assert "after" not in text_of(rest)
     assert rest[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
     # The thread is free, and what was stopped has left nothing in the next run's way.
-    assert said(asked(client, subject.agent, "say again", thread)) == "again "
+    assert text_of(prompt(client, subject.agent, "say again", thread)) == "again "
 
 
 @pytest.mark.parametrize("text", ["fail badly", 'call explode {"why": "badly"}'], ids=["model", "tool"])
 def test_a_failure_ends_the_run(client: Client, subject: Subject, text: str) -> None:
-    assert asked(client, subject.agent, text)[-1]["type"] == "RUN_ERROR"
+    assert prompt(client, subject.agent, text)[-1]["type"] == "RUN_ERROR"
 
 
 @pytest.mark.parametrize("text", ["fail badly", 'call explode {"why": "badly"}'], ids=["model", "tool"])
@@ -114,23 +118,23 @@ def test_a_failure_ends_the_run(client: Client, subject: Subject, text: str) -> 
 def test_the_cause_of_a_failure_is_for_the_log_alone(
     adapter: str, subject: Subject, started: Started, text: str
 ) -> None:
-    told = asked(started(adapter, subject.config), subject.agent, text)
+    told = prompt(started(adapter, subject.config), subject.agent, text)
     assert CAUSE not in str(told)
     assert told[-1]["message"] == "The agent failed"
-    told = asked(started(adapter, f"{subject.config}-debug"), subject.agent, text)
+    told = prompt(started(adapter, f"{subject.config}-debug"), subject.agent, text)
     assert f"{CAUSE} badly" in told[-1]["message"]
 
 
 def test_concurrent_runs_do_not_mix(client: Client, subject: Subject) -> None:
-    latches = [fresh("latch") for _ in range(8)]
+    latches = [unique("latch") for _ in range(8)]
     with contextlib.ExitStack() as open_streams:
         streams = {}
         for latch in latches:
-            body = run_input(f"thread-{latch}", fresh("run"), messages=[prompt(f"wait {latch}")], state={})
-            streams[latch] = open_streams.enter_context(client.ask("POST", f"/agent/{subject.agent}/run", body))
+            body = run_input(f"thread-{latch}", unique("run"), messages=[user_message(f"wait {latch}")], state={})
+            streams[latch] = open_streams.enter_context(client.open("POST", f"/agent/{subject.agent}/run", body))
             streams[latch].until("TEXT_MESSAGE_CONTENT")  # so all of them are inside the model at once
         for latch in reversed(latches):
-            opened(client, latch)
+            set_event(client, latch)
             events = list(streams[latch].events())
-            assert said(events) == f"after {latch}"
+            assert text_of(events) == f"after {latch}"
             assert (events[-1]["type"], events[-1]["threadId"]) == ("RUN_FINISHED", f"thread-{latch}")

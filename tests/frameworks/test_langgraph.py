@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from copilot_runtime.agents import LangGraphAgent
-from tests.http_client import Client, fresh, types
+from tests.http_client import Client, types, unique
 
 from .conftest import Started
-from .helpers import asked, of, package, said
+from .helpers import import_framework, of_type, prompt, text_of
 
-langgraph = package("langgraph.graph")
-package("ag_ui_langgraph")
+langgraph = import_framework("langgraph.graph")
+import_framework("ag_ui_langgraph")
 
 
 @pytest.fixture
@@ -21,48 +21,48 @@ def client(adapter: str, started: Started) -> Client:
 
 @pytest.mark.parametrize("agent", ["fake-model", "as-it-is"])
 def test_the_graph_goes_on_from_the_frontends_state(client: Client, agent: str) -> None:
-    events = asked(client, agent, "say hello", state={"count": 4})
-    assert of(events, "STATE_SNAPSHOT")[-1]["snapshot"]["count"] == 5
+    events = prompt(client, agent, "say hello", state={"count": 4})
+    assert of_type(events, "STATE_SNAPSHOT")[-1]["snapshot"]["count"] == 5
 
 
 @pytest.mark.parametrize("agent", ["fake-model", "as-it-is"])
 def test_the_checkpointer_remembers_by_thread(client: Client, agent: str) -> None:
-    thread = fresh("thread")
-    asked(client, agent, "say remembered", thread)
-    assert said(asked(client, agent, "recall", thread)) == "say remembered"
-    assert said(asked(client, agent, "recall", fresh("thread"))) == "recall"
+    thread = unique("thread")
+    prompt(client, agent, "say remembered", thread)
+    assert text_of(prompt(client, agent, "recall", thread)) == "say remembered"
+    assert text_of(prompt(client, agent, "recall", unique("thread"))) == "recall"
 
 
 @pytest.mark.parametrize("agent", ["fake-model", "as-it-is-for-each-user"])
 def test_a_checkpoint_is_its_users_own(client: Client, agent: str) -> None:
-    thread = fresh("thread")
-    asked(client, agent, "say secret", thread, user="ann")
-    others = asked(client, agent, "recall", thread, user="bob")
+    thread = unique("thread")
+    prompt(client, agent, "say secret", thread, user="ann")
+    others = prompt(client, agent, "recall", thread, user="bob")
     assert "secret" not in str(others)
     assert others[0]["threadId"] == others[-1]["threadId"] == thread
-    assert said(asked(client, agent, "recall", thread, user="ann")) == "say secret"
+    assert text_of(prompt(client, agent, "recall", thread, user="ann")) == "say secret"
 
 
 @pytest.mark.parametrize(
     ("agent", "expected"), [("fake-model", "bob"), ("config-async", "bob"), ("config-value", "a value")]
 )
 def test_a_run_gets_the_config_of_its_request(client: Client, agent: str, expected: str) -> None:
-    assert said(asked(client, agent, "call whoami {}", user="bob")) == f"the tool said: {expected}"
+    assert text_of(prompt(client, agent, "call whoami {}", user="bob")) == f"the tool said: {expected}"
 
 
 def test_an_interrupt_waits_for_its_answer(client: Client) -> None:
-    thread = fresh("thread")
-    outcome = asked(client, "asking", "go on", thread)[-1]["outcome"]
+    thread = unique("thread")
+    outcome = prompt(client, "asking", "go on", thread)[-1]["outcome"]
     assert outcome["type"] == "interrupt"
     answers = [{"interruptId": one["id"], "status": "resolved", "payload": "yes"} for one in outcome["interrupts"]]
-    events = asked(client, "asking", "", thread, messages=[], resume=answers)
+    events = prompt(client, "asking", "", thread, messages=[], resume=answers)
     assert events[-1]["type"] == "RUN_FINISHED"
-    assert 'you said "yes"' in str(of(events, "MESSAGES_SNAPSHOT")[-1])
+    assert 'you said "yes"' in str(of_type(events, "MESSAGES_SNAPSHOT")[-1])
 
 
 @pytest.mark.parametrize(("agent", "shows"), [("fake-model", False), ("raw", True)])
 def test_raw_events_are_for_those_who_ask_for_them(client: Client, agent: str, shows: bool) -> None:
-    assert ("RAW" in types(asked(client, agent, "say hello"))) is shows
+    assert ("RAW" in types(prompt(client, agent, "say hello"))) is shows
 
 
 @pytest.mark.parametrize("agent", ["fake-model", "as-it-is"])

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from copilot_runtime.agents import PydanticAIAgent
-from tests.http_client import Client, fresh, run_input
+from tests.http_client import Client, run_input, unique
 
 from .conftest import Started
-from .helpers import asked, of, opened, package, prompt, said
+from .helpers import import_framework, of_type, prompt, set_event, text_of, user_message
 
-pydantic_ai = package("pydantic_ai")
-package("pydantic_ai.ui.ag_ui")
+pydantic_ai = import_framework("pydantic_ai")
+import_framework("pydantic_ai.ui.ag_ui")
 
 
 @pytest.fixture
@@ -23,43 +23,43 @@ def client(adapter: str, started: Started) -> Client:
 
 
 def test_pydantic_ais_own_test_model(client: Client) -> None:
-    assert said(asked(client, "test-model", "how is it?")) == "all is well"
+    assert text_of(prompt(client, "test-model", "how is it?")) == "all is well"
 
 
 @pytest.mark.parametrize(
     ("agent", "expected"), [("fake-model", "bob"), ("deps-async", "bob"), ("deps-value", "a value")]
 )
 def test_a_run_gets_the_deps_of_its_request(client: Client, agent: str, expected: str) -> None:
-    assert said(asked(client, agent, "call whoami {}", user="bob")) == f"the tool said: {expected}"
+    assert text_of(prompt(client, agent, "call whoami {}", user="bob")) == f"the tool said: {expected}"
 
 
 def test_runs_with_one_deps_object_have_a_state_each(client: Client) -> None:
-    latches = {fresh("latch"): count for count in (10, 20, 30)}
+    latches = {unique("latch"): count for count in (10, 20, 30)}
     with contextlib.ExitStack() as open_streams:
         streams = {}
         for latch, count in latches.items():
-            messages = [prompt(f'call add {{"number": 1, "at": "{latch}"}}')]
-            body = run_input(fresh("thread"), fresh("run"), messages=messages, state={"count": count})
-            streams[latch] = open_streams.enter_context(client.ask("POST", "/agent/counting/run", body))
+            messages = [user_message(f'call add {{"number": 1, "at": "{latch}"}}')]
+            body = run_input(unique("thread"), messages=messages, state={"count": count})
+            streams[latch] = open_streams.enter_context(client.open("POST", "/agent/counting/run", body))
             streams[latch].until("TOOL_CALL_END")
         for latch, count in reversed(latches.items()):
-            opened(client, latch)
+            set_event(client, latch)
             events = list(streams[latch].events())
-            assert [event["snapshot"] for event in of(events, "STATE_SNAPSHOT")] == [{"count": count + 1}]
-            assert said(events) == f"the tool said: it is {count + 1}"
+            assert [event["snapshot"] for event in of_type(events, "STATE_SNAPSHOT")] == [{"count": count + 1}]
+            assert text_of(events) == f"the tool said: it is {count + 1}"
 
 
 def test_a_state_that_does_not_fit_fails_the_run(client: Client) -> None:
-    events = asked(client, "counting", "say hello", state={"count": "many"})
+    events = prompt(client, "counting", "say hello", state={"count": "many"})
     assert events[-1]["type"] == "RUN_ERROR"
-    assert "hello" not in said(events)
+    assert "hello" not in text_of(events)
 
 
 def test_a_stored_conversation_is_its_users_own(client: Client) -> None:
-    thread = fresh("thread")
-    asked(client, "stored", "say secret", thread, user="ann")
-    assert said(asked(client, "stored", "recall", thread, user="ann")) == "say secret"
-    assert "secret" not in str(asked(client, "stored", "recall", thread, user="bob"))
+    thread = unique("thread")
+    prompt(client, "stored", "say secret", thread, user="ann")
+    assert text_of(prompt(client, "stored", "recall", thread, user="ann")) == "say secret"
+    assert "secret" not in str(prompt(client, "stored", "recall", thread, user="bob"))
 
 
 @pytest.mark.parametrize(

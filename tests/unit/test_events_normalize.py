@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from copilot_runtime._events import InvalidEventError
 
-from ..ids import named
+from ..ids import stable_id
 from .recorder_helpers import FINISHED, STARTED, Event, call, events_of, recorded, shown, step, text
 
 PATCH = [{"op": "add", "path": "/x", "value": None}]
@@ -267,7 +267,7 @@ def test_invalid_members_are_refused(name: str) -> None:
         {"type": ["x"]},
         {1: 2},
     ],
-    ids=named,
+    ids=stable_id,
 )
 def test_values_that_are_not_events_are_refused(nonsense: Any) -> None:
     recorder, _ = recorded([])

@@ -19,7 +19,7 @@ from copilot_runtime._events import (
     format_frame,
 )
 
-from ..ids import named
+from ..ids import stable_id
 from .recorder_helpers import FINISHED, STARTED, custom, read_frame, recorded, shown, text
 
 JSON = st.recursive(
@@ -93,7 +93,7 @@ def test_nan_as_text_and_as_a_number() -> None:
 @pytest.mark.parametrize(
     "value",
     [object(), lambda: None, SURROGATE, {SURROGATE: 1}, b"\xff", [object()], {"a": {"b": object()}}],
-    ids=named,
+    ids=stable_id,
 )
 def test_values_that_json_cannot_represent_are_refused(value: Any) -> None:
     recorder, _ = recorded([STARTED])
