@@ -116,7 +116,7 @@ def test_each_hook_may_answer(
 
 
 @pytest.mark.parametrize("hook", ANSWERING)
-def test_response_headers_may_be_a_dict(server: Server, hook: str) -> None:
+def test_response_headers_may_be_a_dict(server: SecurityClient, hook: str) -> None:
     answer = run(server, "hooks-plain", headers={field(hook): "give-dict-headers"})
     assert (answer.status, answer.headers["x-by"], answer.body) == (200, hook, b"")
 

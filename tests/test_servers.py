@@ -600,7 +600,7 @@ def test_copilot_middleware_in_a_mounted_application() -> None:
 
 
 def test_copilot_middleware_takes_no_base_path() -> None:
-    options: Any = {"runtime": runtimes.row()(), "base_path": "/other"}
+    options: Any = {"runtime": runtimes.runtime()(), "base_path": "/other"}
     with pytest.raises(TypeError, match=r"base_path.*path="):
         CopilotMiddleware(_nothing, path="/c", **options)
 

@@ -43,7 +43,8 @@ async def run_theirs() -> None:
     # Its service is out of reach: what it answers by itself is enough to see that it works.
     service = httpx.AsyncClient(transport=httpx.MockTransport(lambda request: httpx.Response(503)))
     config = RuntimeConfig(api_key="unused", api_url="http://127.0.0.1", telemetry_enabled=False)
-    runtime = IntelligenceRuntime(config, agents={"default": Greeter()}, identify_user=identify_user, http_client=service)
+    agents = {"default": Greeter()}
+    runtime = IntelligenceRuntime(config, agents=agents, identify_user=identify_user, http_client=service)
     transport = httpx.ASGITransport(app=runtime)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         info = await client.get("/copilotkit/info")
