@@ -41,7 +41,7 @@ class HandlerOptions(TypedDict, total=False):
 
 
 @dataclasses.dataclass(slots=True)
-class _Progress:
+class _RequestState:
     """How far a request has come: what hooks are called with."""
 
     request: Request
@@ -90,7 +90,7 @@ class CopilotHandler:
         try:
             decision = await evaluate_origin(cors, request)
         except Exception as error:
-            response = await self._handle_error(_Progress(request, request.path), error)
+            response = await self._handle_error(_RequestState(request, request.path), error)
         else:
             response = (
                 preflight(cors, request) if request.method == "OPTIONS" else await self._respond_to(request, decision)
@@ -98,37 +98,37 @@ class CopilotHandler:
         return add_cors_headers(cors, decision, response)
 
     async def _respond_to(self, request: Request, decision: CorsDecision) -> Response:
-        progress = _Progress(request, request.path)
+        state = _RequestState(request, request.path)
         response: Response | None = None
         try:
             try:
-                response = await self._handle(progress, decision)
+                response = await self._handle(state, decision)
             except HTTPError as error:
-                response, progress.route = error.response, error.route or progress.route
+                response, state.route = error.response, error.route or state.route
             if self._hooks.on_response is not None:
-                response = await self._run_response_hook(self._hooks.on_response, progress, response)
+                response = await self._run_response_hook(self._hooks.on_response, state, response)
             return response
         except BaseException as error:
             if response is not None:
                 response.close()
             if not isinstance(error, Exception) or current_framework.get().handles_exception(error):
                 raise
-            return await self._handle_error(progress, error)
+            return await self._handle_error(state, error)
 
-    async def _handle(self, progress: _Progress, decision: CorsDecision) -> Response:
-        cross_site = reject_cross_site(progress.request, decision)
+    async def _handle(self, state: _RequestState, decision: CorsDecision) -> Response:
+        cross_site = reject_cross_site(state.request, decision)
         if cross_site is not None:
             raise HTTPError(cross_site)
-        _reject_too_large(progress.request, self.runtime.max_body_bytes)
+        _reject_too_large(state.request, self.runtime.max_body_bytes)
         if self._hooks.on_request is not None:
-            progress.request = await self._run_request_hook(self._hooks.on_request, progress)
-        user = await self.runtime.identify(progress.request)
-        resolved = self._router.resolve(progress.request)
-        progress.request, progress.route = resolved.request, resolved.match
-        progress.path = resolved.request.path
+            state.request = await self._run_request_hook(self._hooks.on_request, state)
+        user = await self.runtime.identify(state.request)
+        resolved = self._router.resolve(state.request)
+        state.request, state.route = resolved.request, resolved.match
+        state.path = resolved.request.path
         if self._hooks.on_before_handler is not None:
-            progress.request = await self._run_request_hook(self._hooks.on_before_handler, progress)
-        return await self._call_endpoint(resolved, progress.request, user)
+            state.request = await self._run_request_hook(self._hooks.on_before_handler, state)
+        return await self._call_endpoint(resolved, state.request, user)
 
     async def _call_endpoint(self, resolved: ResolvedRequest, request: Request, user: User | None) -> Response:
         context = EndpointContext(
@@ -149,24 +149,22 @@ class CopilotHandler:
 
     # --- hooks ---
 
-    def _hook_context(self, progress: _Progress, **members: Any) -> HookContext:
-        return HookContext(
-            request=progress.request, path=progress.path, runtime=self.runtime, route=progress.route, **members
-        )
+    def _hook_context(self, state: _RequestState, **members: Any) -> HookContext:
+        return HookContext(request=state.request, path=state.path, runtime=self.runtime, route=state.route, **members)
 
-    async def _run_request_hook(self, hook: RequestHook, progress: _Progress) -> Request:
-        result = await driver.call_user_function(hook, self._hook_context(progress))
+    async def _run_request_hook(self, hook: RequestHook, state: _RequestState) -> Request:
+        result = await driver.call_user_function(hook, self._hook_context(state))
         if result is None:
-            return progress.request
+            return state.request
         if isinstance(result, Response):
             raise HTTPError(result)
         if not isinstance(result, Request):
             raise TypeError(f"a hook returned {type(result).__name__}: it must return a Request, a Response or None")
         return result
 
-    async def _run_response_hook(self, hook: ResponseHook, progress: _Progress, response: Response) -> Response:
+    async def _run_response_hook(self, hook: ResponseHook, state: _RequestState, response: Response) -> Response:
         try:
-            result = await driver.call_user_function(hook, self._hook_context(progress, response=response))
+            result = await driver.call_user_function(hook, self._hook_context(state, response=response))
         except HTTPError as error:
             result = error.response
         if result is None:
@@ -177,20 +175,18 @@ class CopilotHandler:
             response.close()
         return result
 
-    async def _handle_error(self, progress: _Progress, error: Exception) -> Response:
+    async def _handle_error(self, state: _RequestState, error: Exception) -> Response:
         if self._hooks.on_error is None:
-            logger.error("%s %s failed", progress.request.method, progress.path, exc_info=error)
+            logger.error("%s %s failed", state.request.method, state.path, exc_info=error)
         else:
             try:
-                result = await driver.call_user_function(
-                    self._hooks.on_error, self._hook_context(progress, error=error)
-                )
+                result = await driver.call_user_function(self._hooks.on_error, self._hook_context(state, error=error))
             except Exception:
-                logger.exception("on_error failed for %s %s", progress.request.method, progress.path)
+                logger.exception("on_error failed for %s %s", state.request.method, state.path)
             else:
                 if isinstance(result, Response):
                     return result
-                logger.error("%s %s failed", progress.request.method, progress.path, exc_info=error)
+                logger.error("%s %s failed", state.request.method, state.path, exc_info=error)
         return error_response(500, "internal_error")
 
 
