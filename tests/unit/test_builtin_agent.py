@@ -13,7 +13,7 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent, define_tool
-from copilot_runtime.agents._base import capability_source, class_name_of, inspect_agent
+from copilot_runtime.agents._base import capability_source, agent_class_name, inspect_agent
 from copilot_runtime.agents._builtin.resume import resolve_resume_entries
 from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
 
@@ -75,7 +75,7 @@ def test_the_state_tools_names_are_free_where_these_are_not_offered() -> None:
 
 def test_the_runtime_can_look_at_it_without_running_it() -> None:
     agent = BuiltInAgent(model="x", base_url=LOCAL, description="Helps.", capabilities={"tools": {"supported": False}})
-    assert (class_name_of(agent), agent.description) == ("BuiltInAgent", "Helps.")
+    assert (agent_class_name(agent), agent.description) == ("BuiltInAgent", "Helps.")
     assert inspect_agent(agent.run).takes_context
     assert capability_source(agent) == {
         "tools": {"supported": False},

@@ -124,19 +124,19 @@ def clone_agent(agent: Any) -> Any:
     return clone() if callable(clone) else agent
 
 
-def description_of(agent: Any) -> str:
+def describe_agent(agent: Any) -> str:
     """Returns the description of an agent for ``/info``."""
     description = _attribute(agent, "description")
     return description.encode("utf-8", "replace").decode() if isinstance(description, str) else ""
 
 
-def class_name_of(agent: Any) -> str:
+def agent_class_name(agent: Any) -> str:
     """Returns the class name of an agent that is an object, and the name of one that is a function."""
     name = _attribute(agent, "__name__")
     return name if isinstance(name, str) else type(agent).__name__
 
 
-def headers_of(agent: Any) -> tuple[tuple[str, str], ...]:
+def agent_headers(agent: Any) -> tuple[tuple[str, str], ...]:
     """Returns the headers that the server has set on an agent."""
     headers = getattr(agent, "headers", None)
     if not headers:

@@ -11,7 +11,7 @@ from ..._concurrency import driver, loops
 from ..._events import encode
 from ..._http.types import Response
 from ..._version import __version__
-from ...agents._base import capability_source, class_name_of, description_of, resolve_capabilities
+from ...agents._base import capability_source, agent_class_name, describe_agent, resolve_capabilities
 from ..access import ThreadAccess
 from .agents import resolve_agents
 from .context import EndpointContext
@@ -48,7 +48,7 @@ async def info(context: EndpointContext) -> Response:
 
 
 def _describe(agent_id: str, agent: Any) -> dict[str, Any]:
-    return {"name": agent_id, "description": description_of(agent), "className": class_name_of(agent)}
+    return {"name": agent_id, "description": describe_agent(agent), "className": agent_class_name(agent)}
 
 
 async def _resolve_all(sources: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

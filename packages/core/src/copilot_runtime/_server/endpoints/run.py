@@ -10,7 +10,7 @@ from ..._http.forward_headers import merge_headers
 from ..._http.headers import Headers
 from ..._http.streaming import EventStream
 from ..._http.types import Response
-from ...agents._base import clone_agent, headers_of
+from ...agents._base import clone_agent, agent_headers
 from ...agents._context import RunContext
 from ...stores.protocol import ThreadKey
 from ..errors import error_response
@@ -82,7 +82,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
         size=len(context.body),
         context=RunContext(
             request=context.request,
-            headers=merge_headers(forwarded, headers_of(agent)),
+            headers=merge_headers(forwarded, agent_headers(agent)),
             user=context.user,
             body=LazyJSONBody(context.body),
         ),
