@@ -111,7 +111,7 @@ def test_memory_is_for_development(site: Callable[..., list[str]], settings: Any
         (None, "COPILOT_RUNTIME is not set"),
         ("nowhere.at.all", "No module named 'nowhere'"),
         ("tests.django.site.runtimes.nothing", "nothing"),
-        ("tests.django.test_checks.view", "name a CopilotRuntime"),
+        ("tests.django.test_checks.view", "expected a CopilotRuntime"),
         ("tests.django.misconfigured.runtime", "origin"),
         ("word", "word"),
     ],
