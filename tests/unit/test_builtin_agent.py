@@ -13,7 +13,7 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent, define_tool
-from copilot_runtime.agents._base import capability_source, agent_class_name, inspect_agent
+from copilot_runtime.agents._base import agent_class_name, capability_source, inspect_agent
 from copilot_runtime.agents._builtin.resume import resolve_resume_entries
 from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
 

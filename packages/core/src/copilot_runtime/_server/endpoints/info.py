@@ -11,7 +11,7 @@ from ..._concurrency import driver, loops
 from ..._events import encode
 from ..._http.types import Response
 from ..._version import __version__
-from ...agents._base import capability_source, agent_class_name, describe_agent, resolve_capabilities
+from ...agents._base import agent_class_name, capability_source, describe_agent, resolve_capabilities
 from ..access import ThreadAccess
 from .agents import resolve_agents
 from .context import EndpointContext

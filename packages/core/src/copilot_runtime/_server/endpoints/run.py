@@ -10,7 +10,7 @@ from ..._http.forward_headers import merge_headers
 from ..._http.headers import Headers
 from ..._http.streaming import EventStream
 from ..._http.types import Response
-from ...agents._base import clone_agent, agent_headers
+from ...agents._base import agent_headers, clone_agent
 from ...agents._context import RunContext
 from ...stores.protocol import ThreadKey
 from ..errors import error_response
