@@ -55,7 +55,7 @@ def _group(events: Sequence[Event], at: int, taken: set[int]) -> list[Event]:
         joined = [{"type": content, name: identity, "delta": "".join(part["delta"] for part in parts)}]
         metadata = [part["metadata"] for part in parts if "metadata" in part]
         if metadata:
-            joined[0]["metadata"] = {key: value for one in metadata for key, value in one.items()}
+            joined[0]["metadata"] = {key: value for item in metadata for key, value in item.items()}
     return [events[at], *joined, *closing]
 
 

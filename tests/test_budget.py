@@ -68,7 +68,7 @@ def figures(config: str) -> Figures:
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: f"{budget.config}-{budget.figure}")
-def test_calls_stay_within_their_budget(budget: Budget) -> None:
+def test_calls_per_event_and_per_run_stay_within_their_budget(budget: Budget) -> None:
     calls = getattr(figures(budget.config), budget.figure)
     assert calls <= budget.allowed, (
         f"{budget.figure} of {budget.config} takes {calls:.1f} calls, {budget.measured} when last measured, "
@@ -79,7 +79,7 @@ def test_calls_stay_within_their_budget(budget: Budget) -> None:
     )
 
 
-def test_the_agents_own_share_is_known() -> None:
+def test_calls_of_the_agent_itself_are_known() -> None:
     """A budget that the benchmark's agents had eaten up would say nothing about the runtime."""
     assert figures("bench").agent_per_event <= 3
     assert figures("bench-model").agent_per_event <= 6

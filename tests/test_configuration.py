@@ -136,7 +136,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("names", "make", "error"), CASES)
-def test_a_misconfiguration(names: str, make: Callable[[], Any], error: Any) -> None:
+def test_runtime_options_that_are_invalid_are_refused(names: str, make: Callable[[], Any], error: Any) -> None:
     with pytest.raises(error) as raised:
         make()
     said = str(raised.value)
@@ -160,7 +160,7 @@ APPS = [create_copilot_asgi_app, create_copilot_wsgi_app, mounted]
 
 
 @pytest.mark.parametrize("create", APPS)
-def test_neither_a_runtime_nor_a_handler(create: Callable[..., Any]) -> None:
+def test_handler_or_runtime_is_required(create: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match=r"runtime=.*handler="):
         create()
     with pytest.raises(TypeError, match=r"runtime=.*handler="):
@@ -168,32 +168,32 @@ def test_neither_a_runtime_nor_a_handler(create: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("create", APPS)
-def test_a_runtime_and_a_handler(create: Callable[..., Any]) -> None:
+def test_handler_and_runtime_together_are_refused(create: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match=r"runtime=.*handler="):
         create(runtime=runtime(), handler=handler())
 
 
 @pytest.mark.parametrize("create", APPS)
 @pytest.mark.parametrize("option", [{"mode": "auto"}, {"cors": True}, {"hooks": RuntimeHooks()}, {"cors": False}])
-def test_a_handler_and_options(create: Callable[..., Any], option: dict[str, Any]) -> None:
+def test_handler_with_options_is_refused(create: Callable[..., Any], option: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=r"runtime=.*handler="):
         create(handler=handler(), **option)
 
 
 @pytest.mark.parametrize("create", APPS)
-def test_an_option_that_there_is_not(create: Callable[..., Any]) -> None:
+def test_unknown_option_is_refused(create: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match="basepath"):
         create(runtime=runtime(), basepath="/api")
 
 
 @pytest.mark.parametrize("create", APPS)
-def test_an_option_of_the_runtime_for_the_handler(create: Callable[..., Any]) -> None:
+def test_runtime_option_passed_to_the_handler_is_refused(create: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match="debug"):
         create(runtime=runtime(), debug=True)
 
 
 @pytest.mark.parametrize("create", APPS)
-def test_what_the_handler_refuses(create: Callable[..., Any]) -> None:
+def test_handler_options_base_path_mode_cors_hooks_that_are_invalid_are_refused(create: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="mode"):
         create(runtime=runtime(), mode="rest")
     with pytest.raises(TypeError, match="cors"):
@@ -202,7 +202,7 @@ def test_what_the_handler_refuses(create: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("create", APPS)
 @pytest.mark.parametrize("wrong", [3, {"default": agent}, "runtime"])
-def test_a_runtime_that_is_none(create: Callable[..., Any], wrong: Any) -> None:
+def test_runtime_must_be_a_copilot_runtime(create: Callable[..., Any], wrong: Any) -> None:
     with pytest.raises(TypeError, match=r"runtime.*CopilotRuntime"):
         create(runtime=wrong)
 
@@ -215,7 +215,7 @@ def with_handler(create: Callable[..., Any]) -> Callable[[Any], Any]:
     "make", [to_asgi, to_wsgi, *map(with_handler, APPS)], ids=["to_asgi", "to_wsgi", "asgi", "wsgi", "mount_before"]
 )
 @pytest.mark.parametrize("wrong", ["runtime", "nothing"])
-def test_a_handler_that_is_none(make: Callable[[Any], Any], wrong: str) -> None:
+def test_handler_must_be_a_handler(make: Callable[[Any], Any], wrong: str) -> None:
     """A runtime in the place of its handler, most of all."""
     given = runtime() if wrong == "runtime" else 3
     with pytest.raises(TypeError, match=r"handler.*create_copilot_runtime_handler"):
@@ -223,7 +223,7 @@ def test_a_handler_that_is_none(make: Callable[[Any], Any], wrong: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["api", "https://a.example/api", None])
-def test_mount_before_a_path_that_is_none(path: Any) -> None:
+def test_mount_before_refuses_invalid_paths(path: Any) -> None:
     with pytest.raises(WRONG, match="path"):
         mount_before(other_app, path, runtime=runtime())
     with pytest.raises(WRONG, match="path"):
@@ -255,7 +255,7 @@ def test_mount_before_a_path_that_is_none(path: Any) -> None:
     ],
     ids=stable_id,
 )
-def test_what_works(options: dict[str, Any]) -> None:
+def test_runtime_options_that_are_valid_are_accepted(options: dict[str, Any]) -> None:
     assert runtime(**options)
 
 
@@ -274,10 +274,10 @@ def test_what_works(options: dict[str, Any]) -> None:
     ],
     ids=stable_id,
 )
-def test_cors_that_works(options: dict[str, Any]) -> None:
+def test_cors_options_that_are_valid_are_accepted(options: dict[str, Any]) -> None:
     assert handler(cors=CorsConfig(**options))
 
 
 @pytest.mark.parametrize("base_path", [None, "/", "/api", "/api/", "/größe", "/two words", "/a%20b"])
-def test_base_paths_that_work(base_path: str | None) -> None:
+def test_base_path_is_normalized(base_path: str | None) -> None:
     assert handler(base_path=base_path)

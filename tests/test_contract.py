@@ -125,7 +125,7 @@ def replayed(server: RunningServer, names: Sequence[str], asked: Sequence[Asked]
 
 def passed(replays: Sequence[Replay]) -> None:
     assert replays
-    assert not [one.output for one in replays if one.status != 0]
+    assert not [replay.output for replay in replays if replay.status != 0]
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
@@ -150,9 +150,9 @@ def test_recorded_cases(replays: Mapping[str, list[Replay]], config: str) -> Non
 
 
 def test_auto_answers_both_modes(replays: Mapping[str, list[Replay]]) -> None:
-    failed = {case for one in replays["auto"] for case in one.failed}
+    failed = {case for replay in replays["auto"] for case in replay.failed}
     # A stale entry is as wrong as a missing one: the list is what the documentation relies on.
-    assert failed == set(EXPECTED_DIFFERENCES), [one.output for one in replays["auto"]]
+    assert failed == set(EXPECTED_DIFFERENCES), [replay.output for replay in replays["auto"]]
 
 
 ONE_FILE: Mapping[int, Sequence[str]] = {1: ("default", "supersede", "debug"), 4: ("default", "supersede")}

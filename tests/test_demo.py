@@ -157,7 +157,7 @@ def theirs(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("path", "content_type"), [("/", "text/html"), ("/app.js", "text/javascript")])
-def test_files_of_the_page(demo: CliClient, path: str, content_type: str) -> None:
+def test_demo_page_files(demo: CliClient, path: str, content_type: str) -> None:
     response = demo.request("GET", path)
     body = response.body
     assert response.status == 200
@@ -171,7 +171,7 @@ def test_files_of_the_page(demo: CliClient, path: str, content_type: str) -> Non
     assert (head.status, head.headers["content-length"], head.body) == (200, str(len(body)), b"")
 
 
-def test_the_page_loads_nothing_from_elsewhere(demo: CliClient) -> None:
+def test_demo_page_loads_nothing_from_other_sites(demo: CliClient) -> None:
     page = demo.request("GET", "/").body.decode()
     script = demo.request("GET", "/app.js").body.decode()
     assert re.findall(r"<script[^>]*src=\"([^\"]*)\"", page) == ["app.js"]
@@ -181,11 +181,11 @@ def test_the_page_loads_nothing_from_elsewhere(demo: CliClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/other", "/app.js/", "/static/app.js", "/favicon.ico", "/api"])
-def test_nothing_else_is_served(demo: CliClient, path: str) -> None:
+def test_demo_serves_no_other_files(demo: CliClient, path: str) -> None:
     assert demo.request("GET", path).status == 404
 
 
-def test_the_page_is_only_read(demo: CliClient) -> None:
+def test_demo_page_allows_get_and_head_only(demo: CliClient) -> None:
     response = demo.request("POST", "/", {})
     assert (response.status, response.headers["allow"]) == (405, "GET, HEAD")
 
@@ -193,14 +193,14 @@ def test_the_page_is_only_read(demo: CliClient) -> None:
 # --- its agents ---
 
 
-def test_info_describes_every_agent(demo: CliClient) -> None:
+def test_demo_info_describes_every_agent(demo: CliClient) -> None:
     info = demo.json("GET", f"{BASE}/info")
     assert list(info["agents"]) == ["default", "tools", "state", "reasoning", "long", "fails"]
     assert all(agent["description"] for agent in info["agents"].values())
     assert info["threadEndpoints"]["list"] is True
 
 
-def test_a_key_brings_an_agent_with_a_model() -> None:
+def test_demo_openai_api_key_adds_an_agent_with_a_model() -> None:
     def answer(exchange: Exchange) -> None:
         exchange.start_stream()
         exchange.send(chunk({"role": "assistant", "content": f"{exchange.json()['model']} hears {exchange.text()}"}))
@@ -224,20 +224,20 @@ def test_a_key_brings_an_agent_with_a_model() -> None:
         ("xyzzy plugh", "You wrote 2 word(s): “xyzzy plugh”"),
     ],
 )
-def test_default_answers_what_was_said(demo: CliClient, said: str, reply: str) -> None:
+def test_demo_default_agent_replies(demo: CliClient, said: str, reply: str) -> None:
     events = demo.chat("default", said)
     assert reply in text_of(events)
     assert (types(events)[0], types(events)[-1]) == ("RUN_STARTED", "RUN_FINISHED")
     assert types(events).count("TEXT_MESSAGE_CONTENT") > 1
 
 
-def test_default_reads_the_text_of_a_message_with_attachments(demo: CliClient) -> None:
+def test_demo_default_agent_reads_messages_with_attachments(demo: CliClient) -> None:
     image = {"type": "image", "source": {"type": "data", "value": "aGk=", "mimeType": "image/png"}}
     content = [{"type": "text", "text": "hello"}, image]
     assert "Hello!" in text_of(demo.chat("default", "", messages=[{"id": "u1", "role": "user", "content": content}]))
 
 
-def test_a_tool_runs_in_the_page_and_its_result_starts_the_next_run(demo: CliClient) -> None:
+def test_demo_tools_agent_calls_a_tool_of_the_page(demo: CliClient) -> None:
     thread = str(uuid.uuid4())
     tools: list[dict[str, Any]] = [
         {"name": name, "description": "", "parameters": {}} for name in ("set_background", "show_choices")
@@ -263,7 +263,7 @@ def test_a_tool_runs_in_the_page_and_its_result_starts_the_next_run(demo: CliCli
 
 
 @pytest.mark.parametrize(("said", "tool"), [("let me choose", "show_choices"), ("gold", "set_background")])
-def test_tools_calls_only_what_is_offered(demo: CliClient, said: str, tool: str) -> None:
+def test_demo_tools_agent_calls_only_the_tools_in_its_input(demo: CliClient, said: str, tool: str) -> None:
     events = demo.chat("tools", said)
     assert "TOOL_CALL_START" not in types(events)
     assert tool in text_of(events)
@@ -281,7 +281,7 @@ def test_tools_calls_only_what_is_offered(demo: CliClient, said: str, tool: str)
         ("sing", []),
     ],
 )
-def test_state_is_edited_by_patches(demo: CliClient, said: str, operations: list[Any]) -> None:
+def test_demo_state_agent_edits_the_state_by_patches(demo: CliClient, said: str, operations: list[Any]) -> None:
     before = {"items": [{"name": "milk", "done": False}, {"name": "eggs", "done": False}]}
     events = demo.chat("state", said, state=before)
     assert [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"] == [before]
@@ -289,13 +289,13 @@ def test_state_is_edited_by_patches(demo: CliClient, said: str, operations: list
 
 
 @pytest.mark.parametrize("state", [[], "text", {"items": 1}, {"items": [1, {"name": 2}, {"done": True}]}])
-def test_state_takes_any_state_of_a_client(demo: CliClient, state: Any) -> None:
+def test_demo_state_agent_accepts_any_state(demo: CliClient, state: Any) -> None:
     events = demo.chat("state", "add tea", state=state)
     assert [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"] == [{"items": []}]
     assert types(events)[-1] == "RUN_FINISHED"
 
 
-def test_reasoning_comes_before_the_text(demo: CliClient) -> None:
+def test_demo_reasoning_agent_reasons_before_its_text(demo: CliClient) -> None:
     seen = types(demo.chat("reasoning", "abc"))
     assert [kind for kind, former in zip(seen, [None, *seen], strict=False) if kind != former] == [
         "RUN_STARTED",
@@ -311,7 +311,7 @@ def test_reasoning_comes_before_the_text(demo: CliClient) -> None:
     ]
 
 
-def test_long_can_be_stopped_and_is_replayed_as_far_as_it_came(demo: CliClient) -> None:
+def test_demo_long_agent_can_be_stopped_and_replayed(demo: CliClient) -> None:
     thread, run = str(uuid.uuid4()), str(uuid.uuid4())
     asked = {"id": "u1", "role": "user", "content": "go"}
     events = []
@@ -328,7 +328,7 @@ def test_long_can_be_stopped_and_is_replayed_as_far_as_it_came(demo: CliClient) 
     assert thread in [each["id"] for each in demo.json("GET", f"{BASE}/threads")["threads"]]
 
 
-def test_fails_breaks_off_and_says_so_without_the_reason(demo: CliClient) -> None:
+def test_demo_fails_agent_ends_in_run_error_without_the_reason(demo: CliClient) -> None:
     events = demo.chat("fails", "x")
     assert types(events)[-2:] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
     assert "as it should" not in events[-1]["message"]
@@ -339,7 +339,7 @@ def test_fails_breaks_off_and_says_so_without_the_reason(demo: CliClient) -> Non
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost@evil", ""])
 @pytest.mark.parametrize("path", ["/", f"{BASE}/info"])
-def test_a_foreign_host_is_refused(demo: CliClient, host: str, path: str) -> None:
+def test_trusted_hosts_unknown_host_gets_421(demo: CliClient, host: str, path: str) -> None:
     response = demo.request("GET", path, headers={"Host": host})
     answer = response.json()
     assert response.status == 421
@@ -350,7 +350,7 @@ def test_a_foreign_host_is_refused(demo: CliClient, host: str, path: str) -> Non
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:9", "demo.example", "Demo.Example:8"]
 )
-def test_a_known_host_is_served(demo: CliClient, host: str) -> None:
+def test_trusted_hosts_known_host_is_served(demo: CliClient, host: str) -> None:
     assert demo.request("GET", "/", headers={"Host": host}).status == 200
 
 
@@ -358,14 +358,14 @@ def test_a_known_host_is_served(demo: CliClient, host: str) -> None:
     ("written", "known"),
     [("Example.TEST", "example.test"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.1", "10.0.0.1")],
 )
-def test_hosts_as_people_write_them(written: str, known: str) -> None:
+def test_trusted_hosts_are_parsed(written: str, known: str) -> None:
     assert parse_host(written) == known
 
 
 @pytest.mark.parametrize(
     "written", ["", "*", "http://a.example", "a.example:80", "a.example/", "a b", "[::1]:80", "*.a"]
 )
-def test_what_is_no_host(written: str) -> None:
+def test_trusted_hosts_that_are_invalid_are_refused(written: str) -> None:
     with pytest.raises(ValueError, match="is not a host"):
         parse_host(written)
 
@@ -381,7 +381,7 @@ def test_what_is_no_host(written: str) -> None:
         ("lifespan", [], "passed on"),
     ],
 )
-def test_what_is_passed_on(scope_type: str, hosts: list[str], answer: str) -> None:
+def test_trusted_hosts_pass_other_scopes_on(scope_type: str, hosts: list[str], answer: str) -> None:
     sent: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -402,7 +402,7 @@ def test_what_is_passed_on(scope_type: str, hosts: list[str], answer: str) -> No
 
 
 @pytest.mark.parametrize(("attribute", "agent"), [("runtime", "theirs"), ("make", "made"), ("Holder.inner", "theirs")])
-def test_serve_takes_a_runtime_from_the_current_folder(theirs: Path, attribute: str, agent: str) -> None:
+def test_cli_serve_imports_a_runtime_from_the_current_folder(theirs: Path, attribute: str, agent: str) -> None:
     options = ("--base-path", "/ai/", "--cors", "https://a.example")
     with run_cli("serve", f"their_app:{attribute}", *options, folder=theirs) as server:
         assert server.greeting.strip().endswith("/ai")
@@ -412,7 +412,7 @@ def test_serve_takes_a_runtime_from_the_current_folder(theirs: Path, attribute: 
         assert server.request("GET", "/ai/info", headers={"Host": "evil.example"}).status == 421
 
 
-def test_serve_by_envelope_alone_for_every_site(theirs: Path) -> None:
+def test_cli_serve_mode_single_route_and_cors(theirs: Path) -> None:
     with run_cli("serve", "their_app:runtime", "--mode", "single-route", "--cors", "*", folder=theirs) as server:
         response = server.request("POST", BASE, {"method": "info"}, {"Origin": "https://b.example"})
         assert response.status == 200
@@ -433,14 +433,14 @@ def test_serve_by_envelope_alone_for_every_site(theirs: Path) -> None:
         ("their_app:later", "is not a CopilotRuntime"),
     ],
 )
-def test_serve_says_what_is_wrong_with_the_target(theirs: Path, target: str, sentence: str) -> None:
+def test_cli_serve_target_that_is_invalid(theirs: Path, target: str, sentence: str) -> None:
     ended = run_command("serve", target, "--port", "0", folder=theirs)
     assert ended.returncode == 2
     assert sentence in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_serve_shows_where_their_module_breaks(tmp_path: Path) -> None:
+def test_cli_serve_target_that_fails_to_import_shows_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "their_app.py").write_text("import not_installed_anywhere")
     ended = run_command("serve", "their_app:runtime", folder=tmp_path)
     assert ended.returncode == 1
@@ -448,7 +448,7 @@ def test_serve_shows_where_their_module_breaks(tmp_path: Path) -> None:
     assert "not_installed_anywhere" in ended.stderr
 
 
-def test_serve_refuses_a_cors_list_with_a_star(theirs: Path) -> None:
+def test_cli_serve_cors_list_with_a_star_is_refused(theirs: Path) -> None:
     ended = run_command("serve", "their_app:runtime", "--cors", "*", "https://a.example", folder=theirs)
     assert (ended.returncode, "not both" in ended.stderr) == (2, True)
 
@@ -458,7 +458,7 @@ def test_serve_refuses_a_cors_list_with_a_star(theirs: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["uvicorn", "copilot_runtime_asgi"])
 @pytest.mark.parametrize("arguments", [["demo"], ["serve", "their_app:runtime"]])
-def test_a_missing_server_is_named(theirs: Path, missing: str, arguments: list[str]) -> None:
+def test_cli_missing_uvicorn_is_named(theirs: Path, missing: str, arguments: list[str]) -> None:
     script = (
         f"import sys; sys.modules[{missing!r}] = None; from copilot_runtime._cli.main import main; sys.exit(main())"
     )
@@ -470,7 +470,7 @@ def test_a_missing_server_is_named(theirs: Path, missing: str, arguments: list[s
     assert "Traceback" not in ended.stderr
 
 
-def test_a_port_in_use(demo: CliClient) -> None:
+def test_cli_port_in_use(demo: CliClient) -> None:
     ended = run_command("demo", "--port", str(demo.port))
     assert ended.returncode == 1
     assert ended.stderr == (
@@ -479,14 +479,14 @@ def test_a_port_in_use(demo: CliClient) -> None:
     )
 
 
-def test_an_address_of_another_machine() -> None:
+def test_cli_host_of_another_machine() -> None:
     # 192.0.2.0/24 is set apart for documentation (RFC 5737): no machine has it.
     ended = run_command("demo", "--host", "192.0.2.1", "--port", "0")
     assert (ended.returncode, "Choose another with --host" in ended.stderr) == (1, True)
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
-def test_ipv6() -> None:
+def test_cli_host_ipv6() -> None:
     with run_cli("demo", "--host", "::1") as server:
         assert "http://[::1]:" in server.greeting
         connection = http.client.HTTPConnection("::1", server.port, timeout=TIMEOUT_SECONDS)
@@ -495,7 +495,7 @@ def test_ipv6() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal for another process")
-def test_ctrl_c_ends_it_although_a_stream_is_open() -> None:
+def test_cli_ctrl_c_ends_a_server_with_an_open_stream() -> None:
     with run_cli("demo") as server:
         for event in server.stream("long", messages=[{"id": "u1", "role": "user", "content": "go"}]):
             if event["type"] == "TEXT_MESSAGE_START":
@@ -519,7 +519,9 @@ def test_ctrl_c_ends_it_although_a_stream_is_open() -> None:
         (["serve", "a:b", "--mode", "other"], "invalid choice"),
     ],
 )
-def test_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:
+def test_cli_arguments_that_are_invalid(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2

@@ -213,7 +213,7 @@ async def answer(handler: CopilotHandler, request: Request) -> None:
 @BOUNDED
 @given(request=requests)
 @pytest.mark.parametrize("which", [AUTO, MULTI, SINGLE, NAMED], ids=["auto", "multi-route", "single-route", "named"])
-def test_any_request(runner: asyncio.Runner, which: CopilotHandler, request: Request) -> None:
+def test_fuzz_any_request(runner: asyncio.Runner, which: CopilotHandler, request: Request) -> None:
     runner.run(answer(which, request))
 
 
@@ -227,14 +227,14 @@ ROUTES = (
 @BOUNDED
 @given(body=bodies)
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_any_body(runner: asyncio.Runner, method: str, path: str, body: bytes) -> None:
+def test_fuzz_any_body(runner: asyncio.Runner, method: str, path: str, body: bytes) -> None:
     json_body = Headers({"content-type": "application/json"})
     runner.run(answer(AUTO, Request(method=method, path=path, headers=json_body, body=body)))
 
 
 @BOUNDED
 @given(envelope=envelopes)
-def test_any_envelope(runner: asyncio.Runner, envelope: dict[str, Any]) -> None:
+def test_fuzz_any_single_route_envelope(runner: asyncio.Runner, envelope: dict[str, Any]) -> None:
     request = Request(
         method="POST",
         path="/",
@@ -246,14 +246,14 @@ def test_any_envelope(runner: asyncio.Runner, envelope: dict[str, Any]) -> None:
 
 @BOUNDED
 @given(body=forms, kind=st.sampled_from(TYPES) | latin)
-def test_any_upload(runner: asyncio.Runner, body: bytes, kind: str) -> None:
+def test_fuzz_any_transcribe_upload(runner: asyncio.Runner, body: bytes, kind: str) -> None:
     headers = Headers({"content-type": kind})
     runner.run(answer(AUTO, Request(method="POST", path="/transcribe", headers=headers, body=body)))
 
 
 @BOUNDED
 @given(query=queries)
-def test_any_query(runner: asyncio.Runner, query: str) -> None:
+def test_fuzz_any_threads_list_query(runner: asyncio.Runner, query: str) -> None:
     runner.run(answer(AUTO, Request(method="GET", path="/threads", query_string=query)))
 
 
@@ -289,7 +289,7 @@ ENVIRONS: Mapping[str, Any] = {
     length=st.none() | st.integers(-5, 100).map(str) | latin,
     body=bodies,
 )
-def test_any_environ(
+def test_fuzz_any_wsgi_environ(
     adapter: str,
     path: str,
     mount: str,
@@ -343,7 +343,7 @@ ASGI = to_asgi(handler("auto"))
     ),
     chunks=st.lists(bodies, max_size=3),
 )
-def test_any_scope(
+def test_fuzz_any_asgi_scope(
     runner: asyncio.Runner,
     path: str,
     mount: str,

@@ -27,9 +27,9 @@ ANSWERING = (*BEFORE, "on_response")
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
-def server(request: pytest.FixtureRequest) -> Iterator[SecurityClient]:
-    with serve_security_apps(request.param) as up:
-        yield up
+def client(request: pytest.FixtureRequest) -> Iterator[SecurityClient]:
+    with serve_security_apps(request.param) as client:
+        yield client
 
 
 def field(hook: str) -> str:
@@ -38,25 +38,25 @@ def field(hook: str) -> str:
 
 
 def traced(
-    server: SecurityClient, mount: str, path: str = "/info", body: Any = None, **headers: str
+    client: SecurityClient, mount: str, path: str = "/info", body: Any = None, **headers: str
 ) -> list[dict[str, Any]]:
     """What was noted about a request; the names of fields are given with underscores."""
     trace = unique("trace")
     pairs = {name.replace("_", "-"): value for name, value in headers.items()}
-    server.request("GET" if body is None else "POST", f"/{mount}{path}", body, {"x-trace": trace, **pairs})
-    return server.notes(trace)
+    client.request("GET" if body is None else "POST", f"/{mount}{path}", body, {"x-trace": trace, **pairs})
+    return client.notes(trace)
 
 
-def run(server: SecurityClient, mount: str, agent: str = "quick", headers: Mapping[str, str] | None = None) -> Response:
-    return server.request("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread")), headers or {})
+def run(client: SecurityClient, mount: str, agent: str = "quick", headers: Mapping[str, str] | None = None) -> Response:
+    return client.request("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread")), headers or {})
 
 
 # --- what is called, with what -------------------------------------------------------
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_the_order_of_everything(server: SecurityClient, mount: str) -> None:
-    notes = traced(server, mount)
+def test_hooks_are_called_in_order_on_request_on_before_handler_on_response(client: SecurityClient, mount: str) -> None:
+    notes = traced(client, mount)
     assert [note["what"] for note in notes] == [
         "on_request", "identify_user", "on_before_handler", "factory", "on_response",
     ]  # fmt: skip
@@ -76,8 +76,10 @@ def test_the_order_of_everything(server: SecurityClient, mount: str) -> None:
         ("/transcribe", ["transcribe", None, None, None]),
     ],
 )
-def test_hooks_are_told_the_route(server: SecurityClient, mount: str, path: str, route: list[str | None]) -> None:
-    notes = {note["what"]: note for note in traced(server, mount, path, {})}
+def test_hooks_on_before_handler_and_on_response_get_the_route(
+    client: SecurityClient, mount: str, path: str, route: list[str | None]
+) -> None:
+    notes = {note["what"]: note for note in traced(client, mount, path, {})}
     assert notes["on_request"]["route"] is None
     assert notes["on_before_handler"]["route"] == route
     assert notes["on_response"]["route"] == route
@@ -85,9 +87,9 @@ def test_hooks_are_told_the_route(server: SecurityClient, mount: str, path: str,
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_refusals_are_shown_to_on_response_alone(server: SecurityClient, mount: str) -> None:
+def test_on_response_is_called_for_refusals_and_on_error_is_not(client: SecurityClient, mount: str) -> None:
     for path, status, route in (("/nothing", 404, None), ("/transcribe", 405, "transcribe")):
-        notes = {note["what"]: note for note in traced(server, mount, path)}
+        notes = {note["what"]: note for note in traced(client, mount, path)}
         assert "on_before_handler" not in notes
         assert "on_error" not in notes
         assert notes["on_response"]["status"] == status
@@ -100,13 +102,13 @@ def test_refusals_are_shown_to_on_response_alone(server: SecurityClient, mount: 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
 @pytest.mark.parametrize(("word", "status", "member"), [("respond", 418, "raised"), ("give", 419, "returned")])
-def test_each_hook_may_answer(
-    server: SecurityClient, mount: str, hook: str, word: str, status: int, member: str
+def test_hooks_may_raise_or_return_a_response(
+    client: SecurityClient, mount: str, hook: str, word: str, status: int, member: str
 ) -> None:
     trace = unique("trace")
-    answer = run(server, mount, headers={field(hook): word, "x-trace": trace})
-    assert (answer.status, answer.json(), answer.headers["x-by"]) == (status, {member: hook}, hook)
-    notes = server.notes(trace)
+    response = run(client, mount, headers={field(hook): word, "x-trace": trace})
+    assert (response.status, response.json(), response.headers["x-by"]) == (status, {member: hook}, hook)
+    notes = client.notes(trace)
     assert "on_error" not in [note["what"] for note in notes]
     # Who answers early is followed by on_response alone, and that once.
     responses = [note["status"] for note in notes if note["what"] == "on_response"]
@@ -116,32 +118,34 @@ def test_each_hook_may_answer(
 
 
 @pytest.mark.parametrize("hook", ANSWERING)
-def test_response_headers_may_be_a_dict(server: SecurityClient, hook: str) -> None:
-    answer = run(server, "hooks-plain", headers={field(hook): "give-dict-headers"})
-    assert (answer.status, answer.headers["x-by"], answer.body) == (200, hook, b"")
+def test_hooks_may_return_a_response_with_a_dict_of_headers(client: SecurityClient, hook: str) -> None:
+    response = run(client, "hooks-plain", headers={field(hook): "give-dict-headers"})
+    assert (response.status, response.headers["x-by"], response.body) == (200, hook, b"")
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("place", ["identify-user", "factory"])
-def test_other_code_may_raise_an_answer_too(server: SecurityClient, mount: str, place: str) -> None:
-    answer = run(server, mount, headers={f"x-{place}": "respond"})
-    assert (answer.status, answer.json()) == (418, {"raised": place.replace("-", "_")})
+def test_respond_with_ends_a_request_in_identify_user_and_agents(
+    client: SecurityClient, mount: str, place: str
+) -> None:
+    response = run(client, mount, headers={f"x-{place}": "respond"})
+    assert (response.status, response.json()) == (418, {"raised": place.replace("-", "_")})
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_a_changed_request_is_what_follows_sees(server: SecurityClient, mount: str) -> None:
-    notes = {note["what"]: note for note in traced(server, mount, x_user="before", x_on_request="become")}
+def test_on_request_and_on_before_handler_may_replace_the_request(client: SecurityClient, mount: str) -> None:
+    notes = {note["what"]: note for note in traced(client, mount, x_user="before", x_on_request="become")}
     assert notes["factory"]["user"] == "changed"
     # The user is known by then.
-    notes = {note["what"]: note for note in traced(server, mount, x_user="before", x_on_before_handler="become")}
+    notes = {note["what"]: note for note in traced(client, mount, x_user="before", x_on_before_handler="become")}
     assert notes["factory"]["user"] == "before"
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_on_response_may_decorate_a_stream(server: SecurityClient, mount: str) -> None:
-    answer = run(server, mount, headers={"x-on-response": "decorate"})
-    assert answer.headers["x-by"] == "on_response"
-    assert answer.events()[-1]["type"] == "RUN_FINISHED"
+def test_on_response_may_add_headers_to_a_stream(client: SecurityClient, mount: str) -> None:
+    response = run(client, mount, headers={"x-on-response": "decorate"})
+    assert response.headers["x-by"] == "on_response"
+    assert response.events()[-1]["type"] == "RUN_FINISHED"
 
 
 # --- failing -------------------------------------------------------------------------
@@ -151,22 +155,22 @@ FAILED = {"error": "internal_error"}
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
-def test_a_hook_that_raises(server: SecurityClient, mount: str, hook: str) -> None:
+def test_on_error_is_called_for_a_hook_that_raises(client: SecurityClient, mount: str, hook: str) -> None:
     trace = unique("trace")
-    answer = run(server, mount, headers={field(hook): "explode", "x-trace": trace})
-    assert (answer.status, answer.json()) == (500, FAILED)
-    assert find_fault(answer, 500) is None
-    errors = [note["error"] for note in server.notes(trace) if note["what"] == "on_error"]
+    response = run(client, mount, headers={field(hook): "explode", "x-trace": trace})
+    assert (response.status, response.json()) == (500, FAILED)
+    assert find_fault(response, 500) is None
+    errors = [note["error"] for note in client.notes(trace) if note["what"] == "on_error"]
     assert errors == ["RuntimeError"]
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
-def test_on_error_may_answer(server: SecurityClient, mount: str, hook: str) -> None:
+def test_on_error_may_return_a_response(client: SecurityClient, mount: str, hook: str) -> None:
     trace = unique("trace")
-    answer = run(server, mount, headers={field(hook): "explode", "x-on-error": "give", "x-trace": trace})
-    assert (answer.status, answer.json()) == (419, {"returned": "on_error"})
-    responses = [note for note in server.notes(trace) if note["what"] == "on_response"]
+    response = run(client, mount, headers={field(hook): "explode", "x-on-error": "give", "x-trace": trace})
+    assert (response.status, response.json()) == (419, {"returned": "on_error"})
+    responses = [note for note in client.notes(trace) if note["what"] == "on_response"]
     assert len(responses) == (1 if hook == "on_response" else 0), "what on_error gives is sent as it is"
 
 
@@ -179,44 +183,44 @@ UNSENDABLE = (
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("word", ["explode", "respond", *TYPES])
-def test_an_on_error_that_fails_itself(server: SecurityClient, mount: str, word: str) -> None:
-    answer = run(server, mount, headers={"x-on-request": "explode", "x-on-error": word})
-    assert (answer.status, answer.json()) == (500, FAILED)
-    assert find_leak(answer) is None
+def test_on_error_that_fails_is_a_500(client: SecurityClient, mount: str, word: str) -> None:
+    response = run(client, mount, headers={"x-on-request": "explode", "x-on-error": word})
+    assert (response.status, response.json()) == (500, FAILED)
+    assert find_leak(response) is None
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
 @pytest.mark.parametrize("word", TYPES)
-def test_a_hook_that_gives_nonsense(server: SecurityClient, mount: str, hook: str, word: str) -> None:
-    answer = run(server, mount, headers={field(hook): word})
-    assert (answer.status, answer.json()) == (500, FAILED)
-    assert find_leak(answer) is None
+def test_hooks_that_return_other_types_are_a_500(client: SecurityClient, mount: str, hook: str, word: str) -> None:
+    response = run(client, mount, headers={field(hook): word})
+    assert (response.status, response.json()) == (500, FAILED)
+    assert find_leak(response) is None
     # It is an error like any other.
-    handled = run(server, mount, headers={field(hook): word, "x-on-error": "give"})
+    handled = run(client, mount, headers={field(hook): word, "x-on-error": "give"})
     assert handled.status == 419
 
 
 @pytest.mark.parametrize("word", UNSENDABLE)
-def test_a_hook_that_gives_what_cannot_be_sent(server: SecurityClient, word: str) -> None:
+def test_hooks_that_return_unsendable_responses_are_a_500(client: SecurityClient, word: str) -> None:
     """Left to the server, these would be an answer in plain text, half an answer, or none."""
     faults: dict[str, str | None] = {}
     for hook in (*ANSWERING, "on_error"):
         fields = {field(hook): word, **({"x-on-request": "explode"} if hook == "on_error" else {})}
         lines = [f"{name}: {value}" for name, value in fields.items()]
         head = ("GET /hooks-plain/info HTTP/1.1", "host: x", "connection: close", *lines, "", "")
-        answer = server.send_bytes("\r\n".join(head).encode())
-        faults[hook] = find_fault(answer, 500)
-        if answer is not None and "set-cookie" in answer.headers:
-            faults[hook] = f"lets a header be split: {answer}"
-    assert not {hook: said for hook, said in faults.items() if said}
+        response = client.send_bytes("\r\n".join(head).encode())
+        faults[hook] = find_fault(response, 500)
+        if response is not None and "set-cookie" in response.headers:
+            faults[hook] = f"lets a header be split: {response}"
+    assert not {hook: problem for hook, problem in faults.items() if problem}
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_a_factory_that_raises(server: SecurityClient, mount: str) -> None:
-    answer = run(server, mount, headers={"x-factory": "explode"})
-    assert find_fault(answer, 500) is None
-    assert answer.json()["error"] == "Failed to run agent"
+def test_agents_factory_that_raises_is_a_500(client: SecurityClient, mount: str) -> None:
+    response = run(client, mount, headers={"x-factory": "explode"})
+    assert find_fault(response, 500) is None
+    assert response.json()["error"] == "Failed to run agent"
 
 
 # --- where things run, and what they see ---------------------------------------------
@@ -225,16 +229,16 @@ APPLICATION = ("on_request", "identify_user", "on_before_handler", "factory", "o
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_context_variables_of_the_host_are_seen_everywhere(server: SecurityClient, mount: str) -> None:
+def test_context_variables_of_the_request_are_seen_by_all_user_code(client: SecurityClient, mount: str) -> None:
     host = unique("host")
-    notes = traced(server, mount, x_host=host)
+    notes = traced(client, mount, x_host=host)
     assert {note["what"]: note["host"] for note in notes} == dict.fromkeys(APPLICATION, host)
-    failing = {note["what"]: note for note in traced(server, mount, x_host=host, x_on_request="explode")}
+    failing = {note["what"]: note for note in traced(client, mount, x_host=host, x_on_request="explode")}
     assert failing["on_error"]["host"] == host
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_requests_at_once_see_their_own(server: SecurityClient, mount: str) -> None:
+def test_context_variables_of_concurrent_requests_do_not_mix(client: SecurityClient, mount: str) -> None:
     """Two that are in the pipeline at the same time, so that nothing is left over from the other by chance."""
     one, other = unique("run"), unique("run")
     traces = {}
@@ -243,92 +247,94 @@ def test_requests_at_once_see_their_own(server: SecurityClient, mount: str) -> N
             traces[id] = unique("trace")
             headers = {"x-host": f"host-{id}", "x-trace": traces[id]}
             body = hello_input(unique("thread"), id)
-            stack.enter_context(server.open("POST", f"/{mount}/agent/async/run", body, headers)).take(3)
+            stack.enter_context(client.open("POST", f"/{mount}/agent/async/run", body, headers)).take(3)
         for id in (other, one):
-            server.set_event(id)
-            server.wait_for_notes(f"ended-{id}")
+            client.set_event(id)
+            client.wait_for_notes(f"ended-{id}")
     for id, trace in traces.items():
-        assert {note["host"] for note in server.notes(trace)} == {f"host-{id}"}
+        assert {note["host"] for note in client.notes(trace)} == {f"host-{id}"}
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["sync", "async"])
-def test_an_agent_sees_them_for_its_whole_run(server: SecurityClient, mount: str, agent: str) -> None:
+def test_context_variables_of_the_request_are_seen_by_the_agent_for_its_whole_run(
+    client: SecurityClient, mount: str, agent: str
+) -> None:
     """Also after its request is long over and others have been answered."""
     id, host, trace = unique("run"), unique("host"), unique("trace")
     headers = {"x-host": host, "x-trace": trace}
-    with server.open("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread"), id), headers) as stream:
+    with client.open("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread"), id), headers) as stream:
         stream.take(3)
     for _ in range(3):
-        traced(server, mount, x_host=unique("another"))
-    server.set_event(id)
-    (ended,) = server.wait_for_notes(f"ended-{id}")
+        traced(client, mount, x_host=unique("another"))
+    client.set_event(id)
+    (ended,) = client.wait_for_notes(f"ended-{id}")
     assert ended["outcome"] == "finished"
     assert ended["host"] == host
-    seen = {note["what"]: note["host"] for note in server.notes(trace)}
-    assert (seen["agent"], seen["agent again"]) == (host, host)
+    notes_by_name = {note["what"]: note["host"] for note in client.notes(trace)}
+    assert (notes_by_name["agent"], notes_by_name["agent again"]) == (host, host)
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["sync", "async"])
-def test_where_agents_run(server: SecurityClient, mount: str, agent: str) -> None:
+def test_agents_run_on_the_event_loop_or_on_a_worker_thread(client: SecurityClient, mount: str, agent: str) -> None:
     """A run outlives its request: an asynchronous agent is on the loop, a synchronous one on a thread of its own."""
     id = unique("run")
-    server.set_event(id)
-    notes = traced(server, mount, f"/agent/{agent}/run", hello_input(unique("thread"), id))
-    seen = {note["what"]: note for note in notes}
-    assert seen["agent"]["in_loop"] is (agent == "async")
-    assert seen["agent"]["thread"] == seen["agent again"]["thread"]
-    if server.on_wsgi:
-        assert seen["agent"]["local"] is None, "it is not on the request's thread"
+    client.set_event(id)
+    notes = traced(client, mount, f"/agent/{agent}/run", hello_input(unique("thread"), id))
+    notes_by_name = {note["what"]: note for note in notes}
+    assert notes_by_name["agent"]["in_loop"] is (agent == "async")
+    assert notes_by_name["agent"]["thread"] == notes_by_name["agent again"]["thread"]
+    if client.on_wsgi:
+        assert notes_by_name["agent"]["local"] is None, "it is not on the request's thread"
 
 
 @pytest.mark.parametrize("mount", PLAIN)
-def test_plain_code_runs_where_its_host_expects_it(server: SecurityClient, mount: str) -> None:
+def test_hooks_that_are_plain_functions_run_on_the_requests_own_thread(client: SecurityClient, mount: str) -> None:
     host = unique("host")
-    notes = traced(server, mount, x_host=host)
+    notes = traced(client, mount, x_host=host)
     assert [note["what"] for note in notes] == list(APPLICATION)
     assert not any(note["in_loop"] for note in notes)
-    if server.on_wsgi:
+    if client.on_wsgi:
         # The request's own thread, with its thread-locals: as Flask's and Django's users need it.
         assert len({note["thread"] for note in notes}) == 1
         assert {note["local"] for note in notes} == {host}
-    failing = {note["what"]: note for note in traced(server, mount, x_host=host, x_on_request="explode")}
+    failing = {note["what"]: note for note in traced(client, mount, x_host=host, x_on_request="explode")}
     assert failing["on_error"]["in_loop"] is False
-    if server.on_wsgi:
+    if client.on_wsgi:
         assert failing["on_error"]["local"] == host
 
 
 @pytest.mark.parametrize("mount", LATER)
-def test_coroutine_functions_run_on_a_loop(server: SecurityClient, mount: str) -> None:
-    notes = traced(server, mount, x_host=unique("host"))
+def test_hooks_that_are_coroutine_functions_run_on_an_event_loop(client: SecurityClient, mount: str) -> None:
+    notes = traced(client, mount, x_host=unique("host"))
     assert [note["what"] for note in notes] == list(APPLICATION)
     assert all(note["in_loop"] for note in notes)
     assert len({note["thread"] for note in notes}) == 1
-    if server.on_wsgi:
+    if client.on_wsgi:
         assert {note["local"] for note in notes} == {None}
 
 
-def test_a_plain_function_that_gives_a_coroutine(server: SecurityClient) -> None:
-    notes = {note["what"]: note for note in traced(server, "hooks-given-later")}
+def test_hooks_that_return_a_coroutine_are_awaited_on_an_event_loop(client: SecurityClient) -> None:
+    notes = {note["what"]: note for note in traced(client, "hooks-given-later")}
     assert notes["on_request"]["in_loop"] is True
     assert notes["identify_user"]["in_loop"] is False
 
 
-def test_what_a_plain_hook_sets_stays_on_its_thread(server: SecurityClient) -> None:
+def test_context_variables_set_by_a_plain_hook(client: SecurityClient) -> None:
     """On WSGI it is the request's own context; and nothing is left of it for whom the thread serves next."""
-    notes = {note["what"]: note for note in traced(server, "hooks-plain", x_on_request="remember")}
+    notes = {note["what"]: note for note in traced(client, "hooks-plain", x_on_request="remember")}
     # Under ASGI, asgiref brings it back from the thread, as it does for all plain code of Django's.
-    if server.on_wsgi or server.adapter == "django-asgi":
+    if client.on_wsgi or client.adapter == "django-asgi":
         assert notes["on_before_handler"]["set_by_hook"] == "on_request"
     else:
         assert notes["on_before_handler"]["set_by_hook"] == "unset"
 
 
-def test_what_a_coroutine_function_sets(server: SecurityClient) -> None:
+def test_context_variables_set_by_a_coroutine_hook(client: SecurityClient) -> None:
     """On ASGI it runs in the request's own task; on WSGI in a copy of its context, on the loop."""
-    notes = {note["what"]: note for note in traced(server, "hooks-later", x_on_request="remember")}
-    expected = "unset" if server.on_wsgi else "on_request"
+    notes = {note["what"]: note for note in traced(client, "hooks-later", x_on_request="remember")}
+    expected = "unset" if client.on_wsgi else "on_request"
     assert notes["on_before_handler"]["set_by_hook"] == expected
 
 
@@ -338,45 +344,45 @@ BLOCKING = ("on_request", "identify_user", "on_before_handler", "factory", "on_r
 
 
 @pytest.mark.parametrize("place", BLOCKING)
-def test_plain_code_that_blocks_holds_up_nobody_else(server: SecurityClient, place: str) -> None:
+def test_hooks_that_block_do_not_delay_other_requests(client: SecurityClient, place: str) -> None:
     """Another request is answered while it waits, and a stream goes on: only then does the test let it go."""
     gate, id = unique("gate"), unique("run")
     headers = {"x-gate": gate, field(place): "wait"} | ({"x-on-request": "explode"} if place == "on_error" else {})
-    answers: list[Response] = []
+    responses: list[Response] = []
     waiting = threading.Thread(
-        target=lambda: answers.append(server.request("GET", "/hooks-plain/info", headers=headers)), daemon=True
+        target=lambda: responses.append(client.request("GET", "/hooks-plain/info", headers=headers)), daemon=True
     )
-    with server.open("POST", "/hooks-plain/agent/async/run", hello_input(unique("thread"), id)) as stream:
+    with client.open("POST", "/hooks-plain/agent/async/run", hello_input(unique("thread"), id)) as stream:
         stream.take(3)
         waiting.start()
-        server.wait_for_notes(f"at-{gate}")
-        assert server.request("GET", "/hooks-plain/info").status == 200
-        assert run(server, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
-        server.set_event(id)
+        client.wait_for_notes(f"at-{gate}")
+        assert client.request("GET", "/hooks-plain/info").status == 200
+        assert run(client, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
+        client.set_event(id)
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
-        assert not answers
-        server.set_event(gate)
+        assert not responses
+        client.set_event(gate)
     waiting.join(TIMEOUT_SECONDS)
-    assert [answer.status for answer in answers] == [500 if place == "on_error" else 200]
+    assert [response.status for response in responses] == [500 if place == "on_error" else 200]
 
 
-def test_a_synchronous_agent_that_blocks_holds_up_nobody_else(server: SecurityClient) -> None:
+def test_agents_that_block_do_not_delay_other_requests(client: SecurityClient) -> None:
     id = unique("run")
-    with server.open("POST", "/hooks-plain/agent/sync/run", hello_input(unique("thread"), id)) as stream:
+    with client.open("POST", "/hooks-plain/agent/sync/run", hello_input(unique("thread"), id)) as stream:
         stream.take(3)
-        assert run(server, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
-        server.set_event(id)
+        assert run(client, "hooks-plain").events()[-1]["type"] == "RUN_FINISHED"
+        client.set_event(id)
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
 
 
 # --- the end of a run ----------------------------------------------------------------
 
 
-def settle(server: SecurityClient, mount: str) -> None:
+def settle(client: SecurityClient, mount: str) -> None:
     """A whole run later: whoever would have been told meanwhile has been told."""
     id = unique("run")
-    server.request("POST", f"/{mount}/agent/quick/run", hello_input(unique("thread"), id))
-    server.wait_for_notes(f"ended-{id}")
+    client.request("POST", f"/{mount}/agent/quick/run", hello_input(unique("thread"), id))
+    client.wait_for_notes(f"ended-{id}")
 
 
 def text_of(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -384,13 +390,13 @@ def text_of(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_it_is_told_of_a_finished_run(server: SecurityClient, mount: str) -> None:
+def test_on_run_end_of_a_finished_run(client: SecurityClient, mount: str) -> None:
     thread, id = unique("thread"), unique("run")
-    answer = server.request("POST", f"/{mount}/agent/quick/run", hello_input(thread, id), {"x-user": "zoe"})
-    assert answer.events()[-1]["type"] == "RUN_FINISHED"
-    server.wait_for_notes(f"ended-{id}")
-    settle(server, mount)
-    (ended,) = server.notes(f"ended-{id}")
+    response = client.request("POST", f"/{mount}/agent/quick/run", hello_input(thread, id), {"x-user": "zoe"})
+    assert response.events()[-1]["type"] == "RUN_FINISHED"
+    client.wait_for_notes(f"ended-{id}")
+    settle(client, mount)
+    (ended,) = client.notes(f"ended-{id}")
     assert (ended["outcome"], ended["failure"]) == ("finished", "")
     assert (ended["thread_id"], ended["agent_id"], ended["user"]) == (thread, "quick", "zoe")
     assert ended["in_order"] is True
@@ -398,20 +404,20 @@ def test_it_is_told_of_a_finished_run(server: SecurityClient, mount: str) -> Non
     types = [event["type"] for event in ended["events"]]
     assert types == ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
     # As a replay shows them.
-    replay = server.request("POST", f"/{mount}/agent/quick/connect", hello_input(thread, "reading"), {"x-user": "zoe"})
+    replay = client.request("POST", f"/{mount}/agent/quick/connect", hello_input(thread, "reading"), {"x-user": "zoe"})
     assert ended["events"] == replay.events()
 
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize(("agent", "content"), [("fails", ["begun "]), ("fails-at-once", [])])
-def test_it_is_told_of_a_failed_run(server: SecurityClient, mount: str, agent: str, content: list[str]) -> None:
+def test_on_run_end_of_a_failed_run(client: SecurityClient, mount: str, agent: str, content: list[str]) -> None:
     id = unique("run")
-    answer = server.request("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread"), id))
-    assert answer.events()[-1]["type"] == "RUN_ERROR"
-    assert find_leak(answer) is None
-    server.wait_for_notes(f"ended-{id}")
-    settle(server, mount)
-    (ended,) = server.notes(f"ended-{id}")
+    response = client.request("POST", f"/{mount}/agent/{agent}/run", hello_input(unique("thread"), id))
+    assert response.events()[-1]["type"] == "RUN_ERROR"
+    assert find_leak(response) is None
+    client.wait_for_notes(f"ended-{id}")
+    settle(client, mount)
+    (ended,) = client.notes(f"ended-{id}")
     assert ended["outcome"] == "failed"
     # For the log, and so with its text.
     assert ended["failure"].startswith("RuntimeError: SECRET")
@@ -422,18 +428,18 @@ def test_it_is_told_of_a_failed_run(server: SecurityClient, mount: str, agent: s
 
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["async", "sync"])
-def test_it_is_told_of_a_stopped_run(server: SecurityClient, mount: str, agent: str) -> None:
+def test_on_run_end_of_a_stopped_run(client: SecurityClient, mount: str, agent: str) -> None:
     thread, id = unique("thread"), unique("run")
-    with server.open("POST", f"/{mount}/agent/{agent}/run", hello_input(thread, id)) as stream:
+    with client.open("POST", f"/{mount}/agent/{agent}/run", hello_input(thread, id)) as stream:
         stream.take(3)
-        stopped = server.request("POST", f"/{mount}/agent/{agent}/stop/{thread}", {"runId": id})
+        stopped = client.request("POST", f"/{mount}/agent/{agent}/stop/{thread}", {"runId": id})
         assert stopped.json()["stopped"] is True
         if agent == "sync":
-            server.set_event(id)  # it is closed at its next yield
+            client.set_event(id)  # it is closed at its next yield
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
-    server.wait_for_notes(f"ended-{id}")
-    settle(server, mount)
-    (ended,) = server.notes(f"ended-{id}")
+    client.wait_for_notes(f"ended-{id}")
+    settle(client, mount)
+    (ended,) = client.notes(f"ended-{id}")
     assert ended["outcome"] == "stopped"
     assert ended["events"][-1]["type"] == "RUN_FINISHED"
     assert text_of(ended["messages"])[0] == ("user", "hi")
@@ -441,50 +447,50 @@ def test_it_is_told_of_a_stopped_run(server: SecurityClient, mount: str, agent: 
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_it_is_told_of_a_run_that_nobody_reads(server: SecurityClient, mount: str) -> None:
+def test_on_run_end_of_a_run_without_readers(client: SecurityClient, mount: str) -> None:
     id = unique("run")
-    with server.open("POST", f"/{mount}/agent/async/run", hello_input(unique("thread"), id)) as stream:
+    with client.open("POST", f"/{mount}/agent/async/run", hello_input(unique("thread"), id)) as stream:
         stream.take(3)
-    server.set_event(id)
-    assert [ended["outcome"] for ended in server.wait_for_notes(f"ended-{id}")] == ["finished"]
+    client.set_event(id)
+    assert [ended["outcome"] for ended in client.wait_for_notes(f"ended-{id}")] == ["finished"]
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_it_is_not_told_of_what_is_no_run(server: SecurityClient, mount: str) -> None:
+def test_on_run_end_is_not_called_for_suggest_connect_and_refusals(client: SecurityClient, mount: str) -> None:
     """Suggestions, replays, refusals."""
     thread, suggested, busy, live = unique("thread"), unique("run"), unique("run"), unique("run")
-    answer = server.request("POST", f"/{mount}/agent/quick/suggest", hello_input(thread, suggested))
-    assert answer.events()[-1]["type"] == "RUN_FINISHED"
+    response = client.request("POST", f"/{mount}/agent/quick/suggest", hello_input(thread, suggested))
+    assert response.events()[-1]["type"] == "RUN_FINISHED"
     failed = unique("run")
-    server.request("POST", f"/{mount}/agent/fails/suggest", hello_input(thread, failed))
-    with server.open("POST", f"/{mount}/agent/async/run", hello_input(thread, live)) as stream:
+    client.request("POST", f"/{mount}/agent/fails/suggest", hello_input(thread, failed))
+    with client.open("POST", f"/{mount}/agent/async/run", hello_input(thread, live)) as stream:
         stream.take(3)
-        assert server.request("POST", f"/{mount}/agent/quick/run", hello_input(thread, busy)).status == 409
-        server.set_event(live)
+        assert client.request("POST", f"/{mount}/agent/quick/run", hello_input(thread, busy)).status == 409
+        client.set_event(live)
         stream.rest()
-    server.wait_for_notes(f"ended-{live}")
+    client.wait_for_notes(f"ended-{live}")
     reading = unique("run")
-    server.request("POST", f"/{mount}/agent/quick/connect", hello_input(thread, reading))
-    settle(server, mount)
-    told = {"suggestion": suggested, "failed suggestion": failed, "refused run": busy, "replay": reading}
-    assert [what for what, id in told.items() if server.notes(f"ended-{id}")] == []
-    assert len(server.notes(f"ended-{live}")) == 1
+    client.request("POST", f"/{mount}/agent/quick/connect", hello_input(thread, reading))
+    settle(client, mount)
+    run_ids = {"suggestion": suggested, "failed suggestion": failed, "refused run": busy, "replay": reading}
+    assert [what for what, id in run_ids.items() if client.notes(f"ended-{id}")] == []
+    assert len(client.notes(f"ended-{live}")) == 1
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_a_failing_on_run_end_harms_nothing(server: SecurityClient, mount: str) -> None:
+def test_on_run_end_that_raises_does_no_harm(client: SecurityClient, mount: str) -> None:
     thread, id = unique("thread"), unique("run")
     for number in (1, 2):
-        answer = server.request("POST", f"/{mount}/agent/breaks-hook/run", hello_input(thread, f"{id}-{number}"))
-        assert answer.events()[-1]["type"] == "RUN_FINISHED"
-        assert len(server.wait_for_notes(f"ended-{id}-{number}")) == 1
+        response = client.request("POST", f"/{mount}/agent/breaks-hook/run", hello_input(thread, f"{id}-{number}"))
+        assert response.events()[-1]["type"] == "RUN_FINISHED"
+        assert len(client.wait_for_notes(f"ended-{id}-{number}")) == 1
 
 
 @pytest.mark.parametrize("mount", ALL)
-def test_on_run_end_runs_as_it_was_written(server: SecurityClient, mount: str) -> None:
+def test_on_run_end_runs_on_a_worker_thread_or_on_the_event_loop(client: SecurityClient, mount: str) -> None:
     id, host = unique("run"), unique("host")
-    server.request("POST", f"/{mount}/agent/quick/run", hello_input(unique("thread"), id), {"x-host": host})
-    (ended,) = server.wait_for_notes(f"ended-{id}")
+    client.request("POST", f"/{mount}/agent/quick/run", hello_input(unique("thread"), id), {"x-host": host})
+    (ended,) = client.wait_for_notes(f"ended-{id}")
     assert ended["host"] == host
     assert ended["in_loop"] is (mount in LATER), "a plain one must not block the loop"
 
@@ -495,35 +501,37 @@ def test_on_run_end_runs_as_it_was_written(server: SecurityClient, mount: str) -
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
 @pytest.mark.parametrize("route", ["run", "suggest", "connect"])
 @pytest.mark.parametrize("word", ["give", "respond", "explode", *TYPES])
-def test_a_replaced_stream_is_closed(server: SecurityClient, mount: str, route: str, word: str) -> None:
+def test_max_streams_a_stream_that_on_response_replaces_is_closed(
+    client: SecurityClient, mount: str, route: str, word: str
+) -> None:
     """Of the one stream that may be open there is always one to be had."""
     for _ in range(3):
         body = hello_input(unique("thread"))
-        answer = server.request("POST", f"/{mount}/agent/quick/{route}", body, {"x-on-response": word})
-        assert answer.status in (418, 419, 500), answer
-    whole = run(server, mount)
-    assert whole.status == 200, whole
-    assert whole.events()[-1]["type"] == "RUN_FINISHED"
+        response = client.request("POST", f"/{mount}/agent/quick/{route}", body, {"x-on-response": word})
+        assert response.status in (418, 419, 500), response
+    complete = run(client, mount)
+    assert complete.status == 200, complete
+    assert complete.events()[-1]["type"] == "RUN_FINISHED"
 
 
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
-def test_a_kept_stream_still_counts(server: SecurityClient, mount: str) -> None:
+def test_max_streams_a_stream_that_on_response_keeps_still_counts(client: SecurityClient, mount: str) -> None:
     """So that the test above shows something."""
     id = unique("run")
     headers = {"x-on-response": "decorate"}
-    with server.open("POST", f"/{mount}/agent/async/run", hello_input(unique("thread"), id), headers) as stream:
+    with client.open("POST", f"/{mount}/agent/async/run", hello_input(unique("thread"), id), headers) as stream:
         stream.take(3)
-        busy = run(server, mount)
+        busy = run(client, mount)
         assert find_fault(busy, 503) is None
         assert busy.headers["retry-after"]
-        server.set_event(id)
+        client.set_event(id)
         stream.rest()
-    assert run(server, mount).status == 200
+    assert run(client, mount).status == 200
 
 
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
-def test_a_run_goes_on_without_its_replaced_stream(server: SecurityClient, mount: str) -> None:
+def test_on_response_that_replaces_a_stream_does_not_stop_the_run(client: SecurityClient, mount: str) -> None:
     id = unique("run")
     body = hello_input(unique("thread"), id)
-    server.request("POST", f"/{mount}/agent/quick/run", body, {"x-on-response": "give"})
-    assert [ended["outcome"] for ended in server.wait_for_notes(f"ended-{id}")] == ["finished"]
+    client.request("POST", f"/{mount}/agent/quick/run", body, {"x-on-response": "give"})
+    assert [ended["outcome"] for ended in client.wait_for_notes(f"ended-{id}")] == ["finished"]

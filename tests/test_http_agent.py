@@ -102,7 +102,7 @@ class Remote:
         try:
             while head := await self._head(reader):
                 line, *rest = head.decode("latin-1").split("\r\n")
-                fields = [(name, value) for name, _, value in (one.partition(": ") for one in rest if one)]
+                fields = [(name, value) for name, _, value in (line.partition(": ") for line in rest if line)]
                 exchange = Exchange(line, fields, b"", reader, writer)
                 exchange.body = await reader.readexactly(int(exchange.header("content-length")[0]))
                 script = self.scripts[min(len(self.seen), len(self.scripts) - 1)]
@@ -230,7 +230,7 @@ def status(code: int) -> dict[str, Any]:
 # --- what goes right ---------------------------------------------------------
 
 
-def test_events_as_they_are(client: Any) -> None:
+def test_http_agent_passes_events_on_unchanged(client: Any) -> None:
     async def main() -> None:
         async with remote(at_once(STARTED, CUSTOM, FINISHED)) as upstream:
             assert await collect(HttpAgent(upstream.url, client=client())) == [STARTED, CUSTOM, FINISHED]
@@ -238,7 +238,7 @@ def test_events_as_they_are(client: Any) -> None:
     run(main)
 
 
-def test_an_event_arrives_before_the_next_is_made(client: Any) -> None:
+def test_http_agent_streams_each_event_as_it_arrives(client: Any) -> None:
     async def main() -> None:
         gates = [asyncio.Event() for _ in range(3)]
 
@@ -258,7 +258,7 @@ def test_an_event_arrives_before_the_next_is_made(client: Any) -> None:
     run(main)
 
 
-def test_events_cut_anywhere() -> None:
+def test_http_agent_reads_events_split_at_any_byte() -> None:
     async def main() -> None:
         async def script(exchange: Exchange) -> None:
             await exchange.head("200 OK", "text/event-stream; charset=utf-8", "transfer-encoding: chunked")
@@ -273,7 +273,7 @@ def test_events_cut_anywhere() -> None:
     run(main)
 
 
-def test_its_own_run_error_is_passed_on() -> None:
+def test_http_agent_passes_on_a_run_error_of_the_server() -> None:
     async def main() -> None:
         says_no = {"type": "RUN_ERROR", "message": "no", "code": "MINE"}
         async with remote(at_once(STARTED, says_no)) as upstream:
@@ -282,7 +282,7 @@ def test_its_own_run_error_is_passed_on() -> None:
     run(main)
 
 
-def test_a_connection_serves_runs_one_after_the_other(client: Any) -> None:
+def test_http_agent_reuses_its_connection(client: Any) -> None:
     async def main() -> None:
         async def script(exchange: Exchange) -> None:
             data = frames(STARTED, FINISHED)
@@ -310,7 +310,7 @@ async def sent(agent_headers: Any = None, with_context: RunContext | None = None
         return upstream.seen[0]
 
 
-def test_the_request(client: Any) -> None:
+def test_http_agent_request(client: Any) -> None:
     async def main() -> None:
         exchange = await sent(with_context=context(), client=client())
         assert exchange.line == "POST /agent HTTP/1.1"
@@ -321,7 +321,7 @@ def test_the_request(client: Any) -> None:
     run(main)
 
 
-def test_the_body_is_the_contexts_with_unknown_members() -> None:
+def test_http_agent_sends_the_original_body_with_unknown_members() -> None:
     async def main() -> None:
         with_context = context(future={"x": [None]}, parentRunId="p")
         exchange = await sent(with_context=with_context)
@@ -333,7 +333,7 @@ def test_the_body_is_the_contexts_with_unknown_members() -> None:
 
 
 @pytest.mark.parametrize("with_context", [None, RunContext()])
-def test_the_body_is_the_input_where_there_is_no_other(with_context: RunContext | None) -> None:
+def test_http_agent_sends_the_input_without_an_original_body(with_context: RunContext | None) -> None:
     async def main() -> None:
         exchange = await sent(with_context=with_context)
         assert json.loads(exchange.body) == {**BODY, "messages": BODY["messages"][:1]}
@@ -341,7 +341,7 @@ def test_the_body_is_the_input_where_there_is_no_other(with_context: RunContext 
     run(main)
 
 
-def test_members_that_older_servers_require_are_filled_in() -> None:
+def test_http_agent_fills_in_members_that_older_servers_require() -> None:
     async def main() -> None:
         lean = RunContext(body={"threadId": "t", "runId": "r", "messages": [], "state": None})
         exchange = await sent(with_context=lean)
@@ -351,7 +351,7 @@ def test_members_that_older_servers_require_are_filled_in() -> None:
     run(main)
 
 
-def test_headers_are_forwarded_and_the_agents_own_win(client: Any) -> None:
+def test_forward_headers_to_an_http_agent_whose_own_headers_win(client: Any) -> None:
     async def main() -> None:
         own = {"Authorization": "Bearer server", "X-Own": "yes"}
         forwarded = {"authorization": "Bearer user", "x-own": "no", "x-tenant": "größe", "cookie": "a=b"}
@@ -365,7 +365,7 @@ def test_headers_are_forwarded_and_the_agents_own_win(client: Any) -> None:
     run(main)
 
 
-def test_the_first_of_two_spellings_stays() -> None:
+def test_http_agent_headers_keep_the_first_of_two_spellings() -> None:
     async def main() -> None:
         exchange = await sent((("X-Dup", "first"), ("x-dup", "second")))
         assert exchange.header("x-dup") == ["first"]
@@ -392,7 +392,7 @@ def test_the_first_of_two_spellings_stays() -> None:
         "upgrade",
     ],
 )
-def test_what_belongs_to_the_callers_connection_is_not_forwarded(name: str) -> None:
+def test_forward_headers_leaves_hop_by_hop_headers_out(name: str) -> None:
     async def main() -> None:
         exchange = await sent(with_context=context({name: "theirs", name.title(): "theirs"}))
         assert "theirs" not in exchange.header(name)
@@ -400,7 +400,7 @@ def test_what_belongs_to_the_callers_connection_is_not_forwarded(name: str) -> N
     run(main)
 
 
-def test_a_user_in_the_url_is_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_http_agent_credentials_in_the_url_are_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with remote(raw(b"", status="503 Busy")) as upstream:
             url = upstream.url.replace("//", "//user:secret@") + "?key=hidden"
@@ -414,7 +414,7 @@ def test_a_user_in_the_url_is_sent_and_not_logged(caplog: pytest.LogCaptureFixtu
     assert "hidden" not in caplog.text
 
 
-def test_no_cookie_passes_from_one_run_to_the_next() -> None:
+def test_http_agent_keeps_no_cookies_between_runs() -> None:
     async def main() -> None:
         script = raw(frames(STARTED, FINISHED), "text/event-stream", "200 OK", "set-cookie: session=one; Path=/")
         async with remote(script) as upstream:
@@ -490,7 +490,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("script", "expected"), FAILURES)
-def test_failures(client: Any, script: Script, expected: list[Any]) -> None:
+def test_http_agent_failures_have_a_run_error_code(client: Any, script: Script, expected: list[Any]) -> None:
     async def main() -> None:
         async with remote(script) as upstream:
             assert await collect(HttpAgent(upstream.url, client=client())) == expected
@@ -498,7 +498,7 @@ def test_failures(client: Any, script: Script, expected: list[Any]) -> None:
     run(main)
 
 
-def test_refused(client: Any) -> None:
+def test_http_agent_connection_refused(client: Any) -> None:
     async def main() -> None:
         with socket.socket() as bound_but_deaf:
             bound_but_deaf.bind(("127.0.0.1", 0))
@@ -509,7 +509,7 @@ def test_refused(client: Any) -> None:
 
 
 @pytest.mark.parametrize("before", [(), (STARTED,)])
-def test_silence(client: Any, before: tuple[Any, ...]) -> None:
+def test_http_agent_read_timeout(client: Any, before: tuple[Any, ...]) -> None:
     async def main() -> None:
         async def script(exchange: Exchange) -> None:
             if before:
@@ -524,7 +524,7 @@ def test_silence(client: Any, before: tuple[Any, ...]) -> None:
     run(main)
 
 
-def test_too_large_an_event() -> None:
+def test_http_agent_max_event_bytes() -> None:
     async def main() -> None:
         large = {"type": "CUSTOM", "name": "x", "value": "x" * 1000}
         async with remote(at_once(STARTED, large, FINISHED)) as upstream:
@@ -535,7 +535,7 @@ def test_too_large_an_event() -> None:
 
 
 @pytest.mark.parametrize("value", ["line\nbreak", "nul\0", "snow \u2603"])
-def test_a_header_that_cannot_be_sent(client: Any, value: str) -> None:
+def test_http_agent_header_that_cannot_be_sent(client: Any, value: str) -> None:
     async def main() -> None:
         async with remote(at_once(STARTED, FINISHED)) as upstream:
             agent = HttpAgent(upstream.url, client=client())
@@ -546,7 +546,7 @@ def test_a_header_that_cannot_be_sent(client: Any, value: str) -> None:
 
 
 @pytest.mark.parametrize("end", [FINISHED, {"type": "RUN_ERROR", "message": "no"}])
-def test_what_breaks_after_the_run_is_of_no_concern(end: Any) -> None:
+def test_http_agent_ignores_failures_after_the_terminal_event(end: Any) -> None:
     scripts = [
         _chunked(frames(STARTED, end)),
         raw(frames(STARTED, end) + b"data: ]"),
@@ -561,7 +561,7 @@ def test_what_breaks_after_the_run_is_of_no_concern(end: Any) -> None:
     run(main)
 
 
-def test_what_comes_after_the_run_is_for_the_engine_to_judge() -> None:
+def test_http_agent_passes_on_events_after_the_terminal_event() -> None:
     async def main() -> None:
         async with remote(at_once(STARTED, FINISHED, CUSTOM)) as upstream:
             assert await collect(HttpAgent(upstream.url)) == [STARTED, FINISHED, CUSTOM]
@@ -569,7 +569,7 @@ def test_what_comes_after_the_run_is_for_the_engine_to_judge() -> None:
     run(main)
 
 
-def test_causes_are_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_http_agent_causes_are_logged_and_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with remote(raw(b"token sk-secret has expired", status="500 Oh")) as upstream:
             assert await collect(HttpAgent(upstream.url)) == [status(500)]
@@ -579,7 +579,7 @@ def test_causes_are_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> Non
     assert "token sk-secret has expired" in caplog.text
 
 
-def test_debug_tells_causes() -> None:
+def test_http_agent_causes_are_sent_with_debug() -> None:
     async def main() -> None:
         async with remote(raw(b"token sk-secret has expired", status="500 Oh")) as upstream:
             event = (await collect(HttpAgent(upstream.url, debug=True)))[0]
@@ -588,7 +588,7 @@ def test_debug_tells_causes() -> None:
     run(main)
 
 
-def test_an_error_page_without_end_is_not_read_to_it() -> None:
+def test_http_agent_error_page_is_read_only_in_part() -> None:
     async def main() -> None:
         gone = asyncio.Event()
 
@@ -605,7 +605,7 @@ def test_an_error_page_without_end_is_not_read_to_it() -> None:
     run(main)
 
 
-def test_a_closed_client_is_the_owners_mistake() -> None:
+def test_http_agent_closed_client_raises() -> None:
     async def main() -> None:
         client = httpx2.AsyncClient()
         await client.aclose()
@@ -635,7 +635,7 @@ def test_a_closed_client_is_the_owners_mistake() -> None:
         ("TooManyRedirects", "UPSTREAM_HTTP_ERROR"),
     ],
 )
-def test_every_exception_of_the_client_has_its_code(library: Any, name: str, code: str) -> None:
+def test_http_agent_every_client_exception_has_a_code(library: Any, name: str, code: str) -> None:
     failure = to_upstream_error(getattr(library, name)("sk-secret"))
     assert failure is not None
     assert failure.code == code
@@ -643,12 +643,12 @@ def test_every_exception_of_the_client_has_its_code(library: Any, name: str, cod
     assert "sk-secret" in str(failure)
 
 
-def test_docs_list_every_code() -> None:
+def test_http_agent_codes_are_all_in_the_docs() -> None:
     docs = Path(__file__).parents[1].joinpath("docs/agents.md").read_text("utf-8")
     assert [code for code in UpstreamError.messages if f"| `{code}` |" not in docs] == []
 
 
-def test_other_exceptions_are_not_the_remotes_fault() -> None:
+def test_http_agent_other_exceptions_have_no_code() -> None:
     class ReadError(Exception):
         pass
 
@@ -670,7 +670,7 @@ def _endless(started: asyncio.Event, gone: asyncio.Event) -> Script:
     return script
 
 
-def test_closing_the_iterator_closes_the_connection(client: Any) -> None:
+def test_http_agent_closing_the_iterator_closes_the_connection(client: Any) -> None:
     async def main() -> None:
         gone = asyncio.Event()
         async with remote(_endless(asyncio.Event(), gone)) as upstream:
@@ -683,7 +683,7 @@ def test_closing_the_iterator_closes_the_connection(client: Any) -> None:
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_cancelling_closes_the_connection(client: Any, answered: bool) -> None:
+def test_http_agent_cancelling_closes_the_connection(client: Any, answered: bool) -> None:
     async def main() -> None:
         started, gone = asyncio.Event(), asyncio.Event()
 
@@ -703,7 +703,7 @@ def test_cancelling_closes_the_connection(client: Any, answered: bool) -> None:
     run(main)
 
 
-def test_a_failure_closes_the_connection(client: Any) -> None:
+def test_http_agent_failure_closes_the_connection(client: Any) -> None:
     async def main() -> None:
         gone = asyncio.Event()
 
@@ -723,7 +723,7 @@ def test_a_failure_closes_the_connection(client: Any) -> None:
 # --- clients and loops -------------------------------------------------------
 
 
-def test_every_loop_has_a_client_and_closes_it() -> None:
+def test_http_agent_has_a_client_for_each_event_loop() -> None:
     clients = loop_local_http_client()
     seen: list[Any] = []
 
@@ -739,7 +739,7 @@ def test_every_loop_has_a_client_and_closes_it() -> None:
     assert all(client.is_closed for client in seen)
 
 
-def test_closing_makes_room_for_another() -> None:
+def test_http_agent_client_is_replaced_after_closing() -> None:
     async def main() -> None:
         clients = loop_local_http_client()
         first: Any = await clients.get()
@@ -751,7 +751,7 @@ def test_closing_makes_room_for_another() -> None:
     run(main)
 
 
-def test_a_given_client_stays_its_owners() -> None:
+def test_http_agent_does_not_close_a_client_passed_to_it() -> None:
     async def main() -> None:
         async with httpx.AsyncClient() as client:
             agent = HttpAgent("http://127.0.0.1:1/", client=client)
@@ -762,7 +762,7 @@ def test_a_given_client_stays_its_owners() -> None:
     run(main)
 
 
-def test_an_agent_that_is_dropped_lets_its_connection_go() -> None:
+def test_http_agent_closes_its_connection_when_garbage_collected() -> None:
     async def main() -> None:
         gone = asyncio.Event()
 
@@ -784,7 +784,7 @@ def test_an_agent_that_is_dropped_lets_its_connection_go() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "/agent", "agents.example/run", "ftp://agents.example/", "http://", "http://[::1"])
-def test_urls_that_cannot_work(url: str) -> None:
+def test_http_agent_url_must_be_valid(url: str) -> None:
     with pytest.raises(ValueError, match="absolute URL"):
         HttpAgent(url)
 
@@ -801,7 +801,7 @@ def test_urls_that_cannot_work(url: str) -> None:
         {"x": "\u2603"},
     ],
 )
-def test_headers_that_cannot_work(headers: dict[str, str]) -> None:
+def test_http_agent_headers_must_be_valid(headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="header"):
         HttpAgent("http://agents.example/", headers=headers)
 
@@ -814,18 +814,18 @@ def test_headers_that_cannot_work(headers: dict[str, str]) -> None:
         {"max_event_bytes": 0},
     ],
 )
-def test_numbers_that_cannot_work(options: dict[str, Any]) -> None:
+def test_http_agent_numbers_must_be_valid(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="above 0"):
         HttpAgent("http://agents.example/", **options)
 
 
 @pytest.mark.parametrize("wrong", ["client", httpx2.Client()])
-def test_clients_that_cannot_work(wrong: Any) -> None:
+def test_http_agent_client_must_be_valid(wrong: Any) -> None:
     with pytest.raises(TypeError, match="AsyncClient"):
         HttpAgent("http://agents.example/", client=wrong)
 
 
-def test_a_factory_of_something_else() -> None:
+def test_http_agent_client_factory_must_return_a_client() -> None:
     async def main() -> None:
         with pytest.raises(TypeError, match="AsyncClient"):
             await collect(HttpAgent("http://agents.example/", client=httpx2.Client))  # type: ignore[arg-type]

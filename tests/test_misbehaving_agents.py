@@ -50,18 +50,18 @@ def bystander(request: pytest.FixtureRequest) -> Iterator[None]:
     gate = unique("bystander")
     with client.start_run(
         "play", unique("beside"), forwardedProps={"steps": [["say", "a"], ["wait", gate], ["say", "b"]]}
-    ) as beside:
-        assert types(beside.until("TEXT_MESSAGE_CONTENT")) == [
+    ) as bystander_stream:
+        assert types(bystander_stream.until("TEXT_MESSAGE_CONTENT")) == [
             "RUN_STARTED",
             "TEXT_MESSAGE_START",
             "TEXT_MESSAGE_CONTENT",
         ]
         yield
         client.run("play", unique("opener"), forwardedProps={"steps": [["set", gate]]})
-        assert types(beside.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
+        assert types(bystander_stream.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
-def works(client: Client, thread: str) -> None:
+def check_thread(client: Client, thread: str) -> None:
     """The thread is free, other requests are answered, and what runs on it is whole."""
     assert "good" in client.info()["agents"]
     events = client.run("good", thread)
@@ -69,7 +69,7 @@ def works(client: Client, thread: str) -> None:
     assert "".join(event.get("delta", "") for event in events) == "good as gold"
 
 
-def failed(events: list[Event], code: str = INCOMPLETE) -> None:
+def check_run_error(events: list[Event], code: str = INCOMPLETE) -> None:
     """The stream ends in an error that tells nothing of an exception."""
     assert types(events)[-1] == "RUN_ERROR", events
     assert events[-1]["code"] == code, events[-1]
@@ -78,7 +78,7 @@ def failed(events: list[Event], code: str = INCOMPLETE) -> None:
     assert types(events).count("RUN_ERROR") == 1
 
 
-def kept(client: Client, thread: str, events: list[Event]) -> None:
+def check_replay(client: Client, thread: str, events: list[Event]) -> None:
     """What is replayed is what was streamed, folded."""
     assert [frame.event for frame in client.replay("good", thread)] == compact(events)
 
@@ -93,10 +93,10 @@ def release(client: Client, run: str) -> None:
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("exception", misbehaving_agents.EXCEPTIONS)
 @pytest.mark.parametrize("agent", misbehaving_agents.RAISING)
-def test_raising_midway(client: Client, agent: str, exception: str) -> None:
+def test_agent_that_raises_after_events_ends_in_run_error(client: Client, agent: str, exception: str) -> None:
     thread = unique("raising")
     events = client.run(agent, thread, forwardedProps={"what": exception})
-    failed(events)
+    check_run_error(events)
     assert types(events) == [
         "RUN_STARTED",
         "TEXT_MESSAGE_START",
@@ -104,54 +104,54 @@ def test_raising_midway(client: Client, agent: str, exception: str) -> None:
         "TEXT_MESSAGE_END",
         "RUN_ERROR",
     ]
-    kept(client, thread, events)
-    works(client, thread)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
 
 
 @pytest.mark.parametrize("exception", misbehaving_agents.EXCEPTIONS)
 @pytest.mark.parametrize("agent", misbehaving_agents.RAISING_AT_ONCE)
-def test_raising_at_once(client: Client, agent: str, exception: str) -> None:
+def test_agent_that_raises_before_any_event_ends_in_run_error(client: Client, agent: str, exception: str) -> None:
     thread = unique("raising")
     events = client.run(agent, thread, forwardedProps={"what": exception})
-    failed(events)
+    check_run_error(events)
     assert types(events) == ["RUN_ERROR"]
     # A run that failed before it emitted anything is not stored.
-    kept(client, thread, [])
-    works(client, thread)
+    check_replay(client, thread, [])
+    check_thread(client, thread)
 
 
 @pytest.mark.parametrize("exception", misbehaving_agents.EXCEPTIONS)
-def test_raising_while_it_is_cleaned_up(client: Client, exception: str) -> None:
+def test_agent_that_raises_in_cleanup_ends_in_run_error(client: Client, exception: str) -> None:
     thread = unique("cleanup")
     events = client.run("raises-in-cleanup", thread, forwardedProps={"what": exception})
-    failed(events)
-    kept(client, thread, events)
-    works(client, thread)
+    check_run_error(events)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
 
 
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("exception", misbehaving_agents.EXCEPTIONS)
 @pytest.mark.parametrize("agent", [*misbehaving_agents.RAISING, *misbehaving_agents.RAISING_AT_ONCE])
-def test_raising_for_a_suggestion(client: Client, agent: str, exception: str) -> None:
+def test_suggest_with_an_agent_that_raises_ends_in_run_error(client: Client, agent: str, exception: str) -> None:
     thread = unique("suggesting")
     body = {"threadId": thread, "runId": unique("run"), "messages": [], "tools": [], "context": []}
     with client.open("POST", f"/agent/{agent}/suggest", {**body, "forwardedProps": {"what": exception}}) as stream:
-        failed(stream.rest())
-    kept(client, thread, [])
+        check_run_error(stream.rest())
+    check_replay(client, thread, [])
 
 
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", [*misbehaving_agents.RAISING, *misbehaving_agents.RAISING_AT_ONCE])
-def test_raising_a_keyboard_interrupt(adapter: str, agent: str) -> None:
+def test_agent_that_raises_keyboard_interrupt(adapter: str, agent: str) -> None:
     """On a server of its own, since that is what it may end."""
     with serve_runtime(adapter, "plain") as server:
         client, thread = Client(server), unique("interrupt")
-        failed(client.run(agent, thread, forwardedProps={"what": misbehaving_agents.INTERRUPT}))
-        works(client, thread)
+        check_run_error(client.run(agent, thread, forwardedProps={"what": misbehaving_agents.INTERRUPT}))
+        check_thread(client, thread)
 
 
 @ONE_OF_EACH_STACK
-def test_the_text_of_an_exception_when_debugging(adapter: str) -> None:
+def test_debug_sends_the_text_of_an_exception(adapter: str) -> None:
     with serve_runtime(adapter, "debug") as server:
         events = Client(server).run("raises-async", "thread", forwardedProps={"what": "exception"})
         assert misbehaving_agents.SECRET in events[-1]["message"]
@@ -168,10 +168,10 @@ def test_the_text_of_an_exception_when_debugging(adapter: str) -> None:
         *(("nonsense-sync", name) for name in misbehaving_agents.NONSENSE),
     ],
 )
-def test_nonsense(client: Client, agent: str, nonsense: str) -> None:
+def test_agent_that_yields_invalid_events_ends_in_run_error(client: Client, agent: str, nonsense: str) -> None:
     thread = unique("nonsense")
     events = client.run(agent, thread, forwardedProps={"what": nonsense})
-    failed(events)
+    check_run_error(events)
     assert types(events) == [
         "RUN_STARTED",
         "TEXT_MESSAGE_START",
@@ -179,97 +179,97 @@ def test_nonsense(client: Client, agent: str, nonsense: str) -> None:
         "TEXT_MESSAGE_END",
         "RUN_ERROR",
     ]
-    kept(client, thread, events)
-    works(client, thread)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
 
 
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("nonsense", [name for name in misbehaving_agents.NONSENSE if name != "second-run"])
-def test_nonsense_first(client: Client, nonsense: str) -> None:
+def test_agent_whose_first_event_is_invalid_ends_in_run_error(client: Client, nonsense: str) -> None:
     thread = unique("nonsense")
     events = client.run("nonsense-first", thread, forwardedProps={"what": nonsense})
-    failed(events)
+    check_run_error(events)
     assert types(events) == ["RUN_ERROR"]
-    kept(client, thread, [])
-    works(client, thread)
+    check_replay(client, thread, [])
+    check_thread(client, thread)
 
 
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("nonsense", [name for name in misbehaving_agents.NONSENSE if name != "second-run"])
-def test_nonsense_after_the_end(client: Client, nonsense: str) -> None:
+def test_agent_that_yields_invalid_events_after_its_end_changes_nothing(client: Client, nonsense: str) -> None:
     """An agent that fails after its terminal event changes nothing."""
     thread = unique("nonsense")
     events = client.run("nonsense-last", thread, forwardedProps={"what": nonsense})
     assert types(events)[-1] == "RUN_FINISHED"
     assert types(events).count("RUN_FINISHED") == 1
-    kept(client, thread, events)
-    works(client, thread)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
 
 
 @ONE_OF_EACH_STACK
-@pytest.mark.parametrize("odd", misbehaving_agents.TOLERATED)
-def test_what_json_has_some_form_for(client: Client, odd: str) -> None:
+@pytest.mark.parametrize("value", misbehaving_agents.TOLERATED)
+def test_agent_that_yields_values_which_json_can_represent(client: Client, value: str) -> None:
     thread = unique("tolerated")
-    events = client.run("nonsense-async", thread, forwardedProps={"what": odd})
+    events = client.run("nonsense-async", thread, forwardedProps={"what": value})
     if types(events)[-1] != "RUN_FINISHED":
-        failed(events)
+        check_run_error(events)
         assert len(events) == 5, "what a run fails of is not sent"
-    kept(client, thread, events)
-    works(client, thread)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
 
 
 @pytest.mark.parametrize("agent", misbehaving_agents.GIVING_NOTHING)
-def test_giving_something_else_than_events(client: Client, agent: str) -> None:
+def test_agent_that_returns_no_events_ends_in_run_error(client: Client, agent: str) -> None:
     thread = unique("nothing")
     events = client.run(agent, thread)
-    failed(events)
+    check_run_error(events)
     assert types(events) == ["RUN_ERROR"]
-    works(client, thread)
+    check_thread(client, thread)
 
 
 @pytest.mark.parametrize("agent", misbehaving_agents.GIVING_EVENTS)
-def test_giving_events_in_an_unusual_way(client: Client, agent: str) -> None:
+def test_agent_that_returns_events_in_an_unusual_way(client: Client, agent: str) -> None:
     thread = unique("unusual")
     events = client.run(agent, thread)
     assert types(events)[0] == "RUN_STARTED"
     assert types(events)[-1] == "RUN_FINISHED", events
-    kept(client, thread, events)
-    works(client, thread)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
 
 
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("iterator", misbehaving_agents.ITERATORS)
-def test_iterators_that_do_not_iterate(client: Client, iterator: str) -> None:
+def test_agent_whose_iterator_is_broken_ends_in_run_error(client: Client, iterator: str) -> None:
     thread = unique("iterator")
     events = client.run("odd-iterator", thread, forwardedProps={"what": iterator})
-    failed(events)
-    works(client, thread)
+    check_run_error(events)
+    check_thread(client, thread)
 
 
 @pytest.mark.parametrize("agent", ["raising-clone", "nonsense-clone", "raising-headers", "nonsense-headers"])
-def test_agents_that_cannot_be_prepared(client: Client, agent: str) -> None:
+def test_agent_that_cannot_be_prepared_is_a_500(client: Client, agent: str) -> None:
     """There is no stream yet that could say it."""
     thread = unique("unprepared")
-    with client.start_run(agent, thread) as answer:
-        assert answer.status == 500
-        text = answer.read().decode()
+    with client.start_run(agent, thread) as response:
+        assert response.status == 500
+        text = response.read().decode()
     assert json.loads(text)["error"]
     assert misbehaving_agents.SECRET not in text
-    kept(client, thread, [])
-    works(client, thread)
+    check_replay(client, thread, [])
+    check_thread(client, thread)
 
 
 # --- floods --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("agent", "count"), [("floods-async", MILLION), ("floods-sync", MILLION // 5)])
-def test_a_flood(client: Client, adapter: str, agent: str, count: int) -> None:
+def test_agent_that_floods_is_streamed_and_compacted(client: Client, adapter: str, agent: str, count: int) -> None:
     if adapter not in ("asgi", "wsgi"):
         count //= 10  # a million tries the engine, which is the same for all; this tries how frames leave
     thread = unique("flood")
     with client.start_run(agent, thread, forwardedProps={"count": count}) as flood:
         flood.until("TEXT_MESSAGE_CONTENT")
-        works(client, unique("dry"))
+        check_thread(client, unique("dry"))
         # Read in bulk, for a million frames are too many to take apart one by one.
         rest = flood.read()
     assert rest.count(b'"TEXT_MESSAGE_CONTENT"') == count - 1
@@ -291,7 +291,7 @@ def test_a_flood(client: Client, adapter: str, agent: str, count: int) -> None:
     assert [frame.id for frame in client.replay("good", thread, f"{ordinal}.{number - 5}")] == [
         f"{ordinal}.{later}" for later in range(number - 4, number + 2)
     ]
-    works(client, thread)
+    check_thread(client, thread)
 
 
 @pytest.fixture(scope="module")
@@ -301,88 +301,90 @@ def small_store(adapter: str) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("agent", ["endless-async", "endless-sync"])
-def test_outgrowing_the_store(small_store: Client, agent: str) -> None:
+def test_run_too_large_agent_without_end(small_store: Client, agent: str) -> None:
     thread = unique("large")
     events = small_store.run(agent, thread)
-    failed(events, "RUN_TOO_LARGE")
-    kept(small_store, thread, events)
-    works(small_store, thread)
+    check_run_error(events, "RUN_TOO_LARGE")
+    check_replay(small_store, thread, events)
+    check_thread(small_store, thread)
 
 
-def test_one_event_larger_than_the_store(small_store: Client) -> None:
+def test_run_too_large_one_event(small_store: Client) -> None:
     thread = unique("large")
     events = small_store.run("one-huge-event", thread, forwardedProps={"count": 2 * runtimes.STORE_BYTES})
-    failed(events, "RUN_TOO_LARGE")
-    works(small_store, thread)
+    check_run_error(events, "RUN_TOO_LARGE")
+    check_thread(small_store, thread)
 
 
 # --- never coming to an end ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("agent", misbehaving_agents.NEVER_ENDING)
-def test_stopping_what_does_not_end(client: Client, agent: str) -> None:
+def test_stop_grace_seconds_ends_an_agent_that_does_not_react(client: Client, agent: str) -> None:
     """Where it does not listen, the runtime ends the run after the grace that it has."""
     thread, run = unique("endless"), unique("run")
     with client.start_run(agent, thread, run) as stream:
         assert stream.status == 200
         assert client.stop(agent, thread, run)["stopped"] is True
-        works(client, unique("beside"))
+        check_thread(client, unique("beside"))
         events = stream.rest()
     assert types(events)[0] == "RUN_STARTED"
     assert types(events)[-1] == "RUN_FINISHED"
     assert types(events).count("TEXT_MESSAGE_END") == types(events).count("TEXT_MESSAGE_START")
-    kept(client, thread, events)
-    works(client, thread)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
     before = client.replay("good", thread)
     release(client, run)
-    works(client, unique("beside"))
+    check_thread(client, unique("beside"))
     assert client.replay("good", thread) == before, "what it says afterwards is of no account"
 
 
 @pytest.fixture(scope="module")
-def hasty(adapter: str) -> Iterator[Client]:
+def short_timeout(adapter: str) -> Iterator[Client]:
     with serve_runtime(adapter, "timeout") as server:
         yield Client(server)
 
 
 @pytest.mark.parametrize("agent", [*misbehaving_agents.NEVER_ENDING, "endless-async", "endless-sync"])
-def test_a_run_that_takes_too_long(hasty: Client, agent: str) -> None:
+def test_run_timeout_seconds_ends_a_run_with_run_timeout(short_timeout: Client, agent: str) -> None:
     thread, run = unique("endless"), unique("run")
-    events = hasty.run(agent, thread, run)
-    failed(events, "RUN_TIMEOUT")
+    events = short_timeout.run(agent, thread, run)
+    check_run_error(events, "RUN_TIMEOUT")
     # A run that failed before it emitted anything is not stored.
-    kept(hasty, thread, events if len(events) > 1 else [])
-    works(hasty, thread)
-    release(hasty, run)
-    works(hasty, thread)
+    check_replay(short_timeout, thread, events if len(events) > 1 else [])
+    check_thread(short_timeout, thread)
+    release(short_timeout, run)
+    check_thread(short_timeout, thread)
 
 
-def test_an_agent_that_does_not_return_after_its_end(client: Client) -> None:
+def test_agent_that_does_not_return_after_its_terminal_event(client: Client) -> None:
     thread = unique("linger")
     with client.start_run("lingers", thread) as stream:
         events = stream.until("RUN_FINISHED")
         client.stop("good", thread)
         assert stream.rest() == []
-    kept(client, thread, events)
-    works(client, thread)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
 
 
 @pytest.mark.parametrize("agent", ["polls-async", "polls-sync"])
-def test_agents_that_look_whether_they_are_to_stop(client: Client, agent: str) -> None:
+def test_stop_requested_is_seen_by_an_agent_that_polls(client: Client, agent: str) -> None:
     thread = unique("polling")
     with client.start_run(agent, thread) as stream:
         events = stream.until("RUN_STARTED")
         assert client.stop(agent, thread)["stopped"] is True
         events += stream.rest()
     assert types(events) == ["RUN_STARTED", "CUSTOM", "RUN_FINISHED"]
-    kept(client, thread, events)
-    works(client, thread)
+    check_replay(client, thread, events)
+    check_thread(client, thread)
 
 
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", ["silent-sync", "hangs-sync", "deaf-sync"])
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "running"])
-def test_a_blocked_thread_does_not_keep_the_server_from_ending(adapter: str, agent: str, stopped: bool) -> None:
+def test_shutdown_grace_seconds_a_blocked_worker_thread_does_not_keep_the_server_running(
+    adapter: str, agent: str, stopped: bool
+) -> None:
     with serve_runtime(adapter, "plain") as server:
         client = Client(server)
         with client.start_run(agent, "thread") as stream:
@@ -395,21 +397,21 @@ def test_a_blocked_thread_does_not_keep_the_server_from_ending(adapter: str, age
 
 # --- changing what was yielded -------------------------------------------------------
 
-GIVEN: dict[str, Any] = {"state": {"n": 1}, "messages": [{"id": "u1", "role": "user", "content": "as it was"}]}
+INPUT: dict[str, Any] = {"state": {"n": 1}, "messages": [{"id": "u1", "role": "user", "content": "as it was"}]}
 
 
 @pytest.mark.parametrize("agent", misbehaving_agents.CHANGING)
-def test_changing_what_was_yielded(client: Client, agent: str) -> None:
+def test_agent_that_changes_events_it_has_yielded(client: Client, agent: str) -> None:
     thread = unique("changing")
-    events = client.run(agent, thread, **GIVEN)
+    events = client.run(agent, thread, **INPUT)
     assert types(events)[-1] == "RUN_FINISHED"
     assert "changed" not in json.dumps(events)
-    kept(client, thread, events)
-    with client.open("GET", f"/threads/{thread}/messages") as answer:
-        assert "changed" not in json.dumps(answer.json())
+    check_replay(client, thread, events)
+    with client.open("GET", f"/threads/{thread}/messages") as response:
+        assert "changed" not in json.dumps(response.json())
 
 
-def test_a_second_run_in_one_stream(client: Client) -> None:
+def test_agent_that_starts_a_second_run_in_one_stream(client: Client) -> None:
     thread = unique("restart")
     events = client.run("restarts", thread)
     assert types(events)[-1] == "RUN_FINISHED"
@@ -424,15 +426,15 @@ def test_a_second_run_in_one_stream(client: Client) -> None:
 
 
 @pytest.fixture(scope="module")
-def incapable(adapter: str) -> Iterator[Client]:
+def broken_capabilities(adapter: str) -> Iterator[Client]:
     with serve_runtime(adapter, "incapable") as server:
         yield Client(server)
 
 
 def listed_without_capabilities(client: Client, agent: str) -> None:
-    with client.open("GET", "/info", headers={"x-agent": agent}) as answer:
-        assert answer.status == 200, answer.read()
-        text = answer.read().decode()
+    with client.open("GET", "/info", headers={"x-agent": agent}) as response:
+        assert response.status == 200, response.read()
+        text = response.read().decode()
     assert misbehaving_agents.SECRET not in text
     agents = json.loads(text, parse_constant=pytest.fail)["agents"]
     assert set(agents) == {"good", agent, "capable"}
@@ -440,22 +442,22 @@ def listed_without_capabilities(client: Client, agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", misbehaving_agents.INCAPABLE)
-def test_agents_that_cannot_be_described(incapable: Client, agent: str) -> None:
-    listed_without_capabilities(incapable, agent)
-    works(incapable, unique("capable"))
+def test_info_lists_agents_whose_capabilities_fail(broken_capabilities: Client, agent: str) -> None:
+    listed_without_capabilities(broken_capabilities, agent)
+    check_thread(broken_capabilities, unique("capable"))
 
 
 @ONE_OF_EACH_STACK
-def test_capabilities_that_end_the_process(adapter: str) -> None:
+def test_info_with_capabilities_that_raise_system_exit(adapter: str) -> None:
     """On a server of its own, since that is what they may do."""
     with serve_runtime(adapter, "incapable") as server:
         client = Client(server)
         listed_without_capabilities(client, misbehaving_agents.EXITING)
-        works(client, unique("capable"))
+        check_thread(client, unique("capable"))
 
 
 @ONE_OF_EACH_STACK
-def test_capabilities_that_never_come(adapter: str) -> None:
+def test_info_with_capabilities_that_never_return(adapter: str) -> None:
     with serve_runtime(adapter, "unreachable") as server:
         agents = Client(server).info()["agents"]
         assert set(agents) == {"good", "capable-hangs"}
@@ -463,7 +465,7 @@ def test_capabilities_that_never_come(adapter: str) -> None:
 
 
 @ONE_OF_EACH_STACK
-def test_capabilities_that_block(adapter: str) -> None:
+def test_info_with_capabilities_that_block_delays_no_other_request(adapter: str) -> None:
     """They hold up who asks for them, and nobody else."""
     with serve_runtime(adapter, "blocking") as server:
         client = Client(server)

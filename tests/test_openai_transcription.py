@@ -112,7 +112,7 @@ def provider(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             yield it
 
 
-def test_the_text_comes_back(provider: Provider) -> None:
+def test_openai_transcription_returns_the_text(provider: Provider) -> None:
     model = unique("whisper")
     provider.says(model, "Grüße aus Köln")
     assert hear(OpenAITranscription(model=model, base_url=provider.url)) == "Grüße aus Köln"
@@ -137,7 +137,9 @@ def test_the_text_comes_back(provider: Provider) -> None:
         (503, None, ProviderError),
     ],
 )
-def test_refusals(provider: Provider, status: int, code: str | None, kind: type[TranscriptionError]) -> None:
+def test_openai_transcription_errors_of_the_provider(
+    provider: Provider, status: int, code: str | None, kind: type[TranscriptionError]
+) -> None:
     model = unique("whisper")
     provider.refuses(model, status, code)
     with pytest.raises(TranscriptionError) as caught:
@@ -165,7 +167,7 @@ def server() -> Iterator[FakeProvider]:
         yield it
 
 
-def test_what_the_provider_is_sent(server: FakeProvider) -> None:
+def test_openai_transcription_request(server: FakeProvider) -> None:
     service = OpenAITranscription(model="whisper-9", base_url=server.url, api_key="sk-own")
     assert hear(service, "clip.webm", "audio/webm;codecs=opus") == "hello"
     (sent,) = server.requests
@@ -187,14 +189,16 @@ def test_what_the_provider_is_sent(server: FakeProvider) -> None:
         ("blob", "audio/x-unheard-of", "blob"),
     ],
 )
-def test_a_file_name_without_an_extension_gets_the_types(
+def test_openai_transcription_adds_an_extension_to_the_filename(
     server: FakeProvider, filename: str, mime_type: str, sent: str
 ) -> None:
     hear(OpenAITranscription(base_url=server.url), filename, mime_type)
     assert form(server.requests[0])["file"].get_filename() == sent
 
 
-def test_key_and_url_come_from_the_environment(server: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_transcription_reads_key_and_url_from_the_environment(
+    server: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-environment")
     assert hear(OpenAITranscription()) == "hello"
@@ -208,7 +212,9 @@ async def post_asynchronously(runtime: CopilotRuntime, body: Any) -> ClientRespo
 
 
 @pytest.mark.parametrize("has_loop", [True, False])
-def test_the_endpoint_uses_it_with_and_without_a_loop(server: FakeProvider, has_loop: bool) -> None:
+def test_transcribe_with_openai_transcription_with_and_without_an_event_loop(
+    server: FakeProvider, has_loop: bool
+) -> None:
     runtime = CopilotRuntime(agents={}, transcription_service=OpenAITranscription(base_url=server.url))
     body = {"audio": base64.b64encode(AUDIO).decode(), "mimeType": "audio/webm"}
     if has_loop:
@@ -222,7 +228,7 @@ def test_the_endpoint_uses_it_with_and_without_a_loop(server: FakeProvider, has_
 # --- connections -------------------------------------------------------------
 
 
-def test_nobody_there() -> None:
+def test_openai_transcription_connection_refused() -> None:
     with socket.socket() as bound_but_deaf:
         bound_but_deaf.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound_but_deaf.getsockname()[1]}/v1"
@@ -237,12 +243,12 @@ def test_nobody_there() -> None:
         pytest.param(lambda exchange: None, id="hangs up"),
     ],
 )
-def test_no_answer(script: Script) -> None:
+def test_openai_transcription_without_a_response(script: Script) -> None:
     with run_fake_provider(script) as server, pytest.raises(NetworkError):
         hear(OpenAITranscription(client=impatient(server.url, timeout=0.2)))
 
 
-def test_trying_again_is_the_sdks() -> None:
+def test_openai_transcription_leaves_retries_to_the_sdk() -> None:
     def script(exchange: Exchange) -> None:
         if len(server.requests) == 1:
             exchange.respond({"error": refusal(None)}, 429, retry_after_ms="1")
@@ -254,12 +260,12 @@ def test_trying_again_is_the_sdks() -> None:
         assert len(server.requests) == 2
 
 
-def test_one_service_serves_several_event_loops(server: FakeProvider) -> None:
+def test_openai_transcription_serves_several_event_loops(server: FakeProvider) -> None:
     service = OpenAITranscription(base_url=server.url)
     assert [hear(service), hear(service)] == ["hello", "hello"]
 
 
-def test_closing_makes_room_for_another(server: FakeProvider) -> None:
+def test_openai_transcription_client_is_replaced_after_closing(server: FakeProvider) -> None:
     async def main() -> str:
         service = OpenAITranscription(base_url=server.url)
         await service.transcribe(AUDIO, "a.webm", "audio/webm")
@@ -270,7 +276,7 @@ def test_closing_makes_room_for_another(server: FakeProvider) -> None:
     assert asyncio.run(main()) == "hello"
 
 
-def test_a_given_client_stays_its_owners(server: FakeProvider) -> None:
+def test_openai_transcription_does_not_close_a_client_passed_to_it(server: FakeProvider) -> None:
     async def main() -> None:
         async with impatient(server.url) as client:
             service = OpenAITranscription(client=client)
@@ -284,7 +290,7 @@ def test_a_given_client_stays_its_owners(server: FakeProvider) -> None:
 # --- configuration -----------------------------------------------------------
 
 
-def test_a_missing_key_is_warned_of_and_fails_as_authentication(
+def test_openai_transcription_without_a_key_warns_and_fails_as_authentication(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -296,7 +302,9 @@ def test_a_missing_key_is_warned_of_and_fails_as_authentication(
     assert "OPENAI_API_KEY" in caught.value.detail
 
 
-def test_a_key_that_comes_later_is_used(server: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_transcription_uses_a_key_that_is_set_later(
+    server: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     service = OpenAITranscription(base_url=server.url)
     with pytest.raises(AuthenticationFailed):
@@ -314,7 +322,7 @@ def test_a_key_that_comes_later_is_used(server: FakeProvider, monkeypatch: pytes
         ({"client": openai.AsyncOpenAI(api_key="x"), "base_url": "http://x/"}, "base_url"),
     ],
 )
-def test_what_cannot_work(options: dict[str, Any], message: str) -> None:
+def test_openai_transcription_options_must_be_valid(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         OpenAITranscription(**options)
 
@@ -330,12 +338,12 @@ except ImportError as error:
 """
 
 
-def test_the_core_does_without_the_sdk_and_the_service_names_the_extra() -> None:
+def test_openai_transcription_without_the_sdk_names_the_extra() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_SDK], capture_output=True, text=True, check=True)
     assert "copilot-runtime[openai]" in done.stdout
 
 
-def test_the_core_does_not_load_the_sdk() -> None:
+def test_openai_sdk_is_not_imported_by_the_core() -> None:
     code = "import sys, copilot_runtime, copilot_runtime.transcription; print('openai' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -70,7 +70,7 @@ VARIANTS = [
 
 
 @contextlib.contextmanager
-def serving(variant: Variant, **options: Any) -> Iterator[RunningServer]:
+def serve_variant(variant: Variant, **options: Any) -> Iterator[RunningServer]:
     """The plain runtime on that server; ``options`` are further ones of `serve_app`."""
     arguments: dict[str, Any] = {"preload": variant.preload, "extra": variant.extra, **options}
     with serve_runtime(variant.adapter, "plain", server=variant.server, **arguments) as server:
@@ -85,7 +85,7 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 
 @pytest.fixture(scope="module")
 def server(variant: Variant) -> Iterator[RunningServer]:
-    with serving(variant) as running:
+    with serve_variant(variant) as running:
         yield running
 
 
@@ -98,7 +98,7 @@ def client(server: RunningServer) -> Client:
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_a_run(client: Client, agent: str) -> None:
+def test_run_on_every_server(client: Client, agent: str) -> None:
     assert agent in client.info()["agents"]
     events = client.run(agent, unique("thread"), **steps(("say", "a"), ("many", 3000)))
     assert types(events)[0] == "RUN_STARTED"
@@ -107,10 +107,10 @@ def test_a_run(client: Client, agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_events_leave_before_the_next_is_made(client: Client, agent: str) -> None:
+def test_sse_each_event_is_sent_before_the_next_on_every_server(client: Client, agent: str) -> None:
     gates = [unique("gate") for _ in range(3)]
-    told = steps(*(pair for gate in gates for pair in (("wait", gate), ("say", gate))))
-    with client.start_run(agent, unique("thread"), **told) as stream:
+    script = steps(*(pair for gate in gates for pair in (("wait", gate), ("say", gate))))
+    with client.start_run(agent, unique("thread"), **script) as stream:
         assert stream.headers["content-type"] == "text/event-stream"
         assert stream.event()["type"] == "RUN_STARTED"
         set_event(client, gates[0])
@@ -122,26 +122,26 @@ def test_events_leave_before_the_next_is_made(client: Client, agent: str) -> Non
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_headers_leave_before_the_first_event(client: Client, agent: str) -> None:
+def test_sse_headers_are_sent_before_the_first_event_on_every_server(client: Client, agent: str) -> None:
     with client.start_run("silent-async", unique("thread")) as stream:
         assert stream.status == 200
         assert stream.comment().startswith(":")
 
 
-def test_stop_and_connect(client: Client) -> None:
+def test_stop_and_connect_on_every_server(client: Client) -> None:
     thread, run, never = unique("thread"), unique("run"), unique("never")
     with client.start_run("play", thread, run, **steps(("say", "a"), ("wait", never))) as stream:
-        begun = stream.until("TEXT_MESSAGE_CONTENT")
+        start = stream.until("TEXT_MESSAGE_CONTENT")
         with client.connect("good", thread) as joined:
-            assert [joined.event() for _ in begun] == begun
+            assert [joined.event() for _ in start] == start
             assert client.stop("play", thread, run)["stopped"] is True
             rest = stream.rest()
             assert types(rest) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
             assert joined.rest() == rest
-    assert [frame.event for frame in client.replay("good", thread)] == begun + rest
+    assert [frame.event for frame in client.replay("good", thread)] == start + rest
 
 
-def test_stopping_what_blocks_a_thread(client: Client) -> None:
+def test_stop_of_an_agent_that_blocks_its_worker_thread(client: Client) -> None:
     thread, run = unique("thread"), unique("run")
     with client.start_run("hangs-sync", thread, run) as stream:
         stream.until("TEXT_MESSAGE_START")
@@ -151,7 +151,7 @@ def test_stopping_what_blocks_a_thread(client: Client) -> None:
     client.run("release", unique("release"), forwardedProps={"run": run})
 
 
-def test_a_run_goes_on_when_its_reader_has_left(client: Client) -> None:
+def test_on_disconnect_a_run_continues_on_every_server(client: Client) -> None:
     thread, gate = unique("thread"), unique("gate")
     with client.start_run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
@@ -161,30 +161,30 @@ def test_a_run_goes_on_when_its_reader_has_left(client: Client) -> None:
         assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
-def test_leaving_is_noticed_while_nothing_is_sent(client: Client) -> None:
+def test_disconnect_is_noticed_while_nothing_is_sent_on_every_server(client: Client) -> None:
     """A suggestion ends when its reader has left, which is how it shows."""
     left = unique("left")
     body = run_input(unique("thread"), **steps(("set-on-cancel", left), ("wait", unique("never"))))
-    with client.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
+    with client.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watcher:
         with client.open("POST", "/agent/play/suggest", body) as stream:
             assert stream.event()["type"] == "RUN_STARTED"
-        watching.until("TEXT_MESSAGE_CONTENT")
+        watcher.until("TEXT_MESSAGE_CONTENT")
 
 
-def test_an_id_with_an_encoded_slash(client: Client, variant: Variant) -> None:
+def test_path_id_with_an_encoded_slash(client: Client, variant: Variant) -> None:
     """Only servers that tell the path as it was requested can tell ``a%2Fb`` from ``a/b``."""
     thread = f"a/{unique('thread')} ü"
     quoted = thread.replace("/", "%2F").replace(" ", "%20").replace("ü", "%C3%BC")
     with client.start_run("play", thread, **steps(("wait", unique("never")))) as stream:
         assert stream.event()["type"] == "RUN_STARTED"
-        with client.open("POST", f"/agent/play/stop/{quoted}") as answer:
-            assert answer.status == (200 if variant.raw else 404), answer.read()
+        with client.open("POST", f"/agent/play/stop/{quoted}") as response:
+            assert response.status == (200 if variant.raw else 404), response.read()
             if variant.raw:
-                assert answer.json()["stopped"] is True
+                assert response.json()["stopped"] is True
                 assert types(stream.rest()) == ["RUN_FINISHED"]
 
 
-def test_an_id_that_is_not_ascii(client: Client) -> None:
+def test_path_id_that_is_not_ascii(client: Client) -> None:
     thread = f"größe {unique('thread')}"
     quoted = thread.replace("ö", "%C3%B6").replace("ß", "%C3%9F").replace(" ", "%20")
     with client.start_run("play", thread, **steps(("wait", unique("never")))) as stream:
@@ -193,7 +193,7 @@ def test_an_id_that_is_not_ascii(client: Client) -> None:
         assert types(stream.rest()) == ["RUN_FINISHED"]
 
 
-def test_refusals(client: Client) -> None:
+def test_refusals_404_405_400_on_every_server(client: Client) -> None:
     refused: list[tuple[str, str, Any, int]] = [
         ("GET", "/nowhere", None, 404),
         ("DELETE", "/info", None, 405),
@@ -201,21 +201,21 @@ def test_refusals(client: Client) -> None:
         ("POST", "/agent/good/run", [], 400),
     ]
     for method, path, body, status in refused:
-        with client.open(method, path, body) as answer:
-            assert answer.status == status
-            assert answer.json()["error"]
-    with client.open("HEAD", "/info") as answer:
-        assert answer.status == 405
-        assert answer.read() == b""
+        with client.open(method, path, body) as response:
+            assert response.status == status
+            assert response.json()["error"]
+    with client.open("HEAD", "/info") as response:
+        assert response.status == 405
+        assert response.read() == b""
 
 
-def test_a_server_that_serves_streams_gets_no_advice(client: Client, server: RunningServer) -> None:
+def test_wsgi_checks_log_nothing_on_a_suitable_server(client: Client, server: RunningServer) -> None:
     client.info()
     assert "one request at a time" not in server.log()
     assert "several processes" not in server.log()
 
 
-def test_the_command_that_serves_by_hand() -> None:
+def test_tests_serve_command() -> None:
     port = free_port()
     options = ["--adapter", "flask", "--server", "waitress", "--config", "default,hooks", "--port", str(port)]
     command, mount = [sys.executable, "-m", "tests.serve", *options], "/default/api/copilotkit"
@@ -256,14 +256,14 @@ def drained(stream: Stream) -> bytes:
 
 @pytest.mark.parametrize("variant", ENDING, ids=str)
 @pytest.mark.parametrize("read", [True, False], ids=["read", "left"])
-def test_a_server_ends_while_runs_go_on(variant: Variant, read: bool) -> None:
+def test_shutdown_of_a_server_with_active_runs(variant: Variant, read: bool) -> None:
     """The client is not left hanging, nor is the server."""
-    with serving(variant) as server:
+    with serve_variant(variant) as server:
         client = Client(server)
-        told = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
+        script = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
         with (
-            client.start_run("play", "thread", **told) as stream,
-            client.start_run("play-sync", "blocked", **told) as blocked,
+            client.start_run("play", "thread", **script) as stream,
+            client.start_run("play-sync", "blocked", **script) as blocked,
         ):
             stream.until("TEXT_MESSAGE_CONTENT")
             blocked.until("TEXT_MESSAGE_CONTENT")
@@ -279,9 +279,9 @@ def test_a_server_ends_while_runs_go_on(variant: Variant, read: bool) -> None:
             assert server.log().count("the agent was told") >= 1
 
 
-def test_a_sync_worker_that_is_killed_in_a_stream() -> None:
+def test_gunicorn_sync_worker_that_is_killed_in_a_stream() -> None:
     """gunicorn raises SystemExit in the body at ``--timeout``: the stream ends, and the next worker serves."""
-    with serving(Variant("wsgi", "sync", extra=("--timeout", "2"))) as server:
+    with serve_variant(Variant("wsgi", "sync", extra=("--timeout", "2"))) as server:
         client = Client(server)
         with client.start_run("play", "thread", **steps(("say", "a"), ("wait", "never"))) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
@@ -297,7 +297,7 @@ def test_a_sync_worker_that_is_killed_in_a_stream() -> None:
 
 
 @pytest.mark.parametrize("name", ["gthread", "gevent"])
-def test_an_application_that_was_used_before_its_workers_were_forked(name: str) -> None:
+def test_fork_after_the_application_was_used(name: str) -> None:
     with serve_app("wsgi", "tests.fixtures.mounted_apps:warmed", server=name, preload=True) as server:
         client = Client(server)
         assert client.stop("good", mounted_apps.WARM_THREAD.replace(" ", "%20"))["stopped"] is False
@@ -310,7 +310,7 @@ def test_an_application_that_was_used_before_its_workers_were_forked(name: str) 
         assert types(client.run("good", mounted_apps.WARM_THREAD))[-1] == "RUN_FINISHED"
 
 
-def test_forking_while_a_run_goes_on() -> None:
+def test_fork_while_a_run_is_active() -> None:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-m", "tests.fixtures.forking"],
@@ -353,7 +353,7 @@ print(threading.active_count())
 """
 
 
-def test_nothing_is_started_before_it_is_needed() -> None:
+def test_fork_no_threads_are_started_at_import_or_construction() -> None:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-c", LAZY],
@@ -384,29 +384,29 @@ def advice(caplog: pytest.LogCaptureFixture, runtime: CopilotRuntime, *environs:
 FINE = {"wsgi.multithread": True, "wsgi.multiprocess": False}
 
 
-def test_advice_on_one_request_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_wsgi_checks_warn_of_a_server_with_one_request_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     alone = {**FINE, "wsgi.multithread": False}
-    (said,) = advice(caplog, runtimes.runtime()(), alone, alone, alone)
-    assert "-k gthread --threads" in said
+    (log,) = advice(caplog, runtimes.runtime()(), alone, alone, alone)
+    assert "-k gthread --threads" in log
 
 
-def test_advice_on_several_processes(caplog: pytest.LogCaptureFixture) -> None:
+def test_wsgi_checks_warn_of_several_processes_with_a_memory_store(caplog: pytest.LogCaptureFixture) -> None:
     many = {**FINE, "wsgi.multiprocess": True}
-    (said,) = advice(caplog, runtimes.runtime()(), many, many, many)
-    assert "store" in said
+    (log,) = advice(caplog, runtimes.runtime()(), many, many, many)
+    assert "store" in log
 
 
-def test_no_advice_where_none_is_needed(caplog: pytest.LogCaptureFixture) -> None:
+def test_wsgi_checks_log_nothing_where_nothing_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
     assert advice(caplog, runtimes.runtime()(), FINE, FINE) == []
 
 
-def test_advice_of_real_servers() -> None:
-    with serving(Variant("wsgi", "sync")) as server:
+def test_wsgi_checks_on_real_servers() -> None:
+    with serve_variant(Variant("wsgi", "sync")) as server:
         for _ in range(3):
             Client(server).info()
         assert server.log().count("one request at a time") == 1
         assert "several processes" not in server.log()
-    with serving(Variant("wsgi", "gthread"), workers=2) as server:
+    with serve_variant(Variant("wsgi", "gthread"), workers=2) as server:
         for _ in range(3):
             Client(server).info()
         assert 1 <= server.log().count("several processes") <= 2
@@ -416,7 +416,7 @@ def test_advice_of_real_servers() -> None:
 # --- a WSGI body ---------------------------------------------------------------------
 
 
-def begun(app: Any, agent: str, thread: str, **members: Any) -> tuple[str, Any]:
+def start(app: Any, agent: str, thread: str, **members: Any) -> tuple[str, Any]:
     """The status and the body of a run that nobody has read anything of yet."""
     statuses: list[str] = []
 
@@ -428,20 +428,20 @@ def begun(app: Any, agent: str, thread: str, **members: Any) -> tuple[str, Any]:
     return statuses[0], body
 
 
-def test_closing_a_body_before_its_first_step() -> None:
+def test_wsgi_body_closed_before_its_first_chunk() -> None:
     app = create_copilot_wsgi_app(runtime=runtimes.runtime(max_streams=1)(), base_path=None)
     for _ in range(3):
-        status, body = begun(app, "play", unique("thread"), **steps(("wait", "never")))
+        status, body = start(app, "play", unique("thread"), **steps(("wait", "never")))
         assert status.startswith("200")
-        assert begun(app, "play", unique("thread"))[0].startswith("503")
+        assert start(app, "play", unique("thread"))[0].startswith("503")
         body.close()
         body.close()
-    status, body = begun(app, "good", unique("thread"))
+    status, body = start(app, "good", unique("thread"))
     assert status.startswith("200")
     assert b"RUN_FINISHED" in b"".join(body)
 
 
-def test_a_body_that_is_left_by_an_exit() -> None:
+def test_wsgi_body_left_by_system_exit() -> None:
     """As gunicorn's sync worker does it: a signal's handler raises SystemExit wherever the body stands."""
     app = create_copilot_wsgi_app(runtime=runtimes.runtime(sse_keep_alive_seconds=0, max_streams=1)(), base_path=None)
     client, thread = WerkzeugClient(app), unique("thread")
@@ -456,7 +456,7 @@ def test_a_body_that_is_left_by_an_exit() -> None:
 
     before = signal.signal(signal.SIGUSR1, abort)
     try:
-        _, body = begun(app, "play", thread, **steps(("say", "a"), ("wait", thread), ("say", "b")))
+        _, body = start(app, "play", thread, **steps(("say", "a"), ("wait", thread), ("say", "b")))
         with pytest.raises(SystemExit):
             read(body)
         body.close()
@@ -488,27 +488,27 @@ def check_mounted(server: RunningServer, base: str) -> None:
     thread = f"a/{unique('thread')}"
     with client.start_run("play", thread, **steps(("say", "a"), ("wait", unique("never")))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-        with client.open("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as answer:
-            assert answer.json()["stopped"] is True
+        with client.open("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as response:
+            assert response.json()["stopped"] is True
         assert types(stream.rest())[-1] == "RUN_FINISHED"
     # The envelope of single-route mode goes to the mount itself.
-    with client.open("POST", "", {"method": "info"}) as answer:
-        assert answer.status == 200, answer.read()
-        assert "good" in answer.json()["agents"]
-    with client.open("GET", "/nowhere") as answer:
-        assert answer.status == 404
-        assert answer.json() == {"error": "Not found"}
+    with client.open("POST", "", {"method": "info"}) as response:
+        assert response.status == 200, response.read()
+        assert "good" in response.json()["agents"]
+    with client.open("GET", "/nowhere") as response:
+        assert response.status == 404
+        assert response.json() == {"error": "Not found"}
 
 
 def body_of(server: RunningServer, path: str) -> bytes:
-    with Client(server, "").open("GET", path) as answer:
-        assert answer.status == 200
-        return answer.read()
+    with Client(server, "").open("GET", path) as response:
+        assert response.status == 200
+        return response.read()
 
 
 @pytest.mark.parametrize("name", ["gthread", "waitress"])
 @pytest.mark.parametrize("base", BASES, ids=str)
-def test_below_a_dispatcher(name: str, base: str | None) -> None:
+def test_base_path_below_a_wsgi_dispatcher(name: str, base: str | None) -> None:
     factory = "tests.fixtures.mounted_apps:dispatched"
     with serve_app("wsgi", factory, server=name, mount="/mounted", env=env_of(base)) as server:
         check_mounted(server, "/mounted")
@@ -517,7 +517,7 @@ def test_below_a_dispatcher(name: str, base: str | None) -> None:
 
 
 @pytest.mark.parametrize("base", BASES, ids=str)
-def test_below_starlette(base: str | None) -> None:
+def test_base_path_below_a_starlette_mount(base: str | None) -> None:
     with serve_app("asgi", "tests.fixtures.mounted_apps:mounted", mount="/mounted", env=env_of(base)) as server:
         check_mounted_below_starlette(server)
 
@@ -528,25 +528,25 @@ def check_mounted_below_starlette(server: RunningServer) -> None:
     thread = f"a/{unique('thread')}"
     with client.start_run("play", thread, **steps(("say", "a"), ("wait", unique("never")))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-        with client.open("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as answer:
-            assert answer.json()["stopped"] is True
+        with client.open("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as response:
+            assert response.json()["stopped"] is True
         assert types(stream.rest())[-1] == "RUN_FINISHED"
     # Starlette redirects the mount without its slash.
-    with client.open("POST", "/", {"method": "info"}) as answer:
-        assert answer.status == 200, answer.read()
-        assert "good" in answer.json()["agents"]
+    with client.open("POST", "/", {"method": "info"}) as response:
+        assert response.status == 200, response.read()
+        assert "good" in response.json()["agents"]
     assert body_of(server, "/") == b"host"
 
 
 @pytest.mark.parametrize("base", [*BASES, "/proxy/mounted"], ids=str)
-def test_below_an_application_that_knows_its_proxys_prefix(base: str | None) -> None:
+def test_base_path_below_an_application_with_root_path(base: str | None) -> None:
     factory = "tests.fixtures.mounted_apps:mounted_behind_a_proxy"
     with serve_app("asgi", factory, mount="/mounted", env=env_of(base)) as server:
         check_mounted_below_starlette(server)
 
 
 @pytest.mark.parametrize("base", [None, "/", "/proxy/mounted"], ids=str)
-def test_below_a_server_that_knows_its_proxys_prefix(base: str | None) -> None:
+def test_base_path_below_a_server_with_root_path(base: str | None) -> None:
     factory = "tests.fixtures.mounted_apps:mounted"
     with serve_app("asgi", factory, mount="/mounted", env=env_of(base), extra=("--root-path", "/proxy")) as server:
         check_mounted_below_starlette(server)
@@ -583,8 +583,8 @@ def test_copilot_middleware_before_an_application_without_a_lifespan(factory: st
     with serve_app("asgi", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted", extra=extra) as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
-        told = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
-        with Client(server, "/mounted").start_run("play", unique("thread"), **told) as stream:
+        script = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
+        with Client(server, "/mounted").start_run("play", unique("thread"), **script) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(STOP_SECONDS)
@@ -679,17 +679,17 @@ APPS: Mapping[str, Callable[[CopilotRuntime], Any]] = {
 
 @pytest.mark.parametrize("kind", APPS)
 @pytest.mark.parametrize("agent", ["play", "play-sync", "deaf", "silent-async", "hangs-sync"])
-def test_the_end_of_a_lifespan_ends_runs(kind: str, agent: str) -> None:
+def test_shutdown_at_the_end_of_an_asgi_lifespan_ends_runs(kind: str, agent: str) -> None:
     async def scenario() -> None:
         asgi = Asgi(APPS[kind](runtimes.runtime(shutdown_grace_seconds=2)()))
-        life, orders, said = asgi.lifespan()
+        life, orders, log = asgi.lifespan()
         orders.put_nowait({"type": "lifespan.startup"})
-        assert (await said.get())["type"] == "lifespan.startup.complete"
+        assert (await log.get())["type"] == "lifespan.startup.complete"
         never = unique("never")
         task, sent = asgi.open(f"/c/agent/{agent}/run", run_input("thread", never, **steps(("wait", never))))
         assert (await sent.get())["type"] == "http.response.start"
         orders.put_nowait({"type": "lifespan.shutdown"})
-        assert (await said.get())["type"] == "lifespan.shutdown.complete"
+        assert (await log.get())["type"] == "lifespan.shutdown.complete"
         await life
         await task
         ended = await seen(sent, b"")
@@ -706,7 +706,7 @@ def test_the_end_of_a_lifespan_ends_runs(kind: str, agent: str) -> None:
 # --- one runtime, several loops ------------------------------------------------------
 
 
-def test_one_runtime_on_one_loop_after_another() -> None:
+def test_runtime_on_one_event_loop_after_another() -> None:
     handler = create_copilot_runtime_handler(runtime=runtimes.runtime(max_streams=2)(), base_path=None)
 
     async def ran(path: str, **members: Any) -> bytes:
@@ -730,12 +730,12 @@ def test_one_runtime_on_one_loop_after_another() -> None:
     assert b"RUN_FINISHED" in asyncio.run(asyncio.wait_for(ran("/agent/good/run"), TIMEOUT_SECONDS))
 
 
-def test_one_runtime_on_wsgi_and_asgi_at_once() -> None:
+def test_runtime_on_wsgi_and_asgi_at_once() -> None:
     runtime = runtimes.runtime()()
     wsgi = WerkzeugClient(create_copilot_wsgi_app(runtime=runtime, base_path="/c"))
     asgi = Asgi(create_copilot_asgi_app(runtime=runtime, base_path="/c"))
     thread, gate = unique("thread"), unique("gate")
-    told = steps(("say", "a"), ("wait", gate), ("say", "b"))
+    script = steps(("say", "a"), ("wait", gate), ("say", "b"))
 
     def body(**members: Any) -> dict[str, Any]:
         return run_input(thread, unique("run"), **members)
@@ -763,15 +763,15 @@ def test_one_runtime_on_wsgi_and_asgi_at_once() -> None:
         await task
         return first + rest, other
 
-    stream = wsgi.post("/c/agent/play/run", json=body(**told))
+    stream = wsgi.post("/c/agent/play/run", json=body(**script))
     chunks = iter(stream.response)
-    here = bytearray()
-    while b"TEXT_MESSAGE_CONTENT" not in here:
-        here += next(chunks)  # type: ignore[arg-type]
-    there = asyncio.run(asyncio.wait_for(joined_from_asgi(), TIMEOUT_SECONDS))
-    here += b"".join(chunks)  # type: ignore[arg-type]
-    assert b"RUN_FINISHED" in there
-    assert bytes(here).removeprefix(b": connected\n\n").replace(b": keep-alive\n\n", b"") == there.replace(
+    on_asgi = bytearray()
+    while b"TEXT_MESSAGE_CONTENT" not in on_asgi:
+        on_asgi += next(chunks)  # type: ignore[arg-type]
+    on_wsgi = asyncio.run(asyncio.wait_for(joined_from_asgi(), TIMEOUT_SECONDS))
+    on_asgi += b"".join(chunks)  # type: ignore[arg-type]
+    assert b"RUN_FINISHED" in on_wsgi
+    assert bytes(on_asgi).removeprefix(b": connected\n\n").replace(b": keep-alive\n\n", b"") == on_wsgi.replace(
         b": keep-alive\n\n", b""
     )
     from_asgi, from_wsgi = asyncio.run(asyncio.wait_for(begun_on_asgi(), TIMEOUT_SECONDS))

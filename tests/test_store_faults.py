@@ -56,14 +56,14 @@ def path(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def over(name: str, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[RunningServer]:
     url = sqlite_url(path, lease_seconds=LEASE_SECONDS, timeout_seconds=timeout_seconds)
-    with serve_workers(name, url) as running:
-        yield running
+    with serve_workers(name, url) as server:
+        yield server
 
 
 @pytest.fixture
 def client(name: str, path: Path) -> Iterator[Client]:
-    with over(name, path) as running:
-        yield Client(running)
+    with over(name, path) as server:
+        yield Client(server)
 
 
 # --- what is expected of a server whose store does not work --------------------------
@@ -75,9 +75,9 @@ def refused(stream: Stream) -> None:
         assert stream.status == 503
         assert stream.headers["content-type"].startswith("application/json")
         assert int(stream.headers["retry-after"]) > 0
-        answer = stream.json()
-    assert answer["error"] == "store_unavailable"
-    assert "sqlite" not in answer["message"].lower()
+        response = stream.json()
+    assert response["error"] == "store_unavailable"
+    assert "sqlite" not in response["message"].lower()
 
 
 def refuses_to_write(client: Client, thread: str, live: str | None = None) -> None:
@@ -143,7 +143,7 @@ def locked(path: Path) -> Iterator[None]:
         db.close()
 
 
-def test_locked(client: Client, path: Path, tmp_path: Path) -> None:
+def test_sqlite_locked_file(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
     with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
@@ -159,22 +159,22 @@ def test_locked(client: Client, path: Path, tmp_path: Path) -> None:
     assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
-def test_a_lock_that_is_let_go_in_time_is_not_noticed(client: Client, path: Path, tmp_path: Path) -> None:
+def test_sqlite_lock_that_is_released_in_time_is_not_noticed(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
-        begun = frames_until(live, 2)
+        start = frames_until(live, 2)
         with locked(path):
             # The agent ends. That is held back until it is stored, for which the store is asked again.
             gate.touch()
             refused(client.start_run("tell", "other"))
         rest = list(live.frames())
     assert rest[-1].event["type"] == "RUN_FINISHED"
-    assert events_of(client.replay("tell", "live")) == compact(events_of([*begun, *rest]))
+    assert events_of(client.replay("tell", "live")) == compact(events_of([*start, *rest]))
 
 
-def test_a_crowd_before_a_locked_file_is_answered(name: str, path: Path) -> None:
-    with over(name, path, timeout_seconds=2) as running:
-        client = Client(running)
+def test_sqlite_locked_file_with_many_requests(name: str, path: Path) -> None:
+    with over(name, path, timeout_seconds=2) as server:
+        client = Client(server)
         with locked(path), concurrent.futures.ThreadPoolExecutor(CROWD) as pool:
             runs = [pool.submit(client.start_run, "tell", f"crowd-{number}") for number in range(CROWD)]
             for run in concurrent.futures.as_completed(runs, timeout=BOUND_SECONDS):
@@ -185,7 +185,7 @@ def test_a_crowd_before_a_locked_file_is_answered(name: str, path: Path) -> None
 # --- gone ----------------------------------------------------------------------------
 
 
-def test_deleted(client: Client, path: Path) -> None:
+def test_sqlite_deleted_file(client: Client, path: Path) -> None:
     run_whole(client, "kept")
     with client.start_run("tell", "live") as live, client.connect("tell", "live") as other:
         frames_until(live, 2)
@@ -200,7 +200,7 @@ def test_deleted(client: Client, path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ADAPTERS, indirect=True)
-def test_the_folder_is_away_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
+def test_sqlite_folder_that_is_missing_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
     with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
@@ -215,7 +215,7 @@ def test_the_folder_is_away_for_a_while(client: Client, path: Path, tmp_path: Pa
     comes_back(client, "kept", "live")
 
 
-def test_a_folder_in_its_place(client: Client, path: Path, tmp_path: Path) -> None:
+def test_sqlite_folder_in_place_of_the_file(client: Client, path: Path, tmp_path: Path) -> None:
     kept = run_whole(client, "kept")
     away = path.parent.rename(tmp_path / "away")
     path.mkdir(parents=True)
@@ -227,7 +227,7 @@ def test_a_folder_in_its_place(client: Client, path: Path, tmp_path: Path) -> No
     comes_back(client, "kept")
 
 
-def test_something_else_in_its_place(client: Client, path: Path, tmp_path: Path) -> None:
+def test_sqlite_file_that_is_not_a_database(client: Client, path: Path, tmp_path: Path) -> None:
     kept = run_whole(client, "kept")
     away = path.parent.rename(tmp_path / "away")
     path.parent.mkdir()
@@ -254,7 +254,7 @@ def no_room(process: int) -> Iterator[None]:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_no_room(client: Client, tmp_path: Path) -> None:
+def test_sqlite_write_error_for_lack_of_space(client: Client, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
     with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
@@ -283,11 +283,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk(name: str, small_disk: Path, tmp_path: Path) -> None:
+def test_sqlite_full_disk(name: str, small_disk: Path, tmp_path: Path) -> None:
     path = small_disk / "threads.db"
     filler = small_disk / "filler"
-    with over(name, path) as running:
-        client = Client(running)
+    with over(name, path) as server:
+        client = Client(server)
         gate = tmp_path / "gate"
         kept = run_whole(client, "kept")
         with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
@@ -337,7 +337,7 @@ def immutable(*files: Path) -> Iterator[None]:
         subprocess.run([command, "-i", *names], check=True)
 
 
-def test_read_only_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
+def test_sqlite_read_only_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
     with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
@@ -364,7 +364,7 @@ except ValueError as error:
 """
 
 
-def constructed_by_nobody(path: Path) -> str:
+def construct_as_nobody(path: Path) -> str:
     """What an ordinary user is told: permissions mean nothing to root."""
     done = subprocess.run(
         [sys.executable, "-c", CONSTRUCT, str(path), str(NOBODY)], cwd=ROOT, capture_output=True, text=True, check=True
@@ -384,21 +384,21 @@ def public(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-def test_a_file_that_may_not_be_written_is_refused_at_construction(public: Path) -> None:
+def test_sqlite_unwritable_file_is_refused_at_construction(public: Path) -> None:
     path = public / "threads.db"
     SqliteStore(path)
     path.chmod(0o444)
     public.chmod(0o777)
-    told = constructed_by_nobody(path)
+    output = construct_as_nobody(path)
     public.chmod(0o755)
-    assert f"may not write to {path}: allow it, or choose another path" in told
+    assert f"may not write to {path}: allow it, or choose another path" in output
 
 
-def test_a_folder_that_may_not_be_written_is_refused_at_construction(public: Path) -> None:
+def test_sqlite_unwritable_folder_is_refused_at_construction(public: Path) -> None:
     public.chmod(0o555)
-    told = constructed_by_nobody(public / "threads.db")
+    output = construct_as_nobody(public / "threads.db")
     public.chmod(0o755)
-    assert f"may not write to {public}: allow it, or choose another path" in told
+    assert f"may not write to {public}: allow it, or choose another path" in output
 
 
 # --- construction --------------------------------------------------------------------
@@ -432,7 +432,7 @@ def nowhere(folder: Path) -> Path:
     ],
     ids=["garbage", "newer", "nowhere", "folder"],
 )
-def test_what_cannot_work_is_refused_at_construction(make: Any, sentence: str, tmp_path: Path) -> None:
+def test_sqlite_unusable_file_is_refused_at_construction(make: Any, sentence: str, tmp_path: Path) -> None:
     path = make(tmp_path)
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(ValueError, match=sentence):
@@ -460,14 +460,14 @@ def test_what_cannot_work_is_refused_at_construction(make: Any, sentence: str, t
         ("redis://localhost", "use one of memory://, sqlite://"),
     ],
 )
-def test_a_url_that_says_nothing_is_refused(url: str, sentence: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_store_url_that_is_invalid_is_refused(url: str, sentence: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=sentence):
         store_from_url(url)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_options_of_a_url_are_the_stores(tmp_path: Path) -> None:
+def test_store_url_options_are_passed_to_the_store(tmp_path: Path) -> None:
     store = store_from_url(f"sqlite:///{tmp_path}/a%23b%3Fc.db?lease_seconds=2.5&max_threads=1&timeout_seconds=0.1")
     assert (tmp_path / "a#b?c.db").is_file()
     assert store.lease_seconds == 2.5
@@ -477,24 +477,24 @@ def test_the_options_of_a_url_are_the_stores(tmp_path: Path) -> None:
 # --- the store by itself -------------------------------------------------------------
 
 
-def test_another_file_in_its_place_is_seen_as_another(tmp_path: Path) -> None:
+def test_sqlite_replaced_file_is_a_new_store(tmp_path: Path) -> None:
     path = tmp_path / "threads.db"
     store = SqliteStore(path)
     thread = ThreadKey("", "t")
-    begun = store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
-    run = begun.lease.run  # type: ignore[union-attr]
+    start = store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
+    run = start.lease.run  # type: ignore[union-attr]
     # As often as a connection's place in memory, and with it anything that is told by it, may be used again.
     for _ in range(5):
         assert not store.follow(run, 0).ended
         for file in tmp_path.iterdir():
             file.unlink()
         assert store.follow(run, 0).ended
-        assert store.poll_signals([begun.lease])  # type: ignore[union-attr]
-        begun = store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
-        run = begun.lease.run  # type: ignore[union-attr]
+        assert store.poll_signals([start.lease])  # type: ignore[union-attr]
+        start = store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
+        run = start.lease.run  # type: ignore[union-attr]
 
 
-def test_a_lock_is_waited_for_as_long_as_the_store_was_told(tmp_path: Path) -> None:
+def test_sqlite_timeout_is_how_long_a_lock_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "threads.db"
     store = SqliteStore(path, timeout_seconds=0.05)
     with locked(path), pytest.raises(StoreError):

@@ -29,7 +29,7 @@ def adapter(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def serving(name: str) -> Any:
+def runtime_fixture(name: str) -> Any:
     """A server of that runtime for the module, as a client."""
 
     @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def serving(name: str) -> Any:
     return client
 
 
-client = serving("plain")
-patient = serving("patient")
-two_streams = serving("two-streams")
-one_stream = serving("one-stream")
-leave_stops = serving("leave-stops")
-supersede = serving("supersede")
-forgetful = serving("forgetful")
+client = runtime_fixture("plain")
+patient = runtime_fixture("patient")
+two_streams = runtime_fixture("two-streams")
+one_stream = runtime_fixture("one-stream")
+leave_stops = runtime_fixture("leave-stops")
+supersede = runtime_fixture("supersede")
+forgetful = runtime_fixture("forgetful")
 
 
 def steps(*pairs: tuple[str, Any]) -> dict[str, Any]:
@@ -78,10 +78,10 @@ def ordinal_of(frame: Frame) -> int:
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_events_leave_before_the_next_is_made(patient: Client, agent: str) -> None:
+def test_sse_each_event_is_sent_before_the_next(patient: Client, agent: str) -> None:
     first, second = unique("gate"), unique("gate")
-    told = steps(("wait", first), ("say", "a"), ("wait", second), ("say", "b"))
-    with patient.start_run(agent, unique("thread"), **told) as stream:
+    script = steps(("wait", first), ("say", "a"), ("wait", second), ("say", "b"))
+    with patient.start_run(agent, unique("thread"), **script) as stream:
         assert stream.event()["type"] == "RUN_STARTED"
         set_event(patient, first)
         assert stream.event()["type"] == "TEXT_MESSAGE_START"
@@ -91,7 +91,7 @@ def test_events_leave_before_the_next_is_made(patient: Client, agent: str) -> No
 
 
 @pytest.mark.parametrize("agent", ["silent-async", "silent-sync"])
-def test_headers_leave_before_the_first_event(patient: Client, agent: str) -> None:
+def test_sse_headers_are_sent_before_the_first_event(patient: Client, agent: str) -> None:
     """`Client.run` returns once they have come, and there is nothing else that could bring them."""
     thread, run = unique("thread"), unique("run")
     with patient.start_run(agent, thread, run) as stream:
@@ -107,14 +107,14 @@ def test_headers_leave_before_the_first_event(patient: Client, agent: str) -> No
             assert types(joined.rest())[-1] in ("RUN_FINISHED", "RUN_ERROR")
 
 
-def test_what_is_ready_leaves_together(client: Client) -> None:
+def test_sse_ready_events_share_an_http_chunk(client: Client) -> None:
     """A thousand events at once are not a thousand writes: an HTTP chunk holds many."""
     body = json.dumps(run_input(unique("thread"), **steps(("many", 1000)))).encode()
     with socket.create_connection(("127.0.0.1", client.port), timeout=TIMEOUT_SECONDS) as raw:
         raw.sendall(posted(f"{client.base}/agent/play/run", body))
-        answer = b"".join(iter(lambda: raw.recv(1 << 16), b""))
-    assert answer.count(b'"TEXT_MESSAGE_CONTENT"') == 1000
-    chunks = len(re.findall(rb"\r\n[0-9a-fA-F]+\r\n", answer))
+        response = b"".join(iter(lambda: raw.recv(1 << 16), b""))
+    assert response.count(b'"TEXT_MESSAGE_CONTENT"') == 1000
+    chunks = len(re.findall(rb"\r\n[0-9a-fA-F]+\r\n", response))
     assert 0 < chunks < 100
 
 
@@ -122,7 +122,7 @@ def test_what_is_ready_leaves_together(client: Client) -> None:
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_frames_have_ids(client: Client, agent: str) -> None:
+def test_sse_ids_of_a_run_count_from_its_ordinal(client: Client, agent: str) -> None:
     thread = unique("thread")
     ordinals = []
     for _ in range(3):
@@ -134,7 +134,7 @@ def test_frames_have_ids(client: Client, agent: str) -> None:
     assert ordinals == [ordinals[0], ordinals[0] + 1, ordinals[0] + 2]
 
 
-def test_a_suggestions_frames_have_none(client: Client) -> None:
+def test_sse_ids_are_absent_from_suggest(client: Client) -> None:
     body = run_input(unique("thread"), **steps(("say", "a")))
     with client.open("POST", "/agent/play/suggest", body) as stream:
         frames = list(stream.frames())
@@ -146,46 +146,46 @@ def test_a_suggestions_frames_have_none(client: Client) -> None:
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_all_readers_of_a_run_see_the_same(client: Client, agent: str) -> None:
+def test_connect_all_readers_of_a_run_get_the_same_frames(client: Client, agent: str) -> None:
     thread, gates = unique("thread"), [unique("gate") for _ in range(4)]
-    told = steps(*(pair for gate in gates for pair in (("say", gate), ("wait", gate))))
+    script = steps(*(pair for gate in gates for pair in (("say", gate), ("wait", gate))))
     with contextlib.ExitStack() as stack:
-        readers = [stack.enter_context(client.start_run(agent, thread, **told))]
+        readers = [stack.enter_context(client.start_run(agent, thread, **script))]
         for gate in gates:
             readers += [stack.enter_context(client.connect("good", thread)) for _ in range(2)]
             set_event(client, gate)
-        seen = [list(reader.frames()) for reader in readers]
-    assert deltas(seen[0]) == gates
-    assert all(one == seen[0] for one in seen)
+        event_id = [list(reader.frames()) for reader in readers]
+    assert deltas(event_id[0]) == gates
+    assert all(frames == event_id[0] for frames in event_id)
 
 
-def test_a_slow_reader_holds_up_nobody(client: Client) -> None:
+def test_slow_reader_does_not_delay_others(client: Client) -> None:
     """It does not read at all, while more is sent than any buffer between takes."""
     thread, gate = unique("thread"), unique("gate")
     huge = ("event", {"type": "CUSTOM", "name": "huge", "value": "x" * 1_000_000})
-    told = steps(("wait", gate), *[huge] * 32, ("say", "end"))
-    with client.start_run("play", thread, **told) as first, socket.socket() as lazy:
-        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        lazy.connect(("127.0.0.1", client.port))
+    script = steps(("wait", gate), *[huge] * 32, ("say", "end"))
+    with client.start_run("play", thread, **script) as first, socket.socket() as slow_reader:
+        slow_reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow_reader.connect(("127.0.0.1", client.port))
         body = json.dumps(run_input(thread, "lazy")).encode()
-        lazy.sendall(posted(f"{client.base}/agent/play/connect", body))
-        assert lazy.recv(1)  # its stream is set up
+        slow_reader.sendall(posted(f"{client.base}/agent/play/connect", body))
+        assert slow_reader.recv(1)  # its stream is set up
         assert first.event()["type"] == "RUN_STARTED"
         set_event(client, gate)
         assert first.until("RUN_FINISHED")[-2]["type"] == "TEXT_MESSAGE_END"
         assert types(client.run("good", thread))[-1] == "RUN_FINISHED"
         assert len(client.replay("good", thread)) > 32
         # What it has missed is still there for it, once it reads on.
-        lazy.settimeout(TIMEOUT_SECONDS)
+        slow_reader.settimeout(TIMEOUT_SECONDS)
         rest = bytearray()
         while b"RUN_FINISHED" not in rest[-2000:]:
-            piece = lazy.recv(1 << 16)
-            assert piece
-            rest += piece
+            chunk = slow_reader.recv(1 << 16)
+            assert chunk
+            rest += chunk
     assert rest.count(b'data: {"type":"CUSTOM"') == 32
 
 
-def test_many_quiet_streams_are_kept_alive(client: Client) -> None:
+def test_sse_keep_alive_seconds_many_quiet_streams(client: Client) -> None:
     gate = unique("gate")
     with contextlib.ExitStack() as stack:
         streams = [
@@ -216,7 +216,7 @@ def until_free(client: Client, thread: str) -> Stream:
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_leaving_is_noticed_while_nothing_is_sent(one_stream: Client, agent: str) -> None:
+def test_disconnect_is_noticed_while_nothing_is_sent(one_stream: Client, agent: str) -> None:
     thread = unique("thread")
     with one_stream.start_run(agent, thread, **steps(("wait", unique("never")), ("say", "a"))) as stream:
         assert stream.event()["type"] == "RUN_STARTED"
@@ -230,7 +230,7 @@ def test_leaving_is_noticed_while_nothing_is_sent(one_stream: Client, agent: str
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_a_run_goes_on_when_its_reader_has_left(client: Client, agent: str) -> None:
+def test_on_disconnect_by_default_a_run_continues(client: Client, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
     with client.start_run(agent, thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
@@ -244,7 +244,7 @@ def test_a_run_goes_on_when_its_reader_has_left(client: Client, agent: str) -> N
         assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
-def test_a_run_that_nobody_reads_can_be_stopped(client: Client) -> None:
+def test_stop_of_a_run_without_readers(client: Client) -> None:
     thread, run, gate = unique("thread"), unique("run"), unique("gate")
     with client.start_run("play", thread, run, **steps(("say", "a"), ("wait", gate))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
@@ -260,18 +260,18 @@ def test_a_run_that_nobody_reads_can_be_stopped(client: Client) -> None:
         ]
 
 
-def test_leaving_stops_a_run_where_that_is_asked_for(leave_stops: Client) -> None:
+def test_on_disconnect_stop_stops_the_run(leave_stops: Client) -> None:
     thread, left = unique("thread"), unique("left")
-    told = steps(("set-on-cancel", left), ("say", "a"), ("wait", unique("never")))
-    with leave_stops.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
-        with leave_stops.start_run("play", thread, **told) as stream:
+    script = steps(("set-on-cancel", left), ("say", "a"), ("wait", unique("never")))
+    with leave_stops.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watcher:
+        with leave_stops.start_run("play", thread, **script) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
-        watching.until("TEXT_MESSAGE_CONTENT")
+        watcher.until("TEXT_MESSAGE_CONTENT")
     with leave_stops.connect("good", thread) as joined:
         assert types(joined.rest())[-1] == "RUN_FINISHED"
 
 
-def test_leaving_stops_a_run_only_when_the_last_has_left(leave_stops: Client) -> None:
+def test_on_disconnect_stop_waits_for_the_last_reader(leave_stops: Client) -> None:
     thread, gate = unique("thread"), unique("gate")
     with leave_stops.start_run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
@@ -284,15 +284,15 @@ def test_leaving_stops_a_run_only_when_the_last_has_left(leave_stops: Client) ->
             assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
-def test_leaving_a_suggestion_ends_it(client: Client) -> None:
+def test_disconnect_from_suggest_cancels_the_agent(client: Client) -> None:
     left = unique("left")
     body = run_input(
         unique("thread"), unique("run"), **steps(("set-on-cancel", left), ("say", "a"), ("wait", unique("never")))
     )
-    with client.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watching:
+    with client.start_run("play", unique("watch"), **steps(("wait", left), ("say", "it has"))) as watcher:
         with client.open("POST", "/agent/play/suggest", body) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
-        watching.until("TEXT_MESSAGE_CONTENT")
+        watcher.until("TEXT_MESSAGE_CONTENT")
 
 
 # --- resuming ------------------------------------------------------------------------
@@ -349,9 +349,9 @@ def live_frames(client: Client, agent: str, thread: str, gate: str) -> tuple[Str
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_resuming_a_live_run_at_every_id(client: Client, agent: str) -> None:
+def test_last_seen_event_id_of_an_active_run(client: Client, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
-    stream, begun = live_frames(client, agent, thread, gate)
+    stream, start = live_frames(client, agent, thread, gate)
     with contextlib.ExitStack() as stack:
         stack.enter_context(stream)
         joined = {
@@ -360,43 +360,43 @@ def test_resuming_a_live_run_at_every_id(client: Client, agent: str) -> None:
                 if number % 2
                 else client.connect("good", thread, headers={"Last-Event-ID": str(frame.id)})
             )
-            for number, frame in enumerate(begun)
+            for number, frame in enumerate(start)
         }
         set_event(client, gate)
-        whole = begun + list(stream.frames())
-        for number, frame in enumerate(begun, 1):
-            assert list(joined[frame.id].frames()) == whole[number:], frame.id
+        frames_of_first = start + list(stream.frames())
+        for number, frame in enumerate(start, 1):
+            assert list(joined[frame.id].frames()) == frames_of_first[number:], frame.id
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_resuming_a_finished_run_at_every_id(client: Client, agent: str) -> None:
+def test_last_seen_event_id_of_a_finished_run(client: Client, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
-    stream, begun = live_frames(client, agent, thread, gate)
+    stream, start = live_frames(client, agent, thread, gate)
     with stream:
         set_event(client, gate)
-        whole = begun + list(stream.frames())
+        frames_of_first = start + list(stream.frames())
     with client.start_run("good", thread) as second:
         second_run = list(second.frames())
     after = [frame for frame in client.replay("good", thread) if ordinal_of(frame) == ordinal_of(second_run[0])]
     assert [frame.event for frame in after] == compact([frame.event for frame in second_run])
-    for number, frame in enumerate(whole, 1):
-        assert client.replay("good", thread, frame.id) == [*whole[number:], *after], frame.id
+    for number, frame in enumerate(frames_of_first, 1):
+        assert client.replay("good", thread, frame.id) == [*frames_of_first[number:], *after], frame.id
     for number, frame in enumerate(second_run, 1):
         assert client.replay("good", thread, frame.id) == second_run[number:], frame.id
 
 
-def test_resuming_an_earlier_run_while_another_goes_on(client: Client) -> None:
+def test_last_seen_event_id_of_an_earlier_run_while_another_is_active(client: Client) -> None:
     thread, gate = unique("thread"), unique("gate")
     with client.start_run("good", thread) as first:
-        whole = list(first.frames())
+        frames_of_first = list(first.frames())
     with client.start_run("play", thread, **steps(("say", "a"), ("wait", gate))) as stream:
-        begun = [stream.frame() for _ in range(3)]
+        start = [stream.frame() for _ in range(3)]
         with contextlib.ExitStack() as stack:
-            joined = [stack.enter_context(client.connect("good", thread, frame.id)) for frame in whole]
+            joined = [stack.enter_context(client.connect("good", thread, frame.id)) for frame in frames_of_first]
             set_event(client, gate)
-            rest = begun + list(stream.frames())
+            rest = start + list(stream.frames())
             for number, reader in enumerate(joined, 1):
-                assert list(reader.frames()) == whole[number:] + rest
+                assert list(reader.frames()) == frames_of_first[number:] + rest
 
 
 def resumable(replayed: list[Frame]) -> dict[str, list[Frame]]:
@@ -414,46 +414,55 @@ def resumable(replayed: list[Frame]) -> dict[str, list[Frame]]:
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_resuming_a_run_of_which_only_the_folded_frames_are_left(forgetful: Client, agent: str) -> None:
+def test_last_seen_event_id_of_a_run_with_only_compacted_frames(forgetful: Client, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
-    stream, begun = live_frames(forgetful, agent, thread, gate)
+    stream, start = live_frames(forgetful, agent, thread, gate)
     with stream:
         set_event(forgetful, gate)
-        whole = begun + list(stream.frames())
+        frames_of_first = start + list(stream.frames())
     replayed = forgetful.replay("good", thread)
     exact = resumable(replayed)
-    assert str(whole[0].id) in exact
-    assert str(whole[-1].id) in exact
-    assert len(exact) < len(whole)
-    for frame in whole:
+    assert str(frames_of_first[0].id) in exact
+    assert str(frames_of_first[-1].id) in exact
+    assert len(exact) < len(frames_of_first)
+    for frame in frames_of_first:
         expected = exact.get(str(frame.id), replayed)
         assert forgetful.replay("good", thread, frame.id) == expected, frame.id
 
 
-@pytest.mark.parametrize("seen", UNKNOWN)
-def test_an_unknown_id_gives_everything(client: Client, unknown_thread: str, seen: str) -> None:
+@pytest.mark.parametrize("event_id", UNKNOWN)
+def test_last_seen_event_id_that_is_unknown_replays_everything(
+    client: Client, unknown_thread: str, event_id: str
+) -> None:
     everything = client.replay("good", unknown_thread)
-    assert client.replay("good", unknown_thread, seen.format(run=ordinal_of(everything[0]))) == everything
+    assert client.replay("good", unknown_thread, event_id.format(run=ordinal_of(everything[0]))) == everything
 
 
-@pytest.mark.parametrize("seen", [1.1, 1, True, [], {}, ["1.1"]], ids=str)
-def test_an_id_of_another_type_gives_everything_or_a_refusal(client: Client, unknown_thread: str, seen: Any) -> None:
-    body = run_input(unknown_thread, unique("run"), lastSeenEventId=seen)
-    with client.open("POST", "/agent/good/connect", body) as answer:
-        if answer.status == 200:
-            assert list(answer.frames()) == client.replay("good", unknown_thread)
+@pytest.mark.parametrize("event_id", [1.1, 1, True, [], {}, ["1.1"]], ids=str)
+def test_last_seen_event_id_of_another_type_replays_everything_or_gets_400(
+    client: Client, unknown_thread: str, event_id: Any
+) -> None:
+    body = run_input(unknown_thread, unique("run"), lastSeenEventId=event_id)
+    with client.open("POST", "/agent/good/connect", body) as response:
+        if response.status == 200:
+            assert list(response.frames()) == client.replay("good", unknown_thread)
         else:
-            assert answer.status == 400
-            assert answer.json()["error"]
+            assert response.status == 400
+            assert response.json()["error"]
 
 
-@pytest.mark.parametrize("seen", [one for one in UNKNOWN if one.isascii() and one.isprintable() and len(one) < 100])
-def test_an_unknown_id_in_the_header_gives_everything(client: Client, unknown_thread: str, seen: str) -> None:
+@pytest.mark.parametrize(
+    "event_id",
+    [event_id for event_id in UNKNOWN if event_id.isascii() and event_id.isprintable() and len(event_id) < 100],
+)
+def test_last_event_id_header_that_is_unknown_replays_everything(
+    client: Client, unknown_thread: str, event_id: str
+) -> None:
     everything = client.replay("good", unknown_thread)
-    given = seen.format(run=ordinal_of(everything[0]))
-    with client.connect("good", unknown_thread, headers={"Last-Event-ID": given}) as stream:
+    event_id = event_id.format(run=ordinal_of(everything[0]))
+    with client.connect("good", unknown_thread, headers={"Last-Event-ID": event_id}) as stream:
         # White space around a value is no part of it, and not every server takes it away: some of these are known then.
-        assert list(stream.frames()) in (everything, client.replay("good", unknown_thread, given.strip()))
+        assert list(stream.frames()) in (everything, client.replay("good", unknown_thread, event_id.strip()))
 
 
 @pytest.fixture(scope="module")
@@ -464,26 +473,26 @@ def unknown_thread(client: Client) -> str:
     return thread
 
 
-@pytest.mark.parametrize("seen", BEYOND)
-def test_an_id_beyond_the_end_gives_the_end(client: Client, forgetful: Client, seen: str) -> None:
-    for one in (client, forgetful):
+@pytest.mark.parametrize("event_id", BEYOND)
+def test_last_seen_event_id_beyond_the_end_replays_the_end(client: Client, forgetful: Client, event_id: str) -> None:
+    for runtime in (client, forgetful):
         thread = unique("thread")
-        with one.start_run("good", thread) as stream:
-            given = seen.format(run=ordinal_of(list(stream.frames())[-1]))
-        assert types([frame.event for frame in one.replay("good", thread, given)])[-1] == "RUN_FINISHED"
+        with runtime.start_run("good", thread) as stream:
+            event_id = event_id.format(run=ordinal_of(list(stream.frames())[-1]))
+        assert types([frame.event for frame in runtime.replay("good", thread, event_id)])[-1] == "RUN_FINISHED"
 
 
-@pytest.mark.parametrize("seen", BEYOND)
-def test_an_id_beyond_what_there_is_of_a_live_run_gives_its_end(client: Client, seen: str) -> None:
+@pytest.mark.parametrize("event_id", BEYOND)
+def test_last_seen_event_id_beyond_an_active_run_sends_its_end(client: Client, event_id: str) -> None:
     thread, gate = unique("thread"), unique("gate")
     with client.start_run("play", thread, **steps(("say", "a"), ("wait", gate))) as stream:
-        given = seen.format(run=ordinal_of(stream.frame()))
-        with client.connect("good", thread, given) as joined:
+        event_id = event_id.format(run=ordinal_of(stream.frame()))
+        with client.connect("good", thread, event_id) as joined:
             set_event(client, gate)
             assert types(joined.rest())[-1] == "RUN_FINISHED"
 
 
-def test_the_body_goes_before_the_header(client: Client, unknown_thread: str) -> None:
+def test_last_seen_event_id_in_the_body_wins_over_the_last_event_id_header(client: Client, unknown_thread: str) -> None:
     """An intermediary may repeat an old header; the body is what the frontend says now."""
     everything = client.replay("good", unknown_thread)
     with client.connect("good", unknown_thread, everything[1].id, {"Last-Event-ID": str(everything[0].id)}) as stream:
@@ -493,7 +502,7 @@ def test_the_body_goes_before_the_header(client: Client, unknown_thread: str) ->
 # --- how many ------------------------------------------------------------------------
 
 
-def test_more_streams_than_there_may_be(two_streams: Client) -> None:
+def test_max_streams_503_with_retry_after(two_streams: Client) -> None:
     threads, gate = [unique("thread"), unique("thread")], unique("gate")
     runs = [two_streams.start_run("play", thread, **steps(("wait", gate), ("say", "a"))) for thread in threads]
     with contextlib.ExitStack() as stack:
@@ -505,11 +514,11 @@ def test_more_streams_than_there_may_be(two_streams: Client) -> None:
             lambda: two_streams.connect("good", threads[0]),
             lambda: two_streams.open("POST", "/agent/good/suggest", run_input(unique("thread"))),
         ]
-        for ask in refused:
-            with ask() as answer:
-                assert answer.status == 503
-                assert int(answer.headers["retry-after"]) > 0
-                assert answer.json()["error"] == "too_many_streams"
+        for send in refused:
+            with send() as response:
+                assert response.status == 503
+                assert int(response.headers["retry-after"]) > 0
+                assert response.json()["error"] == "too_many_streams"
         # What is no stream gets in.
         assert "play" in two_streams.info()["agents"]
         assert two_streams.stop("good", threads[0])["stopped"] is True
@@ -521,49 +530,49 @@ def test_more_streams_than_there_may_be(two_streams: Client) -> None:
         assert types(list(runs[1].events()))[-1] == "RUN_FINISHED"
 
 
-def test_a_refused_run_has_left_no_trace(two_streams: Client) -> None:
+def test_max_streams_a_refused_run_leaves_no_trace(two_streams: Client) -> None:
     thread, threads = unique("thread"), [unique("thread"), unique("thread")]
     with contextlib.ExitStack() as stack:
-        for one in threads:
-            stack.enter_context(two_streams.start_run("play", one, **steps(("wait", unique("never"))))).event()
-        with two_streams.start_run("good", thread) as answer:
-            assert answer.status == 503
+        for busy in threads:
+            stack.enter_context(two_streams.start_run("play", busy, **steps(("wait", unique("never"))))).event()
+        with two_streams.start_run("good", thread) as response:
+            assert response.status == 503
         assert two_streams.stop("good", thread)["stopped"] is False
-        for one in threads:
-            two_streams.stop("good", one)
+        for busy in threads:
+            two_streams.stop("good", busy)
     with until_free(two_streams, thread) as replayed:
         assert replayed.rest() == []
 
 
-def test_places_are_given_back(one_stream: Client) -> None:
+def test_max_streams_are_released_by_every_kind_of_end(one_stream: Client) -> None:
     """By streams that end, by refusals, and by requests that come to nothing."""
     for _ in range(5):
         with until_free(one_stream, unique("empty")) as stream:
             assert stream.rest() == []
-        with one_stream.open("POST", "/agent/nobody/run", run_input("t", "r")) as answer:
-            assert answer.status == 404
-        with one_stream.open("POST", "/agent/good/run", {"threadId": 7}) as answer:
-            assert answer.status == 400
-        with one_stream.open("POST", "/agent/raising-clone/run", run_input("t", "r")) as answer:
-            assert answer.status == 500
+        with one_stream.open("POST", "/agent/nobody/run", run_input("t", "r")) as response:
+            assert response.status == 404
+        with one_stream.open("POST", "/agent/good/run", {"threadId": 7}) as response:
+            assert response.status == 400
+        with one_stream.open("POST", "/agent/raising-clone/run", run_input("t", "r")) as response:
+            assert response.status == 500
 
 
 # --- one thread, one run -------------------------------------------------------------
 
 
-def test_a_second_run_on_a_busy_thread_leaves_no_trace(client: Client) -> None:
+def test_on_concurrent_run_reject_409_leaves_no_trace(client: Client) -> None:
     thread, run, gate = unique("thread"), unique("run"), unique("gate")
     message = {"id": unique("message"), "role": "user", "content": "of the second"}
     with client.start_run("play", thread, run, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         first = stream.frame()
-        begun = [first.event, *stream.until("TEXT_MESSAGE_CONTENT")]
-        with client.start_run("good", thread, unique("second"), messages=[message]) as answer:
-            assert answer.status == 409
-            refusal = answer.json()
+        start = [first.event, *stream.until("TEXT_MESSAGE_CONTENT")]
+        with client.start_run("good", thread, unique("second"), messages=[message]) as response:
+            assert response.status == 409
+            refusal = response.json()
         assert refusal["error"] == "thread_busy"
         assert refusal["runId"] == run
         set_event(client, gate)
-        events = begun + stream.rest()
+        events = start + stream.rest()
     assert [frame.event for frame in client.replay("good", thread)] == compact(events)
     assert message["id"] not in json.dumps(events)
     # It was not counted as a run of the thread, nor was its message taken for known.
@@ -573,21 +582,21 @@ def test_a_second_run_on_a_busy_thread_leaves_no_trace(client: Client) -> None:
     assert frames[0].event["input"]["messages"] == [message]
 
 
-def test_a_thread_is_busy_until_what_was_stopped_has_ended(patient: Client) -> None:
+def test_on_concurrent_run_reject_409_until_a_stopped_run_has_ended(patient: Client) -> None:
     thread, run = unique("thread"), unique("run")
     with patient.start_run("deaf", thread, run) as stream:
         stream.until("TEXT_MESSAGE_START")
         assert patient.stop("good", thread)["stopped"] is True
         assert patient.stop("good", thread)["stopped"] is False
-        with patient.start_run("good", thread) as answer:
-            assert answer.status == 409
+        with patient.start_run("good", thread) as response:
+            assert response.status == 409
         patient.run("release", unique("release"), forwardedProps={"run": run})
         stream.until("RUN_FINISHED")
     assert types(patient.run("good", thread))[-1] == "RUN_FINISHED"
 
 
 @pytest.mark.parametrize("agent", ["play", "play-sync", "deaf"])
-def test_superseding(supersede: Client, agent: str) -> None:
+def test_on_concurrent_run_supersede_stops_the_active_run(supersede: Client, agent: str) -> None:
     thread, run = unique("thread"), unique("run")
     with supersede.start_run(agent, thread, run, **steps(("wait", run))) as first:
         assert first.event()["type"] == "RUN_STARTED"
@@ -643,7 +652,7 @@ class Server:
 
 @pytest.mark.parametrize("spec_version", ["2.0", "2.3", "2.4", "2.5"])
 @pytest.mark.parametrize("agent", ["silent-async", "play"])
-def test_leaving_is_noticed_whatever_the_server_reports(spec_version: str, agent: str) -> None:
+def test_asgi_disconnect_is_noticed_for_every_spec_version(spec_version: str, agent: str) -> None:
     async def scenario() -> None:
         app = create_copilot_asgi_app(
             runtime=runtimes.runtime(max_streams=1, sse_keep_alive_seconds=0)(), base_path="/api"
@@ -669,7 +678,7 @@ def test_leaving_is_noticed_whatever_the_server_reports(spec_version: str, agent
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
 
 
-def test_a_request_that_breaks_off_before_its_body_has_come() -> None:
+def test_asgi_disconnect_before_the_whole_body() -> None:
     async def scenario() -> None:
         app = create_copilot_asgi_app(runtime=runtimes.runtime(max_streams=1)(), base_path="/api")
         messages: asyncio.Queue[Any] = asyncio.Queue()

@@ -39,7 +39,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[SecurityClient]:
         yield up
 
 
-# --- one way to ask, two ways to send ------------------------------------------------
+# --- one interface for REST paths and envelopes --------------------------------------
 
 PATHS: Mapping[str, tuple[str, str]] = {
     name: (method, route.pattern) for route in ROUTES.routes for method, name in route.methods.items()
@@ -49,14 +49,14 @@ ENVELOPES = {route.envelope for route in ROUTES.routes if route.envelope is not 
 
 @dataclasses.dataclass(frozen=True)
 class UserClient:
-    """Somebody at a runtime. ``single`` says whether everything goes through one POST."""
+    """A user's client of a runtime. ``single_route`` sends everything as envelopes."""
 
-    server: SecurityClient
+    client: SecurityClient
     mount: str
     user: str | None
-    single: bool = False
+    single_route: bool = False
 
-    def as_(self, user: str | None) -> UserClient:
+    def as_user(self, user: str | None) -> UserClient:
         return dataclasses.replace(self, user=user)
 
     def at(self, mount: str) -> UserClient:
@@ -69,7 +69,7 @@ class UserClient:
         method = method or usual
         for key, value in ids.items():
             pattern = pattern.replace(f"{{{key}}}", quote(value, safe=""))
-        if not self.single or name == "cpk-debug-events":
+        if not self.single_route or name == "cpk-debug-events":
             return method, f"/{self.mount}{pattern}" + (f"?{urlencode(query)}" if query else ""), body
         if name in ENVELOPES:
             params = {key.replace("_i", "I"): value for key, value in ids.items()}
@@ -94,32 +94,32 @@ class UserClient:
         **ids: str,
     ) -> Response:
         """Calls a route by its hook name."""
-        return self.server.request(*self._request(name, body, method, query or {}, ids), self._headers(headers))
+        return self.client.request(*self._request(name, body, method, query or {}, ids), self._headers(headers))
 
     @contextlib.contextmanager
     def open(self, name: str, body: Any = None, *, headers: HeaderFields = (), **ids: str) -> Iterator[Stream]:
-        with self.server.open(*self._request(name, body, None, {}, ids), self._headers(headers)) as stream:
+        with self.client.open(*self._request(name, body, None, {}, ids), self._headers(headers)) as stream:
             yield stream
 
-    # --- what tests say most ---
+    # --- what tests do most ---
 
     def run(self, thread: str, run: str | None = None, agent: str = "hello") -> list[dict[str, Any]]:
-        answer = self.request("agent/run", hello_input(thread, run), agent_id=agent)
-        assert answer.status == 200, answer
-        return answer.events()
+        response = self.request("agent/run", hello_input(thread, run), agent_id=agent)
+        assert response.status == 200, response
+        return response.events()
 
     def connect(self, thread: str, headers: HeaderFields = (), **more: Any) -> Response:
         return self.request("agent/connect", hello_input(thread, "reading", **more), headers=headers, agent_id="hello")
 
     def threads(self, **query: str) -> list[str]:
-        return [one["id"] for one in self.request("threads/list", query=query).json()["threads"]]
+        return [thread["id"] for thread in self.request("threads/list", query=query).json()["threads"]]
 
-    def shown(self, thread: str) -> dict[str, Any]:
-        """Everything that a thread has to show."""
+    def all_views(self, thread: str) -> dict[str, Any]:
+        """Returns everything that can be read of a thread."""
         views = {
             name: self.request(f"threads/{name}", thread_id=thread).json() for name in ("messages", "events", "state")
         }
-        entry = [one for one in self.request("threads/list").json()["threads"] if one["id"] == thread]
+        entry = [listed for listed in self.request("threads/list").json()["threads"] if listed["id"] == thread]
         return {**views, "entry": entry, "replay": self.connect(thread).events()}
 
 
@@ -127,14 +127,14 @@ NOTHING = {"messages": {"messages": []}, "events": {"events": []}, "state": {"st
 
 
 @pytest.fixture(params=["rest", "envelope"])
-def single(request: pytest.FixtureRequest) -> bool:
+def single_route(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "envelope")
 
 
 @pytest.fixture(params=["users", "users-later"])
-def alice(server: SecurityClient, single: bool, request: pytest.FixtureRequest) -> UserClient:
-    """A client of hers, where ``identify_user`` is a plain function and where it is a coroutine function."""
-    return UserClient(server, request.param, ALICE, single)
+def alice(server: SecurityClient, single_route: bool, request: pytest.FixtureRequest) -> UserClient:
+    """Her client, where ``identify_user`` is a plain function and where it is a coroutine function."""
+    return UserClient(server, request.param, ALICE, single_route)
 
 
 @pytest.fixture
@@ -142,138 +142,140 @@ def thread(alice: UserClient) -> Iterator[str]:
     """A thread of hers, which at the end is as it was."""
     thread = unique("thread")
     alice.run(thread)
-    before = alice.shown(thread)
+    before = alice.all_views(thread)
     assert all(before.values())
     yield thread
-    assert alice.shown(thread) == before
+    assert alice.all_views(thread) == before
 
 
 # --- reading -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("other", STRANGERS)
-def test_a_thread_shows_itself_to_its_owner_alone(alice: UserClient, thread: str, other: str) -> None:
-    assert alice.as_(other).shown(thread) == NOTHING
-    assert alice.as_(other).shown(unique("never")) == NOTHING
+def test_threads_messages_events_state_are_shown_to_the_owner_only(alice: UserClient, thread: str, other: str) -> None:
+    assert alice.as_user(other).all_views(thread) == NOTHING
+    assert alice.as_user(other).all_views(unique("never")) == NOTHING
 
 
-def test_no_tenant_and_a_blank_one_are_the_same(alice: UserClient, thread: str) -> None:
-    assert alice.as_("alice@").shown(thread) == alice.shown(thread)
+def test_user_without_a_tenant_equals_a_blank_tenant(alice: UserClient, thread: str) -> None:
+    assert alice.as_user("alice@").all_views(thread) == alice.all_views(thread)
 
 
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
-def test_each_has_a_thread_of_that_name(alice: UserClient, thread: str, other: str) -> None:
-    before = alice.shown(thread)
-    theirs = alice.as_(other)
+def test_threads_of_two_users_may_have_the_same_id(alice: UserClient, thread: str, other: str) -> None:
+    before = alice.all_views(thread)
+    stranger = alice.as_user(other)
     run = unique("run")
-    started, *_ = theirs.run(thread, run)
+    started, *_ = stranger.run(thread, run)
     # Nothing of hers is known to be on it: all of their messages are new.
     assert [message["id"] for message in started["input"]["messages"]] == [f"{run}-u1"]
-    assert {event["runId"] for event in theirs.shown(thread)["events"]["events"] if "runId" in event} == {run}
-    assert alice.shown(thread) == before
+    assert {event["runId"] for event in stranger.all_views(thread)["events"]["events"] if "runId" in event} == {run}
+    assert alice.all_views(thread) == before
 
 
-def test_the_agent_is_told_who_it_is(alice: UserClient) -> None:
-    for user, said in ((ALICE, "alice@None"), (NAMESAKE, "alice@other"), (BOB, "bob@None")):
-        events = alice.as_(user).run(unique("who"), agent="whoami")
-        assert [event["delta"] for event in events if "delta" in event] == [said]
-        suggested = alice.as_(user).request("agent/suggest", hello_input("who"), agent_id="whoami").events()
-        assert [event["delta"] for event in suggested if "delta" in event] == [said]
+def test_identify_user_reaches_the_agent(alice: UserClient) -> None:
+    for user, response in ((ALICE, "alice@None"), (NAMESAKE, "alice@other"), (BOB, "bob@None")):
+        events = alice.as_user(user).run(unique("who"), agent="whoami")
+        assert [event["delta"] for event in events if "delta" in event] == [response]
+        suggested = alice.as_user(user).request("agent/suggest", hello_input("who"), agent_id="whoami").events()
+        assert [event["delta"] for event in suggested if "delta" in event] == [response]
 
 
-def test_a_suggestion_sees_and_leaves_nothing(alice: UserClient, thread: str) -> None:
-    theirs = alice.as_(BOB)
-    assert theirs.request("agent/suggest", hello_input(thread), agent_id="hello").events()[-1]["type"] == "RUN_FINISHED"
-    assert theirs.shown(thread) == NOTHING
+def test_suggest_of_another_user_sees_and_leaves_nothing(alice: UserClient, thread: str) -> None:
+    stranger = alice.as_user(BOB)
+    assert (
+        stranger.request("agent/suggest", hello_input(thread), agent_id="hello").events()[-1]["type"] == "RUN_FINISHED"
+    )
+    assert stranger.all_views(thread) == NOTHING
 
 
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
-def test_another_ones_event_ids_lead_nowhere(alice: UserClient, thread: str, other: str) -> None:
+def test_last_seen_event_id_of_another_user_replays_nothing(alice: UserClient, thread: str, other: str) -> None:
     """An id is a place on the reader's own thread, whoever it was made for."""
     seen = alice.connect(thread).ids()
     assert seen
-    theirs = alice.as_(other)
+    stranger = alice.as_user(other)
     for cursor in (*seen, "1.1", "1.0", "2.1", f"{thread}.1", f"alice/{thread}/1.1"):
-        for answer in (
-            theirs.connect(thread, lastSeenEventId=cursor),
-            theirs.connect(thread, headers={"last-event-id": cursor}),
+        for response in (
+            stranger.connect(thread, lastSeenEventId=cursor),
+            stranger.connect(thread, headers={"last-event-id": cursor}),
         ):
-            assert answer.status == 200
-            assert answer.events() == []
-    # The same with a thread of that name: they get what is theirs.
-    theirs.run(thread)
-    everything = theirs.connect(thread).events()
+            assert response.status == 200
+            assert response.events() == []
+    # With a thread of the same id they get their own.
+    stranger.run(thread)
+    everything = stranger.connect(thread).events()
     for cursor in seen:
-        rest = theirs.connect(thread, lastSeenEventId=cursor).events()
+        rest = stranger.connect(thread, lastSeenEventId=cursor).events()
         assert all(event in everything for event in rest)
 
 
-def test_a_live_run_is_joined_by_its_owner_alone(alice: UserClient) -> None:
+def test_connect_to_an_active_run_is_for_its_owner_only(alice: UserClient) -> None:
     thread, run = unique("live"), unique("run")
-    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as hers:
-        (started, *_) = hers.take(3)
-        cursor = hers.last_id
+    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as her_stream:
+        (started, *_) = her_stream.take(3)
+        cursor = her_stream.last_id
         for other in STRANGERS:
-            theirs = alice.as_(other)
+            stranger = alice.as_user(other)
             # Were it joined, these would not end before the gate opens.
-            assert theirs.connect(thread).events() == []
-            assert theirs.connect(thread, lastSeenEventId=cursor).events() == []
-            assert theirs.connect(thread, headers={"last-event-id": cursor}).events() == []
+            assert stranger.connect(thread).events() == []
+            assert stranger.connect(thread, lastSeenEventId=cursor).events() == []
+            assert stranger.connect(thread, headers={"last-event-id": cursor}).events() == []
         with alice.open("agent/connect", hello_input(thread, "second tab"), agent_id="hello") as tab:
             assert tab.take(1) == [started]
-            alice.server.set_event(run)
+            alice.client.set_event(run)
             assert tab.rest()[-1]["type"] == "RUN_FINISHED"
-        assert hers.rest()[-1]["type"] == "RUN_FINISHED"
+        assert her_stream.rest()[-1]["type"] == "RUN_FINISHED"
 
 
 # --- lists ---------------------------------------------------------------------------
 
 
-def test_the_list_is_ones_own(alice: UserClient, thread: str) -> None:
+def test_threads_list_has_only_the_users_own(alice: UserClient, thread: str) -> None:
     for other in STRANGERS:
-        theirs = alice.as_(other)
+        stranger = alice.as_user(other)
         own = unique("own")
-        theirs.run(own)
-        listed = theirs.threads()
+        stranger.run(own)
+        listed = stranger.threads()
         assert own in listed
         assert thread not in listed
-        assert thread not in theirs.threads(includeArchived="true")
-        assert thread not in theirs.threads(agentId="hello")
+        assert thread not in stranger.threads(includeArchived="true")
+        assert thread not in stranger.threads(agentId="hello")
         assert own not in alice.threads()
 
 
-def test_a_page_of_hers_leads_into_ones_own_list(alice: UserClient) -> None:
+def test_threads_list_cursor_of_another_user(alice: UserClient) -> None:
     # Pages are counted, so nobody else may have threads here.
-    hers = alice.as_(f"{unique('carol')}@pages")
-    bob = alice.as_(f"{unique('bob')}@pages")
-    mine, theirs = [unique("mine") for _ in range(4)], [unique("theirs") for _ in range(4)]
-    for one, other in zip(mine, theirs, strict=True):
-        hers.run(one)
-        bob.run(other)
+    carol = alice.as_user(f"{unique('carol')}@pages")
+    bob = alice.as_user(f"{unique('bob')}@pages")
+    carols_threads, bobs_threads = [unique("mine") for _ in range(4)], [unique("theirs") for _ in range(4)]
+    for hers, his in zip(carols_threads, bobs_threads, strict=True):
+        carol.run(hers)
+        bob.run(his)
     cursors: list[str] = []
     pages: list[list[str]] = []
     query = {"limit": "1"}
     while True:
-        page = hers.request("threads/list", query=query).json()
-        pages.append([one["id"] for one in page["threads"]])
+        page = carol.request("threads/list", query=query).json()
+        pages.append([thread["id"] for thread in page["threads"]])
         if page["nextCursor"] is None:
             break
         cursors.append(page["nextCursor"])
         query = {"limit": "1", "cursor": page["nextCursor"]}
-    assert pages == [[one] for one in reversed(mine)]
+    assert pages == [[thread] for thread in reversed(carols_threads)]
     for cursor in cursors:
-        assert not set(theirs) & set(json.dumps(cursor).split('"'))
+        assert not set(bobs_threads) & set(json.dumps(cursor).split('"'))
         for size in ("1", "1000"):
             found = bob.threads(cursor=cursor, limit=size)
-            assert set(found) <= set(theirs)
+            assert set(found) <= set(bobs_threads)
 
 
 # --- changing ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("other", STRANGERS)
-def test_nobody_else_can_change_a_thread(alice: UserClient, thread: str, other: str) -> None:
-    theirs = alice.as_(other)
+def test_threads_update_and_archive_of_another_user_get_404(alice: UserClient, thread: str, other: str) -> None:
+    stranger = alice.as_user(other)
     never = unique("never")
     changes: list[tuple[str, str | None, Any]] = [
         ("threads/update", "PATCH", {"name": "taken"}),
@@ -282,122 +284,126 @@ def test_nobody_else_can_change_a_thread(alice: UserClient, thread: str, other: 
         ("threads/archive", None, None),
     ]
     for name, method, body in changes:
-        answer = theirs.request(name, body, method=method, thread_id=thread)
-        assert find_fault(answer, 404) is None, find_fault(answer, 404)
+        response = stranger.request(name, body, method=method, thread_id=thread)
+        assert find_fault(response, 404) is None, find_fault(response, 404)
         # Word for word what is said of a thread that is nobody's.
-        unknown = theirs.request(name, body, method=method, thread_id=never)
-        assert (unknown.status, unknown.body.replace(never.encode(), thread.encode())) == (answer.status, answer.body)
+        unknown = stranger.request(name, body, method=method, thread_id=never)
+        assert (unknown.status, unknown.body.replace(never.encode(), thread.encode())) == (
+            response.status,
+            response.body,
+        )
 
 
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
-def test_changing_ones_own_of_that_name(alice: UserClient, thread: str, other: str) -> None:
-    theirs = alice.as_(other)
-    theirs.run(thread)
-    assert theirs.request("threads/update", {"name": "theirs"}, method="PATCH", thread_id=thread).status == 200
-    assert theirs.request("threads/archive", thread_id=thread).status == 200
-    (hers,) = alice.shown(thread)["entry"]
-    assert (hers["name"], hers["archived"]) == (None, False)
-    assert theirs.request("threads/update", method="DELETE", thread_id=thread).status == 204
-    assert theirs.shown(thread) == NOTHING
+def test_threads_update_and_archive_change_only_the_users_own(alice: UserClient, thread: str, other: str) -> None:
+    stranger = alice.as_user(other)
+    stranger.run(thread)
+    assert stranger.request("threads/update", {"name": "theirs"}, method="PATCH", thread_id=thread).status == 200
+    assert stranger.request("threads/archive", thread_id=thread).status == 200
+    (her_stream,) = alice.all_views(thread)["entry"]
+    assert (her_stream["name"], her_stream["archived"]) == (None, False)
+    assert stranger.request("threads/update", method="DELETE", thread_id=thread).status == 204
+    assert stranger.all_views(thread) == NOTHING
 
 
 @pytest.mark.parametrize("other", STRANGERS)
-def test_clearing_clears_ones_own(alice: UserClient, thread: str, other: str) -> None:
-    theirs = alice.as_(other)
+def test_threads_clear_clears_only_the_users_own(alice: UserClient, thread: str, other: str) -> None:
+    stranger = alice.as_user(other)
     own = unique("own")
-    theirs.run(own)
-    theirs.run(thread)
+    stranger.run(own)
+    stranger.run(thread)
     for body in (None, {}, {"userId": ALICE}, {"threadId": thread}, {"owner": ALICE}):
-        assert theirs.request("threads/clear", body).status == 204
-    assert theirs.shown(own) == NOTHING
-    assert theirs.shown(thread) == NOTHING
+        assert stranger.request("threads/clear", body).status == 204
+    assert stranger.all_views(own) == NOTHING
+    assert stranger.all_views(thread) == NOTHING
 
 
 # --- stopping and being busy ---------------------------------------------------------
 
 
-def test_nobody_else_can_stop_a_run(alice: UserClient) -> None:
+def test_stop_of_another_users_run_does_nothing(alice: UserClient) -> None:
     thread, run = unique("live"), unique("run")
-    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as hers:
-        hers.take(3)
+    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as her_stream:
+        her_stream.take(3)
         for other in STRANGERS:
-            theirs = alice.as_(other)
+            stranger = alice.as_user(other)
             for body in (None, {}, {"runId": run}, {"runId": "other"}):
                 never = unique("never")
-                said = theirs.request("agent/stop", body, agent_id="waits", thread_id=thread)
-                unknown = theirs.request("agent/stop", body, agent_id="waits", thread_id=never)
-                assert said.json()["stopped"] is False
-                assert said.body.replace(thread.encode(), never.encode()) == unknown.body
-        # A run of their own on a thread of that name: hers is not the one that is named.
+                response = stranger.request("agent/stop", body, agent_id="waits", thread_id=thread)
+                unknown = stranger.request("agent/stop", body, agent_id="waits", thread_id=never)
+                assert response.json()["stopped"] is False
+                assert response.body.replace(thread.encode(), never.encode()) == unknown.body
+        # A run of his own on a thread of the same id.
         own = unique("run")
-        with alice.as_(BOB).open("agent/run", hello_input(thread, own), agent_id="waits") as theirs_live:
-            theirs_live.take(3)
-            said = alice.as_(BOB).request("agent/stop", {"runId": run}, agent_id="waits", thread_id=thread)
-            assert said.json()["stopped"] is False
+        with alice.as_user(BOB).open("agent/run", hello_input(thread, own), agent_id="waits") as his_stream:
+            his_stream.take(3)
+            response = alice.as_user(BOB).request("agent/stop", {"runId": run}, agent_id="waits", thread_id=thread)
+            assert response.json()["stopped"] is False
             assert (
-                alice.as_(BOB).request("agent/stop", {}, agent_id="waits", thread_id=thread).json()["stopped"] is True
+                alice.as_user(BOB).request("agent/stop", {}, agent_id="waits", thread_id=thread).json()["stopped"]
+                is True
             )
-            assert theirs_live.rest()[-1]["runId"] == own
-        alice.server.set_event(run)
+            assert his_stream.rest()[-1]["runId"] == own
+        alice.client.set_event(run)
         # It was not stopped: a stopped one does not get to end its message by itself.
-        assert [event["type"] for event in hers.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+        assert [event["type"] for event in her_stream.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     (finished,) = [
-        one
-        for one in alice.request("threads/messages", thread_id=thread).json()["messages"]
-        if one["role"] == "assistant"
+        message
+        for message in alice.request("threads/messages", thread_id=thread).json()["messages"]
+        if message["role"] == "assistant"
     ]
     assert finished["content"] == f"waiting in {run}"
 
 
-def test_a_busy_thread_is_busy_for_its_owner_alone(alice: UserClient) -> None:
+def test_on_concurrent_run_409_is_for_the_owner_only(alice: UserClient) -> None:
     thread, run = unique("busy"), unique("run")
-    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as hers:
-        hers.take(3)
+    with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as her_stream:
+        her_stream.take(3)
         busy = alice.request("agent/run", hello_input(thread), agent_id="hello")
         assert find_fault(busy, 409) is None, find_fault(busy, 409)
         for other in STRANGERS:
-            assert alice.as_(other).run(thread)[-1]["type"] == "RUN_FINISHED"
-        alice.server.set_event(run)
-        hers.rest()
+            assert alice.as_user(other).run(thread)[-1]["type"] == "RUN_FINISHED"
+        alice.client.set_event(run)
+        her_stream.rest()
 
 
-def test_the_same_run_id_twice(alice: UserClient) -> None:
+def test_run_id_that_two_users_share(alice: UserClient) -> None:
     """A run's id is the caller's to choose, so two may choose the same; it finds nobody else's run."""
     run = unique("run")
     one, other = unique("thread"), unique("thread")
-    with alice.open("agent/run", hello_input(one, run), agent_id="waits") as hers:
-        hers.take(3)
-        with alice.as_(BOB).open("agent/run", hello_input(other, run), agent_id="waits") as theirs:
-            theirs.take(3)
-            stopped = alice.as_(BOB).request("agent/stop", {"runId": run}, agent_id="waits", thread_id=other)
+    with alice.open("agent/run", hello_input(one, run), agent_id="waits") as her_stream:
+        her_stream.take(3)
+        with alice.as_user(BOB).open("agent/run", hello_input(other, run), agent_id="waits") as stranger:
+            stranger.take(3)
+            stopped = alice.as_user(BOB).request("agent/stop", {"runId": run}, agent_id="waits", thread_id=other)
             assert stopped.json()["stopped"] is True
-            theirs.rest()
-        alice.server.set_event(run)
-        assert [event["type"] for event in hers.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
+            stranger.rest()
+        alice.client.set_event(run)
+        assert [event["type"] for event in her_stream.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
 # --- the debug feed ------------------------------------------------------------------
 
 
-def test_the_debug_feed_shows_ones_own_runs(server: SecurityClient) -> None:
-    """Hers runs from beginning to end before theirs begins, so the first thing shown tells."""
+def test_debug_events_are_of_the_users_own_runs_only(server: SecurityClient) -> None:
+    """Her run ends before the other one begins, so the first event of a feed shows whose it is."""
     alice = UserClient(server, "users-debug", ALICE)
     for other in STRANGERS:
-        theirs = alice.as_(other)
-        with theirs.open("cpk-debug-events") as feed, alice.open("cpk-debug-events") as her_feed:
+        stranger = alice.as_user(other)
+        with stranger.open("cpk-debug-events") as feed, alice.open("cpk-debug-events") as her_feed:
             assert feed.comment()
             assert her_feed.comment()
-            hers, own = unique("run"), unique("run")
+            her_run, their_run = unique("run"), unique("run")
             thread = unique("thread")
-            count = len(alice.run(thread, hers))
-            assert {one["runId"] for one in her_feed.take(count)} == {hers}
+            count = len(alice.run(thread, her_run))
+            assert {event["runId"] for event in her_feed.take(count)} == {her_run}
             alice.request("agent/suggest", hello_input(thread), agent_id="hello")
-            count = len(theirs.run(thread, own))
-            assert {one["runId"] for one in feed.take(count)} == {own}
-            # And nothing of theirs came to hers: what comes next there is her own.
-            again = unique("run")
-            alice.run(thread, again)
-            assert her_feed.take(1)[0]["runId"] == again
+            count = len(stranger.run(thread, their_run))
+            assert {event["runId"] for event in feed.take(count)} == {their_run}
+            # Nothing of it came to her feed: the next event there is of her own run.
+            next_run = unique("run")
+            alice.run(thread, next_run)
+            assert her_feed.take(1)[0]["runId"] == next_run
 
 
 # --- nobody, and a failure to tell ---------------------------------------------------
@@ -407,35 +413,37 @@ IDS = {"agent_id": "hello", "thread_id": "t", "memory_id": "m"}
 
 
 @pytest.mark.parametrize("mount", ["users", "users-later", "users-debug", "users-none", "users-read"])
-def test_nobody_is_let_in_by_any_route(server: SecurityClient, single: bool, mount: str) -> None:
-    nobody = UserClient(server, mount, None, single)
+def test_identify_user_none_gets_401_on_every_route(server: SecurityClient, single_route: bool, mount: str) -> None:
+    anonymous = UserClient(server, mount, None, single_route)
     for name, method in EVERY:
         for body in (hello_input("t"), None) if method != "GET" else (None,):
-            answer = nobody.request(name, body, method=method, **IDS)
-            assert find_fault(answer, 401) is None, (name, method, find_fault(answer, 401))
+            response = anonymous.request(name, body, method=method, **IDS)
+            assert find_fault(response, 401) is None, (name, method, find_fault(response, 401))
     for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
         for path in ("", "/", "/nothing", "/threads/%ff"):
-            answer = server.request(method, f"/{mount}{path}")
-            assert find_fault(answer, 401) is None, (method, path, find_fault(answer, 401))
+            response = server.request(method, f"/{mount}{path}")
+            assert find_fault(response, 401) is None, (method, path, find_fault(response, 401))
     for envelope in ({"method": "nothing"}, {}, {"method": "agent/run"}, []):
         assert find_fault(server.request("POST", f"/{mount}", envelope), 401) is None
 
 
-def test_nobody_leaves_no_trace(alice: UserClient, thread: str) -> None:
+def test_identify_user_none_leaves_no_trace(alice: UserClient, thread: str) -> None:
     for name, method in EVERY:
         body = None if method == "GET" else hello_input(thread)
-        alice.as_(None).request(name, body, method=method, **{**IDS, "thread_id": thread})
+        alice.as_user(None).request(name, body, method=method, **{**IDS, "thread_id": thread})
     # The fixture looks at the thread.
 
 
 @pytest.mark.parametrize("mount", ["users", "users-later", "users-debug"])
-def test_a_failure_to_identify_is_a_500_without_its_text(server: SecurityClient, single: bool, mount: str) -> None:
-    broken = UserClient(server, mount, "broken", single)
+def test_identify_user_that_raises_is_a_500_without_its_text(
+    server: SecurityClient, single_route: bool, mount: str
+) -> None:
+    broken = UserClient(server, mount, "broken", single_route)
     for name, method in EVERY:
-        answer = broken.request(name, None if method == "GET" else hello_input("t"), method=method, **IDS)
-        assert answer.status == 500, (name, answer)
-        assert answer.json() == {"error": "internal_error"}
-        assert find_leak(answer) is None
+        response = broken.request(name, None if method == "GET" else hello_input("t"), method=method, **IDS)
+        assert response.status == 500, (name, response)
+        assert response.json() == {"error": "internal_error"}
+        assert find_leak(response) is None
 
 
 # --- thread_access -------------------------------------------------------------------
@@ -465,29 +473,29 @@ ACCESS: Mapping[str, Mapping[tuple[str, str], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("mount", ACCESS)
-def test_what_each_access_offers(server: SecurityClient, single: bool, mount: str) -> None:
-    client = UserClient(server, mount, ALICE, single)
+def test_thread_access_decides_which_thread_routes_work(server: SecurityClient, single_route: bool, mount: str) -> None:
+    client = UserClient(server, mount, ALICE, single_route)
     thread = unique("thread")
     client.run(thread)
     for (name, method), statuses in ACCESS[mount].items():
         body = {"name": "new"} if method == "PATCH" else None
-        answer = client.request(name, body, method=method, thread_id=thread)
-        assert answer.status in statuses, (name, method, answer)
-        if answer.status >= 400:
-            assert find_fault(answer, *statuses) is None
+        response = client.request(name, body, method=method, thread_id=thread)
+        assert response.status in statuses, (name, method, response)
+        if response.status >= 400:
+            assert find_fault(response, *statuses) is None
     deleted = ACCESS[mount]["threads/update", "DELETE"] == (204,)
     # Replays work by id, whatever is shown of threads.
     assert bool(client.connect(thread).events()) is not deleted
 
 
 @pytest.mark.parametrize("mount", ACCESS)
-def test_info_says_what_each_access_offers(server: SecurityClient, single: bool, mount: str) -> None:
-    info = UserClient(server, mount, ALICE, single).request("info").json()
+def test_thread_access_is_reported_by_info(server: SecurityClient, single_route: bool, mount: str) -> None:
+    info = UserClient(server, mount, ALICE, single_route).request("info").json()
     reads = ACCESS[mount]["threads/list", "GET"] is OPEN
     manages = ACCESS[mount]["threads/archive", "POST"] is OPEN
     offered = {"list": reads, "inspect": reads, "mutations": manages, "realtimeMetadata": False}
     nothing = dict.fromkeys(offered, False)
-    if single:
+    if single_route:
         assert info["threadEndpoints"] == nothing
         assert info["singleRoute"] == {"resourceOperations": True, "threadEndpoints": offered}
     else:
@@ -498,22 +506,22 @@ def test_info_says_what_each_access_offers(server: SecurityClient, single: bool,
 @pytest.mark.parametrize(
     ("mount", "clears"), [("users", True), ("users-read", True), ("users-none", False), ("strangers", False)]
 )
-def test_clearing_has_an_effect_only_where_threads_are_shown(
-    server: SecurityClient, single: bool, mount: str, clears: bool
+def test_thread_access_decides_whether_threads_clear_has_an_effect(
+    server: SecurityClient, single_route: bool, mount: str, clears: bool
 ) -> None:
-    client = UserClient(server, mount, f"{unique('dora')}", single)
+    client = UserClient(server, mount, f"{unique('dora')}", single_route)
     thread = unique("thread")
     client.run(thread)
     before = client.connect(thread).events()
     assert before
-    answer = client.request("threads/clear")
-    assert (answer.status, answer.body) == (204, b"")
+    response = client.request("threads/clear")
+    assert (response.status, response.body) == (204, b"")
     assert client.connect(thread).events() == ([] if clears else before)
 
 
-def test_without_users_everything_else_works_by_id(server: SecurityClient, single: bool) -> None:
+def test_single_user_false_everything_else_works_by_id(server: SecurityClient, single_route: bool) -> None:
     """As ``opaque-runner`` of docs/protocol.md, section 18: all callers are one anonymous owner."""
-    one, other = (UserClient(server, "strangers", name, single) for name in (ALICE, None))
+    one, other = (UserClient(server, "strangers", name, single_route) for name in (ALICE, None))
     thread, run = unique("thread"), unique("run")
     with one.open("agent/run", hello_input(thread, run), agent_id="waits") as stream:
         stream.take(3)
@@ -531,7 +539,7 @@ def test_without_users_everything_else_works_by_id(server: SecurityClient, singl
 # --- owners --------------------------------------------------------------------------
 
 
-def test_no_two_users_have_one_owner() -> None:
+def test_user_owner_keys_are_distinct() -> None:
     """Whatever separators an id or a tenant holds."""
     words = (None, "a", "b", "", '"', ",", '","', '["a"', "null", "a,b", "\\", '\\"', "ü", "[]", "None", "\0", " a")
     users = [(tenant, id) for tenant in words for id in words if id]
@@ -541,12 +549,12 @@ def test_no_two_users_have_one_owner() -> None:
 
 
 @pytest.mark.parametrize("id", ["", None, 3, b"a", ["a"]])
-def test_a_user_needs_an_id(id: Any) -> None:
+def test_user_id_must_be_a_string(id: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="id"):
         User(id=id)
 
 
 @pytest.mark.parametrize("tenant", [3, b"a", ["a"]])
-def test_a_tenant_is_a_string(tenant: Any) -> None:
+def test_user_tenant_must_be_a_string(tenant: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="tenant"):
         User(id="a", tenant=tenant)

@@ -77,18 +77,18 @@ DEPLOYMENTS = {
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     adapter, preload = DEPLOYMENTS[request.param]
     store = sqlite_url(tmp_path_factory.mktemp("crew") / "threads.db", lease_seconds=LEASE_SECONDS)
-    with serve_workers(adapter, store, workers=WORKERS, preload=preload, threads=256) as running:
-        made = Client(running)
-        several_answer(made)
-        yield made
+    with serve_workers(adapter, store, workers=WORKERS, preload=preload, threads=256) as server:
+        client = Client(server)
+        several_answer(client)
+        yield client
 
 
 def several_answer(client: Client) -> None:
     """Waits until more than one worker takes requests: the first to be up may be alone for a while."""
 
     def ask(_: int) -> int:
-        with client.open("GET", "/info") as answer:
-            return pid_of(answer)
+        with client.open("GET", "/info") as response:
+            return pid_of(response)
 
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         eventually(lambda: len(set(pool.map(ask, range(2 * PARALLEL)))) > 1, 60)
@@ -106,7 +106,7 @@ def reach(client: Client, folder: Path, number: int) -> set[int]:
     gate = folder / thread
     agent = ("tell", "tell-sync")[number // 2 % 2]
     with client.start_run(agent, thread, run, forwardedProps={"until": str(gate)}) as own:
-        begun = frames_until(own, 1)
+        start = frames_until(own, 1)
         with (
             client.connect(agent, thread) as other,
             client.start_run(agent, thread) as refused,
@@ -116,17 +116,18 @@ def reach(client: Client, folder: Path, number: int) -> set[int]:
                 assert client.stop(agent, thread, run)["stopped"] is True
             else:
                 gate.touch()
-            streamed = begun + list(own.frames())
+            streamed = start + list(own.frames())
             assert list(other.frames()) == streamed
     assert [frame.id for frame in streamed] == [f"1.{number}" for number in range(1, len(streamed) + 1)]
     assert streamed[-1].event["type"] == "RUN_FINISHED"
-    assert [one.number for one in numbers_of(events_of(streamed))] == list(range(len(numbers_of(events_of(streamed)))))
+    numbers = [number.value for number in numbers_of(events_of(streamed))]
+    assert numbers == list(range(len(numbers)))
     assert events_of(client.replay(agent, thread)) == compact(events_of(streamed))
     assert client.stop(agent, thread)["stopped"] is False
     return {pid_of(own), pid_of(other), pid_of(refused)}
 
 
-def test_any_worker_reaches_any_run(client: Client, tmp_path: Path) -> None:
+def test_workers_run_is_reached_from_any_worker(client: Client, tmp_path: Path) -> None:
     runs = range(repetitions(40, 500))
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         reached = list(pool.map(lambda number: reach(client, tmp_path, number), runs))
@@ -223,9 +224,9 @@ def lost(client: Client, run: LiveRun, killed_at: float) -> None:
 
 
 def unharmed(client: Client, run: LiveRun, is_followed: bool) -> None:
-    answer = client.stop("tell", run.thread)
-    assert answer["stopped"] is True, (
-        answer,
+    response = client.stop("tell", run.thread)
+    assert response["stopped"] is True, (
+        response,
         events_of(run.streamed())[-1],
         events_of(client.replay("tell", run.thread))[-1],
     )
@@ -234,7 +235,7 @@ def unharmed(client: Client, run: LiveRun, is_followed: bool) -> None:
     assert followed == streamed if is_followed else followed == streamed[: len(followed)]
 
 
-def test_a_killed_worker_leaves_nobody_waiting(client: Client) -> None:
+def test_workers_killed_worker_leaves_no_reader_waiting(client: Client) -> None:
     for _ in range(repetitions(1, 20)):
         kill_one(client, repetitions(16, 100))
 
@@ -242,7 +243,7 @@ def test_a_killed_worker_leaves_nobody_waiting(client: Client) -> None:
 # --- one thread, one run -------------------------------------------------------------
 
 
-def test_one_of_many_wins_a_race(tmp_path: Path) -> None:
+def test_workers_race_for_a_thread_has_one_winner(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     racers = [
         subprocess.Popen(
@@ -266,10 +267,10 @@ def test_one_of_many_wins_a_race(tmp_path: Path) -> None:
     try:
         for number in range(repetitions(10, 100)):
             gate = tmp_path / str(number)
-            answers: collections.Counter[str] = collections.Counter()
-            for answer in all_asked(f"race contested {gate}"):
-                answers.update(json.loads(answer))
-            assert answers == {"200": 1, "409": WORKERS * RUNS - 1}
+            responses: collections.Counter[str] = collections.Counter()
+            for response in all_asked(f"race contested {gate}"):
+                responses.update(json.loads(response))
+            assert responses == {"200": 1, "409": WORKERS * RUNS - 1}
             gate.touch()
             ends = [json.loads(text) for line in all_asked("end") if (text := json.loads(line)) is not None]
             assert types(ends) == ["RUN_FINISHED"]
@@ -321,9 +322,7 @@ def writable(file: Path) -> bool:
 
 @pytest.mark.parametrize("then", ["goes on", "ends"])
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
-def test_a_paused_process_cannot_write_into_a_thread_that_another_has_taken(
-    adapter: str, then: str, tmp_path: Path
-) -> None:
+def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str, then: str, tmp_path: Path) -> None:
     file = tmp_path / "threads.db"
     store = sqlite_url(file, lease_seconds=1)
     first_gate, second_gate = tmp_path / "first", tmp_path / "second"
@@ -333,7 +332,7 @@ def test_a_paused_process_cannot_write_into_a_thread_that_another_has_taken(
             here.start_run("tell", "taken", "first", forwardedProps={"until": str(first_gate)}) as own,
             there.connect("tell", "taken") as other,
         ):
-            begun = frames_until(own, 5)
+            start = frames_until(own, 5)
             with paused(pid_of(own), file):
                 # Its reader elsewhere is told that it is over, and with that the thread is free.
                 followed = events_of(other.frames())
@@ -342,8 +341,8 @@ def test_a_paused_process_cannot_write_into_a_thread_that_another_has_taken(
                 taken = frames_until(taking, 1)
                 if then == "ends":
                     first_gate.touch()
-            streamed = events_of([*begun, *own.frames()])
-            taken += frames_until(taking, numbers_of(events_of(taken))[-1].number + 10)
+            streamed = events_of([*start, *own.frames()])
+            taken += frames_until(taking, numbers_of(events_of(taken))[-1].value + 10)
             second_gate.touch()
             taken += taking.frames()
         assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
@@ -356,7 +355,7 @@ def test_a_paused_process_cannot_write_into_a_thread_that_another_has_taken(
 
 
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
-def test_a_machine_that_stands_still_loses_no_run(adapter: str, tmp_path: Path) -> None:
+def test_workers_machine_that_stands_still_loses_no_run(adapter: str, tmp_path: Path) -> None:
     """For all processes leases have run out when it goes on, and whoever is first must not take them for dead."""
     file = tmp_path / "threads.db"
     store = sqlite_url(file, lease_seconds=1)
@@ -365,15 +364,15 @@ def test_a_machine_that_stands_still_loses_no_run(adapter: str, tmp_path: Path) 
     with serve_workers(adapter, store) as one, serve_workers(adapter, store) as two, contextlib.ExitStack() as streams:
         here, there = Client(one), Client(two)
         own = [streams.enter_context(here.start_run("tell", thread.thread_id)) for thread in threads]
-        begun = [frames_until(stream, 1) for stream in own]
+        start = [frames_until(stream, 1) for stream in own]
         other = [streams.enter_context(there.connect("tell", thread.thread_id)) for thread in threads]
         with paused(pid_of(own[0]), file):
             with paused(pid_of(other[0]), file):
                 for thread in threads:
                     eventually(lambda thread=thread: (live := witness.read(thread).live) and live.expired, 30)
             there.info()  # it looks before the owner goes on
-        for thread, stream, frames, joined in zip(threads, own, begun, other, strict=True):
-            frames += frames_until(stream, numbers_of(events_of(frames))[-1].number + 10)
+        for thread, stream, frames, joined in zip(threads, own, start, other, strict=True):
+            frames += frames_until(stream, numbers_of(events_of(frames))[-1].value + 10)
             assert there.stop("tell", thread.thread_id)["stopped"] is True
             frames += stream.frames()
             assert frames[-1].event["type"] == "RUN_FINISHED"
@@ -397,11 +396,11 @@ def answered(ask: Callable[[], T]) -> T:
 def recycled(client: Client, number: int) -> int:
     """A run in whose middle its process may be told to end. Gives its process."""
 
-    def begun() -> tuple[str, Stream]:
+    def start() -> tuple[str, Stream]:
         thread = unique("recycled")  # another one each time, since it may have begun without an answer
         return thread, client.start_run("tell", thread, forwardedProps={"n": 5 + number % 20})
 
-    thread, own = answered(begun)
+    thread, own = answered(start)
     frames: list[Frame] = []
     with own:
         assert own.status == 200
@@ -430,10 +429,10 @@ RECYCLING = {"wsgi": ("--max-requests", "15"), "asgi": ("--limit-max-requests", 
 
 
 @pytest.mark.parametrize("adapter", RECYCLING)
-def test_workers_are_replaced_in_the_middle_of_runs(adapter: str, tmp_path: Path) -> None:
+def test_workers_replaced_during_runs(adapter: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db", lease_seconds=LEASE_SECONDS)
-    with serve_workers(adapter, store, workers=WORKERS, extra=RECYCLING[adapter]) as running:
-        client = Client(running)
+    with serve_workers(adapter, store, workers=WORKERS, extra=RECYCLING[adapter]) as server:
+        client = Client(server)
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
             owners = set(pool.map(lambda number: recycled(client, number), range(repetitions(60, 500))))
     assert len(owners) > WORKERS
@@ -455,7 +454,7 @@ def resumed(client: Client, seen: str, how: str) -> list[Frame]:
 
 @pytest.mark.parametrize("how", ["header", "body"])
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
-def test_resuming_across_a_restart_gives_exactly_the_rest(adapter: str, how: str, tmp_path: Path) -> None:
+def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     with (
         serve_workers(adapter, store) as before,
@@ -475,7 +474,7 @@ def test_resuming_across_a_restart_gives_exactly_the_rest(adapter: str, how: str
 
 
 @pytest.mark.parametrize("how", ["header", "body"])
-def test_resuming_across_a_restart_once_only_the_folded_run_is_kept(how: str, tmp_path: Path) -> None:
+def test_restart_last_seen_event_id_of_a_compacted_run(how: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     with (
         serve_workers("wsgi", store, raw_seconds=0) as before,
@@ -494,21 +493,21 @@ def test_resuming_across_a_restart_once_only_the_folded_run_is_kept(how: str, tm
         assert numbers(resumed(client, "1.1000", how)) == kept[-1:]
 
 
-def test_a_live_run_that_a_restart_ended_is_resumed_to_its_end(tmp_path: Path) -> None:
+def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db", lease_seconds=1)
     with serve_workers("wsgi", store) as before:
         own = Client(before).start_run("tell", "kept")
-        begun = frames_until(own, 20)
+        start = frames_until(own, 20)
         os.killpg(before.process.pid, signal.SIGKILL)
         before.process.wait()
         own.close()
     with serve_workers("wsgi", store) as after:
         client = Client(after)
-        seen = begun[10]
+        seen = start[10]
         assert seen.id is not None
         rest = resumed(client, seen.id, "header")
         assert (rest[-1].event["type"], rest[-1].event["code"]) == ("RUN_ERROR", "RUN_LOST")
-        shown = events_of(begun[:11]) + events_of(rest)
+        shown = events_of(start[:11]) + events_of(rest)
         assert events_of(client.replay("tell", "kept")) == compact(shown)
         beyond = resumed(client, "1.100000", "header")
         assert [frame.event for frame in beyond] == [rest[-1].event]
@@ -516,19 +515,19 @@ def test_a_live_run_that_a_restart_ended_is_resumed_to_its_end(tmp_path: Path) -
 
 # Not django-asgi: without a lifespan, uvicorn's end is no orderly one to a run, whose lease has to run out then.
 @pytest.mark.parametrize("adapter", [adapter for adapter in ADAPTERS if adapter != "django-asgi"])
-def test_a_run_that_a_restart_in_order_ended_says_so(adapter: str, tmp_path: Path) -> None:
+def test_restart_shutdown_ends_runs_with_run_interrupted(adapter: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     # Without a reader: gunicorn kills a worker whose streams have not ended within its graceful timeout.
     with serve_workers(adapter, store) as before, Client(before).start_run("tell", "kept") as own:
-        begun = frames_until(own, 3)
+        start = frames_until(own, 3)
     with serve_workers(adapter, store) as after:
         replay = events_of(Client(after).replay("tell", "kept"))
         # No lease had to run out for it.
         assert (replay[-1]["type"], replay[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
-        assert is_prefix(numbers_of(events_of(begun)), numbers_of(replay))
+        assert is_prefix(numbers_of(events_of(start)), numbers_of(replay))
 
 
-def test_a_run_that_is_joined_while_it_goes_on_is_resumed_on_another_process(tmp_path: Path) -> None:
+def test_workers_connect_to_an_active_run_on_another_process(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     gate = tmp_path / "gate"
     with (
@@ -536,30 +535,30 @@ def test_a_run_that_is_joined_while_it_goes_on_is_resumed_on_another_process(tmp
         serve_workers("asgi", store) as two,
         Client(one).start_run("tell", "kept", forwardedProps={"until": str(gate)}) as own,
     ):
-        begun = frames_until(own, 10)
-        with Client(two).connect("tell", "kept", begun[5].id) as other:
+        start = frames_until(own, 10)
+        with Client(two).connect("tell", "kept", start[5].id) as other:
             gate.touch()
-            streamed = [*begun, *own.frames()]
+            streamed = [*start, *own.frames()]
             assert list(other.frames()) == streamed[6:]
 
 
 # --- who keeps it busy ---------------------------------------------------------------
 
 
-def test_a_deleted_thread_ends_for_readers_of_every_process(tmp_path: Path) -> None:
+def test_workers_deleted_thread_ends_for_readers_of_every_process(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     with serve_workers("wsgi", store) as one, serve_workers("asgi", store) as two:
         here, there = Client(one), Client(two)
         with here.start_run("tell", "gone") as own, there.connect("tell", "gone") as other:
             frames_until(own, 3)
-            with there.open("DELETE", "/threads/gone") as answer:
-                assert answer.status == 204
+            with there.open("DELETE", "/threads/gone") as response:
+                assert response.status == 204
             for stream in (own, other):
                 assert stream.rest()[-1]["code"] == "RUN_LOST"
         assert here.replay("tell", "gone") == there.replay("tell", "gone") == []
 
 
-def test_a_server_refuses_to_start_over_a_store_that_cannot_work(tmp_path: Path) -> None:
+def test_store_that_is_unusable_keeps_the_server_from_starting(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="ended with status") as raised,
         serve_workers("asgi", sqlite_url(tmp_path / "nowhere" / "threads.db")),

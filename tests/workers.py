@@ -67,7 +67,7 @@ def eventually(question: Callable[[], T], seconds: float) -> T:
 class Number(NamedTuple):
     """A number that an agent has told, and when, in seconds of the machine's clock that only goes forward."""
 
-    number: int
+    value: int
     at: float
 
 
@@ -87,6 +87,6 @@ def frames_until(stream: Stream, number: int) -> list[Frame]:
     taken: list[Frame] = []
     for frame in stream.frames():
         taken.append(frame)
-        if any(one.number >= number for one in numbers_of([frame.event])):
+        if any(reached.value >= number for reached in numbers_of([frame.event])):
             return taken
     raise AssertionError(f"the stream ended before {number}: {taken[-1:]}")

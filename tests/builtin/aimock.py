@@ -44,7 +44,7 @@ class Aimock:
 
     def requests(self, text: str) -> list[Any]:
         """The bodies of the requests whose messages hold the text, in order of arrival."""
-        return [one["body"] for one in self._request("/journal") if text in json.dumps(one["body"])]
+        return [entry["body"] for entry in self._request("/journal") if text in json.dumps(entry["body"])]
 
     def _request(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

@@ -15,8 +15,8 @@ def user_message(content: Any) -> dict[str, Any]:
 
 def assistant_message(content: str | None = None, *calls: dict[str, Any]) -> dict[str, Any]:
     members = {"content": content, "toolCalls": list(calls) or None}
-    given = {name: value for name, value in members.items() if value is not None}
-    return {"id": unique("message"), "role": "assistant", **given}
+    present = {name: value for name, value in members.items() if value is not None}
+    return {"id": unique("message"), "role": "assistant", **present}
 
 
 def tool_call(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:
@@ -58,7 +58,9 @@ def tool_calls(events: Sequence[Event]) -> dict[str, tuple[str, str]]:
         start["toolCallId"]: (
             start["toolCallName"],
             "".join(
-                one["delta"] for one in of_type(events, "TOOL_CALL_ARGS") if one["toolCallId"] == start["toolCallId"]
+                event["delta"]
+                for event in of_type(events, "TOOL_CALL_ARGS")
+                if event["toolCallId"] == start["toolCallId"]
             ),
         )
         for start in of_type(events, "TOOL_CALL_START")

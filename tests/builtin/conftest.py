@@ -23,8 +23,8 @@ def scripts() -> Scripts:
 
 @pytest.fixture(scope="session")
 def fake_model(scripts: Scripts) -> Iterator[FakeProvider]:
-    with run_fake_provider(scripts.play) as it:
-        yield it
+    with run_fake_provider(scripts.play) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +35,8 @@ def mock_port() -> int:
 
 @pytest.fixture(scope="session")
 def mock(mock_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aimock]:
-    with run_aimock(mock_port, tmp_path_factory.mktemp("aimock")) as it:
-        yield it
+    with run_aimock(mock_port, tmp_path_factory.mktemp("aimock")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session", params=["asgi", "wsgi"])
@@ -60,15 +60,17 @@ def judge() -> Iterator[Verifier | None]:
     if lacking_client():
         yield None
         return
-    with run_verifier() as it:
-        yield it
+    with run_verifier() as running:
+        yield running
 
 
 @pytest.fixture
 def client(runtime: RunningServer, judge: Verifier | None) -> Iterator[RecordingClient]:
     """Talks to the runtime; whatever it has read must be what AG-UI's client accepts."""
-    it = RecordingClient(runtime)
-    it.streams = []
-    yield it
+    running = RecordingClient(runtime)
+    running.streams = []
+    yield running
     if judge is not None:
-        assert [judge.find_fault(events) for events in it.streams] == [None] * len(it.streams), it.streams
+        assert [judge.find_fault(events) for events in running.streams] == [None] * len(running.streams), (
+            running.streams
+        )

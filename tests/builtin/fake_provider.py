@@ -28,7 +28,7 @@ class Exchange:
 
     def text(self) -> str:
         """The text of the last user message."""
-        content = next(one["content"] for one in reversed(self.json()["messages"]) if one["role"] == "user")
+        content = next(message["content"] for message in reversed(self.json()["messages"]) if message["role"] == "user")
         return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
     def respond(self, body: Any, status: int = 200, **headers: str) -> None:

@@ -49,7 +49,7 @@ class McpProxy:
 
     def condition(self, kind: str, method: str, count: list[str]) -> Callable[[], bool]:
         if kind == "until":
-            return lambda: sum(one["method"] == method for one in self.requests) >= int(count[0])
+            return lambda: sum(request["method"] == method for request in self.requests) >= int(count[0])
         return lambda: kind == "seen" or not (self.sessions or self.open_requests)
 
     async def until(self, holds: Callable[[], bool]) -> None:

@@ -39,8 +39,8 @@ def by_step(*scripts: Script) -> Script:
     """The n-th script for the n-th step of a run: one step more for every answer of the model's so far."""
 
     def script(exchange: Exchange) -> None:
-        said = sum(one["role"] == "assistant" for one in exchange.json()["messages"])
-        scripts[said](exchange)
+        completions = sum(message["role"] == "assistant" for message in exchange.json()["messages"])
+        scripts[completions](exchange)
 
     return script
 
@@ -75,4 +75,4 @@ def send_error(status: int, error: dict[str, Any], **headers: str) -> Script:
 
 
 def roles(messages: Sequence[dict[str, Any]]) -> list[str]:
-    return [one["role"] for one in messages]
+    return [message["role"] for message in messages]

@@ -43,7 +43,7 @@ def prompt() -> str:
     return f"{unique('question')}."
 
 
-def test_text_comes_in_the_models_own_pieces(client: RecordingClient, mock: Aimock, prompt: str) -> None:
+def test_completion_text_is_streamed_in_the_models_chunks(client: RecordingClient, mock: Aimock, prompt: str) -> None:
     mock.add_fixture(prompt, {"content": "Grüße, and so on"}, chunkSize=6)
     events = client.chat("plain", prompt)
     assert event_types(events) == finished_run(*TEXT)
@@ -51,7 +51,7 @@ def test_text_comes_in_the_models_own_pieces(client: RecordingClient, mock: Aimo
     assert len({event["messageId"] for event in events if "messageId" in event}) == 1
 
 
-def test_what_the_model_is_sent(client: RecordingClient, mock: Aimock, prompt: str) -> None:
+def test_completion_request(client: RecordingClient, mock: Aimock, prompt: str) -> None:
     mock.add_fixture(prompt, {"content": "yes"})
     client.chat("prompted", prompt, before=[user_message("Before"), assistant_message("Indeed")])
     (request,) = mock.requests(prompt)
@@ -67,7 +67,7 @@ def test_what_the_model_is_sent(client: RecordingClient, mock: Aimock, prompt: s
     assert "tool_choice" not in request
 
 
-def test_reasoning(client: RecordingClient, mock: Aimock, prompt: str) -> None:
+def test_completion_reasoning_events(client: RecordingClient, mock: Aimock, prompt: str) -> None:
     mock.add_fixture(prompt, {"content": "Blue.", "reasoning": "Skies are blue, mostly."}, chunkSize=10)
     events = client.chat("plain", prompt)
     assert event_types(events) == finished_run(*REASONING, *TEXT)
@@ -76,7 +76,7 @@ def test_reasoning(client: RecordingClient, mock: Aimock, prompt: str) -> None:
 
 
 @pytest.mark.skipif("usage" not in RunFinishedEvent.model_fields, reason="this line of AG-UI has no place for usage")
-def test_usage_is_told_at_the_end(client: RecordingClient, mock: Aimock, prompt: str) -> None:
+def test_completion_usage_is_in_run_finished(client: RecordingClient, mock: Aimock, prompt: str) -> None:
     usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
     mock.add_fixture(prompt, {"content": "yes", "usage": usage})
     (usage_of_run,) = client.chat("plain", prompt)[-1]["usage"]
@@ -84,7 +84,7 @@ def test_usage_is_told_at_the_end(client: RecordingClient, mock: Aimock, prompt:
     assert [usage_of_run[name] for name in ("inputTokens", "outputTokens", "totalTokens")] == [11, 5, 16]
 
 
-def test_context_and_state_follow_the_prompt(client: RecordingClient, mock: Aimock, prompt: str) -> None:
+def test_completion_prompt_is_followed_by_context_and_state(client: RecordingClient, mock: Aimock, prompt: str) -> None:
     mock.add_fixture(prompt, {"content": "yes"})
     client.chat(
         "prompted",
@@ -101,7 +101,7 @@ def test_context_and_state_follow_the_prompt(client: RecordingClient, mock: Aimo
 # --- tools of the frontend ---------------------------------------------------
 
 
-def test_a_frontends_tool_is_offered_and_its_call_left_to_the_client(
+def test_completion_calls_of_frontend_tools_are_left_to_the_client(
     client: RecordingClient, mock: Aimock, prompt: str
 ) -> None:
     mock.add_fixture(
@@ -120,14 +120,16 @@ def test_a_frontends_tool_is_offered_and_its_call_left_to_the_client(
     assert offered["function"]["parameters"]["properties"] == {"colour": {"type": "string"}}
 
 
-def test_the_run_after_a_frontends_tool_has_its_result(client: RecordingClient, mock: Aimock, prompt: str) -> None:
+def test_completion_request_has_the_result_of_a_frontend_tool(
+    client: RecordingClient, mock: Aimock, prompt: str
+) -> None:
     mock.add_fixture({"userMessage": prompt, "hasToolResult": True}, {"content": "It is red now."})
-    said = [
+    messages = [
         user_message(prompt),
         assistant_message(None, tool_call("call_1", "paint", '{"colour":"red"}')),
         tool_message("call_1", "painted"),
     ]
-    events = client.run("plain", prompt, messages=said, tools=[frontend_tool("paint")])
+    events = client.run("plain", prompt, messages=messages, tools=[frontend_tool("paint")])
     assert text_of(events) == "It is red now."
     (request,) = mock.requests(prompt)
     assert roles(request["messages"]) == ["user", "assistant", "tool"]
@@ -135,7 +137,7 @@ def test_the_run_after_a_frontends_tool_has_its_result(client: RecordingClient, 
     assert request["messages"][2] == {"role": "tool", "tool_call_id": "call_1", "content": "painted"}
 
 
-def test_calls_in_parallel(client: RecordingClient, mock: Aimock, prompt: str) -> None:
+def test_completion_parallel_tool_calls(client: RecordingClient, mock: Aimock, prompt: str) -> None:
     calls = [{"id": f"call_{n}", "name": "paint", "arguments": {"n": n}} for n in range(3)]
     mock.add_fixture(prompt, {"content": "Three at once.", "toolCalls": calls}, chunkSize=4)
     events = client.chat("plain", prompt, tools=[frontend_tool("paint")])
@@ -144,7 +146,7 @@ def test_calls_in_parallel(client: RecordingClient, mock: Aimock, prompt: str) -
     assert len(of_type(events, "TOOL_CALL_END")) == 3
 
 
-def test_a_call_before_the_text(client: RecordingClient, mock: Aimock, prompt: str) -> None:
+def test_completion_tool_call_before_text(client: RecordingClient, mock: Aimock, prompt: str) -> None:
     blocks = [{"type": "toolCall", "name": "paint", "arguments": {}, "id": "call_1"}, {"type": "text", "text": "Done."}]
     mock.add_fixture(prompt, {"blocks": blocks})
     events = client.chat("plain", prompt, tools=[frontend_tool("paint")])
@@ -163,7 +165,9 @@ FORCED = {"toolChoice": {"type": "function", "function": {"name": "copilotkitSug
 
 
 @pytest.mark.parametrize(("endpoint", "is_kept"), [("suggest", False), ("run", True)])
-def test_suggestions(client: RecordingClient, mock: Aimock, prompt: str, endpoint: str, is_kept: bool) -> None:
+def test_suggest_with_the_builtin_agent(
+    client: RecordingClient, mock: Aimock, prompt: str, endpoint: str, is_kept: bool
+) -> None:
     """By the endpoint for them, which leaves no thread behind, or as an ordinary run, as over single-route."""
     suggested = {"suggestions": [{"title": "Again", "message": "Once more"}]}
     mock.add_fixture(prompt, {"toolCalls": [{"id": "call_1", "name": "copilotkitSuggest", "arguments": suggested}]})

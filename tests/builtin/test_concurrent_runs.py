@@ -30,22 +30,22 @@ from .verifier import RecordingClient
 CROWD = 100
 
 
-def everybody(client: RecordingClient, agent: str, bodies: list[dict[str, Any]]) -> list[list[Event]]:
+def all_started(client: RecordingClient, agent: str, bodies: list[dict[str, Any]]) -> list[list[Event]]:
     """Runs with these bodies, all at once, each with headers of its own; gives their events."""
 
-    def one(numbered: tuple[int, dict[str, Any]]) -> list[Event]:
+    def run(numbered: tuple[int, dict[str, Any]]) -> list[Event]:
         number, body = numbered
         with client.open("POST", f"/agent/{agent}/run", body, {"x-tenant": f"tenant-{number}"}) as stream:
             assert stream.status == 200, stream.read()
             return stream.rest()
 
     with ThreadPoolExecutor(len(bodies)) as pool:
-        runs = list(pool.map(one, enumerate(bodies)))
+        runs = list(pool.map(run, enumerate(bodies)))
     client.streams += runs
     return runs
 
 
-def test_a_crowd_keeps_tools_headers_and_state_apart(client: RecordingClient, scripts: Scripts) -> None:
+def test_concurrent_runs_keep_tools_headers_and_state_apart(client: RecordingClient, scripts: Scripts) -> None:
     # The model answers nobody before all have asked, so that all runs are under way together.
     together = threading.Barrier(CROWD)
 
@@ -76,24 +76,24 @@ def test_a_crowd_keeps_tools_headers_and_state_apart(client: RecordingClient, sc
         )
         for n in numbers
     ]
-    for n, events in enumerate(everybody(client, "fake-crowd", bodies)):
+    for n, events in enumerate(all_started(client, "fake-crowd", bodies)):
         assert {event["threadId"] for event in of_type(events, "RUN_STARTED", "RUN_FINISHED")} == {prompts[n]}
-        shown = {one["toolCallId"]: json.loads(one["content"]) for one in of_type(events, "TOOL_CALL_RESULT")}
-        assert shown == {"c0": {"tenant": f"tenant-{n}", "state": {"mine": f"old {n}"}}, "c1": {"success": True}}
+        results = {event["toolCallId"]: json.loads(event["content"]) for event in of_type(events, "TOOL_CALL_RESULT")}
+        assert results == {"c0": {"tenant": f"tenant-{n}", "state": {"mine": f"old {n}"}}, "c1": {"success": True}}
         assert only_event(events, "STATE_DELTA")["delta"][0]["value"] == f"new {n}"
         assert tool_calls(events)[f"p{n}"] == (f"paint_{n}", f'{{"n":{n}}}')
         for request in scripts.requests(prompts[n]):
-            offered = [one["function"]["name"] for one in request.json()["tools"]]
+            offered = [tool["function"]["name"] for tool in request.json()["tools"]]
             assert [name for name in offered if name.startswith("paint_")] == [f"paint_{n}"]
             assert f"old {n}" in json.dumps(request.json()["messages"][0])
 
 
 @pytest.mark.client
-def test_a_crowd_at_aimock(client: RecordingClient, mock: Aimock) -> None:
+def test_concurrent_runs_against_aimock(client: RecordingClient, mock: Aimock) -> None:
     prompts = [f"{unique('question')}." for _ in range(CROWD)]
     for number, prompt in enumerate(prompts):
         mock.add_fixture(prompt, {"content": f"Answer {number}."}, chunkSize=3, latency=1)
     bodies = [run_input(f"t-{prompt}", unique("run"), messages=[user_message(prompt)]) for prompt in prompts]
-    runs = everybody(client, "plain", bodies)
+    runs = all_started(client, "plain", bodies)
     assert [text_of(events) for events in runs] == [f"Answer {number}." for number in range(CROWD)]
     assert all(event_types(events) == finished_run(*TEXT) for events in runs)

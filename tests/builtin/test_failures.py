@@ -52,7 +52,9 @@ REFUSALS = [
 
 @pytest.mark.client
 @pytest.mark.parametrize(("status", "code", "expected"), REFUSALS)
-def test_refusals(client: RecordingClient, mock: Aimock, status: int, code: str | None, expected: str) -> None:
+def test_error_codes_of_the_providers_refusals(
+    client: RecordingClient, mock: Aimock, status: int, code: str | None, expected: str
+) -> None:
     prompt = f"{unique('question')}."
     mock.add_fixture(prompt, {"error": refusal(code), "status": status})
     events = client.chat("plain", prompt)
@@ -62,7 +64,7 @@ def test_refusals(client: RecordingClient, mock: Aimock, status: int, code: str 
 
 
 @pytest.mark.client
-def test_a_key_that_the_provider_does_not_take(client: RecordingClient, mock: Aimock) -> None:
+def test_error_code_of_an_invalid_key(client: RecordingClient, mock: Aimock) -> None:
     prompt = f"{unique('question')}."
     mock.add_fixture(prompt, {"content": "never"})
     events = client.chat("wrong-key", prompt)
@@ -71,7 +73,7 @@ def test_a_key_that_the_provider_does_not_take(client: RecordingClient, mock: Ai
 
 
 @pytest.mark.client
-def test_a_connection_that_drops_in_mid_answer(client: RecordingClient, mock: Aimock) -> None:
+def test_error_code_of_a_dropped_connection(client: RecordingClient, mock: Aimock) -> None:
     prompt = f"{unique('question')}."
     mock.add_fixture(prompt, {"content": "One two three four."}, chunkSize=4, latency=5, truncateAfterChunks=4)
     events = client.chat("plain", prompt)
@@ -81,7 +83,7 @@ def test_a_connection_that_drops_in_mid_answer(client: RecordingClient, mock: Ai
 
 
 @pytest.mark.client
-def test_an_answer_that_is_no_stream(client: RecordingClient, mock: Aimock) -> None:
+def test_error_code_of_a_response_without_a_stream(client: RecordingClient, mock: Aimock) -> None:
     prompt = f"{unique('question')}."
     mock.add_fixture(prompt, {"content": "never"}, chaos={"malformedRate": 1})
     assert error_of(client.chat("plain", prompt)) == "network_error"
@@ -131,7 +133,9 @@ HELLO = chunk({"content": "Hello"})
         pytest.param(streams(HELLO, chunk({}, "content_filter"), "[DONE]"), "provider_error", id="held back"),
     ],
 )
-def test_trouble_in_mid_answer(client: RecordingClient, scripts: Scripts, script: Script, expected: str) -> None:
+def test_error_code_of_a_failure_during_the_stream(
+    client: RecordingClient, scripts: Scripts, script: Script, expected: str
+) -> None:
     prompt = scripts.on(script)
     events = client.chat("fake-plain", prompt)
     assert event_types(events) == ["RUN_STARTED", *TEXT, "RUN_ERROR"]
@@ -139,20 +143,20 @@ def test_trouble_in_mid_answer(client: RecordingClient, scripts: Scripts, script
     assert text_of(events) == "Hello"
 
 
-def test_trouble_inside_a_call_runs_no_tool(client: RecordingClient, scripts: Scripts) -> None:
+def test_error_during_a_tool_call_runs_no_tool(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(breaks_off(tool_call_chunk(0, '{"text": "a"}', "c0", "shout")))
     events = client.chat("fake-tools", prompt)
     assert event_types(events) == ["RUN_STARTED", "TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_ERROR"]
     assert error_of(events) == "network_error"
 
 
-def test_an_answer_cut_off_by_its_limit_is_an_answer(client: RecordingClient, scripts: Scripts) -> None:
+def test_max_tokens_reached_is_not_an_error(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(streams(HELLO, chunk({}, "length"), "[DONE]"))
     events = client.chat("fake-plain", prompt)
     assert event_types(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
 
 
-def test_an_answer_with_nothing_in_it(client: RecordingClient, scripts: Scripts) -> None:
+def test_empty_completion_is_not_an_error(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(streams(chunk({}, "stop"), "[DONE]"))
     assert event_types(client.chat("fake-plain", prompt)) == [
         "RUN_STARTED",
@@ -160,34 +164,34 @@ def test_an_answer_with_nothing_in_it(client: RecordingClient, scripts: Scripts)
     ]
 
 
-def test_nobody_there(client: RecordingClient) -> None:
+def test_error_code_of_connection_refused(client: RecordingClient) -> None:
     events = client.run("deaf", unique("thread"), messages=[user_message("Hello")])
     assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == "network_error"
 
 
-def test_a_missing_key_is_named(client: RecordingClient) -> None:
+def test_error_for_a_missing_key_names_the_variable(client: RecordingClient) -> None:
     events = client.run("keyless", unique("thread"), messages=[user_message("Hello")])
     assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == "auth_failed"
     assert "MINIMAX_API_KEY" in only_event(events, "RUN_ERROR")["message"]
 
 
-def test_no_answer_in_time(client: RecordingClient, scripts: Scripts) -> None:
-    gone = threading.Event()
+def test_timeout_before_the_response(client: RecordingClient, scripts: Scripts) -> None:
+    disconnected = threading.Event()
 
     def script(exchange: Exchange) -> None:
         exchange.wait_for_disconnect()
-        gone.set()
+        disconnected.set()
 
     prompt = scripts.on(script)
     events = client.chat("fake-hurried", prompt)
     assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == "timeout"
-    assert gone.wait(TIMEOUT_SECONDS)
+    assert disconnected.wait(TIMEOUT_SECONDS)
 
 
-def test_silence_in_mid_answer(client: RecordingClient, scripts: Scripts) -> None:
+def test_timeout_during_the_stream(client: RecordingClient, scripts: Scripts) -> None:
     def script(exchange: Exchange) -> None:
         exchange.start_stream()
         exchange.send(HELLO)
@@ -199,7 +203,7 @@ def test_silence_in_mid_answer(client: RecordingClient, scripts: Scripts) -> Non
     assert error_of(events) == "timeout"
 
 
-def test_trying_again_is_the_sdks(client: RecordingClient, scripts: Scripts) -> None:
+def test_max_retries_is_the_sdks(client: RecordingClient, scripts: Scripts) -> None:
     first = send_error(429, refusal(), retry_after_ms="1")
 
     def script(exchange: Exchange) -> None:
@@ -212,7 +216,7 @@ def test_trying_again_is_the_sdks(client: RecordingClient, scripts: Scripts) -> 
     assert len(scripts.requests(prompt)) == 2
 
 
-def test_trying_again_has_the_sdks_end(client: RecordingClient, scripts: Scripts) -> None:
+def test_max_retries_reached_is_an_error(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(send_error(429, refusal(), retry_after_ms="1"))
     assert error_of(client.chat("fake-retrying", prompt)) == "rate_limited"
     assert len(scripts.requests(prompt)) == 3

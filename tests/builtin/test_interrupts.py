@@ -38,7 +38,7 @@ def history(prompt: str) -> list[dict[str, Any]]:
     return [user_message(prompt), assistant_message(None, tool_call("c0", "pay", '{"amount": 5}'))]
 
 
-def test_the_run_ends_with_the_question(client: RecordingClient, scripts: Scripts) -> None:
+def test_interrupt_ends_the_run_with_the_question(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(PAY)
     events = client.chat("fake-tools", prompt)
     (question,) = interrupts(events)
@@ -49,12 +49,12 @@ def test_the_run_ends_with_the_question(client: RecordingClient, scripts: Script
     assert of_type(events, "TOOL_CALL_RESULT") == []
     assert len(scripts.requests(prompt)) == 1
     offered = next(
-        one["function"] for one in scripts.requests(prompt)[0].json()["tools"] if one["function"]["name"] == "pay"
+        tool["function"] for tool in scripts.requests(prompt)[0].json()["tools"] if tool["function"]["name"] == "pay"
     )
     assert set(offered["parameters"]["properties"]) == {"amount"}
 
 
-def test_the_answer_reaches_the_tool_and_its_result_the_model(client: RecordingClient, scripts: Scripts) -> None:
+def test_interrupt_resume_passes_the_answer_to_the_tool(client: RecordingClient, scripts: Scripts) -> None:
     """The whole way, with the interrupted run's own id, as CopilotKit's client resumes."""
     prompt = scripts.on(by_step(PAY, send_text("Paid.")))
     (question,) = interrupts(client.run("fake-tools", prompt, "run-" + prompt, messages=[user_message(prompt)]))
@@ -75,23 +75,23 @@ def resumed(client: RecordingClient, scripts: Scripts, **entry: Any) -> tuple[li
     resume = [{"interruptId": "c0", "status": "resolved", **entry}]
     events = client.run("fake-tools", prompt, messages=history(prompt), resume=resume)
     (request,) = scripts.requests(prompt)
-    (told,) = [one["content"] for one in request.json()["messages"] if one["role"] == "tool"]
-    return events, told
+    (result,) = [message["content"] for message in request.json()["messages"] if message["role"] == "tool"]
+    return events, result
 
 
-def test_a_cancelled_question_does_not_call_the_tool(client: RecordingClient, scripts: Scripts) -> None:
-    events, told = resumed(client, scripts, status="cancelled")
-    assert "cancelled" in told
+def test_interrupt_cancelled_does_not_call_the_tool(client: RecordingClient, scripts: Scripts) -> None:
+    events, result = resumed(client, scripts, status="cancelled")
+    assert "cancelled" in result
     assert text_of(events) == "I see."
 
 
-def test_an_answer_that_is_not_valid_is_told_to_the_model(client: RecordingClient, scripts: Scripts) -> None:
-    events, told = resumed(client, scripts, payload="maybe")
-    assert told.startswith("Error")
+def test_interrupt_invalid_answer_is_an_error_for_the_model(client: RecordingClient, scripts: Scripts) -> None:
+    events, result = resumed(client, scripts, payload="maybe")
+    assert result.startswith("Error")
     assert text_of(events) == "I see."
 
 
-def test_arguments_that_are_not_valid_ask_nobody(client: RecordingClient, scripts: Scripts) -> None:
+def test_interrupt_invalid_arguments_ask_no_question(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(by_step(send_chunks(tool_call_chunk(0, '{"amount": "all"}', "c0", "pay")), send_text("Sorry.")))
     events = client.chat("fake-tools", prompt)
     assert only_event(events, "RUN_FINISHED").get("outcome", {}).get("type", "success") == "success"
@@ -99,47 +99,47 @@ def test_arguments_that_are_not_valid_ask_nobody(client: RecordingClient, script
     assert text_of(events) == "Sorry."
 
 
-def test_a_question_beside_another_call(client: RecordingClient, scripts: Scripts) -> None:
+def test_interrupt_beside_another_tool_call(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(
         send_chunks(
             tool_call_chunk(0, '{"amount": 5}', "c0", "pay"), tool_call_chunk(1, '{"text": "a"}', "c1", "shout")
         )
     )
     events = client.chat("fake-tools", prompt)
-    assert [one["toolCallId"] for one in interrupts(events)] == ["c0"]
+    assert [interrupt["toolCallId"] for interrupt in interrupts(events)] == ["c0"]
     assert only_event(events, "TOOL_CALL_RESULT")["toolCallId"] == "c1"
     assert len(scripts.requests(prompt)) == 1
 
 
-def test_two_questions_of_one_answer(client: RecordingClient, scripts: Scripts) -> None:
+def test_interrupt_two_in_one_completion(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(
         send_chunks(tool_call_chunk(0, '{"amount": 5}', "c0", "pay"), tool_call_chunk(1, '{"amount": 6}', "c1", "pay"))
     )
     questions = interrupts(client.chat("fake-tools", prompt))
-    assert [one["toolCallId"] for one in questions] == ["c0", "c1"]
+    assert [interrupt["toolCallId"] for interrupt in questions] == ["c0", "c1"]
 
 
 @pytest.mark.parametrize("call_id", ["c9", "c1"])
-def test_an_answer_to_what_was_not_asked_changes_nothing(
+def test_interrupt_resume_without_an_open_question_changes_nothing(
     client: RecordingClient, scripts: Scripts, call_id: str
 ) -> None:
     prompt = scripts.on(send_text("Fine."))
-    said = [
+    messages = [
         user_message(prompt),
         assistant_message(None, tool_call("c1", "shout", '{"text": "a"}')),
         tool_message("c1", "A"),
     ]
     resume = [{"interruptId": call_id, "status": "resolved", "payload": "yes"}]
-    events = client.run("fake-tools", prompt, messages=said, resume=resume)
+    events = client.run("fake-tools", prompt, messages=messages, resume=resume)
     assert of_type(events, "TOOL_CALL_RESULT") == []
     (request,) = scripts.requests(prompt)
-    assert [one["content"] for one in request.json()["messages"] if one["role"] == "tool"] == ["A"]
+    assert [message["content"] for message in request.json()["messages"] if message["role"] == "tool"] == ["A"]
 
 
-def test_an_answer_to_a_frontends_call_is_its_result(client: RecordingClient, scripts: Scripts) -> None:
+def test_interrupt_resume_of_a_frontend_tool_is_its_result(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(send_text("Fine."))
-    said = [user_message(prompt), assistant_message(None, tool_call("c1", "paint"))]
+    messages = [user_message(prompt), assistant_message(None, tool_call("c1", "paint"))]
     resume = [{"interruptId": "c1", "status": "resolved", "payload": {"colour": "red"}}]
-    client.run("fake-tools", prompt, messages=said, resume=resume, tools=[frontend_tool("paint")])
+    client.run("fake-tools", prompt, messages=messages, resume=resume, tools=[frontend_tool("paint")])
     (request,) = scripts.requests(prompt)
     assert request.json()["messages"][-1]["content"] == '{"colour":"red"}'

@@ -53,12 +53,12 @@ class Served:
 
     async def next(self, method: str) -> Callable[[], Awaitable[Any]]:
         """What waits until there has been one more request of a method than up to now."""
-        count = sum(one["method"] == method for one in await self.seen()) + 1
+        count = sum(request["method"] == method for request in await self.seen()) + 1
         return lambda: self.seen(f"until/{method}/{count}")
 
 
 @contextlib.contextmanager
-def served() -> Iterator[Served]:
+def run_mcp_server() -> Iterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         descriptor = listening.fileno()
         command = [sys.executable, "-m", "tests.builtin.mcp_server", str(descriptor)]
@@ -73,8 +73,8 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def mcp() -> Iterator[Served]:
-    with served() as it:
-        yield it
+    with run_mcp_server() as server:
+        yield server
 
 
 @pytest.fixture(params=ENDPOINTS)
@@ -97,21 +97,21 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     assert complaints == []
 
 
-def opened(*servers: MCPServer, context: RunContext | None = None) -> AbstractAsyncContextManager[list[Tool]]:
+def open_tools(*servers: MCPServer, context: RunContext | None = None) -> AbstractAsyncContextManager[list[Tool]]:
     return open_mcp_servers(servers, context)
 
 
-async def called(tools: list[Tool], wanted: str, /, **arguments: Any) -> Any:
-    (tool,) = (one for one in tools if one.name == wanted)
+async def called(tools: list[Tool], name: str, /, **arguments: Any) -> Any:
+    (tool,) = (tool for tool in tools if tool.name == name)
     return await tool.call(arguments, None)  # type: ignore[misc]
 
 
 # --- what goes right ---------------------------------------------------------
 
 
-def test_tools_are_listed_with_what_a_model_needs(mcp: Served, path: str) -> None:
+def test_mcp_tools_are_listed(mcp: Served, path: str) -> None:
     async def main() -> None:
-        async with opened(mcp.at(path)) as tools:
+        async with open_tools(mcp.at(path)) as tools:
             add = tools[0]
             assert (add.name, add.description) == ("add", "Adds two numbers.")
             assert add.parameters["required"] == ["a", "b"]
@@ -136,36 +136,36 @@ RESULTS = {
 }
 
 
-def test_results_are_what_a_model_can_be_told(mcp: Served, path: str) -> None:
+def test_mcp_results_as_text(mcp: Served, path: str) -> None:
     async def main() -> None:
-        async with opened(mcp.at(path)) as tools:
+        async with open_tools(mcp.at(path)) as tools:
             given = {name: await called(tools, name, **arguments) for name, (arguments, _) in RESULTS.items()}
             assert given == {name: result for name, (_, result) in RESULTS.items()}
 
     run(main)
 
 
-def test_calls_can_be_under_way_together(mcp: Served, path: str) -> None:
+def test_mcp_calls_run_concurrently(mcp: Served, path: str) -> None:
     async def main() -> None:
-        async with opened(mcp.at(path)) as tools:
+        async with open_tools(mcp.at(path)) as tools:
             sums = await asyncio.gather(*(called(tools, "add", a=n, b=n) for n in range(10)))
             assert sums == [str(2 * n) for n in range(10)]
 
     run(main)
 
 
-def test_tools_come_in_pages(mcp: Served) -> None:
+def test_mcp_tools_list_is_paginated(mcp: Served) -> None:
     async def main() -> None:
-        async with opened(mcp.at("/paged/mcp")) as tools:
+        async with open_tools(mcp.at("/paged/mcp")) as tools:
             assert [tool.name for tool in tools] == [name for page in PAGES for name in page]
 
     run(main)
 
 
-def test_only_allowed_tools_are_offered_and_a_prefix_is_for_the_model_alone(mcp: Served) -> None:
+def test_mcp_allowed_tools_and_prefix(mcp: Served) -> None:
     async def main() -> None:
         server = mcp.at("/mcp", prefix="math-", allowed_tools=["add", "docs.read"])
-        async with opened(server, mcp.at("/sse", allowed_tools=["add"])) as tools:
+        async with open_tools(server, mcp.at("/sse", allowed_tools=["add"])) as tools:
             assert [tool.name for tool in tools] == ["math-add", "math-docs_read", "add"]
             assert await called(tools, "math-add", a=1, b=1) == "2"
 
@@ -184,16 +184,16 @@ HEADERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("headers", HEADERS)
-def test_headers_come_with_every_request(mcp: Served, path: str, headers: str) -> None:
+def test_mcp_headers_are_sent_with_every_request(mcp: Served, path: str, headers: str) -> None:
     async def main() -> None:
         before = len(await mcp.seen())
         context = RunContext(headers={"authorization": "of ada", "x-other": "not for tools"})
-        async with opened(mcp.at(path, headers=HEADERS[headers]), context=context) as tools:
+        async with open_tools(mcp.at(path, headers=HEADERS[headers]), context=context) as tools:
             await called(tools, "add", a=1, b=2)
         seen = (await mcp.seen("until-idle"))[before:]
-        assert {"tools/list", "tools/call"} <= {one["method"] for one in seen}
-        assert {one["headers"].get("x-token") for one in seen} == {"of ada"}
-        assert all("x-other" not in one["headers"] for one in seen)
+        assert {"tools/list", "tools/call"} <= {request["method"] for request in seen}
+        assert {request["headers"].get("x-token") for request in seen} == {"of ada"}
+        assert all("x-other" not in request["headers"] for request in seen)
 
     run(main)
 
@@ -201,9 +201,9 @@ def test_headers_come_with_every_request(mcp: Served, path: str, headers: str) -
 # --- what goes wrong ---------------------------------------------------------
 
 
-def test_a_tools_failure_is_an_error_with_its_text(mcp: Served, path: str) -> None:
+def test_mcp_tool_error_has_its_text(mcp: Served, path: str) -> None:
     async def main() -> None:
-        async with opened(mcp.at(path)) as tools:
+        async with open_tools(mcp.at(path)) as tools:
             with pytest.raises(ToolError, match="no luck: so it is"):
                 await called(tools, "fail", why="so it is")
             with pytest.raises(ToolError, match="without a message"):
@@ -215,9 +215,9 @@ def test_a_tools_failure_is_an_error_with_its_text(mcp: Served, path: str) -> No
     run(main)
 
 
-def test_a_call_that_takes_too_long_is_an_error_and_the_next_one_works(mcp: Served, path: str) -> None:
+def test_mcp_call_timeout(mcp: Served, path: str) -> None:
     async def main() -> None:
-        async with opened(mcp.at(path, call_timeout_seconds=0.2)) as tools:
+        async with open_tools(mcp.at(path, call_timeout_seconds=0.2)) as tools:
             with pytest.raises(ToolError, match=r"did not respond within 0\.2 s"):
                 await called(tools, "wait_forever")
             assert await called(tools, "add", a=1, b=2) == "3"
@@ -242,39 +242,39 @@ LEFT_OUT: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", LEFT_OUT)
-def test_a_server_that_cannot_be_had_is_left_out(mcp: Served, case: str, caplog: pytest.LogCaptureFixture) -> None:
-    path, options, said = LEFT_OUT[case]
+def test_mcp_server_that_is_unreachable_is_left_out(mcp: Served, case: str, caplog: pytest.LogCaptureFixture) -> None:
+    path, options, log_message = LEFT_OUT[case]
 
     async def main() -> None:
-        async with opened(mcp.at(path, **options), mcp.at("/mcp", allowed_tools=["add"])) as tools:
+        async with open_tools(mcp.at(path, **options), mcp.at("/mcp", allowed_tools=["add"])) as tools:
             assert [tool.name for tool in tools] == ["add"]
             assert await called(tools, "add", a=1, b=2) == "3"
 
     run(main)
-    (record,) = (one for one in caplog.records if one.name == "copilot_runtime.agents.mcp")
+    (record,) = (record for record in caplog.records if record.name == "copilot_runtime.agents.mcp")
     assert f"http://127.0.0.1:{mcp.port}{path}" in record.getMessage()
-    assert said in record.getMessage()
+    assert log_message in record.getMessage()
 
 
 @pytest.mark.parametrize("transport", ["streamable-http", "sse"])
-def test_nothing_secret_is_logged_of_a_server_that_is_down(transport: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_mcp_server_that_is_unreachable_logs_no_secrets(transport: Any, caplog: pytest.LogCaptureFixture) -> None:
     down = MCPServer(f"http://ada:pass@127.0.0.1:{free_port()}/mcp?key=secret", transport=transport)
 
     async def main() -> None:
-        async with opened(down) as tools:
+        async with open_tools(down) as tools:
             assert tools == []
 
     run(main)
-    (said,) = (one.getMessage() for one in caplog.records if one.name == "copilot_runtime.agents.mcp")
-    assert "/mcp is unavailable" in said
-    assert not any(secret in said or secret in repr(down) for secret in ("pass", "secret"))
+    (log_message,) = (record.getMessage() for record in caplog.records if record.name == "copilot_runtime.agents.mcp")
+    assert "/mcp is unavailable" in log_message
+    assert not any(secret in log_message or secret in repr(down) for secret in ("pass", "secret"))
 
 
-def test_a_server_that_dies_gives_errors_and_the_others_go_on(mcp: Served, path: str) -> None:
+def test_mcp_server_that_dies_leaves_the_others_working(mcp: Served, path: str) -> None:
     async def main() -> None:
-        with served() as mortal:
+        with run_mcp_server() as mortal:
             mortal_server = mortal.at(path, prefix="mortal-", call_timeout_seconds=5)
-            async with opened(mortal_server, mcp.at(path)) as tools:
+            async with open_tools(mortal_server, mcp.at(path)) as tools:
                 waiting = asyncio.create_task(called(tools, "mortal-wait_forever"))
                 await mortal.seen("until/tools/call/1")
                 for name in ("mortal-die", "mortal-greet"):
@@ -299,13 +299,13 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_could_never_work_is_refused_at_once(case: str) -> None:
+def test_mcp_server_options_must_be_valid(case: str) -> None:
     options, error = WRONG[case]
     with pytest.raises(error):
         MCPServer(**{"url": "https://tools.example/mcp", **options})
 
 
-def test_without_the_sdk_it_is_said_what_to_install() -> None:
+def test_mcp_without_the_sdk_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['mcp'] = None\n"
         "from copilot_runtime.agents import MCPServer\n"
@@ -319,18 +319,18 @@ def test_without_the_sdk_it_is_said_what_to_install() -> None:
 # --- the end of a session ----------------------------------------------------
 
 
-def test_sessions_are_closed_at_the_end(mcp: Served, path: str) -> None:
+def test_mcp_sessions_are_closed_at_the_end(mcp: Served, path: str) -> None:
     async def main() -> None:
-        async with opened(mcp.at(path), mcp.at(path, prefix="b-")) as tools:
+        async with open_tools(mcp.at(path), mcp.at(path, prefix="b-")) as tools:
             await called(tools, "add", a=1, b=2)
         await mcp.seen("until-idle")
 
     run(main)
 
 
-def test_a_session_may_be_left_in_another_task(mcp: Served, path: str) -> None:
+def test_mcp_session_closed_in_another_task(mcp: Served, path: str) -> None:
     async def main() -> None:
-        manager = opened(mcp.at(path))
+        manager = open_tools(mcp.at(path))
         tools = await asyncio.create_task(manager.__aenter__())
         assert await asyncio.create_task(called(tools, "add", a=1, b=2)) == "3"
         await asyncio.create_task(manager.__aexit__(None, None, None))
@@ -347,11 +347,11 @@ CANCELLED = {
 
 
 @pytest.mark.parametrize("while_", CANCELLED)
-def test_sessions_are_closed_by_a_cancellation(mcp: Served, while_: str) -> None:
+def test_mcp_sessions_are_closed_by_a_cancellation(mcp: Served, while_: str) -> None:
     path, method = CANCELLED[while_]
 
     async def used() -> None:
-        async with opened(mcp.at(path)) as tools:
+        async with open_tools(mcp.at(path)) as tools:
             await called(tools, "wait_forever")
 
     async def main() -> None:
@@ -385,7 +385,7 @@ def agent(fake_model: FakeProvider, *servers: MCPServer) -> BuiltInAgent:
     return BuiltInAgent("m", base_url=fake_model.url, api_key="k", mcp_servers=servers, max_steps=4)
 
 
-def test_a_model_calls_tools_of_several_servers_with_the_users_token(
+def test_mcp_tools_of_several_servers_with_the_users_token(
     mcp: Served, fake_model: FakeProvider, scripts: Scripts
 ) -> None:
     named = (("greet", '{"name": "ada"}'), ("b-add", '{"a": 20, "b": 22}'), ("b-fail", '{"why": "so it is"}'))
@@ -398,25 +398,28 @@ def test_a_model_calls_tools_of_several_servers_with_the_users_token(
         context = RunContext(headers={"authorization": "of ada"})
         events = [event async for event in built.run(given(prompt), context)]
         assert event_types(events)[-1] == "RUN_FINISHED"
-        shown = {one["toolCallId"]: one["content"] for one in of_type(events, "TOOL_CALL_RESULT")}
-        assert shown.keys() == {"c0", "c1", "c2"}
-        assert (shown["c0"], shown["c1"]) == ("hello ada, größe €", "42")
-        assert "no luck: so it is" in shown["c2"]
+        results = {event["toolCallId"]: event["content"] for event in of_type(events, "TOOL_CALL_RESULT")}
+        assert results.keys() == {"c0", "c1", "c2"}
+        assert (results["c0"], results["c1"]) == ("hello ada, größe €", "42")
+        assert "no luck: so it is" in results["c2"]
         seen = (await mcp.seen("until-idle"))[before:]
-        assert "of ada" in {one["headers"].get("x-token") for one in seen}
+        assert "of ada" in {request["headers"].get("x-token") for request in seen}
         await built.aclose()
 
     run(main)
-    first, second = (one.json() for one in scripts.requests(prompt))
-    assert {"greet", "b-greet", "b-docs_read"} <= {one["function"]["name"] for one in first["tools"]}
-    assert [one["content"] for one in second["messages"] if one["role"] == "tool"][:2] == ["hello ada, größe €", "42"]
+    first, second = (exchange.json() for exchange in scripts.requests(prompt))
+    assert {"greet", "b-greet", "b-docs_read"} <= {tool["function"]["name"] for tool in first["tools"]}
+    assert [message["content"] for message in second["messages"] if message["role"] == "tool"][:2] == [
+        "hello ada, größe €",
+        "42",
+    ]
 
 
-def test_a_server_that_dies_in_the_middle_of_a_run_does_not_end_it(fake_model: FakeProvider, scripts: Scripts) -> None:
+def test_mcp_server_that_dies_during_a_run_does_not_end_it(fake_model: FakeProvider, scripts: Scripts) -> None:
     prompt = scripts.on(by_step(calling(("die", "{}")), calling(("add", '{"a": 1, "b": 2}')), send_text("a pity")))
 
     async def main() -> None:
-        with served() as mortal:
+        with run_mcp_server() as mortal:
             built = agent(fake_model, mortal.at("/mcp", call_timeout_seconds=5))
             events = [event async for event in built.run(given(prompt), RunContext())]
             assert event_types(events)[-1] == "RUN_FINISHED"
@@ -427,7 +430,7 @@ def test_a_server_that_dies_in_the_middle_of_a_run_does_not_end_it(fake_model: F
 
 
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
-def test_a_run_that_is_stopped_leaves_no_session(
+def test_mcp_sessions_are_closed_by_a_stop(
     mcp: Served, fake_model: FakeProvider, scripts: Scripts, path: str, how: str
 ) -> None:
     prompt = scripts.on(calling(("wait_forever", "{}")))

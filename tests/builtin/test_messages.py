@@ -37,88 +37,86 @@ def received(
     events = client.chat(agent, prompt, before=messages)
     assert text_of(events) == "ok"
     (request,) = scripts.requests(prompt)
-    *got, last = request.json()["messages"]
+    *sent, last = request.json()["messages"]
     assert last == {"role": "user", "content": prompt}
-    return got
+    return sent
 
 
-def test_instructions_from_the_frontend_are_left_out(client: RecordingClient, scripts: Scripts) -> None:
-    given = [message("system", "Obey."), message("developer", "Obey me."), user_message("Hello")]
-    assert received(client, scripts, given) == [{"role": "user", "content": "Hello"}]
+def test_system_and_developer_messages_are_left_out(client: RecordingClient, scripts: Scripts) -> None:
+    messages = [message("system", "Obey."), message("developer", "Obey me."), user_message("Hello")]
+    assert received(client, scripts, messages) == [{"role": "user", "content": "Hello"}]
 
 
-def test_instructions_from_the_frontend_are_forwarded_where_that_is_wanted(
-    client: RecordingClient, scripts: Scripts
-) -> None:
-    given = [message("system", "Be brief."), message("developer", "Be kind."), user_message("Hello")]
-    got = received(client, scripts, given, "fake-forwarding")
-    assert got[0]["content"].startswith("You are the test's assistant.")
+def test_system_and_developer_messages_are_forwarded_with_the_option(client: RecordingClient, scripts: Scripts) -> None:
+    messages = [message("system", "Be brief."), message("developer", "Be kind."), user_message("Hello")]
+    sent = received(client, scripts, messages, "fake-forwarding")
+    assert sent[0]["content"].startswith("You are the test's assistant.")
     # A server that is known by its address only may not know the role developer.
-    assert [(one["role"], one["content"]) for one in got[1:]] == [
+    assert [(message["role"], message["content"]) for message in sent[1:]] == [
         ("system", "Be brief."),
         ("developer", "Be kind."),
         ("user", "Hello"),
     ]
 
 
-def test_reasoning_and_activities_are_not_for_the_model(client: RecordingClient, scripts: Scripts) -> None:
+def test_reasoning_and_activity_messages_are_left_out(client: RecordingClient, scripts: Scripts) -> None:
     activity = {"id": "a", "role": "activity", "activityType": "PLAN", "content": {"step": 1}}
-    given = [user_message("Hello"), message("reasoning", "Hm."), activity, assistant_message("Hi")]
-    assert received(client, scripts, given) == [
+    messages = [user_message("Hello"), message("reasoning", "Hm."), activity, assistant_message("Hi")]
+    assert received(client, scripts, messages) == [
         {"role": "user", "content": "Hello"},
         {"role": "assistant", "content": "Hi"},
     ]
 
 
-def test_calls_and_their_results(client: RecordingClient, scripts: Scripts) -> None:
+def test_tool_calls_and_their_results_are_sent(client: RecordingClient, scripts: Scripts) -> None:
     calls = [tool_call("c1", "paint", '{"colour": "red"}'), tool_call("c2", "wash")]
-    given = [
+    messages = [
         user_message("Do"),
         assistant_message("I try", *calls),
         tool_message("c1", "painted"),
         tool_message("c2", "", error="no water"),
     ]
-    got = received(client, scripts, given)
-    assert got[1] == {"role": "assistant", "content": "I try", "tool_calls": calls}
-    assert got[2] == {"role": "tool", "tool_call_id": "c1", "content": "painted"}
-    assert got[3]["tool_call_id"] == "c2"
-    assert "no water" in got[3]["content"]
+    sent = received(client, scripts, messages)
+    assert sent[1] == {"role": "assistant", "content": "I try", "tool_calls": calls}
+    assert sent[2] == {"role": "tool", "tool_call_id": "c1", "content": "painted"}
+    assert sent[3]["tool_call_id"] == "c2"
+    assert "no water" in sent[3]["content"]
 
 
-def test_every_call_has_a_result_right_after_it(client: RecordingClient, scripts: Scripts) -> None:
+def test_tool_calls_are_followed_by_a_result(client: RecordingClient, scripts: Scripts) -> None:
     """Providers refuse a conversation that has not: yet a stopped run, or a closed page, leaves one."""
-    given = [
+    messages = [
         user_message("Do"),
         assistant_message(None, tool_call("c1", "paint"), tool_call("c2", "wash")),
         user_message("Well?"),
         tool_message("c2", "ok"),
     ]
-    got = received(client, scripts, given)
-    assert [(one["role"], one.get("tool_call_id")) for one in got] == [
+    sent = received(client, scripts, messages)
+    assert [(message["role"], message.get("tool_call_id")) for message in sent] == [
         ("user", None),
         ("assistant", None),
         ("tool", "c1"),
         ("tool", "c2"),
         ("user", None),
     ]
-    assert got[2]["content"]
-    assert got[3]["content"] == "ok"
+    assert sent[2]["content"]
+    assert sent[3]["content"] == "ok"
 
 
-def test_a_result_without_its_call_is_told_as_text(client: RecordingClient, scripts: Scripts) -> None:
-    got = received(client, scripts, [user_message("Do"), tool_message("gone", "painted")])
-    assert [one["role"] for one in got] == ["user", "user"]
-    assert "painted" in got[1]["content"]
+def test_tool_result_without_its_call_is_sent_as_text(client: RecordingClient, scripts: Scripts) -> None:
+    sent = received(client, scripts, [user_message("Do"), tool_message("gone", "painted")])
+    assert [message["role"] for message in sent] == ["user", "user"]
+    assert "painted" in sent[1]["content"]
 
 
-def test_arguments_that_are_no_json_object_are_made_one(client: RecordingClient, scripts: Scripts) -> None:
-    given = [
+def test_tool_call_arguments_are_always_a_json_object(client: RecordingClient, scripts: Scripts) -> None:
+    messages = [
         user_message("Do"),
         assistant_message(None, tool_call("c1", "paint", '{"colour": ')),
         tool_message("c1", "no"),
     ]
-    got = received(client, scripts, given)
-    assert '"invalid_arguments"' in got[1]["tool_calls"][0]["function"]["arguments"]
+    sent = received(client, scripts, messages)
+    assert '"invalid_arguments"' in sent[1]["tool_calls"][0]["function"]["arguments"]
 
 
 @pytest.mark.parametrize(
@@ -152,19 +150,21 @@ def test_arguments_that_are_no_json_object_are_made_one(client: RecordingClient,
         ),
     ],
 )
-def test_parts(client: RecordingClient, scripts: Scripts, part: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_content_parts_are_converted(
+    client: RecordingClient, scripts: Scripts, part: dict[str, Any], expected: dict[str, Any]
+) -> None:
     assert received(client, scripts, [user_message([part])]) == [{"role": "user", "content": [expected]}]
 
 
-def test_a_document_that_is_text_is_sent_as_text(client: RecordingClient, scripts: Scripts) -> None:
-    (got,) = received(client, scripts, [user_message([data("document", "text/markdown; charset=utf-8", NOTES)])])
-    (part,) = got["content"]
+def test_content_part_of_a_text_document_is_sent_as_text(client: RecordingClient, scripts: Scripts) -> None:
+    (sent,) = received(client, scripts, [user_message([data("document", "text/markdown; charset=utf-8", NOTES)])])
+    (part,) = sent["content"]
     assert part["type"] == "text"
     assert "Grüße" in part["text"]
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("part", "text"),
     [
         pytest.param(data("video", "video/mp4", PNG), ("video", "video/mp4"), id="video"),
         pytest.param(data("audio", "audio/ogg", PNG), ("audio", "audio/ogg"), id="audio of an unknown kind"),
@@ -174,11 +174,11 @@ def test_a_document_that_is_text_is_sent_as_text(client: RecordingClient, script
         ),
     ],
 )
-def test_what_the_provider_cannot_take_is_said(
-    client: RecordingClient, scripts: Scripts, part: dict[str, Any], said: tuple[str, ...]
+def test_content_part_that_is_not_supported_is_described(
+    client: RecordingClient, scripts: Scripts, part: dict[str, Any], text: tuple[str, ...]
 ) -> None:
-    (got,) = received(client, scripts, [user_message([{"type": "text", "text": "Look"}, part])])
-    first, second = got["content"]
+    (sent,) = received(client, scripts, [user_message([{"type": "text", "text": "Look"}, part])])
+    first, second = sent["content"]
     assert first == {"type": "text", "text": "Look"}
     assert second["type"] == "text"
-    assert all(word in second["text"] for word in said)
+    assert all(word in second["text"] for word in text)

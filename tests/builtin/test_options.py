@@ -20,7 +20,7 @@ def model_request(client: RecordingClient, scripts: Scripts, agent: str, **membe
     return body
 
 
-def test_options_are_members_of_the_request(client: RecordingClient, scripts: Scripts) -> None:
+def test_model_options_are_members_of_the_request(client: RecordingClient, scripts: Scripts) -> None:
     request = model_request(client, scripts, "fake-tuned", tools=[frontend_tool("paint")])
     limit = request.pop("max_tokens", None) or request.pop("max_completion_tokens")
     assert limit == 77
@@ -46,7 +46,7 @@ def test_options_are_members_of_the_request(client: RecordingClient, scripts: Sc
         ("ready", "gpt-x", "sk-ready"),
     ],
 )
-def test_each_provider_has_its_own_key_and_address(
+def test_model_provider_key_and_base_url(
     client: RecordingClient, scripts: Scripts, agent: str, model: str, key: str
 ) -> None:
     prompt = scripts.on(send_text("ok"))
@@ -57,7 +57,7 @@ def test_each_provider_has_its_own_key_and_address(
     assert exchange.json()["model"] == model
 
 
-def test_what_is_not_set_is_left_to_the_provider(client: RecordingClient, scripts: Scripts) -> None:
+def test_model_options_that_are_not_set_are_not_sent(client: RecordingClient, scripts: Scripts) -> None:
     request = model_request(client, scripts, "fake-plain")
     assert set(request) <= {"messages", "model", "stream", "stream_options"}
 
@@ -72,7 +72,7 @@ OVERRIDES = {
 }
 
 
-def test_a_run_overrides_what_it_may_and_nothing_else(client: RecordingClient, scripts: Scripts) -> None:
+def test_overridable_options_only_are_overridden(client: RecordingClient, scripts: Scripts) -> None:
     request = model_request(client, scripts, "fake-overridable", forwardedProps=OVERRIDES)
     assert request["temperature"] == 1.5
     assert request["model"] == "gpt-other"
@@ -82,12 +82,12 @@ def test_a_run_overrides_what_it_may_and_nothing_else(client: RecordingClient, s
     assert "service_tier" not in request
 
 
-def test_a_model_of_the_same_server_needs_no_provider(client: RecordingClient, scripts: Scripts) -> None:
+def test_overridable_model_of_the_same_server_needs_no_provider(client: RecordingClient, scripts: Scripts) -> None:
     """As where the agent is made: an address alone says whose model it is."""
     assert model_request(client, scripts, "fake-overridable", forwardedProps={"model": "llama"})["model"] == "llama"
 
 
-def test_a_given_key_is_not_sent_to_another_provider(client: RecordingClient, scripts: Scripts) -> None:
+def test_api_key_is_not_sent_to_another_provider(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(send_text("ok"))
     forwarded = {"model": "anthropic/claude-x"}
     assert text_of(client.chat("fake-overridable", prompt, forwardedProps=forwarded)) == "ok"
@@ -95,7 +95,7 @@ def test_a_given_key_is_not_sent_to_another_provider(client: RecordingClient, sc
     assert exchange.headers["authorization"] == "Bearer sk-anthropic"
 
 
-def test_a_run_may_force_a_tool_of_its_own_but_not_the_servers(client: RecordingClient, scripts: Scripts) -> None:
+def test_tool_choice_may_force_a_frontend_tool_only(client: RecordingClient, scripts: Scripts) -> None:
     def choice(name: str) -> object:
         forced = {"toolChoice": {"type": "function", "function": {"name": name}}}
         tools = [frontend_tool("paint")]
@@ -107,7 +107,7 @@ def test_a_run_may_force_a_tool_of_its_own_but_not_the_servers(client: Recording
     assert choice("weather") == "auto"
 
 
-def test_a_run_overrides_nothing_where_nothing_is_allowed(client: RecordingClient, scripts: Scripts) -> None:
+def test_overridable_empty_overrides_nothing(client: RecordingClient, scripts: Scripts) -> None:
     request = model_request(client, scripts, "fake-plain", forwardedProps={**OVERRIDES, "toolChoice": "none"})
     assert set(request) <= {"messages", "model", "stream", "stream_options"}
     assert request["model"] == "gpt-4o-mini"
@@ -117,7 +117,7 @@ def test_a_run_overrides_nothing_where_nothing_is_allowed(client: RecordingClien
     "wrong",
     [{"temperature": "hot"}, {"temperature": True}, {"maxOutputTokens": 0}, {"model": 5}, {"toolChoice": "sometimes"}],
 )
-def test_an_override_that_cannot_be_is_an_error_that_names_it(
+def test_overridable_option_that_is_invalid_is_an_error(
     client: RecordingClient, scripts: Scripts, wrong: dict[str, Any]
 ) -> None:
     prompt = scripts.on(send_text("never"))
@@ -128,7 +128,7 @@ def test_an_override_that_cannot_be_is_an_error_that_names_it(
     assert scripts.requests(prompt) == []
 
 
-def test_a_model_of_an_unknown_provider_does_not_reach_the_provider(client: RecordingClient, scripts: Scripts) -> None:
+def test_overridable_model_of_an_unknown_provider_is_an_error(client: RecordingClient, scripts: Scripts) -> None:
     """The key must not be sent where only the request says that it should go."""
     prompt = scripts.on(send_text("never"))
     events = client.chat("overridable", prompt, forwardedProps={"model": "http://evil.example/gpt"})

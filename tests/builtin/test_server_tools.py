@@ -35,23 +35,23 @@ def calls(*named: tuple[str, str]) -> Script:
 
 
 def results(events: Any) -> dict[str, str]:
-    return {one["toolCallId"]: one["content"] for one in of_type(events, "TOOL_CALL_RESULT")}
+    return {event["toolCallId"]: event["content"] for event in of_type(events, "TOOL_CALL_RESULT")}
 
 
 @pytest.mark.client
-def test_a_tool_is_run_and_the_model_told_its_result(client: RecordingClient, mock: Aimock) -> None:
+def test_server_tool_result_is_sent_to_the_model(client: RecordingClient, mock: Aimock) -> None:
     prompt = f"{unique('question')}."
     wanted = {"id": "call_1", "name": "weather", "arguments": {"city": "Köln"}}
     mock.add_fixture({"userMessage": prompt, "hasToolResult": False}, {"toolCalls": [wanted]})
     mock.add_fixture({"userMessage": prompt, "hasToolResult": True}, {"content": "It is grey."})
     events = client.chat("tools", prompt)
     assert event_types(events) == finished_run(*CALLED, *TEXT)
-    shown = only_event(events, "TOOL_CALL_RESULT")
-    assert shown["toolCallId"] == "call_1"
-    assert json.loads(shown["content"]) == {"city": "Köln", "sky": "grey", "days": 1}
+    results = only_event(events, "TOOL_CALL_RESULT")
+    assert results["toolCallId"] == "call_1"
+    assert json.loads(results["content"]) == {"city": "Köln", "sky": "grey", "days": 1}
     assert text_of(events) == "It is grey."
     first, second = mock.requests(prompt)
-    offered = next(one["function"] for one in first["tools"] if one["function"]["name"] == "weather")
+    offered = next(tool["function"] for tool in first["tools"] if tool["function"]["name"] == "weather")
     assert offered["description"] == "The weather of a city."
     assert offered["parameters"]["required"] == ["city"]
     assert set(offered["parameters"]["properties"]) == {"city", "days"}
@@ -59,7 +59,7 @@ def test_a_tool_is_run_and_the_model_told_its_result(client: RecordingClient, mo
     assert json.loads(second["messages"][2]["content"])["sky"] == "grey"
 
 
-def test_with_one_step_the_model_is_not_asked_again(client: RecordingClient, scripts: Scripts) -> None:
+def test_max_steps_one_calls_the_model_once(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(calls(("shout", '{"text": "hi"}')))
     events = client.chat("fake-one-step", prompt)
     assert event_types(events) == finished_run(*CALLED)
@@ -67,7 +67,7 @@ def test_with_one_step_the_model_is_not_asked_again(client: RecordingClient, scr
     assert len(scripts.requests(prompt)) == 1
 
 
-def test_the_steps_have_an_end(client: RecordingClient, scripts: Scripts) -> None:
+def test_max_steps_ends_the_run(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(calls(("shout", '{"text": "hi"}')))
     events = client.chat("fake-tools", prompt)
     assert event_types(events) == finished_run(*CALLED * 4)
@@ -76,14 +76,14 @@ def test_the_steps_have_an_end(client: RecordingClient, scripts: Scripts) -> Non
     assert len(tool_calls(events)) == 4
 
 
-def test_calls_in_parallel_run_at_once(client: RecordingClient, scripts: Scripts) -> None:
+def test_server_tools_called_in_parallel_run_concurrently(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(by_step(calls(("meet", '{"name": "Ann"}'), ("meet", '{"name": "Bob"}')), send_text("Both.")))
     events = client.chat("fake-tools", prompt)
     assert results(events) == {"c0": "Ann met", "c1": "Bob met"}
     assert text_of(events) == "Both."
 
 
-def test_calls_whose_arguments_come_in_turns(client: RecordingClient, scripts: Scripts) -> None:
+def test_server_tools_whose_arguments_are_interleaved(client: RecordingClient, scripts: Scripts) -> None:
     first = send_chunks(
         tool_call_chunk(0, "", "c0", "shout"),
         tool_call_chunk(1, "", "c1", "shout"),
@@ -98,7 +98,7 @@ def test_calls_whose_arguments_come_in_turns(client: RecordingClient, scripts: S
     assert results(events) == {"c0": "ONE", "c1": "TWO"}
 
 
-def test_text_and_reasoning_around_calls(client: RecordingClient, scripts: Scripts) -> None:
+def test_server_tools_between_text_and_reasoning(client: RecordingClient, scripts: Scripts) -> None:
     first = send_chunks(
         chunk({"reasoning_content": "Hm."}),
         chunk({"content": "Let me see."}),
@@ -111,11 +111,11 @@ def test_text_and_reasoning_around_calls(client: RecordingClient, scripts: Scrip
     assert text_of(events) == "Let me see.A."
     assert text_of(events, "REASONING_MESSAGE_CONTENT") == "Hm.So."
     assert results(events) == {"c0": "A"}
-    assert len({one["messageId"] for one in of_type(events, "TEXT_MESSAGE_START")}) == 2
+    assert len({event["messageId"] for event in of_type(events, "TEXT_MESSAGE_START")}) == 2
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "told"),
+    ("name", "arguments", "error"),
     [
         pytest.param("weather", '{"city": ', "JSON", id="no JSON"),
         pytest.param("weather", "[1]", "object", id="no object"),
@@ -126,21 +126,21 @@ def test_text_and_reasoning_around_calls(client: RecordingClient, scripts: Scrip
         pytest.param("invented", "{}", "invented", id="there is no such tool"),
     ],
 )
-def test_what_goes_wrong_with_a_tool_is_told_to_the_model(
-    client: RecordingClient, scripts: Scripts, name: str, arguments: str, told: str
+def test_server_tool_errors_are_sent_to_the_model(
+    client: RecordingClient, scripts: Scripts, name: str, arguments: str, error: str
 ) -> None:
     prompt = scripts.on(by_step(calls((name, arguments)), send_text("Sorry.")))
     events = client.chat("fake-tools", prompt)
     assert event_types(events) == finished_run(*CALLED, *TEXT)
     assert text_of(events) == "Sorry."
-    _, again = scripts.requests(prompt)
-    said = again.json()["messages"][-1]
-    assert said["role"] == "tool"
-    assert told in said["content"]
+    _, rerun = scripts.requests(prompt)
+    text = rerun.json()["messages"][-1]
+    assert text["role"] == "tool"
+    assert error in text["content"]
     assert "sk-secret" not in json.dumps(events)
 
 
-def test_a_frontends_call_beside_a_servers(client: RecordingClient, scripts: Scripts) -> None:
+def test_server_tool_beside_a_frontend_tool(client: RecordingClient, scripts: Scripts) -> None:
     """The server's has its result; the model is asked again by the frontend, with both."""
     prompt = scripts.on(calls(("shout", '{"text": "a"}'), ("paint", "{}")))
     events = client.chat("fake-tools", prompt, tools=[frontend_tool("paint")])
@@ -149,16 +149,16 @@ def test_a_frontends_call_beside_a_servers(client: RecordingClient, scripts: Scr
     assert len(scripts.requests(prompt)) == 1
 
 
-def test_the_servers_tool_wins_over_the_frontends_of_the_same_name(client: RecordingClient, scripts: Scripts) -> None:
+def test_server_tool_wins_over_a_frontend_tool_of_the_same_name(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(by_step(calls(("shout", '{"text": "a"}')), send_text("done")))
     events = client.chat("fake-tools", prompt, tools=[frontend_tool("shout")])
     assert results(events) == {"c0": "A"}
     first, _ = scripts.requests(prompt)
-    names = [one["function"]["name"] for one in first.json()["tools"]]
+    names = [tool["function"]["name"] for tool in first.json()["tools"]]
     assert names.count("shout") == 1
 
 
-def test_a_tool_has_the_runs_context(client: RecordingClient, scripts: Scripts) -> None:
+def test_server_tool_gets_the_run_context(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(by_step(calls(("whoami", "{}")), send_text("You.")))
     body = {
         "threadId": prompt,
@@ -172,13 +172,13 @@ def test_a_tool_has_the_runs_context(client: RecordingClient, scripts: Scripts) 
         events = stream.rest()
     assert json.loads(results(events)["c0"]) == {"tenant": "acme", "state": {"count": 1}}
     first, _ = scripts.requests(prompt)
-    offered = next(one["function"] for one in first.json()["tools"] if one["function"]["name"] == "whoami")
+    offered = next(tool["function"] for tool in first.json()["tools"] if tool["function"]["name"] == "whoami")
     assert offered["parameters"]["properties"] == {}
 
 
-def test_a_required_tool_is_required_once(client: RecordingClient, scripts: Scripts) -> None:
+def test_tool_choice_required_applies_to_the_first_step_only(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(by_step(calls(("shout", '{"text": "a"}')), send_text("done")))
     client.chat("fake-required", prompt)
-    first, second = (one.json() for one in scripts.requests(prompt))
+    first, second = (exchange.json() for exchange in scripts.requests(prompt))
     assert first["tool_choice"] == "required"
     assert second.get("tool_choice", "auto") == "auto"

@@ -28,28 +28,28 @@ def set_count(value: int, path: str = "/count") -> dict[str, Any]:
 
 
 @pytest.mark.client
-def test_a_snapshot(client: RecordingClient, mock: Aimock) -> None:
+def test_state_snapshot_tool(client: RecordingClient, mock: Aimock) -> None:
     prompt = f"{unique('question')}."
-    wanted = {"id": "c0", "name": SNAPSHOT, "arguments": {"snapshot": {"count": 2}}}
-    mock.add_fixture({"userMessage": prompt, "hasToolResult": False}, {"toolCalls": [wanted]})
+    expected = {"id": "c0", "name": SNAPSHOT, "arguments": {"snapshot": {"count": 2}}}
+    mock.add_fixture({"userMessage": prompt, "hasToolResult": False}, {"toolCalls": [expected]})
     mock.add_fixture({"userMessage": prompt, "hasToolResult": True}, {"content": "Two."})
     events = client.chat("stateful", prompt, state={"count": 1})
     assert only_event(events, "STATE_SNAPSHOT")["snapshot"] == {"count": 2}
     assert text_of(events) == "Two."
     first, second = mock.requests(prompt)
-    assert {one["function"]["name"] for one in first["tools"]} == {SNAPSHOT, DELTA}
+    assert {tool["function"]["name"] for tool in first["tools"]} == {SNAPSHOT, DELTA}
     assert "count" in first["messages"][0]["content"]
     assert json.loads(second["messages"][-1]["content"]) == {"success": True}
 
 
-def test_a_delta(client: RecordingClient, scripts: Scripts) -> None:
+def test_state_delta_tool(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(by_step(changes(DELTA, delta=[set_count(2)]), send_text("Two.")))
     events = client.chat("fake-stateful", prompt, state={"count": 1})
     assert only_event(events, "STATE_DELTA")["delta"] == [set_count(2)]
     assert event_types(events).index("STATE_DELTA") < event_types(events).index("TOOL_CALL_RESULT")
 
 
-def test_deltas_follow_each_other_across_steps(client: RecordingClient, scripts: Scripts) -> None:
+def test_state_deltas_follow_each_other_across_steps(client: RecordingClient, scripts: Scripts) -> None:
     # Each applies only to what the one before has left.
     first = changes(DELTA, delta=[{"op": "add", "path": "/items", "value": []}])
     second = changes(DELTA, delta=[{"op": "add", "path": "/items/0", "value": "x"}])
@@ -73,18 +73,20 @@ def test_deltas_follow_each_other_across_steps(client: RecordingClient, scripts:
         pytest.param({"count": 2}, id="no list"),
     ],
 )
-def test_a_delta_that_does_not_apply_is_an_error_to_the_model_and_not_sent(
+def test_state_delta_that_does_not_apply_is_an_error_for_the_model(
     client: RecordingClient, scripts: Scripts, delta: Any
 ) -> None:
     prompt = scripts.on(by_step(changes(DELTA, delta=delta), changes(DELTA, delta=[set_count(9)]), send_text("Nine.")))
     events = client.chat("fake-stateful", prompt, state={"count": 1, "items": []})
     assert only_event(events, "STATE_DELTA")["delta"] == [set_count(9)]
-    _, second, third = (one.json()["messages"] for one in scripts.requests(prompt))
+    _, second, third = (exchange.json()["messages"] for exchange in scripts.requests(prompt))
     assert second[-1]["content"].startswith("Error")
     assert json.loads(third[-1]["content"]) == {"success": True}
 
 
-def test_a_snapshot_that_is_no_object_is_an_error_to_the_model(client: RecordingClient, scripts: Scripts) -> None:
+def test_state_snapshot_that_is_not_an_object_is_an_error_for_the_model(
+    client: RecordingClient, scripts: Scripts
+) -> None:
     prompt = scripts.on(by_step(changes(SNAPSHOT, snapshot="all"), send_text("Sorry.")))
     events = client.chat("fake-stateful", prompt)
     assert of_type(events, "STATE_SNAPSHOT") == []
@@ -92,20 +94,20 @@ def test_a_snapshot_that_is_no_object_is_an_error_to_the_model(client: Recording
 
 
 @pytest.mark.parametrize("state", [{}, {"state": None}])
-def test_a_delta_to_no_state_is_something_the_client_can_apply(
+def test_state_delta_without_a_state_can_be_applied_by_the_client(
     client: RecordingClient, scripts: Scripts, state: dict[str, Any]
 ) -> None:
     adding = changes(DELTA, delta=[{"op": "add", "path": "/count", "value": 1}])
     prompt = scripts.on(by_step(adding, send_text("One.")))
     events = client.chat("fake-stateful", prompt, **state)
-    shown: Any = {}  # what a client has where there is no state
+    messages: Any = {}  # what a client has where there is no state
     for event in of_type(events, "STATE_SNAPSHOT", "STATE_DELTA"):
-        shown = event["snapshot"] if "snapshot" in event else jsonpatch.apply_patch(shown, event["delta"])
-    assert shown == {"count": 1}
+        messages = event["snapshot"] if "snapshot" in event else jsonpatch.apply_patch(messages, event["delta"])
+    assert messages == {"count": 1}
 
 
-def test_what_the_model_changed_is_there_to_look_at_later(client: RecordingClient, scripts: Scripts) -> None:
+def test_state_changes_are_in_threads_state(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(by_step(changes(SNAPSHOT, snapshot={"count": 5}), send_text("Five.")))
     client.chat("fake-stateful", prompt)
-    with client.open("GET", f"/threads/{prompt}/state") as answer:
-        assert answer.json()["state"] == {"count": 5}
+    with client.open("GET", f"/threads/{prompt}/state") as state:
+        assert state.json()["state"] == {"count": 5}

@@ -37,14 +37,14 @@ def in_mid_call(exchange: Exchange) -> None:
     exchange.send(tool_call_chunk(0, '{"te', "c0", "shout"))
 
 
-def held(begin: Callable[[Exchange], None], request: Event, gone: Event) -> Script:
+def hold(begin: Callable[[Exchange], None], request: Event, disconnected: Event) -> Script:
     """A script that begins, and then waits until the client has gone."""
 
     def script(exchange: Exchange) -> None:
         begin(exchange)
         request.set()
         exchange.wait_for_disconnect()
-        gone.set()
+        disconnected.set()
 
     return script
 
@@ -59,22 +59,22 @@ FIRST = {
 
 
 @pytest.mark.parametrize("begin", FIRST)
-def test_a_stop_closes_the_models_connection(
+def test_stop_closes_the_connection_to_the_model(
     client: RecordingClient, scripts: Scripts, begin: Callable[[Exchange], None]
 ) -> None:
-    request, gone = Event(), Event()
-    prompt = scripts.on(held(begin, request, gone))
+    request, disconnected = Event(), Event()
+    prompt = scripts.on(hold(begin, request, disconnected))
     with client.start_chat("fake-tools", prompt) as stream:
         stream.until(FIRST[begin])
         assert request.wait(TIMEOUT_SECONDS)
         assert client.stop("fake-tools", prompt)["stopped"] is True
-        assert gone.wait(TIMEOUT_SECONDS)
+        assert disconnected.wait(TIMEOUT_SECONDS)
         rest = stream.rest()
     assert rest[-1]["type"] == "RUN_FINISHED"
 
 
 @pytest.mark.client
-def test_a_stop_of_a_slow_answer(client: RecordingClient, mock: Aimock) -> None:
+def test_stop_during_a_slow_completion(client: RecordingClient, mock: Aimock) -> None:
     prompt = f"{unique('question')}."
     mock.add_fixture(prompt, {"content": "tick " * 1000}, chunkSize=5, latency=50)
     with client.start_chat("plain", prompt) as stream:
@@ -85,7 +85,7 @@ def test_a_stop_of_a_slow_answer(client: RecordingClient, mock: Aimock) -> None:
     assert len(text_of(rest)) < 5000
 
 
-def test_a_stop_while_a_tool_runs(client: RecordingClient, scripts: Scripts) -> None:
+def test_stop_while_a_tool_runs(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(send_chunks(tool_call_chunk(0, "{}", "c0", "linger")))
     with client.start_chat("fake-tools", prompt) as stream:
         stream.until("TOOL_CALL_END")
@@ -95,9 +95,9 @@ def test_a_stop_while_a_tool_runs(client: RecordingClient, scripts: Scripts) -> 
     assert len(scripts.requests(prompt)) == 1
 
 
-def test_the_thread_goes_on_after_a_stop(client: RecordingClient, scripts: Scripts) -> None:
-    request, gone = Event(), Event()
-    prompt = scripts.on(held(in_mid_text, request, gone))
+def test_stop_leaves_the_thread_usable(client: RecordingClient, scripts: Scripts) -> None:
+    request, disconnected = Event(), Event()
+    prompt = scripts.on(hold(in_mid_text, request, disconnected))
     with client.start_chat("fake-tools", prompt) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
         client.stop("fake-tools", prompt)
@@ -106,18 +106,18 @@ def test_the_thread_goes_on_after_a_stop(client: RecordingClient, scripts: Scrip
     assert text_of(client.run("fake-tools", prompt, messages=[user_message(after)])) == "Again."
 
 
-def test_a_client_that_leaves_does_not_stop_the_run(client: RecordingClient, scripts: Scripts) -> None:
-    go_on = Event()
+def test_disconnect_does_not_stop_the_run(client: RecordingClient, scripts: Scripts) -> None:
+    resume = Event()
 
     def script(exchange: Exchange) -> None:
         in_mid_text(exchange)
-        assert go_on.wait(TIMEOUT_SECONDS)
+        assert resume.wait(TIMEOUT_SECONDS)
         exchange.send(chunk({"content": "two"}))
         exchange.finish()
 
     prompt = scripts.on(script)
     with client.start_chat("fake-plain", prompt) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-    go_on.set()
+    resume.set()
     with client.connect("fake-plain", prompt) as stream:
         assert text_of(stream.rest()) == "one two"

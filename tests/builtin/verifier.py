@@ -46,12 +46,12 @@ class RecordingClient(Client):
         self, agent: str, thread: str, run: str | None = None, *, headers: HeaderFields = (), **members: Any
     ) -> Stream:
         stream = super().start_run(agent, thread, run, headers=headers, **members)
-        self.streams.append(noted := [])
+        self.streams.append(events := [])
         frames = stream.frames
 
         def noting() -> Iterator[Frame]:
             for frame in frames():
-                noted.append(frame.event)
+                events.append(frame.event)
                 yield frame
 
         stream.frames = noting  # type: ignore[method-assign]

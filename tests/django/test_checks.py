@@ -61,7 +61,7 @@ def site(settings: Any) -> Callable[..., list[str]]:
     ],
     ids=["path", "nested", "short", "variable", "regex"],
 )
-def test_nothing_is_wrong(site: Callable[..., list[str]], pattern: Any) -> None:
+def test_django_checks_pass_on_a_valid_site(site: Callable[..., list[str]], pattern: Any) -> None:
     assert site(path("", view), pattern, path("<path:rest>", view)) == []
 
 
@@ -76,11 +76,11 @@ def test_nothing_is_wrong(site: Callable[..., list[str]], pattern: Any) -> None:
     ],
     ids=["slash", "root", "nested", "regex", "end"],
 )
-def test_a_path_that_cannot_take_everything(site: Callable[..., list[str]], pattern: Any) -> None:
+def test_django_check_e002_pattern_that_does_not_match_everything(site: Callable[..., list[str]], pattern: Any) -> None:
     assert site(pattern) == ["E002"]
 
 
-def test_the_hint_says_what_to_write(site: Callable[..., list[str]]) -> None:
+def test_django_check_hint_says_what_to_write(site: Callable[..., list[str]]) -> None:
     site(path("chat/api/", ours()))
     (found,) = check_runtimes()
     assert "path('chat/api', include(...))" in str(found.hint)
@@ -91,14 +91,14 @@ def test_the_hint_says_what_to_write(site: Callable[..., list[str]]) -> None:
     [path("api/copilotkit", view), path("<path:rest>", view), path("api/copilotkit", ours())],
     ids=["same", "everything", "another-runtime"],
 )
-def test_a_pattern_before_it_takes_its_requests(site: Callable[..., list[str]], before: Any) -> None:
+def test_django_check_e003_pattern_hidden_by_an_earlier_one(site: Callable[..., list[str]], before: Any) -> None:
     assert site(before, path("api/copilotkit", ours())) == ["E003"]
 
 
 # --- what is mounted -----------------------------------------------------------------
 
 
-def test_memory_is_for_development(site: Callable[..., list[str]], settings: Any, tmp_path: Path) -> None:
+def test_django_check_w001_memory_store(site: Callable[..., list[str]], settings: Any, tmp_path: Path) -> None:
     settings.DEBUG = False
     shared = CopilotRuntime(agents={}, single_user=True, store=f"sqlite:///{tmp_path}/copilot.db")
     assert site(path("api/copilotkit", ours())) == ["W001"]
@@ -116,7 +116,7 @@ def test_memory_is_for_development(site: Callable[..., list[str]], settings: Any
         ("word", "word"),
     ],
 )
-def test_a_setting_that_names_no_runtime(settings: Any, name: str | None, said: str) -> None:
+def test_django_check_setting_that_names_no_runtime(settings: Any, name: str | None, said: str) -> None:
     settings.COPILOT_RUNTIME = name
     with pytest.raises(ImproperlyConfigured, match="COPILOT_RUNTIME") as raised:
         configured_handler()
@@ -124,7 +124,7 @@ def test_a_setting_that_names_no_runtime(settings: Any, name: str | None, said: 
 
 
 @pytest.mark.parametrize("name", ["tests.django.test_checks.RUNTIME", "tests.django.site.runtimes.named"])
-def test_a_setting_that_names_a_runtime_or_a_handler(settings: Any, name: str) -> None:
+def test_django_setting_that_names_a_runtime_or_a_handler(settings: Any, name: str) -> None:
     settings.COPILOT_RUNTIME = name
     assert isinstance(configured_handler().runtime, CopilotRuntime)
 
@@ -138,19 +138,19 @@ def misnamed(site: Callable[..., list[str]], settings: Any) -> Iterator[list[str
     sys.modules.pop(URLS, None)
 
 
-def test_credentials_without_an_origin(misnamed: list[str]) -> None:
+def test_django_check_cors_credentials_without_an_origin(misnamed: list[str]) -> None:
     assert misnamed == ["E001"]
     with pytest.raises(SystemCheckError, match=r"copilotkit\.E001.*origin"):
         call_command("check", stderr=StringIO())
 
 
 @pytest.mark.django_db
-def test_what_is_misnamed_answers_with_what_is_wrong(misnamed: list[str], client: Client) -> None:
+def test_django_setting_that_is_wrong_is_a_clear_500(misnamed: list[str], client: Client) -> None:
     for ask in (client.get, client.post):
         with pytest.raises(ImproperlyConfigured, match="COPILOT_RUNTIME"):
             ask("/api/copilotkit")
 
 
-def test_manage_py_check_is_silent_about_a_good_site(settings: Any) -> None:
+def test_django_manage_py_check_is_silent_on_a_valid_site(settings: Any) -> None:
     settings.DEBUG = True
     assert call_command("check", fail_level="WARNING") is None

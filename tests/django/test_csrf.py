@@ -10,21 +10,21 @@ from .browser import Browser
 EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 
 
-def test_json_needs_no_token(browser: Browser) -> None:
+def test_django_csrf_token_is_not_required_for_json(browser: Browser) -> None:
     """A browser asks the server before it sends another site's JSON, and is told no."""
     assert browser.sign_in("alice").at("/members/copilotkit").text_chunks("whoami") == ["alice"]
-    with browser.open("OPTIONS", "/agent/whoami/run", headers=EVIL) as answer:
-        assert "access-control-allow-origin" not in answer.headers
+    with browser.open("OPTIONS", "/agent/whoami/run", headers=EVIL) as response:
+        assert "access-control-allow-origin" not in response.headers
 
 
 @pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-def test_another_sites_form_is_refused(browser: Browser, base: str, kind: str) -> None:
+def test_django_csrf_forms_of_other_sites_get_403(browser: Browser, base: str, kind: str) -> None:
     alice = browser.sign_in("alice").at(base)
     cookie = {"cookie": f"sessionid={alice.cookies['sessionid']}"}
-    with alice.open("POST", "/threads/clear", b"{}", {"content-type": kind, **cookie, **EVIL}) as answer:
-        assert answer.status == 403
-        assert answer.json()["error"] == "cross_site_request"
+    with alice.open("POST", "/threads/clear", b"{}", {"content-type": kind, **cookie, **EVIL}) as response:
+        assert response.status == 403
+        assert response.json()["error"] == "cross_site_request"
 
 
 # --- csrf_protect=True ---------------------------------------------------------------
@@ -35,25 +35,27 @@ def guarded(browser: Browser) -> Browser:
     return browser.sign_in("alice").at("/guarded/copilotkit")
 
 
-def test_with_the_token(guarded: Browser) -> None:
+def test_csrf_protect_accepts_the_token(guarded: Browser) -> None:
     token = {"x-csrftoken": guarded.token}
-    with guarded.start_run("whoami", unique("thread"), headers=token) as answer:
-        assert answer.status == 200
-        assert [event["delta"] for event in answer.events() if "delta" in event] == ["alice"]
-    with guarded.open("GET", "/info") as answer:
-        assert answer.status == 200, "what changes nothing needs none"
+    with guarded.start_run("whoami", unique("thread"), headers=token) as response:
+        assert response.status == 200
+        assert [event["delta"] for event in response.events() if "delta" in event] == ["alice"]
+    with guarded.open("GET", "/info") as response:
+        assert response.status == 200, "what changes nothing needs none"
 
 
-def test_the_token_of_the_cookie(guarded: Browser) -> None:
+def test_csrf_protect_accepts_the_token_of_the_cookie(guarded: Browser) -> None:
     """As a frontend has it, which reads the cookie."""
-    with guarded.start_run("whoami", unique("thread"), headers={"x-csrftoken": guarded.cookies["csrftoken"]}) as answer:
-        assert answer.status == 200
+    with guarded.start_run(
+        "whoami", unique("thread"), headers={"x-csrftoken": guarded.cookies["csrftoken"]}
+    ) as response:
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("token", [None, "x" * 64, ""])
-def test_without_it(guarded: Browser, token: str | None) -> None:
+def test_csrf_protect_refuses_requests_without_the_token(guarded: Browser, token: str | None) -> None:
     headers = {} if token is None else {"x-csrftoken": token}
     for path, body in (("/agent/whoami/run", run_input(unique("thread"))), ("", {"method": "info"})):
-        with guarded.open("POST", path, body, headers) as answer:
-            assert answer.status == 403
-            assert answer.headers["content-type"].startswith("text/html"), "it is Django that says so"
+        with guarded.open("POST", path, body, headers) as response:
+            assert response.status == 403
+            assert response.headers["content-type"].startswith("text/html"), "it is Django that says so"

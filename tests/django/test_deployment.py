@@ -31,12 +31,12 @@ BASE = "/api/copilotkit"
     ],
     ids=["wsgi-forced", "asgi-forced", "wsgi-server", "asgi-server"],
 )
-def test_below_a_script_name(stack: str, env: Mapping[str, str], below: str, tmp_path: Path) -> None:
+def test_django_script_name(stack: str, env: Mapping[str, str], below: str, tmp_path: Path) -> None:
     with site(stack, tmp_path, mount=f"{below}{BASE}", **env) as server:
         browser = Browser(server, f"{below}{BASE}")
         for base in (BASE, f"{BASE}/", "/own/copilotkit"):
-            with browser.at(f"{below}{base}").open("POST", "", {"method": "info"}) as answer:
-                assert answer.status == (401 if "own" in base else 200), answer.read()
+            with browser.at(f"{below}{base}").open("POST", "", {"method": "info"}) as response:
+                assert response.status == (401 if "own" in base else 200), response.read()
         thread = unique("größe")
         with browser.start_run("play", thread, **steps(("say", "a"), ("wait", unique("never")))) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
@@ -69,7 +69,7 @@ def runserver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.parametrize("agent", ["play", "play-sync"])
-def test_an_event_is_there_before_the_next_is_made(runserver: Browser, agent: str) -> None:
+def test_django_runserver_each_event_is_sent_before_the_next(runserver: Browser, agent: str) -> None:
     gate = unique("gate")
     with runserver.start_run(agent, unique("thread"), **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
@@ -78,10 +78,10 @@ def test_an_event_is_there_before_the_next_is_made(runserver: Browser, agent: st
 
 
 @pytest.mark.parametrize("agent", ["play", "play-sync"])
-def test_a_run_goes_on_when_its_client_has_left(runserver: Browser, agent: str) -> None:
+def test_django_runserver_run_continues_after_a_disconnect(runserver: Browser, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
-    told = steps(("say", "a"), ("wait", gate), ("say", "b"), ("wait", unique("never")))
-    with runserver.start_run(agent, thread, **told) as stream:
+    script = steps(("say", "a"), ("wait", gate), ("say", "b"), ("wait", unique("never")))
+    with runserver.start_run(agent, thread, **script) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
     with runserver.connect(agent, thread) as joined:
         joined.until("TEXT_MESSAGE_CONTENT")
@@ -91,7 +91,7 @@ def test_a_run_goes_on_when_its_client_has_left(runserver: Browser, agent: str) 
         assert types(joined.rest()) == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
-def test_both_transports(runserver: Browser) -> None:
+def test_django_runserver_single_route(runserver: Browser) -> None:
     for base in (BASE, f"{BASE}/"):
-        with runserver.at(base).open("POST", "", {"method": "info"}) as answer:
-            assert "play" in answer.json()["agents"]
+        with runserver.at(base).open("POST", "", {"method": "info"}) as response:
+            assert "play" in response.json()["agents"]

@@ -32,7 +32,7 @@ def all_closed(browser: Browser) -> int:
 
 
 @pytest.mark.parametrize("agent", ORM)
-def test_an_agent_leaves_no_connection(browser: Browser, agent: str) -> None:
+def test_django_orm_connections_of_an_agent_are_closed(browser: Browser, agent: str) -> None:
     before = all_closed(browser)
     for _ in range(3):
         assert browser.text_chunks(agent) == [EVERYBODY, EVERYBODY]
@@ -40,7 +40,7 @@ def test_an_agent_leaves_no_connection(browser: Browser, agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", ORM)
-def test_an_agent_whose_client_left_leaves_no_connection(browser: Browser, agent: str) -> None:
+def test_django_orm_connections_are_closed_after_a_disconnect(browser: Browser, agent: str) -> None:
     """What the request has begun outlives it, in a thread that is not the request's."""
     before = all_closed(browser)
     gate, thread = unique("gate"), unique("thread")
@@ -56,7 +56,7 @@ def test_an_agent_whose_client_left_leaves_no_connection(browser: Browser, agent
 
 
 @pytest.mark.parametrize("agent", ["orm-async", "orm-threaded"])
-def test_an_agent_that_was_stopped_leaves_no_connection(browser: Browser, agent: str) -> None:
+def test_django_orm_connections_are_closed_after_a_stop(browser: Browser, agent: str) -> None:
     thread = unique("thread")
     with browser.start_run(agent, thread, forwardedProps={"gate": unique("never")}) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
@@ -65,7 +65,7 @@ def test_an_agent_that_was_stopped_leaves_no_connection(browser: Browser, agent:
     all_closed(browser)
 
 
-def test_runs_at_the_same_time_do_not_wait_for_each_others_database(browser: Browser) -> None:
+def test_django_orm_concurrent_runs_do_not_wait_for_each_other(browser: Browser) -> None:
     gate = unique("gate")
     threads = [unique("thread") for _ in range(4)]
     streams = [browser.start_run("orm-threaded", thread, forwardedProps={"gate": gate}) for thread in threads]
@@ -79,32 +79,32 @@ def test_runs_at_the_same_time_do_not_wait_for_each_others_database(browser: Bro
 
 
 @pytest.mark.parametrize("kind", HOOKS)
-def test_hooks_and_factories_use_the_orm_and_leave_no_connection(browser: Browser, kind: str) -> None:
+def test_django_orm_connections_of_hooks_and_agents_factory_are_closed(browser: Browser, kind: str) -> None:
     at = browser.at(f"/{kind}/copilotkit")
     before = all_closed(browser)
     for method, path, status in (("GET", "/info", 200), ("GET", "/nowhere", 404), ("DELETE", "/info", 405)):
-        with at.open(method, path) as answer:
-            assert answer.status == status
-            assert (answer.headers["x-asked"], answer.headers["x-answered"]) == (EVERYBODY, EVERYBODY)
+        with at.open(method, path) as response:
+            assert response.status == status
+            assert (response.headers["x-asked"], response.headers["x-answered"]) == (EVERYBODY, EVERYBODY)
     assert at.text_chunks("orm-plain") == [EVERYBODY, EVERYBODY]
     assert all_closed(browser) > before
 
 
 @pytest.mark.parametrize("kind", HOOKS)
-def test_a_hook_that_is_told_of_a_runs_end_leaves_no_connection(browser: Browser, kind: str) -> None:
+def test_django_orm_connections_of_on_run_end_are_closed(browser: Browser, kind: str) -> None:
     """Long after the run's request, if its client has left."""
     gate, thread, run = unique("gate"), unique("thread"), unique("run")
     at = browser.at(f"/{kind}/copilotkit")
-    with browser.start_run("play", unique("watch"), **steps(("wait", f"told-{run}"), ("say", "told"))) as watching:
+    with browser.start_run("play", unique("watch"), **steps(("wait", f"told-{run}"), ("say", "told"))) as watcher:
         with at.start_run("play", thread, run, **steps(("say", "a"), ("wait", gate))) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
         set_event(browser, gate)
-        watching.until("RUN_FINISHED")
+        watcher.until("RUN_FINISHED")
     all_closed(browser)
 
 
 @pytest.mark.parametrize("base", ["/plain/copilotkit", "/async/copilotkit", "/members/copilotkit"])
-def test_an_open_stream_holds_no_connection_of_its_request(browser: Browser, base: str) -> None:
+def test_django_orm_connections_are_not_held_by_an_open_stream(browser: Browser, base: str) -> None:
     """Or a chat that is open would cost the database a connection, however quiet it is."""
     at = browser.sign_in("alice").at(base)
     gate = unique("gate")

@@ -35,30 +35,30 @@ def long_run(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("read", ["", "body", "POST", "META"])
-def test_json_that_was_read(browser: Browser, read: str) -> None:
+def test_django_body_that_middleware_has_read(browser: Browser, read: str) -> None:
     members = run_input(unique("thread"))
     with browser.open("POST", "/agent/whoami/run", members, {READ: read}) as stream:
         assert stream.until("RUN_FINISHED")
-    with browser.open("POST", "", {"method": "info"}, {READ: read}) as answer:
-        assert "whoami" in answer.json()["agents"]
+    with browser.open("POST", "", {"method": "info"}, {READ: read}) as response:
+        assert "whoami" in response.json()["agents"]
 
 
 @pytest.mark.parametrize(
     ("read", "size"), [("", 12), ("body", 12), ("POST", 12), ("", 3 * DJANGOS_LIMIT), ("POST", 3 * DJANGOS_LIMIT)]
 )
-def test_a_form_with_a_file(browser: Browser, read: str, size: int) -> None:
+def test_transcribe_with_a_form_in_django(browser: Browser, read: str, size: int) -> None:
     """Small enough for Django's memory, and not."""
     audio = b"a" * size
     body = form(part("other", "ü".encode()), part("audio", audio, "söng.webm", "audio/webm"))
-    with browser.open("POST", "/transcribe", body, {**FORM, READ: read}) as answer:
-        assert answer.status == 200, answer.read()
-        told = answer.json()
-    assert told["text"] == f"söng.webm|audio/webm|{size}|{audio.decode()}"
-    assert (told["size"], told["type"]) == (size, "audio/webm")
+    with browser.open("POST", "/transcribe", body, {**FORM, READ: read}) as response:
+        assert response.status == 200, response.read()
+        script = response.json()
+    assert script["text"] == f"söng.webm|audio/webm|{size}|{audio.decode()}"
+    assert (script["size"], script["type"]) == (size, "audio/webm")
 
 
 @pytest.mark.parametrize("size", [DJANGOS_LIMIT, DJANGOS_LIMIT + 1, MAX_BODY_BYTES])
-def test_what_is_too_long_for_djangos_forms_is_not_too_long_for_a_run(browser: Browser, size: int) -> None:
+def test_django_data_upload_max_memory_size_does_not_limit_runs(browser: Browser, size: int) -> None:
     with browser.open("POST", "/agent/whoami/run", long_run(size), JSON) as stream:
         assert stream.status == 200
         assert stream.until("RUN_FINISHED")
@@ -66,20 +66,20 @@ def test_what_is_too_long_for_djangos_forms_is_not_too_long_for_a_run(browser: B
 
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 3 * MAX_BODY_BYTES])
 @pytest.mark.parametrize("path", ["/agent/whoami/run", "/transcribe", ""])
-def test_what_is_too_long_for_the_runtime(browser: Browser, size: int, path: str) -> None:
-    with browser.open("POST", path, long_run(size), JSON) as answer:
-        assert answer.status == 413
-        assert answer.json()["error"] == "request_too_large"
+def test_max_body_bytes_413_in_django(browser: Browser, size: int, path: str) -> None:
+    with browser.open("POST", path, long_run(size), JSON) as response:
+        assert response.status == 413
+        assert response.json()["error"] == "request_too_large"
 
 
-def test_a_chunked_body_that_is_too_long(browser: Browser) -> None:
+def test_max_body_bytes_413_for_a_chunked_body_in_django(browser: Browser) -> None:
     """No length says so beforehand."""
     piece = b"x" * 60_000
-    with browser.open("POST", "/agent/whoami/run", iter([piece] * 8), JSON) as answer:
-        assert answer.status == 413
+    with browser.open("POST", "/agent/whoami/run", iter([piece] * 8), JSON) as response:
+        assert response.status == 413
 
 
-def test_a_chunked_body(browser: Browser) -> None:
+def test_django_chunked_body_is_accepted(browser: Browser) -> None:
     body = long_run(50_000)
     with browser.open("POST", "/agent/whoami/run", iter([body[:20_000], body[20_000:]]), JSON) as stream:
         assert stream.status == 200

@@ -13,77 +13,77 @@ PATHS = ("", "/", "/info", "/info/", "//info", "/nowhere", "/nowhere/", "/a%20b/
 
 @pytest.mark.parametrize("base", ["/api/copilotkit", "/own/copilotkit", "/named/copilotkit", "/api/copilotkit/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"])
-def test_no_answer_is_a_redirect(browser: Browser, base: str, method: str) -> None:
+def test_django_append_slash_does_not_redirect_the_runtime(browser: Browser, base: str, method: str) -> None:
     """Not of APPEND_SLASH either: a redirected POST has lost its body."""
     for path in PATHS:
-        with browser.at(base).open(method, path, {"method": "info"} if method == "POST" else None) as answer:
-            assert answer.status not in range(300, 400), (path, answer.headers["location"])
-            assert answer.status < 500, (path, answer.read())
+        with browser.at(base).open(method, path, {"method": "info"} if method == "POST" else None) as response:
+            assert response.status not in range(300, 400), (path, response.headers["location"])
+            assert response.status < 500, (path, response.read())
 
 
 @pytest.mark.parametrize("base", ["/api/copilotkit", "/api/copilotkit/", "/named/copilotkit", "/named/copilotkit/"])
-def test_both_transports_with_and_without_a_slash(browser: Browser, base: str) -> None:
+def test_django_rest_and_single_route_with_and_without_a_slash(browser: Browser, base: str) -> None:
     at = browser.at(base)
-    with at.open("POST", "", {"method": "info"}) as answer:
-        assert "whoami" in answer.json()["agents"]
+    with at.open("POST", "", {"method": "info"}) as response:
+        assert "whoami" in response.json()["agents"]
     for path in ("/info", "/info/"):
-        with at.open("GET", path) as answer:
-            assert "whoami" in answer.json()["agents"]
+        with at.open("GET", path) as response:
+            assert "whoami" in response.json()["agents"]
     members = run_input(unique("thread"))
     envelope = {"method": "agent/run", "params": {"agentId": "whoami"}, "body": members}
     with at.open("POST", "", envelope) as stream:
         assert stream.until("RUN_FINISHED")
 
 
-def test_djangos_own_paths_are_redirected_as_ever(browser: Browser) -> None:
-    with browser.at("").open("GET", "/slashed") as answer:
-        assert (answer.status, answer.headers["location"]) == (301, "/slashed/")
+def test_django_append_slash_still_redirects_other_paths(browser: Browser) -> None:
+    with browser.at("").open("GET", "/slashed") as response:
+        assert (response.status, response.headers["location"]) == (301, "/slashed/")
 
 
 @pytest.mark.parametrize("path", ["/api/copilotkitx", "/api/copilotkitx/info", "/api", "/api/"])
-def test_paths_beside_the_mount_are_not_the_runtimes(browser: Browser, path: str) -> None:
-    with browser.at("").open("GET", path) as answer:
-        assert answer.status == 404
-        assert answer.headers["content-type"].startswith("text/html")
+def test_django_paths_beside_the_mount_are_a_404(browser: Browser, path: str) -> None:
+    with browser.at("").open("GET", path) as response:
+        assert response.status == 404
+        assert response.headers["content-type"].startswith("text/html")
 
 
 @pytest.mark.parametrize("path", ["/info", "/nowhere"])
-def test_head_has_no_content(browser: Browser, path: str) -> None:
-    with browser.open("HEAD", path) as answer:
-        assert answer.status in (404, 405)
-        assert answer.read() == b""
+def test_django_head_has_no_content(browser: Browser, path: str) -> None:
+    with browser.open("HEAD", path) as response:
+        assert response.status in (404, 405)
+        assert response.read() == b""
 
 
-def test_cookies_of_hooks_stand_each_for_itself(browser: Browser) -> None:
+def test_django_set_cookie_of_hooks_is_repeated(browser: Browser) -> None:
     at = browser.at("/plain/copilotkit")
-    with at.open("GET", "/info") as answer, at.start_run("play", unique("thread")) as stream:
-        for response in (answer, stream):
+    with at.open("GET", "/info") as info, at.start_run("play", unique("thread")) as stream:
+        for response in (info, stream):
             cookies = response.headers.get_all("set-cookie") or []
             assert sorted(cookie.split(";")[0] for cookie in cookies) == ["a=1", "b=2"]
             (strict,) = [cookie.lower() for cookie in cookies if cookie.startswith("b=")]
             assert {"httponly", "samesite=strict", "path=/"} <= {part.strip() for part in strict.split(";")[1:]}
 
 
-def test_etags(browser: Browser) -> None:
+def test_django_conditional_get_etag(browser: Browser) -> None:
     """ConditionalGetMiddleware gives them to JSON and honours them."""
-    with browser.open("GET", "/info") as answer:
-        etag = answer.headers["etag"]
-        assert answer.status == 200
-    with browser.open("GET", "/info", headers={"if-none-match": etag}) as answer:
-        assert answer.status == 304
+    with browser.open("GET", "/info") as response:
+        etag = response.headers["etag"]
+        assert response.status == 200
+    with browser.open("GET", "/info", headers={"if-none-match": etag}) as response:
+        assert response.status == 304
 
 
-def test_every_run_is_in_no_transaction(browser: Browser) -> None:
+def test_django_atomic_requests_does_not_apply_to_the_runtime(browser: Browser) -> None:
     """ATOMIC_REQUESTS is on: an async view would refuse to work, and a plain one would hold its transaction."""
     assert browser.text_chunks("orm-plain") == ["alice,bob", "alice,bob"]
-    with browser.at("/own/copilotkit").open("GET", "/info") as answer:
-        assert answer.status == 401
+    with browser.at("/own/copilotkit").open("GET", "/info") as response:
+        assert response.status == 401
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_what_a_hook_raises_is_answered_as_in_any_view(browser: Browser, refusal: str) -> None:
-    with browser.at("/refusing/copilotkit").open("GET", "/info", headers={"x-refuse": refusal}) as answer:
-        assert answer.status == int(refusal)
+def test_django_exceptions_of_hooks_are_answered_as_in_any_view(browser: Browser, refusal: str) -> None:
+    with browser.at("/refusing/copilotkit").open("GET", "/info", headers={"x-refuse": refusal}) as response:
+        assert response.status == int(refusal)
         is_ours = refusal == "500"
-        assert answer.headers["content-type"].startswith("application/json" if is_ours else "text/html")
-        assert b"secret" not in answer.read()
+        assert response.headers["content-type"].startswith("application/json" if is_ours else "text/html")
+        assert b"secret" not in response.read()

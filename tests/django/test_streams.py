@@ -24,12 +24,14 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("agent", PLAYERS)
 @pytest.mark.parametrize("base", ["/api/copilotkit", "/members/copilotkit", "/own/copilotkit"])
-def test_an_event_is_there_before_the_next_is_made(browser: Browser, agent: str, base: str) -> None:
+def test_django_each_event_is_sent_before_the_next_through_gzip_middleware(
+    browser: Browser, agent: str, base: str
+) -> None:
     """With compression asked for, through middleware for sessions, ETags and compression."""
     at = browser.sign_in("alice").at(base)
     gates = [unique("gate") for _ in range(3)]
-    told = steps(*(pair for gate in gates for pair in (("wait", gate), ("say", gate))))
-    with at.start_run(agent, unique("thread"), headers=COMPRESSED, **told) as stream:
+    script = steps(*(pair for gate in gates for pair in (("wait", gate), ("say", gate))))
+    with at.start_run(agent, unique("thread"), headers=COMPRESSED, **script) as stream:
         assert stream.status == 200
         assert stream.headers["content-type"] == "text/event-stream"
         assert stream.headers.get("content-encoding", "identity") == "identity"
@@ -43,22 +45,22 @@ def test_an_event_is_there_before_the_next_is_made(browser: Browser, agent: str,
             assert stream.event()["delta"] == gate
 
 
-def test_other_answers_are_compressed_as_ever(browser: Browser, stack: str) -> None:
-    with browser.open("GET", "/info", headers=COMPRESSED) as answer:
-        assert answer.headers.get("content-encoding") == (None if stack == "before" else "gzip")
+def test_django_gzip_middleware_compresses_other_responses(browser: Browser, stack: str) -> None:
+    with browser.open("GET", "/info", headers=COMPRESSED) as response:
+        assert response.headers.get("content-encoding") == (None if stack == "before" else "gzip")
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
 @pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
-def test_a_run_goes_on_when_its_client_has_left(browser: Browser, agent: str, base: str) -> None:
+def test_django_run_continues_after_a_disconnect(browser: Browser, agent: str, base: str) -> None:
     """Another joins it, and ends it."""
     at = browser.sign_in("alice").at(base)
     thread, run, gate = unique("thread"), unique("run"), unique("gate")
-    told = steps(("say", "a"), ("wait", gate), ("say", "b"), ("wait", unique("never")))
-    with at.start_run(agent, thread, run, **told) as stream:
-        begun = stream.until("TEXT_MESSAGE_CONTENT")
+    script = steps(("say", "a"), ("wait", gate), ("say", "b"), ("wait", unique("never")))
+    with at.start_run(agent, thread, run, **script) as stream:
+        start = stream.until("TEXT_MESSAGE_CONTENT")
     with at.connect("whoami", thread) as joined:
-        assert [joined.event() for _ in begun] == begun
+        assert [joined.event() for _ in start] == start
         set_event(browser, gate)
         assert joined.event()["delta"] == "b"
         assert at.stop(agent, thread, run)["stopped"] is True
@@ -78,7 +80,7 @@ def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("agent", [*PLAYERS])
-def test_behind_a_synchronous_middleware(threaded: Browser, agent: str) -> None:
+def test_django_synchronous_middleware_under_asgi_streams(threaded: Browser, agent: str) -> None:
     gate = unique("gate")
     with threaded.start_run(
         agent, unique("thread"), headers=COMPRESSED, **steps(("say", "a"), ("wait", gate), ("say", "b"))
@@ -90,7 +92,7 @@ def test_behind_a_synchronous_middleware(threaded: Browser, agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", ["orm-plain", "orm-async", "orm-threaded"])
-def test_the_orm_behind_a_synchronous_middleware(threaded: Browser, agent: str) -> None:
+def test_django_synchronous_middleware_under_asgi_and_the_orm(threaded: Browser, agent: str) -> None:
     """The thread that the middleware waited on is gone when the agent asks."""
     gate = unique("gate")
     with threaded.start_run(agent, unique("thread"), forwardedProps={"gate": gate}) as stream:

@@ -25,20 +25,20 @@ def is_free(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(("mischief", "status"), [("replace", 200), ("raise", 500)])
-def test_an_answer_that_middleware_drops(browser: Browser, mischief: str, status: int) -> None:
+def test_max_streams_are_released_when_middleware_drops_a_stream(browser: Browser, mischief: str, status: int) -> None:
     never = steps(("wait", unique("never")))
     narrow = browser.at("/narrow/copilotkit")
-    with narrow.start_run("play", unique("thread"), headers={MISCHIEF: mischief}, **never) as answer:
-        assert answer.status == status
-        assert b"RUN_STARTED" not in answer.read()
+    with narrow.start_run("play", unique("thread"), headers={MISCHIEF: mischief}, **never) as response:
+        assert response.status == status
+        assert b"RUN_STARTED" not in response.read()
     is_free(browser)
 
 
 @pytest.mark.parametrize("stack", ["asgi"], scope="module", indirect=True)
-def test_a_client_that_leaves_before_its_stream_begins(browser: Browser) -> None:
-    with browser.start_run("play", unique("watch"), **steps(("wait", "held"), ("say", "it is held"))) as watching:
+def test_max_streams_are_released_when_the_client_disconnects_before_its_stream(browser: Browser) -> None:
+    with browser.start_run("play", unique("watch"), **steps(("wait", "held"), ("say", "it is held"))) as watcher:
         never = run_input(unique("thread"), **steps(("wait", unique("never"))))
         leaving = browser.at("/narrow/copilotkit").send("POST", "/agent/play/run", never, {MISCHIEF: "hold"})
-        watching.until("TEXT_MESSAGE_CONTENT")
+        watcher.until("TEXT_MESSAGE_CONTENT")
         leaving.close()
     is_free(browser)

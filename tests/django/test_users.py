@@ -15,24 +15,24 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
-def test_the_agent_runs_for_whoever_is_logged_in(browser: Browser, base: str) -> None:
+def test_django_user_reaches_the_agent(browser: Browser, base: str) -> None:
     for name in ("alice", "bob"):
         assert Browser(browser.server, base).sign_in(name).text_chunks("whoami") == [name]
 
 
 @pytest.mark.parametrize("base", ["/members/copilotkit", "/own/copilotkit"])
 @pytest.mark.parametrize("cookie", [None, "sessionid=nobody's", "sessionid=", "other=1; sessionid"])
-def test_nobody_else_is_let_in(browser: Browser, base: str, cookie: str | None) -> None:
+def test_django_user_anonymous_gets_401(browser: Browser, base: str, cookie: str | None) -> None:
     headers = {} if cookie is None else {"cookie": cookie}
     at = browser.at(base)
-    with at.open("GET", "/info", headers=headers) as answer:
-        assert answer.status == 401
-        assert answer.json()["error"] == "unauthorized"
-    with at.start_run("whoami", unique("thread"), headers=headers) as answer:
-        assert answer.status == 401
+    with at.open("GET", "/info", headers=headers) as response:
+        assert response.status == 401
+        assert response.json()["error"] == "unauthorized"
+    with at.start_run("whoami", unique("thread"), headers=headers) as response:
+        assert response.status == 401
 
 
-def test_threads_are_ones_own(browser: Browser) -> None:
+def test_django_user_sees_only_own_threads(browser: Browser) -> None:
     alice = Browser(browser.server, "/members/copilotkit").sign_in("alice")
     bob = Browser(browser.server, "/members/copilotkit").sign_in("bob")
     thread, gate = unique("thread"), unique("gate")

@@ -12,8 +12,8 @@ from .servers import SERVERS, Site
 
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    with SERVERS[request.param]() as running:
-        yield running
+    with SERVERS[request.param]() as server:
+        yield server
 
 
 @pytest.fixture

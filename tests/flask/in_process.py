@@ -40,14 +40,14 @@ def run(app: Flask, mount: str = MOUNT, agent: str = "play", **headers: str) -> 
     return app.test_client().post(f"{mount}/agent/{agent}/run", json=body, headers=headers)
 
 
-def events(answer: TestResponse) -> list[Event]:
+def events(response: TestResponse) -> list[Event]:
     """All events of an answer."""
-    assert answer.status_code == 200, answer.get_data()
-    frames = (parse_frame(block) for block in answer.get_data(as_text=True).split("\n\n"))
+    assert response.status_code == 200, response.get_data()
+    frames = (parse_frame(block) for block in response.get_data(as_text=True).split("\n\n"))
     return [frame.event for frame in frames if frame is not None]
 
 
-def is_complete(answer: TestResponse) -> bool:
+def is_complete(response: TestResponse) -> bool:
     """Whether that was a run from its beginning to its end."""
-    given = [event["type"] for event in events(answer)]
-    return (given[0], given[-1]) == ("RUN_STARTED", "RUN_FINISHED")
+    types = [event["type"] for event in events(response)]
+    return (types[0], types[-1]) == ("RUN_STARTED", "RUN_FINISHED")

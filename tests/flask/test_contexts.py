@@ -22,32 +22,32 @@ def browser() -> FlaskClient:
     return client
 
 
-def begun(browser: FlaskClient, mark: str, agent: str, run: str, *steps: tuple[str, str]) -> TestResponse:
+def start(browser: FlaskClient, mark: str, agent: str, run: str, *steps: tuple[str, str]) -> TestResponse:
     """The answer to a run that has begun; nothing of it has been read but what a server needs to send the headers."""
     body = run_input(f"thread-of-{run}", run, forwardedProps={"steps": steps})
-    answer = browser.post(f"{PLAIN}/agent/{agent}/run", json=body, headers={"x-mark": mark})
+    response = browser.post(f"{PLAIN}/agent/{agent}/run", json=body, headers={"x-mark": mark})
     assert notes.wait(run)
-    return answer
+    return response
 
 
-def read(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
+def read(browser: FlaskClient, response: TestResponse, agent: str, run: str, gate: str) -> None:
     named_event(gate).set()
-    answer.get_data()
-    answer.close()
+    response.get_data()
+    response.close()
 
 
-def leave(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
-    answer.close()
+def leave(browser: FlaskClient, response: TestResponse, agent: str, run: str, gate: str) -> None:
+    response.close()
     assert notes.read(f"torn-{run}") == [], "the run goes on"
     named_event(gate).set()
 
 
-def stop(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
+def stop(browser: FlaskClient, response: TestResponse, agent: str, run: str, gate: str) -> None:
     assert browser.post(f"{PLAIN}/agent/{agent}/stop/thread-of-{run}").get_json()["stopped"] is True
-    read(browser, answer, agent, run, gate)
+    read(browser, response, agent, run, gate)
 
 
-def nothing(browser: FlaskClient, answer: TestResponse, agent: str, run: str, gate: str) -> None:
+def nothing(browser: FlaskClient, response: TestResponse, agent: str, run: str, gate: str) -> None:
     """The run ends by itself."""
 
 
@@ -59,26 +59,26 @@ CASES = [
 
 
 @pytest.mark.parametrize(("agent", "ending"), CASES)
-def test_each_context_is_popped_once(browser: FlaskClient, agent: str, ending: Ending) -> None:
+def test_flask_contexts_are_popped_once(browser: FlaskClient, agent: str, ending: Ending) -> None:
     mark, run, gate = unique("mark"), unique("run"), unique("gate")
-    answer = begun(browser, mark, agent, run, ("say", "a"), ("wait", gate))
+    response = start(browser, mark, agent, run, ("say", "a"), ("wait", gate))
     assert notes.read(f"torn-{mark}") == OVER, "before anything of the stream is read"
-    ending(browser, answer, agent, run, gate)
+    ending(browser, response, agent, run, gate)
     assert notes.wait(f"torn-{run}") == ["context"]
-    answer.close()
+    response.close()
     following = unique("run")
-    begun(browser, unique("mark"), agent, following).close()
+    start(browser, unique("mark"), agent, following).close()
     notes.wait(f"torn-{following}")
     assert notes.read(f"torn-{run}") == ["context"], "and not again"
     assert notes.read(f"torn-{mark}") == OVER
 
 
-def test_runs_at_the_same_time_have_contexts_of_their_own(browser: FlaskClient) -> None:
+def test_flask_contexts_of_concurrent_runs_do_not_mix(browser: FlaskClient) -> None:
     gate, agents = unique("gate"), {unique("run"): agent for agent in ("play", "play", "play-sync", "play-sync")}
-    answers = [begun(browser, unique("mark"), agent, run, ("wait", gate)) for run, agent in agents.items()]
+    responses = [start(browser, unique("mark"), agent, run, ("wait", gate)) for run, agent in agents.items()]
     named_event(gate).set()
-    for run, answer in zip(agents, answers, strict=True):
-        answer.get_data()
+    for run, response in zip(agents, responses, strict=True):
+        response.get_data()
         first, *others = notes.read(run)
         assert first["g"] is None
         assert {note["g"] for note in others} == {run}
@@ -86,7 +86,7 @@ def test_runs_at_the_same_time_have_contexts_of_their_own(browser: FlaskClient) 
 
 
 @pytest.mark.parametrize("path", ["/info", "/nothing", ""])
-def test_an_answer_that_is_no_stream_pops_its_contexts(browser: FlaskClient, path: str) -> None:
+def test_flask_contexts_are_popped_after_a_response_without_a_stream(browser: FlaskClient, path: str) -> None:
     mark = unique("mark")
     browser.get(PLAIN + path, headers={"x-mark": mark}).close()
     assert notes.read(f"torn-{mark}") == OVER

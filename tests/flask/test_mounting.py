@@ -75,11 +75,11 @@ def mounted(request: pytest.FixtureRequest) -> tuple[Flask, str]:
     return app, mount
 
 
-def test_the_base_path_follows_the_registration(mounted: tuple[Flask, str]) -> None:
+def test_blueprint_base_path_follows_url_prefix(mounted: tuple[Flask, str]) -> None:
     app, mount = mounted
     client = app.test_client()
-    for answer in (client.get(f"{mount}/info"), client.post(mount or "/", json=INFO)):
-        assert list(answer.get_json()["agents"]) == ["play", "play-sync"]
+    for response in (client.get(f"{mount}/info"), client.post(mount or "/", json=INFO)):
+        assert list(response.get_json()["agents"]) == ["play", "play-sync"]
     assert is_complete(run(app, mount))
 
 
@@ -87,23 +87,23 @@ ODD = ["", "/", "//", "/info", "/info/", "//info", "/info//", "///info//", "/in/
 
 
 @pytest.mark.parametrize("path", ODD)
-def test_every_path_below_the_mount_is_answered_by_the_runtime(mounted: tuple[Flask, str], path: str) -> None:
+def test_blueprint_answers_every_path_below_url_prefix(mounted: tuple[Flask, str], path: str) -> None:
     app, mount = mounted
     # Given as a URL, a path with two slashes at its beginning would begin with a host.
     decoded = (unquote(mount) + path or "/").encode().decode("latin-1")
     for method in ("GET", "POST", "DELETE", "OPTIONS"):
-        answer = app.test_client().open(method=method, environ_overrides={"PATH_INFO": decoded})
-        assert answer.content_type == "application/json"
-        assert answer.status_code in (200, 400, 404, 405, 415)
+        response = app.test_client().open(method=method, environ_overrides={"PATH_INFO": decoded})
+        assert response.content_type == "application/json"
+        assert response.status_code in (200, 400, 404, 405, 415)
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/api/copilotkitinfo", "/api//copilotkit/info", "/info"])
-def test_what_is_not_below_the_mount_is_the_applications(path: str) -> None:
-    answer = app_with().test_client().get(path)
-    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+def test_blueprint_leaves_other_paths_to_the_application(path: str) -> None:
+    response = app_with().test_client().get(path)
+    assert (response.status_code, response.mimetype) == (404, "text/html")
 
 
-def test_a_mounts_variables_are_the_requests() -> None:
+def test_blueprint_variables_of_url_prefix_reach_the_request() -> None:
     seen: list[Any] = []
     hooks = RuntimeHooks(on_request=lambda ctx: seen.append((request.view_args or {})["tenant"]))
     app = Flask("tenants")
@@ -112,7 +112,7 @@ def test_a_mounts_variables_are_the_requests() -> None:
     assert seen == ["acme"]
 
 
-def test_two_blueprints_with_two_runtimes() -> None:
+def test_blueprint_two_blueprints_with_two_runtimes() -> None:
     app = Flask("two")
     app.register_blueprint(create_copilot_blueprint(runtime=runtime("one")), url_prefix="/first")
     app.register_blueprint(create_copilot_blueprint(runtime=runtime("two"), name="second"), url_prefix="/second")
@@ -122,7 +122,7 @@ def test_two_blueprints_with_two_runtimes() -> None:
         assert run(app, mount, other).status_code == 404
 
 
-def test_one_blueprint_at_two_places_is_one_runtime() -> None:
+def test_blueprint_registered_twice_is_one_runtime() -> None:
     app, blueprint = Flask("twice"), create_copilot_blueprint(runtime=runtime())
     app.register_blueprint(blueprint, url_prefix="/first")
     app.register_blueprint(blueprint, url_prefix="/second", name="again")
@@ -130,7 +130,7 @@ def test_one_blueprint_at_two_places_is_one_runtime() -> None:
     assert is_complete(run(app, "/second"))
 
 
-def test_two_blueprints_of_one_name_are_refused_by_flask() -> None:
+def test_blueprint_two_of_one_name_are_refused_by_flask() -> None:
     app = app_with()
     with pytest.raises(ValueError, match="name 'copilotkit' is already registered"):
         app.register_blueprint(create_copilot_blueprint(runtime=runtime()), url_prefix="/other")
@@ -139,7 +139,7 @@ def test_two_blueprints_of_one_name_are_refused_by_flask() -> None:
 # --- rules of one's own ----------------------------------------------------------------
 
 
-def test_a_view_for_the_single_route() -> None:
+def test_copilot_view_mode_single_route() -> None:
     app = Flask("single")
     view = copilot_view(create_copilot_runtime_handler(runtime=runtime(), mode="single-route"))
     app.add_url_rule("/chat", "chat", view, methods=["POST"])
@@ -150,7 +150,7 @@ def test_a_view_for_the_single_route() -> None:
 @pytest.mark.parametrize(
     ("base_path", "rest"), [(None, None), ("/chat/bot", None), (None, "rest")], ids=["anywhere", "base path", "rest"]
 )
-def test_a_view_for_all_that_follows(base_path: str | None, rest: str | None) -> None:
+def test_copilot_view_path_kwarg(base_path: str | None, rest: str | None) -> None:
     app = Flask("own")
     view = copilot_view(create_copilot_runtime_handler(runtime=runtime(), base_path=base_path), path_kwarg=rest)
     app.add_url_rule("/<kind>/bot/<path:rest>", "copilot", view, methods=["GET", "POST"])
@@ -158,18 +158,18 @@ def test_a_view_for_all_that_follows(base_path: str | None, rest: str | None) ->
     assert is_complete(run(app, "/chat/bot"))
 
 
-def test_a_view_answers_preflights_where_its_rule_names_them() -> None:
+def test_copilot_view_answers_preflights_of_its_rule() -> None:
     app = Flask("own")
     handler = create_copilot_runtime_handler(
         runtime=runtime(), cors=CorsConfig(allow_origins=["https://frontend.example"])
     )
     app.add_url_rule("/chat/<path:rest>", "chat", copilot_view(handler, path_kwarg="rest"), methods=["POST", "OPTIONS"])
     asking = {"Origin": "https://frontend.example", "Access-Control-Request-Method": "POST"}
-    answer = app.test_client().options("/chat/agent/play/run", headers=asking)
-    assert answer.headers["access-control-allow-origin"] == "https://frontend.example"
+    response = app.test_client().options("/chat/agent/play/run", headers=asking)
+    assert response.headers["access-control-allow-origin"] == "https://frontend.example"
 
 
-def test_a_view_for_one_route_only() -> None:
+def test_copilot_view_for_one_route() -> None:
     def only_plays(ctx: HookContext) -> None:
         if ctx.route is None or ctx.route.agent_id != "play":
             raise RespondWith(Response.json({"error": "not this one"}, 403))
@@ -183,10 +183,10 @@ def test_a_view_for_one_route_only() -> None:
     assert app.test_client().get("/info").status_code == 404
 
 
-@pytest.mark.parametrize("given", [None, runtime, "handler"])
-def test_what_is_no_handler_is_refused(given: Any) -> None:
+@pytest.mark.parametrize("types", [None, runtime, "handler"])
+def test_copilot_view_requires_a_handler(types: Any) -> None:
     with pytest.raises(TypeError, match="create_copilot_runtime_handler"):
-        copilot_view(given)
+        copilot_view(types)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +198,6 @@ def test_what_is_no_handler_is_refused(given: Any) -> None:
     ],
     ids=["neither", "both", "handler with options"],
 )
-def test_a_blueprint_takes_a_runtime_or_a_handler(arguments: dict[str, Any]) -> None:
+def test_blueprint_requires_a_runtime_or_a_handler(arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="either runtime"):
         create_copilot_blueprint(**arguments)

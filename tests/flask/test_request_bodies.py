@@ -40,7 +40,7 @@ def reading(read: Callable[[], object]) -> Callable[[Flask, Blueprint], None]:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_json_body_that_the_application_has_read(reader: str) -> None:
+def test_flask_body_that_the_application_has_read(reader: str) -> None:
     assert is_complete(run(app_with(reading(READERS[reader]))))
 
 
@@ -59,14 +59,14 @@ def read_file() -> None:
 @pytest.mark.parametrize(
     "read", [READERS["form"], READERS["files"], READERS["get_data"], READERS["nothing"], read_file]
 )
-def test_an_upload_that_the_application_has_read(read: Callable[[], object]) -> None:
-    answer = transcribe(app_with(reading(read)))
-    assert answer.status_code == 200, answer.get_data()
+def test_transcribe_with_a_form_that_the_flask_application_has_read(read: Callable[[], object]) -> None:
+    response = transcribe(app_with(reading(read)))
+    assert response.status_code == 200, response.get_data()
     text = f"song.webm|audio/webm;codecs=opus|{len(AUDIO)}|{AUDIO.decode()}"
-    assert answer.get_json() == {"text": text, "size": len(AUDIO), "type": "audio/webm;codecs=opus"}
+    assert response.get_json() == {"text": text, "size": len(AUDIO), "type": "audio/webm;codecs=opus"}
 
 
-def test_hooks_and_the_application_still_read_what_the_runtime_has_read() -> None:
+def test_flask_body_stays_readable_for_hooks_and_the_application() -> None:
     seen: list[Any] = []
 
     def change(app: Flask, blueprint: Blueprint) -> None:
@@ -80,12 +80,12 @@ def test_hooks_and_the_application_still_read_what_the_runtime_has_read() -> Non
 
     app = app_with(change, hooks=RuntimeHooks(on_request=look, on_before_handler=look))
     body = run_input(unique("thread"))
-    answer = app.test_client().post(f"{MOUNT}/agent/play/run", json=body)
-    assert is_complete(answer)
+    response = app.test_client().post(f"{MOUNT}/agent/play/run", json=body)
+    assert is_complete(response)
     assert seen == [body] * 3
 
 
-def test_a_hook_reads_an_upload_as_flask_parses_it() -> None:
+def test_flask_hook_reads_the_form_of_transcribe() -> None:
     seen: list[str | None] = []
     hooks = RuntimeHooks(on_request=lambda ctx: seen.append(request.files["audio"].filename))
     assert transcribe(app_with(hooks=hooks)).status_code == 200
@@ -98,23 +98,25 @@ def refused(app: Flask, **headers: str) -> Any:
 
 
 @pytest.mark.parametrize(("flask", "ours", "named"), [(500, 10_000, 500), (500, 300, 300), (None, 300, 300)])
-def test_the_lower_limit_holds_and_is_named(flask: int | None, ours: int, named: int) -> None:
+def test_max_body_bytes_and_flasks_max_content_length_the_lower_applies(
+    flask: int | None, ours: int, named: int
+) -> None:
     app = app_with(runtime=runtime(max_body_bytes=ours))
     app.config["MAX_CONTENT_LENGTH"] = flask
-    answer = refused(app)
-    assert (answer.status_code, answer.get_json()["error"]) == (413, "request_too_large")
-    assert f" {named} bytes" in answer.get_json()["message"]
+    response = refused(app)
+    assert (response.status_code, response.get_json()["error"]) == (413, "request_too_large")
+    assert f" {named} bytes" in response.get_json()["message"]
 
 
-def test_a_refusal_can_be_read_by_the_frontend() -> None:
+def test_max_body_bytes_413_has_cors_headers_in_flask() -> None:
     app = app_with(cors=CorsConfig(allow_origins=["https://frontend.example"], allow_credentials=True))
     app.config["MAX_CONTENT_LENGTH"] = 500
-    answer = refused(app, Origin="https://frontend.example")
-    assert answer.status_code == 413
-    assert answer.headers["access-control-allow-origin"] == "https://frontend.example"
+    response = refused(app, Origin="https://frontend.example")
+    assert response.status_code == 413
+    assert response.headers["access-control-allow-origin"] == "https://frontend.example"
 
 
-def test_an_application_that_reads_too_much_refuses_by_itself() -> None:
+def test_flask_max_content_length_when_the_application_reads_the_body() -> None:
     """By its own means, since the runtime never sees that request."""
     app = app_with(reading(READERS["get_json"]))
     app.config["MAX_CONTENT_LENGTH"] = 500

@@ -35,16 +35,16 @@ def by_blueprint(app: Flask, blueprint: Blueprint) -> None:
 
 
 @pytest.mark.parametrize("guard", [by_application, by_blueprint])
-def test_before_request_refuses(guard: Change) -> None:
+def test_flask_before_request_refuses(guard: Change) -> None:
     asked: list[str] = []
     app = app_with(guard, hooks=RuntimeHooks(on_request=lambda ctx: asked.append(ctx.path)))
-    answer = run(app)
-    assert (answer.status_code, answer.get_json()) == (401, {"error": "who are you?"})
+    response = run(app)
+    assert (response.status_code, response.get_json()) == (401, {"error": "who are you?"})
     assert asked == [], "the runtime has not been asked"
     assert is_complete(run(app, Authorization="Bearer me"))
 
 
-def test_before_request_of_the_blueprint_around_it_refuses() -> None:
+def test_flask_before_request_of_the_outer_blueprint_refuses() -> None:
     app, outer = Flask("nested"), Blueprint("outer", __name__)
     outer.before_request(unless_known)
     inner = app_with().blueprints["copilotkit"]
@@ -54,18 +54,18 @@ def test_before_request_of_the_blueprint_around_it_refuses() -> None:
     assert is_complete(run(app, "/outer/inner", Authorization="Bearer me"))
 
 
-def test_a_blueprints_guard_leaves_other_pages_alone() -> None:
+def test_flask_before_request_of_the_blueprint_leaves_other_pages_alone() -> None:
     app = app_with(by_blueprint)
     app.add_url_rule("/", "home", lambda: "home")
     assert app.test_client().get("/").text == "home"
 
 
-def test_a_preflight_reaches_the_runtime() -> None:
+def test_flask_preflight_reaches_the_runtime() -> None:
     """Flask would answer OPTIONS by itself."""
     app = app_with(cors=CorsConfig(allow_origins=["https://frontend.example"]))
     asking = {"Origin": "https://frontend.example", "Access-Control-Request-Method": "POST"}
-    answer = app.test_client().options(f"{MOUNT}/agent/play/run", headers=asking)
-    assert answer.headers["access-control-allow-origin"] == "https://frontend.example"
+    response = app.test_client().options(f"{MOUNT}/agent/play/run", headers=asking)
+    assert response.headers["access-control-allow-origin"] == "https://frontend.example"
 
 
 # --- after -----------------------------------------------------------------------------
@@ -73,19 +73,19 @@ def test_a_preflight_reaches_the_runtime() -> None:
 
 @pytest.mark.parametrize("whose", ["app", "blueprint"])
 @pytest.mark.parametrize("path", ["/info", "/nothing"])
-def test_after_request_applies_to_every_answer(whose: str, path: str) -> None:
+def test_flask_after_request_applies_to_every_response(whose: str, path: str) -> None:
     app = app_with(marking(whose))
-    answer = app.test_client().get(MOUNT + path)
-    assert (answer.content_type, answer.headers["x-after"]) == ("application/json", whose)
+    response = app.test_client().get(MOUNT + path)
+    assert (response.content_type, response.headers["x-after"]) == ("application/json", whose)
 
 
 @pytest.mark.parametrize("whose", ["app", "blueprint"])
-def test_after_request_applies_to_streams_and_does_not_wait_for_them(whose: str) -> None:
-    answer = run(app_with(marking(whose)))
-    assert answer.is_streamed
-    assert answer.headers["x-after"] == whose
-    assert answer.headers["content-type"] == "text/event-stream"
-    assert is_complete(answer)
+def test_flask_after_request_applies_to_streams_without_delay(whose: str) -> None:
+    response = run(app_with(marking(whose)))
+    assert response.is_streamed
+    assert response.headers["x-after"] == whose
+    assert response.headers["content-type"] == "text/event-stream"
+    assert is_complete(response)
 
 
 def marking(whose: str) -> Change:
@@ -98,7 +98,7 @@ def marking(whose: str) -> Change:
     return change
 
 
-def test_a_stream_that_after_request_puts_another_answer_for_is_closed() -> None:
+def test_flask_after_request_that_replaces_a_stream_closes_it() -> None:
     def change(app: Flask, blueprint: Blueprint) -> None:
         @blueprint.after_request
         def replace(response: Any) -> Any:
@@ -110,7 +110,7 @@ def test_a_stream_that_after_request_puts_another_answer_for_is_closed() -> None
     assert is_complete(run(app))
 
 
-def test_after_request_can_tell_a_stream_from_what_it_may_read() -> None:
+def test_flask_after_request_can_tell_streams_apart() -> None:
     """As Flask's own ``send_file`` shows it, and extensions that compress or log look for it."""
     read: list[bytes] = []
 
@@ -124,11 +124,11 @@ def test_after_request_can_tell_a_stream_from_what_it_may_read() -> None:
     app = app_with(change)
     assert is_complete(run(app))
     assert read == []
-    answer = app.test_client().get(f"{MOUNT}/info")
-    assert read == [answer.get_data()]
+    response = app.test_client().get(f"{MOUNT}/info")
+    assert read == [response.get_data()]
 
 
-def test_what_hooks_leave_in_g_and_the_session_is_the_applications() -> None:
+def test_flask_g_and_session_are_shared_with_hooks() -> None:
     def leave(ctx: HookContext) -> None:
         g.left = "in g"
         session["left"] = "in the session"
@@ -150,7 +150,7 @@ def test_what_hooks_leave_in_g_and_the_session_is_the_applications() -> None:
 # --- errors ----------------------------------------------------------------------------
 
 
-def test_the_applications_error_handlers_answer_what_it_raises() -> None:
+def test_flask_error_handlers_answer_the_applications_exceptions() -> None:
     class Locked(Exception):
         pass
 
@@ -164,7 +164,7 @@ def test_the_applications_error_handlers_answer_what_it_raises() -> None:
     assert run(app_with(change)).status_code == 423
 
 
-def test_the_applications_error_pages_are_not_for_the_runtimes_answers() -> None:
+def test_flask_error_handlers_leave_the_runtimes_responses_alone() -> None:
     app = app_with(lambda app, blueprint: app.register_error_handler(404, lambda error: ("a page", 404)))
     assert run(app, agent="nobody").get_json()["error"] == "Agent not found"
     assert app.test_client().get("/nothing").text == "a page"
@@ -178,23 +178,23 @@ ABORTING: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("where", ABORTING)
-def test_abort_is_answered_as_in_any_view(where: str) -> None:
+def test_flask_abort_in_a_hook(where: str) -> None:
     def change(app: Flask, blueprint: Blueprint) -> None:
         app.register_error_handler(403, lambda error: ({"error": "the application's own"}, 403))
 
-    answer = run(app_with(change, **ABORTING[where]()))
-    assert (answer.status_code, answer.get_json()) == (403, {"error": "the application's own"})
+    response = run(app_with(change, **ABORTING[where]()))
+    assert (response.status_code, response.get_json()) == (403, {"error": "the application's own"})
 
 
-def test_what_a_hook_raises_otherwise_is_not_told() -> None:
+def test_on_error_of_a_hook_that_raises_in_flask() -> None:
     def fail(ctx: HookContext) -> None:
         raise RuntimeError("a secret")
 
-    answer = run(app_with(hooks=RuntimeHooks(on_request=fail)))
-    assert (answer.status_code, answer.get_json()) == (500, {"error": "internal_error"})
+    response = run(app_with(hooks=RuntimeHooks(on_request=fail)))
+    assert (response.status_code, response.get_json()) == (500, {"error": "internal_error"})
 
 
-def test_an_agent_that_fails_is_an_error_of_its_stream() -> None:
+def test_flask_agent_that_fails_ends_in_run_error() -> None:
     def fail(input: Any) -> Any:
         raise RuntimeError("a secret")
 
@@ -202,6 +202,6 @@ def test_an_agent_that_fails_is_an_error_of_its_stream() -> None:
     app = app_with(
         lambda app, blueprint: app.register_error_handler(Exception, lambda error: "a page"), runtime=failing
     )
-    answer = run(app, agent="fails")
-    assert [event["type"] for event in events(answer)] == ["RUN_ERROR"]
-    assert "a secret" not in answer.text
+    response = run(app, agent="fails")
+    assert [event["type"] for event in events(response)] == ["RUN_ERROR"]
+    assert "a secret" not in response.text

@@ -17,10 +17,10 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_events_leave_before_the_next_is_made(site: Site, agent: str) -> None:
+def test_flask_each_event_is_sent_before_the_next(site: Site, agent: str) -> None:
     first, second = unique("gate"), unique("gate")
-    told = steps(("wait", first), ("say", "a"), ("wait", second), ("say", "b"))
-    with site.start_run(agent, unique("thread"), **told) as stream:
+    script = steps(("wait", first), ("say", "a"), ("wait", second), ("say", "b"))
+    with site.start_run(agent, unique("thread"), **script) as stream:
         assert stream.headers["content-type"] == "text/event-stream"
         assert stream.event()["type"] == "RUN_STARTED"
         set_event(site, first)
@@ -30,13 +30,13 @@ def test_events_leave_before_the_next_is_made(site: Site, agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_a_run_goes_on_in_its_context_when_its_reader_has_left(site: Site, agent: str) -> None:
+def test_flask_run_continues_in_its_context_after_a_disconnect(site: Site, agent: str) -> None:
     thread, run, gate = unique("thread"), unique("run"), unique("gate")
-    told = steps(("say", "a"), ("wait", gate), ("say", "b"))
-    with site.start_run(agent, thread, run, **told) as stream:
-        begun = stream.until("TEXT_MESSAGE_CONTENT")
+    script = steps(("say", "a"), ("wait", gate), ("say", "b"))
+    with site.start_run(agent, thread, run, **script) as stream:
+        start = stream.until("TEXT_MESSAGE_CONTENT")
     with site.connect(agent, thread) as joined:
-        assert [joined.event() for _ in begun] == begun
+        assert [joined.event() for _ in start] == start
         assert site.notes(f"torn-{run}", "read") == []
         set_event(site, gate)
         assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
@@ -45,7 +45,7 @@ def test_a_run_goes_on_in_its_context_when_its_reader_has_left(site: Site, agent
 
 
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_a_stop_ends_a_run_that_nobody_reads_and_its_context(site: Site, agent: str) -> None:
+def test_flask_stop_ends_a_run_without_readers_and_its_context(site: Site, agent: str) -> None:
     thread, run, gate = unique("thread"), unique("run"), unique("gate")
     with site.start_run(agent, thread, run, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
@@ -58,13 +58,13 @@ def test_a_stop_ends_a_run_that_nobody_reads_and_its_context(site: Site, agent: 
 
 @pytest.mark.parametrize("path", [PLAIN, LATER])
 @pytest.mark.parametrize("agent", PLAYERS)
-def test_hooks_factory_and_users_see_the_request_and_agents_the_application(
+def test_flask_request_is_seen_by_hooks_and_agents_see_the_application(
     server: RunningServer, path: str, agent: str
 ) -> None:
     site = Site(server, path)
     mark, run, gate = unique("mark"), unique("run"), unique("gate")
-    told = steps(("say", "a"), ("wait", gate), ("say", "b"))
-    with site.start_run(agent, unique("thread"), run, headers={"x-mark": mark}, **told) as stream:
+    script = steps(("say", "a"), ("wait", gate), ("say", "b"))
+    with site.start_run(agent, unique("thread"), run, headers={"x-mark": mark}, **script) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
         assert site.notes(f"torn-{mark}") == ["request", "context"]
         set_event(site, gate)
@@ -77,7 +77,7 @@ def test_hooks_factory_and_users_see_the_request_and_agents_the_application(
     assert others == [{"app": "website", "g": run}] * 6
 
 
-def test_what_hooks_put_into_the_session_is_sent(site: Site) -> None:
+def test_flask_session_set_by_hooks_is_sent(site: Site) -> None:
     mark = unique("mark")
     with site.start_run("play", unique("thread"), unique("run"), headers={"x-mark": mark}) as stream:
         assert "session=" in stream.headers["set-cookie"]
@@ -86,13 +86,13 @@ def test_what_hooks_put_into_the_session_is_sent(site: Site) -> None:
         assert site.notes(mark)[5]["visits"] == 4
 
 
-def test_whom_flask_login_does_not_know_is_refused(site: Site) -> None:
-    with site.open("GET", "/info", headers={"cookie": "session=forged"}) as answer:
-        assert (answer.status, answer.json()["error"]) == (401, "unauthorized")
+def test_flask_login_unknown_user_gets_401(site: Site) -> None:
+    with site.open("GET", "/info", headers={"cookie": "session=forged"}) as response:
+        assert (response.status, response.json()["error"]) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-def test_a_body_over_flasks_limit_gets_the_cores_413(site: Site, chunked: bool) -> None:
+def test_flask_max_content_length_413_is_the_cores(site: Site, chunked: bool) -> None:
     data = json.dumps(run_input(unique("thread"), state="x" * MAX_BODY)).encode()
     body = iter([data[:MAX_BODY], data[MAX_BODY:]]) if chunked else data
     response = site.request("POST", "/agent/play/run", body, {**JSON, "origin": FRONTEND})
@@ -101,7 +101,7 @@ def test_a_body_over_flasks_limit_gets_the_cores_413(site: Site, chunked: bool) 
     assert response.headers["access-control-allow-origin"] == FRONTEND
 
 
-def test_a_chunked_body_within_the_limit_is_accepted(site: Site) -> None:
+def test_flask_chunked_body_is_accepted(site: Site) -> None:
     data = json.dumps(run_input(unique("thread"), **steps(("say", "x" * 10_000)))).encode()
     response = site.request("POST", "/agent/play/run", iter([data]), JSON)
     assert response.status == 200

@@ -46,7 +46,7 @@ def client(adapter: str, subject: Subject, started: Started) -> Client:
     return started(adapter, subject.config)
 
 
-def test_text_streams_under_the_ids_of_the_input(client: Client, subject: Subject) -> None:
+def test_framework_text_streams_with_the_ids_of_the_input(client: Client, subject: Subject) -> None:
     events = prompt(client, subject.agent, "say one two", thread := unique("thread"))
     assert [event["delta"] for event in of_type(events, "TEXT_MESSAGE_CONTENT")] == ["one ", "two "]
     assert {event["threadId"] for event in (events[0], events[-1])} == {thread}
@@ -54,7 +54,7 @@ def test_text_streams_under_the_ids_of_the_input(client: Client, subject: Subjec
     assert events[0]["runId"] == events[-1]["runId"] == events[0]["input"]["runId"]
 
 
-def test_what_the_model_has_said_leaves_while_it_still_thinks(client: Client, subject: Subject) -> None:
+def test_framework_text_is_sent_as_the_model_generates_it(client: Client, subject: Subject) -> None:
     latch = unique("latch")
     with client.start_run(
         subject.agent, unique("thread"), messages=[user_message(f"wait {latch}")], state={}
@@ -64,7 +64,7 @@ def test_what_the_model_has_said_leaves_while_it_still_thinks(client: Client, su
         assert text_of(stream.events()) == f"after {latch}"
 
 
-def test_a_tool_of_the_server_is_called_and_answered(client: Client, subject: Subject) -> None:
+def test_framework_server_tool_is_called(client: Client, subject: Subject) -> None:
     events = prompt(client, subject.agent, 'call weather {"city": "Rome"}')
     (call,), (result,) = of_type(events, "TOOL_CALL_START"), of_type(events, "TOOL_CALL_RESULT")
     assert call["toolCallName"] == "weather"
@@ -73,7 +73,7 @@ def test_a_tool_of_the_server_is_called_and_answered(client: Client, subject: Su
     assert text_of(events) == "the tool said: sunny in Rome"
 
 
-def test_a_tool_of_the_frontend_is_left_to_it_and_its_answer_taken(client: Client, subject: Subject) -> None:
+def test_framework_frontend_tool_is_left_to_the_client(client: Client, subject: Subject) -> None:
     thread, question = unique("thread"), user_message('call confirm {"what": "all"}')
     events = prompt(client, subject.agent, "", thread, messages=[question], tools=[CONFIRM])
     (call,) = of_type(events, "TOOL_CALL_START")
@@ -95,7 +95,7 @@ def test_a_tool_of_the_frontend_is_left_to_it_and_its_answer_taken(client: Clien
     )
 
 
-def test_a_stop_reaches_the_model(client: Client, subject: Subject) -> None:
+def test_framework_stop_reaches_the_model(client: Client, subject: Subject) -> None:
     thread, latch = unique("thread"), unique("latch")
     with client.start_run(subject.agent, thread, messages=[user_message(f"wait {latch}")], state={}) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
@@ -109,13 +109,13 @@ def test_a_stop_reaches_the_model(client: Client, subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("text", ["fail badly", 'call explode {"why": "badly"}'], ids=["model", "tool"])
-def test_a_failure_ends_the_run(client: Client, subject: Subject, text: str) -> None:
+def test_framework_failure_ends_in_run_error(client: Client, subject: Subject, text: str) -> None:
     assert prompt(client, subject.agent, text)[-1]["type"] == "RUN_ERROR"
 
 
 @pytest.mark.parametrize("text", ["fail badly", 'call explode {"why": "badly"}'], ids=["model", "tool"])
 @pytest.mark.parametrize("subject", OURS, indirect=True)
-def test_the_cause_of_a_failure_is_for_the_log_alone(
+def test_framework_failure_cause_is_sent_with_debug_only(
     adapter: str, subject: Subject, started: Started, text: str
 ) -> None:
     told = prompt(started(adapter, subject.config), subject.agent, text)
@@ -125,7 +125,7 @@ def test_the_cause_of_a_failure_is_for_the_log_alone(
     assert f"{CAUSE} badly" in told[-1]["message"]
 
 
-def test_concurrent_runs_do_not_mix(client: Client, subject: Subject) -> None:
+def test_framework_concurrent_runs_do_not_mix(client: Client, subject: Subject) -> None:
     latches = [unique("latch") for _ in range(8)]
     with contextlib.ExitStack() as open_streams:
         streams = {}

@@ -22,18 +22,18 @@ def client(adapter: str, started: Started) -> Client:
     return started(adapter, "pydantic-ai")
 
 
-def test_pydantic_ais_own_test_model(client: Client) -> None:
+def test_pydantic_ai_test_model(client: Client) -> None:
     assert text_of(prompt(client, "test-model", "how is it?")) == "all is well"
 
 
 @pytest.mark.parametrize(
     ("agent", "expected"), [("fake-model", "bob"), ("deps-async", "bob"), ("deps-value", "a value")]
 )
-def test_a_run_gets_the_deps_of_its_request(client: Client, agent: str, expected: str) -> None:
+def test_pydantic_ai_deps_of_the_request(client: Client, agent: str, expected: str) -> None:
     assert text_of(prompt(client, agent, "call whoami {}", user="bob")) == f"the tool said: {expected}"
 
 
-def test_runs_with_one_deps_object_have_a_state_each(client: Client) -> None:
+def test_pydantic_ai_state_is_separate_for_each_run(client: Client) -> None:
     latches = {unique("latch"): count for count in (10, 20, 30)}
     with contextlib.ExitStack() as open_streams:
         streams = {}
@@ -49,13 +49,13 @@ def test_runs_with_one_deps_object_have_a_state_each(client: Client) -> None:
             assert text_of(events) == f"the tool said: it is {count + 1}"
 
 
-def test_a_state_that_does_not_fit_fails_the_run(client: Client) -> None:
+def test_pydantic_ai_state_that_is_invalid_ends_in_run_error(client: Client) -> None:
     events = prompt(client, "counting", "say hello", state={"count": "many"})
     assert events[-1]["type"] == "RUN_ERROR"
     assert "hello" not in text_of(events)
 
 
-def test_a_stored_conversation_is_its_users_own(client: Client) -> None:
+def test_pydantic_ai_stored_conversations_belong_to_their_user(client: Client) -> None:
     thread = unique("thread")
     prompt(client, "stored", "say secret", thread, user="ann")
     assert text_of(prompt(client, "stored", "recall", thread, user="ann")) == "say secret"
@@ -70,11 +70,11 @@ def test_a_stored_conversation_is_its_users_own(client: Client) -> None:
         ({"run": {"deps": 1}}, "deps"),
     ],
 )
-def test_options_that_pydantic_ai_does_not_have_are_refused(options: dict[str, Any], named: str) -> None:
+def test_pydantic_ai_unknown_adapter_options_are_refused(options: dict[str, Any], named: str) -> None:
     with pytest.raises(TypeError, match=named):
         PydanticAIAgent(pydantic_ai.Agent("test"), **options)
 
 
-def test_what_is_no_agent_is_refused() -> None:
+def test_pydantic_ai_agent_is_required() -> None:
     with pytest.raises(TypeError, match=r"agent must be a pydantic_ai\.Agent"):
         PydanticAIAgent("openai:gpt-4o-mini")

@@ -98,8 +98,8 @@ class Agent:
 def runs(draw: st.DrawFn, *, endings: int = 3) -> list[Event]:
     """The events of one agent, which may begin anew up to ``endings`` times."""
     agent = Agent(draw(st.sampled_from((None, {}, {"fromClient": 1}, {"n": 0, "list": ["old"]}))), endings=endings)
-    for one in draw(tries):
-        agent.attempt(*one)
+    for attempt in draw(tries):
+        agent.attempt(*attempt)
     return agent.end()
 
 

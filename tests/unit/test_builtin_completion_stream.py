@@ -31,7 +31,7 @@ def calls(*pieces: dict[str, Any]) -> ChatCompletionChunk:
 
 
 def told(answer: CompletionTranslator, chunks: Iterable[ChatCompletionChunk]) -> list[Event]:
-    events = [event for one in chunks for event in answer.feed(one)]
+    events = [event for chunk in chunks for event in answer.feed(chunk)]
     return [*events, *answer.close()]
 
 
@@ -46,7 +46,7 @@ def outline(events: list[Event]) -> list[str]:
 
 def arguments(events: list[Event]) -> dict[str, str]:
     """By the names of the calls."""
-    names = {one["toolCallId"]: one["toolCallName"] for one in events if one["type"] == "TOOL_CALL_START"}
+    names = {event["toolCallId"]: event["toolCallName"] for event in events if event["type"] == "TOOL_CALL_START"}
     found = dict.fromkeys(names.values(), "")
     for event in events:
         if event["type"] == "TOOL_CALL_ARGS":
@@ -167,7 +167,7 @@ HABITS = [
 def test_calls_are_kept_apart_whatever_a_server_counts_them_by(
     pieces: list[dict[str, Any]], expected: dict[str, str]
 ) -> None:
-    answer, events = answered(*(calls(one) for one in pieces))
+    answer, events = answered(*(calls(piece) for piece in pieces))
     assert arguments(events) == expected
     ids = [call.id for call in answer.calls]
     assert all(ids)

@@ -64,9 +64,9 @@ def test_a_run_overrides_what_it_may_and_nothing_else(name: str, wire: str, valu
     assert options.with_overrides({wire: value}, parse_overridable([name])) == Options.parse({name: value})
     assert options.with_overrides({wire: value}, parse_overridable([wire])) == Options.parse({name: value})
     assert options.with_overrides({wire: None}, parse_overridable([name])) == options
-    for one in bad:
+    for value in bad:
         with pytest.raises(ModelError, match=f"forwardedProps.{wire} must be") as raised:
-            options.with_overrides({wire: one}, parse_overridable([name]))
+            options.with_overrides({wire: value}, parse_overridable([name]))
         assert raised.value.code == "invalid_request"
 
 

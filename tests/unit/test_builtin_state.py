@@ -14,7 +14,7 @@ from copilot_runtime.agents._builtin.tools.state_tools import SharedState
 
 
 def change(state: SharedState, tool: str, **arguments: Any) -> Any:
-    (found,) = [one for one in state.tools() if one.name == tool]
+    (found,) = [offered for offered in state.tools() if offered.name == tool]
     return asyncio.run(found.call(arguments, None))
 
 

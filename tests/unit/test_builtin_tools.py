@@ -252,7 +252,7 @@ def frontend(name: str) -> FrontendTool:
 
 def test_the_model_is_told_of_the_servers_tools_and_the_frontends() -> None:
     box = Toolbox([define_tool(add)], [frontend("pick")], debug=False)
-    assert [one["function"]["name"] for one in box.definitions] == ["add", "pick"]
+    assert [definition["function"]["name"] for definition in box.definitions] == ["add", "pick"]
     assert box.definitions[1]["function"]["parameters"] == {"type": "object", "properties": {}}
     assert not box.is_client_tool("add")
     assert box.is_client_tool("pick")

@@ -593,7 +593,7 @@ async def test_on_run_end_is_told_once_of_each_run() -> None:
     await engine.stop(THREAD, None)
     await reader.rest()
     await settled(lambda: len(told) == 3)
-    assert [(one.run_id, one.outcome) for one in told] == [
+    assert [(ended.run_id, ended.outcome) for ended in told] == [
         ("finishes", "finished"),
         ("fails", "failed"),
         ("stops", "stopped"),
@@ -601,7 +601,7 @@ async def test_on_run_end_is_told_once_of_each_run() -> None:
     assert "broken" in told[1].failure
     assert told[0].messages() == [{"id": "m", "role": "assistant", "content": "x"}]
     assert [event["type"] for event in told[0].events()][-1] == "RUN_FINISHED"
-    assert all(one.started_at <= one.ended_at for one in told)
+    assert all(ended.started_at <= ended.ended_at for ended in told)
 
 
 @bounded
@@ -620,7 +620,7 @@ async def test_shutdown_ends_runs_and_tells_of_it() -> None:
     await reader.until(2)
     await suggestion.until(2)
     await engine.shutdown()
-    assert [one.run_id for one in told] == ["r"]
+    assert [ended.run_id for ended in told] == ["r"]
     events = await reader.rest()
     assert events[-1]["code"] == "RUN_INTERRUPTED"
     assert (await suggestion.rest())[-1]["code"] == "RUN_INTERRUPTED"

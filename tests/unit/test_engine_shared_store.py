@@ -165,7 +165,7 @@ async def test_stopping_from_anywhere(make: Make) -> None:
     assert joined.frames == own.frames
     assert await there.stop(THREAD, None) == StopResult(False)
     await settled(lambda: bool(told))
-    assert [one.outcome for one in told] == ["stopped"]
+    assert [ended.outcome for ended in told] == ["stopped"]
 
 
 @bounded

@@ -190,7 +190,7 @@ def test_forwarding(name: str) -> None:
     rule, names = FORWARDED[name]
     selected = rule.select(COMING)
     assert set(selected) == names
-    assert all(selected[one] == COMING[one] for one in names)
+    assert all(selected[name] == COMING[name] for name in names)
 
 
 @pytest.mark.parametrize("field", ["allow", "deny", "deny_prefixes"])

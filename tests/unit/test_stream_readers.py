@@ -248,8 +248,8 @@ def test_every_reader_gets_what_follows_its_place(
     for seen, joining, reader, got in opened:
         while (piece := reader.read_available()) is not None:
             got.append(piece)
-        wanted = [one for one in range(seen + 1, number + 1) if not (joining and one in repeats)]
-        assert [int(one) for one in b"".join(got).split()] == wanted
+        wanted = [request for request in range(seen + 1, number + 1) if not (joining and request in repeats)]
+        assert [int(message) for message in b"".join(got).split()] == wanted
         assert reader.read_available() is None
 
 
@@ -406,7 +406,7 @@ def test_keep_alives_come_by_themselves(life: Life) -> None:
             keep_alive.add(reader, loop)
         chunks = [AsyncStreamIterator(reader) for reader in readers]
         for _ in range(2):
-            assert [await anext(one) for one in chunks] == [KEEP_ALIVE] * 3
+            assert [await anext(chunk) for chunk in chunks] == [KEEP_ALIVE] * 3
         for reader in readers:
             keep_alive.discard(reader, loop)
 
