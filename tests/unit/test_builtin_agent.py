@@ -49,12 +49,12 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("options", "error", "says"), WRONG)
-def test_what_could_never_work_is_refused(options: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_builtin_agent_options_must_be_valid(options: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         BuiltInAgent(**{"model": "openai/x", "api_key": None if "client" in options else "k", **options})
 
 
-def test_a_missing_key_is_a_warning_that_names_the_variable(caplog: pytest.LogCaptureFixture) -> None:
+def test_builtin_agent_warns_of_a_missing_key(caplog: pytest.LogCaptureFixture) -> None:
     BuiltInAgent(model="openai/x")
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -64,16 +64,16 @@ def test_a_missing_key_is_a_warning_that_names_the_variable(caplog: pytest.LogCa
 @pytest.mark.parametrize(
     "options", [{"api_key": "k"}, {"base_url": LOCAL}, {"client": openai.AsyncOpenAI(api_key="k")}]
 )
-def test_where_no_key_is_missing_there_is_no_warning(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_builtin_agent_does_not_warn_with_a_key(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     BuiltInAgent(model="openai/x", **options)
     assert caplog.records == []
 
 
-def test_the_state_tools_names_are_free_where_these_are_not_offered() -> None:
+def test_builtin_agent_state_tool_names_are_free_without_state_tools() -> None:
     BuiltInAgent(model="x", base_url=LOCAL, state_tools=False, tools=[define_tool(add, name="AGUISendStateDelta")])
 
 
-def test_the_runtime_can_look_at_it_without_running_it() -> None:
+def test_builtin_agent_can_be_inspected_without_a_run() -> None:
     agent = BuiltInAgent(model="x", base_url=LOCAL, description="Helps.", capabilities={"tools": {"supported": False}})
     assert (agent_class_name(agent), agent.description) == ("BuiltInAgent", "Helps.")
     assert inspect_agent(agent.run).takes_context
@@ -84,7 +84,7 @@ def test_the_runtime_can_look_at_it_without_running_it() -> None:
     }
 
 
-def test_without_the_sdk_the_core_can_be_had_and_the_agent_says_what_to_install() -> None:
+def test_builtin_agent_without_the_sdk_names_the_extra() -> None:
     program = (
         "import sys; sys.modules['openai'] = None\n"
         "from copilot_runtime import CopilotRuntime\n"
@@ -96,7 +96,7 @@ def test_without_the_sdk_the_core_can_be_had_and_the_agent_says_what_to_install(
     assert done.stdout == """BuiltInAgent requires the "openai" package: pip install 'copilot-runtime[openai]'\n"""
 
 
-def test_a_run_without_a_key_fails_and_names_the_variable() -> None:
+def test_builtin_agent_run_without_a_key_names_the_variable() -> None:
     async def run() -> list[Any]:
         given = {"threadId": "t", "runId": "r", "messages": [], "state": {}, "tools": [], "context": []}
         agent = BuiltInAgent(model="openai/x")
@@ -131,18 +131,18 @@ def entry(payload: Any = None, *, status: str = "resolved", interrupt_id: str = 
     return {"interruptId": interrupt_id, "status": status, "payload": payload}
 
 
-def test_an_answer_is_given_to_the_tool_that_asked() -> None:
+def test_resume_answer_reaches_the_tool_that_asked() -> None:
     assert resumed(entry("yes")) == {"c1": ToolResult("yes 5", "yes 5")}
 
 
-def test_a_cancelled_question_calls_nothing() -> None:
+def test_resume_cancelled_calls_nothing() -> None:
     assert resumed(entry("yes", status="cancelled")) == {"c1": ToolResult(*['{"status":"cancelled"}'] * 2)}
 
 
 @pytest.mark.parametrize(
     ("payload", "text"), [({"ok": 1}, '{"ok":1}'), ("text", "text"), (None, '{"status":"resolved"}')]
 )
-def test_to_any_other_call_the_answer_is_the_result(payload: Any, text: str) -> None:
+def test_resume_answer_to_another_call_is_its_result(payload: Any, text: str) -> None:
     assert resumed(entry(payload), name="somebody_elses") == {"c1": ToolResult(text, text)}
 
 
@@ -150,18 +150,18 @@ def test_to_any_other_call_the_answer_is_the_result(payload: Any, text: str) -> 
     ("entries", "result"),
     [([entry("yes", interrupt_id="unknown")], None), ([entry("yes")], "answered before")],
 )
-def test_what_answers_no_open_question_is_left_out_and_logged(
+def test_resume_without_an_open_question_is_logged(
     entries: list[dict[str, Any]], result: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert resumed(*entries, result=result) == {}
     assert "does not match an open interrupt" in caplog.text
 
 
-def test_a_question_is_answered_once() -> None:
+def test_resume_answers_a_question_once() -> None:
     assert resumed(entry("yes"), entry("no")) == {"c1": ToolResult("yes 5", "yes 5")}
 
 
 @pytest.mark.parametrize("server", ["https://tools.example/mcp", None])
-def test_what_is_no_mcp_server_is_refused(server: Any) -> None:
+def test_mcp_servers_must_be_mcp_servers(server: Any) -> None:
     with pytest.raises(TypeError, match="MCPServer"):
         BuiltInAgent("openai/some-model", api_key="k", mcp_servers=[server])

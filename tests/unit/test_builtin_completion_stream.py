@@ -57,7 +57,7 @@ def arguments(events: list[Event]) -> dict[str, str]:
 # --- text and reasoning ------------------------------------------------------
 
 
-def test_text_is_one_message_in_pieces() -> None:
+def test_text_is_one_message_in_chunks() -> None:
     answer, events = answered(
         chunk({"role": "assistant", "content": ""}),
         chunk({"content": "Hel"}),
@@ -70,13 +70,13 @@ def test_text_is_one_message_in_pieces() -> None:
     assert answer.finish_reason == "stop"
 
 
-def test_a_refusal_is_text() -> None:
+def test_refusal_is_text() -> None:
     _, events = answered(chunk({"refusal": "No."}))
     assert events[1]["delta"] == "No."
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
-def test_reasoning_is_told_by_whatever_name_and_ends_before_the_text(name: str) -> None:
+def test_reasoning_under_any_name_ends_before_the_text(name: str) -> None:
     _, events = answered(chunk({name: "hm "}), chunk({name: "so"}), chunk({"content": "Done"}))
     assert outline(events) == [
         "REASONING_START",
@@ -91,17 +91,17 @@ def test_reasoning_is_told_by_whatever_name_and_ends_before_the_text(name: str) 
     assert events[0]["messageId"] != events[-1]["messageId"]
 
 
-def test_reasoning_that_comes_by_two_names_is_told_once() -> None:
+def test_reasoning_under_two_names_is_sent_once() -> None:
     _, events = answered(chunk({"reasoning": "hm", "reasoning_content": "hm"}))
     assert outline(events).count("REASONING_MESSAGE_CONTENT") == 1
 
 
-def test_thoughts_between_texts_make_two_messages() -> None:
+def test_reasoning_between_texts_makes_two_messages() -> None:
     _, events = answered(chunk({"content": "a"}), chunk({"reasoning": "hm"}), chunk({"content": "b"}))
     assert len({event["messageId"] for event in events}) == 3
 
 
-def test_other_choices_and_chunks_without_one_are_passed_over() -> None:
+def test_choices_other_than_the_first_are_ignored() -> None:
     other = ChatCompletionChunk.construct(choices=[{"index": 1, "delta": {"content": "other"}}])
     _, events = answered(other, ChatCompletionChunk.construct(), chunk(None), chunk({"content": "mine"}))
     assert [event["delta"] for event in events if "delta" in event] == ["mine"]
@@ -110,7 +110,7 @@ def test_other_choices_and_chunks_without_one_are_passed_over() -> None:
 # --- tool calls --------------------------------------------------------------
 
 
-def test_parallel_calls_are_told_as_their_arguments_arrive() -> None:
+def test_tool_calls_in_parallel_are_streamed() -> None:
     answer, events = answered(
         calls(piece(0, id="a", name="add", arguments="")),
         calls(piece(0, arguments='{"x"'), piece(1, id="b", name="sub", arguments='{"y":')),
@@ -164,9 +164,7 @@ HABITS = [
 
 
 @pytest.mark.parametrize(("pieces", "expected"), HABITS)
-def test_calls_are_kept_apart_whatever_a_server_counts_them_by(
-    pieces: list[dict[str, Any]], expected: dict[str, str]
-) -> None:
+def test_tool_calls_are_told_apart_by_index_or_id(pieces: list[dict[str, Any]], expected: dict[str, str]) -> None:
     answer, events = answered(*(calls(piece) for piece in pieces))
     assert arguments(events) == expected
     ids = [call.id for call in answer.calls]
@@ -174,39 +172,39 @@ def test_calls_are_kept_apart_whatever_a_server_counts_them_by(
     assert len(set(ids)) == len(expected)
 
 
-def test_a_call_that_never_gets_a_name_is_not_shown() -> None:
+def test_tool_call_without_a_name_is_not_sent() -> None:
     answer, events = answered(calls(piece(0, id="a", arguments="{}")))
     assert events == []
     assert answer.calls == []
 
 
-def test_an_id_that_the_conversation_has_is_replaced() -> None:
+def test_tool_call_id_that_the_conversation_has_is_replaced() -> None:
     answer, events = answered(calls(piece(0, id="call_0", name="f", arguments="{}")), taken=["call_0"])
     assert answer.calls[0].id != "call_0"
     assert {event["toolCallId"] for event in events} == {answer.calls[0].id}
 
 
-def test_calls_belong_to_the_message_of_the_text_before_them() -> None:
+def test_tool_calls_belong_to_the_message_before_them() -> None:
     _, events = answered(chunk({"content": "Let me see."}), calls(piece(0, id="a", name="f")))
     assert outline(events)[2:4] == ["TEXT_MESSAGE_END", "TOOL_CALL_START"]
     assert events[3]["parentMessageId"] == events[0]["messageId"]
 
 
-def test_text_after_a_call_is_a_message_of_its_own() -> None:
+def test_text_after_a_tool_call_is_a_message_of_its_own() -> None:
     _, events = answered(calls(piece(0, id="a", name="f")), chunk({"content": "Wait."}))
     parents = {event["parentMessageId"] for event in events if "parentMessageId" in event}
     assert events[1]["type"] == "TEXT_MESSAGE_START"
     assert events[1]["messageId"] not in parents
 
 
-def test_thoughts_go_back_with_the_calls_that_came_of_them() -> None:
+def test_thought_signatures_are_sent_back_with_their_tool_calls() -> None:
     answer, _ = answered(chunk({"reasoning_content": "hm"}), calls(piece(0, id="a", name="f", arguments="{}")))
     assert answer.message()["reasoning_content"] == "hm"
     answer, _ = answered(chunk({"reasoning_content": "hm"}), chunk({"content": "Hello"}))
     assert answer.message() == {"role": "assistant", "content": "Hello"}
 
 
-def test_a_calls_signature_goes_back_and_to_the_client_for_later() -> None:
+def test_thought_signature_of_a_tool_call_reaches_the_client() -> None:
     signature = {"google": {"thought_signature": "abc"}}
     answer, events = answered(calls(piece(0, id="a", name="f", arguments="{}", extra_content=signature)))
     assert answer.message()["tool_calls"][0]["extra_content"] == signature
@@ -226,7 +224,7 @@ def test_a_calls_signature_goes_back_and_to_the_client_for_later() -> None:
         (calls(piece(0, id="a", name="f"), piece(1, id="b", name="g")), ["TOOL_CALL_END", "TOOL_CALL_END"]),
     ],
 )
-def test_what_is_open_is_closed_wherever_the_stream_breaks_off(last: ChatCompletionChunk, ends: list[str]) -> None:
+def test_open_messages_are_closed_wherever_the_stream_breaks_off(last: ChatCompletionChunk, ends: list[str]) -> None:
     answer, events = answered(last)
     assert outline(events)[-len(ends) :] == ends
     assert answer.finish_reason is None
@@ -253,5 +251,5 @@ def test_usage_is_summed_over_a_runs_requests() -> None:
     assert usage.counts == {"inputTokens": 20, "outputTokens": 10, "totalTokens": 30, "cachedInputTokens": 6}
 
 
-def test_usage_that_nobody_told_is_not_made_up() -> None:
+def test_usage_that_was_not_reported_is_absent() -> None:
     assert Usage("openai", "m").event_fields("RUN_FINISHED") == {}

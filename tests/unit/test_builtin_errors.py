@@ -53,24 +53,24 @@ def in_stream(**body: Any) -> Exception:
     ],
     ids=lambda one: one if isinstance(one, str) else f"{type(one).__name__} {getattr(one, 'body', '')}",
 )
-def test_a_failure_has_a_code(error: Exception, code: str) -> None:
+def test_failure_has_a_code(error: Exception, code: str) -> None:
     trouble = to_model_error(error)
     assert trouble is not None
     assert trouble.code == code
 
 
 @pytest.mark.parametrize("error", [ValueError("429"), KeyError("rate_limit_exceeded"), TimeoutError(), OSError()])
-def test_what_is_not_the_providers_is_nobody_elses(error: Exception) -> None:
+def test_failure_of_another_kind_has_no_provider_code(error: Exception) -> None:
     assert to_model_error(error) is None
 
 
-def test_words_in_a_text_decide_nothing() -> None:
+def test_failure_text_decides_nothing() -> None:
     trouble = to_model_error(openai.OpenAIError("rate limit, invalid api key, context_length_exceeded, timeout"))
     assert trouble is not None
     assert trouble.code == "provider_error"
 
 
-def test_the_providers_words_are_for_the_log_unless_debugging() -> None:
+def test_failure_text_is_sent_with_debug_only() -> None:
     trouble = to_model_error(answered(openai.InternalServerError, 500))
     assert trouble is not None
     assert "words" not in trouble.to_event(with_detail=False)["message"]
@@ -78,17 +78,17 @@ def test_the_providers_words_are_for_the_log_unless_debugging() -> None:
     assert "words" in str(trouble)
 
 
-def test_a_key_is_not_even_in_the_log() -> None:
+def test_failure_log_has_no_key() -> None:
     trouble = to_model_error(openai.OpenAIError("Incorrect API key provided: sk-1234"), secret="sk-1234")
     assert "sk-1234" not in str(trouble)
 
 
-def test_our_own_trouble_stays_what_it_is() -> None:
+def test_failure_that_is_an_agent_error_is_unchanged() -> None:
     trouble = ModelError("auth_failed", "set THE_KEY")
     assert to_model_error(trouble) is trouble
     assert trouble.to_event(with_detail=True) == {"type": "RUN_ERROR", "message": "set THE_KEY", "code": "auth_failed"}
 
 
-def test_docs_list_every_code() -> None:
+def test_failure_codes_are_all_in_the_docs() -> None:
     docs = Path(__file__).parents[2].joinpath("docs/builtin-agent.md").read_text("utf-8")
     assert [code for code in ModelError.messages if f"| `{code}` |" not in docs] == []

@@ -59,7 +59,7 @@ def result(call_id: str, content: str, **more: Any) -> dict[str, Any]:
 # --- roles -------------------------------------------------------------------
 
 
-def test_a_conversation_stays_what_it_is() -> None:
+def test_messages_of_a_conversation() -> None:
     assert sent(
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "Hello."},
@@ -73,7 +73,7 @@ def test_a_conversation_stays_what_it_is() -> None:
     ]
 
 
-def test_system_and_developer_messages_are_left_out_unless_asked_for() -> None:
+def test_messages_of_system_and_developer_are_optional() -> None:
     messages = ({"role": "system", "content": "s"}, {"role": "developer", "content": "d"})
     assert sent(*messages) == []
     assert sent(*messages, system=True) == [{"role": "system", "content": "s"}]
@@ -81,7 +81,7 @@ def test_system_and_developer_messages_are_left_out_unless_asked_for() -> None:
     assert sent(*messages, developer=True, provider=BY_NAME["anthropic"]) == [{"role": "system", "content": "d"}]
 
 
-def test_reasoning_activities_and_empty_messages_are_not_sent() -> None:
+def test_messages_of_reasoning_and_activity_are_not_sent() -> None:
     assert (
         sent(
             {"role": "reasoning", "content": "hm"},
@@ -96,14 +96,14 @@ def test_reasoning_activities_and_empty_messages_are_not_sent() -> None:
 # --- tool calls and their results --------------------------------------------
 
 
-def test_a_call_without_a_result_gets_a_word_that_there_is_none() -> None:
+def test_tool_call_without_a_result_gets_a_placeholder() -> None:
     made = sent({"role": "assistant", "toolCalls": [call("c1"), call("c2")]}, result("c2", "two"))
     assert [message["tool_call_id"] for message in made[1:]] == ["c1", "c2"]
     assert "no result" in made[1]["content"]
     assert made[2]["content"] == "two"
 
 
-def test_results_stand_right_after_their_calls_wherever_they_came() -> None:
+def test_tool_results_follow_their_calls() -> None:
     made = sent(
         {"role": "assistant", "toolCalls": [call("c1")]},
         {"role": "user", "content": "still there?"},
@@ -112,23 +112,23 @@ def test_results_stand_right_after_their_calls_wherever_they_came() -> None:
     assert [message["role"] for message in made] == ["assistant", "tool", "user"]
 
 
-def test_a_result_without_a_call_is_told_as_text() -> None:
+def test_tool_result_without_a_call_is_text() -> None:
     (made,) = sent(result("gone", "42"))
     assert made["role"] == "user"
     assert "42" in made["content"]
 
 
-def test_answers_that_the_messages_do_not_have_are_results_too() -> None:
+def test_tool_results_from_resume() -> None:
     made = sent({"role": "assistant", "toolCalls": [call("c1")]}, answers={"c1": "yes"})
     assert made[1] == {"role": "tool", "tool_call_id": "c1", "content": "yes"}
 
 
-def test_of_two_results_the_later_counts() -> None:
+def test_tool_results_the_later_of_two_counts() -> None:
     made = sent({"role": "assistant", "toolCalls": [call("c1")]}, result("c1", "wait"), result("c1", "done"))
     assert [message["content"] for message in made if message["role"] == "tool"] == ["done"]
 
 
-def test_a_results_error_is_told() -> None:
+def test_tool_result_error_is_sent() -> None:
     made = sent({"role": "assistant", "toolCalls": [call("c1")]}, result("c1", "partly", error="it broke"))
     assert made[1]["content"] == "partly\nError: it broke"
 
@@ -145,12 +145,12 @@ def test_a_results_error_is_told() -> None:
         ('{"a": 1e400}', {"invalid_arguments": '{"a": 1e400}'}),
     ],
 )
-def test_arguments_are_always_a_json_object(arguments: str, expected: Any) -> None:
+def test_tool_call_arguments_are_a_json_object(arguments: str, expected: Any) -> None:
     made = sent({"role": "assistant", "toolCalls": [call("c1", arguments)]})
     assert json.loads(made[0]["tool_calls"][0]["function"]["arguments"]) == expected
 
 
-def test_a_providers_signature_goes_back_to_it_and_to_nobody_else() -> None:
+def test_thought_signature_is_sent_to_its_own_provider_only() -> None:
     google, signature = BY_NAME["google"], {"extra_content": {"google": {"thought_signature": "abc"}}}
     message = {
         "role": "assistant",
@@ -161,7 +161,7 @@ def test_a_providers_signature_goes_back_to_it_and_to_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("value", ["opaque", "[]", "{}", '{"provider": "openai"}'])
-def test_somebody_elses_encrypted_value_is_left_alone(value: str) -> None:
+def test_encrypted_value_of_another_origin_is_ignored(value: str) -> None:
     message = {"role": "assistant", "toolCalls": [{**call("c1"), "encryptedValue": value}]}
     assert sent(message)[0]["tool_calls"] == [call("c1")]
 
@@ -205,7 +205,7 @@ TEXT = base64.b64encode("größe,1".encode()).decode()
         ),
     ],
 )
-def test_a_part_becomes_what_openai_takes(part: dict[str, Any], made: dict[str, Any]) -> None:
+def test_content_part_for_openai(part: dict[str, Any], made: dict[str, Any]) -> None:
     assert sent(user(part)) == [{"role": "user", "content": [made]}]
 
 
@@ -225,7 +225,7 @@ NOT_TAKEN = [
 
 
 @pytest.mark.parametrize(("provider", "part", "says"), NOT_TAKEN)
-def test_what_a_provider_cannot_take_is_said_to_the_model_and_logged(
+def test_content_part_that_is_not_supported_is_described_and_logged(
     provider: str, part: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (message,) = sent(user({"type": "text", "text": "Look"}, part), provider=BY_NAME[provider])
@@ -238,7 +238,7 @@ def test_what_a_provider_cannot_take_is_said_to_the_model_and_logged(
 
 
 @pytest.mark.parametrize("provider", BY_NAME.values(), ids=lambda one: one.name)
-def test_every_provider_takes_images(provider: Provider) -> None:
+def test_content_part_image_for_every_provider(provider: Provider) -> None:
     (message,) = sent(user(media("image", "image/png", data="QUJD")), provider=provider)
     assert message["content"][0]["type"] == "image_url"
 
@@ -255,7 +255,7 @@ def test_every_provider_takes_images(provider: Provider) -> None:
         ({"mime_type": "video/mp4", "data": "QUJD"}, "text"),
     ],
 )
-def test_the_older_part_for_all_that_is_no_text_is_read_by_its_media_type(members: dict[str, Any], kind: str) -> None:
+def test_content_part_binary_is_read_by_its_media_type(members: dict[str, Any], kind: str) -> None:
     """AG-UI 0.1 has it, 1.x has not: so it is made by hand here."""
     part = SimpleNamespace(type="binary", **{"id": None, "url": None, "data": None, "filename": None, **members})
     (made,) = to_content_parts([part], supported_media=OPENAI.supported_media)
@@ -263,7 +263,7 @@ def test_the_older_part_for_all_that_is_no_text_is_read_by_its_media_type(member
 
 
 @pytest.mark.parametrize(("kind", "made"), [("document", "file"), ("image", "text")])
-def test_a_file_that_the_provider_has_is_named_where_the_api_can(kind: str, made: str) -> None:
+def test_content_part_file_id(kind: str, made: str) -> None:
     """AG-UI 1.x has such sources, 0.1 has not."""
     source = SimpleNamespace(type="file", value="file-1", mime_type=None)
     (part,) = to_content_parts(
@@ -273,7 +273,7 @@ def test_a_file_that_the_provider_has_is_named_where_the_api_can(kind: str, made
     assert "file-1" in json.dumps(part)
 
 
-def test_media_in_a_tools_result_are_named_in_words() -> None:
+def test_content_part_in_a_tool_result_is_described() -> None:
     source = SimpleNamespace(type="data", value="QUJD", mime_type="image/png")
     parts = [SimpleNamespace(type="text", text="A chart:"), SimpleNamespace(type="image", source=source)]
     assert flatten_text(parts).startswith("A chart:\n[Attachment that cannot be displayed to you: image (image/png")

@@ -39,7 +39,7 @@ BAD = [(name, value) for name, _, _, bad in OVERRIDABLE for value in bad] + [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
-def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: Any) -> None:
+def test_option_that_is_invalid_is_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"BuiltInAgent: {name}=.* must be "):
         Options.parse({name: value})
 
@@ -48,17 +48,17 @@ def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: Any) -> Non
     ("name", "value"),
     [(name, good) for name, _, good, _ in OVERRIDABLE] + [(name, good) for name, good, _ in NOT_OVERRIDABLE],
 )
-def test_a_value_that_can_be_is_kept(name: str, value: Any) -> None:
+def test_option_that_is_valid_is_kept(name: str, value: Any) -> None:
     kept = getattr(Options.parse({name: value}), name)
     assert list(kept) == value if name == "stop_sequences" else kept == value
 
 
-def test_none_is_the_default() -> None:
+def test_option_none_is_the_default() -> None:
     assert Options.parse({"prompt": None, "temperature": None, "max_steps": None}) == Options()
 
 
 @pytest.mark.parametrize(("name", "wire", "value", "bad"), OVERRIDABLE, ids=lambda one: one if one is str else None)
-def test_a_run_overrides_what_it_may_and_nothing_else(name: str, wire: str, value: Any, bad: list[Any]) -> None:
+def test_overridable_options_only_are_overridden(name: str, wire: str, value: Any, bad: list[Any]) -> None:
     options = Options()
     assert options.with_overrides({wire: value}, parse_overridable(())) == options
     assert options.with_overrides({wire: value}, parse_overridable([name])) == Options.parse({name: value})
@@ -71,12 +71,12 @@ def test_a_run_overrides_what_it_may_and_nothing_else(name: str, wire: str, valu
 
 
 @pytest.mark.parametrize("names", [["max_steps"], ["timeout"], ["api_key"], ["temprature"], "prompt"])
-def test_what_cannot_be_overridden_is_refused_at_construction(names: Any) -> None:
+def test_overridable_options_that_cannot_be_are_refused(names: Any) -> None:
     with pytest.raises(ValueError, match="overridable_properties"):
         parse_overridable(names)
 
 
-def test_a_run_names_another_model_only_where_it_may() -> None:
+def test_overridable_model() -> None:
     assert forwarded_model({"model": "openai/x"}, parse_overridable(())) is None
     assert forwarded_model({"model": "openai/x"}, parse_overridable(["model"])) == "openai/x"
     with pytest.raises(ModelError, match=r"forwardedProps\.model"):
@@ -84,24 +84,24 @@ def test_a_run_names_another_model_only_where_it_may() -> None:
 
 
 @pytest.mark.parametrize("choice", [PICK, {"type": "tool", "toolName": "pick"}])
-def test_one_tool_can_be_chosen_in_either_spelling(choice: Any) -> None:
+def test_tool_choice_in_either_spelling(choice: Any) -> None:
     assert parse_tool_choice(choice) == PICK
 
 
-def test_a_run_may_force_its_own_tools_without_permission_as_suggestions_do() -> None:
+def test_tool_choice_of_a_frontend_tool_needs_no_permission() -> None:
     assert forced_tool({"toolChoice": PICK}, {"pick"}) == PICK
 
 
 @pytest.mark.parametrize("forwarded", [{}, {"toolChoice": PICK}, {"toolChoice": "required"}, {"toolChoice": 1}])
-def test_a_run_forces_no_other_tool(forwarded: dict[str, Any]) -> None:
+def test_tool_choice_of_another_tool_is_refused(forwarded: dict[str, Any]) -> None:
     assert forced_tool(forwarded, {"other"}) is None
 
 
-def test_what_is_not_set_is_not_sent() -> None:
+def test_option_that_is_not_set_is_not_sent() -> None:
     assert Options().to_request_params("max_tokens") == {"stream_options": {"include_usage": True}, "extra_body": {}}
 
 
-def test_what_is_set_is_sent_by_the_names_of_the_api() -> None:
+def test_option_names_of_the_api() -> None:
     options = Options.parse(
         {"temperature": 0.5, "top_p": 1, "stop_sequences": ["END"], "seed": 1, "max_output_tokens": 9, "timeout": 3}
     )
@@ -117,6 +117,6 @@ def test_what_is_set_is_sent_by_the_names_of_the_api() -> None:
     }
 
 
-def test_provider_options_add_members_and_take_ours_away() -> None:
+def test_provider_options_add_and_remove_members() -> None:
     options = Options.parse({"temperature": 1, "provider_options": {"top_k": 5, "stream_options": None}})
     assert options.to_request_params("max_tokens") == {"temperature": 1, "extra_body": {"top_k": 5}}

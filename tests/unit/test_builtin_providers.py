@@ -39,7 +39,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("openai/meta-llama/llama-3:free", "openai", "meta-llama/llama-3:free"),
     ],
 )
-def test_a_model_is_named_with_its_provider(text: str, provider: str, name: str) -> None:
+def test_model_with_its_provider(text: str, provider: str, name: str) -> None:
     assert Model.parse(text) == Model(BY_NAME[provider], name)
 
 
@@ -53,28 +53,28 @@ def test_a_model_is_named_with_its_provider(text: str, provider: str, name: str)
         ("mistral/large", "unknown provider 'mistral'.*base_url"),
     ],
 )
-def test_what_names_no_known_provider_is_refused_with_what_to_write(text: str, says: str) -> None:
+def test_model_without_a_known_provider_is_refused(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Model.parse(text)
 
 
 @pytest.mark.parametrize("text", ["llama3.2:1b", "meta-llama/llama-3", "gpt-4o", "openai"])
-def test_where_the_server_is_known_any_name_is_a_model(text: str) -> None:
+def test_model_with_a_base_url_may_have_any_name(text: str) -> None:
     assert Model.parse(text, allow_unknown_provider=True) == Model(OPENAI_COMPATIBLE, text)
 
 
-def test_a_known_provider_is_cut_off_even_where_the_server_is_known() -> None:
+def test_model_provider_prefix_is_removed_with_a_base_url() -> None:
     assert Model.parse("openai/gpt-4o", allow_unknown_provider=True) == Model(OPENAI, "gpt-4o")
 
 
 @pytest.mark.parametrize("text", ["", "  ", "openai/"])
-def test_no_model_at_all_is_refused_everywhere(text: str) -> None:
+def test_model_is_required(text: str) -> None:
     with pytest.raises(ValueError, match="must name a provider and a model"):
         Model.parse(text, allow_unknown_provider=True)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda one: one.name)
-def test_the_key_and_the_address_come_from_the_environment(provider: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_key_and_base_url_from_the_environment(provider: object, monkeypatch: pytest.MonkeyPatch) -> None:
     one = BY_NAME[getattr(provider, "name")]  # noqa: B009 - parametrised as object
     assert one.key_variable is not None
     assert one.base_url_variable is not None
@@ -85,12 +85,12 @@ def test_the_key_and_the_address_come_from_the_environment(provider: object, mon
     assert (endpoint.base_url, endpoint.api_key) == ("https://proxy.example/v9", "k")
 
 
-def test_an_address_in_the_environment_without_a_path_gets_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base_url_in_the_environment_without_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://proxy.example/")
     assert Credentials(api_key="k").endpoint(BY_NAME["anthropic"]).base_url == "https://proxy.example/v1/"
 
 
-def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_key_and_base_url_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "environment's")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://environment.example/v1")
     endpoint = Credentials(api_key="given", base_url="http://localhost:1").endpoint(OPENAI)
@@ -98,7 +98,7 @@ def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_a_missing_key_names_its_variable(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_key_that_is_missing_names_its_variable(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if value is not None:
         monkeypatch.setenv("OPENAI_API_KEY", value)
     assert not Credentials().has_key(OPENAI)
@@ -108,24 +108,24 @@ def test_a_missing_key_names_its_variable(value: str | None, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("provider", [OPENAI, OPENAI_COMPATIBLE], ids=lambda one: one.name)
-def test_a_server_given_by_its_address_needs_no_key(provider: object) -> None:
+def test_api_key_is_optional_with_a_base_url(provider: object) -> None:
     one = OPENAI if provider is OPENAI else OPENAI_COMPATIBLE
     access = Credentials(base_url="http://localhost:11434/v1")
     assert access.has_key(one)
     assert access.endpoint(one).api_key  # the SDK refuses an empty one
 
 
-def test_a_server_that_only_its_address_tells_of_is_not_sent_the_key_of_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_key_of_openai_is_not_sent_to_another_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     assert Credentials(base_url="http://elsewhere.example/v1").endpoint(OPENAI_COMPATIBLE).api_key != "secret"
 
 
 @pytest.mark.parametrize("url", ["localhost:11434/v1", "/v1", "ftp://x/v1", ""])
-def test_an_address_that_is_no_url_is_refused(url: str) -> None:
+def test_base_url_must_be_a_url(url: str) -> None:
     with pytest.raises(ValueError, match="absolute URL"):
         Credentials(base_url=url)
 
 
-def test_keys_are_in_no_repr() -> None:
+def test_api_key_is_not_in_repr() -> None:
     access = Credentials(api_key="sk-secret", base_url="http://localhost:1")
     assert "sk-secret" not in repr(access) + repr(access.endpoint(OPENAI))

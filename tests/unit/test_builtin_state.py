@@ -29,20 +29,20 @@ def delta(state: SharedState, *operations: Any) -> Any:
 ADD = {"op": "add", "path": "/items/-", "value": "milk"}
 
 
-def test_a_snapshot_replaces_the_state() -> None:
+def test_state_snapshot_replaces_the_state() -> None:
     state = SharedState({"old": 1})
     assert snapshot(state, {"new": None}) == {"success": True}
     assert state.drain_events() == [{"type": "STATE_SNAPSHOT", "snapshot": {"new": None}}]
     assert state.drain_events() == []
 
 
-def test_a_delta_changes_parts_of_the_state() -> None:
+def test_state_delta_changes_parts_of_the_state() -> None:
     state = SharedState({"items": []})
     assert delta(state, ADD) == {"success": True}
     assert state.drain_events() == [{"type": "STATE_DELTA", "delta": [ADD]}]
 
 
-def test_changes_build_on_each_other_and_the_client_can_follow() -> None:
+def test_state_changes_build_on_each_other() -> None:
     given = {"items": []}
     before = copy.deepcopy(given)
     state = SharedState(given)
@@ -53,7 +53,7 @@ def test_changes_build_on_each_other_and_the_client_can_follow() -> None:
     assert apply_state_events(given, state.drain_events()) == {"items": [{"name": "eggs", "count": 6}]}
 
 
-def test_without_a_state_a_delta_becomes_a_snapshot_that_every_client_can_apply() -> None:
+def test_state_delta_without_a_state_becomes_a_snapshot() -> None:
     state = SharedState(None)
     delta(state, {"op": "add", "path": "/a", "value": 1})
     delta(state, {"op": "add", "path": "/b", "value": 2})
@@ -78,7 +78,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("operations", WRONG)
-def test_a_delta_that_does_not_apply_is_an_error_for_the_model_and_changes_nothing(operations: list[Any]) -> None:
+def test_state_delta_that_does_not_apply_is_an_error(operations: list[Any]) -> None:
     state = SharedState({"items": [], "name": "x"})
     with pytest.raises(ToolError):
         delta(state, *operations)
@@ -88,7 +88,7 @@ def test_a_delta_that_does_not_apply_is_an_error_for_the_model_and_changes_nothi
 
 
 @pytest.mark.parametrize("value", [None, 1, "text", [1]])
-def test_a_snapshot_is_an_object(value: Any) -> None:
+def test_state_snapshot_must_be_an_object(value: Any) -> None:
     state = SharedState({})
     with pytest.raises(ToolError, match="object"):
         snapshot(state, value)
@@ -96,6 +96,6 @@ def test_a_snapshot_is_an_object(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, {}, "text"])
-def test_a_delta_is_a_list(value: Any) -> None:
+def test_state_delta_must_be_a_list(value: Any) -> None:
     with pytest.raises(ToolError, match="list"):
         change(SharedState({}), "AGUISendStateDelta", delta=value)

@@ -39,7 +39,7 @@ def called(tool: Tool, arguments: Any = None, *, debug: bool = False) -> ToolRes
 # --- definition --------------------------------------------------------------
 
 
-def test_name_description_and_schema_come_from_the_function() -> None:
+def test_define_tool_reads_name_description_and_schema_from_the_function() -> None:
     @define_tool
     def book(
         city: Annotated[str, Field(description="Where to")],
@@ -60,7 +60,7 @@ def test_name_description_and_schema_come_from_the_function() -> None:
     assert set(book.parameters["$defs"]) == {"Item"}
 
 
-def test_name_and_description_can_be_given() -> None:
+def test_define_tool_name_and_description() -> None:
     @define_tool(name="other", description="Does it.")
     def this() -> None: ...
 
@@ -68,7 +68,7 @@ def test_name_and_description_can_be_given() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "with space", "a" * 65, "ümlaut", "dots.too"])
-def test_a_name_that_providers_refuse_is_refused(name: str) -> None:
+def test_define_tool_name_must_be_valid(name: str) -> None:
     with pytest.raises(ValueError, match="the name of a tool must be"):
         define_tool(lambda: None, name=name)
 
@@ -80,7 +80,7 @@ def unknown(lock: threading.Thread) -> None: ...
 
 
 @pytest.mark.parametrize("function", [variadic, keywords, unreadable, unknown])
-def test_a_function_that_no_model_can_call_is_refused(function: Callable[..., Any]) -> None:
+def test_define_tool_refuses_a_function_that_cannot_be_called(function: Callable[..., Any]) -> None:
     with pytest.raises(TypeError):
         define_tool(function)
 
@@ -94,12 +94,12 @@ def test_define_tool_expects_a_function(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("given", [1, None, {"name": "x"}])
-def test_what_is_no_tool_is_refused(given: Any) -> None:
+def test_tools_must_be_functions_or_tools(given: Any) -> None:
     with pytest.raises(TypeError, match="a tool must be a function or a Tool"):
         as_tool(given)
 
 
-def test_a_plain_function_is_a_tool_and_a_tool_stays_one() -> None:
+def test_tools_may_be_plain_functions() -> None:
     def add(a: int, b: int) -> int:
         return a + b
 
@@ -138,17 +138,17 @@ CALLABLES = {
 
 
 @pytest.mark.parametrize("function", CALLABLES.values(), ids=CALLABLES)
-def test_whatever_can_be_called_can_be_a_tool(function: Callable[..., Any]) -> None:
+def test_tools_may_be_any_callable(function: Callable[..., Any]) -> None:
     assert called(define_tool(function, name="add"), {"a": "40"}) == ToolResult("42", "42")
 
 
-def test_a_plain_function_does_not_hold_up_the_event_loop() -> None:
+def test_tools_that_are_plain_functions_do_not_block_the_event_loop() -> None:
     threads = []
     called(define_tool(lambda: threads.append(threading.get_ident()), name="here"))
     assert threads != [threading.get_ident()]
 
 
-def test_parameters_may_have_any_name_and_be_positional() -> None:
+def test_tool_parameters_may_have_any_name() -> None:
     def odd(schema: str, model_config: str, _private: int, /, json: str = "j") -> list[Any]:
         return [schema, model_config, _private, json]
 
@@ -175,7 +175,7 @@ def by_unreadable_type(context: OnlyForTypes) -> str:
 
 
 @pytest.mark.parametrize("function", [by_name, by_type, by_optional_type, by_unreadable_type])
-def test_the_context_is_given_to_the_function_and_not_told_to_the_model(function: Callable[..., Any]) -> None:
+def test_tool_context_is_not_a_parameter_of_the_schema(function: Callable[..., Any]) -> None:
     tool = define_tool(function)
     assert tool.parameters["properties"] == {}
     assert called(tool).for_model == "ada"
@@ -193,14 +193,14 @@ def test_the_context_is_given_to_the_function_and_not_told_to_the_model(function
         ("[1]", "a JSON object"),
     ],
 )
-def test_arguments_that_are_not_valid_are_told_to_the_model(arguments: Any, says: str) -> None:
+def test_tool_arguments_that_are_invalid_are_an_error_for_the_model(arguments: Any, says: str) -> None:
     result = called(define_tool(add), arguments)
     assert result.for_model.startswith("Error: ")
     assert says in result.for_model
     assert result.for_model == result.for_client
 
 
-def test_no_arguments_at_all_are_an_empty_object() -> None:
+def test_tool_arguments_may_be_empty() -> None:
     assert called(define_tool(lambda: "ok", name="f"), "").for_model == "ok"
 
 
@@ -216,11 +216,11 @@ def test_no_arguments_at_all_are_an_empty_object() -> None:
         (b"\xff", '"_w=="'),
     ],
 )
-def test_what_a_tool_gives_is_told_as_text(value: Any, text: str) -> None:
+def test_tool_result_is_text(value: Any, text: str) -> None:
     assert called(define_tool(lambda: value, name="f")) == ToolResult(text, text)
 
 
-def test_what_is_no_json_is_an_error_that_says_so() -> None:
+def test_tool_result_must_be_json() -> None:
     assert "cannot be serialised as JSON" in called(define_tool(lambda: object(), name="f")).for_model
 
 
@@ -228,7 +228,7 @@ def failing() -> None:
     raise ValueError("postgres://user:secret@db")
 
 
-def test_an_exceptions_text_is_for_the_model_and_not_for_the_client() -> None:
+def test_tool_exception_text_is_for_the_model_only() -> None:
     tool = define_tool(failing)
     result = called(tool)
     assert "secret" in result.for_model
@@ -236,7 +236,7 @@ def test_an_exceptions_text_is_for_the_model_and_not_for_the_client() -> None:
     assert called(tool, debug=True).for_client == result.for_model
 
 
-def test_a_tool_error_is_for_everyone() -> None:
+def test_tool_error_is_sent_to_the_client() -> None:
     def failing() -> None:
         raise ToolError("There is no such order.")
 
@@ -250,7 +250,7 @@ def frontend(name: str) -> FrontendTool:
     return FrontendTool(name=name, description="In the page", parameters=None)
 
 
-def test_the_model_is_told_of_the_servers_tools_and_the_frontends() -> None:
+def test_tools_of_server_and_frontend_are_offered() -> None:
     box = Toolbox([define_tool(add)], [frontend("pick")], debug=False)
     assert [definition["function"]["name"] for definition in box.definitions] == ["add", "pick"]
     assert box.definitions[1]["function"]["parameters"] == {"type": "object", "properties": {}}
@@ -259,7 +259,7 @@ def test_the_model_is_told_of_the_servers_tools_and_the_frontends() -> None:
     assert not box.is_client_tool("nobody's")
 
 
-def test_of_two_tools_with_one_name_the_servers_first_counts_and_the_log_says_so(
+def test_tools_of_the_same_name_the_servers_first_wins(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     first, second = define_tool(add), define_tool(add_later, name="add")
@@ -287,13 +287,13 @@ def resumed(tool: Tool, arguments: str, answer: Any) -> ToolResult:
 
 
 @pytest.mark.parametrize("function", [pay, pay_later])
-def test_a_tool_that_interrupts_is_called_with_the_answer(function: Callable[..., Any]) -> None:
+def test_define_tool_interrupt_is_called_with_the_answer(function: Callable[..., Any]) -> None:
     tool = define_tool(function, interrupt=True)
     assert set(tool.parameters["properties"]) == {"amount"}
     assert resumed(tool, '{"amount": 5}', "yes").for_model == "yes 5 ada"
 
 
-def test_the_question_says_what_answers_may_be() -> None:
+def test_define_tool_interrupt_question_has_a_response_schema() -> None:
     tool = define_tool(pay, interrupt=True, interrupt_reason="approval", interrupt_message="Really?")
     assert tool.interrupt is not None
     assert tool.interrupt.to_event("c1") == {
@@ -305,7 +305,7 @@ def test_the_question_says_what_answers_may_be() -> None:
     }
 
 
-def test_an_answer_that_may_be_anything_has_no_schema() -> None:
+def test_define_tool_interrupt_without_a_type_has_no_schema() -> None:
     def ask(answer: Any) -> Any:
         return answer
 
@@ -318,27 +318,27 @@ def test_an_answer_that_may_be_anything_has_no_schema() -> None:
 @pytest.mark.parametrize(
     ("arguments", "answer"), [('{"amount": 5}', "maybe"), ('{"amount": "x"}', "yes"), ("{", "yes")]
 )
-def test_neither_a_wrong_answer_nor_wrong_arguments_call_the_function(arguments: str, answer: str) -> None:
+def test_define_tool_interrupt_invalid_answers_do_not_call_the_function(arguments: str, answer: str) -> None:
     assert resumed(define_tool(pay, interrupt=True), arguments, answer).for_model.startswith("Error: ")
 
 
-def test_arguments_are_judged_before_anybody_is_asked() -> None:
+def test_define_tool_interrupt_arguments_are_validated_first() -> None:
     tool = define_tool(pay, interrupt=True)
     assert called(tool, {"amount": 5}).failed is False
     assert called(tool, {"amount": "x"}).failed is True
 
 
-def test_a_tool_that_interrupts_must_take_the_answer() -> None:
+def test_define_tool_interrupt_requires_a_parameter_for_the_answer() -> None:
     with pytest.raises(TypeError, match="answer"):
         define_tool(add, interrupt=True)
 
 
-def test_an_answer_has_a_type_that_pydantic_knows() -> None:
+def test_define_tool_interrupt_answer_type_must_be_known_to_pydantic() -> None:
     def ask(answer: threading.Thread) -> None: ...
 
     with pytest.raises(TypeError, match="answer"):
         define_tool(ask, interrupt=True)
 
 
-def test_elsewhere_a_parameter_called_answer_is_the_models() -> None:
+def test_define_tool_parameter_called_answer_without_interrupt() -> None:
     assert set(define_tool(pay).parameters["properties"]) == {"amount", "answer"}

@@ -79,7 +79,7 @@ CALLED: dict[str, tuple[Callable[..., Any], Any]] = {
 
 @BOTH
 @pytest.mark.parametrize("name", CALLED)
-def test_call(run: Any, name: str) -> None:
+def test_call_plain_and_coroutine_functions(run: Any, name: str) -> None:
     function, expected = CALLED[name]
     assert run(driver.call_user_function(function, 1, 2)) == expected
 
@@ -99,12 +99,12 @@ async def raises_later(*_: Any) -> None:
 
 @BOTH
 @pytest.mark.parametrize("function", [raises, raises_later])
-def test_an_exception_comes_out_as_it_is(run: Any, function: Any) -> None:
+def test_call_raises_the_functions_exception(run: Any, function: Any) -> None:
     with pytest.raises(Broken, match="mine"):
         run(driver.call_user_function(function))
 
 
-def test_where_functions_run() -> None:
+def test_call_runs_functions_on_which_thread() -> None:
     here = threading.current_thread()
 
     async def where() -> tuple[threading.Thread, threading.Thread, threading.Thread]:
@@ -127,7 +127,7 @@ def test_where_functions_run() -> None:
 
 
 @BOTH
-def test_context_variables_reach_what_is_called(run: Any) -> None:
+def test_call_passes_context_variables(run: Any) -> None:
     async def handle() -> list[str]:
         variable.set("the request's")
 
@@ -143,7 +143,7 @@ def test_context_variables_reach_what_is_called(run: Any) -> None:
     assert contextvars.copy_context().run(run, handle()) == ["the request's"] * 3
 
 
-def test_what_a_plain_function_sets_stays_on_a_driven_thread() -> None:
+def test_call_keeps_context_variables_set_by_a_plain_function() -> None:
     """As a framework's own per-thread and per-context state must."""
 
     async def handle() -> str:
@@ -154,7 +154,7 @@ def test_what_a_plain_function_sets_stays_on_a_driven_thread() -> None:
 
 
 @BOTH
-def test_whether_it_is_driven(run: Any) -> None:
+def test_driver_is_driven(run: Any) -> None:
     async def asynchronous() -> bool:
         await asyncio.sleep(0)
         return loops.in_sync_driver()
@@ -166,7 +166,7 @@ def test_whether_it_is_driven(run: Any) -> None:
     assert not loops.in_sync_driver()
 
 
-def test_driving_without_waiting_needs_no_loop() -> None:
+def test_driver_without_waiting_starts_no_loop() -> None:
     async def inner() -> int:
         return 1
 
@@ -185,12 +185,12 @@ async def waits_inside() -> None:
 
 
 @pytest.mark.parametrize("function", [waits_by_itself, waits_inside])
-def test_driving_what_waits_for_a_loop_says_where(function: Any) -> None:
+def test_driver_names_the_function_that_waits_for_a_loop(function: Any) -> None:
     with pytest.raises(RuntimeError, match=r"sleep.*waits for an event loop.*call_user_function"):
         driver.run_sync(function())
 
 
-def test_driving_what_waits_in_an_object_of_its_own() -> None:
+def test_driver_of_an_awaitable_object() -> None:
     class Waits:
         def __await__(self) -> Any:
             yield
@@ -202,7 +202,7 @@ def test_driving_what_waits_in_an_object_of_its_own() -> None:
         driver.run_sync(handle())
 
 
-def test_a_drive_that_fails_leaves_no_trace() -> None:
+def test_driver_that_fails_leaves_no_trace() -> None:
     steps: list[str] = []
 
     async def handle() -> None:
@@ -217,7 +217,7 @@ def test_a_drive_that_fails_leaves_no_trace() -> None:
     assert not loops.in_sync_driver()
 
 
-def test_an_exception_comes_out_of_a_drive() -> None:
+def test_driver_raises_the_pipelines_exception() -> None:
     with pytest.raises(Broken):
         driver.run_sync(driver.call_user_function(raises))
     assert not loops.in_sync_driver()
@@ -242,19 +242,19 @@ class Framework(FrameworkContext):
         self.notes.append("end of errand")
 
 
-def test_a_driven_pipeline_needs_nothing_around_plain_functions() -> None:
+def test_framework_context_is_not_entered_for_driven_plain_functions() -> None:
     framework = Framework()
     assert driver.run_sync(driver.call_user_function(plain, 1), framework) == ("plain", 1)
     assert framework.notes == []
 
 
-def test_a_driven_pipeline_sends_coroutines_on_errands_of_its_framework() -> None:
+def test_framework_context_is_entered_for_coroutines_of_a_driven_pipeline() -> None:
     framework = Framework()
     assert driver.run_sync(driver.call_user_function(coroutine, 1), framework) == ("coroutine", 1)
     assert framework.notes == ["errand", "end of errand"]
 
 
-def test_an_awaited_pipeline_calls_plain_functions_as_its_framework_wants() -> None:
+def test_framework_context_calls_plain_functions_of_an_awaited_pipeline() -> None:
     framework = Framework()
 
     async def pipeline() -> Any:
@@ -267,14 +267,14 @@ def test_an_awaited_pipeline_calls_plain_functions_as_its_framework_wants() -> N
 
 
 @BOTH
-def test_a_function_that_runs_out_of_an_iterator(run: Any) -> None:
+def test_call_of_a_function_that_raises_stop_iteration(run: Any) -> None:
     """StopIteration, which neither a coroutine nor a future can carry, must not hang."""
     with pytest.raises(RuntimeError):
         run(driver.call_user_function(lambda: next(iter(()))))
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
-def test_what_ends_a_coroutine_does_not_end_the_loop_of_all(error: type[BaseException]) -> None:
+def test_background_loop_survives_a_coroutine_that_raises_system_exit(error: type[BaseException]) -> None:
     async def leaves() -> None:
         await asyncio.sleep(0)
         raise error
@@ -285,7 +285,7 @@ def test_what_ends_a_coroutine_does_not_end_the_loop_of_all(error: type[BaseExce
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-def test_nor_does_a_task_that_nobody_waits_for(error: type[BaseException]) -> None:
+def test_background_loop_survives_a_task_that_raises_system_exit(error: type[BaseException]) -> None:
     async def leaves() -> None:
         raise error
 
@@ -297,7 +297,7 @@ def test_nor_does_a_task_that_nobody_waits_for(error: type[BaseException]) -> No
 
 
 @BOTH
-def test_waiting_until_woken(run: Any) -> None:
+def test_wait_until_notified(run: Any) -> None:
     def park(wake: Callable[[], object]) -> bool:
         threading.Thread(target=wake).start()
         return True
@@ -306,7 +306,7 @@ def test_waiting_until_woken(run: Any) -> None:
 
 
 @BOTH
-def test_waiting_for_what_wakes_at_once(run: Any) -> None:
+def test_wait_that_is_notified_at_once(run: Any) -> None:
     def park(wake: Callable[[], object]) -> bool:
         wake()
         return True
@@ -315,19 +315,19 @@ def test_waiting_for_what_wakes_at_once(run: Any) -> None:
 
 
 @BOTH
-def test_waiting_for_what_is_there(run: Any) -> None:
+def test_wait_for_what_is_ready(run: Any) -> None:
     run(driver.wait_notified(lambda wake: False, HANG_SECONDS))
 
 
 @BOTH
 @pytest.mark.parametrize("seconds", [0, 0.001])
-def test_waiting_no_longer_than_told(run: Any, seconds: float) -> None:
+def test_wait_timeout(run: Any, seconds: float) -> None:
     run(driver.wait_notified(lambda wake: True, seconds))
     run(driver.sleep(seconds))
 
 
 @BOTH
-def test_being_woken_late_does_no_harm(run: Any) -> None:
+def test_wait_notified_after_its_timeout(run: Any) -> None:
     wakes: list[Callable[[], object]] = []
 
     def park(wake: Callable[[], object]) -> bool:
@@ -342,7 +342,7 @@ def test_being_woken_late_does_no_harm(run: Any) -> None:
 # --- loops and tasks ---
 
 
-def test_there_is_one_background_loop() -> None:
+def test_background_loop_is_one_for_the_process() -> None:
     found: list[Any] = [None] * 8
     barrier = threading.Barrier(len(found))
 
@@ -362,7 +362,7 @@ def test_there_is_one_background_loop() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_starts_a_loop_of_its_own() -> None:
+def test_background_loop_after_fork() -> None:
     parents = loops.background_loop()
     read, write = os.pipe()
     child = os.fork()
@@ -384,7 +384,7 @@ def test_a_forked_child_starts_a_loop_of_its_own() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_what_is_registered_is_told_of_a_fork() -> None:
+def test_lifecycle_after_fork_is_called() -> None:
     class Life:
         forks = 0
 
@@ -409,11 +409,11 @@ def closed_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def test_a_closed_loop_is_told_nothing() -> None:
+def test_call_soon_on_a_closed_loop_does_nothing() -> None:
     assert loops.call_soon_threadsafe(closed_loop(), print) is False
 
 
-def test_a_closed_loop_takes_no_task() -> None:
+def test_create_task_on_a_closed_loop() -> None:
     task = coroutine()
     with pytest.raises(RuntimeError, match="closed"):
         loops.create_task_threadsafe(closed_loop(), task)
@@ -421,7 +421,7 @@ def test_a_closed_loop_takes_no_task() -> None:
         task.send(None)  # it was closed, so it does not complain of never having been awaited
 
 
-def test_a_task_has_the_context_of_who_started_it() -> None:
+def test_create_task_copies_the_context() -> None:
     seen: list[Any] = []
     done = threading.Event()
 
@@ -444,7 +444,7 @@ def test_a_task_has_the_context_of_who_started_it() -> None:
     assert variable.get() == "unset"
 
 
-def test_a_task_is_not_lost_while_it_waits() -> None:
+def test_create_task_keeps_a_reference() -> None:
     """A loop holds its tasks weakly."""
     import gc
 
@@ -467,7 +467,7 @@ def test_a_task_is_not_lost_while_it_waits() -> None:
     assert not [task for task in loops._tasks - before if not task.done()]
 
 
-def test_what_a_pipeline_sets_is_not_seen_by_the_next_one() -> None:
+def test_driver_context_variables_are_not_shared_between_pipelines() -> None:
     """Servers have one thread serve many requests."""
     before = variable.get()
 
@@ -480,7 +480,7 @@ def test_what_a_pipeline_sets_is_not_seen_by_the_next_one() -> None:
     assert not loops.in_sync_driver()
 
 
-def test_a_thread_has_the_context_of_who_started_it() -> None:
+def test_worker_thread_copies_the_context() -> None:
     seen: list[Any] = []
     done = threading.Event()
 
@@ -497,7 +497,7 @@ def test_a_thread_has_the_context_of_who_started_it() -> None:
     assert seen == [(7, "the request's", True, "mine")]
 
 
-def test_the_package_is_imported_where_there_is_no_fork() -> None:
+def test_import_without_fork() -> None:
     """As on Windows, whose `os` has neither `fork` nor `register_at_fork`."""
     script = "import os; del os.register_at_fork, os.fork; import copilot_runtime, copilot_runtime_asgi"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_SECONDS)

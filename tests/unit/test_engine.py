@@ -90,7 +90,7 @@ def two() -> tuple[Engine, Engine, SharedStore]:
 
 
 @bounded
-async def test_a_run_from_its_request_to_its_replay() -> None:
+async def test_run_from_its_request_to_its_replay() -> None:
     engine = engine_on(MemoryStore())
     reader = Reader(await engine.run(given(answers)))
     events = await reader.rest()
@@ -114,7 +114,7 @@ def tasks_of_this_loop() -> list[asyncio.Task[Any]]:
 
 
 @bounded
-async def test_what_is_left_of_a_run_that_ended() -> None:
+async def test_run_leaves_nothing_in_memory() -> None:
     """Nothing: no run, no reader, no timer's member, no waiter."""
     engine = engine_on(MemoryStore(), sse_keep_alive_seconds=15, on_disconnect="stop", max_streams=2)
     runs: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -147,7 +147,7 @@ async def test_what_is_left_of_a_run_that_ended() -> None:
 
 
 @bounded
-async def test_a_reader_that_leaves_leaves_nothing() -> None:
+async def test_reader_that_disconnects_leaves_nothing() -> None:
     engine = engine_on(MemoryStore(), sse_keep_alive_seconds=15, max_streams=1)
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
@@ -164,7 +164,7 @@ async def test_a_reader_that_leaves_leaves_nothing() -> None:
 
 
 @bounded
-async def test_what_is_no_agent_leaves_the_thread_free() -> None:
+async def test_run_of_an_invalid_agent_leaves_the_thread_free() -> None:
     engine = engine_on(MemoryStore(), max_streams=1)
     for nonsense in (object(), type("Agent", (), {"run": None}), None):
         with pytest.raises(TypeError, match="not an agent"):
@@ -175,7 +175,7 @@ async def test_what_is_no_agent_leaves_the_thread_free() -> None:
 
 
 @bounded
-async def test_a_busy_thread() -> None:
+async def test_on_concurrent_run_reject() -> None:
     engine = engine_on(MemoryStore())
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
@@ -188,7 +188,7 @@ async def test_a_busy_thread() -> None:
 
 
 @bounded
-async def test_stopping() -> None:
+async def test_stop_a_run() -> None:
     engine = engine_on(MemoryStore())
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
@@ -204,7 +204,7 @@ async def test_stopping() -> None:
 
 
 @bounded
-async def test_a_stop_before_the_first_step() -> None:
+async def test_stop_before_the_first_step() -> None:
     engine = engine_on(MemoryStore())
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
@@ -214,7 +214,7 @@ async def test_a_stop_before_the_first_step() -> None:
 
 
 @bounded
-async def test_a_stop_while_the_run_begins() -> None:
+async def test_stop_while_the_run_begins() -> None:
     """Between the lease and the run's being known here: on a thread of WSGI."""
 
     class Asked(MemoryStore):
@@ -228,7 +228,7 @@ async def test_a_stop_while_the_run_begins() -> None:
 
 
 @bounded
-async def test_an_agent_that_asks_whether_to_stop() -> None:
+async def test_stop_requested_is_seen_by_the_agent() -> None:
     engine = engine_on(MemoryStore())
     asked = asyncio.Event()
     seen: list[bool] = []
@@ -250,7 +250,7 @@ async def test_an_agent_that_asks_whether_to_stop() -> None:
 
 
 @bounded
-async def test_a_deaf_agent_is_left_alone_after_its_grace() -> None:
+async def test_stop_grace_seconds_abandons_an_agent_that_ignores_its_cancellation() -> None:
     engine = engine_on(MemoryStore(), stop_grace_seconds=0.05)
     agent = Deaf()
     reader = Reader(await engine.run(given(agent)))
@@ -267,7 +267,7 @@ async def test_a_deaf_agent_is_left_alone_after_its_grace() -> None:
 
 
 @bounded
-async def test_a_synchronous_agent_that_blocks_is_left_alone_after_its_grace() -> None:
+async def test_stop_grace_seconds_abandons_a_synchronous_agent_that_blocks() -> None:
     engine = engine_on(MemoryStore(), stop_grace_seconds=0.05)
     may_go = threading.Event()
     closed = threading.Event()
@@ -290,7 +290,7 @@ async def test_a_synchronous_agent_that_blocks_is_left_alone_after_its_grace() -
     await settled(closed.is_set)
 
 
-def test_a_blocked_synchronous_agent_does_not_keep_the_loop_from_ending() -> None:
+def test_shutdown_with_a_blocked_synchronous_agent_ends_the_loop() -> None:
     """As a server's does once it has been told to end; a thread cannot be killed, but it need not be waited for."""
     may_go = threading.Event()
 
@@ -315,7 +315,7 @@ def test_a_blocked_synchronous_agent_does_not_keep_the_loop_from_ending() -> Non
 
 
 @bounded
-async def test_a_synchronous_agent_is_closed_at_its_next_yield() -> None:
+async def test_stop_closes_a_synchronous_agent_at_its_next_yield() -> None:
     engine = engine_on(MemoryStore())
     first, go_on, closed = threading.Event(), threading.Event(), threading.Event()
     seen: list[Any] = []
@@ -346,7 +346,7 @@ async def test_a_synchronous_agent_is_closed_at_its_next_yield() -> None:
 
 
 @bounded
-async def test_a_run_takes_too_long() -> None:
+async def test_run_timeout_seconds_ends_a_run() -> None:
     engine = engine_on(MemoryStore(), run_timeout_seconds=0.05)
     events = await Reader(await engine.run(given(Gated()))).rest()
     assert events[-1]["code"] == "RUN_TIMEOUT"
@@ -376,7 +376,7 @@ FAILURES: dict[str, Callable[[], BaseException]] = {
 @pytest.mark.parametrize("shape", ["asynchronous", "synchronous", "coroutine", "plain"])
 @pytest.mark.parametrize("name", FAILURES)
 @bounded
-async def test_a_failure_ends_its_own_run_and_no_other(name: str, shape: str, debug: bool) -> None:
+async def test_agent_that_fails_ends_its_own_run_only(name: str, shape: str, debug: bool) -> None:
     engine = engine_on(MemoryStore(), debug=debug)
 
     async def asynchronous(input: Any) -> AsyncIterator[Event]:
@@ -409,7 +409,7 @@ async def test_a_failure_ends_its_own_run_and_no_other(name: str, shape: str, de
 
 
 @bounded
-async def test_an_agent_whose_own_task_was_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+async def test_agent_that_cancels_its_own_task(caplog: pytest.LogCaptureFixture) -> None:
     """That is its failure, and no end of the server."""
     engine = engine_on(MemoryStore())
 
@@ -442,7 +442,7 @@ async def test_an_agent_whose_own_task_was_cancelled(caplog: pytest.LogCaptureFi
     ids=["None", "a number", "a text", "an event", "numbers", "Nones", "unknown", "too many arguments"],
 )
 @bounded
-async def test_an_agent_that_gives_nonsense(nonsense: Any) -> None:
+async def test_agent_that_yields_invalid_events(nonsense: Any) -> None:
     engine = engine_on(MemoryStore())
     events = await Reader(await engine.run(given(nonsense))).rest()
     assert [event["type"] for event in events] == ["RUN_ERROR"]
@@ -537,7 +537,7 @@ async def test_agents_of_every_shape() -> None:
 
 
 @bounded
-async def test_a_run_keeps_the_context_of_its_request() -> None:
+async def test_context_variables_of_the_request_are_kept_by_the_run() -> None:
     engine = engine_on(MemoryStore())
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nothing")
     seen: list[str] = []
@@ -572,7 +572,7 @@ async def test_a_run_keeps_the_context_of_its_request() -> None:
 
 
 @bounded
-async def test_on_run_end_is_told_once_of_each_run() -> None:
+async def test_on_run_end_is_called_once_for_each_run() -> None:
     told: list[EndedRun] = []
 
     async def on_end(ended: EndedRun) -> None:
@@ -605,7 +605,7 @@ async def test_on_run_end_is_told_once_of_each_run() -> None:
 
 
 @bounded
-async def test_shutdown_ends_runs_and_tells_of_it() -> None:
+async def test_shutdown_ends_runs_and_calls_on_run_end() -> None:
     told: list[EndedRun] = []
 
     async def on_end(ended: EndedRun) -> None:
@@ -634,7 +634,7 @@ async def test_shutdown_ends_runs_and_tells_of_it() -> None:
 
 
 @bounded
-async def test_shutdown_does_not_wait_for_the_deaf() -> None:
+async def test_shutdown_grace_seconds_abandons_an_agent_that_ignores_its_cancellation() -> None:
     engine = engine_on(MemoryStore(), shutdown_grace_seconds=0.01)
     agent = Deaf()
     reader = Reader(await engine.run(given(agent)))
@@ -646,7 +646,7 @@ async def test_shutdown_does_not_wait_for_the_deaf() -> None:
 
 @pytest.mark.parametrize(("setting", "stops"), [("continue", False), ("stop", True)])
 @bounded
-async def test_when_the_last_reader_has_left(setting: str, stops: bool) -> None:
+async def test_on_disconnect_stop_when_the_last_reader_has_left(setting: str, stops: bool) -> None:
     engine = engine_on(MemoryStore(), on_disconnect=setting)
     agent = Gated()
     first = Reader(await engine.run(given(agent)))
@@ -666,7 +666,7 @@ async def test_when_the_last_reader_has_left(setting: str, stops: bool) -> None:
 
 
 @bounded
-async def test_a_suggestion_stops_with_its_reader() -> None:
+async def test_disconnect_from_suggest_cancels_the_agent() -> None:
     engine = engine_on(MemoryStore())
     agent = Gated()
     reader = Reader(await engine.suggest(given(agent)))
@@ -681,7 +681,7 @@ async def test_a_suggestion_stops_with_its_reader() -> None:
 
 
 @bounded
-async def test_a_run_that_outgrows_the_store() -> None:
+async def test_run_too_large_for_the_store() -> None:
     engine = engine_on(MemoryStore(max_bytes=50_000))
 
     async def floods(input: Any) -> AsyncIterator[Event]:
@@ -696,7 +696,7 @@ async def test_a_run_that_outgrows_the_store() -> None:
 
 
 @bounded
-async def test_many_readers_of_one_run() -> None:
+async def test_readers_of_one_run_get_the_same_frames() -> None:
     engine = engine_on(MemoryStore())
     agent = Gated(20)
     readers = [Reader(await engine.run(given(agent)))]
@@ -714,7 +714,7 @@ async def test_many_readers_of_one_run() -> None:
 
 
 @bounded
-async def test_resuming_a_live_run() -> None:
+async def test_cursor_of_an_active_run() -> None:
     engine = engine_on(MemoryStore())
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
@@ -731,7 +731,7 @@ async def test_resuming_a_live_run() -> None:
 
 
 @bounded
-async def test_an_id_of_a_thread_that_was_forgotten() -> None:
+async def test_cursor_of_an_evicted_thread() -> None:
     """It is unknown, so it gives everything, and not the rest of a run that has the same number."""
     engine = engine_on(MemoryStore())
     reader = Reader(await engine.run(given(answers)))
@@ -743,7 +743,7 @@ async def test_an_id_of_a_thread_that_was_forgotten() -> None:
 
 
 @bounded
-async def test_repeated_messages_are_left_out_where_one_joins() -> None:
+async def test_connect_leaves_out_messages_that_the_history_has() -> None:
     engine = engine_on(MemoryStore())
     await Reader(await engine.run(given(answers))).rest()
     agent = Gated()
@@ -757,7 +757,7 @@ async def test_repeated_messages_are_left_out_where_one_joins() -> None:
 
 
 @bounded
-async def test_a_slow_reader_of_a_run_that_ended_is_let_go_when_there_are_too_many(
+async def test_slow_reader_of_a_finished_run_is_evicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(subscribers, "MAX_LINGERING_BYTES", 1000)
@@ -774,7 +774,7 @@ async def test_a_slow_reader_of_a_run_that_ended_is_let_go_when_there_are_too_ma
 
 
 @bounded
-async def test_superseding() -> None:
+async def test_on_concurrent_run_supersede() -> None:
     engine = engine_on(MemoryStore(), on_concurrent_run="supersede")
     agent = Gated()
     first = Reader(await engine.run(given(agent)))
@@ -787,7 +787,9 @@ async def test_superseding() -> None:
 
 
 @bounded
-async def test_superseding_the_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_concurrent_run_supersede_an_agent_that_ignores_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(engine_module, "SUPERSEDE_SECONDS", 0.05)
     engine = engine_on(MemoryStore(), on_concurrent_run="supersede")
     agent = Deaf()
@@ -800,7 +802,7 @@ async def test_superseding_the_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @bounded
-async def test_a_request_that_is_cancelled_while_it_supersedes() -> None:
+async def test_on_concurrent_run_supersede_with_a_cancelled_request() -> None:
     """The run may begin all the same; nobody reads it, and nothing counts it as read."""
     engine = engine_on(MemoryStore(), on_concurrent_run="supersede", on_disconnect="stop", max_streams=2)
     agent, late = Deaf(), Gated()
@@ -822,7 +824,7 @@ async def test_a_request_that_is_cancelled_while_it_supersedes() -> None:
 
 
 @bounded
-async def test_following_a_run_of_another_process_to_its_end() -> None:
+async def test_remote_run_is_followed_to_its_end() -> None:
     here, there, _ = two()
     agent = Gated(5)
     own = Reader(await here.run(given(agent)))
@@ -842,7 +844,7 @@ async def test_following_a_run_of_another_process_to_its_end() -> None:
 
 
 @bounded
-async def test_following_with_a_history_and_from_a_cursor() -> None:
+async def test_remote_run_is_followed_with_a_history_and_from_a_cursor() -> None:
     here, there, _ = two()
     first = Reader(await here.run(given(answers)))
     await first.rest()
@@ -864,7 +866,7 @@ async def test_following_with_a_history_and_from_a_cursor() -> None:
 
 
 @bounded
-async def test_a_stop_from_another_process() -> None:
+async def test_remote_stop() -> None:
     here, there, _ = two()
     agent = Gated()
     own = Reader(await here.run(given(agent)))
@@ -881,7 +883,7 @@ async def test_a_stop_from_another_process() -> None:
 
 
 @bounded
-async def test_a_thread_that_is_busy_in_another_process() -> None:
+async def test_remote_run_keeps_its_thread_busy() -> None:
     here, there, _ = two()
     agent = Gated()
     own = Reader(await here.run(given(agent)))
@@ -895,7 +897,7 @@ async def test_a_thread_that_is_busy_in_another_process() -> None:
 
 
 @bounded
-async def test_superseding_a_run_of_another_process() -> None:
+async def test_remote_run_is_superseded() -> None:
     store = SharedStore()
     here, there = engine_on(store), engine_on(store, on_concurrent_run="supersede")
     agent = Gated()
@@ -909,7 +911,7 @@ async def test_superseding_a_run_of_another_process() -> None:
 
 @pytest.mark.parametrize("kind", ["waits", "deaf"])
 @bounded
-async def test_a_run_that_has_lost_its_thread(kind: str) -> None:
+async def test_lease_lost_ends_the_run(kind: str) -> None:
     """Its lease ran out, and another process has begun a run: it ends, writes nothing, and says how it ended."""
     here, there, store = two()
     agent: Any = Gated(100) if kind == "waits" else Deaf()
@@ -937,13 +939,13 @@ async def test_a_run_that_has_lost_its_thread(kind: str) -> None:
 
 
 @bounded
-async def test_a_thread_that_another_process_deletes() -> None:
+async def test_remote_delete_ends_the_run() -> None:
     here, there, _ = two()
     await deletes_what_goes_on(here, there)
 
 
 @bounded
-async def test_a_run_that_loses_its_thread_at_its_very_end() -> None:
+async def test_lease_lost_at_the_end_of_a_run() -> None:
     here, there, store = two()
     agent = Gated(1)
     own = Reader(await here.run(given(agent)))
@@ -992,7 +994,7 @@ class WaitingStore(SharedStore):
 
 @pytest.mark.parametrize("ends", ["while it is saved", "later"])
 @bounded
-async def test_a_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 0.005)
     store = WaitingStore()
     engine = engine_on(store)
@@ -1039,7 +1041,7 @@ class BrokenStore(MemoryStore):
 
 
 @bounded
-async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_store_that_fails_for_a_while_does_not_fail_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 0.005)
     store = BrokenStore()
     engine = engine_on(store)
@@ -1063,7 +1065,7 @@ async def test_a_store_that_fails_for_a_while_is_not_the_agents_failure(monkeypa
 
 
 @bounded
-async def test_a_store_that_cannot_begin() -> None:
+async def test_store_that_cannot_begin_a_run() -> None:
     store = BrokenStore()
     engine = engine_on(store, max_streams=1)
     store.broken = frozenset({"begin"})
@@ -1097,7 +1099,7 @@ def read_on_thread(stream: EventStream) -> list[str]:
     return [read_frame(frame).event["type"] for frame in frames]
 
 
-def test_runs_on_threads() -> None:
+def test_runs_started_on_worker_threads() -> None:
     engine = engine_on(MemoryStore(), max_streams=20)
 
     async def agent(input: Any) -> AsyncIterator[Event]:
@@ -1128,7 +1130,7 @@ def test_runs_on_threads() -> None:
     assert not engine._runs
 
 
-def test_one_of_many_requests_gets_the_thread() -> None:
+def test_on_concurrent_run_reject_race_has_one_winner() -> None:
     engine = engine_on(MemoryStore())
     go = threading.Event()
 
@@ -1145,7 +1147,7 @@ def test_one_of_many_requests_gets_the_thread() -> None:
     assert read_on_thread(streams[0]) == ["RUN_STARTED", "RUN_FINISHED"]
 
 
-def test_the_process_ends_what_runs_on_its_own_loop() -> None:
+def test_process_exit_ends_runs_of_the_background_loop() -> None:
     engine = engine_on(MemoryStore())
 
     async def agent(input: Any) -> AsyncIterator[Event]:
@@ -1157,7 +1159,7 @@ def test_the_process_ends_what_runs_on_its_own_loop() -> None:
     assert read_on_thread(stream)[-1] == "RUN_ERROR"
 
 
-def test_a_forked_child_has_no_runs() -> None:
+def test_fork_child_has_no_runs() -> None:
     engine = engine_on(MemoryStore(), max_streams=1)
 
     async def agent(input: Any) -> AsyncIterator[Event]:
@@ -1175,7 +1177,7 @@ def test_a_forked_child_has_no_runs() -> None:
     stream.close()
 
 
-def test_runs_that_begin_at_once_have_one_renewer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_renewer_is_one_for_runs_that_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     both = threading.Barrier(2)
 

@@ -78,7 +78,7 @@ def run_ids(engine: Engine) -> list[str]:
 
 
 @bounded
-async def test_a_run_is_followed_exactly_from_anywhere(make: Make) -> None:
+async def test_remote_run_is_followed_exactly(make: Make) -> None:
     here, there, elsewhere = make(), make(), make()
     agent = Gated(12)
     own = Reader(await here.run(given(agent)))
@@ -105,7 +105,7 @@ async def test_a_run_is_followed_exactly_from_anywhere(make: Make) -> None:
 
 
 @bounded
-async def test_one_who_joins_later_is_not_shown_what_repeats_the_history(make: Make) -> None:
+async def test_remote_run_messages_of_the_history_are_left_out(make: Make) -> None:
     """Also where the store has had no news between."""
     here, there = make(), make()
     await Reader(await here.run(given(answers))).rest()
@@ -134,7 +134,7 @@ async def test_one_who_joins_later_is_not_shown_what_repeats_the_history(make: M
 
 
 @bounded
-async def test_one_of_three_gets_the_thread(make: Make) -> None:
+async def test_remote_race_has_one_winner(make: Make) -> None:
     engines = [make() for _ in range(3)]
     for number in range(10):
         agent = Gated(1)
@@ -147,7 +147,7 @@ async def test_one_of_three_gets_the_thread(make: Make) -> None:
 
 
 @bounded
-async def test_stopping_from_anywhere(make: Make) -> None:
+async def test_remote_stop_from_any_process(make: Make) -> None:
     here, there, elsewhere = make(), make(), make()
     agent = Gated()
     told: list[EndedRun] = []
@@ -169,7 +169,7 @@ async def test_stopping_from_anywhere(make: Make) -> None:
 
 
 @bounded
-async def test_a_stop_that_is_heeded_before_it_is_answered(make: Make) -> None:
+async def test_remote_stop_that_takes_effect_before_its_response(make: Make) -> None:
     """The run's process may learn of it from the store, and end the run, before the request goes on."""
     here = make()
     own = Reader(await here.run(given(Gated())))
@@ -197,7 +197,7 @@ async def test_a_stop_that_is_heeded_before_it_is_answered(make: Make) -> None:
 
 
 @bounded
-async def test_superseding_from_elsewhere(make: Make) -> None:
+async def test_remote_run_is_superseded(make: Make) -> None:
     here, there = make(), make(on_concurrent_run="supersede")
     agent = Gated()
     own = Reader(await here.run(given(agent)))
@@ -212,7 +212,9 @@ async def test_superseding_from_elsewhere(make: Make) -> None:
 
 
 @bounded
-async def test_superseding_the_deaf_from_elsewhere(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_remote_run_that_ignores_its_cancellation_is_superseded(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its thread is taken from it; whatever it still does counts for nothing."""
     monkeypatch.setattr(engine_module, "SUPERSEDE_SECONDS", 0.1)
     here, there, elsewhere = make(), make(on_concurrent_run="supersede"), make()
@@ -238,12 +240,12 @@ async def test_superseding_the_deaf_from_elsewhere(make: Make, monkeypatch: pyte
 
 
 @bounded
-async def test_deleting_from_elsewhere(make: Make) -> None:
+async def test_remote_delete(make: Make) -> None:
     await deletes_what_goes_on(make(), make())
 
 
 @bounded
-async def test_a_shutdown_is_seen_elsewhere(make: Make) -> None:
+async def test_remote_shutdown_is_seen(make: Make) -> None:
     here, there = make(), make()
     own = Reader(await here.run(given(Gated())))
     await own.until(2)
@@ -255,7 +257,7 @@ async def test_a_shutdown_is_seen_elsewhere(make: Make) -> None:
 
 
 @bounded
-async def test_a_restart_keeps_everything(make: Make) -> None:
+async def test_restart_keeps_everything(make: Make) -> None:
     own = Reader(await make().run(given(answers)))
     await own.rest()
     later = make()
@@ -419,7 +421,7 @@ def check_buried(engine: Engine, own: Reader, kept: int) -> None:
 
 @pytest.mark.parametrize("look", LOOKING)
 @bounded
-async def test_whoever_looks_next_ends_the_run_of_an_owner_that_is_gone(
+async def test_orphaned_run_is_ended_by_the_next_request(
     make: Make, owner: Process, look: Callable[[Engine], Coroutine[Any, Any, None]]
 ) -> None:
     here = make()
@@ -450,7 +452,7 @@ async def test_whoever_looks_next_ends_the_run_of_an_owner_that_is_gone(
 
 
 @bounded
-async def test_everybody_who_follows_hears_that_the_run_was_lost(make: Make, owner: Process) -> None:
+async def test_orphaned_run_is_reported_to_all_followers(make: Make, owner: Process) -> None:
     """Of several that look at once, one ends it and tells of it."""
     engines = [make(), make(), make()]
     for engine in engines:
@@ -479,7 +481,7 @@ async def test_everybody_who_follows_hears_that_the_run_was_lost(make: Make, own
 
 
 @bounded
-async def test_many_look_at_once_for_a_run_that_was_lost(make: Make, owner: Process) -> None:
+async def test_orphaned_run_is_ended_once_by_many_requests(make: Make, owner: Process) -> None:
     engines = [make(), make(), make()]
     for engine in engines:
         engine.on_run_end = owner.told.append
@@ -499,7 +501,7 @@ async def test_many_look_at_once_for_a_run_that_was_lost(make: Make, owner: Proc
 
 
 @bounded
-async def test_an_owner_that_dies_before_anything_is_stored(make: Make, owner: Process) -> None:
+async def test_orphaned_run_without_stored_events(make: Make, owner: Process) -> None:
     here = make()
     here.on_run_end = owner.told.append
     owner.cut_off()
@@ -514,9 +516,7 @@ async def test_an_owner_that_dies_before_anything_is_stored(make: Make, owner: P
 
 
 @bounded
-async def test_a_loop_that_is_stuck_does_not_keep_its_runs(
-    make: Make, owner: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_orphaned_run_of_a_stuck_event_loop(make: Make, owner: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though its process lives and reaches the store."""
     here = make()
     own = await owner.begins(Gated(100), 4)
@@ -528,7 +528,7 @@ async def test_a_loop_that_is_stuck_does_not_keep_its_runs(
 
 
 @bounded
-async def test_an_owner_that_lives_keeps_its_lease(make: Make, owner: Process) -> None:
+async def test_lease_is_renewed_by_its_owner(make: Make, owner: Process) -> None:
     """However long its agent is silent."""
     here = make()
     agent = Gated(3)
@@ -553,7 +553,7 @@ async def test_an_owner_that_lives_keeps_its_lease(make: Make, owner: Process) -
 
 
 @bounded
-async def test_a_run_whose_input_was_odd_can_be_ended_all_the_same(make: Make, owner: Process) -> None:
+async def test_orphaned_run_with_an_unusual_input(make: Make, owner: Process) -> None:
     """An agent may show any input it likes: messages without ids are nothing to store."""
     here = make()
     gate = Gated()
@@ -573,7 +573,7 @@ async def test_a_run_whose_input_was_odd_can_be_ended_all_the_same(make: Make, o
 
 
 @bounded
-async def test_what_repeats_the_history_is_known_of_a_lost_run_too(make: Make, owner: Process) -> None:
+async def test_orphaned_run_messages_of_the_history_are_left_out(make: Make, owner: Process) -> None:
     here = make()
     await owner.do((await owner.runs(answers)).rest())
 
@@ -597,7 +597,7 @@ async def test_what_repeats_the_history_is_known_of_a_lost_run_too(make: Make, o
 
 
 @bounded
-async def test_an_owner_that_dies_after_the_last_event(make: Make, owner: Process) -> None:
+async def test_orphaned_run_that_had_sent_its_last_event(make: Make, owner: Process) -> None:
     """The run ended as it says that it did."""
     here = make()
     here.on_run_end = owner.told.append
@@ -664,7 +664,7 @@ FINDING = [
 
 @pytest.mark.parametrize("find", FINDING)
 @bounded
-async def test_an_owner_that_is_only_late_keeps_its_run(
+async def test_lease_expired_but_not_claimed_is_kept(
     make: Make,
     owner: Process,
     find: Callable[[Engine], Coroutine[Any, Any, None]],
@@ -688,7 +688,7 @@ async def test_an_owner_that_is_only_late_keeps_its_run(
 
 
 @bounded
-async def test_a_clock_that_is_set_forward_ends_no_run(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lease_with_a_clock_that_is_set_forward(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = make(lease_seconds=1000), make()
     agent = Gated()
     own = Reader(await here.run(given(agent)))
@@ -706,7 +706,7 @@ async def test_a_clock_that_is_set_forward_ends_no_run(make: Make, monkeypatch: 
 
 
 @bounded
-async def test_who_follows_one_run_does_not_wait_for_the_end_of_another(
+async def test_remote_follower_does_not_wait_for_another_run(
     make: Make, owner: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = make(), make()

@@ -35,7 +35,7 @@ PAIRS = st.lists(st.tuples(NAMES, VALUES), max_size=8)
 
 
 @given(PAIRS)
-def test_headers_keep_what_they_were_given(pairs: list[tuple[str, str]]) -> None:
+def test_headers_keep_case_and_order(pairs: list[tuple[str, str]]) -> None:
     headers = Headers(pairs)
     assert list(headers.multi_items()) == pairs
     assert Headers(headers.multi_items()) == headers
@@ -57,7 +57,7 @@ def test_headers_keep_what_they_were_given(pairs: list[tuple[str, str]]) -> None
 
 
 @given(PAIRS, NAMES, VALUES)
-def test_changed_copies(pairs: list[tuple[str, str]], name: str, value: str) -> None:
+def test_headers_set_add_and_remove_return_copies(pairs: list[tuple[str, str]], name: str, value: str) -> None:
     headers = Headers(pairs)
     others = [pair for pair in pairs if pair[0].lower() != name.lower()]
     assert list(headers.remove(name).multi_items()) == others
@@ -67,7 +67,7 @@ def test_changed_copies(pairs: list[tuple[str, str]], name: str, value: str) -> 
 
 
 @given(PAIRS, PAIRS)
-def test_headers_are_equal_by_what_they_say(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
+def test_headers_are_equal_without_case(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
     first, second = Headers(one), Headers(other)
     assert (first == second) == (dict(first) == dict(second))
     if first == second:
@@ -111,17 +111,17 @@ def test_headers_are_immutable() -> None:
 # --- responses ---
 
 
-def test_the_fields_of_a_response() -> None:
+def test_response_headers() -> None:
     response = Response.json({"a": 1}, headers=[("X-One", "1"), ("Connection", "close"), ("Content-Length", "99")])
     assert response.wire_headers() == [("content-type", "application/json"), ("x-one", "1"), ("content-length", "7")]
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_an_answer_without_content_has_no_length(status: int) -> None:
+def test_response_without_content_has_no_content_length(status: int) -> None:
     assert Response(status=status).wire_headers() == []
 
 
-def test_a_stream_has_no_length() -> None:
+def test_response_stream_has_no_content_length() -> None:
     class Source:
         closed = 0
 
@@ -186,7 +186,7 @@ FORWARDED: dict[str, tuple[ForwardHeaders, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", FORWARDED)
-def test_forwarding(name: str) -> None:
+def test_forward_headers_default_allow_and_deny(name: str) -> None:
     rule, names = FORWARDED[name]
     selected = rule.select(COMING)
     assert set(selected) == names
@@ -194,13 +194,13 @@ def test_forwarding(name: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["allow", "deny", "deny_prefixes"])
-def test_one_string_is_no_list(field: str) -> None:
+def test_forward_headers_must_be_lists(field: str) -> None:
     with pytest.raises(TypeError, match=field):
         ForwardHeaders(**{field: "x-tenant"})
 
 
 @given(st.dictionaries(NAMES.map(str.lower), VALUES), PAIRS)
-def test_the_servers_headers_win(forwarded: dict[str, str], own: list[tuple[str, str]]) -> None:
+def test_forward_headers_the_agents_own_win(forwarded: dict[str, str], own: list[tuple[str, str]]) -> None:
     merged = merge_headers(forwarded, own)
     lowered = [name.lower() for name in merged]
     assert sorted(lowered) == sorted(set(lowered)) == sorted({*forwarded, *(name.lower() for name, _ in own)})
@@ -252,14 +252,14 @@ JUDGED: dict[str, tuple[CorsConfig | None, str | None, CorsDecision]] = {
 
 
 @pytest.mark.parametrize("name", JUDGED)
-def test_judging(name: str) -> None:
+def test_cors_decision(name: str) -> None:
     config, origin, verdict = JUDGED[name]
     headers = Headers([] if origin is None else [("Origin", origin)])
     assert asyncio.run(evaluate_origin(config, Request(method="POST", path="/", headers=headers))) == verdict
 
 
 @pytest.mark.parametrize("origin", [None, "*", ["*"], [A, "*"]])
-def test_credentials_for_any_origin_are_refused(origin: Any) -> None:
+def test_cors_credentials_for_any_origin_are_refused(origin: Any) -> None:
     with pytest.raises(ValueError, match="name the origins"):
         CorsConfig(allow_origins=origin, allow_credentials=True)
 
@@ -268,7 +268,7 @@ def with_headers(config: CorsConfig, verdict: CorsDecision, response: Response) 
     return dict(add_cors_headers(config, verdict, response).headers)
 
 
-def test_headers_of_an_answer() -> None:
+def test_cors_headers_of_a_response() -> None:
     named = CorsConfig(allow_origins=[A], allow_credentials=True, expose_headers=["x-one", "x-two"])
     assert with_headers(named, CorsDecision(A, True), Response(headers=Headers([("vary", "Accept")]))) == {
         "access-control-allow-origin": A,
@@ -281,7 +281,7 @@ def test_headers_of_an_answer() -> None:
     assert with_headers(CorsConfig(), CorsDecision("*", False), Response()) == {"access-control-allow-origin": "*"}
 
 
-def test_preflights() -> None:
+def test_cors_preflight() -> None:
     asking = Request(
         method="OPTIONS", path="/", headers=Headers([("Access-Control-Request-Headers", "content-type, x-token")])
     )
@@ -359,7 +359,7 @@ CROSSING: dict[str, tuple[str, str | None, dict[str, str], CorsDecision, bool]] 
 
 
 @pytest.mark.parametrize("name", CROSSING)
-def test_other_sites(name: str) -> None:
+def test_csrf_other_sites(name: str) -> None:
     method, content_type, headers, verdict, refused = CROSSING[name]
     fields = {**headers, **({} if content_type is None else {"content-type": content_type})}
     answer = reject_cross_site(Request(method=method, path="/", headers=Headers(fields)), verdict)

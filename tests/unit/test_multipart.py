@@ -72,12 +72,12 @@ AUDIO_PART = FormPart(name="audio", filename="clip.webm", content_type="audio/we
         ),
     ],
 )
-def test_parts(body: bytes, expected: tuple[FormPart, ...]) -> None:
+def test_multipart_parts(body: bytes, expected: tuple[FormPart, ...]) -> None:
     assert parse_multipart(body, TYPE) == expected
 
 
 @pytest.mark.parametrize("boundary", ["XX", '"XX"', "XX; charset=utf-8"])
-def test_boundary_spellings(boundary: str) -> None:
+def test_multipart_boundary_spellings(boundary: str) -> None:
     assert parse_multipart(form(AUDIO), f"Multipart/Form-Data; boundary={boundary}") == (AUDIO_PART,)
 
 
@@ -100,6 +100,6 @@ def test_boundary_spellings(boundary: str) -> None:
         pytest.param(form(AUDIO, part('name="a"', b"x", "X-Long: " + "x" * 20_000)), TYPE, id="huge later header"),
     ],
 )
-def test_unreadable(body: bytes, content_type: str) -> None:
+def test_multipart_body_that_is_malformed(body: bytes, content_type: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_multipart(body, content_type)

@@ -21,7 +21,7 @@ LANGGRAPH = """LangGraphAgent requires the "ag-ui-langgraph" package: pip instal
         (LangGraphAgent, "ag_ui_langgraph", LANGGRAPH),
     ],
 )
-def test_a_missing_package_is_said_at_construction(
+def test_optional_package_that_is_missing_is_named_at_construction(
     monkeypatch: pytest.MonkeyPatch, agent: Any, module: str, text: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # what makes an import of it fail, installed or not

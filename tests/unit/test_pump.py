@@ -232,12 +232,12 @@ TABLE: dict[str, tuple[Callable[[], Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_what_is_ready_leaves_when_the_agent_waits(name: str) -> None:
+def test_pump_flushes_when_the_agent_waits(name: str) -> None:
     agent, pieces = TABLE[name]
     assert run(agent) == [list(piece) for piece in pieces]
 
 
-def test_nothing_is_held_back_while_the_agent_waits() -> None:
+def test_pump_holds_nothing_back_while_the_agent_waits() -> None:
     """What came before a wait has left by the time that the agent waits."""
     sink = Sink()
     seen: list[list[Any]] = []
@@ -253,7 +253,7 @@ def test_nothing_is_held_back_while_the_agent_waits() -> None:
     assert seen == [[], [["a"]]]
 
 
-def test_a_flood_leaves_in_pieces_and_others_get_their_turn() -> None:
+def test_pump_of_a_flood_flushes_and_yields_to_other_tasks() -> None:
     turns_of_others = 0
 
     async def agent() -> AsyncIterator[str]:
@@ -274,7 +274,7 @@ def test_a_flood_leaves_in_pieces_and_others_get_their_turn() -> None:
     assert turns_of_others >= 10
 
 
-def test_a_flood_without_end_can_be_cancelled() -> None:
+def test_pump_of_an_endless_flood_can_be_cancelled() -> None:
     async def agent() -> AsyncIterator[str]:
         while True:
             yield "x"
@@ -289,7 +289,7 @@ def test_a_flood_without_end_can_be_cancelled() -> None:
     asyncio.run(main())
 
 
-def test_a_failure_of_the_agent_comes_out() -> None:
+def test_pump_raises_the_agents_exception() -> None:
     async def agent() -> AsyncIterator[str]:
         yield "a"
         raise KeyError("mine")
@@ -300,7 +300,7 @@ def test_a_failure_of_the_agent_comes_out() -> None:
     assert sink.ready == ["a"]
 
 
-def test_a_failure_of_what_is_fed_comes_out() -> None:
+def test_pump_raises_the_consumers_exception() -> None:
     async def main() -> None:
         def feed(event: Any) -> int:
             raise KeyError("fed")
@@ -328,7 +328,7 @@ def cancelled(agent: Agent, count: int = 1) -> tuple[list[list[Any]], BaseExcept
     return asyncio.run(main())
 
 
-def test_a_cancellation_is_the_agents_to_answer() -> None:
+def test_cancellation_is_raised_in_the_agent() -> None:
     async def agent() -> AsyncIterator[str]:
         yield "a"
         try:
@@ -342,7 +342,7 @@ def test_a_cancellation_is_the_agents_to_answer() -> None:
     assert pieces[0] == ["a"]
 
 
-def test_an_agent_may_swallow_it() -> None:
+def test_cancellation_may_be_swallowed() -> None:
     async def agent() -> AsyncIterator[str]:
         yield "a"
         try:
@@ -355,7 +355,7 @@ def test_an_agent_may_swallow_it() -> None:
     assert cancelled(agent) == ([["a"], ["b"], ["c"]], None)
 
 
-def test_an_agent_may_wait_again_and_be_cancelled_again() -> None:
+def test_cancellation_may_be_repeated() -> None:
     async def agent() -> AsyncIterator[str]:
         yield "a"
         for letter in "bc":
@@ -367,7 +367,7 @@ def test_an_agent_may_wait_again_and_be_cancelled_again() -> None:
     assert cancelled(agent, 2) == ([["a"], ["b"], ["c"]], None)
 
 
-def test_an_agent_may_clean_up_while_it_is_cancelled() -> None:
+def test_cancellation_lets_the_agent_clean_up() -> None:
     steps: list[str] = []
 
     async def agent() -> AsyncIterator[str]:
@@ -383,7 +383,7 @@ def test_an_agent_may_clean_up_while_it_is_cancelled() -> None:
     assert steps == ["cleaned"]
 
 
-def test_a_cancellation_reaches_what_the_agent_waits_for() -> None:
+def test_cancellation_reaches_what_the_agent_awaits() -> None:
     inner: list[Any] = []
 
     async def agent() -> AsyncIterator[str]:
@@ -399,7 +399,7 @@ def test_a_cancellation_reaches_what_the_agent_waits_for() -> None:
     assert inner[1] is True
 
 
-def test_a_cancellation_inside_of_a_timeout_is_no_timeout() -> None:
+def test_cancellation_inside_a_timeout() -> None:
     async def agent() -> AsyncIterator[str]:
         yield "a"
         async with asyncio.timeout(30):
@@ -408,7 +408,7 @@ def test_a_cancellation_inside_of_a_timeout_is_no_timeout() -> None:
     assert isinstance(cancelled(agent)[1], asyncio.CancelledError)
 
 
-def test_an_iterator_object_is_cancelled_too() -> None:
+def test_cancellation_of_an_iterator_object() -> None:
     class Iterator(Plain):
         async def __anext__(self) -> str:
             try:

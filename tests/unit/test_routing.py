@@ -103,7 +103,7 @@ MATCHES: dict[str, tuple[str, dict[str, str]] | None] = {
 
 
 @pytest.mark.parametrize("path", MATCHES)
-def test_matching(path: str) -> None:
+def test_route_matching(path: str) -> None:
     match = ROUTES.match([piece for piece in path.split("/") if piece])
     assert (None if match is None else (match.route.pattern, dict(match.params))) == MATCHES[path]
 
@@ -126,7 +126,7 @@ PIECES = (
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=5))
-def test_it_is_the_first_row_that_fits(pieces: list[str]) -> None:
+def test_route_matching_takes_the_first_row(pieces: list[str]) -> None:
     """The table looks at few rows only; this looks at all."""
     expected = None
     for route in ROUTES.routes:
@@ -143,7 +143,7 @@ def test_it_is_the_first_row_that_fits(pieces: list[str]) -> None:
 
 
 @given(st.text(min_size=1))
-def test_an_id_comes_through_whole(identity: str) -> None:
+def test_route_ids_are_decoded_once(identity: str) -> None:
     try:
         encoded = quote(identity, safe="")
     except UnicodeEncodeError:
@@ -154,18 +154,18 @@ def test_an_id_comes_through_whole(identity: str) -> None:
 
 
 @given(st.text(alphabet="%0123456789abcdefABCDEFgG +é"))
-def test_decoding_never_raises(piece: str) -> None:
+def test_route_id_decoding_never_raises(piece: str) -> None:
     decode_segment(piece)
 
 
-def test_a_route_as_hooks_see_it() -> None:
+def test_route_match_as_hooks_see_it() -> None:
     match = ROUTES.match(["agent", "a", "stop", "t"])
     assert match is not None
     route = match.to_route_match("POST")
     assert (route.name, route.agent_id, route.thread_id, route.memory_id) == ("agent/stop", "a", "t", None)
 
 
-def test_allow_lists_the_methods() -> None:
+def test_route_allow_header() -> None:
     allows = {route.pattern: route.allow for route in ROUTES.routes}
     assert allows["/threads/{thread_id}"] == "PATCH, DELETE"
     assert allows["/memories"] == "GET, POST"
@@ -193,13 +193,13 @@ BELOW: dict[str, tuple[str, str, str | None, list[str] | None]] = {
 
 
 @pytest.mark.parametrize("name", BELOW)
-def test_below(name: str) -> None:
+def test_base_path_below(name: str) -> None:
     path, mount, base, pieces = BELOW[name]
     assert segments_below(Request(method="GET", path=path, root_path=mount), normalize_base_path(base)) == pieces
 
 
 @pytest.mark.parametrize("base", ["api", "", "copilotkit/", "https://a.example/api"])
-def test_a_base_path_begins_with_a_slash(base: str) -> None:
+def test_base_path_must_begin_with_a_slash(base: str) -> None:
     with pytest.raises(ValueError, match="/api/copilotkit"):
         normalize_base_path(base)
 
@@ -224,13 +224,13 @@ RAW: dict[str, tuple[bytes | str | None, bytes, bytes, tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", RAW)
-def test_raw_target(name: str) -> None:
+def test_raw_target_of_the_server(name: str) -> None:
     raw, path, mount, expected = RAW[name]
     assert split_raw_target(raw, path, mount) == expected
 
 
 @given(st.lists(st.text(alphabet="ab%/ é\0", min_size=1), min_size=1, max_size=4), st.integers(0, 4), st.booleans())
-def test_a_raw_target_that_is_true_is_kept(pieces: list[str], mounted: int, given_raw: bool) -> None:
+def test_raw_target_that_fits_the_path_is_used(pieces: list[str], mounted: int, given_raw: bool) -> None:
     raw = "".join("/" + quote(piece, safe="") for piece in pieces)
     mount = "".join("/" + quote(piece, safe="") for piece in pieces[:mounted])
     path, prefix = split_raw_target(raw.encode() if given_raw else None, unquote_to_bytes(raw), unquote_to_bytes(mount))
@@ -246,7 +246,7 @@ def test_a_raw_target_that_is_true_is_kept(pieces: list[str], mounted: int, give
     st.binary(max_size=20),
     st.binary(max_size=5),
 )
-def test_a_raw_target_that_is_anything_does_no_harm(raw: bytes | str | None, path: bytes, mount: bytes) -> None:
+def test_raw_target_that_is_malformed_does_no_harm(raw: bytes | str | None, path: bytes, mount: bytes) -> None:
     believed, prefix = split_raw_target(raw, mount + path, mount)
     assert unquote_to_bytes(believed).decode("utf-8", "replace") == (mount + path).decode("utf-8", "replace")
     assert believed.isascii()

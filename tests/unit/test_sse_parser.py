@@ -52,23 +52,23 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("data", "events", "unfinished"), TABLE)
-def test_whole(data: bytes, events: list[bytes], unfinished: bool) -> None:
+def test_sse_parser_events(data: bytes, events: list[bytes], unfinished: bool) -> None:
     assert parse([data]) == (events, unfinished)
 
 
 @pytest.mark.parametrize(("data", "events", "unfinished"), TABLE)
-def test_byte_by_byte(data: bytes, events: list[bytes], unfinished: bool) -> None:
+def test_sse_parser_byte_by_byte(data: bytes, events: list[bytes], unfinished: bool) -> None:
     assert parse(bytewise(data)) == (events, unfinished)
 
 
 @pytest.mark.parametrize(("data", "events", "unfinished"), TABLE)
-def test_cut_anywhere(data: bytes, events: list[bytes], unfinished: bool) -> None:
+def test_sse_parser_split_anywhere(data: bytes, events: list[bytes], unfinished: bool) -> None:
     for cut in range(len(data) + 1):
         assert parse([data[:cut], b"", data[cut:]]) == (events, unfinished)
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\r"])
-def test_an_event_leaves_with_its_last_byte(end: bytes) -> None:
+def test_sse_parser_returns_an_event_with_its_last_byte(end: bytes) -> None:
     parser = SseParser(LIMIT)
     assert list(parser.feed(b"data: a" + end[:1])) == []
     assert list(parser.feed(end[1:])) == [b"a"]
@@ -84,20 +84,20 @@ TOO_LARGE = [
 
 
 @pytest.mark.parametrize("data", TOO_LARGE)
-def test_too_large(data: bytes) -> None:
+def test_sse_parser_event_that_is_too_large(data: bytes) -> None:
     for chunks in ([data], bytewise(data)):
         with pytest.raises(EventTooLarge, match="more than 1000 bytes"):
             parse(chunks)
 
 
-def test_what_came_before_too_large_an_event_is_kept() -> None:
+def test_sse_parser_keeps_events_before_one_that_is_too_large() -> None:
     events = SseParser(LIMIT).feed(b"data: a\n\ndata: " + b"x" * LIMIT)
     assert next(events) == b"a"
     with pytest.raises(EventTooLarge):
         next(events)
 
 
-def test_the_bound_is_for_one_event() -> None:
+def test_sse_parser_limit_is_for_one_event() -> None:
     stream = (b": comment\n" * 50 + b"id: 1\ndata: " + b"x" * 900 + b"\n\n") * 3
     for chunks in ([stream], bytewise(stream)):
         assert parse(chunks) == ([b"x" * 900] * 3, False)

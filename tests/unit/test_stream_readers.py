@@ -83,14 +83,14 @@ def until(condition: Callable[[], object]) -> None:
 # --- on a thread ---
 
 
-def test_what_is_ready_comes_in_one_piece(life: Life) -> None:
+def test_reader_joins_ready_frames_in_one_chunk(life: Life) -> None:
     log = log_of(b"a", b"b")
     log.end()
     assert list(SyncStreamIterator(life.reader(log, history=(b"x", b"y")))) == [b"xy", b"ab"]
     assert life.gone == life.begun
 
 
-def test_a_thread_is_woken_by_others(life: Life) -> None:
+def test_sync_reader_is_notified_by_other_threads(life: Life) -> None:
     log = log_of()
     thread = Thread(SyncStreamIterator(life.reader(log)))
     for number in range(50):
@@ -100,7 +100,7 @@ def test_a_thread_is_woken_by_others(life: Life) -> None:
     assert b"".join(thread.join()).split() == [b"%d" % number for number in range(50)]
 
 
-def test_closing_ends_a_wait_of_another_thread(life: Life) -> None:
+def test_sync_reader_close_ends_a_wait(life: Life) -> None:
     log = log_of(b"a")
     chunks = SyncStreamIterator(life.reader(log))
     thread = Thread(chunks)
@@ -110,7 +110,7 @@ def test_closing_ends_a_wait_of_another_thread(life: Life) -> None:
     assert len(life.gone) == 1
 
 
-def test_the_first_piece_does_not_wait(life: Life) -> None:
+def test_reader_sends_a_first_comment_at_once(life: Life) -> None:
     log = log_of()
     chunks = SyncStreamIterator(life.reader(log), b"hello")
     assert next(chunks) == b"hello"
@@ -120,13 +120,13 @@ def test_the_first_piece_does_not_wait(life: Life) -> None:
     assert list(chunks) == []
 
 
-def test_no_greeting_where_something_is_ready(life: Life) -> None:
+def test_reader_sends_no_first_comment_with_ready_frames(life: Life) -> None:
     log = log_of(b"a")
     log.end()
     assert list(SyncStreamIterator(life.reader(log), b"hello")) == [b"a"]
 
 
-def test_closing_twice(life: Life) -> None:
+def test_reader_close_twice(life: Life) -> None:
     chunks = SyncStreamIterator(life.reader(log_of(b"a")))
     chunks.close()
     chunks.close()
@@ -145,7 +145,7 @@ def in_task(test: Callable[[], Any]) -> None:
     asyncio.run(within())
 
 
-def test_a_task_is_woken_by_others(life: Life) -> None:
+def test_async_reader_is_notified_by_other_threads(life: Life) -> None:
     async def test() -> None:
         log = log_of()
         chunks = AsyncStreamIterator(life.reader(log))
@@ -164,7 +164,7 @@ def test_a_task_is_woken_by_others(life: Life) -> None:
     in_task(test)
 
 
-def test_a_task_is_woken_by_its_own_loop(life: Life) -> None:
+def test_async_reader_is_notified_by_its_own_loop(life: Life) -> None:
     async def test() -> None:
         log = log_of(b"a")
         chunks = AsyncStreamIterator(life.reader(log))
@@ -178,7 +178,7 @@ def test_a_task_is_woken_by_its_own_loop(life: Life) -> None:
     in_task(test)
 
 
-def test_closing_ends_a_wait_of_another_task(life: Life) -> None:
+def test_async_reader_close_ends_a_wait(life: Life) -> None:
     async def test() -> None:
         chunks = AsyncStreamIterator(life.reader(log_of()))
         waiting = asyncio.ensure_future(anext(chunks, b"ended"))
@@ -191,7 +191,7 @@ def test_closing_ends_a_wait_of_another_task(life: Life) -> None:
     in_task(test)
 
 
-def test_a_wait_that_was_cancelled_loses_nothing(life: Life) -> None:
+def test_async_reader_cancelled_wait_loses_nothing(life: Life) -> None:
     async def test() -> None:
         log = log_of()
         chunks = AsyncStreamIterator(life.reader(log))
@@ -205,7 +205,7 @@ def test_a_wait_that_was_cancelled_loses_nothing(life: Life) -> None:
     in_task(test)
 
 
-def test_waking_after_the_loop_has_gone_does_no_harm(life: Life) -> None:
+def test_async_reader_notified_after_its_loop_closed(life: Life) -> None:
     log = log_of()
 
     async def main() -> None:
@@ -228,7 +228,7 @@ def test_waking_after_the_loop_has_gone_does_no_harm(life: Life) -> None:
     readers=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4),
     repeats=st.sets(st.integers(1, 60)),
 )
-def test_every_reader_gets_what_follows_its_place(
+def test_reader_gets_what_follows_its_cursor(
     pieces: list[int], readers: list[tuple[int, bool]], repeats: set[int]
 ) -> None:
     life = Life()
@@ -253,7 +253,7 @@ def test_every_reader_gets_what_follows_its_place(
         assert reader.read_available() is None
 
 
-def test_a_long_history_leaves_in_pieces(life: Life) -> None:
+def test_reader_of_a_long_history_gets_several_chunks(life: Life) -> None:
     history = [b"x" * 100] * 5000
     log = log_of(*history)
     log.end()
@@ -264,7 +264,7 @@ def test_a_long_history_leaves_in_pieces(life: Life) -> None:
     assert len(large) == 1_000_000
 
 
-def test_a_joiner_of_nothing_but_repeats(life: Life) -> None:
+def test_reader_of_duplicates_only(life: Life) -> None:
     """However many there are in one go."""
     log = log_of(*[b"x"] * 1_000_000)
     log.duplicates = set(range(1, 1_000_001))
@@ -274,7 +274,7 @@ def test_a_joiner_of_nothing_but_repeats(life: Life) -> None:
     assert reader.read_available() == b"new"
 
 
-def test_a_cursor_beyond_the_end(life: Life) -> None:
+def test_reader_with_a_cursor_beyond_the_end(life: Life) -> None:
     log = log_of(b"a")
     reader = life.reader(log, seen=99)
     assert reader.read_available() == b""
@@ -283,7 +283,7 @@ def test_a_cursor_beyond_the_end(life: Life) -> None:
     assert [reader.read_available(), reader.read_available()] == [b"end", None]
 
 
-def test_a_log_that_was_evicted(life: Life) -> None:
+def test_slow_reader_of_an_evicted_log_gets_slow_reader(life: Life) -> None:
     log = log_of(b"a", b"b")
     log.end()
     reader = life.reader(log)
@@ -296,7 +296,7 @@ def test_a_log_that_was_evicted(life: Life) -> None:
     assert reader.read_available() is None
 
 
-def test_parking_where_there_is_something_already(life: Life) -> None:
+def test_add_waiter_with_ready_frames(life: Life) -> None:
     log = log_of(b"a")
     woken: list[int] = []
     assert not log.add_waiter(0, lambda: woken.append(1))
@@ -310,7 +310,7 @@ def test_parking_where_there_is_something_already(life: Life) -> None:
     assert woken == [2]
 
 
-def test_a_reader_may_park_while_others_are_woken() -> None:
+def test_add_waiter_while_others_are_notified() -> None:
     """It has loaded the set of waiters, and adds to it while the producer goes through it."""
     log = log_of()
     waiters = log._waiters
@@ -330,7 +330,7 @@ def often_switching() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("often_switching")
-def test_no_wake_is_lost(life: Life) -> None:
+def test_notify_is_never_lost(life: Life) -> None:
     for _ in range(20):
         log = log_of()
         threads = [Thread(SyncStreamIterator(life.reader(log))) for _ in range(4)]
@@ -360,7 +360,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_only_who_is_silent_gets_a_keep_alive(life: Life, clock: Clock) -> None:
+def test_sse_keep_alive_is_sent_to_silent_readers_only(life: Life, clock: Clock) -> None:
     keep_alive = KeepAlive(15)
     log = log_of()
     silent, lively = life.reader(log_of()), life.reader(log)
@@ -377,7 +377,7 @@ def test_only_who_is_silent_gets_a_keep_alive(life: Life, clock: Clock) -> None:
     assert (silent.read_available(), lively.read_available()) == (KEEP_ALIVE, KEEP_ALIVE)
 
 
-def test_a_keep_alive_wakes_who_waits_and_gives_way_to_what_is_there(life: Life, clock: Clock) -> None:
+def test_sse_keep_alive_notifies_waiters_and_yields_to_frames(life: Life, clock: Clock) -> None:
     keep_alive = KeepAlive(15)
     log = log_of()
     reader = life.reader(log)
@@ -397,7 +397,7 @@ def test_a_keep_alive_wakes_who_waits_and_gives_way_to_what_is_there(life: Life,
     assert reader.read_available() is None
 
 
-def test_keep_alives_come_by_themselves(life: Life) -> None:
+def test_sse_keep_alive_comes_by_itself(life: Life) -> None:
     async def test() -> None:
         keep_alive = KeepAlive(0.01)
         loop = asyncio.get_running_loop()
@@ -413,7 +413,7 @@ def test_keep_alives_come_by_themselves(life: Life) -> None:
     in_task(test)
 
 
-def test_keep_alives_switched_off(life: Life) -> None:
+def test_sse_keep_alive_seconds_zero(life: Life) -> None:
     keep_alive = KeepAlive(0)
     loop = asyncio.new_event_loop()
     reader = life.reader(log_of())
@@ -427,7 +427,7 @@ def test_keep_alives_switched_off(life: Life) -> None:
 # --- rounds ---
 
 
-def test_rounds_go_on_while_there_are_members() -> None:
+def test_periodic_task_runs_while_it_has_members() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         visits: list[list[str]] = []
@@ -467,7 +467,7 @@ def test_rounds_go_on_while_there_are_members() -> None:
     in_task(test)
 
 
-def test_members_come_from_any_thread() -> None:
+def test_periodic_task_members_from_any_thread() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         seen: set[int] = set()
@@ -498,7 +498,7 @@ def test_members_come_from_any_thread() -> None:
     in_task(test)
 
 
-def test_a_visit_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+def test_periodic_task_continues_after_a_failure(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         visits = 0
@@ -521,7 +521,7 @@ def test_a_visit_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) ->
     assert "broken" in caplog.text
 
 
-def test_rounds_keep_nobodys_context() -> None:
+def test_periodic_task_keeps_no_context() -> None:
     """The first request's would live as long as anything is visited."""
 
     class Held:
@@ -549,7 +549,7 @@ def test_rounds_keep_nobodys_context() -> None:
     in_task(test)
 
 
-def test_rounds_do_not_keep_a_loop() -> None:
+def test_periodic_task_does_not_keep_a_loop() -> None:
     rounds: PeriodicTask[str] = PeriodicTask(0.001, lambda members: None)
     loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 

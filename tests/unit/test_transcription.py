@@ -155,7 +155,7 @@ def unsupported(kind: str) -> tuple[int, dict[str, Any]]:
     ],
 )
 @pytest.mark.parametrize("single_route", [False, True])
-def test_json(members: dict[str, Any], text: str, kind: str, single_route: bool) -> None:
+def test_transcribe_json(members: dict[str, Any], text: str, kind: str, single_route: bool) -> None:
     size = int(text.split("|")[2])
     # The envelope's own content type is that of the outer body, which is not looked at again.
     outer = "application/json; charset=utf-8" if not single_route else "multipart/form-data"
@@ -189,12 +189,12 @@ def test_json(members: dict[str, Any], text: str, kind: str, single_route: bool)
         pytest.param(as_json(mimeType="audio/x-wav"), unsupported("audio/x-wav"), id="unsupported audio"),
     ],
 )
-def test_json_refused(body: bytes, expected: tuple[int, Any]) -> None:
+def test_transcribe_json_that_is_invalid(body: bytes, expected: tuple[int, Any]) -> None:
     assert answer(call(body)) == expected
 
 
 @pytest.mark.parametrize("content_type", [None, "", "audio/webm", "text/plain", "application/x-www-form-urlencoded"])
-def test_other_content_types_are_refused(content_type: str | None) -> None:
+def test_transcribe_other_content_types_are_refused(content_type: str | None) -> None:
     assert answer(call(as_json(), content_type)) == NO_BODY_WE_KNOW
 
 
@@ -235,12 +235,12 @@ CLIP = FormPart(name="audio", filename="clip.webm", content_type="audio/webm", d
         ),
     ],
 )
-def test_form_that_the_host_has_read(parts: tuple[FormPart, ...], text: str, kind: str) -> None:
+def test_transcribe_form_that_the_framework_has_read(parts: tuple[FormPart, ...], text: str, kind: str) -> None:
     status, body = answer(call(b"", "multipart/form-data; boundary=XX", form=parts))
     assert (status, body["text"], body["type"]) == (200, text, kind)
 
 
-def test_form_that_nobody_has_read() -> None:
+def test_transcribe_form() -> None:
     expected = {"text": "clip.webm|audio/webm|5|hello", "size": 5, "type": "audio/webm"}
     assert answer(call(FORM, "multipart/form-data; boundary=XX")) == (200, expected)
 
@@ -258,16 +258,16 @@ def test_form_that_nobody_has_read() -> None:
         ),
     ],
 )
-def test_form_refused(parts: tuple[FormPart, ...], expected: tuple[int, Any]) -> None:
+def test_transcribe_form_that_is_invalid(parts: tuple[FormPart, ...], expected: tuple[int, Any]) -> None:
     assert answer(call(b"", "multipart/form-data; boundary=XX", form=parts)) == expected
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=YY"])
-def test_unreadable_form(content_type: str) -> None:
+def test_transcribe_form_that_is_malformed(content_type: str) -> None:
     assert answer(call(FORM, content_type)) == NO_FORM
 
 
-def test_not_configured_comes_before_the_body() -> None:
+def test_transcribe_without_a_service_is_503_before_the_body() -> None:
     expected = {
         "error": "service_not_configured",
         "message": "Transcription service is not configured",
@@ -276,12 +276,12 @@ def test_not_configured_comes_before_the_body() -> None:
     assert answer(call(b"x", "text/plain", service=None)) == (503, expected)
 
 
-def test_a_coroutine_service() -> None:
+def test_transcription_service_with_a_coroutine_function() -> None:
     assert answer(call(as_json(), service=AsyncEcho()))[1]["text"] == "recording.webm|audio/webm|5|hello"
 
 
 @pytest.mark.parametrize("service", [Echo(), AsyncEcho()])
-def test_without_a_loop(service: object) -> None:
+def test_transcription_service_without_an_event_loop(service: object) -> None:
     response: Response = driver.run_sync(transcribe(call(as_json(), service=service)))
     assert response.status == 200
 
@@ -300,7 +300,7 @@ def test_without_a_loop(service: object) -> None:
     ],
 )
 @pytest.mark.parametrize("make", [lambda kind: kind(), lambda kind: kind("sk-secret"), lambda kind: kind(detail="s")])
-def test_typed_errors(
+def test_transcription_errors_by_type(
     error: type[TranscriptionError],
     code: str,
     status: int,
@@ -312,7 +312,7 @@ def test_typed_errors(
     assert answer(given) == (status, {"error": code, "message": message, "retryable": retryable})
 
 
-def test_a_service_may_word_its_error() -> None:
+def test_transcription_error_with_its_own_message() -> None:
     service = Failing(AudioTooLong("26214401 bytes", message="Recordings may last two minutes"))
     assert answer(call(as_json(), service=service)) == refused("Recordings may last two minutes", "audio_too_long")
 
@@ -348,7 +348,7 @@ def test_a_service_may_word_its_error() -> None:
         ("", ProviderError),
     ],
 )
-def test_guesses_from_text(text: str, kind: type[TranscriptionError]) -> None:
+def test_transcription_errors_guessed_from_text(text: str, kind: type[TranscriptionError]) -> None:
     error = RuntimeError(text)
     found = classify(error)
     assert type(found) is kind
@@ -357,16 +357,16 @@ def test_guesses_from_text(text: str, kind: type[TranscriptionError]) -> None:
 
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError("auth"), ConnectionResetError(), TimeoutError("duration")])
-def test_connections_are_told_by_their_type(error: Exception) -> None:
+def test_transcription_errors_of_connections(error: Exception) -> None:
     assert type(classify(error)) is NetworkError
 
 
-def test_typed_errors_stay_as_they_are() -> None:
+def test_transcription_errors_by_type_are_not_guessed() -> None:
     error = AudioTooShort("rate limit")
     assert classify(error) is error
 
 
-def test_the_failures_text_is_logged_and_not_sent(caplog: pytest.LogCaptureFixture) -> None:
+def test_transcription_error_text_is_logged_and_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         status, body = answer(call(as_json(), service=Failing(RuntimeError("sk-secret is broken"))))
     assert status == 500
@@ -374,18 +374,18 @@ def test_the_failures_text_is_logged_and_not_sent(caplog: pytest.LogCaptureFixtu
     assert "sk-secret is broken" in caplog.text
 
 
-def test_debug_shows_the_failures_text() -> None:
+def test_debug_sends_the_text_of_a_transcription_error() -> None:
     body = answer(call(as_json(), service=Failing(RuntimeError("the model is down")), debug=True))[1]
     assert body == {"error": "provider_error", "message": "the model is down", "retryable": True}
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_debug_leaves_the_fixed_texts_alone(debug: bool) -> None:
+def test_debug_leaves_fixed_transcription_messages_alone(debug: bool) -> None:
     body = answer(call(as_json(), service=Failing(RuntimeError("429 for key sk-secret")), debug=debug))[1]
     assert body["message"] == "Rate limited. Please try again later."
 
 
 @pytest.mark.parametrize("value", [None, b"text", {"text": "x"}])
-def test_a_service_must_give_a_string(value: object) -> None:
+def test_transcription_service_must_return_a_string(value: object) -> None:
     status, body = answer(call(as_json(), service=Giving(value)))
     assert (status, body["error"]) == (500, "provider_error")
