@@ -207,7 +207,7 @@ def test_demo_openai_api_key_adds_an_agent_with_a_model() -> None:
         exchange.finish()
 
     with run_fake_provider(answer) as model:
-        env = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": model.url, "COPILOTKIT_DEMO_MODEL": "openai/some-model"}
+        env = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": model.url, "COPILOT_RUNTIME_DEMO_MODEL": "openai/some-model"}
         with run_cli("demo", env=env) as server:
             assert list(server.json("GET", f"{BASE}/info")["agents"])[-1] == "model"
             assert text_of(server.chat("model", "you")) == "some-model hears you"

@@ -41,7 +41,7 @@ def site(settings: Any) -> Callable[..., list[str]]:
         urls = ModuleType("urls")
         urls.urlpatterns = list(patterns)  # type: ignore[attr-defined]
         settings.ROOT_URLCONF = urls
-        return [str(found.id).removeprefix("copilotkit.") for found in check_runtimes()]
+        return [str(found.id).removeprefix("copilot_runtime.") for found in check_runtimes()]
 
     settings.DEBUG = True
     return of

@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 300
 """Much longer than anything here takes on a busy machine."""
 
 
-def lacking() -> str | None:
+def missing_requirement() -> str | None:
     """What has to be done before the example can run here, or None."""
     if shutil.which("node") is None:
         return "the example needs Node 20.19 or newer, with npm"
@@ -45,7 +45,7 @@ def node(*arguments: str | Path) -> None:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[RunningServer]:
-    if missing := lacking():
+    if missing := missing_requirement():
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)

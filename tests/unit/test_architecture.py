@@ -1,4 +1,4 @@
-"""The core's imports go one way: no circles, and no import against the order of CONTRIBUTING.md."""
+"""The core's imports go one way: no cycles, and no import against the order of CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -57,21 +57,21 @@ def import_graph(package: Path) -> dict[str, set[str]]:
 
 
 def order_of_contributing() -> list[str]:
-    """Returns the core's rooms in the order of CONTRIBUTING.md, lowest first."""
+    """Returns the core's packages in the order of CONTRIBUTING.md, lowest first."""
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     section = text.partition("in import order")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`[^|]+?) \|", section, re.MULTILINE)
     return [name.removesuffix(".py").rstrip("/") for row in rows for name in re.findall(r"`([\w./]+)`", row)]
 
 
-def room(module: str, rooms: list[str]) -> str:
-    """Returns the room of a module: the longest one that it lies in."""
+def package_of(module: str, packages: list[str]) -> str:
+    """Returns the package of a module in the order: the longest one that it lies in."""
     path = module.removeprefix("copilot_runtime").lstrip(".").replace(".", "/")
-    return max((name for name in rooms if path == name or path.startswith(f"{name}/")), key=len, default="")
+    return max((name for name in packages if path == name or path.startswith(f"{name}/")), key=len, default="")
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
-def test_no_circle_of_imports(package: Path) -> None:
+def test_no_import_cycles(package: Path) -> None:
     try:
         TopologicalSorter(import_graph(package)).prepare()
     except CycleError as error:
@@ -79,17 +79,17 @@ def test_no_circle_of_imports(package: Path) -> None:
 
 
 def test_imports_follow_the_order_of_contributing() -> None:
-    rooms = order_of_contributing()
-    assert len(rooms) > 8
+    packages = order_of_contributing()
+    assert len(packages) > 8
     graph = import_graph(CORE)
     top = {"copilot_runtime", "copilot_runtime.__main__"}
-    assert {module for module in graph if not room(module, rooms)} == top
+    assert {module for module in graph if not package_of(module, packages)} == top
     against = [
         f"{module} imports {imported}"
         for module, imports in sorted(graph.items())
         for imported in sorted(imports)
         if not top & {module, imported}
-        if rooms.index(room(imported, rooms)) > rooms.index(room(module, rooms))
+        if packages.index(package_of(imported, packages)) > packages.index(package_of(module, packages))
     ]
     assert against == []
 

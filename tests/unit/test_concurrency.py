@@ -123,7 +123,7 @@ def test_call_runs_functions_on_which_thread() -> None:
     assert here not in (function, blocking)
     function, on_a_loop, blocking = driver.run_sync(where())
     assert function is blocking is here
-    assert on_a_loop.name == "copilotkit-loop"
+    assert on_a_loop.name == "copilot-runtime-loop"
 
 
 @BOTH
@@ -438,7 +438,7 @@ def test_create_task_copies_the_context() -> None:
     done.clear()
     contextvars.copy_context().run(awaited, handle())
     assert seen == [
-        ("the request's", False, "copilotkit-loop"),
+        ("the request's", False, "copilot-runtime-loop"),
         ("the request's", False, threading.current_thread().name),
     ]
     assert variable.get() == "unset"

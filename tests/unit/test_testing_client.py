@@ -216,7 +216,7 @@ def test_info_and_threads(client: TestClient) -> None:
     assert set(client.info()["agents"]) == set(AGENTS)
     thread_id = client.run("echo", "hi", thread_id="a/b").thread_id
     assert [thread["id"] for thread in client.threads()] == ["a/b"]
-    assert client.threads(agentId="counting") == []
+    assert client.threads({"agentId": "counting"}) == []
     assert [message["content"] for message in client.thread_messages(thread_id)] == ["hi", "You said hi"]
     assert client.request("PATCH", "/threads/a%2Fb", {"name": "Greetings"}).json() == {"id": "a/b", "name": "Greetings"}
     assert client.request("GET", "/threads?limit=1").json()["threads"][0]["name"] == "Greetings"

@@ -70,7 +70,7 @@ class CopilotMiddleware:
         if not isinstance(path, str) or not path.startswith("/"):
             raise ValueError(f"path={path!r} must start with '/', such as '/api/copilotkit'")
         if "base_path" in options:
-            raise TypeError("CopilotMiddleware has no base_path: give the runtime's path as path=...")
+            raise TypeError("CopilotMiddleware has no base_path: pass the runtime's path as path=...")
         is_bare_handler = handler is not None and not options
         handler_options: HandlerOptions = {} if is_bare_handler else {"base_path": path, **options}
         handler = build_handler(runtime=runtime, handler=handler, options=handler_options)
@@ -80,6 +80,7 @@ class CopilotMiddleware:
         self._prefix = path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves the runtime's requests, and passes all others on to the application."""
         if scope["type"] == "lifespan":
             await share_lifespan(self._app, self._runtime, scope, receive, send)
         elif scope["type"] == "http" and self._is_for_runtime(scope):

@@ -1,8 +1,9 @@
-"""What adapters are written with: they connect a web framework to a `CopilotHandler`.
+"""Building blocks for adapters, which connect a web framework to a `CopilotHandler`.
 
 An adapter builds a `copilot_runtime.Request` from the framework's request, calls the handler, and sends the
 `copilot_runtime.Response`: by ``await handler(request)`` on an event loop, by ``run_sync(handler(request))`` on a
-thread. A framework with contexts to enter around code that outlives its requests says so by a `FrameworkContext`.
+worker thread. An adapter whose framework has contexts to enter around code that outlives its requests passes a
+`FrameworkContext`.
 """
 
 from ._concurrency.driver import run_sync

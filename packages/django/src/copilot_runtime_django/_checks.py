@@ -29,7 +29,7 @@ def _mounts(patterns: Iterable[Any], outer_path: str) -> Iterator[Mount]:
 
 def _check_mount(outer_path: str, pattern: CopilotPattern | MisconfiguredPattern) -> Iterator[CheckMessage]:
     if isinstance(pattern, MisconfiguredPattern):
-        yield Error(str(pattern.error), id="copilotkit.E001")
+        yield Error(str(pattern.error), id="copilot_runtime.E001")
         return
     code = f"path({outer_path!r}, include(...))"
     if not outer_path or outer_path.endswith(("/", "$", r"\Z")):
@@ -37,19 +37,19 @@ def _check_mount(outer_path: str, pattern: CopilotPattern | MisconfiguredPattern
         yield Error(
             f"{code} of a CopilotKit runtime never matches POST /{correct}.",
             hint=f"Write path({correct!r}, include(...)), without a slash at the end.",
-            id="copilotkit.E002",
+            id="copilot_runtime.E002",
         )
     elif outer_path.replace("/", "").replace("-", "").isidentifier() and not _is_reachable(outer_path, pattern):
         yield Error(
             f"An earlier URL pattern matches the requests for the CopilotKit runtime at {code}.",
             hint="Put the pattern of the runtime first.",
-            id="copilotkit.E003",
+            id="copilot_runtime.E003",
         )
     if pattern.handler.runtime.is_single_process and not settings.DEBUG:
         yield Warning(
             f"The CopilotKit runtime at {code} keeps its threads in the memory of one process.",
             hint='Use a store that all processes share: CopilotRuntime(store="sqlite:////var/lib/app/copilot.db").',
-            id="copilotkit.W001",
+            id="copilot_runtime.W001",
         )
 
 

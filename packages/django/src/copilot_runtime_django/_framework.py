@@ -50,7 +50,7 @@ class DjangoContext(FrameworkContext):
     @asynccontextmanager
     async def async_agent_scope(self) -> AsyncIterator[None]:
         # The context variables refer to the request's thread, which ends with the request.
-        executor = LazyThreadExecutor("copilotkit-orm")
+        executor = LazyThreadExecutor("copilot-runtime-orm")
         async with ThreadSensitiveContext(executor=executor):
             try:
                 yield

@@ -10,7 +10,6 @@ class CopilotConfig(AppConfig):
     """Registers the system checks."""
 
     name = "copilot_runtime_django"
-    label = "copilotkit"
 
     def ready(self) -> None:
         from ._checks import check_runtimes

@@ -24,7 +24,7 @@ from .waiters import Notify
 
 T = TypeVar("T")
 
-_call_timeout: contextvars.ContextVar[float | None] = contextvars.ContextVar("copilotkit_call_timeout", default=None)
+_call_timeout: contextvars.ContextVar[float | None] = contextvars.ContextVar("copilot_call_timeout", default=None)
 """How long `run_sync` waits for a coroutine on the background loop, in seconds."""
 
 
@@ -76,7 +76,7 @@ _POOL_THREADS = 8
 
 def _pool() -> ThreadPoolExecutor:
     pool = _pools.get(os.getpid())
-    return pool or _pools.setdefault(os.getpid(), ThreadPoolExecutor(_POOL_THREADS, "copilotkit-blocking"))
+    return pool or _pools.setdefault(os.getpid(), ThreadPoolExecutor(_POOL_THREADS, "copilot-runtime-blocking"))
 
 
 async def wait_notified(add_waiter: Callable[[Notify], bool], timeout_seconds: float) -> None:

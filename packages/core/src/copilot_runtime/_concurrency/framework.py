@@ -20,11 +20,11 @@ class FrameworkContext:
     """
 
     def sync_agent_scope(self) -> AbstractContextManager[object]:
-        """Returns the context that a thread enters around a synchronous agent, for which it was started."""
+        """Returns the context to enter on the worker thread of a synchronous agent."""
         return contextlib.nullcontext()
 
     def async_agent_scope(self) -> AbstractAsyncContextManager[object]:
-        """Returns the context that a run's task enters around an asynchronous agent."""
+        """Returns the context to enter around an asynchronous agent, in the task of its run."""
         return contextlib.nullcontext()
 
     def background_scope(self) -> AbstractAsyncContextManager[object]:
@@ -50,7 +50,7 @@ class FrameworkContext:
 def guard_stop_iteration(function: Callable[..., T], *args: Any) -> T:
     """Calls a function and turns its StopIteration into a RuntimeError.
 
-    A future cannot carry StopIteration: whoever awaits it would wait for ever.
+    A future cannot carry StopIteration: the awaiting task would wait forever.
     """
     try:
         return function(*args)
@@ -59,7 +59,7 @@ def guard_stop_iteration(function: Callable[..., T], *args: Any) -> T:
 
 
 current_framework: contextvars.ContextVar[FrameworkContext] = contextvars.ContextVar(
-    "copilotkit_framework",
+    "copilot_framework",
     default=FrameworkContext(),  # noqa: B039 - it has no state
 )
 """The framework of this request, or of what it has started."""

@@ -18,7 +18,7 @@ logger = logging.getLogger("copilot_runtime.loops")
 
 # A context variable and not the running loop decides: under gevent the greenlets of
 # requests and the one of the loop share an OS thread, and so asyncio's "running loop".
-in_sync_driver_var: contextvars.ContextVar[bool] = contextvars.ContextVar("copilotkit_in_sync_driver", default=False)
+in_sync_driver_var: contextvars.ContextVar[bool] = contextvars.ContextVar("copilot_in_sync_driver", default=False)
 
 
 def in_sync_driver() -> bool:
@@ -85,7 +85,7 @@ class _BackgroundLoop:
 
     def start(self) -> None:
         self.loop.call_soon(self.ready.set)
-        threading.Thread(target=self._run, name="copilotkit-loop", daemon=True).start()
+        threading.Thread(target=self._run, name="copilot-runtime-loop", daemon=True).start()
 
     def _run(self) -> None:
         while not self.loop.is_closed():

@@ -10,7 +10,7 @@ Notify = Callable[[], object]
 class Waiters:
     """One-shot callbacks, added and called from any thread, without a lock.
 
-    Whoever changes something calls `notify` after the change; whoever waits for it adds a callback and then looks
+    Code that changes something calls `notify` after the change; code that waits for it adds a callback and then looks
     again, since the change may have come in between: one of the two has then seen the other.
     """
 

@@ -31,7 +31,7 @@ class EventSink(Protocol):
 
     @property
     def waits_for_agent(self) -> bool:
-        """Whether a synchronous agent was asked to stop and has time left to heed that."""
+        """Whether the agent was asked to stop and is still allowed to react."""
 
 
 async def drive_agent(function: Callable[..., Any], request: RunRequest, sink: EventSink) -> None:
@@ -107,7 +107,7 @@ async def _run_in_thread(
             error = RuntimeError("the agent raised StopIteration") if isinstance(raised, StopIteration) else raised
         loops.call_soon_threadsafe(sink.loop, settle, result, error)
 
-    loops.start_thread(work, name=f"copilotkit-agent-{agent_id}")
+    loops.start_thread(work, name=f"copilot-runtime-agent-{agent_id}")
     while True:
         try:
             return await asyncio.shield(settled)

@@ -19,7 +19,7 @@ RUN_ERROR_CODES: Mapping[str, str] = {
 
 STOPPED_BY_USER = RunEnding(STOPPED, stopped=True)
 LOST = RunEnding("The run was lost", "RUN_LOST", failed=True)
-TOO_LARGE = RunEnding("The run has grown larger than the store holds", "RUN_TOO_LARGE", failed=True)
+TOO_LARGE = RunEnding("The run is larger than the store allows", "RUN_TOO_LARGE", failed=True)
 INTERRUPTED = RunEnding("The server shut down before the run ended", "RUN_INTERRUPTED", failed=True)
 STORE_UNREACHABLE = RunEnding("The server could not reach its store for too long", "RUN_INTERRUPTED", failed=True)
 NOT_STORED = RunEnding("The run could not be stored", "STORE_UNAVAILABLE", failed=True)

@@ -33,7 +33,7 @@ class LeaseRenewer:
     """Renews leases on a thread of its own, as long as their event loops are alive.
 
     On a thread, since a loop that an agent blocks for a while is no reason to lose its runs; but a loop that is
-    blocked for good must not keep them for ever.
+    blocked for good must not keep them forever.
     """
 
     def __init__(self, store: RunStore, lease_seconds: float) -> None:
@@ -47,7 +47,7 @@ class LeaseRenewer:
         """When each loop was last alive, by that clock."""
         self._has_leases = threading.Event()
         self._outage = OutageLog("renewing leases")
-        loops.start_thread(self._run, name="copilotkit-leases")
+        loops.start_thread(self._run, name="copilot-runtime-leases")
 
     def add(self, writer: RunWriter) -> None:
         """Renews a run's lease from now on."""
@@ -76,7 +76,7 @@ class LeaseRenewer:
     def _sleep(self, seconds: float) -> None:
         """Sleeps in short naps until either of the machine's clocks says that it is time.
 
-        Leases expire by the clock that can be set; where that is set back, the other one goes on.
+        Leases expire by the clock that can be set; if that is set back, the other one keeps running.
         """
         wall, monotonic = time.time() + seconds, time.monotonic() + seconds
         nap = min(CLOCK_CHECK_SECONDS, seconds)

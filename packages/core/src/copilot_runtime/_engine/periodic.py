@@ -56,7 +56,7 @@ class _LoopTimer(Generic[T]):
     def __init__(self, seconds: float, callback: Callable[[list[T]], None]) -> None:
         self.members: set[T] = set()
         self.is_ticking = False
-        # Not the timer handle itself, which would keep its loop, and with it this object, alive for ever.
+        # Not the timer handle itself, which would keep its loop, and with it this object, alive forever.
         self._is_scheduled = False
         self._seconds = seconds
         self._callback = callback
@@ -75,8 +75,8 @@ class _LoopTimer(Generic[T]):
             if members:
                 self._callback(members)
         except Exception:
-            logger.exception("a periodic task failed; it is called again all the same")
-        # Before the last look: whoever adds a member after it starts the timer.
+            logger.exception("a periodic task failed; it will run again")
+        # Before the last look: code that adds a member after it starts the timer.
         self.is_ticking = False
         if members or self.members:
             self.is_ticking = True

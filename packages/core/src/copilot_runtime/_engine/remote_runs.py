@@ -22,7 +22,7 @@ class RemoteRunFollower:
     Args:
         store: the store.
         async_store: the same store, for event loops.
-        reap_lost: ends a run whose owner is gone.
+        reap_lost: ends a run whose process has died.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class RemoteRunFollower:
         self._timer: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
         self._busy: set[RunLog] = set()
         self._fetch_outage = OutageLog("following runs of other processes")
-        self._reap_outage = OutageLog("ending runs of processes that are gone")
+        self._reap_outage = OutageLog("reaping orphaned runs")
 
     def log(self, run: RunKey, run_id: str, agent_id: str) -> RunLog:
         """Returns the log of a remote run."""
@@ -100,7 +100,7 @@ class RemoteRunFollower:
         log.extend(update.frames or (log.fallback_ending if update.ended else ()))
         if update.ended:
             if not (log.frames and is_terminal(log.frames[-1])):
-                # The run was deleted, or its rest is gone: a stream that just ends would look like success.
+                # The run was deleted, or its rest was lost: a stream that just ends would look like success.
                 log.extend([error_frame(LOST, run.ordinal, len(log.frames) + 1)])
             self._logs.pop(run, None)
             self._timer.discard(log, loop)

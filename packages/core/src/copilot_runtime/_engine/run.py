@@ -19,7 +19,7 @@ from .endings import AGENT_FAILED, INTERRUPTED, LOST, NOT_STORED, STOPPED_BY_USE
 from .persistence import FinishResult, RunPersistence
 from .run_log import RunLog
 from .run_writer import RunWriter
-from .types import EndedRun, Outcome, RunOptions, RunRequest
+from .types import EndedRun, Outcome, RunRequest, RunSettings
 
 logger = logging.getLogger("copilot_runtime.engine")
 
@@ -45,7 +45,7 @@ class Run:
     def __init__(
         self,
         request: RunRequest,
-        options: RunOptions,
+        options: RunSettings,
         *,
         function: Callable[..., Any],
         recorder: RunRecorder,
@@ -143,7 +143,7 @@ class Run:
 
     @property
     def waits_for_agent(self) -> bool:
-        """Whether the agent was asked to stop and has time left to heed that."""
+        """Whether the agent was asked to stop and is still allowed to react."""
         return self._ending is not None and not self.is_finished
 
     def stop(self, ending: RunEnding = STOPPED_BY_USER) -> None:

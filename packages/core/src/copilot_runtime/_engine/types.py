@@ -18,7 +18,7 @@ Outcome = Literal["finished", "failed", "stopped"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunSettings:
     """How one run is run. Times are in seconds."""
 
     run_timeout_seconds: float | None = None
@@ -27,7 +27,7 @@ class RunOptions:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions(RunOptions):
+class EngineOptions(RunSettings):
     """How runs are run. Times are in seconds."""
 
     on_concurrent_run: Literal["reject", "supersede"] = "reject"
@@ -74,10 +74,21 @@ class RunRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """A run that has ended, as ``on_run_end`` receives it. Times are seconds since the epoch.
+    """A run that has ended, as ``on_run_end`` receives it.
 
-    ``failure`` is for the log and not for the client: it may hold an exception's text. For a run that was reaped,
-    because the process that ran it is gone, ``user`` is None.
+    Attributes:
+        thread_id: the thread.
+        run_id: the run.
+        agent_id: the agent.
+        user: whose run it was; None without `identify_user`, and for a run that was reaped because its process died.
+        outcome: ``finished``, ``failed`` (it ended in RUN_ERROR), or ``stopped`` on request.
+        failure: what went wrong, for the log and not for the client, since it may hold an exception's text; ``""``
+            if the agent ended the run itself.
+        started_at: when the run began, in seconds since the epoch.
+        ended_at: when it ended, in seconds since the epoch.
+        input_messages: the messages of the run's input, in wire form.
+        records: the compacted run; `events` decodes it.
+        last_agent_event: the number of the last event that the agent itself emitted.
     """
 
     thread_id: str

@@ -13,7 +13,7 @@ _CHUNK_BYTES = 64 * 1024
 def read_body(read: Callable[[int], bytes], limit: int) -> bytes:
     """Returns at most ``limit`` bytes from ``read``, which returns at most as many as it is called with.
 
-    The rest of a body that is longer is read for a while all the same, up to ``limit`` bytes more: a client that is
+    The rest of a body that is longer is still read for a while, up to ``limit`` bytes more: a client that is
     still sending when the connection closes never sees the response.
     """
     body = read(limit)
@@ -35,6 +35,6 @@ def make_form_parts(
     """
     parts = [FormPart(name=name, data=value.encode()) for name, value in fields]
     for name, filename, file in files:
-        file.seek(0)  # whoever parsed the form may have read it, too
+        file.seek(0)  # the code that parsed the form may have read it, too
         parts.append(FormPart(name=name, data=file.read(), filename=filename, content_type=file.content_type))
     return tuple(parts) or None

@@ -26,16 +26,16 @@ class StreamSource(Protocol):
         """
 
     def close(self) -> None:
-        """Called when nobody reads the stream any more; may be called more than once."""
+        """Called when the stream is no longer read; may be called more than once."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EventStream:
     """A body of server-sent events, described by what it is read from.
 
-    Iterate it on a thread (WSGI) or asynchronously (ASGI): either iterator yields all bytes that are ready, joined,
-    as soon as there are any, and ends with the stream. On a thread the first chunk comes at once, if need be a comment
-    without content. Iterate a stream to its end or close it; closing it twice is fine.
+    Iterate it on a worker thread (WSGI) or asynchronously (ASGI): either iterator yields all bytes that are ready,
+    joined, as soon as there are any, and ends with the stream. On a worker thread the first chunk comes at once, if
+    need be a comment without content. Iterate a stream to its end or close it; closing it twice is fine.
     """
 
     source: StreamSource
@@ -47,12 +47,12 @@ class EventStream:
         return AsyncStreamIterator(self.source)
 
     def close(self) -> None:
-        """Tells the source that nobody reads it any more."""
+        """Closes the source: the stream is no longer read."""
         self.source.close()
 
 
 class SyncStreamIterator:
-    """Iterates a source on a thread, which sleeps while nothing is ready.
+    """Iterates a source on a worker thread, which sleeps while nothing is ready.
 
     Closes its source when it is garbage-collected: a framework may put another response in the place of the one that
     it belonged to. The first chunk never waits: it is ``greeting`` if nothing is ready. A WSGI server holds the headers
@@ -89,7 +89,7 @@ class SyncStreamIterator:
         self._notifications.put(None)
 
     def close(self) -> None:
-        """Closes the source and ends a wait in another thread."""
+        """Closes the source and ends a wait in another OS thread."""
         self._source.close()
         self._notifications.put(None)
 

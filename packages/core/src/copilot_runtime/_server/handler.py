@@ -83,6 +83,7 @@ class CopilotHandler:
         return self._router.mode
 
     async def __call__(self, request: Request) -> Response:
+        """Returns the response to a request."""
         cors = self._cors
         if cors is None:
             return await self._respond_to(request, CorsDecision(None, False))

@@ -47,7 +47,7 @@ class HookContext:
     runtime: CopilotRuntime
     route: RouteMatch | None = None
     response: Response | None = None
-    error: BaseException | None = None
+    error: Exception | None = None
 
 
 RequestHook = Callable[[HookContext], Awaitable[Request | Response | None] | Request | Response | None]

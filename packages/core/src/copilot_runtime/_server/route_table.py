@@ -21,7 +21,7 @@ EnvelopeBody = Literal["none", "optional", "required"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RouteMatch:
-    """What a request was found to be for.
+    """The route that a request matched.
 
     Attributes:
         name: the name of the route, such as ``agent/run``.

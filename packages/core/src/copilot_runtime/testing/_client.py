@@ -236,21 +236,23 @@ class AsyncTestClient:
         """Returns the JSON response of ``/info``: the agents, and what the runtime supports."""
         return (await self.request("GET", "/info", **options)).json()
 
-    async def threads(self, **query: str) -> list[dict[str, Any]]:
-        """Returns the user's threads. ``query`` are parameters such as ``agentId`` and ``includeArchived``."""
+    async def threads(
+        self, query: Mapping[str, str] | None = None, **options: Unpack[RequestOptions]
+    ) -> list[dict[str, Any]]:
+        """Returns the user's threads. ``query`` has parameters such as ``agentId`` and ``includeArchived``."""
         path = f"/threads?{urlencode(query)}" if query else "/threads"
-        threads: list[dict[str, Any]] = (await self.request("GET", path)).json()["threads"]
+        threads: list[dict[str, Any]] = (await self.request("GET", path, **options)).json()["threads"]
         return threads
 
-    async def thread_messages(self, thread_id: str) -> list[dict[str, Any]]:
+    async def thread_messages(self, thread_id: str, **options: Unpack[RequestOptions]) -> list[dict[str, Any]]:
         """Returns the stored messages of a thread."""
-        response = await self.request("GET", f"/threads/{_segment(thread_id)}/messages")
+        response = await self.request("GET", f"/threads/{_segment(thread_id)}/messages", **options)
         messages: list[dict[str, Any]] = response.json()["messages"]
         return messages
 
-    async def delete_thread(self, thread_id: str) -> None:
+    async def delete_thread(self, thread_id: str, **options: Unpack[RequestOptions]) -> None:
         """Deletes a thread."""
-        await self.request("DELETE", f"/threads/{_segment(thread_id)}")
+        await self.request("DELETE", f"/threads/{_segment(thread_id)}", **options)
 
     async def request(
         self, method: str, path: str, json: Any = None, **options: Unpack[RequestOptions]
@@ -433,17 +435,19 @@ class TestClient:
         """Returns the JSON response of ``/info``: the agents, and what the runtime supports."""
         return run_sync(self._client.info(**options))
 
-    def threads(self, **query: str) -> list[dict[str, Any]]:
-        """Returns the user's threads. ``query`` are parameters such as ``agentId`` and ``includeArchived``."""
-        return run_sync(self._client.threads(**query))
+    def threads(
+        self, query: Mapping[str, str] | None = None, **options: Unpack[RequestOptions]
+    ) -> list[dict[str, Any]]:
+        """Returns the user's threads. ``query`` has parameters such as ``agentId`` and ``includeArchived``."""
+        return run_sync(self._client.threads(query, **options))
 
-    def thread_messages(self, thread_id: str) -> list[dict[str, Any]]:
+    def thread_messages(self, thread_id: str, **options: Unpack[RequestOptions]) -> list[dict[str, Any]]:
         """Returns the stored messages of a thread."""
-        return run_sync(self._client.thread_messages(thread_id))
+        return run_sync(self._client.thread_messages(thread_id, **options))
 
-    def delete_thread(self, thread_id: str) -> None:
+    def delete_thread(self, thread_id: str, **options: Unpack[RequestOptions]) -> None:
         """Deletes a thread."""
-        run_sync(self._client.delete_thread(thread_id))
+        run_sync(self._client.delete_thread(thread_id, **options))
 
     def request(self, method: str, path: str, json: Any = None, **options: Unpack[RequestOptions]) -> ClientResponse:
         """Sends any other request and returns the whole response.

@@ -10,13 +10,13 @@ from ...agents import BuiltInAgent
 
 logger = logging.getLogger("copilot_runtime.demo")
 
-KEY, MODEL = "OPENAI_API_KEY", "COPILOTKIT_DEMO_MODEL"
+KEY, MODEL = "OPENAI_API_KEY", "COPILOT_RUNTIME_DEMO_MODEL"
 
 
 def model_agents() -> Mapping[str, BuiltInAgent]:
     """Returns the agent ``model``; an empty mapping if ``OPENAI_API_KEY`` is not set or the SDK is not installed.
 
-    ``COPILOTKIT_DEMO_MODEL`` selects another model than the default.
+    ``COPILOT_RUNTIME_DEMO_MODEL`` selects another model than the default.
     """
     if not os.environ.get(KEY):
         return {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 
+from ..._validation import check_number
+
 BATCH_SIZE = 200
 """The most threads to delete in one transaction, so that other writers do not wait long for its end."""
 
@@ -22,8 +24,8 @@ class Retention:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 0:
-                raise ValueError(f"{field.name}={getattr(self, field.name)!r}: must be >= 0, where 0 means no limit")
+            is_integer = field.name != "max_age_seconds"
+            check_number(f"SqliteStore: {field.name}", getattr(self, field.name), integer=is_integer)
 
     @property
     def tracks_usage(self) -> bool:
