@@ -140,7 +140,7 @@ def misnamed(site: Callable[..., list[str]], settings: Any) -> Iterator[list[str
 
 def test_django_check_cors_credentials_without_an_origin(misnamed: list[str]) -> None:
     assert misnamed == ["E001"]
-    with pytest.raises(SystemCheckError, match=r"copilotkit\.E001.*origin"):
+    with pytest.raises(SystemCheckError, match=r"copilot_runtime\.E001.*origin"):
         call_command("check", stderr=StringIO())
 
 
