@@ -470,7 +470,6 @@ FAILURES = [
     pytest.param(raw(frames(STARTED) + b"data: {]\n\n" + frames(FINISHED)), [STARTED, NO_JSON], id="no JSON"),
     pytest.param(raw(b"data: \xff\n\n"), [NO_JSON], id="no UTF-8"),
     pytest.param(raw(b'data: {"type": "CUSTOM", "value": NaN}\n\n'), [NO_JSON], id="NaN"),
-    pytest.param(raw(b'data: {"type": "CUSTOM", "value": 1e400}\n\n'), [NO_JSON], id="a number too large"),
     pytest.param(raw(b"data:" + b"[" * 100_000 + b"\n\n"), [NO_JSON], id="deep nesting"),
     pytest.param(raw(b"data:\n\n"), [NO_JSON], id="an empty event"),
     pytest.param(at_once(STARTED, [1, 2]), [STARTED, NO_TYPE], id="a list"),

@@ -30,6 +30,7 @@ from copilot_runtime._engine import (
 )
 from copilot_runtime._engine import engine as engine_module
 from copilot_runtime._engine.async_store import AsyncStore
+from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import Cursor
 from copilot_runtime._http.streaming import EventStream
 from copilot_runtime.agents._context import RunContext
@@ -663,6 +664,20 @@ async def test_on_disconnect_stop_when_the_last_reader_has_left(setting: str, st
     await settled(lambda: not engine._runs)
     assert isinstance(agent.raised, asyncio.CancelledError) == stops
     assert len(stored(engine.store).raw or ()) == (5 if stops else 7)
+
+
+@bounded
+async def test_on_disconnect_stop_is_about_the_run_that_was_read() -> None:
+    """Where a store was replaced, another run may have the ordinal of the one that a reader leaves."""
+    engine = engine_on(MemoryStore(), on_disconnect="stop")
+    agent = Gated()
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    [run] = engine._runs.values()
+    earlier = RunLog(run.log.run, "earlier", "a")
+    engine._subscribers.reader_left(earlier)
+    agent.allow(3)
+    assert len(await reader.rest()) == 7
 
 
 @bounded

@@ -86,6 +86,8 @@ def test_headers_are_a_mapping() -> None:
     assert list(headers.items()) == [("accept", "a, b"), ("x-one", "1")]
     assert headers.multi_items() == (("Accept", "a"), ("X-One", "1"), ("accept", "b"))
     assert headers == {"ACCEPT": "a, b", "X-One": "1"}
+    assert headers != {"accept": "a, b", "x-one": 1}
+    assert headers != {1: "a"}
     assert {**headers} == dict(headers)
 
 

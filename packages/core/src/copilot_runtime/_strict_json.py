@@ -11,14 +11,19 @@ from pydantic_core import from_json, to_json
 _MAY_OVERFLOW = re.compile(rb"[0-9]{300}|[eE]\+?[0-9]{3}")
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes, *, check_overflow: bool = True) -> Any:
     """Parses a JSON document.
 
     Raises ValueError for anything that is not JSON, NaN and infinities included. A number too large for a float
     counts as an infinity, since that is what it would become.
+
+    Args:
+        data: the document, in UTF-8.
+        check_overflow: False where the value is encoded again anyway, which refuses infinities: looking for numbers
+            that may overflow takes longer than parsing.
     """
     value = from_json(data, allow_inf_nan=False)
-    if _MAY_OVERFLOW.search(data):
+    if check_overflow and _MAY_OVERFLOW.search(data):
         serialised = to_json(value)
         if b"Infinity" in serialised:
             from_json(serialised, allow_inf_nan=False)

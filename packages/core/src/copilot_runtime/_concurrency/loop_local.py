@@ -23,11 +23,6 @@ class LoopLocal(Generic[T]):
         # Strong references to loops, since weak ones would not help: a connection refers to its loop as well.
         self._open: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[T]]] = {}
 
-    @classmethod
-    def shared(cls, value: T) -> LoopLocal[T]:
-        """Returns a `LoopLocal` with the same value for every loop, which its owner closes."""
-        return cls(lambda: value, _leave_open)
-
     async def get(self) -> T:
         """Returns the running loop's value."""
         loop = asyncio.get_running_loop()
@@ -55,5 +50,15 @@ async def _lifetime(create: Callable[[], T], close: Callable[[T], Awaitable[obje
         await close(value)
 
 
-async def _leave_open(value: object) -> None:
-    pass
+class SharedValue(LoopLocal[T]):
+    """The same value for every event loop, which its owner closes."""
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    async def get(self) -> T:
+        """Returns the value."""
+        return self._value
+
+    async def aclose(self) -> None:
+        """Does nothing."""

@@ -297,7 +297,8 @@ class Engine:
             run = self._runs.get(log.run)
         else:
             return
-        if run is not None and not run.is_finished:
+        # An ordinal may be in use again, where a store was replaced: then the run is not the one of the log.
+        if run is not None and run.log is log and not run.is_finished:
             run.stop_threadsafe()
 
     def _report_run_end(self, run: Run, ended: EndedRun) -> None:
@@ -316,7 +317,8 @@ class Engine:
     def _unregister(self, run: Run) -> None:
         self._ephemeral_runs.pop(run.log, None)
         if run.writer is not None:
-            self._runs.pop(run.writer.lease.run, None)
+            if self._runs.get(run.writer.lease.run) is run:
+                del self._runs[run.writer.lease.run]
             self._persistence.untrack(run.writer)
 
     # --- the process ---

@@ -29,7 +29,7 @@ def encode(event: Mapping[str, Any]) -> bytes:
     # part of some text, so the data is parsed again only where one of them occurs.
     if b"NaN" in data or b"Infinity" in data:
         try:
-            loads(data)
+            loads(data, check_overflow=False)
         except ValueError as error:
             raise InvalidEventError(
                 f"{event.get('type')} contains NaN or an infinity, which JSON cannot represent"

@@ -102,7 +102,11 @@ class Headers(Mapping[str, str]):
         return len(self._by_name())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and self._by_name() == Headers(other)._by_name()
+        if isinstance(other, Headers):
+            return self._by_name() == other._by_name()
+        if not isinstance(other, Mapping) or not all(isinstance(part, str) for item in other.items() for part in item):
+            return False
+        return self._by_name() == Headers(other)._by_name()
 
     def __hash__(self) -> int:
         return hash(frozenset(self._by_name().items()))

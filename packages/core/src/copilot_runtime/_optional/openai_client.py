@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._concurrency.loop_local import LoopLocal
+from .._concurrency.loop_local import LoopLocal, SharedValue
 from .optional_imports import import_optional
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def loop_local_openai_client(feature: str, client: AsyncOpenAI | None = None, **
         raise TypeError(f"{feature}: client must be an openai.AsyncOpenAI, not {type(client).__name__}")
     if explicit:
         raise TypeError(f"{feature}: a client has its own {' and '.join(explicit)}, so these cannot be set as well")
-    return LoopLocal.shared(client)
+    return SharedValue(client)
 
 
 async def _close(client: AsyncOpenAI) -> None:

@@ -1,4 +1,7 @@
-"""``/threads...``: the caller's own threads. Access is checked before these are called: see `Route.access`."""
+"""``/threads...``: the caller's own threads. Access is checked before these are called: see `Route.access`.
+
+What may be long is read and serialised in one call of `AsyncStore.call`, off the event loop where the store blocks.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,9 @@ _MAX_LIMIT = 1000
 async def list_threads(context: EndpointContext) -> Response:
     """Lists the caller's threads, the one with the most recently finished run first."""
     query = parse_qs(context.request.query_string)
-    try:
-        page = await context.store.threads(
+
+    def respond() -> Response:
+        page = context.runtime.store.threads(
             context.owner,
             ThreadQuery(
                 agent_id=_last(query, "agentId"),
@@ -30,15 +34,22 @@ async def list_threads(context: EndpointContext) -> Response:
                 include_archived=_last(query, "includeArchived") == "true",
             ),
         )
+        return Response.json({"threads": [_thread_json(info) for info in page.threads], "nextCursor": page.next_cursor})
+
+    try:
+        return await context.store.call(respond)
     except ValueError as error:
         raise _invalid(str(error)) from error
-    return Response.json({"threads": [_thread_json(info) for info in page.threads], "nextCursor": page.next_cursor})
 
 
 async def messages(context: EndpointContext) -> Response:
     """Returns the messages of a thread, as of its last run that has ended."""
-    stored = await context.store.messages(context.thread)
-    return Response.json({"messages": [_message_json(message) for message in stored]})
+
+    def respond() -> Response:
+        stored = context.runtime.store.messages(context.thread)
+        return Response.json({"messages": [_message_json(message) for message in stored]})
+
+    return await context.store.call(respond)
 
 
 async def events(context: EndpointContext) -> Response:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeGuard
 
 import httpx2
 
-from ..._concurrency.loop_local import LoopLocal
+from ..._concurrency.loop_local import LoopLocal, SharedValue
 
 
 class HTTPResponseLike(Protocol):
@@ -59,7 +59,7 @@ def loop_local_http_client(
         _ssl_context()  # at construction: it takes as long as some hundred events
         return LoopLocal(default_client, _close)
     if _is_client(source):
-        return LoopLocal.shared(source)
+        return SharedValue(source)
     if callable(source):
         return LoopLocal(functools.partial(_create_client, source), _close)
     raise TypeError(_WRONG_CLIENT.format(type(source).__name__))

@@ -84,7 +84,7 @@ class EventDecoder:
 
 def _decode_event(data: bytes) -> dict[str, Any]:
     try:
-        event = strict_json.loads(data)
+        event = strict_json.loads(data, check_overflow=False)
     except ValueError as error:
         message = "The upstream agent sent an event that is not JSON."
         raise UpstreamError(MALFORMED_EVENT, message, f"{error}: {data[:200]!r}") from error
