@@ -1,7 +1,4 @@
-"""The command line and the demo, as a person meets them: a process, a port, a page.
-
-What the page's script does in a browser is not looked at here.
-"""
+"""The command line and the demo, each in a process of its own. The page's script is not executed."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
 
 BASE = "/api/copilotkit"
 KEYLESS = {"OPENAI_API_KEY": ""}
-"""Whoever runs these tests may have a key."""
+"""The environment of these tests may have an API key."""
 
 THEIR_MODULE = """
 from copilot_runtime import CopilotRuntime
@@ -175,7 +172,7 @@ def test_demo_page_loads_nothing_from_other_sites(demo: CliClient) -> None:
     page = demo.request("GET", "/").body.decode()
     script = demo.request("GET", "/app.js").body.decode()
     assert re.findall(r"<script[^>]*src=\"([^\"]*)\"", page) == ["app.js"]
-    # The one address in it is the name of the icon's vocabulary, which nothing fetches.
+    # The only URL is the name of the icon's XML namespace, which nothing fetches.
     assert set(re.findall(r"https?://[^\s'\"]+", page + script)) == {"http://www.w3.org/2000/svg"}
     assert "innerHTML" not in script
 
@@ -215,7 +212,7 @@ def test_demo_openai_api_key_adds_an_agent_with_a_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reply"),
+    ("message", "reply"),
     [
         ("hi", "Hello!"),
         ("What is this?", "This is a CopilotKit runtime"),
@@ -224,8 +221,8 @@ def test_demo_openai_api_key_adds_an_agent_with_a_model() -> None:
         ("xyzzy plugh", "You wrote 2 word(s): “xyzzy plugh”"),
     ],
 )
-def test_demo_default_agent_replies(demo: CliClient, said: str, reply: str) -> None:
-    events = demo.chat("default", said)
+def test_demo_default_agent_replies(demo: CliClient, message: str, reply: str) -> None:
+    events = demo.chat("default", message)
     assert reply in text_of(events)
     assert (types(events)[0], types(events)[-1]) == ("RUN_STARTED", "RUN_FINISHED")
     assert types(events).count("TEXT_MESSAGE_CONTENT") > 1
@@ -242,8 +239,8 @@ def test_demo_tools_agent_calls_a_tool_of_the_page(demo: CliClient) -> None:
     tools: list[dict[str, Any]] = [
         {"name": name, "description": "", "parameters": {}} for name in ("set_background", "show_choices")
     ]
-    asked = {"id": "u1", "role": "user", "content": "make it teal"}
-    events = demo.chat("tools", "", thread=thread, messages=[asked], tools=tools)
+    message = {"id": "u1", "role": "user", "content": "make it teal"}
+    events = demo.chat("tools", "", thread=thread, messages=[message], tools=tools)
     [started] = [event for event in events if event["type"] == "TOOL_CALL_START"]
     arguments = "".join(event["delta"] for event in events if event["type"] == "TOOL_CALL_ARGS")
     assert (started["toolCallName"], json.loads(arguments)) == ("set_background", {"color": "teal"})
@@ -253,7 +250,7 @@ def test_demo_tools_agent_calls_a_tool_of_the_page(demo: CliClient) -> None:
     called = {"id": started["toolCallId"], "type": "function"}
     called["function"] = {"name": "set_background", "arguments": arguments}
     history = [
-        asked,
+        message,
         {"id": started["parentMessageId"], "role": "assistant", "content": text_of(events), "toolCalls": [called]},
         {"id": "r1", "role": "tool", "toolCallId": called["id"], "content": "It is teal."},
     ]
@@ -262,15 +259,15 @@ def test_demo_tools_agent_calls_a_tool_of_the_page(demo: CliClient) -> None:
     )
 
 
-@pytest.mark.parametrize(("said", "tool"), [("let me choose", "show_choices"), ("gold", "set_background")])
-def test_demo_tools_agent_calls_only_the_tools_in_its_input(demo: CliClient, said: str, tool: str) -> None:
-    events = demo.chat("tools", said)
+@pytest.mark.parametrize(("message", "tool"), [("let me choose", "show_choices"), ("gold", "set_background")])
+def test_demo_tools_agent_calls_only_the_tools_in_its_input(demo: CliClient, message: str, tool: str) -> None:
+    events = demo.chat("tools", message)
     assert "TOOL_CALL_START" not in types(events)
     assert tool in text_of(events)
 
 
 @pytest.mark.parametrize(
-    ("said", "operations"),
+    ("message", "operations"),
     [
         ("add tea", [{"op": "add", "path": "/items/-", "value": {"name": "tea", "done": False}}]),
         ("I bought eggs.", [{"op": "replace", "path": "/items/1/done", "value": True}]),
@@ -281,9 +278,9 @@ def test_demo_tools_agent_calls_only_the_tools_in_its_input(demo: CliClient, sai
         ("sing", []),
     ],
 )
-def test_demo_state_agent_edits_the_state_by_patches(demo: CliClient, said: str, operations: list[Any]) -> None:
+def test_demo_state_agent_edits_the_state_by_patches(demo: CliClient, message: str, operations: list[Any]) -> None:
     before = {"items": [{"name": "milk", "done": False}, {"name": "eggs", "done": False}]}
-    events = demo.chat("state", said, state=before)
+    events = demo.chat("state", message, state=before)
     assert [event["snapshot"] for event in events if event["type"] == "STATE_SNAPSHOT"] == [before]
     assert [event["delta"] for event in events if event["type"] == "STATE_DELTA"] == [[each] for each in operations]
 
@@ -313,9 +310,9 @@ def test_demo_reasoning_agent_reasons_before_its_text(demo: CliClient) -> None:
 
 def test_demo_long_agent_can_be_stopped_and_replayed(demo: CliClient) -> None:
     thread, run = str(uuid.uuid4()), str(uuid.uuid4())
-    asked = {"id": "u1", "role": "user", "content": "go"}
+    message = {"id": "u1", "role": "user", "content": "go"}
     events = []
-    for event in demo.stream("long", thread=thread, run=run, messages=[asked]):
+    for event in demo.stream("long", thread=thread, run=run, messages=[message]):
         events.append(event)
         if types(events).count("TEXT_MESSAGE_CONTENT") == 3 and event["type"] == "TEXT_MESSAGE_CONTENT":
             assert demo.json("POST", f"{BASE}/agent/long/stop/{thread}", {"runId": run})["stopped"] is True
@@ -334,7 +331,7 @@ def test_demo_fails_agent_ends_in_run_error_without_the_reason(demo: CliClient) 
     assert "as it should" not in events[-1]["message"]
 
 
-# --- who may ask ---
+# --- trusted hosts ---
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost@evil", ""])
@@ -388,7 +385,7 @@ def test_trusted_hosts_pass_other_scopes_on(scope_type: str, hosts: list[str], a
         await send({"type": "passed on"})
 
     async def receive() -> Message:
-        raise AssertionError("nothing is read of what is refused")
+        raise AssertionError("a rejected request must not be read")
 
     async def send(message: Message) -> None:
         sent.append(message["type"])
@@ -453,7 +450,7 @@ def test_cli_serve_cors_list_with_a_star_is_refused(theirs: Path) -> None:
     assert (ended.returncode, "not both" in ended.stderr) == (2, True)
 
 
-# --- starting and ending ---
+# --- start and exit ---
 
 
 @pytest.mark.parametrize("missing", ["uvicorn", "copilot_runtime_asgi"])

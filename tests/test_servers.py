@@ -1,4 +1,4 @@
-"""The adapters on the servers that people run them on, and mounted as people mount them."""
+"""The adapters on the servers that people use, and mounted as people mount them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PLAYERS = ["play", "play-sync"]
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A server and how it is started. ``raw`` says whether it tells the path as it was requested."""
+    """A server and how it is started. ``raw`` says whether it passes on the path as requested."""
 
     adapter: str
     server: str
@@ -55,12 +55,12 @@ SERVED = [
     Variant(name, server, raw=server != "wsgiref")
     for name, adapter in ADAPTERS.items()
     for server in adapter.servers
-    if server != "sync"  # serves no streams to more than one; it has tests of its own below
+    if server != "sync"  # serves only one stream at a time; it has its own tests below
 ]
 """Every adapter on each of its servers, with its defaults: uvicorn takes httptools and uvloop."""
 VARIANTS = [
     *SERVED,
-    # How a server is started matters below the adapters, so these are not for all of them.
+    # How a server is started does not depend on the adapter, so these are not for all adapters.
     Variant("wsgi", "gthread", preload=True),
     Variant("wsgi", "gevent", preload=True),
     Variant("asgi", "uvicorn", extra=("--http", "httptools", "--loop", "asyncio")),
@@ -237,17 +237,17 @@ TELLS = {
     ("uvicorn", True),
     ("uvicorn", False),
 }
-"""Where a process ends in order, so that its agents are told, with streams that are read or without.
+"""Servers whose processes shut down in an orderly way, so that agents are stopped; with active streams, and without.
 
-gunicorn waits for its streams, and kills the worker that has some when ``--graceful-timeout``
-is over; waitress lets SIGTERM end it at once; daphne's loop no longer runs when the interpreter exits.
+gunicorn waits for its streams, and after ``--graceful-timeout`` kills a worker that still has some. waitress exits at
+once on SIGTERM. daphne's event loop no longer runs when the interpreter exits.
 """
 UNTOLD = ("django-asgi", "uvicorn")
-"""Django has no lifespan to be told by, and uvicorn ends itself by the signal, so nothing runs at exit either."""
+"""Django has no lifespan, and uvicorn ends with the signal, so that no exit handler runs either."""
 
 
 def drained(stream: Stream) -> bytes:
-    """What still comes of a stream whose server ends, in whichever way it does that."""
+    """Returns the rest of a stream whose server ends, in whichever way."""
     try:
         return stream.read()
     except (OSError, http.client.HTTPException):
@@ -370,8 +370,8 @@ def test_fork_no_threads_are_started_at_import_or_construction() -> None:
 # --- advice --------------------------------------------------------------------------
 
 
-def advice(caplog: pytest.LogCaptureFixture, runtime: CopilotRuntime, *environs: Mapping[str, Any]) -> list[str]:
-    """What is said after requests with these environs, to one application."""
+def wsgi_warnings(caplog: pytest.LogCaptureFixture, runtime: CopilotRuntime, *environs: Mapping[str, Any]) -> list[str]:
+    """Returns the warnings after requests with these environs to one application."""
     app = create_copilot_wsgi_app(runtime=runtime, base_path=None)
     with caplog.at_level(logging.WARNING):
         for environ in environs:
@@ -386,18 +386,18 @@ FINE = {"wsgi.multithread": True, "wsgi.multiprocess": False}
 
 def test_wsgi_checks_warn_of_a_server_with_one_request_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     alone = {**FINE, "wsgi.multithread": False}
-    (log,) = advice(caplog, runtimes.runtime()(), alone, alone, alone)
+    (log,) = wsgi_warnings(caplog, runtimes.runtime()(), alone, alone, alone)
     assert "-k gthread --threads" in log
 
 
 def test_wsgi_checks_warn_of_several_processes_with_a_memory_store(caplog: pytest.LogCaptureFixture) -> None:
     many = {**FINE, "wsgi.multiprocess": True}
-    (log,) = advice(caplog, runtimes.runtime()(), many, many, many)
+    (log,) = wsgi_warnings(caplog, runtimes.runtime()(), many, many, many)
     assert "store" in log
 
 
 def test_wsgi_checks_log_nothing_where_nothing_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
-    assert advice(caplog, runtimes.runtime()(), FINE, FINE) == []
+    assert wsgi_warnings(caplog, runtimes.runtime()(), FINE, FINE) == []
 
 
 def test_wsgi_checks_on_real_servers() -> None:
@@ -462,7 +462,7 @@ def test_wsgi_body_left_by_system_exit() -> None:
         body.close()
     finally:
         signal.signal(signal.SIGUSR1, before)
-    # The reader is gone, the run is not.
+    # The reader is closed, but the run is still active.
     lists: dict[str, Any] = run_input(thread, "joined")
     joined = client.post("/agent/good/connect", json=lists)
     assert joined.status_code == 200
@@ -552,7 +552,7 @@ def test_base_path_below_a_server_with_root_path(base: str | None) -> None:
         check_mounted_below_starlette(server)
 
 
-# --- ahead of another application ----------------------------------------------------
+# --- in front of another application --------------------------------------------------
 
 
 MIDDLEWARE = ["before_starlette", "added_to_starlette", "added_to_fastapi", "listed_in_starlette", "listed_in_fastapi"]
@@ -565,7 +565,7 @@ def test_copilot_middleware_with_a_lifespan_and_websockets(factory: str) -> None
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
         assert body_of(server, "/mountedx") == b"host"
-        # Sockets are the other's, below the runtime's path as well.
+        # WebSockets go to the other application, below the runtime's path as well.
         for path in ("/ws", "/mounted/ws"):
             with websocket(f"ws://127.0.0.1:{server.port}{path}") as socket:
                 socket.send("echo")
@@ -592,7 +592,7 @@ def test_copilot_middleware_before_an_application_without_a_lifespan(factory: st
 
 
 def test_copilot_middleware_in_a_mounted_application() -> None:
-    factory = "tests.fixtures.mounts:listed_in_a_mounted_application"
+    factory = "tests.fixtures.mounted_apps:listed_in_a_mounted_application"
     with serve_app("asgi", factory, mount="/outer/mounted") as server:
         check_mounted(server, "/outer/mounted")
         assert body_of(server, "/outer/") == b"host"
@@ -627,7 +627,7 @@ def test_import_without_posix_modules() -> None:
 
 
 class Asgi:
-    """Requests to an ASGI application, without a server, on the running loop."""
+    """Sends requests to an ASGI application on the running loop, without a server."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -656,7 +656,7 @@ class Asgi:
 
 
 async def seen(sent: asyncio.Queue[Any], word: bytes) -> bytes:
-    """The body so far, up to ``word``; all of it, once it has ended, where that is empty."""
+    """Returns the body up to ``word``; the whole body if ``word`` is empty."""
     data = b""
     while not word or word not in data:
         message = await sent.get()
@@ -672,7 +672,7 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 
 APPS: Mapping[str, Callable[[CopilotRuntime], Any]] = {
     "alone": lambda runtime: create_copilot_asgi_app(runtime=runtime, base_path="/c"),
-    "ahead": lambda runtime: mount_before(_nothing, "/c", runtime=runtime),
+    "in front": lambda runtime: mount_before(_nothing, "/c", runtime=runtime),
     "in starlette": lambda runtime: Starlette(middleware=[Middleware(CopilotMiddleware, path="/c", runtime=runtime)]),
 }
 
@@ -696,7 +696,7 @@ def test_shutdown_at_the_end_of_an_asgi_lifespan_ends_runs(kind: str, agent: str
         frames = [frame for frame in map(parse_frame, ended.decode().split("\n\n")) if frame]
         assert frames[-1].event["type"] == "RUN_ERROR"
         assert frames[-1].event["code"] == "RUN_INTERRUPTED"
-        # Threads and tasks that ignored it would outlive the test.
+        # Threads and tasks that ignored the shutdown would outlive the test.
         named_event(never).set()
         named_event(f"release {never}").set()
 
@@ -723,7 +723,7 @@ def test_runtime_on_one_event_loop_after_another() -> None:
     for _ in range(3):
         assert b"RUN_FINISHED" in asyncio.run(asyncio.wait_for(ran("/agent/good/run"), TIMEOUT_SECONDS))
     assert asyncio.run(asyncio.wait_for(ran("/agent/good/connect"), TIMEOUT_SECONDS)).count(b'"RUN_FINISHED"') == 3
-    # A loop that ends takes its runs along, and the thread is free again.
+    # The runs of a loop end with it, and the thread is free again.
     assert b"RUN_STARTED" in asyncio.run(asyncio.wait_for(left_behind(), TIMEOUT_SECONDS))
     replayed = asyncio.run(asyncio.wait_for(ran("/agent/good/connect"), TIMEOUT_SECONDS))
     assert b"RUN_INTERRUPTED" in replayed

@@ -16,7 +16,7 @@ class Browser(Client):
         self.server = server
         self.cookies = cookies or {}
         self.token = ""
-        """What Django wants to see in ``X-CSRFToken``."""
+        """The value for ``X-CSRFToken``."""
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         super().__init__(server, base, {"cookie": cookie} if cookie else ())
 

@@ -1,4 +1,4 @@
-"""Django for the tests of this process, and sites for those that talk to a server."""
+"""Django for tests in this process, and sites on servers for the others."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ STACKS: Mapping[str, tuple[str, str]] = {
     "asgi": ("django-asgi", "tests.django.site.apps:asgi"),
     "before": ("django-asgi", "tests.django.site.apps:before"),
 }
-"""An adapter and a factory of the site, by stack; ``before`` has the runtimes ahead of Django."""
+"""An adapter and a factory of the site, by stack; ``before`` has the runtimes in front of Django."""
 
 
 def pytest_configure() -> None:
-    """As pytest-django documents it for settings without DJANGO_SETTINGS_MODULE, which servers would inherit."""
+    """Configures Django without DJANGO_SETTINGS_MODULE (as pytest-django documents), which servers would inherit."""
     if not settings.configured:
         settings.configure(**{name: getattr(ours, name) for name in dir(ours) if name.isupper()})
         django.setup()
@@ -32,18 +32,18 @@ def pytest_configure() -> None:
 
 @contextlib.contextmanager
 def site(stack: str, folder: Path, *, mount: str = MOUNT, **env: str) -> Iterator[RunningServer]:
-    """The site on a server, with a database of its own in ``folder``; ``env`` adds to the environment."""
+    """Starts the site on a server, with its own database in ``folder`` and more environment variables."""
     adapter, factory = STACKS[stack]
     variables = {"DJANGO_SETTINGS_MODULE": ours.__name__, ours.DATABASE: str(folder / "db.sqlite3"), **env}
     with serve_app(adapter, factory, mount=mount, env=variables) as server:
         yield server
-        # Whatever was requested: nothing of ours calls the ORM from an event loop.
+        # Whatever was requested, the runtime must not call the ORM from an event loop.
         assert "SynchronousOnlyOperation" not in server.log()
 
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi"])
 def stack(request: pytest.FixtureRequest) -> str:
-    """Files that want another choice of stacks parametrise it themselves."""
+    """Modules that need other stacks parametrise it themselves."""
     return str(request.param)
 
 
@@ -55,5 +55,5 @@ def server(stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
 
 @pytest.fixture
 def browser(server: RunningServer) -> Browser:
-    """Somebody whom the site does not know, at the runtime that serves anybody."""
+    """An anonymous client of the runtime that has no users."""
     return Browser(server)

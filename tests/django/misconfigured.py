@@ -1,4 +1,4 @@
-"""A project's module whose runtime cannot be made: it allows credentials to every origin."""
+"""A project's module with an invalid runtime: it allows credentials for every origin."""
 
 from __future__ import annotations
 

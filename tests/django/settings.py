@@ -1,6 +1,6 @@
-"""A project's settings, for the tests in this process and for the servers that they start.
+"""The settings of a project, for tests in this process and for the servers that they start.
 
-What differs between servers comes from the environment.
+Environment variables set what differs between servers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 DATABASE = "DJANGO_TEST_DATABASE"
 FIRST_MIDDLEWARE = "DJANGO_TEST_MIDDLEWARE"
-"""Dotted paths, with commas between them, of middleware around all other."""
+"""Comma-separated dotted paths of the outermost middleware."""
 SCRIPT_NAME = "DJANGO_TEST_SCRIPT_NAME"
 
 SECRET_KEY = "only for tests"

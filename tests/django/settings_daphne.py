@@ -1,4 +1,4 @@
-"""The settings of a project whose ``runserver`` is daphne's."""
+"""The settings of a project with daphne's ``runserver``."""
 
 from __future__ import annotations
 

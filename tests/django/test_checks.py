@@ -1,4 +1,4 @@
-"""``manage.py check``: what is wrong is said before the first request."""
+"""The system checks of ``manage.py check``, and the setting ``COPILOT_RUNTIME``."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def ours(runtime: CopilotRuntime = RUNTIME) -> Any:
 
 
 def view(request: Any, **values: str) -> Any:
-    raise AssertionError("nobody asks")
+    raise AssertionError("no request is expected")
 
 
 @pytest.fixture
 def site(settings: Any) -> Callable[..., list[str]]:
-    """Makes these the site's patterns; gives the ids of what is wrong with them."""
+    """Returns a function that sets the site's URL patterns and returns the ids of the checks that fail."""
 
     def of(*patterns: Any) -> list[str]:
         urls = ModuleType("urls")
@@ -106,7 +106,7 @@ def test_django_check_w001_memory_store(site: Callable[..., list[str]], settings
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         (None, "COPILOT_RUNTIME is not set"),
         ("nowhere.at.all", "No module named 'nowhere'"),
@@ -116,11 +116,11 @@ def test_django_check_w001_memory_store(site: Callable[..., list[str]], settings
         ("word", "word"),
     ],
 )
-def test_django_check_setting_that_names_no_runtime(settings: Any, name: str | None, said: str) -> None:
+def test_django_check_setting_that_names_no_runtime(settings: Any, name: str | None, message: str) -> None:
     settings.COPILOT_RUNTIME = name
     with pytest.raises(ImproperlyConfigured, match="COPILOT_RUNTIME") as raised:
         configured_handler()
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["tests.django.test_checks.RUNTIME", "tests.django.site.runtimes.named"])
@@ -131,7 +131,7 @@ def test_django_setting_that_names_a_runtime_or_a_handler(settings: Any, name: s
 
 @pytest.fixture
 def misnamed(site: Callable[..., list[str]], settings: Any) -> Iterator[list[str]]:
-    """A site whose setting names what cannot be made: credentials for every origin."""
+    """A site whose setting names an invalid runtime: it allows credentials for every origin."""
     settings.COPILOT_RUNTIME = "tests.django.misconfigured.runtime"
     sys.modules.pop(URLS, None)
     yield site(path("api/copilotkit", include(URLS)))

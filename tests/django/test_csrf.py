@@ -1,4 +1,4 @@
-"""Who may act with a visitor's cookies: the runtime's rule for other sites' pages, and Django's CSRF tokens."""
+"""Protection against CSRF: the runtime's rule for pages of other sites, and Django's CSRF tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the site itself is: below a script name, and on Django's own servers."""
+"""Sites below a script name, and on Django's own servers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ BASE = "/api/copilotkit"
 @pytest.mark.parametrize(
     ("stack", "env", "below"),
     [
-        # A proxy takes the prefix off, and Django is told of it.
+        # A proxy removes the prefix, and Django knows it.
         ("wsgi", {ours.SCRIPT_NAME: "/site"}, ""),
         ("asgi", {ours.SCRIPT_NAME: "/site"}, ""),
-        # The server is told of it, and the proxy leaves it on.
+        # The server knows the prefix, and the proxy does not remove it.
         ("wsgi", {"SCRIPT_NAME": "/site"}, "/site"),
         ("asgi", {"UVICORN_ROOT_PATH": "/site"}, ""),
     ],
@@ -47,7 +47,7 @@ def test_django_script_name(stack: str, env: Mapping[str, str], below: str, tmp_
 
 @dataclasses.dataclass(frozen=True)
 class RunServer:
-    """``manage.py runserver``, with these settings beside the site's."""
+    """Starts ``manage.py runserver`` with these settings and the site's."""
 
     settings: str
 
@@ -58,7 +58,7 @@ class RunServer:
 
 @pytest.fixture(scope="module", params=["tests.django.settings", "tests.django.settings_daphne"], ids=["wsgi", "asgi"])
 def runserver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Django's development server; with daphne among the applications, it is an ASGI server."""
+    """Django's development server, which is an ASGI server if daphne is installed as an app."""
     port, database = free_port(), tmp_path_factory.mktemp("site") / "db.sqlite3"
     env = {ours.DATABASE: str(database)}
     with run_server(RunServer(request.param).command(port), port, mount=BASE, env=env) as server:

@@ -1,4 +1,4 @@
-"""Hooks and agents of every kind use the ORM, and none of their connections stays open."""
+"""Hooks and agents of every kind can use the ORM, and their database connections are closed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 
 def all_closed(browser: Browser) -> int:
-    """Waits until no connection is open; how many have been opened by then.
+    """Waits until no connection is open, and returns how many have been opened.
 
-    A request's own may be closed after its answer is through.
+    A request's own connection may be closed only after its response has been sent.
     """
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while (counted := browser.connections())["opened"] != counted["closed"]:
@@ -85,7 +85,7 @@ def test_django_orm_connections_of_hooks_and_agents_factory_are_closed(browser: 
     for method, path, status in (("GET", "/info", 200), ("GET", "/nowhere", 404), ("DELETE", "/info", 405)):
         with at.open(method, path) as response:
             assert response.status == status
-            assert (response.headers["x-asked"], response.headers["x-answered"]) == (EVERYBODY, EVERYBODY)
+            assert (response.headers["x-request-users"], response.headers["x-response-users"]) == (EVERYBODY, EVERYBODY)
     assert at.text_chunks("orm-plain") == [EVERYBODY, EVERYBODY]
     assert all_closed(browser) > before
 
@@ -95,7 +95,7 @@ def test_django_orm_connections_of_on_run_end_are_closed(browser: Browser, kind:
     """Long after the run's request, if its client has left."""
     gate, thread, run = unique("gate"), unique("thread"), unique("run")
     at = browser.at(f"/{kind}/copilotkit")
-    with browser.start_run("play", unique("watch"), **steps(("wait", f"told-{run}"), ("say", "told"))) as watcher:
+    with browser.start_run("play", unique("watch"), **steps(("wait", f"ended-{run}"), ("say", "told"))) as watcher:
         with at.start_run("play", thread, run, **steps(("say", "a"), ("wait", gate))) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
         set_event(browser, gate)

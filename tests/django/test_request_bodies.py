@@ -1,4 +1,4 @@
-"""Bodies that middleware has read, and bodies that are too long for somebody."""
+"""Request bodies that middleware has read, and limits for their size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def form(*parts: bytes) -> bytes:
 
 
 def long_run(size: int) -> bytes:
-    """A run's input of so many bytes."""
+    """Returns a run's input of ``size`` bytes."""
     body = run_input(unique("thread"), forwardedProps={"padding": ""})
     body["forwardedProps"]["padding"] = "x" * (size - len(json.dumps(body)))
     return json.dumps(body).encode()

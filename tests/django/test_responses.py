@@ -1,4 +1,4 @@
-"""What Django makes of a runtime's answers, and of requests for its paths."""
+"""The runtime's responses after Django's middleware, and URL resolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams through everything that a project has around a runtime, and runs that outlive their requests."""
+"""Streams through a project's middleware, and runs that outlive their requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import site
 
 PLAYERS = ["play", "play-sync"]
 COMPRESSED = {"accept-encoding": "gzip, deflate, br"}
-"""What makes Django's GZipMiddleware compress an answer."""
+"""Makes Django's GZipMiddleware compress a response."""
 
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi", "before"])
@@ -73,7 +73,7 @@ def test_django_run_continues_after_a_disconnect(browser: Browser, agent: str, b
 
 @pytest.fixture(scope="module")
 def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Under ASGI, behind a middleware that puts everything below it on a thread."""
+    """Under ASGI, Django calls everything below such middleware in a thread."""
     middleware = {ours.FIRST_MIDDLEWARE: "tests.django.site.middleware.only_synchronous"}
     with site("asgi", tmp_path_factory.mktemp("site"), **middleware) as server:
         yield Browser(server)

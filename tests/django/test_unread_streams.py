@@ -1,4 +1,4 @@
-"""Streams that never begin, because something between view and server has lost them, are closed all the same."""
+"""Streams that are dropped between view and server before they start are closed all the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .site.middleware import MISCHIEF
 
 
 def is_free(browser: Browser) -> None:
-    """Waits until the runtime with room for one stream has room."""
+    """Waits until the runtime with ``max_streams=1`` accepts a stream."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         with browser.at("/narrow/copilotkit").start_run("whoami", unique("thread")) as stream:

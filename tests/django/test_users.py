@@ -1,4 +1,4 @@
-"""Django's users as the runtime's: its sessions and its logins."""
+"""`django_user`: Django's users as users of the runtime."""
 
 from __future__ import annotations
 

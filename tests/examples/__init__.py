@@ -1,1 +1,1 @@
-"""The examples, each started as its README says and driven from outside."""
+"""The examples, each started as its README says."""

@@ -17,7 +17,7 @@ from ..serve import ROOT
 from ..servers import RunningServer, free_port, run_server
 
 PORT = "8000"
-"""The port in the READMEs, which a free one replaces."""
+"""The port in the READMEs, which is replaced by a free one."""
 
 _NOT_COPIED = ("__pycache__", "node_modules", "*.db", "*.db-*", "*.sqlite3")
 
@@ -28,9 +28,8 @@ def run_example(
 ) -> Iterator[RunningServer]:
     """Runs the server of ``examples/<folder>``, whose runtime is at ``mount``, while the block lasts.
 
-    ``command`` must be in the README, its port included; ``env`` adds to the environment.
-    Nothing is written into the example itself. Raises what `run_server` does, and
-    AssertionError for a command that the README does not have.
+    ``command`` must be in the README, including the port. ``env`` adds to the environment. The example's folder stays
+    unchanged. Raises what `run_server` does, and AssertionError for a command that is not in the README.
     """
     example = ROOT / "examples" / folder
     assert command in (example / "README.md").read_text(encoding="utf-8"), f"{folder}/README.md lacks: {command}"
@@ -50,10 +49,10 @@ def run_example(
 
 
 def _environment() -> dict[str, str]:
-    """Puts the commands of this virtual environment first, as activating it does."""
+    """Puts this virtual environment first in PATH, as activating it does."""
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        # Two servers at once would fight over the one control socket that a user has.
+        # Two servers at once would compete for the user's control socket.
         "GUNICORN_CMD_ARGS": "--no-control-socket --graceful-timeout 3",
     }
 

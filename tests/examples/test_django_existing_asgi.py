@@ -1,4 +1,4 @@
-"""``examples/existing_django_asgi``: a runtime ahead of a project that was there before."""
+"""``examples/existing_django_asgi``: a runtime in front of an existing project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield server
 
 
-def test_the_agent_knows_who_has_done_what_in_the_admin(server: RunningServer) -> None:
+def test_agent_lists_admin_actions_of_the_user(server: RunningServer) -> None:
     ada, bob = (Browser(server).log_in(name) for name in ("ada", "bob"))
     assert chat(ada, "What have I done?") == "ada, you have done: nothing yet."
     group = unique("group")

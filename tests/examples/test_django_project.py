@@ -1,4 +1,4 @@
-"""``examples/django_project``: a page and users of its own, and a runtime that knows the same users and data."""
+"""``examples/django_project``: a page and a runtime with the same users and data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def server(request: pytest.FixtureRequest, env: dict[str, str]) -> Iterator[Runn
         yield server
 
 
-def test_page_and_agent_have_the_same_notes(server: RunningServer) -> None:
+def test_page_and_agent_share_the_notes(server: RunningServer) -> None:
     ada, bob = (Browser(server).log_in(name) for name in ("ada", "bob"))
     plants, cat = unique("water the plants"), unique("feed the cat")
     assert chat(ada, plants).endswith(f"{plants}.")

@@ -1,4 +1,4 @@
-"""``examples/fastapi_app``: a route of its own, a runtime ahead of it, and the same users for both."""
+"""``examples/fastapi_app``: a route, and a runtime in front of it, with the same users."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_applications_own_routes_are_unchanged(server: RunningServer) -> Non
 @pytest.mark.parametrize(
     ("headers", "orders"), [(ADA, "Ada, your orders are: a kettle, two cups."), (BOB, "a bicycle bell")]
 )
-def test_the_agent_answers_the_user_of_the_token(server: RunningServer, headers: dict[str, str], orders: str) -> None:
+def test_agent_knows_the_user_of_the_token(server: RunningServer, headers: dict[str, str], orders: str) -> None:
     assert orders in chat(Client(server, headers=headers), "What have I ordered?")
 
 

@@ -1,4 +1,4 @@
-"""``examples/flask_app``: a page and a login of its own, and a runtime that knows the same users and data."""
+"""``examples/flask_app``: a page with a login, and a runtime with the same users and data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bob(server: RunningServer) -> Client:
     return client_of(server, "bob", "builder")
 
 
-def test_page_and_agent_have_the_same_list(server: RunningServer, ada: Client, bob: Client) -> None:
+def test_page_and_agent_share_the_list(server: RunningServer, ada: Client, bob: Client) -> None:
     assert chat(ada, "water the plants").endswith("water the plants.")
     assert chat(ada, "feed the cat").endswith("water the plants, feed the cat.")
     assert "cat" not in chat(bob, "fix it")

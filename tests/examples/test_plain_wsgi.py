@@ -1,4 +1,4 @@
-"""``examples/plain_wsgi``: a website, a runtime beside it, and a password before both."""
+"""``examples/plain_wsgi``: a website and a runtime, both behind a password."""
 
 from __future__ import annotations
 

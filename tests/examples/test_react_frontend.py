@@ -21,11 +21,11 @@ VITE = EXAMPLE / "node_modules" / "vite" / "bin" / "vite.js"
 DRIVER = Path(__file__).with_name("react_frontend.mjs")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_SECONDS = 300
-"""Much longer than anything here takes on a busy machine."""
+"""Much longer than anything takes on a busy machine."""
 
 
 def missing_requirement() -> str | None:
-    """What has to be done before the example can run here, or None."""
+    """Returns what to do before the example can run here, or None."""
     if shutil.which("node") is None:
         return "the example needs Node 20.19 or newer, with npm"
     if not VITE.is_file():
@@ -36,7 +36,7 @@ def missing_requirement() -> str | None:
 
 
 def node(*arguments: str | Path) -> None:
-    """Runs a program to its end. Raises AssertionError, with what it has written, where that is not a good one."""
+    """Runs a program to its end. Raises AssertionError with its output if it fails."""
     done = subprocess.run(
         ["node", *map(str, arguments)], cwd=EXAMPLE, capture_output=True, text=True, timeout=PATIENCE_SECONDS
     )
@@ -65,6 +65,6 @@ def page(tmp_path: Path) -> Iterator[RunningServer]:
         yield frontend
 
 
-def test_what_is_typed_is_answered_by_the_agent(page: RunningServer) -> None:
+def test_agent_answers_what_is_typed(page: RunningServer) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)))
     node(DRIVER, browser, f"http://127.0.0.1:{page.port}/", "hello there", "Hello! I am a small demo agent.")

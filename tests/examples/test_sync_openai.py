@@ -16,7 +16,7 @@ from ..servers import free_port, serve_app
 
 EXAMPLE = "examples.sync_openai.app"
 ENTRY_POINTS = {"asgi": f"{EXAMPLE}:asgi", "wsgi": f"{EXAMPLE}:wsgi"}
-"""By adapter: the factory of the application."""
+"""The factory of the application, by adapter."""
 
 REPLY = ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
@@ -45,7 +45,7 @@ def test_the_agent_answers(adapter: str, tmp_path: Path) -> None:
     assert [message["content"] for message in request["messages"]] == ["Hello", "What is blocking?"]
 
 
-def test_a_stop_closes_the_connection_to_the_model(adapter: str) -> None:
+def test_stop_closes_the_connection_to_the_model(adapter: str) -> None:
     stopped, closed = threading.Event(), threading.Event()
 
     def script(exchange: Exchange) -> None:
@@ -66,7 +66,7 @@ def test_a_stop_closes_the_connection_to_the_model(adapter: str) -> None:
         assert closed.wait(TIMEOUT_SECONDS)
 
 
-def test_a_model_that_fails_is_an_error_of_the_run(adapter: str) -> None:
+def test_model_failure_is_a_run_error(adapter: str) -> None:
     refuse = {"error": {"message": "sk-secret"}}
     with (
         run_fake_provider(lambda exchange: exchange.respond(refuse, 400)) as model,

@@ -1,1 +1,1 @@
-"""The blueprint in Flask applications as people write and serve them."""
+"""The Flask adapter, in applications and on servers as people use them."""

@@ -1,4 +1,4 @@
-"""Flask applications that are asked without a server, where nothing is to be seen on the wire."""
+"""Flask applications without a server, for tests that do not depend on the network."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MOUNT = "/api/copilotkit"
 
 
 def runtime(*agents: str, **options: Any) -> CopilotRuntime:
-    """A runtime with players of these names, or the usual ones."""
+    """Returns a runtime with scripted agents of these names, or the usual ones."""
     players = dict.fromkeys(agents, play) or PLAYERS
     return CopilotRuntime(agents=players, transcription_service=FixtureTranscription(), **options)
 
 
 def app_with(change: Callable[[Flask, Blueprint], object] = lambda app, blueprint: None, **options: Any) -> Flask:
-    """An application with a runtime at `MOUNT`; ``change`` is told of both before the blueprint is registered."""
+    """Returns an application with a runtime at `MOUNT`; ``change`` is called before the blueprint is registered."""
     app = Flask("inside")
     app.secret_key = "only for tests"
     blueprint = create_copilot_blueprint(**{"runtime": runtime(), **options})
@@ -35,7 +35,7 @@ def app_with(change: Callable[[Flask, Blueprint], object] = lambda app, blueprin
 
 
 def run(app: Flask, mount: str = MOUNT, agent: str = "play", **headers: str) -> TestResponse:
-    """The answer to a run; a stream is read by whoever asks for its content."""
+    """Starts a run and returns the response, whose stream is read when its content is accessed."""
     body = run_input(unique("thread"), forwardedProps={"steps": [["say", "a"]]})
     return app.test_client().post(f"{mount}/agent/{agent}/run", json=body, headers=headers)
 

@@ -1,4 +1,4 @@
-"""The fixture site on the servers that Flask applications are run on."""
+"""The fixture site on the servers that are common for Flask."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACTORY = "tests.fixtures.flask_site:create_app"
 
 @contextlib.contextmanager
 def flask_run() -> Iterator[RunningServer]:
-    """``flask run``, the development server."""
+    """Starts ``flask run``, the development server."""
     port = free_port()
     command = [sys.executable, "-m", "flask", "--app", FACTORY, "run", "--port", str(port)]
     with run_server(command, port, mount=flask_site.PLAIN) as server:

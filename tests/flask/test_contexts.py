@@ -1,4 +1,4 @@
-"""Contexts are popped, once each: the request's when its view has answered, a run's when the run ends."""
+"""Contexts are popped exactly once: the request's when its view has returned, a run's when the run ends."""
 
 from __future__ import annotations
 

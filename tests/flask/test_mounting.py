@@ -1,4 +1,4 @@
-"""Where the runtime is: where the application has registered it, and nowhere else."""
+"""The mount path of the runtime, for blueprints and for views."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def nested_without_a_prefix(app: Flask, blueprint: Blueprint) -> None:
 
 
 def below_a_root(app: Flask, blueprint: Blueprint) -> None:
-    app.config["APPLICATION_ROOT"] = "/root"  # which Flask's client puts into SCRIPT_NAME
+    app.config["APPLICATION_ROOT"] = "/root"  # Flask's client puts it into SCRIPT_NAME
     app.register_blueprint(blueprint, url_prefix="/api")
 
 
@@ -89,7 +89,7 @@ ODD = ["", "/", "//", "/info", "/info/", "//info", "/info//", "///info//", "/in/
 @pytest.mark.parametrize("path", ODD)
 def test_blueprint_answers_every_path_below_url_prefix(mounted: tuple[Flask, str], path: str) -> None:
     app, mount = mounted
-    # Given as a URL, a path with two slashes at its beginning would begin with a host.
+    # In a URL, a path that starts with two slashes would start with a host.
     decoded = (unquote(mount) + path or "/").encode().decode("latin-1")
     for method in ("GET", "POST", "DELETE", "OPTIONS"):
         response = app.test_client().open(method=method, environ_overrides={"PATH_INFO": decoded})

@@ -1,4 +1,4 @@
-"""Who reads the body first, and that everybody else finds it all the same."""
+"""Request bodies that the application, a hook or the runtime reads first, and limits for their size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READERS: dict[str, Callable[[], object]] = {
 
 
 def reading(read: Callable[[], object]) -> Callable[[Flask, Blueprint], None]:
-    """Has the application read each body before the runtime sees the request."""
+    """Makes the application read every body before the runtime does."""
 
     def change(app: Flask, blueprint: Blueprint) -> None:
         @app.before_request

@@ -1,4 +1,4 @@
-"""The application's own functions around requests: what refuses, what decorates, what answers errors."""
+"""The application's own functions around requests: before_request, after_request and error handlers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is visible from outside, on every server that Flask applications are run on."""
+"""What clients see, on every server that is common for Flask."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_flask_stop_ends_a_run_without_readers_and_its_context(site: Site, agent
     with site.start_run(agent, thread, run, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
     assert site.stop(agent, thread, run)["stopped"] is True
-    set_event(site, gate)  # a thread that blocks can be told to end only once it goes on
+    set_event(site, gate)  # a blocked thread can end only after it continues
     with site.connect(agent, thread) as joined:
         assert types(joined.rest())[-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     assert site.notes(f"torn-{run}") == ["context"]

@@ -1,1 +1,1 @@
-"""A database backend: SQLite, with connections that are counted."""
+"""A database backend: SQLite with counted connections."""

@@ -1,4 +1,4 @@
-"""SQLite, counting what is opened and what is closed."""
+"""SQLite with counters of opened and closed connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _counts: Counter[str] = Counter(opened=0, closed=0)
 
 
 def counts() -> dict[str, int]:
-    """How many connections this process has opened and closed."""
+    """Returns how many connections this process has opened and closed."""
     with _lock:
         return dict(_counts)
 

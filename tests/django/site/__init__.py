@@ -1,1 +1,1 @@
-"""The site of the servers that these tests start: runtimes, and what a project has around them."""
+"""The site that the servers of these tests serve."""

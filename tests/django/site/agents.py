@@ -1,6 +1,6 @@
-"""Agents that ask the database who there is, in each of the ways that Django has.
+"""Agents that query the database for the users, in every way that Django supports.
 
-``forwardedProps.gate`` names a latch that they wait at between two questions.
+``forwardedProps.gate`` names an event that they wait for between two queries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ...fixtures.scripted_agents import PLAYERS
 
 
 def users() -> str:
-    """The names of all users."""
+    """Returns the names of all users."""
     return ",".join(get_user_model().objects.order_by("pk").values_list("username", flat=True))
 
 
@@ -45,7 +45,7 @@ def _gate(input: RunAgentInput) -> WaitableEvent | None:
 
 
 def plain(input: RunAgentInput) -> Iterator[Event]:
-    """A synchronous agent, on its own thread."""
+    """A synchronous agent, in its own worker thread."""
     yield from _begin(input)
     yield _say(input, users())
     if gate := _gate(input):
@@ -55,7 +55,7 @@ def plain(input: RunAgentInput) -> Iterator[Event]:
 
 
 async def asynchronous(input: RunAgentInput) -> AsyncIterator[Event]:
-    """With the asynchronous ORM."""
+    """An asynchronous agent with the asynchronous ORM."""
     for event in _begin(input):
         yield event
     for gate in (_gate(input), None):
@@ -68,7 +68,7 @@ async def asynchronous(input: RunAgentInput) -> AsyncIterator[Event]:
 
 
 async def threaded(input: RunAgentInput) -> AsyncIterator[Event]:
-    """With synchronous code, through ``sync_to_async``."""
+    """An asynchronous agent that uses ``sync_to_async``."""
     for event in _begin(input):
         yield event
     for gate in (_gate(input), None):
@@ -80,7 +80,7 @@ async def threaded(input: RunAgentInput) -> AsyncIterator[Event]:
 
 
 async def whoami(input: RunAgentInput, context: RunContext) -> AsyncIterator[Event]:
-    """Says for whom it runs."""
+    """Sends the name of the user of the run."""
     for event in _begin(input):
         yield event
     yield _say(input, context.user.name or "" if context.user else "nobody")

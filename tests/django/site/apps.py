@@ -1,4 +1,4 @@
-"""The site as an application: what the servers load."""
+"""The applications that the servers load."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ NAMES = ("alice", "bob")
 
 def _ready() -> None:
     django.setup()
-    # uvicorn calls a factory in its event loop, where Django refuses the ORM.
+    # uvicorn calls a factory in its event loop, where Django does not allow the ORM.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(_fill).result()
 
 
 def _fill() -> None:
-    """The tables and the users."""
+    """Creates the tables and the users."""
     from django.contrib.auth import get_user_model
     from django.db import connections
 
@@ -30,7 +30,7 @@ def _fill() -> None:
 
 
 def wsgi() -> Any:
-    """As ``project.wsgi`` has it."""
+    """Returns the application of ``project.wsgi``."""
     _ready()
     from django.core.wsgi import get_wsgi_application
 
@@ -38,7 +38,7 @@ def wsgi() -> Any:
 
 
 def asgi() -> Any:
-    """As ``project.asgi`` has it."""
+    """Returns the application of ``project.asgi``."""
     _ready()
     from django.core.asgi import get_asgi_application
 
@@ -46,18 +46,18 @@ def asgi() -> Any:
 
 
 def before() -> Any:
-    """The same, with the runtimes ahead of Django."""
+    """Returns the same with the runtimes in front of Django."""
     application = asgi()
-    from copilot_runtime_asgi import mount_before
+    from copilot_runtime_asgi import CopilotMiddleware
     from copilot_runtime_django import django_context
 
     from . import runtimes
 
-    ahead: dict[str, Any] = {
+    in_front: dict[str, Any] = {
         "/api/copilotkit": {"runtime": runtimes.anybody},
         "/members/copilotkit": {"runtime": runtimes.members},
         **{f"/{name}/copilotkit": {"handler": handler} for name, handler in runtimes.hooked.items()},
     }
-    for path, arguments in ahead.items():
-        application = mount_before(application, path, framework=django_context, **arguments)
+    for path, arguments in in_front.items():
+        application = CopilotMiddleware(application, path=path, framework=django_context, **arguments)
     return application

@@ -1,4 +1,4 @@
-"""Hooks that ask the database, plain and asynchronous ones, and a factory of agents that does."""
+"""Synchronous and asynchronous hooks, and a factory of agents, that query the database."""
 
 from __future__ import annotations
 
@@ -19,27 +19,31 @@ from .agents import AGENTS, users
 
 def plain_request(context: Any) -> Request:
     request: Request = context.request
-    return request.replace(headers=request.headers.set("x-asked", users()))
+    return request.replace(headers=request.headers.set("x-request-users", users()))
 
 
 def plain_response(context: Any) -> Response:
     response: Response = context.response
-    asked = context.request.headers.get("x-asked") or ""
+    request_users = context.request.headers.get("x-request-users") or ""
     cookies = (("set-cookie", "a=1; Path=/"), ("set-cookie", "b=2; HttpOnly; Path=/; SameSite=Strict"))
-    return response.replace(headers=response.headers.add(("x-asked", asked), ("x-answered", users()), *cookies))
+    return response.replace(
+        headers=response.headers.add(("x-request-users", request_users), ("x-response-users", users()), *cookies)
+    )
 
 
 async def async_request(context: Any) -> Request:
     request: Request = context.request
     names = [name async for name in get_user_model().objects.order_by("pk").values_list("username", flat=True)]
-    return request.replace(headers=request.headers.set("x-asked", ",".join(names)))
+    return request.replace(headers=request.headers.set("x-request-users", ",".join(names)))
 
 
 async def async_response(context: Any) -> Response:
     response: Response = context.response
-    asked = context.request.headers.get("x-asked") or ""
+    request_users = context.request.headers.get("x-request-users") or ""
     return response.replace(
-        headers=response.headers.add(("x-asked", asked), ("x-answered", await sync_to_async(users)()))
+        headers=response.headers.add(
+            ("x-request-users", request_users), ("x-response-users", await sync_to_async(users)())
+        )
     )
 
 
@@ -52,18 +56,18 @@ REFUSALS: Mapping[str, type[Exception]] = {
 
 
 def refuse(context: Any) -> None:
-    """Raises what the header ``x-refuse`` names, as a view would."""
+    """Raises the exception that the header ``x-refuse`` names."""
     raise REFUSALS[context.request.headers["x-refuse"]]("a secret")
 
 
 def plain_end(ended: EndedRun) -> None:
     users()
-    named_event(f"told-{ended.run_id}").set()
+    named_event(f"ended-{ended.run_id}").set()
 
 
 async def async_end(ended: EndedRun) -> None:
     await sync_to_async(users)()
-    named_event(f"told-{ended.run_id}").set()
+    named_event(f"ended-{ended.run_id}").set()
 
 
 HOOKS: Mapping[str, RuntimeHooks] = {
@@ -75,5 +79,5 @@ RUN_END_HOOKS: Mapping[str, Callable[[EndedRun], Any]] = {"plain": plain_end, "a
 
 
 def agents_of_users(_: Any) -> Mapping[str, Callable[..., Any]]:
-    """An agent factory: nobody gets an agent of a site without users."""
+    """A factory of agents, which returns none for a site without users."""
     return AGENTS if get_user_model().objects.exists() else {}

@@ -1,4 +1,4 @@
-"""Middleware of a site's own."""
+"""The site's own middleware."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from django.utils.decorators import sync_and_async_middleware
 from ...fixtures.events import named_event
 
 READ = "x-read"
-"""A request's header that says what of it is read ahead of the view: ``body`` or ``POST``."""
+"""The header that names what of the request to read before the view: ``body`` or ``POST``."""
 
 
 @sync_and_async_middleware
 def reads_the_body(
     get_response: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]],
 ) -> Callable[..., object]:
-    """Reads a body before the runtime does."""
+    """Reads the body before the runtime does."""
 
     def read(request: HttpRequest) -> None:
-        wanted = request.headers.get(READ)
-        if wanted:
-            getattr(request, wanted)
+        attribute = request.headers.get(READ)
+        if attribute:
+            getattr(request, attribute)
 
     if iscoroutinefunction(get_response):
 
@@ -43,7 +43,7 @@ def reads_the_body(
 
 
 def only_synchronous(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Makes Django call everything below it from a thread, under ASGI too."""
+    """Makes Django call everything below it in a thread, under ASGI too."""
 
     def plain(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -54,12 +54,12 @@ def only_synchronous(get_response: Callable[[HttpRequest], HttpResponse]) -> Cal
 
 
 MISCHIEF = "x-mischief"
-"""A request's header that says what becomes of its answer: ``replace``, ``raise`` or ``hold``."""
+"""The header that says what to do with the response: ``replace``, ``raise`` or ``hold``."""
 
 
 @sync_and_async_middleware
 def loses_answers(get_response: Callable[[HttpRequest], Any]) -> Callable[..., object]:
-    """Drops answers without closing them, which Django does not do for it."""
+    """Drops responses without closing them, and Django does not close them either."""
 
     def lose(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if request.headers.get(MISCHIEF) == "raise":

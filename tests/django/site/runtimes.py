@@ -15,7 +15,7 @@ MAX_BODY_BYTES = 400_000
 
 
 def runtime(**options: Any) -> CopilotRuntime:
-    """A runtime with what is special about it; quick to notice who has left, and to give up on who does not listen."""
+    """Returns a runtime with short timeouts and these options."""
     base: dict[str, Any] = {
         "agents": AGENTS,
         "max_body_bytes": MAX_BODY_BYTES,
@@ -26,7 +26,7 @@ def runtime(**options: Any) -> CopilotRuntime:
 
 
 named = create_copilot_runtime_handler(runtime=runtime(single_user=True))
-"""What ``settings.COPILOT_RUNTIME`` names."""
+"""The handler that ``settings.COPILOT_RUNTIME`` refers to."""
 
 anybody = runtime(single_user=True, transcription_service=FixtureTranscription())
 members = runtime(identify_user=django_user)

@@ -1,4 +1,4 @@
-"""Where everything is."""
+"""The site's URLconf."""
 
 from __future__ import annotations
 

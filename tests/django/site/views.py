@@ -1,4 +1,4 @@
-"""What a site has beside a runtime."""
+"""The site's own views."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..counting.base import counts
 
 @csrf_exempt
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Signs a user in, and gives the CSRF token of the session."""
+    """Signs a user in, and returns the session's CSRF token."""
     login(request, authenticate(request, username=request.POST["username"], password=request.POST["password"]))
     return JsonResponse({"token": get_token(request)})
 
 
 @transaction.non_atomic_requests
 def connections(request: HttpRequest) -> HttpResponse:
-    """How many connections were opened and closed; needs none itself."""
+    """Returns how many database connections were opened and closed, without using one."""
     return JsonResponse(counts())
