@@ -5,7 +5,7 @@
     python3 dev.py test [pytest's own]   run the tests
     python3 dev.py env                   only set up; the last line is the environment's Python
 
-The environment is .venv. It is made when it is missing, unfinished, or older than what it was made from.
+The environment is .venv. It is made when it is missing, incomplete, or older than what it was made from.
 """
 
 # Any Python 3 must be able to read this file as far as the next sentence, so it keeps to old syntax
@@ -32,64 +32,65 @@ STAMP = VENV / "dev-stamp"
 
 
 def projects() -> list[Path]:
-    """The folders of the workspace's packages: whichever are there."""
+    """Returns the folders of the workspace's packages."""
     return sorted(file.parent for file in ROOT.glob("packages/*/pyproject.toml"))
 
 
 def fingerprint() -> str:
-    """What .venv is made from, as one line: another value means that it has to be made again."""
+    """Returns a hash of everything that .venv is made from; .venv is rebuilt when it changes."""
     digest = hashlib.sha256(f"{sys.version}\0{ROOT}".encode())
     for file in [ROOT / "dev.py", ROOT / "pyproject.toml", *(folder / "pyproject.toml" for folder in projects())]:
         digest.update(f"\0{file}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def ready() -> bool:
+def is_up_to_date() -> bool:
+    """Returns whether .venv is complete and made from what is there now."""
     return PYTHON.exists() and STAMP.exists() and STAMP.read_text() == fingerprint()
 
 
-def step(args: Sequence["str | Path"], advice: str) -> None:
-    """Run one command of the set-up; if it fails, leave with ``advice`` under what it said itself."""
+def run_step(args: Sequence["str | Path"], advice: str) -> None:
+    """Runs one command of the set-up; if it fails, exits with ``advice`` below the command's own output."""
     if subprocess.run([str(arg) for arg in args], stdout=sys.stderr).returncode:
         sys.exit(f"dev.py: {advice}")
 
 
 def set_up() -> None:
-    """Make .venv, unless it is there and right. All that is said goes to stderr."""
-    if ready():
+    """Makes .venv unless it is up to date. All output goes to stderr."""
+    if is_up_to_date():
         return
     print("Setting up .venv, once: this takes about a minute.", file=sys.stderr)
-    # The stamp goes first and comes back last, so that an interrupted set-up is never taken for a whole one.
+    # The stamp is removed first and written last, so that an interrupted set-up is never taken for a complete one.
     STAMP.unlink(missing_ok=True)
     # The base interpreter, since ours may be the very one in .venv.
     base = getattr(sys, "_base_executable", None) or sys.executable
-    step(
+    run_step(
         [base, "-m", "venv", "--clear", VENV],
         "could not make .venv. On Debian and Ubuntu, venv and pip come with the package python3-venv.",
     )
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
     editables = [part for folder in projects() for part in ("--editable", folder)]
-    step(
+    run_step(
         [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "-qq", *editables, *groups["test"]],
-        "could not install the packages; pip says above why. The next start tries again.",
+        "could not install the packages; pip says above why. The next call tries again.",
     )
     STAMP.write_text(fingerprint())
 
 
-def become(*args: str) -> None:
-    """Go on as .venv's Python, so that signals and the exit code are its own."""
+def exec_python(*args: str) -> None:
+    """Replaces this process by .venv's Python, so that signals and the exit code are its own."""
     command = [str(PYTHON), *args]
-    if os.name == "nt":  # where exec leaves the caller's prompt behind
+    if os.name == "nt":  # where exec returns to the caller's prompt at once
         sys.exit(subprocess.call(command))
     os.execv(command[0], command)
 
 
 def demo(args: Sequence[str]) -> None:
-    become("-m", "copilot_runtime", "demo", *args)
+    exec_python("-m", "copilot_runtime", "demo", *args)
 
 
 def test(args: Sequence[str]) -> None:
-    become("-m", "pytest", *args)
+    exec_python("-m", "pytest", *args)
 
 
 def env(args: Sequence[str]) -> None:

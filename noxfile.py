@@ -42,7 +42,7 @@ ON_FRAMEWORKS = ["tests/flask", "tests/django", "-k", "not gevent and not waitre
 ON_AGUI = ["tests/unit", "tests/test_http_agent.py", "tests/test_contract.py::test_recorded_cases[asgi-default]"]
 
 
-def show_what_pyenv_hides() -> None:
+def expose_pyenv_versions() -> None:
     """Lets nox find each of pyenv's interpreters; those that are chosen stay first."""
     if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
         questions = [["pyenv", "version-name"], ["pyenv", "versions", "--bare", "--skip-aliases"]]
@@ -50,10 +50,10 @@ def show_what_pyenv_hides() -> None:
         os.environ["PYENV_VERSION"] = ":".join(" ".join(answers).split())
 
 
-show_what_pyenv_hides()
+expose_pyenv_versions()
 
 
-def floor(folder: str, name: str) -> str:
+def minimum_version(folder: str, name: str) -> str:
     """The oldest version that a package of ours accepts of another."""
     items = nox.project.load_toml(f"{folder}/pyproject.toml")["project"]["dependencies"]
     needed = next(item for item in map(Requirement, items) if item.name == name)
@@ -76,7 +76,7 @@ def install(session: nox.Session, *more: str) -> None:
     session.install(*editables, *nox.project.dependency_groups(PROJECT, "test"), *more)
 
 
-def tested(session: nox.Session, *tests: str, **options: Any) -> None:
+def run_pytest(session: nox.Session, *tests: str, **options: Any) -> None:
     """Runs tests; what fails runs once more, alone, which tells a fault from a machine that was busy."""
     try:
         session.run("python", "-m", "pytest", *tests, **options)
@@ -114,8 +114,8 @@ def tests(session: nox.Session, agui: str) -> None:
 
 
 NEWEST = "newest"
-OLDEST_AGUI = floor("packages/core", "ag-ui-protocol")
-CELLS = [  # of the matrix: Python, Flask, Django, AG-UI
+OLDEST_AGUI = minimum_version("packages/core", "ag-ui-protocol")
+MATRIX = [  # of the matrix: Python, Flask, Django, AG-UI
     ("3.11", "3.0", "5.2", OLDEST_AGUI),
     ("3.12", "3.1", "6.0", NEWEST),
     ("3.13", NEWEST, "6.1", NEWEST),
@@ -125,20 +125,20 @@ CELLS = [  # of the matrix: Python, Flask, Django, AG-UI
 @nox.session
 @nox.parametrize(
     "python, flask, django, agui",
-    [nox.param(*cell, id="py-{} flask-{} django-{} agui-{}".format(*cell)) for cell in CELLS],
+    [nox.param(*row, id="py-{} flask-{} django-{} agui-{}".format(*row)) for row in MATRIX],
 )
 def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
     """What another Python, Flask, Django or AG-UI can break, with some versions of each (docs/versions.md)."""
-    asked = [version_of("flask", flask), version_of("django", django), version_of("ag-ui-protocol", agui)]
-    install(session, "--upgrade", *map(str, asked))
-    got = json.loads(str(session.run("python", "-c", INSTALLED, *(item.name for item in asked), silent=True)))
-    session.log("with " + ", ".join(f"{name} {version}" for name, version in got.items()))
-    for item in (version_of("python", str(session.python)), *asked):
-        if not item.specifier.contains(got[item.name], prereleases=True):
-            session.error(f"{item} was asked for, and {got[item.name]} is what there is")
+    requested = [version_of("flask", flask), version_of("django", django), version_of("ag-ui-protocol", agui)]
+    install(session, "--upgrade", *map(str, requested))
+    installed = json.loads(str(session.run("python", "-c", INSTALLED, *(item.name for item in requested), silent=True)))
+    session.log("with " + ", ".join(f"{name} {version}" for name, version in installed.items()))
+    for item in (version_of("python", str(session.python)), *requested):
+        if not item.specifier.contains(installed[item.name], prereleases=True):
+            session.error(f"{item} was requested for, and {installed[item.name]} is what there is")
     chosen = [ON_FRAMEWORKS, ON_AGUI] if agui == OLDEST_AGUI else [ON_FRAMEWORKS]
     for tests in [session.posargs] if session.posargs else chosen:
-        tested(session, *tests)
+        run_pytest(session, *tests)
 
 
 @nox.session
@@ -146,7 +146,7 @@ def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
 def frameworks(session: nox.Session, agui: str) -> None:
     """Agents of other frameworks, in process, with each of the two lines of AG-UI."""
     install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]")
-    tested(session, *(session.posargs or ["tests/frameworks"]), env={"FRAMEWORKS": "1"})
+    run_pytest(session, *(session.posargs or ["tests/frameworks"]), env={"FRAMEWORKS": "1"})
 
 
 @nox.session

@@ -23,6 +23,8 @@ import pytest
 
 from benchmarks.calls import Figures, measure
 
+pytestmark = pytest.mark.requirement("PERF-01")
+
 ROOM = 1.15
 """What a budget allows, as a multiple of what was measured."""
 SLACK = 0.75

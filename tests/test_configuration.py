@@ -135,6 +135,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.requirement("CONFIG-01")
 @pytest.mark.parametrize(("names", "make", "error"), CASES)
 def test_runtime_options_that_are_invalid_are_refused(names: str, make: Callable[[], Any], error: Any) -> None:
     with pytest.raises(error) as raised:
@@ -180,6 +181,7 @@ def test_handler_with_options_is_refused(create: Callable[..., Any], option: dic
         create(handler=handler(), **option)
 
 
+@pytest.mark.requirement("CONFIG-01")
 @pytest.mark.parametrize("create", APPS)
 def test_unknown_option_is_refused(create: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match="basepath"):
@@ -192,6 +194,7 @@ def test_runtime_option_passed_to_the_handler_is_refused(create: Callable[..., A
         create(runtime=runtime(), debug=True)
 
 
+@pytest.mark.requirement("CONFIG-01")
 @pytest.mark.parametrize("create", APPS)
 def test_handler_options_base_path_mode_cors_hooks_that_are_invalid_are_refused(create: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="mode"):
@@ -278,6 +281,7 @@ def test_cors_options_that_are_valid_are_accepted(options: dict[str, Any]) -> No
     assert handler(cors=CorsConfig(**options))
 
 
+@pytest.mark.requirement("ROUTE-01")
 @pytest.mark.parametrize("base_path", [None, "/", "/api", "/api/", "/größe", "/two words", "/a%20b"])
 def test_base_path_is_normalized(base_path: str | None) -> None:
     assert handler(base_path=base_path)

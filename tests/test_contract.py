@@ -46,7 +46,7 @@ STORED = ("run", "connect", "stop", "threads", "concurrency", "suggest")
 
 COVERED = [name for name, configuration in CONFIGURATIONS.items() if configuration.contract]
 ALONE = ("root", "no-base-path")
-"""Each has the whole of a site; all others are served select."""
+"""Each has the whole of a site; all others are served together."""
 LISTS = ("threads", "single-route")
 """Groups whose cases list all threads, or clear them: each comes by itself, after all others."""
 GROUPED = ("default", "auto")
@@ -149,6 +149,7 @@ def test_recorded_cases(replays: Mapping[str, list[Replay]], config: str) -> Non
     passed(replays[config])
 
 
+@pytest.mark.requirement("SINGLE-02")
 def test_auto_answers_both_modes(replays: Mapping[str, list[Replay]]) -> None:
     failed = {case for replay in replays["auto"] for case in replay.failed}
     # A stale entry is as wrong as a missing one: the list is what the documentation relies on.

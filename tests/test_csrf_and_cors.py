@@ -117,12 +117,14 @@ UNSIMPLE: dict[str, Pairs] = {
 """For these a browser asks first (a preflight), which without CORS is not answered well."""
 
 
+@pytest.mark.requirement("CSRF-01")
 @pytest.mark.parametrize("site", SAME)
 def test_csrf_same_origin_and_non_browser_requests_are_accepted(client: SecurityClient, site: str) -> None:
     for kind in (*SIMPLE.values(), *UNSIMPLE.values()):
         assert not is_refused(stop_request(client, "site-closed", *SAME[site], *kind)), kind
 
 
+@pytest.mark.requirement("CSRF-01")
 @pytest.mark.parametrize("site", OTHER)
 def test_csrf_simple_requests_of_other_sites_get_403(client: SecurityClient, site: str) -> None:
     for kind in SIMPLE.values():
@@ -130,6 +132,7 @@ def test_csrf_simple_requests_of_other_sites_get_403(client: SecurityClient, sit
         assert is_refused(stop_request(client, "site-closed", *OTHER[site], *kind, COOKIE)), kind
 
 
+@pytest.mark.requirement("CSRF-01")
 @pytest.mark.parametrize("kind", UNSIMPLE)
 def test_csrf_requests_that_need_a_preflight_are_left_to_it(client: SecurityClient, kind: str) -> None:
     assert not is_refused(stop_request(client, "site-closed", CROSS, ("origin", EVIL), *UNSIMPLE[kind]))
@@ -140,6 +143,7 @@ def test_csrf_requests_that_need_a_preflight_are_left_to_it(client: SecurityClie
     assert not [name for name in preflight.headers if name.startswith("access-control")]
 
 
+@pytest.mark.requirement("CSRF-01")
 @pytest.mark.parametrize("mount", ["site-closed", "site-named"])
 def test_csrf_does_not_apply_to_get_requests(client: SecurityClient, mount: str) -> None:
     """A browser does not show another site's page what a GET answered, so it is answered."""
@@ -208,6 +212,7 @@ CREDENTIALS = {"site-named", "site-nobody", "site-full"}
 
 
 # How the rule decides is the core's; the other tests show that each adapter hands on what it goes by.
+@pytest.mark.requirement("CORS-03")
 @pytest.mark.parametrize("client", ["asgi", "wsgi"], indirect=True)
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("site", ["cross-site", "same-site", None])
@@ -227,6 +232,7 @@ def test_cors_decides_simple_requests_of_other_origins(client: SecurityClient, c
     assert ("origin" in vary) is (case.allowed != "*" and case.mount != "site-closed")
 
 
+@pytest.mark.requirement("CORS-02")
 def test_cors_expose_headers_are_on_every_response(client: SecurityClient) -> None:
     for kind in ([], [("content-type", "application/json")]):
         response = stop_request(client, "site-full", ("origin", A), *kind)
@@ -236,6 +242,7 @@ def test_cors_expose_headers_are_on_every_response(client: SecurityClient) -> No
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
+@pytest.mark.requirement("CORS-05")
 def test_cors_vary_origin_is_sent_to_origins_that_are_not_allowed(client: SecurityClient) -> None:
     """Or a cache gives one origin's answer to another (docs/protocol.md, section 15, Q3)."""
     for mount in ("site-named", "site-one", "site-function", "site-nobody"):
@@ -281,6 +288,7 @@ def snapshot(client: SecurityClient) -> list[Any]:
     return [*views, len(client.notes("transcribed"))]
 
 
+@pytest.mark.requirement("CSRF-01")
 @pytest.mark.parametrize("path", [*POSTS, "", "/", "/nothing"])
 @pytest.mark.parametrize("site", ["cross-site", "another origin", "an opaque origin"])
 def test_csrf_forms_of_other_sites_reach_no_route(client: SecurityClient, path: str, site: str) -> None:
@@ -313,6 +321,7 @@ def test_csrf_forms_of_other_sites_reach_no_route(client: SecurityClient, path: 
         assert [event["type"] for event in own_run.rest()] == ["TEXT_MESSAGE_END", "RUN_FINISHED"], "it was stopped"
 
 
+@pytest.mark.requirement("CSRF-01")
 @pytest.mark.parametrize("path", ["/agent/hello/stop/none", "/threads/clear"])
 def test_csrf_the_refused_requests_work_from_the_same_origin(client: SecurityClient, path: str) -> None:
     """So that the refusals above are the rule's and nothing else's."""
@@ -322,6 +331,7 @@ def test_csrf_the_refused_requests_work_from_the_same_origin(client: SecurityCli
     assert client.request("POST", "/site-closed/transcribe", AUDIO, [("content-type", BOUNDARY)]).status == 200
 
 
+@pytest.mark.requirement("CSRF-01")
 def test_csrf_check_comes_before_hooks_and_identify_user(client: SecurityClient) -> None:
     trace = unique("trace")
     response = client.request(
@@ -333,11 +343,13 @@ def test_csrf_check_comes_before_hooks_and_identify_user(client: SecurityClient)
     assert "identify_user" not in called
 
 
+@pytest.mark.requirement("CSRF-01")
 def test_csrf_403_comes_before_401(client: SecurityClient) -> None:
     assert is_refused(client.request("POST", "/users/threads/clear", b"", [CROSS]))
     assert client.request("POST", "/users/threads/clear", b"").status == 401
 
 
+@pytest.mark.requirement("CSRF-01")
 def test_csrf_403_comes_before_413(client: SecurityClient) -> None:
     response = client.request("POST", "/small/agent/hello/run", b" " * 20_000, [CROSS, PLAIN])
     assert response.status in (403, 413)
@@ -354,6 +366,7 @@ def words(response: Response, name: str) -> set[str]:
     return {word.strip() for word in response.headers.get(name, "").split(",")} - {""}
 
 
+@pytest.mark.requirement("CORS-01")
 @pytest.mark.parametrize("path", ["", "/info", "/agent/hello/run", "/nothing", "/%ff"])
 @pytest.mark.parametrize("origin", [A, EVIL, "null", None])
 def test_cors_preflight_with_credentials_names_methods_and_headers(
@@ -371,12 +384,14 @@ def test_cors_preflight_with_credentials_names_methods_and_headers(
     assert response.headers.get("access-control-allow-credentials") == ("true" if allowed else None)
 
 
+@pytest.mark.requirement("CORS-01")
 def test_cors_preflight_without_request_headers(client: SecurityClient) -> None:
     response = client.request("OPTIONS", "/site-named/info", headers=[("origin", A)])
     assert response.status == 204
     assert "*" not in response.headers.get("access-control-allow-headers", "")
 
 
+@pytest.mark.requirement("CORS-01")
 @pytest.mark.parametrize("mount", ["site-any", "site-star"])
 @pytest.mark.parametrize("origin", [A, EVIL, None])
 def test_cors_preflight_for_any_origin(client: SecurityClient, mount: str, origin: str | None) -> None:
@@ -389,6 +404,7 @@ def test_cors_preflight_for_any_origin(client: SecurityClient, mount: str, origi
     assert words(response, "vary") == {"Access-Control-Request-Headers", "Access-Control-Request-Method"}
 
 
+@pytest.mark.requirement("CORS-01")
 def test_cors_preflight_with_configured_methods_headers_and_max_age(client: SecurityClient) -> None:
     response = client.request("OPTIONS", "/site-full/info", headers=[("origin", A), *ASKS])
     assert response.headers["access-control-allow-methods"] == "GET"
@@ -397,6 +413,7 @@ def test_cors_preflight_with_configured_methods_headers_and_max_age(client: Secu
     assert response.headers["access-control-allow-origin"] == A
 
 
+@pytest.mark.requirement("CORS-01")
 def test_cors_preflight_with_absurd_headers_is_harmless(client: SecurityClient) -> None:
     for wanted in ("\xff\xfe", "a" * 5000, "x-a, " * 500, ";", "x-a\tb"):
         headers = [("origin", A), ("access-control-request-headers", wanted)]
@@ -406,6 +423,7 @@ def test_cors_preflight_with_absurd_headers_is_harmless(client: SecurityClient) 
 # --- every kind of answer has them ---------------------------------------------------
 
 
+@pytest.mark.requirement("CORS-02")
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [

@@ -153,6 +153,7 @@ def theirs(tmp_path: Path) -> Path:
 # --- the page ---
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(("path", "content_type"), [("/", "text/html"), ("/app.js", "text/javascript")])
 def test_demo_page_files(demo: CliClient, path: str, content_type: str) -> None:
     response = demo.request("GET", path)
@@ -168,6 +169,7 @@ def test_demo_page_files(demo: CliClient, path: str, content_type: str) -> None:
     assert (head.status, head.headers["content-length"], head.body) == (200, str(len(body)), b"")
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_page_loads_nothing_from_other_sites(demo: CliClient) -> None:
     page = demo.request("GET", "/").body.decode()
     script = demo.request("GET", "/app.js").body.decode()
@@ -177,11 +179,13 @@ def test_demo_page_loads_nothing_from_other_sites(demo: CliClient) -> None:
     assert "innerHTML" not in script
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize("path", ["/other", "/app.js/", "/static/app.js", "/favicon.ico", "/api"])
 def test_demo_serves_no_other_files(demo: CliClient, path: str) -> None:
     assert demo.request("GET", path).status == 404
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_page_allows_get_and_head_only(demo: CliClient) -> None:
     response = demo.request("POST", "/", {})
     assert (response.status, response.headers["allow"]) == (405, "GET, HEAD")
@@ -190,6 +194,7 @@ def test_demo_page_allows_get_and_head_only(demo: CliClient) -> None:
 # --- its agents ---
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_info_describes_every_agent(demo: CliClient) -> None:
     info = demo.json("GET", f"{BASE}/info")
     assert list(info["agents"]) == ["default", "tools", "state", "reasoning", "long", "fails"]
@@ -197,6 +202,7 @@ def test_demo_info_describes_every_agent(demo: CliClient) -> None:
     assert info["threadEndpoints"]["list"] is True
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_openai_api_key_adds_an_agent_with_a_model() -> None:
     def answer(exchange: Exchange) -> None:
         exchange.start_stream()
@@ -211,6 +217,7 @@ def test_demo_openai_api_key_adds_an_agent_with_a_model() -> None:
             assert text_of(server.chat("default", "hello")).startswith("Hello!")
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     ("message", "reply"),
     [
@@ -228,12 +235,14 @@ def test_demo_default_agent_replies(demo: CliClient, message: str, reply: str) -
     assert types(events).count("TEXT_MESSAGE_CONTENT") > 1
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_default_agent_reads_messages_with_attachments(demo: CliClient) -> None:
     image = {"type": "image", "source": {"type": "data", "value": "aGk=", "mimeType": "image/png"}}
     content = [{"type": "text", "text": "hello"}, image]
     assert "Hello!" in text_of(demo.chat("default", "", messages=[{"id": "u1", "role": "user", "content": content}]))
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_tools_agent_calls_a_tool_of_the_page(demo: CliClient) -> None:
     thread = str(uuid.uuid4())
     tools: list[dict[str, Any]] = [
@@ -259,6 +268,7 @@ def test_demo_tools_agent_calls_a_tool_of_the_page(demo: CliClient) -> None:
     )
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(("message", "tool"), [("let me choose", "show_choices"), ("gold", "set_background")])
 def test_demo_tools_agent_calls_only_the_tools_in_its_input(demo: CliClient, message: str, tool: str) -> None:
     events = demo.chat("tools", message)
@@ -266,6 +276,7 @@ def test_demo_tools_agent_calls_only_the_tools_in_its_input(demo: CliClient, mes
     assert tool in text_of(events)
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     ("message", "operations"),
     [
@@ -285,6 +296,7 @@ def test_demo_state_agent_edits_the_state_by_patches(demo: CliClient, message: s
     assert [event["delta"] for event in events if event["type"] == "STATE_DELTA"] == [[each] for each in operations]
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize("state", [[], "text", {"items": 1}, {"items": [1, {"name": 2}, {"done": True}]}])
 def test_demo_state_agent_accepts_any_state(demo: CliClient, state: Any) -> None:
     events = demo.chat("state", "add tea", state=state)
@@ -292,6 +304,7 @@ def test_demo_state_agent_accepts_any_state(demo: CliClient, state: Any) -> None
     assert types(events)[-1] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_reasoning_agent_reasons_before_its_text(demo: CliClient) -> None:
     seen = types(demo.chat("reasoning", "abc"))
     assert [kind for kind, former in zip(seen, [None, *seen], strict=False) if kind != former] == [
@@ -308,6 +321,7 @@ def test_demo_reasoning_agent_reasons_before_its_text(demo: CliClient) -> None:
     ]
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_long_agent_can_be_stopped_and_replayed(demo: CliClient) -> None:
     thread, run = str(uuid.uuid4()), str(uuid.uuid4())
     message = {"id": "u1", "role": "user", "content": "go"}
@@ -325,6 +339,7 @@ def test_demo_long_agent_can_be_stopped_and_replayed(demo: CliClient) -> None:
     assert thread in [each["id"] for each in demo.json("GET", f"{BASE}/threads")["threads"]]
 
 
+@pytest.mark.requirement("CLI-01")
 def test_demo_fails_agent_ends_in_run_error_without_the_reason(demo: CliClient) -> None:
     events = demo.chat("fails", "x")
     assert types(events)[-2:] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
@@ -334,6 +349,7 @@ def test_demo_fails_agent_ends_in_run_error_without_the_reason(demo: CliClient) 
 # --- trusted hosts ---
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost@evil", ""])
 @pytest.mark.parametrize("path", ["/", f"{BASE}/info"])
 def test_trusted_hosts_unknown_host_gets_421(demo: CliClient, host: str, path: str) -> None:
@@ -344,6 +360,7 @@ def test_trusted_hosts_unknown_host_gets_421(demo: CliClient, host: str, path: s
     assert host != "evil.example:8000" or "--allow-host evil.example" in answer["message"]
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:9", "demo.example", "Demo.Example:8"]
 )
@@ -351,6 +368,7 @@ def test_trusted_hosts_known_host_is_served(demo: CliClient, host: str) -> None:
     assert demo.request("GET", "/", headers={"Host": host}).status == 200
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     ("written", "known"),
     [("Example.TEST", "example.test"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.1", "10.0.0.1")],
@@ -359,6 +377,7 @@ def test_trusted_hosts_are_parsed(written: str, known: str) -> None:
     assert parse_host(written) == known
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     "written", ["", "*", "http://a.example", "a.example:80", "a.example/", "a b", "[::1]:80", "*.a"]
 )
@@ -367,6 +386,7 @@ def test_trusted_hosts_that_are_invalid_are_refused(written: str) -> None:
         parse_host(written)
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     ("scope_type", "hosts", "answer"),
     [
@@ -398,6 +418,7 @@ def test_trusted_hosts_pass_other_scopes_on(scope_type: str, hosts: list[str], a
 # --- serve ---
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(("attribute", "agent"), [("runtime", "theirs"), ("make", "made"), ("Holder.inner", "theirs")])
 def test_cli_serve_imports_a_runtime_from_the_current_folder(theirs: Path, attribute: str, agent: str) -> None:
     options = ("--base-path", "/ai/", "--cors", "https://a.example")
@@ -409,6 +430,7 @@ def test_cli_serve_imports_a_runtime_from_the_current_folder(theirs: Path, attri
         assert server.request("GET", "/ai/info", headers={"Host": "evil.example"}).status == 421
 
 
+@pytest.mark.requirement("CLI-01")
 def test_cli_serve_mode_single_route_and_cors(theirs: Path) -> None:
     with run_cli("serve", "their_app:runtime", "--mode", "single-route", "--cors", "*", folder=theirs) as server:
         response = server.request("POST", BASE, {"method": "info"}, {"Origin": "https://b.example"})
@@ -417,6 +439,7 @@ def test_cli_serve_mode_single_route_and_cors(theirs: Path) -> None:
         assert server.request("GET", f"{BASE}/info").status != 200
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
@@ -437,6 +460,7 @@ def test_cli_serve_target_that_is_invalid(theirs: Path, target: str, sentence: s
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.requirement("CLI-01")
 def test_cli_serve_target_that_fails_to_import_shows_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "their_app.py").write_text("import not_installed_anywhere")
     ended = run_command("serve", "their_app:runtime", folder=tmp_path)
@@ -445,6 +469,7 @@ def test_cli_serve_target_that_fails_to_import_shows_its_traceback(tmp_path: Pat
     assert "not_installed_anywhere" in ended.stderr
 
 
+@pytest.mark.requirement("CLI-01")
 def test_cli_serve_cors_list_with_a_star_is_refused(theirs: Path) -> None:
     ended = run_command("serve", "their_app:runtime", "--cors", "*", "https://a.example", folder=theirs)
     assert (ended.returncode, "not both" in ended.stderr) == (2, True)
@@ -453,6 +478,7 @@ def test_cli_serve_cors_list_with_a_star_is_refused(theirs: Path) -> None:
 # --- start and exit ---
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize("missing", ["uvicorn", "copilot_runtime_asgi"])
 @pytest.mark.parametrize("arguments", [["demo"], ["serve", "their_app:runtime"]])
 def test_cli_missing_uvicorn_is_named(theirs: Path, missing: str, arguments: list[str]) -> None:
@@ -467,6 +493,7 @@ def test_cli_missing_uvicorn_is_named(theirs: Path, missing: str, arguments: lis
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.requirement("CLI-01")
 def test_cli_port_in_use(demo: CliClient) -> None:
     ended = run_command("demo", "--port", str(demo.port))
     assert ended.returncode == 1
@@ -476,12 +503,14 @@ def test_cli_port_in_use(demo: CliClient) -> None:
     )
 
 
+@pytest.mark.requirement("CLI-01")
 def test_cli_host_of_another_machine() -> None:
     # 192.0.2.0/24 is set apart for documentation (RFC 5737): no machine has it.
     ended = run_command("demo", "--host", "192.0.2.1", "--port", "0")
     assert (ended.returncode, "Choose another with --host" in ended.stderr) == (1, True)
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_cli_host_ipv6() -> None:
     with run_cli("demo", "--host", "::1") as server:
@@ -491,6 +520,7 @@ def test_cli_host_ipv6() -> None:
         assert connection.getresponse().status == 200
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal for another process")
 def test_cli_ctrl_c_ends_a_server_with_an_open_stream() -> None:
     with run_cli("demo") as server:
@@ -501,6 +531,7 @@ def test_cli_ctrl_c_ends_a_server_with_an_open_stream() -> None:
         assert server.process.wait(TIMEOUT_SECONDS) == 0
 
 
+@pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

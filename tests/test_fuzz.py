@@ -32,6 +32,8 @@ from .fixtures import apps
 from .fixtures.security_apps import Echo, hello
 from .http_client import hello_input
 
+pytestmark = pytest.mark.requirement("BODY-06")
+
 BOUNDED = settings(
     max_examples=250,
     derandomize=True,

@@ -54,6 +54,7 @@ def run(client: SecurityClient, mount: str, agent: str = "quick", headers: Mappi
 # --- what is called, with what -------------------------------------------------------
 
 
+@pytest.mark.requirement("HOOK-01")
 @pytest.mark.parametrize("mount", ALL)
 def test_hooks_are_called_in_order_on_request_on_before_handler_on_response(client: SecurityClient, mount: str) -> None:
     notes = traced(client, mount)
@@ -65,6 +66,7 @@ def test_hooks_are_called_in_order_on_request_on_before_handler_on_response(clie
     assert [note["status"] for note in notes if "status" in note] == [None, None, 200]
 
 
+@pytest.mark.requirement("HOOK-01")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize(
     ("path", "route"),
@@ -86,6 +88,7 @@ def test_hooks_on_before_handler_and_on_response_get_the_route(
     assert notes["on_before_handler"]["path"] == f"/{mount}{path}", "as it was requested, not decoded"
 
 
+@pytest.mark.requirement("HOOK-04")
 @pytest.mark.parametrize("mount", ALL)
 def test_on_response_is_called_for_refusals_and_on_error_is_not(client: SecurityClient, mount: str) -> None:
     for path, status, route in (("/nothing", 404, None), ("/transcribe", 405, "transcribe")):
@@ -99,6 +102,7 @@ def test_on_response_is_called_for_refusals_and_on_error_is_not(client: Security
 # --- answering -----------------------------------------------------------------------
 
 
+@pytest.mark.requirement("HOOK-03")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
 @pytest.mark.parametrize(("word", "status", "member"), [("respond", 418, "raised"), ("give", 419, "returned")])
@@ -132,6 +136,7 @@ def test_respond_with_ends_a_request_in_identify_user_and_agents(
     assert (response.status, response.json()) == (418, {"raised": place.replace("-", "_")})
 
 
+@pytest.mark.requirement("HOOK-02")
 @pytest.mark.parametrize("mount", ALL)
 def test_on_request_and_on_before_handler_may_replace_the_request(client: SecurityClient, mount: str) -> None:
     notes = {note["what"]: note for note in traced(client, mount, x_user="before", x_on_request="become")}
@@ -141,6 +146,7 @@ def test_on_request_and_on_before_handler_may_replace_the_request(client: Securi
     assert notes["factory"]["user"] == "before"
 
 
+@pytest.mark.requirement("HOOK-04")
 @pytest.mark.parametrize("mount", ALL)
 def test_on_response_may_add_headers_to_a_stream(client: SecurityClient, mount: str) -> None:
     response = run(client, mount, headers={"x-on-response": "decorate"})
@@ -153,6 +159,7 @@ def test_on_response_may_add_headers_to_a_stream(client: SecurityClient, mount: 
 FAILED = {"error": "internal_error"}
 
 
+@pytest.mark.requirement("HOOK-05")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
 def test_on_error_is_called_for_a_hook_that_raises(client: SecurityClient, mount: str, hook: str) -> None:
@@ -164,6 +171,7 @@ def test_on_error_is_called_for_a_hook_that_raises(client: SecurityClient, mount
     assert errors == ["RuntimeError"]
 
 
+@pytest.mark.requirement("HOOK-05")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
 def test_on_error_may_return_a_response(client: SecurityClient, mount: str, hook: str) -> None:
@@ -181,6 +189,7 @@ UNSENDABLE = (
 )  # fmt: skip
 
 
+@pytest.mark.requirement("HOOK-05")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("word", ["explode", "respond", *TYPES])
 def test_on_error_that_fails_is_a_500(client: SecurityClient, mount: str, word: str) -> None:
@@ -189,6 +198,7 @@ def test_on_error_that_fails_is_a_500(client: SecurityClient, mount: str, word: 
     assert find_leak(response) is None
 
 
+@pytest.mark.requirement("HOOK-07")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
 @pytest.mark.parametrize("word", TYPES)
@@ -201,6 +211,7 @@ def test_hooks_that_return_other_types_are_a_500(client: SecurityClient, mount: 
     assert handled.status == 419
 
 
+@pytest.mark.requirement("HOOK-07")
 @pytest.mark.parametrize("word", UNSENDABLE)
 def test_hooks_that_return_unsendable_responses_are_a_500(client: SecurityClient, word: str) -> None:
     """Left to the server, these would be an answer in plain text, half an answer, or none."""
@@ -216,6 +227,7 @@ def test_hooks_that_return_unsendable_responses_are_a_500(client: SecurityClient
     assert not {hook: problem for hook, problem in faults.items() if problem}
 
 
+@pytest.mark.requirement("INFO-04")
 @pytest.mark.parametrize("mount", ALL)
 def test_agents_factory_that_raises_is_a_500(client: SecurityClient, mount: str) -> None:
     response = run(client, mount, headers={"x-factory": "explode"})
@@ -228,6 +240,7 @@ def test_agents_factory_that_raises_is_a_500(client: SecurityClient, mount: str)
 APPLICATION = ("on_request", "identify_user", "on_before_handler", "factory", "on_response")
 
 
+@pytest.mark.requirement("HOOK-08")
 @pytest.mark.parametrize("mount", ALL)
 def test_context_variables_of_the_request_are_seen_by_all_user_code(client: SecurityClient, mount: str) -> None:
     host = unique("host")
@@ -237,6 +250,7 @@ def test_context_variables_of_the_request_are_seen_by_all_user_code(client: Secu
     assert failing["on_error"]["host"] == host
 
 
+@pytest.mark.requirement("HOOK-08")
 @pytest.mark.parametrize("mount", ALL)
 def test_context_variables_of_concurrent_requests_do_not_mix(client: SecurityClient, mount: str) -> None:
     """Two that are in the pipeline at the same time, so that nothing is left over from the other by chance."""
@@ -255,6 +269,7 @@ def test_context_variables_of_concurrent_requests_do_not_mix(client: SecurityCli
         assert {note["host"] for note in client.notes(trace)} == {f"host-{id}"}
 
 
+@pytest.mark.requirement("HOOK-08")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["sync", "async"])
 def test_context_variables_of_the_request_are_seen_by_the_agent_for_its_whole_run(
@@ -275,6 +290,7 @@ def test_context_variables_of_the_request_are_seen_by_the_agent_for_its_whole_ru
     assert (notes_by_name["agent"], notes_by_name["agent again"]) == (host, host)
 
 
+@pytest.mark.requirement("RUN-17")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["sync", "async"])
 def test_agents_run_on_the_event_loop_or_on_a_worker_thread(client: SecurityClient, mount: str, agent: str) -> None:
@@ -289,6 +305,7 @@ def test_agents_run_on_the_event_loop_or_on_a_worker_thread(client: SecurityClie
         assert notes_by_name["agent"]["local"] is None, "it is not on the request's thread"
 
 
+@pytest.mark.requirement("HOOK-07")
 @pytest.mark.parametrize("mount", PLAIN)
 def test_hooks_that_are_plain_functions_run_on_the_requests_own_thread(client: SecurityClient, mount: str) -> None:
     host = unique("host")
@@ -305,6 +322,7 @@ def test_hooks_that_are_plain_functions_run_on_the_requests_own_thread(client: S
         assert failing["on_error"]["local"] == host
 
 
+@pytest.mark.requirement("HOOK-07")
 @pytest.mark.parametrize("mount", LATER)
 def test_hooks_that_are_coroutine_functions_run_on_an_event_loop(client: SecurityClient, mount: str) -> None:
     notes = traced(client, mount, x_host=unique("host"))
@@ -315,12 +333,14 @@ def test_hooks_that_are_coroutine_functions_run_on_an_event_loop(client: Securit
         assert {note["local"] for note in notes} == {None}
 
 
+@pytest.mark.requirement("HOOK-07")
 def test_hooks_that_return_a_coroutine_are_awaited_on_an_event_loop(client: SecurityClient) -> None:
     notes = {note["what"]: note for note in traced(client, "hooks-given-later")}
     assert notes["on_request"]["in_loop"] is True
     assert notes["identify_user"]["in_loop"] is False
 
 
+@pytest.mark.requirement("HOOK-08")
 def test_context_variables_set_by_a_plain_hook(client: SecurityClient) -> None:
     """On WSGI it is the request's own context; and nothing is left of it for whom the thread serves next."""
     notes = {note["what"]: note for note in traced(client, "hooks-plain", x_on_request="remember")}
@@ -331,6 +351,7 @@ def test_context_variables_set_by_a_plain_hook(client: SecurityClient) -> None:
         assert notes["on_before_handler"]["set_by_hook"] == "unset"
 
 
+@pytest.mark.requirement("HOOK-08")
 def test_context_variables_set_by_a_coroutine_hook(client: SecurityClient) -> None:
     """On ASGI it runs in the request's own task; on WSGI in a copy of its context, on the loop."""
     notes = {note["what"]: note for note in traced(client, "hooks-later", x_on_request="remember")}
@@ -343,6 +364,7 @@ def test_context_variables_set_by_a_coroutine_hook(client: SecurityClient) -> No
 BLOCKING = ("on_request", "identify_user", "on_before_handler", "factory", "on_response", "on_error")
 
 
+@pytest.mark.requirement("HOOK-07")
 @pytest.mark.parametrize("place", BLOCKING)
 def test_hooks_that_block_do_not_delay_other_requests(client: SecurityClient, place: str) -> None:
     """Another request is answered while it waits, and a stream goes on: only then does the test let it go."""
@@ -389,6 +411,7 @@ def text_of(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(message["role"], message["content"]) for message in messages]
 
 
+@pytest.mark.requirement("HOOK-06")
 @pytest.mark.parametrize("mount", ALL)
 def test_on_run_end_of_a_finished_run(client: SecurityClient, mount: str) -> None:
     thread, id = unique("thread"), unique("run")
@@ -408,6 +431,7 @@ def test_on_run_end_of_a_finished_run(client: SecurityClient, mount: str) -> Non
     assert ended["events"] == replay.events()
 
 
+@pytest.mark.requirement("HOOK-06")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize(("agent", "content"), [("fails", ["begun "]), ("fails-at-once", [])])
 def test_on_run_end_of_a_failed_run(client: SecurityClient, mount: str, agent: str, content: list[str]) -> None:
@@ -426,6 +450,7 @@ def test_on_run_end_of_a_failed_run(client: SecurityClient, mount: str, agent: s
     assert [text for role, text in text_of(ended["messages"]) if role == "assistant"] == content
 
 
+@pytest.mark.requirement("HOOK-06")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("agent", ["async", "sync"])
 def test_on_run_end_of_a_stopped_run(client: SecurityClient, mount: str, agent: str) -> None:
@@ -446,6 +471,7 @@ def test_on_run_end_of_a_stopped_run(client: SecurityClient, mount: str, agent: 
     assert text_of(ended["messages"])[1][1].startswith("begun ")
 
 
+@pytest.mark.requirement("HOOK-06")
 @pytest.mark.parametrize("mount", ALL)
 def test_on_run_end_of_a_run_without_readers(client: SecurityClient, mount: str) -> None:
     id = unique("run")
@@ -455,6 +481,7 @@ def test_on_run_end_of_a_run_without_readers(client: SecurityClient, mount: str)
     assert [ended["outcome"] for ended in client.wait_for_notes(f"ended-{id}")] == ["finished"]
 
 
+@pytest.mark.requirement("HOOK-06")
 @pytest.mark.parametrize("mount", ALL)
 def test_on_run_end_is_not_called_for_suggest_connect_and_refusals(client: SecurityClient, mount: str) -> None:
     """Suggestions, replays, refusals."""
@@ -477,6 +504,7 @@ def test_on_run_end_is_not_called_for_suggest_connect_and_refusals(client: Secur
     assert len(client.notes(f"ended-{live}")) == 1
 
 
+@pytest.mark.requirement("HOOK-06")
 @pytest.mark.parametrize("mount", ALL)
 def test_on_run_end_that_raises_does_no_harm(client: SecurityClient, mount: str) -> None:
     thread, id = unique("thread"), unique("run")
@@ -486,6 +514,7 @@ def test_on_run_end_that_raises_does_no_harm(client: SecurityClient, mount: str)
         assert len(client.wait_for_notes(f"ended-{id}-{number}")) == 1
 
 
+@pytest.mark.requirement("HOOK-06")
 @pytest.mark.parametrize("mount", ALL)
 def test_on_run_end_runs_on_a_worker_thread_or_on_the_event_loop(client: SecurityClient, mount: str) -> None:
     id, host = unique("run"), unique("host")
@@ -498,6 +527,7 @@ def test_on_run_end_runs_on_a_worker_thread_or_on_the_event_loop(client: Securit
 # --- streams that are replaced -------------------------------------------------------
 
 
+@pytest.mark.requirement("SSE-09")
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
 @pytest.mark.parametrize("route", ["run", "suggest", "connect"])
 @pytest.mark.parametrize("word", ["give", "respond", "explode", *TYPES])
@@ -514,6 +544,7 @@ def test_max_streams_a_stream_that_on_response_replaces_is_closed(
     assert complete.events()[-1]["type"] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("SSE-09")
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
 def test_max_streams_a_stream_that_on_response_keeps_still_counts(client: SecurityClient, mount: str) -> None:
     """So that the test above shows something."""
@@ -529,6 +560,7 @@ def test_max_streams_a_stream_that_on_response_keeps_still_counts(client: Securi
     assert run(client, mount).status == 200
 
 
+@pytest.mark.requirement("HOOK-04")
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
 def test_on_response_that_replaces_a_stream_does_not_stop_the_run(client: SecurityClient, mount: str) -> None:
     id = unique("run")

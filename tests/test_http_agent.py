@@ -230,6 +230,7 @@ def status(code: int) -> dict[str, Any]:
 # --- what goes right ---------------------------------------------------------
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_passes_events_on_unchanged(client: Any) -> None:
     async def main() -> None:
         async with remote(at_once(STARTED, CUSTOM, FINISHED)) as upstream:
@@ -238,6 +239,7 @@ def test_http_agent_passes_events_on_unchanged(client: Any) -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_streams_each_event_as_it_arrives(client: Any) -> None:
     async def main() -> None:
         gates = [asyncio.Event() for _ in range(3)]
@@ -258,6 +260,7 @@ def test_http_agent_streams_each_event_as_it_arrives(client: Any) -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_reads_events_split_at_any_byte() -> None:
     async def main() -> None:
         async def script(exchange: Exchange) -> None:
@@ -273,6 +276,7 @@ def test_http_agent_reads_events_split_at_any_byte() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_passes_on_a_run_error_of_the_server() -> None:
     async def main() -> None:
         says_no = {"type": "RUN_ERROR", "message": "no", "code": "MINE"}
@@ -282,6 +286,7 @@ def test_http_agent_passes_on_a_run_error_of_the_server() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_reuses_its_connection(client: Any) -> None:
     async def main() -> None:
         async def script(exchange: Exchange) -> None:
@@ -310,6 +315,7 @@ async def sent(agent_headers: Any = None, with_context: RunContext | None = None
         return upstream.seen[0]
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_request(client: Any) -> None:
     async def main() -> None:
         exchange = await sent(with_context=context(), client=client())
@@ -321,6 +327,7 @@ def test_http_agent_request(client: Any) -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_sends_the_original_body_with_unknown_members() -> None:
     async def main() -> None:
         with_context = context(future={"x": [None]}, parentRunId="p")
@@ -332,6 +339,7 @@ def test_http_agent_sends_the_original_body_with_unknown_members() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize("with_context", [None, RunContext()])
 def test_http_agent_sends_the_input_without_an_original_body(with_context: RunContext | None) -> None:
     async def main() -> None:
@@ -341,6 +349,7 @@ def test_http_agent_sends_the_input_without_an_original_body(with_context: RunCo
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_fills_in_members_that_older_servers_require() -> None:
     async def main() -> None:
         lean = RunContext(body={"threadId": "t", "runId": "r", "messages": [], "state": None})
@@ -365,6 +374,7 @@ def test_forward_headers_to_an_http_agent_whose_own_headers_win(client: Any) -> 
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_headers_keep_the_first_of_two_spellings() -> None:
     async def main() -> None:
         exchange = await sent((("X-Dup", "first"), ("x-dup", "second")))
@@ -373,6 +383,7 @@ def test_http_agent_headers_keep_the_first_of_two_spellings() -> None:
     run(main)
 
 
+@pytest.mark.requirement("FORWARD-04")
 @pytest.mark.parametrize(
     "name",
     [
@@ -400,6 +411,7 @@ def test_forward_headers_leaves_hop_by_hop_headers_out(name: str) -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_credentials_in_the_url_are_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with remote(raw(b"", status="503 Busy")) as upstream:
@@ -414,6 +426,7 @@ def test_http_agent_credentials_in_the_url_are_sent_and_not_logged(caplog: pytes
     assert "hidden" not in caplog.text
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_keeps_no_cookies_between_runs() -> None:
     async def main() -> None:
         script = raw(frames(STARTED, FINISHED), "text/event-stream", "200 OK", "set-cookie: session=one; Path=/")
@@ -488,6 +501,7 @@ FAILURES = [
 ]
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize(("script", "expected"), FAILURES)
 def test_http_agent_failures_have_a_run_error_code(client: Any, script: Script, expected: list[Any]) -> None:
     async def main() -> None:
@@ -497,6 +511,7 @@ def test_http_agent_failures_have_a_run_error_code(client: Any, script: Script, 
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_connection_refused(client: Any) -> None:
     async def main() -> None:
         with socket.socket() as bound_but_deaf:
@@ -507,6 +522,7 @@ def test_http_agent_connection_refused(client: Any) -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize("before", [(), (STARTED,)])
 def test_http_agent_read_timeout(client: Any, before: tuple[Any, ...]) -> None:
     async def main() -> None:
@@ -523,6 +539,7 @@ def test_http_agent_read_timeout(client: Any, before: tuple[Any, ...]) -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_max_event_bytes() -> None:
     async def main() -> None:
         large = {"type": "CUSTOM", "name": "x", "value": "x" * 1000}
@@ -533,6 +550,7 @@ def test_http_agent_max_event_bytes() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize("value", ["line\nbreak", "nul\0", "snow \u2603"])
 def test_http_agent_header_that_cannot_be_sent(client: Any, value: str) -> None:
     async def main() -> None:
@@ -544,6 +562,7 @@ def test_http_agent_header_that_cannot_be_sent(client: Any, value: str) -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize("end", [FINISHED, {"type": "RUN_ERROR", "message": "no"}])
 def test_http_agent_ignores_failures_after_the_terminal_event(end: Any) -> None:
     scripts = [
@@ -560,6 +579,7 @@ def test_http_agent_ignores_failures_after_the_terminal_event(end: Any) -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_passes_on_events_after_the_terminal_event() -> None:
     async def main() -> None:
         async with remote(at_once(STARTED, FINISHED, CUSTOM)) as upstream:
@@ -568,6 +588,7 @@ def test_http_agent_passes_on_events_after_the_terminal_event() -> None:
     run(main)
 
 
+@pytest.mark.requirement("RUN-13", "AGENT-01")
 def test_http_agent_causes_are_logged_and_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with remote(raw(b"token sk-secret has expired", status="500 Oh")) as upstream:
@@ -578,6 +599,7 @@ def test_http_agent_causes_are_logged_and_not_sent(caplog: pytest.LogCaptureFixt
     assert "token sk-secret has expired" in caplog.text
 
 
+@pytest.mark.requirement("RUN-13", "AGENT-01")
 def test_http_agent_causes_are_sent_with_debug() -> None:
     async def main() -> None:
         async with remote(raw(b"token sk-secret has expired", status="500 Oh")) as upstream:
@@ -587,6 +609,7 @@ def test_http_agent_causes_are_sent_with_debug() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_error_page_is_read_only_in_part() -> None:
     async def main() -> None:
         gone = asyncio.Event()
@@ -604,6 +627,7 @@ def test_http_agent_error_page_is_read_only_in_part() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_closed_client_raises() -> None:
     async def main() -> None:
         client = httpx2.AsyncClient()
@@ -614,6 +638,7 @@ def test_http_agent_closed_client_raises() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize("library", [httpx, httpx2])
 @pytest.mark.parametrize(
     ("name", "code"),
@@ -642,11 +667,13 @@ def test_http_agent_every_client_exception_has_a_code(library: Any, name: str, c
     assert "sk-secret" in str(failure)
 
 
+@pytest.mark.requirement("AGENT-01", "AGENT-05")
 def test_http_agent_codes_are_all_in_the_docs() -> None:
     docs = Path(__file__).parents[1].joinpath("docs/agents.md").read_text("utf-8")
     assert [code for code in UpstreamError.messages if f"| `{code}` |" not in docs] == []
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_other_exceptions_have_no_code() -> None:
     class ReadError(Exception):
         pass
@@ -669,6 +696,7 @@ def _endless(started: asyncio.Event, gone: asyncio.Event) -> Script:
     return script
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_closing_the_iterator_closes_the_connection(client: Any) -> None:
     async def main() -> None:
         gone = asyncio.Event()
@@ -681,6 +709,7 @@ def test_http_agent_closing_the_iterator_closes_the_connection(client: Any) -> N
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize("answered", [True, False])
 def test_http_agent_cancelling_closes_the_connection(client: Any, answered: bool) -> None:
     async def main() -> None:
@@ -702,6 +731,7 @@ def test_http_agent_cancelling_closes_the_connection(client: Any, answered: bool
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_failure_closes_the_connection(client: Any) -> None:
     async def main() -> None:
         gone = asyncio.Event()
@@ -722,6 +752,7 @@ def test_http_agent_failure_closes_the_connection(client: Any) -> None:
 # --- clients and loops -------------------------------------------------------
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_has_a_client_for_each_event_loop() -> None:
     clients = loop_local_http_client()
     seen: list[Any] = []
@@ -738,6 +769,7 @@ def test_http_agent_has_a_client_for_each_event_loop() -> None:
     assert all(client.is_closed for client in seen)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_client_is_replaced_after_closing() -> None:
     async def main() -> None:
         clients = loop_local_http_client()
@@ -750,6 +782,7 @@ def test_http_agent_client_is_replaced_after_closing() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_does_not_close_a_client_passed_to_it() -> None:
     async def main() -> None:
         async with httpx.AsyncClient() as client:
@@ -761,6 +794,7 @@ def test_http_agent_does_not_close_a_client_passed_to_it() -> None:
     run(main)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_closes_its_connection_when_garbage_collected() -> None:
     async def main() -> None:
         gone = asyncio.Event()
@@ -782,12 +816,14 @@ def test_http_agent_closes_its_connection_when_garbage_collected() -> None:
 # --- construction ------------------------------------------------------------
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize("url", ["", "/agent", "agents.example/run", "ftp://agents.example/", "http://", "http://[::1"])
 def test_http_agent_url_must_be_valid(url: str) -> None:
     with pytest.raises(ValueError, match="absolute URL"):
         HttpAgent(url)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -805,6 +841,7 @@ def test_http_agent_headers_must_be_valid(headers: dict[str, str]) -> None:
         HttpAgent("http://agents.example/", headers=headers)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize(
     "options",
     [
@@ -818,12 +855,14 @@ def test_http_agent_numbers_must_be_valid(options: dict[str, Any]) -> None:
         HttpAgent("http://agents.example/", **options)
 
 
+@pytest.mark.requirement("AGENT-01")
 @pytest.mark.parametrize("wrong", ["client", httpx2.Client()])
 def test_http_agent_client_must_be_valid(wrong: Any) -> None:
     with pytest.raises(TypeError, match="AsyncClient"):
         HttpAgent("http://agents.example/", client=wrong)
 
 
+@pytest.mark.requirement("AGENT-01")
 def test_http_agent_client_factory_must_return_a_client() -> None:
     async def main() -> None:
         with pytest.raises(TypeError, match="AsyncClient"):

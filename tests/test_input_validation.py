@@ -139,6 +139,7 @@ BODIES: Mapping[str, bytes] = {
 """None of these is a JSON object with the members that any route wants."""
 
 
+@pytest.mark.requirement("BODY-02")
 @pytest.mark.parametrize(("method", "path", "name"), EVERY, ids=[f"{method} {path}" for method, path, _ in EVERY])
 def test_body_that_is_not_a_json_object_gets_400_on_every_route(
     client: SecurityClient, mount: str, method: str, path: str, name: str
@@ -157,6 +158,7 @@ def test_body_that_is_not_a_json_object_gets_400_on_every_route(
     assert not {name_of_body: problem for name_of_body, problem in faults.items() if problem}
 
 
+@pytest.mark.requirement("THREADS-06")
 def test_threads_update_with_an_invalid_body_gets_400(client: SecurityClient, mount: str) -> None:
     thread = unique("mine")
     client.request("POST", f"/{mount}/agent/hello/run", hello_input(thread), MALLORY)
@@ -200,6 +202,7 @@ MEMBERS: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.requirement("BODY-02", "RUN-01")
 @pytest.mark.parametrize("route", ["run", "connect", "suggest"])
 def test_run_connect_suggest_with_an_invalid_member_get_400(client: SecurityClient, mount: str, route: str) -> None:
     faults = []
@@ -219,6 +222,7 @@ def test_run_connect_suggest_with_an_invalid_member_get_400(client: SecurityClie
     assert not faults
 
 
+@pytest.mark.requirement("STOP-01")
 @pytest.mark.parametrize(
     ("body", "error"),
     [
@@ -241,6 +245,7 @@ def test_stop_with_an_invalid_body_gets_400(client: SecurityClient, mount: str, 
 UNKNOWN = ("nobody", "Hello", "HELLO", "constructor", "__class__", "toString", "%00", "hello%00", "%20", "a" * 3000)
 
 
+@pytest.mark.requirement("ROUTE-09", "RUN-02")
 @pytest.mark.parametrize("route", ["run", "connect", "suggest", "stop/t"])
 def test_agent_that_is_unknown_gets_404_before_the_body_is_read(client: SecurityClient, mount: str, route: str) -> None:
     for agent in UNKNOWN:
@@ -303,6 +308,7 @@ UPLOADS: list[tuple[str, bytes]] = [
 ]
 
 
+@pytest.mark.requirement("TRANSCRIBE-03")
 def test_transcribe_with_an_invalid_upload_gets_400(client: SecurityClient, mount: str) -> None:
     faults = []
     for kind, body in UPLOADS:
@@ -327,6 +333,7 @@ BAD_ESCAPES = ("%", "%1", "%zz", "%-1", "a%", "%ff", "%c0%af", "%ed%a0%80", "%E0
 """Pieces of a path that cannot be decoded: the route is unknown (docs/protocol.md, section 2)."""
 
 
+@pytest.mark.requirement("ROUTE-04")
 @pytest.mark.parametrize(
     ("method", "pattern"),
     [
@@ -365,6 +372,7 @@ PATHS = (
 )  # fmt: skip
 
 
+@pytest.mark.requirement("ROUTE-02")
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 def test_path_that_is_unusual_gets_a_clear_response(client: SecurityClient, mount: str, method: str) -> None:
     faults = []
@@ -394,6 +402,7 @@ RAW_PATHS: Mapping[str, bytes] = {
 """Request targets that no client would send. Some are refused by the server, before the runtime sees them."""
 
 
+@pytest.mark.requirement("ROUTE-11")
 @pytest.mark.parametrize("name_of_body", RAW_PATHS)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_path_in_a_raw_request_target(client: SecurityClient, name_of_body: str, method: str) -> None:
@@ -424,6 +433,7 @@ QUERIES = (
 )  # fmt: skip
 
 
+@pytest.mark.requirement("THREADS-01")
 def test_threads_list_with_an_invalid_query_gets_400(client: SecurityClient, mount: str) -> None:
     faults = {
         query: find_fault(client.request("GET", f"/{mount}/threads?{query}", headers=MALLORY), 400) for query in QUERIES
@@ -440,6 +450,7 @@ UNKNOWN_TO_FLASK = ("PROPFIND", "LOCK")
 """Flask's rules list their methods; what is not among them it refuses itself, in HTML."""
 
 
+@pytest.mark.requirement("ROUTE-07")
 @pytest.mark.parametrize("method", METHODS)
 def test_method_that_a_route_lacks_gets_405_with_allow(client: SecurityClient, mount: str, method: str) -> None:
     for route in ROUTES.routes:
@@ -457,6 +468,7 @@ def test_method_that_a_route_lacks_gets_405_with_allow(client: SecurityClient, m
             assert find_fault(response, 405) is None
 
 
+@pytest.mark.requirement("ROUTE-06")
 @pytest.mark.parametrize("method", [*METHODS, "CONNECT", "get", "BREW", "G\xe9T", "A" * 300])
 def test_method_on_an_unknown_route_gets_404(client: SecurityClient, mount: str, method: str) -> None:
     for path in ("/nothing", "", "/"):
@@ -553,6 +565,7 @@ BROKEN_HTTP: Mapping[str, bytes] = {
 """What is not HTTP is the server's to refuse; the runtime behind it must not come to harm."""
 
 
+@pytest.mark.requirement("BODY-05")
 @pytest.mark.parametrize("name_of_body", BROKEN_HTTP)
 def test_http_requests_that_are_malformed(client: SecurityClient, mount: str, name_of_body: str) -> None:
     head = f"POST /{mount}/agent/hello/connect HTTP/1.1\r\nhost: x\r\nx-user: mallory\r\nconnection: close\r\n".encode()
@@ -570,6 +583,7 @@ def test_http_requests_that_are_malformed(client: SecurityClient, mount: str, na
     assert response is None or find_leak(response) is None
 
 
+@pytest.mark.requirement("BODY-05")
 def test_body_that_ends_early_does_no_harm(client: SecurityClient, mount: str) -> None:
     thread = unique("cut")
     body = json.dumps(hello_input(thread)).encode()
@@ -699,6 +713,7 @@ ENVELOPES: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.requirement("SINGLE-03")
 @pytest.mark.parametrize("single", ["auto", "single-route"])
 def test_single_route_envelope_that_is_invalid_gets_400(client: SecurityClient, single: str) -> None:
     faults = {}
@@ -707,6 +722,7 @@ def test_single_route_envelope_that_is_invalid_gets_400(client: SecurityClient, 
     assert not {name_of_body: problem for name_of_body, problem in faults.items() if problem}
 
 
+@pytest.mark.requirement("SINGLE-03")
 @pytest.mark.parametrize("single", ["auto", "single-route"])
 def test_single_route_body_that_is_not_an_envelope_gets_400(client: SecurityClient, single: str) -> None:
     faults = {
@@ -716,6 +732,7 @@ def test_single_route_body_that_is_not_an_envelope_gets_400(client: SecurityClie
     assert not {name_of_body: problem for name_of_body, problem in faults.items() if problem}
 
 
+@pytest.mark.requirement("SINGLE-03")
 @pytest.mark.parametrize("single", ["auto", "single-route"])
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", MULTIPART, "json", "*/*"])
 def test_single_route_content_type_that_is_not_json_gets_415(client: SecurityClient, single: str, kind: str) -> None:
@@ -723,6 +740,7 @@ def test_single_route_content_type_that_is_not_json_gets_415(client: SecurityCli
     assert find_fault(response, 415) is None, find_fault(response, 415)
 
 
+@pytest.mark.requirement("SINGLE-03")
 def test_single_route_envelope_with_an_invalid_body_gets_400(client: SecurityClient) -> None:
     """A body that is a string is taken as it is, so that every bad body can come this way, too."""
     faults: dict[str, str | None] = {}
@@ -743,6 +761,7 @@ def test_single_route_envelope_with_an_invalid_body_gets_400(client: SecurityCli
     assert not {name_of_body: problem for name_of_body, problem in faults.items() if problem}
 
 
+@pytest.mark.requirement("SINGLE-03")
 @pytest.mark.parametrize("where", ["params", "body", "method", "other"])
 def test_single_route_envelope_that_is_deeply_nested(client: SecurityClient, where: str) -> None:
     deep = b"[" * DEEP + b"]" * DEEP
@@ -752,6 +771,7 @@ def test_single_route_envelope_that_is_deeply_nested(client: SecurityClient, whe
     assert find_fault(response, 400) is None, find_fault(response, 400)
 
 
+@pytest.mark.requirement("SINGLE-03")
 def test_single_route_envelope_at_an_unknown_path_gets_404(client: SecurityClient, mount: str) -> None:
     """Where a POST is for no route, its body is looked at for an envelope."""
     faults = {
@@ -773,6 +793,7 @@ def too_large(response: Response | None) -> None:
     assert "max_body_bytes" in response.json()["message"]
 
 
+@pytest.mark.requirement("BODY-04")
 @pytest.mark.parametrize("path", [path for method, path, _ in EVERY if method == "POST"] + ["", "/nothing"])
 def test_max_body_bytes_too_large_a_body_gets_413_on_every_route(client: SecurityClient, path: str) -> None:
     for extra in (1, SMALL_BODY, 20 * SMALL_BODY):
@@ -780,6 +801,7 @@ def test_max_body_bytes_too_large_a_body_gets_413_on_every_route(client: Securit
     too_large(client.request("POST", f"/small{path}", b" " * (SMALL_BODY + 1)))
 
 
+@pytest.mark.requirement("BODY-04")
 def test_max_body_bytes_a_body_of_exactly_the_limit_is_read(client: SecurityClient) -> None:
     body = json.dumps(hello_input(unique("fits"))).encode()
     fits = client.request("POST", "/small/agent/hello/run", body.ljust(SMALL_BODY), [JSON])
@@ -811,6 +833,7 @@ BEGINNINGS: Mapping[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.requirement("BODY-04")
 @pytest.mark.parametrize("client", EARLY, indirect=True)
 @pytest.mark.parametrize("send_body", BEGINNINGS)
 def test_max_body_bytes_413_does_not_wait_for_the_rest_of_the_body(client: SecurityClient, send_body: str) -> None:
@@ -828,6 +851,7 @@ def send_all(connection: socket.socket, chunks: Iterator[bytes]) -> None:
         pass  # the server has hung up, as it may once it has answered
 
 
+@pytest.mark.requirement("BODY-04")
 @pytest.mark.parametrize("send_body", ["length", "chunked"])
 def test_max_body_bytes_413_arrives_while_the_client_is_sending(client: SecurityClient, send_body: str) -> None:
     data = b" " * HUGE
@@ -846,6 +870,7 @@ def test_max_body_bytes_413_arrives_while_the_client_is_sending(client: Security
     assert client.request("GET", "/small/info").status == 200
 
 
+@pytest.mark.requirement("BODY-04")
 @pytest.mark.parametrize("client", EARLY, indirect=True)
 def test_max_body_bytes_many_large_bodies_at_once_do_not_delay_others(client: SecurityClient) -> None:
     """While some clients pour in what is too much, another is served."""
@@ -868,6 +893,7 @@ def test_max_body_bytes_many_large_bodies_at_once_do_not_delay_others(client: Se
 # --- noise ---------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("BODY-05")
 def test_socket_that_sends_noise_does_no_harm(client: SecurityClient) -> None:
     """Bytes that are no HTTP at all."""
     random_bytes = random.Random(7).randbytes

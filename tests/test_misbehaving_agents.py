@@ -90,6 +90,7 @@ def release(client: Client, run: str) -> None:
 # --- raising -------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("RUN-13", "RUN-15")
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("exception", misbehaving_agents.EXCEPTIONS)
 @pytest.mark.parametrize("agent", misbehaving_agents.RAISING)
@@ -108,6 +109,7 @@ def test_agent_that_raises_after_events_ends_in_run_error(client: Client, agent:
     check_thread(client, thread)
 
 
+@pytest.mark.requirement("RUN-15", "CONNECT-07")
 @pytest.mark.parametrize("exception", misbehaving_agents.EXCEPTIONS)
 @pytest.mark.parametrize("agent", misbehaving_agents.RAISING_AT_ONCE)
 def test_agent_that_raises_before_any_event_ends_in_run_error(client: Client, agent: str, exception: str) -> None:
@@ -120,6 +122,7 @@ def test_agent_that_raises_before_any_event_ends_in_run_error(client: Client, ag
     check_thread(client, thread)
 
 
+@pytest.mark.requirement("RUN-15")
 @pytest.mark.parametrize("exception", misbehaving_agents.EXCEPTIONS)
 def test_agent_that_raises_in_cleanup_ends_in_run_error(client: Client, exception: str) -> None:
     thread = unique("cleanup")
@@ -129,6 +132,7 @@ def test_agent_that_raises_in_cleanup_ends_in_run_error(client: Client, exceptio
     check_thread(client, thread)
 
 
+@pytest.mark.requirement("SUGGEST-02")
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("exception", misbehaving_agents.EXCEPTIONS)
 @pytest.mark.parametrize("agent", [*misbehaving_agents.RAISING, *misbehaving_agents.RAISING_AT_ONCE])
@@ -140,6 +144,7 @@ def test_suggest_with_an_agent_that_raises_ends_in_run_error(client: Client, age
     check_replay(client, thread, [])
 
 
+@pytest.mark.requirement("RUN-15")
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", [*misbehaving_agents.RAISING, *misbehaving_agents.RAISING_AT_ONCE])
 def test_agent_that_raises_keyboard_interrupt(adapter: str, agent: str) -> None:
@@ -150,6 +155,7 @@ def test_agent_that_raises_keyboard_interrupt(adapter: str, agent: str) -> None:
         check_thread(client, thread)
 
 
+@pytest.mark.requirement("RUN-13")
 @ONE_OF_EACH_STACK
 def test_debug_sends_the_text_of_an_exception(adapter: str) -> None:
     with serve_runtime(adapter, "debug") as server:
@@ -160,6 +166,7 @@ def test_debug_sends_the_text_of_an_exception(adapter: str) -> None:
 # --- nonsense ------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("RUN-05")
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize(
     ("agent", "nonsense"),
@@ -194,6 +201,7 @@ def test_agent_whose_first_event_is_invalid_ends_in_run_error(client: Client, no
     check_thread(client, thread)
 
 
+@pytest.mark.requirement("RUN-08")
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("nonsense", [name for name in misbehaving_agents.NONSENSE if name != "second-run"])
 def test_agent_that_yields_invalid_events_after_its_end_changes_nothing(client: Client, nonsense: str) -> None:
@@ -300,6 +308,7 @@ def small_store(adapter: str) -> Iterator[Client]:
         yield Client(server)
 
 
+@pytest.mark.requirement("RUN-16")
 @pytest.mark.parametrize("agent", ["endless-async", "endless-sync"])
 def test_run_too_large_agent_without_end(small_store: Client, agent: str) -> None:
     thread = unique("large")
@@ -309,6 +318,7 @@ def test_run_too_large_agent_without_end(small_store: Client, agent: str) -> Non
     check_thread(small_store, thread)
 
 
+@pytest.mark.requirement("RUN-16")
 def test_run_too_large_one_event(small_store: Client) -> None:
     thread = unique("large")
     events = small_store.run("one-huge-event", thread, forwardedProps={"count": 2 * runtimes.STORE_BYTES})
@@ -319,6 +329,7 @@ def test_run_too_large_one_event(small_store: Client) -> None:
 # --- never coming to an end ----------------------------------------------------------
 
 
+@pytest.mark.requirement("STOP-04")
 @pytest.mark.parametrize("agent", misbehaving_agents.NEVER_ENDING)
 def test_stop_grace_seconds_ends_an_agent_that_does_not_react(client: Client, agent: str) -> None:
     """Where it does not listen, the runtime ends the run after the grace that it has."""
@@ -345,6 +356,7 @@ def short_timeout(adapter: str) -> Iterator[Client]:
         yield Client(server)
 
 
+@pytest.mark.requirement("RUN-14")
 @pytest.mark.parametrize("agent", [*misbehaving_agents.NEVER_ENDING, "endless-async", "endless-sync"])
 def test_run_timeout_seconds_ends_a_run_with_run_timeout(short_timeout: Client, agent: str) -> None:
     thread, run = unique("endless"), unique("run")
@@ -367,6 +379,7 @@ def test_agent_that_does_not_return_after_its_terminal_event(client: Client) -> 
     check_thread(client, thread)
 
 
+@pytest.mark.requirement("STOP-05")
 @pytest.mark.parametrize("agent", ["polls-async", "polls-sync"])
 def test_stop_requested_is_seen_by_an_agent_that_polls(client: Client, agent: str) -> None:
     thread = unique("polling")
@@ -379,6 +392,7 @@ def test_stop_requested_is_seen_by_an_agent_that_polls(client: Client, agent: st
     check_thread(client, thread)
 
 
+@pytest.mark.requirement("STOP-06")
 @ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", ["silent-sync", "hangs-sync", "deaf-sync"])
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "running"])
@@ -441,12 +455,14 @@ def listed_without_capabilities(client: Client, agent: str) -> None:
     assert [name for name, one in agents.items() if "capabilities" in one] == ["capable"]
 
 
+@pytest.mark.requirement("INFO-02")
 @pytest.mark.parametrize("agent", misbehaving_agents.INCAPABLE)
 def test_info_lists_agents_whose_capabilities_fail(broken_capabilities: Client, agent: str) -> None:
     listed_without_capabilities(broken_capabilities, agent)
     check_thread(broken_capabilities, unique("capable"))
 
 
+@pytest.mark.requirement("INFO-02")
 @ONE_OF_EACH_STACK
 def test_info_with_capabilities_that_raise_system_exit(adapter: str) -> None:
     """On a server of its own, since that is what they may do."""
@@ -456,6 +472,7 @@ def test_info_with_capabilities_that_raise_system_exit(adapter: str) -> None:
         check_thread(client, unique("capable"))
 
 
+@pytest.mark.requirement("INFO-02")
 @ONE_OF_EACH_STACK
 def test_info_with_capabilities_that_never_return(adapter: str) -> None:
     with serve_runtime(adapter, "unreachable") as server:
@@ -464,6 +481,7 @@ def test_info_with_capabilities_that_never_return(adapter: str) -> None:
         assert "capabilities" not in agents["capable-hangs"]
 
 
+@pytest.mark.requirement("INFO-02")
 @ONE_OF_EACH_STACK
 def test_info_with_capabilities_that_block_delays_no_other_request(adapter: str) -> None:
     """They hold up who asks for them, and nobody else."""

@@ -118,6 +118,7 @@ def test_openai_transcription_returns_the_text(provider: Provider) -> None:
     assert hear(OpenAITranscription(model=model, base_url=provider.url)) == "Grüße aus Köln"
 
 
+@pytest.mark.requirement("TRANSCRIBE-05")
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
@@ -167,6 +168,7 @@ def server() -> Iterator[FakeProvider]:
         yield it
 
 
+@pytest.mark.requirement("TRANSCRIBE-05")
 def test_openai_transcription_request(server: FakeProvider) -> None:
     service = OpenAITranscription(model="whisper-9", base_url=server.url, api_key="sk-own")
     assert hear(service, "clip.webm", "audio/webm;codecs=opus") == "hello"

@@ -106,6 +106,7 @@ def test_run_on_every_server(client: Client, agent: str) -> None:
     assert [event["delta"] for event in events if "delta" in event] == ["a", *(f"{number} " for number in range(3000))]
 
 
+@pytest.mark.requirement("SSE-05")
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_sse_each_event_is_sent_before_the_next_on_every_server(client: Client, agent: str) -> None:
     gates = [unique("gate") for _ in range(3)]
@@ -128,6 +129,7 @@ def test_sse_headers_are_sent_before_the_first_event_on_every_server(client: Cli
         assert stream.comment().startswith(":")
 
 
+@pytest.mark.requirement("CONNECT-02")
 def test_stop_and_connect_on_every_server(client: Client) -> None:
     thread, run, never = unique("thread"), unique("run"), unique("never")
     with client.start_run("play", thread, run, **steps(("say", "a"), ("wait", never))) as stream:
@@ -171,6 +173,7 @@ def test_disconnect_is_noticed_while_nothing_is_sent_on_every_server(client: Cli
         watcher.until("TEXT_MESSAGE_CONTENT")
 
 
+@pytest.mark.requirement("ROUTE-03")
 def test_path_id_with_an_encoded_slash(client: Client, variant: Variant) -> None:
     """Only servers that tell the path as it was requested can tell ``a%2Fb`` from ``a/b``."""
     thread = f"a/{unique('thread')} ü"
@@ -184,6 +187,7 @@ def test_path_id_with_an_encoded_slash(client: Client, variant: Variant) -> None
                 assert types(stream.rest()) == ["RUN_FINISHED"]
 
 
+@pytest.mark.requirement("ROUTE-03")
 def test_path_id_that_is_not_ascii(client: Client) -> None:
     thread = f"größe {unique('thread')}"
     quoted = thread.replace("ö", "%C3%B6").replace("ß", "%C3%9F").replace(" ", "%20")
@@ -193,6 +197,7 @@ def test_path_id_that_is_not_ascii(client: Client) -> None:
         assert types(stream.rest()) == ["RUN_FINISHED"]
 
 
+@pytest.mark.requirement("ROUTE-08")
 def test_refusals_404_405_400_on_every_server(client: Client) -> None:
     refused: list[tuple[str, str, Any, int]] = [
         ("GET", "/nowhere", None, 404),
@@ -209,6 +214,7 @@ def test_refusals_404_405_400_on_every_server(client: Client) -> None:
         assert response.read() == b""
 
 
+@pytest.mark.requirement("WSGI-02")
 def test_wsgi_checks_log_nothing_on_a_suitable_server(client: Client, server: RunningServer) -> None:
     client.info()
     assert "one request at a time" not in server.log()
@@ -254,6 +260,7 @@ def drained(stream: Stream) -> bytes:
         return b""
 
 
+@pytest.mark.requirement("STOP-06")
 @pytest.mark.parametrize("variant", ENDING, ids=str)
 @pytest.mark.parametrize("read", [True, False], ids=["read", "left"])
 def test_shutdown_of_a_server_with_active_runs(variant: Variant, read: bool) -> None:
@@ -296,6 +303,7 @@ def test_gunicorn_sync_worker_that_is_killed_in_a_stream() -> None:
 # --- forks ---------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("FORK-01")
 @pytest.mark.parametrize("name", ["gthread", "gevent"])
 def test_fork_after_the_application_was_used(name: str) -> None:
     with serve_app("wsgi", "tests.fixtures.mounted_apps:warmed", server=name, preload=True) as server:
@@ -310,6 +318,7 @@ def test_fork_after_the_application_was_used(name: str) -> None:
         assert types(client.run("good", mounted_apps.WARM_THREAD))[-1] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("FORK-01")
 def test_fork_while_a_run_is_active() -> None:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
@@ -353,6 +362,7 @@ print(threading.active_count())
 """
 
 
+@pytest.mark.requirement("FORK-01")
 def test_fork_no_threads_are_started_at_import_or_construction() -> None:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
@@ -384,22 +394,26 @@ def wsgi_warnings(caplog: pytest.LogCaptureFixture, runtime: CopilotRuntime, *en
 FINE = {"wsgi.multithread": True, "wsgi.multiprocess": False}
 
 
+@pytest.mark.requirement("WSGI-02")
 def test_wsgi_checks_warn_of_a_server_with_one_request_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     alone = {**FINE, "wsgi.multithread": False}
     (log,) = wsgi_warnings(caplog, runtimes.runtime()(), alone, alone, alone)
     assert "-k gthread --threads" in log
 
 
+@pytest.mark.requirement("WSGI-02")
 def test_wsgi_checks_warn_of_several_processes_with_a_memory_store(caplog: pytest.LogCaptureFixture) -> None:
     many = {**FINE, "wsgi.multiprocess": True}
     (log,) = wsgi_warnings(caplog, runtimes.runtime()(), many, many, many)
     assert "store" in log
 
 
+@pytest.mark.requirement("WSGI-02")
 def test_wsgi_checks_log_nothing_where_nothing_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
     assert wsgi_warnings(caplog, runtimes.runtime()(), FINE, FINE) == []
 
 
+@pytest.mark.requirement("WSGI-02")
 def test_wsgi_checks_on_real_servers() -> None:
     with serve_variant(Variant("wsgi", "sync")) as server:
         for _ in range(3):
@@ -428,6 +442,7 @@ def start(app: Any, agent: str, thread: str, **members: Any) -> tuple[str, Any]:
     return statuses[0], body
 
 
+@pytest.mark.requirement("WSGI-01")
 def test_wsgi_body_closed_before_its_first_chunk() -> None:
     app = create_copilot_wsgi_app(runtime=runtimes.runtime(max_streams=1)(), base_path=None)
     for _ in range(3):
@@ -441,6 +456,7 @@ def test_wsgi_body_closed_before_its_first_chunk() -> None:
     assert b"RUN_FINISHED" in b"".join(body)
 
 
+@pytest.mark.requirement("WSGI-01")
 def test_wsgi_body_left_by_system_exit() -> None:
     """As gunicorn's sync worker does it: a signal's handler raises SystemExit wherever the body stands."""
     app = create_copilot_wsgi_app(runtime=runtimes.runtime(sse_keep_alive_seconds=0, max_streams=1)(), base_path=None)
@@ -506,6 +522,7 @@ def body_of(server: RunningServer, path: str) -> bytes:
         return response.read()
 
 
+@pytest.mark.requirement("ASGI-03")
 @pytest.mark.parametrize("name", ["gthread", "waitress"])
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_base_path_below_a_wsgi_dispatcher(name: str, base: str | None) -> None:
@@ -516,6 +533,7 @@ def test_base_path_below_a_wsgi_dispatcher(name: str, base: str | None) -> None:
         assert body_of(server, "/mountedx/info") == b"host"
 
 
+@pytest.mark.requirement("ASGI-03")
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_base_path_below_a_starlette_mount(base: str | None) -> None:
     with serve_app("asgi", "tests.fixtures.mounted_apps:mounted", mount="/mounted", env=env_of(base)) as server:
@@ -538,6 +556,7 @@ def check_mounted_below_starlette(server: RunningServer) -> None:
     assert body_of(server, "/") == b"host"
 
 
+@pytest.mark.requirement("ASGI-03")
 @pytest.mark.parametrize("base", [*BASES, "/proxy/mounted"], ids=str)
 def test_base_path_below_an_application_with_root_path(base: str | None) -> None:
     factory = "tests.fixtures.mounted_apps:mounted_behind_a_proxy"
@@ -545,6 +564,7 @@ def test_base_path_below_an_application_with_root_path(base: str | None) -> None
         check_mounted_below_starlette(server)
 
 
+@pytest.mark.requirement("ASGI-03")
 @pytest.mark.parametrize("base", [None, "/", "/proxy/mounted"], ids=str)
 def test_base_path_below_a_server_with_root_path(base: str | None) -> None:
     factory = "tests.fixtures.mounted_apps:mounted"
@@ -559,6 +579,7 @@ MIDDLEWARE = ["before_starlette", "added_to_starlette", "added_to_fastapi", "lis
 """Factories of applications with `CopilotMiddleware`."""
 
 
+@pytest.mark.requirement("ASGI-02")
 @pytest.mark.parametrize("factory", MIDDLEWARE)
 def test_copilot_middleware_with_a_lifespan_and_websockets(factory: str) -> None:
     with serve_app("asgi", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted") as server:
@@ -576,6 +597,7 @@ def test_copilot_middleware_with_a_lifespan_and_websockets(factory: str) -> None
         assert server.log().count("host ends") == 1
 
 
+@pytest.mark.requirement("ASGI-02")
 @pytest.mark.parametrize("factory", ["before_no_lifespan", "before_silence"])
 @pytest.mark.parametrize("lifespan", ["auto", "on"])
 def test_copilot_middleware_before_an_application_without_a_lifespan(factory: str, lifespan: str) -> None:
@@ -591,6 +613,7 @@ def test_copilot_middleware_before_an_application_without_a_lifespan(factory: st
         assert "the agent was told" in server.log()
 
 
+@pytest.mark.requirement("ASGI-02")
 def test_copilot_middleware_in_a_mounted_application() -> None:
     factory = "tests.fixtures.mounted_apps:listed_in_a_mounted_application"
     with serve_app("asgi", factory, mount="/outer/mounted") as server:
@@ -599,6 +622,7 @@ def test_copilot_middleware_in_a_mounted_application() -> None:
         assert body_of(server, "/outer/mountedx") == b"host"
 
 
+@pytest.mark.requirement("ASGI-02")
 def test_copilot_middleware_takes_no_base_path() -> None:
     options: Any = {"runtime": runtimes.runtime()(), "base_path": "/other"}
     with pytest.raises(TypeError, match=r"base_path.*path="):
@@ -677,6 +701,7 @@ APPS: Mapping[str, Callable[[CopilotRuntime], Any]] = {
 }
 
 
+@pytest.mark.requirement("STOP-06", "ASGI-01")
 @pytest.mark.parametrize("kind", APPS)
 @pytest.mark.parametrize("agent", ["play", "play-sync", "deaf", "silent-async", "hangs-sync"])
 def test_shutdown_at_the_end_of_an_asgi_lifespan_ends_runs(kind: str, agent: str) -> None:

@@ -143,6 +143,7 @@ def locked(path: Path) -> Iterator[None]:
         db.close()
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_locked_file(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
@@ -159,6 +160,7 @@ def test_sqlite_locked_file(client: Client, path: Path, tmp_path: Path) -> None:
     assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_lock_that_is_released_in_time_is_not_noticed(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
@@ -172,6 +174,7 @@ def test_sqlite_lock_that_is_released_in_time_is_not_noticed(client: Client, pat
     assert events_of(client.replay("tell", "live")) == compact(events_of([*start, *rest]))
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_locked_file_with_many_requests(name: str, path: Path) -> None:
     with over(name, path, timeout_seconds=2) as server:
         client = Client(server)
@@ -185,6 +188,7 @@ def test_sqlite_locked_file_with_many_requests(name: str, path: Path) -> None:
 # --- gone ----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_deleted_file(client: Client, path: Path) -> None:
     run_whole(client, "kept")
     with client.start_run("tell", "live") as live, client.connect("tell", "live") as other:
@@ -199,6 +203,7 @@ def test_sqlite_deleted_file(client: Client, path: Path) -> None:
     comes_back(client, "kept", "live")
 
 
+@pytest.mark.requirement("STORE-06")
 @pytest.mark.parametrize("name", ADAPTERS, indirect=True)
 def test_sqlite_folder_that_is_missing_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
@@ -215,6 +220,7 @@ def test_sqlite_folder_that_is_missing_for_a_while(client: Client, path: Path, t
     comes_back(client, "kept", "live")
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_folder_in_place_of_the_file(client: Client, path: Path, tmp_path: Path) -> None:
     kept = run_whole(client, "kept")
     away = path.parent.rename(tmp_path / "away")
@@ -227,6 +233,7 @@ def test_sqlite_folder_in_place_of_the_file(client: Client, path: Path, tmp_path
     comes_back(client, "kept")
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_file_that_is_not_a_database(client: Client, path: Path, tmp_path: Path) -> None:
     kept = run_whole(client, "kept")
     away = path.parent.rename(tmp_path / "away")
@@ -254,6 +261,7 @@ def no_room(process: int) -> Iterator[None]:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_write_error_for_lack_of_space(client: Client, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
@@ -283,6 +291,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_full_disk(name: str, small_disk: Path, tmp_path: Path) -> None:
     path = small_disk / "threads.db"
     filler = small_disk / "filler"
@@ -337,6 +346,7 @@ def immutable(*files: Path) -> Iterator[None]:
         subprocess.run([command, "-i", *names], check=True)
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_read_only_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
@@ -384,6 +394,7 @@ def public(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
+@pytest.mark.requirement("CONFIG-02", "STORE-06")
 def test_sqlite_unwritable_file_is_refused_at_construction(public: Path) -> None:
     path = public / "threads.db"
     SqliteStore(path)
@@ -394,6 +405,7 @@ def test_sqlite_unwritable_file_is_refused_at_construction(public: Path) -> None
     assert f"may not write to {path}: allow it, or choose another path" in output
 
 
+@pytest.mark.requirement("CONFIG-02", "STORE-06")
 def test_sqlite_unwritable_folder_is_refused_at_construction(public: Path) -> None:
     public.chmod(0o555)
     output = construct_as_nobody(public / "threads.db")
@@ -422,6 +434,7 @@ def nowhere(folder: Path) -> Path:
     return folder / "nowhere" / "threads.db"
 
 
+@pytest.mark.requirement("CONFIG-02", "STORE-06")
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
@@ -440,6 +453,7 @@ def test_sqlite_unusable_file_is_refused_at_construction(make: Any, sentence: st
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+@pytest.mark.requirement("CONFIG-02")
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
@@ -467,6 +481,7 @@ def test_store_url_that_is_invalid_is_refused(url: str, sentence: str, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.requirement("CONFIG-02")
 def test_store_url_options_are_passed_to_the_store(tmp_path: Path) -> None:
     store = store_from_url(f"sqlite:///{tmp_path}/a%23b%3Fc.db?lease_seconds=2.5&max_threads=1&timeout_seconds=0.1")
     assert (tmp_path / "a#b?c.db").is_file()
@@ -477,6 +492,7 @@ def test_store_url_options_are_passed_to_the_store(tmp_path: Path) -> None:
 # --- the store by itself -------------------------------------------------------------
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_replaced_file_is_a_new_store(tmp_path: Path) -> None:
     path = tmp_path / "threads.db"
     store = SqliteStore(path)
@@ -494,6 +510,7 @@ def test_sqlite_replaced_file_is_a_new_store(tmp_path: Path) -> None:
         run = start.lease.run  # type: ignore[union-attr]
 
 
+@pytest.mark.requirement("STORE-06")
 def test_sqlite_timeout_is_how_long_a_lock_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "threads.db"
     store = SqliteStore(path, timeout_seconds=0.05)

@@ -77,6 +77,7 @@ def ordinal_of(frame: Frame) -> int:
 # --- as it happens -------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SSE-05")
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_sse_each_event_is_sent_before_the_next(patient: Client, agent: str) -> None:
     first, second = unique("gate"), unique("gate")
@@ -90,6 +91,7 @@ def test_sse_each_event_is_sent_before_the_next(patient: Client, agent: str) -> 
         assert stream.event()["delta"] == "b"
 
 
+@pytest.mark.requirement("SSE-01")
 @pytest.mark.parametrize("agent", ["silent-async", "silent-sync"])
 def test_sse_headers_are_sent_before_the_first_event(patient: Client, agent: str) -> None:
     """`Client.run` returns once they have come, and there is nothing else that could bring them."""
@@ -107,6 +109,7 @@ def test_sse_headers_are_sent_before_the_first_event(patient: Client, agent: str
             assert types(joined.rest())[-1] in ("RUN_FINISHED", "RUN_ERROR")
 
 
+@pytest.mark.requirement("SSE-05")
 def test_sse_ready_events_share_an_http_chunk(client: Client) -> None:
     """A thousand events at once are not a thousand writes: an HTTP chunk holds many."""
     body = json.dumps(run_input(unique("thread"), **steps(("many", 1000)))).encode()
@@ -121,6 +124,7 @@ def test_sse_ready_events_share_an_http_chunk(client: Client) -> None:
 # --- ids -----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SSE-07")
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_sse_ids_of_a_run_count_from_its_ordinal(client: Client, agent: str) -> None:
     thread = unique("thread")
@@ -134,6 +138,7 @@ def test_sse_ids_of_a_run_count_from_its_ordinal(client: Client, agent: str) -> 
     assert ordinals == [ordinals[0], ordinals[0] + 1, ordinals[0] + 2]
 
 
+@pytest.mark.requirement("SSE-07")
 def test_sse_ids_are_absent_from_suggest(client: Client) -> None:
     body = run_input(unique("thread"), **steps(("say", "a")))
     with client.open("POST", "/agent/play/suggest", body) as stream:
@@ -145,6 +150,7 @@ def test_sse_ids_are_absent_from_suggest(client: Client) -> None:
 # --- several readers -----------------------------------------------------------------
 
 
+@pytest.mark.requirement("CONNECT-02")
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_connect_all_readers_of_a_run_get_the_same_frames(client: Client, agent: str) -> None:
     thread, gates = unique("thread"), [unique("gate") for _ in range(4)]
@@ -159,6 +165,7 @@ def test_connect_all_readers_of_a_run_get_the_same_frames(client: Client, agent:
     assert all(frames == event_id[0] for frames in event_id)
 
 
+@pytest.mark.requirement("SSE-08")
 def test_slow_reader_does_not_delay_others(client: Client) -> None:
     """It does not read at all, while more is sent than any buffer between takes."""
     thread, gate = unique("thread"), unique("gate")
@@ -185,6 +192,7 @@ def test_slow_reader_does_not_delay_others(client: Client) -> None:
     assert rest.count(b'data: {"type":"CUSTOM"') == 32
 
 
+@pytest.mark.requirement("SSE-06")
 def test_sse_keep_alive_seconds_many_quiet_streams(client: Client) -> None:
     gate = unique("gate")
     with contextlib.ExitStack() as stack:
@@ -229,6 +237,7 @@ def test_disconnect_is_noticed_while_nothing_is_sent(one_stream: Client, agent: 
         assert types(replayed.rest()) == ["RUN_STARTED", "RUN_FINISHED"]
 
 
+@pytest.mark.requirement("RUN-10")
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_on_disconnect_by_default_a_run_continues(client: Client, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
@@ -244,6 +253,7 @@ def test_on_disconnect_by_default_a_run_continues(client: Client, agent: str) ->
         assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
+@pytest.mark.requirement("STOP-02")
 def test_stop_of_a_run_without_readers(client: Client) -> None:
     thread, run, gate = unique("thread"), unique("run"), unique("gate")
     with client.start_run("play", thread, run, **steps(("say", "a"), ("wait", gate))) as stream:
@@ -260,6 +270,7 @@ def test_stop_of_a_run_without_readers(client: Client) -> None:
         ]
 
 
+@pytest.mark.requirement("RUN-10")
 def test_on_disconnect_stop_stops_the_run(leave_stops: Client) -> None:
     thread, left = unique("thread"), unique("left")
     script = steps(("set-on-cancel", left), ("say", "a"), ("wait", unique("never")))
@@ -271,6 +282,7 @@ def test_on_disconnect_stop_stops_the_run(leave_stops: Client) -> None:
         assert types(joined.rest())[-1] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("RUN-10")
 def test_on_disconnect_stop_waits_for_the_last_reader(leave_stops: Client) -> None:
     thread, gate = unique("thread"), unique("gate")
     with leave_stops.start_run("play", thread, **steps(("say", "a"), ("wait", gate), ("say", "b"))) as stream:
@@ -284,6 +296,7 @@ def test_on_disconnect_stop_waits_for_the_last_reader(leave_stops: Client) -> No
             assert types(joined.rest()) == ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
+@pytest.mark.requirement("SUGGEST-03")
 def test_disconnect_from_suggest_cancels_the_agent(client: Client) -> None:
     left = unique("left")
     body = run_input(
@@ -348,6 +361,7 @@ def live_frames(client: Client, agent: str, thread: str, gate: str) -> tuple[Str
     return stream, [next(reading) for _ in range(2 + len(RUN))]
 
 
+@pytest.mark.requirement("CONNECT-06")
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_last_seen_event_id_of_an_active_run(client: Client, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
@@ -368,6 +382,7 @@ def test_last_seen_event_id_of_an_active_run(client: Client, agent: str) -> None
             assert list(joined[frame.id].frames()) == frames_of_first[number:], frame.id
 
 
+@pytest.mark.requirement("CONNECT-06")
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_last_seen_event_id_of_a_finished_run(client: Client, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
@@ -385,6 +400,7 @@ def test_last_seen_event_id_of_a_finished_run(client: Client, agent: str) -> Non
         assert client.replay("good", thread, frame.id) == second_run[number:], frame.id
 
 
+@pytest.mark.requirement("CONNECT-06")
 def test_last_seen_event_id_of_an_earlier_run_while_another_is_active(client: Client) -> None:
     thread, gate = unique("thread"), unique("gate")
     with client.start_run("good", thread) as first:
@@ -413,6 +429,7 @@ def resumable(replayed: list[Frame]) -> dict[str, list[Frame]]:
     }
 
 
+@pytest.mark.requirement("CONNECT-06")
 @pytest.mark.parametrize("agent", PLAYERS)
 def test_last_seen_event_id_of_a_run_with_only_compacted_frames(forgetful: Client, agent: str) -> None:
     thread, gate = unique("thread"), unique("gate")
@@ -430,6 +447,7 @@ def test_last_seen_event_id_of_a_run_with_only_compacted_frames(forgetful: Clien
         assert forgetful.replay("good", thread, frame.id) == expected, frame.id
 
 
+@pytest.mark.requirement("CONNECT-06")
 @pytest.mark.parametrize("event_id", UNKNOWN)
 def test_last_seen_event_id_that_is_unknown_replays_everything(
     client: Client, unknown_thread: str, event_id: str
@@ -438,6 +456,7 @@ def test_last_seen_event_id_that_is_unknown_replays_everything(
     assert client.replay("good", unknown_thread, event_id.format(run=ordinal_of(everything[0]))) == everything
 
 
+@pytest.mark.requirement("CONNECT-06")
 @pytest.mark.parametrize("event_id", [1.1, 1, True, [], {}, ["1.1"]], ids=str)
 def test_last_seen_event_id_of_another_type_replays_everything_or_gets_400(
     client: Client, unknown_thread: str, event_id: Any
@@ -451,6 +470,7 @@ def test_last_seen_event_id_of_another_type_replays_everything_or_gets_400(
             assert response.json()["error"]
 
 
+@pytest.mark.requirement("CONNECT-06")
 @pytest.mark.parametrize(
     "event_id",
     [event_id for event_id in UNKNOWN if event_id.isascii() and event_id.isprintable() and len(event_id) < 100],
@@ -473,6 +493,7 @@ def unknown_thread(client: Client) -> str:
     return thread
 
 
+@pytest.mark.requirement("CONNECT-06")
 @pytest.mark.parametrize("event_id", BEYOND)
 def test_last_seen_event_id_beyond_the_end_replays_the_end(client: Client, forgetful: Client, event_id: str) -> None:
     for runtime in (client, forgetful):
@@ -482,6 +503,7 @@ def test_last_seen_event_id_beyond_the_end_replays_the_end(client: Client, forge
         assert types([frame.event for frame in runtime.replay("good", thread, event_id)])[-1] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("CONNECT-06")
 @pytest.mark.parametrize("event_id", BEYOND)
 def test_last_seen_event_id_beyond_an_active_run_sends_its_end(client: Client, event_id: str) -> None:
     thread, gate = unique("thread"), unique("gate")
@@ -492,6 +514,7 @@ def test_last_seen_event_id_beyond_an_active_run_sends_its_end(client: Client, e
             assert types(joined.rest())[-1] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("CONNECT-06")
 def test_last_seen_event_id_in_the_body_wins_over_the_last_event_id_header(client: Client, unknown_thread: str) -> None:
     """An intermediary may repeat an old header; the body is what the frontend says now."""
     everything = client.replay("good", unknown_thread)
@@ -502,6 +525,7 @@ def test_last_seen_event_id_in_the_body_wins_over_the_last_event_id_header(clien
 # --- how many ------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SSE-09")
 def test_max_streams_503_with_retry_after(two_streams: Client) -> None:
     threads, gate = [unique("thread"), unique("thread")], unique("gate")
     runs = [two_streams.start_run("play", thread, **steps(("wait", gate), ("say", "a"))) for thread in threads]
@@ -530,6 +554,7 @@ def test_max_streams_503_with_retry_after(two_streams: Client) -> None:
         assert types(list(runs[1].events()))[-1] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("SSE-09")
 def test_max_streams_a_refused_run_leaves_no_trace(two_streams: Client) -> None:
     thread, threads = unique("thread"), [unique("thread"), unique("thread")]
     with contextlib.ExitStack() as stack:
@@ -544,6 +569,7 @@ def test_max_streams_a_refused_run_leaves_no_trace(two_streams: Client) -> None:
         assert replayed.rest() == []
 
 
+@pytest.mark.requirement("SSE-09")
 def test_max_streams_are_released_by_every_kind_of_end(one_stream: Client) -> None:
     """By streams that end, by refusals, and by requests that come to nothing."""
     for _ in range(5):
@@ -560,6 +586,7 @@ def test_max_streams_are_released_by_every_kind_of_end(one_stream: Client) -> No
 # --- one thread, one run -------------------------------------------------------------
 
 
+@pytest.mark.requirement("RUN-11")
 def test_on_concurrent_run_reject_409_leaves_no_trace(client: Client) -> None:
     thread, run, gate = unique("thread"), unique("run"), unique("gate")
     message = {"id": unique("message"), "role": "user", "content": "of the second"}
@@ -582,6 +609,7 @@ def test_on_concurrent_run_reject_409_leaves_no_trace(client: Client) -> None:
     assert frames[0].event["input"]["messages"] == [message]
 
 
+@pytest.mark.requirement("RUN-11")
 def test_on_concurrent_run_reject_409_until_a_stopped_run_has_ended(patient: Client) -> None:
     thread, run = unique("thread"), unique("run")
     with patient.start_run("deaf", thread, run) as stream:
@@ -595,6 +623,7 @@ def test_on_concurrent_run_reject_409_until_a_stopped_run_has_ended(patient: Cli
     assert types(patient.run("good", thread))[-1] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("RUN-12")
 @pytest.mark.parametrize("agent", ["play", "play-sync", "deaf"])
 def test_on_concurrent_run_supersede_stops_the_active_run(supersede: Client, agent: str) -> None:
     thread, run = unique("thread"), unique("run")
@@ -650,6 +679,7 @@ class Server:
         return status
 
 
+@pytest.mark.requirement("ASGI-01")
 @pytest.mark.parametrize("spec_version", ["2.0", "2.3", "2.4", "2.5"])
 @pytest.mark.parametrize("agent", ["silent-async", "play"])
 def test_asgi_disconnect_is_noticed_for_every_spec_version(spec_version: str, agent: str) -> None:
@@ -678,6 +708,7 @@ def test_asgi_disconnect_is_noticed_for_every_spec_version(spec_version: str, ag
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
 
 
+@pytest.mark.requirement("ASGI-01")
 def test_asgi_disconnect_before_the_whole_body() -> None:
     async def scenario() -> None:
         app = create_copilot_asgi_app(runtime=runtimes.runtime(max_streams=1)(), base_path="/api")

@@ -151,16 +151,19 @@ def thread(alice: UserClient) -> Iterator[str]:
 # --- reading -------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("USER-02")
 @pytest.mark.parametrize("other", STRANGERS)
 def test_threads_messages_events_state_are_shown_to_the_owner_only(alice: UserClient, thread: str, other: str) -> None:
     assert alice.as_user(other).all_views(thread) == NOTHING
     assert alice.as_user(other).all_views(unique("never")) == NOTHING
 
 
+@pytest.mark.requirement("USER-05")
 def test_user_without_a_tenant_equals_a_blank_tenant(alice: UserClient, thread: str) -> None:
     assert alice.as_user("alice@").all_views(thread) == alice.all_views(thread)
 
 
+@pytest.mark.requirement("USER-02")
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
 def test_threads_of_two_users_may_have_the_same_id(alice: UserClient, thread: str, other: str) -> None:
     before = alice.all_views(thread)
@@ -173,6 +176,7 @@ def test_threads_of_two_users_may_have_the_same_id(alice: UserClient, thread: st
     assert alice.all_views(thread) == before
 
 
+@pytest.mark.requirement("USER-03")
 def test_identify_user_reaches_the_agent(alice: UserClient) -> None:
     for user, response in ((ALICE, "alice@None"), (NAMESAKE, "alice@other"), (BOB, "bob@None")):
         events = alice.as_user(user).run(unique("who"), agent="whoami")
@@ -210,6 +214,7 @@ def test_last_seen_event_id_of_another_user_replays_nothing(alice: UserClient, t
         assert all(event in everything for event in rest)
 
 
+@pytest.mark.requirement("USER-02")
 def test_connect_to_an_active_run_is_for_its_owner_only(alice: UserClient) -> None:
     thread, run = unique("live"), unique("run")
     with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as her_stream:
@@ -231,6 +236,7 @@ def test_connect_to_an_active_run_is_for_its_owner_only(alice: UserClient) -> No
 # --- lists ---------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("USER-02")
 def test_threads_list_has_only_the_users_own(alice: UserClient, thread: str) -> None:
     for other in STRANGERS:
         stranger = alice.as_user(other)
@@ -244,6 +250,7 @@ def test_threads_list_has_only_the_users_own(alice: UserClient, thread: str) -> 
         assert own not in alice.threads()
 
 
+@pytest.mark.requirement("USER-02")
 def test_threads_list_cursor_of_another_user(alice: UserClient) -> None:
     # Pages are counted, so nobody else may have threads here.
     carol = alice.as_user(f"{unique('carol')}@pages")
@@ -273,6 +280,7 @@ def test_threads_list_cursor_of_another_user(alice: UserClient) -> None:
 # --- changing ------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("USER-02")
 @pytest.mark.parametrize("other", STRANGERS)
 def test_threads_update_and_archive_of_another_user_get_404(alice: UserClient, thread: str, other: str) -> None:
     stranger = alice.as_user(other)
@@ -294,6 +302,7 @@ def test_threads_update_and_archive_of_another_user_get_404(alice: UserClient, t
         )
 
 
+@pytest.mark.requirement("THREADS-06", "USER-02")
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
 def test_threads_update_and_archive_change_only_the_users_own(alice: UserClient, thread: str, other: str) -> None:
     stranger = alice.as_user(other)
@@ -306,6 +315,7 @@ def test_threads_update_and_archive_change_only_the_users_own(alice: UserClient,
     assert stranger.all_views(thread) == NOTHING
 
 
+@pytest.mark.requirement("THREADS-05", "USER-02")
 @pytest.mark.parametrize("other", STRANGERS)
 def test_threads_clear_clears_only_the_users_own(alice: UserClient, thread: str, other: str) -> None:
     stranger = alice.as_user(other)
@@ -321,6 +331,7 @@ def test_threads_clear_clears_only_the_users_own(alice: UserClient, thread: str,
 # --- stopping and being busy ---------------------------------------------------------
 
 
+@pytest.mark.requirement("USER-02")
 def test_stop_of_another_users_run_does_nothing(alice: UserClient) -> None:
     thread, run = unique("live"), unique("run")
     with alice.open("agent/run", hello_input(thread, run), agent_id="waits") as her_stream:
@@ -385,6 +396,7 @@ def test_run_id_that_two_users_share(alice: UserClient) -> None:
 # --- the debug feed ------------------------------------------------------------------
 
 
+@pytest.mark.requirement("THREADS-10")
 def test_debug_events_are_of_the_users_own_runs_only(server: SecurityClient) -> None:
     """Her run ends before the other one begins, so the first event of a feed shows whose it is."""
     alice = UserClient(server, "users-debug", ALICE)
@@ -412,6 +424,7 @@ EVERY = [(name, method) for route in ROUTES.routes for method, name in route.met
 IDS = {"agent_id": "hello", "thread_id": "t", "memory_id": "m"}
 
 
+@pytest.mark.requirement("USER-01")
 @pytest.mark.parametrize("mount", ["users", "users-later", "users-debug", "users-none", "users-read"])
 def test_identify_user_none_gets_401_on_every_route(server: SecurityClient, single_route: bool, mount: str) -> None:
     anonymous = UserClient(server, mount, None, single_route)
@@ -427,6 +440,7 @@ def test_identify_user_none_gets_401_on_every_route(server: SecurityClient, sing
         assert find_fault(server.request("POST", f"/{mount}", envelope), 401) is None
 
 
+@pytest.mark.requirement("USER-01")
 def test_identify_user_none_leaves_no_trace(alice: UserClient, thread: str) -> None:
     for name, method in EVERY:
         body = None if method == "GET" else hello_input(thread)
@@ -472,6 +486,7 @@ ACCESS: Mapping[str, Mapping[tuple[str, str], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.requirement("THREADS-07")
 @pytest.mark.parametrize("mount", ACCESS)
 def test_thread_access_decides_which_thread_routes_work(server: SecurityClient, single_route: bool, mount: str) -> None:
     client = UserClient(server, mount, ALICE, single_route)
@@ -488,6 +503,7 @@ def test_thread_access_decides_which_thread_routes_work(server: SecurityClient, 
     assert bool(client.connect(thread).events()) is not deleted
 
 
+@pytest.mark.requirement("INFO-03", "THREADS-07")
 @pytest.mark.parametrize("mount", ACCESS)
 def test_thread_access_is_reported_by_info(server: SecurityClient, single_route: bool, mount: str) -> None:
     info = UserClient(server, mount, ALICE, single_route).request("info").json()
@@ -503,6 +519,7 @@ def test_thread_access_is_reported_by_info(server: SecurityClient, single_route:
         assert "singleRoute" not in info
 
 
+@pytest.mark.requirement("THREADS-07")
 @pytest.mark.parametrize(
     ("mount", "clears"), [("users", True), ("users-read", True), ("users-none", False), ("strangers", False)]
 )
@@ -519,6 +536,7 @@ def test_thread_access_decides_whether_threads_clear_has_an_effect(
     assert client.connect(thread).events() == ([] if clears else before)
 
 
+@pytest.mark.requirement("USER-04")
 def test_single_user_false_everything_else_works_by_id(server: SecurityClient, single_route: bool) -> None:
     """As ``opaque-runner`` of docs/protocol.md, section 18: all callers are one anonymous owner."""
     one, other = (UserClient(server, "strangers", name, single_route) for name in (ALICE, None))
@@ -539,6 +557,7 @@ def test_single_user_false_everything_else_works_by_id(server: SecurityClient, s
 # --- owners --------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("USER-05")
 def test_user_owner_keys_are_distinct() -> None:
     """Whatever separators an id or a tenant holds."""
     words = (None, "a", "b", "", '"', ",", '","', '["a"', "null", "a,b", "\\", '\\"', "ü", "[]", "None", "\0", " a")
@@ -548,12 +567,14 @@ def test_user_owner_keys_are_distinct() -> None:
     assert "" not in owners, "the nameless owner is nobody's"
 
 
+@pytest.mark.requirement("USER-05")
 @pytest.mark.parametrize("id", ["", None, 3, b"a", ["a"]])
 def test_user_id_must_be_a_string(id: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="id"):
         User(id=id)
 
 
+@pytest.mark.requirement("USER-05")
 @pytest.mark.parametrize("tenant", [3, b"a", ["a"]])
 def test_user_tenant_must_be_a_string(tenant: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="tenant"):

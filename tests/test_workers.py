@@ -127,6 +127,7 @@ def reach(client: Client, folder: Path, number: int) -> set[int]:
     return {pid_of(own), pid_of(other), pid_of(refused)}
 
 
+@pytest.mark.requirement("STORE-02")
 def test_workers_run_is_reached_from_any_worker(client: Client, tmp_path: Path) -> None:
     runs = range(repetitions(40, 500))
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
@@ -235,6 +236,7 @@ def unharmed(client: Client, run: LiveRun, is_followed: bool) -> None:
     assert followed == streamed if is_followed else followed == streamed[: len(followed)]
 
 
+@pytest.mark.requirement("STORE-02", "STORE-03")
 def test_workers_killed_worker_leaves_no_reader_waiting(client: Client) -> None:
     for _ in range(repetitions(1, 20)):
         kill_one(client, repetitions(16, 100))
@@ -243,6 +245,7 @@ def test_workers_killed_worker_leaves_no_reader_waiting(client: Client) -> None:
 # --- one thread, one run -------------------------------------------------------------
 
 
+@pytest.mark.requirement("STORE-02")
 def test_workers_race_for_a_thread_has_one_winner(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     racers = [
@@ -320,6 +323,7 @@ def writable(file: Path) -> bool:
     return True
 
 
+@pytest.mark.requirement("STORE-02", "STORE-04")
 @pytest.mark.parametrize("then", ["goes on", "ends"])
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str, then: str, tmp_path: Path) -> None:
@@ -354,6 +358,7 @@ def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str
         assert events_of(here.replay("tell", "taken")) == replay
 
 
+@pytest.mark.requirement("STORE-02")
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 def test_workers_machine_that_stands_still_loses_no_run(adapter: str, tmp_path: Path) -> None:
     """For all processes leases have run out when it goes on, and whoever is first must not take them for dead."""
@@ -428,6 +433,7 @@ def finishes(client: Client, thread: str) -> bool:
 RECYCLING = {"wsgi": ("--max-requests", "15"), "asgi": ("--limit-max-requests", "15")}
 
 
+@pytest.mark.requirement("STORE-02")
 @pytest.mark.parametrize("adapter", RECYCLING)
 def test_workers_replaced_during_runs(adapter: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db", lease_seconds=LEASE_SECONDS)
@@ -452,6 +458,7 @@ def resumed(client: Client, seen: str, how: str) -> list[Frame]:
         return list(stream.frames())
 
 
+@pytest.mark.requirement("STORE-05")
 @pytest.mark.parametrize("how", ["header", "body"])
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str, tmp_path: Path) -> None:
@@ -473,6 +480,7 @@ def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str
     assert events_of(first[len(streamed) - 3 :]) == compact(events_of(later))
 
 
+@pytest.mark.requirement("STORE-05")
 @pytest.mark.parametrize("how", ["header", "body"])
 def test_restart_last_seen_event_id_of_a_compacted_run(how: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
@@ -493,6 +501,7 @@ def test_restart_last_seen_event_id_of_a_compacted_run(how: str, tmp_path: Path)
         assert numbers(resumed(client, "1.1000", how)) == kept[-1:]
 
 
+@pytest.mark.requirement("STORE-05")
 def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db", lease_seconds=1)
     with serve_workers("wsgi", store) as before:
@@ -514,6 +523,7 @@ def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> 
 
 
 # Not django-asgi: without a lifespan, uvicorn's end is no orderly one to a run, whose lease has to run out then.
+@pytest.mark.requirement("STORE-05")
 @pytest.mark.parametrize("adapter", [adapter for adapter in ADAPTERS if adapter != "django-asgi"])
 def test_restart_shutdown_ends_runs_with_run_interrupted(adapter: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
@@ -527,6 +537,7 @@ def test_restart_shutdown_ends_runs_with_run_interrupted(adapter: str, tmp_path:
         assert is_prefix(numbers_of(events_of(start)), numbers_of(replay))
 
 
+@pytest.mark.requirement("STORE-02")
 def test_workers_connect_to_an_active_run_on_another_process(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     gate = tmp_path / "gate"
@@ -545,6 +556,7 @@ def test_workers_connect_to_an_active_run_on_another_process(tmp_path: Path) -> 
 # --- who keeps it busy ---------------------------------------------------------------
 
 
+@pytest.mark.requirement("STORE-02")
 def test_workers_deleted_thread_ends_for_readers_of_every_process(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     with serve_workers("wsgi", store) as one, serve_workers("asgi", store) as two:

@@ -26,7 +26,7 @@ from .client import (
 from .scripts import roles
 from .verifier import RecordingClient
 
-pytestmark = pytest.mark.client
+pytestmark = [pytest.mark.client, pytest.mark.requirement("AGENT-02")]
 
 REASONING = [
     "REASONING_START",

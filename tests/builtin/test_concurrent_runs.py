@@ -45,6 +45,7 @@ def all_started(client: RecordingClient, agent: str, bodies: list[dict[str, Any]
     return runs
 
 
+@pytest.mark.requirement("FORWARD-05")
 def test_concurrent_runs_keep_tools_headers_and_state_apart(client: RecordingClient, scripts: Scripts) -> None:
     # The model answers nobody before all have asked, so that all runs are under way together.
     together = threading.Barrier(CROWD)

@@ -22,6 +22,8 @@ from .fake_provider import tool_call_chunk
 from .scripts import Scripts, by_step, send_chunks, send_text
 from .verifier import RecordingClient
 
+pytestmark = pytest.mark.requirement("AGENT-02")
+
 PAY = send_chunks(tool_call_chunk(0, '{"amount": 5}', "c0", "pay"))
 
 

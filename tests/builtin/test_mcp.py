@@ -28,6 +28,8 @@ from .fake_provider import FakeProvider, Script, tool_call_chunk
 from .mcp_proxy import PAGES
 from .scripts import Scripts, by_step, send_chunks, send_text
 
+pytestmark = pytest.mark.requirement("AGENT-03")
+
 PATIENCE_SECONDS = 30.0
 """After which a wait fails; no test that passes waits for it."""
 

@@ -10,6 +10,8 @@ from .client import event_types, frontend_tool, only_event, text_of
 from .scripts import Scripts, send_text
 from .verifier import RecordingClient
 
+pytestmark = pytest.mark.requirement("AGENT-02")
+
 
 def model_request(client: RecordingClient, scripts: Scripts, agent: str, **members: Any) -> dict[str, Any]:
     """Returns the body of the request that a run sends to the model."""

@@ -26,6 +26,8 @@ from .fake_provider import Script, chunk, tool_call_chunk
 from .scripts import Scripts, by_step, roles, send_chunks, send_text
 from .verifier import RecordingClient
 
+pytestmark = pytest.mark.requirement("AGENT-02")
+
 CALLED = [*CALL, "TOOL_CALL_RESULT"]
 
 

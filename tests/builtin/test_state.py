@@ -16,6 +16,8 @@ from .fake_provider import Script, tool_call_chunk
 from .scripts import Scripts, by_step, send_chunks, send_text
 from .verifier import RecordingClient
 
+pytestmark = pytest.mark.requirement("AGENT-02")
+
 SNAPSHOT, DELTA = "AGUISendStateSnapshot", "AGUISendStateDelta"
 
 

@@ -83,6 +83,7 @@ def verdicts(request: pytest.FixtureRequest) -> Verdicts:
         return {name: error and f"{error}\n{server.log_tail()}" for name, error in played.items()}
 
 
+@pytest.mark.requirement("CLIENT-01")
 @pytest.mark.parametrize("name", NAMES)
 def test_scenario(verdicts: Verdicts, name: str) -> None:
     assert verdicts[name] is None, verdicts[name]

@@ -21,6 +21,8 @@ from copilot_runtime_django import create_copilot_urls
 from copilot_runtime_django._checks import check_runtimes
 from copilot_runtime_django._conf import configured_handler
 
+pytestmark = pytest.mark.requirement("DJANGO-04")
+
 URLS = "copilot_runtime_django.urls"
 RUNTIME = CopilotRuntime(agents={}, single_user=True)
 

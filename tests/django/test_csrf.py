@@ -7,6 +7,8 @@ import pytest
 from ..http_client import run_input, unique
 from .browser import Browser
 
+pytestmark = pytest.mark.requirement("DJANGO-02")
+
 EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 
 

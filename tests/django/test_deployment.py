@@ -19,6 +19,7 @@ from .conftest import site
 BASE = "/api/copilotkit"
 
 
+@pytest.mark.requirement("DJANGO-01")
 @pytest.mark.parametrize(
     ("stack", "env", "below"),
     [

@@ -12,6 +12,8 @@ from .browser import Browser
 from .site.agents import ORM
 from .site.hooks import HOOKS
 
+pytestmark = pytest.mark.requirement("DJANGO-03")
+
 EVERYBODY = "alice,bob"
 
 

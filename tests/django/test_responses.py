@@ -11,6 +11,7 @@ from .site.hooks import REFUSALS
 PATHS = ("", "/", "/info", "/info/", "//info", "/nowhere", "/nowhere/", "/a%20b/%2F/%C3%BC/", "/agent/play/run/")
 
 
+@pytest.mark.requirement("DJANGO-01")
 @pytest.mark.parametrize("base", ["/api/copilotkit", "/own/copilotkit", "/named/copilotkit", "/api/copilotkit/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"])
 def test_django_append_slash_does_not_redirect_the_runtime(browser: Browser, base: str, method: str) -> None:
@@ -35,6 +36,7 @@ def test_django_rest_and_single_route_with_and_without_a_slash(browser: Browser,
         assert stream.until("RUN_FINISHED")
 
 
+@pytest.mark.requirement("DJANGO-01")
 def test_django_append_slash_still_redirects_other_paths(browser: Browser) -> None:
     with browser.at("").open("GET", "/slashed") as response:
         assert (response.status, response.headers["location"]) == (301, "/slashed/")

@@ -8,6 +8,8 @@ from ..http_client import unique
 from ..test_streams import set_event, steps
 from .browser import Browser
 
+pytestmark = pytest.mark.requirement("DJANGO-05")
+
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi", "before"])
 def stack(request: pytest.FixtureRequest) -> str:

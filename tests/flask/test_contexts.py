@@ -12,6 +12,8 @@ from ..fixtures.events import named_event, notes
 from ..fixtures.flask_site import PLAIN, create_app
 from ..http_client import run_input, unique
 
+pytestmark = pytest.mark.requirement("FLASK-02")
+
 OVER = ["request", "context"]
 
 

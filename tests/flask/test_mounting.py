@@ -75,6 +75,7 @@ def mounted(request: pytest.FixtureRequest) -> tuple[Flask, str]:
     return app, mount
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_blueprint_base_path_follows_url_prefix(mounted: tuple[Flask, str]) -> None:
     app, mount = mounted
     client = app.test_client()
@@ -86,6 +87,7 @@ def test_blueprint_base_path_follows_url_prefix(mounted: tuple[Flask, str]) -> N
 ODD = ["", "/", "//", "/info", "/info/", "//info", "/info//", "///info//", "/in//fo", "/\n", "/ü"]
 
 
+@pytest.mark.requirement("FLASK-01")
 @pytest.mark.parametrize("path", ODD)
 def test_blueprint_answers_every_path_below_url_prefix(mounted: tuple[Flask, str], path: str) -> None:
     app, mount = mounted
@@ -97,12 +99,14 @@ def test_blueprint_answers_every_path_below_url_prefix(mounted: tuple[Flask, str
         assert response.status_code in (200, 400, 404, 405, 415)
 
 
+@pytest.mark.requirement("FLASK-01")
 @pytest.mark.parametrize("path", ["/", "/api", "/api/copilotkitinfo", "/api//copilotkit/info", "/info"])
 def test_blueprint_leaves_other_paths_to_the_application(path: str) -> None:
     response = app_with().test_client().get(path)
     assert (response.status_code, response.mimetype) == (404, "text/html")
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_blueprint_variables_of_url_prefix_reach_the_request() -> None:
     seen: list[Any] = []
     hooks = RuntimeHooks(on_request=lambda ctx: seen.append((request.view_args or {})["tenant"]))
@@ -112,6 +116,7 @@ def test_blueprint_variables_of_url_prefix_reach_the_request() -> None:
     assert seen == ["acme"]
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_blueprint_two_blueprints_with_two_runtimes() -> None:
     app = Flask("two")
     app.register_blueprint(create_copilot_blueprint(runtime=runtime("one")), url_prefix="/first")
@@ -122,6 +127,7 @@ def test_blueprint_two_blueprints_with_two_runtimes() -> None:
         assert run(app, mount, other).status_code == 404
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_blueprint_registered_twice_is_one_runtime() -> None:
     app, blueprint = Flask("twice"), create_copilot_blueprint(runtime=runtime())
     app.register_blueprint(blueprint, url_prefix="/first")
@@ -130,6 +136,7 @@ def test_blueprint_registered_twice_is_one_runtime() -> None:
     assert is_complete(run(app, "/second"))
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_blueprint_two_of_one_name_are_refused_by_flask() -> None:
     app = app_with()
     with pytest.raises(ValueError, match="name 'copilotkit' is already registered"):
@@ -139,6 +146,7 @@ def test_blueprint_two_of_one_name_are_refused_by_flask() -> None:
 # --- rules of one's own ----------------------------------------------------------------
 
 
+@pytest.mark.requirement("FLASK-03")
 def test_copilot_view_mode_single_route() -> None:
     app = Flask("single")
     view = copilot_view(create_copilot_runtime_handler(runtime=runtime(), mode="single-route"))
@@ -147,6 +155,7 @@ def test_copilot_view_mode_single_route() -> None:
     assert app.test_client().get("/chat").status_code == 405, "which is Flask's to say"
 
 
+@pytest.mark.requirement("FLASK-03")
 @pytest.mark.parametrize(
     ("base_path", "rest"), [(None, None), ("/chat/bot", None), (None, "rest")], ids=["anywhere", "base path", "rest"]
 )
@@ -158,6 +167,7 @@ def test_copilot_view_path_kwarg(base_path: str | None, rest: str | None) -> Non
     assert is_complete(run(app, "/chat/bot"))
 
 
+@pytest.mark.requirement("FLASK-03")
 def test_copilot_view_answers_preflights_of_its_rule() -> None:
     app = Flask("own")
     handler = create_copilot_runtime_handler(
@@ -169,6 +179,7 @@ def test_copilot_view_answers_preflights_of_its_rule() -> None:
     assert response.headers["access-control-allow-origin"] == "https://frontend.example"
 
 
+@pytest.mark.requirement("FLASK-03")
 def test_copilot_view_for_one_route() -> None:
     def only_plays(ctx: HookContext) -> None:
         if ctx.route is None or ctx.route.agent_id != "play":
@@ -183,12 +194,14 @@ def test_copilot_view_for_one_route() -> None:
     assert app.test_client().get("/info").status_code == 404
 
 
+@pytest.mark.requirement("FLASK-03")
 @pytest.mark.parametrize("types", [None, runtime, "handler"])
 def test_copilot_view_requires_a_handler(types: Any) -> None:
     with pytest.raises(TypeError, match="create_copilot_runtime_handler"):
         copilot_view(types)
 
 
+@pytest.mark.requirement("FLASK-01")
 @pytest.mark.parametrize(
     "arguments",
     [

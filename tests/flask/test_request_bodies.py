@@ -39,6 +39,7 @@ def reading(read: Callable[[], object]) -> Callable[[Flask, Blueprint], None]:
     return change
 
 
+@pytest.mark.requirement("FLASK-04")
 @pytest.mark.parametrize("reader", READERS)
 def test_flask_body_that_the_application_has_read(reader: str) -> None:
     assert is_complete(run(app_with(reading(READERS[reader]))))
@@ -66,6 +67,7 @@ def test_transcribe_with_a_form_that_the_flask_application_has_read(read: Callab
     assert response.get_json() == {"text": text, "size": len(AUDIO), "type": "audio/webm;codecs=opus"}
 
 
+@pytest.mark.requirement("FLASK-04")
 def test_flask_body_stays_readable_for_hooks_and_the_application() -> None:
     seen: list[Any] = []
 

@@ -34,6 +34,7 @@ def by_blueprint(app: Flask, blueprint: Blueprint) -> None:
     blueprint.before_request(unless_known)
 
 
+@pytest.mark.requirement("FLASK-01")
 @pytest.mark.parametrize("guard", [by_application, by_blueprint])
 def test_flask_before_request_refuses(guard: Change) -> None:
     asked: list[str] = []
@@ -44,6 +45,7 @@ def test_flask_before_request_refuses(guard: Change) -> None:
     assert is_complete(run(app, Authorization="Bearer me"))
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_flask_before_request_of_the_outer_blueprint_refuses() -> None:
     app, outer = Flask("nested"), Blueprint("outer", __name__)
     outer.before_request(unless_known)
@@ -54,6 +56,7 @@ def test_flask_before_request_of_the_outer_blueprint_refuses() -> None:
     assert is_complete(run(app, "/outer/inner", Authorization="Bearer me"))
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_flask_before_request_of_the_blueprint_leaves_other_pages_alone() -> None:
     app = app_with(by_blueprint)
     app.add_url_rule("/", "home", lambda: "home")
@@ -71,6 +74,7 @@ def test_flask_preflight_reaches_the_runtime() -> None:
 # --- after -----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("FLASK-01")
 @pytest.mark.parametrize("whose", ["app", "blueprint"])
 @pytest.mark.parametrize("path", ["/info", "/nothing"])
 def test_flask_after_request_applies_to_every_response(whose: str, path: str) -> None:
@@ -79,6 +83,7 @@ def test_flask_after_request_applies_to_every_response(whose: str, path: str) ->
     assert (response.content_type, response.headers["x-after"]) == ("application/json", whose)
 
 
+@pytest.mark.requirement("FLASK-01")
 @pytest.mark.parametrize("whose", ["app", "blueprint"])
 def test_flask_after_request_applies_to_streams_without_delay(whose: str) -> None:
     response = run(app_with(marking(whose)))
@@ -98,6 +103,7 @@ def marking(whose: str) -> Change:
     return change
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_flask_after_request_that_replaces_a_stream_closes_it() -> None:
     def change(app: Flask, blueprint: Blueprint) -> None:
         @blueprint.after_request
@@ -110,6 +116,7 @@ def test_flask_after_request_that_replaces_a_stream_closes_it() -> None:
     assert is_complete(run(app))
 
 
+@pytest.mark.requirement("FLASK-01")
 def test_flask_after_request_can_tell_streams_apart() -> None:
     """As Flask's own ``send_file`` shows it, and extensions that compress or log look for it."""
     read: list[bytes] = []

@@ -13,6 +13,8 @@ from tests.http_client import Client, run_input, unique
 from .conftest import Started
 from .helpers import import_framework, of_type, prompt, set_event, text_of, user_message, wait_for_event
 
+pytestmark = pytest.mark.requirement("AGENT-04")
+
 
 class Subject(NamedTuple):
     """An agent to be tested, by the configuration that has it, and the package that it needs."""

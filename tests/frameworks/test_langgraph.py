@@ -10,6 +10,8 @@ from tests.http_client import Client, types, unique
 from .conftest import Started
 from .helpers import import_framework, of_type, prompt, text_of
 
+pytestmark = pytest.mark.requirement("AGENT-04")
+
 langgraph = import_framework("langgraph.graph")
 import_framework("ag_ui_langgraph")
 

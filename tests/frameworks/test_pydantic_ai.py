@@ -13,6 +13,8 @@ from tests.http_client import Client, run_input, unique
 from .conftest import Started
 from .helpers import import_framework, of_type, prompt, set_event, text_of, user_message
 
+pytestmark = pytest.mark.requirement("AGENT-04")
+
 pydantic_ai = import_framework("pydantic_ai")
 import_framework("pydantic_ai.ui.ag_ui")
 

@@ -12,6 +12,8 @@ from ag_ui.core import RunAgentInput
 from copilot_runtime.agents import Agent, BuiltInAgent, HttpAgent, RunContext
 from copilot_runtime.agents._base import agent_callable, inspect_agent
 
+pytestmark = pytest.mark.requirement("RUN-17")
+
 LOCAL = "http://localhost:11434/v1"
 
 

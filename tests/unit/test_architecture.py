@@ -70,6 +70,7 @@ def package_of(module: str, packages: list[str]) -> str:
     return max((name for name in packages if path == name or path.startswith(f"{name}/")), key=len, default="")
 
 
+@pytest.mark.requirement("ARCH-01")
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_no_import_cycles(package: Path) -> None:
     try:
@@ -78,6 +79,7 @@ def test_no_import_cycles(package: Path) -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
+@pytest.mark.requirement("ARCH-01")
 def test_imports_follow_the_order_of_contributing() -> None:
     packages = order_of_contributing()
     assert len(packages) > 8
@@ -101,6 +103,7 @@ def test_value_objects_import_no_event_loop() -> None:
         assert not [name for name in imported if name.startswith("copilot_runtime._concurrency")]
 
 
+@pytest.mark.requirement("AGENT-05")
 def test_the_docs_list_every_run_error_code_of_the_engine() -> None:
     text = (ROOT / "docs/agents.md").read_text("utf-8")
     section = text.partition("## When a run fails")[2].partition("\n## ")[0].partition("`HttpAgent` adds")[0]

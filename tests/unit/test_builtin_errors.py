@@ -89,6 +89,7 @@ def test_failure_that_is_an_agent_error_is_unchanged() -> None:
     assert trouble.to_event(with_detail=True) == {"type": "RUN_ERROR", "message": "set THE_KEY", "code": "auth_failed"}
 
 
+@pytest.mark.requirement("AGENT-05")
 def test_failure_codes_are_all_in_the_docs() -> None:
     docs = Path(__file__).parents[2].joinpath("docs/builtin-agent.md").read_text("utf-8")
     assert [code for code in ModelError.messages if f"| `{code}` |" not in docs] == []

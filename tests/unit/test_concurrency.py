@@ -77,6 +77,7 @@ CALLED: dict[str, tuple[Callable[..., Any], Any]] = {
 }
 
 
+@pytest.mark.requirement("HOOK-07")
 @BOTH
 @pytest.mark.parametrize("name", CALLED)
 def test_call_plain_and_coroutine_functions(run: Any, name: str) -> None:
@@ -97,6 +98,7 @@ async def raises_later(*_: Any) -> None:
     raise Broken("mine")
 
 
+@pytest.mark.requirement("HOOK-07")
 @BOTH
 @pytest.mark.parametrize("function", [raises, raises_later])
 def test_call_raises_the_functions_exception(run: Any, function: Any) -> None:
@@ -104,6 +106,7 @@ def test_call_raises_the_functions_exception(run: Any, function: Any) -> None:
         run(driver.call_user_function(function))
 
 
+@pytest.mark.requirement("HOOK-07")
 def test_call_runs_functions_on_which_thread() -> None:
     here = threading.current_thread()
 
@@ -126,6 +129,7 @@ def test_call_runs_functions_on_which_thread() -> None:
     assert on_a_loop.name == "copilot-runtime-loop"
 
 
+@pytest.mark.requirement("HOOK-07")
 @BOTH
 def test_call_passes_context_variables(run: Any) -> None:
     async def handle() -> list[str]:
@@ -143,6 +147,7 @@ def test_call_passes_context_variables(run: Any) -> None:
     assert contextvars.copy_context().run(run, handle()) == ["the request's"] * 3
 
 
+@pytest.mark.requirement("HOOK-07")
 def test_call_keeps_context_variables_set_by_a_plain_function() -> None:
     """As a framework's own per-thread and per-context state must."""
 
@@ -266,6 +271,7 @@ def test_framework_context_calls_plain_functions_of_an_awaited_pipeline() -> Non
     assert framework.notes == ["thread", "end of thread"]
 
 
+@pytest.mark.requirement("HOOK-07")
 @BOTH
 def test_call_of_a_function_that_raises_stop_iteration(run: Any) -> None:
     """StopIteration, which neither a coroutine nor a future can carry, must not hang."""
@@ -360,6 +366,7 @@ def test_background_loop_is_one_for_the_process() -> None:
     assert found[0].is_running()
 
 
+@pytest.mark.requirement("FORK-01")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_background_loop_after_fork() -> None:
@@ -409,6 +416,7 @@ def closed_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+@pytest.mark.requirement("HOOK-07")
 def test_call_soon_on_a_closed_loop_does_nothing() -> None:
     assert loops.call_soon_threadsafe(closed_loop(), print) is False
 

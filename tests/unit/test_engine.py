@@ -175,6 +175,7 @@ async def test_run_of_an_invalid_agent_leaves_the_thread_free() -> None:
     assert (await Reader(await engine.run(given(answers))).rest())[-1] == FINISHED
 
 
+@pytest.mark.requirement("RUN-11")
 @bounded
 async def test_on_concurrent_run_reject() -> None:
     engine = engine_on(MemoryStore())
@@ -228,6 +229,7 @@ async def test_stop_while_the_run_begins() -> None:
     assert (await reader.rest())[-1] == FINISHED
 
 
+@pytest.mark.requirement("STOP-05")
 @bounded
 async def test_stop_requested_is_seen_by_the_agent() -> None:
     engine = engine_on(MemoryStore())
@@ -250,6 +252,7 @@ async def test_stop_requested_is_seen_by_the_agent() -> None:
     assert seen == [False, True]
 
 
+@pytest.mark.requirement("STOP-04")
 @bounded
 async def test_stop_grace_seconds_abandons_an_agent_that_ignores_its_cancellation() -> None:
     engine = engine_on(MemoryStore(), stop_grace_seconds=0.05)
@@ -267,6 +270,7 @@ async def test_stop_grace_seconds_abandons_an_agent_that_ignores_its_cancellatio
     assert len(stored(engine.store).raw or ()) == len(events)
 
 
+@pytest.mark.requirement("STOP-04")
 @bounded
 async def test_stop_grace_seconds_abandons_a_synchronous_agent_that_blocks() -> None:
     engine = engine_on(MemoryStore(), stop_grace_seconds=0.05)
@@ -291,6 +295,7 @@ async def test_stop_grace_seconds_abandons_a_synchronous_agent_that_blocks() -> 
     await settled(closed.is_set)
 
 
+@pytest.mark.requirement("STOP-06")
 def test_shutdown_with_a_blocked_synchronous_agent_ends_the_loop() -> None:
     """As a server's does once it has been told to end; a thread cannot be killed, but it need not be waited for."""
     may_go = threading.Event()
@@ -346,6 +351,7 @@ async def test_stop_closes_a_synchronous_agent_at_its_next_yield() -> None:
     assert seen[1:] == [True, "closed"]
 
 
+@pytest.mark.requirement("RUN-14")
 @bounded
 async def test_run_timeout_seconds_ends_a_run() -> None:
     engine = engine_on(MemoryStore(), run_timeout_seconds=0.05)
@@ -373,6 +379,7 @@ FAILURES: dict[str, Callable[[], BaseException]] = {
 }
 
 
+@pytest.mark.requirement("RUN-15")
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("shape", ["asynchronous", "synchronous", "coroutine", "plain"])
 @pytest.mark.parametrize("name", FAILURES)
@@ -449,6 +456,7 @@ async def test_agent_that_yields_invalid_events(nonsense: Any) -> None:
     assert [event["type"] for event in events] == ["RUN_ERROR"]
 
 
+@pytest.mark.requirement("RUN-17")
 @bounded
 async def test_agents_of_every_shape() -> None:
     engine = engine_on(MemoryStore())
@@ -537,6 +545,7 @@ async def test_agents_of_every_shape() -> None:
         assert [event["type"] for event in shown] == ["RUN_STARTED", "RUN_FINISHED"], agent
 
 
+@pytest.mark.requirement("HOOK-08")
 @bounded
 async def test_context_variables_of_the_request_are_kept_by_the_run() -> None:
     engine = engine_on(MemoryStore())
@@ -572,6 +581,7 @@ async def test_context_variables_of_the_request_are_kept_by_the_run() -> None:
         seen.clear()
 
 
+@pytest.mark.requirement("HOOK-06")
 @bounded
 async def test_on_run_end_is_called_once_for_each_run() -> None:
     told: list[EndedRun] = []
@@ -605,6 +615,7 @@ async def test_on_run_end_is_called_once_for_each_run() -> None:
     assert all(ended.started_at <= ended.ended_at for ended in told)
 
 
+@pytest.mark.requirement("STOP-06")
 @bounded
 async def test_shutdown_ends_runs_and_calls_on_run_end() -> None:
     told: list[EndedRun] = []
@@ -634,6 +645,7 @@ async def test_shutdown_ends_runs_and_calls_on_run_end() -> None:
     await agent.ended.wait()
 
 
+@pytest.mark.requirement("STOP-06")
 @bounded
 async def test_shutdown_grace_seconds_abandons_an_agent_that_ignores_its_cancellation() -> None:
     engine = engine_on(MemoryStore(), shutdown_grace_seconds=0.01)
@@ -645,6 +657,7 @@ async def test_shutdown_grace_seconds_abandons_an_agent_that_ignores_its_cancell
     await reader.rest()
 
 
+@pytest.mark.requirement("RUN-10")
 @pytest.mark.parametrize(("setting", "stops"), [("continue", False), ("stop", True)])
 @bounded
 async def test_on_disconnect_stop_when_the_last_reader_has_left(setting: str, stops: bool) -> None:
@@ -666,6 +679,7 @@ async def test_on_disconnect_stop_when_the_last_reader_has_left(setting: str, st
     assert len(stored(engine.store).raw or ()) == (5 if stops else 7)
 
 
+@pytest.mark.requirement("SUGGEST-03")
 @bounded
 async def test_on_disconnect_stop_is_about_the_run_that_was_read() -> None:
     """Where a store was replaced, another run may have the ordinal of the one that a reader leaves."""
@@ -695,6 +709,7 @@ async def test_disconnect_from_suggest_cancels_the_agent() -> None:
     assert engine.store.read(THREAD).runs == ()
 
 
+@pytest.mark.requirement("RUN-16")
 @bounded
 async def test_run_too_large_for_the_store() -> None:
     engine = engine_on(MemoryStore(max_bytes=50_000))
@@ -757,6 +772,7 @@ async def test_cursor_of_an_evicted_thread() -> None:
     assert len(await Reader(await engine.connect(THREAD, old)).rest()) == 5
 
 
+@pytest.mark.requirement("CONNECT-04")
 @bounded
 async def test_connect_leaves_out_messages_that_the_history_has() -> None:
     engine = engine_on(MemoryStore())
@@ -771,6 +787,7 @@ async def test_connect_leaves_out_messages_that_the_history_has() -> None:
     assert [event["type"] for event in (await joined.rest())[5:]] == ["RUN_STARTED", "RUN_FINISHED"]
 
 
+@pytest.mark.requirement("SSE-08")
 @bounded
 async def test_slow_reader_of_a_finished_run_is_evicted(
     monkeypatch: pytest.MonkeyPatch,
@@ -788,6 +805,7 @@ async def test_slow_reader_of_a_finished_run_is_evicted(
 # --- supersede ---
 
 
+@pytest.mark.requirement("RUN-12")
 @bounded
 async def test_on_concurrent_run_supersede() -> None:
     engine = engine_on(MemoryStore(), on_concurrent_run="supersede")
@@ -801,6 +819,7 @@ async def test_on_concurrent_run_supersede() -> None:
     assert [run.run_id for run in engine.store.read(THREAD).runs] == ["r", "second"]
 
 
+@pytest.mark.requirement("RUN-12")
 @bounded
 async def test_on_concurrent_run_supersede_an_agent_that_ignores_its_cancellation(
     monkeypatch: pytest.MonkeyPatch,
@@ -816,6 +835,7 @@ async def test_on_concurrent_run_supersede_an_agent_that_ignores_its_cancellatio
     agent.may_go.set()
 
 
+@pytest.mark.requirement("RUN-12")
 @bounded
 async def test_on_concurrent_run_supersede_with_a_cancelled_request() -> None:
     """The run may begin all the same; nobody reads it, and nothing counts it as read."""
@@ -924,6 +944,7 @@ async def test_remote_run_is_superseded() -> None:
     assert [run.run_id for run in store.read(THREAD).runs] == ["r", "second"]
 
 
+@pytest.mark.requirement("STORE-04")
 @pytest.mark.parametrize("kind", ["waits", "deaf"])
 @bounded
 async def test_lease_lost_ends_the_run(kind: str) -> None:
@@ -959,6 +980,7 @@ async def test_remote_delete_ends_the_run() -> None:
     await deletes_what_goes_on(here, there)
 
 
+@pytest.mark.requirement("STORE-04")
 @bounded
 async def test_lease_lost_at_the_end_of_a_run() -> None:
     here, there, store = two()
@@ -1145,6 +1167,7 @@ def test_runs_started_on_worker_threads() -> None:
     assert not engine._runs
 
 
+@pytest.mark.requirement("RUN-11")
 def test_on_concurrent_run_reject_race_has_one_winner() -> None:
     engine = engine_on(MemoryStore())
     go = threading.Event()
@@ -1174,6 +1197,7 @@ def test_process_exit_ends_runs_of_the_background_loop() -> None:
     assert read_on_thread(stream)[-1] == "RUN_ERROR"
 
 
+@pytest.mark.requirement("FORK-01")
 def test_fork_child_has_no_runs() -> None:
     engine = engine_on(MemoryStore(), max_streams=1)
 

@@ -77,6 +77,7 @@ def run_ids(engine: Engine) -> list[str]:
 # --- live ---
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_run_is_followed_exactly(make: Make) -> None:
     here, there, elsewhere = make(), make(), make()
@@ -104,6 +105,7 @@ async def test_remote_run_is_followed_exactly(make: Make) -> None:
     assert not there._remote_runs._logs
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_run_messages_of_the_history_are_left_out(make: Make) -> None:
     """Also where the store has had no news between."""
@@ -133,6 +135,7 @@ async def test_remote_run_messages_of_the_history_are_left_out(make: Make) -> No
         assert [event["type"] for event in (await reader.rest())[5:]] == ["RUN_STARTED", "RUN_FINISHED"]
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_race_has_one_winner(make: Make) -> None:
     engines = [make() for _ in range(3)]
@@ -146,6 +149,7 @@ async def test_remote_race_has_one_winner(make: Make) -> None:
         assert len(await Reader(won).rest()) == 5
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_stop_from_any_process(make: Make) -> None:
     here, there, elsewhere = make(), make(), make()
@@ -168,6 +172,7 @@ async def test_remote_stop_from_any_process(make: Make) -> None:
     assert [ended.outcome for ended in told] == ["stopped"]
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_stop_that_takes_effect_before_its_response(make: Make) -> None:
     """The run's process may learn of it from the store, and end the run, before the request goes on."""
@@ -196,6 +201,7 @@ async def test_remote_stop_that_takes_effect_before_its_response(make: Make) -> 
     assert (await own.rest())[-1] == FINISHED
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_run_is_superseded(make: Make) -> None:
     here, there = make(), make(on_concurrent_run="supersede")
@@ -211,6 +217,7 @@ async def test_remote_run_is_superseded(make: Make) -> None:
     assert run_ids(there) == ["r", "second"]
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_run_that_ignores_its_cancellation_is_superseded(
     make: Make, monkeypatch: pytest.MonkeyPatch
@@ -239,11 +246,13 @@ async def test_remote_run_that_ignores_its_cancellation_is_superseded(
     assert [ended.outcome for ended in told if ended.run_id == "r"] == ["stopped"]
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_delete(make: Make) -> None:
     await deletes_what_goes_on(make(), make())
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_shutdown_is_seen(make: Make) -> None:
     here, there = make(), make()
@@ -256,6 +265,7 @@ async def test_remote_shutdown_is_seen(make: Make) -> None:
     assert isinstance(await there.run(given(answers, "second")), EventStream)
 
 
+@pytest.mark.requirement("STORE-05")
 @bounded
 async def test_restart_keeps_everything(make: Make) -> None:
     own = Reader(await make().run(given(answers)))
@@ -419,6 +429,7 @@ def check_buried(engine: Engine, own: Reader, kept: int) -> None:
     assert {"id": "m", "role": "assistant", "content": said} in messages or "second" in run_ids(engine)
 
 
+@pytest.mark.requirement("STORE-03")
 @pytest.mark.parametrize("look", LOOKING)
 @bounded
 async def test_orphaned_run_is_ended_by_the_next_request(
@@ -451,6 +462,7 @@ async def test_orphaned_run_is_ended_by_the_next_request(
     assert [ended.outcome for ended in owner.told if ended.run_id == "r"] == ["failed"]
 
 
+@pytest.mark.requirement("STORE-03")
 @bounded
 async def test_orphaned_run_is_reported_to_all_followers(make: Make, owner: Process) -> None:
     """Of several that look at once, one ends it and tells of it."""
@@ -480,6 +492,7 @@ async def test_orphaned_run_is_reported_to_all_followers(make: Make, owner: Proc
     assert [ended.outcome for ended in owner.told if ended.run_id == "r"] == ["failed"]
 
 
+@pytest.mark.requirement("STORE-03")
 @bounded
 async def test_orphaned_run_is_ended_once_by_many_requests(make: Make, owner: Process) -> None:
     engines = [make(), make(), make()]
@@ -500,6 +513,7 @@ async def test_orphaned_run_is_ended_once_by_many_requests(make: Make, owner: Pr
         await engine.shutdown()
 
 
+@pytest.mark.requirement("STORE-03")
 @bounded
 async def test_orphaned_run_without_stored_events(make: Make, owner: Process) -> None:
     here = make()
@@ -515,6 +529,7 @@ async def test_orphaned_run_without_stored_events(make: Make, owner: Process) ->
     assert run_ids(here) == ["second"]
 
 
+@pytest.mark.requirement("STORE-03")
 @bounded
 async def test_orphaned_run_of_a_stuck_event_loop(make: Make, owner: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though its process lives and reaches the store."""
@@ -552,6 +567,7 @@ async def test_lease_is_renewed_by_its_owner(make: Make, owner: Process) -> None
     assert own.kinds[-1] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("STORE-03")
 @bounded
 async def test_orphaned_run_with_an_unusual_input(make: Make, owner: Process) -> None:
     """An agent may show any input it likes: messages without ids are nothing to store."""
@@ -572,6 +588,7 @@ async def test_orphaned_run_with_an_unusual_input(make: Make, owner: Process) ->
     assert [message["id"] for message in here.store.messages(THREAD)] == ["u"]
 
 
+@pytest.mark.requirement("STORE-03")
 @bounded
 async def test_orphaned_run_messages_of_the_history_are_left_out(make: Make, owner: Process) -> None:
     here = make()
@@ -596,6 +613,7 @@ async def test_orphaned_run_messages_of_the_history_are_left_out(make: Make, own
     assert here.store.follow(second, 0).duplicates == repeats
 
 
+@pytest.mark.requirement("STORE-03")
 @bounded
 async def test_orphaned_run_that_had_sent_its_last_event(make: Make, owner: Process) -> None:
     """The run ended as it says that it did."""
@@ -705,6 +723,7 @@ async def test_lease_with_a_clock_that_is_set_forward(make: Make, monkeypatch: p
     assert (await own.rest())[-1] == FINISHED
 
 
+@pytest.mark.requirement("STORE-02")
 @bounded
 async def test_remote_follower_does_not_wait_for_another_run(
     make: Make, owner: Process, monkeypatch: pytest.MonkeyPatch

@@ -59,6 +59,7 @@ TOUCHING_THE_STORE = [
 ]
 
 
+@pytest.mark.requirement("STORE-06")
 @pytest.mark.parametrize(("method", "path", "body"), TOUCHING_THE_STORE)
 def test_a_failing_store_is_503(method: str, path: str, body: Any, caplog: pytest.LogCaptureFixture) -> None:
     errors: list[Any] = []
@@ -85,6 +86,7 @@ def test_a_store_error_of_a_hook_is_the_hooks() -> None:
     assert errors == ["the hook's own"]
 
 
+@pytest.mark.requirement("SSE-09")
 def test_too_many_streams_are_503() -> None:
     opened = threading.Event()
 
@@ -103,6 +105,7 @@ def test_too_many_streams_are_503() -> None:
         stream.result()
 
 
+@pytest.mark.requirement("BODY-02")
 @pytest.mark.parametrize("action", ["run", "connect", "suggest"])
 def test_an_invalid_run_input_is_400(action: str) -> None:
     with make_client() as client:
@@ -120,6 +123,7 @@ def test_nobody_is_401() -> None:
     )
 
 
+@pytest.mark.requirement("HOOK-03")
 @pytest.mark.parametrize("place", ["on_request", "on_before_handler", "on_response", "identify_user", "agents"])
 def test_respond_with_ends_a_request_anywhere(place: str) -> None:
     def respond(context: HookContext | Request | Any) -> Any:
@@ -132,11 +136,13 @@ def test_respond_with_ends_a_request_anywhere(place: str) -> None:
     assert (response.status, response.json()) == (418, {"place": place})
 
 
+@pytest.mark.requirement("HOOK-03")
 def test_respond_with_needs_a_response() -> None:
     with pytest.raises(TypeError, match="must be a Response"):
         RespondWith({"error": "no"})  # type: ignore[arg-type]
 
 
+@pytest.mark.requirement("ROUTE-13")
 def test_what_an_endpoint_does_not_expect_is_500() -> None:
     class Odd(MemoryStore):
         def threads(self, *args: Any, **options: Any) -> Any:
@@ -164,6 +170,7 @@ def test_routes_of_threads_say_what_they_need() -> None:
 THREAD_REQUESTS = [request for request in TOUCHING_THE_STORE if request[1].startswith("/threads")]
 
 
+@pytest.mark.requirement("THREADS-07")
 @pytest.mark.parametrize("access", ["none", "read", "manage"])
 @pytest.mark.parametrize(("method", "path", "body"), [*THREAD_REQUESTS, ("GET", "/threads?limit=no", None)])
 def test_thread_access(access: Any, method: str, path: str, body: Any) -> None:

@@ -166,12 +166,14 @@ TABLE: dict[str, tuple[list[Event], list[Event]]] = {
 }
 
 
+@pytest.mark.requirement("RUN-04")
 @pytest.mark.parametrize("name", TABLE)
 def test_expansion(name: str) -> None:
     emitted, expected = TABLE[name]
     assert shown([STARTED, *emitted]) == [STARTED, *expected]
 
 
+@pytest.mark.requirement("RUN-04")
 @pytest.mark.parametrize(
     "first",
     [

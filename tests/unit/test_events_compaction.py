@@ -162,6 +162,7 @@ def check(events: list[Event], frames: list[bytes], records: Sequence[CompactedF
     verify([event for _, event in shown])
 
 
+@pytest.mark.requirement("CONNECT-01")
 @given(runs())
 def test_random_runs(events: list[Event]) -> None:
     verify(events)
@@ -178,6 +179,7 @@ def test_random_runs_left_unfinished(events: list[Event]) -> None:
             check([read_frame(frame).event for frame in frames], frames, recorder.records())
 
 
+@pytest.mark.requirement("CONNECT-01")
 def test_the_recorded_case() -> None:
     """The fixture ``interleaved`` of docs/protocol.md, section 18."""
     events = [
@@ -304,6 +306,7 @@ STATE_TABLE: dict[str, tuple[Any, list[Event], list[Event]]] = {
 }
 
 
+@pytest.mark.requirement("CONNECT-05")
 @pytest.mark.parametrize("name", STATE_TABLE)
 def test_states(name: str) -> None:
     base, events, expected = STATE_TABLE[name]
@@ -320,6 +323,7 @@ def test_a_list_that_an_earlier_delta_has_added() -> None:
     assert added == []
 
 
+@pytest.mark.requirement("CONNECT-05")
 def test_each_run_has_its_own_state() -> None:
     first = [started(input={"state": {"n": 1}}), delta(REPLACE), FINISHED]
     second = [started(input={"state": {"n": 5}}), delta(ADD), FINISHED]

@@ -78,12 +78,14 @@ RETURNED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
 }
 
 
+@pytest.mark.requirement("RUN-07")
 @pytest.mark.parametrize("name", RETURNED_TABLE)
 def test_returned(name: str) -> None:
     emitted, added = RETURNED_TABLE[name]
     assert shown(emitted, ending=RETURN) == emitted + added
 
 
+@pytest.mark.requirement("RUN-07")
 def test_failed() -> None:
     emitted = [STARTED, text("START"), call("START")]
     assert shown(emitted, ending=FAIL) == [
@@ -146,6 +148,7 @@ def test_stopped_in_a_chunk_of_reasoning() -> None:
     assert shown([STARTED, chunk], ending=STOP)[-2:] == [reasoning("MESSAGE_END"), FINISHED]
 
 
+@pytest.mark.requirement("STOP-03")
 @pytest.mark.parametrize("name", STOPPED_TABLE)
 def test_stopped(name: str) -> None:
     emitted, added = STOPPED_TABLE[name]
@@ -158,6 +161,7 @@ def test_stopped_with_a_failure() -> None:
     assert events[-1] == FINISHED
 
 
+@pytest.mark.requirement("STOP-03")
 def test_a_stopped_run_finishes_with_its_ids() -> None:
     """A RUN_FINISHED without ids would end the client's stream silently."""
     recorder, _ = recorded([STARTED])
@@ -179,6 +183,7 @@ def test_completing_events_are_not_counted_as_the_agents(ending: Any) -> None:
     assert recorder.number == len(frames)
 
 
+@pytest.mark.requirement("RUN-07")
 def test_the_content_of_tool_results_is_json() -> None:
     events = shown([STARTED, call("START")], ending=RunEnding('a "quoted" \n line', failed=True))
     assert json.loads(events[-2]["content"])["message"] == 'a "quoted" \n line'

@@ -61,6 +61,7 @@ class Client:
         return self
 
 
+@pytest.mark.requirement("CONNECT-06")
 @given(runs())
 def test_resuming_after_any_number_is_exact_or_refused(events: list[Event]) -> None:
     recorder, frames = recorded(events)
@@ -76,6 +77,7 @@ def test_resuming_after_any_number_is_exact_or_refused(events: list[Event]) -> N
         assert resumed == whole, number
 
 
+@pytest.mark.requirement("CONNECT-06")
 @given(runs(endings=0))
 def test_resuming_without_merged_events_is_exact(events: list[Event]) -> None:
     """Where compaction changed nothing, every number resumes exactly."""
@@ -170,6 +172,7 @@ def test_a_completed_run_ends_with_its_terminal_event(ending: RunEnding) -> None
     assert ids(replay(ThreadSnapshot((run,)), Cursor(1, len(frames) + 3)).history) == [f"1.{len(frames)}"]
 
 
+@pytest.mark.requirement("CONNECT-03")
 def test_an_empty_thread() -> None:
     assert replay(ThreadSnapshot(), None).history == []
     assert replay(ThreadSnapshot(), Cursor(1, 1)).history == []

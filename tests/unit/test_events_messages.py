@@ -146,6 +146,7 @@ TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
 }
 
 
+@pytest.mark.requirement("THREADS-02")
 @pytest.mark.parametrize("name", TABLE)
 def test_messages(name: str) -> None:
     messages, events, expected = TABLE[name]

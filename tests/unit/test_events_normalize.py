@@ -117,6 +117,7 @@ def test_the_table_has_every_type() -> None:
     assert MODELS.keys() == {kind.value for kind in EventType}
 
 
+@pytest.mark.requirement("RUN-18")
 @pytest.mark.parametrize("kind", sorted(MODELS))
 @pytest.mark.parametrize("extra", [{}, {"timestamp": 12, "metadata": {"k": None}}], ids=["plain", "with-base-members"])
 def test_a_model_and_a_dict_result_in_the_same_frames(kind: str, extra: dict[str, Any]) -> None:
@@ -138,6 +139,7 @@ def test_a_dict_is_passed_on_unchanged(kind: str) -> None:
     assert shown([*before, event, *after])[len(before)] == event
 
 
+@pytest.mark.requirement("SSE-03")
 @pytest.mark.parametrize("kind", sorted(MODELS))
 def test_members_with_their_default_value_are_left_out(kind: str) -> None:
     """Clients refuse most nulls (docs/protocol.md, section 3)."""
@@ -148,6 +150,7 @@ def test_members_with_their_default_value_are_left_out(kind: str) -> None:
         assert nulls == []
 
 
+@pytest.mark.requirement("SSE-03")
 def test_nulls_are_dropped_from_optional_members_only() -> None:
     emitted = [
         {**STARTED, "parentRunId": None, "input": None, "timestamp": None, "rawEvent": None, "unknown": None},
@@ -285,6 +288,7 @@ def test_a_model_that_is_not_an_event() -> None:
         recorder.feed(Other())
 
 
+@pytest.mark.requirement("RUN-18")
 @pytest.mark.parametrize("make", [types.MappingProxyType, collections.OrderedDict, collections.ChainMap])
 def test_other_mappings(make: Any) -> None:
     assert shown([make(dict(STARTED)), make(dict(FINISHED))]) == [STARTED, FINISHED]

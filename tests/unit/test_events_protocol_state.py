@@ -44,6 +44,7 @@ ACCEPTED: dict[str, list[Event]] = {
 }
 
 
+@pytest.mark.requirement("RUN-05")
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_accepted(name: str) -> None:
     _, frames = recorded(ACCEPTED[name])
@@ -87,6 +88,7 @@ REFUSED: dict[str, tuple[list[Event], Event, str]] = {
 }
 
 
+@pytest.mark.requirement("RUN-05")
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str) -> None:
     before, event, word = REFUSED[name]

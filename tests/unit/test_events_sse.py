@@ -34,6 +34,7 @@ JSON = st.recursive(
 SURROGATE = "\ud800"
 
 
+@pytest.mark.requirement("BODY-03")
 @given(JSON)
 def test_json_round_trip(value: Any) -> None:
     data = encode({"type": "CUSTOM", "value": value})
@@ -42,6 +43,7 @@ def test_json_round_trip(value: Any) -> None:
     assert json.loads(data)["value"] == value
 
 
+@pytest.mark.requirement("SSE-02")
 @given(JSON, st.integers(1, 10**6), st.integers(1, 10**6))
 def test_frame_round_trip(value: Any, ordinal: int, number: int) -> None:
     event = {"type": "CUSTOM", "name": "mark", "value": value}
@@ -51,17 +53,20 @@ def test_frame_round_trip(value: Any, ordinal: int, number: int) -> None:
     assert Cursor.parse(f"{ordinal}.{number}") == (ordinal, number)
 
 
+@pytest.mark.requirement("SSE-07")
 def test_ids_have_the_runs_ordinal_and_count_from_one() -> None:
     _, frames = recorded([STARTED, custom(), FINISHED], ordinal=7)
     assert [read_frame(frame).id for frame in frames] == ["7.1", "7.2", "7.3"]
 
 
+@pytest.mark.requirement("SSE-07")
 def test_a_run_without_a_thread_has_no_ids() -> None:
     recorder, frames = recorded([STARTED, custom(), FINISHED], ordinal=None)
     assert [read_frame(frame).id for frame in frames] == [None] * 3
     assert recorder.records() == ()
 
 
+@pytest.mark.requirement("BODY-03")
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", ["value", "nested", "list", "key"])
 def test_nan_and_infinities_are_refused(number: float, place: str) -> None:
@@ -73,6 +78,7 @@ def test_nan_and_infinities_are_refused(number: float, place: str) -> None:
     recorder.feed(custom("the run continues"))
 
 
+@pytest.mark.requirement("BODY-03")
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", '"NaN"', ":NaN,", "[Infinity]", "NaN\\"])
 @pytest.mark.parametrize("kind", ["value", "key", "delta"])
 def test_nan_and_infinity_as_text_are_accepted(word: str, kind: str) -> None:
@@ -84,6 +90,7 @@ def test_nan_and_infinity_as_text_are_accepted(word: str, kind: str) -> None:
     assert shown([STARTED, *events]) == [STARTED, *events]
 
 
+@pytest.mark.requirement("BODY-03")
 def test_nan_as_text_and_as_a_number() -> None:
     recorder, _ = recorded([STARTED])
     with pytest.raises(InvalidEventError):
@@ -119,6 +126,7 @@ def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
         recorder.feed(custom(value))
 
 
+@pytest.mark.requirement("BODY-03")
 @pytest.mark.parametrize("member", ["messageId", "delta"])
 def test_a_lone_surrogate_is_refused(member: str) -> None:
     recorder, _ = recorded([STARTED, text("START")])
@@ -134,6 +142,7 @@ def test_other_python_values_are_converted() -> None:
     assert event["metadata"] == {"tuple": [1, 2], "decimal": "1.5", "7": "key"}
 
 
+@pytest.mark.requirement("SSE-02")
 def test_line_ends_in_strings_are_escaped() -> None:
     events = [STARTED, text("START"), text("CONTENT", delta="a\r\nb\n\nc\rd"), text("END")]
     _, frames = recorded(events)

@@ -187,6 +187,7 @@ FORWARDED: dict[str, tuple[ForwardHeaders, set[str]]] = {
 }
 
 
+@pytest.mark.requirement("FORWARD-01", "FORWARD-02")
 @pytest.mark.parametrize("name", FORWARDED)
 def test_forward_headers_default_allow_and_deny(name: str) -> None:
     rule, names = FORWARDED[name]
@@ -201,6 +202,7 @@ def test_forward_headers_must_be_lists(field: str) -> None:
         ForwardHeaders(**{field: "x-tenant"})
 
 
+@pytest.mark.requirement("FORWARD-03")
 @given(st.dictionaries(NAMES.map(str.lower), VALUES), PAIRS)
 def test_forward_headers_the_agents_own_win(forwarded: dict[str, str], own: list[tuple[str, str]]) -> None:
     merged = merge_headers(forwarded, own)
@@ -253,6 +255,7 @@ JUDGED: dict[str, tuple[CorsConfig | None, str | None, CorsDecision]] = {
 }
 
 
+@pytest.mark.requirement("CORS-03")
 @pytest.mark.parametrize("name", JUDGED)
 def test_cors_decision(name: str) -> None:
     config, origin, verdict = JUDGED[name]
@@ -260,6 +263,7 @@ def test_cors_decision(name: str) -> None:
     assert asyncio.run(evaluate_origin(config, Request(method="POST", path="/", headers=headers))) == verdict
 
 
+@pytest.mark.requirement("CORS-04")
 @pytest.mark.parametrize("origin", [None, "*", ["*"], [A, "*"]])
 def test_cors_credentials_for_any_origin_are_refused(origin: Any) -> None:
     with pytest.raises(ValueError, match="name the origins"):
@@ -283,6 +287,7 @@ def test_cors_headers_of_a_response() -> None:
     assert with_headers(CorsConfig(), CorsDecision("*", False), Response()) == {"access-control-allow-origin": "*"}
 
 
+@pytest.mark.requirement("CORS-01")
 def test_cors_preflight() -> None:
     asking = Request(
         method="OPTIONS", path="/", headers=Headers([("Access-Control-Request-Headers", "content-type, x-token")])
@@ -360,6 +365,7 @@ CROSSING: dict[str, tuple[str, str | None, dict[str, str], CorsDecision, bool]] 
 }
 
 
+@pytest.mark.requirement("CSRF-01")
 @pytest.mark.parametrize("name", CROSSING)
 def test_csrf_other_sites(name: str) -> None:
     method, content_type, headers, verdict, refused = CROSSING[name]

@@ -7,6 +7,8 @@ import pytest
 from copilot_runtime._http.multipart import parse_multipart
 from copilot_runtime._http.types import FormPart
 
+pytestmark = pytest.mark.requirement("TRANSCRIBE-01")
+
 TYPE = "multipart/form-data; boundary=XX"
 
 

@@ -289,6 +289,7 @@ def test_pump_of_an_endless_flood_can_be_cancelled() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.requirement("RUN-09")
 def test_pump_raises_the_agents_exception() -> None:
     async def agent() -> AsyncIterator[str]:
         yield "a"

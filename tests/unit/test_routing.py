@@ -125,6 +125,7 @@ PIECES = (
 )
 
 
+@pytest.mark.requirement("ROUTE-05")
 @given(st.lists(st.sampled_from(PIECES), max_size=5))
 def test_route_matching_takes_the_first_row(pieces: list[str]) -> None:
     """The table looks at few rows only; this looks at all."""
@@ -142,6 +143,7 @@ def test_route_matching_takes_the_first_row(pieces: list[str]) -> None:
     assert (None if match is None else match.route) is expected
 
 
+@pytest.mark.requirement("ROUTE-03")
 @given(st.text(min_size=1))
 def test_route_ids_are_decoded_once(identity: str) -> None:
     try:
@@ -153,6 +155,7 @@ def test_route_ids_are_decoded_once(identity: str) -> None:
     assert match.params == {"agent_id": identity}
 
 
+@pytest.mark.requirement("ROUTE-04")
 @given(st.text(alphabet="%0123456789abcdefABCDEFgG +é"))
 def test_route_id_decoding_never_raises(piece: str) -> None:
     decode_segment(piece)
@@ -165,6 +168,7 @@ def test_route_match_as_hooks_see_it() -> None:
     assert (route.name, route.agent_id, route.thread_id, route.memory_id) == ("agent/stop", "a", "t", None)
 
 
+@pytest.mark.requirement("ROUTE-07")
 def test_route_allow_header() -> None:
     allows = {route.pattern: route.allow for route in ROUTES.routes}
     assert allows["/threads/{thread_id}"] == "PATCH, DELETE"
@@ -192,12 +196,14 @@ BELOW: dict[str, tuple[str, str, str | None, list[str] | None]] = {
 }
 
 
+@pytest.mark.requirement("ROUTE-01")
 @pytest.mark.parametrize("name", BELOW)
 def test_base_path_below(name: str) -> None:
     path, mount, base, pieces = BELOW[name]
     assert segments_below(Request(method="GET", path=path, root_path=mount), normalize_base_path(base)) == pieces
 
 
+@pytest.mark.requirement("ROUTE-01")
 @pytest.mark.parametrize("base", ["api", "", "copilotkit/", "https://a.example/api"])
 def test_base_path_must_begin_with_a_slash(base: str) -> None:
     with pytest.raises(ValueError, match="/api/copilotkit"):
@@ -223,12 +229,14 @@ RAW: dict[str, tuple[bytes | str | None, bytes, bytes, tuple[str, str]]] = {
 }
 
 
+@pytest.mark.requirement("ROUTE-11")
 @pytest.mark.parametrize("name", RAW)
 def test_raw_target_of_the_server(name: str) -> None:
     raw, path, mount, expected = RAW[name]
     assert split_raw_target(raw, path, mount) == expected
 
 
+@pytest.mark.requirement("ROUTE-11")
 @given(st.lists(st.text(alphabet="ab%/ é\0", min_size=1), min_size=1, max_size=4), st.integers(0, 4), st.booleans())
 def test_raw_target_that_fits_the_path_is_used(pieces: list[str], mounted: int, given_raw: bool) -> None:
     raw = "".join("/" + quote(piece, safe="") for piece in pieces)
@@ -241,6 +249,7 @@ def test_raw_target_that_fits_the_path_is_used(pieces: list[str], mounted: int, 
         assert path == raw
 
 
+@pytest.mark.requirement("ROUTE-11")
 @given(
     st.none() | st.binary(max_size=20) | st.text(max_size=20).map(lambda text: text.encode().decode("latin-1")),
     st.binary(max_size=20),

@@ -56,6 +56,8 @@ from copilot_runtime.testing._factories import (
 
 from .store_helpers import Clock, raws, recomputed
 
+pytestmark = pytest.mark.requirement("STORE-01")
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
@@ -234,6 +236,7 @@ def test_max_bytes() -> None:
     assert "t29" in list_thread_ids(store)
 
 
+@pytest.mark.requirement("THREADS-08")
 def test_max_bytes_deletes_the_oldest_runs_of_one_thread() -> None:
     store = MemoryStore(max_bytes=3000)
     for _ in range(20):
@@ -242,6 +245,7 @@ def test_max_bytes_deletes_the_oldest_runs_of_one_thread() -> None:
     assert 1 <= len(store.read(T1).runs) < 20
 
 
+@pytest.mark.requirement("THREADS-08")
 def test_max_bytes_ends_a_run_that_is_too_large() -> None:
     store = MemoryStore(max_bytes=1000)
     store_run(store, T2)
@@ -254,6 +258,7 @@ def test_max_bytes_ends_a_run_that_is_too_large() -> None:
     assert store._size <= 1000
 
 
+@pytest.mark.requirement("THREADS-08")
 def test_max_bytes_includes_the_input() -> None:
     store = MemoryStore(max_bytes=1000)
     lease = begin(store, size=900).lease
@@ -672,6 +677,7 @@ def test_the_cost_of_a_run_does_not_depend_on_how_much_is_stored(path: Path) -> 
     assert steps("last") < 1.5 * few
 
 
+@pytest.mark.requirement("THREADS-08")
 def test_max_bytes_of_one_thread_in_sqlite(path: Path) -> None:
     store = SqliteStore(path, max_bytes=3000)
     for number in range(20):

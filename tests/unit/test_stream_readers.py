@@ -283,6 +283,7 @@ def test_reader_with_a_cursor_beyond_the_end(life: Life) -> None:
     assert [reader.read_available(), reader.read_available()] == [b"end", None]
 
 
+@pytest.mark.requirement("SSE-08")
 def test_slow_reader_of_an_evicted_log_gets_slow_reader(life: Life) -> None:
     log = log_of(b"a", b"b")
     log.end()
@@ -360,6 +361,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.mark.requirement("SSE-06")
 def test_sse_keep_alive_is_sent_to_silent_readers_only(life: Life, clock: Clock) -> None:
     keep_alive = KeepAlive(15)
     log = log_of()
@@ -377,6 +379,7 @@ def test_sse_keep_alive_is_sent_to_silent_readers_only(life: Life, clock: Clock)
     assert (silent.read_available(), lively.read_available()) == (KEEP_ALIVE, KEEP_ALIVE)
 
 
+@pytest.mark.requirement("SSE-06")
 def test_sse_keep_alive_notifies_waiters_and_yields_to_frames(life: Life, clock: Clock) -> None:
     keep_alive = KeepAlive(15)
     log = log_of()
@@ -397,6 +400,7 @@ def test_sse_keep_alive_notifies_waiters_and_yields_to_frames(life: Life, clock:
     assert reader.read_available() is None
 
 
+@pytest.mark.requirement("SSE-06")
 def test_sse_keep_alive_comes_by_itself(life: Life) -> None:
     async def test() -> None:
         keep_alive = KeepAlive(0.01)
@@ -413,6 +417,7 @@ def test_sse_keep_alive_comes_by_itself(life: Life) -> None:
     in_task(test)
 
 
+@pytest.mark.requirement("SSE-06")
 def test_sse_keep_alive_seconds_zero(life: Life) -> None:
     keep_alive = KeepAlive(0)
     loop = asyncio.new_event_loop()

@@ -26,6 +26,8 @@ from copilot_runtime import (
 )
 from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, RunResult, TestClient
 
+pytestmark = pytest.mark.requirement("TESTING-01")
+
 DOCS = Path(__file__).parents[2] / "docs" / "testing.md"
 
 Event = dict[str, Any]
@@ -194,6 +196,7 @@ def test_leaving_a_stream_disconnects() -> None:
         assert client.run("echo", "hi").text
 
 
+@pytest.mark.requirement("SUGGEST-01")
 def test_suggest_stores_nothing(client: TestClient) -> None:
     result = client.suggest("echo", "hi", thread_id="t")
     assert result.text == "You said hi"

@@ -121,6 +121,7 @@ def unsupported(kind: str) -> tuple[int, dict[str, Any]]:
     return refused(f"Unsupported audio format: {kind}. Supported: {SUPPORTED}", "invalid_audio_format")
 
 
+@pytest.mark.requirement("TRANSCRIBE-01")
 @pytest.mark.parametrize(
     ("members", "text", "kind"),
     [
@@ -240,6 +241,7 @@ def test_transcribe_form_that_the_framework_has_read(parts: tuple[FormPart, ...]
     assert (status, body["text"], body["type"]) == (200, text, kind)
 
 
+@pytest.mark.requirement("TRANSCRIBE-01")
 def test_transcribe_form() -> None:
     expected = {"text": "clip.webm|audio/webm|5|hello", "size": 5, "type": "audio/webm"}
     assert answer(call(FORM, "multipart/form-data; boundary=XX")) == (200, expected)
@@ -262,11 +264,13 @@ def test_transcribe_form_that_is_invalid(parts: tuple[FormPart, ...], expected: 
     assert answer(call(b"", "multipart/form-data; boundary=XX", form=parts)) == expected
 
 
+@pytest.mark.requirement("TRANSCRIBE-03")
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=YY"])
 def test_transcribe_form_that_is_malformed(content_type: str) -> None:
     assert answer(call(FORM, content_type)) == NO_FORM
 
 
+@pytest.mark.requirement("TRANSCRIBE-02")
 def test_transcribe_without_a_service_is_503_before_the_body() -> None:
     expected = {
         "error": "service_not_configured",
@@ -286,6 +290,7 @@ def test_transcription_service_without_an_event_loop(service: object) -> None:
     assert response.status == 200
 
 
+@pytest.mark.requirement("TRANSCRIBE-04")
 @pytest.mark.parametrize(
     ("error", "code", "status", "retryable", "message"),
     [
@@ -317,6 +322,7 @@ def test_transcription_error_with_its_own_message() -> None:
     assert answer(call(as_json(), service=service)) == refused("Recordings may last two minutes", "audio_too_long")
 
 
+@pytest.mark.requirement("TRANSCRIBE-04")
 @pytest.mark.parametrize(
     ("text", "kind"),
     [

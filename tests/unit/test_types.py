@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.requirement("TYPES-01")
+
 CASES = Path(__file__).parent / "typing_cases"
 MARK = "# error"
 TIMEOUT_SECONDS = 300

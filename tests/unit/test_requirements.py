@@ -1,0 +1,84 @@
+"""The manifest of requirements, ``tests/requirements.toml``, and the tests that name them."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import functools
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..fixtures.configs import CONFIGURATIONS
+
+TESTS = Path(__file__).parents[1]
+REQUIREMENTS = tomllib.loads((TESTS / "requirements.toml").read_text(encoding="utf-8"))
+HIDDEN = ("node_modules", ".venv")
+
+
+def marked_ids(decorators: list[ast.expr]) -> Iterator[str]:
+    """Yields the arguments of all ``pytest.mark.requirement(...)`` in some expressions."""
+    for decorator in decorators:
+        for node in ast.walk(decorator):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.requirement":
+                yield from (ast.literal_eval(argument) for argument in node.args)
+
+
+@functools.cache
+def ids_of_tests() -> dict[str, list[str]]:
+    """Returns the tests that name each id, read from the source of all test files."""
+    tests: dict[str, list[str]] = {}
+    for path in sorted(TESTS.rglob("test_*.py")):
+        if not set(HIDDEN).isdisjoint(path.parts):
+            continue
+        name = str(path.relative_to(TESTS))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                marked, test = marked_ids(node.decorator_list), f"{name}::{node.name}"
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+                marked, test = marked_ids([node.value]), name
+            else:
+                continue
+            for id in marked:
+                tests.setdefault(id, []).append(test)
+    return tests
+
+
+@functools.cache
+def replayed_cases() -> list[str]:
+    """Returns the recorded cases that `test_contract` replays, as ``group/name``."""
+    covered = {name for name, configuration in CONFIGURATIONS.items() if configuration.contract}
+    files = sorted((TESTS / "contract" / "cases").glob("*.json"))
+    cases = [(file.stem, case) for file in files for case in json.loads(file.read_text(encoding="utf-8"))]
+    return [f"{group}/{case['name']}" for group, case in cases if case["config"] in covered]
+
+
+@pytest.mark.parametrize("id", REQUIREMENTS)
+def test_requirement_has_a_sentence_a_source_and_a_proof(id: str) -> None:
+    requirement = REQUIREMENTS[id]
+    assert set(requirement) <= {"text", "source", "cases"}
+    assert requirement["text"].endswith(".")
+    assert requirement["source"]
+    assert id in ids_of_tests() or requirement.get("cases"), f"no test is marked with {id}"
+
+
+@pytest.mark.parametrize("id", [id for id, requirement in REQUIREMENTS.items() if "cases" in requirement])
+def test_requirement_names_recorded_cases(id: str) -> None:
+    cases = replayed_cases()
+    unknown = [pattern for pattern in REQUIREMENTS[id]["cases"] if not fnmatch.filter(cases, pattern)]
+    assert unknown == [], f"no recorded case that is replayed fits {unknown}"
+
+
+def test_requirement_markers_name_known_requirements() -> None:
+    unknown = {id: tests for id, tests in ids_of_tests().items() if id not in REQUIREMENTS}
+    assert unknown == {}
+
+
+def test_requirement_sources_are_files_of_this_repository() -> None:
+    root = TESTS.parent
+    named = {word.rstrip(",;") for entry in REQUIREMENTS.values() for word in entry["source"].split()}
+    missing = [name for name in sorted(named) if name.endswith(".md") and not (root / name).is_file()]
+    assert missing == []
