@@ -135,7 +135,7 @@ def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
     session.log("with " + ", ".join(f"{name} {version}" for name, version in installed.items()))
     for item in (version_of("python", str(session.python)), *requested):
         if not item.specifier.contains(installed[item.name], prereleases=True):
-            session.error(f"{item} was requested for, and {installed[item.name]} is what there is")
+            session.error(f"{item} was requested, and {installed[item.name]} is what there is")
     chosen = [ON_FRAMEWORKS, ON_AGUI] if agui == OLDEST_AGUI else [ON_FRAMEWORKS]
     for tests in [session.posargs] if session.posargs else chosen:
         run_pytest(session, *tests)

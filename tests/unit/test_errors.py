@@ -186,6 +186,28 @@ def test_thread_access(access: Any, method: str, path: str, body: Any) -> None:
 # --- envelopes ---
 
 
+@pytest.mark.requirement("ROUTE-14")
+@pytest.mark.parametrize(("expose_memory_routes", "status"), [(False, 404), (True, 422)])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/memories"),
+        ("POST", "/memories"),
+        ("POST", "/memories/recall"),
+        ("POST", "/memories/subscribe"),
+        ("PATCH", "/memories/m"),
+        ("DELETE", "/memories/m"),
+    ],
+)
+def test_expose_memory_routes_decides_between_404_and_422(
+    expose_memory_routes: bool, status: int, method: str, path: str
+) -> None:
+    with make_client(expose_memory_routes=expose_memory_routes) as client:
+        response = client.request(method, path, None if method in ("GET", "DELETE") else {}, check=False)
+    assert response.status == status
+    assert response.json()["error"]
+
+
 def test_a_missing_body_of_an_envelope_comes_after_hooks_that_know_the_route() -> None:
     seen: list[Any] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import functools
+import inspect
 import json
 import tomllib
 from collections.abc import Iterator
@@ -12,11 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from copilot_runtime import CopilotRuntime, RuntimeHooks, create_copilot_runtime_handler
+
 from ..fixtures.configs import CONFIGURATIONS
 
 TESTS = Path(__file__).parents[1]
 REQUIREMENTS = tomllib.loads((TESTS / "requirements.toml").read_text(encoding="utf-8"))
 HIDDEN = ("node_modules", ".venv")
+
+CONFIGURABLE = (CopilotRuntime, create_copilot_runtime_handler, RuntimeHooks)
+ENDPOINTS = (
+    *("info", "run", "connect", "stop", "suggest", "transcribe", "debug_events"),
+    *("threads_list", "threads_messages", "events", "state", "archive", "threads_clear", "threads_update"),
+)
 
 
 def marked_ids(decorators: list[ast.expr]) -> Iterator[str]:
@@ -28,22 +37,26 @@ def marked_ids(decorators: list[ast.expr]) -> Iterator[str]:
 
 
 @functools.cache
+def nodes_of_tests() -> list[tuple[str, ast.AST]]:
+    """Returns every node of all test files, with the file's name; nothing is imported."""
+    paths = [path for path in sorted(TESTS.rglob("test_*.py")) if set(HIDDEN).isdisjoint(path.parts)]
+    trees = {str(path.relative_to(TESTS)): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    return [(name, node) for name, tree in trees.items() for node in ast.walk(tree)]
+
+
+@functools.cache
 def ids_of_tests() -> dict[str, list[str]]:
-    """Returns the tests that name each id, read from the source of all test files."""
+    """Returns the tests that name each id."""
     tests: dict[str, list[str]] = {}
-    for path in sorted(TESTS.rglob("test_*.py")):
-        if not set(HIDDEN).isdisjoint(path.parts):
+    for name, node in nodes_of_tests():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            marked, test = marked_ids(node.decorator_list), f"{name}::{node.name}"
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            marked, test = marked_ids([node.value]), name
+        else:
             continue
-        name = str(path.relative_to(TESTS))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                marked, test = marked_ids(node.decorator_list), f"{name}::{node.name}"
-            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
-                marked, test = marked_ids([node.value]), name
-            else:
-                continue
-            for id in marked:
-                tests.setdefault(id, []).append(test)
+        for id in marked:
+            tests.setdefault(id, []).append(test)
     return tests
 
 
@@ -82,3 +95,10 @@ def test_requirement_sources_are_files_of_this_repository() -> None:
     named = {word.rstrip(",;") for entry in REQUIREMENTS.values() for word in entry["source"].split()}
     missing = [name for name in sorted(named) if name.endswith(".md") and not (root / name).is_file()]
     assert missing == []
+
+
+def test_options_hooks_and_endpoints_are_in_the_names_of_tests() -> None:
+    functions = [node for _, node in nodes_of_tests() if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    names = " ".join(node.name for node in functions if node.name.startswith("test_"))
+    options = [name for configurable in CONFIGURABLE for name in inspect.signature(configurable).parameters]
+    assert [word for word in (*options, *ENDPOINTS) if word not in names] == []
