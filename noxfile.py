@@ -78,10 +78,12 @@ def install(session: nox.Session, *more: str) -> None:
 
 def run_pytest(session: nox.Session, *tests: str, **options: Any) -> None:
     """Runs tests; what fails runs once more, alone, which tells a fault from a machine that was busy."""
+    # A cache of its own: another session may run at the same time, and each has to remember its own failures.
+    pytest = ["python", "-m", "pytest", "-o", f"cache_dir={Path(session.create_tmp(), 'pytest_cache').resolve()}"]
     try:
-        session.run("python", "-m", "pytest", *tests, **options)
+        session.run(*pytest, *tests, **options)
     except CommandFailed:
-        session.run("python", "-m", "pytest", "--last-failed", "-n", "0", *tests, **options)
+        session.run(*pytest, "--last-failed", "-n", "0", *tests, **options)
 
 
 @nox.session
@@ -98,7 +100,7 @@ def types(session: nox.Session) -> None:
     """mypy, strict, over what is shipped; pyright over what it promises, and over calls of applications."""
     install(session, tool("mypy"), tool("django-stubs"), tool("pyright"))
     session.run("mypy")
-    session.run("python", "-m", "pytest", "-n", "0", "tests/unit/test_types.py")
+    run_pytest(session, "-n", "0", "tests/unit/test_types.py")
     # Installed for real: pyright looks for py.typed in what is installed, and does not follow editable installs.
     session.install("--no-deps", "--force-reinstall", *PACKAGES)
     for module in COMPLETELY_TYPED:
