@@ -27,19 +27,10 @@ def source_files(package: Path) -> dict[str, Path]:
     return {module_name(file, package): file for file in package.rglob("*.py")}
 
 
-def imports_at_runtime(module: str, file: Path, modules: dict[str, Path]) -> Iterator[str]:
-    """Yields the modules that a module imports; imports for type checkers alone do not count."""
-    tree = ast.parse(file.read_text("utf-8"))
-    for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for inner in ast.walk(node)
-    }
+def imported_modules(module: str, file: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Yields the modules of ours that a module imports, at runtime, in a function, or for type checkers alone."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(tree):
-        if id(node) in for_types:
-            continue
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom):
@@ -53,7 +44,7 @@ def imports_at_runtime(module: str, file: Path, modules: dict[str, Path]) -> Ite
 
 def import_graph(package: Path) -> dict[str, set[str]]:
     modules = source_files(package)
-    return {module: set(imports_at_runtime(module, file, modules)) for module, file in modules.items()}
+    return {module: set(imported_modules(module, file, modules)) for module, file in modules.items()}
 
 
 def order_of_contributing() -> list[str]:
