@@ -463,7 +463,7 @@ def test_sqlite_unusable_file_is_refused_at_construction(make: Any, sentence: st
         ("sqlite:///t.db?lease_seconds=", "lease_seconds must be a number, got ''"),
         ("sqlite:///t.db?lease_seconds=0", "lease_seconds=0.0.: must be > 0"),
         ("sqlite:///t.db?max_threads=1.5", "max_threads must be an integer, got '1.5'"),
-        ("sqlite:///t.db?max_threads=-1", "max_threads=-1: must be >= 0"),
+        ("sqlite:///t.db?max_threads=-1", "max_threads=-1: must be an integer >= 0"),
         ("sqlite:///t.db?max_threads=1&max_threads=2", "max_threads must occur only once"),
         ("sqlite:///t.db#1", "write # in a path as %23"),
         ("sqlite://t.db", "a path is required, as in sqlite:///copilot.db"),
