@@ -15,6 +15,9 @@ from .serve import ADAPTERS
 from .servers import RunningServer, serve_runtime
 
 INCOMPLETE = "INCOMPLETE_STREAM"
+TEXT = ["TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"]
+BROKEN_OFF = ["RUN_STARTED", *TEXT, "RUN_ERROR"]
+"""The events of a run whose agent fails in the middle of its text."""
 MILLION = 1_000_000
 
 
@@ -98,13 +101,7 @@ def test_agent_that_raises_after_events_ends_in_run_error(client: Client, agent:
     thread = unique("raising")
     events = client.run(agent, thread, forwardedProps={"what": exception})
     check_run_error(events)
-    assert types(events) == [
-        "RUN_STARTED",
-        "TEXT_MESSAGE_START",
-        "TEXT_MESSAGE_CONTENT",
-        "TEXT_MESSAGE_END",
-        "RUN_ERROR",
-    ]
+    assert types(events) == BROKEN_OFF
     check_replay(client, thread, events)
     check_thread(client, thread)
 
@@ -179,13 +176,7 @@ def test_agent_that_yields_invalid_events_ends_in_run_error(client: Client, agen
     thread = unique("nonsense")
     events = client.run(agent, thread, forwardedProps={"what": nonsense})
     check_run_error(events)
-    assert types(events) == [
-        "RUN_STARTED",
-        "TEXT_MESSAGE_START",
-        "TEXT_MESSAGE_CONTENT",
-        "TEXT_MESSAGE_END",
-        "RUN_ERROR",
-    ]
+    assert types(events) == BROKEN_OFF
     check_replay(client, thread, events)
     check_thread(client, thread)
 
@@ -287,13 +278,7 @@ def test_agent_that_floods_is_streamed_and_compacted(client: Client, adapter: st
     ordinal, _, end = str(last.id).partition(".")
     assert int(end) == number + 1
     events = [frame.event for frame in client.replay("good", thread)]
-    assert types(events) == [
-        "RUN_STARTED",
-        "TEXT_MESSAGE_START",
-        "TEXT_MESSAGE_CONTENT",
-        "TEXT_MESSAGE_END",
-        "RUN_FINISHED",
-    ]
+    assert types(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
     assert events[2]["delta"] == "x" * count
     # The frames in the store are the ones that were sent, each once and in order.
     assert [frame.id for frame in client.replay("good", thread, f"{ordinal}.{number - 5}")] == [

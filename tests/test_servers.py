@@ -498,28 +498,31 @@ def env_of(base: str | None) -> dict[str, str]:
     return {} if base is None else {mounted_apps.BASE: base}
 
 
-def check_mounted(server: RunningServer, base: str) -> None:
-    client = Client(server, base)
+def check_routes(client: Client, single_route_path: str) -> None:
+    """REST paths, an id with an encoded slash, and envelopes reach a mounted runtime."""
     assert "good" in client.info()["agents"]
     thread = f"a/{unique('thread')}"
     with client.start_run("play", thread, **steps(("say", "a"), ("wait", unique("never")))) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
-        with client.open("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as response:
-            assert response.json()["stopped"] is True
+        assert client.stop("play", thread.replace("/", "%2F"))["stopped"] is True
         assert types(stream.rest())[-1] == "RUN_FINISHED"
+    response = client.request("POST", single_route_path, {"method": "info"})
+    assert response.status == 200, response
+    assert "good" in response.json()["agents"]
+
+
+def check_mounted(server: RunningServer, base: str) -> None:
+    client = Client(server, base)
     # The envelope of single-route mode goes to the mount itself.
-    with client.open("POST", "", {"method": "info"}) as response:
-        assert response.status == 200, response.read()
-        assert "good" in response.json()["agents"]
-    with client.open("GET", "/nowhere") as response:
-        assert response.status == 404
-        assert response.json() == {"error": "Not found"}
+    check_routes(client, "")
+    response = client.request("GET", "/nowhere")
+    assert (response.status, response.json()) == (404, {"error": "Not found"})
 
 
 def body_of(server: RunningServer, path: str) -> bytes:
-    with Client(server, "").open("GET", path) as response:
-        assert response.status == 200
-        return response.read()
+    response = Client(server, "").request("GET", path)
+    assert response.status == 200
+    return response.body
 
 
 @pytest.mark.requirement("ASGI-03")
@@ -541,18 +544,8 @@ def test_base_path_below_a_starlette_mount(base: str | None) -> None:
 
 
 def check_mounted_below_starlette(server: RunningServer) -> None:
-    client = Client(server, "/mounted")
-    assert "good" in client.info()["agents"]
-    thread = f"a/{unique('thread')}"
-    with client.start_run("play", thread, **steps(("say", "a"), ("wait", unique("never")))) as stream:
-        stream.until("TEXT_MESSAGE_CONTENT")
-        with client.open("POST", f"/agent/play/stop/{thread.replace('/', '%2F')}") as response:
-            assert response.json()["stopped"] is True
-        assert types(stream.rest())[-1] == "RUN_FINISHED"
     # Starlette redirects the mount without its slash.
-    with client.open("POST", "/", {"method": "info"}) as response:
-        assert response.status == 200, response.read()
-        assert "good" in response.json()["agents"]
+    check_routes(Client(server, "/mounted"), "/")
     assert body_of(server, "/") == b"host"
 
 
