@@ -1,4 +1,4 @@
-"""What a replay of a run has to look like, given its stream: docs/protocol.md, section 6, written a second time.
+"""How a run is replayed, computed from its stream: docs/protocol.md, section 6, implemented a second time.
 
 Slow and plain on purpose. It looks at a whole finished run, where the runtime folds
 event by event.

@@ -17,7 +17,7 @@ LONGEST = (
     "test_store_faults.py",
     "test_streams.py",
 )
-"""Files that take the longest, the longest first: one that begins last is waited for by everybody."""
+"""Files that take the longest, the longest first: one that starts last would be waited for at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Some tests log text that is no text, on purpose; reports travel between processes as UTF-8."""
+    """Some tests log invalid text on purpose; reports travel between processes as UTF-8."""
     report = yield
     report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
     return report

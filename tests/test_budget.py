@@ -1,15 +1,15 @@
-"""The guard on speed that is no timing: how many functions are called per streamed event and per run.
+"""A guard on speed without timing: how many functions are called per streamed event and per run.
 
 `benchmarks/calls.py` counts the calls, in Python and in C, that a run makes from the request
 to the end of its stream, in process, on the path that ASGI takes. The figures are the same on
 any machine, and within a few calls on any Python and with either line of AG-UI.
 
 Each budget below stands beside the figure that was measured for it, and is about 15% above
-that: room for another version of Python, none for a call more per event that nobody meant.
+that: room for another version of Python, none for one unintended call more per event.
 
 To lower one after an improvement, run ``python -m benchmarks.calls``, put the new figure into
 ``measured``, and commit that with the improvement. To raise one, do the same, and say in the
-commit what the calls buy: `benchmarks/README.md` tells how to measure what they cost.
+commit what the calls buy: `benchmarks/README.md` says how to measure what they cost.
 A figure far below its budget fails as well, for then the budget guards nothing any more.
 """
 
@@ -45,7 +45,7 @@ class Budget:
 
 
 BUDGETS = (
-    # An event of a burst: all that are ready leave in one piece.
+    # An event of a burst: all that are ready leave in one chunk.
     Budget("bench", "per_event", 16.4),
     Budget("bench-model", "per_event", 25.4),
     # An event that the event loop gets a turn after: it leaves alone, and its reader is woken for it.

@@ -114,7 +114,7 @@ UNSIMPLE: dict[str, Pairs] = {
     "json with a charset": [("content-type", "application/json; charset=utf-8")],
     "something of its own": [("content-type", "application/x-ours")],
 }
-"""For these a browser asks first (a preflight), which without CORS is not answered well."""
+"""For these a browser sends a preflight first, which is refused without CORS."""
 
 
 @pytest.mark.requirement("CSRF-01")
@@ -179,7 +179,7 @@ CASES = [
         for origin in (A, EVIL, "null", None)
         for cookie in (False, True)
     ],
-    # One by name: it is told, and only it is let in.
+    # One by name: it alone is allowed.
     *[Case("site-one", A, cookie, False, A) for cookie in (False, True)],
     *[Case("site-one", origin, cookie, True, A) for origin in (B, EVIL, "null", None) for cookie in (False, True)],
     # Several by name.
@@ -201,7 +201,7 @@ CASES = [
             Case(mount, A, True, False, A),
             Case(mount, EVIL, False, True, None),
             Case(mount, None, False, True, None),
-            # It names another than the one that asks.
+            # It returns another origin than the request's.
             Case(mount, "https://other.example", False, True, A),
         )
     ],
@@ -224,7 +224,7 @@ def test_cors_decides_simple_requests_of_other_origins(client: SecurityClient, c
     for kind in ("text", "multipart", "no type"):
         response = stop_request(client, case.mount, *headers, *SIMPLE[kind])
         assert is_refused(response) is case.is_refused, kind
-    # The page must be able to read what it is told, the refusal included.
+    # The page must be able to read the response, a refusal included.
     assert response.headers.get("access-control-allow-origin") == case.allowed
     with_credentials = case.allowed is not None and case.mount in CREDENTIALS
     assert response.headers.get("access-control-allow-credentials") == ("true" if with_credentials else None)

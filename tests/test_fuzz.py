@@ -1,6 +1,6 @@
 """Generated input, through the pipeline and the adapters in this process: never a failure of ours.
 
-What is generated is the same in every run, so that a failure here is everybody's failure.
+The generated input is the same in every run, so that a failure can be reproduced.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ TYPES = (
 )  # fmt: skip
 
 latin = st.text(st.characters(max_codepoint=255), max_size=30)
-pieces = st.sampled_from(WORDS) | st.text(max_size=10) | latin
-paths = st.lists(pieces, max_size=6).map(lambda some: "/" + "/".join(some))
+segments = st.sampled_from(WORDS) | st.text(max_size=10) | latin
+paths = st.lists(segments, max_size=6).map(lambda some: "/" + "/".join(some))
 queries = st.lists(
     st.sampled_from(("limit=", "cursor=", "agentId=", "includeArchived=", "&", "")).flatmap(
         lambda name: latin.map(lambda value: name + value)
@@ -155,7 +155,7 @@ requests = st.builds(
     bodies | forms,
 )
 
-# --- what is asked -------------------------------------------------------------------
+# --- the requests ------------------------------------------------------------------
 
 
 def runtime() -> CopilotRuntime:
@@ -268,15 +268,15 @@ class Input:
 
     def read(self, size: int = -1) -> bytes:
         size = len(self.data) if size < 0 else size
-        piece, self.data = self.data[:size], self.data[size:]
-        return piece
+        chunk, self.data = self.data[:size], self.data[size:]
+        return chunk
 
 
 ENVIRONS: Mapping[str, Any] = {
     "wsgi": to_wsgi(handler("auto")),
     "flask": apps.flask([apps.Mounted("", {"runtime": runtime()})]),
 }
-"""Django, of which a process can have only one, gets what is no HTTP from `test_input_validation`, on its servers."""
+"""Django, of which a process can have only one, gets malformed HTTP in `test_input_validation`, on its servers."""
 
 
 @pytest.mark.parametrize("adapter", ENVIRONS)

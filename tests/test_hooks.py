@@ -19,7 +19,7 @@ from .serve import ADAPTERS
 
 PLAIN = ("hooks-plain",)
 LATER = ("hooks-later", "hooks-object")
-MIXED = ("hooks-given-later",)
+MIXED = ("hooks-returning-coroutine",)
 ALL = (*PLAIN, *LATER, *MIXED)
 
 BEFORE = ("on_request", "on_before_handler")
@@ -33,14 +33,14 @@ def client(request: pytest.FixtureRequest) -> Iterator[SecurityClient]:
 
 
 def field(hook: str) -> str:
-    """The request's field that tells a hook what to do."""
+    """Returns the name of the header that says what a hook does."""
     return f"x-{hook.replace('_', '-')}"
 
 
 def traced(
     client: SecurityClient, mount: str, path: str = "/info", body: Any = None, **headers: str
 ) -> list[dict[str, Any]]:
-    """What was noted about a request; the names of fields are given with underscores."""
+    """Sends a request and returns what was noted of it; ``headers`` are written with underscores."""
     trace = unique("trace")
     pairs = {name.replace("_", "-"): value for name, value in headers.items()}
     client.request("GET" if body is None else "POST", f"/{mount}{path}", body, {"x-trace": trace, **pairs})
@@ -105,7 +105,7 @@ def test_on_response_is_called_for_refusals_and_on_error_is_not(client: Security
 @pytest.mark.requirement("HOOK-03")
 @pytest.mark.parametrize("mount", ALL)
 @pytest.mark.parametrize("hook", ANSWERING)
-@pytest.mark.parametrize(("word", "status", "member"), [("respond", 418, "raised"), ("give", 419, "returned")])
+@pytest.mark.parametrize(("word", "status", "member"), [("respond", 418, "raised"), ("return", 419, "returned")])
 def test_hooks_may_raise_or_return_a_response(
     client: SecurityClient, mount: str, hook: str, word: str, status: int, member: str
 ) -> None:
@@ -123,7 +123,7 @@ def test_hooks_may_raise_or_return_a_response(
 
 @pytest.mark.parametrize("hook", ANSWERING)
 def test_hooks_may_return_a_response_with_a_dict_of_headers(client: SecurityClient, hook: str) -> None:
-    response = run(client, "hooks-plain", headers={field(hook): "give-dict-headers"})
+    response = run(client, "hooks-plain", headers={field(hook): "return-dict-headers"})
     assert (response.status, response.headers["x-by"], response.body) == (200, hook, b"")
 
 
@@ -176,16 +176,16 @@ def test_on_error_is_called_for_a_hook_that_raises(client: SecurityClient, mount
 @pytest.mark.parametrize("hook", ANSWERING)
 def test_on_error_may_return_a_response(client: SecurityClient, mount: str, hook: str) -> None:
     trace = unique("trace")
-    response = run(client, mount, headers={field(hook): "explode", "x-on-error": "give", "x-trace": trace})
+    response = run(client, mount, headers={field(hook): "explode", "x-on-error": "return", "x-trace": trace})
     assert (response.status, response.json()) == (419, {"returned": "on_error"})
     responses = [note for note in client.notes(trace) if note["what"] == "on_response"]
     assert len(responses) == (1 if hook == "on_response" else 0), "what on_error gives is sent as it is"
 
 
-TYPES = ("give-number", "give-text", "give-false", "give-pair", "give-class", "give-lie")
+TYPES = ("return-number", "return-text", "return-false", "return-pair", "return-class", "return-unrelated")
 UNSENDABLE = (
-    "give-str-body", "give-none-body", "give-dict-body", "give-text-status", "give-odd-status", "give-split-header",
-    "give-euro-header", "give-number-header", "give-spaced-header",
+    "return-str-body", "return-none-body", "return-dict-body", "return-text-status", "return-odd-status",
+    "return-split-header", "return-euro-header", "return-number-header", "return-spaced-header",
 )  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def test_hooks_that_return_other_types_are_a_500(client: SecurityClient, mount: 
     assert (response.status, response.json()) == (500, FAILED)
     assert find_leak(response) is None
     # It is an error like any other.
-    handled = run(client, mount, headers={field(hook): word, "x-on-error": "give"})
+    handled = run(client, mount, headers={field(hook): word, "x-on-error": "return"})
     assert handled.status == 419
 
 
@@ -335,7 +335,7 @@ def test_hooks_that_are_coroutine_functions_run_on_an_event_loop(client: Securit
 
 @pytest.mark.requirement("HOOK-07")
 def test_hooks_that_return_a_coroutine_are_awaited_on_an_event_loop(client: SecurityClient) -> None:
-    notes = {note["what"]: note for note in traced(client, "hooks-given-later")}
+    notes = {note["what"]: note for note in traced(client, "hooks-returning-coroutine")}
     assert notes["on_request"]["in_loop"] is True
     assert notes["identify_user"]["in_loop"] is False
 
@@ -367,7 +367,7 @@ BLOCKING = ("on_request", "identify_user", "on_before_handler", "factory", "on_r
 @pytest.mark.requirement("HOOK-07")
 @pytest.mark.parametrize("place", BLOCKING)
 def test_hooks_that_block_do_not_delay_other_requests(client: SecurityClient, place: str) -> None:
-    """Another request is answered while it waits, and a stream goes on: only then does the test let it go."""
+    """While it waits, another request is answered and a stream continues; only then does the test set its event."""
     gate, id = unique("gate"), unique("run")
     headers = {"x-gate": gate, field(place): "wait"} | ({"x-on-request": "explode"} if place == "on_error" else {})
     responses: list[Response] = []
@@ -401,7 +401,7 @@ def test_agents_that_block_do_not_delay_other_requests(client: SecurityClient) -
 
 
 def settle(client: SecurityClient, mount: str) -> None:
-    """A whole run later: whoever would have been told meanwhile has been told."""
+    """Waits for the end of a further run: every earlier notification has arrived by then."""
     id = unique("run")
     client.request("POST", f"/{mount}/agent/quick/run", hello_input(unique("thread"), id))
     client.wait_for_notes(f"ended-{id}")
@@ -530,7 +530,7 @@ def test_on_run_end_runs_on_a_worker_thread_or_on_the_event_loop(client: Securit
 @pytest.mark.requirement("SSE-09")
 @pytest.mark.parametrize("mount", ["hooks-one-stream", "hooks-one-stream-later"])
 @pytest.mark.parametrize("route", ["run", "suggest", "connect"])
-@pytest.mark.parametrize("word", ["give", "respond", "explode", *TYPES])
+@pytest.mark.parametrize("word", ["return", "respond", "explode", *TYPES])
 def test_max_streams_a_stream_that_on_response_replaces_is_closed(
     client: SecurityClient, mount: str, route: str, word: str
 ) -> None:
@@ -565,5 +565,5 @@ def test_max_streams_a_stream_that_on_response_keeps_still_counts(client: Securi
 def test_on_response_that_replaces_a_stream_does_not_stop_the_run(client: SecurityClient, mount: str) -> None:
     id = unique("run")
     body = hello_input(unique("thread"), id)
-    client.request("POST", f"/{mount}/agent/quick/run", body, {"x-on-response": "give"})
+    client.request("POST", f"/{mount}/agent/quick/run", body, {"x-on-response": "return"})
     assert [ended["outcome"] for ended in client.wait_for_notes(f"ended-{id}")] == ["finished"]

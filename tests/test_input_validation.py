@@ -1,4 +1,4 @@
-"""Whatever comes in: the answer is a clear 4xx in JSON, and nobody else notices.
+"""Invalid input gets a clear 4xx in JSON, and affects no other request.
 
 The barrage is fired by one user and afterwards another one's thread is looked at, so that
 each test also shows that what others have stored is untouched.
@@ -599,7 +599,7 @@ def test_body_that_ends_early_does_no_harm(client: SecurityClient, mount: str) -
         connection.shutdown(socket.SHUT_WR)
         response = receive_response(connection, "POST")
     assert response is None or 400 <= response.status < 500, response
-    # Half a request is none, so there is no such thread.
+    # An incomplete request has no effect, so there is no such thread.
     assert client.request("GET", f"/{mount}/threads/{thread}/messages", headers=MALLORY).json() == {"messages": []}
 
 
@@ -630,7 +630,7 @@ def test_body_with_many_members_is_read_in_time(client: SecurityClient, mount: s
         response = client.request("POST", f"/{mount}/agent/hello/suggest", body, MALLORY)
         assert response.status == 200, response
         assert response.events()[-1]["type"] == "RUN_FINISHED"
-    # The same thing wrong twenty thousand times is told in a few words.
+    # Twenty thousand equal faults are reported in a few words.
     response = client.request("POST", f"/{mount}/agent/hello/run", hello_input("t", messages=[3] * 20_000), MALLORY)
     assert find_fault(response, 400) is None
     assert len(response.body) < 4096
@@ -824,7 +824,7 @@ LENGTH = f"content-length: {HUGE}"
 CHUNKED = "transfer-encoding: chunked"
 
 EARLY = [adapter for adapter in ADAPTERS if adapter != "django-asgi"]
-"""Where an answer can come before the body has: under ASGI, Django takes in all of it before anybody else's turn."""
+"""Adapters that can respond before the body has arrived: under ASGI, Django reads all of it first."""
 
 BEGINNINGS: Mapping[str, Callable[[], bytes]] = {
     "length": lambda: head("/small/agent/hello/run", LENGTH) + b" " * 4 * SMALL_BODY,
@@ -895,7 +895,7 @@ def test_max_body_bytes_many_large_bodies_at_once_do_not_delay_others(client: Se
 
 @pytest.mark.requirement("BODY-05")
 def test_socket_that_sends_noise_does_no_harm(client: SecurityClient) -> None:
-    """Bytes that are no HTTP at all."""
+    """Sends bytes that are not HTTP."""
     random_bytes = random.Random(7).randbytes
     for data in (b"\r\n\r\n", b"\0" * 100, b"\x16\x03\x01\x02\x00\x01\x00", *(random_bytes(200) for _ in range(30))):
         with client.connect_socket() as connection:

@@ -1,4 +1,4 @@
-"""Agents that fail, flood, hang and lie: each harms only its own run."""
+"""Agents that fail, flood, hang and yield invalid events: each harms only its own run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def client(plain: RunningServer) -> Client:
 
 @pytest.fixture(autouse=True)
 def bystander(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A run that has begun before the test and goes on after it, on the shared server."""
+    """A run on the shared server that starts before the test and ends after it."""
     if "client" not in request.fixturenames:
         yield
         return
@@ -65,7 +65,7 @@ def bystander(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def check_thread(client: Client, thread: str) -> None:
-    """The thread is free, other requests are answered, and what runs on it is whole."""
+    """The thread is free, other requests are answered, and a run on it is complete."""
     assert "good" in client.info()["agents"]
     events = client.run("good", thread)
     assert types(events)[-1] == "RUN_FINISHED"
@@ -73,7 +73,7 @@ def check_thread(client: Client, thread: str) -> None:
 
 
 def check_run_error(events: list[Event], code: str = INCOMPLETE) -> None:
-    """The stream ends in an error that tells nothing of an exception."""
+    """The stream ends in an error that reveals nothing of an exception."""
     assert types(events)[-1] == "RUN_ERROR", events
     assert events[-1]["code"] == code, events[-1]
     assert events[-1]["message"].strip()
@@ -82,7 +82,7 @@ def check_run_error(events: list[Event], code: str = INCOMPLETE) -> None:
 
 
 def check_replay(client: Client, thread: str, events: list[Event]) -> None:
-    """What is replayed is what was streamed, folded."""
+    """The replay is what was streamed, compacted."""
     assert [frame.event for frame in client.replay("good", thread)] == compact(events)
 
 
@@ -217,7 +217,7 @@ def test_agent_that_yields_values_which_json_can_represent(client: Client, value
     check_thread(client, thread)
 
 
-@pytest.mark.parametrize("agent", misbehaving_agents.GIVING_NOTHING)
+@pytest.mark.parametrize("agent", misbehaving_agents.RETURNING_NO_EVENTS)
 def test_agent_that_returns_no_events_ends_in_run_error(client: Client, agent: str) -> None:
     thread = unique("nothing")
     events = client.run(agent, thread)
@@ -226,7 +226,7 @@ def test_agent_that_returns_no_events_ends_in_run_error(client: Client, agent: s
     check_thread(client, thread)
 
 
-@pytest.mark.parametrize("agent", misbehaving_agents.GIVING_EVENTS)
+@pytest.mark.parametrize("agent", misbehaving_agents.RETURNING_EVENTS)
 def test_agent_that_returns_events_in_an_unusual_way(client: Client, agent: str) -> None:
     thread = unique("unusual")
     events = client.run(agent, thread)
@@ -247,7 +247,7 @@ def test_agent_whose_iterator_is_broken_ends_in_run_error(client: Client, iterat
 
 @pytest.mark.parametrize("agent", ["raising-clone", "nonsense-clone", "raising-headers", "nonsense-headers"])
 def test_agent_that_cannot_be_prepared_is_a_500(client: Client, agent: str) -> None:
-    """There is no stream yet that could say it."""
+    """There is no stream yet that could report it."""
     thread = unique("unprepared")
     with client.start_run(agent, thread) as response:
         assert response.status == 500
@@ -390,7 +390,7 @@ def test_shutdown_grace_seconds_a_blocked_worker_thread_does_not_keep_the_server
             if stopped:
                 assert client.stop(agent, "thread")["stopped"] is True
                 assert types(stream.rest())[-1] == "RUN_FINISHED"
-    # That it ended when it was told to is what `serve_runtime` has checked.
+    # `serve_runtime` has checked that it ended on SIGTERM.
     assert server.process.poll() is not None
 
 
@@ -469,7 +469,7 @@ def test_info_with_capabilities_that_never_return(adapter: str) -> None:
 @pytest.mark.requirement("INFO-02")
 @ONE_OF_EACH_STACK
 def test_info_with_capabilities_that_block_delays_no_other_request(adapter: str) -> None:
-    """They hold up who asks for them, and nobody else."""
+    """They delay the request that needs them, and no other."""
     with serve_runtime(adapter, "blocking") as server:
         client = Client(server)
         connection = client.send("GET", "/info")

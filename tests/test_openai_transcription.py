@@ -57,7 +57,7 @@ def impatient(url: str, **options: Any) -> openai.AsyncOpenAI:
 
 
 class Provider(Protocol):
-    """A server that can be told what to answer to a model's name."""
+    """A server whose response to a model's name can be set."""
 
     url: str
 

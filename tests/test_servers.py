@@ -175,7 +175,7 @@ def test_disconnect_is_noticed_while_nothing_is_sent_on_every_server(client: Cli
 
 @pytest.mark.requirement("ROUTE-03")
 def test_path_id_with_an_encoded_slash(client: Client, variant: Variant) -> None:
-    """Only servers that tell the path as it was requested can tell ``a%2Fb`` from ``a/b``."""
+    """Only servers that pass on the path as it was requested can tell ``a%2Fb`` from ``a/b``."""
     thread = f"a/{unique('thread')} ü"
     quoted = thread.replace("/", "%2F").replace(" ", "%20").replace("ü", "%C3%BC")
     with client.start_run("play", thread, **steps(("wait", unique("never")))) as stream:
@@ -235,7 +235,7 @@ def test_tests_serve_command() -> None:
 
 ENDING = [*SERVED, Variant("wsgi", "gthread", preload=True)]
 
-TELLS = {
+CANCELS_AGENTS = {
     ("gthread", False),
     ("gevent", False),
     ("wsgiref", True),
@@ -248,7 +248,7 @@ TELLS = {
 gunicorn waits for its streams, and after ``--graceful-timeout`` kills a worker that still has some. waitress exits at
 once on SIGTERM. daphne's event loop no longer runs when the interpreter exits.
 """
-UNTOLD = ("django-asgi", "uvicorn")
+NOT_CANCELLED = ("django-asgi", "uvicorn")
 """Django has no lifespan, and uvicorn ends with the signal, so that no exit handler runs either."""
 
 
@@ -267,7 +267,7 @@ def test_shutdown_of_a_server_with_active_runs(variant: Variant, read: bool) -> 
     """The client is not left hanging, nor is the server."""
     with serve_variant(variant) as server:
         client = Client(server)
-        script = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
+        script = steps(("log-on-cancel", "the agent was cancelled"), ("say", "a"), ("wait", "never"))
         with (
             client.start_run("play", "thread", **script) as stream,
             client.start_run("play-sync", "blocked", **script) as blocked,
@@ -282,8 +282,8 @@ def test_shutdown_of_a_server_with_active_runs(variant: Variant, read: bool) -> 
                 drained(stream)
                 drained(blocked)
         server.process.wait(STOP_SECONDS)
-        if (variant.server, read) in TELLS and (variant.adapter, variant.server) != UNTOLD:
-            assert server.log().count("the agent was told") >= 1
+        if (variant.server, read) in CANCELS_AGENTS and (variant.adapter, variant.server) != NOT_CANCELLED:
+            assert server.log().count("the agent was cancelled") >= 1
 
 
 def test_gunicorn_sync_worker_that_is_killed_in_a_stream() -> None:
@@ -431,7 +431,7 @@ def test_wsgi_checks_on_real_servers() -> None:
 
 
 def start(app: Any, agent: str, thread: str, **members: Any) -> tuple[str, Any]:
-    """The status and the body of a run that nobody has read anything of yet."""
+    """Returns the status and the unread body of a run."""
     statuses: list[str] = []
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
@@ -598,12 +598,12 @@ def test_copilot_middleware_before_an_application_without_a_lifespan(factory: st
     with serve_app("asgi", f"tests.fixtures.mounted_apps:{factory}", mount="/mounted", extra=extra) as server:
         check_mounted(server, "/mounted")
         assert body_of(server, "/") == b"host"
-        script = steps(("log-on-cancel", "the agent was told"), ("say", "a"), ("wait", "never"))
+        script = steps(("log-on-cancel", "the agent was cancelled"), ("say", "a"), ("wait", "never"))
         with Client(server, "/mounted").start_run("play", unique("thread"), **script) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(STOP_SECONDS)
-        assert "the agent was told" in server.log()
+        assert "the agent was cancelled" in server.log()
 
 
 @pytest.mark.requirement("ASGI-02")

@@ -1,4 +1,4 @@
-"""A store that does not work: nothing hangs, nobody is told a success that is not stored, and it mends by itself.
+"""A store that fails: nothing hangs, no success is reported that is not stored, and it recovers by itself.
 
 What is done to the file is what happens to files: they are locked, moved, filled up and
 overwritten. The tests look like another program to the server, and run as any user.
@@ -82,20 +82,20 @@ def refused(stream: Stream) -> None:
 
 def refuses_to_write(client: Client, thread: str, live: str | None = None) -> None:
     """A run, a stop (of the run on thread ``live``, if there is one) and a deletion."""
-    refused(client.start_run("tell", thread))
-    refused(client.open("POST", f"/agent/tell/stop/{live or thread}"))
+    refused(client.start_run("count", thread))
+    refused(client.open("POST", f"/agent/count/stop/{live or thread}"))
     refused(client.open("DELETE", f"/threads/{thread}"))
 
 
 def refuses_to_read(client: Client, thread: str) -> None:
-    refused(client.connect("tell", thread))
+    refused(client.connect("count", thread))
     refused(client.open("GET", "/threads"))
     refused(client.open("GET", f"/threads/{thread}/messages"))
 
 
 def run_whole(client: Client, thread: str, n: int = 3) -> list[Frame]:
     """A run that was acknowledged: its end was shown."""
-    with client.start_run("tell", thread, forwardedProps={"n": n, "interval": 0.001}) as stream:
+    with client.start_run("count", thread, forwardedProps={"n": n, "interval": 0.001}) as stream:
         assert stream.status == 200, stream.read()
         frames = list(stream.frames())
     assert frames[-1].event["type"] == "RUN_FINISHED"
@@ -104,13 +104,13 @@ def run_whole(client: Client, thread: str, n: int = 3) -> list[Frame]:
 
 def works(client: Client, thread: str) -> bool:
     """Whether a run on a thread is begun, which then ends well and is kept. False where it is not begun yet."""
-    with client.start_run("tell", thread, forwardedProps={"n": 1}) as stream:
+    with client.start_run("count", thread, forwardedProps={"n": 1}) as stream:
         if stream.status != 200:
             assert stream.status in (409, 503), stream.read()
             return False
         frames = events_of(stream.frames())
     assert frames[-1]["type"] == "RUN_FINISHED"
-    assert events_of(client.replay("tell", thread))[-len(compact(frames)) :] == compact(frames)
+    assert events_of(client.replay("count", thread))[-len(compact(frames)) :] == compact(frames)
     return True
 
 
@@ -147,31 +147,31 @@ def locked(path: Path) -> Iterator[None]:
 def test_sqlite_locked_file(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
-    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("count", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         with locked(path):
-            # What goes on goes on, and what can be read is shown.
+            # Active runs continue, and what can be read is sent.
             frames_until(live, 10)
-            assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
+            assert events_of(client.replay("count", "kept")) == compact(events_of(kept))
             refuses_to_write(client, "kept")
             gate.touch()
             not_stored(live)
     comes_back(client, "kept", "live")
-    assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
+    assert events_of(client.replay("count", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
 @pytest.mark.requirement("STORE-06")
 def test_sqlite_lock_that_is_released_in_time_is_not_noticed(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("count", "live", forwardedProps={"until": str(gate)}) as live:
         start = frames_until(live, 2)
         with locked(path):
-            # The agent ends. That is held back until it is stored, for which the store is asked again.
+            # The agent ends. Its end is held back until it is stored, which is tried again.
             gate.touch()
-            refused(client.start_run("tell", "other"))
+            refused(client.start_run("count", "other"))
         rest = list(live.frames())
     assert rest[-1].event["type"] == "RUN_FINISHED"
-    assert events_of(client.replay("tell", "live")) == compact(events_of([*start, *rest]))
+    assert events_of(client.replay("count", "live")) == compact(events_of([*start, *rest]))
 
 
 @pytest.mark.requirement("STORE-06")
@@ -179,7 +179,7 @@ def test_sqlite_locked_file_with_many_requests(name: str, path: Path) -> None:
     with over(name, path, timeout_seconds=2) as server:
         client = Client(server)
         with locked(path), concurrent.futures.ThreadPoolExecutor(CROWD) as pool:
-            runs = [pool.submit(client.start_run, "tell", f"crowd-{number}") for number in range(CROWD)]
+            runs = [pool.submit(client.start_run, "count", f"crowd-{number}") for number in range(CROWD)]
             for run in concurrent.futures.as_completed(runs, timeout=BOUND_SECONDS):
                 refused(run.result())
         comes_back(client, *(f"crowd-{number}" for number in range(3)))
@@ -191,15 +191,15 @@ def test_sqlite_locked_file_with_many_requests(name: str, path: Path) -> None:
 @pytest.mark.requirement("STORE-06")
 def test_sqlite_deleted_file(client: Client, path: Path) -> None:
     run_whole(client, "kept")
-    with client.start_run("tell", "live") as live, client.connect("tell", "live") as other:
+    with client.start_run("count", "live") as live, client.connect("count", "live") as other:
         frames_until(live, 2)
         for file in path.parent.iterdir():
             file.unlink()
-        # Nothing is left of it that could be told.
+        # Nothing is left of it that could be sent.
         for stream in (live, other):
             last = stream.rest()[-1]
             assert (last["type"], last["code"]) == ("RUN_ERROR", "RUN_LOST")
-    assert client.replay("tell", "kept") == []
+    assert client.replay("count", "kept") == []
     comes_back(client, "kept", "live")
 
 
@@ -208,7 +208,7 @@ def test_sqlite_deleted_file(client: Client, path: Path) -> None:
 def test_sqlite_folder_that_is_missing_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
-    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("count", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         away = path.parent.rename(tmp_path / "away")
         refuses_to_write(client, "kept")
@@ -216,7 +216,7 @@ def test_sqlite_folder_that_is_missing_for_a_while(client: Client, path: Path, t
         gate.touch()
         not_stored(live)
     away.rename(path.parent)
-    assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
+    assert events_of(client.replay("count", "kept")) == compact(events_of(kept))
     comes_back(client, "kept", "live")
 
 
@@ -229,7 +229,7 @@ def test_sqlite_folder_in_place_of_the_file(client: Client, path: Path, tmp_path
     refuses_to_read(client, "kept")
     shutil.rmtree(path.parent)
     away.rename(path.parent)
-    assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
+    assert events_of(client.replay("count", "kept")) == compact(events_of(kept))
     comes_back(client, "kept")
 
 
@@ -238,12 +238,12 @@ def test_sqlite_file_that_is_not_a_database(client: Client, path: Path, tmp_path
     kept = run_whole(client, "kept")
     away = path.parent.rename(tmp_path / "away")
     path.parent.mkdir()
-    path.write_bytes(b"this is no database\n" * 500)
+    path.write_bytes(b"this is not a database\n" * 500)
     refuses_to_write(client, "kept")
     refuses_to_read(client, "kept")
     shutil.rmtree(path.parent)
     away.rename(path.parent)
-    assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
+    assert events_of(client.replay("count", "kept")) == compact(events_of(kept))
     comes_back(client, "kept")
 
 
@@ -265,16 +265,16 @@ def no_room(process: int) -> Iterator[None]:
 def test_sqlite_write_error_for_lack_of_space(client: Client, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
-    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("count", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         with no_room(pid_of(live)):
-            refused(client.start_run("tell", "kept"))
+            refused(client.start_run("count", "kept"))
             refused(client.open("DELETE", "/threads/kept"))
-            assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
+            assert events_of(client.replay("count", "kept")) == compact(events_of(kept))
             gate.touch()
             not_stored(live)
     comes_back(client, "kept", "live")
-    assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
+    assert events_of(client.replay("count", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
 @pytest.fixture
@@ -299,32 +299,32 @@ def test_sqlite_full_disk(name: str, small_disk: Path, tmp_path: Path) -> None:
         client = Client(server)
         gate = tmp_path / "gate"
         kept = run_whole(client, "kept")
-        with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+        with client.start_run("count", "live", forwardedProps={"until": str(gate)}) as live:
             frames_until(live, 2)
             with filler.open("wb") as file, contextlib.suppress(OSError):
                 while True:
                     os.write(file.fileno(), bytes(1024))
             # What there is of the journal can be written again, so it takes a while until nothing goes.
             eventually(lambda: _is_full(client), BOUND_SECONDS)
-            assert events_of(client.replay("tell", "kept")) == compact(events_of(kept))
+            assert events_of(client.replay("count", "kept")) == compact(events_of(kept))
             gate.touch()
             not_stored(live)
         filler.unlink()
         comes_back(client, "kept", "live")
-        assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
+        assert events_of(client.replay("count", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
 def _is_full(client: Client) -> bool:
     """Whether a run is refused. One that is not ends, one way or the other, and is kept where it ended well."""
     thread = unique("filling")
-    stream = client.start_run("tell", thread, forwardedProps={"n": 200, "interval": 0})
+    stream = client.start_run("count", thread, forwardedProps={"n": 200, "interval": 0})
     if stream.status != 200:
         refused(stream)
         return True
     with stream:
         frames = events_of(stream.frames())
     if frames[-1]["type"] == "RUN_FINISHED":
-        assert events_of(client.replay("tell", thread)) == compact(frames)
+        assert events_of(client.replay("count", thread)) == compact(frames)
     else:
         assert frames[-1]["code"] in ("STORE_UNAVAILABLE", "RUN_LOST")
     return False
@@ -335,7 +335,7 @@ def _is_full(client: Client) -> bool:
 
 @contextlib.contextmanager
 def immutable(*files: Path) -> Iterator[None]:
-    """Files that nobody may write, not even root."""
+    """Files that cannot be written, not even by root."""
     command = shutil.which("chattr")
     names = [str(file) for file in files]
     if command is None or subprocess.run([command, "+i", *names], capture_output=True, check=False).returncode:
@@ -350,14 +350,14 @@ def immutable(*files: Path) -> Iterator[None]:
 def test_sqlite_read_only_for_a_while(client: Client, path: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     kept = run_whole(client, "kept")
-    with client.start_run("tell", "live", forwardedProps={"until": str(gate)}) as live:
+    with client.start_run("count", "live", forwardedProps={"until": str(gate)}) as live:
         frames_until(live, 2)
         with immutable(path, path.with_name("threads.db-wal")):
             refuses_to_write(client, "kept", "live")
             gate.touch()
             not_stored(live)
     comes_back(client, "kept", "live")
-    assert events_of(client.replay("tell", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
+    assert events_of(client.replay("count", "kept"))[: len(compact(events_of(kept)))] == compact(events_of(kept))
 
 
 NOBODY = 65534
@@ -375,7 +375,7 @@ except ValueError as error:
 
 
 def construct_as_nobody(path: Path) -> str:
-    """What an ordinary user is told: permissions mean nothing to root."""
+    """Returns the error that an ordinary user gets: permissions mean nothing to root."""
     done = subprocess.run(
         [sys.executable, "-c", CONSTRUCT, str(path), str(NOBODY)], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -418,7 +418,7 @@ def test_sqlite_unwritable_folder_is_refused_at_construction(public: Path) -> No
 
 def garbage(folder: Path) -> Path:
     path = folder / "garbage.db"
-    path.write_bytes(b"this is no database\n" * 500)
+    path.write_bytes(b"this is not a database\n" * 500)
     return path
 
 
@@ -499,7 +499,7 @@ def test_sqlite_replaced_file_is_a_new_store(tmp_path: Path) -> None:
     thread = ThreadKey("", "t")
     start = store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
     run = start.lease.run  # type: ignore[union-attr]
-    # As often as a connection's place in memory, and with it anything that is told by it, may be used again.
+    # As often as the address of a connection in memory, and whatever is known by it, may be reused.
     for _ in range(5):
         assert not store.follow(run, 0).ended
         for file in tmp_path.iterdir():

@@ -1,4 +1,4 @@
-"""Streams as their readers see them: at once, from any place, by many, and left at any time."""
+"""Streams as their readers see them: sent at once, resumed anywhere, shared, and left at any time."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_sse_keep_alive_seconds_many_quiet_streams(client: Client) -> None:
 
 
 def until_free(client: Client, thread: str) -> Stream:
-    """A stream that is let in, asked for until it is: how one sees that another was noticed to have left."""
+    """Connects until there is room for a stream, which shows that another one's disconnect was noticed."""
     while True:
         stream = client.connect("good", thread)
         if stream.status == 200:
@@ -228,7 +228,7 @@ def test_disconnect_is_noticed_while_nothing_is_sent(one_stream: Client, agent: 
     thread = unique("thread")
     with one_stream.start_run(agent, thread, **steps(("wait", unique("never")), ("say", "a"))) as stream:
         assert stream.event()["type"] == "RUN_STARTED"
-    # The one place there is comes free, and the run still goes on.
+    # The only place is released, and the run is still active.
     with until_free(one_stream, thread) as joined:
         assert joined.event()["type"] == "RUN_STARTED"
         assert one_stream.stop("good", thread)["stopped"] is True
@@ -416,7 +416,7 @@ def test_last_seen_event_id_of_an_earlier_run_while_another_is_active(client: Cl
 
 
 def resumable(replayed: list[Frame]) -> dict[str, list[Frame]]:
-    """What follows each id of a compacted run from which that can be told.
+    """Returns what follows each id of a compacted run from which it can be resumed exactly.
 
     Only where nothing before it came after it: folding puts a text where it ended, and
     what came in between after that.
@@ -481,7 +481,7 @@ def test_last_event_id_header_that_is_unknown_replays_everything(
     everything = client.replay("good", unknown_thread)
     event_id = event_id.format(run=ordinal_of(everything[0]))
     with client.connect("good", unknown_thread, headers={"Last-Event-ID": event_id}) as stream:
-        # White space around a value is no part of it, and not every server takes it away: some of these are known then.
+        # White space around a value is not part of it, but not every server removes it: some of these are known then.
         assert list(stream.frames()) in (everything, client.replay("good", unknown_thread, event_id.strip()))
 
 
@@ -543,7 +543,7 @@ def test_max_streams_503_with_retry_after(two_streams: Client) -> None:
                 assert response.status == 503
                 assert int(response.headers["retry-after"]) > 0
                 assert response.json()["error"] == "too_many_streams"
-        # What is no stream gets in.
+        # Requests without a stream are answered.
         assert "play" in two_streams.info()["agents"]
         assert two_streams.stop("good", threads[0])["stopped"] is True
         assert types(list(runs[0].events()))[-1] == "RUN_FINISHED"

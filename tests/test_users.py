@@ -195,7 +195,7 @@ def test_suggest_of_another_user_sees_and_leaves_nothing(alice: UserClient, thre
 
 @pytest.mark.parametrize("other", [BOB, NAMESAKE])
 def test_last_seen_event_id_of_another_user_replays_nothing(alice: UserClient, thread: str, other: str) -> None:
-    """An id is a place on the reader's own thread, whoever it was made for."""
+    """An event id is a position on the reader's own thread, whoever's run it came from."""
     seen = alice.connect(thread).ids()
     assert seen
     stranger = alice.as_user(other)
@@ -252,7 +252,7 @@ def test_threads_list_has_only_the_users_own(alice: UserClient, thread: str) -> 
 
 @pytest.mark.requirement("USER-02")
 def test_threads_list_cursor_of_another_user(alice: UserClient) -> None:
-    # Pages are counted, so nobody else may have threads here.
+    # Pages are counted, so no other user may have threads here.
     carol = alice.as_user(f"{unique('carol')}@pages")
     bob = alice.as_user(f"{unique('bob')}@pages")
     carols_threads, bobs_threads = [unique("mine") for _ in range(4)], [unique("theirs") for _ in range(4)]
@@ -294,7 +294,7 @@ def test_threads_update_and_archive_of_another_user_get_404(alice: UserClient, t
     for name, method, body in changes:
         response = stranger.request(name, body, method=method, thread_id=thread)
         assert find_fault(response, 404) is None, find_fault(response, 404)
-        # Word for word what is said of a thread that is nobody's.
+        # The response is that for a thread that does not exist.
         unknown = stranger.request(name, body, method=method, thread_id=never)
         assert (unknown.status, unknown.body.replace(never.encode(), thread.encode())) == (
             response.status,
@@ -379,7 +379,7 @@ def test_on_concurrent_run_409_is_for_the_owner_only(alice: UserClient) -> None:
 
 
 def test_run_id_that_two_users_share(alice: UserClient) -> None:
-    """A run's id is the caller's to choose, so two may choose the same; it finds nobody else's run."""
+    """A run's id is the caller's to choose, so two may choose the same; it never finds another user's run."""
     run = unique("run")
     one, other = unique("thread"), unique("thread")
     with alice.open("agent/run", hello_input(one, run), agent_id="waits") as her_stream:
@@ -418,7 +418,7 @@ def test_debug_events_are_of_the_users_own_runs_only(server: SecurityClient) -> 
             assert her_feed.take(1)[0]["runId"] == next_run
 
 
-# --- nobody, and a failure to tell ---------------------------------------------------
+# --- no user, and a failure to identify ---------------------------------------------
 
 EVERY = [(name, method) for route in ROUTES.routes for method, name in route.methods.items()]
 IDS = {"agent_id": "hello", "thread_id": "t", "memory_id": "m"}

@@ -1,4 +1,4 @@
-"""Several processes over one SQLite file behave as one: runs are reached from anywhere, and survive whoever dies.
+"""Several processes over one SQLite file behave as one: runs are reached from any of them, and survive any that dies.
 
 With ``FULL_REPETITIONS=1`` in the environment everything is repeated as often as a release wants it.
 """
@@ -52,7 +52,7 @@ T = TypeVar("T")
 WORKERS = 4
 LEASE_SECONDS = 2.0
 NOTICE_SECONDS = 2.0
-"""How long after its lease a lost run may go on for a reader."""
+"""Seconds after its lease in which a lost run may stay open for a reader."""
 WRITE_SECONDS = 0.4
 """What a write that is under way may take on a busy machine, beside the interval between two."""
 PARALLEL = 8
@@ -76,7 +76,7 @@ DEPLOYMENTS = {
 @pytest.fixture(scope="module", params=DEPLOYMENTS)
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     adapter, preload = DEPLOYMENTS[request.param]
-    store = sqlite_url(tmp_path_factory.mktemp("crew") / "threads.db", lease_seconds=LEASE_SECONDS)
+    store = sqlite_url(tmp_path_factory.mktemp("workers") / "threads.db", lease_seconds=LEASE_SECONDS)
     with serve_workers(adapter, store, workers=WORKERS, preload=preload, threads=256) as server:
         client = Client(server)
         several_answer(client)
@@ -104,7 +104,7 @@ def reach(client: Client, folder: Path, number: int) -> set[int]:
     """
     thread, run = unique("thread"), unique("run")
     gate = folder / thread
-    agent = ("tell", "tell-sync")[number // 2 % 2]
+    agent = ("count", "count-sync")[number // 2 % 2]
     with client.start_run(agent, thread, run, forwardedProps={"until": str(gate)}) as own:
         start = frames_until(own, 1)
         with (
@@ -132,7 +132,7 @@ def test_workers_run_is_reached_from_any_worker(client: Client, tmp_path: Path) 
     runs = range(repetitions(40, 500))
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         reached = list(pool.map(lambda number: reach(client, tmp_path, number), runs))
-        # Which worker takes a connection is the kernel's to say, so it is asked for more until runs were shared.
+        # The kernel chooses the worker of a connection, so there are more of them until runs were shared.
         more = itertools.count(len(runs))
         while not any(len(processes) > 1 for processes in reached):
             assert len(reached) < 10 * len(runs), "one worker takes everything"
@@ -143,11 +143,11 @@ def test_workers_run_is_reached_from_any_worker(client: Client, tmp_path: Path) 
 
 
 class LiveRun:
-    """A run that goes on, with its own reader, and one on another process."""
+    """An active run with a reader on its own process, and one on another."""
 
     def __init__(self, client: Client) -> None:
         self.thread = unique("live")
-        self.own = client.start_run("tell", self.thread, forwardedProps={"interval": 0.05})
+        self.own = client.start_run("count", self.thread, forwardedProps={"interval": 0.05})
         assert self.own.status == 200
         self.owner = pid_of(self.own)
         self.begun = frames_until(self.own, 2)
@@ -158,7 +158,7 @@ class LiveRun:
         self._following.start()
 
     def _elsewhere(self, client: Client) -> Stream | None:
-        stream = client.connect("tell", self.thread)
+        stream = client.connect("count", self.thread)
         assert stream.status == 200
         if pid_of(stream) != self.owner:
             return stream
@@ -215,21 +215,21 @@ def lost(client: Client, run: LiveRun, killed_at: float) -> None:
     assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
     assert types(streamed).count("RUN_ERROR") == 0
     # Nobody is shown more than was streamed, and a replay is short by no more than what was not stored yet.
-    replay = events_of(client.replay("tell", run.thread))
+    replay = events_of(client.replay("count", run.thread))
     assert replay == (compact(followed) if numbers_of(followed) else [])
     assert is_prefix(numbers_of(replay), numbers_of(streamed))
     last = numbers_of(replay)[-1:] or numbers_of(streamed)[:1]
     assert numbers_of(streamed)[-1].at - last[0].at <= FLUSH_INTERVAL_SECONDS + WRITE_SECONDS
-    again = client.run("tell", run.thread, forwardedProps={"n": 1})
+    again = client.run("count", run.thread, forwardedProps={"n": 1})
     assert again[-1]["type"] == "RUN_FINISHED"
 
 
 def unharmed(client: Client, run: LiveRun, is_followed: bool) -> None:
-    response = client.stop("tell", run.thread)
+    response = client.stop("count", run.thread)
     assert response["stopped"] is True, (
         response,
         events_of(run.streamed())[-1],
-        events_of(client.replay("tell", run.thread))[-1],
+        events_of(client.replay("count", run.thread))[-1],
     )
     streamed, followed = run.streamed(), run.followed()
     assert streamed[-1].event["type"] == "RUN_FINISHED"
@@ -288,7 +288,7 @@ def test_workers_race_for_a_thread_has_one_winner(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def paused(process: int, file: Path) -> Iterator[None]:
-    """A process that stands still between two writes: one that does in the middle of one holds everybody up."""
+    """Pauses a process between two writes: in the middle of one it would block all others."""
     os.kill(process, signal.SIGSTOP)
     try:
         while not (stands_still(process) and writable(file)):
@@ -313,7 +313,7 @@ def stands_still(process: int) -> bool:
 
 
 def writable(file: Path) -> bool:
-    """Whether nobody holds the lock of a SQLite file for longer than a write takes."""
+    """Returns whether the lock of a SQLite file is free within the time of a write."""
     with contextlib.closing(sqlite3.connect(file, timeout=0.3, isolation_level=None)) as db:
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -333,14 +333,14 @@ def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str
     with serve_workers(adapter, store) as one, serve_workers(adapter, store) as two:
         here, there = Client(one), Client(two)
         with (
-            here.start_run("tell", "taken", "first", forwardedProps={"until": str(first_gate)}) as own,
-            there.connect("tell", "taken") as other,
+            here.start_run("count", "taken", "first", forwardedProps={"until": str(first_gate)}) as own,
+            there.connect("count", "taken") as other,
         ):
             start = frames_until(own, 5)
             with paused(pid_of(own), file):
-                # Its reader elsewhere is told that it is over, and with that the thread is free.
+                # Its reader on the other process gets the end of the run, and with that the thread is free.
                 followed = events_of(other.frames())
-                taking = there.start_run("tell", "taken", "second", forwardedProps={"until": str(second_gate)})
+                taking = there.start_run("count", "taken", "second", forwardedProps={"until": str(second_gate)})
                 assert taking.status == 200
                 taken = frames_until(taking, 1)
                 if then == "ends":
@@ -354,31 +354,31 @@ def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str
         assert taken[-1].event["type"] == "RUN_FINISHED"
         assert {frame.id.partition(".")[0] for frame in taken if frame.id} == {"2"}
         replay = [*compact(followed), *compact(events_of(taken))]
-        assert events_of(there.replay("tell", "taken")) == replay
-        assert events_of(here.replay("tell", "taken")) == replay
+        assert events_of(there.replay("count", "taken")) == replay
+        assert events_of(here.replay("count", "taken")) == replay
 
 
 @pytest.mark.requirement("STORE-02")
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 def test_workers_machine_that_stands_still_loses_no_run(adapter: str, tmp_path: Path) -> None:
-    """For all processes leases have run out when it goes on, and whoever is first must not take them for dead."""
+    """All leases have expired when the processes continue, and the first of them must not take the others for dead."""
     file = tmp_path / "threads.db"
     store = sqlite_url(file, lease_seconds=1)
     witness = SqliteStore(file)
     threads = [ThreadKey("", f"still-{number}") for number in range(8)]
     with serve_workers(adapter, store) as one, serve_workers(adapter, store) as two, contextlib.ExitStack() as streams:
         here, there = Client(one), Client(two)
-        own = [streams.enter_context(here.start_run("tell", thread.thread_id)) for thread in threads]
+        own = [streams.enter_context(here.start_run("count", thread.thread_id)) for thread in threads]
         start = [frames_until(stream, 1) for stream in own]
-        other = [streams.enter_context(there.connect("tell", thread.thread_id)) for thread in threads]
+        other = [streams.enter_context(there.connect("count", thread.thread_id)) for thread in threads]
         with paused(pid_of(own[0]), file):
             with paused(pid_of(other[0]), file):
                 for thread in threads:
                     eventually(lambda thread=thread: (live := witness.read(thread).live) and live.expired, 30)
-            there.info()  # it looks before the owner goes on
+            there.info()  # it looks before the owner continues
         for thread, stream, frames, joined in zip(threads, own, start, other, strict=True):
             frames += frames_until(stream, numbers_of(events_of(frames))[-1].value + 10)
-            assert there.stop("tell", thread.thread_id)["stopped"] is True
+            assert there.stop("count", thread.thread_id)["stopped"] is True
             frames += stream.frames()
             assert frames[-1].event["type"] == "RUN_FINISHED"
             assert list(joined.frames()) == frames
@@ -399,11 +399,11 @@ def answered(ask: Callable[[], T]) -> T:
 
 
 def recycled(client: Client, number: int) -> int:
-    """A run in whose middle its process may be told to end. Gives its process."""
+    """Runs an agent whose process may get SIGTERM in the middle, and returns the id of that process."""
 
     def start() -> tuple[str, Stream]:
         thread = unique("recycled")  # another one each time, since it may have begun without an answer
-        return thread, client.start_run("tell", thread, forwardedProps={"n": 5 + number % 20})
+        return thread, client.start_run("count", thread, forwardedProps={"n": 5 + number % 20})
 
     thread, own = answered(start)
     frames: list[Frame] = []
@@ -413,7 +413,7 @@ def recycled(client: Client, number: int) -> int:
         with contextlib.suppress(OSError, http.client.HTTPException):
             frames += own.frames()
     # Whatever has become of the process, the run has an end, and it is the one that was shown.
-    replay = events_of(answered(lambda: client.replay("tell", thread)))
+    replay = events_of(answered(lambda: client.replay("count", thread)))
     assert replay[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
     assert is_prefix(numbers_of(events_of(frames)), numbers_of(replay)) or is_prefix(
         numbers_of(replay), numbers_of(events_of(frames))
@@ -426,7 +426,7 @@ def recycled(client: Client, number: int) -> int:
 
 def finishes(client: Client, thread: str) -> bool:
     """Whether a run on a thread is begun and ends well, which it does not where its worker ends first."""
-    with client.start_run("tell", thread, forwardedProps={"n": 1}) as stream:
+    with client.start_run("count", thread, forwardedProps={"n": 1}) as stream:
         return stream.status == 200 and stream.rest()[-1]["type"] == "RUN_FINISHED"
 
 
@@ -453,7 +453,7 @@ def numbers(frames: list[Frame]) -> list[str | None]:
 
 def resumed(client: Client, seen: str, how: str) -> list[Frame]:
     headers = {"last-event-id": seen} if how == "header" else {}
-    with client.connect("tell", "kept", seen if how == "body" else None, headers) as stream:
+    with client.connect("count", "kept", seen if how == "body" else None, headers) as stream:
         assert stream.status == 200
         return list(stream.frames())
 
@@ -465,7 +465,7 @@ def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str
     store = sqlite_url(tmp_path / "threads.db")
     with (
         serve_workers(adapter, store) as before,
-        Client(before).start_run("tell", "kept", forwardedProps={"n": 12}) as own,
+        Client(before).start_run("count", "kept", forwardedProps={"n": 12}) as own,
     ):
         streamed = list(own.frames())
     with serve_workers(adapter, store) as after:
@@ -473,7 +473,7 @@ def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str
         for at, frame in enumerate(streamed):
             assert frame.id is not None
             assert resumed(client, frame.id, how) == streamed[at + 1 :]
-        later = list(client.start_run("tell", "kept", forwardedProps={"n": 2}).frames())
+        later = list(client.start_run("count", "kept", forwardedProps={"n": 2}).frames())
         assert numbers(later)[0] == "2.1"
         first = resumed(client, "1.3", how)
     assert first[: len(streamed) - 3] == streamed[3:]
@@ -486,12 +486,12 @@ def test_restart_last_seen_event_id_of_a_compacted_run(how: str, tmp_path: Path)
     store = sqlite_url(tmp_path / "threads.db")
     with (
         serve_workers("wsgi", store, raw_seconds=0) as before,
-        Client(before).start_run("tell", "kept", forwardedProps={"n": 12}) as own,
+        Client(before).start_run("count", "kept", forwardedProps={"n": 12}) as own,
     ):
         streamed = list(own.frames())
     with serve_workers("wsgi", store, raw_seconds=0) as after:
         client = Client(after)
-        replay = client.replay("tell", "kept")
+        replay = client.replay("count", "kept")
         assert events_of(replay) == compact(events_of(streamed))
         kept = numbers(replay)
         for frame in streamed:
@@ -505,7 +505,7 @@ def test_restart_last_seen_event_id_of_a_compacted_run(how: str, tmp_path: Path)
 def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db", lease_seconds=1)
     with serve_workers("wsgi", store) as before:
-        own = Client(before).start_run("tell", "kept")
+        own = Client(before).start_run("count", "kept")
         start = frames_until(own, 20)
         os.killpg(before.process.pid, signal.SIGKILL)
         before.process.wait()
@@ -517,21 +517,21 @@ def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> 
         rest = resumed(client, seen.id, "header")
         assert (rest[-1].event["type"], rest[-1].event["code"]) == ("RUN_ERROR", "RUN_LOST")
         shown = events_of(start[:11]) + events_of(rest)
-        assert events_of(client.replay("tell", "kept")) == compact(shown)
+        assert events_of(client.replay("count", "kept")) == compact(shown)
         beyond = resumed(client, "1.100000", "header")
         assert [frame.event for frame in beyond] == [rest[-1].event]
 
 
-# Not django-asgi: without a lifespan, uvicorn's end is no orderly one to a run, whose lease has to run out then.
+# Not django-asgi: without a lifespan, uvicorn's end does not shut runs down, whose leases have to expire then.
 @pytest.mark.requirement("STORE-05")
 @pytest.mark.parametrize("adapter", [adapter for adapter in ADAPTERS if adapter != "django-asgi"])
 def test_restart_shutdown_ends_runs_with_run_interrupted(adapter: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     # Without a reader: gunicorn kills a worker whose streams have not ended within its graceful timeout.
-    with serve_workers(adapter, store) as before, Client(before).start_run("tell", "kept") as own:
+    with serve_workers(adapter, store) as before, Client(before).start_run("count", "kept") as own:
         start = frames_until(own, 3)
     with serve_workers(adapter, store) as after:
-        replay = events_of(Client(after).replay("tell", "kept"))
+        replay = events_of(Client(after).replay("count", "kept"))
         # No lease had to run out for it.
         assert (replay[-1]["type"], replay[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
         assert is_prefix(numbers_of(events_of(start)), numbers_of(replay))
@@ -544,10 +544,10 @@ def test_workers_connect_to_an_active_run_on_another_process(tmp_path: Path) -> 
     with (
         serve_workers("wsgi", store) as one,
         serve_workers("asgi", store) as two,
-        Client(one).start_run("tell", "kept", forwardedProps={"until": str(gate)}) as own,
+        Client(one).start_run("count", "kept", forwardedProps={"until": str(gate)}) as own,
     ):
         start = frames_until(own, 10)
-        with Client(two).connect("tell", "kept", start[5].id) as other:
+        with Client(two).connect("count", "kept", start[5].id) as other:
             gate.touch()
             streamed = [*start, *own.frames()]
             assert list(other.frames()) == streamed[6:]
@@ -561,13 +561,13 @@ def test_workers_deleted_thread_ends_for_readers_of_every_process(tmp_path: Path
     store = sqlite_url(tmp_path / "threads.db")
     with serve_workers("wsgi", store) as one, serve_workers("asgi", store) as two:
         here, there = Client(one), Client(two)
-        with here.start_run("tell", "gone") as own, there.connect("tell", "gone") as other:
+        with here.start_run("count", "gone") as own, there.connect("count", "gone") as other:
             frames_until(own, 3)
             with there.open("DELETE", "/threads/gone") as response:
                 assert response.status == 204
             for stream in (own, other):
                 assert stream.rest()[-1]["code"] == "RUN_LOST"
-        assert here.replay("tell", "gone") == there.replay("tell", "gone") == []
+        assert here.replay("count", "gone") == there.replay("count", "gone") == []
 
 
 def test_store_that_is_unusable_keeps_the_server_from_starting(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ RETRY_SECONDS = 0.02
 
 
 def repetitions(few: int, all_: int) -> int:
-    """How often something is done."""
+    """Returns ``all_`` if the environment wants all repetitions, else ``few``."""
     return all_ if os.environ.get(FULL_REPETITIONS) else few
 
 
@@ -51,28 +51,28 @@ def serve_workers(
 
 
 def pid_of(stream: Stream) -> int:
-    """Which process an answer comes from."""
+    """Returns the id of the process that sent a response."""
     return int(stream.headers[PID])
 
 
-def eventually(question: Callable[[], T], seconds: float) -> T:
-    """What is asked again and again until it is something. Fails where it stays nothing for so long."""
+def eventually(attempt: Callable[[], T], seconds: float) -> T:
+    """Calls a function until its result is true, and returns that; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
-    while not (answer := question()):
+    while not (result := attempt()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
         time.sleep(RETRY_SECONDS)
-    return answer
+    return result
 
 
 class Number(NamedTuple):
-    """A number that an agent has told, and when, in seconds of the machine's clock that only goes forward."""
+    """A number that an agent has sent, and when, in seconds of the machine's monotonic clock."""
 
     value: int
     at: float
 
 
 def numbers_of(events: Iterable[Event]) -> list[Number]:
-    """All that an agent told in some events, which may be folded."""
+    """Returns the numbers in an agent's events, which may be compacted."""
     words = "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT").split()
     pairs = [word.partition("@") for word in words]
     return [Number(int(number), float(at)) for number, _, at in pairs]
@@ -83,7 +83,7 @@ def events_of(frames: Iterable[Frame]) -> list[Event]:
 
 
 def frames_until(stream: Stream, number: int) -> list[Frame]:
-    """The frames up to the one that tells a number."""
+    """Returns the frames up to the one that has reached a number."""
     taken: list[Frame] = []
     for frame in stream.frames():
         taken.append(frame)

@@ -32,12 +32,12 @@ class QuietHandler(WSGIRequestHandler):
 
 
 def threaded(app: Application) -> Application:
-    """The application, told the truth: the handler claims that there are no threads."""
+    """Corrects the environ for the application: the handler claims that there are no threads."""
 
-    def told(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def corrected(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return app({**environ, "wsgi.multithread": True}, start_response)
 
-    return told
+    return corrected
 
 
 def leave(*_: object) -> None:

@@ -1,7 +1,7 @@
-"""CopilotKit's aimock, from npm, as the model server: nobody here wrote it.
+"""CopilotKit's aimock, from npm, as the model server: an independent implementation.
 
-A test says what it answers to which message, and reads what it was asked, both over its
-control API. What it cannot do, `fake` does.
+A test sets its response to a message, and reads the requests, both over its control API. What it cannot do,
+`fake_provider` does.
 """
 
 from __future__ import annotations

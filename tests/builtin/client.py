@@ -1,4 +1,4 @@
-"""What tests ask an agent, and how they look at what it answered."""
+"""Messages for an agent, and ways to read the events of its runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def assistant_message(content: str | None = None, *calls: dict[str, Any]) -> dic
 
 
 def tool_call(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:
-    """A tool call of an assistant's message."""
+    """Returns a tool call of an assistant message."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
@@ -29,13 +29,13 @@ def tool_message(call_id: str, content: Any, **members: Any) -> dict[str, Any]:
 
 
 def frontend_tool(name: str, **properties: Any) -> dict[str, Any]:
-    """A tool that runs in the browser."""
+    """Returns a tool that runs in the browser."""
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
     return {"name": name, "description": f"Does {name}.", "parameters": parameters}
 
 
 def event_types(events: Sequence[Event]) -> list[str]:
-    """The types of the events, those that follow one of their own type left out."""
+    """Returns the types of the events, without those that repeat the one before."""
     return [kind for kind, _ in itertools.groupby(event["type"] for event in events)]
 
 
@@ -53,7 +53,7 @@ def text_of(events: Sequence[Event], kind: str = "TEXT_MESSAGE_CONTENT") -> str:
 
 
 def tool_calls(events: Sequence[Event]) -> dict[str, tuple[str, str]]:
-    """The tool calls by their ids: name and arguments."""
+    """Returns the tool calls by their ids: name and arguments."""
     return {
         start["toolCallId"]: (
             start["toolCallName"],
@@ -72,5 +72,5 @@ CALL = ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END"]
 
 
 def finished_run(*parts: str) -> list[str]:
-    """The outline of a run that goes well, with these parts in it."""
+    """Returns the types of a run that finishes, with these events in it."""
     return ["RUN_STARTED", *parts, "RUN_FINISHED"]

@@ -17,7 +17,7 @@ from .verifier import RecordingClient, Verifier, run_verifier
 
 @pytest.fixture(scope="session")
 def scripts() -> Scripts:
-    """What the fake plays."""
+    """The scripts of the fake provider."""
     return Scripts()
 
 
@@ -29,7 +29,7 @@ def fake_model(scripts: Scripts) -> Iterator[FakeProvider]:
 
 @pytest.fixture(scope="session")
 def mock_port() -> int:
-    """Where aimock will be: the runtimes are told before it is started, which only some tests need."""
+    """The port of aimock: the runtimes need it before it is started, which only some tests do."""
     return free_port()
 
 
@@ -66,7 +66,7 @@ def judge() -> Iterator[Verifier | None]:
 
 @pytest.fixture
 def client(runtime: RunningServer, judge: Verifier | None) -> Iterator[RecordingClient]:
-    """Talks to the runtime; whatever it has read must be what AG-UI's client accepts."""
+    """A client of the runtime; AG-UI's client must accept every stream that it has read."""
     running = RecordingClient(runtime)
     running.streams = []
     yield running

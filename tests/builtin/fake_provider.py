@@ -1,4 +1,4 @@
-"""A model server for what aimock cannot do: to wait for the test, to notice who leaves, to send what is wrong."""
+"""A model server for what aimock cannot do: wait for the test, notice disconnects, send invalid data."""
 
 from __future__ import annotations
 
@@ -75,16 +75,16 @@ Script = Callable[[Exchange], None]
 
 
 def chunk(delta: dict[str, Any], finish_reason: str | None = None, **members: Any) -> dict[str, Any]:
-    """A piece of an answer, as OpenAI's API streams it."""
+    """Returns a chunk of a completion, as OpenAI's API streams it."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     return {"id": "c1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice], **members}
 
 
 def tool_call_chunk(index: int, arguments: str, id: str | None = None, name: str | None = None) -> dict[str, Any]:
-    """A piece of a tool call; the first one of each has its id and name."""
+    """Returns a chunk with a part of a tool call; the first one of each call has its id and name."""
     function = {"arguments": arguments, **({"name": name} if name else {})}
-    piece = {"index": index, "function": function, **({"id": id, "type": "function"} if id else {})}
-    return chunk({"tool_calls": [piece]})
+    part = {"index": index, "function": function, **({"id": id, "type": "function"} if id else {})}
+    return chunk({"tool_calls": [part]})
 
 
 class FakeProvider:
@@ -108,7 +108,7 @@ def run_fake_provider(script: Script) -> Iterator[FakeProvider]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             exchange = Exchange(self.path, headers, body, self)
             it.requests.append(exchange)
-            # Whoever leaves in the middle of an answer is what some tests are about.
+            # Some tests disconnect in the middle of a response.
             with contextlib.suppress(ConnectionError):
                 script(exchange)
 

@@ -1,12 +1,12 @@
-"""What stands before the MCP servers of the tests: it misbehaves where it is asked to, and tells what has come.
+"""A proxy before the MCP servers of the tests: it misbehaves on request, and records all requests.
 
 ``/mcp`` and ``/sse`` are the server's own endpoints. ``/legacy/mcp`` is as ``/mcp``, but of the
 days when each client had to open a session. ``/broken/METHOD/mcp`` and ``/silent/METHOD/mcp``
 are as ``/legacy/mcp`` up to the request of that method, which is answered by an error, or
 never. ``/paged/mcp`` lists its tools in pages.
 
-``GET /seen`` gives all requests so far; ``GET /until/METHOD/COUNT`` the same, once there were so
-many of that method; ``GET /until-idle``, once no session and no request is open.
+``GET /seen`` returns all requests so far; ``GET /until/METHOD/COUNT`` does once there were ``COUNT`` of that
+method; ``GET /until-idle`` once no session and no request is open.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class McpProxy:
         async with self.changed:
             await self.changed.wait_for(holds)
 
-    async def tell(self) -> None:
+    async def notify(self) -> None:
         async with self.changed:
             self.changed.notify_all()
 
@@ -66,7 +66,7 @@ class McpProxy:
         request = json.loads(body or "{}")
         self.requests.append({"method": request.get("method", scope["method"]), "headers": headers})
         self.open_requests += 1
-        await self.tell()
+        await self.notify()
         try:
             answer = self.answer(kind, method, request, headers)
             opens_session = request.get("method") == "initialize"
@@ -75,7 +75,7 @@ class McpProxy:
             self.open_requests -= 1
             if scope["method"] == "DELETE":
                 self.sessions.discard(headers["mcp-session-id"])
-            await self.tell()
+            await self.notify()
 
     def answer(self, kind: str, method: str, request: Any, headers: dict[str, str]) -> ASGIApp:
         if kind in ("sse", "messages"):
@@ -87,7 +87,7 @@ class McpProxy:
         if method == request.get("method"):
             if kind == "silent":
                 return silence
-            # Its sessions are lost with it: not every client says good-bye to what is broken.
+            # Its sessions are lost with it: not every client closes a broken one.
             self.sessions.discard(headers.get("mcp-session-id", ""))
             return Response("broken", 500)
         return self.elsewhere
@@ -130,10 +130,10 @@ def paged(request: Any) -> Response:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives a body once more that has been read."""
-    given = iter([{"type": "http.request", "body": body, "more_body": False}])
+    """Returns a receive function that first returns a body that has been read already."""
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def again() -> Message:
-        return next(given, None) or await receive()
+        return next(messages, None) or await receive()
 
     return again

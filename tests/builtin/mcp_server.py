@@ -85,7 +85,7 @@ def result(*blocks: Any, structured: Any = None, is_error: bool = False) -> Call
 
 
 if __name__ == "__main__":
-    # The listening socket is inherited, so that nobody has to wait until it is there.
+    # The listening socket is inherited, so that the parent need not wait for it.
     listening = socket.socket(fileno=int(sys.argv[1]))
     watch = McpProxy(server.streamable_http_app(), server.sse_app())
     uvicorn.Server(uvicorn.Config(watch, log_level="warning", timeout_graceful_shutdown=1)).run([listening])

@@ -1,4 +1,4 @@
-"""What the fake model server plays: a script for each user message, named by the test that expects it."""
+"""What the fake provider plays: a script for each user message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .fake_provider import Exchange, Script, chunk
 
 
 class Scripts:
-    """Scripts by the text of the last user message. Each is played as often as it is asked for."""
+    """Scripts by the text of the last user message. Each is played for every request with that text."""
 
     def __init__(self) -> None:
         self._scripts: dict[str, Script] = {}
@@ -46,7 +46,7 @@ def by_step(*scripts: Script) -> Script:
 
 
 def send_text(*deltas: str, usage: dict[str, int] | None = None) -> Script:
-    """A script that says something and is done."""
+    """Returns a script that sends a text and finishes."""
 
     def script(exchange: Exchange) -> None:
         exchange.start_stream()
@@ -59,7 +59,7 @@ def send_text(*deltas: str, usage: dict[str, int] | None = None) -> Script:
 
 
 def send_chunks(*items: Any, reason: str = "tool_calls") -> Script:
-    """A script that sends chunks and is done."""
+    """Returns a script that sends chunks and finishes."""
 
     def script(exchange: Exchange) -> None:
         exchange.start_stream()
@@ -70,7 +70,7 @@ def send_chunks(*items: Any, reason: str = "tool_calls") -> Script:
 
 
 def send_error(status: int, error: dict[str, Any], **headers: str) -> Script:
-    """A script that answers by an error."""
+    """Returns a script that responds with an error."""
     return lambda exchange: exchange.respond({"error": error}, status, **headers)
 
 

@@ -1,4 +1,4 @@
-"""What the model says, as events; aimock is the model."""
+"""A model's completions as events; aimock is the model."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ CROWD = 100
 
 
 def all_started(client: RecordingClient, agent: str, bodies: list[dict[str, Any]]) -> list[list[Event]]:
-    """Runs with these bodies, all at once, each with headers of its own; gives their events."""
+    """Runs these bodies concurrently, each with headers of its own; returns their events."""
 
     def run(numbered: tuple[int, dict[str, Any]]) -> list[Event]:
         number, body = numbered
@@ -47,7 +47,7 @@ def all_started(client: RecordingClient, agent: str, bodies: list[dict[str, Any]
 
 @pytest.mark.requirement("FORWARD-05")
 def test_concurrent_runs_keep_tools_headers_and_state_apart(client: RecordingClient, scripts: Scripts) -> None:
-    # The model answers nobody before all have asked, so that all runs are under way together.
+    # The model sends no response before all requests have arrived, so that all runs are active at once.
     together = threading.Barrier(CROWD)
 
     def first(number: int) -> Script:

@@ -30,7 +30,7 @@ def error_of(events: list[Event]) -> str:
 
 
 def refusal(code: str | None = None, kind: str = "invalid_request_error") -> dict[str, Any]:
-    # The words would mislead whoever looks for some in them.
+    # The words would mislead a search for words.
     message = f"rate limit, api key {SECRET}, maximum context length"
     return {"message": message, "type": kind, **({"code": code} if code else {})}
 

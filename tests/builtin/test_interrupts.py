@@ -72,7 +72,7 @@ def test_interrupt_resume_passes_the_answer_to_the_tool(client: RecordingClient,
 
 
 def resumed(client: RecordingClient, scripts: Scripts, **entry: Any) -> tuple[list[Event], str]:
-    """A run that resumes; gives its events and what the model was told of the call."""
+    """Resumes a run; returns its events and the result that the model received."""
     prompt = scripts.on(send_text("I see."))
     resume = [{"interruptId": "c0", "status": "resolved", **entry}]
     events = client.run("fake-tools", prompt, messages=history(prompt), resume=resume)

@@ -38,7 +38,7 @@ ENDPOINTS = {"/mcp": "streamable-http", "/legacy/mcp": "streamable-http", "/sse"
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """The process with the server. What is asked of it is what `mcp_watch` can tell."""
+    """The process with the server; `mcp_proxy` answers questions about it."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -229,7 +229,7 @@ def test_mcp_call_timeout(mcp: Served, path: str) -> None:
 
 
 def _raising(context: RunContext) -> dict[str, str]:
-    raise LookupError("no token for anybody")
+    raise LookupError("no token")
 
 
 LEFT_OUT: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -237,7 +237,7 @@ LEFT_OUT: dict[str, tuple[str, dict[str, Any], str]] = {
     "refused at listing": ("/broken/tools/list/mcp", {}, "continuing the run without it"),
     "silent at the handshake": ("/silent/initialize/mcp", {"connect_timeout_seconds": 0.2}, "within 0.2 s"),
     "silent at listing": ("/silent/tools/list/mcp", {"connect_timeout_seconds": 0.5}, "within 0.5 s"),
-    "no headers": ("/mcp", {"headers": _raising}, "LookupError: no token for anybody"),
+    "no headers": ("/mcp", {"headers": _raising}, "LookupError: no token"),
     "headers that cannot be sent": ("/mcp", {"headers": lambda context: {"x-token": "a\nb"}}, "'x-token'"),
     "another transport": ("/mcp", {"transport": "sse"}, "continuing the run without it"),
 }
@@ -293,7 +293,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception]]] = {
     "no URL": ({"url": "tools.example/mcp"}, ValueError),
     "another scheme": ({"url": "ftp://tools.example/mcp"}, ValueError),
     "another transport": ({"transport": "stdio"}, ValueError),
-    "a name that is no list": ({"allowed_tools": "add"}, TypeError),
+    "a name that is not a list": ({"allowed_tools": "add"}, TypeError),
     "no time to connect": ({"connect_timeout_seconds": 0}, ValueError),
     "no time to call": ({"call_timeout_seconds": float("nan")}, ValueError),
     "headers of the connection": ({"headers": {"connection": "close"}}, ValueError),

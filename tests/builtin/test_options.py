@@ -1,4 +1,4 @@
-"""How the model is asked, and what a run may change of it."""
+"""The options of the model's request, and which of them a run may override."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_overridable_options_only_are_overridden(client: RecordingClient, script
 
 
 def test_overridable_model_of_the_same_server_needs_no_provider(client: RecordingClient, scripts: Scripts) -> None:
-    """As where the agent is made: an address alone says whose model it is."""
+    """As at construction: a base URL alone says whose model it is."""
     assert model_request(client, scripts, "fake-overridable", forwardedProps={"model": "llama"})["model"] == "llama"
 
 
@@ -131,7 +131,7 @@ def test_overridable_option_that_is_invalid_is_an_error(
 
 
 def test_overridable_model_of_an_unknown_provider_is_an_error(client: RecordingClient, scripts: Scripts) -> None:
-    """The key must not be sent where only the request says that it should go."""
+    """The key must not be sent to a provider that only the request names."""
     prompt = scripts.on(send_text("never"))
     events = client.chat("overridable", prompt, forwardedProps={"model": "http://evil.example/gpt"})
     assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]

@@ -1,4 +1,4 @@
-"""Tools that run on the server: called, answered, and asked again."""
+"""Tools that run on the server."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_server_tools_between_text_and_reasoning(client: RecordingClient, script
         pytest.param("weather", '{"city": "x", "days": "many"}', "days", id="an argument of another type"),
         pytest.param("weather", '{"city": "x", "hours": 1}', "hours", id="an argument that it does not have"),
         pytest.param("explode", "{}", "sk-secret", id="it raises"),
-        pytest.param("invented", "{}", "invented", id="there is no such tool"),
+        pytest.param("invented", "{}", "invented", id="unknown tool"),
     ],
 )
 def test_server_tool_errors_are_sent_to_the_model(
@@ -143,7 +143,7 @@ def test_server_tool_errors_are_sent_to_the_model(
 
 
 def test_server_tool_beside_a_frontend_tool(client: RecordingClient, scripts: Scripts) -> None:
-    """The server's has its result; the model is asked again by the frontend, with both."""
+    """The server's has its result; the frontend calls the model again, with both."""
     prompt = scripts.on(calls(("shout", '{"text": "a"}'), ("paint", "{}")))
     events = client.chat("fake-tools", prompt, tools=[frontend_tool("paint")])
     assert set(tool_calls(events)) == {"c0", "c1"}

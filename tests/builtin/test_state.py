@@ -1,4 +1,4 @@
-"""The application's state: told to the model, and changed by it."""
+"""The application's state: sent to the model, and changed by it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.client
 HERE = Path(__file__).parent
 INSTALL = "cd tests/client && npm ci"
 PLAY_SECONDS = 600
-"""Longer than all scenarios take even where each hangs until it gives up by itself."""
+"""Longer than all scenarios take even if each hangs until its own timeout."""
 
 BOTH = ("rest", "single")
 SCENARIOS: Mapping[str, tuple[str, ...]] = {

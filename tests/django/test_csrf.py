@@ -13,7 +13,7 @@ EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 
 
 def test_django_csrf_token_is_not_required_for_json(browser: Browser) -> None:
-    """A browser asks the server before it sends another site's JSON, and is told no."""
+    """A browser sends a preflight before another site's JSON, and it is refused."""
     assert browser.sign_in("alice").at("/members/copilotkit").text_chunks("whoami") == ["alice"]
     with browser.open("OPTIONS", "/agent/whoami/run", headers=EVIL) as response:
         assert "access-control-allow-origin" not in response.headers

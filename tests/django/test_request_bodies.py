@@ -73,9 +73,9 @@ def test_max_body_bytes_413_in_django(browser: Browser, size: int, path: str) ->
 
 
 def test_max_body_bytes_413_for_a_chunked_body_in_django(browser: Browser) -> None:
-    """No length says so beforehand."""
-    piece = b"x" * 60_000
-    with browser.open("POST", "/agent/whoami/run", iter([piece] * 8), JSON) as response:
+    """Without a Content-Length that would say so."""
+    chunk = b"x" * 60_000
+    with browser.open("POST", "/agent/whoami/run", iter([chunk] * 8), JSON) as response:
         assert response.status == 413
 
 

@@ -67,7 +67,7 @@ def test_django_set_cookie_of_hooks_is_repeated(browser: Browser) -> None:
 
 
 def test_django_conditional_get_etag(browser: Browser) -> None:
-    """ConditionalGetMiddleware gives them to JSON and honours them."""
+    """ConditionalGetMiddleware adds them to JSON and honours them."""
     with browser.open("GET", "/info") as response:
         etag = response.headers["etag"]
         assert response.status == 200

@@ -27,7 +27,7 @@ def stack(request: pytest.FixtureRequest) -> str:
 def test_django_each_event_is_sent_before_the_next_through_gzip_middleware(
     browser: Browser, agent: str, base: str
 ) -> None:
-    """With compression asked for, through middleware for sessions, ETags and compression."""
+    """With Accept-Encoding, through middleware for sessions, ETags and compression."""
     at = browser.sign_in("alice").at(base)
     gates = [unique("gate") for _ in range(3)]
     script = steps(*(pair for gate in gates for pair in (("wait", gate), ("say", gate))))
@@ -93,7 +93,7 @@ def test_django_synchronous_middleware_under_asgi_streams(threaded: Browser, age
 
 @pytest.mark.parametrize("agent", ["orm-plain", "orm-async", "orm-threaded"])
 def test_django_synchronous_middleware_under_asgi_and_the_orm(threaded: Browser, agent: str) -> None:
-    """The thread that the middleware waited on is gone when the agent asks."""
+    """The worker thread that the middleware waited on has ended when the agent runs its query."""
     gate = unique("gate")
     with threaded.start_run(agent, unique("thread"), forwardedProps={"gate": gate}) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")

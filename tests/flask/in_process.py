@@ -41,13 +41,13 @@ def run(app: Flask, mount: str = MOUNT, agent: str = "play", **headers: str) -> 
 
 
 def events(response: TestResponse) -> list[Event]:
-    """All events of an answer."""
+    """Returns all events of a response."""
     assert response.status_code == 200, response.get_data()
     frames = (parse_frame(block) for block in response.get_data(as_text=True).split("\n\n"))
     return [frame.event for frame in frames if frame is not None]
 
 
 def is_complete(response: TestResponse) -> bool:
-    """Whether that was a run from its beginning to its end."""
+    """Returns whether the response has a run from its start to its end."""
     types = [event["type"] for event in events(response)]
     return (types[0], types[-1]) == ("RUN_STARTED", "RUN_FINISHED")

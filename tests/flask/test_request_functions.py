@@ -37,11 +37,11 @@ def by_blueprint(app: Flask, blueprint: Blueprint) -> None:
 @pytest.mark.requirement("FLASK-01")
 @pytest.mark.parametrize("guard", [by_application, by_blueprint])
 def test_flask_before_request_refuses(guard: Change) -> None:
-    asked: list[str] = []
-    app = app_with(guard, hooks=RuntimeHooks(on_request=lambda ctx: asked.append(ctx.path)))
+    paths: list[str] = []
+    app = app_with(guard, hooks=RuntimeHooks(on_request=lambda ctx: paths.append(ctx.path)))
     response = run(app)
     assert (response.status_code, response.get_json()) == (401, {"error": "who are you?"})
-    assert asked == [], "the runtime has not been asked"
+    assert paths == [], "the runtime has not been paths"
     assert is_complete(run(app, Authorization="Bearer me"))
 
 

@@ -1,4 +1,4 @@
-"""Servers, started when first asked for and shared by all tests here, and how they are talked to."""
+"""Servers, started at first use and shared by all tests here, and their clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of all frameworks share: packages, prompts and what comes back."""
+"""What the tests of all frameworks share: packages, prompts and their events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def user_message(text: str) -> Event:
 
 
 def prompt(client: Client, agent: str, text: str, thread: str | None = None, user: str = "ann", **members: Any) -> Any:
-    """All events of a run with one prompt, as somebody."""
+    """Runs an agent with one prompt as ``user``, and returns all events."""
     body = run_input(
         thread or unique("thread"), unique("run"), **{"messages": [user_message(text)], "state": {}, **members}
     )
@@ -36,20 +36,20 @@ def prompt(client: Client, agent: str, text: str, thread: str | None = None, use
 
 
 def of_type(events: Iterable[Event], kind: str) -> list[Event]:
-    """Those of one type."""
+    """Returns the events of one type."""
     return [event for event in events if event["type"] == kind]
 
 
 def text_of(events: Iterable[Event]) -> str:
-    """All text of the answers."""
+    """Returns all text of the events."""
     return "".join(event["delta"] for event in of_type(events, "TEXT_MESSAGE_CONTENT"))
 
 
-def set_event(client: Client, latch: str) -> None:
-    """Lifts a latch in the server."""
-    client.run("play", unique("opener"), forwardedProps={"steps": [["set", latch]]})
+def set_event(client: Client, name: str) -> None:
+    """Sets an event in the server."""
+    client.run("play", unique("opener"), forwardedProps={"steps": [["set", name]]})
 
 
-def wait_for_event(client: Client, latch: str) -> None:
-    """Waits until a latch in the server is lifted."""
-    client.run("play", unique("waiter"), forwardedProps={"steps": [["wait", latch]]})
+def wait_for_event(client: Client, name: str) -> None:
+    """Waits for an event in the server."""
+    client.run("play", unique("waiter"), forwardedProps={"steps": [["wait", name]]})

@@ -27,7 +27,7 @@ class Subject(NamedTuple):
 SUBJECTS = {
     "pydantic-ai": Subject("pydantic_ai.ui.ag_ui", "pydantic-ai"),
     "langgraph": Subject("ag_ui_langgraph", "langgraph"),
-    # AG-UI's own class, which nobody has adapted to this runtime; and that in the function that docs/agents.md shows.
+    # AG-UI's own class, unadapted; and the same in the function that docs/agents.md shows.
     "langgraph-as-it-is": Subject("ag_ui_langgraph", "langgraph", "as-it-is"),
     "langgraph-for-each-user": Subject("ag_ui_langgraph", "langgraph", "as-it-is-for-each-user"),
 }
@@ -57,13 +57,11 @@ def test_framework_text_streams_with_the_ids_of_the_input(client: Client, subjec
 
 
 def test_framework_text_is_sent_as_the_model_generates_it(client: Client, subject: Subject) -> None:
-    latch = unique("latch")
-    with client.start_run(
-        subject.agent, unique("thread"), messages=[user_message(f"wait {latch}")], state={}
-    ) as stream:
+    name = unique("event")
+    with client.start_run(subject.agent, unique("thread"), messages=[user_message(f"wait {name}")], state={}) as stream:
         assert text_of(stream.until("TEXT_MESSAGE_CONTENT")) == "before "
-        set_event(client, latch)
-        assert text_of(stream.events()) == f"after {latch}"
+        set_event(client, name)
+        assert text_of(stream.events()) == f"after {name}"
 
 
 def test_framework_server_tool_is_called(client: Client, subject: Subject) -> None:
@@ -98,12 +96,12 @@ def test_framework_frontend_tool_is_left_to_the_client(client: Client, subject: 
 
 
 def test_framework_stop_reaches_the_model(client: Client, subject: Subject) -> None:
-    thread, latch = unique("thread"), unique("latch")
-    with client.start_run(subject.agent, thread, messages=[user_message(f"wait {latch}")], state={}) as stream:
+    thread, name = unique("thread"), unique("event")
+    with client.start_run(subject.agent, thread, messages=[user_message(f"wait {name}")], state={}) as stream:
         stream.until("TEXT_MESSAGE_CONTENT")
         assert client.stop(subject.agent, thread)["stopped"] is True
         rest = stream.rest()
-    wait_for_event(client, f"{latch}-{CANCELLED}")
+    wait_for_event(client, f"{name}-{CANCELLED}")
     assert "after" not in text_of(rest)
     assert rest[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
     # The thread is free, and what was stopped has left nothing in the next run's way.
@@ -120,23 +118,23 @@ def test_framework_failure_ends_in_run_error(client: Client, subject: Subject, t
 def test_framework_failure_cause_is_sent_with_debug_only(
     adapter: str, subject: Subject, started: Started, text: str
 ) -> None:
-    told = prompt(started(adapter, subject.config), subject.agent, text)
-    assert CAUSE not in str(told)
-    assert told[-1]["message"] == "The agent failed"
-    told = prompt(started(adapter, f"{subject.config}-debug"), subject.agent, text)
-    assert f"{CAUSE} badly" in told[-1]["message"]
+    events = prompt(started(adapter, subject.config), subject.agent, text)
+    assert CAUSE not in str(events)
+    assert events[-1]["message"] == "The agent failed"
+    events = prompt(started(adapter, f"{subject.config}-debug"), subject.agent, text)
+    assert f"{CAUSE} badly" in events[-1]["message"]
 
 
 def test_framework_concurrent_runs_do_not_mix(client: Client, subject: Subject) -> None:
-    latches = [unique("latch") for _ in range(8)]
+    event_names = [unique("event") for _ in range(8)]
     with contextlib.ExitStack() as open_streams:
         streams = {}
-        for latch in latches:
-            body = run_input(f"thread-{latch}", unique("run"), messages=[user_message(f"wait {latch}")], state={})
-            streams[latch] = open_streams.enter_context(client.open("POST", f"/agent/{subject.agent}/run", body))
-            streams[latch].until("TEXT_MESSAGE_CONTENT")  # so all of them are inside the model at once
-        for latch in reversed(latches):
-            set_event(client, latch)
-            events = list(streams[latch].events())
-            assert text_of(events) == f"after {latch}"
-            assert (events[-1]["type"], events[-1]["threadId"]) == ("RUN_FINISHED", f"thread-{latch}")
+        for name in event_names:
+            body = run_input(f"thread-{name}", unique("run"), messages=[user_message(f"wait {name}")], state={})
+            streams[name] = open_streams.enter_context(client.open("POST", f"/agent/{subject.agent}/run", body))
+            streams[name].until("TEXT_MESSAGE_CONTENT")  # so all of them are inside the model at once
+        for name in reversed(event_names):
+            set_event(client, name)
+            events = list(streams[name].events())
+            assert text_of(events) == f"after {name}"
+            assert (events[-1]["type"], events[-1]["threadId"]) == ("RUN_FINISHED", f"thread-{name}")

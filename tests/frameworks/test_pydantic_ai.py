@@ -36,17 +36,17 @@ def test_pydantic_ai_deps_of_the_request(client: Client, agent: str, expected: s
 
 
 def test_pydantic_ai_state_is_separate_for_each_run(client: Client) -> None:
-    latches = {unique("latch"): count for count in (10, 20, 30)}
+    event_names = {unique("event"): count for count in (10, 20, 30)}
     with contextlib.ExitStack() as open_streams:
         streams = {}
-        for latch, count in latches.items():
-            messages = [user_message(f'call add {{"number": 1, "at": "{latch}"}}')]
+        for name, count in event_names.items():
+            messages = [user_message(f'call add {{"number": 1, "at": "{name}"}}')]
             body = run_input(unique("thread"), messages=messages, state={"count": count})
-            streams[latch] = open_streams.enter_context(client.open("POST", "/agent/counting/run", body))
-            streams[latch].until("TOOL_CALL_END")
-        for latch, count in reversed(latches.items()):
-            set_event(client, latch)
-            events = list(streams[latch].events())
+            streams[name] = open_streams.enter_context(client.open("POST", "/agent/counting/run", body))
+            streams[name].until("TOOL_CALL_END")
+        for name, count in reversed(event_names.items()):
+            set_event(client, name)
+            events = list(streams[name].events())
             assert [event["snapshot"] for event in of_type(events, "STATE_SNAPSHOT")] == [{"count": count + 1}]
             assert text_of(events) == f"the tool said: it is {count + 1}"
 

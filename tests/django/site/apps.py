@@ -54,7 +54,7 @@ def before() -> Any:
     from . import runtimes
 
     in_front: dict[str, Any] = {
-        "/api/copilotkit": {"runtime": runtimes.anybody},
+        "/api/copilotkit": {"runtime": runtimes.public},
         "/members/copilotkit": {"runtime": runtimes.members},
         **{f"/{name}/copilotkit": {"handler": handler} for name, handler in runtimes.hooked.items()},
     }

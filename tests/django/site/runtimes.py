@@ -28,11 +28,11 @@ def runtime(**options: Any) -> CopilotRuntime:
 named = create_copilot_runtime_handler(runtime=runtime(single_user=True))
 """The handler that ``settings.COPILOT_RUNTIME`` refers to."""
 
-anybody = runtime(single_user=True, transcription_service=FixtureTranscription())
+public = runtime(single_user=True, transcription_service=FixtureTranscription())
 members = runtime(identify_user=django_user)
 narrow = runtime(single_user=True, max_streams=1)
 guarded = runtime(identify_user=django_user)
-refusing = create_copilot_runtime_handler(runtime=anybody, hooks=RuntimeHooks(on_request=refuse))
+refusing = create_copilot_runtime_handler(runtime=public, hooks=RuntimeHooks(on_request=refuse))
 hooked = {
     name: create_copilot_runtime_handler(
         runtime=runtime(agents=agents_of_users, single_user=True, on_run_end=RUN_END_HOOKS[name]), hooks=hooks

@@ -12,7 +12,7 @@ from . import runtimes, views
 own = copilot_view(create_copilot_runtime_handler(runtime=runtimes.members), path_kwarg="rest")
 
 urlpatterns = [
-    path("api/copilotkit", include(create_copilot_urls(runtime=runtimes.anybody))),
+    path("api/copilotkit", include(create_copilot_urls(runtime=runtimes.public))),
     path("members/copilotkit", include(create_copilot_urls(runtime=runtimes.members))),
     path("guarded/copilotkit", include(create_copilot_urls(runtime=runtimes.guarded, csrf_protect=True))),
     path("narrow/copilotkit", include(create_copilot_urls(runtime=runtimes.narrow))),
