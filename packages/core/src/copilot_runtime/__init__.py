@@ -3,7 +3,7 @@
 This package has what applications use; `copilot_runtime.adapters` has what adapters of web frameworks need.
 """
 
-from ._engine import EndedRun
+from ._engine import EndedRun, RunEndHook
 from ._http.cors import AllowedOrigins, CorsConfig
 from ._http.forward_headers import ForwardHeaders
 from ._http.headers import Headers
@@ -13,7 +13,7 @@ from ._server.access import ThreadAccess
 from ._server.handler import CopilotHandler, create_copilot_runtime_handler
 from ._server.hooks import ErrorHook, HookContext, RequestHook, RespondWith, ResponseHook, RuntimeHooks
 from ._server.route_table import RouteMatch
-from ._server.runtime import Agents, AgentsContext, AgentsFactory, CopilotRuntime, IdentifyUser, RunEndHook
+from ._server.runtime import Agents, AgentsContext, AgentsFactory, CopilotRuntime, IdentifyUser
 from ._users import User
 from ._version import __version__
 from .agents._context import RunContext

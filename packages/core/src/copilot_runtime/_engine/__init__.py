@@ -2,6 +2,6 @@
 
 from .engine import Engine, StopResult
 from .subscribers import TooManyStreams
-from .types import EndedRun, EngineOptions, RunRequest
+from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
 
-__all__ = ["EndedRun", "Engine", "EngineOptions", "RunRequest", "StopResult", "TooManyStreams"]
+__all__ = ["EndedRun", "Engine", "EngineOptions", "RunEndHook", "RunRequest", "StopResult", "TooManyStreams"]

@@ -8,18 +8,14 @@ from typing import Any, TypeVar
 from .._concurrency.driver import run_blocking
 from ..stores.protocol import (
     ActiveRun,
-    ClaimedRun,
     Lease,
     LeaseSignal,
     NewRun,
     RunCompletion,
-    RunKey,
     RunStarted,
     RunStore,
     ThreadBusy,
     ThreadKey,
-    ThreadPage,
-    ThreadQuery,
     ThreadSnapshot,
 )
 
@@ -55,20 +51,11 @@ class AsyncStore:
     async def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
         return await self.call(self._store.poll_signals, leases)
 
-    async def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
-        return await self.call(lambda: self._store.claim(run, force=force))
-
     async def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:
         return await self.call(lambda: self._store.read(thread, touch=touch, raw_ordinal=raw_ordinal))
 
     async def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
         return await self.call(self._store.request_stop, thread, run_id)
-
-    async def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
-        return await self.call(self._store.messages, thread)
-
-    async def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
-        return await self.call(self._store.threads, owner, query)
 
     async def update(self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
         return await self.call(lambda: self._store.update(thread, name=name, archived=archived))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -37,12 +36,10 @@ from .reaper import reap
 from .remote_runs import RemoteRunFollower
 from .replay import replay
 from .run import Run, RunCallbacks
-from .run_end_notifier import RunEndHook, RunEndNotifier
+from .run_end_notifier import RunEndNotifier
 from .run_log import RunLog
 from .subscribers import Subscribers
-from .types import EndedRun, EngineOptions, RunRequest
-
-logger = logging.getLogger("copilot_runtime.engine")
+from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
 
 SUPERSEDE_SECONDS = 2.0
 """How long a superseded run is given to end by itself."""

@@ -60,7 +60,11 @@ class Run:
         )
         self.log = log
         self.loop = loop
-        self.writer = None if lease is None else RunWriter(lease, log, loop, on_stop=self.stop, on_lost=self.mark_lost)
+        self.writer = (
+            None
+            if lease is None
+            else RunWriter(lease, log, loop, stop=self.stop_threadsafe, report_lost=self.mark_lost_threadsafe)
+        )
         """None for a run on no thread, of which nothing is stored."""
         self.is_finished = False
         self.feed = recorder.feed

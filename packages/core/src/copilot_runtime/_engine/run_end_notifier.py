@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Collection
 
 from .._concurrency import driver, loops
 from .._concurrency.framework import current_framework
 from .._concurrency.waiters import Notify, Waiters
-from .types import EndedRun
+from .types import EndedRun, RunEndHook
 
 logger = logging.getLogger("copilot_runtime.engine")
-
-RunEndHook = Callable[[EndedRun], Any]
 
 
 class RunEndNotifier:

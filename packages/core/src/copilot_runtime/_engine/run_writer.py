@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 
-from .._concurrency import loops
 from .._events import RunEnding
 from ..stores.protocol import Batch, Lease
 from .run_log import RunLog
@@ -19,13 +18,12 @@ class RunWriter:
         lease: the right to write the run.
         log: the run's log.
         loop: the event loop of the run.
-        on_stop: called on ``loop`` with the ending if the run must stop.
-        on_lost: called on ``loop`` if another process has ended the run or taken over its thread.
+        stop: stops the run with an ending, from any thread.
+        report_lost: reports, from any thread, that another process has ended the run or taken over its thread; the
+            run hears of it in a later turn of its loop.
     """
 
     __slots__ = (
-        "_on_lost",
-        "_on_stop",
         "flush_lock",
         "flush_scheduled",
         "flushed_count",
@@ -33,6 +31,8 @@ class RunWriter:
         "lease",
         "log",
         "loop",
+        "report_lost",
+        "stop",
         "unflushed_bytes",
     )
 
@@ -42,8 +42,8 @@ class RunWriter:
         log: RunLog,
         loop: asyncio.AbstractEventLoop,
         *,
-        on_stop: Callable[[RunEnding], None],
-        on_lost: Callable[[], None],
+        stop: Callable[[RunEnding], None],
+        report_lost: Callable[[], None],
     ) -> None:
         self.lease = lease
         self.log = log
@@ -55,8 +55,8 @@ class RunWriter:
         self.flush_scheduled = False
         self.is_closed = False
         """Whether the run has ended in this process: what is left of it is stored with its end."""
-        self._on_stop = on_stop
-        self._on_lost = on_lost
+        self.stop = stop
+        self.report_lost = report_lost
 
     def unflushed_frames(self) -> Sequence[bytes]:
         """Returns the frames that the store does not have; to be called with the flush lock held."""
@@ -66,14 +66,3 @@ class RunWriter:
         """Returns what a flush has to store; to be called with the flush lock held."""
         self.unflushed_bytes = 0
         return Batch(self.lease, self.unflushed_frames(), self.log.duplicates)
-
-    def stop(self, ending: RunEnding) -> None:
-        """Stops the run, from any thread."""
-        if loops.is_running_on(self.loop):
-            self._on_stop(ending)
-        else:
-            loops.call_soon_threadsafe(self.loop, self._on_stop, ending)
-
-    def report_lost(self) -> None:
-        """Reports that the lease is lost, from any thread; the run hears of it in the next turn of its loop."""
-        loops.call_soon_threadsafe(self.loop, self._on_lost)

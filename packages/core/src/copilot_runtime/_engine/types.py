@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from ag_ui.core import RunAgentInput
@@ -138,3 +138,7 @@ class EndedRun:
     def messages(self) -> list[dict[str, Any]]:
         """Returns the messages at the end of the run, those of its input included."""
         return messages_after_run(self.input_messages, self.records, self.last_agent_event)
+
+
+RunEndHook = Callable[[EndedRun], object]
+"""A plain or coroutine function that is called once for each run that has ended."""

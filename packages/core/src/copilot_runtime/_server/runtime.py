@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from .. import _validation as validation
 from .._concurrency import driver
-from .._engine import EndedRun, Engine, EngineOptions
+from .._engine import Engine, EngineOptions, RunEndHook
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
 from .._users import User
@@ -43,9 +43,6 @@ Agents = AgentMapping | AgentsFactory
 
 IdentifyUser = Callable[[Request], Awaitable[User | None] | User | None]
 """A plain or coroutine function that returns the user who makes a request, or None if nobody is signed in."""
-
-RunEndHook = Callable[[EndedRun], object]
-"""A plain or coroutine function that is called with a run that has ended."""
 
 
 class CopilotRuntime:
