@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import re
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
+from .contract import check
 from .fixtures.configs import CONFIGURATIONS, select
-from .serve import ADAPTERS, ROOT
+from .serve import ADAPTERS
 from .servers import RunningServer, serve_config
 
 pytestmark = pytest.mark.contract
 
-CONTRACT = ROOT / "tests" / "contract"
-CHECK_SECONDS = 900
-"""Longer than any replay takes; what ends one that hangs."""
-
-SERVED = "the case pins that multi-route mode refuses an envelope; auto is there to serve it"
-JUDGED = "auto takes what is POSTed to the base path for an envelope, and says what is wrong with this one"
+SERVED = "the case holds multi-route mode to refusing an envelope, which auto serves"
+JUDGED = "auto treats whatever is POSTed to the base path as an envelope, and reports what is wrong with this one"
 
 EXPECTED_DIFFERENCES: Mapping[str, str] = {
     "routing/envelope-to-multi-route-info (default)": SERVED,
@@ -52,46 +44,25 @@ LISTS = ("threads", "single-route")
 GROUPED = ("default", "auto")
 """Those with most of the cases: each group of these is replayed by itself."""
 AT_ONCE = 3
-"""Replays that go on at the same time: a checker mostly waits."""
+"""Concurrent replays: a checker mostly waits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Replay:
-    """What the checker said: its exit status, all its output, and the failing cases as it names them."""
+    """What a replay has found: the differences of each failing case, by the case's name and configuration."""
 
-    status: int
-    output: str
-
-    @property
-    def failed(self) -> set[str]:
-        return set(re.findall(r"^FAIL (.+)$", self.output, re.MULTILINE))
+    differences: Mapping[str, Sequence[str]]
 
 
-def replay(base_url: str, *options: str) -> Replay:
-    """Replays cases against a server; ``options`` are the checker's."""
-    done = subprocess.run(
-        [sys.executable, str(CONTRACT / "check.py"), "--base-url", base_url, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=CHECK_SECONDS,
-        check=False,
-    )
-    return Replay(done.returncode, done.stdout)
-
-
-def cases() -> list[dict[str, Any]]:
-    """All recorded cases, each with its ``group``."""
-    files = sorted((CONTRACT / "cases").glob("*.json"))
-    return [{**case, "group": file.stem} for file in files for case in json.loads(file.read_text(encoding="utf-8"))]
+CASES = check.load(check.CASES)
 
 
 def groups_of(*configs: str) -> list[str]:
-    return sorted({case["group"] for case in cases() if case["config"] in configs})
+    return sorted({case["group"] for case in CASES if case["config"] in configs})
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class Selection:
     """Cases for a served configuration: those of ``configs``, or of a ``group`` of them."""
 
     served: str
@@ -99,61 +70,65 @@ class Asked:
     group: str | None = None
 
     @property
-    def turn(self) -> int:
-        """The round it is replayed in."""
+    def round(self) -> int:
+        """The round in which it is replayed."""
         return 1 + LISTS.index(self.group) if self.group in LISTS else 0
 
-    def options(self) -> list[str]:
-        configs = [part for config in self.configs for part in ("--config", config)]
-        return [*configs, "--group", self.group] if self.group else configs
+    def replay(self, base_url: str) -> Replay:
+        cases = check.choose(CASES, self.configs, (self.group,) if self.group else ())
+        assert cases, f"no case for {self}"
+        replayed = check.replay(cases, base_url)
+        return Replay(
+            {f"{case['group']}/{case['name']} ({case['config']})": found for case, found in replayed if found}
+        )
 
 
-def replayed(server: RunningServer, names: Sequence[str], asked: Sequence[Asked]) -> dict[str, list[Replay]]:
-    """All replays against a server of these configurations, by the one that was served."""
+def replay_all(server: RunningServer, names: Sequence[str], selections: Sequence[Selection]) -> dict[str, list[Replay]]:
+    """Replays selections against a server of these configurations; returns the replays by the one that was served."""
     mounts = {name: configuration.mount for name, configuration in select(",".join(names)).items()}
 
-    def one(what: Asked) -> tuple[str, Replay]:
-        return what.served, replay(f"http://127.0.0.1:{server.port}{mounts[what.served]}", *what.options())
+    def replay(selection: Selection) -> tuple[str, Replay]:
+        return selection.served, selection.replay(f"http://127.0.0.1:{server.port}{mounts[selection.served]}")
 
-    found: defaultdict[str, list[Replay]] = defaultdict(list)
-    rounds = [[what for what in asked if what.turn == turn] for turn in range(1 + len(LISTS))]
+    replays: defaultdict[str, list[Replay]] = defaultdict(list)
+    rounds = [[selection for selection in selections if selection.round == number] for number in range(1 + len(LISTS))]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for name, result in itertools.chain.from_iterable(pool.map(one, some) for some in rounds):
-            found[name].append(result)
-    return found
+        for name, result in itertools.chain.from_iterable(pool.map(replay, selected) for selected in rounds):
+            replays[name].append(result)
+    return replays
 
 
-def passed(replays: Sequence[Replay]) -> None:
+def check_passed(replays: Sequence[Replay]) -> None:
     assert replays
-    assert not [replay.output for replay in replays if replay.status != 0]
+    assert [replay.differences for replay in replays if replay.differences] == []
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
 def replays(request: pytest.FixtureRequest) -> Mapping[str, list[Replay]]:
-    """Every case, replayed at once: a server and a checker for each configuration would cost most of the time."""
-    crowd = [name for name in (*COVERED, "auto") if name not in ALONE]
+    """Every case, replayed against few servers: one for each configuration would cost most of the time."""
+    together = [name for name in (*COVERED, "auto") if name not in ALONE]
     # The largest first, so that none of them is left alone at the end.
-    asked = [Asked("default", ("default",), group) for group in groups_of("default")]
-    asked += [Asked("auto", ("default", "single"), group) for group in groups_of("default", "single")]
-    asked += [Asked(name, (name,)) for name in crowd if name not in GROUPED]
-    with serve_config(request.param, ",".join(crowd)) as server:
-        found = replayed(server, crowd, asked)
+    selections = [Selection("default", ("default",), group) for group in groups_of("default")]
+    selections += [Selection("auto", ("default", "single"), group) for group in groups_of("default", "single")]
+    selections += [Selection(name, (name,)) for name in together if name not in GROUPED]
+    with serve_config(request.param, ",".join(together)) as server:
+        replays = replay_all(server, together, selections)
     for name in ALONE:
         with serve_config(request.param, name) as server:
-            found |= replayed(server, [name], [Asked(name, (name,))])
-    return found
+            replays |= replay_all(server, [name], [Selection(name, (name,))])
+    return replays
 
 
 @pytest.mark.parametrize("config", COVERED)
 def test_recorded_cases(replays: Mapping[str, list[Replay]], config: str) -> None:
-    passed(replays[config])
+    check_passed(replays[config])
 
 
 @pytest.mark.requirement("SINGLE-02")
 def test_auto_answers_both_modes(replays: Mapping[str, list[Replay]]) -> None:
-    failed = {case for replay in replays["auto"] for case in replay.failed}
+    failed = {case: found for replay in replays["auto"] for case, found in replay.differences.items()}
     # A stale entry is as wrong as a missing one: the list is what the documentation relies on.
-    assert failed == set(EXPECTED_DIFFERENCES), [replay.output for replay in replays["auto"]]
+    assert set(failed) == set(EXPECTED_DIFFERENCES), failed
 
 
 ONE_FILE: Mapping[int, Sequence[str]] = {1: ("default", "supersede", "debug"), 4: ("default", "supersede")}
@@ -174,15 +149,17 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     url = f"sqlite:///{tmp_path_factory.mktemp('stores')}/{{config}}.db"
     names = ONE_FILE[workers]
     with serve_config(adapter, ",".join(names), store=url, workers=workers) as server:
-        asked = [Asked(name, (name,), group) for name in names for group in groups_of(name) if group in (*STORED, name)]
-        return replayed(server, names, asked)
+        selections = [
+            Selection(name, (name,), group) for name in names for group in groups_of(name) if group in (*STORED, name)
+        ]
+        return replay_all(server, names, selections)
 
 
 def test_recorded_cases_that_touch_the_store(stored: Mapping[str, list[Replay]]) -> None:
     for replays in stored.values():
-        passed(replays)
+        check_passed(replays)
 
 
 def test_every_configuration_of_the_cases_is_served() -> None:
-    used = {case["config"] for case in cases()}
+    used = {case["config"] for case in CASES}
     assert {name for name in used if not name.startswith("middleware")} == set(COVERED)

@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Collection, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -504,6 +505,36 @@ def load(directory: Path) -> list[dict]:
     return cases
 
 
+def choose(
+    cases: Iterable[dict],
+    configs: Container[str],
+    groups: Collection[str] = (),
+    patterns: Collection[str] = (),
+    skipped_tags: Iterable[str] = (),
+) -> list[dict]:
+    """Returns the cases of these configurations; empty ``groups`` and ``patterns`` stand for all."""
+    return [
+        case
+        for case in cases
+        if case["config"] in configs
+        and (not groups or case["group"] in groups)
+        and (not patterns or any(fnmatch.fnmatch(case["name"], pattern) for pattern in patterns))
+        and set(case.get("tags", ())).isdisjoint(skipped_tags)
+    ]
+
+
+def replay(cases: Iterable[dict], base_url: str, adapter: str | None = None) -> Iterator[tuple[dict, list[str]]]:
+    """Replays cases in order and yields each with its differences; several threads may do so at the same time."""
+    runner = Runner(base_url, adapter)
+    with runner.client:
+        for case in cases:
+            try:
+                differences = runner.run_case(case)
+            except Exception as error:  # a broken case must not hide the others
+                differences = [f"{type(error).__name__}: {error}"]
+            yield case, differences
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     several: dict[str, Any] = {"action": "append", "default": []}
@@ -527,29 +558,16 @@ def main() -> int:
         return 0
     if not options.base_url:
         parser.error("--base-url is needed")
-    wanted = options.config or ["default"]
-    chosen = [
-        case
-        for case in cases
-        if case["config"] in wanted
-        and (not options.group or case["group"] in options.group)
-        and (not options.case or any(fnmatch.fnmatch(case["name"], pattern) for pattern in options.case))
-        and not set(case.get("tags", ())) & set(options.skip_tag)
-    ]
+    chosen = choose(cases, options.config or ["default"], options.group, options.case, options.skip_tag)
     if not chosen:
         print("no case was chosen; see --list")
         return 2
-    runner = Runner(options.base_url, options.adapter)
     passed = failed = 0
-    for case in chosen:
-        try:
-            problems = runner.run_case(case)
-        except Exception as error:  # a broken case must not hide the others
-            problems = [f"{type(error).__name__}: {error}"]
-        if problems:
+    for case, differences in replay(chosen, options.base_url, options.adapter):
+        if differences:
             failed += 1
             print(f"FAIL {case['group']}/{case['name']} ({case['config']})")
-            for line in problems:
+            for line in differences:
                 print("     " + line.replace("\n", "\n     "))
         else:
             passed += 1
