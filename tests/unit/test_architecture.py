@@ -13,6 +13,8 @@ import pytest
 from copilot_runtime._engine import endings
 from copilot_runtime._events import RunEnding
 
+from .source_helpers import parse_source
+
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "packages/core/src/copilot_runtime"
 PACKAGES = sorted(folder for folder in ROOT.glob("packages/*/src/*") if (folder / "__init__.py").exists())
@@ -30,7 +32,7 @@ def source_files(package: Path) -> dict[str, Path]:
 def imported_modules(module: str, file: Path, modules: dict[str, Path]) -> Iterator[str]:
     """Yields the modules of ours that a module imports, at runtime, in a function, or for type checkers alone."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in ast.walk(parse_source(file)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom):

@@ -13,7 +13,7 @@ from hypothesis import given
 
 from copilot_runtime._events import CompactedFrame, RunEnding
 
-from .random_runs import runs, verify
+from .random_run_helpers import runs, verify
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, read_frame, recorded, started, step, text
 
 GROUPS = {

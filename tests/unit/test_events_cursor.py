@@ -22,7 +22,7 @@ from copilot_runtime.stores.protocol import (
     ThreadSnapshot,
 )
 
-from .random_runs import runs
+from .random_run_helpers import runs
 from .recorder_helpers import FINISHED, STARTED, Event, custom, events_of, read_frame, recorded, text
 
 THREAD = ThreadKey("", "t")

@@ -16,6 +16,7 @@ import pytest
 from copilot_runtime import CopilotRuntime, RuntimeHooks, create_copilot_runtime_handler
 
 from ..fixtures.configs import CONFIGURATIONS
+from .source_helpers import parse_source
 
 TESTS = Path(__file__).parents[1]
 REQUIREMENTS = tomllib.loads((TESTS / "requirements.toml").read_text(encoding="utf-8"))
@@ -40,7 +41,7 @@ def marked_ids(decorators: list[ast.expr]) -> Iterator[str]:
 def nodes_of_tests() -> list[tuple[str, ast.AST]]:
     """Returns every node of all test files, with the file's name; nothing is imported."""
     paths = [path for path in sorted(TESTS.rglob("test_*.py")) if set(HIDDEN).isdisjoint(path.parts)]
-    trees = {str(path.relative_to(TESTS)): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    trees = {str(path.relative_to(TESTS)): parse_source(path) for path in paths}
     return [(name, node) for name, tree in trees.items() for node in ast.walk(tree)]
 
 
