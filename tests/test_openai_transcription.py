@@ -217,7 +217,7 @@ async def post_asynchronously(runtime: CopilotRuntime, body: Any) -> ClientRespo
 def test_transcribe_with_openai_transcription_with_and_without_an_event_loop(
     server: FakeProvider, has_loop: bool
 ) -> None:
-    runtime = CopilotRuntime(agents={}, transcription_service=OpenAITranscription(base_url=server.url))
+    runtime = CopilotRuntime(agents=lambda context: {}, transcription_service=OpenAITranscription(base_url=server.url))
     body = {"audio": base64.b64encode(AUDIO).decode(), "mimeType": "audio/webm"}
     if has_loop:
         response = asyncio.run(post_asynchronously(runtime, body))

@@ -449,7 +449,7 @@ def test_sqlite_unusable_file_is_refused_at_construction(make: Any, sentence: st
     path = make(tmp_path)
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(ValueError, match=sentence):
-        CopilotRuntime(agents={}, store=f"sqlite:///{path}")
+        CopilotRuntime(agents=lambda context: {}, store=f"sqlite:///{path}")
     assert (path.read_bytes() if path.is_file() else None) == before
 
 

@@ -24,7 +24,7 @@ from copilot_runtime_django._conf import configured_handler
 pytestmark = pytest.mark.requirement("DJANGO-04")
 
 URLS = "copilot_runtime_django.urls"
-RUNTIME = CopilotRuntime(agents={}, single_user=True)
+RUNTIME = CopilotRuntime(agents=lambda context: {}, single_user=True)
 
 
 def ours(runtime: CopilotRuntime = RUNTIME) -> Any:
@@ -102,7 +102,7 @@ def test_django_check_e003_pattern_hidden_by_an_earlier_one(site: Callable[..., 
 
 def test_django_check_w001_memory_store(site: Callable[..., list[str]], settings: Any, tmp_path: Path) -> None:
     settings.DEBUG = False
-    shared = CopilotRuntime(agents={}, single_user=True, store=f"sqlite:///{tmp_path}/copilot.db")
+    shared = CopilotRuntime(agents=lambda context: {}, single_user=True, store=f"sqlite:///{tmp_path}/copilot.db")
     assert site(path("api/copilotkit", ours())) == ["W001"]
     assert site(path("api/copilotkit", ours(shared))) == []
 

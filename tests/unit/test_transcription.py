@@ -81,7 +81,7 @@ def call(
     headers = Headers(() if content_type is None else (("Content-Type", content_type),))
     return EndpointContext(
         request=Request(method="POST", path="/transcribe", headers=headers, body=body, form=form),
-        runtime=CopilotRuntime(agents={}, transcription_service=service, debug=debug),
+        runtime=CopilotRuntime(agents=lambda context: {}, transcription_service=service, debug=debug),
         route=RouteMatch(name="transcribe"),
         user=None,
         single_route=single_route,

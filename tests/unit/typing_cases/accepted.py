@@ -86,7 +86,6 @@ runtime = CopilotRuntime(
 )
 homogeneous = {"default": OwnAgent()}
 CopilotRuntime(agents=homogeneous)
-CopilotRuntime(agents={})
 CopilotRuntime(agents=lambda context: {"default": agent})
 
 
@@ -119,9 +118,9 @@ async def notify_later(ended: EndedRun) -> int:
     return len(ended.events())
 
 
-CopilotRuntime(agents={}, identify_user=identify, on_run_end=notify)
-CopilotRuntime(agents={}, identify_user=identify_later, on_run_end=notify_later)
-CopilotRuntime(agents={}, identify_user=lambda request: User(id="ada"), on_run_end=print)
+CopilotRuntime(agents=homogeneous, identify_user=identify, on_run_end=notify)
+CopilotRuntime(agents=homogeneous, identify_user=identify_later, on_run_end=notify_later)
+CopilotRuntime(agents=homogeneous, identify_user=lambda request: User(id="ada"), on_run_end=print)
 
 # --- hooks ---
 

@@ -134,4 +134,4 @@ def _is_iterable(value: Any) -> bool:
 
 
 def _not_iterable(value: Any) -> str:
-    return f"an agent returns an iterator of events, not {type(value).__name__}"
+    return f"an agent must yield its events, or return an iterator of them, not {type(value).__name__}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -13,7 +14,8 @@ from .._engine import Engine, EngineOptions, RunEndHook
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
 from .._users import User
-from ..agents._base import Agent, AgentFunction, agent_callable
+from ..agents._agent_checks import agent_instead_of_agents, check_agents
+from ..agents._base import Agent, AgentFunction
 from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
 from .access import ThreadAccess
@@ -167,13 +169,17 @@ class CopilotRuntime:
     async def agents_for(self, request: Request, user: User | None) -> AgentMapping:
         """Returns the agents that a request may use.
 
-        Raises TypeError if the factory of agents returns something else, and what it raises itself.
+        Raises TypeError or ValueError if the factory of agents returns something else, and what it raises itself.
         """
         if isinstance(self.agents, Mapping):
             return self.agents
         agents = await driver.call_user_function(self.agents, AgentsContext(request=request, user=user))
         if not isinstance(agents, Mapping):
-            raise TypeError(f"the factory of agents returned {type(agents).__name__}: it must return a mapping")
+            raise TypeError(
+                f"the factory of agents returned {type(agents).__name__}: it must return a mapping of ids to agents, "
+                "such as {'default': agent}"
+            )
+        check_agents(agents)
         return agents
 
     async def identify(self, request: Request) -> User | None:
@@ -197,18 +203,36 @@ class CopilotRuntime:
 
 
 def _validate_agents(agents: Agents) -> Agents:
-    if callable(agents):
-        return agents
-    if not isinstance(agents, Mapping):
+    instead = agent_instead_of_agents(agents)
+    if instead is not None:
+        raise TypeError(f"agents={type(agents).__name__}: must be a mapping of ids to agents, but {instead}")
+    if isinstance(agents, Mapping):
+        if not agents:
+            raise ValueError("agents={}: must name at least one agent, such as {'default': agent}")
+        check_agents(agents)
+        return MappingProxyType(dict(agents))
+    if not callable(agents):
         raise TypeError(
             f"agents={agents!r}: must be a mapping of ids to agents, such as {{'default': agent}}, or a function that "
             "returns one"
         )
-    for agent_id, agent in agents.items():
-        if not isinstance(agent_id, str) or not agent_id.strip():
-            raise ValueError(f"agents: the id {agent_id!r} must be a string that is not blank, such as 'default'")
-        agent_callable(agent)
-    return MappingProxyType(dict(agents))
+    _check_agents_factory(agents)
+    return agents
+
+
+def _check_agents_factory(factory: AgentsFactory) -> None:
+    try:
+        signature = inspect.signature(factory, follow_wrapped=False)
+    except (TypeError, ValueError):  # a builtin may have none
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        name = getattr(factory, "__name__", type(factory).__name__)
+        raise TypeError(
+            f"agents={name}: a function that returns the agents must accept one argument, an AgentsContext. "
+            f"If {name} is an agent, write agents={{'default': {name}}}"
+        ) from None
 
 
 def _validate_identify_user(identify_user: IdentifyUser | None, single_user: bool) -> IdentifyUser | None:

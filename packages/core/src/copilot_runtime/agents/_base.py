@@ -59,9 +59,15 @@ class AgentSignature:
 
     kind: CallStyle
     takes_context: bool
+    problem: str | None = None
+    """Why it cannot be called, and what to write instead."""
 
 
-_signatures: weakref.WeakKeyDictionary[Any, AgentSignature] = weakref.WeakKeyDictionary()
+_signatures: tuple[weakref.WeakKeyDictionary[Any, AgentSignature], ...] = (
+    weakref.WeakKeyDictionary(),
+    weakref.WeakKeyDictionary(),
+)
+"""By function: of plain functions, and of methods, which have the same function but one parameter less."""
 
 
 def agent_callable(agent: Any) -> Callable[..., Any]:
@@ -80,17 +86,23 @@ def agent_callable(agent: Any) -> Callable[..., Any]:
 def inspect_agent(function: Callable[..., Any]) -> AgentSignature:
     """Returns how to call the function of an agent; cached by function."""
     underlying = getattr(function, "__func__", function)
+    cache = _signatures[underlying is not function]
     try:
-        signature = _signatures.get(underlying)
+        signature = cache.get(underlying)
     except TypeError:  # it is not hashable or not weakly referenceable
         return _inspect(function)
     if signature is None:
         signature = _inspect(function)
         try:
-            _signatures[underlying] = signature
+            cache[underlying] = signature
         except TypeError:
             pass
     return signature
+
+
+def arity_problem(function: Callable[..., Any]) -> str | None:
+    """Returns why the function of an agent cannot be called, and what to write instead; None if it can."""
+    return inspect_agent(function).problem
 
 
 def _inspect(function: Callable[..., Any]) -> AgentSignature:
@@ -102,20 +114,55 @@ def _inspect(function: Callable[..., Any]) -> AgentSignature:
         kind = CallStyle.COROUTINE
     else:
         kind = CallStyle.PLAIN
-    return AgentSignature(kind, _accepts_context(function))
+    takes_context = _accepts_context(function)
+    return AgentSignature(kind, takes_context, _arity_problem(function, takes_context))
 
 
 def _accepts_context(function: Callable[..., Any]) -> bool:
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        signature = inspect.signature(function, follow_wrapped=False)
+        if _is_variadic(signature):  # a decorator, which may pass on whatever it is called with
+            signature = inspect.signature(function)
     except (TypeError, ValueError):
         return False
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+    if _is_variadic(signature):
         return True
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = [parameter for parameter in parameters if parameter.kind in kinds]
+    positional = _positional(signature)
     # A second parameter with a default is an option of the agent's own, unless it is named context.
     return len(positional) > 1 and (positional[1].default is inspect.Parameter.empty or positional[1].name == "context")
+
+
+def _arity_problem(function: Callable[..., Any], takes_context: bool) -> str | None:
+    try:
+        # What a decorator wraps does not count: the decorator may add arguments.
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return None
+    name = getattr(function, "__qualname__", None) or type(function).__name__
+    positional = _positional(signature)
+    if positional and positional[0].name == "self" and not inspect.ismethod(function):
+        owner = name.rpartition(".")[0].rpartition(".")[2] or "Agent"
+        return f"{name} is a method without its object: use an instance, as in {owner}(...)"
+    try:
+        signature.bind(*(None, None)[: 1 + takes_context])
+    except TypeError:
+        return f"{name}{_shown(signature)} cannot be called: an agent must accept (input) or (input, context)"
+    return None
+
+
+def _shown(signature: inspect.Signature) -> str:
+    """Returns the names of the parameters, without defaults and annotations, which may be long or secret."""
+    stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return f"({', '.join(stars.get(each.kind, '') + each.name for each in signature.parameters.values())})"
+
+
+def _is_variadic(signature: inspect.Signature) -> bool:
+    return any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values())
+
+
+def _positional(signature: inspect.Signature) -> list[inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter for parameter in signature.parameters.values() if parameter.kind in kinds]
 
 
 def clone_agent(agent: Any) -> Any:

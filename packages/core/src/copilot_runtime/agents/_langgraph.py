@@ -46,7 +46,14 @@ class LangGraphAgent:
         ag_ui_langgraph = import_optional("ag_ui_langgraph", feature="LangGraphAgent", extra="langgraph")
         if not callable(getattr(graph, "astream_events", None)):
             raise TypeError(
-                f"LangGraphAgent: graph must be a compiled graph, as graph.compile(...) returns, got {graph!r}"
+                "LangGraphAgent: graph must be a compiled graph, as graph.compile(...) returns, not "
+                f"{type(graph).__name__}"
+            )
+        if not hasattr(graph, "checkpointer"):
+            # A RemoteGraph, whose server has the checkpoints; ag-ui-langgraph reads and writes them itself.
+            raise TypeError(
+                f"LangGraphAgent: graph must be a compiled graph of this process, not {type(graph).__name__}: "
+                "serve the graph as an AG-UI endpoint, and use HttpAgent(url)"
             )
         if isinstance(graph.checkpointer, bool | None):
             raise ValueError("LangGraphAgent: graph must have a checkpointer: graph.compile(checkpointer=...)")
