@@ -415,6 +415,38 @@ def test_last_seen_event_id_of_an_earlier_run_while_another_is_active(client: Cl
                 assert list(reader.frames()) == frames_of_first[number:] + rest
 
 
+@pytest.mark.requirement("CONNECT-08")
+@pytest.mark.parametrize("agent", PLAYERS)
+def test_failed_run_is_replayed_as_finished_once_another_run_has_begun(client: Client, agent: str) -> None:
+    thread, gate = unique("thread"), unique("gate")
+    error = {"type": "RUN_ERROR", "message": "on purpose"}
+    with client.start_run(agent, thread, **steps(("say", "half"), ("event", error))) as failed:
+        frames_of_failed = list(failed.frames())
+    assert types(frame.event for frame in frames_of_failed)[-2:] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
+    assert client.replay("good", thread)[-1].event == error  # nothing has happened since
+    assert client.replay("good", thread, frames_of_failed[0].id) == frames_of_failed[1:]
+
+    started, end = frames_of_failed[0].event, frames_of_failed[-1]
+    finished = Frame(end.id, {"type": "RUN_FINISHED", "threadId": thread, "runId": started["runId"]})
+    settled = [*frames_of_failed[:-1], finished]
+    with client.start_run("play", thread, **steps(("say", "a"), ("wait", gate))) as stream:
+        start = [stream.frame() for _ in range(3)]
+        with contextlib.ExitStack() as stack:
+            joined = {
+                frame.id: stack.enter_context(client.connect("good", thread, frame.id)) for frame in frames_of_failed
+            }
+            whole = stack.enter_context(client.connect("good", thread))
+            set_event(client, gate)
+            rest = start + list(stream.frames())
+            for number, frame in enumerate(frames_of_failed, 1):
+                assert list(joined[frame.id].frames()) == settled[number:] + rest, frame.id
+            assert list(whole.frames()) == settled + rest
+    for number, frame in enumerate(frames_of_failed, 1):
+        assert client.replay("good", thread, frame.id)[: len(settled) - number] == settled[number:], frame.id
+    kept = client.request("GET", f"/threads/{thread}/events").json()["events"]
+    assert types(kept).count("RUN_ERROR") == 1
+
+
 def resumable(replayed: list[Frame]) -> dict[str, list[Frame]]:
     """Returns what follows each id of a compacted run from which it can be resumed exactly.
 

@@ -520,6 +520,11 @@ def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> 
         assert events_of(client.replay("count", "kept")) == compact(shown)
         beyond = resumed(client, "1.100000", "header")
         assert [frame.event for frame in beyond] == [rest[-1].event]
+        with client.start_run("count", "kept") as again:
+            frames_until(again, 2)
+            client.stop("count", "kept")
+            # What was lost is no news any more: clients up to 1.69 would accept nothing after it.
+            assert "RUN_ERROR" not in [frame.event["type"] for frame in client.replay("count", "kept")]
 
 
 # Not django-asgi: without a lifespan, uvicorn's end does not shut runs down, whose leases have to expire then.

@@ -156,7 +156,7 @@ async function stop(stage) {
   assert.deepEqual(outline(reloaded.messages), outline(next.messages));
 }
 
-/** An agent that fails: the page is told, the thread can be used again and be replayed. */
+/** An agent that fails: the page is told, the thread can be used again and be replayed without that failure. */
 async function error(stage) {
   const client = await stage.client();
   const agent = client.agent("fails", newId());
@@ -174,9 +174,15 @@ async function error(stage) {
   const second = await stage.client();
   const reloaded = second.agent("default", agent.threadId);
   await second.core.connectAgent({ agent: reloaded });
-  assert.equal(second.takeErrors()[0]?.code, "agent_run_error_event");
   assert.equal(answer(reloaded), COUNTED);
   assert.deepEqual(outline(reloaded.messages), outline(next.messages));
+
+  // It is reported again only while it is the last thing that happened.
+  await second.say(second.agent("fails", agent.threadId), "Fail");
+  assert.equal(second.takeErrors().length, 1);
+  const third = await stage.client();
+  await third.core.connectAgent({ agent: third.agent("default", agent.threadId) });
+  assert.deepEqual(third.takeErrors().map(({ code }) => code), ["agent_run_error_event"]);
 }
 
 /** A finished thread comes back in a new client with the user's messages, each once; an unknown one is empty. */

@@ -14,7 +14,19 @@ from hypothesis import given
 from copilot_runtime._events import CompactedFrame, RunEnding
 
 from .random_run_helpers import runs, verify
-from .recorder_helpers import FINISHED, STARTED, Event, call, custom, read_frame, recorded, started, step, text
+from .recorder_helpers import (
+    FINISHED,
+    STARTED,
+    Event,
+    call,
+    custom,
+    events_of,
+    read_frame,
+    recorded,
+    started,
+    step,
+    text,
+)
 
 GROUPS = {
     f"{family}_{kind}": (family, member)
@@ -167,7 +179,7 @@ def check(events: list[Event], frames: list[bytes], records: Sequence[CompactedF
 def test_random_runs(events: list[Event]) -> None:
     verify(events)
     frames, records = compacted(events)
-    check(events, frames, records)
+    check(events_of(frames), frames, records)
 
 
 @given(runs(endings=0))
@@ -233,9 +245,8 @@ def test_events_between_groups_keep_their_order() -> None:
 def test_a_message_left_open_by_an_error_and_opened_again_by_the_next_run() -> None:
     error: Event = {"type": "RUN_ERROR", "message": "no"}
     again = [STARTED, text("START"), text("CONTENT", delta="b"), text("END"), FINISHED]
-    events = [STARTED, text("START"), text("CONTENT", delta="a"), custom(), error, *again]
-    frames, records = compacted(events)
-    check(events, frames, records)
+    frames, records = compacted([STARTED, text("START"), text("CONTENT", delta="a"), custom(), error, *again])
+    check(events_of(frames), frames, records)
 
 
 def states(*events: Event, base: Any = None) -> list[Event]:

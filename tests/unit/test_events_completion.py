@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._events import NO_TERMINAL_EVENT, STOPPED, RunEnding
+from copilot_runtime._events import NO_TERMINAL_EVENT, STOPPED, InvalidEventError, RunEnding
 
-from .recorder_helpers import FINISHED, STARTED, Event, call, recorded, shown, step, text
+from .recorder_helpers import FINISHED, STARTED, Event, call, events_of, recorded, shown, step, text
 
 RETURN = RunEnding()
 FAIL = RunEnding("it broke", failed=True)
@@ -59,22 +59,41 @@ RETURNED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
         [STARTED, call("START"), text("START")],
         [text("END"), call("END"), result(), ERROR],
     ),
-    "steps and reasoning stay open": (
+    "steps and reasoning": (
         [
             STARTED,
-            step("STARTED"),
+            step("STARTED", "outer"),
+            step("STARTED", "inner"),
             {"type": "REASONING_START", "messageId": "th"},
             {"type": "REASONING_MESSAGE_START", "messageId": "th", "role": "reasoning"},
         ],
-        [ERROR],
+        [
+            {"type": "REASONING_MESSAGE_END", "messageId": "th"},
+            {"type": "REASONING_END", "messageId": "th"},
+            step("FINISHED", "outer"),
+            step("FINISHED", "inner"),
+            ERROR,
+        ],
+    ),
+    "subagents have failed too, and each finishes its own steps": (
+        [
+            STARTED,
+            {"type": "SUBAGENT_STARTED", "subagentRunId": "sub", "name": "helper"},
+            step("STARTED"),
+            {**step("STARTED"), "subagentRunId": "sub"},
+        ],
+        [
+            {"type": "SUBAGENT_ERROR", "subagentRunId": "sub", "message": NO_TERMINAL_EVENT},
+            step("FINISHED"),
+            {**step("FINISHED"), "subagentRunId": "sub"},
+            ERROR,
+        ],
     ),
     "finished by the agent": ([STARTED, call("START"), call("END"), FINISHED], []),
-    "failed by the agent": ([STARTED, text("START"), {"type": "RUN_ERROR", "message": "mine"}], []),
+    "failed by the agent": ([STARTED, {"type": "RUN_ERROR", "message": "mine"}], []),
+    "failed by the agent after the end": ([STARTED, FINISHED, {"type": "RUN_ERROR", "message": "mine"}], []),
     "started again, and left unfinished": ([STARTED, FINISHED, STARTED, text("START")], [text("END"), ERROR]),
-    "started again after an error, which discards what was open": (
-        [STARTED, text("START"), call("START"), {"type": "RUN_ERROR", "message": "mine"}, STARTED],
-        [ERROR],
-    ),
+    "started again after an error": ([STARTED, {"type": "RUN_ERROR", "message": "mine"}, STARTED], [ERROR]),
 }
 
 
@@ -83,6 +102,45 @@ RETURNED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
 def test_returned(name: str) -> None:
     emitted, added = RETURNED_TABLE[name]
     assert shown(emitted, ending=RETURN) == emitted + added
+
+
+MINE: Event = {"type": "RUN_ERROR", "message": "mine", "code": "MINE"}
+MY_RESULT = {"reason": "run_error", "message": "mine"}
+
+# The events that the agent emitted before its own RUN_ERROR, and those that are added before that.
+FAILED_BY_AGENT_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
+    "first": ([], []),
+    "after a run, whose calls are the client's": ([STARTED, call("START"), call("END"), FINISHED], []),
+    "an open text": ([STARTED, text("START")], [text("END")]),
+    # The client would run it, with what there is of its arguments.
+    "an open call": ([STARTED, call("START"), call("ARGS")], [call("END"), result(**MY_RESULT)]),
+    "a call without a result": ([STARTED, call("START"), call("END")], [result(**MY_RESULT)]),
+    "a call with a result": ([STARTED, call("START"), call("END"), call("RESULT")], []),
+    "a step": ([STARTED, step("STARTED")], [step("FINISHED")]),
+}
+
+
+@pytest.mark.requirement("RUN-07")
+@pytest.mark.parametrize("name", FAILED_BY_AGENT_TABLE)
+def test_failed_by_the_agent_with_something_open(name: str) -> None:
+    emitted, added = FAILED_BY_AGENT_TABLE[name]
+    recorder, frames = recorded([*emitted, MINE], ending=FAIL)
+    assert events_of(frames) == [*emitted, *added, MINE]
+    assert recorder.last_agent_event == len(emitted)  # the thread's messages have no results that nobody gave
+
+
+def test_failed_by_the_agent_with_open_chunks() -> None:
+    emitted = [STARTED, {"type": "TOOL_CALL_CHUNK", "toolCallId": "c", "toolCallName": "search", "delta": "{}"}, MINE]
+    assert shown(emitted) == [STARTED, call("START"), call("ARGS"), call("END"), result(**MY_RESULT), MINE]
+    emitted = [STARTED, {"type": "REASONING_MESSAGE_CHUNK", "messageId": "th", "delta": "hm"}, MINE]
+    assert [event["type"] for event in shown(emitted)][-2:] == ["REASONING_MESSAGE_END", "RUN_ERROR"]
+
+
+def test_failed_by_the_agent_with_an_invalid_event() -> None:
+    recorder, frames = recorded([STARTED, text("START")])
+    with pytest.raises(InvalidEventError):
+        recorder.feed({"type": "RUN_ERROR"})
+    assert (len(frames), recorder.drain()) == (2, [])
 
 
 @pytest.mark.requirement("RUN-07")
@@ -133,10 +191,7 @@ STOPPED_TABLE: dict[str, tuple[list[Event], list[Event]]] = {
         [subagent("FINISHED"), FINISHED],
     ),
     "a failed subagent": ([STARTED, subagent("STARTED", name="helper"), subagent("ERROR", message="no")], [FINISHED]),
-    "started again, which discards what was open": (
-        [STARTED, reasoning("START"), {"type": "RUN_ERROR", "message": "mine"}, STARTED],
-        [FINISHED],
-    ),
+    "started again": ([STARTED, {"type": "RUN_ERROR", "message": "mine"}, STARTED], [FINISHED]),
     "finished already": ([STARTED, FINISHED], []),
     "failed already": ([STARTED, {"type": "RUN_ERROR", "message": "mine"}], []),
 }

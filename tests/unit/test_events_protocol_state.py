@@ -15,7 +15,6 @@ ACCEPTED: dict[str, list[Event]] = {
     "a run": [STARTED, FINISHED],
     "an error first": [ERROR],
     "an error in a run": [STARTED, ERROR],
-    "an error with everything open": [STARTED, text("START"), call("START"), step("STARTED"), ERROR],
     "a run after an error": [STARTED, ERROR, STARTED, FINISHED],
     "a run after a first error": [ERROR, STARTED, FINISHED],
     "a run after a run": [STARTED, FINISHED, STARTED, FINISHED],
@@ -31,9 +30,9 @@ ACCEPTED: dict[str, list[Event]] = {
     "a result of an unknown call": [STARTED, call("RESULT"), FINISHED],
     "a step twice, one after the other": [STARTED, *[step("STARTED"), step("FINISHED")] * 2, FINISHED],
     "steps that overlap": [STARTED, step("STARTED", "a"), step("STARTED", "b"), step("FINISHED", "a")],
-    "a run discards what was open before": [
-        *[STARTED, text("START"), call("START"), step("STARTED"), ERROR],
-        *[STARTED, text("START"), call("START"), step("STARTED"), text("END"), call("END"), step("FINISHED"), FINISHED],
+    "steps of one name in two subagents": [
+        *[STARTED, step("STARTED"), {**step("STARTED"), "subagentRunId": "s"}],
+        *[step("FINISHED"), {**step("FINISHED"), "subagentRunId": "s"}, FINISHED],
     ],
     "reasoning is not checked": [STARTED, THOUGHT, THOUGHT, FINISHED],
     "reasoning content without a start": [
@@ -79,12 +78,15 @@ REFUSED: dict[str, tuple[list[Event], Event, str]] = {
     "finished with an open step": ([STARTED, step("STARTED")], FINISHED, "plan"),
     "custom after the end": ([STARTED, FINISHED], custom(), "RUN_FINISHED"),
     "finished after the end": ([STARTED, FINISHED], FINISHED, "RUN_FINISHED"),
-    "content after an error": ([STARTED, text("START"), ERROR], text("CONTENT"), "RUN_ERROR"),
+    "content after an error": ([STARTED, ERROR], text("CONTENT"), "RUN_ERROR"),
     "finished after an error": ([STARTED, ERROR], FINISHED, "RUN_ERROR"),
     "an error after an error": ([STARTED, ERROR], ERROR, "RUN_ERROR"),
     "an error after a first error": ([ERROR], ERROR, "RUN_ERROR"),
-    "what was open before the error": ([STARTED, text("START"), ERROR, STARTED], text("CONTENT"), "'m'"),
-    "a step that was open before the error": ([STARTED, step("STARTED"), ERROR, STARTED], step("FINISHED"), "plan"),
+    "a step's end by another subagent": (
+        [STARTED, step("STARTED")],
+        {**step("FINISHED"), "subagentRunId": "s"},
+        "plan",
+    ),
 }
 
 
@@ -98,6 +100,18 @@ def test_refused(name: str) -> None:
         recorder.feed(event)
     assert recorder.drain() == []
     assert recorder.number == len(before)
+
+
+@pytest.mark.requirement("RUN-05")
+def test_an_error_ends_everything_that_is_open() -> None:
+    everything = [STARTED, text("START"), call("START"), step("STARTED"), ERROR]
+    again = [STARTED, text("START"), call("START"), step("STARTED"), text("END"), call("END"), step("FINISHED")]
+    _, frames = recorded([*everything, *again, FINISHED])
+    assert events_of(frames)[-len(again) - 1 :] == [*again, FINISHED]
+    recorder, _ = recorded([*everything, STARTED])
+    for event in (text("CONTENT"), call("ARGS"), step("FINISHED")):
+        with pytest.raises(InvalidEventError):
+            recorder.feed(event)
 
 
 @pytest.mark.parametrize("name", REFUSED)

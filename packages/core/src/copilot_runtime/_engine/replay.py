@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._events import Cursor, resume_index
+from .._events import CompactedFrame, Cursor, resume_index, without_past_errors
 from ..stores.protocol import StoredRun, ThreadSnapshot
 
 
@@ -21,15 +22,29 @@ class Replay(NamedTuple):
 
 
 def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
-    """Returns all of a thread, or exactly what follows ``cursor`` if that is known."""
+    """Returns all of a thread, or exactly what follows ``cursor`` if that is known.
+
+    A RUN_ERROR is included only as the last event of the thread.
+    """
     live = thread.live
     if cursor is not None and live is not None and live.run.ordinal == cursor.ordinal:
         return Replay((), cursor.number, False)
-    remainder = None if cursor is None else _remainder(thread.runs, cursor)
+    runs = [
+        _without_past_errors(run, is_last=live is None and run is thread.runs[-1]) if run.has_run_error else run
+        for run in thread.runs
+    ]
+    remainder = None if cursor is None else _remainder(runs, cursor)
     if remainder is None:
-        return Replay([record.frame for run in thread.runs for record in run.records], 0, True)
-    later = [record.frame for run in thread.runs if run.ordinal > remainder.ordinal for record in run.records]
-    return Replay([*remainder.frames, *later], 0, True)
+        return Replay([record.frame for run in runs for record in run.records if record.frame], 0, True)
+    later = [record.frame for run in runs if run.ordinal > remainder.ordinal for record in run.records if record.frame]
+    return Replay([*filter(None, remainder.frames), *later], 0, True)
+
+
+def _without_past_errors(run: StoredRun, *, is_last: bool) -> StoredRun:
+    frames = without_past_errors([record.frame for record in run.records], is_last=is_last)
+    records = [CompactedFrame(record.number, frame) for record, frame in zip(run.records, frames, strict=True)]
+    raw = None if run.raw is None else without_past_errors(run.raw, is_last=is_last)
+    return dataclasses.replace(run, records=records, raw=raw)
 
 
 class _Remainder(NamedTuple):

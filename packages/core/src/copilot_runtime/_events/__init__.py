@@ -10,6 +10,7 @@ from .completion import (
 )
 from .cursor import Cursor, resume_index
 from .messages import apply_events, messages_after_run
+from .past_errors import without_past_errors
 from .recorder import RunRecorder
 from .sse import (
     KEEP_ALIVE,
@@ -38,4 +39,5 @@ __all__ = [
     "is_terminal",
     "messages_after_run",
     "resume_index",
+    "without_past_errors",
 ]

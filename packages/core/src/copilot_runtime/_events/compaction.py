@@ -57,7 +57,7 @@ class _OpenMessage:
 class Compactor:
     """Consumes a run's events, each by the handler of its type in `HANDLERS`, and returns its records."""
 
-    __slots__ = ("_calls", "_out", "_prefix", "_started", "_states", "_texts")
+    __slots__ = ("_calls", "_out", "_prefix", "_started", "_states", "_texts", "has_run_error")
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
@@ -66,6 +66,8 @@ class Compactor:
         self._calls: dict[str, _OpenMessage] = {}
         self._states: list[CompactedFrame] = []
         self._started: bytes | None = None
+        self.has_run_error = False
+        """Whether a RUN_ERROR was among the events."""
 
     def records(self) -> tuple[CompactedFrame, ...]:
         """Returns the compacted run. To be called once, at the end."""
@@ -117,8 +119,11 @@ class Compactor:
     def _state(self, number: int, event: Event, frame: bytes) -> None:
         self._states.append(CompactedFrame(number, frame))
 
+    def _run_error(self, number: int, event: Event, frame: bytes) -> None:
+        self.has_run_error = True
+        self._terminal(number, event, frame)
+
     def _terminal(self, number: int, event: Event, frame: bytes) -> None:
-        self._flush_open()  # RUN_ERROR may leave messages open, whose ids the next run may use again
         for record in self._merge_states():
             self._emit(record)
         self._states.clear()
@@ -174,7 +179,7 @@ DEFAULT_HANDLER: Handler = Compactor._pass_through
 HANDLERS: Mapping[str, Handler] = {
     "RUN_STARTED": Compactor._run_started,
     "RUN_FINISHED": Compactor._terminal,
-    "RUN_ERROR": Compactor._terminal,
+    "RUN_ERROR": Compactor._run_error,
     "STATE_SNAPSHOT": Compactor._state,
     "STATE_DELTA": Compactor._state,
     "TEXT_MESSAGE_START": Compactor._text_start,

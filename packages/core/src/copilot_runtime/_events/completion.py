@@ -56,12 +56,40 @@ def _error_event(ending: RunEnding) -> Event:
 
 def closing_events(state: ProtocolState, ending: RunEnding, thread_id: str, run_id: str) -> Iterator[Event]:
     """Yields the events that complete a run: an end for everything that ``state`` has open, then a terminal event."""
+    if not ending.stopped:
+        yield from _open_ends(state, ending.message, _result("error", "missing_terminal_event", ending.message))
+        yield _error_event(ending)
+        return
+    # Unlike RUN_ERROR, clients accept RUN_FINISHED only within a run.
+    if state.phase is Phase.NEW:
+        yield {"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id}
+    yield from _open_ends(state, None, _result("stopped", "stop_requested", ending.message))
+    yield {"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id}
+
+
+def events_before_error(state: ProtocolState, error: Event) -> Iterator[Event]:
+    """Yields an end for everything that ``state`` has open, to be sent before the agent's own RUN_ERROR.
+
+    Clients need none of them at that point, but would otherwise run a tool call of which only a part has come, and a
+    replay could not continue after the run (`without_past_errors`).
+    """
+    if state.phase is Phase.RUNNING:
+        yield from _open_ends(state, error["message"], _result("error", "run_error", error["message"]))
+
+
+def _open_ends(state: ProtocolState, failure: str | None, result: str) -> Iterator[Event]:
+    """Yields an end for everything that is open.
+
+    Args:
+        state: Knows what is open.
+        failure: Why the run has failed, or None if it has not.
+        result: The content of the results of tool calls that have none.
+    """
     # Copied first: the caller feeds each event back into ``state``.
-    texts, calls, open_calls, steps = list(state.texts), dict(state.calls), set(state.open_calls), sorted(state.steps)
+    texts, calls, open_calls, steps = list(state.texts), dict(state.calls), set(state.open_calls), list(state.steps)
     spans = list(reversed(state.spans))
     for message in texts:
         yield {"type": "TEXT_MESSAGE_END", "messageId": message}
-    content = _tool_result_content(ending)
     for call, has_result in calls.items():
         if call in open_calls:
             yield {"type": "TOOL_CALL_END", "toolCallId": call}
@@ -71,21 +99,17 @@ def closing_events(state: ProtocolState, ending: RunEnding, thread_id: str, run_
                 "toolCallId": call,
                 "messageId": f"{call}-result",
                 "role": "tool",
-                "content": content,
+                "content": result,
             }
-    if not ending.stopped:
-        yield _error_event(ending)
-        return
-    # Clients accept RUN_FINISHED only within a run and with everything closed; RUN_ERROR needs neither.
-    if state.phase is Phase.NEW:
-        yield {"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id}
     for span in spans:
-        yield {"type": span.end, span.member: span.id}
+        if failure is not None and span.end == "SUBAGENT_FINISHED":
+            yield {"type": "SUBAGENT_ERROR", span.member: span.id, "message": failure}
+        else:
+            yield {"type": span.end, span.member: span.id}
     for step in steps:
-        yield {"type": "STEP_FINISHED", "stepName": step}
-    yield {"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id}
+        by = {} if step.subagent is None else {"subagentRunId": step.subagent}
+        yield {"type": "STEP_FINISHED", "stepName": step.name, **by}
 
 
-def _tool_result_content(ending: RunEnding) -> str:
-    status, reason = ("stopped", "stop_requested") if ending.stopped else ("error", "missing_terminal_event")
-    return to_json({"status": status, "reason": reason, "message": ending.message}).decode()
+def _result(status: str, reason: str, message: str) -> str:
+    return to_json({"status": status, "reason": reason, "message": message}).decode()

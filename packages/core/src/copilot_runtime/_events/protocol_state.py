@@ -19,7 +19,7 @@ RUNNING, any event whose transition agrees:
 
 What is open. Text messages, tool calls and steps are opened by their start event, which requires that the same
 one is not open, and closed by their end event. Content, argument and end events require that theirs is open.
-RUN_FINISHED requires that all of them are closed; RUN_STARTED discards what an earlier RUN_ERROR has left open.
+RUN_FINISHED requires that all of them are closed. Steps of different subagents may have the same name.
 
 Two things are tracked but not enforced, for `closing_events`, which completes a run that its agent left
 unfinished: a tool call is remembered until it has both its end and its result, in either order, and so are
@@ -57,6 +57,14 @@ _ALLOWED_OUTSIDE_RUN: Mapping[Phase, frozenset[str]] = {
 }
 
 
+class Step(NamedTuple):
+    """An open step."""
+
+    name: str
+    subagent: str | None
+    """The subagent whose step it is. Clients accept its end only from the same one."""
+
+
 class Span(NamedTuple):
     """Something open that is tracked but not enforced."""
 
@@ -81,8 +89,8 @@ class ProtocolState:
         self.calls: dict[str, bool] = {}
         """Tool calls that lack their end or their result, in the order in which they were opened. The values say
         whether the result has come."""
-        self.steps: set[str] = set()
-        """Names of open steps."""
+        self.steps: dict[Step, None] = {}
+        """Open steps, in the order in which they were opened."""
         self.spans: dict[Span, None] = {}
         """What else is open, in the order in which it was opened."""
 
@@ -101,15 +109,13 @@ def _run_started(state: ProtocolState, event: Event) -> None:
     if state.phase is Phase.RUNNING:
         raise InvalidEventError("RUN_STARTED is not allowed before the current run has ended")
     state.phase = Phase.RUNNING
-    state.texts.clear()
-    state.open_calls.clear()
+    # All else was closed before the terminal event of an earlier run; its calls may have been left to the client.
     state.calls.clear()
-    state.steps.clear()
     state.spans.clear()
 
 
 def _run_finished(state: ProtocolState, event: Event) -> None:
-    still_open = [*state.texts, *state.open_calls, *state.steps]
+    still_open = [*state.texts, *state.open_calls, *(step.name for step in state.steps)]
     if still_open:
         raise InvalidEventError(f"RUN_FINISHED is not allowed while {', '.join(map(repr, still_open))} is open")
     state.phase = Phase.FINISHED
@@ -166,15 +172,17 @@ def _call_result(state: ProtocolState, event: Event) -> None:
 
 
 def _step_started(state: ProtocolState, event: Event) -> None:
-    if event["stepName"] in state.steps:
-        raise InvalidEventError(f"STEP_STARTED for step {event['stepName']!r}, which is already open")
-    state.steps.add(event["stepName"])
+    step = Step(event["stepName"], event.get("subagentRunId"))
+    if step in state.steps:
+        raise InvalidEventError(f"STEP_STARTED for step {step.name!r}, which is already open")
+    state.steps[step] = None
 
 
 def _step_finished(state: ProtocolState, event: Event) -> None:
-    if event["stepName"] not in state.steps:
-        raise InvalidEventError(f"STEP_FINISHED for step {event['stepName']!r}, which is not open")
-    state.steps.discard(event["stepName"])
+    step = Step(event["stepName"], event.get("subagentRunId"))
+    if step not in state.steps:
+        raise InvalidEventError(f"STEP_FINISHED for step {step.name!r}, which is not open")
+    del state.steps[step]
 
 
 Transition = Callable[[ProtocolState, Event], None]

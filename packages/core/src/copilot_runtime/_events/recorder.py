@@ -17,7 +17,7 @@ from .compaction import (
     Compactor,
     Handler,
 )
-from .completion import RunEnding, closing_events
+from .completion import RunEnding, closing_events, events_before_error
 from .normalize import normalize_event
 from .protocol_state import (
     TRANSITIONS,
@@ -44,6 +44,8 @@ class _EventRule(NamedTuple):
     compact: Handler
     introduces_message: bool
     """Whether it may be the first event with its message id. Deltas never are."""
+    is_plain: bool
+    """Whether it is recorded as it is, unless chunks have opened something."""
 
 
 _EVENT_RULES: Mapping[str, _EventRule] = {
@@ -53,6 +55,7 @@ _EVENT_RULES: Mapping[str, _EventRule] = {
         TRANSITIONS.get(kind),
         HANDLERS.get(kind, DEFAULT_HANDLER),
         "delta" not in schema.strings,
+        schema.chunk is None and kind != "RUN_ERROR",
     )
     for kind, schema in SCHEMAS.items()
 }
@@ -104,7 +107,7 @@ class RunRecorder:
         self.number: int = 0
         """The number of the last event, which is also how many there are."""
         self.last_agent_event: int = 0
-        """The number of the last event that the agent itself emitted."""
+        """The number of the last event that the agent itself emitted, apart from a RUN_ERROR."""
         self.message_ids: set[str] = set()
         """The message ids of the run's events."""
         self.input_ids: set[str] = set()
@@ -122,6 +125,11 @@ class RunRecorder:
         """Whether the last event was RUN_ERROR."""
         return self._state.phase is Phase.FAILED
 
+    @property
+    def has_run_error(self) -> bool:
+        """Whether a RUN_ERROR was recorded."""
+        return self._compactor is not None and self._compactor.has_run_error
+
     def feed(self, event: Any) -> int:
         """Records what the agent yields, and returns `pending_bytes`.
 
@@ -133,13 +141,25 @@ class RunRecorder:
             rule = _EVENT_RULES[event["type"]]
         except (KeyError, TypeError):
             raise InvalidEventError(f"unknown event type {event.get('type')!r}") from None
-        if rule.schema.chunk is None and not self._chunks.is_open:
+        if rule.is_plain and not self._chunks.is_open:
             self._append(event, rule)
+        elif rule.kind == "RUN_ERROR":
+            self._append_error(event, rule)
+            return self.pending_bytes
         else:
             for expanded in self._chunks.expand(event, rule.schema):
                 self._append(expanded, _EVENT_RULES[expanded["type"]])
         self.last_agent_event = self.number
         return self.pending_bytes
+
+    def _append_error(self, event: Event, rule: _EventRule) -> None:
+        """Records the agent's RUN_ERROR, after an end for everything that is open."""
+        event = rule.schema.validate(event)
+        for closing in self._chunks.close_for_completion():
+            self._append(closing, _EVENT_RULES[closing["type"]])
+        for closing in events_before_error(self._state, event):
+            self._append(closing, _EVENT_RULES[closing["type"]])
+        self._append(event, rule)
 
     def complete(self, ending: RunEnding, thread_id: str, run_id: str) -> None:
         """Completes a run that its agent left unfinished. Does nothing after a terminal event."""
@@ -164,7 +184,7 @@ class RunRecorder:
         return () if self._compactor is None else self._compactor.records()
 
     def _append(self, event: Event, rule: _EventRule) -> None:
-        kind, schema, transition, compact, introduces_message = rule
+        kind, schema, transition, compact, introduces_message, _ = rule
         event = schema.validate(event)
         state = self._state
         if state.phase is not Phase.RUNNING:

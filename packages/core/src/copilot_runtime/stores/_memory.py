@@ -59,6 +59,7 @@ class _Run:
     event_messages: Set[str]
     input_messages: Set[str]
     raw: _RawFrames
+    has_run_error: bool
 
 
 @dataclasses.dataclass(slots=True)
@@ -256,6 +257,7 @@ class MemoryStore:
                     run.agent_id,
                     run.records,
                     run.raw.frames if run.ordinal == raw_ordinal else None,
+                    run.has_run_error,
                 )
                 for run in stored.runs
             )
@@ -362,6 +364,7 @@ class MemoryStore:
             event_messages=completion.event_messages,
             input_messages=completion.input_messages,
             raw=raw,
+            has_run_error=completion.has_run_error,
         )
         thread.created_at = thread.created_at or now
         thread.updated_at = now

@@ -185,6 +185,8 @@ class RunCompletion:
     """The ids of the messages in the run's input."""
     duplicates: Set[int] = frozenset()
     """The numbers of all events that repeat messages of the thread's history."""
+    has_run_error: bool = False
+    """Whether a RUN_ERROR is among its events."""
 
     @classmethod
     def from_recorder(
@@ -211,18 +213,24 @@ class RunCompletion:
             event_messages=recorder.message_ids,
             input_messages=recorder.input_ids,
             duplicates=recorder.duplicates,
+            has_run_error=recorder.has_run_error,
         )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run that has ended. ``raw`` are its frames as they were sent, or None if not requested or no longer kept."""
+    """A run that has ended.
+
+    ``raw`` are its frames as they were sent, or None if not requested or no longer kept; ``has_run_error`` is that of
+    its `RunCompletion`.
+    """
 
     ordinal: int
     run_id: str
     agent_id: str
     records: Sequence[CompactedFrame]
     raw: Sequence[bytes] | None
+    has_run_error: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -176,6 +176,12 @@ class RunStoreSuite:
         assert [stored.raw for stored in store.read(T1).runs] == [None] * 3
         assert [stored.raw for stored in store.read(T1, raw_ordinal=requested + 17).runs] == [None] * 3
 
+    def test_whether_a_run_has_an_error_is_kept(self, store: RunStore) -> None:
+        for ended in (FINISHED, {"type": "RUN_ERROR", "message": "no"}, FINISHED):
+            lease = begin(store).lease
+            store.finish(lease, *record_run(lease, [STARTED, ended]))
+        assert [stored.has_run_error for stored in store.read(T1).runs] == [False, True, False]
+
     def test_append_to_several_runs_at_once(self, store: RunStore) -> None:
         leases = [begin(store, key).lease for key in _keys("a", "b", "c")]
         recorded = [record_run(lease, message_events(f"m{at}")) for at, lease in enumerate(leases)]

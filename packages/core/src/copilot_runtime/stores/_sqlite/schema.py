@@ -53,6 +53,7 @@ CREATE TABLE runs (
     event_messages TEXT NOT NULL,
     input_messages TEXT NOT NULL,
     duplicates TEXT NOT NULL,
+    has_run_error INTEGER NOT NULL,
     PRIMARY KEY (thread, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX runs_raw ON runs (raw_until) WHERE raw_until > 0;

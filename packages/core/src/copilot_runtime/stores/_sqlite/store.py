@@ -162,7 +162,7 @@ class SqliteStore:
                 _insert_frames(db, thread, lease.run, count + len(frames), frames)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
-                    " input_messages, duplicates) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                    " input_messages, duplicates, has_run_error) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         thread,
                         lease.run.ordinal,
@@ -174,6 +174,7 @@ class SqliteStore:
                         event_messages,
                         input_messages,
                         duplicates,
+                        completion.has_run_error,
                     ),
                 )
                 [(runs,)] = db.execute(
@@ -271,12 +272,13 @@ class SqliteStore:
             if row_id is None:
                 return p.ThreadSnapshot()
             runs = []
-            for ordinal, run_id, agent_id, records, raw_until in db.execute(
-                "SELECT ordinal, run_id, agent_id, records, raw_until FROM runs WHERE thread = ? ORDER BY ordinal",
+            for ordinal, run_id, agent_id, records, raw_until, has_run_error in db.execute(
+                "SELECT ordinal, run_id, agent_id, records, raw_until, has_run_error FROM runs WHERE thread = ?"
+                " ORDER BY ordinal",
                 (row_id,),
             ):
                 raw = _select_frames(db, row_id, ordinal, 0) if ordinal == raw_ordinal and raw_until > now else None
-                runs.append(p.StoredRun(ordinal, run_id, agent_id, _parse_records(records), raw))
+                runs.append(p.StoredRun(ordinal, run_id, agent_id, _parse_records(records), raw, bool(has_run_error)))
             return p.ThreadSnapshot(runs, _select_active_run(db, thread, now))
 
         snapshot = self._connections.read(work)
