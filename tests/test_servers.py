@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import dataclasses
 import http.client
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,10 +31,12 @@ from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 from .fixtures import mounted_apps, runtimes
 from .fixtures.events import named_event
+from .fixtures.worker_app import STORE
 from .http_client import TIMEOUT_SECONDS, Client, Stream, parse_frame, run_input, types, unique
 from .serve import ADAPTERS, ROOT
 from .servers import STOP_SECONDS, RunningServer, free_port, run_server, serve_app, serve_runtime
 from .test_streams import set_event, steps
+from .workers import sqlite_url
 
 PLAYERS = ["play", "play-sync"]
 
@@ -318,11 +322,43 @@ def test_fork_after_the_application_was_used(name: str) -> None:
         assert types(client.run("good", mounted_apps.WARM_THREAD))[-1] == "RUN_FINISHED"
 
 
+PATCHED_BEFORE = "from gevent import monkey; monkey.patch_all()"
+"""What gevent's documentation has users write into gunicorn's configuration file."""
+
+
 @pytest.mark.requirement("FORK-01")
-def test_fork_while_a_run_is_active() -> None:
+@pytest.mark.parametrize("scheme", ["sqlite", "memory"])
+@pytest.mark.parametrize(
+    ("name", "preload", "configuration"),
+    [("gevent", True, ""), ("gevent", True, PATCHED_BEFORE), ("gevent", False, ""), ("gthread", True, "")],
+    ids=["gevent-preload", "gevent-patched-preload", "gevent", "gthread-preload"],
+)
+def test_fork_first_runs_of_a_worker_begin_at_once(
+    name: str, preload: bool, configuration: str, scheme: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(configuration)
+    options: dict[str, Any] = {"server": name, "preload": preload, "extra": ["--config", str(config)]}
+    store = sqlite_url(tmp_path / "threads.db") if scheme == "sqlite" else "memory://"
+    with serve_app("wsgi", "tests.fixtures.worker_app:application", env={STORE: store}, **options) as server:
+        client, ready = Client(server), threading.Barrier(4)
+
+        def run(number: int) -> str:
+            ready.wait(TIMEOUT_SECONDS)
+            agent = ("count", "count-sync")[number % 2]
+            return types(client.run(agent, f"thread-{number}", forwardedProps={"n": 3}))[-1]
+
+        with concurrent.futures.ThreadPoolExecutor(ready.parties) as pool:
+            assert set(pool.map(run, range(ready.parties))) == {"RUN_FINISHED"}
+        assert "count" in client.info()["agents"]
+
+
+@pytest.mark.requirement("FORK-01")
+@pytest.mark.parametrize("fork", ["os", "libc"])
+def test_fork_while_a_run_is_active(fork: str) -> None:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fixtures.forking"],
+        [sys.executable, "-m", "tests.fixtures.forking", fork],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,

@@ -6,7 +6,6 @@ A store that is polled makes an engine take the other's runs for those of anothe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import functools
 import gc
@@ -75,7 +74,7 @@ class SharedStore(MemoryStore):
 
     def take_over(self, thread: ThreadKey) -> None:
         """What happens to a lease that was not renewed."""
-        with self._lock:
+        with self._lock.get():
             known = self._threads[thread]
             assert known.live is not None
             self._size -= known.live.size
@@ -1217,15 +1216,16 @@ def test_fork_child_has_no_runs() -> None:
 
 
 def test_lease_renewer_is_one_for_runs_that_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Any] = []
+    started: list[Any] = []
     both = threading.Barrier(2)
 
     class Keeper(leases.LeaseRenewer):
         def __init__(self, *given: Any) -> None:
-            made.append(self)
-            with contextlib.suppress(threading.BrokenBarrierError):
-                both.wait(0.2)  # for another one that is being made: there must be none
+            both.wait(HANG_SECONDS)
             self.kept: list[Any] = []
+
+        def start(self) -> None:
+            started.append(self)
 
         def add(self, run: Any) -> None:
             self.kept.append(run)
@@ -1241,4 +1241,4 @@ def test_lease_renewer_is_one_for_runs_that_begin_at_once(monkeypatch: pytest.Mo
         thread.start()
     for thread in threads:
         thread.join(HANG_SECONDS)
-    assert [sorted(keeper.kept) for keeper in made] == [[0, 1]]
+    assert [sorted(keeper.kept) for keeper in started] == [[0, 1]]

@@ -710,7 +710,7 @@ async def test_lease_with_a_clock_that_is_set_forward(make: Make, monkeypatch: p
     here, there = make(lease_seconds=1000), make()
     agent = Gated()
     own = Reader(await here.run(given(agent)))
-    keeper = here._persistence._renewer
+    keeper = here._persistence._renewer.get_existing()
     assert keeper is not None
     await settled(lambda: keeper._active_seconds > 0)
     monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 1.0)

@@ -38,7 +38,7 @@ class Writers:
     def wait_for_queue(self, count: int) -> None:
         """Waits until ``count`` writes are queued."""
         pause = threading.Event()
-        while len(self._connections._waiting) < count:
+        while len(self._connections._state.get().waiting) < count:
             pause.wait(0.001)
 
     def join(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import os
 import queue
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 from .framework import FrameworkContext, current_framework, guard_stop_iteration
 from .loops import background_loop, call_soon_threadsafe, create_task_threadsafe, in_sync_driver, in_sync_driver_var
+from .process_local import ProcessLocal
 from .waiters import Notify
 
 T = TypeVar("T")
@@ -65,18 +65,13 @@ async def run_blocking(function: Callable[..., T], *args: Any) -> T:
     if in_sync_driver():
         return function(*args)
     work = partial(contextvars.copy_context().run, guard_stop_iteration, function, *args)
-    return await asyncio.get_running_loop().run_in_executor(_pool(), work)
+    return await asyncio.get_running_loop().run_in_executor(_pool.get(), work)
 
 
 # Not the loop's own executor: a store that has to wait for its file must not hold up the users'
-# plain functions, which go there. By process id, since threads do not survive a fork.
-_pools: dict[int, ThreadPoolExecutor] = {}
+# plain functions, which go there.
 _POOL_THREADS = 8
-
-
-def _pool() -> ThreadPoolExecutor:
-    pool = _pools.get(os.getpid())
-    return pool or _pools.setdefault(os.getpid(), ThreadPoolExecutor(_POOL_THREADS, "copilot-runtime-blocking"))
+_pool = ProcessLocal(lambda: ThreadPoolExecutor(_POOL_THREADS, "copilot-runtime-blocking"))
 
 
 async def wait_notified(add_waiter: Callable[[Notify], bool], timeout_seconds: float) -> None:

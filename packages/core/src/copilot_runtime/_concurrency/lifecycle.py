@@ -7,6 +7,8 @@ import os
 import weakref
 from typing import Protocol
 
+from .process_local import process_lock
+
 
 class ProcessLifecycle(Protocol):
     """An object that owns threads, tasks or connections, which neither survive a fork nor outlive the process."""
@@ -19,6 +21,8 @@ class ProcessLifecycle(Protocol):
 
 
 _lifecycles: weakref.WeakSet[ProcessLifecycle] = weakref.WeakSet()
+_pid = os.getpid()
+_noticing = process_lock()
 
 
 def register_lifecycle(lifecycle: ProcessLifecycle) -> None:
@@ -26,9 +30,22 @@ def register_lifecycle(lifecycle: ProcessLifecycle) -> None:
     _lifecycles.add(lifecycle)
 
 
+def notice_fork() -> None:
+    """Calls `after_fork` if this is a new child process and nobody has done so.
+
+    To be called before a request is handled: servers written in C, such as uWSGI, fork without Python's hooks.
+    """
+    if os.getpid() != _pid:
+        with _noticing.get():
+            if os.getpid() != _pid:
+                _after_fork()
+
+
 def _after_fork() -> None:
+    global _pid
     for lifecycle in list(_lifecycles):
         lifecycle.after_fork()
+    _pid = os.getpid()
 
 
 def _at_exit() -> None:

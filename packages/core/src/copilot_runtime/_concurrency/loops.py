@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from .process_local import ProcessLocal
 
 logger = logging.getLogger("copilot_runtime.loops")
 
@@ -79,11 +80,14 @@ def start_thread(function: Callable[..., object], *args: Any, name: str) -> None
 class _BackgroundLoop:
     """The process's own event loop, on a thread of its own."""
 
+    loop: asyncio.AbstractEventLoop
+    """Set once it is ``ready``."""
+
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
         self.ready = threading.Event()
 
     def start(self) -> None:
+        self.loop = asyncio.new_event_loop()
         self.loop.call_soon(self.ready.set)
         threading.Thread(target=self._run, name="copilot-runtime-loop", daemon=True).start()
 
@@ -96,28 +100,17 @@ class _BackgroundLoop:
                 logger.exception("a task raised SystemExit; the background loop keeps running")
 
 
-# By process id, so that a forked child starts its own. One atomic step decides who
-# starts it: a lock made before gevent patches the threading module must not be held
-# while starting a thread, since that switches greenlets.
-_backgrounds: dict[int, _BackgroundLoop] = {}
+_background: ProcessLocal[_BackgroundLoop] = ProcessLocal(_BackgroundLoop, _BackgroundLoop.start)
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
     """Returns the process's background loop, which is started on first use."""
-    running = _backgrounds.get(os.getpid())
-    if running is None:
-        mine = _BackgroundLoop()
-        running = _backgrounds.setdefault(os.getpid(), mine)
-        if running is mine:
-            mine.start()
-        else:
-            mine.loop.close()
-    if not running.ready.is_set():
-        running.ready.wait()
-    return running.loop
+    background = _background.get()
+    background.ready.wait()
+    return background.loop
 
 
 def running_background_loop() -> asyncio.AbstractEventLoop | None:
     """Returns the background loop if this process has started one."""
-    running = _backgrounds.get(os.getpid())
-    return None if running is None else running.loop
+    background = _background.get_existing()
+    return background.loop if background is not None and background.ready.is_set() else None

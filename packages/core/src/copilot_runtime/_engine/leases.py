@@ -47,6 +47,9 @@ class LeaseRenewer:
         """When each loop was last alive, by that clock."""
         self._has_leases = threading.Event()
         self._outage = OutageLog("renewing leases")
+
+    def start(self) -> None:
+        """Starts the thread. To be called once."""
         loops.start_thread(self._run, name="copilot-runtime-leases")
 
     def add(self, writer: RunWriter) -> None:

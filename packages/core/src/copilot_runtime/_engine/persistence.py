@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 import weakref
 from collections.abc import Sequence
 from enum import Enum
 
 from .._concurrency import loops
+from .._concurrency.process_local import ProcessLocal
 from ..stores.protocol import Lease, LeaseLost, LeaseSignal, RunCompletion, RunStore, RunTooLarge, StoreError
 from .async_store import AsyncStore
 from .endings import STOPPED_BY_USER, TOO_LARGE
@@ -47,8 +47,7 @@ class RunPersistence:
         self._async_store = async_store
         self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
         self._poll_timer: PeriodicTask[RunWriter] = PeriodicTask(store.poll_seconds or 1.0, self._poll_tick)
-        self._renewer: LeaseRenewer | None = None
-        self._renewer_lock = threading.Lock()
+        self._renewer = self._process_renewer()
         self._flushing: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._polling: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._flush_outage = OutageLog("storing events")
@@ -59,27 +58,25 @@ class RunPersistence:
         if self._store.poll_seconds is not None:
             self._poll_timer.add(writer, writer.loop)
         if self._store.lease_seconds is not None:
-            # Runs begin on many threads at once, and all of them have to have the same renewer.
-            with self._renewer_lock:
-                if self._renewer is None:
-                    self._renewer = LeaseRenewer(self._store, self._store.lease_seconds)
-            self._renewer.add(writer)
+            self._renewer.get().add(writer)
 
     def untrack(self, writer: RunWriter) -> None:
         """Forgets a run that has ended."""
         self._flush_timer.discard(writer, writer.loop)
         self._poll_timer.discard(writer, writer.loop)
-        if self._renewer is not None:
-            self._renewer.discard(writer)
+        if (renewer := self._renewer.get_existing()) is not None:
+            renewer.discard(writer)
 
     def after_fork(self) -> None:
         """Forgets the parent process's runs."""
         self._flush_timer.clear()
         self._poll_timer.clear()
-        self._renewer = None
-        self._renewer_lock = threading.Lock()
+        self._renewer = self._process_renewer()
         self._flushing.clear()
         self._polling.clear()
+
+    def _process_renewer(self) -> ProcessLocal[LeaseRenewer]:
+        return ProcessLocal(lambda: LeaseRenewer(self._store, self._store.lease_seconds or 0.0), LeaseRenewer.start)
 
     # --- flushing ---
 
@@ -172,8 +169,8 @@ class RunPersistence:
 
     def _poll_tick(self, writers: list[RunWriter]) -> None:
         loop = asyncio.get_running_loop()
-        if self._renewer is not None:
-            self._renewer.heartbeat(loop)
+        if (renewer := self._renewer.get_existing()) is not None:
+            renewer.heartbeat(loop)
         if loop not in self._polling:
             self._polling.add(loop)
             loops.create_task_threadsafe(loop, self._poll_signals(writers, loop))

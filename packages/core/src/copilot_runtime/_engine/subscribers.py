@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from .._concurrency import loops
+from .._concurrency.process_local import process_rlock
 from .._http.streaming import EventStream, StreamSource
 from .periodic import PeriodicTask
 from .readers import BaseReader, ReaderCallbacks
@@ -29,23 +29,23 @@ class StreamLimiter:
         self._limit = limit
         self._count = 0
         # Reentrant: an abandoned stream is closed wherever the garbage collector happens to run.
-        self._lock = threading.RLock()
+        self._lock = process_rlock()
 
     def acquire(self) -> None:
         """Counts one more stream. Raises TooManyStreams."""
-        with self._lock:
+        with self._lock.get():
             if self._limit is not None and self._count >= self._limit:
                 raise TooManyStreams
             self._count += 1
 
     def release(self) -> None:
         """Counts one stream less."""
-        with self._lock:
+        with self._lock.get():
             self._count -= 1
 
     def after_fork(self) -> None:
         """Starts at zero in a child process."""
-        self._count, self._lock = 0, threading.RLock()
+        self._count, self._lock = 0, process_rlock()
 
 
 class KeepAlive:

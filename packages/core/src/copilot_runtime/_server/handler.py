@@ -8,6 +8,7 @@ from typing import Any, TypedDict, get_args
 
 from .._concurrency import driver
 from .._concurrency.framework import current_framework
+from .._concurrency.lifecycle import notice_fork
 from .._http.cors import (
     CorsConfig,
     CorsDecision,
@@ -84,6 +85,7 @@ class CopilotHandler:
 
     async def __call__(self, request: Request) -> Response:
         """Returns the response to a request."""
+        notice_fork()
         cors = self._cors
         if cors is None:
             return await self._respond_to(request, CorsDecision(None, False))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from .. import _validation as validation
+from .._concurrency.process_local import process_lock
 from . import protocol as p
 from ._pagination import paginate
 
@@ -145,12 +145,12 @@ class MemoryStore:
         self._raw: deque[_RawFrames] = deque()
         """In the order in which they expire."""
         self._has_evicted = False
-        self._lock = threading.Lock()
+        self._lock = process_lock()
 
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
-        with self._lock:
+        with self._lock.get():
             self._sweep()
             thread = self._threads.get(run.thread)
             if thread is None:
@@ -171,7 +171,7 @@ class MemoryStore:
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
         refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
         evicted = 0
-        with self._lock:
+        with self._lock.get():
             for batch in batches:
                 try:
                     thread, live = self._require_lease(batch.lease)
@@ -189,7 +189,7 @@ class MemoryStore:
         has_messages = bool(
             completion.messages or p.messages_after_run((), completion.records, completion.last_agent_event)
         )
-        with self._lock:
+        with self._lock.get():
             self._sweep()
             thread, live = self._require_lease(lease)
             self._append(live, frames, live.duplicates)
@@ -210,7 +210,7 @@ class MemoryStore:
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         signals: dict[p.Lease, p.LeaseSignal] = {}
-        with self._lock:
+        with self._lock.get():
             for lease in leases:
                 try:
                     if self._require_lease(lease)[1].stopping:
@@ -220,7 +220,7 @@ class MemoryStore:
         return signals
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
-        with self._lock:
+        with self._lock.get():
             thread = self._threads.get(run.thread)
             if thread is None or (live := thread.live) is None or live.lease.run != run or not force:
                 return None
@@ -231,7 +231,7 @@ class MemoryStore:
         return p.ClaimedRun(lease, agent_id, started_at, frames, self.messages(run.thread), event_messages)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
-        with self._lock:
+        with self._lock.get():
             stored = self._threads.get(thread)
             if stored is None or stored.live is None:
                 return None
@@ -243,7 +243,7 @@ class MemoryStore:
     # --- reading ---
 
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
-        with self._lock:
+        with self._lock.get():
             self._sweep()
             stored = self._threads.get(thread)
             if stored is None:
@@ -264,7 +264,7 @@ class MemoryStore:
             return p.ThreadSnapshot(runs, None if stored.live is None else stored.live.view())
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
-        with self._lock:
+        with self._lock.get():
             thread = self._threads.get(run.thread)
             if thread is None:
                 return p.RunUpdate((), frozenset(), True)
@@ -278,7 +278,7 @@ class MemoryStore:
             return p.RunUpdate(frames[-1:] if after > len(frames) else frames[after:], ended.raw.duplicates, True)
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
-        with self._lock:
+        with self._lock.get():
             stored = self._threads.get(thread)
             if stored is None:
                 return []
@@ -287,14 +287,14 @@ class MemoryStore:
         return p.messages_after_run(messages, records, last_agent_event)
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
-        with self._lock:
+        with self._lock.get():
             infos = [thread.info() for thread in self._threads.values() if thread.key.owner == owner and thread.runs]
         return paginate(infos, query)
 
     # --- changing threads ---
 
     def update(self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
-        with self._lock:
+        with self._lock.get():
             stored = self._threads.get(thread)
             if stored is None or not stored.runs:
                 return False
@@ -305,7 +305,7 @@ class MemoryStore:
             return True
 
     def delete(self, thread: p.ThreadKey) -> bool:
-        with self._lock:
+        with self._lock.get():
             stored = self._threads.get(thread)
             if stored is None:
                 return False
@@ -313,7 +313,7 @@ class MemoryStore:
             return bool(stored.runs)
 
     def clear(self, owner: str) -> None:
-        with self._lock:
+        with self._lock.get():
             for thread in [thread for thread in self._threads.values() if thread.key.owner == owner]:
                 self._delete(thread)
                 if thread.live is not None:
@@ -323,7 +323,7 @@ class MemoryStore:
                     self._size += successor.size
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = process_lock()
         for thread in list(self._threads.values()):
             if thread.live is not None:
                 self._size -= thread.live.size

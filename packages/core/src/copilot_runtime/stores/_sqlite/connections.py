@@ -13,6 +13,7 @@ from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from ..._concurrency.process_local import ProcessLocal
 from ..protocol import StoreError
 from .schema import NewerSchemaError, migrate
 
@@ -44,10 +45,8 @@ class ConnectionPair:
     def __init__(self, path: str, timeout_seconds: float) -> None:
         self._path = path
         self._timeout = timeout_seconds
-        self._writer = _ConnectionSlot()
-        self._reader = _ConnectionSlot()
-        self._abandoned: list[_ConnectionSlot] = []
-        self._waiting: deque[_PendingWrite[Any]] = deque()
+        self._state = ProcessLocal(_State)
+        self._abandoned: list[ProcessLocal[_State]] = []
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs ``work`` in a transaction, and returns its result once that has been committed.
@@ -56,35 +55,27 @@ class ConnectionPair:
         runs the work of all that are waiting, and commits once. If one work raises, only its own changes are
         rolled back, and only its own caller receives the exception.
         """
-        pending = _PendingWrite(work)
-        self._waiting.append(pending)
+        pending, state = _PendingWrite(work), self._state.get()
+        state.waiting.append(pending)
         try:
-            with self._using(self._writer) as db:
+            with self._using(state.writer) as db:
                 while not pending.future.done():
-                    self._commit(db)
+                    self._commit(db, state.waiting)
         except StoreError:
             # If another thread has taken it into its transaction, that one's waits are bounded as well.
             is_done = pending.future.done() or (
-                not self._withdraw(pending) and bool(wait((pending.future,), 2 * self._timeout).done)
+                not _withdraw(pending, state.waiting) and bool(wait((pending.future,), 2 * self._timeout).done)
             )
             if not is_done:
                 raise
         return pending.future.result()
 
-    def _withdraw(self, pending: _PendingWrite[Any]) -> bool:
-        """Removes a write from the queue. Returns False if a transaction has taken it."""
-        try:
-            self._waiting.remove(pending)
-        except ValueError:
-            return False
-        return True
-
-    def _commit(self, db: sqlite3.Connection) -> None:
+    def _commit(self, db: sqlite3.Connection, waiting: deque[_PendingWrite[Any]]) -> None:
         """Runs the writes that are waiting, in one transaction."""
         group: list[_PendingWrite[Any]] = []
         with contextlib.suppress(IndexError):
             while len(group) < MAX_GROUP_COMMIT:
-                group.append(self._waiting.popleft())
+                group.append(waiting.popleft())
         try:
             db.execute("BEGIN IMMEDIATE")
             for pending in group:
@@ -101,7 +92,7 @@ class ConnectionPair:
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs ``work`` on one snapshot of the file, and returns its result."""
-        with self._using(self._reader) as db:
+        with self._using(self._state.get().reader) as db:
             db.execute("BEGIN")
             try:
                 return work(db)
@@ -111,15 +102,15 @@ class ConnectionPair:
 
     def version(self) -> tuple[int, int]:
         """Returns a value that changes whenever this process or another one has written to the file."""
-        with self._using(self._reader) as db:
+        reader = self._state.get().reader
+        with self._using(reader) as db:
             data_version: int = db.execute("PRAGMA data_version").fetchone()[0]
-            return self._reader.generation, data_version
+            return reader.generation, data_version
 
     def after_fork(self) -> None:
         """Abandons the parent's connections: even closing one would corrupt it (sqlite.org/howtocorrupt, 2.6)."""
-        self._abandoned += [self._writer, self._reader]
-        self._writer, self._reader = _ConnectionSlot(), _ConnectionSlot()
-        self._waiting.clear()
+        self._abandoned.append(self._state)
+        self._state = ProcessLocal(_State)
 
     @contextlib.contextmanager
     def _using(self, slot: _ConnectionSlot) -> Iterator[sqlite3.Connection]:
@@ -207,6 +198,15 @@ class ConnectionPair:
         return db
 
 
+def _withdraw(pending: _PendingWrite[Any], waiting: deque[_PendingWrite[Any]]) -> bool:
+    """Removes a write from the queue. Returns False if a transaction has taken it."""
+    try:
+        waiting.remove(pending)
+    except ValueError:
+        return False
+    return True
+
+
 class _PendingWrite(Generic[T]):
     """A write that waits for its transaction. ``future`` is done once the transaction has ended."""
 
@@ -251,6 +251,15 @@ class _ConnectionSlot:
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
+
+
+class _State:
+    """The connections of one process, and its writes that wait for a transaction."""
+
+    def __init__(self) -> None:
+        self.writer = _ConnectionSlot()
+        self.reader = _ConnectionSlot()
+        self.waiting: deque[_PendingWrite[Any]] = deque()
 
 
 def _file_id(path: str) -> tuple[int, int] | None:

@@ -1,0 +1,59 @@
+"""Values that belong to one process, such as locks, threads and event loops."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def process_lock() -> ProcessLocal[threading.Lock]:
+    """Returns a lock per process. To be used for every lock that outlives a call."""
+    return ProcessLocal(lambda: threading.Lock())  # looked up late, because gevent replaces it
+
+
+def process_rlock() -> ProcessLocal[threading.RLock]:
+    """Returns a reentrant lock per process."""
+    return ProcessLocal(lambda: threading.RLock())
+
+
+class ProcessLocal(Generic[T]):
+    """A value per process, created on first use; compare `threading.local`.
+
+    A server may fork after it has loaded an application, and gevent may replace the `threading` module after that, in
+    the child. Waiting for a lock from before then blocks the only OS thread of the process, and the greenlet that holds
+    the lock never runs again. So a lock that outlives a call has to be one of these, and so does everything that has a
+    lock, such as an executor or an event loop.
+
+    Args:
+        create: creates the value. Several threads may call it at once, and all but one of the values are dropped, so it
+            must not start anything.
+        start: called with the value that is used, by the thread that created it. Others do not wait for it.
+    """
+
+    def __init__(self, create: Callable[[], T], start: Callable[[T], object] = lambda value: None) -> None:
+        self._create = create
+        self._start = start
+        # The values of other processes are kept: closing what the parent still uses may break it there.
+        self._values: dict[object, T] = {}
+
+    def get(self) -> T:
+        """Returns this process's value."""
+        # By id and not by a hook, since servers written in C fork without Python's hooks. The class of locks is
+        # another one once gevent has replaced the module.
+        key = (os.getpid(), threading.Lock)
+        value = self._values.get(key)
+        if value is None:
+            created = self._create()
+            # One atomic step decides whose value it is: there is no lock that would be safe to wait for here.
+            value = self._values.setdefault(key, created)
+            if value is created:
+                self._start(value)
+        return value
+
+    def get_existing(self) -> T | None:
+        """Returns this process's value if it has been created."""
+        return self._values.get((os.getpid(), threading.Lock))

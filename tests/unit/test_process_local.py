@@ -1,0 +1,70 @@
+"""Values per process: made on first use, and again after a fork or where gevent has replaced `threading`."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from copilot_runtime._concurrency import process_local
+from copilot_runtime._concurrency.process_local import ProcessLocal
+
+HANG_SECONDS = 30
+
+
+def test_process_local_value_is_created_on_first_use() -> None:
+    created: list[object] = []
+
+    def create() -> object:
+        created.append(object())
+        return created[-1]
+
+    local = ProcessLocal(create)
+    assert local.get_existing() is None
+    assert created == []
+    assert local.get() is local.get() is local.get_existing() is created[0]
+    assert len(created) == 1
+
+
+def test_process_local_value_is_one_for_threads_that_create_it_at_once() -> None:
+    both, started, found = threading.Barrier(2), list[object](), list[object]()
+
+    def create() -> object:
+        both.wait(HANG_SECONDS)
+        return object()
+
+    local = ProcessLocal(create, started.append)
+    threads = [threading.Thread(target=lambda: found.append(local.get())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANG_SECONDS)
+    assert len(found) == 2
+    assert {*found} == {*started} == {local.get()}
+    assert len(started) == 1
+
+
+def test_process_local_value_is_another_one_after_gevent_has_patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    class PatchedLock:
+        """What gevent puts in the place of `threading.Lock`."""
+
+    lock = process_local.process_lock()
+    before = lock.get()
+    monkeypatch.setattr(threading, "Lock", PatchedLock)
+    assert isinstance(lock.get(), PatchedLock)
+    monkeypatch.undo()
+    assert lock.get() is before
+
+
+@pytest.mark.requirement("FORK-01")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_process_local_lock_that_is_held_during_a_fork() -> None:
+    lock = process_local.process_rlock()
+    with lock.get():
+        held = lock.get()
+        child = os.fork()
+        if child == 0:
+            os._exit(lock.get() is not held and lock.get().acquire(blocking=False))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
