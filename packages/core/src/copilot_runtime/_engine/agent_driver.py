@@ -8,10 +8,14 @@ from typing import Any, Protocol
 
 from .._concurrency import loops
 from .._concurrency.framework import current_framework
+from .._concurrency.step_timing import report_long_steps
 from .._events import InvalidEventError
 from ..agents._base import AgentSignature, CallStyle, inspect_agent
 from .pump import pump
 from .types import RunRequest
+
+BLOCKING_SECONDS = 0.25
+"""How long an asynchronous agent may run without a wait before it is reported as blocking."""
 
 
 class EventSink(Protocol):
@@ -33,6 +37,10 @@ class EventSink(Protocol):
     def waits_for_agent(self) -> bool:
         """Whether the agent was asked to stop and is still allowed to react."""
 
+    @property
+    def report_blocking(self) -> Callable[[float], None] | None:
+        """Called with the seconds for which an asynchronous agent has blocked the event loop; None to not measure."""
+
 
 async def drive_agent(function: Callable[..., Any], request: RunRequest, sink: EventSink) -> None:
     """Runs an agent to its end. Raises what the agent raises, and InvalidEventError."""
@@ -44,7 +52,10 @@ async def drive_agent(function: Callable[..., Any], request: RunRequest, sink: E
         if events is None:
             return
     async with current_framework.get().async_agent_scope():
-        await _consume_async(function, signature, arguments, events, request.agent_id, sink)
+        consuming = _consume_async(function, signature, arguments, events, request.agent_id, sink)
+        if sink.report_blocking is not None:
+            consuming = report_long_steps(consuming, BLOCKING_SECONDS, sink.report_blocking)
+        await consuming
 
 
 async def _consume_async(

@@ -26,6 +26,7 @@ from ..stores.protocol import (
     ThreadKey,
     ThreadSnapshot,
 )
+from .agent_hints import AgentHints
 from .async_store import AsyncStore
 from .debug_feed import DebugFeed
 from .endings import INTERRUPTED, LOST, STOPPED_BY_USER
@@ -82,6 +83,7 @@ class Engine:
         self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost)
         self._run_end_notifier = RunEndNotifier()
         self._debug_feed = DebugFeed()
+        self._agent_hints = AgentHints()
         lifecycle.register_lifecycle(self)
 
     # --- for endpoints ---
@@ -255,6 +257,7 @@ class Engine:
             lease=lease,
             loop=loop,
             persistence=self._persistence,
+            hints=self._agent_hints,
             callbacks=RunCallbacks(
                 reported=None if self.on_run_end is None else self._report_run_end,
                 ended=self._run_ended,

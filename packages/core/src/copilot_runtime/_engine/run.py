@@ -15,6 +15,7 @@ from .._concurrency import loops
 from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is_terminal
 from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent
+from .agent_hints import AgentHints
 from .endings import AGENT_FAILED, INTERRUPTED, LOST, NOT_STORED, STOPPED_BY_USER, timed_out
 from .persistence import FinishResult, RunPersistence
 from .run_log import RunLog
@@ -53,6 +54,7 @@ class Run:
         lease: Lease | None,
         loop: asyncio.AbstractEventLoop,
         persistence: RunPersistence,
+        hints: AgentHints,
         callbacks: RunCallbacks,
     ) -> None:
         self.request = dataclasses.replace(
@@ -72,6 +74,7 @@ class Run:
         self._function = function
         self._recorder = recorder
         self._persistence = persistence
+        self._hints = hints
         self._callbacks = callbacks
         self._ending: RunEnding | None = None
         self._failure = ""
@@ -101,6 +104,8 @@ class Run:
             ending = self._fail(_describe(error) if self._options.debug else AGENT_FAILED, error)
         else:
             ending = self._ending or RunEnding()
+            if self._ending is None and not self._recorder.has_ended:
+                self._hints.ended_without_terminal_event(self.request.agent_id, has_events=self._recorder.number > 0)
         await self._end(ending)
 
     def _fail(self, message: str, error: BaseException) -> RunEnding:
@@ -139,6 +144,14 @@ class Run:
             if not self._recorder.has_ended:
                 self.flush()
         return self._ending is None
+
+    @property
+    def report_blocking(self) -> Callable[[float], None] | None:
+        """Called with the seconds for which an asynchronous agent has blocked the event loop; None to not measure."""
+        return self._report_blocking if self._options.debug else None
+
+    def _report_blocking(self, seconds: float) -> None:
+        self._hints.blocked_event_loop(self.request.agent_id, seconds)
 
     # --- stopping ---
 

@@ -27,12 +27,14 @@ class RunContext:
             take precedence.
         user: the authenticated user, if the runtime identifies users.
         body: the run's input as JSON on the wire, unknown members included.
+        debug: whether the runtime's ``debug`` is on, so that causes of failures may be sent to the client.
     """
 
     request: Request | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     user: User | None = None
     body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    debug: bool = False
     _stop_requested: Callable[[], bool] = dataclasses.field(default=_never, repr=False, compare=False)
 
     @property

@@ -34,7 +34,8 @@ class HttpAgent:
         connect_timeout_seconds: limit for connecting.
         read_timeout_seconds: limit for each silence of the remote agent; None for no limit.
         max_event_bytes: limit for the size of one event.
-        debug: adds the causes of failures, which are always logged, to the messages that clients receive.
+        debug: adds the causes of failures, which are always logged, to the messages that clients receive;
+            ``CopilotRuntime(debug=True)`` does so for all agents.
 
     Raises:
         ValueError: for an unusable URL, header, timeout or limit.
@@ -96,7 +97,8 @@ class HttpAgent:
             logger.info("%s, after the end of a run: %s", self._redacted_url, failure)
             return
         logger.warning("%s: %s", self._redacted_url, failure)
-        yield failure.to_event(with_detail=self._debug)
+        with_detail = self._debug or (context is not None and context.debug)
+        yield failure.at(self._redacted_url).to_event(with_detail=with_detail)
 
     async def aclose(self) -> None:
         """Closes the running event loop's idle connections; the next run opens new ones.

@@ -85,5 +85,6 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
             headers=merge_headers(forwarded, agent_headers(agent)),
             user=context.user,
             body=LazyJSONBody(context.body),
+            debug=context.runtime.debug,
         ),
     )

@@ -31,6 +31,12 @@ class UpstreamError(AgentError):
         EVENT_TOO_LARGE: "The upstream agent sent an event that is too large.",
     }
 
+    def at(self, url: str) -> UpstreamError:
+        """Returns the failure with the agent's URL in its detail, if the agent was not reached at all."""
+        if self.code not in (UNREACHABLE, TIMEOUT):
+            return self
+        return UpstreamError(self.code, self.message, f"{url}: {self.detail}" if self.detail else url)
+
 
 # By class name, since httpx2 and httpx share them; the nearest base class counts. An empty message is the code's own.
 _BY_EXCEPTION: Mapping[str, tuple[str, str]] = {
