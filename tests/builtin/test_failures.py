@@ -11,7 +11,7 @@ import pytest
 from tests.http_client import Event, unique
 
 from .aimock import Aimock
-from .client import TEXT, event_types, only_event, text_of, user_message
+from .client import CALL, TEXT, event_types, only_event, text_of, user_message
 from .fake_provider import TIMEOUT_SECONDS, Exchange, Script, chunk, tool_call_chunk
 from .scripts import Scripts, send_error, send_text
 from .verifier import RecordingClient
@@ -146,7 +146,7 @@ def test_error_code_of_a_failure_during_the_stream(
 def test_error_during_a_tool_call_runs_no_tool(client: RecordingClient, scripts: Scripts) -> None:
     prompt = scripts.on(breaks_off(tool_call_chunk(0, '{"text": "a"}', "c0", "shout")))
     events = client.chat("fake-tools", prompt)
-    assert event_types(events) == ["RUN_STARTED", "TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_ERROR"]
+    assert event_types(events) == ["RUN_STARTED", *CALL, "TOOL_CALL_RESULT", "RUN_ERROR"]
     assert error_of(events) == "network_error"
 
 

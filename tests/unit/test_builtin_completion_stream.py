@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
@@ -35,8 +35,10 @@ def told(answer: CompletionTranslator, chunks: Iterable[ChatCompletionChunk]) ->
     return [*events, *answer.close()]
 
 
-def answered(*chunks: ChatCompletionChunk, taken: Iterable[str] = ()) -> tuple[CompletionTranslator, list[Event]]:
-    answer = CompletionTranslator(PROVIDERS[0], taken)
+def answered(
+    *chunks: ChatCompletionChunk, taken: Iterable[str] = (), tools: Collection[str] = ()
+) -> tuple[CompletionTranslator, list[Event]]:
+    answer = CompletionTranslator(PROVIDERS[0], taken, tools)
     return answer, told(answer, chunks)
 
 

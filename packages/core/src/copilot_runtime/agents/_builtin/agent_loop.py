@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from .._context import RunContext
 from .chat_messages import ChatMessage, to_chat_tool_result
-from .completion_stream import CompletionTranslator, Event, ToolCall
+from .chunk_reader import ChunkReader
+from .completion_stream import CompletionTranslator, Event
 from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError
+from .finish_reasons import Finish
 from .providers import Model
+from .tool_calls import ToolCall
 from .tools.state_tools import SharedState
 from .tools.toolbox import Toolbox, ToolResult
 from .usage import Usage
@@ -48,7 +51,7 @@ class AgentLoop:
     async def events(self) -> AsyncGenerator[Event]:
         """Yields the events of the model and its tools. Raises ModelError and what the SDK raises."""
         for step in range(self.max_steps):
-            completion = CompletionTranslator(self.model.provider, self.used_call_ids)
+            completion = CompletionTranslator(self.model.provider, self.used_call_ids, self.toolbox.names)
             async with aclosing(self._stream_completion(completion, is_first=step == 0)) as events:
                 async for event in events:
                     yield event
@@ -67,14 +70,26 @@ class AgentLoop:
         try:
             # Leaving the block closes the connection to the provider.
             async with await create(model=self.model.name, stream=True, **params) as stream:
-                async for chunk in stream:
+                chunks = ChunkReader(stream)
+                while (chunk := await chunks.next()) is not None:
+                    is_progress = False
                     for event in completion.feed(chunk):
+                        is_progress = True
                         yield event
+                    if completion.finish is not None:
+                        chunks.expect_end(extend=is_progress)
             _check_complete(completion)
-        except (Exception, asyncio.CancelledError):
+        except asyncio.CancelledError:
             # Clients reject the end of a run, also that of a stopped one, while a message is open.
             for event in completion.close():
                 yield event
+            raise
+        except Exception:
+            for event in completion.close():
+                yield event
+            # Clients run each call that has no result, even if the run has failed.
+            for call in completion.calls:
+                yield tool_result_event(call.id, _not_run(call))
             raise
         finally:
             self.usage.add(completion.usage)
@@ -92,8 +107,11 @@ class AgentLoop:
         return {"tools": definitions, "tool_choice": choice}
 
     async def _run_tools(self, calls: list[ToolCall]) -> AsyncGenerator[Event]:
-        """Runs the calls of server tools concurrently, and yields their results in the order of the calls."""
-        tasks = [(call, asyncio.ensure_future(self._run_tool(call))) for call in calls if self._is_server_tool(call)]
+        """Runs the calls of server tools concurrently, and yields their results in the order of the calls.
+
+        A call with a fault gets its result here as well, and the client does not run it.
+        """
+        tasks = [(call, asyncio.ensure_future(self._run_tool(call))) for call in calls if self._has_result(call)]
         try:
             for call, task in tasks:
                 result = await task
@@ -106,11 +124,14 @@ class AgentLoop:
             for _, task in tasks:
                 task.cancel()
 
-    def _is_server_tool(self, call: ToolCall) -> bool:
-        return not self.toolbox.is_client_tool(call.name)
+    def _has_result(self, call: ToolCall) -> bool:
+        return call.fault is not None or not self.toolbox.is_client_tool(call.name)
 
     async def _run_tool(self, call: ToolCall) -> ToolResult | None:
         """Returns the result of a call; None if the call interrupts the run."""
+        if call.fault is not None:
+            logger.warning("the call of the tool %r was not run: %s", call.name, call.fault)
+            return _not_run(call)
         tool = self.toolbox.get(call.name)
         if tool is None:
             text = f"Error: there is no tool named {call.name}."
@@ -133,11 +154,22 @@ def tool_result_event(call_id: str, result: ToolResult) -> Event:
     }
 
 
+def _not_run(call: ToolCall) -> ToolResult:
+    text = f"Error: {call.fault}"
+    return ToolResult(text, text, failed=True)
+
+
 def _check_complete(completion: CompletionTranslator) -> None:
     """Raises ModelError for an incomplete completion, even if its stream ended properly."""
-    if completion.finish_reason is None:
+    if completion.finish is None:
         raise ModelError(NETWORK_ERROR, detail="the stream ended before the completion did")
-    if completion.finish_reason == "content_filter":
+    if completion.finish is Finish.FILTERED:
         raise ModelError(PROVIDER_ERROR, "The model provider withheld the response because of its content filter.")
-    if completion.finish_reason == "length":
+    if completion.finish is Finish.FAILED:
+        raise ModelError(
+            PROVIDER_ERROR,
+            "The model provider broke off the response.",
+            detail=f"its finish_reason is {completion.finish_reason!r}",
+        )
+    if completion.finish is Finish.LENGTH:
         logger.warning("a completion was truncated at its token limit")

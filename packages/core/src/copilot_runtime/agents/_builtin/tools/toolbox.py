@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from .... import _strict_json as strict_json
 from ...._concurrency import driver
 from ..._context import RunContext
+from .arguments import parse_arguments
 from .tool import Tool, ToolError
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
@@ -52,6 +52,7 @@ class Toolbox:
             else:
                 self._client_tools[tool.name] = tool
         tools = (*self._server_tools.values(), *self._client_tools.values())
+        self.names = frozenset(tool.name for tool in tools)
         self.definitions = [_definition(tool.name, tool.description, tool.parameters) for tool in tools]
 
     def get(self, name: str) -> Tool | None:
@@ -74,7 +75,7 @@ class Toolbox:
 
     async def _call(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
-            text = serialize_result(await driver.call_user_function(function, _parse_arguments(arguments), *more))
+            text = serialize_result(await driver.call_user_function(function, parse_arguments(arguments), *more))
         except ToolError as error:
             return ToolResult(f"Error: {error}", f"Error: {error}", failed=True)
         except Exception as error:
@@ -92,16 +93,6 @@ def serialize_result(value: Any) -> str:
         return to_json(value, inf_nan_mode="null", bytes_mode="base64", by_alias=True).decode()
     except PydanticSerializationError as error:
         raise ToolError("the tool returned a value that cannot be serialised as JSON") from error
-
-
-def _parse_arguments(arguments: str) -> Mapping[str, Any]:
-    try:
-        value = strict_json.loads(arguments.encode()) if arguments.strip() else {}
-    except ValueError as error:
-        raise ToolError(f"The arguments are not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ToolError("The arguments must be a JSON object.")
-    return value
 
 
 def _definition(name: str, description: str, parameters: Any) -> dict[str, Any]:
