@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.http_client import Event, unique
+from tests.servers import RunningServer
 
 from .aimock import Aimock
 from .client import CALL, TEXT, event_types, only_event, text_of, user_message
@@ -168,6 +169,15 @@ def test_error_code_of_connection_refused(client: RecordingClient) -> None:
     events = client.run("deaf", unique("thread"), messages=[user_message("Hello")])
     assert event_types(events) == ["RUN_STARTED", "RUN_ERROR"]
     assert error_of(events) == "network_error"
+
+
+def test_error_code_of_connection_refused_with_debug_has_the_url(
+    client: RecordingClient, runtime: RunningServer
+) -> None:
+    events = client.run("deaf-debug", unique("thread"), messages=[user_message("Hello")])
+    assert error_of(events) == "network_error"
+    assert "http://127.0.0.1:9/v1/chat/completions" in only_event(events, "RUN_ERROR")["message"]
+    assert "http://127.0.0.1:9/v1/chat/completions" in runtime.log()
 
 
 def test_error_for_a_missing_key_names_the_variable(client: RecordingClient) -> None:

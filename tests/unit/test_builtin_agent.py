@@ -12,7 +12,7 @@ import openai
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime.agents import BuiltInAgent, define_tool
+from copilot_runtime.agents import BuiltInAgent, MCPServer, define_tool
 from copilot_runtime.agents._base import agent_class_name, capability_source, inspect_agent
 from copilot_runtime.agents._builtin.resume import resolve_resume_entries
 from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
@@ -40,6 +40,22 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"tools": [add, add]}, ValueError, "must be unique: add"),
     ({"tools": [define_tool(add, name="AGUISendStateDelta")]}, ValueError, "AGUISendStateDelta"),
     ({"tools": ["add"]}, TypeError, "a tool must be"),
+    ({"tools": add}, TypeError, r"tools=.* must be a list .*: write tools=\[add\]"),
+    ({"tools": define_tool(add)}, TypeError, r"write tools=\[add\]"),
+    ({"tools": "add"}, TypeError, r"tools='add' must be a list .*: write tools=\[find\]"),
+    ({"tools": {"add": add}}, TypeError, r"must be a list of functions and Tool values"),
+    ({"tools": None}, TypeError, r"tools=None must be a list"),
+    ({"tools": 3}, TypeError, r"tools=3 must be a list"),
+    ({"tools": [add(1, 2)]}, TypeError, "a tool must be a function or a Tool, got 3"),
+    (
+        {"mcp_servers": "https://tools.example/mcp"},
+        TypeError,
+        r"must be a list of MCPServer values: write mcp_servers=",
+    ),
+    ({"mcp_servers": MCPServer("https://tools.example/mcp")}, TypeError, r"write mcp_servers=\[MCPServer\('https:"),
+    ({"mcp_servers": {"url": "https://tools.example/mcp"}}, TypeError, r"must be a list of MCPServer values"),
+    ({"mcp_servers": ["https://tools.example/mcp"]}, TypeError, r"write MCPServer\('https://tools.example/mcp'\)"),
+    ({"mcp_servers": MCPServer}, TypeError, r"must be a list of MCPServer values"),
     ({"base_url": "localhost"}, ValueError, "absolute URL"),
     ({"client": object()}, TypeError, "AsyncOpenAI"),
     ({"client": openai.AsyncOpenAI(api_key="k"), "api_key": "k"}, ValueError, "either a client"),
@@ -66,6 +82,26 @@ def test_builtin_agent_warns_of_a_missing_key(caplog: pytest.LogCaptureFixture) 
 )
 def test_builtin_agent_does_not_warn_with_a_key(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     BuiltInAgent(model="openai/x", **options)
+    assert caplog.records == []
+
+
+def test_max_steps_one_with_server_tools_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    def find_orders() -> None: ...
+
+    for _ in range(2):
+        BuiltInAgent(model="x", base_url=LOCAL, tools=[find_orders], mcp_servers=[MCPServer("https://one.example/mcp")])
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "find_orders, MCPServer('https://one.example/mcp')" in record.getMessage()
+    assert "max_steps=5" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tools": [add], "max_steps": 2}, {"tools": [define_tool(lambda answer: 1, name="ask", interrupt=True)]}],
+)
+def test_max_steps_that_is_enough_is_not_warned_of(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    BuiltInAgent(model="x", base_url=LOCAL, **options)
     assert caplog.records == []
 
 

@@ -89,6 +89,17 @@ def test_failure_that_is_an_agent_error_is_unchanged() -> None:
     assert trouble.to_event(with_detail=True) == {"type": "RUN_ERROR", "message": "set THE_KEY", "code": "auth_failed"}
 
 
+def test_failure_log_has_the_url_without_its_secrets() -> None:
+    error = openai.APIConnectionError(request=httpx2.Request("POST", "http://ada:sk-1@models.example/v1/chat?key=sk-2"))
+    error.__cause__ = httpx2.ConnectError("Name or service not known")
+    trouble = to_model_error(error)
+    assert trouble is not None
+    assert "http://models.example/v1/chat" in str(trouble)
+    assert "Name or service not known" in str(trouble)
+    assert "sk-" not in str(trouble)
+    assert "models.example" not in trouble.to_event(with_detail=False)["message"]
+
+
 @pytest.mark.requirement("AGENT-05")
 def test_failure_codes_are_all_in_the_docs() -> None:
     docs = Path(__file__).parents[2].joinpath("docs/builtin-agent.md").read_text("utf-8")

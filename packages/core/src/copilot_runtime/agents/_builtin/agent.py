@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from .prompt import build_system_prompt
 from .providers import Credentials, Model
 from .resume import resolve_resume_entries
 from .run_config import RunConfig, RunConfigResolver
-from .tools.define import as_tool
+from .tool_options import parse_mcp_servers, parse_tools, warn_of_unread_results
 from .tools.state_tools import STATE_TOOL_NAMES, SharedState
 from .tools.tool import Tool
 from .tools.toolbox import Toolbox, ToolResult
@@ -150,8 +150,10 @@ class BuiltInAgent:
             client=client,
             has_explicit_endpoint=has_explicit_endpoint,
         )
-        self._tools = _validate_tools(tools, STATE_TOOL_NAMES if state_tools else ())
-        self._mcp_servers = _validate_servers(mcp_servers)
+        self._tools = parse_tools(tools, STATE_TOOL_NAMES if state_tools else ())
+        self._mcp_servers = parse_mcp_servers(mcp_servers)
+        if options.max_steps == 1:
+            warn_of_unread_results(self._tools, self._mcp_servers)
         self._state_tools = state_tools
         self._forward_system = forward_system_messages
         self._forward_developer = forward_developer_messages
@@ -239,20 +241,3 @@ class BuiltInAgent:
             config.options.prompt, input.context or (), input.state, state_tools=self._state_tools
         )
         return [{"role": "system", "content": prompt}, *messages] if prompt else messages
-
-
-def _validate_servers(servers: Iterable[MCPServer]) -> tuple[MCPServer, ...]:
-    servers = tuple(servers)
-    for server in servers:
-        if not isinstance(server, MCPServer):
-            raise TypeError(f"BuiltInAgent: mcp_servers must be MCPServer values, got {server!r}")
-    return servers
-
-
-def _validate_tools(tools: Iterable[Tool | Callable[..., Any]], reserved_names: Collection[str]) -> tuple[Tool, ...]:
-    validated = tuple(map(as_tool, tools))
-    names = [*reserved_names, *(tool.name for tool in validated)]
-    duplicates = {name for name in names if names.count(name) > 1}
-    if duplicates:
-        raise ValueError(f"BuiltInAgent: the names of tools must be unique: {', '.join(sorted(duplicates))}")
-    return validated

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from .._errors import AgentError
+from .._http.urls import redact_url
 
 RATE_LIMITED = "rate_limited"
 AUTH_FAILED = "auth_failed"
@@ -83,8 +84,20 @@ def to_model_error(error: Exception, *, secret: str = "") -> ModelError | None:
     code = next((_BY_NAME[name] for name in _names(error) if name in _BY_NAME), None) or _code_by_class(error)
     if code is None:
         return None
-    detail = f"{type(error).__name__}: {error}"
+    detail = _describe(error)
     return ModelError(code, detail=detail.replace(secret, "***") if secret else detail)
+
+
+def _describe(error: Exception) -> str:
+    """Returns an exception with its cause and the URL of its request: the SDK's own text may have neither."""
+    text = f"{type(error).__name__}: {error}"
+    if error.__cause__ is not None:
+        text += f" ({type(error.__cause__).__name__}: {error.__cause__})"
+    try:
+        url = error.request.url  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):  # httpx raises the latter if there is none
+        return text
+    return f"{text}, {redact_url(url)}"
 
 
 def _names(error: Exception) -> Iterator[str]:

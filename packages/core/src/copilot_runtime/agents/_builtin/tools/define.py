@@ -86,7 +86,7 @@ def as_tool(tool: Tool | Function) -> Tool:
     if isinstance(tool, Tool):
         return tool
     if not callable(tool):
-        raise TypeError(f"a tool must be a function or a Tool, got {tool!r}")
+        raise TypeError(f"a tool must be a function or a Tool, got {tool!r}: pass the function, without calling it")
     return define_tool(tool)
 
 
