@@ -12,7 +12,7 @@ import openai
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime.agents import BuiltInAgent, MCPServer, define_tool
+from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext, define_tool
 from copilot_runtime.agents._base import agent_class_name, capability_source, inspect_agent
 from copilot_runtime.agents._builtin.resume import resolve_resume_entries
 from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
@@ -132,13 +132,25 @@ def test_builtin_agent_without_the_sdk_names_the_extra() -> None:
     assert done.stdout == """BuiltInAgent requires the "openai" package: pip install 'copilot-runtime[openai]'\n"""
 
 
-def test_builtin_agent_run_without_a_key_names_the_variable() -> None:
+def events_of(agent: BuiltInAgent, context: RunContext | None = None) -> list[Any]:
     async def run() -> list[Any]:
         given = {"threadId": "t", "runId": "r", "messages": [], "state": {}, "tools": [], "context": []}
-        agent = BuiltInAgent(model="openai/x")
-        return [event async for event in agent.run(RunAgentInput.model_validate({**given, "forwardedProps": {}}))]
+        run_input = RunAgentInput.model_validate({**given, "forwardedProps": {}})
+        return [event async for event in agent.run(run_input, context)]
 
-    started, error = asyncio.run(run())
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_builtin_agent_sends_causes_with_the_runtimes_debug(debug: bool) -> None:
+    agent = BuiltInAgent(model="x", base_url="http://127.0.0.1:9/v1", max_retries=0)
+    error = events_of(agent, RunContext(debug=debug))[-1]
+    assert error["code"] == "network_error"
+    assert ("http://127.0.0.1:9/v1" in error["message"]) is debug
+
+
+def test_builtin_agent_run_without_a_key_names_the_variable() -> None:
+    started, error = events_of(BuiltInAgent(model="openai/x"))
     assert started["type"] == "RUN_STARTED"
     assert (error["type"], error["code"]) == ("RUN_ERROR", "auth_failed")
     assert "OPENAI_API_KEY" in error["message"]

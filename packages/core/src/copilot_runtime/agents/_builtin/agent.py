@@ -74,7 +74,8 @@ class BuiltInAgent:
         base_url: the server's URL; by default from the environment, or else the provider's.
         client: an ``AsyncOpenAI`` in place of both, which its owner closes and which must not be shared between event
             loops.
-        debug: adds the causes of failures, which are always logged, to the messages that clients receive.
+        debug: adds the causes of failures, which are always logged, to the messages that clients receive. The
+            runtime's ``debug`` does so for all agents.
 
     Raises:
         ImportError: if the ``openai`` package is not installed.
@@ -171,6 +172,7 @@ class BuiltInAgent:
         iterator, or cancelling the task that awaits it, closes the connection to the model.
         """
         ids = {"threadId": input.thread_id, "runId": input.run_id}
+        debug = self._debug or (context is not None and context.debug)
         yield {"type": "RUN_STARTED", **ids}
         config: RunConfig | None = None
         try:
@@ -178,7 +180,7 @@ class BuiltInAgent:
             async with self._open_mcp_servers(context) as mcp_tools:
                 state = SharedState(input.state)
                 server_tools = (*(state.tools() if self._state_tools else ()), *self._tools, *mcp_tools)
-                toolbox = Toolbox(server_tools, input.tools or (), debug=self._debug)
+                toolbox = Toolbox(server_tools, input.tools or (), debug=debug)
                 resumed = await resolve_resume_entries(
                     getattr(input, "resume", None) or (), input.messages, toolbox, context
                 )
@@ -208,7 +210,7 @@ class BuiltInAgent:
                 raise
             logger.warning("%s: %s", self._config_resolver.model if config is None else config.model, failure)
             usage = {} if config is None else config.usage.event_fields("RUN_ERROR")
-            yield {**failure.to_event(with_detail=self._debug), **usage}
+            yield {**failure.to_event(with_detail=debug), **usage}
             return
         finished = {"type": "RUN_FINISHED", **ids, **config.usage.event_fields("RUN_FINISHED")}
         if loop.interrupts:

@@ -13,6 +13,8 @@ from .tools.tool import Tool
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
 _logged_warnings: set[str] = set()
+_MAX_LOGGED_WARNINGS = 200
+"""How many there may be in all: agents may be constructed for each request, with other tools each time."""
 
 
 def parse_tools(value: Any, reserved_names: Collection[str]) -> tuple[Tool, ...]:
@@ -47,7 +49,7 @@ def warn_of_unread_results(tools: Iterable[Tool], servers: Iterable[MCPServer]) 
     # A call that interrupts is completed by the next run, before its step.
     names = [*(tool.name for tool in tools if tool.interrupt is None), *map(repr, servers)]
     text = ", ".join(names)
-    if names and text not in _logged_warnings:
+    if names and text not in _logged_warnings and len(_logged_warnings) < _MAX_LOGGED_WARNINGS:
         _logged_warnings.add(text)
         logger.warning(
             "BuiltInAgent: max_steps is 1, so the model is not called again with the results of %s: set max_steps=5, "
