@@ -1,4 +1,4 @@
-"""The command line and the demo, each in a process of its own. The page's script is not executed."""
+"""The command line and the demo, each in a process of its own. The page's script runs in ``test_chat_page.py``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ import pytest
 
 from copilot_runtime._cli.main import main
 from copilot_runtime._cli.trusted_hosts import TrustedHostMiddleware, parse_host
+from copilot_runtime._version import __version__
 
 from .builtin.fake_provider import Exchange, chunk, run_fake_provider
 from .http_client import TIMEOUT_SECONDS, Client, Event, run_input, text_of, types, unique, user_message
@@ -53,8 +54,31 @@ def make():
 async def later():
     return runtime
 
+def nothing():
+    return None
+
+class AgentObject:
+    def run(self, input):
+        return agent(input)
+
+agent_object = AgentObject()
+
+async def asgi(scope, receive, send):
+    raise NotImplementedError
+
 class Holder:
     inner = runtime
+"""
+
+FASTAPI_MODULE = """
+from copilot_runtime import create_copilot_runtime_handler
+from copilot_runtime_asgi import create_copilot_asgi_app
+from fastapi import FastAPI
+from their_app import runtime as copilot
+
+app = FastAPI()
+asgi = create_copilot_asgi_app(runtime=copilot)
+handler = create_copilot_runtime_handler(runtime=copilot)
 """
 
 
@@ -113,6 +137,7 @@ def run_cli(*arguments: str, folder: Path | None = None, env: Mapping[str, str] 
         text=True,
         cwd=folder,
         env={**os.environ, **env},
+        start_new_session=True,  # to end the processes that it has started, too
     )
     watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
     watchdog.start()
@@ -123,8 +148,22 @@ def run_cli(*arguments: str, folder: Path | None = None, env: Mapping[str, str] 
         yield CliClient(CliServer(process, greeting))
     finally:
         watchdog.cancel()
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def read_until(server: CliClient, text: str) -> None:
+    """Reads what the command prints until it has printed ``text``."""
+    watchdog = threading.Timer(TIMEOUT_SECONDS, server.process.kill)
+    watchdog.start()
+    assert server.process.stdout is not None
+    for line in server.process.stdout:
+        if text in line:
+            break
+    else:
+        pytest.fail(f"the command ended before it had printed {text!r}")
+    watchdog.cancel()
 
 
 def run_command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -147,6 +186,8 @@ def demo() -> Iterator[CliClient]:
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
     (tmp_path / "their_app.py").write_text(THEIR_MODULE)
+    (tmp_path / "fastapi_app.py").write_text(FASTAPI_MODULE)
+    (tmp_path / "relative_app.py").write_text("from .their_app import runtime")
     return tmp_path
 
 
@@ -451,6 +492,22 @@ def test_cli_serve_mode_single_route_and_cors(theirs: Path) -> None:
         ("their_app:number", "is not a CopilotRuntime"),
         ("their_app:agent", "is not a CopilotRuntime"),
         ("their_app:later", "is not a CopilotRuntime"),
+        ("their_app:later", "Did you mean their_app:runtime?"),
+        ("their_app:missing", "Did you mean their_app:runtime?"),
+        ("their_app:nothing", "does the function return the runtime?"),
+        ("their_app:agent", "CopilotRuntime(agents={'default': agent})"),
+        ("their_app:agent_object", "CopilotRuntime(agents={'default': agent})"),
+        ("their_app:AgentObject", "CopilotRuntime(agents={'default': agent})"),
+        ("their_app:CopilotRuntime", "but the class CopilotRuntime"),
+        ("their_app:asgi", "but of type function"),
+        ("their_app.py:runtime", "write the name of its module, their_app:runtime"),
+        ("./their_app.py:runtime", "write the name of its module, their_app:runtime"),
+        ("folder/their_app:runtime", "write the name of its module, folder.their_app:runtime"),
+        ("fastapi_app:app", "which you start with: uvicorn module:app"),
+        ("fastapi_app:app", "Did you mean fastapi_app:copilot?"),
+        ("fastapi_app:asgi", "which you start with: uvicorn module:app"),
+        ("fastapi_app:handler", "which is for adapters"),
+        ("relative_app:runtime", "uses a relative import"),
     ],
 )
 def test_cli_serve_target_that_is_invalid(theirs: Path, target: str, sentence: str) -> None:
@@ -473,6 +530,72 @@ def test_cli_serve_target_that_fails_to_import_shows_its_traceback(tmp_path: Pat
 def test_cli_serve_cors_list_with_a_star_is_refused(theirs: Path) -> None:
     ended = run_command("serve", "their_app:runtime", "--cors", "*", "https://a.example", folder=theirs)
     assert (ended.returncode, "not both" in ended.stderr) == (2, True)
+
+
+@pytest.mark.requirement("CLI-01")
+def test_cli_serve_relative_import_works_from_the_folder_above(tmp_path: Path) -> None:
+    package = tmp_path / "project"
+    package.mkdir()
+    (package / "their_app.py").write_text(THEIR_MODULE)
+    (package / "relative_app.py").write_text("from .their_app import runtime")
+    ended = run_command("serve", "relative_app:runtime", folder=package)
+    assert "cd .. && copilot-runtime serve project.relative_app:runtime" in ended.stderr
+    with run_cli("serve", "project.relative_app:runtime", folder=tmp_path) as server:
+        assert list(server.json("GET", f"{BASE}/info")["agents"]) == ["theirs"]
+
+
+@pytest.mark.requirement("CLI-01")
+@pytest.mark.parametrize(
+    ("options", "base"),
+    [((), "api/copilotkit/"), (("--base-path", "/ai/"), "ai/"), (("--base-path", "/a b/ü"), "a%20b/%C3%BC/")],
+)
+def test_cli_serve_shows_the_page_for_the_runtime(theirs: Path, options: tuple[str, ...], base: str) -> None:
+    with run_cli("serve", "their_app:runtime", *options, folder=theirs) as server:
+        page = server.request("GET", "/")
+        assert page.status == 200
+        assert f'<meta name="runtime" content="{base}">' in page.body.decode()
+        assert "demo" not in page.body.decode()
+        assert server.request("GET", "/app.js").status == 200
+        assert list(server.json("GET", f"/{base}info")["agents"]) == ["theirs"]
+        # The page is a page of this server, so that other sites may not read the runtime through it.
+        assert "connect-src 'self'" in page.headers["content-security-policy"]
+
+
+@pytest.mark.requirement("CLI-01")
+@pytest.mark.parametrize("options", [("--base-path", "/"), ("--mode", "single-route")])
+def test_cli_serve_has_no_page_where_it_could_not_reach_the_runtime(theirs: Path, options: tuple[str, ...]) -> None:
+    with run_cli("serve", "their_app:runtime", *options, folder=theirs) as server:
+        assert b"<html" not in server.request("GET", "/").body
+        assert server.request("GET", "/app.js").status == 404
+
+
+@pytest.mark.requirement("CLI-01")
+def test_cli_serve_reload_serves_what_was_changed(theirs: Path) -> None:
+    with run_cli("serve", "their_app:runtime", "--reload", folder=theirs) as server:
+        assert list(server.json("GET", f"{BASE}/info")["agents"]) == ["theirs"]
+        (theirs / "their_app.py").write_text(THEIR_MODULE.replace('"theirs"', '"changed"'))
+        read_until(server, "The runtime is at")
+        assert list(server.json("GET", f"{BASE}/info")["agents"]) == ["changed"]
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(TIMEOUT_SECONDS) == 0
+
+
+@pytest.mark.requirement("CLI-01")
+def test_cli_serve_reload_waits_for_a_module_to_be_mended(theirs: Path) -> None:
+    with run_cli("serve", "their_app:runtime", "--reload", folder=theirs) as server:
+        (theirs / "their_app.py").write_text("runtime = 3")
+        ended = run_command("serve", "their_app:runtime", folder=theirs)
+        assert ended.returncode == 2
+        (theirs / "their_app.py").write_text(THEIR_MODULE.replace('"theirs"', '"mended"'))
+        read_until(server, "The runtime is at")
+        assert list(server.json("GET", f"{BASE}/info")["agents"]) == ["mended"]
+
+
+@pytest.mark.requirement("CLI-01")
+@pytest.mark.parametrize("arguments", [["--version"], ["serve", "--version"], ["demo", "--version"]])
+def test_cli_version(arguments: list[str]) -> None:
+    ended = run_command(*arguments)
+    assert (ended.returncode, ended.stdout) == (0, f"copilot-runtime {__version__}\n")
 
 
 # --- start and exit ---

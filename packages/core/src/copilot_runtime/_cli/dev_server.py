@@ -36,7 +36,15 @@ class BindError(Exception):
     """The server cannot listen on its address. The text is a message for the user."""
 
 
-def serve(app: ASGIApp, *, host: str, port: int, allow_hosts: Iterable[str], greeting: str) -> bool:
+def serve(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    allow_hosts: Iterable[str],
+    greeting: str,
+    listener: socket.socket | None = None,
+) -> bool:
     """Serves ``app`` until it is interrupted.
 
     Args:
@@ -44,6 +52,7 @@ def serve(app: ASGIApp, *, host: str, port: int, allow_hosts: Iterable[str], gre
         host: the address to bind.
         port: the port to bind; 0 picks a free one.
         allow_hosts: additional host names of this server.
+        listener: a socket that listens there already.
         greeting: printed once the server is running, with ``{url}`` replaced by its URL.
 
     Returns:
@@ -53,7 +62,7 @@ def serve(app: ASGIApp, *, host: str, port: int, allow_hosts: Iterable[str], gre
         BindError: if it cannot listen on the address.
     """
     guarded_app = TrustedHostMiddleware(app, (*LOCAL_HOSTS, host, *allow_hosts))
-    with _listen(host, port) as listener:
+    with listener or listen(host, port) as listener:
         url = _url(parse_host(host), listener.getsockname()[1])
         config = uvicorn.Config(
             guarded_app,
@@ -80,7 +89,8 @@ class _Server(uvicorn.Server):
             print(self._greeting, flush=True)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens on an address. Raises BindError."""
     unbracketed = host.removeprefix("[").removesuffix("]")
     try:
         family, *_, address = socket.getaddrinfo(unbracketed, port, type=socket.SOCK_STREAM)[0]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-import inspect
+import functools
 import logging
-import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from .._version import __version__
 from .trusted_hosts import parse_host
 
 if TYPE_CHECKING:
     from copilot_runtime_asgi._asgi_types import ASGIApp
 
     from .._http.cors import CorsConfig
-    from .._server.runtime import CopilotRuntime
 
 # The packages of the extra `cli`: import names and distribution names.
 _SERVER_PACKAGES = {"uvicorn": "uvicorn", "copilot_runtime_asgi": "copilot-runtime-asgi"}
@@ -43,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (the server could not start) or 2 (usage error).
     """
     options = _parser().parse_args(arguments)
+    return _execute(options)
+
+
+def _execute(options: argparse.Namespace) -> int:
     logging.basicConfig(level=options.log_level, format="%(levelname)s %(name)s: %(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="copilot-runtime", description="A CopilotKit runtime in Python.")
+    _add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     demo = commands.add_parser("demo", help="a chat page with demo agents that need no API key and no network")
@@ -73,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         help="origins whose pages may use the runtime, such as https://app.example, or * for any",
     )
 
+    serve.add_argument("--reload", action="store_true", help="restart when a Python file of the current folder changes")
+
     for command in (demo, serve):
+        _add_version(command)
         command.add_argument("--host", type=_host, default="127.0.0.1", help="address to bind (default: %(default)s)")
         command.add_argument("--port", type=_port, default=8000, help="port; 0 picks a free one (default: %(default)s)")
         command.add_argument(
@@ -86,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
             help="more host names of this server; requests for other hosts are rejected (DNS rebinding)",
         )
     return parser
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"copilot-runtime {__version__}")
 
 
 def _host(text: str) -> str:
@@ -109,20 +120,48 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    return _serve_with_reload(options) if options.reload else _serve_once(options)
+
+
+def _serve_once(options: argparse.Namespace, listener: socket.socket | None = None) -> int:
     with _explain_missing_package():
-        from copilot_runtime_asgi import create_copilot_asgi_app
-    runtime = _load(options.target)
+        from .serve_app import create_serve_app, shows_page
+    from .targets import TargetError, load_runtime
+
     try:
-        app = create_copilot_asgi_app(
-            runtime=runtime, base_path=options.base_path, mode=options.mode, cors=_cors(options.cors)
-        )
+        runtime = load_runtime(options.target)
+    except TargetError as error:
+        raise CommandError(str(error)) from error
+    try:
+        app = create_serve_app(runtime, options.base_path, options.mode, _cors(options.cors))
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
-    greeting = f"The runtime is at {{url}}/{options.base_path.strip('/')}\nPress Ctrl+C to stop."
-    return _run(app, options, greeting)
+    greeting = f"The runtime is at {{url}}/{options.base_path.strip('/')}\n"
+    if shows_page(options.base_path, options.mode):
+        greeting += "A page to chat with its agents is at {url}/\n"
+    return _run(app, options, greeting + "Press Ctrl+C to stop.", listener)
 
 
-def _run(app: ASGIApp, options: argparse.Namespace, greeting: str) -> int:
+def _serve_with_reload(options: argparse.Namespace) -> int:
+    with _explain_missing_package():
+        from .dev_server import BindError, listen
+        from .reloader import run_with_reload
+    try:
+        listener = listen(options.host, options.port)
+    except BindError as error:
+        raise CommandError(str(error), exit_code=1) from error
+    run_with_reload(functools.partial(_serve_in_child, options), listener)
+    return 0
+
+
+def _serve_in_child(options: argparse.Namespace, sockets: list[socket.socket]) -> None:
+    """Serves in a process of the reloader, until that ends the process."""
+    options.command = functools.partial(_serve_once, listener=sockets[0])
+    if _execute(options):
+        print("Waiting for a change.", file=sys.stderr)
+
+
+def _run(app: ASGIApp, options: argparse.Namespace, greeting: str, listener: socket.socket | None = None) -> int:
     with _explain_missing_package():
         from .dev_server import BindError, serve
     try:
@@ -132,6 +171,7 @@ def _run(app: ASGIApp, options: argparse.Namespace, greeting: str) -> int:
             port=options.port,
             allow_hosts=options.allow_host,
             greeting=greeting,
+            listener=listener,
         )
     except BindError as error:
         raise CommandError(str(error), exit_code=1) from error
@@ -158,41 +198,3 @@ def _cors(origins: Sequence[str]) -> bool | CorsConfig:
             raise CommandError("--cors takes either * or a list of origins, not both.")
         return True
     return CorsConfig(allow_origins=tuple(origins)) if origins else False
-
-
-def _load(target: str) -> CopilotRuntime:
-    """Returns the runtime that ``module:attribute`` refers to."""
-    from .._server.runtime import CopilotRuntime
-
-    module_name, _, attribute = target.partition(":")
-    if not module_name or not attribute:
-        raise CommandError(f"{target!r} does not refer to a runtime: write module:attribute, such as app:runtime.")
-    # `python -m` has the current folder on its path; an installed script does not.
-    sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # If it is the user's module that imports something missing, the traceback is more useful.
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise CommandError(f"There is no module {error.name!r}, neither installed nor in {os.getcwd()}.") from error
-    value: object = module
-    for name in attribute.split("."):
-        if not hasattr(value, name):
-            raise CommandError(f"{module_name} has no attribute {attribute!r}.")
-        value = getattr(value, name)
-    if callable(value) and _takes_no_arguments(value):
-        value = value()
-    if not isinstance(value, CopilotRuntime):
-        hint = "Name a CopilotRuntime, or a synchronous function without parameters that returns one."
-        raise CommandError(f"{target} is not a CopilotRuntime, but of type {type(value).__name__}. {hint}")
-    return value
-
-
-def _takes_no_arguments(function: Callable[..., object]) -> bool:
-    """Returns whether a function can be called without arguments, and is not a coroutine function."""
-    try:
-        inspect.signature(function).bind()
-    except (TypeError, ValueError):
-        return False
-    return not inspect.iscoroutinefunction(function)

@@ -1,11 +1,13 @@
-// The demo's page: a small client of the runtime's REST routes, without any library.
+// The chat page: a small client of the runtime's REST routes, without any library.
 // It builds a conversation from server-sent events, shows it, and runs the page's own tools.
 
-const BASE = new URL("api/copilotkit/", document.baseURI);
+const setting = (name) => document.querySelector(`meta[name="${name}"]`).content;
+
+const BASE = new URL(setting("runtime"), document.baseURI);
 const WIDE = matchMedia("(min-width: 60.01rem)");
 
-// Example messages for each agent; other agents have none.
-const EXAMPLES = {
+// Example messages for each of the demo's agents; other agents have none.
+const EXAMPLES = setting("examples") === "demo" && {
   default: ["Hello!", "What is this?", "What can you do?"],
   tools: ["Let me choose a colour", "Make the background teal"],
   state: ["Add milk, bread and eggs", "Got milk", "Remove bread"],
@@ -21,11 +23,40 @@ function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+// What the user has entered for a runtime that identifies users; the page knows no other credentials than cookies.
+let authorization = recall(sessionStorage, "authorization", "");
+
 async function call(method, path, { body, signal } = {}) {
-  const headers = body === undefined ? {} : { "content-type": "application/json" };
+  const headers = {};
+  if (body !== undefined) headers["content-type"] = "application/json";
+  if (authorization) headers.authorization = authorization;
   const response = await fetch(new URL(path, BASE), { method, headers, body: JSON.stringify(body), signal });
-  if (!response.ok) throw new Error(await errorMessage(response));
+  if (!response.ok) throw new ResponseError(response.status, await errorMessage(response));
   return response;
+}
+
+class ResponseError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+// A browser may forbid its storage.
+function recall(storage, key, otherwise) {
+  try {
+    return JSON.parse(storage.getItem(key)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+function remember(storage, key, value) {
+  try {
+    storage.setItem(key, JSON.stringify(value));
+  } catch (error) {
+    console.warn(error);
+  }
 }
 
 async function errorMessage(response) {
@@ -86,6 +117,19 @@ function isObject(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+// ---------------------------------------------------------------- stopped runs
+
+// For the events of a thread, a run that was stopped has finished like any other. So the page remembers the last ones
+// that it has stopped itself, to show it after a reload, too.
+const STOPPED_LIMIT = 200;
+const stoppedRuns = new Set(recall(localStorage, "stopped-runs", []));
+
+function setStopped(runId, stopped) {
+  stoppedRuns.delete(runId);
+  if (stopped) stoppedRuns.add(runId);
+  remember(localStorage, "stopped-runs", [...stoppedRuns].slice(-STOPPED_LIMIT));
+}
+
 // ---------------------------------------------------------------- the conversation
 
 // The items of a conversation in the order in which they began, and the shared state. It is independent of the page;
@@ -123,17 +167,21 @@ class Conversation {
     HANDLERS[event.type]?.(this, event);
   }
 
-  fail(text, lost = false) {
+  fail(text, { lost = false, logged = false } = {}) {
     this.runId = null;
     this.failed = true;
     this.#close();
-    this.add("error", newId(), { text, lost });
+    this.add("error", newId(), { text, lost, logged });
   }
 
-  finish() {
+  finish({ runId, outcome }) {
     this.runId = null;
     this.failed = false;
     this.#close();
+    if (stoppedRuns.has(runId)) this.add("notice", newId(), { text: "Stopped." });
+    if (outcome?.type === "interrupt") {
+      this.add("notice", newId(), { text: "The agent waits for an answer that only your own frontend can give." });
+    }
   }
 
   #close() {
@@ -147,6 +195,19 @@ class Conversation {
     }
     if (message.role === "tool") {
       this.change(this.find("tool", message.toolCallId), { result: plainText(message.content), resultId: message.id });
+    }
+  }
+
+  // A message of a snapshot, which may be one whose events have come already.
+  addSnapshotMessage(message) {
+    if (message.role !== "assistant") return this.addMessage(message);
+    const text = plainText(message.content);
+    const known = this.find("assistant", message.id);
+    if (known) this.change(known, { text });
+    else if (text) this.add("assistant", message.id, { text });
+    for (const { id, function: called } of message.toolCalls ?? []) {
+      const members = { name: called.name, parentId: message.id, arguments: called.arguments };
+      if (!this.find("tool", id)) this.add("tool", id, members);
     }
   }
 
@@ -197,14 +258,14 @@ const endText = (kind) => (conversation, event) => {
   conversation.change(conversation.find(kind, event.messageId), { open: false });
 };
 
-// Applies AG-UI events to a conversation. Other events, which the demo agents do not send, are ignored.
+// Applies AG-UI events to a conversation. Other events have nothing that this page could show.
 const HANDLERS = {
   RUN_STARTED(conversation, event) {
     conversation.runId = event.runId;
     for (const message of event.input?.messages ?? []) conversation.addMessage(message);
   },
-  RUN_FINISHED: (conversation) => conversation.finish(),
-  RUN_ERROR: (conversation, event) => conversation.fail(event.message),
+  RUN_FINISHED: (conversation, event) => conversation.finish(event),
+  RUN_ERROR: (conversation, event) => conversation.fail(event.message, { logged: true }),
   TEXT_MESSAGE_START: startText("assistant"),
   TEXT_MESSAGE_CONTENT: appendText("assistant"),
   TEXT_MESSAGE_END: endText("assistant"),
@@ -223,6 +284,9 @@ const HANDLERS = {
     conversation.change(conversation.find("tool", event.toolCallId), { open: false });
   },
   TOOL_CALL_RESULT: (conversation, event) => conversation.addMessage({ ...event, id: event.messageId, role: "tool" }),
+  MESSAGES_SNAPSHOT(conversation, event) {
+    for (const message of event.messages) conversation.addSnapshotMessage(message);
+  },
   STATE_SNAPSHOT(conversation, event) {
     conversation.state = event.snapshot;
     conversation.changed();
@@ -358,6 +422,7 @@ const VIEWS = {
   },
   error(item) {
     const node = element("div", "error", element("strong", "", "Error: "), item.text);
+    if (item.logged) node.append(element("small", "", "The terminal in which this server runs says why."));
     // After a reload, earlier errors need not interrupt users of screen readers.
     if (session.live || item.lost) node.setAttribute("role", "alert");
     if (item.lost) node.append(element("div", "choices", button("Reconnect", () => open(session.threadId))));
@@ -407,6 +472,7 @@ function show(current, item) {
 function showBusy() {
   const running = session.busy || session.conversation.runId !== null;
   const hadFocus = document.activeElement === page.stop;
+  page.send.disabled = page.agent.value === "";
   page.stop.hidden = !running;
   page.stop.disabled = session.stopping;
   page.send.hidden = running;
@@ -416,6 +482,10 @@ function showBusy() {
 }
 
 function showWelcome() {
+  if (page.agent.value === "") {
+    page.log.replaceChildren(element("div", "welcome", element("p", "", "This runtime has no agents for this page.")));
+    return;
+  }
   const examples = (EXAMPLES[page.agent.value] ?? []).map((text) => button(text, () => sendMessage(text)));
   const words = element("p", "", examples.length ? "Write a message, or try one of these:" : "Write a message.");
   page.log.replaceChildren(element("div", "welcome", words, element("div", "choices", ...examples)));
@@ -483,17 +553,24 @@ async function stream(current, endpoint, runId) {
     for await (const event of readEvents(response)) {
       const before = conversation.runId;
       conversation.apply(event);
-      if (conversation.runId !== before) showBusy();
+      // The request has set the id of a run of this page before its first event.
+      if (conversation.runId !== before || event.type === "RUN_STARTED") {
+        followRun(current);
+        if (current === session) showBusy();
+      }
     }
-    if (conversation.runId !== null) conversation.fail("The connection closed before the end of the answer.", true);
+    if (conversation.runId !== null) {
+      conversation.fail("The connection closed before the end of the answer.", { lost: true });
+    }
   } catch (error) {
     // Another thread was opened; the run of this one continues without a reader.
     if (aborter.signal.aborted) return false;
     console.error(error);
     const lost = error instanceof TypeError; // fetch raises it for network errors
-    conversation.fail(lost ? "The connection to the runtime was lost." : error.message, lost);
+    const logged = error instanceof ResponseError && error.status >= 500;
+    conversation.fail(lost ? "The connection to the runtime was lost." : error.message, { lost, logged });
   }
-  if (current.stopping) conversation.add("notice", newId(), { text: "Stopped." });
+  followRun(current);
   current.busy = current.stopping = false;
   if (current === session) showBusy();
   return !conversation.failed;
@@ -539,27 +616,67 @@ function sendMessage(text) {
 async function stop() {
   const current = session;
   const { conversation, threadId } = current;
+  const { runId } = conversation;
   current.stopping = true;
+  setStopped(runId, true); // before the run's last event, which may come before the response
   showBusy();
   try {
     const path = `agent/${encodeURIComponent(page.agent.value)}/stop/${encodeURIComponent(threadId)}`;
-    const response = await call("POST", path, { body: { runId: conversation.runId } });
+    const response = await call("POST", path, { body: { runId } });
     const { stopped } = await response.json();
-    if (!stopped) current.stopping = false;
+    if (!stopped) {
+      current.stopping = false;
+      setStopped(runId, false);
+    }
   } catch (error) {
     current.stopping = false;
+    setStopped(runId, false);
     conversation.add("error", newId(), { text: `Could not stop: ${error.message}` });
   }
   if (current === session) showBusy();
 }
 
+// ---------------------------------------------------------------- the list of threads
+
+// The threads with a run that this page has started or joined, and whose end it has not seen. The runtime lists a
+// thread from the end of its first run on.
+const running = new Map();
+const updateTimes = new Map(); // of the threads that the runtime has listed
+const POLL_MILLISECONDS = 2000;
+let listing = null; // the timer of the next listing
+
+function followRun({ threadId, conversation }) {
+  if (conversation.runId === null) {
+    running.delete(threadId);
+  } else if (!running.has(threadId)) {
+    const first = conversation.items.find((item) => item.kind === "user");
+    const name = first && threadName(first);
+    running.set(threadId, { id: threadId, agentId: page.agent.value, name, before: updateTimes.get(threadId) });
+  }
+  listThreadsIn(50); // a replay may begin and end many runs
+}
+
+function listThreadsIn(milliseconds) {
+  clearTimeout(listing);
+  listing = setTimeout(listThreads, milliseconds);
+}
+
 async function listThreads() {
   if (!info.threadEndpoints?.list) return;
+  clearTimeout(listing);
   const current = session;
   try {
     const { threads } = await (await call("GET", "threads")).json();
+    for (const { id, updatedAt } of threads) {
+      updateTimes.set(id, updatedAt);
+      // The run of a thread that is not shown has ended, if the thread has changed since.
+      if (id !== session.threadId && running.has(id) && running.get(id).before !== updatedAt) running.delete(id);
+    }
     await nameThread(current, threads);
-    if (current === session) showThreads(threads);
+    if (current !== session) return;
+    const listed = new Set(threads.map(({ id }) => id));
+    showThreads([...[...running.values()].filter(({ id }) => !listed.has(id)).reverse(), ...threads]);
+    if ([...running.keys()].some((id) => id !== session.threadId)) listThreadsIn(POLL_MILLISECONDS);
   } catch (error) {
     page.list.replaceChildren(element("li", "", `The list of threads is not available: ${error.message}`));
   }
@@ -570,15 +687,21 @@ async function nameThread({ threadId, conversation }, threads) {
   const thread = threads.find((each) => each.id === threadId && !each.name);
   const first = conversation.items.find((item) => item.kind === "user");
   if (!thread || !first || !info.threadEndpoints.mutations) return;
-  const name = first.text.replace(/\s+/g, " ").slice(0, 60);
+  const name = threadName(first);
   const request = call("PATCH", `threads/${encodeURIComponent(threadId)}`, { body: { agentId: thread.agentId, name } });
   // If that fails, the list is still shown, without the name.
   await request.then(() => (thread.name = name), console.error);
 }
 
+function threadName(message) {
+  return message.text.replace(/\s+/g, " ").slice(0, 60);
+}
+
 function showThreads(threads) {
   const rows = threads.map(({ id, agentId, name, updatedAt }) => {
-    const when = new Date(updatedAt).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
+    const when = running.has(id)
+      ? "running"
+      : new Date(updatedAt).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
     const link = element("a", "", name ?? `Thread ${id.slice(0, 8)}`, element("small", "", `${agentId} · ${when}`));
     link.href = address(id, agentId);
     link.title = name ?? id;
@@ -587,6 +710,8 @@ function showThreads(threads) {
   });
   page.list.replaceChildren(...(rows.length ? rows : [element("li", "", element("small", "", "No threads yet."))]));
 }
+
+// ---------------------------------------------------------------- the start
 
 function startThread() {
   const threadId = newId();
@@ -626,13 +751,32 @@ page.agent.addEventListener("change", () => {
 addEventListener("hashchange", openFromUrl);
 WIDE.addEventListener("change", () => (page.threads.open = WIDE.matches));
 
+// Asks for credentials: the runtime identifies users, and the page has only the cookies of this server.
+function credentialsForm() {
+  const input = element("input", "");
+  input.placeholder = "Bearer ...";
+  input.autocomplete = "off";
+  input.setAttribute("aria-label", "Authorization header");
+  const enter = () => {
+    authorization = input.value.replace(/[^\x20-\x7e]/g, "").trim(); // a header holds no other characters
+    remember(sessionStorage, "authorization", authorization);
+    start();
+  };
+  input.addEventListener("keydown", (event) => event.key === "Enter" && enter());
+  const field = element("div", "field", input, button("Sign in", enter));
+  const text = "This runtime identifies users. Enter the Authorization header that its identify_user accepts:";
+  return element("div", "", element("small", "", text), field);
+}
+
 async function start() {
   page.threads.open = WIDE.matches;
   try {
     info = await (await call("GET", "info")).json();
   } catch (error) {
-    const again = element("div", "choices", button("Try again", start));
-    page.log.replaceChildren(element("div", "error", element("strong", "", "Error: "), error.message, again));
+    const again = error.status === 401 ? credentialsForm() : element("div", "choices", button("Try again", start));
+    const node = element("div", "error", element("strong", "", "Error: "), error.message, again);
+    if (error.status >= 500) again.before(element("small", "", "The terminal in which this server runs says why."));
+    page.log.replaceChildren(node);
     return;
   }
   page.agent.replaceChildren(...Object.keys(info.agents).map((id) => new Option(id, id)));
