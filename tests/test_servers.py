@@ -17,8 +17,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
+from flask import Flask
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from websockets.sync.client import connect as websocket
@@ -26,7 +28,8 @@ from werkzeug.test import Client as WerkzeugClient
 from werkzeug.test import create_environ, run_wsgi_app
 
 from copilot_runtime import CopilotRuntime, Request, create_copilot_runtime_handler
-from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app, mount_before
+from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app
+from copilot_runtime_flask import create_copilot_blueprint
 from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 from .fixtures import mounted_apps, runtimes
@@ -427,7 +430,7 @@ def wsgi_warnings(caplog: pytest.LogCaptureFixture, runtime: CopilotRuntime, *en
     return [record.getMessage() for record in caplog.records if record.name == "copilot_runtime.wsgi"]
 
 
-FINE = {"wsgi.multithread": True, "wsgi.multiprocess": False}
+FINE = {"SERVER_SOFTWARE": "WSGIServer/0.2", "wsgi.multithread": True, "wsgi.multiprocess": False}
 
 
 @pytest.mark.requirement("WSGI-02")
@@ -447,6 +450,56 @@ def test_wsgi_checks_warn_of_several_processes_with_a_memory_store(caplog: pytes
 @pytest.mark.requirement("WSGI-02")
 def test_wsgi_checks_log_nothing_where_nothing_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
     assert wsgi_warnings(caplog, runtimes.runtime()(), FINE, FINE) == []
+
+
+@pytest.mark.requirement("WSGI-02")
+def test_wsgi_checks_log_nothing_under_test_clients(caplog: pytest.LogCaptureFixture) -> None:
+    """Their environs say that there are no threads, and Django's that there are several processes."""
+    defaults: dict[str, Any] = {}
+    setup_testing_defaults(defaults)
+    django = {"REMOTE_ADDR": "127.0.0.1", "wsgi.multiprocess": True, "wsgi.multithread": False}
+    webtest = {"REMOTE_ADDR": "127.0.0.1", "paste.testing": True, "wsgi.multithread": False, "wsgi.multiprocess": False}
+    assert not defaults["wsgi.multithread"]
+    assert not create_environ()["wsgi.multithread"]
+    runtime = runtimes.runtime()()
+    assert wsgi_warnings(caplog, runtime, {}, {"wsgi.multithread": defaults["wsgi.multithread"]}, django, webtest) == []
+    app = Flask(__name__)
+    app.register_blueprint(create_copilot_blueprint(runtime=runtime), url_prefix="/c")
+    with caplog.at_level(logging.WARNING):
+        assert app.test_client().get("/c/info").status_code == 200
+        assert app.test_client().get("/c/info", environ_overrides=FINE).status_code == 200
+    assert caplog.records == []
+
+
+SINGLE_THREADED = """
+import sys
+from wsgiref.simple_server import make_server
+from flask import Flask
+from copilot_runtime import CopilotRuntime
+from copilot_runtime_flask import create_copilot_blueprint
+app = Flask(__name__)
+app.register_blueprint(create_copilot_blueprint(runtime=CopilotRuntime(agents={})), url_prefix="/api/copilotkit")
+app.test_client().get("/api/copilotkit/info")
+if __name__ == "__main__":
+    make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
+"""
+SERVED_BY = {
+    "wsgiref": ["single_threaded.py", "{port}"],
+    "flask run": ["-m", "flask", "--app", "single_threaded", "run", "--without-threads", "--port", "{port}"],
+}
+
+
+@pytest.mark.requirement("WSGI-02")
+@pytest.mark.parametrize("name", SERVED_BY)
+def test_wsgi_checks_on_development_servers_without_threads(name: str, tmp_path: Path) -> None:
+    """Once, although a test client has used the application before."""
+    (tmp_path / "single_threaded.py").write_text(SINGLE_THREADED)
+    port = free_port()
+    command = [sys.executable, *(argument.format(port=port) for argument in SERVED_BY[name])]
+    with run_server(command, port, folder=tmp_path) as server:
+        for _ in range(2):
+            assert Client(server).request("GET", "/info").status == 200
+        assert server.log().count("one request at a time") == 1
 
 
 @pytest.mark.requirement("WSGI-02")
@@ -725,7 +778,7 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 
 APPS: Mapping[str, Callable[[CopilotRuntime], Any]] = {
     "alone": lambda runtime: create_copilot_asgi_app(runtime=runtime, base_path="/c"),
-    "in front": lambda runtime: mount_before(_nothing, "/c", runtime=runtime),
+    "in front": lambda runtime: CopilotMiddleware(_nothing, path="/c", runtime=runtime),
     "in starlette": lambda runtime: Starlette(middleware=[Middleware(CopilotMiddleware, path="/c", runtime=runtime)]),
 }
 

@@ -20,10 +20,13 @@ _MANY_PROCESSES = (
     "right process only by chance. Use a store that processes share, or one process: "
     "gunicorn -w 1 -k gthread --threads N."
 )
+_SERVER_VARIABLES = ("SERVER_SOFTWARE", "GATEWAY_INTERFACE", "REMOTE_PORT", "uwsgi.version", "mod_wsgi.version")
+"""Every server sets one of these, which say what it is or on which connection the request came. Test clients, which
+call the application in process, set none of them, whether Werkzeug's, Flask's, Django's or WebTest's."""
 
 
 class WSGIDeploymentChecks:
-    """Checks the environ (PEP 3333) of a runtime's first request.
+    """Checks the environ (PEP 3333) of the first request that comes from a server, and not from a test client.
 
     Args:
         runtime: the runtime that the WSGI application serves.
@@ -35,7 +38,7 @@ class WSGIDeploymentChecks:
 
     def check(self, environ: Mapping[str, Any]) -> None:
         """Logs a warning for each thing that will not work. Does nothing on further calls."""
-        if self._is_done:
+        if self._is_done or not any(name in environ for name in _SERVER_VARIABLES):
             return
         self._is_done = True
         if not environ.get("wsgi.multithread", True):
