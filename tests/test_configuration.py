@@ -18,7 +18,7 @@ from copilot_runtime import (
     create_copilot_runtime_handler,
 )
 from copilot_runtime.stores import MemoryStore
-from copilot_runtime_asgi import create_copilot_asgi_app, mount_before, to_asgi
+from copilot_runtime_asgi import CopilotMiddleware, copilot_endpoint, create_copilot_asgi_app, to_asgi
 from copilot_runtime_wsgi import create_copilot_wsgi_app, to_wsgi
 
 from .ids import stable_id
@@ -154,7 +154,7 @@ async def other_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def mounted(**options: Any) -> Any:
-    return mount_before(other_app, "/api", **options)
+    return CopilotMiddleware(other_app, path="/api", **options)
 
 
 APPS = [create_copilot_asgi_app, create_copilot_wsgi_app, mounted]
@@ -215,7 +215,9 @@ def with_handler(create: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 @pytest.mark.parametrize(
-    "make", [to_asgi, to_wsgi, *map(with_handler, APPS)], ids=["to_asgi", "to_wsgi", "asgi", "wsgi", "mount_before"]
+    "make",
+    [to_asgi, to_wsgi, copilot_endpoint, *map(with_handler, APPS)],
+    ids=["to_asgi", "to_wsgi", "copilot_endpoint", "asgi", "wsgi", "CopilotMiddleware"],
 )
 @pytest.mark.parametrize("wrong", ["runtime", "nothing"])
 def test_handler_must_be_a_handler(make: Callable[[Any], Any], wrong: str) -> None:
@@ -226,11 +228,11 @@ def test_handler_must_be_a_handler(make: Callable[[Any], Any], wrong: str) -> No
 
 
 @pytest.mark.parametrize("path", ["api", "https://a.example/api", None])
-def test_mount_before_refuses_invalid_paths(path: Any) -> None:
+def test_copilot_middleware_refuses_invalid_paths(path: Any) -> None:
     with pytest.raises(WRONG, match="path"):
-        mount_before(other_app, path, runtime=runtime())
+        CopilotMiddleware(other_app, path=path, runtime=runtime())
     with pytest.raises(WRONG, match="path"):
-        mount_before(other_app, path, handler=handler())
+        CopilotMiddleware(other_app, path=path, handler=handler())
 
 
 # --- what is right stays right -------------------------------------------------------

@@ -8,10 +8,10 @@ from agents import clerk
 from fastapi import Depends, FastAPI, Header, HTTPException
 from shop import ORDERS, find_user
 
-from copilot_runtime import CopilotRuntime, Request, User
+from copilot_runtime import CopilotRuntime, CorsConfig, Request, User
 from copilot_runtime_asgi import CopilotMiddleware
 
-api = FastAPI(title="Shop")
+app = FastAPI(title="Shop")
 
 
 def signed_in(authorization: Annotated[str | None, Header()] = None) -> User:
@@ -22,7 +22,7 @@ def signed_in(authorization: Annotated[str | None, Header()] = None) -> User:
     return user
 
 
-@api.get("/orders")
+@app.get("/orders")
 def orders(user: Annotated[User, Depends(signed_in)]) -> list[str]:
     return ORDERS[user.id]
 
@@ -33,4 +33,9 @@ def identify_user(request: Request) -> User | None:
 
 
 runtime = CopilotRuntime(agents={"default": clerk}, identify_user=identify_user)
-app = CopilotMiddleware(api, path="/api/copilotkit", runtime=runtime)
+app.add_middleware(
+    CopilotMiddleware,
+    path="/api/copilotkit",
+    runtime=runtime,
+    cors=CorsConfig(allow_origins=["http://localhost:5173"]),  # where the page comes from, if not from here
+)

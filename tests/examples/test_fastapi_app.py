@@ -1,11 +1,17 @@
-"""``examples/fastapi_app``: a route, and a runtime in front of it, with the same users."""
+"""``examples/fastapi_app``: a route, and a runtime beside it, with the same users."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from ..client.test_client import missing_requirement
 from ..http_client import Client, unique
 from ..servers import RunningServer
 from .launch import chat, run_example
@@ -14,9 +20,27 @@ ADA = {"authorization": "Bearer ada-token"}
 BOB = {"authorization": "Bearer bob-token"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    with run_example("fastapi_app", "uvicorn app:app --port 8000") as server:
+PAGE = "http://localhost:5173"
+OLD_FRONTEND = Path(__file__).parents[1] / "client" / "old_frontend.mjs"
+CLIENT_SECONDS = 120
+
+
+def skip_unless_ci(missing: str | None) -> None:
+    """Skips a test for which something is missing on this machine. In CI that is a failure."""
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["uvicorn app:app --port 8000", "fastapi dev app.py --port 8000", "fastapi run app.py --port 8000"],
+)
+def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    if request.param.startswith("fastapi") and importlib.util.find_spec("fastapi_cli") is None:
+        skip_unless_ci("FastAPI's command line is not installed; run: pip install fastapi-cli")
+    with run_example("fastapi_app", request.param) as server:
         yield server
 
 
@@ -49,3 +73,48 @@ def test_a_thread_belongs_to_its_user(server: RunningServer) -> None:
     with ada.connect("default", thread) as own, bob.connect("default", thread) as other:
         assert "a kettle" in own.read().decode()
         assert "a kettle" not in other.read().decode()
+
+
+# --- a page of another origin --------------------------------------------------------------
+
+FRONTENDS = {
+    "before 1.69": ("POST", "", {"method": "info"}, "authorization,content-type"),
+    "since 1.69": ("GET", "/info", None, "authorization"),
+}
+"""What the first request of a page is, and the headers of its preflight."""
+
+
+@pytest.mark.requirement("ASGI-05")
+@pytest.mark.parametrize("frontend", FRONTENDS)
+@pytest.mark.parametrize("origin", [PAGE, "http://localhost:5174"])
+def test_cors_preflight_of_the_very_url_that_a_frontend_requests(
+    server: RunningServer, frontend: str, origin: str
+) -> None:
+    method, path, body, names = FRONTENDS[frontend]
+    asked = {"origin": origin, "access-control-request-method": method, "access-control-request-headers": names}
+    client = Client(server)
+    preflight = client.request("OPTIONS", path, headers=asked)
+    # A browser follows no redirect of a preflight.
+    assert preflight.status == 204, preflight
+    allowed = PAGE if origin == PAGE else None
+    assert preflight.headers.get("access-control-allow-origin") == allowed
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    response = client.request(method, path, body, {**ADA, "origin": origin})
+    assert response.status == 200
+    assert response.headers.get("access-control-allow-origin") == allowed
+
+
+@pytest.mark.client
+@pytest.mark.requirement("ASGI-05")
+def test_frontend_1_57_on_a_page_of_another_origin(server: RunningServer) -> None:
+    skip_unless_ci(missing_requirement())
+    done = subprocess.run(
+        ["node", str(OLD_FRONTEND), server.base_url, PAGE, "What have I ordered?", json.dumps(ADA)],
+        env={**os.environ, "COPILOTKIT_TELEMETRY_DISABLED": "true"},
+        capture_output=True,
+        text=True,
+        timeout=CLIENT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "Ada, your orders are: a kettle, two cups."

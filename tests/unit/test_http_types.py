@@ -295,6 +295,9 @@ def test_cors_preflight() -> None:
     plain = preflight(CorsConfig(), asking)
     assert (plain.status, plain.body) == (204, b"")
     assert plain.headers["access-control-allow-headers"] == "*"
+    # "*" does not cover it (WHATWG Fetch, section 4.9).
+    token = asking.replace(headers=Headers([("Access-Control-Request-Headers", "authorization,content-type")]))
+    assert preflight(CorsConfig(), token).headers["access-control-allow-headers"] == "*, Authorization"
     # "*" means nothing to browsers once credentials are sent.
     trusted = preflight(CorsConfig(allow_origins=A, allow_credentials=True), asking)
     assert trusted.headers["access-control-allow-headers"] == "content-type, x-token"

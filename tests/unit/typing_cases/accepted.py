@@ -1,4 +1,4 @@
-"""Calls that are right: pyright, strict, finds no error here. Checked by test_types.py, never imported."""
+"""Calls that are right: pyright and mypy, strict, find no error here. Checked by test_types.py, never imported."""
 
 # pyright: strict
 
@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from typing import Any
 
 from ag_ui.core import BaseEvent, RunAgentInput
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from copilot_runtime import (
@@ -26,7 +28,7 @@ from copilot_runtime import (
 )
 from copilot_runtime.adapters import HandlerOptions, build_handler
 from copilot_runtime.agents import Agent, AgentFunction, BuiltInAgent, HttpAgent
-from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app, mount_before
+from copilot_runtime_asgi import CopilotMiddleware, copilot_endpoint, create_copilot_asgi_app, to_asgi
 from copilot_runtime_django import create_copilot_urls
 from copilot_runtime_flask import create_copilot_blueprint
 from copilot_runtime_wsgi import create_copilot_wsgi_app
@@ -172,8 +174,13 @@ async def other(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 CopilotMiddleware(other, path="/api", runtime=runtime, mode="auto")
 CopilotMiddleware(other, path="/api", handler=handler)
-mount_before(other, "/api", runtime=runtime, cors=True)
-mount_before(other, "/api", handler=handler)
 app = Starlette(middleware=[Middleware(CopilotMiddleware, path="/api", runtime=runtime)])
+app.add_middleware(CopilotMiddleware, path="/api", runtime=runtime, cors=True)
 app.add_middleware(CopilotMiddleware, path="/api", handler=handler)
 app.mount("/api", create_copilot_asgi_app(runtime=runtime))
+app.router.routes.append(Route("/api{path:path}", to_asgi(handler)))
+app.add_route("/api{path:path}", copilot_endpoint(handler), methods=["GET", "POST"])
+api = FastAPI(middleware=[Middleware(CopilotMiddleware, path="/api", handler=handler)])
+api.add_middleware(CopilotMiddleware, path="/api", runtime=runtime, mode="auto", hooks=RuntimeHooks())
+api.add_middleware(CopilotMiddleware, path="/api", handler=handler)
+api.add_api_route("/api{path:path}", copilot_endpoint(handler), methods=["GET", "POST"])

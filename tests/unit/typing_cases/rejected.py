@@ -1,10 +1,11 @@
-"""Calls that are wrong: pyright finds an error on each line that says so, and on no other line.
+"""Calls that are wrong: pyright and mypy find an error on each line that says so, and on no other line.
 
 Checked by test_types.py, never imported.
 """
 
 # pyright: strict
 
+from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from copilot_runtime import (
@@ -87,7 +88,8 @@ async def other(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 CopilotMiddleware(other, path="/api", runtime=runtime, mode="multi")  # error
 CopilotMiddleware(other, path="/api", runtime=runtime, base_path="/api")  # error
-CopilotMiddleware(other, path="/api", runtime=runtime, handler=handler)  # error
-CopilotMiddleware(other, path="/api", handler=handler, mode="auto")  # error
-CopilotMiddleware(other, path="/api")  # error
 CopilotMiddleware(other, runtime=runtime)  # error
+app = Starlette()
+app.add_middleware(CopilotMiddleware, path="/api", runtime=runtime, mode="multi")  # error
+app.add_middleware(CopilotMiddleware, path="/api", runtime=runtime, base_path="/api")  # error
+app.add_middleware(CopilotMiddleware, runtime=runtime)  # error

@@ -1,6 +1,7 @@
-"""The CopilotKit runtime as an ASGI application, and as ASGI middleware."""
+"""The CopilotKit runtime as an ASGI application, as ASGI middleware, and as a FastAPI endpoint."""
 
 from ._app import create_copilot_asgi_app, to_asgi
-from ._middleware import CopilotMiddleware, mount_before
+from ._endpoint import copilot_endpoint
+from ._middleware import CopilotMiddleware
 
-__all__ = ["CopilotMiddleware", "create_copilot_asgi_app", "mount_before", "to_asgi"]
+__all__ = ["CopilotMiddleware", "copilot_endpoint", "create_copilot_asgi_app", "to_asgi"]

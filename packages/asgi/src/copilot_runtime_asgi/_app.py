@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Unpack, overload
-from urllib.parse import quote
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
 from copilot_runtime.adapters import (
@@ -63,23 +62,32 @@ def to_asgi(handler: CopilotHandler, *, framework: FrameworkContext | None = Non
     Raises:
         TypeError: if ``handler`` is not a handler.
     """
-    ensure_handler(handler)
-    request_scope = nullcontext if framework is None else partial(_in_framework, framework)
+    return CopilotASGIApp(ensure_handler(handler), framework)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+
+class CopilotASGIApp:
+    """An ASGI application that serves a handler.
+
+    An object, because Starlette's ``Route`` calls a function with a request, and only objects as ASGI applications.
+    """
+
+    def __init__(self, handler: CopilotHandler, framework: FrameworkContext | None) -> None:
+        self._handler = handler
+        self._request_scope = nullcontext if framework is None else partial(_in_framework, framework)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
         if scope["type"] == "http":
-            request = await _read_request(scope, receive, handler.read_limit)
+            request = await _read_request(scope, receive, self._handler.read_limit)
             if request is not None:
-                async with request_scope():
-                    response = await handler(request)
+                async with self._request_scope():
+                    response = await self._handler(request)
                 await _send_response(response, receive, send)
         elif scope["type"] == "lifespan":
-            await serve_lifespan(handler.runtime, receive, send)
+            await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
-
-    return app
 
 
 @asynccontextmanager
@@ -95,11 +103,13 @@ async def _read_request(scope: Scope, receive: Receive, limit: int) -> Request |
     body = await _read_body(receive, limit)
     if body is None:
         return None
-    path, raw_path, root_path = scope["path"], scope.get("raw_path"), scope.get("root_path", "")
-    if not path.startswith(root_path):
-        # Some servers leave the root path out of the path, as older versions of the specification did.
-        path, raw_path = root_path + path, raw_path and quote(root_path).encode() + raw_path
-    path, root_path = split_raw_target(raw_path, path.encode("utf-8", "surrogateescape"), root_path.encode())
+    path, root_path = scope["path"], scope.get("root_path", "").rstrip("/")
+    if not f"{path}/".startswith(f"{root_path}/"):
+        # Some servers and frameworks leave the root path out of the path, as the specification once had it.
+        path = root_path + path
+    path, root_path = split_raw_target(
+        scope.get("raw_path"), path.encode("utf-8", "surrogateescape"), root_path.encode()
+    )
     return Request(
         method=scope["method"],
         path=path,
@@ -126,6 +136,8 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
             chunks.append(chunk[: limit - size])
         size += len(chunk)
         has_more = message.get("more_body", False)
+        if has_more and not chunk:
+            await asyncio.sleep(0)  # a `receive` that never waits must not keep all else from running
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -154,5 +166,12 @@ async def _send_response(response: Response, receive: Receive, send: Send) -> No
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    """Returns once the client has disconnected."""
+    message = await receive()
+    while message["type"] != "http.disconnect":
+        if not message.get("more_body", False):
+            # The body has been read to its end, so this host does not wait for the client to disconnect: asked again,
+            # it would answer the same, at once and forever. A `send` that raises has to do.
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        message = await receive()

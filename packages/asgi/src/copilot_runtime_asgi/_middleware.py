@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Literal, TypedDict, Unpack
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, CorsConfig, RuntimeHooks
 from copilot_runtime.adapters import FrameworkContext, HandlerOptions, build_handler
@@ -23,9 +23,9 @@ class MiddlewareOptions(TypedDict, total=False):
 class CopilotMiddleware:
     """ASGI middleware that serves a runtime at ``path``, and everything else from ``app``.
 
-    The runtime's requests never reach ``app``, nor any middleware inside of this one. WebSocket connections always
-    go to ``app``, lifespan events to both. In Starlette and FastAPI it also works as
-    ``app.add_middleware(CopilotMiddleware, path=..., runtime=...)`` and in ``middleware=[Middleware(...)]``.
+    In Starlette and FastAPI, write ``app.add_middleware(CopilotMiddleware, path=..., runtime=...)``. The runtime's
+    requests never reach ``app``, nor any middleware inside of this one. WebSocket connections always go to ``app``,
+    lifespan events to both.
 
     Args:
         app: the application to wrap.
@@ -43,20 +43,7 @@ class CopilotMiddleware:
         ValueError: if ``path`` does not start with a slash; and as `create_copilot_runtime_handler` does.
     """
 
-    @overload
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        path: str,
-        runtime: CopilotRuntime,
-        framework: FrameworkContext | None = None,
-        **options: Unpack[MiddlewareOptions],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self, app: ASGIApp, *, path: str, handler: CopilotHandler, framework: FrameworkContext | None = None
-    ) -> None: ...
+    # Without overloads: of a class with several, mypy offers `add_middleware` and `Middleware` only the first.
     def __init__(
         self,
         app: ASGIApp,
@@ -93,21 +80,3 @@ class CopilotMiddleware:
         # Servers differ in whether the path includes the root path.
         below_root = path.removeprefix(scope.get("root_path", ""))
         return any(where == self._prefix or where.startswith(f"{self._prefix}/") for where in (path, below_root))
-
-
-@overload
-def mount_before(
-    app: ASGIApp,
-    path: str,
-    *,
-    runtime: CopilotRuntime,
-    framework: FrameworkContext | None = None,
-    **options: Unpack[MiddlewareOptions],
-) -> CopilotMiddleware: ...
-@overload
-def mount_before(
-    app: ASGIApp, path: str, *, handler: CopilotHandler, framework: FrameworkContext | None = None
-) -> CopilotMiddleware: ...
-def mount_before(app: ASGIApp, path: str, **arguments: Any) -> CopilotMiddleware:
-    """Returns ``CopilotMiddleware(app, path=path, ...)``."""
-    return CopilotMiddleware(app, path=path, **arguments)

@@ -20,6 +20,7 @@ AllowedOrigins = str | Sequence[str] | OriginFunction | None
 
 # RFC 6454, section 6.2: what a browser sends, and nothing else that a URL may have.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_AUTHORIZATION = re.compile(r"\bauthorization\b", re.IGNORECASE)
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 _SIMPLE_TYPES = frozenset(("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -120,12 +121,14 @@ async def evaluate_origin(config: CorsConfig | None, request: Request) -> CorsDe
 
 def preflight(config: CorsConfig, request: Request) -> Response:
     """Returns the response to an OPTIONS request, before `add_cors_headers`."""
-    requested = request.headers.get("access-control-request-headers")
+    requested = request.headers.get("access-control-request-headers") or ""
     if config.allow_headers is not None:
         headers = ", ".join(config.allow_headers)
     elif config.allow_credentials:
         # "*" is no wildcard for a request with credentials (WHATWG Fetch, section 4.9).
-        headers = requested or ""
+        headers = requested
+    elif _AUTHORIZATION.search(requested):
+        headers = "*, Authorization"  # which the wildcard does not cover
     else:
         headers = "*"
     fields = [("access-control-allow-methods", ", ".join(config.allow_methods or _METHODS))]

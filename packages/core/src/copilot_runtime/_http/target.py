@@ -15,23 +15,45 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 def split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> tuple[str, str]:
     """Returns the path of a request and its root path, percent-encoded, as `Request` wants them.
 
-    The raw target is used only if it decodes to ``path``: something in between may have rewritten the one and not
-    the other.
+    Servers, proxies and frameworks differ in what they remove from the one and not from the other, and in whether they
+    say so. The raw target is therefore used if it ends with the path below the root path, and what precedes that is
+    where the application is mounted. A target that does not was rewritten by something in between, and is ignored.
 
     Args:
         raw: the request's target as the server received it, if it passes that on.
         path: the whole decoded path.
-        root_path: the decoded beginning of the path under which the application is mounted.
+        root_path: the decoded beginning of the path under which the application is known to be mounted.
     """
+    if path[len(root_path) :][:1] not in (b"", b"/"):
+        root_path = root_path.rstrip(b"/")
     if raw is not None:
         text = raw if isinstance(raw, str) else raw.decode("latin-1")
         target = quote(_ORIGIN.sub("", text.partition("?")[0]).encode("latin-1", "replace"), safe=_SAFE + "%")
         # Servers decode what is not UTF-8 with replacement characters.
-        if unquote(target) == path.decode("utf-8", "replace"):
-            for end in (at for at in range(len(target) + 1) if at == len(target) or target[at] == "/"):
-                if unquote_to_bytes(target[:end]) == root_path:
-                    return target, target[:end]
+        mount = _find_mount(target, path[len(root_path) :].decode("utf-8", "replace"))
+        if mount is not None:
+            found, known = unquote(mount), root_path.decode("utf-8", "replace")
+            removed = (
+                "" if f"{found}/".startswith(f"{known}/") or found.endswith(known) else quote(root_path, safe=_SAFE)
+            )
+            return removed + target, removed + mount
     return quote(path, safe=_SAFE), quote(root_path, safe=_SAFE)
+
+
+def _find_mount(target: str, below: str) -> str | None:
+    """Returns what precedes the decoded path ``below`` in a target; None if the target does not end with it."""
+    mount = _remove_end(target, below)
+    # Frameworks that mount by routes add or remove a slash at the end.
+    return _remove_end(target.rstrip("/"), below.rstrip("/")) if mount is None else mount
+
+
+def _remove_end(target: str, below: str) -> str | None:
+    end, length = len(target), 0
+    while length < len(below) and end > 0:
+        start = max(target.rfind("/", 0, end), 0)
+        length += len(unquote(target[start:end]))
+        end = start
+    return target[:end] if unquote(target[end:]) == below and target[:end][:1] in ("", "/") else None
 
 
 def normalize_base_path(base_path: str | None) -> str | None:
@@ -51,12 +73,14 @@ def split_segments(path: str) -> list[str]:
 def segments_below(request: Request, base_path: str | None) -> list[str] | None:
     """Returns the segments of the path below the base path; None if the path is outside of it.
 
-    A base path is looked for below the root path first, and then in the whole path. Without one, whatever the
-    application is mounted at is the base.
+    A base path is looked for below the root path first, then at its end, and then in the whole path. Without one,
+    whatever the application is mounted at is the base.
     """
     inner = _strip_prefix(request.path, request.root_path)
     if base_path is None:
         return split_segments(request.path if inner is None else inner)
+    if inner is not None and _strip_prefix(inner, base_path) is None and request.root_path.endswith(base_path):
+        return split_segments(inner)
     for path in (inner, request.path):
         if path is not None:
             rest = _strip_prefix(path, base_path)
