@@ -10,6 +10,7 @@ import pytest
 
 from copilot_runtime import (
     CopilotRuntime,
+    CorsConfig,
     HookContext,
     Request,
     RespondWith,
@@ -151,6 +152,102 @@ def test_what_an_endpoint_does_not_expect_is_500() -> None:
     with make_client(store=Odd()) as client:
         response = client.request("GET", "/threads", check=False)
     assert (response.status, response.json()) == (500, {"error": "internal_error"})
+
+
+# --- debug ---
+
+
+def fail(*args: Any) -> Any:
+    raise ValueError("the cause")
+
+
+async def fail_later(*args: Any) -> Any:
+    raise ValueError("the cause")
+
+
+FAILING = ["on_request", "identify_user", "on_before_handler", "on_response", "agents", "cors"]
+
+
+@pytest.mark.requirement("DEBUG-01")
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("function", [fail, fail_later])
+@pytest.mark.parametrize("place", FAILING)
+def test_debug_says_which_function_failed(place: str, function: Any, debug: bool) -> None:
+    hooks = RuntimeHooks(**{place: function}) if place.startswith("on_") else None
+    options = {place: function, "single_user": False} if place in ("identify_user", "agents") else {}
+    runtime = CopilotRuntime(**{"agents": {"a": agent}, "debug": debug, **options})
+    cors = CorsConfig(allow_origins=function) if place == "cors" else False
+    handler = create_copilot_runtime_handler(runtime=runtime, hooks=hooks, cors=cors)
+    with TestClient(handler, headers={"origin": "https://a.example"}) as client:
+        for method, path, body in (("GET", "/info", None), ("POST", "/agent/a/run", RUN_INPUT)):
+            response = client.request(method, path, body, check=False)
+            assert response.status == 500
+            assert (b"ValueError: the cause" in response.body) == debug
+            if debug and path == "/info":
+                assert {"agents": "factory of agents", "cors": "allow_origins"}.get(
+                    place, place
+                ) in response.body.decode()
+
+
+@pytest.mark.requirement("DEBUG-01")
+@pytest.mark.parametrize("debug", [True, False])
+def test_debug_says_what_on_error_raised(debug: bool) -> None:
+    def on_error(context: HookContext) -> None:
+        raise RuntimeError("the second cause")
+
+    with make_client(RuntimeHooks(on_request=fail, on_error=on_error), debug=debug) as client:
+        message = client.request("GET", "/info", check=False).json().get("message")
+    both = "on_request raised ValueError: the cause; on_error raised RuntimeError: the second cause"
+    assert message == (both if debug else None)
+
+
+@pytest.mark.requirement("DEBUG-01")
+@pytest.mark.parametrize("result", [42, "ada", {"id": "ada"}])
+def test_debug_says_what_identify_user_returned(result: Any) -> None:
+    with make_client(single_user=False, identify_user=lambda request: result, debug=True) as client:
+        message = client.request("GET", "/info", check=False).json()["message"]
+    assert "identify_user returned" in message
+    assert "User(id=...)" in message
+
+
+@pytest.mark.requirement("DEBUG-01")
+def test_debug_says_why_a_user_is_unknown_and_which_agents_there_are() -> None:
+    with make_client(single_user=False, identify_user=lambda request: None, debug=True) as client:
+        assert "identify_user returned None" in client.request("GET", "/info", check=False).json()["message"]
+    with make_client(agents={"a": agent, "b": agent}, debug=True) as client:
+        message = client.request("POST", "/agent/nobody/run", RUN_INPUT, check=False).json()["message"]
+    assert message == "Agent 'nobody' does not exist. There is: a, b"
+
+
+@pytest.mark.requirement("DEBUG-01")
+@pytest.mark.parametrize(("method", "path", "body"), TOUCHING_THE_STORE)
+def test_debug_says_how_a_store_failed(method: str, path: str, body: Any) -> None:
+    with make_client(store=BrokenStore(), debug=True) as client:
+        response = client.request(method, path, body, check=False)
+    assert (response.status, response.json()["error"]) == (503, "store_unavailable")
+    assert "the disk is full" in response.json()["message"]
+
+
+TRANSCRIPTION_FAILURES = [
+    RuntimeError("no such model"),
+    ConnectionError("refused: 127.0.0.1:1"),
+    RuntimeError("invalid api key sk-1"),
+    TypeError("transcribe() takes 2 arguments"),
+]
+
+
+@pytest.mark.requirement("DEBUG-01")
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("error", TRANSCRIPTION_FAILURES, ids=str)
+def test_debug_says_how_a_transcription_failed(error: Exception, debug: bool) -> None:
+    class Service:
+        def transcribe(self, audio: bytes, filename: str, mime_type: str) -> str:
+            raise error
+
+    audio = {"audio": "AAAA", "mimeType": "audio/webm"}
+    with make_client(transcription_service=Service(), debug=debug) as client:
+        response = client.request("POST", "/transcribe", audio, check=False)
+    assert (str(error) in response.body.decode()) == debug
 
 
 # --- access to threads ---

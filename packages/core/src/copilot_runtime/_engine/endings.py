@@ -35,3 +35,12 @@ AGENT_FAILED = "The agent failed"
 def timed_out(seconds: float) -> RunEnding:
     """Returns the ending of a run that took longer than ``seconds``."""
     return RunEnding(f"The run took longer than {seconds:g} seconds", "RUN_TIMEOUT", failed=True)
+
+
+def describe_error(error: BaseException) -> str:
+    """Returns an exception's type and text, which clients read only if `debug` is on."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # raised by the exception's own __str__
+        text = type(error).__name__
+    return text.encode("utf-8", "replace").decode()

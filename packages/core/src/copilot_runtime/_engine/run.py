@@ -16,7 +16,7 @@ from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is
 from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent
 from .agent_hints import AgentHints
-from .endings import AGENT_FAILED, INTERRUPTED, LOST, NOT_STORED, STOPPED_BY_USER, timed_out
+from .endings import AGENT_FAILED, INTERRUPTED, LOST, NOT_STORED, STOPPED_BY_USER, describe_error, timed_out
 from .persistence import FinishResult, RunPersistence
 from .run_log import RunLog
 from .run_writer import RunWriter
@@ -101,7 +101,7 @@ class Run:
         except InvalidEventError as error:
             ending = self._fail(str(error), error)
         except BaseException as error:  # an agent's SystemExit, too, must not end the server
-            ending = self._fail(_describe(error) if self._options.debug else AGENT_FAILED, error)
+            ending = self._fail(describe_error(error) if self._options.debug else AGENT_FAILED, error)
         else:
             ending = self._ending or RunEnding()
             if self._ending is None and not self._recorder.has_ended:
@@ -111,7 +111,7 @@ class Run:
     def _fail(self, message: str, error: BaseException) -> RunEnding:
         if self.is_finished:
             return LOST
-        self._failure = _describe(error)
+        self._failure = describe_error(error)
         logger.error("agent %r failed in run %r", self.request.agent_id, self.request.run_id, exc_info=error)
         if self._ending is None:
             return RunEnding(message, failed=True)
@@ -293,11 +293,3 @@ def _outcome(recorder: RunRecorder, ending: RunEnding | None) -> Outcome:
     if ending is not None and ending.stopped:
         return "stopped"
     return "failed" if recorder.has_failed else "finished"
-
-
-def _describe(error: BaseException) -> str:
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:  # raised by the exception's own __str__
-        text = type(error).__name__
-    return text.encode("utf-8", "replace").decode()

@@ -20,6 +20,7 @@ AllowedOrigins = str | Sequence[str] | OriginFunction | None
 
 # RFC 6454, section 6.2: what a browser sends, and nothing else that a URL may have.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_MAX_ORIGIN_CHARACTERS = 300  # a host name has at most 253
 _AUTHORIZATION = re.compile(r"\bauthorization\b", re.IGNORECASE)
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 _SIMPLE_TYPES = frozenset(("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
@@ -163,7 +164,7 @@ def reject_cross_site(request: Request, decision: CorsDecision) -> Response | No
     A form, or a request that looks like one, reaches a server without a preflight and with the visitor's cookies: CORS
     alone does not protect from it.
     """
-    if request.method in _SAFE_METHODS or not _is_simple(request) or not _is_cross_site(request):
+    if request.method in _SAFE_METHODS or not _is_simple(request) or not is_cross_origin(request):
         return None
     if decision.is_explicit or (decision.allow == "*" and "cookie" not in request.headers):
         return None
@@ -181,7 +182,13 @@ def _is_simple(request: Request) -> bool:
     return media_type(request.headers.get("content-type")) in _SIMPLE_TYPES
 
 
-def _is_cross_site(request: Request) -> bool:
+def is_origin(value: str) -> bool:
+    """Returns whether a header's value is what a browser sends as an origin."""
+    return len(value) <= _MAX_ORIGIN_CHARACTERS and (value == "null" or _ORIGIN.fullmatch(value) is not None)
+
+
+def is_cross_origin(request: Request) -> bool:
+    """Returns whether a request comes from a page of another origin, as far as its headers say so."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site.strip().lower() not in ("same-origin", "none")

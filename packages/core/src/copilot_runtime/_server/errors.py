@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._engine import TooManyStreams
+from .._engine.endings import describe_error
 from .._http.headers import HeadersLike
 from .._http.types import Response
 from ..stores.protocol import StoreError
@@ -38,10 +39,15 @@ class HTTPError(Exception):
 
 
 class Unauthenticated(HTTPError):
-    """``identify_user`` returned None for a request."""
+    """``identify_user`` returned None for a request.
 
-    def __init__(self) -> None:
-        super().__init__(error_response(401, "unauthorized", message="Authentication required."))
+    Args:
+        debug: whether the response says so.
+    """
+
+    def __init__(self, *, debug: bool) -> None:
+        cause = " identify_user returned None for this request." if debug else ""
+        super().__init__(error_response(401, "unauthorized", message=f"Authentication required.{cause}"))
 
 
 class InvalidRunInput(Exception):
@@ -53,7 +59,7 @@ def response_for(error: Exception, *, debug: bool) -> Response | None:
 
     Args:
         error: the exception.
-        debug: whether the response may contain texts of providers, which are for the log otherwise.
+        debug: whether the response may contain texts of exceptions, which are for the log otherwise.
 
     Returns:
         The response; None for an exception that no endpoint is expected to raise.
@@ -67,21 +73,24 @@ def _invalid_run_input(error: InvalidRunInput, debug: bool) -> Response:
 
 
 def _too_many_streams(error: TooManyStreams, debug: bool) -> Response:
-    message = "This server has as many open streams as it allows. Try again."
+    setting = " (max_streams)" if debug else ""
+    message = f"This server has as many open streams as it allows{setting}. Try again."
     return error_response(503, "too_many_streams", headers=_RETRY_SOON, message=message)
 
 
 def _store_unavailable(error: StoreError, debug: bool) -> Response:
     logger.error("the store failed", exc_info=error)
-    message = "Threads cannot be read or written at the moment. Try again."
+    cause = f" ({describe_error(error)})" if debug else ""
+    message = f"Threads cannot be read or written at the moment{cause}. Try again."
     return error_response(503, "store_unavailable", headers=_RETRY_SOON, message=message)
 
 
 def _transcription_failed(error: TranscriptionError, debug: bool) -> Response:
-    # The other codes have texts of their own, which the frontend may show as they are.
-    show_detail = debug and isinstance(error, ProviderError) and error.detail
-    message = error.detail if show_detail else error.message
-    return error_response(error.status, error.code, message=message, retryable=error.retryable)
+    members: dict[str, object] = {"message": error.message, "retryable": error.retryable}
+    if debug and error.detail:
+        # The other codes have texts of their own, which the frontend may show as they are.
+        members["message" if isinstance(error, ProviderError) else "details"] = error.detail
+    return error_response(error.status, error.code, headers=(), **members)
 
 
 _RESPONSES: Mapping[type[BaseException], Callable[[Any, bool], Response]] = {

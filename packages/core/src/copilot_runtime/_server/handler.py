@@ -9,6 +9,7 @@ from typing import Any, TypedDict, get_args
 from .._concurrency import driver
 from .._concurrency.framework import current_framework
 from .._concurrency.lifecycle import notice_fork
+from .._engine.endings import describe_error
 from .._http.cors import (
     CorsConfig,
     CorsDecision,
@@ -22,6 +23,7 @@ from .._http.types import Request, Response
 from .._users import User
 from .._validation import check_choice
 from .access import require_thread_access
+from .cors_log import RefusedOrigins
 from .endpoints.context import EndpointContext
 from .errors import HTTPError, error_response, response_for
 from .hooks import HookContext, RequestHook, ResponseHook, RuntimeHooks
@@ -43,11 +45,12 @@ class HandlerOptions(TypedDict, total=False):
 
 @dataclasses.dataclass(slots=True)
 class _RequestState:
-    """How far a request has come: what hooks are called with."""
+    """How far a request has come: what hooks are called with, and what has raised if something does."""
 
     request: Request
     path: str
     route: RouteMatch | None = None
+    step: str = "the request"
 
 
 class CopilotHandler:
@@ -71,6 +74,7 @@ class CopilotHandler:
         self.read_limit = runtime.max_body_bytes + 1
         self._router = router
         self._cors = cors
+        self._refused_origins = RefusedOrigins(cors)
         self._hooks = hooks
 
     @property
@@ -87,14 +91,18 @@ class CopilotHandler:
         """Returns the response to a request."""
         notice_fork()
         cors = self._cors
-        if cors is None:
-            return await self._respond_to(request, CorsDecision(None, False))
         decision = CorsDecision(None, False)
+        if cors is None:
+            if request.method == "OPTIONS":
+                self._refused_origins.check(request, decision)
+            return await self._respond_to(request, decision)
         try:
             decision = await evaluate_origin(cors, request)
         except Exception as error:
-            response = await self._handle_error(_RequestState(request, request.path), error)
+            state = _RequestState(request, request.path, step="allow_origins of cors")
+            response = await self._handle_error(state, error)
         else:
+            self._refused_origins.check(request, decision)
             response = (
                 preflight(cors, request) if request.method == "OPTIONS" else await self._respond_to(request, decision)
             )
@@ -109,6 +117,7 @@ class CopilotHandler:
             except HTTPError as error:
                 response, state.route = error.response, error.route or state.route
             if self._hooks.on_response is not None:
+                state.step = "on_response"
                 response = await self._run_response_hook(self._hooks.on_response, state, response)
             return response
         except BaseException as error:
@@ -121,16 +130,22 @@ class CopilotHandler:
     async def _handle(self, state: _RequestState, decision: CorsDecision) -> Response:
         cross_site = reject_cross_site(state.request, decision)
         if cross_site is not None:
+            self._refused_origins.check(state.request, decision, is_refused=True)
             raise HTTPError(cross_site)
         _reject_too_large(state.request, self.runtime.max_body_bytes)
         if self._hooks.on_request is not None:
+            state.step = "on_request"
             state.request = await self._run_request_hook(self._hooks.on_request, state)
+        state.step = "identify_user"
         user = await self.runtime.identify(state.request)
+        state.step = "the router"
         resolved = self._router.resolve(state.request)
         state.request, state.route = resolved.request, resolved.match
         state.path = resolved.request.path
         if self._hooks.on_before_handler is not None:
+            state.step = "on_before_handler"
             state.request = await self._run_request_hook(self._hooks.on_before_handler, state)
+        state.step = f"the endpoint {resolved.match.name}"
         return await self._call_endpoint(resolved, state.request, user)
 
     async def _call_endpoint(self, resolved: ResolvedRequest, request: Request, user: User | None) -> Response:
@@ -179,18 +194,21 @@ class CopilotHandler:
         return result
 
     async def _handle_error(self, state: _RequestState, error: Exception) -> Response:
+        failures = [f"{state.step} raised {describe_error(error)}"]
         if self._hooks.on_error is None:
             logger.error("%s %s failed", state.request.method, state.path, exc_info=error)
         else:
             try:
                 result = await driver.call_user_function(self._hooks.on_error, self._hook_context(state, error=error))
-            except Exception:
+            except Exception as failure:
                 logger.exception("on_error failed for %s %s", state.request.method, state.path)
+                failures.append(f"on_error raised {describe_error(failure)}")
             else:
                 if isinstance(result, Response):
                     return result
                 logger.error("%s %s failed", state.request.method, state.path, exc_info=error)
-        return error_response(500, "internal_error")
+        members: dict[str, object] = {"message": "; ".join(failures)} if self.runtime.debug else {}
+        return error_response(500, "internal_error", headers=(), **members)
 
 
 def ensure_handler(handler: object) -> CopilotHandler:

@@ -192,7 +192,7 @@ class CopilotRuntime:
             return None
         user = await driver.call_user_function(self.identify_user, request)
         if user is None:
-            raise Unauthenticated
+            raise Unauthenticated(debug=self.debug)
         if not isinstance(user, User):
             raise TypeError(f"identify_user returned {type(user).__name__}: it must return a User(id=...) or None")
         return user

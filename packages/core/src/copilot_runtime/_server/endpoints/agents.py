@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from ..._engine.endings import describe_error
 from ..errors import HTTPError, error_response
 from .context import EndpointContext
 
@@ -31,7 +32,9 @@ async def resolve_agents(context: EndpointContext, failure: str | None) -> Mappi
         if failure is None:
             raise
         logger.error("the factory of agents failed", exc_info=error)
-        message = str(error) if context.runtime.debug else "The agents could not be created. The server's log says why."
+        message = "The agents could not be created. The server's log says why."
+        if context.runtime.debug:
+            message = f"The factory of agents raised {describe_error(error)}"
         raise HTTPError(error_response(500, failure, message=message)) from error
 
 
@@ -43,5 +46,7 @@ async def find_agent(context: EndpointContext, failure: str | None) -> Any:
     agents = await resolve_agents(context, failure)
     if context.agent_id not in agents:
         message = f"Agent '{context.agent_id}' does not exist"
+        if context.runtime.debug:
+            message += f". There is: {', '.join(agents) or 'none'}"
         raise HTTPError(error_response(404, "Agent not found", message=message))
     return agents[context.agent_id]
