@@ -36,7 +36,7 @@ from .fixtures import mounted_apps, runtimes
 from .fixtures.events import named_event
 from .fixtures.worker_app import STORE
 from .http_client import TIMEOUT_SECONDS, Client, Stream, parse_frame, run_input, types, unique
-from .serve import ADAPTERS, ROOT
+from .serve import ADAPTERS, ROOT, ServerOptions, app_command
 from .servers import STOP_SECONDS, RunningServer, free_port, run_server, serve_app, serve_runtime
 from .test_streams import set_event, steps
 from .workers import sqlite_url
@@ -242,21 +242,12 @@ def test_tests_serve_command() -> None:
 
 ENDING = [*SERVED, Variant("wsgi", "gthread", preload=True)]
 
-CANCELS_AGENTS = {
-    ("gthread", False),
-    ("gevent", False),
-    ("wsgiref", True),
-    ("wsgiref", False),
-    ("uvicorn", True),
-    ("uvicorn", False),
-}
-"""Servers whose processes shut down in an orderly way, so that agents are stopped; with active streams, and without.
+ENDS_AT_ONCE = {"waitress", "daphne"}
+"""Servers that end on SIGTERM without letting their streams end: waitress leaves the signal to its default action, and
+daphne's event loop no longer runs when it closes its connections."""
 
-gunicorn waits for its streams, and after ``--graceful-timeout`` kills a worker that still has some. waitress exits at
-once on SIGTERM. daphne's event loop no longer runs when the interpreter exits.
-"""
-NOT_CANCELLED = ("django-asgi", "uvicorn")
-"""Django has no lifespan, and uvicorn ends with the signal, so that no exit handler runs either."""
+NOT_CANCELLED = ("django-asgi", "uvicorn", False)
+"""Django has no lifespan. Without a stream, uvicorn ends at once, and with the signal: no exit handler runs either."""
 
 
 def drained(stream: Stream) -> bytes:
@@ -267,11 +258,11 @@ def drained(stream: Stream) -> bytes:
         return b""
 
 
-@pytest.mark.requirement("STOP-06")
+@pytest.mark.requirement("STOP-06", "STOP-07")
 @pytest.mark.parametrize("variant", ENDING, ids=str)
 @pytest.mark.parametrize("read", [True, False], ids=["read", "left"])
 def test_shutdown_of_a_server_with_active_runs(variant: Variant, read: bool) -> None:
-    """The client is not left hanging, nor is the server."""
+    """The client is not left hanging, nor is the server, and no stream breaks off as if it were complete."""
     with serve_variant(variant) as server:
         client = Client(server)
         script = steps(("log-on-cancel", "the agent was cancelled"), ("say", "a"), ("wait", "never"))
@@ -285,12 +276,61 @@ def test_shutdown_of_a_server_with_active_runs(variant: Variant, read: bool) -> 
                 stream.close()
                 blocked.close()
             server.process.send_signal(signal.SIGTERM)
-            if read:
+            if read and variant.server in ENDS_AT_ONCE:
                 drained(stream)
                 drained(blocked)
+            elif read:
+                for rest in (stream.rest(), blocked.rest()):
+                    assert (rest[-1]["type"], rest[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
         server.process.wait(STOP_SECONDS)
-        if (variant.server, read) in CANCELS_AGENTS and (variant.adapter, variant.server) != NOT_CANCELLED:
+        if variant.server not in ENDS_AT_ONCE and (variant.adapter, variant.server, read) != NOT_CANCELLED:
             assert server.log().count("the agent was cancelled") >= 1
+        if variant.server not in ENDS_AT_ONCE:
+            assert "Traceback" not in server.log()
+
+
+QUICK = {
+    "uvicorn that has no time": (Variant("asgi", "uvicorn", extra=("--timeout-graceful-shutdown", "0")), signal.SIGINT),
+    "gthread": (Variant("wsgi", "gthread"), signal.SIGINT),
+    "gevent": (Variant("wsgi", "gevent"), signal.SIGQUIT),
+    "waitress": (Variant("wsgi", "waitress"), signal.SIGINT),
+}
+
+
+@pytest.mark.requirement("STOP-06", "STOP-07")
+@pytest.mark.parametrize("how", QUICK)
+def test_shutdown_that_does_not_wait_ends_streams_with_run_interrupted(how: str) -> None:
+    variant, order = QUICK[how]
+    with serve_variant(variant) as server:
+        with Client(server).start_run("play", "thread", **steps(("say", "a"), ("wait", "never"))) as stream:
+            stream.until("TEXT_MESSAGE_CONTENT")
+            server.process.send_signal(order)
+            rest = stream.rest()
+            assert (rest[-1]["type"], rest[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
+        server.process.wait(STOP_SECONDS)
+        assert "Traceback" not in server.log()
+
+
+@pytest.mark.requirement("STOP-06", "STOP-07")
+@pytest.mark.parametrize("adapter", ["asgi", "django-asgi"])
+def test_uvicorn_without_a_graceful_timeout_ends_although_a_stream_is_open(adapter: str) -> None:
+    """By default it waits for its streams without limit, and a keep-alive never ends."""
+    port = free_port()
+    start = app_command(adapter, ServerOptions(factory="tests.fixtures.runtimes:application", port=str(port)))
+    timeout = start.arguments.index("--timeout-graceful-shutdown")
+    arguments = [*start.arguments[:timeout], *start.arguments[timeout + 2 :]]
+    with run_server(arguments, port, env={**start.environment, runtimes.RUNTIME: "debug"}) as server:
+        client = Client(server)
+        with (
+            client.open("GET", "/cpk-debug-events") as feed,
+            client.start_run("play", "thread", **steps(("say", "a"), ("wait", "never"))) as stream,
+        ):
+            stream.until("TEXT_MESSAGE_CONTENT")
+            server.process.send_signal(signal.SIGTERM)
+            assert stream.rest()[-1]["code"] == "RUN_INTERRUPTED"
+            assert b"RUN_INTERRUPTED" in feed.read()
+        server.process.wait(STOP_SECONDS)
+        assert "Traceback" not in server.log()
 
 
 def test_gunicorn_sync_worker_that_is_killed_in_a_stream() -> None:

@@ -30,7 +30,7 @@ from copilot_runtime.stores.protocol import ThreadKey
 
 from .compaction_oracle import compact
 from .fixtures.racer import RUNS
-from .fixtures.worker_app import STORE
+from .fixtures.worker_app import SHUTDOWN_GRACE, STORE
 from .http_client import Client, Frame, Stream, types, unique
 from .serve import ADAPTERS, ROOT
 from .workers import (
@@ -442,6 +442,96 @@ def test_workers_replaced_during_runs(adapter: str, tmp_path: Path) -> None:
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
             owners = set(pool.map(lambda number: recycled(client, number), range(repetitions(60, 500))))
     assert len(owners) > WORKERS
+
+
+def wait_for_exit(process_id: int) -> None:
+    """Waits until a process that is not this one's child has ended."""
+
+    def has_ended() -> bool:
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    eventually(has_ended, 30)
+
+
+RETIRING = {
+    "reload": ((), lambda server, client: server.process.send_signal(signal.SIGHUP)),
+    "max-requests": (("--max-requests", "3"), lambda server, client: [client.info() for _ in range(3)]),
+    "worker-sigterm": ((), lambda server, client: os.kill(pid_of(client.connect("count", "other")), signal.SIGTERM)),
+}
+"""gunicorn's options and what is done so that it replaces its worker, gracefully."""
+
+
+@pytest.mark.requirement("STOP-06", "STOP-07")
+@pytest.mark.parametrize("how", RETIRING)
+@pytest.mark.parametrize("worker", ["gthread", "gevent"])
+def test_workers_replaced_during_a_run_that_is_longer_than_the_graceful_timeout(
+    worker: str, how: str, tmp_path: Path
+) -> None:
+    """The end of the run is stored and sent, whatever its agent is doing, and the thread is free at once."""
+    extra, retire = RETIRING[how]
+    store = sqlite_url(tmp_path / "threads.db", lease_seconds=300)
+    with serve_workers("wsgi", store, server=worker, extra=extra) as server:
+        client = Client(server)
+        with client.start_run("count", "long") as own, client.start_run("deaf", "deaf") as deaf:
+            frames_until(own, 3)
+            retire(server, client)
+            for stream in (own, deaf):
+                rest = stream.rest()
+                assert (rest[-1]["type"], rest[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
+        wait_for_exit(pid_of(own))
+        for thread in ("long", "deaf"):
+            replay = events_of(answered(lambda thread=thread: client.replay("count", thread)))
+            assert (replay[-1]["type"], replay[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
+            assert answered(lambda thread=thread: finishes(client, thread))
+        log = server.log()
+    assert "Traceback" not in log
+    assert "cannot schedule" not in log
+    assert len([line for line in log.splitlines() if "did not stop in time" in line]) == 1, "of the deaf agent"
+
+
+WAITING = {"asgi": ("--timeout-graceful-shutdown", "30"), "wsgi": ("--graceful-timeout", "30")}
+"""Options for servers that wait for their streams, which is what leaves a run its grace."""
+
+
+@pytest.mark.requirement("STOP-06")
+@pytest.mark.parametrize("adapter", WAITING)
+def test_workers_run_that_ends_within_the_shutdown_grace_is_complete(adapter: str, tmp_path: Path) -> None:
+    store, gate = sqlite_url(tmp_path / "threads.db"), tmp_path / "gate"
+    env = {SHUTDOWN_GRACE: "20"}
+    with (
+        serve_workers(adapter, store, extra=WAITING[adapter], env=env) as server,
+        Client(server).start_run("count", "kept", forwardedProps={"until": str(gate)}) as own,
+    ):
+        taken = frames_until(own, 3)
+        server.process.send_signal(signal.SIGTERM)
+        # Well after the runtime has looked for the signal, in numbers of the agent: it counts every 20 ms.
+        frames_until(own, numbers_of(events_of(taken))[-1].value + 30)
+        gate.touch()
+        assert own.rest()[-1]["type"] == "RUN_FINISHED"
+
+
+@pytest.mark.requirement("STOP-06", "STOP-07")
+@pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
+def test_workers_reader_of_another_process_is_sent_elsewhere_at_shutdown(adapter: str, tmp_path: Path) -> None:
+    """Its run goes on, so the stream ends with an error that is not the run's."""
+    store = sqlite_url(tmp_path / "threads.db")
+    with (
+        serve_workers("wsgi", store) as one,
+        serve_workers(adapter, store) as two,
+        Client(one).start_run("count", "kept") as own,
+        Client(two).connect("count", "kept") as other,
+    ):
+        frames_until(own, 3)
+        frames_until(other, 3)
+        two.process.send_signal(signal.SIGTERM)
+        last = list(other.frames())[-1]
+        assert (last.event["type"], last.event["code"], last.id) == ("RUN_ERROR", "SERVER_SHUTDOWN", None)
+        assert Client(one).stop("count", "kept")["stopped"] is True
+        assert own.rest()[-1]["type"] == "RUN_FINISHED"
 
 
 # --- a restart -----------------------------------------------------------------------

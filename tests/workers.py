@@ -36,6 +36,7 @@ def serve_workers(
     adapter: str,
     store: str,
     *,
+    server: str | None = None,
     workers: int = 1,
     preload: bool = False,
     threads: int = 64,
@@ -43,10 +44,15 @@ def serve_workers(
     raw_seconds: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
-    """A server over the store of that URL. ``raw_seconds`` is for how long it keeps raw frames."""
+    """A server over the store of that URL, the adapter's first one unless ``server`` is set.
+
+    ``raw_seconds`` is for how long it keeps raw frames.
+    """
     variables = {STORE: store, **(env or {}), **({} if raw_seconds is None else {RAW_SECONDS: str(raw_seconds)})}
     options: dict[str, Any] = {"workers": workers, "threads": threads, "preload": preload, "extra": extra}
-    with serve_app(adapter, "tests.fixtures.worker_app:application", env=variables, **options) as running:
+    with serve_app(
+        adapter, "tests.fixtures.worker_app:application", server=server, env=variables, **options
+    ) as running:
         yield running
 
 

@@ -82,7 +82,7 @@ class CopilotASGIApp:
             if request is not None:
                 async with self._request_scope():
                     response = await self._handler(request)
-                await _send_response(response, receive, send)
+                await _send_response(response, receive, send, self._handler.runtime)
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":
@@ -141,7 +141,11 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _send_response(response: Response, receive: Receive, send: Send) -> None:
+CANCELLED_SECONDS = 0.5
+"""How long a stream that the server has cancelled waits for the server to announce that it shuts down."""
+
+
+async def _send_response(response: Response, receive: Receive, send: Send, runtime: CopilotRuntime) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     if not isinstance(response.body, EventStream):
@@ -155,14 +159,32 @@ async def _send_response(response: Response, receive: Receive, send: Send) -> No
     watcher.add_done_callback(lambda _: chunks.close())
     try:
         await send(start)
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        try:
+            await _send_chunks(chunks, send)
+        except asyncio.CancelledError:
+            # Not the client's doing: uvicorn and hypercorn cancel what is still open after their graceful timeout. A
+            # stream that breaks off looks like success to a client, and a CancelledError fills the server's log.
+            if watcher.done():
+                raise
+            asyncio.get_running_loop().call_later(CANCELLED_SECONDS, _cut_unless_shutting_down, response.body, runtime)
+            await _send_chunks(chunks, send)
     except OSError:
         pass  # the client has disconnected: since ASGI 2.4, `send` raises
     finally:
         chunks.close()
         watcher.cancel()
+
+
+async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
+    async for chunk in chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _cut_unless_shutting_down(stream: EventStream, runtime: CopilotRuntime) -> None:
+    """Ends a cancelled stream, unless the end of its run is about to do so."""
+    if not runtime.is_shutting_down:
+        stream.cut()
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - registers its exit handler, which has to run after this one
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -17,7 +19,7 @@ class ProcessLifecycle(Protocol):
         """Called in a new child process: nothing that ran in the parent runs here."""
 
     def at_exit(self) -> None:
-        """Called when the interpreter is about to exit."""
+        """Called when the interpreter is about to exit, while its threads and executors still work."""
 
 
 _lifecycles: weakref.WeakSet[ProcessLifecycle] = weakref.WeakSet()
@@ -55,4 +57,6 @@ def _at_exit() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
+# Not `atexit`, if it can be avoided: before that, the interpreter waits for all executors to finish, gunicorn's worker
+# threads among them. A thread that sends a stream ends only with its run, whose end takes an executor that still works.
+getattr(threading, "_register_atexit", atexit.register)(_at_exit)

@@ -77,7 +77,7 @@ class _DebugReader(BaseReader):
             if ended:
                 del self._positions[log]
         if not chunks:
-            return self._keep_alive()
+            return None if self._is_cut else self._keep_alive()
         self._mark_sent()
         return b"".join(chunks)
 
@@ -88,6 +88,7 @@ class _DebugReader(BaseReader):
         return (
             self._greeted
             and not self._keep_alive_due
+            and not self._is_cut
             and all(log.add_waiter(position.seen, notify) for log, position in positions)
         )
 

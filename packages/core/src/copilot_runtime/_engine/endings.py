@@ -13,6 +13,7 @@ RUN_ERROR_CODES: Mapping[str, str] = {
     "RUN_LOST": "the process of the run died, or another process took over the thread",
     "RUN_TOO_LARGE": "the run has become larger than the store allows",
     "STORE_UNAVAILABLE": "the end of the run could not be stored",
+    "SERVER_SHUTDOWN": "not a failure of the run: the server of the stream shut down; the client should reconnect",
     "SLOW_READER": "not a failure of the run: the client read its stream too slowly; it should reconnect",
 }
 """Every code and its meaning. docs/agents.md lists them; agents have codes of their own beside these."""
@@ -23,6 +24,10 @@ TOO_LARGE = RunEnding("The run is larger than the store allows", "RUN_TOO_LARGE"
 INTERRUPTED = RunEnding("The server shut down before the run ended", "RUN_INTERRUPTED", failed=True)
 STORE_UNREACHABLE = RunEnding("The server could not reach its store for too long", "RUN_INTERRUPTED", failed=True)
 NOT_STORED = RunEnding("The run could not be stored", "STORE_UNAVAILABLE", failed=True)
+SERVER_SHUTDOWN = RunEnding(
+    "The stream was closed because the server is shutting down. Reconnect to the thread to receive all events.",
+    "SERVER_SHUTDOWN",
+)
 SLOW_READER = RunEnding(
     "The stream was closed because the client read too slowly. Reconnect to the thread to receive all events.",
     "SLOW_READER",

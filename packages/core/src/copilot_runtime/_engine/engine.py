@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._concurrency import driver, lifecycle, loops
@@ -29,7 +29,7 @@ from ..stores.protocol import (
 from .agent_hints import AgentHints
 from .async_store import AsyncStore
 from .debug_feed import DebugFeed
-from .endings import INTERRUPTED, LOST, STOPPED_BY_USER
+from .endings import LOST, STOPPED_BY_USER
 from .leases import REAP_GRACE_SECONDS
 from .persistence import RunPersistence
 from .readers import RunReader
@@ -39,6 +39,7 @@ from .replay import replay
 from .run import Run, RunCallbacks
 from .run_end_notifier import RunEndNotifier
 from .run_log import RunLog
+from .shutdown import Shutdown
 from .subscribers import Subscribers
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
 
@@ -71,17 +72,23 @@ class Engine:
         self._runs: dict[RunKey, Run] = {}
         self._ephemeral_runs: dict[RunLog, Run] = {}
         """Runs on no thread: suggestions."""
-        self._is_shutting_down = False
         self._begin_may_suspend = store.blocking or options.on_concurrent_run == "supersede"
         """Whether beginning a run may take more than one step of its request's task."""
         self._subscribers = Subscribers(
             max_streams=options.max_streams,
             keep_alive_seconds=options.sse_keep_alive_seconds,
             on_abandoned=self._abandoned,
+            while_open=lambda: self._shutdown.check_server(),
         )
         self._persistence = RunPersistence(store, self.async_store)
         self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost)
         self._run_end_notifier = RunEndNotifier()
+        self._shutdown = Shutdown(
+            grace_seconds=options.shutdown_grace_seconds,
+            runs=self._all_runs,
+            subscribers=self._subscribers,
+            run_end_notifier=self._run_end_notifier,
+        )
         self._debug_feed = DebugFeed()
         self._agent_hints = AgentHints()
         lifecycle.register_lifecycle(self)
@@ -225,7 +232,7 @@ class Engine:
             await self.stop(new.thread, started.live.run_id)
             run = self._runs.get(started.live.run)
             if run is not None:
-                await _wait_ended(run, deadline)
+                await run.wait_ended(deadline)
             else:
                 await driver.sleep(min(left, self.store.poll_seconds or left))
             started = await self.async_store.begin(new)
@@ -241,7 +248,7 @@ class Engine:
             await self._reap(live.run, STOPPED_BY_USER, force=True)
         else:
             run.force_stop_threadsafe()
-            await _wait_ended(run, time.monotonic() + SUPERSEDE_SECONDS)
+            await run.wait_ended(time.monotonic() + SUPERSEDE_SECONDS)
 
     def _launch(
         self, request: RunRequest, function: Callable[..., Any], lease: Lease | None, recorder: RunRecorder
@@ -293,7 +300,7 @@ class Engine:
         if log.run is None:
             # No other reader can ever follow a suggestion.
             run = self._ephemeral_runs.get(log)
-        elif self.options.on_disconnect == "stop" and not self._is_shutting_down:
+        elif self.options.on_disconnect == "stop" and not self._shutdown.is_active:
             run = self._runs.get(log.run)
         else:
             return
@@ -324,29 +331,22 @@ class Engine:
     # --- the process ---
 
     async def shutdown(self) -> None:
-        """Stops this process's runs and waits for them, for at most ``shutdown_grace_seconds``."""
-        self._is_shutting_down = True
-        try:
-            await self._stop_all(self._all_runs())
-        finally:
-            self._is_shutting_down = False  # a runtime may be served again, as tests do
+        """Stops this process's runs, waits for them for at most ``shutdown_grace_seconds``, and ends all streams."""
+        await self._shutdown.end()
+
+    @property
+    def is_shutting_down(self) -> bool:
+        """Whether this process's runs are being ended."""
+        return self._shutdown.is_active
 
     def _all_runs(self) -> list[Run]:
         return [*self._runs.values(), *self._ephemeral_runs.values()]
-
-    async def _stop_all(self, runs: Sequence[Run]) -> None:
-        deadline = time.monotonic() + self.options.shutdown_grace_seconds
-        alive = [run for run in runs if not run.loop.is_closed()]
-        for run in alive:
-            run.stop_threadsafe(INTERRUPTED)
-        for run in alive:
-            await _wait_ended(run, deadline)
-        await self._run_end_notifier.drain(alive, deadline)
 
     def after_fork(self) -> None:
         self._runs.clear()
         self._ephemeral_runs.clear()
         self._subscribers.after_fork()
+        self._shutdown.after_fork()
         self._run_end_notifier.after_fork()
         self._persistence.after_fork()
         self._remote_runs.after_fork()
@@ -355,12 +355,10 @@ class Engine:
 
     def at_exit(self) -> None:
         """Ends the runs of the background loop; those of a server's loop end with the server."""
-        loop = loops.running_background_loop()
-        ours = [run for run in self._all_runs() if run.loop is loop]
-        if ours:
-            self._is_shutting_down = True
-            self.async_store.at_exit()
-            driver.run_sync(self._stop_all(ours))
+        self.async_store.at_exit()
+        background = loops.running_background_loop()
+        if background is not None:
+            driver.run_sync(self._shutdown.end(lambda loop: loop is background))
 
 
 def _recorder(request: RunRequest, started: RunStarted) -> RunRecorder:
@@ -374,9 +372,3 @@ def _recorder(request: RunRequest, started: RunStarted) -> RunRecorder:
         return request.body if len(new) == len(request.messages) else {**request.body, "messages": new}
 
     return RunRecorder(ordinal=started.lease.run.ordinal, input_echo=echo, known_message_ids=started.event_messages)
-
-
-async def _wait_ended(run: Run, deadline: float) -> None:
-    """Waits until a run has ended for its readers, or until ``deadline`` on the monotonic clock."""
-    while not run.log.ended and (left := deadline - time.monotonic()) > 0:
-        await driver.wait_notified(run.log.add_end_waiter, left)

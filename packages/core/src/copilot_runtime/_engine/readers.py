@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from .._concurrency.waiters import Notify
 from .._events import KEEP_ALIVE, error_frame
-from .endings import SLOW_READER
+from .endings import SERVER_SHUTDOWN, SLOW_READER
 from .run_log import RunLog
 
 MAX_CHUNK_FRAMES = 512
 MAX_CHUNK_BYTES = 256 * 1024
 """Limits of one chunk, except for a single frame that is larger: a long replay must not become one huge string."""
 
+_CUT_FRAME = error_frame(SERVER_SHUTDOWN, None, 0)
 _EVICTED_FRAME = error_frame(SLOW_READER, None, 0)
 
 
@@ -28,11 +29,12 @@ class ReaderCallbacks(NamedTuple):
 class BaseReader:
     """Base of stream readers: keep-alive timing and close callbacks."""
 
-    __slots__ = ("_callbacks", "_keep_alive_due", "_notify", "last_sent")
+    __slots__ = ("_callbacks", "_is_cut", "_keep_alive_due", "_notify", "last_sent")
 
     def __init__(self, callbacks: ReaderCallbacks) -> None:
         self.last_sent = time.monotonic()
         self._keep_alive_due = False
+        self._is_cut = False
         self._notify: Notify | None = None
         self._callbacks: ReaderCallbacks | None = callbacks
         callbacks.opened(self)
@@ -49,6 +51,12 @@ class BaseReader:
         if self._keep_alive_due:
             return  # the client still has not read what was sent last
         self._keep_alive_due = True
+        if self._notify is not None:
+            self._notify()
+
+    def cut(self) -> None:
+        """Ends the stream with an error as soon as nothing is ready, unless its run ends first."""
+        self._is_cut = True
         if self._notify is not None:
             self._notify()
 
@@ -105,6 +113,9 @@ class RunReader(BaseReader):
                 if ended and self._seen > len(log.frames) > 0:
                     self._seen = len(log.frames) - 1  # a cursor beyond the end gets the end
                     continue
+                if not ended and self._is_cut:
+                    self._log = None
+                    return _CUT_FRAME
                 return None if ended else self._keep_alive()
             frames = _next_chunk(log.frames, self._seen)
             first, self._seen = self._seen + 1, self._seen + len(frames)
@@ -121,7 +132,7 @@ class RunReader(BaseReader):
 
     def add_waiter(self, notify: Notify) -> bool:
         self._notify = notify
-        if self._keep_alive_due or self._log is None:
+        if self._keep_alive_due or self._is_cut or self._log is None:
             return False
         return self._log.add_waiter(self._seen, notify)
 

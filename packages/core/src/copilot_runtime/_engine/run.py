@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .._concurrency import loops
+from .._concurrency import driver, loops
 from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is_terminal
 from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent
@@ -184,6 +184,11 @@ class Run:
         """Ends the run now, whatever its agent does, from any thread."""
         loops.call_soon_threadsafe(self.loop, self._force_stop)
 
+    async def wait_ended(self, deadline: float) -> None:
+        """Waits until the run has ended for its readers, or until ``deadline`` on the monotonic clock."""
+        while not self.log.ended and (left := deadline - time.monotonic()) > 0:
+            await driver.wait_notified(self.log.add_end_waiter, left)
+
     def mark_lost_threadsafe(self) -> None:
         """Ends the run without storing anything, from any thread: another process has ended it or has its thread."""
         loops.call_soon_threadsafe(self.loop, self.mark_lost)
@@ -191,10 +196,7 @@ class Run:
     def _force_stop(self) -> None:
         if not self.is_finished:
             logger.warning(
-                "agent %r did not stop within %g s; ending run %r without it",
-                self.request.agent_id,
-                self._options.stop_grace_seconds,
-                self.request.run_id,
+                "agent %r did not stop in time; ending run %r without it", self.request.agent_id, self.request.run_id
             )
             self._context.run(loops.create_task_threadsafe, self.loop, self._end(self._ending or STOPPED_BY_USER))
             if self._task is not None:

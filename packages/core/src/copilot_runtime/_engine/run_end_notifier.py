@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable
 
 from .._concurrency import driver, loops
 from .._concurrency.framework import current_framework
@@ -19,14 +19,14 @@ class RunEndNotifier:
     """Calls hooks with ended runs. What a hook raises is logged."""
 
     def __init__(self) -> None:
-        self._running: set[object] = set()
+        self._running: dict[object, asyncio.AbstractEventLoop] = {}
         self._waiters = Waiters()
 
     def notify_in_background(
         self, loop: asyncio.AbstractEventLoop, key: object, hook: RunEndHook, ended: EndedRun
     ) -> None:
-        """Starts a task on ``loop`` that calls a hook; `drain` waits for it by its ``key``."""
-        self._running.add(key)
+        """Starts a task on ``loop`` that calls a hook with the end of a run, ``key``."""
+        self._running[key] = loop
         loops.create_task_threadsafe(loop, self._notify_in_scope(key, hook, ended))
 
     async def notify(self, hook: RunEndHook, ended: EndedRun) -> None:
@@ -36,14 +36,15 @@ class RunEndNotifier:
         except Exception:
             logger.exception("on_run_end failed for run %r", ended.run_id)
 
-    async def drain(self, keys: Collection[object], deadline: float) -> None:
-        """Waits until no hook runs for any of the keys, or until ``deadline`` on the monotonic clock."""
+    async def drain(self, of_loop: Callable[[asyncio.AbstractEventLoop], bool], deadline: float) -> None:
+        """Waits until no hook runs on some loops any more, or until ``deadline`` on the monotonic clock."""
+        keys = [key for key, loop in list(self._running.items()) if of_loop(loop)]
 
         def add_waiter(notify: Notify) -> bool:
             self._waiters.add(notify)
-            return not self._running.isdisjoint(keys)
+            return not self._running.keys().isdisjoint(keys)
 
-        while not self._running.isdisjoint(keys) and (left := deadline - time.monotonic()) > 0:
+        while not self._running.keys().isdisjoint(keys) and (left := deadline - time.monotonic()) > 0:
             await driver.wait_notified(add_waiter, left)
 
     def after_fork(self) -> None:
@@ -55,5 +56,5 @@ class RunEndNotifier:
             async with current_framework.get().async_agent_scope():
                 await self.notify(hook, ended)
         finally:
-            self._running.discard(key)
+            self._running.pop(key, None)
             self._waiters.notify()

@@ -7,8 +7,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from .._concurrency import loops
+from .._concurrency import driver, loops
 from .._concurrency.process_local import process_rlock
+from .._concurrency.waiters import Notify, Waiters
 from .._http.streaming import EventStream, StreamSource
 from .periodic import PeriodicTask
 from .readers import BaseReader, ReaderCallbacks
@@ -16,6 +17,13 @@ from .run_log import RunLog
 
 MAX_LINGERING_BYTES = 64 * 1024 * 1024
 """How many bytes of ended runs slow readers may keep in memory, all together."""
+
+OPEN_CHECK_SECONDS = 0.25
+"""How often ``while_open`` is called."""
+
+
+LoopFilter = Callable[[asyncio.AbstractEventLoop], bool]
+"""Whether what belongs to a loop is meant."""
 
 
 class TooManyStreams(Exception):
@@ -88,14 +96,23 @@ class Subscribers:
         max_streams: how many streams may be open at the same time; None for no limit.
         keep_alive_seconds: how long a stream may be silent; 0 for any time.
         on_abandoned: called with the log of a run when its last reader has left.
+        while_open: called every `OPEN_CHECK_SECONDS` on each loop that has readers.
     """
 
     def __init__(
-        self, *, max_streams: int | None, keep_alive_seconds: float, on_abandoned: Callable[[RunLog], None]
+        self,
+        *,
+        max_streams: int | None,
+        keep_alive_seconds: float,
+        on_abandoned: Callable[[RunLog], None],
+        while_open: Callable[[], None],
     ) -> None:
         self._limiter = StreamLimiter(max_streams)
         self._keep_alive = KeepAlive(keep_alive_seconds)
         self._on_abandoned = on_abandoned
+        self._open: dict[BaseReader, asyncio.AbstractEventLoop] = {}
+        self._open_timer: PeriodicTask[BaseReader] = PeriodicTask(OPEN_CHECK_SECONDS, lambda _: while_open())
+        self._closed = Waiters()
         self._lingering: dict[RunLog, int] = {}
 
     @contextlib.contextmanager
@@ -119,13 +136,18 @@ class Subscribers:
         loop = loops.target_loop()
 
         def opened(reader: BaseReader) -> None:
+            self._open[reader] = loop
+            self._open_timer.add(reader, loop)
             self._keep_alive.add(reader, loop)
             if log is not None:
                 log.readers.add(reader)
 
         def closed(reader: BaseReader) -> None:
             self._limiter.release()
+            self._open.pop(reader, None)
+            self._open_timer.discard(reader, loop)
             self._keep_alive.discard(reader, loop)
+            self._closed.notify()
             if log is not None:
                 log.readers.discard(reader)
                 self.reader_left(log)
@@ -152,8 +174,26 @@ class Subscribers:
         if not log.readers:  # the last one may have left on its own thread meanwhile
             self._lingering.pop(log, None)
 
+    async def close_all(self, of_loop: LoopFilter, deadline: float) -> None:
+        """Ends the streams of some loops that do not end by themselves.
+
+        Waits until all have been sent, or until ``deadline`` on the monotonic clock.
+        """
+        readers = [reader for reader, loop in list(self._open.items()) if of_loop(loop)]
+        for reader in readers:
+            reader.cut()
+
+        def add_waiter(notify: Notify) -> bool:
+            self._closed.add(notify)
+            return not self._open.keys().isdisjoint(readers)
+
+        while not self._open.keys().isdisjoint(readers) and (left := deadline - time.monotonic()) > 0:
+            await driver.wait_notified(add_waiter, left)
+
     def after_fork(self) -> None:
         """Forgets the parent process's readers."""
         self._lingering.clear()
+        self._open.clear()
+        self._open_timer.clear()
         self._limiter.after_fork()
         self._keep_alive.after_fork()

@@ -25,6 +25,9 @@ class StreamSource(Protocol):
         Returns False if there is something already: then ``notify`` may never be called.
         """
 
+    def cut(self) -> None:
+        """Ends the stream with an error as soon as nothing is ready: the server cannot send it any longer."""
+
     def close(self) -> None:
         """Called when the stream is no longer read; may be called more than once."""
 
@@ -45,6 +48,10 @@ class EventStream:
 
     def __aiter__(self) -> AsyncStreamIterator:
         return AsyncStreamIterator(self.source)
+
+    def cut(self) -> None:
+        """Ends the stream with an error as soon as nothing is ready: the server cannot send it any longer."""
+        self.source.cut()
 
     def close(self) -> None:
         """Closes the source: the stream is no longer read."""

@@ -198,8 +198,13 @@ class CopilotRuntime:
         return user
 
     async def shutdown(self) -> None:
-        """Ends this process's runs. Adapters call it where their server announces its end."""
+        """Ends this process's runs and streams. Adapters call it where their server announces its end."""
         await self.engine.shutdown()
+
+    @property
+    def is_shutting_down(self) -> bool:
+        """Whether `shutdown` is at work, or runs are being ended because the server shuts down."""
+        return self.engine.is_shutting_down
 
 
 def _validate_agents(agents: Agents) -> Agents:
