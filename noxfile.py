@@ -147,7 +147,7 @@ def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
 @nox.parametrize("agui", [nox.param("ag-ui-protocol>=1", id="agui-1"), nox.param("ag-ui-protocol<1", id="agui-0.1")])
 def frameworks(session: nox.Session, agui: str) -> None:
     """Agents of other frameworks, in process, with each of the two lines of AG-UI."""
-    install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]")
+    install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]", "langchain>=1")
     run_pytest(session, *(session.posargs or ["tests/frameworks"]), env={"FRAMEWORKS": "1"})
 
 

@@ -27,6 +27,7 @@ class Subject(NamedTuple):
 SUBJECTS = {
     "pydantic-ai": Subject("pydantic_ai.ui.ag_ui", "pydantic-ai"),
     "langgraph": Subject("ag_ui_langgraph", "langgraph"),
+    "langchain": Subject("langchain.agents", "langchain"),
     # AG-UI's own class, unadapted; and the same in the function that docs/agents.md shows.
     "langgraph-as-it-is": Subject("ag_ui_langgraph", "langgraph", "as-it-is"),
     "langgraph-for-each-user": Subject("ag_ui_langgraph", "langgraph", "as-it-is-for-each-user"),

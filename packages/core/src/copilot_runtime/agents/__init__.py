@@ -3,6 +3,7 @@
 from ._base import Agent, AgentEvents, AgentFunction
 from ._builtin import BuiltInAgent, Interrupt, MCPServer, Tool, ToolError, define_tool
 from ._context import RunContext
+from ._frontend_tools import frontend_tools_middleware
 from ._http_agent import HttpAgent
 from ._langgraph import LangGraphAgent
 from ._pydantic_ai import PydanticAIAgent
@@ -21,4 +22,5 @@ __all__ = [
     "Tool",
     "ToolError",
     "define_tool",
+    "frontend_tools_middleware",
 ]

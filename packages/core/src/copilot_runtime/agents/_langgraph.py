@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._optional.optional_imports import import_optional
 from ._context import resolve_for_run
+from ._frontend_tools import frontend_tools_config
 
 if TYPE_CHECKING:
     from ag_ui.core import BaseEvent, RunAgentInput
@@ -72,7 +73,9 @@ class LangGraphAgent:
         Closing the iterator cancels the nodes that are running. Raises GraphError if the graph fails.
         """
         agent = self._agent.clone()  # it stores the state of its run on itself
-        agent.config = dict(await resolve_for_run(self._config, context) or {})
+        config = dict(await resolve_for_run(self._config, context) or {})
+        configurable = {**config.get("configurable", {}), **frontend_tools_config(input.tools or ())}
+        agent.config = {**config, "configurable": configurable}
         thread_id = input.thread_id
         key = thread_id if context is None or context.user is None else f"{context.user.owner_key}/{thread_id}"
         async with contextlib.aclosing(agent.run(input.model_copy(update={"thread_id": key}))) as events:
