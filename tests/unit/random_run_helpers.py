@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from .recorder_helpers import FINISHED, Event, call, step, text
+from .recorder_helpers import FINISHED, Event, call, run_input, step, text
 
 IDS = ("a", "b", "c")
 PATCHES: tuple[list[dict[str, Any]], ...] = (
@@ -37,7 +37,7 @@ class Agent:
         self._begin()
 
     def _begin(self) -> None:
-        members = {} if self._state is None else {"input": {"state": self._state, "messages": []}}
+        members = {} if self._state is None else {"input": run_input(state=self._state)}
         self.events.append({"type": "RUN_STARTED", "threadId": "t", "runId": "r", **members})
         self._open: dict[int, set[str]] = {TEXT: set(), CALL: set(), STEP: set()}
 

@@ -14,6 +14,11 @@ STARTED: Event = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
 FINISHED: Event = {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
 
 
+def run_input(**members: Any) -> Event:
+    """An input in the form that clients of every version accept."""
+    return {"threadId": "t", "runId": "r", "messages": [], "tools": [], "context": [], **members}
+
+
 def started(**members: Any) -> Event:
     return {**STARTED, **members}
 

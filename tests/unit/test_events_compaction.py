@@ -23,6 +23,7 @@ from .recorder_helpers import (
     events_of,
     read_frame,
     recorded,
+    run_input,
     started,
     step,
     text,
@@ -336,8 +337,8 @@ def test_a_list_that_an_earlier_delta_has_added() -> None:
 
 @pytest.mark.requirement("CONNECT-05")
 def test_each_run_has_its_own_state() -> None:
-    first = [started(input={"state": {"n": 1}}), delta(REPLACE), FINISHED]
-    second = [started(input={"state": {"n": 5}}), delta(ADD), FINISHED]
+    first = [started(input=run_input(state={"n": 1})), delta(REPLACE), FINISHED]
+    second = [started(input=run_input(state={"n": 5})), delta(ADD), FINISHED]
     frames, records = compacted([*first, *second])
     check([*first, *second], frames, records)
     shown = [read_frame(record.frame).event for record in records]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .._concurrency.waiters import Notify
-from .._events import KEEP_ALIVE, error_frame
+from .._events import KEEP_ALIVE, error_frame, repair_frames
 from .endings import SERVER_SHUTDOWN, SLOW_READER
 from .run_log import RunLog
 
@@ -101,11 +101,12 @@ class RunReader(BaseReader):
         super().__init__(callbacks)
 
     def read_available(self) -> bytes | None:
-        if self._history:
+        while self._history:
             frames = _next_chunk(self._history, 0)
             self._history = self._history[len(frames) :]
-            self._mark_sent()
-            return b"".join(frames)
+            if repaired := repair_frames(frames):
+                self._mark_sent()
+                return b"".join(repaired)
         log = self._log
         while log is not None and not log.evicted:
             ended = log.ended  # before the frames: what was added earlier is then seen
@@ -121,6 +122,8 @@ class RunReader(BaseReader):
             first, self._seen = self._seen + 1, self._seen + len(frames)
             if self._skip_duplicates and log.duplicates:
                 frames = [frame for number, frame in enumerate(frames, first) if number not in log.duplicates]
+            if log.is_foreign:
+                frames = repair_frames(frames)
             if frames:
                 self._mark_sent()
                 return frames[0] if len(frames) == 1 else b"".join(frames)

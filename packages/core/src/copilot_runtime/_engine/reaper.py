@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._events import InvalidEventError, RunEnding, RunRecorder, decode
+from .._events import InvalidEventError, RunEnding, RunRecorder, decode, repair_frames
 from ..stores.protocol import ClaimedRun, LeaseLost, RunCompletion, RunKey, RunStore
 from .types import EndedRun
 
@@ -25,15 +25,20 @@ def reap(store: RunStore, run: RunKey, ending: RunEnding, *, force: bool = False
     recorder = RunRecorder(ordinal=run.ordinal, known_message_ids=claimed.event_messages)
     try:
         for frame in claimed.frames:
-            recorder.feed(decode(frame))
+            repaired = repair_frames([frame])
+            if repaired:
+                recorder.feed(decode(repaired[0]))
+            else:
+                recorder.skip()
     except (InvalidEventError, ValueError):
         logger.exception("the stored events of run %r cannot be read to their end", claimed.lease.run_id)
     last_agent_event, had_ended = recorder.number, recorder.has_ended
+    recorder.drain()
     recorder.complete(ending, run.thread.thread_id, claimed.lease.run_id)
     messages = [*claimed.messages, *_new_input_messages(claimed)]
     completion = RunCompletion.from_recorder(recorder, messages, last_agent_event, persist=bool(claimed.frames))
     try:
-        store.finish(claimed.lease, recorder.drain()[last_agent_event:], completion)
+        store.finish(claimed.lease, recorder.drain(), completion)
     except LeaseLost:
         return None
     logger.warning("run %r of thread %r was ended: %s", claimed.lease.run_id, run.thread.thread_id, ending.message)

@@ -46,6 +46,7 @@ class RemoteRunFollower:
         if log.run is None:
             return log
         known = self._logs.setdefault(log.run, log)
+        known.is_foreign = True
         if known is log:
             self._timer.add(log, loop)
         return known

@@ -19,6 +19,7 @@ class RunLog:
         "evicted",
         "fallback_ending",
         "frames",
+        "is_foreign",
         "readers",
         "run",
         "run_id",
@@ -34,6 +35,8 @@ class RunLog:
         """Numbers of events that a late joiner must not receive, because they repeat messages of the history."""
         self.fallback_ending: Sequence[bytes] = ()
         """Closing frames to send if the run was lost and the store has no terminal event for it."""
+        self.is_foreign = False
+        """Whether frames may come from another process, which may run another version."""
         self.ended = False
         self.evicted = False
         self.readers: set[object] = set()

@@ -12,6 +12,7 @@ from .cursor import Cursor, resume_index
 from .messages import apply_events, messages_after_run
 from .past_errors import without_past_errors
 from .recorder import RunRecorder
+from .repair import repair_frames
 from .sse import (
     KEEP_ALIVE,
     Event,
@@ -38,6 +39,7 @@ __all__ = [
     "format_frame",
     "is_terminal",
     "messages_after_run",
+    "repair_frames",
     "resume_index",
     "without_past_errors",
 ]

@@ -61,8 +61,9 @@ def _start_message(default_role: str) -> Callable[[list[Message], Event], list[M
 
 def _append_content(messages: list[Message], event: Event) -> list[Message]:
     message = _find(messages, event["messageId"])
-    if message is not None and isinstance(message.get("content", ""), str):
-        message["content"] = message.get("content", "") + event["delta"]
+    content = None if message is None else message.get("content") or ""
+    if message is not None and isinstance(content, str):
+        message["content"] = content + event["delta"]
     return messages
 
 

@@ -26,6 +26,7 @@ from .protocol_state import (
     Transition,
 )
 from .schema import SCHEMAS, EventSchema
+from .shapes import RUN_INPUT
 from .sse import (
     Event,
     InvalidEventError,
@@ -161,6 +162,11 @@ class RunRecorder:
             self._append(closing, _EVENT_RULES[closing["type"]])
         self._append(event, rule)
 
+    def skip(self) -> None:
+        """Leaves out an event, whose number stays in use."""
+        self.number += 1
+        self.last_agent_event = self.number
+
     def complete(self, ending: RunEnding, thread_id: str, run_id: str) -> None:
         """Completes a run that its agent left unfinished. Does nothing after a terminal event."""
         if self._state.has_ended:
@@ -212,9 +218,12 @@ class RunRecorder:
     def _with_input_echo(self, event: Event) -> Event:
         if event["type"] != "RUN_STARTED":
             return event
-        if self._input_echo is not None and "input" not in event:
-            event = {**event, "input": self._input_echo()}
-        for message in event.get("input", {}).get("messages", ()):
+        if self._input_echo is None or "input" in event:
+            run_input = event.get("input", {})
+        else:
+            run_input = self._input_echo()
+            event = {**event, "input": RUN_INPUT(run_input)}
+        for message in run_input.get("messages", ()):
             if isinstance(message, dict) and isinstance(message.get("id"), str):
                 self.input_ids.add(message["id"])
         return event

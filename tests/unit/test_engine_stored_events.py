@@ -1,0 +1,107 @@
+"""Threads that hold events which clients reject, as an earlier version or another process has stored them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._events import CompactedFrame, Cursor, encode, format_frame
+from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
+from copilot_runtime.stores.protocol import Batch, Lease, NewRun, RunCompletion, RunKey, RunStarted
+
+from .engine_helpers import THREAD, Reader, bounded, engine_on, settled
+from .recorder_helpers import FINISHED, STARTED, Event, run_input, text
+
+USER: Event = {"id": "u", "role": "user", "content": "hi"}
+NULLS: Event = {"type": "MESSAGES_SNAPSHOT", "messages": [{**USER, "name": None}]}
+WITHOUT_NULLS: Event = {"type": "MESSAGES_SNAPSHOT", "messages": [USER]}
+INVALID: Event = {"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "r", "role": "tool", "content": "3"}]}
+STORED: Sequence[Event] = [
+    {**STARTED, "input": run_input(messages=[{**USER, "name": None}, {"id": "x", "role": "ai", "content": "x"}])},
+    text("START"),
+    text("CONTENT"),
+    INVALID,
+    text("END"),
+    NULLS,
+    {**FINISHED, "outcome": {"type": "cancelled"}},
+]
+REPLAYED: Sequence[Event] = [
+    {**STARTED, "input": run_input(messages=[USER])},
+    text("START"),
+    text("CONTENT"),
+    text("END"),
+    WITHOUT_NULLS,
+    FINISHED,
+]
+
+MakeStore = Callable[..., RunStore]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> RunStore:
+    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "threads.db")
+
+
+def frames_of(events: Sequence[Event]) -> list[bytes]:
+    return [format_frame(encode(event), b"id: 1.", number) for number, event in enumerate(events, 1)]
+
+
+def begin(store: RunStore) -> Lease:
+    started = store.begin(NewRun(thread=THREAD, run_id="r", agent_id="a", size=0))
+    assert isinstance(started, RunStarted)
+    return started.lease
+
+
+@pytest.mark.requirement("EVENT-03")
+@bounded
+async def test_stored_run_is_replayed_as_clients_accept_it(store: RunStore) -> None:
+    frames = frames_of(STORED)
+    records = [CompactedFrame(number, frame) for number, frame in enumerate(frames, 1)]
+    store.finish(begin(store), frames, RunCompletion(persist=True, records=records, last_agent_event=len(frames)))
+    engine = engine_on(store)
+    whole = Reader(await engine.connect(THREAD, None))
+    assert await whole.rest() == REPLAYED
+    assert whole.ids == ["1.1", "1.2", "1.3", "1.5", "1.6", "1.7"]
+    assert await Reader(await engine.connect(THREAD, Cursor(1, 3))).rest() == REPLAYED[3:]
+
+
+@pytest.mark.requirement("EVENT-03")
+@bounded
+async def test_active_run_of_another_process_is_followed_as_clients_accept_it(tmp_path: Path) -> None:
+    owner, here = SqliteStore(tmp_path / "threads.db"), SqliteStore(tmp_path / "threads.db")
+    lease = begin(owner)
+    frames = frames_of(STORED)
+    owner.append([Batch(lease, frames[:5], frozenset())])
+    reader = Reader(await engine_on(here).connect(THREAD, None))
+    assert await reader.until(4) == REPLAYED[:4]
+    records = [CompactedFrame(number, frame) for number, frame in enumerate(frames, 1)]
+    owner.finish(lease, frames[5:], RunCompletion(persist=True, records=records, last_agent_event=len(frames)))
+    assert await reader.rest() == REPLAYED
+
+
+@pytest.mark.requirement("EVENT-03")
+@bounded
+async def test_orphaned_run_keeps_what_follows_an_event_that_clients_reject(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.01)
+    owner, here = (SqliteStore(tmp_path / "threads.db", lease_seconds=0.1) for _ in range(2))
+    owner.append([Batch(begin(owner), frames_of(STORED[:-1]), frozenset())])
+    engine = engine_on(here)
+
+    def is_over() -> bool:
+        live: Any = here.read(THREAD).live
+        return live is None or live.expired
+
+    await settled(is_over)
+    reader = Reader(await engine.connect(THREAD, None))
+    events = await reader.rest()
+    assert events[:-1] == REPLAYED[:-1]
+    assert events[-1]["code"] == "RUN_LOST"
+    assert reader.ids[-1] == "1.7"
+    assert here.follow(RunKey(THREAD, 1), 0).ended
+    assert [message["id"] for message in here.messages(THREAD)] == ["u"]
