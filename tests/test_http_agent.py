@@ -17,10 +17,12 @@ import httpx2
 import pytest
 from ag_ui.core import RunAgentInput
 
+from copilot_runtime import CopilotRuntime
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.agents._http.clients import loop_local_http_client
 from copilot_runtime.agents._http.errors import UpstreamError, to_upstream_error
 from copilot_runtime.agents._http_agent import HttpAgent
+from copilot_runtime.testing import AsyncTestClient
 
 STARTED = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
 FINISHED = {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
@@ -272,6 +274,40 @@ def test_http_agent_reads_events_split_at_any_byte() -> None:
 
         async with remote(script) as upstream:
             assert await collect(HttpAgent(upstream.url)) == [STARTED, CUSTOM, FINISHED]
+
+    run(main)
+
+
+@pytest.mark.requirement("EVENT-04")
+@pytest.mark.parametrize("is_escaped", [True, False], ids=["escaped", "raw"])
+def test_http_agent_a_character_cut_in_two_is_joined(is_escaped: bool) -> None:
+    """Servers in JavaScript send the halves as escapes; others, as bytes that are not UTF-8."""
+    text = [
+        {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "a\ud83d"},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "\ude00b"},
+        {"type": "TEXT_MESSAGE_END", "messageId": "m"},
+    ]
+    lines = [json.dumps(event, ensure_ascii=is_escaped) for event in (STARTED, *text, FINISHED)]
+    body = "".join(f"data: {line}\n\n" for line in lines).encode("utf-8", "surrogatepass")
+
+    async def main() -> None:
+        async with remote(raw(body)) as upstream:
+            runtime = CopilotRuntime(agents={"a": HttpAgent(upstream.url)})
+            async with AsyncTestClient(runtime) as client:
+                result = await client.run("a", "hi", thread_id="t")
+                replayed = await client.connect("a", thread_id="t")
+        assert [event.get("delta") for event in result.events] == [None, None, "a", "\U0001f600b", None, None]
+        assert replayed.messages[-1]["content"] == "a\U0001f600b"
+
+    run(main)
+
+
+@pytest.mark.parametrize("body", [b'data: {"type": NaN}\n\n', b"data: \xff\n\n", b"data: " + b"[" * 100_000 + b"\n\n"])
+def test_http_agent_event_that_is_not_json(body: bytes) -> None:
+    async def main() -> None:
+        async with remote(raw(body)) as upstream:
+            assert await collect(HttpAgent(upstream.url)) == [NO_JSON]
 
     run(main)
 

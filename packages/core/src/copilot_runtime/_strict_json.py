@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic_core import from_json, to_json
 
@@ -28,3 +29,18 @@ def loads(data: bytes, *, check_overflow: bool = True) -> Any:
         if b"Infinity" in serialised:
             from_json(serialised, allow_inf_nan=False)
     return value
+
+
+def loads_with_surrogates(data: bytes) -> Any:
+    """Parses a JSON document that may have halves of characters (lone surrogates) in its strings.
+
+    Raises ValueError for anything else that is not JSON.
+    """
+    try:
+        return json.loads(data.decode("utf-8", "surrogatepass"), parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")

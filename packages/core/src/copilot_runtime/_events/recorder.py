@@ -34,6 +34,7 @@ from .sse import (
     format_frame,
     id_prefix,
 )
+from .surrogates import SurrogateJoiner
 
 
 class _EventRule(NamedTuple):
@@ -76,9 +77,11 @@ class RunRecorder:
         "_chunks",
         "_compactor",
         "_input_echo",
+        "_is_buffering",
         "_known_message_ids",
         "_prefix",
         "_state",
+        "_surrogates",
         "duplicates",
         "input_ids",
         "last_agent_event",
@@ -100,6 +103,8 @@ class RunRecorder:
         self._known_message_ids = known_message_ids
         self._state = ProtocolState()
         self._chunks = ChunkExpander()
+        self._surrogates = SurrogateJoiner()
+        self._is_buffering = False
         self._compactor = Compactor(self._prefix) if self._prefix else None
         self.pending: list[bytes] = []
         """Frames that have not been drained yet."""
@@ -142,14 +147,17 @@ class RunRecorder:
             rule = _EVENT_RULES[event["type"]]
         except (KeyError, TypeError):
             raise InvalidEventError(f"unknown event type {event.get('type')!r}") from None
-        if rule.is_plain and not self._chunks.is_open:
+        if rule.is_plain and not self._is_buffering:
             self._append(event, rule)
         elif rule.kind == "RUN_ERROR":
             self._append_error(event, rule)
             return self.pending_bytes
         else:
-            for expanded in self._chunks.expand(event, rule.schema):
-                self._append(expanded, _EVENT_RULES[expanded["type"]])
+            try:
+                for expanded in self._chunks.expand(event, rule.schema):
+                    self._append_joined(expanded)
+            finally:
+                self._is_buffering = self._chunks.is_open or self._surrogates.is_waiting
         self.last_agent_event = self.number
         return self.pending_bytes
 
@@ -157,10 +165,11 @@ class RunRecorder:
         """Records the agent's RUN_ERROR, after an end for everything that is open."""
         event = rule.schema.validate(event)
         for closing in self._chunks.close_for_completion():
-            self._append(closing, _EVENT_RULES[closing["type"]])
+            self._append_joined(closing)
         for closing in events_before_error(self._state, event):
-            self._append(closing, _EVENT_RULES[closing["type"]])
-        self._append(event, rule)
+            self._append_joined(closing)
+        self._append_joined(event)
+        self._is_buffering = False
 
     def skip(self) -> None:
         """Leaves out an event, whose number stays in use."""
@@ -172,9 +181,9 @@ class RunRecorder:
         if self._state.has_ended:
             return
         for event in self._chunks.close_for_completion():
-            self._append(event, _EVENT_RULES[event["type"]])
+            self._append_joined(event)
         for event in closing_events(self._state, ending, thread_id, run_id):
-            self._append(event, _EVENT_RULES[event["type"]])
+            self._append_joined(event)
 
     def seal(self) -> None:
         """Ends the recording: `feed` raises InvalidEventError from now on."""
@@ -189,6 +198,25 @@ class RunRecorder:
         """Returns the compacted run. To be called once, at the end."""
         return () if self._compactor is None else self._compactor.records()
 
+    def _append_joined(self, event: Event) -> None:
+        """Appends an event after those that have waited for it, if any."""
+        for joined in self._surrogates.join(event):
+            self._append(joined, _EVENT_RULES[joined["type"]])
+
+    def _append_repaired(self, event: Event, rule: _EventRule, error: InvalidEventError) -> None:
+        """Appends an event that could not be encoded. Raises ``error``, which says so, if surrogates are not why."""
+        if "delta" in rule.schema.strings and rule.transition is not None:
+            rule.transition(self._state, event)  # for deltas a check only: a half must not be kept for what is not open
+        try:
+            repaired = self._surrogates.repair(event)
+        except RecursionError:
+            raise error from None
+        self._is_buffering = self._chunks.is_open or self._surrogates.is_waiting
+        if repaired is event:
+            raise error
+        if repaired is not None:
+            self._append(repaired, rule)
+
     def _append(self, event: Event, rule: _EventRule) -> None:
         kind, schema, transition, compact, introduces_message, _ = rule
         event = schema.validate(event)
@@ -196,7 +224,11 @@ class RunRecorder:
         if state.phase is not Phase.RUNNING:
             state.check_phase(kind)
             event = self._with_input_echo(event)
-        data = encode(event)
+        try:
+            data = encode(event)
+        except InvalidEventError as error:
+            self._append_repaired(event, rule, error)
+            return
         if transition is not None:
             transition(state, event)
         self.number = number = self.number + 1

@@ -84,10 +84,21 @@ class EventDecoder:
 
 def _decode_event(data: bytes) -> dict[str, Any]:
     try:
-        event = strict_json.loads(data, check_overflow=False)
+        event = _parse(data)
     except ValueError as error:
         message = "The upstream agent sent an event that is not JSON."
         raise UpstreamError(MALFORMED_EVENT, message, f"{error}: {data[:200]!r}") from error
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         raise UpstreamError(MALFORMED_EVENT, "The upstream agent sent an event without a type.", repr(data[:200]))
     return event
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return strict_json.loads(data, check_overflow=False)
+    except ValueError as error:
+        try:
+            # An upstream may have cut its text inside of a character, which the recorder joins.
+            return strict_json.loads_with_surrogates(data)
+        except ValueError:
+            raise error from None
