@@ -252,6 +252,7 @@ def test_content_part_image_for_every_provider(provider: Provider) -> None:
         ({"mime_type": "application/pdf", "data": "QUJD", "filename": "a.pdf"}, "file"),
         ({"mime_type": "application/pdf", "id": "file-1"}, "file"),
         ({"mime_type": "image/png", "id": "file-1"}, "text"),
+        ({"mime_type": "image/png", "id": "file-1", "url": "https://x.example/a.png", "data": "QUJD"}, "image_url"),
         ({"mime_type": "video/mp4", "data": "QUJD"}, "text"),
     ],
 )

@@ -54,13 +54,13 @@ def parts_to_text(parts: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _part_to_text(part: Mapping[str, Any]) -> str:
-    text = part.get("text")
-    if isinstance(text, str):
-        return text
-    source = part.get("source")
-    members = source if isinstance(source, dict) else part
-    metadata = part.get("metadata")
-    name = metadata.get("filename") if isinstance(metadata, dict) else part.get("filename")
-    address = members.get("value") if members.get("type") in ("url", "file") else part.get("url")
-    details = ", ".join(item for item in (name, members.get("mimeType"), address) if isinstance(item, str) and item)
-    return f"[Attachment: {part.get('type')}{details and f' ({details})'}]"
+    if isinstance(part.get("text"), str):
+        return str(part["text"])
+    kind, source, metadata = part.get("type"), part.get("source"), part.get("metadata")
+    if kind == "binary":
+        kind, source, metadata = binary_kind(str(part.get("mimeType"))), {**part, "value": part.get("url")}, part
+    source = source if isinstance(source, dict) else {}
+    filename = metadata.get("filename") if isinstance(metadata, dict) else None
+    address = None if source.get("type") == "data" else source.get("value")
+    details = [item for item in (filename, source.get("mimeType"), address) if isinstance(item, str) and item]
+    return f"[Attachment: {kind} ({', '.join(details)})]" if details else f"[Attachment: {kind}]"

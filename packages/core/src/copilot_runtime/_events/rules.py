@@ -107,6 +107,18 @@ def or_absent(rule: Rule) -> Rule:
     return lenient
 
 
+def or_unchanged(rule: Rule) -> Rule:
+    """Returns a value that a rule does not accept as it is."""
+
+    def lenient(value: Any) -> Any:
+        try:
+            return rule(value)
+        except InvalidValueError:
+            return value
+
+    return lenient
+
+
 def array(item: Rule, *, minimum: int = 0) -> Rule:
     """Accepts a list of at least ``minimum`` values that a rule accepts."""
 

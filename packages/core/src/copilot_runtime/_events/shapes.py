@@ -78,20 +78,21 @@ _SOURCE = by_member(
     },
 )
 _MEDIA_PART = shape({"source": _SOURCE}, {"id": string})
-_BINARY_PART = shape({"mimeType": string}, {"id": string, "url": string, "data": string, "filename": string})
+_BINARY_MEMBERS = shape({"mimeType": string}, {"id": string, "url": string, "data": string, "filename": string})
+
+
+def binary_part(value: Any) -> Any:
+    """Accepts a binary part, which has to have its content in one of three forms."""
+    part = _BINARY_MEMBERS(value)
+    if not any(part.get(name) for name in ("data", "url", "id")):
+        raise InvalidValueError("must have data, a URL or an id")
+    return part
 
 
 def _media_part(value: Any) -> Any:
     part = _MEDIA_PART(value)
     # Clients before AG-UI 1.0 know no sources of type file; an id in a binary part means the same to them.
-    return _binary_part(media_to_binary(part)) if part["source"]["type"] == "file" else part
-
-
-def _binary_part(value: Any) -> Any:
-    part = _BINARY_PART(value)
-    if not any(part.get(name) for name in ("data", "url", "id")):
-        raise InvalidValueError("must have data, a URL or an id")
-    return part
+    return binary_part(media_to_binary(part)) if part["source"]["type"] == "file" else part
 
 
 CONTENT_PART = by_member(
@@ -99,7 +100,7 @@ CONTENT_PART = by_member(
     {
         "text": shape({"text": string}, {"id": string}),
         **dict.fromkeys(MEDIA_KINDS, _media_part),
-        "binary": _binary_part,
+        "binary": binary_part,
     },
 )
 

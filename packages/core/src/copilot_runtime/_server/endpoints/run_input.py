@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from ..._strict_json import loads
 from ..._validation import format_validation_error
 from ..errors import InvalidRunInput
+from .content_generations import to_generation_0, to_generation_1
 
 
 class _LenientRunAgentInput(RunAgentInput):
@@ -63,10 +64,7 @@ def parse_input(body: bytes) -> ParsedInput:
         wire = loads(body)
     except ValueError as error:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
-    try:
-        model = _LenientRunAgentInput.model_validate_json(body)
-    except ValidationError as error:
-        raise InvalidRunInput(format_validation_error(error, root="body", limit=5)) from None
+    model = _validate(body, wire)
     if model.forwarded_props is None:
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):
@@ -74,3 +72,19 @@ def parse_input(body: bytes) -> ParsedInput:
     if None in wire.values():
         wire = {name: value for name, value in wire.items() if value is not None}
     return ParsedInput(model, wire)
+
+
+def _validate(body: bytes, wire: Any) -> RunAgentInput:
+    """Returns the model of a run input, whichever generation of AG-UI its content parts are of."""
+    try:
+        return _LenientRunAgentInput.model_validate_json(body)
+    except ValidationError as error:
+        errors = [error]
+    for convert in (to_generation_1, to_generation_0) if isinstance(wire, dict) else ():
+        try:
+            return _LenientRunAgentInput.model_validate(convert(wire))
+        except ValidationError as error:
+            errors.append(error)
+    # That of the generation which the input is closest to.
+    closest = min(errors, key=lambda error: error.error_count())
+    raise InvalidRunInput(format_validation_error(closest, root="body", limit=5))

@@ -91,7 +91,8 @@ def _read_binary(part: Any) -> _Media:
     """Reads the older part of AG-UI 0.1 for everything but text, whose kind is implied by its media type."""
     group = part.mime_type.partition("/")[0]
     kind = group if group in _BINARY_KINDS else "document"
-    return _Media(kind, part.mime_type, part.filename or "", data=part.data, url=part.url, file_id=part.id)
+    forms = (("data", part.data), ("url", part.url), ("file_id", part.id))
+    return _Media(kind, part.mime_type, part.filename or "", **dict(next(([form] for form in forms if form[1]), ())))
 
 
 def _text(text: str) -> ContentPart:
