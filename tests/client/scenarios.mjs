@@ -3,39 +3,40 @@
 
 import assert from "node:assert/strict";
 
-import { HttpAgent } from "@ag-ui/client";
-import { ProxiedCopilotRuntimeAgent, ɵcreateThreadStore } from "@copilotkit/core";
-import { HttpAgent as HttpAgent1 } from "ag-ui-client-1";
 import { z } from "zod";
 
+import { ProxiedCopilotRuntimeAgent, ɵcreateThreadStore } from "./core.mjs";
 import { answer, newId, outline, until } from "./stage.mjs";
-import { verifyEvents } from "./wire.mjs";
+import { GENERATIONS, verifyEvents } from "./wire.mjs";
 
 const BOTH = ["rest", "single"];
-const AGENTS = ["default", "fails", "slow", "state", "tools"];
+const AGENTS = ["asks", "default", "fails", "fails-in-call", "slow", "state", "thinks", "tools"];
 const COUNTED = "One two three.";
 const SUGGESTIONS = [
   { title: "Count again", message: "Please count again", isLoading: false },
   { title: "Stop", message: "Stop counting", isLoading: false },
 ];
 
-/** Name -> the transports that it is played over, and what is played. */
+/** Name -> the transports that it is played over, the oldest release of the client that can do it, and what is played. */
 export const SCENARIOS = {
-  info: { transports: BOTH, play: info },
-  run: { transports: BOTH, play: run },
-  "frontend-tool": { transports: BOTH, play: frontendTool },
-  "shared-state": { transports: BOTH, play: sharedState },
-  stop: { transports: BOTH, play: stop },
-  error: { transports: BOTH, play: error },
-  replay: { transports: BOTH, play: replay },
-  join: { transports: BOTH, play: join },
-  "lost-connection": { transports: BOTH, play: lostConnection },
-  busy: { transports: BOTH, play: busy },
-  suggestions: { transports: BOTH, play: suggestions },
-  threads: { transports: BOTH, play: threads },
-  "thread-changes": { transports: BOTH, play: threadChanges },
-  // AG-UI's own agent knows no single-route envelope.
-  "plain-ag-ui": { transports: ["rest"], play: plainAgUi },
+  info: { transports: BOTH, since: "1.75", play: info },
+  run: { transports: BOTH, since: "1.57", play: run },
+  "frontend-tool": { transports: BOTH, since: "1.57", play: frontendTool },
+  "shared-state": { transports: BOTH, since: "1.57", play: sharedState },
+  reasoning: { transports: BOTH, since: "1.57", play: reasoning },
+  interrupt: { transports: BOTH, since: "1.63", play: interrupt },
+  stop: { transports: BOTH, since: "1.57", play: stop },
+  error: { transports: BOTH, since: "1.57", play: error },
+  "error-in-call": { transports: BOTH, since: "1.57", play: errorInCall },
+  replay: { transports: BOTH, since: "1.57", play: replay },
+  join: { transports: BOTH, since: "1.57", play: join },
+  "lost-connection": { transports: BOTH, since: "1.57", play: lostConnection },
+  busy: { transports: BOTH, since: "1.57", play: busy },
+  suggestions: { transports: BOTH, since: "1.75", play: suggestions },
+  threads: { transports: BOTH, since: "1.75", play: threads },
+  "thread-changes": { transports: BOTH, since: "1.75", play: threadChanges },
+  // AG-UI's own agent knows no single-route envelope, and is the same whatever CopilotKit is installed beside it.
+  "plain-ag-ui": { transports: ["rest"], since: "1.75", play: plainAgUi },
 };
 
 /** Every way in which a client finds its transport, all on one URL. */
@@ -125,6 +126,31 @@ async function sharedState(stage) {
   assert.deepEqual(reloaded.state, { count: 6, items: ["added"] });
 }
 
+/** What the agent thinks comes before what it says, and is there again after a reload. */
+async function reasoning(stage) {
+  const client = await stage.client();
+  const agent = client.agent("thinks", newId());
+  await client.say(agent, "Think");
+  assert.deepEqual(outline(agent.messages), [["user", "Think"], ["reasoning", "Let me think."], ["assistant", "Done."]]);
+  assert.deepEqual((await reload(stage, agent)).messages, agent.messages);
+}
+
+/** The agent asks the user something, and continues with the answer, also after a reload. */
+async function interrupt(stage) {
+  const client = await stage.client();
+  const agent = client.agent("asks", newId());
+  await client.say(agent, "Ask me");
+  const reloaded = await reload(stage, agent);
+  const [run, connect] = stage.wire.exchanges.filter(({ streamed }) => streamed).map(({ events }) => events);
+  const { outcome } = run.at(-1);
+  assert.equal(outcome.type, "interrupt");
+  assert.deepEqual(connect.at(-1).outcome, outcome);
+  const resume = [{ interruptId: outcome.interrupts[0].id, status: "resolved", payload: "yes" }];
+  await stage.clients.at(-1).core.runAgent({ agent: reloaded, resume });
+  assert.equal(answer(reloaded), "You said yes.");
+  assert.deepEqual(outline((await reload(stage, agent)).messages), outline(reloaded.messages));
+}
+
 /** A run is stopped half-way: the stream ends, the thread is free, and a reload shows what came before and after. */
 async function stop(stage) {
   const { wire } = stage;
@@ -183,6 +209,28 @@ async function error(stage) {
   const third = await stage.client();
   await third.core.connectAgent({ agent: third.agent("default", agent.threadId) });
   assert.deepEqual(third.takeErrors().map(({ code }) => code), ["agent_run_error_event"]);
+}
+
+/** A run that fails while it calls a tool of the page, which is then never run: not at once, and not after a reload. */
+async function errorInCall(stage) {
+  const tool = {
+    name: "pick_color",
+    parameters: z.object({}),
+    handler: async () => assert.fail("the tool of a failed run was run"),
+  };
+  const client = await stage.client({ tools: [tool] });
+  const agent = client.agent("fails-in-call", newId());
+  await client.say(agent, "A color, please");
+  assert.deepEqual(client.takeErrors().map(({ code }) => code), ["agent_run_error_event"]);
+  assert.deepEqual((await reload(stage, agent, { tools: [tool] })).messages, agent.messages);
+  assert.equal(stage.clients.at(-1).takeErrors().length, 1);
+
+  const next = client.agent("default", agent.threadId);
+  next.setMessages(agent.messages);
+  await client.say(next, "Count");
+  const reloaded = await reload(stage, next, { tools: [tool] });
+  assert.deepEqual(outline(reloaded.messages), outline(next.messages));
+  assert.equal(stage.wire.of("agent/run").length, 2);
 }
 
 /** A finished thread comes back in a new client with the user's messages, each once; an unknown one is empty. */
@@ -339,21 +387,37 @@ async function threadChanges(stage) {
   assert.deepEqual(gone.messages, []);
 }
 
-/** AG-UI's own agent, of both generations, without CopilotKit around it. */
+/** AG-UI's own agent, of several generations, without CopilotKit around it. */
 async function plainAgUi(stage) {
   const makes = {
     default: (agent) => assert.equal(answer(agent), COUNTED),
     state: (agent) => assert.deepEqual(agent.state, { count: 1, items: ["added"] }),
     tools: (agent) => assert.equal(agent.messages.at(-1).toolCalls[0].function.name, "pick_color"),
   };
-  for (const Agent of [HttpAgent, HttpAgent1]) {
+  const threadId = newId();
+  const client = await stage.client();
+  for (const id of ["fails", "default", "fails-in-call", "default"]) await client.say(client.agent(id, threadId), "Go");
+  assert.equal(client.takeErrors().length, 2);
+  for (const { agui } of Object.values(GENERATIONS)) {
+    const reloaded = new agui.HttpAgent({ url: `${stage.runtimeUrl}/agent/default/connect`, threadId });
+    await reloaded.runAgent();
+    assert.equal(reloaded.messages.filter(({ role }) => role === "user").length, 4);
+    assert.equal(answer(reloaded), COUNTED);
     for (const [id, check] of Object.entries(makes)) {
-      const agent = new Agent({ url: `${stage.runtimeUrl}/agent/${id}/run`, threadId: newId() });
+      const agent = new agui.HttpAgent({ url: `${stage.runtimeUrl}/agent/${id}/run`, threadId: newId() });
       agent.addMessage({ id: newId(), role: "user", content: "Go" });
       await agent.runAgent();
       check(agent);
     }
   }
+}
+
+/** An agent's thread in a new client, which has only what the runtime replays. */
+async function reload(stage, { agentId, threadId }, options) {
+  const client = await stage.client(options);
+  const agent = client.agent(agentId, threadId);
+  await client.core.connectAgent({ agent });
+  return agent;
 }
 
 /** Calls `use` with the client's own thread store once it has loaded its list. */

@@ -1,15 +1,16 @@
-"""The real CopilotKit client, from npm, against the server of every adapter.
+"""The real CopilotKit client, from npm, against the server of every adapter, and older releases of it against one.
 
-``run.mjs`` plays the scenarios, once for each adapter; here each gets a verdict of its own.
+``run.mjs`` plays the scenarios, once for each adapter and for each release; here each gets a verdict of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,25 +25,43 @@ INSTALL = "cd tests/client && npm ci"
 PLAY_SECONDS = 600
 """Longer than all scenarios take even if each hangs until its own timeout."""
 
+NEWEST = "1.75"
+OLDER = ("1.57", "1.63", "1.69")
+"""Other releases of the client. ``copilotkit-core-1.57`` in ``package.json`` is the last one of 1.57, and so on."""
+
 BOTH = ("rest", "single")
-SCENARIOS: Mapping[str, tuple[str, ...]] = {
-    "info": BOTH,
-    "run": BOTH,
-    "frontend-tool": BOTH,
-    "shared-state": BOTH,
-    "stop": BOTH,
-    "error": BOTH,
-    "replay": BOTH,
-    "join": BOTH,
-    "lost-connection": BOTH,
-    "busy": BOTH,
-    "suggestions": BOTH,
-    "threads": BOTH,
-    "thread-changes": BOTH,
-    "plain-ag-ui": ("rest",),
+SCENARIOS: Mapping[str, tuple[Sequence[str], str]] = {
+    "info": (BOTH, "1.75"),
+    "run": (BOTH, "1.57"),
+    "frontend-tool": (BOTH, "1.57"),
+    "shared-state": (BOTH, "1.57"),
+    "reasoning": (BOTH, "1.57"),
+    "interrupt": (BOTH, "1.63"),
+    "stop": (BOTH, "1.57"),
+    "error": (BOTH, "1.57"),
+    "error-in-call": (BOTH, "1.57"),
+    "replay": (BOTH, "1.57"),
+    "join": (BOTH, "1.57"),
+    "lost-connection": (BOTH, "1.57"),
+    "busy": (BOTH, "1.57"),
+    "suggestions": (BOTH, "1.75"),
+    "threads": (BOTH, "1.75"),
+    "thread-changes": (BOTH, "1.75"),
+    "plain-ag-ui": (("rest",), "1.75"),
 }
-"""The scenarios of ``scenarios.mjs``, each with the client's transports that it is played over."""
-NAMES = [f"{scenario}/{transport}" for scenario, transports in SCENARIOS.items() for transport in transports]
+"""The scenarios of ``scenarios.mjs``, each with the client's transports that it is played over, and the oldest release
+that it is played with."""
+
+
+def names(release: str) -> list[str]:
+    """What is played with a release."""
+    return [
+        f"{scenario}/{transport}"
+        for scenario, (transports, since) in SCENARIOS.items()
+        if since <= release
+        for transport in transports
+    ]
+
 
 Verdicts = Mapping[str, str | None]
 """By scenario and transport: what went wrong, or None."""
@@ -57,11 +76,14 @@ def missing_requirement() -> str | None:
     return None
 
 
-def play(base_url: str) -> Verdicts:
-    """Plays all scenarios against a runtime; raises AssertionError when the player itself fails."""
+def play(base_url: str, core: str = "@copilotkit/core") -> Verdicts:
+    """Plays all scenarios against a runtime; raises AssertionError when the player itself fails.
+
+    ``core`` is the name under which the client's release is installed.
+    """
     done = subprocess.run(
         ["node", str(HERE / "run.mjs"), base_url],
-        env={**os.environ, "COPILOTKIT_TELEMETRY_DISABLED": "true"},
+        env={**os.environ, "COPILOTKIT_TELEMETRY_DISABLED": "true", "COPILOTKIT_CORE": core},
         capture_output=True,
         text=True,
         timeout=PLAY_SECONDS,
@@ -72,22 +94,46 @@ def play(base_url: str) -> Verdicts:
     return verdicts
 
 
-@pytest.fixture(scope="module", params=ADAPTERS)
-def verdicts(request: pytest.FixtureRequest) -> Verdicts:
+def verdicts_of(adapter: str, *core: str) -> Verdicts:
     if missing := missing_requirement():
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    with serve_config(request.param, "client") as server:
-        played = play(server.base_url)
+    with serve_config(adapter, "client") as server:
+        played = play(server.base_url, *core)
         return {name: error and f"{error}\n{server.log_tail()}" for name, error in played.items()}
 
 
+@pytest.fixture(scope="module", params=ADAPTERS)
+def verdicts(request: pytest.FixtureRequest) -> Verdicts:
+    return verdicts_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def verdicts_of_release() -> Callable[[str], Verdicts]:
+    """Plays the scenarios with a release, once."""
+    return functools.cache(lambda release: verdicts_of("asgi", f"copilotkit-core-{release}"))
+
+
 @pytest.mark.requirement("CLIENT-01")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", names(NEWEST))
 def test_scenario(verdicts: Verdicts, name: str) -> None:
     assert verdicts[name] is None, verdicts[name]
 
 
 def test_every_scenario_has_a_test(verdicts: Verdicts) -> None:
-    assert list(verdicts) == NAMES
+    assert list(verdicts) == names(NEWEST)
+
+
+@pytest.mark.requirement("CLIENT-02")
+@pytest.mark.parametrize(("release", "name"), [(release, name) for release in OLDER for name in names(release)])
+def test_scenario_with_an_older_client(verdicts_of_release: Callable[[str], Verdicts], release: str, name: str) -> None:
+    verdict = verdicts_of_release(release)[name]
+    assert verdict is None, verdict
+
+
+@pytest.mark.parametrize("release", OLDER)
+def test_every_scenario_has_a_test_with_an_older_client(
+    verdicts_of_release: Callable[[str], Verdicts], release: str
+) -> None:
+    assert list(verdicts_of_release(release)) == names(release)

@@ -1,18 +1,23 @@
 // Watches what goes over the wire: every request the clients make, every byte the server streams back. The streams
-// are then read once more by the event parsers and verifiers of both AG-UI generations, because CopilotKit's own client
+// are then read once more by the event parsers and verifiers of several AG-UI releases, because CopilotKit's own client
 // ends a stream in silence at the first event that it does not accept.
 
 import assert from "node:assert/strict";
+import { createRequire } from "node:module";
 
 import * as agui0 from "@ag-ui/client";
 import * as agui1 from "ag-ui-client-1";
 import { lastValueFrom, toArray } from "rxjs";
 
+// As a module it finds no `applyPatch` where Node loads it; in a page, a bundler takes care of that.
+const agui045 = createRequire(import.meta.url)("ag-ui-client-0.0.45");
+
 const realFetch = globalThis.fetch;
 
-// The stages an event passes between socket and application: in 0.0.59 the parser holds events to the schema, in 1.0.0
-// a stage of its own does.
-const GENERATIONS = {
+// The stages an event passes between socket and application: in 0.0.x the parser holds events to the schema, in 1.0.0 a
+// stage of its own does.
+export const GENERATIONS = {
+  "@ag-ui/client 0.0.45": { agui: agui045, stages: ["transformChunks", "verifyEvents"] },
   "@ag-ui/client 0.0.59": { agui: agui0, stages: ["transformChunks", "verifyEvents"] },
   "@ag-ui/client 1.0.0": { agui: agui1, stages: ["enforceEvents", "transformChunks", "verifyEvents"] },
 };
@@ -22,7 +27,7 @@ export const CUT = new TypeError("terminated");
 
 const TERMINAL = new Set(["RUN_FINISHED", "RUN_ERROR"]);
 
-/** Holds events, parsed from JSON, to the verifiers of both generations; throws what the client would stumble over. */
+/** Holds events, parsed from JSON, to the verifiers of all generations; throws what the client would stumble over. */
 export async function verifyEvents(events) {
   const frames = events.map((event) => new TextEncoder().encode(`data: ${JSON.stringify(event)}\n\n`));
   await verifyFrames(frames, new Headers({ "content-type": "text/event-stream" }), events.length);
@@ -32,7 +37,7 @@ async function verifyFrames(chunks, headers, expected) {
   for (const [name, { agui, stages }] of Object.entries(GENERATIONS)) {
     // The chunks are handed over as they came: what shares a piece of data with a bad event is lost along with it.
     const again = () => Promise.resolve(new Response(ReadableStream.from(chunks), { headers }));
-    const parsed = agui.transformHttpEventStream(agui.runHttpRequest(again));
+    const parsed = agui.transformHttpEventStream(agui0.runHttpRequest(again));
     const events = parsed.pipe(...stages.map((stage) => agui[stage]()), toArray());
     const read = await lastValueFrom(events).catch((error) => {
       throw new Error(`${name} rejects the stream: ${error.message}`);
