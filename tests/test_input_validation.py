@@ -308,6 +308,35 @@ UPLOADS: list[tuple[str, bytes]] = [
 ]
 
 
+GRAPHQL: tuple[Any, ...] = (
+    {"operationName": "availableAgents", "query": "query availableAgents { agents }", "variables": {}},
+    {"query": "mutation generateCopilotResponse($data: Input!) { generate(data: $data) { threadId } }"},
+    {"query": "\n  { hello }"},
+)
+NO_GRAPHQL: tuple[Any, ...] = (
+    {"query": 1},
+    {"query": None},
+    {"query": "query what I like"},
+    {"queries": "{ hello }"},
+    ["{ hello }"],
+    {"method": "", "query": "{ hello }"},
+)
+
+
+@pytest.mark.requirement("ROUTE-15")
+def test_graphql_of_an_old_frontend_says_which_version_is_required(client: SecurityClient, mount: str) -> None:
+    for path in ("", "/", "/graphql", "/agent", "/info", "/threads"):
+        for body in GRAPHQL:
+            response = client.request("POST", f"/{mount}{path}", body, MALLORY)
+            answer = response.json()
+            assert (response.status, answer["error"]) == (400, "graphql_not_supported"), path
+            assert "1.50 or newer" in answer["message"]
+            assert answer["errors"] == [{"message": answer["message"]}]
+    for body in NO_GRAPHQL:
+        response = client.request("POST", f"/{mount}/graphql", body, MALLORY)
+        assert (response.status, response.json()) == (404, {"error": "Not found"}), body
+
+
 @pytest.mark.requirement("TRANSCRIBE-03")
 def test_transcribe_with_an_invalid_upload_gets_400(client: SecurityClient, mount: str) -> None:
     faults = []

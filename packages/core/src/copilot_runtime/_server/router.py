@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -53,10 +54,15 @@ class Router:
 
     def resolve(self, request: Request) -> ResolvedRequest:
         """Returns a request with its route. Raises HTTPError."""
-        segments = segments_below(request, self.base_path)
-        if segments is None:
-            raise _not_found()
-        return _MODES[self.mode](self, request, segments)
+        try:
+            segments = segments_below(request, self.base_path)
+            if segments is None:
+                raise _not_found()
+            return _MODES[self.mode](self, request, segments)
+        except HTTPError as error:
+            if _is_graphql(request):
+                raise _graphql_not_supported(error.route) from error
+            raise
 
     def _by_path(self, request: Request, segments: list[str]) -> ResolvedRequest:
         match = ROUTES.match(segments)
@@ -170,6 +176,21 @@ def _parse_envelope(request: Request) -> Mapping[str, Any] | None:
     return body if isinstance(method, str) and method in _ENVELOPE_METHODS else None
 
 
+_GRAPHQL_OPERATION = re.compile(r"\s*(?:(?:query|mutation|subscription|fragment)\b[^{]*)?\{")
+
+
+def _is_graphql(request: Request) -> bool:
+    """Whether this is what CopilotKit's frontends before 1.50 send, to whichever path they were configured with."""
+    if request.method != "POST" or not _is_json(request):
+        return False
+    try:
+        body = request.json()
+    except ValueError:
+        return False
+    query = body.get("query") if isinstance(body, dict) and "method" not in body else None
+    return isinstance(query, str) and _GRAPHQL_OPERATION.match(query) is not None
+
+
 def _string_param(envelope: Mapping[str, Any], name: str) -> str:
     params = envelope.get("params")
     value = params.get(name) if isinstance(params, dict) else None
@@ -211,6 +232,12 @@ _ENVELOPE_NOT_SERVED = (
 )
 
 
+_GRAPHQL_NOT_SUPPORTED = (
+    "This is a GraphQL request, which CopilotKit's frontend packages before 1.50 send. This runtime requires 1.50 or "
+    "newer: upgrade @copilotkit/react-core and the other @copilotkit packages of the frontend."
+)
+
+
 async def _missing_body(context: object) -> Response:
     """Takes the place of the endpoint, since hooks that know the route come before this error."""
     raise _invalid("Missing request body for JSON handler")
@@ -222,6 +249,13 @@ def _not_found(route: RouteMatch | None = None) -> HTTPError:
 
 def _method_not_allowed(allow: str, route: RouteMatch | None = None) -> HTTPError:
     return HTTPError(error_response(405, "Method not allowed", headers={"allow": allow}), route)
+
+
+def _graphql_not_supported(route: RouteMatch | None) -> HTTPError:
+    # ``errors`` is where a GraphQL client looks.
+    errors = [{"message": _GRAPHQL_NOT_SUPPORTED}]
+    body = error_response(400, "graphql_not_supported", message=_GRAPHQL_NOT_SUPPORTED, errors=errors)
+    return HTTPError(body, route)
 
 
 def _invalid(message: str, status: int = 400) -> HTTPError:
