@@ -1,5 +1,5 @@
 // Uses the built example in a browser: node react_frontend.mjs CHROMIUM URL MESSAGE ANSWER
-// Ends with status 0 once a message with the answer's text is on the page.
+// Ends with status 0 once a message with the answer's text is on the page, and is there again after a reload.
 import { createRequire } from "node:module";
 
 const example = new URL("../../examples/react_frontend/", import.meta.url);
@@ -15,6 +15,8 @@ try {
   const input = page.getByRole("textbox");
   await input.fill(message);
   await input.press("Enter");
+  await page.getByText(answer).waitFor();
+  await page.reload();
   await page.getByText(answer).waitFor();
 } finally {
   await browser.close();

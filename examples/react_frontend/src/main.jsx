@@ -4,10 +4,13 @@ import { createRoot } from "react-dom/client";
 
 const runtimeUrl = import.meta.env.VITE_RUNTIME_URL ?? "/api/copilotkit";
 
+// The thread that a reload shows again. Without `threadId`, every reload begins a new one.
+const threadId = (localStorage.threadId ??= crypto.randomUUID());
+
 createRoot(document.getElementById("root")).render(
   <CopilotKit runtimeUrl={runtimeUrl}>
     <main style={{ height: "100dvh" }}>
-      <CopilotChat agentId="default" />
+      <CopilotChat agentId="default" threadId={threadId} />
     </main>
   </CopilotKit>,
 );
