@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from copilot_runtime._version import __version__
 
 from .builtin.fake_provider import Exchange, chunk, run_fake_provider
 from .http_client import TIMEOUT_SECONDS, Client, Event, run_input, text_of, types, unique, user_message
+from .serve import ROOT
+from .servers import free_port, run_server, wait_until_up
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("copilot_runtime_asgi")
@@ -82,6 +85,24 @@ handler = create_copilot_runtime_handler(runtime=copilot)
 """
 
 
+ENDLESS_GRACE = 60.0
+
+ENDLESS_MODULE = f"""
+import asyncio
+from copilot_runtime import CopilotRuntime
+from copilot_runtime_asgi import create_copilot_asgi_app
+
+async def agent(input):
+    yield {{"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}}
+    while True:
+        yield {{"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "."}}
+        await asyncio.sleep(0.1)
+
+runtime = CopilotRuntime(agents={{"endless": agent}}, shutdown_grace_seconds={ENDLESS_GRACE})
+app = create_copilot_asgi_app(runtime=runtime, base_path="{BASE}")
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class CliServer:
     """A server that the command line has started; ``greeting`` is what it prints first."""
@@ -128,12 +149,14 @@ class CliClient(Client):
 
 
 @contextlib.contextmanager
-def run_cli(*arguments: str, folder: Path | None = None, env: Mapping[str, str] = KEYLESS) -> Iterator[CliClient]:
+def run_cli(
+    *arguments: str, folder: Path | None = None, env: Mapping[str, str] = KEYLESS, stderr: Any = subprocess.DEVNULL
+) -> Iterator[CliClient]:
     """Runs a command that serves on a free port, for as long as the block lasts."""
     process = subprocess.Popen(
         [sys.executable, "-m", "copilot_runtime", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
         cwd=folder,
         env={**os.environ, **env},
@@ -645,13 +668,49 @@ def test_cli_host_ipv6() -> None:
 
 @pytest.mark.requirement("CLI-01")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal for another process")
-def test_cli_ctrl_c_ends_a_server_with_an_open_stream() -> None:
-    with run_cli("demo") as server:
-        for event in server.stream("long", messages=[{"id": "u1", "role": "user", "content": "go"}]):
-            if event["type"] == "TEXT_MESSAGE_START":
-                server.process.send_signal(signal.SIGINT)
-                break
+@pytest.mark.parametrize(
+    "arguments",
+    [["demo"], ["serve", "their_app:runtime"], ["serve", "their_app:runtime", "--reload"]],
+    ids=["demo", "serve", "serve --reload"],
+)
+def test_cli_ctrl_c_ends_open_streams_at_once(theirs: Path, arguments: list[str]) -> None:
+    agent = "long" if arguments == ["demo"] else "endless"
+    (theirs / "their_app.py").write_text(ENDLESS_MODULE)
+    log = theirs / "log"
+    with log.open("w") as stderr, run_cli(*arguments, folder=theirs, stderr=stderr) as server:
+        events = server.stream(agent, messages=[user_message("go")])
+        while next(events)["type"] != "TEXT_MESSAGE_CONTENT":
+            pass
+        started = time.monotonic()
+        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
+        last = list(events)[-1]
+        # Not after shutdown_grace_seconds, which the runtime leaves its runs where a server has time.
+        assert time.monotonic() - started < ENDLESS_GRACE
+        assert (last["type"], last["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
         assert server.process.wait(TIMEOUT_SECONDS) == 0
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal for another process")
+@pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("options", [["--reload"], ["--reload", "--timeout-graceful-shutdown", "1"]], ids=" ".join)
+def test_uvicorn_reload_ends_open_streams_at_once(theirs: Path, options: list[str]) -> None:
+    if len(options) > 1:
+        assert f" or uvicorn main:app {' '.join(options)}\n" in (ROOT / "README.md").read_text("utf-8")
+    port = free_port()
+    (theirs / "main.py").write_text(ENDLESS_MODULE)
+    arguments = [sys.executable, "-m", "uvicorn", "main:app", *options, "--port", str(port)]
+    with run_server(arguments, port, mount=BASE, folder=theirs) as running:
+        client = Client(running)
+        with client.start_run("endless", unique("thread")) as stream:
+            stream.until("TEXT_MESSAGE_CONTENT")
+            started = time.monotonic()
+            (theirs / "main.py").write_text(ENDLESS_MODULE.replace('"endless"', '"changed"'))
+            assert stream.rest()[-1]["code"] == "RUN_INTERRUPTED"
+            assert time.monotonic() - started < ENDLESS_GRACE
+        wait_until_up(running, f"{BASE}/inspector-metadata")
+        assert "changed" in client.info()["agents"]
+        assert "Traceback" not in running.log()
 
 
 @pytest.mark.requirement("CLI-01")

@@ -17,7 +17,7 @@ FOLDER = "existing_django_asgi"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     env = prepare(FOLDER, tmp_path_factory.mktemp("data"), "ada", "bob")
-    with run_example(FOLDER, "uvicorn --port 8000 shop.asgi:application", env) as server:
+    with run_example(FOLDER, "uvicorn --port 8000 --timeout-graceful-shutdown 1 shop.asgi:application", env) as server:
         yield server
 
 

@@ -19,7 +19,7 @@ FOLDER = "django_project"
 COMMANDS = {
     "runserver": "python manage.py runserver 8000",
     "gunicorn": "gunicorn --worker-class gthread --workers 2 --threads 64 --bind 127.0.0.1:8000 project.wsgi",
-    "uvicorn": "uvicorn --port 8000 project.asgi:application",
+    "uvicorn": "uvicorn --port 8000 --timeout-graceful-shutdown 1 project.asgi:application",
 }
 
 

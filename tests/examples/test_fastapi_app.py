@@ -35,7 +35,11 @@ def skip_unless_ci(missing: str | None) -> None:
 
 @pytest.fixture(
     scope="module",
-    params=["uvicorn app:app --port 8000", "fastapi dev app.py --port 8000", "fastapi run app.py --port 8000"],
+    params=[
+        "uvicorn app:app --port 8000 --timeout-graceful-shutdown 1",
+        "fastapi dev app.py --port 8000",
+        "fastapi run app.py --port 8000",
+    ],
 )
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     if request.param.startswith("fastapi") and importlib.util.find_spec("fastapi_cli") is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class ServerShutdown(NamedTuple):
-    """A server that has begun to shut down. ``limit_seconds`` is how long it waits for open responses, if limited."""
+    """A server that has begun to shut down."""
 
     limit_seconds: float | None
+    """How long it waits for open responses, and 0 in development, where nobody wants to wait; None without a limit."""
 
 
 def server_shutdown() -> ServerShutdown | None:
@@ -21,14 +22,14 @@ def server_shutdown() -> ServerShutdown | None:
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if getattr(server, "should_exit", None) is True:  # uvicorn.Server
-        return ServerShutdown(_number(server, "config", "timeout_graceful_shutdown"))
+        return _server_shutdown(getattr(server, "config", None), "timeout_graceful_shutdown")
     if getattr(server, "alive", None) is False:  # gunicorn.workers.base.Worker
-        return ServerShutdown(_number(server, "cfg", "graceful_timeout"))
+        return _server_shutdown(getattr(server, "cfg", None), "graceful_timeout")
     return None
 
 
-def _number(server: Any, *names: str) -> float | None:
-    value = server
-    for name in names:
-        value = getattr(value, name, None)
-    return float(value) if isinstance(value, (int, float)) else None
+def _server_shutdown(config: object, limit: str) -> ServerShutdown:
+    if getattr(config, "reload", False):
+        return ServerShutdown(0.0)
+    seconds = getattr(config, limit, None)
+    return ServerShutdown(float(seconds) if isinstance(seconds, (int, float)) else None)
