@@ -617,6 +617,35 @@ def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> 
             assert "RUN_ERROR" not in [frame.event["type"] for frame in client.replay("count", "kept")]
 
 
+@pytest.mark.requirement("STORE-05", "CONNECT-09")
+@pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
+@pytest.mark.parametrize("raw_seconds", [None, 0], ids=["raw", "compacted"])
+def test_restart_last_seen_event_id_that_a_crash_took(adapter: str, raw_seconds: float | None, tmp_path: Path) -> None:
+    """Every reader learns of the end, also one that has received events that were never stored."""
+    path = tmp_path / "threads.db"
+    store = sqlite_url(path, lease_seconds=1)
+    with serve_workers(adapter, store, raw_seconds=raw_seconds) as before:
+        own = Client(before).start_run("count", "kept")
+        start = frames_until(own, 20)
+        with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")  # from now on nothing more is stored
+            start += frames_until(own, 40)
+            os.killpg(before.process.pid, signal.SIGKILL)
+            before.process.wait()
+        own.close()
+    with serve_workers(adapter, store, raw_seconds=raw_seconds) as after:
+        client = Client(after)
+        end = client.replay("count", "kept")[-1]
+        assert (end.event["type"], end.event["code"]) == ("RUN_ERROR", "RUN_LOST")
+        assert end.id not in numbers(start)
+        for frame in start:
+            assert frame.id is not None
+            assert resumed(client, frame.id, "header")[-1] == end
+        for frame in start[-10:]:
+            assert resumed(client, str(frame.id), "body") == [end]
+        assert resumed(client, str(end.id), "body") == []
+
+
 # Not django-asgi: without a lifespan, uvicorn's end does not shut runs down, whose leases have to expire then.
 @pytest.mark.requirement("STORE-05")
 @pytest.mark.parametrize("adapter", [adapter for adapter in ADAPTERS if adapter != "django-asgi"])

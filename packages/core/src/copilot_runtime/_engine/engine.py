@@ -319,7 +319,7 @@ class Engine:
     def _run_lost(self, run: Run) -> None:
         """Has the run's readers read what the store has of it."""
         self._unregister(run)
-        self._remote_runs.follow(run.log, run.loop)
+        self._remote_runs.follow_own(run.log, run.loop)
 
     def _unregister(self, run: Run) -> None:
         self._ephemeral_runs.pop(run.log, None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .._concurrency.waiters import Notify
-from .._events import KEEP_ALIVE, error_frame, repair_frames
+from .._events import KEEP_ALIVE, error_frame, is_reapers, repair_frames
 from .endings import SERVER_SHUTDOWN, SLOW_READER
 from .run_log import RunLog
 
@@ -15,8 +15,8 @@ MAX_CHUNK_FRAMES = 512
 MAX_CHUNK_BYTES = 256 * 1024
 """Limits of one chunk, except for a single frame that is larger: a long replay must not become one huge string."""
 
-_CUT_FRAME = error_frame(SERVER_SHUTDOWN, None, 0)
-_EVICTED_FRAME = error_frame(SLOW_READER, None, 0)
+_CUT_FRAME = error_frame(SERVER_SHUTDOWN)
+_EVICTED_FRAME = error_frame(SLOW_READER)
 
 
 class ReaderCallbacks(NamedTuple):
@@ -77,13 +77,13 @@ class RunReader(BaseReader):
 
     Args:
         log: the log of the active run, if any.
-        seen: how many of its frames to skip.
+        seen: how many of its frames to skip, because the reader has received them.
         history: frames of stored runs.
         skip_duplicates: whether to leave out events of the active run that repeat the history.
         callbacks: called when the reader is opened and closed.
     """
 
-    __slots__ = ("_history", "_log", "_seen", "_skip_duplicates")
+    __slots__ = ("_history", "_is_resumed", "_log", "_seen", "_skip_duplicates")
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class RunReader(BaseReader):
         self._history = history
         self._log = log
         self._seen = seen
+        self._is_resumed = seen > 0
         self._skip_duplicates = skip_duplicates
         super().__init__(callbacks)
 
@@ -110,10 +111,12 @@ class RunReader(BaseReader):
         log = self._log
         while log is not None and not log.evicted:
             ended = log.ended  # before the frames: what was added earlier is then seen
+            if self._is_resumed and (ended or len(log.frames) >= self._seen):
+                self._is_resumed = False
+                if len(log.frames) < self._seen or is_reapers(log.frames[self._seen - 1]):
+                    # A crash took what the reader has received, and another process has ended the run.
+                    self._seen = max(0, len(log.frames) - 1)
             if len(log.frames) <= self._seen:
-                if ended and self._seen > len(log.frames) > 0:
-                    self._seen = len(log.frames) - 1  # a cursor beyond the end gets the end
-                    continue
                 if not ended and self._is_cut:
                     self._log = None
                     return _CUT_FRAME

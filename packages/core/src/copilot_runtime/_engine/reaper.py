@@ -17,7 +17,9 @@ def reap(store: RunStore, run: RunKey, ending: RunEnding, *, force: bool = False
     """Ends a run whose lease has expired, or any run with ``force``.
 
     What its owner had stored is completed like any unfinished run, so a replay is a prefix of what was streamed,
-    followed by the ending. Returns the report of the run, or None if another process was first. Raises StoreError.
+    followed by the ending, whose events have ids of their own. Nothing is stored of a run of which nothing was stored
+    before, except that it has been there. Returns the report of the run, or None if another process was first. Raises
+    StoreError.
     """
     claimed = store.claim(run, force=force)
     if claimed is None:
@@ -34,9 +36,12 @@ def reap(store: RunStore, run: RunKey, ending: RunEnding, *, force: bool = False
         logger.exception("the stored events of run %r cannot be read to their end", claimed.lease.run_id)
     last_agent_event, had_ended = recorder.number, recorder.has_ended
     recorder.drain()
+    recorder.begin_reaping()
     recorder.complete(ending, run.thread.thread_id, claimed.lease.run_id)
     messages = [*claimed.messages, *_new_input_messages(claimed)]
-    completion = RunCompletion.from_recorder(recorder, messages, last_agent_event, persist=bool(claimed.frames))
+    completion = RunCompletion.from_recorder(
+        recorder, messages, last_agent_event, persist=bool(claimed.frames), keep_ordinal=True
+    )
     try:
         store.finish(claimed.lease, recorder.drain(), completion)
     except LeaseLost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from .._concurrency import loops
@@ -34,6 +34,8 @@ class RemoteRunFollower:
         self._logs: dict[RunKey, RunLog] = {}
         self._timer: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
         self._busy: set[RunLog] = set()
+        self._own: set[RunLog] = set()
+        """Logs of runs of this process that another one has taken over: they may have frames that the store has not."""
         self._fetch_outage = OutageLog("following runs of other processes")
         self._reap_outage = OutageLog("reaping orphaned runs")
 
@@ -51,11 +53,17 @@ class RemoteRunFollower:
             self._timer.add(log, loop)
         return known
 
+    def follow_own(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
+        """Does the same for a run of this process that another one has taken over."""
+        self._own.add(log)
+        self.follow(log, loop)
+
     def after_fork(self) -> None:
         """Forgets the parent process's logs."""
         self._logs.clear()
         self._timer.clear()
         self._busy.clear()
+        self._own.clear()
 
     def _poll(self, logs: list[RunLog]) -> None:
         ready = [log for log in logs if log not in self._busy]
@@ -66,7 +74,10 @@ class RemoteRunFollower:
 
     async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> None:
         def follow_all() -> list[RunUpdate | None]:
-            return [None if log.run is None else self._store.follow(log.run, len(log.frames)) for log in logs]
+            return [
+                None if log.run is None else self._store.follow(log.run, 0 if log in self._own else len(log.frames))
+                for log in logs
+            ]
 
         done = set(logs)
         try:
@@ -98,11 +109,22 @@ class RemoteRunFollower:
 
     def _apply(self, log: RunLog, run: RunKey, update: RunUpdate, loop: asyncio.AbstractEventLoop) -> None:
         log.duplicates = set(update.duplicates)
-        log.extend(update.frames or (log.fallback_ending if update.ended else ()))
+        frames = self._after_own_frames(log, update) if log in self._own else update.frames
+        log.extend(frames or (log.fallback_ending if update.ended else ()))
         if update.ended:
+            self._own.discard(log)
             if not (log.frames and is_terminal(log.frames[-1])):
                 # The run was deleted, or its rest was lost: a stream that just ends would look like success.
-                log.extend([error_frame(LOST, run.ordinal, len(log.frames) + 1)])
+                log.extend([error_frame(LOST)])
             self._logs.pop(run, None)
             self._timer.discard(log, loop)
             log.end()
+
+    def _after_own_frames(self, log: RunLog, update: RunUpdate) -> Sequence[bytes]:
+        """Returns what the store has after the frames that this process has sent."""
+        sent = len(log.frames)
+        if not sent or (len(update.frames) >= sent and update.frames[sent - 1] == log.frames[-1]):
+            self._own.discard(log)  # nothing was lost, so from now on it is followed like any other
+            return update.frames[sent:]
+        # Some of these frames were never stored, and what the store has in their place contradicts them.
+        return update.frames[-1:] if update.ended else ()

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._events import CompactedFrame, Cursor, resume_index, without_past_errors
+from .._events import CompactedFrame, Cursor, error_frame, is_lost, resume_index, without_past_errors
 from ..stores.protocol import StoredRun, ThreadSnapshot
+from .endings import LOST
 
 
 class Replay(NamedTuple):
@@ -29,13 +30,13 @@ def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
     live = thread.live
     if cursor is not None and live is not None and live.run.ordinal == cursor.ordinal:
         return Replay((), cursor.number, False)
-    runs = [
-        _without_past_errors(run, is_last=live is None and run is thread.runs[-1]) if run.has_run_error else run
-        for run in thread.runs
-    ]
+    lost_ending = _lost_ending(thread, cursor)
+    last = None if live is not None or lost_ending or not thread.runs else thread.runs[-1]
+    runs = [_without_past_errors(run, is_last=run is last) if run.has_run_error else run for run in thread.runs]
     remainder = None if cursor is None else _remainder(runs, cursor)
     if remainder is None:
-        return Replay([record.frame for run in runs for record in run.records if record.frame], 0, True)
+        history = [record.frame for run in runs for record in run.records if record.frame]
+        return Replay([*history, *lost_ending], 0, True)
     later = [record.frame for run in runs if run.ordinal > remainder.ordinal for record in run.records if record.frame]
     return Replay([*filter(None, remainder.frames), *later], 0, True)
 
@@ -45,6 +46,14 @@ def _without_past_errors(run: StoredRun, *, is_last: bool) -> StoredRun:
     records = [CompactedFrame(record.number, frame) for record, frame in zip(run.records, frames, strict=True)]
     raw = None if run.raw is None else without_past_errors(run.raw, is_last=is_last)
     return dataclasses.replace(run, records=records, raw=raw)
+
+
+def _lost_ending(thread: ThreadSnapshot, cursor: Cursor | None) -> Sequence[bytes]:
+    """Returns the end of a run of which a reader has received events, and nothing was stored."""
+    last_stored = thread.runs[-1].ordinal if thread.runs else 0
+    if cursor is not None and thread.live is None and last_stored < cursor.ordinal <= thread.last_ordinal:
+        return (error_frame(LOST),)
+    return ()
 
 
 class _Remainder(NamedTuple):
@@ -58,11 +67,10 @@ def _remainder(runs: Sequence[StoredRun], cursor: Cursor) -> _Remainder | None:
     run = next((run for run in runs if run.ordinal == cursor.ordinal), None)
     if run is None:
         return None
-    last = max((record.number for record in run.records), default=0)
-    if cursor.number > last:
-        # The cursor is an event that a crash took: the reader at least has to learn how the run ended.
+    if is_lost(run.records, cursor.number):
+        # The reader at least has to learn how the run ended.
         return _Remainder(run.ordinal, [record.frame for record in run.records[-1:]])
     if run.raw is not None:
-        return _Remainder(run.ordinal, run.raw[cursor.number :])
+        return _Remainder(run.ordinal, run.raw[cursor.position :])
     index = resume_index(run.records, cursor.number)
     return None if index is None else _Remainder(run.ordinal, [record.frame for record in run.records[index:]])

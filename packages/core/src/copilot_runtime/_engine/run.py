@@ -277,8 +277,7 @@ class Run:
         return True
 
     def _append_error(self, ending: RunEnding) -> None:
-        ordinal = None if self.writer is None else self.writer.lease.run.ordinal
-        self.log.extend([error_frame(ending, ordinal, len(self.log.frames) + 1)])
+        self.log.extend([error_frame(ending)])
 
     def _close(self) -> None:
         self.is_finished = True

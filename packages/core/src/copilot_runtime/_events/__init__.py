@@ -8,7 +8,7 @@ from .completion import (
     error_frame,
     is_terminal,
 )
-from .cursor import Cursor, resume_index
+from .cursor import Cursor, is_lost, is_reapers, resume_index
 from .messages import apply_events, messages_after_run
 from .past_errors import without_past_errors
 from .recorder import RunRecorder
@@ -37,6 +37,8 @@ __all__ = [
     "encode",
     "error_frame",
     "format_frame",
+    "is_lost",
+    "is_reapers",
     "is_terminal",
     "messages_after_run",
     "repair_frames",

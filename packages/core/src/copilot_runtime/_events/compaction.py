@@ -21,7 +21,7 @@ from .sse import (
 
 
 class CompactedFrame(NamedTuple):
-    """A frame of a compacted run, and the number of the last event that was merged into it."""
+    """A frame of a compacted run, and the number, as in its id, of the last event that was merged into it."""
 
     number: int
     frame: bytes

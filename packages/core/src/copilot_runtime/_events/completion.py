@@ -13,7 +13,6 @@ from .sse import (
     decode,
     encode,
     format_frame,
-    id_prefix,
 )
 
 NO_TERMINAL_EVENT = "Run ended without emitting a terminal event"
@@ -34,15 +33,12 @@ class RunEnding:
     """Whether the agent failed, or the runtime had to end the run."""
 
 
-def error_frame(ending: RunEnding, ordinal: int | None, number: int) -> bytes:
-    """Returns the RUN_ERROR of an ending as a frame, for a run whose recorder is not at hand.
+def error_frame(ending: RunEnding) -> bytes:
+    """Returns the RUN_ERROR of an ending as a frame that ends a stream, and is not part of its run.
 
-    Args:
-        ending: Supplies the message and the code.
-        ordinal: The run's place on its thread, or None for a frame without an id.
-        number: The number of the event in its run, from 1 on.
+    It has no id: a reader that reconnects continues after the last event that it received before.
     """
-    return format_frame(encode(_error_event(ending)), b"" if ordinal is None else id_prefix(ordinal), number)
+    return format_frame(encode(_error_event(ending)))
 
 
 def is_terminal(frame: bytes) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .compaction import CompactedFrame
+from .recorder import FIRST_REAPER_NUMBER
 
 _ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})")
+_FRAME_NUMBER = re.compile(rb"id: [0-9]+\.([0-9]+)\n")
 
 
 class Cursor(NamedTuple):
@@ -22,6 +24,23 @@ class Cursor(NamedTuple):
         """Parses the id of a frame. Returns None for anything that this runtime does not send as an id."""
         match = _ID.fullmatch(text or "")
         return cls(int(match[1]), int(match[2])) if match else None
+
+    @property
+    def position(self) -> int:
+        """The place of its frame in the run, from 1 on."""
+        return self.number % FIRST_REAPER_NUMBER
+
+
+def is_reapers(frame: bytes) -> bool:
+    """Returns whether a frame was sent by a reaper, and not by the owner of its run."""
+    match = _FRAME_NUMBER.match(frame)
+    return match is not None and int(match[1]) >= FIRST_REAPER_NUMBER
+
+
+def is_lost(records: Sequence[CompactedFrame], number: int) -> bool:
+    """Returns whether a run does not have an event that was sent: a crash took it, and those after it."""
+    end = FIRST_REAPER_NUMBER if number < FIRST_REAPER_NUMBER else None
+    return not any(number <= record.number and (end is None or record.number < end) for record in records)
 
 
 def resume_index(records: Sequence[CompactedFrame], number: int) -> int | None:

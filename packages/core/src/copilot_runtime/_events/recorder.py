@@ -36,6 +36,10 @@ from .sse import (
 )
 from .surrogates import SurrogateJoiner
 
+FIRST_REAPER_NUMBER = 1_000_000_000
+"""Added to the numbers in the ids of a reaper's events. Their run's owner may have sent events that it did not live to
+store, and no run that fits into memory has this many: so no id is used for two events."""
+
 
 class _EventRule(NamedTuple):
     """Everything that applies to one type of event, so that one lookup per event is enough."""
@@ -79,6 +83,7 @@ class RunRecorder:
         "_input_echo",
         "_is_buffering",
         "_known_message_ids",
+        "_number_offset",
         "_prefix",
         "_state",
         "_surrogates",
@@ -101,6 +106,7 @@ class RunRecorder:
         self._prefix = b"" if ordinal is None else id_prefix(ordinal)
         self._input_echo = input_echo
         self._known_message_ids = known_message_ids
+        self._number_offset = 0
         self._state = ProtocolState()
         self._chunks = ChunkExpander()
         self._surrogates = SurrogateJoiner()
@@ -111,7 +117,7 @@ class RunRecorder:
         self.pending_bytes: int = 0
         """Their size."""
         self.number: int = 0
-        """The number of the last event, which is also how many there are."""
+        """How many events there are, which is also the number of the owner's last one."""
         self.last_agent_event: int = 0
         """The number of the last event that the agent itself emitted, apart from a RUN_ERROR."""
         self.message_ids: set[str] = set()
@@ -185,6 +191,10 @@ class RunRecorder:
         for event in closing_events(self._state, ending, thread_id, run_id):
             self._append_joined(event)
 
+    def begin_reaping(self) -> None:
+        """Gives all further events ids that the owner of the run cannot have used. To be called before `complete`."""
+        self._number_offset = FIRST_REAPER_NUMBER
+
     def seal(self) -> None:
         """Ends the recording: `feed` raises InvalidEventError from now on."""
         self._state.phase = Phase.SEALED
@@ -232,14 +242,15 @@ class RunRecorder:
         if transition is not None:
             transition(state, event)
         self.number = number = self.number + 1
-        frame = format_frame(data, self._prefix, number)
+        id_number = number + self._number_offset
+        frame = format_frame(data, self._prefix, id_number)
         self.pending.append(frame)
         self.pending_bytes += len(frame)
         if self._compactor is None:
             return
         if introduces_message or self._known_message_ids:
             self._track_message_id(number, event.get("messageId"))
-        compact(self._compactor, number, event, frame)
+        compact(self._compactor, id_number, event, frame)
 
     def _track_message_id(self, number: int, message_id: Any) -> None:
         if isinstance(message_id, str):

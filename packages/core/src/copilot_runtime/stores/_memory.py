@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence, Set
@@ -137,9 +138,10 @@ class MemoryStore:
         self._max_age = max_age_seconds
         self._size = 0
         self._last_token = 0
-        self._first_ordinal = 0
+        self._first_ordinal = random.randrange(1_000_000_000)
         """Where the ordinals of new threads start: the highest one of all deleted threads, since the event ids of a
-        thread that is created again must differ from those of before."""
+        thread that is created again must differ from those of before. At first a random number, since all threads of
+        an earlier process were lost with it."""
         self._threads: OrderedDict[p.ThreadKey, _Thread] = OrderedDict()
         """The least recently used thread comes first."""
         self._raw: deque[_RawFrames] = deque()
@@ -198,7 +200,7 @@ class MemoryStore:
             if completion.persist:
                 self._store_run(thread, live, completion, has_messages)
             self._size += thread.size
-            if thread.runs:
+            if thread.runs or completion.keep_ordinal:
                 self._touch(thread)
             else:
                 self._delete(thread)
@@ -261,7 +263,8 @@ class MemoryStore:
                 )
                 for run in stored.runs
             )
-            return p.ThreadSnapshot(runs, None if stored.live is None else stored.live.view())
+            live = None if stored.live is None else stored.live.view()
+            return p.ThreadSnapshot(runs, live, stored.ordinal)
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
         with self._lock.get():

@@ -6,7 +6,8 @@ is refused, so a process that was suspended beyond its lease cannot write to a t
 taken over. A lease that is not renewed in time expires; then any process may `RunStore.claim` the run, to end it.
 
 A run's events are stored as frames, which are opaque to a store except that an event's number is the position of
-its frame in the run, from 1 on. Frames are kept twice once a run has ended: compacted, for replays, and for
+its frame in the run, from 1 on. (`CompactedFrame` has the number in the frame's id, which is another one for the
+events with which a reaper ends a run.) Frames are kept twice once a run has ended: compacted, for replays, and for
 `RAW_RETENTION_SECONDS` also as they were sent, so that a reader can resume exactly where its connection broke.
 
 A store of your own is correct if it passes `copilot_runtime.testing.RunStoreSuite`.
@@ -171,7 +172,10 @@ class RunCompletion:
     """The final state of a run."""
 
     persist: bool
-    """False for a run of which nothing is to be stored; all other members are irrelevant then."""
+    """False for a run of which nothing is to be stored; all other members but the next are irrelevant then."""
+    keep_ordinal: bool = False
+    """Whether readers may have received more than was stored: then the thread is kept, even without any runs, so that
+    `ThreadSnapshot.last_ordinal` tells that the run has been there."""
     records: Sequence[CompactedFrame] = ()
     """The run, compacted."""
     messages: Sequence[Mapping[str, Any]] = ()
@@ -196,6 +200,7 @@ class RunCompletion:
         last_agent_event: int,
         *,
         persist: bool = True,
+        keep_ordinal: bool = False,
     ) -> Self:
         """Returns the final state of a recorded run. To be called once, when the run is complete.
 
@@ -204,9 +209,11 @@ class RunCompletion:
             messages: The messages of the run's input, in wire form.
             last_agent_event: The number of the last event that the agent itself emitted.
             persist: Whether the run is to be stored.
+            keep_ordinal: Whether readers may have received more than was stored.
         """
         return cls(
             persist=persist,
+            keep_ordinal=keep_ordinal,
             records=recorder.records(),
             messages=messages,
             last_agent_event=last_agent_event,
@@ -239,6 +246,8 @@ class ThreadSnapshot:
 
     runs: Sequence[StoredRun] = ()
     live: ActiveRun | None = None
+    last_ordinal: int = 0
+    """The ordinal of the last run that has begun, whether or not anything is stored of it; 0 if unknown."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

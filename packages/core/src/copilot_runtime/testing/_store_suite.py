@@ -323,6 +323,17 @@ class RunStoreSuite:
             store.clear(ADA)
         assert begin(store).lease.run.ordinal not in former
 
+    def test_last_ordinal_is_kept_of_a_run_that_is_not(self, store: RunStore) -> None:
+        first, second = begin(store, T1).lease, begin(store, T2).lease
+        for lease in (first, second):
+            store.finish(lease, (), p.RunCompletion(persist=False, keep_ordinal=lease is second))
+        assert store.read(T1) == p.ThreadSnapshot()
+        snapshot = store.read(T2)
+        assert (list(snapshot.runs), snapshot.live, snapshot.last_ordinal) == ([], None, second.run.ordinal)
+        assert list_thread_ids(store) == []
+        assert begin(store, T2).lease.run.ordinal == second.run.ordinal + 1
+        assert store.read(T2).last_ordinal == second.run.ordinal + 1
+
     # --- stopping ---
 
     def test_poll_signals(self, store: RunStore) -> None:

@@ -188,7 +188,7 @@ class SqliteStore:
             else:
                 db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, lease.run.ordinal))
                 [(runs,)] = db.execute("SELECT runs FROM threads WHERE id = ?", (thread,))
-                if not runs:
+                if not runs and not completion.keep_ordinal:
                     delete_thread(db, thread)
             self._retention.evict(db, thread)
 
@@ -268,9 +268,12 @@ class SqliteStore:
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
         def work(db: Db) -> p.ThreadSnapshot:
             now = time.time()
-            row_id = _select_row_id(db, thread)
-            if row_id is None:
+            row = db.execute(
+                "SELECT id, ordinal FROM threads WHERE owner = ? AND thread_id = ?", tuple(thread)
+            ).fetchone()
+            if row is None:
                 return p.ThreadSnapshot()
+            row_id, last_ordinal = row
             runs = []
             for ordinal, run_id, agent_id, records, raw_until, has_run_error in db.execute(
                 "SELECT ordinal, run_id, agent_id, records, raw_until, has_run_error FROM runs WHERE thread = ?"
@@ -279,7 +282,7 @@ class SqliteStore:
             ):
                 raw = _select_frames(db, row_id, ordinal, 0) if ordinal == raw_ordinal and raw_until > now else None
                 runs.append(p.StoredRun(ordinal, run_id, agent_id, _parse_records(records), raw, bool(has_run_error)))
-            return p.ThreadSnapshot(runs, _select_active_run(db, thread, now))
+            return p.ThreadSnapshot(runs, _select_active_run(db, thread, now), last_ordinal)
 
         snapshot = self._connections.read(work)
         if touch and self._retention.tracks_usage and (snapshot.runs or snapshot.live):
