@@ -16,7 +16,7 @@ from copilot_runtime_asgi import create_copilot_asgi_app
 
 from .compaction_oracle import compact
 from .fixtures import runtimes
-from .http_client import TIMEOUT_SECONDS, Client, Frame, Stream, run_input, types, unique
+from .http_client import TIMEOUT_SECONDS, Client, Frame, Stream, run_input, types, unique, user_message
 from .serve import ADAPTERS
 from .servers import serve_runtime
 
@@ -669,6 +669,20 @@ def test_on_concurrent_run_supersede_stops_the_active_run(supersede: Client, age
     supersede.run("release", unique("release"), forwardedProps={"run": run})
     replayed = [frame.event for frame in supersede.replay("good", thread)]
     assert replayed[-len(compact(second)) :] == compact(second)
+
+
+@pytest.mark.requirement("RUN-12")
+@pytest.mark.parametrize("agent", ["play", "play-sync", "deaf"])
+def test_on_concurrent_run_supersede_keeps_what_the_superseded_run_has_said(supersede: Client, agent: str) -> None:
+    thread, run = unique("thread"), unique("run")
+    asked = {"messages": [user_message("What is the time?")]}
+    with supersede.start_run(agent, thread, run, **asked, **steps(("say", "It is "), ("wait", run))) as first:
+        begun = first.until("TEXT_MESSAGE_CONTENT" if agent != "deaf" else "TEXT_MESSAGE_START")
+        second = supersede.run("good", thread)
+        superseded = begun + first.rest()
+    supersede.run("release", unique("release"), forwardedProps={"run": run})
+    assert superseded[0]["input"]["messages"] == asked["messages"]
+    assert [frame.event for frame in supersede.replay("good", thread)] == compact(superseded) + compact(second)
 
 
 # --- an ASGI server of another kind --------------------------------------------------
