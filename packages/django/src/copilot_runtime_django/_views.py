@@ -7,7 +7,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db import close_old_connections, connections, transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators import csrf
 from django.views.decorators.common import no_append_slash
@@ -17,6 +17,7 @@ from copilot_runtime.adapters import WSGIDeploymentChecks, ensure_handler, frame
 
 from ._framework import DjangoViewContext
 from ._http_conversion import to_django_response, to_request
+from ._test_connections import close_old_connections, is_test_environment
 
 View = Callable[..., Any]
 
@@ -62,7 +63,8 @@ def async_copilot_view(handler: CopilotHandler, *, path_kwarg: str, csrf_protect
 
     async def view(django_request: HttpRequest, **url_variables: str) -> HttpResponseBase:
         request = to_request(django_request, handler.read_limit, url_variables[path_kwarg])
-        with framework_scope(_FRAMEWORK):
+        framework = await sync_to_async(_FRAMEWORK.for_request)() if is_test_environment() else _FRAMEWORK
+        with framework_scope(framework):
             response = await handler(request)
         django_response = to_django_response(response, django_request)
         if django_response.streaming:

@@ -158,7 +158,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T], framework: FrameworkContext | No
 def _run_in_context(coroutine: Coroutine[Any, Any, T], framework: FrameworkContext | None) -> T:
     in_sync_driver_var.set(True)
     if framework is not None:
-        current_framework.set(framework)
+        current_framework.set(framework.for_request())
     try:
         coroutine.send(None)
     except StopIteration as stop:

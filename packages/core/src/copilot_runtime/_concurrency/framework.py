@@ -19,6 +19,10 @@ class FrameworkContext:
     `copilot_runtime.adapters.run_sync` or `framework_scope`. What a request starts keeps its framework.
     """
 
+    def for_request(self) -> FrameworkContext:
+        """Returns the context of one request. Called on the request's thread by `run_sync`."""
+        return self
+
     def sync_agent_scope(self) -> AbstractContextManager[object]:
         """Returns the context to enter on the worker thread of a synchronous agent."""
         return contextlib.nullcontext()

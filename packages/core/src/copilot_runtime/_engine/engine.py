@@ -29,7 +29,7 @@ from ..stores.protocol import (
 from .agent_hints import AgentHints
 from .async_store import AsyncStore
 from .debug_feed import DebugFeed
-from .endings import LOST, STOPPED_BY_USER
+from .endings import INTERRUPTED, LOST, STOPPED_BY_USER
 from .leases import REAP_GRACE_SECONDS
 from .persistence import RunPersistence
 from .readers import RunReader
@@ -338,6 +338,15 @@ class Engine:
     def is_shutting_down(self) -> bool:
         """Whether this process's runs are being ended."""
         return self._shutdown.is_active
+
+    def close(self) -> None:
+        """Stops this process's runs, and waits for those of the background loop: other loops may not run any more."""
+        background = loops.running_background_loop()
+        for run in self._all_runs():
+            if run.loop is not background and not run.loop.is_closed():
+                run.stop_threadsafe(INTERRUPTED)
+        if background is not None:
+            driver.run_sync(self._shutdown.end(lambda loop: loop is background))
 
     def _all_runs(self) -> list[Run]:
         return [*self._runs.values(), *self._ephemeral_runs.values()]

@@ -20,6 +20,7 @@ from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
 from .access import ThreadAccess
 from .errors import Unauthenticated
+from .store_override import current_engine, store_of_new_runtime
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,6 @@ class CopilotRuntime:
     max_body_bytes: int
     expose_memory_routes: bool
     debug: bool
-    engine: Engine
 
     def __init__(
         self,
@@ -141,8 +141,8 @@ class CopilotRuntime:
         self.max_body_bytes = max_body_bytes
         self.expose_memory_routes = expose_memory_routes
         self.debug = debug
-        self.engine = Engine(
-            store_from_url(store),
+        self._engine = Engine(
+            store_from_url(store_of_new_runtime(self, store)),
             EngineOptions(
                 on_concurrent_run=on_concurrent_run,
                 on_disconnect=on_disconnect,
@@ -157,14 +157,19 @@ class CopilotRuntime:
         )
 
     @property
+    def engine(self) -> Engine:
+        """The runs of this process."""
+        return current_engine(self, self._engine)
+
+    @property
     def store(self) -> RunStore:
         """Where threads are stored."""
         return self.engine.store
 
     @property
     def is_single_process(self) -> bool:
-        """Whether no other process shares the store."""
-        return self.store.poll_seconds is None
+        """Whether no other process shares the store that the runtime was created with."""
+        return self._engine.store.poll_seconds is None
 
     async def agents_for(self, request: Request, user: User | None) -> AgentMapping:
         """Returns the agents that a request may use.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ._client import AsyncRunStream, AsyncTestClient, RequestOptions, RunOptions, RunStream, TestClient
 from ._results import ClientResponse, HTTPStatusError, RunResult
+from ._stores import override_stores
 
 if TYPE_CHECKING:
     from ._store_suite import RunStoreSuite
@@ -36,6 +37,7 @@ __all__ = [
     "RunStoreSuite",
     "RunStream",
     "TestClient",
+    "override_stores",
 ]
 
 

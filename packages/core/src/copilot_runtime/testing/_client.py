@@ -14,7 +14,8 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from .._concurrency.driver import run_sync
+from .._concurrency.driver import call_user_function, run_sync
+from .._concurrency.framework import FrameworkContext, framework_scope
 from .._concurrency.loops import in_sync_driver
 from .._events.normalize import to_jsonable
 from .._http.headers import Headers, HeadersLike
@@ -172,6 +173,7 @@ class AsyncTestClient:
         *,
         headers: HeadersLike = (),
         native: Any = None,
+        framework: FrameworkContext | None = None,
         timeout_seconds: float | None = 30,
     ) -> None:
         self.handler: CopilotHandler = coerce_handler(source)
@@ -180,6 +182,7 @@ class AsyncTestClient:
             raise ValueError("the client sends REST paths: use a handler with mode='auto' or mode='multi-route'")
         self._headers = Headers(headers)
         self._native = native
+        self._framework = framework
         self._timeout_seconds = timeout_seconds
 
     async def __aenter__(self) -> Self:
@@ -275,16 +278,22 @@ class AsyncTestClient:
         headers = self._headers if json is None else self._headers.set("content-type", "application/json")
         for name, value in Headers(options.get("headers", ())).multi_items():
             headers = headers.set(name, value)
-        response = await self.handler(
-            Request(
-                method=method,
-                path=(self.handler.base_path or "") + target,
-                query_string=query,
-                headers=headers,
-                body=b"" if json is None else to_json(json),
-                native=options.get("native", self._native),
-            )
+        request = Request(
+            method=method,
+            path=(self.handler.base_path or "") + target,
+            query_string=query,
+            headers=headers,
+            body=b"" if json is None else to_json(json),
+            native=options.get("native", self._native),
         )
+        if self._framework is None:
+            response = await self.handler(request)
+        else:
+            with framework_scope(self._framework):
+                # On the test's own thread, also if this is an event loop.
+                framework = await call_user_function(self._framework.for_request)
+            with framework_scope(framework):
+                response = await self.handler(request)
         if options.get("check", True) and not 200 <= response.status < 300:
             body = b"" if isinstance(response.body, EventStream) else response.body
             response.close()
@@ -351,6 +360,8 @@ class TestClient:
         source: a runtime; or a handler, for a runtime with hooks, CORS or a base path.
         headers: headers of every request.
         native: the ``native`` of every `Request`, for an ``identify_user`` that needs the framework's own.
+        framework: the framework whose contexts and connections hooks and agents use, such as
+            `copilot_runtime_django.django_context`. None if they use none.
         timeout_seconds: how long a stream may take; None for no limit.
 
     Raises:
@@ -366,9 +377,12 @@ class TestClient:
         *,
         headers: HeadersLike = (),
         native: Any = None,
+        framework: FrameworkContext | None = None,
         timeout_seconds: float | None = 30,
     ) -> None:
-        self._client = AsyncTestClient(source, headers=headers, native=native, timeout_seconds=timeout_seconds)
+        self._client = AsyncTestClient(
+            source, headers=headers, native=native, framework=framework, timeout_seconds=timeout_seconds
+        )
         self.handler: CopilotHandler = self._client.handler
         self.runtime: CopilotRuntime = self._client.runtime
 
