@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from ag_ui.core import RunAgentInput
 
 from copilot_runtime import CopilotRuntime
 from copilot_runtime.agents import BuiltInAgent, HttpAgent
@@ -42,6 +43,10 @@ def returns_a_generator(input: Any) -> Any:
 class Agent:
     def run(self, input: Any) -> Any:
         return hello(input)
+
+
+def annotated(run_input: RunAgentInput) -> Any:
+    return hello(run_input)
 
 
 class CallableAgent:
@@ -182,6 +187,12 @@ def test_agent_id_that_no_client_can_send_is_refused(agent_id: Any) -> None:
     [
         (hello, r"write agents={'default': hello}"),
         (sync_hello, r"write agents={'default': sync_hello}"),
+        (no_generator, r"write agents={'default': no_generator}"),
+        (returns_a_generator, r"write agents={'default': returns_a_generator}"),
+        (lambda input: [], r"write agents={'default': "),
+        (Agent().run, r"write agents={'default': run}"),
+        (annotated, r"write agents={'default': annotated}"),
+        (coroutine(), r"write agents=closed_coroutine, without calling it"),
         (functools.partial(hello), r"single agent: write agents={'default': "),
         (hello(None), r"write agents={'default': hello}, without calling it"),
         (Agent(), r"of the type Agent: write agents={'default': agent}"),

@@ -9,6 +9,8 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ag_ui.core import RunAgentInput
+
 from ._base import agent_callable, arity_problem
 
 _UNREACHABLE_IDS = (".", "..")
@@ -81,7 +83,9 @@ def agent_instead_of_agents(agents: Any) -> str | None:
     if inspect.isgenerator(agents) or inspect.isasyncgen(agents):
         name = agents.__name__
         return f"it is what calling {name} has returned: write agents={{'default': {name}}}, without calling it"
-    if _is_generator_function(agents):
+    if _is_awaitable(agents):
+        return f"it is what calling {_name(agents)} has returned: write agents={_name(agents)}, without calling it"
+    if _is_generator_function(agents) or _takes_run_input(agents):
         name = getattr(agents, "__name__", "agent")
         return f"{name} is a single agent: write agents={{'default': {name}}}"
     foreign = _foreign_class(agents)
@@ -110,6 +114,17 @@ def _problem(agent: Any) -> str | None:
 def _is_generator_function(value: Any) -> bool:
     candidates = (value, getattr(value, "__call__", value))  # noqa: B004 - of an object that can be called
     return any(inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each) for each in candidates)
+
+
+def _takes_run_input(value: Any) -> bool:
+    """Returns whether the first parameter of a function says that it is for the input of a run."""
+    if not inspect.isroutine(value):
+        return False
+    try:
+        first = next(iter(inspect.signature(value).parameters.values()), None)
+    except (TypeError, ValueError):
+        return False
+    return first is not None and (first.name == "input" or first.annotation in (RunAgentInput, "RunAgentInput"))
 
 
 def _is_string(value: Any) -> bool:
