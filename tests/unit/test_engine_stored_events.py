@@ -10,6 +10,8 @@ import pytest
 
 from copilot_runtime._engine import engine as engine_module
 from copilot_runtime._events import CompactedFrame, Cursor, encode, format_frame
+from copilot_runtime._events.recorder import FIRST_REAPER_NUMBER
+from copilot_runtime._events.sse import id_prefix
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
 from copilot_runtime.stores.protocol import Batch, Lease, NewRun, RunCompletion, RunKey, RunStarted
 
@@ -46,8 +48,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> RunStore:
     return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "threads.db")
 
 
-def frames_of(events: Sequence[Event]) -> list[bytes]:
-    return [format_frame(encode(event), b"id: 1.", number) for number, event in enumerate(events, 1)]
+def frames_of(events: Sequence[Event], ordinal: int = 1) -> list[bytes]:
+    return [format_frame(encode(event), id_prefix(ordinal), number) for number, event in enumerate(events, 1)]
 
 
 def begin(store: RunStore) -> Lease:
@@ -59,14 +61,16 @@ def begin(store: RunStore) -> Lease:
 @pytest.mark.requirement("EVENT-03")
 @bounded
 async def test_stored_run_is_replayed_as_clients_accept_it(store: RunStore) -> None:
-    frames = frames_of(STORED)
+    lease = begin(store)
+    ordinal = lease.run.ordinal
+    frames = frames_of(STORED, ordinal)
     records = [CompactedFrame(number, frame) for number, frame in enumerate(frames, 1)]
-    store.finish(begin(store), frames, RunCompletion(persist=True, records=records, last_agent_event=len(frames)))
+    store.finish(lease, frames, RunCompletion(persist=True, records=records, last_agent_event=len(frames)))
     engine = engine_on(store)
     whole = Reader(await engine.connect(THREAD, None))
     assert await whole.rest() == REPLAYED
-    assert whole.ids == ["1.1", "1.2", "1.3", "1.5", "1.6", "1.7"]
-    assert await Reader(await engine.connect(THREAD, Cursor(1, 3))).rest() == REPLAYED[3:]
+    assert whole.ids == [f"{ordinal}.{number}" for number in (1, 2, 3, 5, 6, 7)]
+    assert await Reader(await engine.connect(THREAD, Cursor(ordinal, 3))).rest() == REPLAYED[3:]
 
 
 @pytest.mark.requirement("EVENT-03")
@@ -102,6 +106,6 @@ async def test_orphaned_run_keeps_what_follows_an_event_that_clients_reject(
     events = await reader.rest()
     assert events[:-1] == REPLAYED[:-1]
     assert events[-1]["code"] == "RUN_LOST"
-    assert reader.ids[-1] == "1.7"
+    assert reader.ids[-1] == f"1.{FIRST_REAPER_NUMBER + 7}"
     assert here.follow(RunKey(THREAD, 1), 0).ended
     assert [message["id"] for message in here.messages(THREAD)] == ["u"]
