@@ -147,7 +147,8 @@ def valid_items(item: Rule) -> Rule:
     lenient = or_absent(item)
 
     def rule(value: Any) -> Any:
-        return [new for new in map(lenient, json_list(value)) if new is not ABSENT]
+        items = value if value.__class__ is list else json_list(value)
+        return [new for old in items if (new := lenient(old)) is not ABSENT] if items else items
 
     return rule
 
@@ -175,29 +176,27 @@ def shape(
     def rule(value: Any) -> Any:
         members = value if value.__class__ is dict else json_object(value)
         changes: dict[str, Any] = {}
+        # Without calls of methods: this is where most of the time goes.
         for name, old in members.items():
             if old is None:
                 changes[name] = ABSENT
-                continue
-            member_rule = rules.get(name)
-            if member_rule is None:
-                if is_closed:
-                    changes[name] = ABSENT
-                continue
-            try:
-                new = member_rule(old)
-            except InvalidValueError as error:
-                raise error.inside(f".{name}") from None
-            if new is not old:
-                changes[name] = new
+            elif name in rules:
+                try:
+                    new = rules[name](old)
+                except InvalidValueError as error:
+                    raise error.inside(f".{name}") from None
+                if new is not old:
+                    changes[name] = new
+            elif is_closed:
+                changes[name] = ABSENT
         for name in needed:
-            if members.get(name) is None:
+            if name not in members or members[name] is None:
                 try:
                     rules[name](None)
                 except InvalidValueError as error:
                     raise error.inside(f".{name}") from None
         for name in defaults:
-            if changes.get(name, members.get(name, ABSENT)) is ABSENT:
+            if changes[name] is ABSENT if name in changes else name not in members:
                 changes[name] = defaults[name]
         if not changes:
             return members
@@ -217,16 +216,16 @@ def by_member(name: str, shapes: Mapping[str, Rule], *, otherwise: Rule | None =
     check_name = one_of(*shapes) if otherwise is None else string
 
     def rule(value: Any) -> Any:
-        members = json_object(value)
+        members = value if value.__class__ is dict else json_object(value)
         tag = members.get(name)
-        if not isinstance(tag, str):
-            members = to_jsonable(members)  # it may be an enum
-            tag = members.get(name)
+        if tag.__class__ is str and tag in shapes:
+            return shapes[tag](members)
+        members = to_jsonable(members)  # it may be an enum
+        tag = members.get(name)
         try:
             check_name(tag)
         except InvalidValueError as error:
             raise error.inside(f".{name}") from None
-        chosen = shapes.get(tag, otherwise)
-        return members if chosen is None else chosen(members)
+        return shapes.get(tag, otherwise or absent)(members)
 
     return rule
