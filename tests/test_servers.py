@@ -850,6 +850,74 @@ def test_shutdown_at_the_end_of_an_asgi_lifespan_ends_runs(kind: str, agent: str
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
 
 
+# --- a stream that the server cancels -------------------------------------------------
+
+
+@pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("kind", APPS)
+@pytest.mark.parametrize("then", ["nothing", "shutdown"])
+def test_cancelled_stream_ends_in_an_error_and_without_an_exception(kind: str, then: str) -> None:
+    """As uvicorn and hypercorn cancel it after their graceful timeout, and log the exception."""
+
+    async def scenario() -> None:
+        runtime = runtimes.runtime()()
+        asgi = Asgi(APPS[kind](runtime))
+        task, sent = asgi.open(
+            "/c/agent/play/run", run_input("thread", "run", **steps(("say", "a"), ("wait", "never")))
+        )
+        await seen(sent, b"TEXT_MESSAGE_CONTENT")
+        task.cancel()
+        if then == "shutdown":
+            await asyncio.sleep(0)
+            await runtime.shutdown()
+        await task
+        frames = [frame for frame in map(parse_frame, (await seen(sent, b"")).decode().split("\n\n")) if frame]
+        code = {"nothing": "SERVER_SHUTDOWN", "shutdown": "RUN_INTERRUPTED"}[then]
+        assert (frames[-1].event["type"], frames[-1].event["code"]) == ("RUN_ERROR", code)
+        if then == "nothing":
+            _, joined = asgi.open("/c/agent/good/connect", run_input("thread", "joined"))
+            await seen(joined, b"TEXT_MESSAGE_CONTENT")
+            await runtime.shutdown()
+            assert b"RUN_INTERRUPTED" in await seen(joined, b""), "the run went on"
+
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
+
+
+# --- a reader that leaves ------------------------------------------------------------
+
+KEEP_ALIVES_TO_NOTICE = {"waitress": 3, "daphne": 0, "uvicorn": 0}
+"""How many keep-alives it takes until a server notices that a client has disconnected; most notice it at the second.
+
+The first write after it succeeds. waitress reports a failed write only with the next one.
+"""
+
+
+def is_refused(client: Client, thread: str) -> bool:
+    """Whether there are too many streams for another one."""
+    with client.start_run("good", thread) as stream:
+        stream.read()
+        assert stream.status in (200, 503)
+        return stream.status == 503
+
+
+@pytest.mark.requirement("WSGI-01", "ASGI-01")
+@pytest.mark.parametrize("variant", SERVED, ids=str)
+def test_disconnected_reader_frees_its_place_under_max_streams(variant: Variant) -> None:
+    with serve_runtime(variant.adapter, "two-slow-streams", server=variant.server) as server:
+        client = Client(server)
+        script = steps(("say", "a"), ("wait", "never"))
+        with client.start_run("play", "watch", **script) as clock:
+            clock.until("TEXT_MESSAGE_CONTENT")
+            with client.start_run("play", "left", **script) as stream:
+                stream.until("TEXT_MESSAGE_CONTENT")
+            keep_alives = 0
+            while is_refused(client, f"next-{keep_alives}"):
+                assert clock.comment() == ": keep-alive"
+                keep_alives += 1
+        # One more, since the two streams do not send theirs at the very same time.
+        assert keep_alives <= KEEP_ALIVES_TO_NOTICE.get(variant.server, 2) + 1
+
+
 # --- one runtime, several loops ------------------------------------------------------
 
 

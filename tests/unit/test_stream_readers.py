@@ -567,3 +567,56 @@ def test_periodic_task_does_not_keep_a_loop() -> None:
     gc.collect()
     assert not loops
     assert not rounds._timers
+
+
+# --- leaving and being cut off ---
+
+
+def test_readers_that_leave_a_silent_run_leave_nothing_behind() -> None:
+    """No callback stays with the run, which its next event would have to call for each."""
+
+    async def leave(log: RunLog) -> None:
+        chunks = AsyncStreamIterator(RunReader(log=log, callbacks=ReaderCallbacks(lambda _: None, lambda _: None)))
+        assert await anext(chunks) == b"1"
+        waiting = asyncio.ensure_future(anext(chunks))
+        await asyncio.sleep(0)
+        chunks.close()
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+
+    def iterators() -> int:
+        gc.collect()
+        return sum(isinstance(thing, AsyncStreamIterator) for thing in gc.get_objects())
+
+    log, before = log_of(b"1"), iterators()
+    for _ in range(100):
+        asyncio.run(leave(log))
+    assert iterators() == before
+    assert not log.ended
+
+
+@pytest.mark.requirement("STOP-07")
+def test_reader_that_is_cut_off_ends_with_an_error(life: Life) -> None:
+    log = log_of(b"1")
+    reader = life.reader(log)
+    thread = Thread(SyncStreamIterator(reader))
+    until(lambda: thread.pieces)
+    reader.cut()
+    first, last = thread.join()
+    assert first == b"1"
+    assert b"SERVER_SHUTDOWN" in last
+    assert life.gone == [reader]
+
+
+@pytest.mark.requirement("STOP-07")
+def test_reader_that_is_cut_off_reads_what_is_ready_first(life: Life) -> None:
+    log = log_of(b"1", b"2")
+    live, ended = life.reader(log), life.reader(log_of(b"1"))
+    assert ended._log is not None
+    ended._log.end()
+    for reader in (live, ended):
+        reader.cut()
+    assert live.read_available() == b"12"
+    assert b"SERVER_SHUTDOWN" in (live.read_available() or b"")
+    assert live.read_available() is None
+    assert [ended.read_available(), ended.read_available()] == [b"1", None], "it has an end of its own"

@@ -23,6 +23,10 @@ class Waiters:
         """Has ``notify`` called at the next change, once."""
         self._waiting.add(notify)
 
+    def discard(self, notify: Notify) -> None:
+        """Forgets a callback: nobody waits any more. It may be called all the same if the change comes meanwhile."""
+        self._waiting.discard(notify)
+
     def notify(self) -> None:
         """Calls all callbacks that were added since the last change."""
         if self._waiting:

@@ -143,6 +143,9 @@ class RunReader(BaseReader):
         return self._log.add_waiter(self._seen, notify)
 
     def close(self) -> None:
+        log, notify = self._log, self._notify
+        if log is not None and notify is not None:
+            log.discard_waiter(notify)
         self._log, self._history = None, ()
         super().close()
 

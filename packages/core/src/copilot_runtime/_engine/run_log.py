@@ -67,6 +67,10 @@ class RunLog:
         self._waiters.add(notify)
         return not (len(self.frames) > seen or self.ended)
 
+    def discard_waiter(self, notify: Notify) -> None:
+        """Forgets a callback of a reader that has left: on a silent log, it would stay until the next change."""
+        self._waiters.discard(notify)
+
     def add_end_waiter(self, notify: Notify) -> bool:
         """Has ``notify`` called at the next change. Returns False if the log has ended."""
         if self.ended:
