@@ -13,4 +13,5 @@ export const {
   CopilotKitCoreRuntimeConnectionStatus,
   ProxiedCopilotRuntimeAgent,
   ɵcreateThreadStore,
+  ɵInterruptState,
 } = await import(name);

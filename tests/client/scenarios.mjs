@@ -5,12 +5,12 @@ import assert from "node:assert/strict";
 
 import { z } from "zod";
 
-import { ProxiedCopilotRuntimeAgent, ɵcreateThreadStore } from "./core.mjs";
+import { ProxiedCopilotRuntimeAgent, ɵcreateThreadStore, ɵInterruptState } from "./core.mjs";
 import { answer, newId, outline, until } from "./stage.mjs";
 import { GENERATIONS, verifyEvents } from "./wire.mjs";
 
 const BOTH = ["rest", "single"];
-const AGENTS = ["asks", "default", "fails", "fails-in-call", "slow", "state", "thinks", "tools"];
+const AGENTS = ["approves", "asks", "default", "fails", "fails-in-call", "slow", "state", "thinks", "tools"];
 const COUNTED = "One two three.";
 const SUGGESTIONS = [
   { title: "Count again", message: "Please count again", isLoading: false },
@@ -22,6 +22,7 @@ export const SCENARIOS = {
   info: { transports: BOTH, since: "1.75", play: info },
   run: { transports: BOTH, since: "1.57", play: run },
   "frontend-tool": { transports: BOTH, since: "1.57", play: frontendTool },
+  approval: { transports: BOTH, since: "1.75", play: approval },
   "shared-state": { transports: BOTH, since: "1.57", play: sharedState },
   reasoning: { transports: BOTH, since: "1.57", play: reasoning },
   interrupt: { transports: BOTH, since: "1.63", play: interrupt },
@@ -109,6 +110,44 @@ async function frontendTool(stage) {
   const reloaded = (await stage.client()).agent("tools", agent.threadId);
   await stage.clients.at(-1).core.connectAgent({ agent: reloaded });
   assert.deepEqual(reloaded.messages, agent.messages);
+}
+
+/** Two interrupts, answered after a reload as `useInterrupt` does it; the first tab's answer then comes too late. */
+async function approval(stage) {
+  const first = await stage.client();
+  const agent = first.agent("approves", newId());
+  await first.say(agent, "Pay");
+  const second = await stage.client();
+  const reloaded = second.agent("approves", agent.threadId);
+  await second.core.connectAgent({ agent: reloaded });
+  assert.deepEqual(reloaded.pendingInterrupts, agent.pendingInterrupts);
+
+  await respond(second, reloaded);
+  const paid = [["tool", "paid, for yes"], ["tool", "not paid"]];
+  const talk = [["user", "Pay"], ["assistant", ""], ...paid, ["assistant", "Done."]];
+  assert.deepEqual(outline(reloaded.messages), talk);
+  await respond(first, agent);
+  const [, used, late] = stage.wire.of("agent/run").map(({ events }) => events.map(({ type }) => type));
+  assert.equal(used.filter((type) => type === "TOOL_CALL_RESULT").length, 2);
+  assert.deepEqual(late, ["RUN_STARTED", "RUN_FINISHED"]);
+
+  const third = await stage.client();
+  const again = third.agent("approves", agent.threadId);
+  await third.core.connectAgent({ agent: again });
+  assert.deepEqual(outline(again.messages).slice(0, talk.length), talk);
+}
+
+/** Approves the first interrupt and cancels the second, with the client's own state machine behind `useInterrupt`. */
+function respond({ core }, agent) {
+  const state = new ɵInterruptState();
+  const [one, other] = agent.pendingInterrupts;
+  state.setStandard(agent.pendingInterrupts);
+  assert.equal(state.resolve("yes", one.id).kind, "waiting");
+  const { resume, toolResults } = state.cancel(other.id);
+  for (const { toolCallId, content } of toolResults) {
+    agent.addMessage({ id: newId(), role: "tool", toolCallId, content });
+  }
+  return core.runAgent({ agent, resume });
 }
 
 /** State goes to the agent and comes back changed, twice, and is there again after a reload. */

@@ -34,6 +34,7 @@ SCENARIOS: Mapping[str, tuple[Sequence[str], str]] = {
     "info": (BOTH, "1.75"),
     "run": (BOTH, "1.57"),
     "frontend-tool": (BOTH, "1.57"),
+    "approval": (BOTH, "1.75"),
     "shared-state": (BOTH, "1.57"),
     "reasoning": (BOTH, "1.57"),
     "interrupt": (BOTH, "1.63"),

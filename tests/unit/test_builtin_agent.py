@@ -14,7 +14,7 @@ from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext, define_tool
 from copilot_runtime.agents._base import agent_class_name, capability_source, inspect_agent
-from copilot_runtime.agents._builtin.resume import resolve_resume_entries
+from copilot_runtime.agents._builtin.resume import Resumption
 from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
 
 LOCAL = "http://localhost:11434/v1"
@@ -172,7 +172,12 @@ def resumed(*entries: dict[str, Any], result: str | None = None, name: str = "pa
     given = {"threadId": "t", "runId": "r", "messages": messages, "state": {}, "tools": [], "context": []}
     model = RunAgentInput.model_validate({**given, "forwardedProps": {}, "resume": list(entries)})
     entries_read = getattr(model, "resume", None) or ()  # AG-UI before 0.1.19 leaves them as they came
-    return asyncio.run(resolve_resume_entries(entries_read, model.messages, Toolbox([pay], (), debug=False), None))
+    resumption = Resumption(entries_read, model.messages, Toolbox([pay], (), debug=False), None)
+
+    async def resolve() -> dict[str, ToolResult]:
+        return {call_id: result async for call_id, result in resumption.resolve()}
+
+    return asyncio.run(resolve())
 
 
 def entry(payload: Any = None, *, status: str = "resolved", interrupt_id: str = "c1") -> dict[str, Any]:
@@ -194,6 +199,16 @@ def test_resume_answer_to_another_call_is_its_result(payload: Any, text: str) ->
     assert resumed(entry(payload), name="somebody_elses") == {"c1": ToolResult(text, text)}
 
 
+@pytest.mark.parametrize("copy", ['"yes"', ' "yes" '])
+def test_resume_wins_over_a_copy_of_the_response_also_without_a_runtime(copy: str) -> None:
+    assert resumed(entry("yes"), result=copy) == {"c1": ToolResult("yes 5", "yes 5")}
+
+
+@pytest.mark.parametrize("entries", [[entry("yes"), entry("no")], [entry("yes"), entry(status="cancelled")]])
+def test_resume_entries_that_contradict_each_other_call_nothing(entries: list[dict[str, Any]]) -> None:
+    assert resumed(*entries) == {}
+
+
 @pytest.mark.parametrize(
     ("entries", "result"),
     [([entry("yes", interrupt_id="unknown")], None), ([entry("yes")], "answered before")],
@@ -206,7 +221,7 @@ def test_resume_without_an_open_question_is_logged(
 
 
 def test_resume_answers_a_question_once() -> None:
-    assert resumed(entry("yes"), entry("no")) == {"c1": ToolResult("yes 5", "yes 5")}
+    assert resumed(entry("yes"), entry("yes")) == {"c1": ToolResult("yes 5", "yes 5")}
 
 
 @pytest.mark.parametrize("server", ["https://tools.example/mcp", None])

@@ -36,6 +36,7 @@ from .readers import RunReader
 from .reaper import reap
 from .remote_runs import RemoteRunFollower
 from .replay import replay
+from .resume import check_resume, without_resume
 from .run import Run, RunCallbacks
 from .run_end_notifier import RunEndNotifier
 from .run_log import RunLog
@@ -107,7 +108,8 @@ class Engine:
     async def suggest(self, request: RunRequest) -> EventStream:
         """Runs an agent on no thread, for as long as the stream is read. Raises TypeError and TooManyStreams."""
         with self._subscribers.open_stream() as open_source:
-            run = self._launch(request, agent_callable(request.agent), None, RunRecorder(ordinal=None))
+            function = agent_callable(request.agent)
+            run = self._launch(without_resume(request), function, None, RunRecorder(ordinal=None))
             return open_source(self._reader(run.log))
 
     async def connect(self, thread: ThreadKey, cursor: Cursor | None) -> EventStream:
@@ -212,6 +214,10 @@ class Engine:
             return started.live
         lease = started.lease
         try:
+            if request.has_resume:
+                # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
+                thread = await self.async_store.read(new.thread)
+                request = check_resume(request, thread.runs, started.event_messages)
             run = self._launch(request, function, lease, _recorder(request, started))
         except BaseException:
             self._runs.pop(lease.run, None)

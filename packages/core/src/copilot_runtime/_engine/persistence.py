@@ -88,6 +88,22 @@ class RunPersistence:
             writer.flush_scheduled = True
             self._flush_timer.add(writer, writer.loop)
 
+    async def flush_now(self, writer: RunWriter) -> bool:
+        """Stores what a run has emitted so far. Returns False if the store fails or refuses it."""
+
+        def write() -> bool:
+            with writer.flush_lock:
+                batch = writer.batch()
+                refused = self._store.append([batch])
+                writer.flushed_count += len(batch.frames)
+                return not refused
+
+        try:
+            return await self._async_store.call(write)
+        except StoreError as error:
+            self._flush_outage.failed(error)
+            return False
+
     async def finish(self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> FinishResult:
         """Stores the end of a run, ``frames`` being its last ones; retries for a while if the store fails."""
 

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .._concurrency import driver, loops
@@ -69,7 +69,7 @@ class Run:
         )
         """None for a run on no thread, of which nothing is stored."""
         self.is_finished = False
-        self.feed = recorder.feed
+        self.feed: Callable[[Any], int] = _ignore_first_start(recorder.feed) if request.opening else recorder.feed
         self._options = options
         self._function = function
         self._recorder = recorder
@@ -93,7 +93,8 @@ class Run:
         if timeout is not None and not self.is_finished:
             self._timers.append(self.loop.call_later(timeout, self.stop, timed_out(timeout)))
         try:
-            if self._ending is None:  # it may have been stopped before it began
+            # It may have been stopped before it began.
+            if self._ending is None and (not self.request.opening or await self._record_opening()):
                 await drive_agent(self._function, self.request, self)
         except asyncio.CancelledError as cancelled:
             by_runtime = self._task is None or self._task.cancelling() > 0
@@ -107,6 +108,16 @@ class Run:
             if self._ending is None and not self._recorder.has_ended:
                 self._hints.ended_without_terminal_event(self.request.agent_id, has_events=self._recorder.number > 0)
         await self._end(ending)
+
+    async def _record_opening(self) -> bool:
+        """Records the events that come before those of the agent. Returns False if they cannot be stored."""
+        for event in self.request.opening:
+            self._recorder.feed(event)
+        self.flush()
+        if self.writer is None or await self._persistence.flush_now(self.writer):
+            return True
+        self._ending = self._ending or NOT_STORED
+        return False
 
     def _fail(self, message: str, error: BaseException) -> RunEnding:
         if self.is_finished:
@@ -139,7 +150,7 @@ class Run:
         with self._lock:
             if self.is_finished:
                 return False
-            self._recorder.feed(event)
+            self.feed(event)
             # The terminal event is shown once it is stored, like that of an asynchronous agent.
             if not self._recorder.has_ended:
                 self.flush()
@@ -288,6 +299,22 @@ class Run:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+
+def _ignore_first_start(feed: Callable[[Any], int]) -> Callable[[Any], int]:
+    """Returns a function that feeds all events but a RUN_STARTED that comes first: the run has begun already."""
+    is_first = True
+
+    def feed_rest(event: Any) -> int:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            kind = event.get("type") if isinstance(event, Mapping) else getattr(event, "type", None)
+            if kind == "RUN_STARTED":
+                return 0
+        return feed(event)
+
+    return feed_rest
 
 
 def _outcome(recorder: RunRecorder, ending: RunEnding | None) -> Outcome:

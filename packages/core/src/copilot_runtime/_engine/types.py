@@ -42,7 +42,7 @@ class RunRequest:
     """Everything that a run is started with.
 
     ``input`` is for the agent; ``body`` is the same in wire form, as the client sent it, and ``size`` its size in
-    bytes.
+    bytes. ``opening`` are events that begin the run, and are stored before its agent starts.
     """
 
     agent_id: str
@@ -51,6 +51,7 @@ class RunRequest:
     body: Mapping[str, Any]
     context: RunContext
     size: int = 0
+    opening: Sequence[Event] = ()
 
     @property
     def thread_id(self) -> str:
@@ -65,6 +66,11 @@ class RunRequest:
         """The messages in wire form."""
         messages: Sequence[Mapping[str, Any]] = self.body["messages"]
         return messages
+
+    @property
+    def has_resume(self) -> bool:
+        """Whether the client responds to interrupts."""
+        return bool(self.body.get("resume"))
 
     @property
     def owner(self) -> str:

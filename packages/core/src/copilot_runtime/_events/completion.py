@@ -54,6 +54,7 @@ def closing_events(state: ProtocolState, ending: RunEnding, thread_id: str, run_
     """Yields the events that complete a run: an end for everything that ``state`` has open, then a terminal event."""
     if not ending.stopped:
         yield from _open_ends(state, ending.message, _result("error", "missing_terminal_event", ending.message))
+        yield from _finish_resumed(state)
         yield _error_event(ending)
         return
     # Unlike RUN_ERROR, clients accept RUN_FINISHED only within a run.
@@ -71,6 +72,16 @@ def events_before_error(state: ProtocolState, error: Event) -> Iterator[Event]:
     """
     if state.phase is Phase.RUNNING:
         yield from _open_ends(state, error["message"], _result("error", "run_error", error["message"]))
+        yield from _finish_resumed(state)
+
+
+def _finish_resumed(state: ProtocolState) -> Iterator[Event]:
+    """Yields a RUN_FINISHED to be sent before RUN_ERROR if the run responds to interrupts, which it has used up.
+
+    To clients an interrupt is open until a RUN_FINISHED says otherwise, and until then they refuse to run again.
+    """
+    if state.resumed_run is not None:
+        yield {name: state.resumed_run[name] for name in ("threadId", "runId")} | {"type": "RUN_FINISHED"}
 
 
 def _open_ends(state: ProtocolState, failure: str | None, result: str) -> Iterator[Event]:

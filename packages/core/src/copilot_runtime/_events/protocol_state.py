@@ -78,7 +78,7 @@ class Span(NamedTuple):
 class ProtocolState:
     """The state of one run's stream, changed by `TRANSITIONS`."""
 
-    __slots__ = ("calls", "open_calls", "phase", "spans", "steps", "texts")
+    __slots__ = ("calls", "open_calls", "phase", "resumed_run", "spans", "steps", "texts")
 
     def __init__(self) -> None:
         self.phase = Phase.NEW
@@ -93,6 +93,8 @@ class ProtocolState:
         """Open steps, in the order in which they were opened."""
         self.spans: dict[Span, None] = {}
         """What else is open, in the order in which it was opened."""
+        self.resumed_run: Event | None = None
+        """The RUN_STARTED of a run that responds to interrupts, as its input says."""
 
     @property
     def has_ended(self) -> bool:
@@ -112,6 +114,8 @@ def _run_started(state: ProtocolState, event: Event) -> None:
     # All else was closed before the terminal event of an earlier run; its calls may have been left to the client.
     state.calls.clear()
     state.spans.clear()
+    run_input = event.get("input")
+    state.resumed_run = event if isinstance(run_input, dict) and run_input.get("resume") else None
 
 
 def _run_finished(state: ProtocolState, event: Event) -> None:

@@ -36,7 +36,8 @@ class Agent(Protocol):
     """An object that runs an agent by its method ``run(input)`` or ``run(input, context)``.
 
     Optional attributes are ``description``, ``capabilities`` or ``get_capabilities()``, ``headers``, and ``clone()``,
-    which is called for each run.
+    which is called for each run. An agent whose ``verifies_resume`` is True checks itself whether an entry of
+    ``resume`` responds to an open interrupt; others receive only entries that do, as far as the store knows.
     """
 
     @property
@@ -189,6 +190,11 @@ def agent_headers(agent: Any) -> tuple[tuple[str, str], ...]:
     if not headers:
         return ()
     return tuple(headers.items() if hasattr(headers, "items") else headers)
+
+
+def verifies_resume(agent: Any) -> bool:
+    """Returns whether an agent checks itself which entries of ``resume`` respond to an open interrupt."""
+    return _attribute(agent, "verifies_resume") is True
 
 
 def capability_source(agent: Any) -> Any:

@@ -28,6 +28,8 @@ class RunContext:
         user: the authenticated user, if the runtime identifies users.
         body: the run's input as JSON on the wire, unknown members included.
         debug: whether the runtime's ``debug`` is on, so that causes of failures may be sent to the client.
+        open_interrupts: the interrupts, by id and as JSON on the wire, that this run's ``resume`` may respond to: those
+            that the thread's last run ended with, as far as the store knows. None if the run is not a runtime's.
     """
 
     request: Request | None = None
@@ -35,6 +37,7 @@ class RunContext:
     user: User | None = None
     body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     debug: bool = False
+    open_interrupts: Mapping[str, Mapping[str, Any]] | None = None
     _stop_requested: Callable[[], bool] = dataclasses.field(default=_never, repr=False, compare=False)
 
     @property

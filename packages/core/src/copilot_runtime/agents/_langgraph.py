@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._optional.optional_imports import import_optional
 from ._context import resolve_for_run
 from ._frontend_tools import frontend_tools_config
+from ._interrupts import parse_resume_entries, with_resume, without_results
 
 if TYPE_CHECKING:
     from ag_ui.core import BaseEvent, RunAgentInput
 
     from ._context import RunContext
+
+
+logger = logging.getLogger("copilot_runtime.agents")
 
 
 class GraphError(Exception):
@@ -33,7 +38,8 @@ class LangGraphAgent:
         config: the graph's configuration, or a function that returns it for each run from the RunContext: a plain one,
             which runs on a worker thread, or a coroutine function.
         options: further options of ``ag_ui_langgraph.LangGraphAgent``. ``emit_raw_events`` is False by default, since
-            such events expose everything that passes through the graph.
+            such events expose everything that passes through the graph. ``emit_interrupt_outcome`` is True by default,
+            since only then a response names the interrupt that it is for.
 
     Raises:
         ImportError: if ag-ui-langgraph is not installed.
@@ -41,10 +47,13 @@ class LangGraphAgent:
         ValueError: if the graph has no checkpointer.
     """
 
+    verifies_resume = True
+    """The checkpointer knows which interrupts are open, also where the store has lost the thread."""
+
     def __init__(
         self, graph: Any, *, name: str = "graph", description: str = "", config: Any = None, **options: Any
     ) -> None:
-        ag_ui_langgraph = import_optional("ag_ui_langgraph", feature="LangGraphAgent", extra="langgraph")
+        _import("ag_ui_langgraph")
         if not callable(getattr(graph, "astream_events", None)):
             raise TypeError(
                 "LangGraphAgent: graph must be a compiled graph, as graph.compile(...) returns, not "
@@ -60,8 +69,8 @@ class LangGraphAgent:
             raise ValueError("LangGraphAgent: graph must have a checkpointer: graph.compile(checkpointer=...)")
         self.description = description
         self._config = config
-        options = {"emit_raw_events": False, **options}
-        self._agent = ag_ui_langgraph.LangGraphAgent(name=name, graph=graph, description=description, **options)
+        options = {"emit_raw_events": False, "emit_interrupt_outcome": True, **options}
+        self._agent = _resuming_agent_class()(name=name, graph=graph, description=description, **options)
 
     def get_capabilities(self) -> Any:
         """Returns the capabilities that ag-ui-langgraph reports for the graph."""
@@ -78,6 +87,12 @@ class LangGraphAgent:
         agent.config = {**config, "configurable": configurable}
         thread_id = input.thread_id
         key = thread_id if context is None or context.user is None else f"{context.user.owner_key}/{thread_id}"
+        if _has_resume(input):
+            config = {**agent.config, "configurable": {**agent.config.get("configurable", {}), "thread_id": key}}
+            state = await agent.graph.aget_state(config)
+            interrupts = [interrupt for task in state.tasks for interrupt in task.interrupts]
+            input = _with_open_interrupts_only(input, interrupts)
+            agent.frontend_results = _frontend_results(input, state.values)
         async with contextlib.aclosing(agent.run(input.model_copy(update={"thread_id": key}))) as events:
             async for event in events:
                 if event.type == "RUN_ERROR":
@@ -85,3 +100,80 @@ class LangGraphAgent:
                 if getattr(event, "thread_id", None) == key:
                     event.thread_id = thread_id
                 yield event
+
+
+def _import(module: str) -> Any:
+    return import_optional(module, feature="LangGraphAgent", extra="langgraph")
+
+
+def _resuming_agent_class() -> Any:
+    """Returns a subclass of AG-UI's agent that resumes each interrupt with the response to it, also one of several."""
+    cancelled = _import("ag_ui_langgraph.interrupts").DEFAULT_RESUME_SENTINEL_CANCELLED
+    command = _import("langgraph.types").Command
+
+    class ResumingAgent(_import("ag_ui_langgraph").LangGraphAgent):  # type: ignore[misc]
+        frontend_results: Sequence[Any] = ()
+        """Results of the frontend's tools that a resumed run brings, and the checkpoint does not have."""
+
+        def _build_command_from_agui_resume(self, entries: list[Any], **options: Any) -> Any:
+            return command(
+                update={"messages": [*self.frontend_results]} if self.frontend_results else None,
+                resume={
+                    entry.interrupt_id: {cancelled: True, "interrupt_id": entry.interrupt_id}
+                    if entry.is_cancelled
+                    else entry.payload
+                    for entry in parse_resume_entries(entries)
+                },
+            )
+
+    return ResumingAgent
+
+
+def _has_resume(input: RunAgentInput) -> bool:
+    return bool(getattr(input, "resume", None)) or "resume" in _legacy_command(input)
+
+
+def _legacy_command(input: RunAgentInput) -> Mapping[str, Any]:
+    """Returns the command of a frontend before AG-UI's ``resume``: it names the interrupt's value, and not its id."""
+    forwarded = input.forwarded_props
+    command = forwarded.get("command") if isinstance(forwarded, Mapping) else None
+    return command if isinstance(command, Mapping) else {}
+
+
+def _with_open_interrupts_only(input: RunAgentInput, interrupts: Iterable[Any]) -> RunAgentInput:
+    """Returns a run's input without responses to other interrupts than these.
+
+    Those of the graph's own tool calls also lose the result that CopilotKit's client has added for them.
+    """
+    by_id = {interrupt.id: interrupt.value for interrupt in interrupts}
+    entries = [entry for entry in parse_resume_entries(getattr(input, "resume", None)) if entry.interrupt_id in by_id]
+    values = [by_id[entry.interrupt_id] for entry in entries]
+    call_ids = {value.get("toolCallId", value.get("tool_call_id")) for value in values if isinstance(value, Mapping)}
+    input = without_results(with_resume(input, entries), call_ids - {None})
+    command = _legacy_command(input)
+    if "resume" in command and not _is_open(command, list(by_id.values())):
+        logger.warning("thread %r has no open interrupt that forwardedProps.command.resume is for", input.thread_id)
+        rest = {name: value for name, value in command.items() if name not in ("resume", "interruptEvent")}
+        input = input.model_copy(update={"forwarded_props": {**(input.forwarded_props or {}), "command": rest}})
+    return input
+
+
+def _frontend_results(input: RunAgentInput, values: Any) -> Sequence[Any]:
+    """Returns the results of the frontend's tools that the graph's messages do not have, as LangChain's messages."""
+    messages = values.get("messages") if isinstance(values, Mapping) else None
+    frontend_tools = {tool.name for tool in input.tools or ()}
+    pending = {
+        call["id"]
+        for message in messages or ()
+        for call in getattr(message, "tool_calls", None) or ()
+        if call["name"] in frontend_tools
+    }
+    pending.difference_update(getattr(message, "tool_call_id", None) for message in messages or ())
+    results = [message for message in input.messages if message.role == "tool" and message.tool_call_id in pending]
+    converted: Sequence[Any] = _import("ag_ui_langgraph.utils").agui_messages_to_langchain(results) if results else ()
+    return converted
+
+
+def _is_open(command: Mapping[str, Any], values: list[Any]) -> bool:
+    dump = _import("ag_ui_langgraph.agent").dump_json_safe
+    return bool(values) and ("interruptEvent" not in command or command["interruptEvent"] in map(dump, values))

@@ -50,10 +50,15 @@ class PydanticAIAgent:
         self.description = description
         self._agent = agent
         self._deps = deps
-        self._run_options = dict(run or {})
+        self._run_options = _with_deferred_output(agent, run or {})
         self._adapter_options = dict(adapter or {})
         inspect.signature(self._adapter).bind(agent=agent, run_input=None, **self._adapter_options)
         inspect.signature(self._adapter.run_stream).bind(None, deps=None, **self._run_options)
+
+    @property
+    def verifies_resume(self) -> bool:
+        """Whether Pydantic AI knows itself which calls wait for an approval: with a conversation store."""
+        return "conversation_store" in self._adapter_options
 
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[BaseEvent]:
         """Yields the events of a run.
@@ -74,6 +79,21 @@ class PydanticAIAgent:
 
 def _import(module: str) -> Any:
     return import_optional(module, feature="PydanticAIAgent", extra="pydantic-ai")
+
+
+def _with_deferred_output(agent: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a run, in which a call that needs an approval may end it.
+
+    Pydantic AI accepts no output type for a run of an agent with output validators. Such an agent needs
+    DeferredToolRequests among its own output types.
+    """
+    innermost = agent
+    while hasattr(innermost, "wrapped"):
+        innermost = innermost.wrapped
+    if getattr(innermost, "_output_validators", None):
+        return dict(options)
+    output_type = options.get("output_type") or agent.output_type
+    return {**options, "output_type": [output_type, _import("pydantic_ai").DeferredToolRequests]}
 
 
 def _raising_adapter() -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..._engine import RunRequest
@@ -26,6 +28,9 @@ _STREAM_HEADERS = Headers(
         ("x-accel-buffering", "no"),
     )
 )
+
+_NONE_OPEN: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+"""Until the engine has read the thread, which it does only for a run that responds to interrupts."""
 
 
 def stream_response(stream: EventStream) -> Response:
@@ -86,5 +91,6 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
             user=context.user,
             body=LazyJSONBody(context.body),
             debug=context.runtime.debug,
+            open_interrupts=_NONE_OPEN,
         ),
     )

@@ -16,7 +16,7 @@ from .mcp import MCPServer, open_mcp_servers
 from .options import Options, parse_overridable
 from .prompt import build_system_prompt
 from .providers import Credentials, Model
-from .resume import resolve_resume_entries
+from .resume import Resumption
 from .run_config import RunConfig, RunConfigResolver
 from .tool_options import parse_mcp_servers, parse_tools, warn_of_unread_results
 from .tools.state_tools import STATE_TOOL_NAMES, SharedState
@@ -82,6 +82,9 @@ class BuiltInAgent:
         ValueError: for an invalid option.
         TypeError: for an option of the wrong type.
     """
+
+    verifies_resume = True
+    """Entries that respond to no open interrupt may still cancel a call, but never run a tool."""
 
     def __init__(
         self,
@@ -181,29 +184,32 @@ class BuiltInAgent:
                 state = SharedState(input.state)
                 server_tools = (*(state.tools() if self._state_tools else ()), *self._tools, *mcp_tools)
                 toolbox = Toolbox(server_tools, input.tools or (), debug=debug)
-                resumed = await resolve_resume_entries(
-                    getattr(input, "resume", None) or (), input.messages, toolbox, context
-                )
-                for call_id, result in resumed.items():
-                    yield tool_result_event(call_id, result)
-                loop = AgentLoop(
-                    client=config.client,
-                    model=config.model,
-                    request_params=config.options.to_request_params(config.model.provider.max_tokens_param),
-                    tool_choice=config.options.tool_choice,
-                    max_steps=config.options.max_steps,
-                    messages=self._chat_messages(input, config, resumed),
-                    used_call_ids={
-                        call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()
-                    },
-                    toolbox=toolbox,
-                    state=state,
-                    context=context,
-                    usage=config.usage,
-                )
-                async with aclosing(loop.events()) as events:
-                    async for event in events:
-                        yield event
+                resumption = Resumption(getattr(input, "resume", None), input.messages, toolbox, context)
+                async with aclosing(resumption.resolve()) as resolved:
+                    async for call_id, result in resolved:
+                        yield tool_result_event(call_id, result)
+                interrupts = resumption.unanswered()
+                # A model can be called only once all of its calls have a result.
+                if not interrupts and not resumption.waits_for_client():
+                    loop = AgentLoop(
+                        client=config.client,
+                        model=config.model,
+                        request_params=config.options.to_request_params(config.model.provider.max_tokens_param),
+                        tool_choice=config.options.tool_choice,
+                        max_steps=config.options.max_steps,
+                        messages=self._chat_messages(input, config, resumption.results),
+                        used_call_ids={
+                            call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()
+                        },
+                        toolbox=toolbox,
+                        state=state,
+                        context=context,
+                        usage=config.usage,
+                    )
+                    async with aclosing(loop.events()) as events:
+                        async for event in events:
+                            yield event
+                    interrupts = loop.interrupts
         except Exception as error:
             failure = to_model_error(error, secret="" if config is None else config.client.api_key)
             if failure is None:
@@ -213,8 +219,8 @@ class BuiltInAgent:
             yield {**failure.to_event(with_detail=debug), **usage}
             return
         finished = {"type": "RUN_FINISHED", **ids, **config.usage.event_fields("RUN_FINISHED")}
-        if loop.interrupts:
-            finished["outcome"] = {"type": "interrupt", "interrupts": loop.interrupts}
+        if interrupts:
+            finished["outcome"] = {"type": "interrupt", "interrupts": interrupts}
         yield finished
 
     async def aclose(self) -> None:

@@ -45,7 +45,7 @@ class AgentLoop:
     state: SharedState
     context: RunContext | None
     usage: Usage
-    interrupts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    interrupts: list[Mapping[str, Any]] = dataclasses.field(default_factory=list)
     """The interrupts with which the run ends, for its outcome."""
 
     async def events(self) -> AsyncGenerator[Event]:

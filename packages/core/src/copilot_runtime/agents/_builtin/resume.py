@@ -1,68 +1,121 @@
 """Resolves the interrupts of an earlier run: AG-UI's ``resume``.
 
-Both the interrupted call and the response to it come from the client. The arguments are validated again; whether the
-user may do what the call does is up to the tool.
+Both the interrupted call and the response to it come from the client. A server tool is called only if the runtime
+knows that the interrupt is open (`RunContext.open_interrupts`); then the response counts, whatever the messages have
+as the call's result. The arguments are validated again; whether the user may do what the call does is up to the tool.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
+from ... import _strict_json as strict_json
 from .._context import RunContext
+from .._interrupts import ResumeEntry, parse_resume_entries
+from .content_parts import flatten_text
 from .tools.toolbox import Toolbox, ToolResult, serialize_result
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
 _CANCELLED = ToolResult('{"status":"cancelled"}', '{"status":"cancelled"}')
 _RESOLVED = {"status": "resolved"}
+_NOT_OPEN_TEXT = (
+    "Error: the tool was not run, because this call does not wait for the user (any more). Call it again to ask."
+)
+_NOT_OPEN = ToolResult(_NOT_OPEN_TEXT, _NOT_OPEN_TEXT, failed=True)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _ResumeEntry:
-    call_id: str
-    is_cancelled: bool
-    payload: Any
-
-
-async def resolve_resume_entries(
-    entries: Iterable[Any], messages: Iterable[Any], toolbox: Toolbox, context: RunContext | None
-) -> dict[str, ToolResult]:
-    """Returns the results of the tool calls that ``resume`` resolves, by the calls' ids.
+class Resumption:
+    """The responses to interrupts that a run begins with.
 
     A tool that interrupts is called with the payload; for any other call the payload is the result. An entry whose
     call is unknown, or has a result already, is logged and ignored.
+
+    Args:
+        resume: the input's ``resume``.
+        messages: AG-UI's messages.
+        toolbox: the tools of the run.
+        context: the run's context.
     """
-    messages = list(messages)
-    calls = {call.id: call for message in messages if message.role == "assistant" for call in message.tool_calls or ()}
-    with_result = {message.tool_call_id for message in messages if message.role == "tool"}
-    results: dict[str, ToolResult] = {}
-    for entry in _parse(entries):
-        call = calls.get(entry.call_id)
-        if call is None or entry.call_id in with_result or entry.call_id in results:
-            logger.warning("a resume entry does not match an open interrupt of the conversation; ignored")
-            continue
-        results[call.id] = await _resolve(entry, call.function, toolbox, context)
-    return results
+
+    def __init__(self, resume: Any, messages: Sequence[Any], toolbox: Toolbox, context: RunContext | None) -> None:
+        self._entries = parse_resume_entries(resume)
+        self._messages = messages
+        self._toolbox = toolbox
+        self._context = context
+        self._open_interrupts = None if context is None else context.open_interrupts
+        self.results: dict[str, ToolResult] = {}
+        """The results of the calls that have been resolved, by the calls' ids."""
+
+    async def resolve(self) -> AsyncGenerator[tuple[str, ToolResult]]:
+        """Yields the id and the result of each call that is resolved, as soon as it is."""
+        calls = {
+            call.id: call.function
+            for message in self._messages
+            if message.role == "assistant"
+            for call in message.tool_calls or ()
+        }
+        for entry in self._entries:
+            call_id = entry.interrupt_id
+            result = await self._result(entry, calls[call_id]) if call_id in calls else None
+            if result is None:
+                logger.warning("a resume entry does not match an open interrupt of the conversation; ignored")
+                continue
+            self.results[call_id] = result
+            yield call_id, result
+
+    async def _result(self, entry: ResumeEntry, function: Any) -> ToolResult | None:
+        """Returns the result of a call; None for a call that does not wait for a response."""
+        is_open = self._open_interrupts is not None and entry.interrupt_id in self._open_interrupts
+        is_unknown = self._open_interrupts is None
+        if not is_open and not _has_no_result(entry, self._messages, may_be_copy=is_unknown):
+            return None
+        tool = self._toolbox.get(function.name)
+        if entry.is_cancelled:
+            return _CANCELLED
+        if tool is None or tool.interrupt is None:
+            text = serialize_result(_RESOLVED if entry.payload is None else entry.payload)
+            return ToolResult(text, text)
+        if is_open or is_unknown:
+            return await self._toolbox.resume(tool, function.arguments, entry.payload, self._context)
+        logger.warning("the tool %r was not run: no open interrupt %r is known", tool.name, entry.interrupt_id)
+        return _NOT_OPEN
+
+    def unanswered(self) -> list[Mapping[str, Any]]:
+        """Returns the interrupts, for the outcome of the run, that are still open beside those resolved."""
+        missing = self._missing_results()
+        return [interrupt for identity, interrupt in (self._open_interrupts or {}).items() if identity in missing]
+
+    def waits_for_client(self) -> bool:
+        """Returns whether a call beside those resolved runs in the frontend and has no result yet."""
+        return any(map(self._toolbox.is_client_tool, self._missing_results().values()))
+
+    def _missing_results(self) -> dict[str, str]:
+        """Returns the calls without a result beside those resolved: their names by their ids."""
+        with_result = {message.tool_call_id for message in self._messages if message.role == "tool"}
+        with_result.update(self.results)
+        for message in self._messages if self.results else ():
+            calls = {call.id: call.function.name for call in getattr(message, "tool_calls", None) or ()}
+            if not calls.keys().isdisjoint(self.results):
+                return {identity: name for identity, name in calls.items() if identity not in with_result}
+        return {}
 
 
-async def _resolve(entry: _ResumeEntry, function: Any, toolbox: Toolbox, context: RunContext | None) -> ToolResult:
-    if entry.is_cancelled:
-        return _CANCELLED
-    tool = toolbox.get(function.name)
-    if tool is not None and tool.interrupt is not None:
-        return await toolbox.resume(tool, function.arguments, entry.payload, context)
-    text = serialize_result(_RESOLVED if entry.payload is None else entry.payload)
-    return ToolResult(text, text)
+def _has_no_result(entry: ResumeEntry, messages: Sequence[Any], *, may_be_copy: bool) -> bool:
+    """Returns whether the messages have no result of a call, other than CopilotKit's copy of the response to it."""
+    texts = [
+        flatten_text(message.content)
+        for message in messages
+        if message.role == "tool" and message.tool_call_id == entry.interrupt_id
+    ]
+    return not texts or (may_be_copy and all(_is_copy(text, entry) for text in texts))
 
 
-def _parse(entries: Iterable[Any]) -> Iterator[_ResumeEntry]:
-    for entry in entries:
-        if isinstance(entry, Mapping):  # AG-UI before 0.1.19 has no model for it
-            call_id, status, payload = entry.get("interruptId"), entry.get("status"), entry.get("payload")
-        else:
-            call_id, status, payload = entry.interrupt_id, entry.status, entry.payload
-        if isinstance(call_id, str):
-            yield _ResumeEntry(call_id, status == "cancelled", payload)
+def _is_copy(text: str, entry: ResumeEntry) -> bool:
+    response = {"status": "cancelled"} if entry.is_cancelled else _RESOLVED if entry.payload is None else entry.payload
+    try:
+        return bool(strict_json.loads(text.encode()) == response)
+    except ValueError:
+        return False

@@ -1,0 +1,73 @@
+"""Interrupts, and the entries of AG-UI's ``resume`` that respond to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
+
+logger = logging.getLogger("copilot_runtime.agents")
+
+_STATUSES = frozenset(("resolved", "cancelled"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResumeEntry:
+    """A response to an interrupt. ``index`` is its place in ``resume``."""
+
+    index: int
+    interrupt_id: str
+    is_cancelled: bool
+    payload: Any
+
+
+def parse_resume_entries(resume: Any) -> list[ResumeEntry]:
+    """Returns the entries of a run's ``resume``, one for each interrupt.
+
+    Of entries that repeat each other the first counts. Those that contradict each other do not count at all: nobody
+    knows which one the user meant.
+    """
+    entries: dict[str, ResumeEntry] = {}
+    ambiguous: set[str] = set()
+    for index, source in enumerate(resume if isinstance(resume, list | tuple) else ()):
+        entry = _parse(index, source)
+        if entry is None:
+            logger.warning("a resume entry without a valid interruptId and status was ignored")
+            continue
+        first = entries.setdefault(entry.interrupt_id, entry)
+        if (entry.is_cancelled, entry.payload) != (first.is_cancelled, first.payload):
+            ambiguous.add(entry.interrupt_id)
+    for interrupt_id in ambiguous:
+        logger.warning("resume has contradictory entries for the interrupt %r; all of them were ignored", interrupt_id)
+        del entries[interrupt_id]
+    return list(entries.values())
+
+
+def _parse(index: int, source: Any) -> ResumeEntry | None:
+    if isinstance(source, Mapping):  # AG-UI before 0.1.19 has no model for it
+        interrupt_id, status, payload = source.get("interruptId"), source.get("status"), source.get("payload")
+    else:
+        interrupt_id, status, payload = (getattr(source, name, None) for name in ("interrupt_id", "status", "payload"))
+    if not isinstance(interrupt_id, str) or not isinstance(status, str) or status not in _STATUSES:
+        return None
+    return ResumeEntry(index, interrupt_id, status == "cancelled", payload)
+
+
+def with_resume(input: RunAgentInput, entries: Iterable[ResumeEntry]) -> RunAgentInput:
+    """Returns a run's input with these entries of its ``resume`` only."""
+    resume: Any = getattr(input, "resume", None)
+    return input.model_copy(update={"resume": [resume[entry.index] for entry in entries] or None})
+
+
+def without_results(input: RunAgentInput, call_ids: Collection[Any], *, keep: Collection[str] = ()) -> RunAgentInput:
+    """Returns a run's input without the results of these tool calls, except the messages with the ids in ``keep``."""
+    messages = [
+        message
+        for message in input.messages
+        if message.role != "tool" or message.tool_call_id not in call_ids or message.id in keep
+    ]
+    return input.model_copy(update={"messages": messages})

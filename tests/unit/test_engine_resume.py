@@ -1,0 +1,185 @@
+"""Interrupts of a thread: which responses reach an agent, and that each of them is used once."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from copilot_runtime.agents._context import RunContext
+from copilot_runtime.stores import MemoryStore
+from copilot_runtime.stores.protocol import Batch, Lease, LeaseLost, RunTooLarge, StoreError
+
+from .engine_helpers import THREAD, Reader, bounded, engine_on, given
+from .recorder_helpers import Event
+
+pytestmark = pytest.mark.requirement("APPROVAL-01")
+
+QUESTION = {"id": "i1", "reason": "tool_call", "toolCallId": "c1"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "pay", "arguments": '{"amount":5}'}}
+ASSISTANT = {"id": "m1", "role": "assistant", "toolCalls": [CALL]}
+COPY = {"id": "copy", "role": "tool", "toolCallId": "c1", "content": '"yes"'}
+ENTRY = {"interruptId": "i1", "status": "resolved", "payload": "yes"}
+
+
+class Asking:
+    """An agent that interrupts its first run, and keeps what the later ones receive."""
+
+    def __init__(self, **question: Any) -> None:
+        self.question = {**QUESTION, **question}
+        self.received: list[tuple[Any, RunContext]] = []
+
+    async def run(self, input: Any, context: RunContext) -> AsyncIterator[Event]:
+        ids = {"threadId": input.thread_id, "runId": input.run_id}
+        yield {"type": "RUN_STARTED", **ids}
+        outcome: Event = {}
+        if input.messages:
+            self.received.append((input, context))
+        else:
+            yield {"type": "TOOL_CALL_START", "toolCallId": "c1", "toolCallName": "pay", "parentMessageId": "m1"}
+            yield {"type": "TOOL_CALL_ARGS", "toolCallId": "c1", "delta": CALL["function"]["arguments"]}  # type: ignore[index]
+            yield {"type": "TOOL_CALL_END", "toolCallId": "c1"}
+            outcome = {"outcome": {"type": "interrupt", "interrupts": [self.question]}}
+        yield {"type": "RUN_FINISHED", **ids, **outcome}
+
+    def resumed(self) -> list[Any]:
+        """The entries that a later run has received, for each of them."""
+        return [context.body.get("resume") for _, context in self.received]
+
+
+async def rest(engine: Any, agent: Any, **members: Any) -> list[Event]:
+    return await Reader(await engine.run(given(agent, **members))).rest()
+
+
+@bounded
+async def test_resume_reaches_an_agent_once() -> None:
+    engine, agent = engine_on(MemoryStore()), Asking()
+    await rest(engine, agent)
+    for _ in range(2):
+        events = await rest(engine, agent, messages=[ASSISTANT, COPY], resume=[ENTRY])
+    assert agent.resumed() == [[ENTRY], None]
+    (first, context), (second, _) = agent.received
+    assert [message.id for message in first.messages] == ["m1"]
+    assert context.open_interrupts == {"i1": QUESTION}
+    assert context.body["messages"] == [ASSISTANT]
+    assert [message.id for message in second.messages] == ["m1", "copy"]
+    assert [event["type"] for event in events] == ["RUN_STARTED", "RUN_FINISHED"]
+
+
+@bounded
+async def test_resume_posted_twice_at_once_reaches_an_agent_once() -> None:
+    engine, agent = engine_on(MemoryStore()), Asking()
+    await rest(engine, agent)
+    requests = [given(agent, messages=[ASSISTANT], resume=[ENTRY]) for _ in range(2)]
+    streams = [stream for request in requests if hasattr(stream := await engine.run(request), "__aiter__")]
+    await asyncio.gather(*(Reader(stream).rest() for stream in streams))
+    assert agent.resumed() == [[ENTRY]]
+
+
+@pytest.mark.parametrize(("hours", "zone"), [(-1, "Z"), (-1, "+00:00"), (None, ""), (1, "Z"), (1, "+00:00")], ids=str)
+@bounded
+async def test_resume_of_an_interrupt_with_expires_at(hours: int | None, zone: str) -> None:
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    expires_at = "soon" if hours is None else (now + datetime.timedelta(hours=hours)).isoformat() + zone
+    engine, agent = engine_on(MemoryStore()), Asking(expiresAt=expires_at)
+    await rest(engine, agent)
+    await rest(engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+    assert agent.resumed() == [[ENTRY] if hours == 1 else None]
+
+
+@bounded
+async def test_resume_of_a_suggestion_does_not_reach_the_agent() -> None:
+    engine, agent = engine_on(MemoryStore()), Asking()
+    await rest(engine, agent)
+    await Reader(await engine.suggest(given(agent, messages=[ASSISTANT], resume=[ENTRY]))).rest()
+    assert agent.resumed() == [None]
+    assert agent.received[0][0].messages
+
+
+class Recording(MemoryStore):
+    """A store that keeps what is appended, and fails if asked to."""
+
+    fails = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[bytes] = []
+
+    def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
+        if self.fails:
+            raise StoreError("no space left")
+        self.frames += [frame for batch in batches for frame in batch.frames]
+        return super().append(batches)
+
+
+@bounded
+async def test_resume_is_stored_before_the_agent_starts() -> None:
+    """So that a process that dies in the middle leaves a run behind, and the interrupt is no longer open."""
+    store = Recording()
+    engine, agent = engine_on(store), Asking()
+    await rest(engine, agent)
+    store.frames.clear()
+    stored: list[bytes] = []
+
+    async def looks(input: Any, context: RunContext) -> AsyncIterator[Event]:
+        stored.extend(store.frames)
+        async for event in agent.run(input, context):
+            yield event
+
+    await rest(engine, looks, messages=[ASSISTANT, COPY], resume=[ENTRY])
+    assert [frame.count(b'"RUN_STARTED"') for frame in stored] == [1, 0]
+    assert b'"MESSAGES_SNAPSHOT"' in stored[1]
+
+
+@bounded
+async def test_resume_that_cannot_be_stored_does_not_start_the_agent() -> None:
+    store = Recording()
+    engine, agent = engine_on(store), Asking()
+    await rest(engine, agent)
+    store.fails = True
+    events = await rest(engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+    assert (events[-1]["type"], events[-1]["code"]) == ("RUN_ERROR", "STORE_UNAVAILABLE")
+    assert agent.received == []
+
+
+@bounded
+async def test_resume_of_a_run_that_failed_at_once_is_used_up() -> None:
+    engine, agent = engine_on(MemoryStore()), Asking()
+    await rest(engine, agent)
+
+    async def pays_and_fails(input: Any) -> AsyncIterator[Event]:
+        raise RuntimeError("after the payment")
+        yield {}
+
+    await rest(engine, pays_and_fails, messages=[ASSISTANT], resume=[ENTRY])
+    await rest(engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+    assert agent.resumed() == [None]
+    thread = await engine.read_thread(THREAD)
+    assert len(thread.runs) == 3
+
+
+@pytest.mark.parametrize("emits", [True, False], ids=["RUN_ERROR of the agent", "exception"])
+@bounded
+async def test_resume_in_a_run_that_fails_closes_the_interrupt_for_clients(emits: bool) -> None:
+    """To AG-UI's client an interrupt is open until RUN_FINISHED, and until then it refuses to run again."""
+    engine, agent = engine_on(MemoryStore()), Asking()
+    await rest(engine, agent)
+
+    async def fails(input: Any) -> AsyncIterator[Event]:
+        yield {"type": "TEXT_MESSAGE_START", "messageId": "m2", "role": "assistant"}
+        if not emits:
+            raise RuntimeError("no model")
+        yield {"type": "RUN_ERROR", "message": "no model"}
+
+    events = await rest(engine, fails, messages=[ASSISTANT], resume=[ENTRY])
+    ended = ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_END", "RUN_FINISHED", "RUN_ERROR"]
+    assert [event["type"] for event in events] == ended
+    replayed = await Reader(await engine.connect(THREAD, None)).rest()
+    assert [event["type"] for event in replayed][-len(ended) :] == ended
+    # And if more has happened since, there is one end.
+    await rest(engine, agent, messages=[ASSISTANT])
+    replayed = await Reader(await engine.connect(THREAD, None)).rest()
+    assert [event["type"] for event in replayed][-6:] == [*ended[:-1], "RUN_STARTED", "RUN_FINISHED"]
