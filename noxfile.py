@@ -39,6 +39,7 @@ print(json.dumps({"python": platform.python_version(), **versions}))
 
 # Which server it is changes nothing about a version.
 ON_FRAMEWORKS = ["tests/flask", "tests/django", "-k", "not gevent and not waitress and not dispatcher"]
+IN_BROWSER = "tests/frameworks/test_approvals_in_browser.py"
 ON_AGUI = ["tests/unit", "tests/test_http_agent.py", "tests/test_contract.py::test_recorded_cases[asgi-default]"]
 
 
@@ -146,9 +147,11 @@ def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
 @nox.session
 @nox.parametrize("agui", [nox.param("ag-ui-protocol>=1", id="agui-1"), nox.param("ag-ui-protocol<1", id="agui-0.1")])
 def frameworks(session: nox.Session, agui: str) -> None:
-    """Agents of other frameworks, in process, with each of the two lines of AG-UI."""
+    """Agents of other frameworks, in process, with each of the two lines of AG-UI; with one also in a browser."""
     install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]", "langchain>=1")
-    run_pytest(session, *(session.posargs or ["tests/frameworks"]), env={"FRAMEWORKS": "1"})
+    # What goes over the wire is the same with both, which is what the other tests are about.
+    chosen = ["tests/frameworks"] if agui.endswith(">=1") else ["tests/frameworks", "--ignore", IN_BROWSER]
+    run_pytest(session, *(session.posargs or chosen), env={"FRAMEWORKS": "1"})
 
 
 @nox.session
