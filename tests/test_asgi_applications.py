@@ -194,7 +194,7 @@ def test_body_that_never_ends_on_a_host_whose_receive_never_waits() -> None:
     """Other requests are served meanwhile, until the host closes the connection."""
 
     async def main() -> None:
-        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={}))
+        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": one_agent}))
         scope = {"type": "http", "method": "POST", "path": "/info", "query_string": b"", "headers": []}
         endless = asyncio.ensure_future(app(scope, ReceiveThatNeverWaits(b"", {"more_body": True}), None))
         assert (await call(app, {"method": "GET", "path": "/info"}))[0] == 200

@@ -518,7 +518,8 @@ from flask import Flask
 from copilot_runtime import CopilotRuntime
 from copilot_runtime_flask import create_copilot_blueprint
 app = Flask(__name__)
-app.register_blueprint(create_copilot_blueprint(runtime=CopilotRuntime(agents={})), url_prefix="/api/copilotkit")
+runtime = CopilotRuntime(agents={"default": lambda input: []})
+app.register_blueprint(create_copilot_blueprint(runtime=runtime), url_prefix="/api/copilotkit")
 app.test_client().get("/api/copilotkit/info")
 if __name__ == "__main__":
     make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
