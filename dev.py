@@ -30,9 +30,9 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
-# What can be installed: the workspace's packages, with their extras. The dependency group "test" belongs to "test".
+# What can be installed: packages of the workspace, and what they need beside each other.
 DEMO, TEST = "demo", "test"
-DEMO_PACKAGES = {"core": "[cli]", "asgi": ""}
+DEMO_PACKAGES = ("core", "asgi")
 INCLUDES = {DEMO: [DEMO], TEST: [TEST, DEMO]}
 
 # Deletes the records of packages that were not installed to their end, so that pip installs them again.
@@ -50,16 +50,22 @@ def projects() -> list[Path]:
     return sorted(file.parent for file in ROOT.glob("packages/*/pyproject.toml"))
 
 
-def editables(name: str) -> list[str]:
-    """Returns the packages of a set, as pip's arguments."""
-    extras = DEMO_PACKAGES if name == DEMO else {folder.name: "" for folder in projects()} | DEMO_PACKAGES
-    return [part for folder, extra in extras.items() for part in ("--editable", f"{ROOT / 'packages' / folder}{extra}")]
+def packages(name: str) -> list[Path]:
+    """Returns the folders of a set's packages."""
+    return [ROOT / "packages" / folder for folder in DEMO_PACKAGES] if name == DEMO else projects()
 
 
 def requirements(name: str) -> list[str]:
-    """Returns what a set needs beside its packages."""
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
-    return groups["test"] if name == TEST else []
+    """Returns what a set needs beside its packages.
+
+    The demo's are those of an extra. pip is not asked for the extra itself: it would look for the sibling that the
+    extra names in an index, unless it happens to come to that sibling's folder first.
+    """
+    if name == TEST:
+        return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]["test"]
+    project = tomllib.loads((ROOT / "packages/core/pyproject.toml").read_text("utf-8"))["project"]
+    extra = project["optional-dependencies"]["cli"]
+    return [item for item in extra if not item.startswith(project["name"])]
 
 
 def build_requirements() -> list[str]:
@@ -71,7 +77,7 @@ def build_requirements() -> list[str]:
 def fingerprint(name: str) -> str:
     """Returns a hash of everything that .venv, or a set in it, is made from."""
     digest = hashlib.sha256(f"{sys.version}\0{ROOT}".encode())
-    folders = {VENV.name: [], DEMO: [ROOT / "packages" / folder for folder in DEMO_PACKAGES], TEST: projects()}[name]
+    folders = [] if name == VENV.name else packages(name)
     shared = [] if name == VENV.name else [ROOT / "dev.py"] + [ROOT / "pyproject.toml"] * (name == TEST)
     for file in [*shared, *(folder / "pyproject.toml" for folder in folders)]:
         digest.update(f"\0{file}\0".encode() + file.read_bytes())
@@ -159,7 +165,8 @@ def set_up(name: str) -> None:
     say("  installing the packages")
     # For the demo, Python compiles what it imports, which is a fraction of all.
     compiling = ["--no-compile"] if name == DEMO else []
-    install(*compiling, "--no-build-isolation", *editables(name), *requirements(name))
+    editables = [part for folder in packages(name) for part in ("--editable", str(folder))]
+    install(*compiling, "--no-build-isolation", *editables, *requirements(name))
     for each in INCLUDES[name]:
         stamp(each).write_text(fingerprint(each))
     interrupted.unlink()

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "dev.py"
-PYPROJECT = '[build-system]\nrequires = ["hatchling"]\n'
+PYPROJECT = """
+[build-system]
+requires = ["hatchling"]
+[project]
+name = "copilot-runtime"
+[project.optional-dependencies]
+cli = ["copilot-runtime-asgi>=0.1.0", "uvicorn>=0.30"]
+"""
 
 pytestmark = pytest.mark.requirement("DEV-01")
 
@@ -60,7 +67,8 @@ class Repository:
         elif self.dev.REPAIR in words:
             step = "repair"
         else:
-            step = " ".join(["install", *(editables or ["build requirements"]), *(["pytest"] * ("pytest" in words))])
+            others = [word for word in words if word in ("pytest", "uvicorn>=0.30", "copilot-runtime-asgi>=0.1.0")]
+            step = " ".join(["install", *(editables or ["build requirements"]), *others])
         self.steps.append(step)
         if step == self.interrupt:
             raise KeyboardInterrupt
@@ -80,8 +88,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     return Repository(tmp_path, monkeypatch)
 
 
-DEMO = "install core[cli] asgi"
-TEST = "install asgi core[cli] flask pytest"
+DEMO = "install core asgi uvicorn>=0.30"
+TEST = "install asgi core flask pytest"
 
 
 def test_dev_demo_installs_only_what_the_demo_needs(repository: Repository) -> None:

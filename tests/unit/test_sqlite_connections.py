@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,7 +180,8 @@ def test_creating_a_file_waits_for_other_processes(tmp_path: Path, monkeypatch: 
         if len(pauses) == 3:
             other.execute("COMMIT")
 
-    monkeypatch.setattr(connections_module.time, "sleep", sleep)
+    # In this module only: a thread that another test has left may sleep as well.
+    monkeypatch.setattr(connections_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
     ConnectionPair(str(path), 20.0).check()
     assert len(pauses) == 3
     with contextlib.closing(sqlite3.connect(path)) as after:
