@@ -430,6 +430,36 @@ def newer(folder: Path) -> Path:
     return path
 
 
+def short(folder: Path) -> Path:
+    path = folder / "short.db"
+    path.write_text("no")
+    return path
+
+
+def foreign(folder: Path, *statements: str) -> Path:
+    """Another program's database."""
+    path = folder / "app.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+    return path
+
+
+TABLE = "CREATE TABLE threads (id INTEGER PRIMARY KEY)"  # a name that we use as well
+FOREIGN = "another program's database, .*: choose a path where there is no file yet"
+
+
+def foreign_and_open(folder: Path) -> Path:
+    """Another program's database, which is in use: so far its tables are in the write-ahead log only."""
+    code = (
+        "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        f"db.execute('PRAGMA journal_mode = WAL'); db.execute('{TABLE}'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder / "app.db"], check=True)
+    assert (folder / "app.db-wal").stat().st_size
+    return folder / "app.db"
+
+
 def nowhere(folder: Path) -> Path:
     return folder / "nowhere" / "threads.db"
 
@@ -439,18 +469,102 @@ def nowhere(folder: Path) -> Path:
     ("make", "sentence"),
     [
         (garbage, "is not a SQLite file: choose another path"),
+        (short, "is not a SQLite file: choose another path"),
+        (lambda folder: foreign(folder, TABLE), FOREIGN),
+        (lambda folder: foreign(folder, "PRAGMA journal_mode = WAL", TABLE), FOREIGN),
+        (lambda folder: foreign(folder, "PRAGMA user_version = 1"), FOREIGN),
+        (lambda folder: foreign(folder, "PRAGMA application_id = 7"), FOREIGN),
         (newer, "schema version 99.*upgrade copilot-runtime, or choose another file"),
         (nowhere, "the directory .*nowhere does not exist: create it, or choose another path"),
         (lambda folder: folder, "is a directory: choose the path of a file"),
     ],
-    ids=["garbage", "newer", "nowhere", "folder"],
+    ids=[
+        "garbage",
+        "short",
+        "foreign",
+        "foreign-wal",
+        "foreign-version",
+        "foreign-id",
+        "newer",
+        "nowhere",
+        "folder",
+    ],
 )
 def test_sqlite_unusable_file_is_refused_at_construction(make: Any, sentence: str, tmp_path: Path) -> None:
     path = make(tmp_path)
-    before = path.read_bytes() if path.is_file() else None
+    before = contents(tmp_path)
     with pytest.raises(ValueError, match=sentence):
         CopilotRuntime(agents=lambda context: {}, store=f"sqlite:///{path}")
-    assert (path.read_bytes() if path.is_file() else None) == before
+    assert contents(tmp_path) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.requirement("CONFIG-02", "STORE-06")
+def test_sqlite_file_of_another_program_that_is_in_use_is_refused_at_construction(tmp_path: Path) -> None:
+    path = foreign_and_open(tmp_path)
+    with pytest.raises(ValueError, match=FOREIGN):
+        CopilotRuntime(agents=lambda context: {}, store=f"sqlite:///{path}")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT name FROM sqlite_schema").fetchall() == [("threads",)]
+        assert db.execute("PRAGMA application_id").fetchone() == (0,)
+
+
+@pytest.mark.requirement("CONFIG-02", "STORE-06")
+def test_sqlite_file_that_is_replaced_by_another_programs_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    store = SqliteStore(path)
+    thread = ThreadKey("", "t")
+    store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
+    for file in tmp_path.iterdir():
+        file.unlink()
+    foreign(tmp_path, TABLE)
+    before = contents(tmp_path)
+    with pytest.raises(StoreError, match="another program's database"):
+        store.begin(NewRun(thread=thread, run_id="r", agent_id="a"))
+    assert contents(tmp_path) == before
+
+
+MEMORY = "a path is required, .*for threads in memory use store='memory://'"
+
+
+@pytest.mark.requirement("CONFIG-02")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///:memory:?max_threads=3",
+        "sqlite:///%3Amemory%3A",
+        "sqlite://:memory:",
+        "sqlite:////:memory:",
+        "sqlite::memory:",
+        "sqlite:",
+        "sqlite:copilot.db",
+        "sqlite:///file::memory:",
+        "sqlite:///file::memory:?cache=shared",
+        "sqlite:///file:threads?mode=memory&cache=shared",
+        "sqlite:///threads?mode=memory",
+        "sqlite:///?mode=memory",
+    ],
+)
+def test_sqlite_in_memory_is_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=MEMORY):
+        CopilotRuntime(agents=lambda context: {}, store=url)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.requirement("CONFIG-02")
+@pytest.mark.parametrize("path", [":memory:", "", "file:threads.db", "file::memory:?cache=shared"])
+def test_sqlite_path_that_is_none_is_refused(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"a path is required.* use store='memory://'"):
+        SqliteStore(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.requirement("CONFIG-02")

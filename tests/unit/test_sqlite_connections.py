@@ -167,15 +167,26 @@ def test_a_failure_does_not_remove_the_journal(tmp_path: Path) -> None:
     assert read_notes(connections) == set()
 
 
+def half_created(path: Path) -> sqlite3.Connection:
+    """Returns the connection of a process that is creating a store, just before it changes the journal mode."""
+    ConnectionPair(str(path), 20.0).check()
+    other = sqlite3.connect(path, isolation_level=None)
+    assert other.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
 def test_creating_a_file_waits_for_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As when the workers of a server create it at once: SQLite itself does not wait to change the journal mode.
     path = tmp_path / "threads.db"
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)")
-    other.execute("BEGIN IMMEDIATE")
+    other = half_created(path)
     pauses: list[float] = []
+    here, real_sleep = threading.get_ident(), connections_module.time.sleep
 
     def sleep(seconds: float) -> None:
+        if threading.get_ident() != here:
+            real_sleep(seconds)  # in a thread of another test
+            return
         pauses.append(seconds)
         if len(pauses) == 3:
             other.execute("COMMIT")
@@ -190,10 +201,7 @@ def test_creating_a_file_waits_for_other_processes(tmp_path: Path, monkeypatch: 
 
 def test_creating_a_file_waits_no_longer_than_the_timeout(tmp_path: Path) -> None:
     path = tmp_path / "threads.db"
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)")
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(ValueError, match="locked"):
+    with contextlib.closing(half_created(path)), pytest.raises(ValueError, match="locked"):
         ConnectionPair(str(path), 0.1).check()
 
 

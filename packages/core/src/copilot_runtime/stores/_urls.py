@@ -37,9 +37,11 @@ def _memory(url: str, parts: SplitResult) -> RunStore:
 def _sqlite(url: str, parts: SplitResult) -> RunStore:
     # As in SQLAlchemy: three slashes for a relative path, four for an absolute one.
     path = unquote(parts.path).removeprefix("/")
-    if not path or parts.netloc:
+    is_in_memory = ":memory:" in unquote(url) or ("mode", "memory") in parse_qsl(parts.query)
+    if not path or parts.netloc or is_in_memory or not url.startswith("sqlite://"):
         raise ValueError(
-            f"store={url!r}: a path is required, as in sqlite:///copilot.db or sqlite:////var/lib/copilot.db"
+            f"store={url!r}: a path is required, as in sqlite:///copilot.db or sqlite:////var/lib/copilot.db; for "
+            "threads in memory use store='memory://'"
         )
     return SqliteStore(path, **_parse_options(url, parts, _SQLITE_OPTIONS))
 

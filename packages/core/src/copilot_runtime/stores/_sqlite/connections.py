@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from ..._concurrency.process_local import ProcessLocal
 from ..protocol import StoreError
-from .schema import NewerSchemaError, migrate
+from .schema import UnsuitableFileError, migrate
 
 T = TypeVar("T")
 
@@ -168,7 +168,7 @@ class ConnectionPair:
             raise ValueError(str(error)) from error
 
     def _open(self, timeout: float) -> sqlite3.Connection:
-        """Opens a new connection. Raises sqlite3.Error, or StoreError if the file's schema is too new."""
+        """Opens a new connection. Raises sqlite3.Error, or StoreError for a file that is not suitable."""
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -182,14 +182,15 @@ class ConnectionPair:
     def _connect(self, connect_timeout: float, busy_timeout: float) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=connect_timeout, isolation_level=None, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
             # A power failure may lose the last transactions, but never corrupts the file. A crash of the process
             # loses none.
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
             migrate(db)
+            # After that, since it changes the file: so far it may have been another program's.
+            db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
-        except NewerSchemaError as error:
+        except UnsuitableFileError as error:
             db.close()
             raise StoreError(f"{self._path}: {error}") from error
         except BaseException:

@@ -1,4 +1,4 @@
-"""The schema of a SQLite store, and the migrations that bring an older file up to date."""
+"""The schema of a SQLite store, the migrations that bring an older file up to date, and whose file it is."""
 
 from __future__ import annotations
 
@@ -98,15 +98,26 @@ MIGRATIONS = (_V1,)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 
-class NewerSchemaError(Exception):
-    """The file was created by a newer version of this package."""
+APPLICATION_ID = 0x436F5274
+"""Marks a file as a store of this package (sqlite.org/fileformat2, 1.3.8)."""
+
+
+class UnsuitableFileError(Exception):
+    """The file is no store of this package that this version can use. Nothing in it was changed."""
+
+
+_FOREIGN = (
+    "the file is another program's database, in which nothing was changed: choose a path where there is no file yet, "
+    "such as copilot.db"
+)
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Migrates a file to the current schema, in place. Raises NewerSchemaError or sqlite3.Error."""
+    """Migrates a file to the current schema, in place. Raises UnsuitableFileError or sqlite3.Error."""
+    _claim(db)
     version = _version(db)
     if version > len(MIGRATIONS):
-        raise NewerSchemaError(
+        raise UnsuitableFileError(
             f"the file has schema version {version}, but this version of copilot-runtime supports only versions up to "
             f"{len(MIGRATIONS)}: upgrade copilot-runtime, or choose another file"
         )
@@ -124,6 +135,38 @@ def migrate(db: sqlite3.Connection) -> None:
     except BaseException:
         db.execute("ROLLBACK")
         raise
+
+
+def _is_ours(db: sqlite3.Connection) -> bool:
+    """Returns whether the file is a store, and not empty. To be called in a transaction.
+
+    Raises UnsuitableFileError if it is something else.
+    """
+    application_id: int = db.execute("PRAGMA application_id").fetchone()[0]
+    if application_id == APPLICATION_ID:
+        return True
+    [(tables,)] = db.execute("SELECT count(*) FROM sqlite_schema")
+    if tables or application_id or _version(db):
+        raise UnsuitableFileError(_FOREIGN)
+    return False
+
+
+def _claim(db: sqlite3.Connection) -> None:
+    """Makes an empty file a store without any tables. Raises UnsuitableFileError."""
+    # First without a lock: another program's file is only read. Not as a file, but by SQLite, since closing a file
+    # releases all locks that this process has on it (sqlite.org/howtocorrupt, 2.2).
+    for begin in ("BEGIN", "BEGIN IMMEDIATE"):
+        db.execute(begin)
+        try:
+            is_ours = _is_ours(db)
+            if not is_ours and begin != "BEGIN":
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        if is_ours:
+            return
 
 
 def _version(db: sqlite3.Connection) -> int:

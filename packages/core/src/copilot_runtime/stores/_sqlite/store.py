@@ -74,6 +74,7 @@ class SqliteStore:
         ):
             if value <= 0:
                 raise ValueError(f"SqliteStore({name}={value!r}): must be > 0")
+        _check_path(os.fspath(path))
         self._connections = ConnectionPair(os.path.abspath(path), timeout_seconds)
         self._last_sweep = 0.0
         self._last_poll: tuple[object, frozenset[p.Lease]] | None = None
@@ -427,6 +428,14 @@ class SqliteStore:
     def _sweep(self, db: Db, now: float) -> None:
         if now - self._last_sweep >= SWEEP_INTERVAL_SECONDS and self._retention.sweep(db, now):
             self._last_sweep = now
+
+
+def _check_path(path: str) -> None:
+    if os.path.basename(path) in ("", ":memory:") or path.startswith("file:"):
+        raise ValueError(
+            f"SqliteStore({path!r}): a path is required, as in 'copilot.db', and no URI: use store='memory://' "
+            "for threads in memory"
+        )
 
 
 # --- rows; ``thread`` is the row id of a thread ---
