@@ -31,6 +31,7 @@ from .async_store import AsyncStore
 from .debug_feed import DebugFeed
 from .endings import INTERRUPTED, LOST, STOPPED_BY_USER
 from .leases import REAP_GRACE_SECONDS
+from .local_runs import local_runs
 from .persistence import RunPersistence
 from .readers import RunReader
 from .reaper import reap
@@ -71,6 +72,8 @@ class Engine:
         self.options = options
         self.on_run_end: RunEndHook | None = on_run_end
         self._runs: dict[RunKey, Run] = {}
+        self._local_runs = local_runs(store)
+        """These and, if the store is not polled, those of other engines over the same store object."""
         self._ephemeral_runs: dict[RunLog, Run] = {}
         """Runs on no thread: suggestions."""
         self._begin_may_suspend = store.blocking or options.on_concurrent_run == "supersede"
@@ -146,7 +149,7 @@ class Engine:
             return StopResult(False, is_other=True)
         if live is None or live.stopping:
             return StopResult(False)
-        run = self._runs.get(live.run)
+        run = self._local_runs.get(live.run)
         if run is not None:  # which may have got the signal from the store already, and have ended
             run.stop_threadsafe()
         return StopResult(True)
@@ -155,7 +158,7 @@ class Engine:
         """Deletes a thread and ends its active run. Returns False if there is no such thread. Raises StoreError."""
         live = (await self.async_store.read(thread)).live
         existed = await self.async_store.delete(thread)
-        run = None if live is None else self._runs.get(live.run)
+        run = None if live is None else self._local_runs.get(live.run)
         if run is not None:
             run.mark_lost_threadsafe()
         return existed or live is not None
@@ -221,6 +224,7 @@ class Engine:
             run = self._launch(request, function, lease, _recorder(request, started))
         except BaseException:
             self._runs.pop(lease.run, None)
+            self._local_runs.pop(lease.run, None)
             await self.async_store.finish(lease, (), RunCompletion(persist=False))
             raise
         # A stop that was requested since the lease was taken has not found the run here, and a store that is not
@@ -236,7 +240,7 @@ class Engine:
         started: RunStarted | ThreadBusy = busy
         while isinstance(started, ThreadBusy) and (left := deadline - time.monotonic()) > 0:
             await self.stop(new.thread, started.live.run_id)
-            run = self._runs.get(started.live.run)
+            run = self._local_runs.get(started.live.run)
             if run is not None:
                 await run.wait_ended(deadline)
             else:
@@ -249,7 +253,7 @@ class Engine:
 
     async def _fence(self, live: ActiveRun) -> None:
         """Ends a run that does not end by itself, here or in another process."""
-        run = self._runs.get(live.run)
+        run = self._local_runs.get(live.run)
         if run is None:
             await self._reap(live.run, STOPPED_BY_USER, force=True)
         else:
@@ -281,6 +285,7 @@ class Engine:
             self._ephemeral_runs[log] = run
         else:
             self._runs[run.writer.lease.run] = run
+            self._local_runs[run.writer.lease.run] = run
             if self.options.debug:
                 self._debug_feed.add(log, request)
             self._persistence.track(run.writer)
@@ -330,8 +335,9 @@ class Engine:
     def _unregister(self, run: Run) -> None:
         self._ephemeral_runs.pop(run.log, None)
         if run.writer is not None:
-            if self._runs.get(run.writer.lease.run) is run:
-                del self._runs[run.writer.lease.run]
+            for runs in (self._runs, self._local_runs):
+                if runs.get(run.writer.lease.run) is run:
+                    del runs[run.writer.lease.run]
             self._persistence.untrack(run.writer)
 
     # --- the process ---
@@ -359,6 +365,7 @@ class Engine:
 
     def after_fork(self) -> None:
         self._runs.clear()
+        self._local_runs.clear()
         self._ephemeral_runs.clear()
         self._subscribers.after_fork()
         self._shutdown.after_fork()

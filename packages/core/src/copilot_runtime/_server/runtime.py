@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from .. import _validation as validation
 from .._concurrency import driver
@@ -20,6 +20,7 @@ from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
 from .access import ThreadAccess
 from .errors import Unauthenticated
+from .memory_store_check import MemoryStoreCheck
 from .store_override import current_engine, store_of_new_runtime
 
 
@@ -141,6 +142,7 @@ class CopilotRuntime:
         self.max_body_bytes = max_body_bytes
         self.expose_memory_routes = expose_memory_routes
         self.debug = debug
+        self._memory_store_check = MemoryStoreCheck() if isinstance(store, str) else None
         self._engine = Engine(
             store_from_url(store_of_new_runtime(self, store)),
             EngineOptions(
@@ -170,6 +172,11 @@ class CopilotRuntime:
     def is_single_process(self) -> bool:
         """Whether no other process shares the store that the runtime was created with."""
         return self._engine.store.poll_seconds is None
+
+    def note_run(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Called with the messages of each run that is about to begin, in wire form."""
+        if self._memory_store_check is not None and self.is_single_process:
+            self._memory_store_check.run_begins(messages)
 
     async def agents_for(self, request: Request, user: User | None) -> AgentMapping:
         """Returns the agents that a request may use.

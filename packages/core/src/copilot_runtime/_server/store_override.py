@@ -73,6 +73,11 @@ def current_engine(owner: Hashable, own: Engine) -> Engine:
     return _overrides[-1].engine_for(owner, own) if _overrides else own
 
 
+def is_store_overridden() -> bool:
+    """Returns whether a test replaces stores."""
+    return bool(_overrides)
+
+
 def store_of_new_runtime(owner: Hashable, store: str | RunStore) -> str | RunStore:
     """Returns the store to create a runtime with: the one that it asks for, unless a test replaces that."""
     for override in _overrides:

@@ -41,6 +41,7 @@ def stream_response(stream: EventStream) -> Response:
 async def run(context: EndpointContext) -> Response:
     """Runs an agent on a thread and streams its events."""
     request = await _prepare(context, "Failed to run agent")
+    context.runtime.note_run(request.messages)
     result = await context.engine.run(request)
     if isinstance(result, EventStream):
         return stream_response(result)

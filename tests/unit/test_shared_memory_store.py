@@ -1,0 +1,154 @@
+"""One memory store in several runtimes of a process, and runtimes that are created for each request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from copilot_runtime import CopilotRuntime
+from copilot_runtime._engine import Engine, StopResult
+from copilot_runtime._server import memory_store_check
+from copilot_runtime.stores import MemoryStore
+from copilot_runtime.testing import TestClient
+
+from .engine_helpers import THREAD, Gated, Reader, answers, bounded, engine_on, given
+from .recorder_helpers import FINISHED, STARTED, Event
+
+pytestmark = pytest.mark.requirement("STORE-07")
+
+
+def two(**options: Any) -> tuple[Engine, Engine]:
+    store = MemoryStore()
+    return engine_on(store), engine_on(store, **options)
+
+
+@bounded
+async def test_shared_memory_store_run_is_stopped_through_another_runtime() -> None:
+    here, there = two()
+    agent = Gated()
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    joined = Reader(await there.connect(THREAD, None))
+    assert await there.stop(THREAD, "r") == StopResult(True)
+    assert (await own.rest())[-1] == FINISHED
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert await joined.rest() == own.events
+    assert await there.stop(THREAD, None) == StopResult(False)
+    assert await here.stop(THREAD, None) == StopResult(False)
+
+
+@bounded
+async def test_shared_memory_store_run_is_superseded_through_another_runtime() -> None:
+    here, there = two(on_concurrent_run="supersede")
+    own = Reader(await here.run(given(Gated())))
+    await own.until(2)
+    await Reader(await there.run(given(answers, "second"))).rest()
+    assert (await own.rest())[-1] == FINISHED
+    assert [run.run_id for run in here.store.read(THREAD).runs] == ["r", "second"]
+
+
+@bounded
+async def test_shared_memory_store_thread_is_deleted_through_another_runtime() -> None:
+    here, there = two()
+    own = Reader(await here.run(given(Gated())))
+    await own.until(2)
+    assert await there.delete(THREAD)
+    assert (await own.rest())[-1]["code"] == "RUN_LOST"
+
+
+@bounded
+async def test_shared_memory_store_shutdown_of_another_runtime_stops_nothing() -> None:
+    here, there = two()
+    agent = Gated(1)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    await there.shutdown()
+    agent.allow()
+    assert (await own.rest())[-1] == FINISHED
+    assert not here._local_runs
+
+
+def test_shared_memory_store_run_of_another_event_loop_is_stopped() -> None:
+    """As under WSGI: each client has a loop of its own."""
+    store = MemoryStore()
+
+    async def waits(input: Any) -> AsyncIterator[Event]:
+        yield {**STARTED, "threadId": input.thread_id, "runId": input.run_id}
+        await asyncio.Event().wait()
+
+    runtimes = [CopilotRuntime(agents={"default": waits}, store=store) for _ in range(2)]
+    with (
+        TestClient(runtimes[0]) as here,
+        TestClient(runtimes[1]) as there,
+        here.stream("default", "hi", thread_id="t") as events,
+    ):
+        assert next(events)["type"] == "RUN_STARTED"
+        assert there.stop("default", "t")["stopped"] is True
+        assert [event["type"] for event in events] == ["RUN_FINISHED"]
+
+
+# --- a runtime for each request ---
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process, in which no test replaces stores."""
+    monkeypatch.setattr(memory_store_check._Suspects, "count", 0)
+    monkeypatch.setattr(memory_store_check, "is_store_overridden", bool)
+
+
+async def agent(input: Any) -> AsyncIterator[Event]:
+    yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+    yield {"type": "RUN_FINISHED", "threadId": input.thread_id, "runId": input.run_id}
+
+
+HISTORY = [
+    {"id": "1", "role": "user", "content": "hi"},
+    {"id": "2", "role": "assistant", "content": "hello"},
+    {"id": "3", "role": "user", "content": "and now?"},
+]
+
+
+def requested(runtime: CopilotRuntime, messages: list[dict[str, str]]) -> None:
+    with TestClient(runtime) as client:
+        assert client.run("default", messages, thread_id="t").events[-1]["type"] == "RUN_FINISHED"
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_runtime_per_request_with_a_memory_store_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(8):
+        requested(CopilotRuntime(agents={"default": agent}), HISTORY)
+    [warning] = warnings(caplog)
+    assert "store = MemoryStore()" in warning
+
+
+def test_runtime_per_request_that_is_right_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    for _ in range(8):
+        requested(CopilotRuntime(agents={"default": agent}, store=store), HISTORY)
+        requested(CopilotRuntime(agents={"default": agent}), HISTORY[:1])  # new threads are fine
+    assert warnings(caplog) == []
+
+
+def test_runtimes_that_are_created_at_the_start_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """After a restart, the first run of each has a history that its store has lost."""
+    runtimes = [CopilotRuntime(agents={"default": agent}) for _ in range(8)]
+    for runtime in (*runtimes, *runtimes):
+        requested(runtime, HISTORY)
+    assert warnings(caplog) == []
+
+
+def test_runtime_of_each_test_is_not_warned_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_store_check, "is_store_overridden", lambda: True)
+    for _ in range(8):
+        requested(CopilotRuntime(agents={"default": agent}), HISTORY)
+    assert warnings(caplog) == []
