@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -118,6 +119,18 @@ def test_a_half_at_the_end_of_a_run_is_replaced(last: Event | None) -> None:
     assert deltas(events_of(frames)) == ["a", LOST]
     assert events_of(frames)[-1]["type"] == "RUN_ERROR"
     assert b"".join(record.frame for record in recorder.records()).count(LOST.encode()) == 1
+
+
+@pytest.mark.requirement("EVENT-04")
+@pytest.mark.parametrize(("message", "received"), [("no" + HIGH, "no" + LOST), (HIGH + LOW, EMOJI)])
+def test_halves_in_the_message_of_an_error_that_leaves_something_open(message: str, received: str) -> None:
+    """Whatever is open ends with the message of the error."""
+    started = {"type": "SUBAGENT_STARTED", "subagentRunId": "s", "name": "n"}
+    events = shown([STARTED, started, call("START"), {"type": "RUN_ERROR", "message": message}])
+    result, failed, error = events[-3:]
+    assert json.loads(result["content"])["message"] == received
+    assert failed == {"type": "SUBAGENT_ERROR", "subagentRunId": "s", "message": received}
+    assert error == {"type": "RUN_ERROR", "message": received}
 
 
 @pytest.mark.requirement("EVENT-04")

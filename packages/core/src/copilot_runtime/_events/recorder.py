@@ -34,7 +34,7 @@ from .sse import (
     format_frame,
     id_prefix,
 )
-from .surrogates import SurrogateJoiner
+from .surrogates import SurrogateJoiner, without_surrogates
 
 FIRST_REAPER_NUMBER = 1_000_000_000
 """Added to the numbers in the ids of a reaper's events. Their run's owner may have sent events that it did not live to
@@ -170,6 +170,7 @@ class RunRecorder:
     def _append_error(self, event: Event, rule: _EventRule) -> None:
         """Records the agent's RUN_ERROR, after an end for everything that is open."""
         event = rule.schema.validate(event)
+        event = {**event, "message": without_surrogates(event["message"])}  # which the closing events repeat
         for closing in self._chunks.close_for_completion():
             self._append_joined(closing)
         for closing in events_before_error(self._state, event):

@@ -85,7 +85,7 @@ class SurrogateJoiner:
             event = {**event, "delta": event["delta"][:-1]}
             if not event["delta"] and "metadata" not in event:
                 return None
-        repaired = _without_surrogates(event)
+        repaired = without_surrogates(event)
         return repaired if isinstance(repaired, dict) else event
 
 
@@ -99,16 +99,16 @@ def _replacement(stream: _Stream) -> Event:
     return {"type": stream.content, **identity, "delta": _REPLACEMENT}
 
 
-def _without_surrogates(value: Any) -> Any:
+def without_surrogates(value: Any) -> Any:
     """Returns a value with its pairs of surrogates joined and others replaced; the same object if it has none."""
     if isinstance(value, str):
         text = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         return value if text == value else text
     if isinstance(value, dict):
-        members = {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
+        members = {without_surrogates(name): without_surrogates(item) for name, item in value.items()}
         return value if _are_same((*value, *value.values()), (*members, *members.values())) else members
     if isinstance(value, (list, tuple)):
-        items = [_without_surrogates(item) for item in value]
+        items = [without_surrogates(item) for item in value]
         return value if _are_same(value, items) else items
     return value
 
