@@ -180,7 +180,7 @@ def benchmarks(session: nox.Session) -> None:
 def own_names(wheel: Path) -> set[str]:
     """The top-level names that a wheel of ours may install."""
     name, version = wheel.name.split("-")[:2]
-    return {name, f"{name}-{version}.dist-info"}
+    return {name, f"{name}_pytest.py", f"{name}-{version}.dist-info"}
 
 
 @nox.session

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -134,24 +136,69 @@ def test_the_configured_store():
 """
 
 
-def test_pytest_plugin(tmp_path: Path) -> None:
-    (tmp_path / "application.py").write_text(APPLICATION)
-    (tmp_path / "test_application.py").write_text(TESTS)
-    (tmp_path / "temporary").mkdir()
-    plugin = ["-p", "copilot_runtime.testing.pytest_plugin", "-p", "no:copilot_runtime"]
+LAZY_TESTS = """
+import pytest
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_application_that_the_first_test_imports(number):
+    from application import runtime
+    from copilot_runtime.testing import TestClient
+    client = TestClient(runtime)
+    assert client.threads() == []
+    client.run("default")
+"""
+
+UNRELATED_TESTS = """
+import sys
+
+def test_of_something_else():
+    assert not [name for name in sys.modules if name.split(".")[0] in ("copilot_runtime", "ag_ui", "pydantic")]
+"""
+
+
+def run_plugin(folder: Path, tests: str) -> str:
+    (folder / "application.py").write_text(APPLICATION)
+    (folder / "test_application.py").write_text(tests)
+    (folder / "temporary").mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-c", os.devnull, "--rootdir", ".", *plugin],
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path / "temporary"), "PYTEST_ADDOPTS": ""},
+        [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-c", os.devnull, "--rootdir", "."],
+        cwd=folder,
+        env={
+            **os.environ,
+            "TMPDIR": str(folder / "temporary"),
+            "PYTEST_ADDOPTS": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTEST_PLUGINS": "copilot_runtime_pytest",
+        },
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    return done.stdout
+
+
+def test_pytest_plugin(tmp_path: Path) -> None:
+    assert "3 passed" in run_plugin(tmp_path, TESTS)
+
+
+def test_pytest_plugin_replaces_the_store_of_a_runtime_that_a_test_imports(tmp_path: Path) -> None:
+    assert "2 passed" in run_plugin(tmp_path, LAZY_TESTS)
+    assert list(tmp_path.rglob("*.db")) == []
+
+
+def test_pytest_plugin_imports_nothing_for_tests_without_a_runtime(tmp_path: Path) -> None:
+    assert "1 passed" in run_plugin(tmp_path, UNRELATED_TESTS)
 
 
 def test_pytest_plugin_is_registered() -> None:
     text = (ROOT / "packages" / "core" / "pyproject.toml").read_text(encoding="utf-8")
-    assert 'copilot_runtime = "copilot_runtime.testing.pytest_plugin"' in text
+    assert 'copilot_runtime = "copilot_runtime_pytest"' in text
+
+
+def test_override_stores_keeps_no_runtime_alive() -> None:
+    with override_stores():
+        created = weakref.ref(runtime_over(MemoryStore()))
+        gc.collect()
+        assert created() is None

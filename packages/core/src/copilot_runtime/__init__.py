@@ -14,6 +14,7 @@ from ._server.handler import CopilotHandler, create_copilot_runtime_handler
 from ._server.hooks import ErrorHook, HookContext, RequestHook, RespondWith, ResponseHook, RuntimeHooks
 from ._server.route_table import RouteMatch
 from ._server.runtime import Agents, AgentsContext, AgentsFactory, CopilotRuntime, IdentifyUser
+from ._server.store_override import notify_pytest_plugin as _notify_pytest_plugin
 from ._users import User
 from ._version import __version__
 from .agents._context import RunContext
@@ -48,3 +49,5 @@ __all__ = [
     "__version__",
     "create_copilot_runtime_handler",
 ]
+
+_notify_pytest_plugin()

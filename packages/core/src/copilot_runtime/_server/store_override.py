@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable
+from weakref import WeakSet
 
 from .._engine import Engine
 from ..stores import RunStore
@@ -28,7 +30,7 @@ class StoreOverride:
         self.replaces_url = replaces_url
         self._applies = applies
         self._engines: dict[Hashable, Engine] = {}
-        self._created: set[Hashable] = set()
+        self._created = WeakSet[Hashable]()
 
     def note_created(self, owner: Hashable) -> None:
         """Notes a runtime that was created meanwhile."""
@@ -85,3 +87,10 @@ def store_of_new_runtime(owner: Hashable, store: str | RunStore) -> str | RunSto
     if _overrides and isinstance(store, str) and _overrides[-1].replaces_url(store):
         return _overrides[-1].make_store()
     return store
+
+
+def notify_pytest_plugin() -> None:
+    """Lets our pytest plugin replace stores from now on. It does not import this package itself."""
+    plugin = sys.modules.get("copilot_runtime_pytest")
+    if plugin is not None:
+        plugin.on_import()
