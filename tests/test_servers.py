@@ -35,7 +35,7 @@ from copilot_runtime_wsgi import create_copilot_wsgi_app
 from .fixtures import mounted_apps, runtimes
 from .fixtures.events import named_event
 from .fixtures.worker_app import STORE
-from .http_client import TIMEOUT_SECONDS, Client, Stream, parse_frame, run_input, types, unique
+from .http_client import TIMEOUT_SECONDS, Client, Event, Stream, parse_frame, run_input, types, unique
 from .serve import ADAPTERS, ROOT, ServerOptions, app_command
 from .servers import STOP_SECONDS, RunningServer, free_port, run_server, serve_app, serve_runtime
 from .test_streams import set_event, steps
@@ -854,32 +854,87 @@ def test_shutdown_at_the_end_of_an_asgi_lifespan_ends_runs(kind: str, agent: str
 # --- a stream that the server cancels -------------------------------------------------
 
 
+def cancellable(kind: str) -> tuple[CopilotRuntime, Asgi, asyncio.Future[Any], asyncio.Queue[Any]]:
+    """Returns a runtime, its application, and the task and messages of a run that waits after its first event."""
+    runtime = runtimes.runtime()()
+    asgi = Asgi(APPS[kind](runtime))
+    script = steps(("say", "a"), ("wait", "never"))
+    return runtime, asgi, *asgi.open("/c/agent/play/run", run_input("thread", "run", **script))
+
+
+async def last_event(sent: asyncio.Queue[Any]) -> Event:
+    """Returns the last event of a stream that is ending."""
+    return [frame for frame in map(parse_frame, (await seen(sent, b"")).decode().split("\n\n")) if frame][-1].event
+
+
 @pytest.mark.requirement("STOP-07")
 @pytest.mark.parametrize("kind", APPS)
-@pytest.mark.parametrize("then", ["nothing", "shutdown"])
-def test_cancelled_stream_ends_in_an_error_and_without_an_exception(kind: str, then: str) -> None:
+def test_cancelled_stream_ends_without_an_exception_if_the_server_shuts_down(kind: str) -> None:
     """As uvicorn and hypercorn cancel it after their graceful timeout, and log the exception."""
 
     async def scenario() -> None:
-        runtime = runtimes.runtime()()
-        asgi = Asgi(APPS[kind](runtime))
-        task, sent = asgi.open(
-            "/c/agent/play/run", run_input("thread", "run", **steps(("say", "a"), ("wait", "never")))
-        )
+        runtime, _, task, sent = cancellable(kind)
         await seen(sent, b"TEXT_MESSAGE_CONTENT")
         task.cancel()
-        if then == "shutdown":
-            await asyncio.sleep(0)
-            await runtime.shutdown()
+        await asyncio.sleep(0)
+        await runtime.shutdown()
         await task
-        frames = [frame for frame in map(parse_frame, (await seen(sent, b"")).decode().split("\n\n")) if frame]
-        code = {"nothing": "SERVER_SHUTDOWN", "shutdown": "RUN_INTERRUPTED"}[then]
-        assert (frames[-1].event["type"], frames[-1].event["code"]) == ("RUN_ERROR", code)
-        if then == "nothing":
-            _, joined = asgi.open("/c/agent/good/connect", run_input("thread", "joined"))
-            await seen(joined, b"TEXT_MESSAGE_CONTENT")
-            await runtime.shutdown()
-            assert b"RUN_INTERRUPTED" in await seen(joined, b""), "the run went on"
+        assert (await last_event(sent))["code"] == "RUN_INTERRUPTED"
+
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
+
+
+@pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("kind", APPS)
+def test_cancelled_stream_ends_in_an_error_before_the_cancellation_goes_on(kind: str) -> None:
+    """`asyncio.timeout` and task groups around the application rely on it."""
+
+    async def scenario() -> None:
+        runtime, asgi, task, sent = cancellable(kind)
+        await seen(sent, b"TEXT_MESSAGE_CONTENT")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        event = await last_event(sent)
+        assert (event["type"], event["code"]) == ("RUN_ERROR", "SERVER_SHUTDOWN")
+        _, joined = asgi.open("/c/agent/good/connect", run_input("thread", "joined"))
+        await seen(joined, b"TEXT_MESSAGE_CONTENT")
+        await runtime.shutdown()
+        assert b"RUN_INTERRUPTED" in await seen(joined, b""), "the run went on"
+
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
+
+
+@pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("kind", APPS)
+def test_cancelled_stream_does_not_wait_for_a_client_that_does_not_read(kind: str) -> None:
+    async def scenario() -> None:
+        runtime = runtimes.runtime()()
+        asgi, blocked = Asgi(APPS[kind](runtime)), asyncio.Event()
+        app = asgi.app
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            async def send_once(message: Any) -> None:
+                await send(message)
+                if b"TEXT_MESSAGE_CONTENT" in message.get("body", b""):
+                    blocked.set()
+                if blocked.is_set():
+                    await asyncio.Event().wait()
+
+            async with asyncio.timeout(None) as limit:
+                limits.append(limit)
+                await app(scope, receive, send_once)
+
+        limits: list[asyncio.Timeout] = []
+        asgi.app = slow
+        script = steps(("say", "a"), ("wait", "never"))
+        task, _ = asgi.open("/c/agent/play/run", run_input("thread", "run", **script))
+        await blocked.wait()
+        limits[0].reschedule(asyncio.get_running_loop().time())
+        with pytest.raises(TimeoutError):
+            await task
+        assert task.done()
+        await runtime.shutdown()
 
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Unpack, overload
@@ -142,7 +142,10 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
 
 
 CANCELLED_SECONDS = 0.5
-"""How long a stream that the server has cancelled waits for the server to announce that it shuts down."""
+"""How long a stream that was cancelled waits for the server to announce that it shuts down."""
+
+SEND_SECONDS = 1.0
+"""How long the end of a stream that was cancelled may take to be sent."""
 
 
 async def _send_response(response: Response, receive: Receive, send: Send, runtime: CopilotRuntime) -> None:
@@ -162,12 +165,8 @@ async def _send_response(response: Response, receive: Receive, send: Send, runti
         try:
             await _send_chunks(chunks, send)
         except asyncio.CancelledError:
-            # Not the client's doing: uvicorn and hypercorn cancel what is still open after their graceful timeout. A
-            # stream that breaks off looks like success to a client, and a CancelledError fills the server's log.
-            if watcher.done():
+            if watcher.done() or not await _send_end(response.body, chunks, send, runtime):
                 raise
-            asyncio.get_running_loop().call_later(CANCELLED_SECONDS, _cut_unless_shutting_down, response.body, runtime)
-            await _send_chunks(chunks, send)
     except OSError:
         pass  # the client has disconnected: since ASGI 2.4, `send` raises
     finally:
@@ -175,16 +174,44 @@ async def _send_response(response: Response, receive: Receive, send: Send, runti
         watcher.cancel()
 
 
-async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
+async def _send_chunks(chunks: AsyncIterator[bytes], send: Send, before_each: Callable[[], object] = bool) -> None:
     async for chunk in chunks:
+        before_each()
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-def _cut_unless_shutting_down(stream: EventStream, runtime: CopilotRuntime) -> None:
-    """Ends a cancelled stream, unless the end of its run is about to do so."""
-    if not runtime.is_shutting_down:
-        stream.cut()
+async def _send_end(stream: EventStream, chunks: AsyncIterator[bytes], send: Send, runtime: CopilotRuntime) -> bool:
+    """Sends the end of a stream that was cancelled, since one that breaks off looks like success to a client.
+
+    Returns whether the server shuts down. uvicorn and hypercorn cancel what is still open after their graceful timeout,
+    and a CancelledError would fill their logs. Whatever else cancels, such as `asyncio.timeout`, relies on one.
+    """
+    loop = asyncio.get_running_loop()
+    has_shut_down = False
+
+    def check_shutdown() -> bool:
+        nonlocal has_shut_down
+        has_shut_down = has_shut_down or runtime.is_shutting_down
+        return runtime.is_shutting_down
+
+    def cut() -> None:
+        nonlocal timer
+        if check_shutdown():  # the end of the run is about to be sent
+            timer = loop.call_later(CANCELLED_SECONDS, cut)
+        else:
+            stream.cut()
+            limit.reschedule(loop.time() + SEND_SECONDS)
+
+    timer = loop.call_later(CANCELLED_SECONDS, cut)
+    try:
+        async with asyncio.timeout(None) as limit:  # a client that does not read would hold up `send` for good
+            await _send_chunks(chunks, send, check_shutdown)
+    except TimeoutError:
+        pass
+    finally:
+        timer.cancel()
+    return has_shut_down
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
