@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ LONGEST = (
     "test_streams.py",
 )
 """Files that take the longest, the longest first: one that starts last would be waited for at the end."""
+
+
+# A shell that starts the tests in the background has them ignore SIGINT, and so would every server that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

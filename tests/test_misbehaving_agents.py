@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -415,8 +416,9 @@ def test_agent_that_starts_a_second_run_in_one_stream(client: Client) -> None:
     events = client.run("restarts", thread)
     assert types(events)[-1] == "RUN_FINISHED"
     replayed = [frame.event for frame in client.replay("good", thread)]
-    for kind in ("RUN_STARTED", "RUN_ERROR", "RUN_FINISHED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_END"):
-        assert types(replayed).count(kind) == types(events).count(kind), replayed
+    # In a replay only the end may be a failure.
+    once = [kind for kind, _ in itertools.groupby(types(events))]
+    assert types(replayed) == [kind.replace("RUN_ERROR", "RUN_FINISHED") for kind in once]
     texts = [event["delta"] for event in replayed if event["type"] == "TEXT_MESSAGE_CONTENT"]
     assert texts == ["lost", "second try"]
 
