@@ -176,6 +176,19 @@ def test_langgraph_approvals_of_several_calls(langgraph_client: Client) -> None:
     assert results[1].startswith("refused")
 
 
+def test_langgraph_result_of_a_run_that_failed_is_in_the_history_once(langgraph_client: Client) -> None:
+    """The client has it under another id than the graph, since only a run that succeeds ends with a snapshot."""
+    approval = Approval(langgraph_client, "approving", 'call pay {"amount": 13}')
+    events = approval.resume({"approved": True})
+    assert events[-1]["type"] == "RUN_ERROR"
+    (result,) = of_type(events, "TOOL_CALL_RESULT")
+    sent = {name: result[name] for name in ("toolCallId", "content", "role")} | {"id": result["messageId"]}
+    messages = [*approval.history, sent, user_message("results")]
+    events = prompt(langgraph_client, "approving", "", approval.thread, messages=messages)
+    assert shown(events) == ["paid 13"]
+    assert text_of(events) == "the tool said: paid 13"
+
+
 def test_langgraph_approval_posted_again_does_not_resume(langgraph_approval: Approval) -> None:
     langgraph_approval.resume({"approved": True})
     events = langgraph_approval.resume({"approved": True})

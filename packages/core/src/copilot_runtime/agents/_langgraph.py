@@ -107,7 +107,11 @@ def _import(module: str) -> Any:
 
 
 def _resuming_agent_class() -> Any:
-    """Returns a subclass of AG-UI's agent that resumes each interrupt with the response to it, also one of several."""
+    """Returns a subclass of AG-UI's agent that resumes each interrupt with the response to it, also one of several.
+
+    It also keeps one result of each tool call. A client knows a result under the id of its TOOL_CALL_RESULT, which is
+    not the graph's, until a run that succeeds sends a snapshot of the messages.
+    """
     cancelled = _import("ag_ui_langgraph.interrupts").DEFAULT_RESUME_SENTINEL_CANCELLED
     command = _import("langgraph.types").Command
 
@@ -125,6 +129,16 @@ def _resuming_agent_class() -> Any:
                     for entry in parse_resume_entries(entries)
                 },
             )
+
+        def langgraph_default_merge_state(self, state: Any, messages: Any, input: Any) -> Any:
+            merged = super().langgraph_default_merge_state(state, messages, input)
+            known = {getattr(each, "tool_call_id", None): each.id for each in state.get("messages", ())}
+            merged["messages"] = [
+                each
+                for each in merged["messages"]
+                if (call_id := getattr(each, "tool_call_id", None)) is None or known.get(call_id, each.id) == each.id
+            ]
+            return merged
 
     return ResumingAgent
 
