@@ -15,9 +15,10 @@ const agui045 = createRequire(import.meta.url)("ag-ui-client-0.0.45");
 const realFetch = globalThis.fetch;
 
 // The stages an event passes between socket and application: in 0.0.x the parser holds events to the schema, in 1.0.0 a
-// stage of its own does.
+// stage of its own does. What a release `lacks` it never sends, so that no thread of its own has it.
+const MEDIA_PARTS = /"type":"(?:image|audio|video|document)","source"/;
 export const GENERATIONS = {
-  "@ag-ui/client 0.0.45": { agui: agui045, stages: ["transformChunks", "verifyEvents"] },
+  "@ag-ui/client 0.0.45": { agui: agui045, stages: ["transformChunks", "verifyEvents"], lacks: MEDIA_PARTS },
   "@ag-ui/client 0.0.59": { agui: agui0, stages: ["transformChunks", "verifyEvents"] },
   "@ag-ui/client 1.0.0": { agui: agui1, stages: ["enforceEvents", "transformChunks", "verifyEvents"] },
 };
@@ -34,7 +35,9 @@ export async function verifyEvents(events) {
 }
 
 async function verifyFrames(chunks, headers, expected) {
-  for (const [name, { agui, stages }] of Object.entries(GENERATIONS)) {
+  const text = await new Response(ReadableStream.from(chunks)).text();
+  for (const [name, { agui, stages, lacks }] of Object.entries(GENERATIONS)) {
+    if (lacks?.test(text)) continue;
     // The chunks are handed over as they came: what shares a piece of data with a bad event is lost along with it.
     const again = () => Promise.resolve(new Response(ReadableStream.from(chunks), { headers }));
     const parsed = agui.transformHttpEventStream(agui0.runHttpRequest(again));
