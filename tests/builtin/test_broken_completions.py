@@ -250,6 +250,34 @@ def test_tool_call_pieces_of_the_call_that_was_meant(
     assert text_of(events) == "done"
 
 
+HALVES = ("\ud83d", "\ude00")
+
+
+def test_character_cut_in_two_by_the_model_server_in_text(client: RecordingClient, scripts: Scripts) -> None:
+    events = client.chat("fake-tools", scripts.on(send_text("a", *HALVES, "b")))
+    assert text_of(events) == "a😀b"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_character_cut_in_two_by_the_model_server_in_a_tool_call(
+    client: RecordingClient, scripts: Scripts, tool: str
+) -> None:
+    first, second = HALVES
+    items = [
+        tool_call_chunk(0, '{"text": "' + first, "c0", tool),
+        tool_call_chunk(0, second + '"}'),
+    ]
+    prompt = scripts.on(by_step(send_chunks(*items), send_text("done")))
+    events = client.chat("fake-tools", prompt, tools=[frontend_tool("paint")])
+    assert "".join(event["delta"] for event in of_type(events, "TOOL_CALL_ARGS")) == '{"text": "😀"}'
+    # A tool of the server runs with it, and the model reads it in its own call.
+    assert results(events) == ({"c0": "😀"} if tool == "shout" else {})
+    if tool == "shout":
+        messages = scripts.requests(prompt)[-1].json()["messages"]
+        (call,) = next(message["tool_calls"] for message in messages if message["role"] == "assistant")
+        assert call["function"]["arguments"] == '{"text": "😀"}'
+
+
 LOST: dict[str, list[Any]] = {
     "no name": [piece(index=0, id="a", function=function(None, WHOLE))],
     "arguments under another id": [

@@ -43,6 +43,15 @@ _BY_END = {streams.end: streams for streams in _STREAMS}
 _TERMINAL_TYPES = ("RUN_FINISHED", "RUN_ERROR")
 
 
+def join_surrogates(text: str) -> str:
+    """Returns a text with its pairs of surrogates joined and others replaced; the same object if it has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 class SurrogateJoiner:
     """Keeps the first half of a character until its other half arrives, for each message and tool call."""
 
@@ -102,8 +111,7 @@ def _replacement(stream: _Stream) -> Event:
 def without_surrogates(value: Any) -> Any:
     """Returns a value with its pairs of surrogates joined and others replaced; the same object if it has none."""
     if isinstance(value, str):
-        text = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return value if text == value else text
+        return join_surrogates(value)
     if isinstance(value, dict):
         members = {without_surrogates(name): without_surrogates(item) for name, item in value.items()}
         return value if _are_same((*value, *value.values()), (*members, *members.values())) else members

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..._events.surrogates import join_surrogates
 from .chat_messages import ChatMessage, to_chat_tool_call
 from .finish_reasons import Finish, parse_finish_reason
 from .providers import Provider
-from .surrogates import join_surrogates
 from .thought_signatures import encode_signature
 from .tool_calls import BROKEN_OFF, ToolCall, ToolCallAssembler, extra_members, member, parse_pieces
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from .surrogates import join_surrogates
+from ..._events.surrogates import join_surrogates
 from .thought_signatures import extract_signature
 from .tools.arguments import parse_arguments
 from .tools.tool import ToolError
