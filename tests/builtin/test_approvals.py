@@ -5,11 +5,18 @@ Beside ``resume`` that client adds a tool message of its own, with the payload, 
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from copilot_runtime import RunContext
+from copilot_runtime.agents import Tool
+from copilot_runtime.agents._builtin.resume import Resumption
+from copilot_runtime.agents._builtin.tools.toolbox import Toolbox
 from tests.http_client import Event, types, unique
 
 from .client import (
@@ -28,6 +35,7 @@ from .verifier import RecordingClient
 
 pytestmark = pytest.mark.requirement("APPROVAL-01")
 
+NOT_RUN = "Error: the tool was not run, because this call does not wait for the user (any more). Call it again to ask."
 FIVE, SIX = '{"amount": 5}', '{"amount": 6}'
 
 
@@ -149,9 +157,10 @@ def test_resume_of_a_call_that_the_client_changed_does_not_run_the_tool(
 ) -> None:
     changed = assistant_message(None, tool_call("c0", *call))
     events = approval.resume(resolved("c0"), messages=[approval.question, changed])
-    assert not results(events)
+    assert results(events) == approval.results_for_model() == {"c0": NOT_RUN}
     events = approval.resume(resolved("c0"), messages=[approval.question, approval.calls])
     assert not results(events)
+    assert "yes" not in approval.results_for_model()["c0"]
 
 
 def test_resume_of_a_call_that_the_client_changed_under_its_name_in_python(approval: Approval) -> None:
@@ -182,7 +191,22 @@ def test_resume_of_another_agents_interrupt_does_not_run_the_tool(approval: Appr
 def test_resume_on_a_thread_that_the_store_does_not_know_does_not_run_the_tool(approval: Approval) -> None:
     approval.thread = unique("thread")
     events = approval.resume(resolved("c0"), messages=[approval.question, approval.calls])
-    assert "yes: 5" not in results(events).values()
+    # And the model is informed, in place of the copy.
+    assert results(events) == approval.results_for_model() == {"c0": NOT_RUN}
+
+
+def test_resume_of_a_tool_that_the_agent_has_no_more_is_not_its_result() -> None:
+    """A new version of the application was deployed between the question and the answer."""
+    function = SimpleNamespace(name="pay", arguments=FIVE)
+    message = SimpleNamespace(role="assistant", tool_calls=[SimpleNamespace(id="c0", function=function)])
+    context = RunContext(open_interrupts={"c0": {"id": "c0"}})
+    for tools in ([], [Tool(name="pay", description="", parameters={}, call=lambda *_: "paid")]):
+        resumption = Resumption([resolved("c0")], [message], Toolbox(tools, (), debug=False), context)
+        assert [result.for_model for _, result in asyncio.run(_all(resumption.resolve()))] == [NOT_RUN]
+
+
+async def _all(items: AsyncIterable[Any]) -> list[Any]:
+    return [item async for item in items]
 
 
 def test_resume_of_a_suggestion_does_not_run_the_tool(approval: Approval) -> None:

@@ -127,7 +127,12 @@ def test_pydantic_ai_approval_of_changed_arguments_does_not_run_the_tool(pydanti
 def test_pydantic_ai_approval_of_an_unknown_thread_does_not_run_the_tool(pydantic_client: Client) -> None:
     approval = Approval(pydantic_client, "approving", 'call pay {"amount": 5}')
     approval.thread = unique("thread")
-    assert "paid" not in str(results(approval.resume({"approved": True})))
+    events = approval.resume({"approved": True})
+    assert "paid" not in str(results(events))
+    # It asks again, and the model does not receive the copy of the response as the result.
+    approval.interrupts = events[-1]["outcome"]["interrupts"]
+    history = [*approval.history, *assistant_messages(events)]
+    assert results(approval.resume({"approved": True}, history=history)) == ["paid 5"]
 
 
 def test_pydantic_ai_approval_beside_frontend_tools(pydantic_client: Client) -> None:

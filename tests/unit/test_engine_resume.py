@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -65,8 +65,8 @@ async def test_resume_reaches_an_agent_once() -> None:
     assert [message.id for message in first.messages] == ["m1"]
     assert context.open_interrupts == {"i1": QUESTION}
     assert context.body["messages"] == [ASSISTANT]
-    assert [message.id for message in second.messages] == ["m1", "copy"]
-    assert [event["type"] for event in events] == ["RUN_STARTED", "RUN_FINISHED"]
+    assert [message.id for message in second.messages] == ["m1"]
+    assert [event["type"] for event in events] == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
 
 
 @bounded
@@ -183,3 +183,133 @@ async def test_resume_in_a_run_that_fails_closes_the_interrupt_for_clients(emits
     await rest(engine, agent, messages=[ASSISTANT])
     replayed = await Reader(await engine.connect(THREAD, None)).rest()
     assert [event["type"] for event in replayed][-6:] == [*ended[:-1], "RUN_STARTED", "RUN_FINISHED"]
+
+
+class Knowing(Asking):
+    """An agent that has memory of its own, and so verifies responses itself."""
+
+    verifies_resume = True
+
+
+@bounded
+async def test_resume_used_up_by_a_failed_run_does_not_reach_an_agent_that_verifies_it() -> None:
+    """What such an agent remembers is of no use here: it may not have stored that it has run the tool."""
+    engine, agent = engine_on(MemoryStore()), Knowing()
+    await rest(engine, agent)
+    for _ in range(2):
+        await rest(engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+    assert agent.resumed() == [[ENTRY], None]
+
+
+@bounded
+async def test_resume_of_an_expired_interrupt_does_not_reach_an_agent_that_verifies_it() -> None:
+    engine, agent = engine_on(MemoryStore()), Knowing(expiresAt="2020-01-01T00:00:00Z")
+    await rest(engine, agent)
+    await rest(engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+    assert agent.resumed() == [None]
+
+
+@bounded
+async def test_resume_that_the_store_does_not_know_reaches_an_agent_that_verifies_it() -> None:
+    engine, agent = engine_on(MemoryStore()), Knowing()
+    await rest(engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+    assert agent.resumed() == [[ENTRY]]
+
+
+class Wrapping(Knowing):
+    async def run(self, input: Any, context: RunContext) -> AsyncIterator[Event]:
+        async for event in super().run(input, context):
+            yield event
+
+
+class Delegating:
+    def __init__(self, agent: Asking) -> None:
+        self.agent = agent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.agent, name)
+
+    def run(self, input: Any, context: RunContext) -> AsyncIterator[Event]:
+        return self.agent.run(input, context)
+
+
+@pytest.mark.parametrize("make", [Wrapping, lambda: Delegating(Knowing())], ids=["subclass", "delegate"])
+@bounded
+async def test_resume_that_the_store_does_not_know_does_not_reach_an_agent_around_one_that_verifies_it(
+    make: Callable[[], Any],
+) -> None:
+    """It may call the other agent without the context."""
+    engine, agent = engine_on(MemoryStore()), make()
+    await rest(engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+    assert agent.resumed() == [None]
+
+
+@pytest.mark.parametrize("history", ["unknown thread", "another run since", "used", "expired", "call changed"])
+@bounded
+async def test_resume_that_does_not_count_leaves_no_copy_as_the_result(history: str) -> None:
+    """Or the model is informed that the result of a tool that has not run is "yes"."""
+    engine, agent = engine_on(MemoryStore()), Asking(**({"expiresAt": "2020-01-01"} if history == "expired" else {}))
+    if history != "unknown thread":
+        await rest(engine, agent)
+    if history in ("another run since", "used"):
+        await rest(engine, Asking(), messages=[ASSISTANT], resume=[ENTRY] if history == "used" else [])
+    call = {**CALL, "function": {"name": "pay", "arguments": "{}"}} if history == "call changed" else CALL
+    events = await rest(engine, agent, messages=[{**ASSISTANT, "toolCalls": [call]}, COPY], resume=[ENTRY])
+    ((received, context),) = agent.received
+    assert [message.id for message in received.messages] == ["m1"]
+    assert "resume" not in context.body
+    assert [event["type"] for event in events] == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+
+
+@bounded
+async def test_resume_that_does_not_count_keeps_the_result_of_a_call() -> None:
+    engine, agent = engine_on(MemoryStore()), Asking()
+    result = {**COPY, "content": "paid"}
+    await rest(engine, agent, messages=[ASSISTANT, result], resume=[ENTRY])
+    ((received, _),) = agent.received
+    assert [message.id for message in received.messages] == ["m1", "copy"]
+
+
+@bounded
+async def test_resume_that_does_not_count_in_a_run_that_fails_closes_the_interrupt_for_clients() -> None:
+    engine = engine_on(MemoryStore())
+
+    async def fails(input: Any) -> AsyncIterator[Event]:
+        yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+        raise RuntimeError("no model")
+
+    events = await rest(engine, fails, messages=[ASSISTANT], resume=[ENTRY])
+    assert [event["type"] for event in events] == ["RUN_STARTED", "RUN_FINISHED", "RUN_ERROR"]
+
+
+@pytest.mark.parametrize("call_id", [{"a": 1}, ["c1"], 5, None], ids=str)
+@bounded
+async def test_resume_of_an_interrupt_with_an_odd_tool_call_id(call_id: Any) -> None:
+    engine, agent = engine_on(MemoryStore()), Asking(toolCallId=call_id)
+    await rest(engine, agent)
+    events = await rest(engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+    assert events[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
+
+
+ODD_MESSAGES: Sequence[Event] = [
+    {"id": "u1", "role": "user", "content": [{"type": "binary", "mimeType": "image/png", "data": "aGk="}]},
+    {
+        "id": "u2",
+        "role": "user",
+        "content": [{"type": "image", "source": {"type": "data", "value": "aGk=", "mimeType": "image/png"}}],
+    },
+    {"id": "u3", "role": "user", "content": "a", "name": None},
+    {"id": "r1", "role": "reasoning", "content": "b", "encryptedValue": None},
+    {"id": "v1", "role": "activity", "activityType": "x", "content": {"a": None}},
+    {"id": "m0", "role": "assistant", "content": None, "toolCalls": None},
+    {"id": "d1", "role": "developer", "content": "c"},
+]
+
+
+@pytest.mark.parametrize("message", ODD_MESSAGES, ids=lambda message: message["id"])
+@bounded
+async def test_resume_with_a_copy_and_odd_messages(message: Event) -> None:
+    engine, agent = engine_on(MemoryStore()), Asking()
+    await rest(engine, agent)
+    events = await rest(engine, agent, messages=[message, ASSISTANT, COPY], resume=[ENTRY])
+    assert [event["type"] for event in events] == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]

@@ -215,13 +215,13 @@ class Engine:
             started = await self._supersede(new, started)
         if isinstance(started, ThreadBusy):
             return started.live
-        lease = started.lease
+        lease, is_resuming = started.lease, request.has_resume
         try:
-            if request.has_resume:
+            if is_resuming:
                 # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
                 thread = await self.async_store.read(new.thread)
                 request = check_resume(request, thread.runs, started.event_messages)
-            run = self._launch(request, function, lease, _recorder(request, started))
+            run = self._launch(request, function, lease, _recorder(request, started, is_resuming=is_resuming))
         except BaseException:
             self._runs.pop(lease.run, None)
             self._local_runs.pop(lease.run, None)
@@ -383,7 +383,7 @@ class Engine:
             driver.run_sync(self._shutdown.end(lambda loop: loop is background))
 
 
-def _recorder(request: RunRequest, started: RunStarted) -> RunRecorder:
+def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) -> RunRecorder:
     def echo() -> Mapping[str, Any]:
         known_from_events, known_from_inputs = started.event_messages, started.input_messages
         new = [
@@ -393,4 +393,9 @@ def _recorder(request: RunRequest, started: RunStarted) -> RunRecorder:
         ]
         return request.body if len(new) == len(request.messages) else {**request.body, "messages": new}
 
-    return RunRecorder(ordinal=started.lease.run.ordinal, input_echo=echo, known_message_ids=started.event_messages)
+    return RunRecorder(
+        ordinal=started.lease.run.ordinal,
+        input_echo=echo,
+        known_message_ids=started.event_messages,
+        is_resuming=is_resuming,
+    )

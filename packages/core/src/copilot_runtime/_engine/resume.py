@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import datetime
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ag_ui.core import RunAgentInput
@@ -19,7 +19,7 @@ from ag_ui.core import RunAgentInput
 from .. import _strict_json as strict_json
 from .._events import Event, apply_events, decode
 from ..agents._base import verifies_resume
-from ..agents._interrupts import ResumeEntry, parse_resume_entries, with_resume, without_results
+from ..agents._interrupts import ResumeEntry, parse_resume_entries, with_resume, without_copies, without_results
 from ..stores.protocol import StoredRun
 from .types import RunRequest
 
@@ -36,9 +36,10 @@ def without_resume(request: RunRequest) -> RunRequest:
 def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages: Set[str]) -> RunRequest:
     """Returns a run with the entries of its ``resume`` that respond to open interrupts of its thread.
 
-    An agent that verifies entries itself receives the others, too. CopilotKit's client also adds a copy of a response
-    to the messages, as the result of the interrupted call. These copies are removed, and the client receives a
-    snapshot of the messages without them, because it would keep them in place of the actual results.
+    An agent that verifies entries itself also receives the others, except those that the store knows to be used up or
+    too late. CopilotKit's client also adds a copy of a response to the messages, as the result of the interrupted call.
+    These copies are removed, whether the response counts or not, and the client receives a snapshot of the messages
+    without them, because it would keep them in place of the actual results.
 
     Args:
         request: the run, as the client sent it.
@@ -50,21 +51,25 @@ def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages:
         for identity, interrupt in _open_interrupts(runs, request.agent_id).items()
         if not _is_call_changed(interrupt.get("toolCallId"), request.input.messages, runs)
     }
-    entries = parse_resume_entries(getattr(request.input, "resume", None))
-    resumed = [entry for entry in entries if entry.interrupt_id in resumable]
-    for entry in entries:
-        if entry not in resumed:
-            logger.warning(
-                "thread %r has no open interrupt %r that could be resumed", request.thread_id, entry.interrupt_id
-            )
-    used = entries if verifies_resume(request.agent) else resumed
-    call_ids = {resumable[entry.interrupt_id].get("toolCallId") for entry in resumed}
-    model = without_results(with_resume(request.input, used), call_ids, keep=event_messages)
-    checked = _with_input(request, model, used)
+    passed, others = [], []
+    for entry in parse_resume_entries(getattr(request.input, "resume", None)):
+        if entry.interrupt_id in resumable:
+            passed.append(entry)
+            continue
+        logger.warning(
+            "thread %r has no open interrupt %r that could be resumed", request.thread_id, entry.interrupt_id
+        )
+        others.append(entry)
+        if verifies_resume(request.agent) and not _is_over(entry.interrupt_id, runs):
+            passed.append(entry)
+    call_ids = {resumable[entry.interrupt_id].get("toolCallId") for entry in passed if entry.interrupt_id in resumable}
+    model = without_results(with_resume(request.input, passed), call_ids, keep=event_messages)
+    checked = _with_input(request, without_copies(model, others, keep=event_messages), passed)
+    is_shorter = len(checked.messages) < len(request.messages)
     opening: list[Event] = []
-    if resumed:
+    if passed or is_shorter:
         opening.append({"type": "RUN_STARTED", "threadId": request.thread_id, "runId": request.run_id})
-    if len(checked.messages) < len(request.messages):
+    if is_shorter:
         opening.append({"type": "MESSAGES_SNAPSHOT", "messages": list(checked.messages)})
     context = dataclasses.replace(checked.context, open_interrupts=resumable)
     return dataclasses.replace(checked, context=context, opening=opening)
@@ -85,16 +90,36 @@ def _with_input(request: RunRequest, model: RunAgentInput, entries: Iterable[Res
 def _open_interrupts(runs: Sequence[StoredRun], agent_id: str) -> dict[str, Mapping[str, Any]]:
     """Returns the interrupts with which the last run ended, by id: those of this agent that have not expired."""
     last = runs[-1] if runs else None
-    if last is None or last.agent_id != agent_id or not last.records:
+    if last is None or last.agent_id != agent_id:
         return {}
-    event = decode(last.records[-1].frame)
-    outcome = event.get("outcome") if event["type"] == "RUN_FINISHED" else None
+    return {interrupt["id"]: interrupt for interrupt in _interrupts_of(last) if not _has_expired(interrupt)}
+
+
+def _is_over(identity: str, runs: Sequence[StoredRun]) -> bool:
+    """Returns whether an interrupt is known to have expired, or to have been responded to since it last was raised."""
+    for run in reversed(runs):
+        for interrupt in _interrupts_of(run):
+            if interrupt["id"] == identity:
+                return _has_expired(interrupt)
+        if any(entry.interrupt_id == identity for entry in parse_resume_entries(_resume_of(run))):
+            return True
+    return False
+
+
+def _interrupts_of(run: StoredRun) -> Iterator[Mapping[str, Any]]:
+    """Yields the interrupts with which a run ended."""
+    event = decode(run.records[-1].frame) if run.records else {}
+    outcome = event.get("outcome") if event.get("type") == "RUN_FINISHED" else None
     interrupts = outcome.get("interrupts") if isinstance(outcome, dict) and outcome.get("type") == "interrupt" else None
-    return {
-        interrupt["id"]: interrupt
-        for interrupt in (interrupts if isinstance(interrupts, list) else ())
-        if isinstance(interrupt, dict) and isinstance(interrupt.get("id"), str) and not _has_expired(interrupt)
-    }
+    for interrupt in interrupts if isinstance(interrupts, list) else ():
+        if isinstance(interrupt, dict) and isinstance(interrupt.get("id"), str):
+            yield interrupt
+
+
+def _resume_of(run: StoredRun) -> Any:
+    """Returns the ``resume`` that reached the agent of a run, as its RUN_STARTED has it."""
+    run_input = decode(run.records[0].frame).get("input") if run.records else None
+    return run_input.get("resume") if isinstance(run_input, dict) else None
 
 
 def _has_expired(interrupt: Mapping[str, Any]) -> bool:

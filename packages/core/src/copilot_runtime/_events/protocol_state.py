@@ -78,9 +78,11 @@ class Span(NamedTuple):
 class ProtocolState:
     """The state of one run's stream, changed by `TRANSITIONS`."""
 
-    __slots__ = ("calls", "open_calls", "phase", "resumed_run", "spans", "steps", "texts")
+    __slots__ = ("calls", "is_resuming", "open_calls", "phase", "resumed_run", "spans", "steps", "texts")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_resuming: bool = False) -> None:
+        self.is_resuming = is_resuming
+        """Whether the client has responded to interrupts, even if the input does not have its responses any more."""
         self.phase = Phase.NEW
         self.texts: dict[str, None] = {}
         """Ids of open text messages, in the order in which they were opened."""
@@ -94,7 +96,7 @@ class ProtocolState:
         self.spans: dict[Span, None] = {}
         """What else is open, in the order in which it was opened."""
         self.resumed_run: Event | None = None
-        """The RUN_STARTED of a run that responds to interrupts, as its input says."""
+        """The RUN_STARTED of a run with which the client has responded to interrupts."""
 
     @property
     def has_ended(self) -> bool:
@@ -115,7 +117,8 @@ def _run_started(state: ProtocolState, event: Event) -> None:
     state.calls.clear()
     state.spans.clear()
     run_input = event.get("input")
-    state.resumed_run = event if isinstance(run_input, dict) and run_input.get("resume") else None
+    is_resuming = state.is_resuming or (isinstance(run_input, dict) and bool(run_input.get("resume")))
+    state.resumed_run = event if is_resuming else None
 
 
 def _run_finished(state: ProtocolState, event: Event) -> None:

@@ -75,6 +75,7 @@ class RunRecorder:
             have no ids, and it is not compacted.
         input_echo: Returns the ``input`` that RUN_STARTED gets unless the agent has supplied one.
         known_message_ids: The message ids of the thread's earlier events.
+        is_resuming: Whether the client has responded to interrupts with this run.
     """
 
     __slots__ = (
@@ -102,12 +103,13 @@ class RunRecorder:
         ordinal: int | None,
         input_echo: Callable[[], Mapping[str, Any]] | None = None,
         known_message_ids: Set[str] = frozenset(),
+        is_resuming: bool = False,
     ) -> None:
         self._prefix = b"" if ordinal is None else id_prefix(ordinal)
         self._input_echo = input_echo
         self._known_message_ids = known_message_ids
         self._number_offset = 0
-        self._state = ProtocolState()
+        self._state = ProtocolState(is_resuming=is_resuming)
         self._chunks = ChunkExpander()
         self._surrogates = SurrogateJoiner()
         self._is_buffering = False

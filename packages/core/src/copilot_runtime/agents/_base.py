@@ -193,8 +193,17 @@ def agent_headers(agent: Any) -> tuple[tuple[str, str], ...]:
 
 
 def verifies_resume(agent: Any) -> bool:
-    """Returns whether an agent checks itself which entries of ``resume`` respond to an open interrupt."""
-    return _attribute(agent, "verifies_resume") is True
+    """Returns whether an agent checks itself which entries of ``resume`` respond to an open interrupt.
+
+    A subclass that overrides ``run`` does not inherit it: it may call the original without the context, which is what
+    the entries are checked with.
+    """
+    for members in (getattr(agent, "__dict__", {}), *map(vars, type(agent).__mro__)):
+        if "verifies_resume" in members:
+            return _attribute(agent, "verifies_resume") is True
+        if "run" in members:
+            break
+    return False
 
 
 def capability_source(agent: Any) -> Any:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .. import _strict_json as strict_json
+
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
 
@@ -71,3 +73,32 @@ def without_results(input: RunAgentInput, call_ids: Collection[Any], *, keep: Co
         if message.role != "tool" or message.tool_call_id not in call_ids or message.id in keep
     ]
     return input.model_copy(update={"messages": messages})
+
+
+def without_copies(
+    input: RunAgentInput, entries: Iterable[ResumeEntry], *, keep: Collection[str] = ()
+) -> RunAgentInput:
+    """Returns a run's input without the copies that CopilotKit's client has added at its end for these entries.
+
+    A copy is known by its place and its content, since the calls of interrupts that nobody knows are unknown, too. The
+    messages with the ids in ``keep`` are none.
+    """
+    missing = list(entries)
+    messages = list(input.messages)
+    while missing and messages and messages[-1].role == "tool" and messages[-1].id not in keep:
+        entry = next((entry for entry in missing if is_copy(messages[-1].content, entry)), None)
+        if entry is None:
+            break
+        missing.remove(entry)
+        messages.pop()
+    return input.model_copy(update={"messages": messages})
+
+
+def is_copy(content: Any, entry: ResumeEntry) -> bool:
+    """Returns whether the content of a tool message is what CopilotKit's client writes for an entry."""
+    response = {"status": "cancelled"} if entry.is_cancelled else entry.payload
+    try:
+        copied = strict_json.loads(content.encode()) if isinstance(content, str) else content
+    except ValueError:
+        return False
+    return bool(copied == ({"status": "resolved"} if response is None else response))

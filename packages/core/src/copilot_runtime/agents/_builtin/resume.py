@@ -11,9 +11,8 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from ... import _strict_json as strict_json
 from .._context import RunContext
-from .._interrupts import ResumeEntry, parse_resume_entries
+from .._interrupts import ResumeEntry, is_copy, parse_resume_entries
 from .content_parts import flatten_text
 from .tools.toolbox import Toolbox, ToolResult, serialize_result
 
@@ -30,8 +29,8 @@ _NOT_OPEN = ToolResult(_NOT_OPEN_TEXT, _NOT_OPEN_TEXT, failed=True)
 class Resumption:
     """The responses to interrupts that a run begins with.
 
-    A tool that interrupts is called with the payload; for any other call the payload is the result. An entry whose
-    call is unknown, or has a result already, is logged and ignored.
+    A tool that interrupts is called with the payload; for a call of the frontend's tools the payload is the result. An
+    entry whose call is unknown, or has a result already, is logged and ignored.
 
     Args:
         resume: the input's ``resume``.
@@ -75,12 +74,14 @@ class Resumption:
         tool = self._toolbox.get(function.name)
         if entry.is_cancelled:
             return _CANCELLED
-        if tool is None or tool.interrupt is None:
+        if tool is None and not is_open:  # of the frontend
             text = serialize_result(_RESOLVED if entry.payload is None else entry.payload)
             return ToolResult(text, text)
-        if is_open or is_unknown:
+        if tool is not None and tool.interrupt is not None and (is_open or is_unknown):
             return await self._toolbox.resume(tool, function.arguments, entry.payload, self._context)
-        logger.warning("the tool %r was not run: no open interrupt %r is known", tool.name, entry.interrupt_id)
+        logger.warning(
+            "the tool %r was not run: it does not wait for the response %r", function.name, entry.interrupt_id
+        )
         return _NOT_OPEN
 
     def unanswered(self) -> list[Mapping[str, Any]]:
@@ -110,12 +111,4 @@ def _has_no_result(entry: ResumeEntry, messages: Sequence[Any], *, may_be_copy: 
         for message in messages
         if message.role == "tool" and message.tool_call_id == entry.interrupt_id
     ]
-    return not texts or (may_be_copy and all(_is_copy(text, entry) for text in texts))
-
-
-def _is_copy(text: str, entry: ResumeEntry) -> bool:
-    response = {"status": "cancelled"} if entry.is_cancelled else _RESOLVED if entry.payload is None else entry.payload
-    try:
-        return bool(strict_json.loads(text.encode()) == response)
-    except ValueError:
-        return False
+    return not texts or (may_be_copy and all(is_copy(text, entry) for text in texts))
