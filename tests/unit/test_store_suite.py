@@ -355,6 +355,26 @@ def test_after_fork_limits_are_enforced() -> None:
     assert list_thread_ids(store) == ["t2"]
 
 
+def test_after_fork_each_child_has_ordinals_of_its_own() -> None:
+    """A preloaded server starts another child where one has died: its event ids must not be those of the first one."""
+    store = MemoryStore()
+    ordinals = set()
+    for _ in range(3):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                store.after_fork()
+                os.write(writing, str(begin(store).lease.run.ordinal).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            ordinals.add(pipe.read())
+        os.waitpid(child, 0)
+    assert len(ordinals) == 3
+
+
 # --- the SQLite store ---
 
 

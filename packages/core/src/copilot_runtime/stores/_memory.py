@@ -17,6 +17,8 @@ from ._pagination import paginate
 
 logger = logging.getLogger("copilot_runtime.stores.memory")
 
+_RANDOM_ORDINALS = 1_000_000_000
+
 
 @dataclasses.dataclass(slots=True)
 class _ActiveRun:
@@ -138,7 +140,7 @@ class MemoryStore:
         self._max_age = max_age_seconds
         self._size = 0
         self._last_token = 0
-        self._first_ordinal = random.randrange(1_000_000_000)
+        self._first_ordinal = random.randrange(_RANDOM_ORDINALS)
         """Where the ordinals of new threads start: the highest one of all deleted threads, since the event ids of a
         thread that is created again must differ from those of before. At first a random number, since all threads of
         an earlier process were lost with it."""
@@ -327,6 +329,8 @@ class MemoryStore:
 
     def after_fork(self) -> None:
         self._lock = process_lock()
+        # Other children of the parent start at the same number.
+        self._first_ordinal += random.randrange(_RANDOM_ORDINALS)
         for thread in list(self._threads.values()):
             if thread.live is not None:
                 self._size -= thread.live.size
