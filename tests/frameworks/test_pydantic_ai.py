@@ -29,6 +29,23 @@ def test_pydantic_ai_test_model(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "binary", "mimeType": "application/pdf", "id": "file-1"},
+        {"type": "document", "source": {"type": "file", "value": "file-1"}},
+        {"type": "binary", "mimeType": "image/png", "data": "QUJD"},
+        {"type": "image", "source": {"type": "data", "value": "QUJD", "mimeType": "image/png"}},
+    ],
+    ids=["id", "file", "data", "image"],
+)
+def test_pydantic_ai_parts_of_either_generation_in_the_history(client: Client, part: dict[str, Any]) -> None:
+    """Pydantic AI cannot use files that a part only names. They must not end all later runs of the thread."""
+    earlier = {"id": "earlier", "role": "user", "content": [{"type": "text", "text": "look"}, part]}
+    messages = [earlier, user_message("how is it?")]
+    assert text_of(prompt(client, "test-model", "how is it?", messages=messages)) == "all is well"
+
+
+@pytest.mark.parametrize(
     ("agent", "expected"), [("fake-model", "bob"), ("deps-async", "bob"), ("deps-value", "a value")]
 )
 def test_pydantic_ai_deps_of_the_request(client: Client, agent: str, expected: str) -> None:

@@ -68,7 +68,7 @@ class PydanticAIAgent:
         options = self._adapter_options
         if "conversation_store" in options and context is not None and context.user is not None:
             options = {"conversation_scope": context.user.owner_key, **options}
-        adapter = self._adapter(agent=self._agent, run_input=input, **options)
+        adapter = self._adapter(agent=self._agent, run_input=_without_file_ids(input), **options)
         deps = await resolve_for_run(self._deps, context)
         if isinstance(deps, _import("pydantic_ai.ui").StateHandler):
             deps = copy.copy(deps)  # the adapter sets the state on it
@@ -79,6 +79,30 @@ class PydanticAIAgent:
 
 def _import(module: str) -> Any:
     return import_optional(module, feature="PydanticAIAgent", extra="pydantic-ai")
+
+
+def _without_file_ids(input: RunAgentInput) -> RunAgentInput:
+    """Returns an input without the binary parts that only name a file.
+
+    Pydantic AI leaves such files out with AG-UI 1.0, and fails with 0.1. The client sends its history with every run.
+    """
+    if not any(_has_file_ids(message) for message in input.messages):
+        return input
+    messages = [
+        message.model_copy(update={"content": [part for part in message.content if not _is_file_id(part)]})
+        if _has_file_ids(message)
+        else message
+        for message in input.messages
+    ]
+    return input.model_copy(update={"messages": messages})
+
+
+def _has_file_ids(message: Any) -> bool:
+    return isinstance(message.content, list) and any(map(_is_file_id, message.content))
+
+
+def _is_file_id(part: Any) -> bool:
+    return part.type == "binary" and not (part.url or part.data)
 
 
 def _with_deferred_output(agent: Any, options: Mapping[str, Any]) -> dict[str, Any]:
