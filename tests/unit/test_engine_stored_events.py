@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from copilot_runtime._engine import engine as engine_module
-from copilot_runtime._events import CompactedFrame, Cursor, encode, format_frame
+from copilot_runtime._engine.endings import LOST
+from copilot_runtime._engine.reaper import reap
+from copilot_runtime._engine.replay import replay
+from copilot_runtime._events import CompactedFrame, Cursor, RunRecorder, encode, format_frame
+from copilot_runtime._version import __version__
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
 from copilot_runtime.stores.protocol import Batch, Lease, NewRun, RunCompletion, RunKey, RunStarted
 
@@ -69,6 +73,28 @@ async def test_stored_run_is_replayed_as_clients_accept_it(store: RunStore) -> N
     assert await whole.rest() == REPLAYED
     assert whole.ids == [f"{ordinal}.{number}" for number in (1, 2, 3, 5, 6, 7)]
     assert await Reader(await engine.connect(THREAD, Cursor(ordinal, 3))).rest() == REPLAYED[3:]
+
+
+@pytest.mark.parametrize(("version", "needs_repair"), [(__version__, False), ("0.0.1", True), ("", True)])
+def test_stored_run_is_checked_again_only_if_another_version_has_recorded_it(
+    store: RunStore, version: str, needs_repair: bool
+) -> None:
+    """Checking every frame costs a replay five times as much as all else."""
+    lease = begin(store)
+    recorder = RunRecorder(ordinal=lease.run.ordinal)
+    for event in (STARTED, text("START"), text("CONTENT"), text("END"), FINISHED):
+        recorder.feed(event)
+    frames = recorder.drain()
+    store.finish(lease, frames, RunCompletion.from_recorder(recorder, (), 5, recorded_by=version))
+    for cursor in (None, Cursor(lease.run.ordinal, 2)):
+        assert replay(store.read(THREAD), cursor).needs_repair is needs_repair
+
+
+def test_stored_run_is_checked_again_if_a_reaper_has_ended_it(store: RunStore) -> None:
+    lease = begin(store)
+    store.append([Batch(lease, frames_of(STORED, lease.run.ordinal), frozenset())])
+    assert reap(store, lease.run, LOST, force=True) is not None
+    assert replay(store.read(THREAD), None).needs_repair
 
 
 @pytest.mark.requirement("EVENT-03")

@@ -135,6 +135,7 @@ class Engine:
                     seen=replayed.live_offset,
                     history=replayed.history,
                     skip_duplicates=replayed.skip_duplicates,
+                    repair_history=replayed.needs_repair,
                     callbacks=self._subscribers.callbacks_for(log),
                 )
             )

@@ -80,10 +80,11 @@ class RunReader(BaseReader):
         seen: how many of its frames to skip, because the reader has received them.
         history: frames of stored runs.
         skip_duplicates: whether to leave out events of the active run that repeat the history.
+        repair_history: whether clients may reject some of ``history``.
         callbacks: called when the reader is opened and closed.
     """
 
-    __slots__ = ("_history", "_is_resumed", "_log", "_seen", "_skip_duplicates")
+    __slots__ = ("_history", "_is_resumed", "_log", "_repair_history", "_seen", "_skip_duplicates")
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class RunReader(BaseReader):
         seen: int = 0,
         history: Sequence[bytes] = (),
         skip_duplicates: bool = False,
+        repair_history: bool = False,
         callbacks: ReaderCallbacks,
     ) -> None:
         self._history = history
@@ -99,15 +101,18 @@ class RunReader(BaseReader):
         self._seen = seen
         self._is_resumed = seen > 0
         self._skip_duplicates = skip_duplicates
+        self._repair_history = repair_history
         super().__init__(callbacks)
 
     def read_available(self) -> bytes | None:
         while self._history:
             frames = _next_chunk(self._history, 0)
             self._history = self._history[len(frames) :]
-            if repaired := repair_frames(frames):
+            if self._repair_history:
+                frames = repair_frames(frames)
+            if frames:
                 self._mark_sent()
-                return b"".join(repaired)
+                return b"".join(frames)
         log = self._log
         while log is not None and not log.evicted:
             ended = log.ended  # before the frames: what was added earlier is then seen

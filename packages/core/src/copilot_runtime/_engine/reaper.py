@@ -40,7 +40,12 @@ def reap(store: RunStore, run: RunKey, ending: RunEnding, *, force: bool = False
     recorder.complete(ending, run.thread.thread_id, claimed.lease.run_id)
     messages = [*claimed.messages, *_new_input_messages(claimed)]
     completion = RunCompletion.from_recorder(
-        recorder, messages, last_agent_event, persist=bool(claimed.frames), keep_ordinal=True
+        recorder,
+        messages,
+        last_agent_event,
+        persist=bool(claimed.frames),
+        keep_ordinal=True,
+        recorded_by="",  # most of its frames are the owner's, whose version is unknown
     )
     try:
         store.finish(claimed.lease, recorder.drain(), completion)

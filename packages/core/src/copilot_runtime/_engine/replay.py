@@ -14,12 +14,14 @@ from .endings import LOST
 class Replay(NamedTuple):
     """Frames to send at once, and how many events of the active run to skip.
 
-    ``skip_duplicates`` is whether to leave out events of the active run that repeat the history.
+    ``skip_duplicates`` is whether to leave out events of the active run that repeat the history, and
+    ``needs_repair`` whether clients may reject some of the frames.
     """
 
     history: Sequence[bytes]
     live_offset: int
     skip_duplicates: bool
+    needs_repair: bool = False
 
 
 def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
@@ -33,12 +35,13 @@ def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
     lost_ending = _lost_ending(thread, cursor)
     last = None if live is not None or lost_ending or not thread.runs else thread.runs[-1]
     runs = [_without_past_errors(run, is_last=run is last) if run.has_run_error else run for run in thread.runs]
+    needs_repair = not all(run.is_checked for run in runs)
     remainder = None if cursor is None else _remainder(runs, cursor)
     if remainder is None:
         history = [record.frame for run in runs for record in run.records if record.frame]
-        return Replay([*history, *lost_ending], 0, True)
+        return Replay([*history, *lost_ending], 0, True, needs_repair)
     later = [record.frame for run in runs if run.ordinal > remainder.ordinal for record in run.records if record.frame]
-    return Replay([*filter(None, remainder.frames), *later], 0, True)
+    return Replay([*filter(None, remainder.frames), *later], 0, True, needs_repair)
 
 
 def _without_past_errors(run: StoredRun, *, is_last: bool) -> StoredRun:

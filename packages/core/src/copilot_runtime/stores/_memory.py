@@ -63,6 +63,7 @@ class _Run:
     input_messages: Set[str]
     raw: _RawFrames
     has_run_error: bool
+    recorded_by: str
 
 
 @dataclasses.dataclass(slots=True)
@@ -262,6 +263,7 @@ class MemoryStore:
                     run.records,
                     run.raw.frames if run.ordinal == raw_ordinal else None,
                     run.has_run_error,
+                    run.recorded_by,
                 )
                 for run in stored.runs
             )
@@ -372,6 +374,7 @@ class MemoryStore:
             input_messages=completion.input_messages,
             raw=raw,
             has_run_error=completion.has_run_error,
+            recorded_by=completion.recorded_by,
         )
         thread.created_at = thread.created_at or now
         thread.updated_at = now

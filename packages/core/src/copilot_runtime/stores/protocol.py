@@ -21,6 +21,7 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol, Self
 
 from .._events import CompactedFrame, RunRecorder, messages_after_run
+from .._version import __version__
 
 __all__ = [
     "RAW_RETENTION_SECONDS",
@@ -191,6 +192,8 @@ class RunCompletion:
     """The numbers of all events that repeat messages of the thread's history."""
     has_run_error: bool = False
     """Whether a RUN_ERROR is among its events."""
+    recorded_by: str = ""
+    """The version of this package that has recorded all of its frames; empty if unknown."""
 
     @classmethod
     def from_recorder(
@@ -201,6 +204,7 @@ class RunCompletion:
         *,
         persist: bool = True,
         keep_ordinal: bool = False,
+        recorded_by: str = __version__,
     ) -> Self:
         """Returns the final state of a recorded run. To be called once, when the run is complete.
 
@@ -210,6 +214,7 @@ class RunCompletion:
             last_agent_event: The number of the last event that the agent itself emitted.
             persist: Whether the run is to be stored.
             keep_ordinal: Whether readers may have received more than was stored.
+            recorded_by: The version of this package that has recorded all of its frames; empty if unknown.
         """
         return cls(
             persist=persist,
@@ -221,6 +226,7 @@ class RunCompletion:
             input_messages=recorder.input_ids,
             duplicates=recorder.duplicates,
             has_run_error=recorder.has_run_error,
+            recorded_by=recorded_by,
         )
 
 
@@ -228,8 +234,8 @@ class RunCompletion:
 class StoredRun:
     """A run that has ended.
 
-    ``raw`` are its frames as they were sent, or None if not requested or no longer kept; ``has_run_error`` is that of
-    its `RunCompletion`.
+    ``raw`` are its frames as they were sent, or None if not requested or no longer kept; ``has_run_error`` and
+    ``recorded_by`` are those of its `RunCompletion`.
     """
 
     ordinal: int
@@ -238,6 +244,12 @@ class StoredRun:
     records: Sequence[CompactedFrame]
     raw: Sequence[bytes] | None
     has_run_error: bool = False
+    recorded_by: str = ""
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether clients accept its frames as they are: this version has recorded them."""
+        return self.recorded_by == __version__
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

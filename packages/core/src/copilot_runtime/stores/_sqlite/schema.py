@@ -54,6 +54,7 @@ CREATE TABLE runs (
     input_messages TEXT NOT NULL,
     duplicates TEXT NOT NULL,
     has_run_error INTEGER NOT NULL,
+    recorded_by TEXT NOT NULL,
     PRIMARY KEY (thread, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX runs_raw ON runs (raw_until) WHERE raw_until > 0;

@@ -163,7 +163,7 @@ class SqliteStore:
                 _insert_frames(db, thread, lease.run, count + len(frames), frames)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
-                    " input_messages, duplicates, has_run_error) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                    " input_messages, duplicates, has_run_error, recorded_by) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         thread,
                         lease.run.ordinal,
@@ -176,6 +176,7 @@ class SqliteStore:
                         input_messages,
                         duplicates,
                         completion.has_run_error,
+                        completion.recorded_by,
                     ),
                 )
                 [(runs,)] = db.execute(
@@ -276,13 +277,17 @@ class SqliteStore:
                 return p.ThreadSnapshot()
             row_id, last_ordinal = row
             runs = []
-            for ordinal, run_id, agent_id, records, raw_until, has_run_error in db.execute(
-                "SELECT ordinal, run_id, agent_id, records, raw_until, has_run_error FROM runs WHERE thread = ?"
-                " ORDER BY ordinal",
+            for ordinal, run_id, agent_id, records, raw_until, has_run_error, recorded_by in db.execute(
+                "SELECT ordinal, run_id, agent_id, records, raw_until, has_run_error, recorded_by FROM runs"
+                " WHERE thread = ? ORDER BY ordinal",
                 (row_id,),
             ):
                 raw = _select_frames(db, row_id, ordinal, 0) if ordinal == raw_ordinal and raw_until > now else None
-                runs.append(p.StoredRun(ordinal, run_id, agent_id, _parse_records(records), raw, bool(has_run_error)))
+                runs.append(
+                    p.StoredRun(
+                        ordinal, run_id, agent_id, _parse_records(records), raw, bool(has_run_error), recorded_by
+                    )
+                )
             return p.ThreadSnapshot(runs, _select_active_run(db, thread, now), last_ordinal)
 
         snapshot = self._connections.read(work)
