@@ -242,3 +242,21 @@ def test_completing_events_are_not_counted_as_the_agents(ending: Any) -> None:
 def test_the_content_of_tool_results_is_json() -> None:
     events = shown([STARTED, call("START")], ending=RunEnding('a "quoted" \n line', failed=True))
     assert json.loads(events[-2]["content"])["message"] == 'a "quoted" \n line'
+
+
+@pytest.mark.parametrize(
+    ("earlier", "chunk"),
+    [
+        ([], {"type": "REASONING_MESSAGE_CHUNK", "messageId": "th", "delta": "hm"}),
+        ([], {"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "hi"}),
+        ([], {"type": "TOOL_CALL_CHUNK", "toolCallId": "c", "toolCallName": "f"}),
+        ([STARTED], {"type": "REASONING_MESSAGE_CHUNK", "messageId": "th", "metadata": {"a": object()}}),
+        ([STARTED], {"type": "REASONING_MESSAGE_CHUNK", "messageId": "th", "metadata": 7}),
+    ],
+)
+def test_a_chunk_that_is_refused_has_opened_nothing(earlier: list[Event], chunk: Event) -> None:
+    recorder, _ = recorded(earlier)
+    with pytest.raises(InvalidEventError):
+        recorder.feed(chunk)
+    recorder.complete(FAIL, "t", "r")
+    assert [event["type"] for event in events_of(recorder.drain())] == ["RUN_ERROR"]

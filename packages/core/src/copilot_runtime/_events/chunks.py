@@ -53,9 +53,11 @@ class ChunkExpander:
             for name in chunk.required:
                 if not isinstance(event.get(name), str):
                     raise InvalidEventError(f"the first {event['type']} requires a string {name}")
-            self._chunk, self._id, self.is_open = chunk, event[chunk.id], True
+            identity = event[chunk.id]
             copied = {name: event[name] for name in chunk.copied if event.get(name) is not None}
-            yield {"type": chunk.start, chunk.id: self._id, **chunk.defaults, **copied, **metadata}
+            yield {"type": chunk.start, chunk.id: identity, **chunk.defaults, **copied, **metadata}
+            # Not before: if the start is refused, nothing has been opened that has to be closed.
+            self._chunk, self._id, self.is_open = chunk, identity, True
         delta = event.get("delta")
         if delta is not None or metadata:
             yield {"type": chunk.content, chunk.id: self._id, "delta": "" if delta is None else delta, **metadata}
