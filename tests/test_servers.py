@@ -886,13 +886,16 @@ def test_cancelled_stream_ends_without_an_exception_if_the_server_shuts_down(kin
 
 @pytest.mark.requirement("STOP-07")
 @pytest.mark.parametrize("kind", APPS)
-def test_cancelled_stream_ends_in_an_error_before_the_cancellation_goes_on(kind: str) -> None:
-    """`asyncio.timeout` and task groups around the application rely on it."""
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "again"])
+def test_cancelled_stream_ends_in_an_error_before_the_cancellation_goes_on(kind: str, times: int) -> None:
+    """`asyncio.timeout` and task groups around the application rely on it. anyio's cancel again at every step."""
 
     async def scenario() -> None:
         runtime, asgi, task, sent = cancellable(kind)
         await seen(sent, b"TEXT_MESSAGE_CONTENT")
-        task.cancel()
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
             await task
         event = await last_event(sent)

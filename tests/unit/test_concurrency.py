@@ -17,6 +17,7 @@ import pytest
 
 from copilot_runtime._concurrency import driver, lifecycle, loops
 from copilot_runtime._concurrency.framework import FrameworkContext, framework_scope
+from copilot_runtime._concurrency.process_local import ProcessLocal
 
 HANG_SECONDS = 30.0
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -364,6 +365,27 @@ def test_background_loop_is_one_for_the_process() -> None:
     assert len(set(found)) == 1
     assert loops.running_background_loop() is found[0]
     assert found[0].is_running()
+
+
+def test_background_loop_that_cannot_start_its_thread_is_started_by_the_next_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(loops, "_background", ProcessLocal(loops._BackgroundLoop, loops._BackgroundLoop.start))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            loops.background_loop()
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(loops.background_loop()), daemon=True)
+    thread.start()
+    thread.join(HANG_SECONDS)
+    own = loops.running_background_loop()
+    assert own is not None
+    assert found == [own]
+    own.call_soon_threadsafe(own.stop)
 
 
 @pytest.mark.requirement("FORK-01")

@@ -45,6 +45,21 @@ def test_process_local_value_is_one_for_threads_that_create_it_at_once() -> None
     assert len(started) == 1
 
 
+def test_process_local_value_that_cannot_be_started_is_created_again() -> None:
+    started: list[object] = []
+
+    def start(value: object) -> None:
+        started.append(value)
+        if len(started) == 1:
+            raise RuntimeError("can't start new thread")
+
+    local = ProcessLocal(object, start)
+    with pytest.raises(RuntimeError, match="new thread"):
+        local.get()
+    assert local.get_existing() is None
+    assert local.get() is started[1]
+
+
 def test_process_local_value_is_another_one_after_gevent_has_patched(monkeypatch: pytest.MonkeyPatch) -> None:
     class PatchedLock:
         """What gevent puts in the place of `threading.Lock`."""

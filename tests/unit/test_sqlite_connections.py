@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -203,6 +204,13 @@ def test_creating_a_file_waits_no_longer_than_the_timeout(tmp_path: Path) -> Non
     path = tmp_path / "threads.db"
     with contextlib.closing(half_created(path)), pytest.raises(ValueError, match="locked"):
         ConnectionPair(str(path), 0.1).check()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="this system has no null device")
+def test_a_file_that_keeps_nothing_is_refused_with_the_error_that_was_first() -> None:
+    with pytest.raises(ValueError, match="/dev/null cannot be opened") as refused:
+        ConnectionPair("/dev/null", 0.5).check()
+    assert "rollback" not in str(refused.value)
 
 
 def test_a_sqlite_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Unpack, overload
@@ -18,7 +18,7 @@ from copilot_runtime.adapters import (
     split_raw_target,
 )
 
-from ._asgi_types import ASGIApp, Receive, Scope, Send
+from ._asgi_types import ASGIApp, Message, Receive, Scope, Send
 from ._lifespan import serve_lifespan
 
 
@@ -174,9 +174,8 @@ async def _send_response(response: Response, receive: Receive, send: Send, runti
         watcher.cancel()
 
 
-async def _send_chunks(chunks: AsyncIterator[bytes], send: Send, before_each: Callable[[], object] = bool) -> None:
+async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
     async for chunk in chunks:
-        before_each()
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
@@ -195,18 +194,31 @@ async def _send_end(stream: EventStream, chunks: AsyncIterator[bytes], send: Sen
         has_shut_down = has_shut_down or runtime.is_shutting_down
         return runtime.is_shutting_down
 
+    async def checked_send(message: Message) -> None:
+        check_shutdown()  # while the end is sent, the shutdown that has caused it is still at work
+        await send(message)
+
     def cut() -> None:
         nonlocal timer
         if check_shutdown():  # the end of the run is about to be sent
             timer = loop.call_later(CANCELLED_SECONDS, cut)
         else:
-            stream.cut()
-            limit.reschedule(loop.time() + SEND_SECONDS)
+            cut_now()
+
+    def cut_now() -> None:
+        stream.cut()
+        limit.reschedule(loop.time() + SEND_SECONDS)
 
     timer = loop.call_later(CANCELLED_SECONDS, cut)
     try:
         async with asyncio.timeout(None) as limit:  # a client that does not read would hold up `send` for good
-            await _send_chunks(chunks, send, check_shutdown)
+            try:
+                await _send_chunks(chunks, checked_send)
+            except asyncio.CancelledError:
+                if not limit.expired():  # cancelled again: the event loop is closed, or this is one of anyio's scopes
+                    cut_now()
+                    await _send_chunks(chunks, send)
+                raise
     except TimeoutError:
         pass
     finally:

@@ -89,7 +89,12 @@ class _BackgroundLoop:
     def start(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.loop.call_soon(self.ready.set)
-        threading.Thread(target=self._run, name="copilot-runtime-loop", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="copilot-runtime-loop", daemon=True).start()
+        except BaseException:
+            self.loop.close()
+            self.ready.set()  # those who wait for it find it closed
+            raise
 
     def _run(self) -> None:
         while not self.loop.is_closed():

@@ -51,7 +51,11 @@ class ProcessLocal(Generic[T]):
             # One atomic step decides whose value it is: there is no lock that would be safe to wait for here.
             value = self._values.setdefault(key, created)
             if value is created:
-                self._start(value)
+                try:
+                    self._start(value)
+                except BaseException:  # such as "can't start new thread": the next caller tries again
+                    self._values.pop(key, None)
+                    raise
         return value
 
     def get_existing(self) -> T | None:

@@ -21,11 +21,17 @@ def server_shutdown() -> ServerShutdown | None:
     looked at: signal handlers are the server's, and can be installed on the main thread alone.
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    if getattr(server, "should_exit", None) is True:  # uvicorn.Server
+    if _is_a(server, "uvicorn.server", "Server") and getattr(server, "should_exit", None) is True:
         return _server_shutdown(getattr(server, "config", None), "timeout_graceful_shutdown")
-    if getattr(server, "alive", None) is False:  # gunicorn.workers.base.Worker
+    if _is_a(server, "gunicorn.workers.base", "Worker") and getattr(server, "alive", None) is False:
         return _server_shutdown(getattr(server, "cfg", None), "graceful_timeout")
     return None
+
+
+def _is_a(server: object, module: str, name: str) -> bool:
+    """Returns whether ``server`` is of that class, which this module does not import."""
+    # Other programs' objects have an attribute `alive` as well, and runs must not end for what it means there.
+    return any((base.__module__, base.__qualname__) == (module, name) for base in type(server).__mro__)
 
 
 def _server_shutdown(config: object, limit: str) -> ServerShutdown:

@@ -134,7 +134,7 @@ def migrate(db: sqlite3.Connection) -> None:
             db.execute(f"PRAGMA user_version = {number + 1}")
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        _roll_back(db)
         raise
 
 
@@ -164,10 +164,15 @@ def _claim(db: sqlite3.Connection) -> None:
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            _roll_back(db)
             raise
         if is_ours:
             return
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:  # some errors, such as that of a full disk, have ended it
+        db.execute("ROLLBACK")
 
 
 def _version(db: sqlite3.Connection) -> int:

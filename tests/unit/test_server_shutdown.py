@@ -1,0 +1,69 @@
+"""Whether the server shuts down, by the object behind the handler of SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import uvicorn
+from gunicorn.workers.base import Worker
+
+from copilot_runtime._concurrency.server_shutdown import server_shutdown
+
+
+class ConsumerWorker:
+    """A program that is no server, and whose attributes mean something else."""
+
+    alive = False
+    should_exit = True
+    config = SimpleNamespace(reload=True)
+
+    def handle_exit(self, *_: Any) -> None:
+        pass
+
+
+class ThreadedWorker(Worker):  # type: ignore[misc]
+    def __init__(self, cfg: Any) -> None:
+        self.cfg, self.alive = cfg, True
+
+    def handle_exit(self, *_: Any) -> None:
+        pass
+
+
+class OwnServer(uvicorn.Server):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def handler_restored() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.requirement("STOP-06")
+@pytest.mark.parametrize("server_class", [uvicorn.Server, OwnServer])
+def test_server_shutdown_of_uvicorn(server_class: type[uvicorn.Server]) -> None:
+    server = server_class(uvicorn.Config("app", timeout_graceful_shutdown=7))
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    assert server_shutdown() is None
+    server.should_exit = True
+    assert server_shutdown() == (7.0,)
+
+
+@pytest.mark.requirement("STOP-06")
+def test_server_shutdown_of_gunicorn() -> None:
+    worker = ThreadedWorker(SimpleNamespace(graceful_timeout=9))
+    signal.signal(signal.SIGTERM, worker.handle_exit)
+    assert server_shutdown() is None
+    worker.alive = False
+    assert server_shutdown() == (9.0,)
+
+
+@pytest.mark.requirement("STOP-06")
+def test_server_shutdown_is_not_that_of_another_program() -> None:
+    signal.signal(signal.SIGTERM, ConsumerWorker().handle_exit)
+    assert server_shutdown() is None
