@@ -853,8 +853,10 @@ def test_http_agent_closes_its_connection_when_garbage_collected() -> None:
 
 
 @pytest.mark.requirement("AGENT-01")
-@pytest.mark.parametrize("url", ["", "/agent", "agents.example/run", "ftp://agents.example/", "http://", "http://[::1"])
-def test_http_agent_url_must_be_valid(url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["", "/agent", "agents.example/run", "ftp://agents.example/", "http://", "http://[::1", None, b"http://a/b"]
+)
+def test_http_agent_url_must_be_valid(url: Any) -> None:
     with pytest.raises(ValueError, match="absolute URL"):
         HttpAgent(url)
 

@@ -89,6 +89,21 @@ def test_imports_follow_the_order_of_contributing() -> None:
     assert against == []
 
 
+@pytest.mark.requirement("ARCH-01")
+@pytest.mark.parametrize(
+    ("document", "begin", "end", "package"),
+    [
+        ("CONTRIBUTING.md", "Modules of `_engine`:", "\n\nThe pytest plugin", "_engine"),
+        ("docs/architecture.md", "| `_concurrency/` |", "\n", "_concurrency"),
+    ],
+    ids=["engine", "concurrency"],
+)
+def test_the_docs_list_every_module(document: str, begin: str, end: str, package: str) -> None:
+    text = (ROOT / document).read_text("utf-8").partition(begin)[2].partition(end)[0]
+    listed = set(re.findall(r"`(\w+)`", text))
+    assert {file.stem for file in (CORE / package).glob("*.py")} - {"__init__"} <= listed
+
+
 def test_value_objects_import_no_event_loop() -> None:
     graph = import_graph(CORE)
     for module in ("headers", "types", "streaming", "target", "body"):

@@ -170,7 +170,7 @@ _MISTAKES: tuple[tuple[Callable[[Any], bool], Callable[[Any], str]], ...] = (
     (
         _is_iterator,
         lambda value: (
-            f"a {type(value).__name__} is not an agent, since it could run only once: "
+            f"an iterator ({type(value).__name__}) is not an agent, since it could run only once: "
             f"write {_name(value)}, without calling it"
         ),
     ),

@@ -9,7 +9,7 @@ def parse_http_url(url: str, message: str) -> httpx2.URL:
     """Parses an absolute HTTP URL. Raises ValueError with ``message`` for anything else."""
     try:
         parsed = httpx2.URL(url)
-    except httpx2.InvalidURL as error:
+    except (httpx2.InvalidURL, TypeError) as error:
         raise ValueError(message) from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError(message)
