@@ -188,6 +188,7 @@ async def _send_end(stream: EventStream, chunks: AsyncIterator[bytes], send: Sen
     """
     loop = asyncio.get_running_loop()
     has_shut_down = False
+    timer: asyncio.TimerHandle
 
     def check_shutdown() -> bool:
         nonlocal has_shut_down

@@ -86,15 +86,15 @@ def _without_file_ids(input: RunAgentInput) -> RunAgentInput:
 
     Pydantic AI leaves such files out with AG-UI 1.0, and fails with 0.1. The client sends its history with every run.
     """
-    if not any(_has_file_ids(message) for message in input.messages):
+    if not any(map(_has_file_ids, input.messages)):
         return input
-    messages = [
-        message.model_copy(update={"content": [part for part in message.content if not _is_file_id(part)]})
-        if _has_file_ids(message)
-        else message
-        for message in input.messages
-    ]
-    return input.model_copy(update={"messages": messages})
+    return input.model_copy(update={"messages": [_without_file_ids_in(message) for message in input.messages]})
+
+
+def _without_file_ids_in(message: Any) -> Any:
+    if not _has_file_ids(message):
+        return message
+    return message.model_copy(update={"content": [part for part in message.content if not _is_file_id(part)]})
 
 
 def _has_file_ids(message: Any) -> bool:
