@@ -495,6 +495,16 @@ def test_cli_serve_imports_a_runtime_from_the_current_folder(theirs: Path, attri
 
 
 @pytest.mark.requirement("CLI-01")
+def test_cli_serve_runs_the_first_example_of_the_readme(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    text = (ROOT / "README.md").read_text("utf-8")
+    for name in ("agents.py", "main.py"):
+        (tmp_path / name).write_text(text.partition(f"```python\n# {name}")[2].partition("```")[0].partition("\n")[2])
+    with run_cli("serve", "main:runtime", folder=tmp_path) as server:
+        assert list(server.request("GET", f"{BASE}/info").json()["agents"]) == ["default"]
+
+
+@pytest.mark.requirement("CLI-01")
 def test_cli_serve_mode_single_route_and_cors(theirs: Path) -> None:
     with run_cli("serve", "their_app:runtime", "--mode", "single-route", "--cors", "*", folder=theirs) as server:
         response = server.request("POST", BASE, {"method": "info"}, {"Origin": "https://b.example"})
@@ -530,6 +540,7 @@ def test_cli_serve_mode_single_route_and_cors(theirs: Path) -> None:
         ("fastapi_app:app", "Did you mean fastapi_app:copilot?"),
         ("fastapi_app:asgi", "which you start with: uvicorn module:app"),
         ("fastapi_app:handler", "which is for adapters"),
+        ("json:runtime", "json has no CopilotRuntime: write runtime = CopilotRuntime(...) there"),
         ("relative_app:runtime", "uses a relative import"),
     ],
 )

@@ -67,9 +67,11 @@ def _attribute(module: ModuleType, attribute: str) -> object:
 
 
 def _suggestion(module: ModuleType) -> str:
-    """Returns which of a module's names to write instead, if it has a runtime."""
+    """Returns which of a module's names to write instead, or what to add to the module."""
     names = [name for name, value in vars(module).items() if isinstance(value, CopilotRuntime)]
-    return f" Did you mean {' or '.join(f'{module.__name__}:{name}' for name in names)}?" if names else ""
+    if not names:
+        return f" {module.__name__} has no CopilotRuntime: write runtime = CopilotRuntime(...) there."
+    return f" Did you mean {' or '.join(f'{module.__name__}:{name}' for name in names)}?"
 
 
 _APPLICATIONS = {
