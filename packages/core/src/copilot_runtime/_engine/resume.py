@@ -81,7 +81,8 @@ def _with_input(request: RunRequest, model: RunAgentInput, entries: Iterable[Res
     dropped = {message.id for message in request.input.messages if message.id not in kept}
     body = {name: value for name, value in request.body.items() if name != "resume"}
     body["messages"] = [message for message in request.messages if message["id"] not in dropped]
-    if resume := [request.body["resume"][entry.index] for entry in entries]:
+    # Under its name on the wire, which AG-UI's models do not insist on.
+    if resume := [{**request.body["resume"][entry.index], "interruptId": entry.interrupt_id} for entry in entries]:
         body["resume"] = resume
     context = dataclasses.replace(request.context, body=copy.deepcopy(body))
     return dataclasses.replace(request, input=model, body=body, context=context)
