@@ -213,6 +213,9 @@ class RunRecorder:
 
     def _append_joined(self, event: Event) -> None:
         """Appends an event after those that have waited for it, if any."""
+        if not self._surrogates.is_waiting:
+            self._append(event, _EVENT_RULES[event["type"]])
+            return
         for joined in self._surrogates.join(event):
             self._append(joined, _EVENT_RULES[joined["type"]])
 
