@@ -515,6 +515,26 @@ def test_workers_run_that_ends_within_the_shutdown_grace_is_complete(adapter: st
         assert own.rest()[-1]["type"] == "RUN_FINISHED"
 
 
+@pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
+def test_workers_shutdown_while_the_store_cannot_be_written_ends_streams_in_an_error(
+    adapter: str, tmp_path: Path
+) -> None:
+    """Not with gevent, whose only OS thread waits for the file: docs/wsgi.md."""
+    path = tmp_path / "threads.db"
+    with (
+        serve_workers(adapter, sqlite_url(path), env={SHUTDOWN_GRACE: "30"}) as running,
+        Client(running).start_run("count", "own") as own,
+        Client(running).start_run("deaf", "deaf") as deaf,
+    ):
+        frames_until(own, 3)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as locker:
+            locker.execute("BEGIN IMMEDIATE")
+            running.process.send_signal(signal.SIGTERM)
+            for stream in (own, deaf):
+                assert stream.rest()[-1]["type"] == "RUN_ERROR"
+
+
 @pytest.mark.requirement("STOP-06", "STOP-07")
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 def test_workers_reader_of_another_process_is_sent_elsewhere_at_shutdown(adapter: str, tmp_path: Path) -> None:

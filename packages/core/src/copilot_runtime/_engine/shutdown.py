@@ -16,8 +16,11 @@ from .subscribers import LoopFilter, Subscribers
 AGENT_SECONDS = 1.0
 """How long an agent has to react to being stopped once `shutdown_grace_seconds` have passed."""
 
+STORE_SECONDS = 1.0
+"""How long the ends of runs have to be stored. Streams whose runs cannot be stored in that time end in an error."""
+
 SEND_SECONDS = 1.0
-"""How long ended runs have to be stored and sent."""
+"""How long the ends of streams have to be sent."""
 
 
 def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
@@ -80,7 +83,7 @@ class Shutdown:
     async def _end_in_time(self, noticed_at: float, limit_seconds: float | None) -> None:
         grace = self._grace_seconds
         if limit_seconds is not None:
-            grace = max(0.0, min(grace, limit_seconds - AGENT_SECONDS - SEND_SECONDS))
+            grace = max(0.0, min(grace, limit_seconds - AGENT_SECONDS - STORE_SECONDS - SEND_SECONDS))
         try:
             # First, they may end by themselves.
             for run in self._runs():
@@ -101,8 +104,8 @@ class Shutdown:
                 if not run.log.ended:
                     run.force_stop_threadsafe()
             for run in runs:
-                await run.wait_ended(deadline + SEND_SECONDS)
+                await run.wait_ended(deadline + STORE_SECONDS)
             await self._run_end_notifier.drain(of_loop, deadline)
-            await self._subscribers.close_all(of_loop, min(time.monotonic(), deadline) + SEND_SECONDS)
+            await self._subscribers.close_all(of_loop, time.monotonic() + SEND_SECONDS)
         finally:
             self.is_active = False  # a runtime may be served again, as tests do
