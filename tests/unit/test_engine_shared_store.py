@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -756,3 +758,14 @@ async def test_remote_follower_does_not_wait_for_another_run(
     assert (await joined.rest())[-1]["type"] == "RUN_FINISHED"
     may_bury.set()
     assert (await lost.rest())[-1]["code"] == "RUN_LOST"
+
+
+def test_leases_keep_no_event_loop_that_is_no_longer_used(tmp_path: Path) -> None:
+    renewer = leases.LeaseRenewer(SqliteStore(str(tmp_path / "threads.db")), 30.0)
+    loop = asyncio.new_event_loop()
+    renewer.heartbeat(loop)
+    loop.close()
+    left = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert left() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 
 from .._concurrency import loops
 from ..stores.protocol import RunStore
@@ -43,7 +44,7 @@ class LeaseRenewer:
         """When each run's lease was last known to hold, by the monotonic clock."""
         self._active_seconds = 0.0
         """For how long this thread has been running: a clock that stands still when the process does."""
-        self._heartbeats: dict[asyncio.AbstractEventLoop, float] = {}
+        self._heartbeats: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, float] = weakref.WeakKeyDictionary()
         """When each loop was last alive, by that clock."""
         self._has_leases = threading.Event()
         self._outage = OutageLog("renewing leases")
