@@ -126,6 +126,15 @@ def test_resume_posted_again_does_not_run_the_tool_again(approval: Approval) -> 
     assert (results(first), results(again)) == ({"c0": "yes: 5"}, {})
 
 
+def test_resume_from_another_tab_gets_the_result_in_place_of_the_copy(approval: Approval) -> None:
+    approval.resume(resolved("c0"))
+    events = approval.resume(resolved("c0", "no"))
+    assert not results(events)
+    assert approval.results_for_model() == {"c0": "yes: 5"}
+    # That tab has not seen "Done.", which a snapshot of its messages would remove.
+    assert not of_type(events, "MESSAGES_SNAPSHOT")
+
+
 @pytest.mark.parametrize("history", ["with the copy", "without a result", "with the result"])
 def test_resume_of_an_earlier_run_is_stale(approval: Approval, history: str) -> None:
     approval.resume(resolved("c0"))

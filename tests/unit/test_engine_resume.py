@@ -66,7 +66,8 @@ async def test_resume_reaches_an_agent_once() -> None:
     assert context.open_interrupts == {"i1": QUESTION}
     assert context.body["messages"] == [ASSISTANT]
     assert [message.id for message in second.messages] == ["m1"]
-    assert [event["type"] for event in events] == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+    # No snapshot: the messages of a client that responds too late may lack the end of the thread.
+    assert [event["type"] for event in events] == ["RUN_STARTED", "RUN_FINISHED"]
 
 
 @bounded
@@ -268,7 +269,9 @@ async def test_resume_that_does_not_count_leaves_no_copy_as_the_result(history: 
     ((received, context),) = agent.received
     assert [message.id for message in received.messages] == ["m1"]
     assert "resume" not in context.body
-    assert [event["type"] for event in events] == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+    assert ("MESSAGES_SNAPSHOT" in [event["type"] for event in events]) is (
+        history not in ("another run since", "used")
+    )
 
 
 @bounded

@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any
 
 from ag_ui.core import RunAgentInput
@@ -38,8 +39,8 @@ def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages:
 
     An agent that verifies entries itself also receives the others, except those that the store knows to be used up or
     too late. CopilotKit's client also adds a copy of a response to the messages, as the result of the interrupted call.
-    These copies are removed, whether the response counts or not, and the client receives a snapshot of the messages
-    without them, because it would keep them in place of the actual results.
+    These copies are removed, whether the response counts or not, and a client that has seen the whole thread receives a
+    snapshot of the messages without them, because it would keep them in place of the actual results.
 
     Args:
         request: the run, as the client sent it.
@@ -64,23 +65,57 @@ def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages:
             passed.append(entry)
     call_ids = {resumable[entry.interrupt_id].get("toolCallId") for entry in passed if entry.interrupt_id in resumable}
     model = without_results(with_resume(request.input, passed), call_ids, keep=event_messages)
-    checked = _with_input(request, without_copies(model, others, keep=event_messages), passed)
-    is_shorter = len(checked.messages) < len(request.messages)
+    model = without_copies(model, others, keep=event_messages)
+    kept = {message.id for message in model.messages}
+    copies = {
+        message.id: message.tool_call_id
+        for message in request.input.messages
+        if message.role == "tool" and message.id not in kept
+    }
+    results = {
+        message_id: result
+        for message_id, call_id in copies.items()
+        if call_id not in call_ids and (result := _find_result(call_id, runs)) is not None and result["id"] not in kept
+    }
+    checked = _with_input(request, model, passed, results)
     opening: list[Event] = []
-    if passed or is_shorter:
+    # A client that responds too late may not have seen the end of the thread, which its messages must not replace.
+    asked = {interrupt["id"] for run in runs[-1:] for interrupt in _interrupts_of(run)}
+    is_current = not runs or any(entry.interrupt_id in asked for entry in (*passed, *others))
+    if passed or (copies and is_current):
         opening.append({"type": "RUN_STARTED", "threadId": request.thread_id, "runId": request.run_id})
-    if is_shorter:
+    if copies and is_current:
         opening.append({"type": "MESSAGES_SNAPSHOT", "messages": list(checked.messages)})
     context = dataclasses.replace(checked.context, open_interrupts=resumable)
     return dataclasses.replace(checked, context=context, opening=opening)
 
 
-def _with_input(request: RunRequest, model: RunAgentInput, entries: Iterable[ResumeEntry]) -> RunRequest:
-    """Returns a run with another input, of which the same is left out on the wire."""
+def _with_input(
+    request: RunRequest,
+    model: RunAgentInput,
+    entries: Iterable[ResumeEntry],
+    replaced: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> RunRequest:
+    """Returns a run with another input, of which the same is left out on the wire.
+
+    Args:
+        request: the run.
+        model: the other input.
+        entries: the entries of its ``resume``.
+        replaced: members of messages that take the place of messages that the input lacks, by the ids of those.
+    """
     kept = {message.id for message in model.messages}
-    dropped = {message.id for message in request.input.messages if message.id not in kept}
+    dropped = {message.id for message in request.input.messages if message.id not in kept} - replaced.keys()
+    messages = [
+        message.model_copy(update=dict(replaced.get(message.id, ())))
+        for message in request.input.messages
+        if message.id not in dropped
+    ]
+    model = model.model_copy(update={"messages": messages})
     body = {name: value for name, value in request.body.items() if name != "resume"}
-    body["messages"] = [message for message in request.messages if message["id"] not in dropped]
+    body["messages"] = [
+        {**message, **replaced.get(message["id"], {})} for message in request.messages if message["id"] not in dropped
+    ]
     # Under its name on the wire, which AG-UI's models do not insist on.
     if resume := [{**request.body["resume"][entry.index], "interruptId": entry.interrupt_id} for entry in entries]:
         body["resume"] = resume
@@ -159,6 +194,15 @@ def _find_call(call_id: Any, runs: Sequence[StoredRun]) -> tuple[str, Any] | Non
         for message in apply_events((), made):
             for call in message["toolCalls"]:
                 return call["function"]["name"], _parse_arguments(call["function"]["arguments"])
+    return None
+
+
+def _find_result(call_id: str, runs: Sequence[StoredRun]) -> Mapping[str, Any] | None:
+    """Returns the id and the content of the result of a call, as the events have it."""
+    for run in reversed(runs):
+        for event in (decode(record.frame) for record in run.records):
+            if event["type"] == "TOOL_CALL_RESULT" and event["toolCallId"] == call_id:
+                return {"id": event["messageId"], "content": event["content"]}
     return None
 
 
