@@ -7,6 +7,7 @@ import fnmatch
 import functools
 import inspect
 import json
+import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +38,17 @@ def marked_ids(decorators: list[ast.expr]) -> Iterator[str]:
                 yield from (ast.literal_eval(argument) for argument in node.args)
 
 
+def files_of_tests() -> Iterator[Path]:
+    """Yields all test files. Does not enter folders of npm, which may be installing something."""
+    for folder, subfolders, names in os.walk(TESTS):
+        subfolders[:] = [name for name in subfolders if name not in HIDDEN]
+        yield from (Path(folder, name) for name in fnmatch.filter(names, "test_*.py"))
+
+
 @functools.cache
 def nodes_of_tests() -> list[tuple[str, ast.AST]]:
     """Returns every node of all test files, with the file's name; nothing is imported."""
-    paths = [path for path in sorted(TESTS.rglob("test_*.py")) if set(HIDDEN).isdisjoint(path.parts)]
-    trees = {str(path.relative_to(TESTS)): parse_source(path) for path in paths}
+    trees = {str(path.relative_to(TESTS)): parse_source(path) for path in sorted(files_of_tests())}
     return [(name, node) for name, tree in trees.items() for node in ast.walk(tree)]
 
 
