@@ -13,6 +13,7 @@ from copilot_runtime import (
     CopilotRuntime,
     CorsConfig,
     ForwardHeaders,
+    InputLimits,
     RuntimeHooks,
     User,
     create_copilot_runtime_handler,
@@ -89,6 +90,12 @@ CASES = [
     *of(runtime, "on_disconnect", "cancel", None, "", True),
     *of(runtime, "max_body_bytes", 0, None, "32MB", 1e6, 1.5, *NUMBERS),
     *of(runtime, "max_streams", 0, *NUMBERS),
+    *of(runtime, "input_limits", 100, {"max_messages": 1}, InputLimits, error=TypeError),
+    *[
+        one
+        for name in ("max_messages", "max_parts", "max_tools", "max_context", "max_resume", "max_depth")
+        for one in of(InputLimits, name, 0, None, 1.5, *NUMBERS)
+    ],
     *of(runtime, "sse_keep_alive_seconds", None, *NUMBERS),
     *of(runtime, "run_timeout_seconds", *NUMBERS),
     *of(runtime, "stop_grace_seconds", None, *NUMBERS),
@@ -249,6 +256,7 @@ def test_copilot_middleware_refuses_invalid_paths(path: Any) -> None:
         {"identify_user": identify, "thread_access": "manage"},
         {"thread_access": "none"},
         {"max_body_bytes": 1, "max_streams": 1},
+        {"input_limits": InputLimits(max_messages=1)},
         {
             "sse_keep_alive_seconds": 0.5,
             "run_timeout_seconds": 0.5,

@@ -15,6 +15,7 @@ from typing import Any
 from copilot_runtime._engine import Engine, EngineOptions, RunRequest
 from copilot_runtime._http.streaming import EventStream
 from copilot_runtime._server.endpoints.run_input import parse_input
+from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.stores import RunStore
 from copilot_runtime.stores.protocol import ActiveRun, StoredRun, ThreadKey
@@ -41,7 +42,7 @@ def bounded(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 def given(agent: Any, run_id: str = "r", thread_id: str = "t", **members: Any) -> RunRequest:
     wire = {"threadId": thread_id, "runId": run_id, "messages": [], "tools": [], "context": [], **members}
-    parsed = parse_input(json.dumps(wire).encode())
+    parsed = parse_input(json.dumps(wire).encode(), InputLimits())
     return RunRequest(agent_id="a", agent=agent, input=parsed.model, body=parsed.wire, context=RunContext(), size=10)
 
 

@@ -11,6 +11,7 @@ import pytest
 from copilot_runtime import CopilotRuntime, RunContext
 from copilot_runtime._server.endpoints.run_input import parse_input
 from copilot_runtime._server.errors import InvalidRunInput
+from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._builtin.chat_messages import to_chat_messages
 from copilot_runtime.agents._builtin.providers import PROVIDERS
 from copilot_runtime.testing import TestClient
@@ -69,7 +70,7 @@ USER_PARTS: Mapping[str, tuple[Part, Part]] = {
 def test_content_parts_of_a_user_reach_the_model(name: str) -> None:
     part, sent = USER_PARTS[name]
     wire = run_input(messages=[user({"type": "text", "text": "Look:"}, part)], x={"unknown": None})
-    parsed = parse_input(json.dumps(wire).encode())
+    parsed = parse_input(json.dumps(wire).encode(), InputLimits())
     assert parsed.wire == wire
     [message] = to_chat_messages(
         parsed.model.messages, OPENAI, resumed_results={}, forward_system=False, forward_developer=False
@@ -90,7 +91,7 @@ def test_content_parts_of_a_user_reach_the_model(name: str) -> None:
     ],
 )
 def test_content_parts_of_a_tool_reach_the_model(content: Any, expected: list[str]) -> None:
-    parsed = parse_input(json.dumps(run_input(messages=tool(content))).encode())
+    parsed = parse_input(json.dumps(run_input(messages=tool(content))).encode(), InputLimits())
     [_, result] = to_chat_messages(
         parsed.model.messages, OPENAI, resumed_results={}, forward_system=False, forward_developer=False
     )
@@ -144,4 +145,4 @@ def test_content_parts_of_both_generations_in_one_history() -> None:
 def test_content_parts_of_no_generation_are_refused(message: Any, problem: str) -> None:
     for body in (run_input(messages=[message]), run_input(messages=[user(binary(data="QUJD")), message])):
         with pytest.raises(InvalidRunInput, match=problem.replace("0", r"\d").replace(".", r"\.")):
-            parse_input(json.dumps(body).encode())
+            parse_input(json.dumps(body).encode(), InputLimits())

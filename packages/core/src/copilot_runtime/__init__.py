@@ -12,6 +12,7 @@ from ._http.types import FormPart, Request, Response
 from ._server.access import ThreadAccess
 from ._server.handler import CopilotHandler, create_copilot_runtime_handler
 from ._server.hooks import ErrorHook, HookContext, RequestHook, RespondWith, ResponseHook, RuntimeHooks
+from ._server.input_limits import InputLimits
 from ._server.route_table import RouteMatch
 from ._server.runtime import Agents, AgentsContext, AgentsFactory, CopilotRuntime, IdentifyUser
 from ._server.store_override import notify_pytest_plugin as _notify_pytest_plugin
@@ -35,6 +36,7 @@ __all__ = [
     "Headers",
     "HookContext",
     "IdentifyUser",
+    "InputLimits",
     "Request",
     "RequestHook",
     "RespondWith",

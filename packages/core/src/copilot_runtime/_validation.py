@@ -44,6 +44,10 @@ def check_names(name: str, value: object) -> tuple[str, ...]:
     return names
 
 
+_MAX_PROBLEM_CHARACTERS = 500
+"""pydantic repeats a tag that it does not know, however long it is."""
+
+
 def format_validation_error(error: ValidationError, *, root: str = "it", limit: int | None = None) -> str:
     """Returns what pydantic found wrong, without the values, which may be secret.
 
@@ -54,7 +58,11 @@ def format_validation_error(error: ValidationError, *, root: str = "it", limit: 
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     reported = problems[:limit]
-    texts = [f"{'.'.join(map(str, problem['loc'])) or root}: {problem['msg']}" for problem in reported]
+    texts = [f"{'.'.join(map(str, problem['loc'])) or root}: {_shorten(problem['msg'])}" for problem in reported]
     if len(reported) < len(problems):
         texts.append(f"and {len(problems) - len(reported)} more")
     return "; ".join(texts)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_PROBLEM_CHARACTERS else f"{text[:_MAX_PROBLEM_CHARACTERS]}…"

@@ -51,9 +51,12 @@ def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages:
     }
     entries = parse_resume_entries(getattr(request.input, "resume", None))
     others = [entry for entry in entries if entry.interrupt_id not in resumable]
-    for entry in others:
+    if others:
         logger.warning(
-            "thread %r has no open interrupt %r that could be resumed", request.thread_id, entry.interrupt_id
+            "thread %r has no open interrupts for %d resume entries, such as %.100r",
+            request.thread_id,
+            len(others),
+            others[0].interrupt_id,
         )
     verifies = verifies_resume(request.agent)
     passed = [

@@ -20,6 +20,7 @@ from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
 from .access import ThreadAccess
 from .errors import Unauthenticated
+from .input_limits import InputLimits
 from .memory_store_check import MemoryStoreCheck
 from .store_override import current_engine, store_of_new_runtime
 
@@ -68,6 +69,7 @@ class CopilotRuntime:
             first.
         on_disconnect: whether to ``continue`` or to ``stop`` a run that no client reads any more.
         max_body_bytes: larger requests are answered with 413.
+        input_limits: how many messages, tools and so on the input of a run may have; more are answered with 400.
         max_streams: further streams than this many open ones are answered with 503; None for no limit.
         sse_keep_alive_seconds: a stream that is silent for this long gets a comment; 0 for never.
         run_timeout_seconds: how long a run may take; None for no limit.
@@ -87,6 +89,7 @@ class CopilotRuntime:
     transcription_service: TranscriptionService | None
     forward_headers: ForwardHeaders
     max_body_bytes: int
+    input_limits: InputLimits
     expose_memory_routes: bool
     debug: bool
 
@@ -104,6 +107,7 @@ class CopilotRuntime:
         on_concurrent_run: Literal["reject", "supersede"] = "reject",
         on_disconnect: Literal["continue", "stop"] = "continue",
         max_body_bytes: int = 32 * 1024 * 1024,
+        input_limits: InputLimits | None = None,
         max_streams: int | None = None,
         sse_keep_alive_seconds: float = 15,
         run_timeout_seconds: float | None = None,
@@ -134,12 +138,17 @@ class CopilotRuntime:
             raise TypeError(
                 f"forward_headers={forward_headers!r}: must be a ForwardHeaders, such as ForwardHeaders(allow=[...])"
             )
+        if input_limits is not None and not isinstance(input_limits, InputLimits):
+            raise TypeError(
+                f"input_limits={input_limits!r}: must be an InputLimits, such as InputLimits(max_messages=500)"
+            )
         self.agents = _validate_agents(agents)
         self.identify_user = _validate_identify_user(identify_user, single_user)
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service
         self.forward_headers = forward_headers or ForwardHeaders()
         self.max_body_bytes = max_body_bytes
+        self.input_limits = input_limits or InputLimits()
         self.expose_memory_routes = expose_memory_routes
         self.debug = debug
         self._memory_store_check = MemoryStoreCheck() if isinstance(store, str) else None

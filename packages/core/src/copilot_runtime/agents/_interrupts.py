@@ -35,16 +35,25 @@ def parse_resume_entries(resume: Any) -> list[ResumeEntry]:
     """
     entries: dict[str, ResumeEntry] = {}
     ambiguous: set[str] = set()
+    invalid = 0
     for index, source in enumerate(resume if isinstance(resume, list | tuple) else ()):
         entry = _parse(index, source)
         if entry is None:
-            logger.warning("a resume entry without a valid interruptId and status was ignored")
+            invalid += 1
             continue
         first = entries.setdefault(entry.interrupt_id, entry)
         if (entry.is_cancelled, entry.payload) != (first.is_cancelled, first.payload):
             ambiguous.add(entry.interrupt_id)
+    # One line for all of them: the client decides how many there are.
+    if invalid:
+        logger.warning("resume entries without a valid interruptId and status were ignored: %d", invalid)
+    if ambiguous:
+        logger.warning(
+            "resume has contradictory entries, all of which were ignored, for %d interrupts, such as %.100r",
+            len(ambiguous),
+            min(ambiguous),
+        )
     for interrupt_id in ambiguous:
-        logger.warning("resume has contradictory entries for the interrupt %r; all of them were ignored", interrupt_id)
         del entries[interrupt_id]
     return list(entries.values())
 

@@ -61,7 +61,7 @@ async def suggest(context: EndpointContext) -> Response:
 async def connect(context: EndpointContext) -> Response:
     """Replays a thread, and streams its active run if it has one."""
     await find_agent(context, "Failed to run agent")
-    parsed = parse_input(context.body)
+    parsed = parse_input(context.body, context.runtime.input_limits)
     last_seen = parsed.wire.get("lastSeenEventId") or context.request.headers.get("last-event-id")
     cursor = Cursor.parse(last_seen if isinstance(last_seen, str) else None)
     thread = ThreadKey(context.owner, parsed.model.thread_id)
@@ -74,7 +74,7 @@ async def _prepare(context: EndpointContext, failure: str | None) -> RunRequest:
     ``failure`` is the ``error`` of the response if the factory of agents fails; None leaves that to the handler.
     """
     agent = await find_agent(context, failure)
-    parsed = parse_input(context.body)
+    parsed = parse_input(context.body, context.runtime.input_limits)
     return _run_request(context, clone_agent(agent), parsed)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from ag_ui.core import Context, RunAgentInput, Tool
-from pydantic import Field, ValidationError
+from ag_ui.core import Context, Message, RunAgentInput, Tool
+from pydantic import FailFast, Field, ValidationError
 
 from ..._strict_json import loads
 from ..._validation import format_validation_error
 from ..errors import InvalidRunInput
+from ..input_limits import InputLimits
 from .content_generations import to_generation_0, to_generation_1
 
 
@@ -21,6 +23,21 @@ class _LenientRunAgentInput(RunAgentInput):
     tools: list[Tool] = Field(default_factory=list)
     context: list[Context] = Field(default_factory=list)
     forwarded_props: Any = Field(default_factory=dict)
+
+
+class _FailFastRunAgentInput(_LenientRunAgentInput):
+    """Reports the first invalid item of each list only, since pydantic keeps every error and the item that it is for.
+
+    An item's own lists cannot do the same, so `InputLimits` bounds them.
+    """
+
+    messages: Annotated[list[Message], FailFast()]
+    tools: Annotated[list[Tool], FailFast()] = Field(default_factory=list)
+    context: Annotated[list[Context], FailFast()] = Field(default_factory=list)
+
+
+_SMALL_BODY = 4096
+"""A body of this many bytes or less has too few items for their errors to be costly: all are counted."""
 
 
 class ParsedInput(NamedTuple):
@@ -57,13 +74,14 @@ class LazyJSONBody(Mapping[str, Any]):
         return len(self._parse())
 
 
-def parse_input(body: bytes) -> ParsedInput:
+def parse_input(body: bytes, limits: InputLimits) -> ParsedInput:
     """Returns the run input in a body. Raises InvalidRunInput."""
     try:
         # Before pydantic, which accepts NaN and infinities in members of any type.
         wire = loads(body)
     except ValueError as error:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
+    limits.check(wire, body)
     model = _validate(body, wire)
     if model.forwarded_props is None:
         model.forwarded_props = {}
@@ -76,15 +94,23 @@ def parse_input(body: bytes) -> ParsedInput:
 
 def _validate(body: bytes, wire: Any) -> RunAgentInput:
     """Returns the model of a run input, whichever generation of AG-UI its content parts are of."""
+    model = _LenientRunAgentInput if len(body) <= _SMALL_BODY else _FailFastRunAgentInput
     try:
-        return _LenientRunAgentInput.model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         errors = [error]
     for convert in (to_generation_1, to_generation_0) if isinstance(wire, dict) else ():
         try:
-            return _LenientRunAgentInput.model_validate(convert(wire))
+            return model.model_validate(convert(wire))
         except ValidationError as error:
             errors.append(error)
     # That of the generation which the input is closest to.
-    closest = min(errors, key=lambda error: error.error_count())
+    closest = min(errors, key=lambda error: (-_valid_messages(error), error.error_count()))
     raise InvalidRunInput(format_validation_error(closest, root="body", limit=5))
+
+
+def _valid_messages(error: ValidationError) -> float:
+    """Returns how many messages precede the first one that an error is about."""
+    places = (problem["loc"] for problem in error.errors(include_url=False, include_context=False, include_input=False))
+    indices = (place[1] for place in places if place[0:1] == ("messages",) and len(place) > 1)
+    return min((index for index in indices if isinstance(index, int)), default=math.inf)

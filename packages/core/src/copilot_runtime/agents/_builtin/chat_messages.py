@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ class _ConversionContext:
     results: Mapping[str, str]
     """The results of tool calls, by the calls' ids."""
     call_ids: frozenset[str]
+    unsupported: Counter[str]
+    """The content parts that were replaced by a placeholder, by kind."""
 
 
 def to_chat_messages(
@@ -56,12 +59,25 @@ def to_chat_messages(
         forward_developer: whether ``developer`` messages are included.
     """
     messages = list(messages)
-    results = {message.tool_call_id: _result_text(message) for message in messages if message.role == "tool"}
+    unsupported = Counter[str]()
+    results = {
+        message.tool_call_id: _result_text(message, unsupported) for message in messages if message.role == "tool"
+    }
     call_ids = frozenset(
         call.id for message in messages if message.role == "assistant" for call in message.tool_calls or ()
     )
-    context = _ConversionContext(provider, forward_system, forward_developer, {**results, **resumed_results}, call_ids)
-    return [converted for message in messages for converted in _CONVERTERS[message.role](message, context)]
+    context = _ConversionContext(
+        provider, forward_system, forward_developer, {**results, **resumed_results}, call_ids, unsupported
+    )
+    converted = [each for message in messages for each in _CONVERTERS[message.role](message, context)]
+    # One line for all of them: the client decides how many there are.
+    if unsupported:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(unsupported.items()))
+        logger.warning("the model does not support attachments, which were replaced by placeholders: %s", counts)
+    without_call = sum(message.role == "tool" and message.tool_call_id not in call_ids for message in messages)
+    if without_call:
+        logger.warning("tool results without a tool call in the conversation were sent as text: %d", without_call)
+    return converted
 
 
 def to_chat_tool_call(call_id: str, name: str, arguments: str, extra: Mapping[str, Any] | None = None) -> ChatMessage:
@@ -90,15 +106,16 @@ def _json_object(arguments: str) -> str:
     return arguments if isinstance(value, dict) else to_json({"invalid_arguments": arguments}).decode()
 
 
-def _result_text(message: Any) -> str:
-    text = flatten_text(message.content)
+def _result_text(message: Any, unsupported: Counter[str] | None = None) -> str:
+    text = flatten_text(message.content, unsupported=unsupported)
     return "\n".join(filter(None, (text, f"Error: {message.error}"))) if message.error else text
 
 
 def _user(message: Any, context: _ConversionContext) -> Iterator[ChatMessage]:
     content = message.content
     if not isinstance(content, str):
-        content = to_content_parts(content, supported_media=context.provider.supported_media)
+        media = context.provider.supported_media
+        content = to_content_parts(content, supported_media=media, unsupported=context.unsupported)
     if content:
         yield {"role": "user", "content": content}
 
@@ -126,7 +143,6 @@ def _assistant(message: Any, context: _ConversionContext) -> Iterator[ChatMessag
 
 def _tool(message: Any, context: _ConversionContext) -> Iterator[ChatMessage]:
     if message.tool_call_id not in context.call_ids:
-        logger.warning("a tool result has no tool call in the conversation; sent as text instead")
         yield {"role": "user", "content": f"[The result of an earlier tool call:]\n{_result_text(message)}"}
 
 

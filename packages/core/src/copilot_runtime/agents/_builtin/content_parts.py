@@ -1,6 +1,6 @@
 """Converts the content parts of a message to those that a provider supports.
 
-A part that it does not support is replaced by a placeholder, so that the model knows about it, and logged.
+A part that it does not support is replaced by a placeholder, so that the model knows about it.
 """
 
 from __future__ import annotations
@@ -8,13 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ..._http.headers import media_type
-
-logger = logging.getLogger("copilot_runtime.agents.builtin")
 
 ContentPart = dict[str, Any]
 
@@ -51,19 +49,28 @@ class _Media:
         return f"{self.kind} ({', '.join(filter(None, (self.name, self.mime_type, size)))})"
 
 
-def flatten_text(content: Any) -> str:
-    """Returns content as text only, with placeholders for other parts."""
+def flatten_text(content: Any, *, unsupported: Counter[str] | None = None) -> str:
+    """Returns content as text only, with placeholders for other parts, which are counted in ``unsupported``."""
     if isinstance(content, str):
         return content
-    return "\n".join(part["text"] for part in to_content_parts(content, supported_media=()))
+    return "\n".join(part["text"] for part in to_content_parts(content, supported_media=(), unsupported=unsupported))
 
 
-def to_content_parts(content: Iterable[Any], *, supported_media: Collection[str]) -> list[ContentPart]:
-    """Converts AG-UI's content parts; ``supported_media`` are the kinds of media that the provider supports."""
-    return [_convert(part, supported_media) for part in content]
+def to_content_parts(
+    content: Iterable[Any], *, supported_media: Collection[str], unsupported: Counter[str] | None = None
+) -> list[ContentPart]:
+    """Converts AG-UI's content parts.
+
+    Args:
+        content: the parts.
+        supported_media: the kinds of media that the provider supports.
+        unsupported: counts the parts that are replaced by a placeholder, by kind.
+    """
+    counter = Counter[str]() if unsupported is None else unsupported
+    return [_convert(part, supported_media, counter) for part in content]
 
 
-def _convert(part: Any, supported_media: Collection[str]) -> ContentPart:
+def _convert(part: Any, supported_media: Collection[str], unsupported: Counter[str]) -> ContentPart:
     if part.type == "text":
         return _text(part.text)
     media = _read_media(part)
@@ -72,7 +79,7 @@ def _convert(part: Any, supported_media: Collection[str]) -> ContentPart:
         converted = _BUILDERS[media.kind](media)
     if converted is not None:
         return converted
-    logger.warning("the model does not support an attached %s; replaced by a placeholder", media.kind)
+    unsupported[media.kind] += 1
     return _text(f"[Attachment that cannot be displayed to you: {media}]")
 
 

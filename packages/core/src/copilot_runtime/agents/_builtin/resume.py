@@ -56,14 +56,19 @@ class Resumption:
             if message.role == "assistant"
             for call in message.tool_calls or ()
         }
+        unmatched = 0
         for entry in self._entries:
             call_id = entry.interrupt_id
             result = await self._result(entry, calls[call_id]) if call_id in calls else None
             if result is None:
-                logger.warning("a resume entry does not match an open interrupt of the conversation; ignored")
+                unmatched += 1
                 continue
             self.results[call_id] = result
             yield call_id, result
+        if unmatched:
+            logger.warning(
+                "resume entries that match no open interrupt of the conversation were ignored: %d", unmatched
+            )
 
     async def _result(self, entry: ResumeEntry, function: Any) -> ToolResult | None:
         """Returns the result of a call; None for a call that does not wait for a response."""
