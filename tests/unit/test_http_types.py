@@ -196,6 +196,74 @@ def test_forward_headers_default_allow_and_deny(name: str) -> None:
     assert all(selected[name] == COMING[name] for name in names)
 
 
+CREDENTIALS_OF_PROXIES: dict[str, tuple[str, ...]] = {
+    "oauth2-proxy": (
+        "X-Forwarded-Access-Token",
+        "X-Forwarded-User",
+        "X-Forwarded-Email",
+        "X-Forwarded-Groups",
+        "X-Forwarded-Preferred-Username",
+        "X-Auth-Request-Access-Token",
+        "X-Auth-Request-User",
+        "X-OAuth2-Proxy-ID-Token",
+    ),
+    "AWS load balancer": (
+        "X-Amzn-Oidc-AccessToken",
+        "X-Amzn-Oidc-Data",
+        "X-Amzn-Oidc-Identity",
+        "X-Amzn-Mtls-Clientcert",
+        "X-Amz-Security-Token",
+    ),
+    "Azure": (
+        "X-MS-TOKEN-AAD-ACCESS-TOKEN",
+        "X-MS-TOKEN-AAD-REFRESH-TOKEN",
+        "X-MS-TOKEN-GOOGLE-ID-TOKEN",
+        "X-MS-CLIENT-PRINCIPAL",
+        "X-MS-CLIENT-PRINCIPAL-ID",
+        "X-ARR-ClientCert",
+        "X-Functions-Key",
+    ),
+    "Google": (
+        "X-Goog-IAP-JWT-Assertion",
+        "X-Goog-Authenticated-User-Email",
+        "X-Goog-Api-Key",
+        "X-Apigateway-Api-Userinfo",
+        "X-Endpoint-API-UserInfo",
+        "X-Serverless-Authorization",
+    ),
+    "Cloudflare": ("CF-Access-Jwt-Assertion", "CF-Access-Client-Secret", "CF-Authorization"),
+    "Authelia": ("Remote-User", "Remote-Groups", "X-Remote-User"),
+    "authentik": ("X-authentik-jwt", "X-authentik-username"),
+    "Pomerium": ("X-Pomerium-Jwt-Assertion", "X-Pomerium-Authorization"),
+    "Tailscale": ("Tailscale-User-Login", "X-Webauth-User"),
+    "Envoy": ("X-Forwarded-Client-Cert", "X-Envoy-Original-Path"),
+    "Traefik": ("X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Client-Cert-Info"),
+    "nginx and HAProxy": ("X-SSL-Client-Cert", "X-Client-Cert", "X-SSL-Client-Verify"),
+    "Kong": (
+        "X-Consumer-Username",
+        "X-Consumer-Custom-Id",
+        "X-Credential-Identifier",
+        "X-Userinfo",
+        "X-Authenticated-Userid",
+        "X-ID-Token",
+        "X-Access-Token",
+    ),
+    "clients": ("X-API-Key", "X-ApiKey", "X-Auth-Token", "X-Refresh-Token", "Proxy-Authorization", "Cookie"),
+    "forms": ("X-CSRFToken", "X-CSRF-Token", "X-XSRF-Token"),
+}
+
+
+@pytest.mark.requirement("FORWARD-06")
+@pytest.mark.parametrize("source", CREDENTIALS_OF_PROXIES)
+def test_forward_headers_keep_credentials_for_the_server(source: str) -> None:
+    names = CREDENTIALS_OF_PROXIES[source]
+    headers = Headers([("X-Tenant", "t"), *[(name, "secret") for name in names]])
+    for rule in (ForwardHeaders(), ForwardHeaders(deny=["x-other"])):
+        assert rule.select(headers) == {"x-tenant": "t"}
+    for name in names:
+        assert ForwardHeaders(allow=[name]).select(headers) == {name.lower(): "secret"}
+
+
 @pytest.mark.parametrize("field", ["allow", "deny", "deny_prefixes"])
 def test_forward_headers_must_be_lists(field: str) -> None:
     with pytest.raises(TypeError, match=field):

@@ -7,26 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .. import _validation as validation
 from .headers import Headers
-
-# What proxies and platforms add on the way: it does not come from the client.
-_DEFAULT_DENYLIST = frozenset(
-    (
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-server",
-        "x-real-ip",
-        "x-amzn-trace-id",
-        "x-amz-cf-id",
-        "x-cloud-trace-context",
-        "x-cache",
-        "x-served-by",
-        "x-request-id",
-        "x-copilotcloud-public-api-key",
-    )
-)
-_DENIED_PREFIXES = ("x-amz-", "x-azure-", "x-fastly-", "x-vercel-", "x-middleware-", "x-copilotcloud-")
+from .proxy_headers import DENIED_NAMES, DENIED_PREFIXES
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +18,10 @@ class ForwardHeaders:
 
     Args:
         allow: exactly these are forwarded. If empty: ``authorization``, and all whose names begin with ``x-`` except
-            those that proxies add.
+            those that proxies add, and those that are credentials for this server, such as ``x-api-key``.
         deny: never forwarded.
         deny_prefixes: headers whose names begin with one of these are never forwarded.
-        use_default_denylist: False forwards what proxies add as well.
+        use_default_denylist: False forwards what proxies add, and credentials, as well.
 
     Raises:
         TypeError: an argument is not a list of names; a single string is not.
@@ -68,7 +49,7 @@ class ForwardHeaders:
     def _is_default(self, name: str) -> bool:
         if name != "authorization" and not name.startswith("x-"):
             return False
-        return not self.use_default_denylist or not (name in _DEFAULT_DENYLIST or name.startswith(_DENIED_PREFIXES))
+        return not self.use_default_denylist or not (name in DENIED_NAMES or name.startswith(DENIED_PREFIXES))
 
 
 def _normalize(names: Iterable[str]) -> tuple[str, ...]:
