@@ -107,6 +107,9 @@ SIMPLE: dict[str, Pairs] = {
     "text that says JSON behind": [("content-type", "text/plain; application/json")],
     "form": [("content-type", "application/x-www-form-urlencoded")],
     "multipart": [("content-type", "multipart/form-data; boundary=b")],
+    "text, then JSON": [("content-type", "text/plain, application/json")],
+    "JSON, then text": [("content-type", "application/json, text/plain")],
+    "no media type": [("content-type", "json")],
 }
 
 UNSIMPLE: dict[str, Pairs] = {
@@ -230,6 +233,21 @@ def test_cors_decides_simple_requests_of_other_origins(client: SecurityClient, c
     assert response.headers.get("access-control-allow-credentials") == ("true" if with_credentials else None)
     vary = [word.strip().lower() for word in response.headers.get("vary", "").split(",")]
     assert ("origin" in vary) is (case.allowed != "*" and case.mount != "site-closed")
+
+
+@pytest.mark.requirement("CSRF-02")
+@pytest.mark.parametrize("mount", ["site-any", "site-star", "site-listed-star"])
+def test_csrf_credentials_that_browsers_add_are_refused_where_any_origin_is_allowed(
+    client: SecurityClient, mount: str
+) -> None:
+    for value in ("Basic dTpw", "basic dTpw", "Negotiate YII=", "NTLM TlRM", 'Digest username="u"'):
+        for site in ([CROSS], [OUR_HOST, ("origin", EVIL)]):
+            for kind in SIMPLE.values():
+                assert is_refused(stop_request(client, mount, *site, *kind, ("authorization", value))), (value, kind)
+            assert not is_refused(stop_request(client, mount, *site, *UNSIMPLE["json"], ("authorization", value)))
+        assert not is_refused(stop_request(client, mount, *SAME["same origin"], PLAIN, ("authorization", value)))
+    # What only a script sends, after a preflight.
+    assert not is_refused(stop_request(client, mount, CROSS, ("origin", EVIL), PLAIN, ("authorization", "Bearer t")))
 
 
 @pytest.mark.requirement("CORS-02")

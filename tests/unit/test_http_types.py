@@ -332,6 +332,24 @@ def test_cors_decision(name: str) -> None:
 
 
 @pytest.mark.requirement("CORS-04")
+@pytest.mark.parametrize("origin", ["null", ["null"], [A, "null"]])
+def test_cors_credentials_for_the_opaque_origin_are_refused(origin: Any) -> None:
+    CorsConfig(allow_origins=origin)
+    with pytest.raises(ValueError, match="sandboxed"):
+        CorsConfig(allow_origins=origin, allow_credentials=True)
+
+
+@pytest.mark.requirement("CORS-04")
+def test_cors_credentials_are_not_sent_to_the_opaque_origin() -> None:
+    """A function may allow it, which only the request shows."""
+    config = CorsConfig(allow_origins=lambda origin: True, allow_credentials=True)
+    assert with_headers(config, CorsDecision("null", True), Response()) == {
+        "access-control-allow-origin": "null",
+        "vary": "Origin",
+    }
+
+
+@pytest.mark.requirement("CORS-04")
 @pytest.mark.parametrize("origin", [None, "*", ["*"], [A, "*"]])
 def test_cors_credentials_for_any_origin_are_refused(origin: Any) -> None:
     with pytest.raises(ValueError, match="name the origins"):
@@ -378,6 +396,7 @@ def test_cors_preflight() -> None:
 
 # Method, content type, other headers, verdict; whether it is refused.
 NONE, NAMED, ANY = CorsDecision(None, False), CorsDecision(A, True), CorsDecision("*", False)
+OPAQUE = CorsDecision("null", True)
 CROSS = {"sec-fetch-site": "cross-site"}
 CROSSING: dict[str, tuple[str, str | None, dict[str, str], CorsDecision, bool]] = {
     "no browser": ("POST", None, {}, NONE, False),
@@ -395,6 +414,9 @@ CROSSING: dict[str, tuple[str, str | None, dict[str, str], CorsDecision, bool]] 
     "allowed by name": ("POST", None, CROSS, NAMED, False),
     "allowed as anybody": ("POST", None, CROSS, ANY, False),
     "allowed as anybody, with a cookie": ("POST", None, {**CROSS, "cookie": "a=1"}, ANY, True),
+    "allowed as anybody, with a page's own token": ("POST", None, {**CROSS, "authorization": "bearer t"}, ANY, False),
+    "a frame of any site": ("POST", None, {**CROSS, "origin": "null"}, OPAQUE, False),
+    "a frame of any site, with a cookie": ("POST", None, {**CROSS, "origin": "null", "cookie": "a=1"}, OPAQUE, True),
     "an older browser, the same host": (
         "POST",
         None,
@@ -446,3 +468,56 @@ def test_csrf_other_sites(name: str) -> None:
     if answer is not None:
         assert answer.status == 403
         assert b"CorsConfig" in bytes(answer.body)  # type: ignore[arg-type]
+
+
+AMBIENT: dict[str, tuple[str, str]] = {
+    "basic": ("Authorization", "Basic dTpw"),
+    "basic, cased": ("authorization", "  bAsIc dTpw"),
+    "negotiate": ("Authorization", "Negotiate YII="),
+    "ntlm": ("Authorization", "NTLM TlRM"),
+    "digest": ("Authorization", 'Digest username="u"'),
+    "a scheme without parameters": ("Authorization", "Negotiate"),
+    "a scheme like the one of scripts": ("Authorization", "Bearers t"),
+    "a cookie": ("Cookie", "a=1"),
+    "AWS": ("X-Amzn-Oidc-Data", "t"),
+    "Azure": ("X-MS-CLIENT-PRINCIPAL-ID", "u"),
+    "Google": ("X-Goog-IAP-JWT-Assertion", "t"),
+    "Cloudflare": ("Cf-Access-Jwt-Assertion", "t"),
+    "Tailscale": ("Tailscale-User-Login", "u"),
+    "Authelia": ("Remote-User", "u"),
+    "oauth2-proxy": ("X-Forwarded-Access-Token", "t"),
+    "a client certificate": ("X-Forwarded-Client-Cert", "c"),
+}
+
+
+@pytest.mark.requirement("CSRF-02")
+@pytest.mark.parametrize("name", AMBIENT)
+def test_csrf_ambient_credentials_of_other_sites_are_refused(name: str) -> None:
+    for verdict in (ANY, OPAQUE):
+        request = Request(
+            method="POST", path="/", headers=[*CROSS.items(), ("content-type", "text/plain"), AMBIENT[name]]
+        )
+        assert reject_cross_site(request, verdict) is not None
+        assert reject_cross_site(request, NAMED) is None
+        assert reject_cross_site(request.replace(headers=Headers([AMBIENT[name]])), verdict) is None, "its own page"
+
+
+@pytest.mark.requirement("CSRF-01")
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain, application/json",
+        "application/json, text/plain",
+        "text/plain,",
+        ",application/json",
+        "application/json; charset=utf-8, text/plain",
+        "text/plain; a=b, application/json",
+        "text/plain application/json",
+        "application/json/",
+        "json",
+        ";application/json",
+    ],
+)
+def test_csrf_a_content_type_that_is_not_certainly_another_one_is_simple(content_type: str) -> None:
+    request = Request(method="POST", path="/", headers={**CROSS, "content-type": content_type})
+    assert reject_cross_site(request, NONE) is not None

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from .. import _validation as validation
 from .._concurrency import driver
-from .headers import media_type
+from .ambient import has_ambient_credentials
+from .headers import HEADER_NAME, media_type
 from .types import Request, Response
 
 OriginFunction = Callable[[str], Awaitable[str | bool | None] | str | bool | None]
@@ -20,10 +21,12 @@ AllowedOrigins = str | Sequence[str] | OriginFunction | None
 
 # RFC 6454, section 6.2: what a browser sends, and nothing else that a URL may have.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_OPAQUE = "null"  # the origin of files, and of sandboxed frames in pages of any site
 _MAX_ORIGIN_CHARACTERS = 300  # a host name has at most 253
 _AUTHORIZATION = re.compile(r"\bauthorization\b", re.IGNORECASE)
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
-_SIMPLE_TYPES = frozenset(("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
+_SIMPLE_TYPES = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
+_MEDIA_TYPE = re.compile(f"{HEADER_NAME.pattern}/{HEADER_NAME.pattern}")
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -44,7 +47,7 @@ class CorsConfig:
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: an origin is not what a browser sends, a number is negative, or credentials are allowed for any
-            origin, with which every site could act for its visitors.
+            origin or for ``"null"``, with which every site could act for its visitors.
     """
 
     allow_origins: AllowedOrigins = None
@@ -69,6 +72,12 @@ class CorsConfig:
                 "CorsConfig(allow_credentials=True) with any origin would let every site act for its visitors: name "
                 "the origins, as in CorsConfig(allow_origins=['https://app.example'], allow_credentials=True)"
             )
+        if self.allow_credentials and _OPAQUE in origins:
+            raise ValueError(
+                "CorsConfig(allow_credentials=True) with the origin 'null' would let every site act for its visitors, "
+                "since the sandboxed frames of all sites have that origin: open the page over http, and name the "
+                "origins, as in CorsConfig(allow_origins=['https://app.example'], allow_credentials=True)"
+            )
 
 
 def _validate_origins(allow_origins: object) -> Sequence[str]:
@@ -78,7 +87,7 @@ def _validate_origins(allow_origins: object) -> Sequence[str]:
         values = ["*" if value is None else value for value in values]
     origins = validation.check_names("CorsConfig: allow_origins", values)
     for origin in origins:
-        if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+        if origin not in ("*", _OPAQUE) and not _ORIGIN.fullmatch(origin):
             raise ValueError(
                 f"CorsConfig(allow_origins={origin!r}) would match no browser: an origin must be a scheme and a host, "
                 "and a port unless it is the default one, such as 'https://app.example'"
@@ -147,7 +156,7 @@ def add_cors_headers(config: CorsConfig, decision: CorsDecision, response: Respo
     headers = response.headers
     if decision.allow is not None:
         headers = headers.set("access-control-allow-origin", decision.allow)
-        if config.allow_credentials:
+        if config.allow_credentials and decision.allow != _OPAQUE:
             headers = headers.set("access-control-allow-credentials", "true")
         if config.expose_headers:
             headers = headers.set("access-control-expose-headers", ", ".join(config.expose_headers))
@@ -161,12 +170,14 @@ def add_cors_headers(config: CorsConfig, decision: CorsDecision, response: Respo
 def reject_cross_site(request: Request, decision: CorsDecision) -> Response | None:
     """Returns the response to a page of another site that tries to act here; None for all other requests.
 
-    A form, or a request that looks like one, reaches a server without a preflight and with the visitor's cookies: CORS
-    alone does not protect from it.
+    A form, or a request that looks like one, reaches a server without a preflight, and with the visitor's cookies or
+    other credentials that a browser or proxy adds by itself: CORS alone does not protect from it.
     """
     if request.method in _SAFE_METHODS or not _is_simple(request) or not is_cross_origin(request):
         return None
-    if decision.is_explicit or (decision.allow == "*" and "cookie" not in request.headers):
+    if decision.is_explicit and decision.allow != _OPAQUE:
+        return None
+    if (decision.is_explicit or decision.allow == "*") and not has_ambient_credentials(request.headers):
         return None
     return Response.json(
         {
@@ -179,12 +190,19 @@ def reject_cross_site(request: Request, decision: CorsDecision) -> Response | No
 
 
 def _is_simple(request: Request) -> bool:
-    return media_type(request.headers.get("content-type")) in _SIMPLE_TYPES
+    """Returns whether a browser may send a request without a preflight.
+
+    By the Fetch standard a content type that cannot be parsed needs one, but browsers have stopped reading it at a
+    comma: only a type that is certainly another one counts as such.
+    """
+    content_type = request.headers.get("content-type") or ""
+    essence = media_type(content_type)
+    return "," in content_type or essence in _SIMPLE_TYPES or _MEDIA_TYPE.fullmatch(essence) is None
 
 
 def is_origin(value: str) -> bool:
     """Returns whether a header's value is what a browser sends as an origin."""
-    return len(value) <= _MAX_ORIGIN_CHARACTERS and (value == "null" or _ORIGIN.fullmatch(value) is not None)
+    return len(value) <= _MAX_ORIGIN_CHARACTERS and (value == _OPAQUE or _ORIGIN.fullmatch(value) is not None)
 
 
 def is_cross_origin(request: Request) -> bool:
