@@ -121,6 +121,25 @@ def unsupported(kind: str) -> tuple[int, dict[str, Any]]:
     return refused(f"Unsupported audio format: {kind}. Supported: {SUPPORTED}", "invalid_audio_format")
 
 
+@pytest.mark.requirement("TRANSCRIBE-03")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "audio/webm\n",
+        "audio/webm\r\nx: y",
+        "audio/webm;a=\0",
+        "audio/webm;\x7f",
+        "\x0baudio/webm",
+        "audio/webm;a=\u2603",
+    ],
+)
+def test_transcribe_type_that_no_header_may_hold_is_unsupported(kind: str) -> None:
+    """A service sends it on, in a header of its own."""
+    assert answer(call(as_json(mimeType=kind))) == unsupported(kind)
+    form = (FormPart(name="audio", data=b"hello", filename="a.webm", content_type=kind),)
+    assert answer(call(content_type="multipart/form-data; boundary=b", form=form)) == unsupported(kind)
+
+
 @pytest.mark.requirement("TRANSCRIBE-01")
 @pytest.mark.parametrize(
     ("members", "text", "kind"),

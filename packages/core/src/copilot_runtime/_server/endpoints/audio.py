@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import dataclasses
+import re
 from typing import Any
 
 from ..._http.headers import media_type
@@ -25,6 +26,8 @@ _SUPPORTED = (
 )
 # What browsers send for a type that they do not know; CopilotKit's frontend records WebM.
 _UNKNOWN = ("", "application/octet-stream")
+# A service may send the type on in a header: no line ends, and nothing that is not ASCII.
+_TYPE = re.compile(r"[\t\x20-\x7e]*")
 _DEFAULT_TYPE = "audio/webm"
 _DEFAULT_NAME = "recording.webm"
 
@@ -95,7 +98,7 @@ def _check_type(content_type: str) -> str:
     audio_type = media_type(content_type)
     if audio_type in _UNKNOWN:
         return _DEFAULT_TYPE
-    if audio_type not in _SUPPORTED:
+    if audio_type not in _SUPPORTED or _TYPE.fullmatch(content_type) is None:
         raise InvalidAudioFormat(
             message=f"Unsupported audio format: {content_type}. Supported: {', '.join(_SUPPORTED)}"
         )
