@@ -237,6 +237,21 @@ def test_connect_to_an_active_run_is_for_its_owner_only(alice: UserClient) -> No
 
 
 @pytest.mark.requirement("USER-02")
+def test_threads_responses_are_kept_out_of_caches(alice: UserClient, thread: str) -> None:
+    """Errors included: a 404 may be cached too."""
+    requests: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("threads/list", {}),
+        ("threads/list", {"query": {"limit": "none"}}),
+        ("threads/messages", {"thread_id": thread}),
+        ("threads/events", {"thread_id": thread}),
+        ("threads/state", {"thread_id": thread}),
+        ("threads/state", {"thread_id": unique("nothing")}),
+    )
+    for what, options in requests:
+        assert alice.request(what, **options).headers["cache-control"] == "no-store", what
+
+
+@pytest.mark.requirement("USER-02")
 def test_threads_list_has_only_the_users_own(alice: UserClient, thread: str) -> None:
     for other in STRANGERS:
         stranger = alice.as_user(other)

@@ -20,6 +20,7 @@ from .._http.cors import (
 )
 from .._http.target import normalize_base_path
 from .._http.types import Request, Response
+from .._log_text import one_line
 from .._users import User
 from .._validation import check_choice
 from .access import require_thread_access
@@ -116,6 +117,7 @@ class CopilotHandler:
                 response = await self._handle(state, decision)
             except HTTPError as error:
                 response, state.route = error.response, error.route or state.route
+            response = _keep_private(response, state.route)
             if self._hooks.on_response is not None:
                 state.step = "on_response"
                 response = await self._run_response_hook(self._hooks.on_response, state, response)
@@ -196,17 +198,17 @@ class CopilotHandler:
     async def _handle_error(self, state: _RequestState, error: Exception) -> Response:
         failures = [f"{state.step} raised {describe_error(error)}"]
         if self._hooks.on_error is None:
-            logger.error("%s %s failed", state.request.method, state.path, exc_info=error)
+            logger.error("%s %s failed", state.request.method, one_line(state.path), exc_info=error)
         else:
             try:
                 result = await driver.call_user_function(self._hooks.on_error, self._hook_context(state, error=error))
             except Exception as failure:
-                logger.exception("on_error failed for %s %s", state.request.method, state.path)
+                logger.exception("on_error failed for %s %s", state.request.method, one_line(state.path))
                 failures.append(f"on_error raised {describe_error(failure)}")
             else:
                 if isinstance(result, Response):
                     return result
-                logger.error("%s %s failed", state.request.method, state.path, exc_info=error)
+                logger.error("%s %s failed", state.request.method, one_line(state.path), exc_info=error)
         members: dict[str, object] = {"message": "; ".join(failures)} if self.runtime.debug else {}
         return error_response(500, "internal_error", headers=(), **members)
 
@@ -290,6 +292,13 @@ def create_copilot_runtime_handler(
         cors=(CorsConfig() if cors else None) if isinstance(cors, bool) else cors,
         hooks=hooks or RuntimeHooks(),
     )
+
+
+def _keep_private(response: Response, route: RouteMatch | None) -> Response:
+    """Returns the response with a header that keeps it out of caches, if it is about a user's threads."""
+    if route is None or not route.name.startswith("threads/") or "cache-control" in response.headers:
+        return response
+    return response.replace(headers=response.headers.set("cache-control", "no-store"))
 
 
 def _reject_too_large(request: Request, max_body_bytes: int) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .._log_text import one_line
 from ._http import request as http_request
 from ._http.clients import AsyncHTTPClient, loop_local_http_client
 from ._http.errors import to_upstream_error
@@ -94,9 +95,9 @@ class HttpAgent:
                 raise
         if decoder.run_ended:
             # The client has the end of the run already: how the connection closed changes nothing.
-            logger.info("%s, after the end of a run: %s", self._redacted_url, failure)
+            logger.info("%s, after the end of a run: %s", self._redacted_url, one_line(failure))
             return
-        logger.warning("%s: %s", self._redacted_url, failure)
+        logger.warning("%s: %s", self._redacted_url, one_line(failure))
         with_detail = self._debug or (context is not None and context.debug)
         yield failure.at(self._redacted_url).to_event(with_detail=with_detail)
 

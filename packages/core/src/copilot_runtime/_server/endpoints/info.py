@@ -10,6 +10,7 @@ from typing import Any
 from ..._concurrency import driver, loops
 from ..._events import encode
 from ..._http.types import Response
+from ..._log_text import one_line
 from ..._version import __version__
 from ...agents._base import agent_class_name, capability_source, describe_agent, resolve_capabilities
 from ..access import ThreadAccess
@@ -67,7 +68,9 @@ async def _resolve(agent_id: str, source: Any) -> Mapping[str, Any] | None:
             encode(capabilities)  # raises for what JSON cannot hold, which would fail the whole response
         return capabilities
     except (Exception, driver.SelfCancelledError) as error:
-        logger.warning("agent %r did not report its capabilities: %s: %s", agent_id, type(error).__name__, error)
+        logger.warning(
+            "agent %r did not report its capabilities: %s: %s", agent_id, type(error).__name__, one_line(error)
+        )
         return None
 
 

@@ -6,6 +6,7 @@ import logging
 
 from ..._concurrency.driver import call_user_function, run_blocking
 from ..._http.types import Response
+from ..._log_text import one_line
 from ...transcription import ProviderError, TranscriptionService
 from ...transcription._errors import ServiceNotConfigured, classify
 from .audio import Audio, read_audio
@@ -37,7 +38,7 @@ async def _transcribe(service: TranscriptionService, audio: Audio) -> str:
         if isinstance(failure, ProviderError):
             logger.exception("the transcription service failed")
         else:
-            logger.warning("transcription failed (%s): %s", failure.code, failure)
+            logger.warning("transcription failed (%s): %s", failure.code, one_line(failure))
         raise failure from failure.__cause__
     if not isinstance(text, str):
         logger.error("the transcription service returned %s, not a string", type(text).__name__)

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ... import _validation as validation
+from ..._log_text import one_line
 from .agent_loop import AgentLoop, tool_result_event
 from .chat_messages import ChatMessage, to_chat_messages
 from .completion_stream import Event
@@ -214,7 +215,7 @@ class BuiltInAgent:
             failure = to_model_error(error, secret="" if config is None else config.client.api_key)
             if failure is None:
                 raise
-            logger.warning("%s: %s", self._config_resolver.model if config is None else config.model, failure)
+            logger.warning("%s: %s", self._config_resolver.model if config is None else config.model, one_line(failure))
             usage = {} if config is None else config.usage.event_fields("RUN_ERROR")
             yield {**failure.to_event(with_detail=debug), **usage}
             return

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from ..._log_text import one_line
 from .._context import RunContext
 from .chat_messages import ChatMessage, to_chat_tool_result
 from .chunk_reader import ChunkReader
@@ -130,7 +131,7 @@ class AgentLoop:
     async def _run_tool(self, call: ToolCall) -> ToolResult | None:
         """Returns the result of a call; None if the call interrupts the run."""
         if call.fault is not None:
-            logger.warning("the call of the tool %r was not run: %s", call.name, call.fault)
+            logger.warning("the call of the tool %r was not run: %s", call.name, one_line(call.fault))
             return _not_run(call)
         tool = self.toolbox.get(call.name)
         if tool is None:

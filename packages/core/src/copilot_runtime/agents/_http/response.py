@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import _strict_json as strict_json
 from ..._http.headers import media_type
+from ..._log_text import one_line
 from .clients import HTTPResponseLike
 from .errors import (
     BROKEN_STREAM,
@@ -47,7 +48,7 @@ async def _body_excerpt(response: HTTPResponseLike) -> str:
                     break
     except Exception as error:
         # The status is the failure to report; its explanation is optional.
-        logger.debug("the body of the upstream agent's error response could not be read: %s", error)
+        logger.debug("the body of the upstream agent's error response could not be read: %s", one_line(error))
     return data[:_MAX_EXCERPT_BYTES].decode("utf-8", "replace")
 
 

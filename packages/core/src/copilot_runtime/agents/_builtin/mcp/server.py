@@ -9,6 +9,7 @@ from typing import get_args
 import httpx2
 
 from .... import _validation as validation
+from ...._log_text import one_line
 from ..._context import RunContext, resolve_for_run
 from ..._http import request as http_request
 from ..._http.urls import parse_http_url, redact_url
@@ -68,7 +69,7 @@ class MCPServer:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         url = _parse(self.url)
-        text = f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
+        text = one_line(f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": "))
         for secret in filter(None, (url.query.decode(), url.userinfo.decode())):
             text = text.replace(secret, "...")
         return text
