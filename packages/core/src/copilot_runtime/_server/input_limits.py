@@ -28,7 +28,7 @@ class InputLimits:
         ValueError: a limit is not a positive integer.
     """
 
-    max_messages: int = 10_000
+    max_messages: int = 50_000
     max_parts: int = 1_000
     max_tools: int = 1_000
     max_context: int = 1_000

@@ -67,7 +67,7 @@ class Resumption:
             yield call_id, result
         if unmatched:
             logger.warning(
-                "resume entries that match no open interrupt of the conversation were ignored: %d", unmatched
+                "what does not match an open interrupt of the conversation was ignored: %d resume entries", unmatched
             )
 
     async def _result(self, entry: ResumeEntry, function: Any) -> ToolResult | None:
