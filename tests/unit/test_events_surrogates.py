@@ -81,7 +81,9 @@ def test_a_character_cut_in_two_is_joined_across_chunks(stream: str, name: str) 
 
 @pytest.mark.requirement("EVENT-04")
 def test_a_character_cut_in_two_is_joined_in_a_model() -> None:
-    cut = [TextMessageContentEvent(message_id="m", delta=delta) for delta in ("a" + HIGH, LOW)]
+    # Not validated: the models of AG-UI before 1.0 accept no halves.
+    whole = TextMessageContentEvent(message_id="m", delta="whole")
+    cut = [whole.model_copy(update={"delta": delta}) for delta in ("a" + HIGH, LOW)]
     assert deltas(shown([STARTED, text("START"), *cut, text("END"), FINISHED])) == ["a", EMOJI]
 
 
