@@ -84,7 +84,7 @@ class RunReader(BaseReader):
         callbacks: called when the reader is opened and closed.
     """
 
-    __slots__ = ("_history", "_is_resumed", "_log", "_repair_history", "_seen", "_skip_duplicates")
+    __slots__ = ("_history", "_history_seen", "_is_resumed", "_log", "_repair_history", "_seen", "_skip_duplicates")
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class RunReader(BaseReader):
         callbacks: ReaderCallbacks,
     ) -> None:
         self._history = history
+        self._history_seen = 0
         self._log = log
         self._seen = seen
         self._is_resumed = seen > 0
@@ -105,9 +106,11 @@ class RunReader(BaseReader):
         super().__init__(callbacks)
 
     def read_available(self) -> bytes | None:
-        while self._history:
-            frames = _next_chunk(self._history, 0)
-            self._history = self._history[len(frames) :]
+        while self._history_seen < len(self._history):
+            frames = _next_chunk(self._history, self._history_seen)
+            self._history_seen += len(frames)
+            if self._history_seen == len(self._history):
+                self._history, self._history_seen = (), 0
             if self._repair_history:
                 frames = repair_frames(frames)
             if frames:

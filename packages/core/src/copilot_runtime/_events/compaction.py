@@ -57,13 +57,15 @@ class _OpenMessage:
 class Compactor:
     """Consumes a run's events, each by the handler of its type in `HANDLERS`, and returns its records."""
 
-    __slots__ = ("_calls", "_out", "_prefix", "_started", "_states", "_texts", "has_run_error")
+    __slots__ = ("_calls", "_leader", "_out", "_prefix", "_started", "_states", "_texts", "has_run_error")
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
         self._out: list[CompactedFrame] = []
         self._texts: dict[str, _OpenMessage] = {}
         self._calls: dict[str, _OpenMessage] = {}
+        self._leader: _OpenMessage | None = None
+        """The open message after which events are placed, once there is such an event."""
         self._states: list[CompactedFrame] = []
         self._started: bytes | None = None
         self.has_run_error = False
@@ -83,9 +85,9 @@ class Compactor:
     def _emit(self, record: CompactedFrame) -> None:
         # An event that comes while messages are open is placed after one of them. Text messages are preferred
         # to tool calls, but one that has followers already comes first, or these events would change places.
-        messages = (*self._texts.values(), *self._calls.values())
-        leader = next((message for message in messages if message.followers), messages[0] if messages else None)
-        (self._out if leader is None else leader.followers).append(record)
+        if self._leader is None:
+            self._leader = next(iter(self._texts.values()), None) or next(iter(self._calls.values()), None)
+        (self._out if self._leader is None else self._leader.followers).append(record)
 
     def _flush(
         self,
@@ -97,6 +99,8 @@ class Compactor:
         end: CompactedFrame | None,
     ) -> None:
         del group[identity]
+        if message is self._leader:
+            self._leader = None
         self._out.append(message.start)
         if len(message.deltas) == 1:
             self._out.append(CompactedFrame(message.last, message.first))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -16,12 +16,12 @@ Message = dict[str, Any]
 
 def apply_events(messages: Sequence[Mapping[str, Any]], events: Iterable[Event]) -> list[Message]:
     """Returns the messages after ``events``, in wire form. Neither argument is changed."""
-    after = [dict(message) for message in messages]
+    fold = _Fold(messages)
     for event in events:
         reducer = _REDUCERS.get(event["type"])
         if reducer is not None:
-            after = reducer(after, event)
-    return after
+            reducer(fold, event)
+    return fold.finish()
 
 
 def messages_after_run(
@@ -41,111 +41,174 @@ def messages_after_run(
     )
 
 
-def _find(messages: list[Message], identity: Any, *roles: str) -> Message | None:
-    for message in reversed(messages):
-        if message.get("id") == identity and (not roles or message.get("role") in roles):
-            return message
-    return None
+class _Fold:
+    """Messages to which events are applied, found by their ids and those of their tool calls."""
 
+    __slots__ = ("_by_id", "_by_role", "_calls", "_deltas", "_messages", "_own_calls", "_places")
 
-def _start_message(default_role: str) -> Callable[[list[Message], Event], list[Message]]:
-    def reducer(messages: list[Message], event: Event) -> list[Message]:
-        if _find(messages, event["messageId"]) is None:
+    def __init__(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        self._reset(messages)
+
+    def _reset(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        self._messages: list[Message] = []
+        self._by_id: dict[str, Message] = {}
+        """The last message with each id."""
+        self._by_role: dict[tuple[str, str], Message] = {}
+        """The last message with each id and role, for the roles that are looked for."""
+        self._places: dict[int, int] = {}
+        """The places of messages, by their identities."""
+        self._calls: dict[str, _Call] = {}
+        """The last message with each call, and the first place of the call in it."""
+        self._deltas: dict[int, _Deltas] = {}
+        """Deltas that are not part of their texts yet, by the identity of the object that has the text."""
+        self._own_calls: set[int] = set()
+        """Identities of the messages whose lists of calls belong to no one else."""
+        for message in messages:
+            self._append(dict(message))
+
+    def finish(self) -> list[Message]:
+        """Returns the messages, with all deltas."""
+        for owner, member, deltas in self._deltas.values():
+            owner[member] = "".join(deltas)
+        self._deltas.clear()
+        return self._messages
+
+    def _append(self, message: Message) -> None:
+        self._places[id(message)] = len(self._messages)
+        self._messages.append(message)
+        identity, role = message.get("id"), message.get("role")
+        if isinstance(identity, str):
+            self._by_id[identity] = message
+            if role in ("assistant", "activity"):
+                self._by_role[identity, role] = message
+        calls = message.get("toolCalls")
+        if isinstance(calls, list):
+            # From the end, so that the first of several calls with one id remains.
+            for index in range(len(calls) - 1, -1, -1):
+                call = calls[index]
+                if isinstance(call, dict) and isinstance(call.get("id"), str):
+                    self._calls[call["id"]] = _Call(message, index)
+
+    def _own_calls_of(self, message: Message) -> list[Any]:
+        """Returns the list of a message's calls, which may then be changed."""
+        if id(message) not in self._own_calls:
+            # A copy: the existing one may belong to the run's input.
+            calls = message.get("toolCalls")
+            message["toolCalls"] = list(calls) if isinstance(calls, list) else []
+            self._own_calls.add(id(message))
+        own: list[Any] = message["toolCalls"]
+        return own
+
+    def _append_delta(self, owner: dict[str, Any], member: str, delta: str) -> None:
+        # Joined once, at the end: a text that grows is copied each time.
+        deltas = self._deltas.get(id(owner))
+        if deltas is None:
+            self._deltas[id(owner)] = _Deltas(owner, member, [owner.get(member) or "", delta])
+        else:
+            deltas.deltas.append(delta)
+
+    def start_message(self, event: Event, default_role: str) -> None:
+        if event["messageId"] not in self._by_id:
             name = {"name": event["name"]} if "name" in event else {}
             role = event.get("role", default_role)
-            messages.append({"id": event["messageId"], "role": role, "content": "", **name})
-        return messages
+            self._append({"id": event["messageId"], "role": role, "content": "", **name})
 
-    return reducer
+    def start_text(self, event: Event) -> None:
+        self.start_message(event, "assistant")
 
+    def start_reasoning(self, event: Event) -> None:
+        self.start_message(event, "reasoning")
 
-def _append_content(messages: list[Message], event: Event) -> list[Message]:
-    message = _find(messages, event["messageId"])
-    content = None if message is None else message.get("content") or ""
-    if message is not None and isinstance(content, str):
-        message["content"] = content + event["delta"]
-    return messages
+    def append_content(self, event: Event) -> None:
+        message = self._by_id.get(event["messageId"])
+        if message is not None and isinstance(message.get("content") or "", str):
+            self._append_delta(message, "content", event["delta"])
 
+    def add_tool_call(self, event: Event) -> None:
+        identity = event["toolCallId"]
+        call = {"id": identity, "type": "function", "function": {"name": event["toolCallName"], "arguments": ""}}
+        parent = event.get("parentMessageId")
+        message = None if parent is None else self._by_role.get((parent, "assistant"))
+        if message is None:
+            self._append({"id": identity if parent is None else parent, "role": "assistant", "toolCalls": [call]})
+            return
+        calls = self._own_calls_of(message)
+        calls.append(call)
+        known = self._calls.get(identity)
+        if known is None or self._places[id(known.message)] < self._places[id(message)]:
+            self._calls[identity] = _Call(message, len(calls) - 1)
 
-def _tool_calls(message: Message) -> list[Any]:
-    calls = message.get("toolCalls")
-    return calls if isinstance(calls, list) else []
+    def append_arguments(self, event: Event) -> None:
+        found = self._calls.get(event["toolCallId"])
+        if found is None:
+            return
+        if found.function is None:
+            # New objects: the existing ones may belong to the run's input.
+            calls = self._own_calls_of(found.message)
+            call = calls[found.index]
+            function = call.get("function")
+            found.function = dict(function) if isinstance(function, dict) else {}
+            calls[found.index] = {**call, "function": found.function}
+        if isinstance(found.function.get("arguments") or "", str):
+            self._append_delta(found.function, "arguments", event["delta"])
 
+    def add_tool_result(self, event: Event) -> None:
+        call, content = event["toolCallId"], event["content"]
+        self._append({"id": event["messageId"], "role": "tool", "toolCallId": call, "content": content})
 
-def _add_tool_call(messages: list[Message], event: Event) -> list[Message]:
-    call = {
-        "id": event["toolCallId"],
-        "type": "function",
-        "function": {"name": event["toolCallName"], "arguments": ""},
-    }
-    parent = event.get("parentMessageId")
-    message = None if parent is None else _find(messages, parent, "assistant")
-    if message is None:
-        identity = event["toolCallId"] if parent is None else parent
-        messages.append({"id": identity, "role": "assistant", "toolCalls": [call]})
-    else:
-        message["toolCalls"] = [*_tool_calls(message), call]
-    return messages
+    def replace_messages(self, event: Event) -> None:
+        self._reset(event["messages"])
 
+    def set_activity(self, event: Event) -> None:
+        existing = self._by_role.get((event["messageId"], "activity"))
+        members = {"activityType": event["activityType"], "content": event["content"]}
+        if existing is None:
+            self._append({"id": event["messageId"], "role": "activity", **members})
+        elif event.get("replace", True):
+            self._deltas.pop(id(existing), None)
+            existing.update(members)
 
-def _append_arguments(messages: list[Message], event: Event) -> list[Message]:
-    for message in reversed(messages):
-        calls = _tool_calls(message)
-        for index, call in enumerate(calls):
-            if isinstance(call, dict) and call.get("id") == event["toolCallId"]:
-                # New objects: the existing ones may belong to the run's input.
-                function = call.get("function") or {}
-                extended = {**function, "arguments": function.get("arguments", "") + event["delta"]}
-                message["toolCalls"] = [*calls[:index], {**call, "function": extended}, *calls[index + 1 :]]
-                return messages
-    return messages
-
-
-def _add_tool_result(messages: list[Message], event: Event) -> list[Message]:
-    messages.append(
-        {
-            "id": event["messageId"],
-            "role": "tool",
-            "toolCallId": event["toolCallId"],
-            "content": event["content"],
-        }
-    )
-    return messages
-
-
-def _replace_messages(messages: list[Message], event: Event) -> list[Message]:
-    return [dict(message) for message in event["messages"]]
-
-
-def _set_activity(messages: list[Message], event: Event) -> list[Message]:
-    existing = _find(messages, event["messageId"], "activity")
-    members = {"activityType": event["activityType"], "content": event["content"]}
-    if existing is None:
-        messages.append({"id": event["messageId"], "role": "activity", **members})
-    elif event.get("replace", True):
-        existing.update(members)
-    return messages
-
-
-def _patch_activity(messages: list[Message], event: Event) -> list[Message]:
-    existing = _find(messages, event["messageId"], "activity")
-    if existing is not None:
+    def patch_activity(self, event: Event) -> None:
+        existing = self._by_role.get((event["messageId"], "activity"))
+        if existing is None:
+            return
+        deltas = self._deltas.pop(id(existing), None)
+        if deltas is not None:
+            existing["content"] = "".join(deltas.deltas)
         try:
             existing["content"] = apply_json_patch(from_json(to_json(existing.get("content"))), event["patch"])
         except ValueError:
             pass  # one outdated activity is not worth failing the whole list for
-    return messages
 
 
-_REDUCERS: Mapping[str, Callable[[list[Message], Event], list[Message]]] = {
-    "TEXT_MESSAGE_START": _start_message("assistant"),
-    "TEXT_MESSAGE_CONTENT": _append_content,
-    "REASONING_MESSAGE_START": _start_message("reasoning"),
-    "REASONING_MESSAGE_CONTENT": _append_content,
-    "TOOL_CALL_START": _add_tool_call,
-    "TOOL_CALL_ARGS": _append_arguments,
-    "TOOL_CALL_RESULT": _add_tool_result,
-    "MESSAGES_SNAPSHOT": _replace_messages,
-    "ACTIVITY_SNAPSHOT": _set_activity,
-    "ACTIVITY_DELTA": _patch_activity,
+class _Deltas(NamedTuple):
+    """The member of an object that has a text, and the parts of that text."""
+
+    owner: dict[str, Any]
+    member: str
+    deltas: list[str]
+
+
+class _Call:
+    """A tool call: its message and its place there. ``function`` has its copied function once that is changed."""
+
+    __slots__ = ("function", "index", "message")
+
+    def __init__(self, message: Message, index: int) -> None:
+        self.message = message
+        self.index = index
+        self.function: dict[str, Any] | None = None
+
+
+_REDUCERS: Mapping[str, Callable[[_Fold, Event], None]] = {
+    "TEXT_MESSAGE_START": _Fold.start_text,
+    "TEXT_MESSAGE_CONTENT": _Fold.append_content,
+    "REASONING_MESSAGE_START": _Fold.start_reasoning,
+    "REASONING_MESSAGE_CONTENT": _Fold.append_content,
+    "TOOL_CALL_START": _Fold.add_tool_call,
+    "TOOL_CALL_ARGS": _Fold.append_arguments,
+    "TOOL_CALL_RESULT": _Fold.add_tool_result,
+    "MESSAGES_SNAPSHOT": _Fold.replace_messages,
+    "ACTIVITY_SNAPSHOT": _Fold.set_activity,
+    "ACTIVITY_DELTA": _Fold.patch_activity,
 }

@@ -60,14 +60,11 @@ class Headers(Mapping[str, str]):
 
     def _by_name(self) -> dict[str, str]:
         if self._index is None:
-            index: dict[str, str] = {}
+            values: dict[str, list[str]] = {}
             for name, value in self._items:
-                key = name.lower()
-                if key in index:
-                    # RFC 9110, 5.3 joins lists with commas; RFC 6265, 5.4 cookies with semicolons.
-                    index[key] += ("; " if key == "cookie" else ", ") + value
-                else:
-                    index[key] = value
+                values.setdefault(name.lower(), []).append(value)
+            # RFC 9110, 5.3 joins lists with commas; RFC 6265, 5.4 cookies with semicolons.
+            index = {key: ("; " if key == "cookie" else ", ").join(found) for key, found in values.items()}
             object.__setattr__(self, "_index", index)
             return index
         return self._index

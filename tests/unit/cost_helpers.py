@@ -1,0 +1,61 @@
+"""A cost oracle: what a function of a caller's or an agent's input costs must be proportional to its size."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NamedTuple
+
+MAX_FACTOR = 6
+"""How many times as much four times the input may cost."""
+
+
+class Cost(NamedTuple):
+    """What a call costs. Neither member depends on how fast the machine is."""
+
+    steps: int
+    """Lines of Python that were executed, calls and returns included."""
+    allocated: int
+    """Bytes that were allocated, whether or not they were released again: copies that a single step makes count."""
+
+
+def measure(call: Callable[[], object]) -> Cost:
+    """Returns what a call costs."""
+    steps = allocated = 0
+    held = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+        nonlocal steps, allocated, held
+        steps += 1
+        # The peak since the step before, since what it allocated may be free again.
+        allocated += tracemalloc.get_traced_memory()[1] - held
+        tracemalloc.reset_peak()
+        held = tracemalloc.get_traced_memory()[0]
+        return count
+
+    previous = sys.gettrace()
+    tracemalloc.start()
+    try:
+        held = tracemalloc.get_traced_memory()[0]
+        sys.settrace(count)
+        call()
+    finally:
+        sys.settrace(previous)
+        allocated += tracemalloc.get_traced_memory()[1] - held
+        tracemalloc.stop()
+    return Cost(steps, allocated)
+
+
+def assert_linear(prepare: Callable[[int], Callable[[], object]], size: int = 100) -> None:
+    """Asserts that a call costs at most `MAX_FACTOR` times as much for four times the input.
+
+    Args:
+        prepare: Returns the call for an input of a given size. Its own cost does not count.
+        size: The size of the smaller input.
+    """
+    prepare(size)()  # fills what is made once and kept
+    small, large = measure(prepare(size)), measure(prepare(4 * size))
+    assert large.steps <= MAX_FACTOR * small.steps, (small, large)
+    assert large.allocated <= MAX_FACTOR * small.allocated, (small, large)
