@@ -10,12 +10,13 @@ import pytest
 
 from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._events import apply_events
+from copilot_runtime._events.shared_state import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
 from copilot_runtime._http.types import Request
 
 from .cost_helpers import assert_linear, measure
-from .recorder_helpers import STARTED, Event, call, custom, recorded, text
+from .recorder_helpers import FINISHED, STARTED, Event, call, custom, events_of, recorded, text
 
 Prepare = Callable[[int], Callable[[], object]]
 
@@ -142,6 +143,42 @@ def test_folding_events_into_messages(name: str) -> None:
         return lambda: apply_events((), events)
 
     assert_linear(prepare)
+
+
+def doubling(times: int, path: str = "") -> list[dict[str, Any]]:
+    """Operations of which each doubles a document."""
+    return [{"op": "copy", "from": path, "path": f"{path}/{index}"} for index in range(times)]
+
+
+@pytest.mark.requirement("COST-01")
+@pytest.mark.parametrize("per_delta", [1, 16])
+def test_state_deltas_that_double_the_state(per_delta: int) -> None:
+    operations = doubling(16)
+    deltas = [operations[index : index + per_delta] for index in range(0, 16, per_delta)]
+    events: list[Event] = [
+        STARTED,
+        {"type": "STATE_SNAPSHOT", "snapshot": {"text": "x" * 1000}},
+        *({"type": "STATE_DELTA", "delta": delta} for delta in deltas),
+        FINISHED,
+    ]
+    recorder, _ = recorded(events)
+    assert events_of(record.frame for record in recorder.records()) == events
+    assert measure(lambda: recorded(events)).allocated < 32 * MAX_COPIED_BYTES
+
+
+def test_state_deltas_that_copy_little_are_folded() -> None:
+    events: list[Event] = [STARTED, {"type": "STATE_DELTA", "delta": doubling(3)}, FINISHED]
+    recorder, _ = recorded(events)
+    snapshot = events_of(record.frame for record in recorder.records())[1]["snapshot"]
+    assert snapshot == {"0": {}, "1": {"0": {}}, "2": {"0": {}, "1": {"0": {}}}}
+
+
+@pytest.mark.requirement("COST-01")
+def test_activity_deltas_that_double_the_content() -> None:
+    content = {"text": "x" * 1000}
+    events = [activity("SNAPSHOT", content=content), activity("DELTA", patch=doubling(16))]
+    assert measure(lambda: apply_events((), events)).allocated < 32 * MAX_COPIED_BYTES
+    assert apply_events((), events)[0]["content"] == content
 
 
 RECORDED: Mapping[str, Callable[[int], list[Event]]] = {

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from .compaction import CompactedFrame
-from .shared_state import apply_json_patch
+from .shared_state import CopyBudget, apply_json_patch
 from .sse import Event, decode
 
 Message = dict[str, Any]
@@ -44,9 +44,10 @@ def messages_after_run(
 class _Fold:
     """Messages to which events are applied, found by their ids and those of their tool calls."""
 
-    __slots__ = ("_by_id", "_by_role", "_calls", "_deltas", "_messages", "_own_calls", "_places")
+    __slots__ = ("_budget", "_by_id", "_by_role", "_calls", "_deltas", "_messages", "_own_calls", "_places")
 
     def __init__(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        self._budget = CopyBudget()
         self._reset(messages)
 
     def _reset(self, messages: Iterable[Mapping[str, Any]]) -> None:
@@ -176,7 +177,8 @@ class _Fold:
         if deltas is not None:
             existing["content"] = "".join(deltas.deltas)
         try:
-            existing["content"] = apply_json_patch(from_json(to_json(existing.get("content"))), event["patch"])
+            content = from_json(to_json(existing.get("content")))
+            existing["content"] = apply_json_patch(content, event["patch"], self._budget)
         except ValueError:
             pass  # one outdated activity is not worth failing the whole list for
 
