@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.http_client import unique
@@ -45,28 +45,39 @@ def by_step(*scripts: Script) -> Script:
     return script
 
 
-def send_text(*deltas: str, usage: dict[str, int] | None = None) -> Script:
-    """Returns a script that sends a text and finishes."""
-
+def _send(items: Sequence[Any], then: Callable[[Exchange], object]) -> Script:
     def script(exchange: Exchange) -> None:
         exchange.start_stream()
-        exchange.send(*(chunk({"content": delta}) for delta in deltas))
-        if usage is not None:
-            exchange.send({**chunk({}), "choices": [], "usage": usage})
-        exchange.finish()
+        exchange.send(*items)
+        then(exchange)
 
     return script
+
+
+def send_text(*deltas: str, usage: dict[str, int] | None = None) -> Script:
+    """Returns a script that sends a text and finishes."""
+    reported = [] if usage is None else [{**chunk({}), "choices": [], "usage": usage}]
+    return _send([*(chunk({"content": delta}) for delta in deltas), *reported], lambda exchange: exchange.finish())
 
 
 def send_chunks(*items: Any, reason: str = "tool_calls") -> Script:
     """Returns a script that sends chunks and finishes."""
+    return _send(items, lambda exchange: exchange.finish(reason))
 
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        exchange.send(*items)
-        exchange.finish(reason)
 
-    return script
+def ends(*items: Any) -> Script:
+    """Returns a script that sends something and then ends the stream as if that were all."""
+    return _send(items, lambda exchange: exchange.end_stream())
+
+
+def breaks_off(*items: Any) -> Script:
+    """Returns a script that sends something and drops the connection."""
+    return _send(items, lambda exchange: None)
+
+
+def stays_open(*items: Any) -> Script:
+    """Returns a script that sends something and never ends the stream."""
+    return _send(items, lambda exchange: exchange.wait_for_disconnect())
 
 
 def send_error(status: int, error: dict[str, Any], **headers: str) -> Script:

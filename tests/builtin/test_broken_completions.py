@@ -26,8 +26,8 @@ from .client import (
     text_of,
     tool_calls,
 )
-from .fake_provider import Exchange, Script, chunk, tool_call_chunk
-from .scripts import Scripts, by_step, roles, send_chunks, send_text
+from .fake_provider import chunk, tool_call_chunk
+from .scripts import Scripts, breaks_off, by_step, ends, roles, send_chunks, send_text, stays_open
 from .verifier import RecordingClient
 
 pytestmark = pytest.mark.requirement("AGENT-06")
@@ -38,38 +38,6 @@ WHOLE = '{"text": "a"}'
 CUT = '{"text": "'
 TOOLS = ["shout", "paint"]
 """One of the server, one of the frontend."""
-
-
-def ends(*items: Any) -> Script:
-    """A script that sends something, and then ends the stream in order."""
-
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        exchange.send(*items)
-        exchange.end_stream()
-
-    return script
-
-
-def breaks_off(*items: Any) -> Script:
-    """A script that sends something, and drops the connection."""
-
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        exchange.send(*items)
-
-    return script
-
-
-def stays_open(*items: Any) -> Script:
-    """A script that sends something, and never ends the stream."""
-
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        exchange.send(*items)
-        exchange.wait_for_disconnect()
-
-    return script
 
 
 def results(events: Sequence[Event]) -> dict[str, str]:

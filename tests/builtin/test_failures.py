@@ -14,7 +14,7 @@ from tests.servers import RunningServer
 from .aimock import Aimock
 from .client import CALL, TEXT, event_types, only_event, text_of, user_message
 from .fake_provider import TIMEOUT_SECONDS, Exchange, Script, chunk, tool_call_chunk
-from .scripts import Scripts, send_error, send_text
+from .scripts import Scripts, breaks_off, ends, send_error, send_text
 from .verifier import RecordingClient
 
 SECRET = "sk-secret"
@@ -90,27 +90,6 @@ def test_error_code_of_a_response_without_a_stream(client: RecordingClient, mock
     assert error_of(client.chat("plain", prompt)) == "network_error"
 
 
-def streams(*items: Any) -> Script:
-    """A script that sends something and then ends the stream as if that were all."""
-
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        exchange.send(*items)
-        exchange.end_stream()
-
-    return script
-
-
-def breaks_off(*items: Any) -> Script:
-    """A script that sends something and drops the connection."""
-
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        exchange.send(*items)
-
-    return script
-
-
 HELLO = chunk({"content": "Hello"})
 
 
@@ -118,20 +97,20 @@ HELLO = chunk({"content": "Hello"})
     ("script", "expected"),
     [
         pytest.param(
-            streams(HELLO, {"error": {**refusal(kind="server_error"), "code": 500}}),
+            ends(HELLO, {"error": {**refusal(kind="server_error"), "code": 500}}),
             "provider_error",
             id="server error",
         ),
         pytest.param(
-            streams(HELLO, {"error": refusal("rate_limit_exceeded", "rate_limit_error")}),
+            ends(HELLO, {"error": refusal("rate_limit_exceeded", "rate_limit_error")}),
             "rate_limited",
             id="rate limit",
         ),
-        pytest.param(streams(HELLO, '{"id": '), "provider_error", id="no JSON"),
-        pytest.param(streams(HELLO), "network_error", id="ends without an end"),
-        pytest.param(streams(HELLO, "[DONE]"), "network_error", id="done without a reason"),
+        pytest.param(ends(HELLO, '{"id": '), "provider_error", id="no JSON"),
+        pytest.param(ends(HELLO), "network_error", id="ends without an end"),
+        pytest.param(ends(HELLO, "[DONE]"), "network_error", id="done without a reason"),
         pytest.param(breaks_off(HELLO), "network_error", id="drops"),
-        pytest.param(streams(HELLO, chunk({}, "content_filter"), "[DONE]"), "provider_error", id="held back"),
+        pytest.param(ends(HELLO, chunk({}, "content_filter"), "[DONE]"), "provider_error", id="held back"),
     ],
 )
 def test_error_code_of_a_failure_during_the_stream(
@@ -152,13 +131,13 @@ def test_error_during_a_tool_call_runs_no_tool(client: RecordingClient, scripts:
 
 
 def test_max_tokens_reached_is_not_an_error(client: RecordingClient, scripts: Scripts) -> None:
-    prompt = scripts.on(streams(HELLO, chunk({}, "length"), "[DONE]"))
+    prompt = scripts.on(ends(HELLO, chunk({}, "length"), "[DONE]"))
     events = client.chat("fake-plain", prompt)
     assert event_types(events) == ["RUN_STARTED", *TEXT, "RUN_FINISHED"]
 
 
 def test_empty_completion_is_not_an_error(client: RecordingClient, scripts: Scripts) -> None:
-    prompt = scripts.on(streams(chunk({}, "stop"), "[DONE]"))
+    prompt = scripts.on(ends(chunk({}, "stop"), "[DONE]"))
     assert event_types(client.chat("fake-plain", prompt)) == [
         "RUN_STARTED",
         "RUN_FINISHED",

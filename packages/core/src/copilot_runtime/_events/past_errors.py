@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .sse import Event, decode, encode
+from .sse import Event, decode, replace_event
 
 
 def without_past_errors(frames: Sequence[bytes], *, is_last: bool) -> list[bytes]:
@@ -38,6 +38,5 @@ def without_past_errors(frames: Sequence[bytes], *, is_last: bool) -> list[bytes
 
 
 def _finished_frame(frame: bytes, started: Event) -> bytes:
-    head = frame[: frame.index(b"data: ")]
-    finished = encode({"type": "RUN_FINISHED", "threadId": started["threadId"], "runId": started["runId"]})
-    return b"%bdata: %b\n\n" % (head, finished)
+    ids = {"threadId": started["threadId"], "runId": started["runId"]}
+    return replace_event(frame, {"type": "RUN_FINISHED", **ids})

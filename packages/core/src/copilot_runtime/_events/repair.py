@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pydantic_core import from_json
 
 from .schema import SCHEMAS
-from .sse import InvalidEventError, encode
+from .sse import InvalidEventError, replace_event
 
 # What most frames of a thread are: events that consist of strings, which have been checked in every version.
 _ONLY_STRINGS = re.compile(
@@ -32,14 +32,13 @@ def _repair(frame: bytes) -> bytes:
     """Returns a frame as clients accept it, or nothing."""
     if _ONLY_STRINGS.match(frame) and b"null" not in frame and b'"timestamp"' not in frame:
         return frame
-    prefix, _, data = frame.partition(b"data: ")
     try:
-        event = from_json(data)
+        event = from_json(frame.partition(b"data: ")[2])
         schema = _SCHEMAS[event["type"]]
     except (ValueError, LookupError, TypeError):
         return frame  # of a later version, if it is an event at all
     try:
         repaired = schema.validate(event)
-        return frame if repaired is event else b"%bdata: %b\n\n" % (prefix, encode(repaired))
+        return frame if repaired is event else replace_event(frame, repaired)
     except InvalidEventError:
         return b""

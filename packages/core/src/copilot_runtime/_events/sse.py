@@ -58,3 +58,8 @@ def id_prefix(ordinal: int) -> bytes:
 def decode(frame: bytes) -> Any:
     """Returns the event of a frame that `format_frame` made."""
     return json.loads(frame[frame.index(b"data: ") + 6 :])
+
+
+def replace_event(frame: bytes, event: Mapping[str, Any]) -> bytes:
+    """Returns a frame with the same id and another event. Raises InvalidEventError if JSON cannot represent that."""
+    return b"%bdata: %b\n\n" % (frame[: frame.index(b"data: ")], encode(event))
