@@ -33,6 +33,7 @@ from .fixtures.racer import RUNS
 from .fixtures.worker_app import SHUTDOWN_GRACE, STORE
 from .http_client import Client, Frame, Stream, types, unique
 from .serve import ADAPTERS, ROOT
+from .servers import STOP_SECONDS
 from .workers import (
     Number,
     events_of,
@@ -668,9 +669,8 @@ def test_restart_last_seen_event_id_that_a_crash_took(adapter: str, raw_seconds:
         assert resumed(client, str(end.id), "body") == []
 
 
-# Not django-asgi: without a lifespan, uvicorn's end does not shut runs down, whose leases have to expire then.
 @pytest.mark.requirement("STORE-05")
-@pytest.mark.parametrize("adapter", [adapter for adapter in ADAPTERS if adapter != "django-asgi"])
+@pytest.mark.parametrize("adapter", ADAPTERS)
 def test_restart_shutdown_ends_runs_with_run_interrupted(adapter: str, tmp_path: Path) -> None:
     store = sqlite_url(tmp_path / "threads.db")
     # Without a reader: gunicorn kills a worker whose streams have not ended within its graceful timeout.
@@ -681,6 +681,37 @@ def test_restart_shutdown_ends_runs_with_run_interrupted(adapter: str, tmp_path:
         # No lease had to run out for it.
         assert (replay[-1]["type"], replay[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
         assert is_prefix(numbers_of(events_of(start)), numbers_of(replay))
+
+
+WITHOUT_LIFESPAN = ["mounted_in_starlette", "mounted_in_fastapi", "routed_in_starlette", "endpoint_in_fastapi"]
+"""Factories of applications whose framework passes on no lifespan events to the runtime."""
+
+
+@pytest.mark.requirement("STOP-06", "STOP-09")
+@pytest.mark.parametrize("factory", WITHOUT_LIFESPAN)
+def test_shutdown_of_a_runtime_without_lifespan_stores_the_ends_of_its_runs(factory: str, tmp_path: Path) -> None:
+    """uvicorn ends with the signal that ended it, so it has to wait for the runs, also for those that nobody reads."""
+    path = tmp_path / "threads.db"
+    threads = [f"thread-{number}" for number in range(12)]
+    with serve_workers("asgi", sqlite_url(path), application=factory) as server, contextlib.ExitStack() as streams:
+        client = Client(server)
+        for number, thread in enumerate(threads):
+            own = client.start_run(("count", "count-sync")[number % 2], thread)
+            frames_until(own, 1)
+            if number < 3:
+                streams.enter_context(own)
+            else:
+                own.close()
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(STOP_SECONDS)
+        log = server.log()
+    store = SqliteStore(path)
+    for thread in threads:
+        stored = store.read(ThreadKey("", thread))
+        assert stored.live is None
+        end = json.loads(stored.runs[-1].records[-1].frame.partition(b"data: ")[2])
+        assert (end["type"], end["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
+    assert "Traceback" not in log
 
 
 @pytest.mark.requirement("STORE-02")

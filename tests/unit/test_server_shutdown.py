@@ -37,11 +37,15 @@ class OwnServer(uvicorn.Server):
     pass
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
 @pytest.fixture(autouse=True)
-def handler_restored() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+def handlers_restored() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in SIGNALS]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.mark.requirement("STOP-06")
@@ -51,7 +55,7 @@ def test_server_shutdown_of_uvicorn(server_class: type[uvicorn.Server]) -> None:
     signal.signal(signal.SIGTERM, server.handle_exit)
     assert server_shutdown() is None
     server.should_exit = True
-    assert server_shutdown() == (7.0,)
+    assert server_shutdown() == (7.0, server.server_state.tasks)
 
 
 @pytest.mark.requirement("STOP-06")
@@ -60,7 +64,21 @@ def test_server_shutdown_of_gunicorn() -> None:
     signal.signal(signal.SIGTERM, worker.handle_exit)
     assert server_shutdown() is None
     worker.alive = False
-    assert server_shutdown() == (9.0,)
+    assert server_shutdown() == (9.0, None)
+
+
+@pytest.mark.requirement("STOP-06")
+@pytest.mark.parametrize(("own", "limit"), [(None, 9.0), (5, 5.0), (20, 9.0)])
+def test_server_shutdown_of_uvicorn_as_a_worker_of_gunicorn(own: int | None, limit: float) -> None:
+    """gunicorn kills its worker after its own timeout, whatever uvicorn's is."""
+    server = uvicorn.Server(uvicorn.Config("app", timeout_graceful_shutdown=own))
+    worker = ThreadedWorker(SimpleNamespace(graceful_timeout=9))
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    signal.signal(signal.SIGUSR1, worker.handle_usr1)
+    server.should_exit = True
+    found = server_shutdown()
+    assert found is not None
+    assert found.limit_seconds == limit
 
 
 @pytest.mark.requirement("STOP-06")

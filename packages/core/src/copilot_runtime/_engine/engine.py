@@ -290,6 +290,7 @@ class Engine:
             if self.options.debug:
                 self._debug_feed.add(log, request)
             self._persistence.track(run.writer)
+        self._shutdown.watch(run)
         loops.create_task_threadsafe(loop, run.execute())
         return run
 
@@ -334,6 +335,7 @@ class Engine:
         self._remote_runs.follow_own(run.log, run.loop)
 
     def _unregister(self, run: Run) -> None:
+        self._shutdown.unwatch(run)
         self._ephemeral_runs.pop(run.log, None)
         if run.writer is not None:
             for runs in (self._runs, self._local_runs):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from .._concurrency import loops
 from .._concurrency.server_shutdown import server_shutdown
 from .endings import INTERRUPTED
+from .periodic import PeriodicTask
 from .run import Run
 from .run_end_notifier import RunEndNotifier
 from .subscribers import LoopFilter, Subscribers
@@ -21,6 +22,10 @@ STORE_SECONDS = 1.0
 
 SEND_SECONDS = 1.0
 """How long the ends of streams have to be sent."""
+
+CHECK_SECONDS = 0.05
+"""How often the server is looked at while runs are active on its event loop. A uvicorn without connections takes at
+least 0.1 seconds until it no longer waits for anything."""
 
 
 def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
@@ -56,7 +61,18 @@ class Shutdown:
         self._run_end_notifier = run_end_notifier
         self._noticed_at: float | None = None
         """When the server was first seen to shut down, by the monotonic clock."""
-        self._is_waiting = False
+        self._ending: asyncio.Task[None] | None = None
+        self._active: PeriodicTask[Run] = PeriodicTask(CHECK_SECONDS, lambda _: self.check_server())
+
+    def watch(self, run: Run) -> None:
+        """Has a run end in time if its server shuts down, even if nobody reads it, until `unwatch`."""
+        # What runs on the background loop ends when the interpreter exits.
+        if run.loop is not loops.running_background_loop():
+            self._active.add(run, run.loop)
+
+    def unwatch(self, run: Run) -> None:
+        """Forgets a run that has ended."""
+        self._active.discard(run, run.loop)
 
     async def end(self, of_loop: LoopFilter = _is_open) -> None:
         """Stops the runs of some loops, gives their agents `shutdown_grace_seconds` to react, and ends all streams."""
@@ -70,27 +86,30 @@ class Shutdown:
             return
         if self._noticed_at is None:
             self._noticed_at = time.monotonic()
-        if not self._is_waiting:
-            self._is_waiting = True
-            loops.create_task_threadsafe(
-                asyncio.get_running_loop(), self._end_in_time(self._noticed_at, server.limit_seconds)
-            )
+        if self._ending is None or self._ending.done() or self._ending.get_loop().is_closed():
+            self._ending = asyncio.ensure_future(self._end_in_time(self._noticed_at, server.limit_seconds))
+            server.wait_for(self._ending)
 
     def after_fork(self) -> None:
         """Forgets what the parent process was doing."""
-        self.is_active, self._is_waiting, self._noticed_at = False, False, None
+        self.is_active, self._noticed_at, self._ending = False, None, None
+        self._active.clear()
 
     async def _end_in_time(self, noticed_at: float, limit_seconds: float | None) -> None:
-        grace = self._grace_seconds
+        grace, agent_seconds = self._grace_seconds, AGENT_SECONDS
         if limit_seconds is not None:
             grace = max(0.0, min(grace, limit_seconds - AGENT_SECONDS - STORE_SECONDS - SEND_SECONDS))
-        try:
+            if limit_seconds > 0:
+                agent_seconds = min(AGENT_SECONDS, limit_seconds / 3)
+        agent_seconds = min(agent_seconds, self._grace_seconds)
+        if self._subscribers.has_open:
             # First, they may end by themselves.
             for run in self._runs():
                 await run.wait_ended(noticed_at + grace)
-            await self._end(_is_open, time.monotonic() + min(AGENT_SECONDS, self._grace_seconds))
-        finally:
-            self._is_waiting = False
+            deadline = time.monotonic() + agent_seconds
+        else:
+            deadline = noticed_at + max(grace, agent_seconds)
+        await self._end(_is_open, deadline)
 
     async def _end(self, of_loop: LoopFilter, deadline: float) -> None:
         runs = [run for run in self._runs() if of_loop(run.loop)]

@@ -115,6 +115,11 @@ class Subscribers:
         self._closed = Waiters()
         self._lingering: dict[RunLog, int] = {}
 
+    @property
+    def has_open(self) -> bool:
+        """Whether any stream is open."""
+        return bool(self._open)
+
     @contextlib.contextmanager
     def open_stream(self) -> Iterator[Callable[[StreamSource], EventStream]]:
         """Takes one of `max_streams`, and releases it if the block opens no stream. Raises TooManyStreams."""
