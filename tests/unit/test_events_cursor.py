@@ -22,7 +22,7 @@ from copilot_runtime.stores.protocol import (
     ThreadSnapshot,
 )
 
-from .random_run_helpers import runs
+from .random_run_helpers import runs, verify
 from .recorder_helpers import FINISHED, STARTED, Event, custom, events_of, read_frame, recorded, text
 
 THREAD = ThreadKey("", "t")
@@ -70,7 +70,7 @@ def test_resuming_after_any_number_is_exact_or_refused(events: list[Event]) -> N
     # State whose deltas do not apply is replayed as deltas, so its value depends on the state that the client had.
     whole = Client().read(events)
     for number in range(1, len(frames) + 2):
-        at = resume_index(records, number)
+        at = resume_index(records, Cursor(1, number))
         if at is None:
             continue
         rest = [read_frame(record.frame).event for record in records[at:]]
@@ -85,9 +85,10 @@ def test_resuming_without_merged_events_is_exact(events: list[Event]) -> None:
     plain = [event for event in events if event["type"] in ("RUN_STARTED", "CUSTOM", "STEP_STARTED", "STEP_FINISHED")]
     recorder, frames = recorded([*plain, FINISHED])
     records = recorder.records()
-    assert [resume_index(records, number) for number in range(1, len(frames) + 1)] == list(range(1, len(frames) + 1))
-    assert resume_index(records, len(frames) + 1) is None
-    assert resume_index(records, 0) is None
+    numbers = range(1, len(frames) + 1)
+    assert [resume_index(records, Cursor(1, number)) for number in numbers] == list(numbers)
+    assert resume_index(records, Cursor(1, len(frames) + 1)) is None
+    assert resume_index(records, Cursor(1, 0)) is None
 
 
 def stored(ordinal: int, events: list[Event], *, raw: bool) -> StoredRun:
@@ -122,6 +123,42 @@ def test_random_raw_frames_resume_exactly(events: list[Event]) -> None:
     sent = events_of(run.raw or ())
     for number in range(1, len(sent) + 1):
         assert events_of(replay(ThreadSnapshot((run,)), Cursor(1, number)).history) == sent[number:]
+
+
+@pytest.mark.requirement("CONNECT-06")
+@pytest.mark.parametrize("raw", [True, False], ids=["sent frames kept", "compacted only"])
+@given(runs())
+def test_a_replay_that_is_cut_resumes_exactly_at_every_place(raw: bool, events: list[Event]) -> None:
+    """Also where groups interleave, so that compaction has changed the order of the events."""
+    run = dataclasses.replace(stored(1, events, raw=raw), has_run_error=False)
+    thread = ThreadSnapshot((run,))
+    complete = list(replay(thread, None).history)
+    whole = Client().read(events_of(complete))
+    for cut, last in enumerate(complete, 1):
+        received, rest = complete[:cut], list(replay(thread, Cursor.parse(read_frame(last).id)).history)
+        events = events_of([*received, *rest])
+        verify(events)
+        assert Client().read(events) == whole, cut
+        assert raw or rest == complete[cut:]
+
+
+@pytest.mark.requirement("CONNECT-06")
+@given(runs())
+def test_a_replay_that_is_cut_twice_resumes_exactly(events: list[Event]) -> None:
+    """First while the frames are kept as they were sent, and again when they no longer are."""
+    run = dataclasses.replace(stored(1, events, raw=True), has_run_error=False)
+    complete = list(replay(ThreadSnapshot((run,)), None).history)
+    whole = Client().read(events_of(complete))
+    later = ThreadSnapshot((dataclasses.replace(run, raw=None),))
+    for cut, last in enumerate(complete, 1):
+        rest = list(replay(ThreadSnapshot((run,)), Cursor.parse(read_frame(last).id)).history)
+        for again in range(1, len(rest) + 1):
+            received = [*complete[:cut], *rest[:again]]
+            final = list(replay(later, Cursor.parse(read_frame(received[-1]).id)).history)
+            if final[:1] != complete[:1]:  # otherwise the reader receives everything once more
+                events = events_of([*received, *final])
+                verify(events)
+                assert Client().read(events) == whole, (cut, again)
 
 
 REPLAYED: dict[str, tuple[Cursor | None, list[str]]] = {

@@ -50,7 +50,8 @@ def test_frame_round_trip(value: Any, ordinal: int, number: int) -> None:
     frame = format_frame(encode(event), b"id: %d." % ordinal, number)
     assert read_frame(frame) == (f"{ordinal}.{number}", event)
     assert decode(frame) == event
-    assert Cursor.parse(f"{ordinal}.{number}") == (ordinal, number)
+    assert Cursor.parse(f"{ordinal}.{number}") == (ordinal, number, False)
+    assert Cursor.parse(f"{ordinal}.{number}c") == (ordinal, number, True)
 
 
 @pytest.mark.requirement("SSE-07")

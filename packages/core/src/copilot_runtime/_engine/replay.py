@@ -30,7 +30,7 @@ def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
     A RUN_ERROR is included only as the last event of the thread.
     """
     live = thread.live
-    if cursor is not None and live is not None and live.run.ordinal == cursor.ordinal:
+    if cursor is not None and live is not None and live.run.ordinal == cursor.ordinal and not cursor.is_compacted:
         return Replay((), cursor.number, False)
     lost_ending = _lost_ending(thread, cursor)
     last = None if live is not None or lost_ending or not thread.runs else thread.runs[-1]
@@ -73,7 +73,7 @@ def _remainder(runs: Sequence[StoredRun], cursor: Cursor) -> _Remainder | None:
     if is_lost(run.records, cursor.number):
         # The reader at least has to learn how the run ended.
         return _Remainder(run.ordinal, [record.frame for record in run.records[-1:]])
-    if run.raw is not None:
+    if run.raw is not None and not cursor.is_compacted:
         return _Remainder(run.ordinal, run.raw[cursor.position :])
-    index = resume_index(run.records, cursor.number)
+    index = resume_index(run.records, cursor)
     return None if index is None else _Remainder(run.ordinal, [record.frame for record in run.records[index:]])

@@ -7,8 +7,10 @@ at hand then; of the frames already serialised, only the few state events are pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import bisect
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, Self
 
 from .shared_state import apply_state_events
 from .sse import (
@@ -19,12 +21,26 @@ from .sse import (
     format_frame,
 )
 
+COMPACTED_SUFFIX = b"c"
+"""Ends the id of a compacted frame before which a reader has not received the same events as one of the run itself."""
+
 
 class CompactedFrame(NamedTuple):
     """A frame of a compacted run, and the number, as in its id, of the last event that was merged into it."""
 
     number: int
     frame: bytes
+
+    @classmethod
+    def from_frame(cls, frame: bytes) -> Self:
+        """Parses the number of a compacted frame, which is the second part of its id."""
+        identity = frame[: frame.index(b"\n")].removesuffix(COMPACTED_SUFFIX)
+        return cls(int(identity[identity.index(b".") + 1 :]), frame)
+
+    def with_own_id(self) -> Self:
+        """Returns the same event with an id that only the compacted run has."""
+        end = self.frame.index(b"\n")
+        return self._replace(frame=b"%b%b%b" % (self.frame[:end], COMPACTED_SUFFIX, self.frame[end:]))
 
 
 class _OpenMessage:
@@ -57,7 +73,17 @@ class _OpenMessage:
 class Compactor:
     """Consumes a run's events, each by the handler of its type in `HANDLERS`, and returns its records."""
 
-    __slots__ = ("_calls", "_leader", "_out", "_prefix", "_started", "_states", "_texts", "has_run_error")
+    __slots__ = (
+        "_calls",
+        "_leader",
+        "_merged_states",
+        "_out",
+        "_prefix",
+        "_started",
+        "_states",
+        "_texts",
+        "has_run_error",
+    )
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
@@ -67,6 +93,8 @@ class Compactor:
         self._leader: _OpenMessage | None = None
         """The open message after which events are placed, once there is such an event."""
         self._states: list[CompactedFrame] = []
+        self._merged_states: list[range] = []
+        """For each merged state, the numbers of events after which a reader of the run itself has a part of it."""
         self._started: bytes | None = None
         self.has_run_error = False
         """Whether a RUN_ERROR was among the events."""
@@ -75,7 +103,7 @@ class Compactor:
         """Returns the compacted run. To be called once, at the end."""
         self._flush_open()
         self._out += self._states  # of a run that never reached a terminal event
-        return tuple(self._out)
+        return tuple(_with_own_ids(self._out, self._merged_states))
 
     def _flush_open(self) -> None:
         for group, kind, member in ((self._texts, *_TEXT), (self._calls, *_CALL)):
@@ -143,6 +171,7 @@ class Compactor:
             data = encode({"type": "STATE_SNAPSHOT", "snapshot": state})
         except (ValueError, InvalidEventError):
             return list(self._states)
+        self._merged_states.append(range(self._states[0].number, last))
         return [CompactedFrame(last, format_frame(data, self._prefix, last))]
 
     def _initial_state(self) -> Any:
@@ -170,6 +199,26 @@ class Compactor:
     def _call_end(self, number: int, event: Event, frame: bytes) -> None:
         identity = event["toolCallId"]
         self._flush(self._calls, identity, self._calls[identity], *_CALL, CompactedFrame(number, frame))
+
+
+def _with_own_ids(records: list[CompactedFrame], merged_states: Sequence[range]) -> list[CompactedFrame]:
+    """Gives ids of their own to the frames at which a reader of the compacted run has other events than one of the run.
+
+    Both must be able to resume exactly after the last id that they have received. Where the same events have come
+    before, and only there, one id serves both.
+    """
+    numbers = [record.number for record in records]
+    if not merged_states and numbers == sorted(numbers):
+        return records
+    starts = [numbers_of_state.start for numbers_of_state in merged_states]
+    highest = accumulate(numbers, max)
+    lowest_later = [*accumulate(reversed(numbers[1:]), min, initial=numbers[-1] + 1)][::-1]
+    marked = []
+    for record, high, low in zip(records, highest, lowest_later, strict=True):
+        state = bisect.bisect(starts, record.number) - 1
+        is_same = high == record.number < low and (state < 0 or record.number not in merged_states[state])
+        marked.append(record if is_same else record.with_own_id())
+    return marked
 
 
 _TEXT = ("TEXT_MESSAGE_CONTENT", "messageId")

@@ -6,24 +6,26 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .compaction import CompactedFrame
+from .compaction import COMPACTED_SUFFIX, CompactedFrame
 from .recorder import FIRST_REAPER_NUMBER
 
-_ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})")
+_ID = re.compile(rf"([1-9][0-9]{{0,17}})\.([1-9][0-9]{{0,17}})({COMPACTED_SUFFIX.decode()}?)")
 _FRAME_NUMBER = re.compile(rb"id: [0-9]+\.([0-9]+)\n")
 
 
 class Cursor(NamedTuple):
-    """The last event that a reader has received. Both members count from 1."""
+    """The last event that a reader has received. ``ordinal`` and ``number`` count from 1."""
 
     ordinal: int
     number: int
+    is_compacted: bool = False
+    """Whether what came before it was the compacted run, and nothing else."""
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor | None:
         """Parses the id of a frame. Returns None for anything that this runtime does not send as an id."""
         match = _ID.fullmatch(text or "")
-        return cls(int(match[1]), int(match[2])) if match else None
+        return cls(int(match[1]), int(match[2]), bool(match[3])) if match else None
 
     @property
     def position(self) -> int:
@@ -43,15 +45,18 @@ def is_lost(records: Sequence[CompactedFrame], number: int) -> bool:
     return not any(number <= record.number and (end is None or record.number < end) for record in records)
 
 
-def resume_index(records: Sequence[CompactedFrame], number: int) -> int | None:
-    """Returns the index of the first record to send to a reader that has received events up to ``number``.
+def resume_index(records: Sequence[CompactedFrame], cursor: Cursor) -> int | None:
+    """Returns the index of the first record to send to a reader that has received the event of ``cursor``.
 
-    None if the compacted run cannot be resumed there: the event was merged into another one, or compaction has
-    placed a later event before it.
+    None if the compacted run cannot be resumed there: the event was merged into another one, or the reader has
+    received the run itself, and compaction has placed a later event before it.
     """
+    number = cursor.number
     at = next((index for index, record in enumerate(records) if record.number == number), None)
     if at is None:
         return None
+    if cursor.is_compacted:
+        return at + 1
     in_order = all(record.number <= number for record in records[:at]) and all(
         record.number > number for record in records[at + 1 :]
     )

@@ -7,8 +7,9 @@ taken over. A lease that is not renewed in time expires; then any process may `R
 
 A run's events are stored as frames, which are opaque to a store except that an event's number is the position of
 its frame in the run, from 1 on. (`CompactedFrame` has the number in the frame's id, which is another one for the
-events with which a reaper ends a run.) Frames are kept twice once a run has ended: compacted, for replays, and for
-`RAW_RETENTION_SECONDS` also as they were sent, so that a reader can resume exactly where its connection broke.
+events with which a reaper ends a run; `CompactedFrame.from_frame` parses it.) Frames are kept twice once a run has
+ended: compacted, for replays, and for `RAW_RETENTION_SECONDS` also as they were sent, so that a reader can resume
+exactly where its connection broke.
 
 A store of your own is correct if it passes `copilot_runtime.testing.RunStoreSuite`.
 """

@@ -491,10 +491,7 @@ def _split_frames(data: bytes) -> list[bytes]:
 
 
 def _parse_records(data: bytes) -> list[p.CompactedFrame]:
-    # The number of a frame is the second part of its id, which is in its first line.
-    return [
-        p.CompactedFrame(int(frame[frame.index(b".") + 1 : frame.index(b"\n")]), frame) for frame in _split_frames(data)
-    ]
+    return [p.CompactedFrame.from_frame(frame) for frame in _split_frames(data)]
 
 
 def _select_message_ids(db: Db, thread: int) -> tuple[set[str], set[str]]:
