@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import pytest
 
 from copilot_runtime._engine import EndedRun, Engine, StopResult, leases, persistence
 from copilot_runtime._engine import engine as engine_module
-from copilot_runtime._events import Cursor
+from copilot_runtime._engine.endings import LOST, STOPPED_BY_USER
+from copilot_runtime._engine.reaper import reap
+from copilot_runtime._events import Cursor, RunEnding, is_terminal
 from copilot_runtime._http.streaming import EventStream
 from copilot_runtime.stores import (
     LeaseLost,
@@ -47,7 +49,8 @@ from .engine_helpers import (
     settled,
     stored,
 )
-from .recorder_helpers import FINISHED, STARTED, read_frame
+from .random_run_helpers import verify
+from .recorder_helpers import FINISHED, STARTED, Event, call, read_frame, step, text
 
 Make = Callable[..., Engine]
 
@@ -466,6 +469,48 @@ async def test_orphaned_run_is_ended_by_the_next_request(
     named = {read_frame(frame).id: frame for frame in (*kept, *own.frames)}
     assert all(named[read_frame(frame).id] == frame for frame in kept), "an id names two events"
     assert [ended.outcome for ended in owner.told if ended.run_id == "r"] == ["failed"]
+
+
+@pytest.mark.requirement("STORE-03", "CONNECT-09")
+@pytest.mark.parametrize("sent", range(1, 7))
+@pytest.mark.parametrize("ending", [STOPPED_BY_USER, LOST], ids=["superseded", "lost"])
+@bounded
+async def test_superseded_process_ends_what_its_reader_has_open(
+    make: Make, owner: Process, ending: RunEnding, sent: int
+) -> None:
+    """Its reader has events that the store has not; and so has a reader that comes back, to whichever process."""
+    here, permits = make(), asyncio.Semaphore(0)
+
+    async def opens_much(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        for event in (text("START"), call("START"), call("ARGS"), step("STARTED"), text("CONTENT")):
+            await permits.acquire()
+            yield event
+        await permits.acquire()
+
+    own = await owner.runs(opens_much)
+    await owner.do(own.until(1))
+    run = here.store.read(THREAD).live
+    assert run is not None
+    await settled(lambda: len(here.store.follow(run.run, 0).frames) == 1)
+    owner.cut_off()
+    for _ in range(sent - 1):
+        owner.loop.call_soon_threadsafe(permits.release)
+    await owner.do(own.until(sent))
+    owner.halt()
+    early = Reader(await here.connect(THREAD, Cursor.parse(own.ids[-1])))
+    assert reap(here.store, run.run, ending, force=True) is not None
+    late = Reader(await here.connect(THREAD, Cursor.parse(own.ids[-1])))
+    for reader in (early, late):
+        await reader.rest()
+        verify([*own.events, *reader.events])
+        assert is_terminal(reader.frames[-1])
+    owner.go_on()
+    await owner.do(own.rest())
+    verify(own.events)
+    assert own.frames[-1] == (stored(here.store).raw or ())[-1]
+    kinds = [event["type"] for event in own.events]
+    assert kinds.count("TOOL_CALL_RESULT") == kinds.count("TOOL_CALL_START")
 
 
 @pytest.mark.requirement("STORE-03")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .._events import STOPPED, RunEnding
+from .._events import STOPPED, RunEnding, decode, error_frame, is_reapers
 
 RUN_ERROR_CODES: Mapping[str, str] = {
     "INCOMPLETE_STREAM": "the agent raised an exception, emitted an invalid event, or returned without a terminal one",
@@ -35,6 +35,17 @@ SLOW_READER = RunEnding(
 
 AGENT_FAILED = "The agent failed"
 """What clients read of an agent's exception, unless `debug` is on."""
+
+
+def lost_ending(terminal: bytes) -> bytes:
+    """Returns how a stream ends whose reader has received events that a crash took, so that the rest contradicts them.
+
+    With ``terminal``, the end of the run, unless that is a reaper's RUN_FINISHED: what the reader has may have left
+    something open, and clients accept RUN_FINISHED only where nothing is.
+    """
+    if terminal and (not is_reapers(terminal) or decode(terminal)["type"] == "RUN_ERROR"):
+        return terminal
+    return error_frame(LOST)
 
 
 def timed_out(seconds: float) -> RunEnding:

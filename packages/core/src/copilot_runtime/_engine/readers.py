@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .._concurrency.waiters import Notify
 from .._events import KEEP_ALIVE, error_frame, is_reapers, repair_frames
-from .endings import SERVER_SHUTDOWN, SLOW_READER
+from .endings import SERVER_SHUTDOWN, SLOW_READER, lost_ending
 from .run_log import RunLog
 
 MAX_CHUNK_FRAMES = 512
@@ -123,7 +123,8 @@ class RunReader(BaseReader):
                 self._is_resumed = False
                 if len(log.frames) < self._seen or is_reapers(log.frames[self._seen - 1]):
                     # A crash took what the reader has received, and another process has ended the run.
-                    self._seen = max(0, len(log.frames) - 1)
+                    self._log = None
+                    return lost_ending(log.frames[-1] if log.frames else b"")
             if len(log.frames) <= self._seen:
                 if not ended and self._is_cut:
                     self._log = None

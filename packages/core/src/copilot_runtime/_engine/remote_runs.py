@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from .._concurrency import loops
-from .._events import error_frame, is_terminal
+from .._events import ends_of_open, error_frame, is_terminal
 from ..stores.protocol import RunKey, RunStore, RunUpdate
 from .async_store import AsyncStore
 from .endings import LOST
@@ -110,12 +110,12 @@ class RemoteRunFollower:
     def _apply(self, log: RunLog, run: RunKey, update: RunUpdate, loop: asyncio.AbstractEventLoop) -> None:
         log.duplicates = set(update.duplicates)
         frames = self._after_own_frames(log, update) if log in self._own else update.frames
-        log.extend(frames or (log.fallback_ending if update.ended else ()))
+        log.extend(frames)
         if update.ended:
             self._own.discard(log)
             if not (log.frames and is_terminal(log.frames[-1])):
                 # The run was deleted, or its rest was lost: a stream that just ends would look like success.
-                log.extend([error_frame(LOST)])
+                log.extend(_with_ends(log.frames, error_frame(LOST)))
             self._logs.pop(run, None)
             self._timer.discard(log, loop)
             log.end()
@@ -127,4 +127,9 @@ class RemoteRunFollower:
             self._own.discard(log)  # nothing was lost, so from now on it is followed like any other
             return update.frames[sent:]
         # Some of these frames were never stored, and what the store has in their place contradicts them.
-        return update.frames[-1:] if update.ended else ()
+        return _with_ends(log.frames, update.frames[-1]) if update.ended and update.frames else ()
+
+
+def _with_ends(sent: Sequence[bytes], terminal: bytes) -> Sequence[bytes]:
+    """Returns the end of a run after ``sent``: clients accept RUN_FINISHED only where nothing is open."""
+    return [*ends_of_open(sent, terminal), terminal]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .._events import CompactedFrame, Cursor, error_frame, is_lost, resume_index, without_past_errors
 from ..stores.protocol import StoredRun, ThreadSnapshot
-from .endings import LOST
+from .endings import LOST, lost_ending
 
 
 class Replay(NamedTuple):
@@ -71,8 +71,7 @@ def _remainder(runs: Sequence[StoredRun], cursor: Cursor) -> _Remainder | None:
     if run is None:
         return None
     if is_lost(run.records, cursor.number):
-        # The reader at least has to learn how the run ended.
-        return _Remainder(run.ordinal, [record.frame for record in run.records[-1:]])
+        return _Remainder(run.ordinal, [lost_ending(record.frame) for record in run.records[-1:]])
     if run.raw is not None and not cursor.is_compacted:
         return _Remainder(run.ordinal, run.raw[cursor.position :])
     index = resume_index(run.records, cursor)

@@ -220,9 +220,7 @@ class Run:
         with self._lock:
             if self.is_finished:
                 return
-            self._recorder.complete(LOST, self.request.thread_id, self.request.run_id)
             self._recorder.seal()
-            self.log.fallback_ending = self._recorder.drain()
             self._close()
         self._cancel_timers()
         if self._task is not None:

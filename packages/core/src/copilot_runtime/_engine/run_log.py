@@ -17,7 +17,6 @@ class RunLog:
         "duplicates",
         "ended",
         "evicted",
-        "fallback_ending",
         "frames",
         "is_foreign",
         "readers",
@@ -33,8 +32,6 @@ class RunLog:
         self.frames: list[bytes] = []
         self.duplicates: set[int] = set()
         """Numbers of events that a late joiner must not receive, because they repeat messages of the history."""
-        self.fallback_ending: Sequence[bytes] = ()
-        """Closing frames to send if the run was lost and the store has no terminal event for it."""
         self.is_foreign = False
         """Whether frames may come from another process, which may run another version."""
         self.ended = False

@@ -5,6 +5,7 @@ from .completion import (
     NO_TERMINAL_EVENT,
     STOPPED,
     RunEnding,
+    ends_of_open,
     error_frame,
     is_terminal,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "apply_events",
     "decode",
     "encode",
+    "ends_of_open",
     "error_frame",
     "format_frame",
     "is_lost",

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from pydantic_core import to_json
 
-from .protocol_state import Phase, ProtocolState
+from .protocol_state import TRANSITIONS, Phase, ProtocolState
 from .sse import (
     Event,
+    InvalidEventError,
     decode,
     encode,
     format_frame,
+)
+
+# Events that open and close nothing, which are many, and need not be parsed.
+_DELTA = re.compile(
+    rb'(?:id: [^\n]*\n)?data: \{"type":"(?:TEXT_MESSAGE_CONTENT|REASONING_MESSAGE_CONTENT|TOOL_CALL_ARGS)"'
 )
 
 NO_TERMINAL_EVENT = "Run ended without emitting a terminal event"
@@ -73,6 +81,28 @@ def events_before_error(state: ProtocolState, error: Event) -> Iterator[Event]:
     if state.phase is Phase.RUNNING:
         yield from _open_ends(state, error["message"], _result("error", "run_error", error["message"]))
         yield from _finish_resumed(state)
+
+
+def ends_of_open(frames: Iterable[bytes], terminal: bytes) -> list[bytes]:
+    """Returns frames without ids that end everything that ``frames`` have left open, to be sent before ``terminal``.
+
+    For readers that go on with another ending than that of the run that they have read.
+    """
+    state = ProtocolState()
+    for frame in frames:
+        if _DELTA.match(frame):
+            continue
+        event = decode(frame)
+        transition = TRANSITIONS.get(event["type"])
+        if transition is not None:
+            with contextlib.suppress(InvalidEventError):
+                transition(state, event)
+    error = decode(terminal)
+    if error["type"] == "RUN_ERROR":
+        events = events_before_error(state, error)
+    else:
+        events = _open_ends(state, None, _result("stopped", "stop_requested", STOPPED))
+    return [format_frame(encode(event)) for event in events]
 
 
 def _finish_resumed(state: ProtocolState) -> Iterator[Event]:
