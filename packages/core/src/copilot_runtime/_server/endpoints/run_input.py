@@ -14,6 +14,7 @@ from ..._validation import format_validation_error
 from ..errors import InvalidRunInput
 from ..input_limits import InputLimits
 from .content_generations import to_generation_0, to_generation_1
+from .wire_names import refuse_python_names, refuse_python_names_of
 
 
 class _LenientRunAgentInput(RunAgentInput):
@@ -82,7 +83,9 @@ def parse_input(body: bytes, limits: InputLimits) -> ParsedInput:
     except ValueError as error:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
     limits.check(wire, body)
+    refuse_python_names_of(RunAgentInput, wire)
     model = _validate(body, wire)
+    refuse_python_names(body, messages=model.messages, tools=model.tools, resume=getattr(model, "resume", None))
     if model.forwarded_props is None:
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):
@@ -96,12 +99,12 @@ def _validate(body: bytes, wire: Any) -> RunAgentInput:
     """Returns the model of a run input, whichever generation of AG-UI its content parts are of."""
     model = _LenientRunAgentInput if len(body) <= _SMALL_BODY else _FailFastRunAgentInput
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, by_name=False)
     except ValidationError as error:
         errors = [error]
     for convert in (to_generation_1, to_generation_0) if isinstance(wire, dict) else ():
         try:
-            return model.model_validate(convert(wire))
+            return model.model_validate(convert(wire), by_name=False)
         except ValidationError as error:
             errors.append(error)
     # That of the generation which the input is closest to.

@@ -1,0 +1,69 @@
+"""Refuses members of a run input that are named as in Python, such as ``thread_id`` for ``threadId``.
+
+AG-UI's models accept both names. Whoever looks at the body (a hook, a proxy, an agent behind a URL) knows those of the
+wire, so a member under another name would slip past them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ag_ui.core
+from pydantic import BaseModel
+
+from ..errors import InvalidRunInput
+
+
+@functools.cache
+def _wire_names(model: type[BaseModel]) -> Mapping[str, str]:
+    """Returns the wire names of a model's members by their names in Python, where the two differ."""
+    aliases = {name: field.alias for name, field in model.model_fields.items()}
+    return {name: alias for name, alias in aliases.items() if alias is not None and alias != name}
+
+
+def _all_names() -> Iterator[str]:
+    for value in vars(ag_ui.core).values():
+        if isinstance(value, type) and issubclass(value, BaseModel):
+            yield from _wire_names(value)
+
+
+# Most bodies have none of these, in which case no message is looked at. ASCII may be escaped in JSON.
+_MAY_OCCUR = re.compile(rf'"(?:{"|".join(sorted(set(_all_names())))})"|\\u00'.encode())
+
+
+def refuse_python_names(body: bytes, **members: Any) -> None:
+    """Raises InvalidRunInput if a model within a run input has a member that is named as in Python.
+
+    Args:
+        body: the body, which the members were read from.
+        **members: members with models in them. What is no model may have members of any name.
+    """
+    if _MAY_OCCUR.search(body) is None:
+        return
+    for member, value in members.items():
+        for place, name, wire_name in _find(value, f"{member}."):
+            raise InvalidRunInput(f"{place}{name}: send it as {wire_name}")
+
+
+def refuse_python_names_of(model: type[BaseModel], wire: Any) -> None:
+    """Raises InvalidRunInput if an object has a member of a model that is named as in Python."""
+    for name, wire_name in _wire_names(model).items() if isinstance(wire, dict) else ():
+        if name in wire:
+            raise InvalidRunInput(f"{name}: send it as {wire_name}")
+
+
+def _find(value: Any, place: str) -> Iterator[tuple[str, str, str]]:
+    if isinstance(value, BaseModel):
+        names = _wire_names(type(value))
+        for name in names.keys() & (value.model_extra or {}).keys():
+            yield place, name, names[name]
+        for name, member in value:
+            if isinstance(member, BaseModel | list):
+                yield from _find(member, f"{place}{names.get(name, name)}.")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, BaseModel | list):
+                yield from _find(item, f"{place}{index}.")
