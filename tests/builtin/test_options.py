@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from .client import event_types, frontend_tool, only_event, text_of
+from .client import event_types, frontend_tool, of_type, only_event, text_of
 from .scripts import Scripts, send_text
+from .test_server_tools import calls
 from .verifier import RecordingClient
 
 pytestmark = pytest.mark.requirement("AGENT-02")
+
+SERVER_TOOLS_OFF = "Error: The call was not run: the server's tools cannot be called in this run."
 
 
 def model_request(client: RecordingClient, scripts: Scripts, agent: str, **members: Any) -> dict[str, Any]:
@@ -107,6 +110,39 @@ def test_tool_choice_may_force_a_frontend_tool_only(client: RecordingClient, scr
 
     assert choice("paint") == {"type": "function", "function": {"name": "paint"}}
     assert choice("weather") == "auto"
+
+
+@pytest.mark.requirement("AGENT-07")
+@pytest.mark.parametrize("agent", ["fake-tools", "fake-without-tools"])
+def test_tool_choice_never_forces_a_server_tool_that_the_frontend_names(
+    client: RecordingClient, scripts: Scripts, agent: str
+) -> None:
+    forced = {"toolChoice": {"type": "function", "function": {"name": "shout"}}}
+    request = model_request(client, scripts, agent, tools=[frontend_tool("shout")], forwardedProps=forced)
+    assert request.get("tool_choice", "auto") in ("auto", "none")
+    descriptions = [each["function"]["description"] for each in request["tools"] if each["function"]["name"] == "shout"]
+    assert descriptions == ["Says it louder."]
+
+
+@pytest.mark.requirement("AGENT-07")
+@pytest.mark.parametrize("forced", [None, "paint", "shout"])
+def test_tool_choice_none_runs_no_server_tool(client: RecordingClient, scripts: Scripts, forced: str | None) -> None:
+    """Neither if the frontend forces one of its own tools, nor if the model calls a tool all the same."""
+    prompt = scripts.on(calls(("shout", '{"text": "hi"}')))
+    forwarded = {"toolChoice": {"type": "function", "function": {"name": forced}}} if forced else {}
+    tools = [frontend_tool("paint"), frontend_tool("shout")]
+    events = client.chat("fake-without-tools", prompt, tools=tools, forwardedProps=forwarded)
+    assert {event["content"] for event in of_type(events, "TOOL_CALL_RESULT")} == {SERVER_TOOLS_OFF}
+    assert events[-1]["type"] == "RUN_FINISHED"
+
+
+@pytest.mark.requirement("AGENT-07")
+def test_tool_choice_that_a_frontend_forces_runs_no_server_tool(client: RecordingClient, scripts: Scripts) -> None:
+    """A frontend must not get around a choice of the application by forcing a tool of its own."""
+    prompt = scripts.on(calls(("shout", '{"text": "hi"}'), ("paint", "{}")))
+    forced = {"toolChoice": {"type": "function", "function": {"name": "paint"}}}
+    events = client.chat("fake-required", prompt, tools=[frontend_tool("paint")], forwardedProps=forced)
+    assert [event["content"] for event in of_type(events, "TOOL_CALL_RESULT")] == [SERVER_TOOLS_OFF]
 
 
 def test_overridable_empty_overrides_nothing(client: RecordingClient, scripts: Scripts) -> None:

@@ -30,7 +30,12 @@ OVERRIDABLE: list[tuple[str, str, Any, list[Any]]] = [
     ("stop_sequences", "stopSequences", ["END"], ["END", [1], {}]),
     ("seed", "seed", 42, [1.5, "x", 2**60]),
     ("max_retries", "maxRetries", 0, [-1, 101, 1.5]),
-    ("provider_options", "providerOptions", {"reasoning_effort": "low"}, [[], "x", {"messages": []}, {"model": "x"}]),
+    (
+        "provider_options",
+        "providerOptions",
+        {"reasoning_effort": "low"},
+        [[], "x", {"messages": []}, {"model": "x"}, {"function_call": {}}, {"functions": []}],
+    ),
 ]
 NOT_OVERRIDABLE = [("max_steps", 3, [0, 1.5, "x", True]), ("timeout", 2.5, [0, -1, math.inf, True, "5"])]
 BAD = [(name, value) for name, _, _, bad in OVERRIDABLE for value in bad] + [

@@ -14,7 +14,7 @@ from .chat_messages import ChatMessage, to_chat_messages
 from .completion_stream import Event
 from .errors import to_model_error
 from .mcp import MCPServer, open_mcp_servers
-from .options import Options, parse_overridable
+from .options import Options, forced_tool, forwarded_props, parse_overridable
 from .prompt import build_system_prompt
 from .providers import Credentials, Model
 from .resume import Resumption
@@ -192,11 +192,14 @@ class BuiltInAgent:
                 interrupts = resumption.unanswered()
                 # A model can be called only once all of its calls have a result.
                 if not interrupts and not resumption.waits_for_client():
+                    forced = forced_tool(forwarded_props(input), toolbox.client_names)
                     loop = AgentLoop(
                         client=config.client,
                         model=config.model,
                         request_params=config.options.to_request_params(config.model.provider.max_tokens_param),
-                        tool_choice=config.options.tool_choice,
+                        tool_choice=forced or config.options.tool_choice,
+                        # By forcing its own tool a frontend must not get around the choice of the application.
+                        runs_server_tools=forced is None and config.options.tool_choice != "none",
                         max_steps=config.options.max_steps,
                         messages=self._chat_messages(input, config, resumption.results),
                         used_call_ids={

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
+_SERVER_TOOLS_OFF = "The call was not run: the server's tools cannot be called in this run."
+
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class AgentLoop:
@@ -38,6 +40,8 @@ class AgentLoop:
     request_params: Mapping[str, Any]
     """The parameters of each request, except messages, tools and tool choice."""
     tool_choice: str | dict[str, Any] | None
+    runs_server_tools: bool
+    """Whether the server's tools are run. Not every server heeds a tool choice."""
     max_steps: int
     messages: list[ChatMessage]
     used_call_ids: set[str]
@@ -130,10 +134,12 @@ class AgentLoop:
 
     async def _run_tool(self, call: ToolCall) -> ToolResult | None:
         """Returns the result of a call; None if the call interrupts the run."""
+        tool = self.toolbox.get(call.name)
+        if call.fault is None and tool is not None and not self.runs_server_tools:
+            call.fault = _SERVER_TOOLS_OFF
         if call.fault is not None:
             logger.warning("the call of the tool %r was not run: %s", call.name, one_line(call.fault))
             return _not_run(call)
-        tool = self.toolbox.get(call.name)
         if tool is None:
             text = f"Error: there is no tool named {call.name}."
             return ToolResult(text, text)

@@ -7,11 +7,14 @@ One table, so that a value is parsed in the same way whether it is set at constr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from . import parsers
 from .errors import INVALID_REQUEST, ModelError
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,6 +128,11 @@ class Options:
         return {**params, "extra_body": {name: value for name, value in extra.items() if value is not None}}
 
 
+def forwarded_props(input: RunAgentInput) -> Mapping[str, Any]:
+    """Returns the ``forwardedProps`` of a run; empty if they are not an object."""
+    return input.forwarded_props if isinstance(input.forwarded_props, Mapping) else {}
+
+
 def forwarded_model(forwarded_props: Mapping[str, Any], overridable: Iterable[str]) -> str | None:
     """Returns the model that a run overrides, if it may. Raises ModelError if it is not a string."""
     value = forwarded_props.get("model") if "model" in overridable else None
@@ -133,10 +141,14 @@ def forwarded_model(forwarded_props: Mapping[str, Any], overridable: Iterable[st
     return value
 
 
-def forced_tool(forwarded_props: Mapping[str, Any], client_tools: Iterable[str]) -> dict[str, Any] | None:
+def forced_tool(forwarded_props: Mapping[str, Any], client_tools: Container[str]) -> dict[str, Any] | None:
     """Returns a tool choice that names one of the run's client tools, else None.
 
     It needs no permission, since the tool runs in the browser that requests it. Frontends request suggestions this way.
+
+    Args:
+        forwarded_props: the run's ``forwardedProps``.
+        client_tools: the names of the tools that run in the frontend, without those that the server has, too.
     """
     try:
         choice = parsers.parse_tool_choice(forwarded_props.get("toolChoice"))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_RESERVED_PARAMS = frozenset(("messages", "model", "n", "stream", "tool_choice", "tools"))
+_RESERVED_PARAMS = frozenset(("function_call", "functions", "messages", "model", "n", "stream", "tool_choice", "tools"))
 """Parameters of a request that the agent sets itself."""
 
 MAX_SAFE_INTEGER = 2**53 - 1

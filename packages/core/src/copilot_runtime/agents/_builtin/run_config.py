@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..._concurrency.loop_local import LoopLocal
 from ..._optional.openai_client import loop_local_openai_client
 from .errors import INVALID_REQUEST, ModelError
-from .options import Options, forced_tool, forwarded_model
+from .options import Options, forwarded_model, forwarded_props
 from .providers import OPENAI_COMPATIBLE, Credentials, Endpoint, Model
 from .usage import Usage
 
@@ -55,12 +54,9 @@ class RunConfigResolver:
 
     async def resolve(self, input: RunAgentInput) -> RunConfig:
         """Returns the configuration of a run. Raises ModelError for an invalid override or a missing key."""
-        forwarded = input.forwarded_props if isinstance(input.forwarded_props, Mapping) else {}
+        forwarded = forwarded_props(input)
         model = self._model(forwarded_model(forwarded, self.overridable))
         options = self.options.with_overrides(forwarded, self.overridable)
-        forced = forced_tool(forwarded, {tool.name for tool in input.tools or ()})
-        if forced is not None:
-            options = dataclasses.replace(options, tool_choice=forced)
         client = await self._client_for(model)
         if options.max_retries is not None:
             client = client.with_options(max_retries=options.max_retries)

@@ -51,6 +51,8 @@ class Toolbox:
                 logger.warning("both the server and the client have a tool named %r; using the server's", tool.name)
             else:
                 self._client_tools[tool.name] = tool
+        self.client_names = frozenset(self._client_tools)
+        """The names of the tools that run in the frontend."""
         tools = (*self._server_tools.values(), *self._client_tools.values())
         self.names = frozenset(tool.name for tool in tools)
         self.definitions = [_definition(tool.name, tool.description, tool.parameters) for tool in tools]
