@@ -7,9 +7,12 @@ import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import _validation as validation
 from .._optional.optional_imports import import_optional
 from ._context import resolve_for_run
+from ._forwarded_props import AllowedProps
 from ._frontend_tools import frontend_tools_config
+from ._graph_input import GraphInput, input_keys
 from ._interrupts import parse_resume_entries, with_resume, without_results
 
 if TYPE_CHECKING:
@@ -35,6 +38,10 @@ class LangGraphAgent:
         graph: the compiled graph.
         name: the agent's name for ag-ui-langgraph.
         description: reported by ``/info``.
+        allowed_forwarded_props: the members of the frontend's ``forwardedProps`` that reach the graph. Each of them can
+            set the member of its input schema that has its name; ``nodeName`` enters the graph at any node.
+        forward_system_messages: whether ``system`` messages of the client become messages of the graph.
+        forward_developer_messages: whether ``developer`` messages of the client become messages of the graph.
         config: the graph's configuration, or a function that returns it for each run from the RunContext: a plain one,
             which runs on a worker thread, or a coroutine function.
         options: further options of ``ag_ui_langgraph.LangGraphAgent``. ``emit_raw_events`` is False by default, since
@@ -43,7 +50,8 @@ class LangGraphAgent:
 
     Raises:
         ImportError: if ag-ui-langgraph is not installed.
-        TypeError: if ``graph`` is not a compiled graph, and for options that ag-ui-langgraph does not have.
+        TypeError: if ``graph`` is not a compiled graph, for options that ag-ui-langgraph does not have, and for options
+            of the wrong type.
         ValueError: if the graph has no checkpointer.
     """
 
@@ -51,8 +59,21 @@ class LangGraphAgent:
     """The checkpointer knows which interrupts are open, also where the store has lost the thread."""
 
     def __init__(
-        self, graph: Any, *, name: str = "graph", description: str = "", config: Any = None, **options: Any
+        self,
+        graph: Any,
+        *,
+        name: str = "graph",
+        description: str = "",
+        config: Any = None,
+        allowed_forwarded_props: Iterable[str] = ("command", "streamSubgraphs"),
+        forward_system_messages: bool = False,
+        forward_developer_messages: bool = False,
+        **options: Any,
     ) -> None:
+        forwarded_roles = {"system": forward_system_messages, "developer": forward_developer_messages}
+        for role, flag in forwarded_roles.items():
+            validation.check_bool(f"LangGraphAgent: forward_{role}_messages", flag)
+        props = AllowedProps.parse("LangGraphAgent", allowed_forwarded_props)
         _import("ag_ui_langgraph")
         if not callable(getattr(graph, "astream_events", None)):
             raise TypeError(
@@ -69,6 +90,8 @@ class LangGraphAgent:
             raise ValueError("LangGraphAgent: graph must have a checkpointer: graph.compile(checkpointer=...)")
         self.description = description
         self._config = config
+        omitted_roles = frozenset(role for role, is_forwarded in forwarded_roles.items() if not is_forwarded)
+        self._input = GraphInput(input_keys(graph), props, omitted_roles)
         options = {"emit_raw_events": False, "emit_interrupt_outcome": True, **options}
         self._agent = _resuming_agent_class()(name=name, graph=graph, description=description, **options)
 
@@ -81,6 +104,7 @@ class LangGraphAgent:
 
         Closing the iterator cancels the nodes that are running. Raises GraphError if the graph fails.
         """
+        input = self._input.select(input)
         agent = self._agent.clone()  # it stores the state of its run on itself
         config = dict(await resolve_for_run(self._config, context) or {})
         configurable = {**config.get("configurable", {}), **frontend_tools_config(input.tools or ())}
