@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime import CopilotRuntime
+from copilot_runtime import CopilotRuntime, User
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.agents._http.clients import loop_local_http_client
 from copilot_runtime.agents._http.errors import UpstreamError, to_upstream_error
@@ -343,6 +343,55 @@ def test_http_agent_reuses_its_connection(client: Any) -> None:
 # --- what is sent ------------------------------------------------------------
 
 
+@pytest.mark.requirement("AGENT-07")
+@pytest.mark.parametrize(
+    ("allowed", "sent"),
+    [
+        (None, {"command": {}, "city": "Rome"}),
+        (["nodeName", "city"], {"nodeName": "n", "node_name": "n", "city": "Rome"}),
+    ],
+)
+def test_http_agent_forwarded_props_may_not_name_a_node(allowed: Any, sent: dict[str, Any]) -> None:
+    props = {"nodeName": "n", "node_name": "n", "command": {}, "city": "Rome"}
+
+    async def main() -> None:
+        async with remote(at_once(STARTED, FINISHED)) as upstream:
+            agent = HttpAgent(upstream.url, allowed_forwarded_props=allowed)
+            await collect(agent, context(forwardedProps=props))
+            await collect(agent, RunContext())
+            bodies = [json.loads(exchange.body)["forwardedProps"] for exchange in upstream.seen]
+            assert bodies == [sent, {}]
+
+    run(main)
+
+
+@pytest.mark.requirement("AGENT-07")
+def test_http_agent_thread_of_another_user_is_another_thread_of_the_remote() -> None:
+    """The remote may remember the thread, and cannot know whose id the client has sent."""
+
+    async def echo(exchange: Exchange) -> None:
+        body = json.loads(exchange.body)
+        started = {"type": "RUN_STARTED", "threadId": body["threadId"], "runId": "r", "input": body}
+        await exchange.head()
+        await exchange.send(frames(started, {**FINISHED, "threadId": body["threadId"]}))
+
+    async def main() -> None:
+        async with remote(echo) as upstream:
+            ids = {}
+            for scope in (True, False):
+                agent = HttpAgent(upstream.url, scope_thread_ids=scope)
+                for user in (User("ann"), User("bob"), User("ann", tenant="acme"), None):
+                    started, finished = await collect(agent, dataclasses.replace(context(), user=user))
+                    assert {started["threadId"], started["input"]["threadId"], finished["threadId"]} == {"t"}
+                    ids[scope, user] = json.loads(upstream.seen[-1].body)["threadId"]
+            assert len({ids[True, user] for _, user in ids}) == 4
+            assert ids[True, User("ann")] == HttpAgent(upstream.url).remote_thread_id("t", User("ann"))
+            assert ids[True, None] == "t"
+            assert {ids[False, user] for _, user in ids} == {"t"}
+
+    run(main)
+
+
 async def sent(agent_headers: Any = None, with_context: RunContext | None = None, client: Any = None) -> Exchange:
     async with remote(at_once(STARTED, FINISHED)) as upstream:
         agent = HttpAgent(upstream.url, headers=agent_headers, client=client)
@@ -554,6 +603,27 @@ def test_http_agent_connection_refused(client: Any) -> None:
             bound_but_deaf.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{bound_but_deaf.getsockname()[1]}/"
             assert await collect(HttpAgent(url, client=client())) == [REFUSED]
+
+    run(main)
+
+
+@pytest.mark.requirement("AGENT-01")
+def test_http_agent_has_timeouts_by_default() -> None:
+    """Ten seconds to connect, and ten minutes of silence, as the SDKs of model providers have it."""
+
+    class Client:
+        timeout: Any = None
+
+        def stream(self, *arguments: Any, timeout: Any, **options: Any) -> Any:
+            self.timeout = timeout
+            raise httpx2.ConnectTimeout("")
+
+        async def aclose(self) -> None: ...
+
+    async def main() -> None:
+        client = Client()
+        await collect(HttpAgent("http://agents.example/", client=client))
+        assert client.timeout == (10.0, 600.0, 600.0, 10.0)  # connect, read, write, pool
 
     run(main)
 

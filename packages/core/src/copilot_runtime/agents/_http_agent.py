@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .. import _validation as validation
 from .._log_text import one_line
+from ._forwarded_props import NODE_NAME, AllowedProps
 from ._http import request as http_request
 from ._http.clients import AsyncHTTPClient, loop_local_http_client
 from ._http.errors import to_upstream_error
@@ -16,15 +19,18 @@ from ._http.urls import parse_http_url, redact_url
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
 
+    from .._users import User
     from ._context import RunContext
 
 logger = logging.getLogger("copilot_runtime.agents.http")
+
+_THREADS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:copilot-runtime:threads")
 
 
 class HttpAgent:
     """Runs the agent behind an AG-UI endpoint: a POST whose response is a stream of server-sent events.
 
-    A run has no total time limit.
+    A run has no total time limit; `CopilotRuntime` has one, ``run_timeout_seconds``.
 
     Args:
         url: the endpoint.
@@ -34,13 +40,17 @@ class HttpAgent:
         description: reported by ``/info``.
         connect_timeout_seconds: limit for connecting.
         read_timeout_seconds: limit for each silence of the remote agent; None for no limit.
+        allowed_forwarded_props: the members of the frontend's ``forwardedProps`` that are sent; None for all but
+            ``nodeName``, with which a client enters a LangGraph graph wherever it likes.
+        scope_thread_ids: whether, for a user, the thread's id is sent as `remote_thread_id` has it. Clients choose
+            thread ids: with False, a user who knows another user's continues that thread at the remote agent.
         max_event_bytes: limit for the size of one event.
         debug: adds the causes of failures, which are always logged, to the messages that clients receive;
             ``CopilotRuntime(debug=True)`` does so for all agents.
 
     Raises:
         ValueError: for an unusable URL, header, timeout or limit.
-        TypeError: for an unusable client.
+        TypeError: for an unusable client, and for options of the wrong type.
     """
 
     def __init__(
@@ -51,7 +61,9 @@ class HttpAgent:
         client: AsyncHTTPClient | Callable[[], AsyncHTTPClient] | None = None,
         description: str = "",
         connect_timeout_seconds: float = 10.0,
-        read_timeout_seconds: float | None = None,
+        read_timeout_seconds: float | None = 600.0,
+        allowed_forwarded_props: Iterable[str] | None = None,
+        scope_thread_ids: bool = True,
         max_event_bytes: int = 32 * 1024 * 1024,
         debug: bool = False,
     ) -> None:
@@ -59,6 +71,9 @@ class HttpAgent:
             raise ValueError("HttpAgent: timeouts must be above 0 seconds (read_timeout_seconds=None for no timeout)")
         if max_event_bytes <= 0:
             raise ValueError("HttpAgent: max_event_bytes must be above 0")
+        validation.check_bool("HttpAgent: scope_thread_ids", scope_thread_ids)
+        self._allowed_props = AllowedProps.parse("HttpAgent", allowed_forwarded_props, denied=[NODE_NAME])
+        self._scope_thread_ids = scope_thread_ids
         self.url = url
         self.headers: http_request.HeaderPairs = http_request.validate_headers(headers)
         self.description = description
@@ -72,20 +87,29 @@ class HttpAgent:
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[dict[str, Any]]:
         """Yields the remote agent's events, on the wire, as they arrive.
 
-        The request's body is ``context.body``, or else ``input``, without activity messages. A failure is reported
+        The request's body is ``context.body``, or else ``input``, without activity messages and ``forwardedProps`` that
+        are not allowed, and with the remote agent's id of the thread. A failure is reported
         by a final ``RUN_ERROR`` whose code starts with ``UPSTREAM_``. Closing the iterator, or cancelling the task
         that awaits it, closes the connection.
         """
         decoder = EventDecoder(self._max_event_bytes)
+        thread_id = input.thread_id
+        remote_id = self.remote_thread_id(thread_id, None if context is None else context.user)
         try:
             client = await self._client.get()
             headers = http_request.build_headers(self.headers, {} if context is None else context.headers)
             async with client.stream(
-                "POST", self.url, content=_encode_body(input, context), headers=headers, timeout=self._timeout
+                "POST",
+                self.url,
+                content=self._encode_body(input, context, remote_id),
+                headers=headers,
+                timeout=self._timeout,
             ) as response:
                 await raise_for_status(response)
                 async for chunk in response.aiter_bytes():
                     for event in decoder.feed(chunk):
+                        if "threadId" in event and remote_id != thread_id:
+                            _replace_thread_id(event, remote_id, thread_id)
                         yield event
             decoder.finish()
             return
@@ -101,6 +125,12 @@ class HttpAgent:
         with_detail = self._debug or (context is not None and context.debug)
         yield failure.at(self._redacted_url).to_event(with_detail=with_detail)
 
+    def remote_thread_id(self, thread_id: str, user: User | None) -> str:
+        """Returns the id that the remote agent receives for a thread: for a user a UUID that no other user's has."""
+        if user is None or not self._scope_thread_ids:
+            return thread_id
+        return str(uuid.uuid5(_THREADS, f"{user.owner_key}/{thread_id}"))
+
     async def aclose(self) -> None:
         """Closes the running event loop's idle connections; the next run opens new ones.
 
@@ -108,8 +138,17 @@ class HttpAgent:
         """
         await self._client.aclose()
 
+    def _encode_body(self, input: RunAgentInput, context: RunContext | None, thread_id: str) -> bytes:
+        if context is not None and context.body:
+            body = context.body
+        else:
+            body = input.model_dump(mode="json", by_alias=True, exclude_none=True)
+        props = self._allowed_props.select("HttpAgent", body.get("forwardedProps"))
+        return http_request.encode_body({**body, "threadId": thread_id, "forwardedProps": props})
 
-def _encode_body(input: RunAgentInput, context: RunContext | None) -> bytes:
-    if context is not None and context.body:
-        return http_request.encode_body(context.body)
-    return http_request.encode_body(input.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+def _replace_thread_id(event: dict[str, Any], remote_id: str, thread_id: str) -> None:
+    """Replaces the remote agent's id of the thread by the client's, in an event and in the input that it repeats."""
+    for members in (event, event.get("input")):
+        if isinstance(members, dict) and members.get("threadId") == remote_id:
+            members["threadId"] = thread_id
