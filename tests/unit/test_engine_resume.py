@@ -203,16 +203,6 @@ async def test_resume_used_up_by_a_failed_run_does_not_reach_an_agent_that_verif
 
 
 @bounded
-async def test_resume_entry_under_its_name_in_python_is_used_up() -> None:
-    engine, agent = engine_on(MemoryStore()), Knowing()
-    await rest(engine, agent)
-    for _ in range(2):
-        entry = {"interrupt_id": "i1", "status": "resolved", "payload": "yes"}
-        await rest(engine, agent, messages=[ASSISTANT], resume=[entry])
-    assert [getattr(input, "resume", None) is None for input, _ in agent.received][1:] == [True]
-
-
-@bounded
 async def test_resume_of_an_expired_interrupt_does_not_reach_an_agent_that_verifies_it() -> None:
     engine, agent = engine_on(MemoryStore()), Knowing(expiresAt="2020-01-01T00:00:00Z")
     await rest(engine, agent)
