@@ -32,6 +32,11 @@ def target_loop() -> asyncio.AbstractEventLoop:
     return background_loop() if in_sync_driver() else asyncio.get_running_loop()
 
 
+def running_loop(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    """Returns ``loop`` if it runs, and otherwise one that does: that of this code, or the background loop."""
+    return loop if loop.is_running() else asyncio._get_running_loop() or background_loop()
+
+
 def call_soon_threadsafe(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:
     """Has a loop call a function soon, from any thread. Returns False if the loop is closed."""
     try:

@@ -32,7 +32,7 @@ from .debug_feed import DebugFeed
 from .endings import INTERRUPTED, LOST, STOPPED_BY_USER
 from .leases import REAP_GRACE_SECONDS
 from .local_runs import local_runs
-from .persistence import RunPersistence
+from .persistence import FINISH_RETRY_SECONDS, RunPersistence
 from .readers import RunReader
 from .reaper import reap
 from .remote_runs import RemoteRunFollower
@@ -82,7 +82,7 @@ class Engine:
             max_streams=options.max_streams,
             keep_alive_seconds=options.sse_keep_alive_seconds,
             on_abandoned=self._abandoned,
-            while_open=lambda: self._shutdown.check_server(),
+            while_open=self._while_open,
         )
         self._persistence = RunPersistence(store, self.async_store)
         self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost)
@@ -143,8 +143,7 @@ class Engine:
     async def stop(self, thread: ThreadKey, run_id: str | None) -> StopResult:
         """Asks a thread's active run to stop, whichever process runs it. Raises StoreError."""
         live = await self.async_store.request_stop(thread, run_id)
-        if live is not None and live.expired:
-            await self._reap(live.run, LOST)
+        if live is not None and await self._end_orphan(live):
             live = await self.async_store.request_stop(thread, run_id)
         if run_id is not None and (live is None or live.run_id != run_id):
             return StopResult(False, is_other=True)
@@ -158,6 +157,8 @@ class Engine:
     async def delete(self, thread: ThreadKey) -> bool:
         """Deletes a thread and ends its active run. Returns False if there is no such thread. Raises StoreError."""
         live = (await self.async_store.read(thread)).live
+        if live is not None:
+            await self._end_without_loop(live)
         existed = await self.async_store.delete(thread)
         run = None if live is None else self._local_runs.get(live.run)
         if run is not None:
@@ -172,12 +173,11 @@ class Engine:
     async def read_thread(
         self, thread: ThreadKey, *, touch: bool = False, cursor: Cursor | None = None
     ) -> ThreadSnapshot:
-        """Returns a thread, after reaping its active run if that is orphaned. Raises StoreError."""
+        """Returns a thread, after ending its active run if that is orphaned. Raises StoreError."""
         raw_ordinal = None if cursor is None else cursor.ordinal
         snapshot = await self.async_store.read(thread, touch=touch, raw_ordinal=raw_ordinal)
-        if snapshot.live is None or not snapshot.live.expired:
+        if snapshot.live is None or not await self._end_orphan(snapshot.live):
             return snapshot
-        await self._reap(snapshot.live.run, LOST)
         return await self.async_store.read(thread, touch=touch, raw_ordinal=raw_ordinal)
 
     def _reader(self, log: RunLog) -> RunReader:
@@ -209,8 +209,7 @@ class Engine:
             size=request.size,
         )
         started = await self.async_store.begin(new)
-        if isinstance(started, ThreadBusy) and started.live.expired:
-            await self._reap(started.live.run, LOST)
+        if isinstance(started, ThreadBusy) and await self._end_orphan(started.live):
             started = await self.async_store.begin(new)
         if isinstance(started, ThreadBusy) and self.options.on_concurrent_run == "supersede":
             started = await self._supersede(new, started)
@@ -294,7 +293,28 @@ class Engine:
         loops.create_task_threadsafe(loop, run.execute())
         return run
 
-    # --- reaping orphaned runs ---
+    # --- ending orphaned runs ---
+
+    async def _end_orphan(self, live: ActiveRun) -> bool:
+        """Ends a run whose event loop was closed under it, or whose process has died. Returns whether it was one."""
+        if await self._end_without_loop(live):
+            return True
+        if live.expired:
+            await self._reap(live.run, LOST)
+        return live.expired
+
+    async def _end_without_loop(self, live: ActiveRun) -> bool:
+        """Ends a run of this process whose event loop was closed under it. Returns whether it was one."""
+        run = self._local_runs.get(live.run)
+        if run is None or not run.loop.is_closed():
+            return False
+        await run.end_without_loop()
+        return True
+
+    async def _end_all_without_loop(self) -> None:
+        for run in self._all_runs():
+            if run.loop.is_closed():
+                await run.end_without_loop()
 
     async def _reap(self, run: RunKey, ending: RunEnding, *, force: bool = False) -> None:
         if not force:
@@ -308,6 +328,11 @@ class Engine:
         await self._reap(run, LOST)
 
     # --- reported by readers and runs ---
+
+    def _while_open(self) -> None:
+        self._shutdown.check_server()
+        if any(run.loop.is_closed() for run in self._all_runs()):
+            loops.create_task_threadsafe(asyncio.get_running_loop(), self._end_all_without_loop())
 
     def _abandoned(self, log: RunLog) -> None:
         if log.run is None:
@@ -323,7 +348,7 @@ class Engine:
 
     def _report_run_end(self, run: Run, ended: EndedRun) -> None:
         if self.on_run_end is not None:
-            self._run_end_notifier.notify_in_background(run.loop, run, self.on_run_end, ended)
+            self._run_end_notifier.notify_in_background(loops.running_loop(run.loop), run, self.on_run_end, ended)
 
     def _run_ended(self, run: Run) -> None:
         self._unregister(run)
@@ -332,7 +357,7 @@ class Engine:
     def _run_lost(self, run: Run) -> None:
         """Has the run's readers read what the store has of it."""
         self._unregister(run)
-        self._remote_runs.follow_own(run.log, run.loop)
+        self._remote_runs.follow_own(run.log, loops.running_loop(run.loop))
 
     def _unregister(self, run: Run) -> None:
         self._shutdown.unwatch(run)
@@ -347,6 +372,7 @@ class Engine:
 
     async def shutdown(self) -> None:
         """Stops this process's runs, waits for them for at most ``shutdown_grace_seconds``, and ends all streams."""
+        await self._end_all_without_loop()
         await self._shutdown.end()
 
     @property
@@ -356,6 +382,7 @@ class Engine:
 
     def close(self) -> None:
         """Stops this process's runs, and waits for those of the background loop: other loops may not run any more."""
+        driver.run_sync(self._end_all_without_loop())
         background = loops.running_background_loop()
         for run in self._all_runs():
             if run.loop is not background and not run.loop.is_closed():
@@ -379,8 +406,12 @@ class Engine:
         self.store.after_fork()
 
     def at_exit(self) -> None:
-        """Ends the runs of the background loop; those of a server's loop end with the server."""
+        """Ends the runs of the background loop, and those of a server whose event loop no longer runs."""
         self.async_store.at_exit()
+        deadline = time.monotonic() + FINISH_RETRY_SECONDS
+        for run in self._all_runs():
+            if not run.loop.is_running() and time.monotonic() < deadline:
+                driver.run_sync(run.end_without_loop())
         background = loops.running_background_loop()
         if background is not None:
             driver.run_sync(self._shutdown.end(lambda loop: loop is background))

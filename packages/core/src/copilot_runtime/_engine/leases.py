@@ -90,6 +90,8 @@ class LeaseRenewer:
 
     def _renew(self) -> bool:
         now = time.monotonic()
+        for writer in [writer for writer in list(self._renewed_at) if writer.loop.is_closed()]:
+            self.discard(writer)  # nothing on that loop can ever end the run
         oldest = self._active_seconds - LOOP_STALL_SECONDS
         alive = {
             writer: renewed

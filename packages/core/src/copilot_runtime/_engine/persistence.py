@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Sequence
 from enum import Enum
 
-from .._concurrency import loops
+from .._concurrency import driver, loops
 from .._concurrency.process_local import ProcessLocal
 from ..stores.protocol import Lease, LeaseLost, LeaseSignal, RunCompletion, RunStore, RunTooLarge, StoreError
 from .async_store import AsyncStore
@@ -124,7 +124,7 @@ class RunPersistence:
                 if not isinstance(error, StoreError) or time.monotonic() + FINISH_RETRY_INTERVAL > deadline:
                     logger.exception("run %r has ended, but its end could not be stored", writer.lease.run_id)
                     return FinishResult.NOT_STORED
-            await asyncio.sleep(FINISH_RETRY_INTERVAL)
+            await driver.sleep(FINISH_RETRY_INTERVAL)
 
     def _flush_tick(self, writers: list[RunWriter]) -> None:
         # One flush at a time: calls that wait for a store which does not answer would use up all pool threads.

@@ -17,7 +17,7 @@ from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent
 from .agent_hints import AgentHints
 from .endings import AGENT_FAILED, INTERRUPTED, LOST, NOT_STORED, STOPPED_BY_USER, describe_error, timed_out
-from .persistence import FinishResult, RunPersistence
+from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
 from .run_log import RunLog
 from .run_writer import RunWriter
 from .types import EndedRun, Outcome, RunRequest, RunSettings
@@ -214,6 +214,12 @@ class Run:
                 self._task.cancel()
 
     # --- the end ---
+
+    async def end_without_loop(self) -> None:
+        """Ends a run whose event loop no longer runs, from anywhere. Its agent can no longer be cancelled."""
+        await self._end(self._ending or INTERRUPTED)
+        # Someone else may be ending it.
+        await self.wait_ended(time.monotonic() + FINISH_RETRY_SECONDS)
 
     def mark_lost(self) -> None:
         """Ends the run without storing anything, on its loop."""

@@ -123,7 +123,11 @@ class Subscribers:
     @contextlib.contextmanager
     def open_stream(self) -> Iterator[Callable[[StreamSource], EventStream]]:
         """Takes one of `max_streams`, and releases it if the block opens no stream. Raises TooManyStreams."""
-        self._limiter.acquire()
+        try:
+            self._limiter.acquire()
+        except TooManyStreams:
+            self._close_without_loop()
+            self._limiter.acquire()
         opened: list[EventStream] = []
 
         def open_source(source: StreamSource) -> EventStream:
@@ -178,6 +182,12 @@ class Subscribers:
                 size -= freed
         if not log.readers:  # the last one may have left on its own thread meanwhile
             self._lingering.pop(log, None)
+
+    def _close_without_loop(self) -> None:
+        """Closes readers whose event loop was closed under them."""
+        for reader, loop in list(self._open.items()):
+            if loop.is_closed():
+                reader.close()
 
     async def close_all(self, of_loop: LoopFilter, deadline: float) -> None:
         """Ends the streams of some loops that do not end by themselves.

@@ -1,0 +1,209 @@
+"""Runs and readers whose event loop was closed under them, without a cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copilot_runtime._engine import Engine
+from copilot_runtime._engine.engine import StopResult
+from copilot_runtime._engine.leases import LeaseRenewer
+from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine.run_writer import RunWriter
+from copilot_runtime._engine.types import EndedRun
+from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
+from copilot_runtime.stores.protocol import Lease, RunKey, ThreadKey
+
+from .engine_helpers import HANG_SECONDS, THREAD, Reader, answers, bounded, engine_on, given
+from .recorder_helpers import STARTED, Event, read_frame
+
+pytestmark = [pytest.mark.requirement("STOP-10")]
+
+
+class Forever:
+    """Agents that send an event and then wait, until the test ends."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    async def asynchronous(self, input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        await asyncio.Event().wait()
+
+    def synchronous(self, input: Any) -> Iterator[Event]:
+        yield STARTED
+        self.released.wait()
+
+
+@pytest.fixture
+def forever() -> Iterator[Forever]:
+    agents = Forever()
+    yield agents
+    agents.released.set()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> RunStore:
+    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "threads.db")
+
+
+@pytest.fixture(params=["asynchronous", "synchronous"])
+def agent(request: pytest.FixtureRequest, forever: Forever) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(forever, request.param)
+    return found
+
+
+def left_behind(engine: Engine, agent: Callable[..., Any]) -> Reader:
+    """Begins a run on a loop that is closed while it is active, and returns its reader."""
+
+    async def begin() -> Reader:
+        reader = Reader(await engine.run(given(agent)))
+        await reader.until(1)
+        return reader
+
+    loop = asyncio.new_event_loop()
+    reader = loop.run_until_complete(asyncio.wait_for(begin(), HANG_SECONDS))
+    loop.close()
+    return reader
+
+
+def stored_codes(store: RunStore) -> list[str]:
+    return [read_frame(run.records[-1].frame).event.get("code", "") for run in store.read(THREAD).runs]
+
+
+@bounded
+async def stop_answers_false(engine: Engine) -> None:
+    assert await engine.stop(THREAD, None) == StopResult(False)
+    assert await engine.stop(THREAD, "r") == StopResult(False, is_other=True)
+
+
+@bounded
+async def connect_receives_the_end(engine: Engine) -> None:
+    assert (await Reader(await engine.connect(THREAD, None)).rest())[-1]["code"] == "RUN_INTERRUPTED"
+
+
+@bounded
+async def run_begins(engine: Engine) -> None:
+    assert (await Reader(await engine.run(given(answers, "next"))).rest())[-1]["type"] == "RUN_FINISHED"
+
+
+@bounded
+async def delete_succeeds(engine: Engine) -> None:
+    assert await engine.delete(THREAD)
+    assert await engine.connect(THREAD, None)
+
+
+@bounded
+async def shutdown_ends_it(engine: Engine) -> None:
+    await engine.shutdown()
+
+
+@bounded
+async def close_ends_it(engine: Engine) -> None:
+    engine.close()
+
+
+FINDING = [
+    stop_answers_false,
+    connect_receives_the_end,
+    run_begins,
+    delete_succeeds,
+    shutdown_ends_it,
+    close_ends_it,
+]
+
+
+@pytest.mark.parametrize("find", FINDING, ids=lambda find: find.__name__)
+def test_closed_loop_frees_its_threads(
+    store: RunStore, agent: Callable[..., Any], find: Callable[[Engine], None]
+) -> None:
+    ended: list[str] = []
+    has_ended = threading.Event()
+
+    def report(run: EndedRun) -> None:
+        ended.append(run.outcome)
+        has_ended.set()
+
+    engine = engine_on(store)
+    engine.on_run_end = report
+    reader = left_behind(engine, agent)
+    assert store.read(THREAD).live is not None
+    find(engine)
+    assert store.read(THREAD).live is None
+    if find is not delete_succeeds:
+        assert stored_codes(store)[0] == "RUN_INTERRUPTED"
+    assert has_ended.wait(HANG_SECONDS)
+    assert ended[0] == "failed"
+    assert reader.events[0]["type"] == "RUN_STARTED"
+
+
+def test_closed_loop_ends_its_runs_for_readers_of_other_loops(forever: Forever) -> None:
+    engine = engine_on(MemoryStore())
+    loop = asyncio.new_event_loop()
+    own = loop.run_until_complete(engine.run(given(forever.asynchronous)))
+
+    @bounded
+    async def read() -> None:
+        other = Reader(await engine.connect(THREAD, None))
+        loop.close()
+        assert (await other.rest())[-1]["code"] == "RUN_INTERRUPTED"
+
+    read()
+    del own
+
+
+def test_closed_loop_frees_its_places_under_max_streams(forever: Forever) -> None:
+    engine = engine_on(MemoryStore(), max_streams=1)
+    reader = left_behind(engine, forever.asynchronous)
+    run_begins(engine)
+    assert reader.events[0]["type"] == "RUN_STARTED"
+
+
+def test_closed_loop_has_no_leases_renewed(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "threads.db")
+    renewer = LeaseRenewer(store, 30.0)
+    loop = asyncio.new_event_loop()
+    run = RunKey(ThreadKey("", "t"), 1)
+    writer = RunWriter(Lease(run, 1, "r"), RunLog(run, "r", "a"), loop, stop=print, report_lost=print)
+    renewer.add(writer)
+    loop.close()
+    assert renewer._renew()
+    assert not renewer._renewed_at
+
+
+SCRIPT = """
+import asyncio, sys
+from copilot_runtime import CopilotRuntime, Request, create_copilot_runtime_handler
+
+async def agent(input):
+    yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+    await asyncio.Event().wait()
+
+async def main():
+    body = b'{"threadId": "t", "runId": "r", "messages": [], "tools": [], "context": []}'
+    response = await handler(Request(method="POST", path="/agent/a/run", body=body))
+    print(response.status, await anext(response.body.__aiter__()))
+    return response
+
+runtime = CopilotRuntime(agents={"a": agent}, store=sys.argv[1], on_run_end=lambda run: print("ended", run.outcome))
+handler = create_copilot_runtime_handler(runtime=runtime)
+loop = asyncio.new_event_loop()
+kept = loop.run_until_complete(main())
+"""
+
+
+def test_loop_that_no_longer_runs_when_the_process_exits(tmp_path: Path) -> None:
+    """As daphne's: it is neither closed, nor are its tasks cancelled."""
+    path = tmp_path / "threads.db"
+    script = [sys.executable, "-c", SCRIPT, f"sqlite:///{path}"]
+    printed = subprocess.run(script, check=True, capture_output=True, text=True, timeout=HANG_SECONDS).stdout
+    assert printed.startswith("200 ")
+    assert printed.endswith("ended failed\n")
+    assert stored_codes(SqliteStore(path)) == ["RUN_INTERRUPTED"]
