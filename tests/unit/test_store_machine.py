@@ -22,6 +22,7 @@ from copilot_runtime.stores import (
     _memory as memory,
 )
 from copilot_runtime.stores._sqlite import store as sqlite
+from copilot_runtime.stores._sqlite.sizes import row_bytes, thread_bytes
 from copilot_runtime.stores.protocol import (
     Lease,
     LeaseSignal,
@@ -38,6 +39,7 @@ from copilot_runtime.testing._factories import (
     QUESTION,
     STARTED,
     append_one,
+    clear_all,
     list_thread_ids,
     message_events,
     record_run,
@@ -85,7 +87,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(lease=leases, count=st.integers(0, 3), length=st.integers(0, 200))
     def append(self, lease: Lease, count: int, length: int) -> None:
-        why = append_one(self.store, lease, [b"x" * length] * count)
+        why = append_one(self.store, lease, [b"x" * length + b"\n\n"] * count)
         assert isinstance(why, LeaseLost) == (lease not in self.valid)
         assert self.limits[2] > 0 or not isinstance(why, RunTooLarge)
 
@@ -136,8 +138,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from((ADA, BOB)))
     def clear(self, owner: str) -> None:
-        self.store.clear(owner)
+        clear_all(self.store, owner)
         assert list_thread_ids(self.store, owner) == []
+
+    @rule()
+    def sweep(self) -> None:
+        while self.store.sweep():
+            pass
 
     @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2))
     def connect(self, owner: str, name: int) -> None:
@@ -183,12 +190,6 @@ class MemoryStoreMachine(Machine):
             assert self.store._size <= size
 
 
-_BYTES = " + ".join(
-    f"(SELECT coalesce(sum(length(CAST({column} AS BLOB))), 0) FROM {table})"
-    for table, column in (("frames", "frames"), ("runs", "records"), ("messages", "message"))
-)
-
-
 class SqliteStoreMachine(Machine):
     module = sqlite
     store: SqliteStore
@@ -209,12 +210,36 @@ class SqliteStoreMachine(Machine):
     def rows(self, sql: str) -> list[Any]:
         return self.store._connections.read(lambda db: db.execute(sql).fetchall())
 
+    def recompute(self) -> dict[int, int]:
+        """Returns the size of each thread, from its rows."""
+        frames: dict[int, int] = {}
+        for frames_id, length in self.rows("SELECT frames_id, length(frames) FROM frames"):
+            frames[frames_id] = frames.get(frames_id, 0) + row_bytes(length)
+        sizes = {
+            thread: thread_bytes(owner, thread_id) + len(ids) - len("[]")
+            for thread, owner, thread_id, ids in self.rows("SELECT id, owner, thread_id, message_ids FROM threads")
+        }
+        for thread, frames_id in self.rows("SELECT thread, frames_id FROM live"):
+            sizes[thread] += frames.get(frames_id, 0)
+        for thread, frames_id, raw_until, *columns in self.rows(
+            "SELECT thread, frames_id, raw_until, records, event_messages, input_messages, duplicates FROM runs"
+            " WHERE thread IN (SELECT id FROM threads)"
+        ):
+            sizes[thread] += row_bytes(*columns) + (frames.get(frames_id, 0) if raw_until else 0)
+        for thread, *columns in self.rows(
+            "SELECT thread, id, message FROM messages WHERE thread IN (SELECT id FROM threads)"
+        ):
+            sizes[thread] += row_bytes(*columns)
+        return sizes
+
     def check(self) -> None:
         counted = dict(self.rows("SELECT name, value FROM counters"))
         stored = dict(self.rows("SELECT id, runs FROM threads"))
         assert counted["threads"] == len(stored)
-        assert self.rows(f"SELECT {_BYTES}") == [(counted["bytes"],)]
+        assert self.rows("SELECT coalesce(sum(bytes), 0) FROM threads") == [(counted["bytes"],)]
+        assert dict(self.rows("SELECT id, bytes FROM threads")) == self.recompute()
         in_runs = dict(self.rows("SELECT thread, count(*) FROM runs GROUP BY thread"))
+        in_runs = {thread: count for thread, count in in_runs.items() if thread in stored}
         assert in_runs == {thread: runs for thread, runs in stored.items() if runs}
         live = {thread for (thread,) in self.rows("SELECT thread FROM live")}
         assert len(live) == len(self.valid)

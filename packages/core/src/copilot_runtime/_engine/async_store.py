@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from .._concurrency.driver import run_blocking
+from .._concurrency import driver
 from ..stores.protocol import (
     ActiveRun,
     Lease,
@@ -14,12 +16,17 @@ from ..stores.protocol import (
     RunCompletion,
     RunStarted,
     RunStore,
+    StoreError,
     ThreadBusy,
     ThreadKey,
     ThreadSnapshot,
 )
 
 T = TypeVar("T")
+
+MIN_PAUSE_SECONDS = 0.001
+MAX_PAUSE_SECONDS = 0.1
+"""How long others are left alone with the store between two pieces of a long operation."""
 
 
 class AsyncStore:
@@ -39,7 +46,7 @@ class AsyncStore:
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Calls a function that uses the store, possibly several times, and returns its result."""
         if self._store.blocking and not self._interpreter_exiting:
-            return await run_blocking(function, *args)
+            return await driver.run_blocking(function, *args)
         return function(*args)
 
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
@@ -61,7 +68,33 @@ class AsyncStore:
         return await self.call(lambda: self._store.update(thread, name=name, archived=archived))
 
     async def delete(self, thread: ThreadKey) -> bool:
-        return await self.call(self._store.delete, thread)
+        existed = await self.call(self._store.delete, thread)
+        await self._sweep()
+        return existed
 
     async def clear(self, owner: str) -> None:
-        await self.call(self._store.clear, owner)
+        """Deletes an owner's threads, in small pieces."""
+        cursor: str | None = None
+        while True:
+            started = time.monotonic()
+            cursor = await self.call(self._store.clear, owner, cursor)
+            if cursor is None:
+                break
+            await _pause_since(started)
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        # What was deleted is not visible any more, whether or not the store gets rid of it now.
+        with contextlib.suppress(StoreError):
+            started = time.monotonic()
+            while await self.call(self._store.sweep):
+                await _pause_since(started)
+                started = time.monotonic()
+
+
+async def _pause_since(started: float) -> None:
+    """Waits for about as long as the last piece of work took, since a lock is not passed on to those who wait for it.
+
+    They look again after a while, and have to find it free.
+    """
+    await driver.sleep(min(max(time.monotonic() - started, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS))

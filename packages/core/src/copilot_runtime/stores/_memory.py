@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import random
 import time
@@ -18,6 +19,9 @@ from ._pagination import paginate
 logger = logging.getLogger("copilot_runtime.stores.memory")
 
 _RANDOM_ORDINALS = 1_000_000_000
+
+_CLEAR_BATCH = 200
+"""The most threads to delete at a time, so that others do not wait long for the lock."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,6 +73,8 @@ class _Run:
 @dataclasses.dataclass(slots=True)
 class _Thread:
     key: p.ThreadKey
+    token: int
+    """The first token after its creation."""
     ordinal: int = 0
     """The ordinal of its last run."""
     agent_id: str = ""
@@ -159,7 +165,9 @@ class MemoryStore:
             self._sweep()
             thread = self._threads.get(run.thread)
             if thread is None:
-                thread = self._threads[run.thread] = _Thread(run.thread, ordinal=self._first_ordinal)
+                thread = self._threads[run.thread] = _Thread(
+                    run.thread, self._last_token + 1, ordinal=self._first_ordinal
+                )
             elif thread.live is not None:
                 return p.ThreadBusy(thread.live.view())
             self._touch(thread)
@@ -319,15 +327,26 @@ class MemoryStore:
             self._delete(stored)
             return bool(stored.runs)
 
-    def clear(self, owner: str) -> None:
+    def clear(self, owner: str, cursor: str | None = None) -> str | None:
         with self._lock.get():
-            for thread in [thread for thread in self._threads.values() if thread.key.owner == owner]:
+            # Tokens increase, so the threads that have been created since the first call are known by theirs.
+            last = self._last_token if cursor is None else int(cursor)
+            mine = (thread for thread in self._threads.values() if thread.key.owner == owner and thread.token <= last)
+            found = list(itertools.islice(mine, _CLEAR_BATCH))
+            for thread in found:
                 self._delete(thread)
                 if thread.live is not None:
                     # The active run continues on a thread without any history.
-                    successor = _Thread(thread.key, ordinal=thread.ordinal, live=thread.live)
+                    self._last_token += 1
+                    successor = _Thread(thread.key, self._last_token, ordinal=thread.ordinal, live=thread.live)
                     self._threads[thread.key] = successor
                     self._size += successor.size
+            return str(last) if len(found) == _CLEAR_BATCH else None
+
+    def sweep(self) -> bool:
+        with self._lock.get():
+            self._sweep()
+        return False
 
     def after_fork(self) -> None:
         self._lock = process_lock()

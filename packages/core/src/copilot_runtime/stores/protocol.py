@@ -48,6 +48,7 @@ __all__ = [
     "ThreadPage",
     "ThreadQuery",
     "ThreadSnapshot",
+    "ThreadUnreadable",
     "messages_after_run",
 ]
 
@@ -57,6 +58,10 @@ RAW_RETENTION_SECONDS: float = 60.0
 
 class StoreError(Exception):
     """The store is not working at the moment. Requests are answered with 503."""
+
+
+class ThreadUnreadable(StoreError):
+    """What is stored of a thread is damaged. Requests that need it are answered with 503; it can be deleted."""
 
 
 class LeaseLost(Exception):
@@ -389,11 +394,33 @@ class RunStore(Protocol):
     def delete(self, thread: ThreadKey) -> bool:
         """Deletes a thread with everything that belongs to it, the lease of an active run included.
 
+        Also if what is stored of it cannot be read. What takes long is left to `sweep`.
+
         Returns whether the thread was listed.
         """
 
-    def clear(self, owner: str) -> None:
-        """Deletes an owner's threads. An active run keeps its lease, on a thread that is otherwise new."""
+    def clear(self, owner: str, cursor: str | None = None) -> str | None:
+        """Deletes an owner's threads. An active run keeps its lease, on a thread that is otherwise new.
+
+        Each call takes a short time only, so that other requests get their turn: it may leave threads for the next
+        one. A caller that dies in between has deleted some of the threads, and may begin again.
+
+        Args:
+            owner: The owner.
+            cursor: What the previous call has returned. Threads that were created since the first call are kept.
+
+        Returns:
+            The cursor of the next call, or None once all threads are deleted.
+        """
+
+    def sweep(self) -> bool:
+        """Deletes for good some of what has expired or was deleted, as far as that takes a short time only.
+
+        Called after threads were deleted, until it returns False. A store must not depend on that.
+
+        Returns:
+            Whether there is more.
+        """
 
     def after_fork(self) -> None:
         """Called in a child process after a fork: the parent's runs do not run here.

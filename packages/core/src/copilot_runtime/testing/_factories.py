@@ -86,6 +86,16 @@ def list_thread_ids(store: RunStore, owner: str = ADA, **query: Any) -> list[str
     return [info.thread_id for info in store.threads(owner, p.ThreadQuery(**query)).threads]
 
 
+def clear_all(store: RunStore, owner: str = ADA) -> int:
+    """Deletes an owner's threads. Returns how many calls that took."""
+    cursor = store.clear(owner)
+    calls = 1
+    while cursor is not None:
+        cursor = store.clear(owner, cursor)
+        calls += 1
+    return calls
+
+
 def race(count: int, work: Callable[[int], Any]) -> list[Any]:
     """Calls ``work`` with 0 to ``count - 1``, each in a worker thread, all at the same moment.
 

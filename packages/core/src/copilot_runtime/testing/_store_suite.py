@@ -21,6 +21,7 @@ from ._factories import (
     T2,
     append_one,
     begin,
+    clear_all,
     list_thread_ids,
     message_events,
     poll_signal,
@@ -143,7 +144,7 @@ class RunStoreSuite:
         assert (list(update.frames), update.ended, update.expired) == ([], True, False)
         assert not store.update(T1, name="x")
         assert not store.delete(T1)
-        store.clear(ADA)
+        clear_all(store)
         assert list_thread_ids(store) == []
 
     def test_a_run_from_begin_to_finish(self, store: RunStore) -> None:
@@ -237,7 +238,7 @@ class RunStoreSuite:
         store.finish(lease, frames[2:], completion)
         assert list_thread_ids(store, BOB) == list_thread_ids(store, ADA) == ["t1"]
         assert [message["id"] for message in store.messages(theirs)] == ["m-theirs"]
-        store.clear(ADA)
+        clear_all(store)
         assert list_thread_ids(store, BOB) == ["t1"]
         assert store.delete(theirs)
         assert list_thread_ids(store, BOB) == []
@@ -300,7 +301,7 @@ class RunStoreSuite:
         lease = begin(store).lease
         frames, completion = record_run(lease, message_events("m"))
         assert append_one(store, lease, frames[:2]) is None
-        store.clear(ADA)
+        clear_all(store)
         assert not store.read(T1).runs
         assert list(store.messages(T1)) == []
         assert list(store.follow(lease.run, 0).frames) == frames[:2]
@@ -311,6 +312,25 @@ class RunStoreSuite:
         assert list(stored.raw or ()) == frames
         assert set(begin(store).event_messages) == {"m"}
 
+    def test_clear_keeps_threads_that_are_created_meanwhile(self, store: RunStore) -> None:
+        active = begin(store, T2).lease
+        for number in range(450):
+            begin(store, p.ThreadKey(ADA, f"t-{number}"))
+        store_run(store, p.ThreadKey(BOB, "theirs"))
+        cursor = store.clear(ADA)
+        store_run(store, p.ThreadKey(ADA, "new"))
+        while cursor is not None:
+            cursor = store.clear(ADA, cursor)
+        assert list_thread_ids(store) == ["new"]
+        assert list_thread_ids(store, BOB) == ["theirs"]
+        assert poll_signal(store, active) is None
+        clear_all(store)
+        assert list_thread_ids(store) == []
+        while store.sweep():
+            pass
+        store.finish(active, *record_run(active, message_events()))
+        assert list_thread_ids(store) == ["t2"]
+
     @pytest.mark.parametrize("operation", ["delete", "clear"])
     def test_a_recreated_thread_does_not_reuse_ordinals(self, store: RunStore, operation: str) -> None:
         """Or an event id of the former thread would resume in the middle of another run."""
@@ -320,7 +340,7 @@ class RunStoreSuite:
         if operation == "delete":
             store.delete(T1)
         else:
-            store.clear(ADA)
+            clear_all(store)
         assert begin(store).lease.run.ordinal not in former
 
     def test_last_ordinal_is_kept_of_a_run_that_is_not(self, store: RunStore) -> None:

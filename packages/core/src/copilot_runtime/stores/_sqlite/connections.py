@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from ..._concurrency.process_local import ProcessLocal
 from ..protocol import StoreError
 from .schema import UnsuitableFileError, migrate
+from .sizes import PAGE_BYTES
 
 T = TypeVar("T")
 
@@ -27,6 +28,9 @@ FAST_FAIL_TIMEOUT_SECONDS = 0.25
 
 OPEN_RETRY_INTERVAL = 0.01
 """Pause in seconds between attempts to open a file that another process is creating."""
+
+JOURNAL_EXCESS = 2
+"""How many times as large as intended the ``-wal`` file is when it is emptied."""
 
 MAX_GROUP_COMMIT = 64
 """The most writes that share a transaction, so that none of them waits long for its end."""
@@ -40,11 +44,13 @@ class ConnectionPair:
     Args:
         path: The file's absolute path.
         timeout_seconds: The longest wait for a lock of another process, and for other threads of this process.
+        journal_bytes: How large the ``-wal`` file should become at most.
     """
 
-    def __init__(self, path: str, timeout_seconds: float) -> None:
-        self._path = path
+    def __init__(self, path: str, timeout_seconds: float, journal_bytes: int = 4 * 1024 * 1024) -> None:
+        self.path = path
         self._timeout = timeout_seconds
+        self._journal_bytes = journal_bytes
         self._state = ProcessLocal(_State)
         self._abandoned: list[ProcessLocal[_State]] = []
 
@@ -70,14 +76,35 @@ class ConnectionPair:
                 raise
         return pending.future.result()
 
+    def write_soon(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Runs ``work`` in a transaction, now if that is possible without waiting, or else in that of the next write.
+
+        For what may be lost, and must not make a reader wait.
+        """
+        state = self._state.get()
+        if all(pending.work != work for pending in tuple(state.waiting)):
+            state.waiting.append(_PendingWrite(work))
+        if not state.writer.lock.acquire(blocking=False):
+            return
+        try:
+            db = self._connection(state.writer)
+            with _without_waiting(db, self._timeout):
+                db.execute("BEGIN IMMEDIATE")
+            self._commit(db, state.waiting)
+        except (sqlite3.Error, StoreError):
+            pass  # such as a lock; if the connection is of no use any more, the next write finds out
+        finally:
+            state.writer.lock.release()
+
     def _commit(self, db: sqlite3.Connection, waiting: deque[_PendingWrite[Any]]) -> None:
-        """Runs the writes that are waiting, in one transaction."""
+        """Runs the writes that are waiting, in one transaction, which may have begun already."""
         group: list[_PendingWrite[Any]] = []
         with contextlib.suppress(IndexError):
             while len(group) < MAX_GROUP_COMMIT:
                 group.append(waiting.popleft())
         try:
-            db.execute("BEGIN IMMEDIATE")
+            if not db.in_transaction:
+                db.execute("BEGIN IMMEDIATE")
             for pending in group:
                 pending.run(db)
             db.execute("COMMIT")
@@ -85,10 +112,24 @@ class ConnectionPair:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             for pending in group:
-                pending.future.set_exception(StoreError(f"{self._path}: {error}"))
+                pending.future.set_exception(StoreError(f"{self.path}: {error}"))
             raise
         for pending in group:
             pending.complete()
+        self._trim_journal(db)
+
+    def _trim_journal(self, db: sqlite3.Connection) -> None:
+        """Empties the ``-wal`` file if it has become too large, unless another process is using it.
+
+        SQLite starts it over only at a moment when nobody reads, and leaves what a large transaction has made of it.
+        """
+        try:
+            size = os.stat(self.path + "-wal").st_size
+        except OSError:
+            return
+        if size > JOURNAL_EXCESS * self._journal_bytes:
+            with contextlib.suppress(sqlite3.Error), _without_waiting(db, self._timeout):
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs ``work`` on one snapshot of the file, and returns its result."""
@@ -115,7 +156,7 @@ class ConnectionPair:
     @contextlib.contextmanager
     def _using(self, slot: _ConnectionSlot) -> Iterator[sqlite3.Connection]:
         if not slot.lock.acquire(timeout=self._timeout):
-            raise StoreError(f"{self._path}: timed out after {self._timeout:g} s waiting for other threads")
+            raise StoreError(f"{self.path}: timed out after {self._timeout:g} s waiting for other threads")
         try:
             yield self._connection(slot)
             if slot.is_failing:
@@ -124,12 +165,12 @@ class ConnectionPair:
             slot.is_failing = slot.is_stale = True  # the cause is unknown, so the next attempt uses a new connection
             if slot.db is not None and slot.db.in_transaction:
                 slot.close()  # or others would wait for the locks that it holds
-            raise StoreError(f"{self._path}: {error}") from error
+            raise StoreError(f"{self.path}: {error}") from error
         finally:
             slot.lock.release()
 
     def _connection(self, slot: _ConnectionSlot) -> sqlite3.Connection:
-        file_id = _file_id(self._path)
+        file_id = _file_id(self.path)
         if slot.db is None or slot.is_stale or file_id is None or slot.file_id != file_id:
             # The new connection is opened before the former one is closed: closing a file's last connection removes
             # the journal, and on a full disk no new one could be created.
@@ -148,22 +189,22 @@ class ConnectionPair:
                 f"SQLite {minimum} or newer is required, and this Python has {sqlite3.sqlite_version}: "
                 "use a Python that is built with a newer SQLite"
             )
-        directory = os.path.dirname(self._path)
+        directory = os.path.dirname(self.path)
         if not os.path.isdir(directory):
             raise ValueError(f"the directory {directory} does not exist: create it, or choose another path")
-        if os.path.isdir(self._path):
-            raise ValueError(f"{self._path} is a directory: choose the path of a file")
+        if os.path.isdir(self.path):
+            raise ValueError(f"{self.path} is a directory: choose the path of a file")
         # Checked in advance, because SQLite opens files that it may only read, and would fail at the first run.
         # It also creates two files next to the database.
-        for required in (self._path, directory):
+        for required in (self.path, directory):
             if os.path.exists(required) and not os.access(required, os.W_OK):
                 raise ValueError(f"this process may not write to {required}: allow it, or choose another path")
         try:
             self._open(self._timeout).close()
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise ValueError(f"{self._path} is not a SQLite file: choose another path") from error
-            raise ValueError(f"{self._path} cannot be opened: {error}") from error
+                raise ValueError(f"{self.path} is not a SQLite file: choose another path") from error
+            raise ValueError(f"{self.path} cannot be opened: {error}") from error
         except StoreError as error:
             raise ValueError(str(error)) from error
 
@@ -180,7 +221,7 @@ class ConnectionPair:
             time.sleep(OPEN_RETRY_INTERVAL)
 
     def _connect(self, connect_timeout: float, busy_timeout: float) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=connect_timeout, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self.path, timeout=connect_timeout, isolation_level=None, check_same_thread=False)
         try:
             # A power failure may lose the last transactions, but never corrupts the file. A crash of the process
             # loses none.
@@ -189,14 +230,30 @@ class ConnectionPair:
             migrate(db)
             # After that, since it changes the file: so far it may have been another program's.
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {self._journal_bytes // PAGE_BYTES}")
+            db.execute(f"PRAGMA journal_size_limit = {self._journal_bytes}")
+            _set_busy_timeout(db, busy_timeout)
         except UnsuitableFileError as error:
             db.close()
-            raise StoreError(f"{self._path}: {error}") from error
+            raise StoreError(f"{self.path}: {error}") from error
         except BaseException:
             db.close()
             raise
         return db
+
+
+@contextlib.contextmanager
+def _without_waiting(db: sqlite3.Connection, busy_timeout: float) -> Iterator[None]:
+    """Lets SQLite fail at once where it would wait for other processes."""
+    _set_busy_timeout(db, 0)
+    try:
+        yield
+    finally:
+        _set_busy_timeout(db, busy_timeout)
+
+
+def _set_busy_timeout(db: sqlite3.Connection, seconds: float) -> None:
+    db.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
 
 def _withdraw(pending: _PendingWrite[Any], waiting: deque[_PendingWrite[Any]]) -> bool:
@@ -215,7 +272,7 @@ class _PendingWrite(Generic[T]):
         self.future: Future[T] = Future()
         self.complete: Callable[[], None]
         """Passes what `run` has kept to the future. To be called after the commit."""
-        self._work = work
+        self.work = work
 
     def run(self, db: sqlite3.Connection) -> None:
         """Runs the work, and keeps its result or its exception.
@@ -224,7 +281,7 @@ class _PendingWrite(Generic[T]):
         """
         db.execute("SAVEPOINT pending_write")
         try:
-            self.complete = partial(self.future.set_result, self._work(db))
+            self.complete = partial(self.future.set_result, self.work(db))
         except sqlite3.Error:
             raise
         except Exception as error:

@@ -6,9 +6,18 @@ import dataclasses
 import sqlite3
 
 from ..._validation import check_number
+from ..protocol import RAW_RETENTION_SECONDS
+from .garbage import PIECE_BYTES, collect, delete_raw_frames, delete_run, delete_threads
+from .sizes import PAGE_BYTES
 
 BATCH_SIZE = 200
-"""The most threads to delete in one transaction, so that other writers do not wait long for its end."""
+"""The most threads, or runs, to delete in one transaction, so that other writers do not wait long for its end."""
+
+MIN_FILE_BYTES = 1024 * 1024
+"""What the file may have in any case: its tables and indexes take some pages even if they are empty."""
+
+MAX_FILE_RATIO = 1.25
+"""How much larger than ``max_bytes`` the used part of the file may be, whatever the sizes of the threads add up to."""
 
 Db = sqlite3.Connection
 
@@ -17,10 +26,10 @@ Db = sqlite3.Connection
 class Retention:
     """The limits of a store; 0 means no limit. Raises ValueError for a negative one."""
 
-    max_threads: int = 0
-    max_runs_per_thread: int = 0
-    max_age_seconds: float = 0
-    max_bytes: int = 0
+    max_threads: int
+    max_runs_per_thread: int
+    max_age_seconds: float
+    max_bytes: int
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -33,22 +42,32 @@ class Retention:
         return bool(self.max_threads or self.max_age_seconds or self.max_bytes)
 
     def sweep(self, db: Db, now: float) -> bool:
-        """Deletes expired raw frames and threads. Returns False if more expired threads are left."""
-        db.execute(
-            "DELETE FROM frames WHERE (thread, ordinal) IN"
-            " (SELECT thread, ordinal FROM runs WHERE raw_until > 0 AND raw_until <= ?)",
-            (now,),
-        )
-        db.execute("UPDATE runs SET raw_until = 0 WHERE raw_until > 0 AND raw_until <= ?", (now,))
-        if not self.max_age_seconds:
-            return True
-        expired = _least_recently_used(db, "used_at <= ?", now - self.max_age_seconds)
-        for thread in expired:
-            delete_thread(db, thread)
-        return len(expired) < BATCH_SIZE
+        """Deletes expired raw frames and threads. Returns whether more of them are left."""
+        # An expiry that is further away than any can be: the clock was set back.
+        expired_runs = [
+            run
+            for condition, limit in (("raw_until > 0 AND raw_until <= ?", now), ("raw_until > ?", now + _LATEST_EXPIRY))
+            for run in db.execute(
+                f"SELECT thread, ordinal FROM runs WHERE {condition} ORDER BY raw_until LIMIT ?", (limit, BATCH_SIZE)
+            ).fetchall()
+        ]
+        for thread, ordinal in expired_runs:
+            delete_raw_frames(db, thread, ordinal)
+        expired_threads: list[int] = []
+        if self.max_age_seconds:
+            expired_threads = _least_recently_used(db, "used_at <= ?", now - self.max_age_seconds)
+            delete_threads(db, expired_threads)
+        return max(len(expired_runs), len(expired_threads)) >= BATCH_SIZE
 
-    def evict(self, db: Db, thread: int) -> None:
-        """Enforces the limits after ``thread`` has grown.
+    def make_room(self, db: Db, size: int) -> None:
+        """Deletes rows that are not visible any more, to make room for ``size`` bytes.
+
+        Twice as many, since what is deleted otherwise could grow with every write.
+        """
+        collect(db, PIECE_BYTES // 4 + 2 * size)
+
+    def evict(self, db: Db, thread: int) -> bool:
+        """Enforces the limits after ``thread`` has grown. Returns whether that has deleted other threads.
 
         Deletes, as far as necessary: the oldest runs of the thread beyond the limit for one thread; other threads,
         least recently used first; the raw frames of the thread's runs; its oldest runs. Its last run is kept,
@@ -56,40 +75,47 @@ class Retention:
         """
         if self.max_runs_per_thread:
             for ordinal in _ordinals(db, thread, skip_last=self.max_runs_per_thread):
-                _delete_run(db, thread, ordinal)
+                delete_run(db, thread, ordinal)
         if not self._exceeds_limits(db):
-            return
+            return False
+        evicted = 0
         for other in _least_recently_used(db, "id <> ?", thread):
-            delete_thread(db, other)
+            delete_threads(db, (other,))
+            evicted += 1
             if not self._exceeds_limits(db):
-                return
+                return True
         ordinals = _ordinals(db, thread, skip_last=1)
-        for delete in (_delete_raw_frames, _delete_run):
+        for delete in (delete_raw_frames, delete_run):
             for ordinal in ordinals:
                 if not self._exceeds_bytes(db):
-                    return
+                    break
                 delete(db, thread, ordinal)
+        return evicted > 0
 
     def _exceeds_limits(self, db: Db) -> bool:
         return 0 < self.max_threads < _total(db, "threads") or self._exceeds_bytes(db)
 
     def _exceeds_bytes(self, db: Db) -> bool:
-        return 0 < self.max_bytes < _total(db, "bytes")
+        return 0 < self.max_bytes < _total(db, "bytes") or (self.max_bytes > 0 and self._exceeds_file(db))
+
+    def _exceeds_file(self, db: Db) -> bool:
+        """Whether the file itself is too large, and not because of rows that are about to be deleted."""
+        limit = max(MIN_FILE_BYTES, MAX_FILE_RATIO * self.max_bytes)
+        return _used_bytes(db) > limit and not collect(db) and _used_bytes(db) > limit
 
 
-def delete_thread(db: Db, thread: int) -> None:
-    """Deletes a thread with everything that belongs to it."""
-    # If the thread is created again, its event ids must differ from those of before.
-    db.execute(
-        "UPDATE counters SET value = max(value, (SELECT ordinal FROM threads WHERE id = ?)) WHERE name = 'ordinal'",
-        (thread,),
-    )
-    db.execute("DELETE FROM threads WHERE id = ?", (thread,))
+_LATEST_EXPIRY = 2 * RAW_RETENTION_SECONDS
+
+
+def _used_bytes(db: Db) -> int:
+    [(pages,)] = db.execute("PRAGMA page_count")
+    [(free,)] = db.execute("PRAGMA freelist_count")
+    return (int(pages) - int(free)) * PAGE_BYTES
 
 
 def _total(db: Db, name: str) -> int:
     """Returns a total, which the triggers of the schema keep: of "threads" or "bytes"."""
-    value: int = db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0]
+    value: int = db.execute("SELECT CAST(value AS INTEGER) FROM counters WHERE name = ?", (name,)).fetchone()[0]
     return value
 
 
@@ -104,19 +130,10 @@ def _least_recently_used(db: Db, where: str, value: float) -> list[int]:
 
 
 def _ordinals(db: Db, thread: int, *, skip_last: int) -> list[int]:
-    """Returns the ordinals of a thread's runs, oldest first, without the ``skip_last`` newest ones."""
+    """Returns the ordinals of a thread's oldest runs, without the ``skip_last`` newest ones."""
     rows = db.execute(
-        "SELECT ordinal FROM runs WHERE thread = ? ORDER BY ordinal DESC LIMIT -1 OFFSET ?", (thread, skip_last)
+        "SELECT ordinal FROM runs WHERE thread = ? ORDER BY ordinal LIMIT min(?, max(0,"
+        " coalesce((SELECT runs FROM threads WHERE id = ?), 0) - ?))",
+        (thread, BATCH_SIZE, thread, skip_last),
     ).fetchall()
-    return [ordinal for (ordinal,) in reversed(rows)]
-
-
-def _delete_raw_frames(db: Db, thread: int, ordinal: int) -> None:
-    db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-    db.execute("UPDATE runs SET raw_until = 0 WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-
-
-def _delete_run(db: Db, thread: int, ordinal: int) -> None:
-    db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-    db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-    db.execute("UPDATE threads SET runs = runs - 1 WHERE id = ?", (thread,))
+    return [ordinal for (ordinal,) in rows]

@@ -9,7 +9,7 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 INSERT INTO counters VALUES ('ordinal', 0), ('threads', 0), ('bytes', 0);
 
 CREATE TABLE threads (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     owner TEXT NOT NULL,
     thread_id TEXT NOT NULL,
     agent_id TEXT NOT NULL DEFAULT '',
@@ -21,21 +21,26 @@ CREATE TABLE threads (
     ordinal INTEGER NOT NULL,
     runs INTEGER NOT NULL DEFAULT 0,
     message_ids TEXT NOT NULL DEFAULT '[]',
+    bytes INTEGER NOT NULL,
     UNIQUE (owner, thread_id)
 );
 CREATE INDEX threads_listed ON threads (owner, updated_at DESC, thread_id);
 CREATE INDEX threads_used ON threads (used_at);
 
+-- The run's frames are those with its ``frames_id``, which is its first token.
 CREATE TABLE live (
     token INTEGER PRIMARY KEY AUTOINCREMENT,
-    thread INTEGER NOT NULL UNIQUE REFERENCES threads ON DELETE CASCADE,
+    thread INTEGER NOT NULL UNIQUE,
     ordinal INTEGER NOT NULL,
     run_id TEXT NOT NULL,
     agent_id TEXT NOT NULL,
     started_at REAL NOT NULL,
     expires_at REAL NOT NULL,
+    lease_seconds REAL NOT NULL,
     stopping INTEGER NOT NULL DEFAULT 0,
+    frames_id INTEGER NOT NULL DEFAULT 0,
     frames INTEGER NOT NULL DEFAULT 0,
+    frames_bytes INTEGER NOT NULL DEFAULT 0,
     duplicates TEXT NOT NULL DEFAULT '[]',
     size INTEGER NOT NULL
 );
@@ -43,63 +48,63 @@ CREATE TABLE live (
 INSERT INTO sqlite_sequence VALUES ('live', abs(random() % 1000000000000));
 
 CREATE TABLE runs (
-    thread INTEGER NOT NULL REFERENCES threads ON DELETE CASCADE,
+    thread INTEGER NOT NULL,
     ordinal INTEGER NOT NULL,
     run_id TEXT NOT NULL,
     agent_id TEXT NOT NULL,
+    frames_id INTEGER NOT NULL,
     frames INTEGER NOT NULL,
+    frames_bytes INTEGER NOT NULL,
     raw_until REAL NOT NULL,
     records BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
     event_messages TEXT NOT NULL,
     input_messages TEXT NOT NULL,
     duplicates TEXT NOT NULL,
     has_run_error INTEGER NOT NULL,
     recorded_by TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
     PRIMARY KEY (thread, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX runs_raw ON runs (raw_until) WHERE raw_until > 0;
 
 CREATE TABLE frames (
-    thread INTEGER NOT NULL REFERENCES threads ON DELETE CASCADE,
-    ordinal INTEGER NOT NULL,
+    frames_id INTEGER NOT NULL,
     first INTEGER NOT NULL,
     frames BLOB NOT NULL,
-    PRIMARY KEY (thread, ordinal, first)
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (frames_id, first)
 ) WITHOUT ROWID;
 
 CREATE TABLE messages (
-    thread INTEGER NOT NULL REFERENCES threads ON DELETE CASCADE,
+    thread INTEGER NOT NULL,
     id TEXT NOT NULL,
-    message BLOB NOT NULL,
+    message TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (thread, id)
 ) WITHOUT ROWID;
 
+-- What is not visible any more, and is to be deleted in small pieces: all rows of a thread, or the frames of a run.
+CREATE TABLE garbage (id INTEGER PRIMARY KEY, thread INTEGER, frames_id INTEGER);
+
 -- Totals, kept up to date so that they need not be counted. (Lines end with a semicolon only between statements.)
 CREATE TRIGGER threads_added AFTER INSERT ON threads
-    BEGIN UPDATE counters SET value = value + 1 WHERE name = 'threads'; END;
+    BEGIN
+        UPDATE counters SET value = value + 1 WHERE name = 'threads'; UPDATE counters SET value = value + new.bytes
+        WHERE name = 'bytes'; END;
+CREATE TRIGGER threads_changed AFTER UPDATE OF bytes ON threads
+    BEGIN UPDATE counters SET value = value + new.bytes - old.bytes WHERE name = 'bytes'; END;
 CREATE TRIGGER threads_dropped AFTER DELETE ON threads
-    BEGIN UPDATE counters SET value = value - 1 WHERE name = 'threads'; END;
-CREATE TRIGGER frames_added AFTER INSERT ON frames
-    BEGIN UPDATE counters SET value = value + length(new.frames) WHERE name = 'bytes'; END;
-CREATE TRIGGER frames_dropped AFTER DELETE ON frames
-    BEGIN UPDATE counters SET value = value - length(old.frames) WHERE name = 'bytes'; END;
-CREATE TRIGGER runs_added AFTER INSERT ON runs
-    BEGIN UPDATE counters SET value = value + length(new.records) WHERE name = 'bytes'; END;
-CREATE TRIGGER runs_dropped AFTER DELETE ON runs
-    BEGIN UPDATE counters SET value = value - length(old.records) WHERE name = 'bytes'; END;
-CREATE TRIGGER messages_added AFTER INSERT ON messages
-    BEGIN UPDATE counters SET value = value + length(new.message) WHERE name = 'bytes'; END;
-CREATE TRIGGER messages_changed AFTER UPDATE ON messages
-    BEGIN UPDATE counters SET value = value + length(new.message) - length(old.message) WHERE name = 'bytes'; END;
-CREATE TRIGGER messages_dropped AFTER DELETE ON messages
-    BEGIN UPDATE counters SET value = value - length(old.message) WHERE name = 'bytes'; END;
+    BEGIN
+        UPDATE counters SET value = value - 1 WHERE name = 'threads'; UPDATE counters SET value = value - old.bytes
+        WHERE name = 'bytes'; END;
 """
 
 MIGRATIONS = (_V1,)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 
-APPLICATION_ID = 0x436F5274
+APPLICATION_ID = 0x436F5275
 """Marks a file as a store of this package (sqlite.org/fileformat2, 1.3.8)."""
 
 

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence, Set
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any, TypeVar, cast
 
 from .. import protocol as p
 from .._pagination import next_cursor, parse_cursor
+from . import rows
 from .connections import ConnectionPair
-from .retention import Retention, delete_thread
+from .garbage import clear_active_thread, collect, delete_threads
+from .retention import BATCH_SIZE, Retention
+from .sizes import row_bytes, thread_bytes
+
+logger = logging.getLogger("copilot_runtime.stores.sqlite")
+
+T = TypeVar("T")
 
 SWEEP_INTERVAL_SECONDS = 10.0
 """How often expired frames and threads are looked for."""
+
+_MIN_JOURNAL_BYTES = 64 * 1024
+_MAX_JOURNAL_BYTES = 4 * 1024 * 1024
 
 Db = sqlite3.Connection
 
@@ -32,7 +43,8 @@ class SqliteStore:
         max_threads: How many threads to keep. The least recently used are deleted first.
         max_runs_per_thread: How many runs of each thread to keep. The oldest are deleted first.
         max_age_seconds: Threads that have not been used for this long are deleted.
-        max_bytes: The total size of all frames and messages, those of active runs included.
+        max_bytes: How large the file may become. The least recently used threads are deleted first. Deleted rows and
+            the ``-wal`` file may take up to half as much again.
         lease_seconds: How long a run stays active after its process has stopped renewing its lease.
         poll_seconds: The delay until a process sees what another one has done.
         timeout_seconds: The longest wait for the file.
@@ -50,10 +62,10 @@ class SqliteStore:
         self,
         path: str | os.PathLike[str],
         *,
-        max_threads: int = 0,
-        max_runs_per_thread: int = 0,
+        max_threads: int = 100_000,
+        max_runs_per_thread: int = 1000,
         max_age_seconds: float = 0,
-        max_bytes: int = 0,
+        max_bytes: int = 4 * 1024 * 1024 * 1024,
         lease_seconds: float = 15.0,
         poll_seconds: float = 0.05,
         timeout_seconds: float = 5.0,
@@ -75,13 +87,17 @@ class SqliteStore:
             if value <= 0:
                 raise ValueError(f"SqliteStore({name}={value!r}): must be > 0")
         _check_path(os.fspath(path))
-        self._connections = ConnectionPair(os.path.abspath(path), timeout_seconds)
-        self._last_sweep = 0.0
+        self._connections = ConnectionPair(os.path.abspath(path), timeout_seconds, _journal_bytes(max_bytes))
+        self._next_sweep = 0.0
+        """When to look for expired rows, by the monotonic clock."""
+        self._used: dict[p.ThreadKey, float] = {}
+        """When threads were last used, which is still to be written."""
+        self._has_evicted = False
         self._last_poll: tuple[object, frozenset[p.Lease]] | None = None
         """The version of the file and the leases of the last `poll_signals`."""
-        self._followed: dict[p.RunKey, tuple[object, int, float, Set[int]]] = {}
+        self._followed: dict[p.RunKey, tuple[object, int, float, float, Set[int]]] = {}
         """By active run, what the last `follow` saw: the version of the file, the number of its last frame, when its
-        lease expires, and its duplicates."""
+        lease expires, for how long it was renewed, and its duplicates."""
         try:
             # No connection is left open: the process may fork after this.
             self._connections.check()
@@ -93,37 +109,52 @@ class SqliteStore:
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
         def work(db: Db) -> p.RunStarted | p.ThreadBusy:
             now = time.time()
-            self._sweep(db, now)
-            active = _select_active_run(db, run.thread, now)
+            if self._sweep_is_due() and not self._retention.sweep(db, now):
+                self._next_sweep = time.monotonic() + SWEEP_INTERVAL_SECONDS
+            self._retention.make_room(db, 0)
+            active = rows.select_active_run(db, run.thread, now)
             if active is not None:
                 return p.ThreadBusy(active)
             thread, ordinal, runs = db.execute(
-                "INSERT INTO threads (owner, thread_id, used_at, ordinal)"
-                " VALUES (?, ?, ?, (SELECT value FROM counters WHERE name = 'ordinal') + 1)"
+                "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes)"
+                " VALUES (?, ?, ?, (SELECT value FROM counters WHERE name = 'ordinal') + 1, ?)"
                 " ON CONFLICT DO UPDATE SET used_at = excluded.used_at, ordinal = ordinal + 1"
                 " RETURNING id, ordinal, runs",
-                (*run.thread, now),
+                (*run.thread, now, thread_bytes(*run.thread)),
             ).fetchone()
             token = db.execute(
-                "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, size)"
-                " VALUES (?,?,?,?,?,?,?)",
-                (thread, ordinal, run.run_id, run.agent_id, now, now + self._lease_seconds, run.size),
+                "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds, size,"
+                " frames_id) VALUES (?,?,?,?,?,?,?,?, (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'live'))",
+                (
+                    thread,
+                    rows.integer(ordinal),
+                    run.run_id,
+                    run.agent_id,
+                    now,
+                    now + self._lease_seconds,
+                    self._lease_seconds,
+                    run.size,
+                ),
             ).lastrowid
-            message_ids = _select_message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
+            message_ids = rows.select_message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
             return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
 
-        return self._connections.write(work)
+        return self._write(work)
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        sizes = {batch.lease: sum(map(len, batch.frames)) for batch in batches}
+
+        def work(db: Db) -> tuple[Mapping[p.Lease, p.LeaseLost | p.RunTooLarge], bool]:
             refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
+            has_evicted = False
+            self._retention.make_room(db, sum(sizes.values()))
             for batch in batches:
                 row = db.execute(
                     "UPDATE live SET frames = frames + ?, size = size + ?, duplicates = ? WHERE token = ?"
-                    " RETURNING thread, frames, size",
+                    " RETURNING thread, frames_id, frames, size",
                     (
                         len(batch.frames),
-                        sum(map(len, batch.frames)),
+                        sizes[batch.lease],
                         json.dumps(sorted(batch.duplicates)),
                         batch.lease.token,
                     ),
@@ -131,14 +162,18 @@ class SqliteStore:
                 if row is None:
                     refused[batch.lease] = p.LeaseLost()
                     continue
-                thread, count, size = row
-                _insert_frames(db, thread, batch.lease.run, count, batch.frames)
-                self._retention.evict(db, thread)
+                thread, frames_id, count, size = row
+                added = rows.insert_frames(db, frames_id, count, batch.frames)
+                db.execute("UPDATE live SET frames_bytes = frames_bytes + ? WHERE thread = ?", (added, thread))
+                db.execute("UPDATE threads SET bytes = bytes + ? WHERE id = ?", (added, thread))
+                has_evicted |= self._retention.evict(db, thread)
                 if 0 < self._retention.max_bytes < size:
                     refused[batch.lease] = p.RunTooLarge()
-            return refused
+            return refused, has_evicted
 
-        return self._connections.write(work)
+        refused, has_evicted = self._write(work)
+        self._warn_evicted(has_evicted)
+        return refused
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
         # Serialised before the transaction, during which no other process can write.
@@ -146,65 +181,83 @@ class SqliteStore:
             message["id"]: json.dumps(message, separators=(",", ":"))
             for message in p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
         }
+        message_ids = json.dumps(list(messages)) if messages else None
         records = b"".join(record.frame for record in completion.records)
-        event_messages = json.dumps(sorted(completion.event_messages))
-        input_messages = json.dumps(sorted(completion.input_messages))
-        duplicates = json.dumps(sorted(completion.duplicates))
+        lists = [
+            json.dumps(sorted(numbers_or_ids))
+            for numbers_or_ids in (completion.event_messages, completion.input_messages, completion.duplicates)
+        ]
+        run_bytes = row_bytes(len(records) + sum(map(len, lists)))
+        added = sum(map(len, frames)) + len(records) + sum(map(len, messages.values()))
 
-        def work(db: Db) -> None:
+        def work(db: Db) -> bool:
             now = time.time()
             row = db.execute(
-                "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames", (lease.token,)
+                "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes",
+                (lease.token,),
             ).fetchone()
             if row is None:
                 raise p.LeaseLost
-            thread, agent_id, count = row
+            thread, agent_id, frames_id, count, frames_bytes = row
             if completion.persist:
-                _insert_frames(db, thread, lease.run, count + len(frames), frames)
+                self._retention.make_room(db, added)
+                count += len(frames)
+                last_bytes = rows.insert_frames(db, frames_id, count, frames)
                 db.execute(
-                    "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames, raw_until, records, event_messages,"
-                    " input_messages, duplicates, has_run_error, recorded_by) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                    "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
+                    " records, checksum, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes)"
+                    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         thread,
                         lease.run.ordinal,
                         lease.run_id,
                         agent_id,
-                        count + len(frames),
+                        frames_id,
+                        count,
+                        frames_bytes + last_bytes,
                         now + p.RAW_RETENTION_SECONDS,
                         records,
-                        event_messages,
-                        input_messages,
-                        duplicates,
+                        rows.checksum(records, lease.run.ordinal),
+                        *lists,
                         completion.has_run_error,
                         completion.recorded_by,
+                        run_bytes,
                     ),
                 )
-                [(runs,)] = db.execute(
+                [(runs, ids_length)] = db.execute(
+                    "SELECT runs, length(message_ids) FROM threads WHERE id = ?", (thread,)
+                )
+                thread_added = last_bytes + run_bytes
+                if message_ids is not None:
+                    thread_added += rows.store_messages(db, thread, messages, replaces=runs > 0)
+                    thread_added += len(message_ids) - ids_length
+                db.execute(
                     "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
                     " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
-                    " message_ids = coalesce(?, message_ids) WHERE id = ? RETURNING runs",
-                    (agent_id, now, now, now, json.dumps(list(messages)) if messages else None, thread),
+                    " message_ids = coalesce(?, message_ids), bytes = bytes + ? WHERE id = ?",
+                    (agent_id, now, now, now, message_ids, thread_added, thread),
                 )
-                if messages:
-                    _store_messages(db, thread, messages, replaces=runs > 1)
             else:
-                db.execute("DELETE FROM frames WHERE thread = ? AND ordinal = ?", (thread, lease.run.ordinal))
+                db.execute("INSERT INTO garbage (frames_id) VALUES (?)", (frames_id,))
+                db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (frames_bytes, thread))
                 [(runs,)] = db.execute("SELECT runs FROM threads WHERE id = ?", (thread,))
                 if not runs and not completion.keep_ordinal:
-                    delete_thread(db, thread)
-            self._retention.evict(db, thread)
+                    delete_threads(db, (thread,))
+                collect(db)
+            return self._retention.evict(db, thread)
 
-        self._connections.write(work)
+        self._warn_evicted(self._write(work))
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
         def work(db: Db) -> None:
             expires_at = time.time() + self._lease_seconds
             db.executemany(
-                "UPDATE live SET expires_at = ? WHERE token = ?", [(expires_at, lease.token) for lease in leases]
+                "UPDATE live SET expires_at = ?, lease_seconds = ? WHERE token = ?",
+                [(expires_at, self._lease_seconds, lease.token) for lease in leases],
             )
 
         if leases:
-            self._connections.write(work)
+            self._write(work)
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         # If nothing was written since the last poll of the same leases, their signals were returned then.
@@ -220,7 +273,7 @@ class SqliteStore:
                 if stopping.get(lease.token, 1)
             }
 
-        signals = self._connections.read(work)
+        signals = self._read(work)
         self._last_poll = poll
         return signals
 
@@ -228,42 +281,43 @@ class SqliteStore:
         def work(db: Db) -> p.ClaimedRun | None:
             now = time.time()
             row = db.execute(
-                "SELECT live.thread, live.run_id, live.agent_id, started_at, expires_at FROM threads JOIN live"
-                " ON live.thread = threads.id WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
+                "SELECT live.thread, live.run_id, live.agent_id, started_at, expires_at, lease_seconds, frames_id"
+                " FROM threads JOIN live ON live.thread = threads.id"
+                " WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
                 (*run.thread, run.ordinal),
             ).fetchone()
             if row is None:
                 return None
-            thread, run_id, agent_id, started_at, expires_at = row
-            if expires_at > now and not force:
+            thread, run_id, agent_id, started_at, expires_at, lease_seconds, frames_id = row
+            if not force and not rows.has_expired(expires_at, lease_seconds, now):
                 return None
             token = db.execute(
-                "INSERT OR REPLACE INTO live"
-                " (thread, ordinal, run_id, agent_id, started_at, expires_at, stopping, frames, duplicates, size)"
-                " SELECT thread, ordinal, run_id, agent_id, started_at, ?, stopping, frames, duplicates, size"
-                " FROM live WHERE thread = ?",
-                (now + self._lease_seconds, thread),
+                "INSERT OR REPLACE INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds,"
+                " stopping, frames_id, frames, frames_bytes, duplicates, size)"
+                " SELECT thread, ordinal, run_id, agent_id, started_at, ?, ?,"
+                " stopping, frames_id, frames, frames_bytes, duplicates, size FROM live WHERE thread = ?",
+                (now + self._lease_seconds, self._lease_seconds, thread),
             ).lastrowid
-            event_messages, _ = _select_message_ids(db, thread)
+            event_messages, _ = rows.select_message_ids(db, thread)
             return p.ClaimedRun(
-                p.Lease(run, run_id, cast(int, token)),
-                agent_id,
-                started_at,
-                _select_frames(db, thread, run.ordinal, 0),
-                _select_messages(db, thread),
+                p.Lease(run, rows.text(run_id), cast(int, token)),
+                rows.text(agent_id),
+                rows.seconds(started_at),
+                rows.select_frames(db, frames_id, 0),
+                rows.select_messages(db, thread),
                 event_messages,
             )
 
-        return self._connections.write(work)
+        return self._write(work)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         def work(db: Db) -> p.ActiveRun | None:
-            active = _select_active_run(db, thread, time.time())
+            active = rows.select_active_run(db, thread, time.time())
             if active is not None and not active.expired and run_id in (None, active.run_id):
-                db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (_select_row_id(db, thread),))
+                db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (rows.select_row_id(db, thread),))
             return active
 
-        return self._connections.write(work)
+        return self._write(work)
 
     # --- reading ---
 
@@ -277,69 +331,88 @@ class SqliteStore:
                 return p.ThreadSnapshot()
             row_id, last_ordinal = row
             runs = []
-            for ordinal, run_id, agent_id, records, raw_until, has_run_error, recorded_by in db.execute(
-                "SELECT ordinal, run_id, agent_id, records, raw_until, has_run_error, recorded_by FROM runs"
-                " WHERE thread = ? ORDER BY ordinal",
+            for (
+                ordinal,
+                run_id,
+                agent_id,
+                records,
+                checksum,
+                frames_id,
+                raw_until,
+                has_run_error,
+                recorded_by,
+            ) in db.execute(
+                "SELECT ordinal, run_id, agent_id, records, checksum, frames_id, raw_until, has_run_error, recorded_by"
+                " FROM runs WHERE thread = ? ORDER BY ordinal",
                 (row_id,),
             ):
-                raw = _select_frames(db, row_id, ordinal, 0) if ordinal == raw_ordinal and raw_until > now else None
+                has_raw = ordinal == raw_ordinal and now < raw_until <= now + 2 * p.RAW_RETENTION_SECONDS
                 runs.append(
                     p.StoredRun(
-                        ordinal, run_id, agent_id, _parse_records(records), raw, bool(has_run_error), recorded_by
+                        ordinal,
+                        rows.text(run_id),
+                        rows.text(agent_id),
+                        rows.parse_records(records, checksum, ordinal),
+                        rows.select_frames(db, frames_id, 0) if has_raw else None,
+                        bool(has_run_error),
+                        rows.text(recorded_by),
                     )
                 )
-            return p.ThreadSnapshot(runs, _select_active_run(db, thread, now), last_ordinal)
+            return p.ThreadSnapshot(runs, rows.select_active_run(db, thread, now), rows.integer(last_ordinal))
 
-        snapshot = self._connections.read(work)
+        snapshot = self._read(work)
         if touch and self._retention.tracks_usage and (snapshot.runs or snapshot.live):
-            self._connections.write(
-                lambda db: db.execute(
-                    "UPDATE threads SET used_at = ? WHERE owner = ? AND thread_id = ?", (time.time(), *thread)
-                )
-            )
+            self._used[thread] = time.time()
+            self._connections.write_soon(self._write_used)
         return snapshot
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
         version = self._connections.version()
         last = self._followed.get(run)
         if last is not None and last[:2] == (version, after):
-            _, _, expires_at, duplicates = last
-            return p.RunUpdate((), duplicates, False, expired=expires_at <= time.time())
+            _, _, expires_at, lease_seconds, duplicates = last
+            has_expired = rows.has_expired(expires_at, lease_seconds, time.time())
+            return p.RunUpdate((), duplicates, False, expired=has_expired)
 
-        def work(db: Db) -> tuple[p.RunUpdate, float]:
-            row_id = _select_row_id(db, run.thread)
+        def work(db: Db) -> tuple[p.RunUpdate, float, float]:
+            row_id = rows.select_row_id(db, run.thread)
             if row_id is None:
-                return p.RunUpdate((), frozenset(), True), 0.0
+                return _ENDED
             row = db.execute(
-                "SELECT expires_at, duplicates FROM live WHERE thread = ? AND ordinal = ?", (row_id, run.ordinal)
+                "SELECT expires_at, lease_seconds, duplicates, frames_id FROM live WHERE thread = ? AND ordinal = ?",
+                (row_id, run.ordinal),
             ).fetchone()
             if row is not None:
-                expires_at, duplicates = row
-                frames = _select_frames(db, row_id, run.ordinal, after)
-                is_expired = expires_at <= time.time()
-                return p.RunUpdate(frames, frozenset(json.loads(duplicates)), False, is_expired), expires_at
+                expires_at, lease_seconds, duplicates, frames_id = row
+                frames = rows.select_frames(db, frames_id, after)
+                has_expired = rows.has_expired(expires_at, lease_seconds, time.time())
+                update = p.RunUpdate(frames, rows.parse_duplicates(duplicates), False, has_expired)
+                return update, expires_at, lease_seconds
             row = db.execute(
-                "SELECT frames, duplicates FROM runs WHERE thread = ? AND ordinal = ?", (row_id, run.ordinal)
+                "SELECT frames, duplicates, frames_id, raw_until FROM runs WHERE thread = ? AND ordinal = ?",
+                (row_id, run.ordinal),
             ).fetchone()
             if row is None:
-                return p.RunUpdate((), frozenset(), True), 0.0
-            count, duplicates = row
-            frames = _select_frames(db, row_id, run.ordinal, count - 1 if after > count else after)
-            return p.RunUpdate(frames, frozenset(json.loads(duplicates)), True), 0.0
+                return _ENDED
+            count, duplicates, frames_id, raw_until = row
+            # Without an expiry they are being deleted, and some of them may be left.
+            frames = rows.select_frames(db, frames_id, count - 1 if after > count else after) if raw_until else []
+            return p.RunUpdate(frames, rows.parse_duplicates(duplicates), True), 0.0, 0.0
 
-        update, expires_at = self._connections.read(work)
+        update, expires_at, lease_seconds = self._read(work)
         if update.ended:
             self._followed.pop(run, None)
         else:
-            self._followed[run] = (version, after + len(update.frames), expires_at, update.duplicates)
+            after += len(update.frames)
+            self._followed[run] = (version, after, expires_at, lease_seconds, update.duplicates)
         return update
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         def work(db: Db) -> list[dict[str, Any]]:
-            row_id = _select_row_id(db, thread)
-            return [] if row_id is None else _select_messages(db, row_id)
+            row_id = rows.select_row_id(db, thread)
+            return [] if row_id is None else rows.select_messages(db, row_id)
 
-        return self._connections.read(work)
+        return self._read(work)
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
         conditions: list[str] = ["owner = ?", "runs > 0"]
@@ -360,35 +433,32 @@ class SqliteStore:
             + " AND ".join(conditions)
             + " ORDER BY updated_at DESC, thread_id LIMIT ?"
         )
-        rows = self._connections.read(lambda db: db.execute(sql, (*values, limit)).fetchall())
-        infos = [
-            p.ThreadInfo(
-                thread_id=thread_id,
-                agent_id=agent_id,
-                name=name,
-                archived=bool(archived),
-                created_at=created_at,
-                updated_at=updated_at,
-            )
-            for thread_id, agent_id, name, archived, created_at, updated_at in rows
-        ]
-        if query.limit is None or len(infos) <= query.limit:
+        found = self._connections.read(lambda db: db.execute(sql, (*values, limit)).fetchall())
+        infos: list[p.ThreadInfo] = []
+        for row in found:
+            try:
+                infos.append(rows.thread_info(row))
+            except ValueError as error:
+                # The others are listed, or nobody would find them.
+                logger.error("a thread is not listed, since its row is damaged: %s", error)
+        if query.limit is None or len(found) <= query.limit:
             return p.ThreadPage(infos)
         page = infos[: query.limit]
-        return p.ThreadPage(page, next_cursor(page[-1]))
+        return p.ThreadPage(page, next_cursor(page[-1]) if page else None)
 
     # --- changing threads ---
 
     def update(self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
         def work(db: Db) -> bool:
             updated = db.execute(
-                "UPDATE threads SET name = coalesce(?, name), archived = coalesce(?, archived)"
-                " WHERE owner = ? AND thread_id = ? AND runs > 0",
+                "UPDATE threads SET bytes = bytes + length(coalesce(?1, name, '')) - length(coalesce(name, '')),"
+                " name = coalesce(?1, name), archived = coalesce(?2, archived)"
+                " WHERE owner = ?3 AND thread_id = ?4 AND runs > 0",
                 (name, archived, *thread),
             )
             return updated.rowcount > 0
 
-        return self._connections.write(work)
+        return self._write(work)
 
     def delete(self, thread: p.ThreadKey) -> bool:
         def work(db: Db) -> bool:
@@ -396,43 +466,86 @@ class SqliteStore:
             if row is None:
                 return False
             row_id, runs = row
-            delete_thread(db, row_id)
+            delete_threads(db, (row_id,))
+            collect(db)
             return bool(runs)
 
-        return self._connections.write(work)
+        return self._write(work)
 
-    def clear(self, owner: str) -> None:
-        def work(db: Db) -> None:
-            for row_id, is_active in db.execute(
-                "SELECT id, EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id) FROM threads WHERE owner = ?",
-                (owner,),
-            ).fetchall():
-                if not is_active:
-                    delete_thread(db, row_id)
-                    continue
-                # The active run continues on a thread without any history.
-                db.execute(
-                    "DELETE FROM frames WHERE thread = ? AND ordinal < (SELECT ordinal FROM live WHERE thread = ?)",
-                    (row_id, row_id),
-                )
-                db.execute("DELETE FROM runs WHERE thread = ?", (row_id,))
-                db.execute("DELETE FROM messages WHERE thread = ?", (row_id,))
-                db.execute(
-                    "UPDATE threads SET runs = 0, name = NULL, archived = 0, created_at = 0, message_ids = '[]'"
-                    " WHERE id = ?",
-                    (row_id,),
-                )
+    def clear(self, owner: str, cursor: str | None = None) -> str | None:
+        last_seen = None if cursor is None else int(cursor)
 
-        self._connections.write(work)
+        def work(db: Db) -> str | None:
+            # Row ids increase, so the threads that have been created since the first call are known by theirs.
+            last = last_seen
+            if last is None:
+                [(last,)] = db.execute(
+                    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'threads'), 0)"
+                ).fetchall()
+            found = db.execute(
+                "SELECT id, EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id) FROM threads"
+                " WHERE owner = ? AND +id <= ? LIMIT ?",
+                (owner, last, BATCH_SIZE),
+            ).fetchall()
+            for thread, is_active in found:
+                if is_active:
+                    clear_active_thread(db, thread)
+                else:
+                    delete_threads(db, (thread,))
+            return str(last) if len(found) == BATCH_SIZE else None
+
+        return self._write(work)
+
+    def sweep(self) -> bool:
+        def work(db: Db) -> bool:
+            has_more = self._retention.sweep(db, time.time())
+            return collect(db) or has_more
+
+        return self._write(work)
 
     def after_fork(self) -> None:
         self._connections.after_fork()
         self._last_poll = None
         self._followed.clear()
+        self._used = {}
 
-    def _sweep(self, db: Db, now: float) -> None:
-        if now - self._last_sweep >= SWEEP_INTERVAL_SECONDS and self._retention.sweep(db, now):
-            self._last_sweep = now
+    # --- helpers ---
+
+    def _read(self, work: Callable[[Db], T]) -> T:
+        return self._connections.read(rows.checked(work))
+
+    def _write(self, work: Callable[[Db], T]) -> T:
+        return self._connections.write(rows.checked(work))
+
+    def _sweep_is_due(self) -> bool:
+        return time.monotonic() >= self._next_sweep
+
+    def _write_used(self, db: Db) -> None:
+        used, self._used = self._used, {}
+        db.executemany(
+            "UPDATE threads SET used_at = ? WHERE owner = ? AND thread_id = ?",
+            [(used_at, *thread) for thread, used_at in list(used.items())],
+        )
+
+    def _warn_evicted(self, has_evicted: bool) -> None:
+        if has_evicted and not self._has_evicted:
+            self._has_evicted = True
+            logger.warning(
+                "%s has reached its limits (max_threads=%d, max_bytes=%d), and the least recently used threads are "
+                "deleted; this is logged once",
+                self._connections.path,
+                self._retention.max_threads,
+                self._retention.max_bytes,
+            )
+
+
+_ENDED = (p.RunUpdate((), frozenset(), True), 0.0, 0.0)
+"""What `SqliteStore.follow` finds of a run that does not exist."""
+
+
+def _journal_bytes(max_bytes: int) -> int:
+    """Returns how large the ``-wal`` file may become before it is written to the file itself, if that is possible."""
+    return min(_MAX_JOURNAL_BYTES, max(_MIN_JOURNAL_BYTES, max_bytes // 8)) if max_bytes else _MAX_JOURNAL_BYTES
 
 
 def _check_path(path: str) -> None:
@@ -441,94 +554,3 @@ def _check_path(path: str) -> None:
             f"SqliteStore({path!r}): a path is required, as in 'copilot.db', and no URI: use store='memory://' "
             "for threads in memory"
         )
-
-
-# --- rows; ``thread`` is the row id of a thread ---
-
-
-def _select_row_id(db: Db, key: p.ThreadKey) -> int | None:
-    row = db.execute("SELECT id FROM threads WHERE owner = ? AND thread_id = ?", tuple(key)).fetchone()
-    return None if row is None else row[0]
-
-
-def _select_active_run(db: Db, key: p.ThreadKey, now: float) -> p.ActiveRun | None:
-    row = db.execute(
-        "SELECT live.ordinal, run_id, live.agent_id, stopping, expires_at FROM threads JOIN live"
-        " ON live.thread = threads.id WHERE owner = ? AND thread_id = ?",
-        tuple(key),
-    ).fetchone()
-    if row is None:
-        return None
-    ordinal, run_id, agent_id, stopping, expires_at = row
-    return p.ActiveRun(p.RunKey(key, ordinal), run_id, agent_id, bool(stopping), expires_at <= now)
-
-
-def _insert_frames(db: Db, thread: int, run: p.RunKey, count: int, frames: Sequence[bytes]) -> None:
-    """Appends frames to a run. ``count`` is the number of its frames with these included."""
-    if frames:
-        db.execute(
-            "INSERT INTO frames (thread, ordinal, first, frames) VALUES (?,?,?,?)",
-            (thread, run.ordinal, count - len(frames) + 1, b"".join(frames)),
-        )
-
-
-def _select_frames(db: Db, thread: int, ordinal: int, after: int) -> list[bytes]:
-    """Returns the frames of a run after number ``after``, if they are still kept."""
-    rows = db.execute(
-        "SELECT first, frames FROM frames WHERE thread = ? AND ordinal = ? AND first >= coalesce("
-        "(SELECT max(first) FROM frames WHERE thread = ? AND ordinal = ? AND first <= ?), 0) ORDER BY first",
-        (thread, ordinal, thread, ordinal, after + 1),
-    ).fetchall()
-    frames: list[bytes] = []
-    for first, data in rows:
-        frames += _split_frames(data)[max(0, after + 1 - first) :]
-    return frames
-
-
-def _split_frames(data: bytes) -> list[bytes]:
-    # JSON contains no raw line feeds, so an empty line is always the end of a frame.
-    return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
-
-
-def _parse_records(data: bytes) -> list[p.CompactedFrame]:
-    return [p.CompactedFrame.from_frame(frame) for frame in _split_frames(data)]
-
-
-def _select_message_ids(db: Db, thread: int) -> tuple[set[str], set[str]]:
-    """Returns the ids of the messages in the events of a thread's runs, and of those in their inputs."""
-    in_events: set[str] = set()
-    in_inputs: set[str] = set()
-    for event_messages, input_messages in db.execute(
-        "SELECT event_messages, input_messages FROM runs WHERE thread = ?", (thread,)
-    ):
-        in_events.update(json.loads(event_messages))
-        in_inputs.update(json.loads(input_messages))
-    return in_events, in_inputs
-
-
-def _select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
-    message_ids = json.loads(db.execute("SELECT message_ids FROM threads WHERE id = ?", (thread,)).fetchone()[0])
-    messages = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,)).fetchall())
-    return [json.loads(messages[message_id]) for message_id in message_ids if message_id in messages]
-
-
-def _store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces: bool) -> None:
-    """Stores a thread's messages, given as JSON by their ids.
-
-    ``replaces`` is whether the thread may have messages already: those whose ids are missing in ``messages`` are
-    deleted, and those that have not changed are not written again.
-    """
-    stored = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,))) if replaces else {}
-    db.executemany(
-        "INSERT INTO messages (thread, id, message) VALUES (?,?,?)"
-        " ON CONFLICT DO UPDATE SET message = excluded.message",
-        [
-            (thread, message_id, message)
-            for message_id, message in messages.items()
-            if stored.get(message_id) != message
-        ],
-    )
-    db.executemany(
-        "DELETE FROM messages WHERE thread = ? AND id = ?",
-        [(thread, message_id) for message_id in stored.keys() - messages.keys()],
-    )

@@ -1,0 +1,160 @@
+"""Deletes threads and frames: at once for whoever reads them, and from the file in small pieces.
+
+A long transaction would keep all other requests waiting, and SQLite gives up on those that wait for too long.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from .sizes import thread_bytes
+
+PIECE_ROWS = 256
+PIECE_BYTES = 1024 * 1024
+"""The most rows, and about the most bytes, that one transaction deletes, unless one row alone is larger."""
+
+Db = sqlite3.Connection
+
+
+def delete_threads(db: Db, threads: Iterable[int]) -> None:
+    """Deletes threads with everything that belongs to them. The rest of their rows is left to `collect`."""
+    for thread in threads:
+        # If the thread is created again, its event ids must differ from those of before.
+        db.execute(
+            "UPDATE counters SET value = max(value, (SELECT ordinal FROM threads WHERE id = ?)) WHERE name = 'ordinal'",
+            (thread,),
+        )
+        live = db.execute("DELETE FROM live WHERE thread = ? RETURNING frames_id", (thread,)).fetchall()
+        db.executemany("INSERT INTO garbage (frames_id) VALUES (?)", live)
+        db.execute("DELETE FROM threads WHERE id = ?", (thread,))
+        db.execute("INSERT INTO garbage (thread) VALUES (?)", (thread,))
+
+
+def clear_active_thread(db: Db, thread: int) -> None:
+    """Replaces a thread that has an active run with a new one, on which that run continues."""
+    # As bytes, since a text that is damaged cannot be read.
+    owner, thread_id, used_at, ordinal = db.execute(
+        "SELECT CAST(owner AS BLOB), CAST(thread_id AS BLOB), used_at, ordinal FROM threads WHERE id = ?", (thread,)
+    ).fetchone()
+    db.execute("UPDATE live SET thread = -thread WHERE thread = ?", (thread,))
+    delete_threads(db, (thread,))
+    db.execute(
+        "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes) SELECT CAST(? AS TEXT), CAST(? AS TEXT), ?, ?,"
+        " ? + frames_bytes FROM live WHERE thread = ?",
+        (owner, thread_id, used_at, ordinal, thread_bytes(owner, thread_id), -thread),
+    )
+    db.execute("UPDATE live SET thread = last_insert_rowid() WHERE thread = ?", (-thread,))
+
+
+def delete_run(db: Db, thread: int, ordinal: int) -> None:
+    """Deletes a run that has ended. The rest of its frames is left to `collect`."""
+    delete_raw_frames(db, thread, ordinal)
+    db.execute(
+        "UPDATE threads SET runs = runs - 1, bytes = bytes -"
+        " (SELECT bytes FROM runs WHERE thread = id AND ordinal = ?) WHERE id = ?",
+        (ordinal, thread),
+    )
+    db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+
+
+def delete_raw_frames(db: Db, thread: int, ordinal: int) -> None:
+    """Deletes the raw frames of a run that has ended. Their rows are left to `collect`."""
+    db.execute(
+        "INSERT INTO garbage (frames_id) SELECT frames_id FROM runs WHERE thread = ? AND ordinal = ? AND raw_until > 0",
+        (thread, ordinal),
+    )
+    db.execute(
+        "UPDATE threads SET bytes = bytes - (SELECT frames_bytes FROM runs WHERE thread = id AND ordinal = ?)"
+        " WHERE id = ?",
+        (ordinal, thread),
+    )
+    db.execute("UPDATE runs SET raw_until = 0, frames_bytes = 0 WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+
+
+def collect(db: Db, max_bytes: int = PIECE_BYTES) -> bool:
+    """Deletes some of the rows that are not visible any more. Returns whether any are left.
+
+    Args:
+        db: The connection.
+        max_bytes: About how many bytes to delete.
+    """
+    budget = _Budget(max_bytes)
+    while not budget.is_spent:
+        row = db.execute("SELECT id, thread, frames_id FROM garbage ORDER BY id LIMIT 1").fetchone()
+        if row is None:
+            return False
+        entry, thread, frames_id = row
+        if thread is None:
+            is_gone = _collect_frames(db, frames_id, budget)
+        else:
+            is_gone = _collect_runs(db, thread, budget) and _collect_messages(db, thread, budget)
+        if is_gone:
+            db.execute("DELETE FROM garbage WHERE id = ?", (entry,))
+            budget.spend(1, 0)
+    return db.execute("SELECT 1 FROM garbage LIMIT 1").fetchone() is not None
+
+
+class _Budget:
+    """How much a transaction may still delete."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.rows = PIECE_ROWS
+        self.bytes = max_bytes
+
+    @property
+    def is_spent(self) -> bool:
+        return self.rows <= 0 or self.bytes <= 0
+
+    def spend(self, rows: int, size: int) -> None:
+        self.rows -= rows
+        self.bytes -= size
+
+
+def _collect_frames(db: Db, frames_id: int, budget: _Budget) -> bool:
+    """Deletes the frames of a run as far as the budget goes. Returns whether none are left."""
+    # The lengths are known without reading the frames.
+    rows = db.execute(
+        "SELECT first, length(frames) FROM frames WHERE frames_id = ? ORDER BY first LIMIT ?",
+        (frames_id, budget.rows + 1),
+    ).fetchall()
+    last = None
+    for first, size in rows:
+        if budget.is_spent:
+            break
+        budget.spend(1, size)
+        last = first
+    if last is not None:
+        db.execute("DELETE FROM frames WHERE frames_id = ? AND first <= ?", (frames_id, last))
+    return not rows or last == rows[-1][0]
+
+
+def _collect_runs(db: Db, thread: int, budget: _Budget) -> bool:
+    """Deletes the runs of a thread as far as the budget goes. Returns whether none are left."""
+    while not budget.is_spent:
+        row = db.execute(
+            "SELECT ordinal, frames_id, length(records) FROM runs WHERE thread = ? ORDER BY ordinal LIMIT 1", (thread,)
+        ).fetchone()
+        if row is None:
+            return True
+        ordinal, frames_id, size = row
+        if _collect_frames(db, frames_id, budget):
+            db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+            budget.spend(1, size)
+    return False
+
+
+def _collect_messages(db: Db, thread: int, budget: _Budget) -> bool:
+    """Deletes the messages of a thread as far as the budget goes. Returns whether none are left."""
+    rows = db.execute(
+        "SELECT id, length(message) FROM messages WHERE thread = ? ORDER BY id LIMIT ?", (thread, budget.rows + 1)
+    ).fetchall()
+    last = None
+    for message_id, size in rows:
+        if budget.is_spent:
+            break
+        budget.spend(1, size)
+        last = message_id
+    if last is not None:
+        db.execute("DELETE FROM messages WHERE thread = ? AND id <= ?", (thread, last))
+    return not rows or last == rows[-1][0]

@@ -1,0 +1,231 @@
+"""The rows of a SQLite store as values of the protocol. ``thread`` is the row id of a thread.
+
+A file may be damaged: by a disk, or by a program that has written to it. Whatever is read is checked, so that damage
+is reported as such, and only for the thread that it concerns.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from .. import protocol as p
+from .sizes import frames_bytes, row_bytes
+
+T = TypeVar("T")
+
+Db = sqlite3.Connection
+
+_MAX_SECONDS = 1e11
+"""Later than any time that can be: the year 5138."""
+
+_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+
+
+def checked(work: Callable[[Db], T]) -> Callable[[Db], T]:
+    """Returns a function that raises ThreadUnreadable where ``work`` cannot make sense of what it reads."""
+
+    def run(db: Db) -> T:
+        try:
+            return work(db)
+        except _DAMAGE as error:
+            raise p.ThreadUnreadable(f"rows of the thread are damaged: {type(error).__name__}: {error}") from error
+
+    return run
+
+
+# --- checks ---
+
+
+def text(value: Any) -> str:
+    """Returns a text. Raises ValueError for anything else, as the next three do."""
+    if not isinstance(value, str):
+        raise ValueError(f"{type(value).__name__} in place of a text")
+    return value
+
+
+def integer(value: Any) -> int:
+    """Returns an integer."""
+    if not isinstance(value, int):
+        raise ValueError(f"{type(value).__name__} in place of an integer")
+    return value
+
+
+def seconds(value: Any) -> float:
+    """Returns a time in seconds since the epoch."""
+    if not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS or math.isnan(value):
+        raise ValueError(f"{value!r:.40} in place of a time")
+    return value
+
+
+def _blob(value: Any, stored_checksum: Any, seed: int = 0) -> bytes:
+    if not isinstance(value, bytes) or checksum(value, seed) != stored_checksum:
+        raise ValueError("bytes that are not those that were stored")
+    return value
+
+
+def _parse_list(value: Any, kind: type[T]) -> list[T]:
+    items = json.loads(text(value))
+    if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
+        raise ValueError("JSON of another form than was stored")
+    return items
+
+
+def checksum(data: bytes, seed: int = 0) -> int:
+    """Returns a checksum. ``seed`` is a number that belongs to the data."""
+    return zlib.crc32(data, seed & 0xFFFFFFFF)
+
+
+# --- threads ---
+
+
+def select_row_id(db: Db, key: p.ThreadKey) -> int | None:
+    """Returns the row id of a thread, or None if there is no such thread."""
+    row = db.execute("SELECT id FROM threads WHERE owner = ? AND thread_id = ?", tuple(key)).fetchone()
+    return None if row is None else row[0]
+
+
+def thread_info(row: Sequence[Any]) -> p.ThreadInfo:
+    """Returns a list entry from thread_id, agent_id, name, archived, created_at and updated_at."""
+    thread_id, agent_id, name, archived, created_at, updated_at = row
+    return p.ThreadInfo(
+        thread_id=text(thread_id),
+        agent_id=text(agent_id),
+        name=None if name is None else text(name),
+        archived=bool(archived),
+        created_at=seconds(created_at),
+        updated_at=seconds(updated_at),
+    )
+
+
+# --- active runs ---
+
+
+def has_expired(expires_at: Any, lease_seconds: Any, now: float) -> bool:
+    """Returns whether a lease has expired.
+
+    One that expires later than it can since it was last renewed was renewed before the clock was set back.
+    """
+    return not now < seconds(expires_at) <= now + seconds(lease_seconds)
+
+
+def select_active_run(db: Db, key: p.ThreadKey, now: float) -> p.ActiveRun | None:
+    """Returns the active run of a thread, or None if it has none."""
+    row = db.execute(
+        "SELECT live.ordinal, run_id, live.agent_id, stopping, expires_at, lease_seconds FROM threads JOIN live"
+        " ON live.thread = threads.id WHERE owner = ? AND thread_id = ?",
+        tuple(key),
+    ).fetchone()
+    if row is None:
+        return None
+    ordinal, run_id, agent_id, stopping, expires_at, lease_seconds = row
+    is_expired = has_expired(expires_at, lease_seconds, now)
+    return p.ActiveRun(p.RunKey(key, integer(ordinal)), text(run_id), text(agent_id), bool(stopping), is_expired)
+
+
+# --- frames ---
+
+
+def insert_frames(db: Db, frames_id: int, count: int, frames: Sequence[bytes]) -> int:
+    """Appends frames to a run. ``count`` is the number of its frames with these included.
+
+    Returns about how many bytes of the file they take.
+    """
+    if frames:
+        first, data = count - len(frames) + 1, b"".join(frames)
+        db.execute(
+            "INSERT INTO frames (frames_id, first, frames, checksum) VALUES (?,?,?,?)",
+            (frames_id, first, data, checksum(data, first)),
+        )
+    return frames_bytes(frames)
+
+
+def select_frames(db: Db, frames_id: int, after: int) -> list[bytes]:
+    """Returns the frames of a run after number ``after``."""
+    rows = db.execute(
+        "SELECT first, frames, checksum FROM frames WHERE frames_id = ? AND first >= coalesce("
+        "(SELECT max(first) FROM frames WHERE frames_id = ? AND first <= ?), 0) ORDER BY first",
+        (frames_id, frames_id, after + 1),
+    ).fetchall()
+    frames: list[bytes] = []
+    next_first = None
+    for first, data, stored_checksum in rows:
+        batch = _split_frames(_blob(data, stored_checksum, integer(first)))
+        if next_first not in (None, first):
+            raise ValueError("some frames of the run are missing")
+        next_first = first + len(batch)
+        frames += batch[max(0, after + 1 - first) :]
+    return frames
+
+
+def _split_frames(data: bytes) -> list[bytes]:
+    # JSON contains no raw line feeds, so an empty line is always the end of a frame.
+    return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
+
+
+def parse_records(data: Any, stored_checksum: Any, ordinal: int) -> list[p.CompactedFrame]:
+    """Returns a run, compacted."""
+    return [p.CompactedFrame.from_frame(frame) for frame in _split_frames(_blob(data, stored_checksum, ordinal))]
+
+
+def parse_duplicates(value: Any) -> frozenset[int]:
+    """Returns the numbers of events that repeat messages."""
+    return frozenset(_parse_list(value, int))
+
+
+# --- messages ---
+
+
+def select_message_ids(db: Db, thread: int) -> tuple[set[str], set[str]]:
+    """Returns the ids of the messages in the events of a thread's runs, and of those in their inputs."""
+    in_events: set[str] = set()
+    in_inputs: set[str] = set()
+    for event_messages, input_messages in db.execute(
+        "SELECT event_messages, input_messages FROM runs WHERE thread = ?", (thread,)
+    ):
+        in_events.update(_parse_list(event_messages, str))
+        in_inputs.update(_parse_list(input_messages, str))
+    return in_events, in_inputs
+
+
+def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
+    """Returns the messages of a thread."""
+    [(ids,)] = db.execute("SELECT message_ids FROM threads WHERE id = ?", (thread,)).fetchall()
+    stored = {
+        message_id: (message, stored_checksum)
+        for message_id, message, stored_checksum in db.execute(
+            "SELECT id, message, checksum FROM messages WHERE thread = ?", (thread,)
+        )
+    }
+    messages: list[dict[str, Any]] = []
+    for message_id in _parse_list(ids, str):
+        message, stored_checksum = stored[message_id]
+        messages.append(json.loads(_blob(text(message).encode(), stored_checksum)))
+    return messages
+
+
+def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces: bool) -> int:
+    """Stores a thread's messages, given as JSON by their ids. Returns about how many more bytes of the file they take.
+
+    ``replaces`` is whether the thread may have messages already: those whose ids are missing in ``messages`` are
+    deleted, and those that have not changed are not written again.
+    """
+    stored = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,))) if replaces else {}
+    added = {message_id: message for message_id, message in messages.items() if stored.get(message_id) != message}
+    removed = {message_id: stored[message_id] for message_id in stored.keys() - messages.keys()}
+    replaced = {message_id: stored[message_id] for message_id in added.keys() & stored.keys()}
+    db.executemany(
+        "INSERT INTO messages (thread, id, message, checksum) VALUES (?,?,?,?)"
+        " ON CONFLICT DO UPDATE SET message = excluded.message, checksum = excluded.checksum",
+        [(thread, message_id, message, checksum(message.encode())) for message_id, message in added.items()],
+    )
+    db.executemany("DELETE FROM messages WHERE thread = ? AND id = ?", [(thread, message_id) for message_id in removed])
+    return _messages_bytes(added) - _messages_bytes(removed) - _messages_bytes(replaced)
+
+
+def _messages_bytes(messages: Mapping[str, str]) -> int:
+    return sum(row_bytes(message_id, message) for message_id, message in messages.items())

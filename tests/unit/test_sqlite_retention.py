@@ -1,0 +1,318 @@
+"""What a SQLite store deletes: in short transactions, and as much as its limits require of the file itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copilot_runtime._engine import async_store
+from copilot_runtime._engine.async_store import AsyncStore
+from copilot_runtime.stores import SqliteStore
+from copilot_runtime.stores._sqlite import connections, garbage, retention
+from copilot_runtime.stores._sqlite import store as sqlite
+from copilot_runtime.stores.protocol import RAW_RETENTION_SECONDS, ThreadKey
+from copilot_runtime.testing._factories import (
+    ADA,
+    BOB,
+    T1,
+    T2,
+    append_one,
+    begin,
+    clear_all,
+    list_thread_ids,
+    message_events,
+    record_run,
+    store_run,
+)
+
+from .store_helpers import Clock
+
+pytestmark = pytest.mark.requirement("STORE-08")
+
+CONTENT_TABLES = ("threads", "live", "runs", "frames", "messages", "garbage")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "threads.db"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock(0.001)
+    monkeypatch.setattr(sqlite, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BATCH_SIZE", 5)
+    monkeypatch.setattr(garbage, "PIECE_ROWS", 10)
+
+
+@pytest.fixture
+def changes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each transaction has changed since the fixture was set up."""
+    counts: list[int] = []
+    commit = connections.ConnectionPair._commit
+
+    def count(self: connections.ConnectionPair, db: sqlite3.Connection, waiting: Any) -> None:
+        before = db.total_changes
+        commit(self, db, waiting)
+        counts.append(db.total_changes - before)
+
+    monkeypatch.setattr(connections.ConnectionPair, "_commit", count)
+    return counts
+
+
+def count_rows(path: Path, *tables: str) -> int:
+    db = sqlite3.connect(path)
+    try:
+        return sum(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
+    finally:
+        db.close()
+
+
+def store_long_run(store: SqliteStore, key: ThreadKey, batches: int) -> None:
+    lease = begin(store, key).lease
+    frames, completion = record_run(lease, message_events())
+    for number in range(batches):
+        append_one(store, lease, [b"id: 1.%d\ndata: {}\n\n" % number])
+    store.finish(lease, frames, completion)
+
+
+def between_pieces(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
+    """Lets another process write whenever a long operation pauses."""
+
+    async def pause(seconds: float) -> None:
+        assert seconds >= async_store.MIN_PAUSE_SECONDS
+        work()
+
+    monkeypatch.setattr(async_store.driver, "sleep", pause)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_clear_lets_other_requests_write_in_between(
+    path: Path, changes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(path)
+    for number in range(40):
+        store_run(store, ThreadKey(ADA, f"t{number}"))
+    other = SqliteStore(path, timeout_seconds=0.01)
+    turns: list[object] = []
+    between_pieces(monkeypatch, lambda: turns.append(begin(other, ThreadKey(BOB, f"t{len(turns)}"))))
+    changes.clear()
+    asyncio.run(AsyncStore(store).clear(ADA))
+    assert list_thread_ids(store) == []
+    assert len(turns) > 10
+    assert max(changes) < 60
+    assert count_rows(path, "runs", "messages", "frames", "garbage") == 0
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_delete_of_a_large_thread_lets_other_requests_write_in_between(
+    path: Path, changes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(path)
+    store_long_run(store, T1, 100)
+    turns: list[object] = []
+    between_pieces(monkeypatch, lambda: turns.append(list_thread_ids(store)))
+    changes.clear()
+    assert asyncio.run(AsyncStore(store).delete(T1))
+    # It is not visible any more from the first moment on.
+    assert len(turns) > 5
+    assert not any(turns)
+    assert max(changes) < 30
+    assert count_rows(path, *CONTENT_TABLES) == 0
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_expired_raw_frames_are_deleted_in_small_pieces(path: Path, clock: Clock, changes: list[int]) -> None:
+    store = SqliteStore(path)
+    for number in range(5):
+        store_long_run(store, ThreadKey(ADA, f"t{number}"), 60)
+    clock.now += RAW_RETENTION_SECONDS + sqlite.SWEEP_INTERVAL_SECONDS
+    changes.clear()
+    begins = 0
+    while count_rows(path, "frames") > 3:
+        store_run(store, ThreadKey(BOB, f"t{begins}"))
+        clock.now += RAW_RETENTION_SECONDS + sqlite.SWEEP_INTERVAL_SECONDS
+        begins += 1
+        assert begins < 40
+    assert begins > 10
+    assert max(changes) < 60
+    assert all(store.read(ThreadKey(ADA, f"t{number}")).runs for number in range(5))
+
+
+def test_raw_frames_that_are_being_deleted_are_not_read(path: Path, clock: Clock) -> None:
+    store = SqliteStore(path)
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    for frame in frames[:-1]:
+        append_one(store, lease, [frame])
+    store.finish(lease, frames[-1:], completion)
+    clock.now += RAW_RETENTION_SECONDS + 1
+    store._write(lambda db: store._retention.sweep(db, clock.now))
+    store._write(lambda db: garbage.collect(db, 1))
+    assert count_rows(path, "frames") == 4
+    update = store.follow(lease.run, 1)
+    assert (list(update.frames), update.ended) == ([], True)
+
+
+CLEAR_AND_DIE = """
+import asyncio, os, signal, sys
+from copilot_runtime._engine import async_store
+from copilot_runtime.stores import SqliteStore
+from copilot_runtime.stores._sqlite import garbage, store
+store.BATCH_SIZE, garbage.PIECE_ROWS = 5, 10
+pauses = 0
+async def sleep(seconds):
+    global pauses
+    pauses += 1
+    if pauses == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+async_store.driver.sleep = sleep
+asyncio.run(async_store.AsyncStore(SqliteStore(sys.argv[1])).clear("ada"))
+"""
+
+
+@pytest.mark.parametrize("pauses", [3, 10], ids=["while threads are deleted", "while their rows are deleted"])
+def test_clear_that_was_interrupted_can_be_repeated(path: Path, pauses: int) -> None:
+    store = SqliteStore(path)
+    for number in range(22):
+        store_run(store, ThreadKey(ADA, f"t{number}"))
+    done = subprocess.run([sys.executable, "-c", CLEAR_AND_DIE, str(path), str(pauses)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list_thread_ids(store)) == (22 - 3 * 5 if pauses == 3 else 0)
+    assert count_rows(path, "runs") > 0
+    asyncio.run(AsyncStore(store).clear(ADA))
+    assert count_rows(path, *CONTENT_TABLES) == 0
+
+
+def test_rows_that_a_process_has_not_lived_to_delete_are_deleted_by_others(path: Path) -> None:
+    store = SqliteStore(path)
+    store_long_run(store, T1, 1000)
+    store.delete(T1)
+    assert count_rows(path, "frames") > 0
+    lease = begin(store, T2).lease
+    for _ in range(6):
+        append_one(store, lease, [b"id: 1.1\ndata: {}\n\n"])
+    assert count_rows(path, "garbage") == 0
+
+
+# --- the size of the file ---
+
+
+def disk_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.parent.iterdir() if file.name.startswith(path.name))
+
+
+def _small(store: SqliteStore, number: int, choice: random.Random) -> None:
+    store_run(store, ThreadKey(ADA, f"t{number}"))
+
+
+def _medium(store: SqliteStore, number: int, choice: random.Random) -> None:
+    """Rows that are a little too long to share a page."""
+    lease = begin(store, ThreadKey(ADA, f"t{number}")).lease
+    question = [{"id": "u", "role": "user", "content": "?" * choice.randrange(700, 1600)}]
+    store.finish(lease, *record_run(lease, message_events(delta="x" * choice.randrange(700, 1600)), question))
+
+
+def _large(store: SqliteStore, number: int, choice: random.Random) -> None:
+    lease = begin(store, ThreadKey(ADA, f"t{number % 20}")).lease
+    frames, completion = record_run(lease, message_events(delta="x" * choice.choice((10, 5_000, 60_000))))
+    append_one(store, lease, frames[:3])
+    store.finish(lease, frames[3:], completion)
+
+
+def _returning(store: SqliteStore, number: int, choice: random.Random) -> None:
+    """Threads that are used in no order leave pages that are partly empty."""
+    store_run(store, ThreadKey(ADA, f"t{choice.randrange(2000)}"), f"m{number}")
+
+
+@pytest.fixture
+def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file is written back often, and a disk takes its time for that."""
+    connect = connections.ConnectionPair._connect
+
+    def connect_without_syncs(self: connections.ConnectionPair, *timeouts: float) -> sqlite3.Connection:
+        db = connect(self, *timeouts)
+        db.execute("PRAGMA synchronous = OFF")
+        return db
+
+    monkeypatch.setattr(connections.ConnectionPair, "_connect", connect_without_syncs)
+
+
+@pytest.mark.usefixtures("no_syncs")
+@pytest.mark.requirement("THREADS-08")
+@pytest.mark.parametrize(
+    ("work", "count"),
+    [(_small, 1000), (_medium, 200), (_large, 60), (_returning, 700)],
+    ids=["small", "medium", "large", "returning"],
+)
+def test_max_bytes_bounds_the_files(
+    path: Path, work: Callable[[SqliteStore, int, random.Random], None], count: int
+) -> None:
+    limit = 1_200_000
+    store = SqliteStore(path, max_bytes=limit)
+    choice = random.Random(1)
+    for number in range(count):
+        work(store, number, choice)
+        assert number % 5 or disk_bytes(path) <= 1.5 * limit
+    # And they are used, not just kept small.
+    assert disk_bytes(path) > 0.7 * limit
+    clear_all(store)
+    while store.sweep():
+        pass
+    assert disk_bytes(path) <= 1.5 * limit
+
+
+def test_max_bytes_counts_what_was_deleted_until_it_is_gone(path: Path) -> None:
+    """Or the file would grow with every thread that is evicted."""
+    limit = 1_200_000
+    store = SqliteStore(path, max_bytes=limit)
+    for number in range(6):
+        lease = begin(store, ThreadKey(ADA, f"t{number}")).lease
+        for at in range(100):
+            append_one(store, lease, [b"id: 1.%d\ndata: %b\n\n" % (at + 1, b"x" * 8000)])
+            assert disk_bytes(path) <= 1.5 * limit
+        store.finish(lease, (), record_run(lease, message_events())[1])
+    assert len(list_thread_ids(store)) == 1
+
+
+@pytest.mark.requirement("THREADS-08")
+def test_limits_by_default(path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    store = SqliteStore(path)
+    limits = store._retention
+    assert (limits.max_threads, limits.max_runs_per_thread, limits.max_bytes) == (100_000, 1000, 4 << 30)
+    monkeypatch.setattr(retention, "_total", lambda db, name: 5 << 30)
+    store_run(store, T1)
+    store_run(store, T2)
+    assert list_thread_ids(store) == ["t2"]
+    assert [record.name for record in caplog.records] == ["copilot_runtime.stores.sqlite"]
+
+
+def test_reading_does_not_wait_for_a_lock(path: Path) -> None:
+    """That a thread was used is written with the next write."""
+    store = SqliteStore(path, timeout_seconds=60, max_threads=2)
+    store_run(store, T1)
+    store_run(store, T2)
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        assert store.read(T1, touch=True).runs
+        assert store.read(T1, touch=True).runs
+        db.execute("ROLLBACK")
+    finally:
+        db.close()
+    store_run(store, ThreadKey(ADA, "t3"))
+    assert set(list_thread_ids(store)) == {"t1", "t3"}
