@@ -91,6 +91,8 @@ CASES = [
     *of(runtime, "max_body_bytes", 0, None, "32MB", 1e6, 1.5, *NUMBERS),
     *of(runtime, "max_streams", 0, *NUMBERS),
     *of(runtime, "input_limits", 100, {"max_messages": 1}, InputLimits, error=TypeError),
+    *of(runtime, "attachment_url_schemes", "https", None, 3, [1], error=TypeError),
+    *of(runtime, "attachment_url_schemes", ["https://"], [""], [" http"]),
     *[
         one
         for name in ("max_messages", "max_parts", "max_tools", "max_context", "max_resume", "max_depth")

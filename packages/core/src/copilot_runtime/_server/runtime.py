@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,7 @@ from .._concurrency import driver
 from .._engine import Engine, EngineOptions, RunEndHook
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
+from .._http.url_safety import WEB_SCHEMES
 from .._users import User
 from ..agents._agent_checks import agent_instead_of_agents, check_agents
 from ..agents._base import Agent, AgentFunction
@@ -70,6 +72,8 @@ class CopilotRuntime:
         on_disconnect: whether to ``continue`` or to ``stop`` a run that no client reads any more.
         max_body_bytes: larger requests are answered with 413.
         input_limits: how many messages, tools and so on the input of a run may have; more are answered with 400.
+        attachment_url_schemes: agents receive the URLs of messages that have one of these schemes and no link-local
+            host, and data URLs. A text takes the place of others.
         max_streams: further streams than this many open ones are answered with 503; None for no limit.
         sse_keep_alive_seconds: a stream that is silent for this long gets a comment; 0 for never.
         run_timeout_seconds: how long a run may take; None for no limit.
@@ -90,6 +94,7 @@ class CopilotRuntime:
     forward_headers: ForwardHeaders
     max_body_bytes: int
     input_limits: InputLimits
+    attachment_url_schemes: frozenset[str]
     expose_memory_routes: bool
     debug: bool
 
@@ -108,6 +113,7 @@ class CopilotRuntime:
         on_disconnect: Literal["continue", "stop"] = "continue",
         max_body_bytes: int = 32 * 1024 * 1024,
         input_limits: InputLimits | None = None,
+        attachment_url_schemes: Iterable[str] = WEB_SCHEMES,
         max_streams: int | None = None,
         sse_keep_alive_seconds: float = 15,
         run_timeout_seconds: float | None = None,
@@ -149,6 +155,7 @@ class CopilotRuntime:
         self.forward_headers = forward_headers or ForwardHeaders()
         self.max_body_bytes = max_body_bytes
         self.input_limits = input_limits or InputLimits()
+        self.attachment_url_schemes = _validate_url_schemes(attachment_url_schemes)
         self.expose_memory_routes = expose_memory_routes
         self.debug = debug
         self._memory_store_check = MemoryStoreCheck() if isinstance(store, str) else None
@@ -271,6 +278,17 @@ def _validate_identify_user(identify_user: IdentifyUser | None, single_user: boo
     if not callable(identify_user):
         raise TypeError(f"identify_user={identify_user!r}: must be a function from a Request to a User or None")
     return identify_user
+
+
+_URL_SCHEME = re.compile("[a-z][a-z0-9+.-]*")  # RFC 3986, section 3.1
+
+
+def _validate_url_schemes(schemes: Iterable[str]) -> frozenset[str]:
+    names = frozenset(name.lower() for name in validation.check_names("attachment_url_schemes", schemes))
+    for name in names:
+        if not _URL_SCHEME.fullmatch(name):
+            raise ValueError(f"attachment_url_schemes={schemes!r}: {name!r} is no scheme, such as 'https'")
+    return names
 
 
 def _validate_thread_access(access: ThreadAccess | None, has_users: bool) -> ThreadAccess:

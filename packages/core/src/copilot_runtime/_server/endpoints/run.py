@@ -74,7 +74,8 @@ async def _prepare(context: EndpointContext, failure: str | None) -> RunRequest:
     ``failure`` is the ``error`` of the response if the factory of agents fails; None leaves that to the handler.
     """
     agent = await find_agent(context, failure)
-    parsed = parse_input(context.body, context.runtime.input_limits)
+    runtime = context.runtime
+    parsed = parse_input(context.body, runtime.input_limits, runtime.attachment_url_schemes)
     return _run_request(context, clone_agent(agent), parsed)
 
 
@@ -90,7 +91,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
             request=context.request,
             headers=merge_headers(forwarded, agent_headers(agent)),
             user=context.user,
-            body=LazyJSONBody(context.body),
+            body=LazyJSONBody(parsed.body),
             debug=context.runtime.debug,
             open_interrupts=_NONE_OPEN,
         ),

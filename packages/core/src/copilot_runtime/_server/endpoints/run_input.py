@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
 from ag_ui.core import Context, Message, RunAgentInput, Tool
 from pydantic import FailFast, Field, ValidationError
+from pydantic_core import to_json
 
+from ..._http.url_safety import WEB_SCHEMES
 from ..._strict_json import loads
 from ..._validation import format_validation_error
 from ..errors import InvalidRunInput
 from ..input_limits import InputLimits
+from .attachment_urls import without_unsafe_urls
 from .content_generations import to_generation_0, to_generation_1
 from .wire_names import refuse_python_names, refuse_python_names_of
 
@@ -47,10 +50,12 @@ class ParsedInput(NamedTuple):
     Attributes:
         model: the input as agents get it, without activity messages.
         wire: the input in wire form as the client sent it, unknown members and all messages included.
+        body: the input as it is encoded.
     """
 
     model: RunAgentInput
     wire: dict[str, Any]
+    body: bytes
 
 
 class LazyJSONBody(Mapping[str, Any]):
@@ -75,8 +80,14 @@ class LazyJSONBody(Mapping[str, Any]):
         return len(self._parse())
 
 
-def parse_input(body: bytes, limits: InputLimits) -> ParsedInput:
-    """Returns the run input in a body. Raises InvalidRunInput."""
+def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] = WEB_SCHEMES) -> ParsedInput:
+    """Returns the run input in a body, without URLs that no agent may fetch. Raises InvalidRunInput.
+
+    Args:
+        body: the body.
+        limits: how much the input may contain.
+        url_schemes: the schemes that agents may fetch, in lower case.
+    """
     try:
         # Before pydantic, which accepts NaN and infinities in members of any type.
         wire = loads(body)
@@ -84,6 +95,9 @@ def parse_input(body: bytes, limits: InputLimits) -> ParsedInput:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
     limits.check(wire, body)
     refuse_python_names_of(RunAgentInput, wire)
+    safe = without_unsafe_urls(wire, url_schemes)
+    if safe is not wire:
+        wire, body = safe, to_json(safe)
     model = _validate(body, wire)
     refuse_python_names(body, messages=model.messages, tools=model.tools, resume=getattr(model, "resume", None))
     if model.forwarded_props is None:
@@ -92,7 +106,7 @@ def parse_input(body: bytes, limits: InputLimits) -> ParsedInput:
         model.messages = [message for message in model.messages if message.role != "activity"]
     if None in wire.values():
         wire = {name: value for name, value in wire.items() if value is not None}
-    return ParsedInput(model, wire)
+    return ParsedInput(model, wire, body)
 
 
 def _validate(body: bytes, wire: Any) -> RunAgentInput:
