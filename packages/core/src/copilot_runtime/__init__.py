@@ -9,6 +9,7 @@ from ._http.forward_headers import ForwardHeaders
 from ._http.headers import Headers
 from ._http.streaming import EventStream
 from ._http.types import FormPart, Request, Response
+from ._log_text import escape_log_records as _escape_log_records
 from ._server.access import ThreadAccess
 from ._server.handler import CopilotHandler, create_copilot_runtime_handler
 from ._server.hooks import ErrorHook, HookContext, RequestHook, RespondWith, ResponseHook, RuntimeHooks
@@ -52,4 +53,5 @@ __all__ = [
     "create_copilot_runtime_handler",
 ]
 
+_escape_log_records()
 _notify_pytest_plugin()

@@ -2,13 +2,83 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
 
 # With them a text could pass for further lines of the log, or write over them in a terminal: C0 and C1 controls, the
 # separators of lines, and the marks that reverse the direction of a line.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+LOGGERS = (
+    "copilot_runtime.agents",
+    "copilot_runtime.agents.builtin",
+    "copilot_runtime.agents.http",
+    "copilot_runtime.agents.mcp",
+    "copilot_runtime.demo",
+    "copilot_runtime.endpoints",
+    "copilot_runtime.engine",
+    "copilot_runtime.handler",
+    "copilot_runtime.loops",
+    "copilot_runtime.runtime",
+    "copilot_runtime.stores.memory",
+    "copilot_runtime.transcription",
+    "copilot_runtime.wsgi",
+)
+"""The names of all loggers: a logger's filters do not apply to those below it."""
+
 
 def one_line(text: object) -> str:
     """Returns a text that a client, a provider or another server wrote, in one line, with its controls escaped."""
     return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], str(text))
+
+
+def escape_log_records() -> None:
+    """Has every logger escape control characters, also those in tracebacks."""
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(_escape)
+
+
+def _escape(record: logging.LogRecord) -> bool:
+    try:
+        text = record.getMessage()
+    except Exception:  # arguments that do not fit, which handlers report
+        return True
+    if _CONTROLS.search(text):
+        record.msg, record.args = one_line(text), ()
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and record.exc_text is None:
+        record.exc_text = _format_escaped(error)
+    return True
+
+
+def _format_escaped(error: BaseException) -> str | None:
+    """Returns a traceback in which the text of each exception is one line; None if it has no controls anyway.
+
+    Handlers use the text in place of their own. The stack, whose lines are those of source files, is left as it is.
+    """
+    formatted = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    has_controls = False
+
+    def format_escaped(original: Callable[..., Iterator[str]], *arguments: Any, **options: Any) -> Iterator[str]:
+        nonlocal has_controls
+        text = "".join(original(*arguments, **options)).removesuffix("\n")
+        has_controls = has_controls or _CONTROLS.search(text) is not None
+        yield f"{one_line(text)}\n"
+
+    for each in _all_exceptions(formatted):
+        vars(each)["format_exception_only"] = functools.partial(format_escaped, each.format_exception_only)
+    text = "".join(formatted.format()).removesuffix("\n")
+    return text if has_controls else None
+
+
+def _all_exceptions(formatted: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """Yields an exception with its causes and members."""
+    found = [formatted]
+    while found:
+        each = found.pop()
+        yield each
+        found += [one for one in (each.__cause__, each.__context__, *(each.exceptions or ())) if one is not None]
