@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -326,6 +327,30 @@ def test_uvicorn_without_a_graceful_timeout_ends_although_a_stream_is_open(adapt
             assert stream.rest()[-1]["code"] == "RUN_INTERRUPTED"
             assert b"RUN_INTERRUPTED" in feed.read()
         server.process.wait(STOP_SECONDS)
+        assert "Traceback" not in server.log()
+
+
+@pytest.mark.requirement("STOP-07")
+def test_uvicorn_past_its_graceful_timeout_logs_no_traceback() -> None:
+    """It cancels what is still open, and logs whatever comes out of that."""
+    extra = ("--timeout-graceful-shutdown", "1")
+    with serve_app("asgi", "tests.fixtures.mounted_apps:mounted", mount="/mounted", extra=extra) as server:
+        client = Client(server)
+        with (
+            client.start_run("deaf", "deaf") as deaf,
+            client.start_run("play", "unread", **steps(("many", 100_000))) as unread,
+            socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as unfinished,
+        ):
+            deaf.until("RUN_STARTED")
+            unread.until("TEXT_MESSAGE_CONTENT")
+            head = ["POST /mounted/agent/good/run HTTP/1.1", "host: here", "content-length: 10", "expect: 100-continue"]
+            unfinished.sendall("\r\n".join([*head, "", ""]).encode())
+            assert unfinished.recv(1000).startswith(b"HTTP/1.1 100"), "the application waits for the body"
+            server.process.send_signal(signal.SIGTERM)
+            assert deaf.rest()[-1]["code"] == "RUN_INTERRUPTED"
+            assert unfinished.recv(1000).startswith(b"HTTP/1.1 503")
+            server.process.wait(STOP_SECONDS)
+        assert "Cancel" in server.log()
         assert "Traceback" not in server.log()
 
 

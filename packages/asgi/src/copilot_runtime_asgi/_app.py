@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Unpack, overload
 
@@ -78,16 +78,41 @@ class CopilotASGIApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "http":
-            request = await _read_request(scope, receive, self._handler.read_limit)
-            if request is not None:
-                async with self._request_scope():
-                    response = await self._handler(request)
+            response: Response | None = _SHUTTING_DOWN
+            with _quiet_shutdown(self._handler.runtime):
+                response = await self._respond(scope, receive)
+            if response is not None:
                 await _send_response(response, receive, send, self._handler.runtime)
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
+
+    async def _respond(self, scope: Scope, receive: Receive) -> Response | None:
+        """Returns the response to a request; None if the client disconnected before the end of its request."""
+        request = await _read_request(scope, receive, self._handler.read_limit)
+        if request is None:
+            return None
+        async with self._request_scope():
+            return await self._handler(request)
+
+
+_SHUTTING_DOWN = Response.json(
+    {"error": "server_shutdown", "message": "The server is shutting down. Send the request again."},
+    503,
+    {"retry-after": "1"},
+)
+
+
+@contextmanager
+def _quiet_shutdown(runtime: CopilotRuntime) -> Iterator[None]:
+    """Ends the cancellation of a request by a server that shuts down, which would log a traceback for it."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not runtime.is_shutting_down:
+            raise
 
 
 @asynccontextmanager
@@ -152,8 +177,9 @@ async def _send_response(response: Response, receive: Receive, send: Send, runti
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     if not isinstance(response.body, EventStream):
-        await send(start)
-        await send({"type": "http.response.body", "body": response.body})
+        with _quiet_shutdown(runtime):
+            await send(start)
+            await send({"type": "http.response.body", "body": response.body})
         return
     chunks = response.body.__aiter__()
     # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._concurrency import driver, lifecycle, loops
+from .._concurrency.server_shutdown import server_shutdown
 from .._events import Cursor, RunEnding, RunRecorder
 from .._http.streaming import EventStream
 from ..agents._base import agent_callable
@@ -377,8 +378,8 @@ class Engine:
 
     @property
     def is_shutting_down(self) -> bool:
-        """Whether this process's runs are being ended."""
-        return self._shutdown.is_active
+        """Whether this process's runs are being ended, or its server shows that it shuts down."""
+        return self._shutdown.is_active or server_shutdown() is not None
 
     def close(self) -> None:
         """Stops this process's runs, and waits for those of the background loop: other loops may not run any more."""

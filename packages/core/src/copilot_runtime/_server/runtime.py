@@ -231,7 +231,7 @@ class CopilotRuntime:
 
     @property
     def is_shutting_down(self) -> bool:
-        """Whether `shutdown` is at work, or runs are being ended because the server shuts down."""
+        """Whether `shutdown` is at work, or the server is known to shut down."""
         return self.engine.is_shutting_down
 
 
