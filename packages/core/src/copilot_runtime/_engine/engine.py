@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._concurrency import driver, lifecycle, loops
+from .._concurrency.loop_watchdog import unwatch_loop, watch_loop
 from .._concurrency.server_shutdown import server_shutdown
 from .._events import Cursor, RunEnding, RunRecorder
 from .._http.streaming import EventStream
@@ -291,6 +292,7 @@ class Engine:
                 self._debug_feed.add(log, request)
             self._persistence.track(run.writer)
         self._shutdown.watch(run)
+        watch_loop(run, loop)
         loops.create_task_threadsafe(loop, run.execute())
         return run
 
@@ -362,6 +364,7 @@ class Engine:
 
     def _unregister(self, run: Run) -> None:
         self._shutdown.unwatch(run)
+        unwatch_loop(run, run.loop)
         self._ephemeral_runs.pop(run.log, None)
         if run.writer is not None:
             for runs in (self._runs, self._local_runs):
