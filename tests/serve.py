@@ -99,6 +99,7 @@ SERVERS: Mapping[str, Server] = {
     "gthread": Server(gunicorn("gthread"), frozenset({"workers", "threads", "preload"})),
     "gevent": Server(gunicorn("gevent"), frozenset({"workers", "preload"})),
     "sync": Server(gunicorn("sync"), frozenset({"workers", "preload"})),
+    "uvicorn-worker": Server(gunicorn("uvicorn.workers.UvicornWorker"), frozenset({"workers", "preload"})),
     "waitress": Server(waitress, frozenset({"threads"})),
     "wsgiref": Server(wsgiref),
 }

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -33,9 +33,10 @@ from .fixtures.racer import RUNS
 from .fixtures.worker_app import SHUTDOWN_GRACE, STORE
 from .http_client import Client, Frame, Stream, types, unique
 from .serve import ADAPTERS, ROOT
-from .servers import STOP_SECONDS
+from .servers import STOP_SECONDS, RunningServer
 from .workers import (
     Number,
+    check_cursors,
     events_of,
     eventually,
     frames_until,
@@ -211,7 +212,8 @@ def kill_one(client: Client, runs: int) -> None:
 
 
 def lost(client: Client, run: LiveRun, killed_at: float) -> None:
-    streamed, followed = events_of(run.streamed()), events_of(run.followed())
+    sent = run.streamed()
+    streamed, followed = events_of(sent), events_of(run.followed())
     assert run.ended_at - killed_at <= LEASE_SECONDS + NOTICE_SECONDS
     assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
     assert types(streamed).count("RUN_ERROR") == 0
@@ -221,6 +223,7 @@ def lost(client: Client, run: LiveRun, killed_at: float) -> None:
     assert is_prefix(numbers_of(replay), numbers_of(streamed))
     last = numbers_of(replay)[-1:] or numbers_of(streamed)[:1]
     assert numbers_of(streamed)[-1].at - last[0].at <= FLUSH_INTERVAL_SECONDS + WRITE_SECONDS
+    check_cursors(client, "count", run.thread, sent)
     again = client.run("count", run.thread, forwardedProps={"n": 1})
     assert again[-1]["type"] == "RUN_FINISHED"
 
@@ -342,6 +345,7 @@ def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str
             with paused(pid_of(own), file):
                 # Its reader on the other process gets the end of the run, and with that the thread is free.
                 followed = events_of([*stored, *other.frames()])
+                check_cursors(there, "count", "taken", start)
                 taking = there.start_run("count", "taken", "second", forwardedProps={"until": str(second_gate)})
                 assert taking.status == 200
                 taken = frames_until(taking, 1)
@@ -460,35 +464,60 @@ def wait_for_exit(process_id: int) -> None:
     eventually(has_ended, 30)
 
 
+class Retiring(NamedTuple):
+    """A server with workers, its options, and what is done so that it replaces a worker, gracefully."""
+
+    server: str
+    how: Callable[[RunningServer, Client], object]
+    extra: Sequence[str] = ()
+    workers: int = 1
+
+
+def send_sighup(server: RunningServer, client: Client) -> None:
+    server.process.send_signal(signal.SIGHUP)
+
+
+def send_requests(server: RunningServer, client: Client) -> None:
+    for _ in range(3):
+        client.info()
+
+
+def send_sigterm(server: RunningServer, client: Client) -> None:
+    os.kill(pid_of(client.connect("count", "other")), signal.SIGTERM)
+
+
 RETIRING = {
-    "reload": ((), lambda server, client: server.process.send_signal(signal.SIGHUP)),
-    "max-requests": (("--max-requests", "3"), lambda server, client: [client.info() for _ in range(3)]),
-    "worker-sigterm": ((), lambda server, client: os.kill(pid_of(client.connect("count", "other")), signal.SIGTERM)),
+    **{f"{name}-reload": Retiring(name, send_sighup) for name in ("gthread", "gevent", "uvicorn-worker")},
+    **{
+        f"{name}-max-requests": Retiring(name, send_requests, ("--max-requests", "3")) for name in ("gthread", "gevent")
+    },
+    **{f"{name}-worker-sigterm": Retiring(name, send_sigterm) for name in ("gthread", "gevent")},
+    "uvicorn-reload": Retiring("uvicorn", send_sighup, workers=2),
 }
-"""gunicorn's options and what is done so that it replaces its worker, gracefully."""
 
 
 @pytest.mark.requirement("STOP-06", "STOP-07")
-@pytest.mark.parametrize("how", RETIRING)
-@pytest.mark.parametrize("worker", ["gthread", "gevent"])
-def test_workers_replaced_during_a_run_that_is_longer_than_the_graceful_timeout(
-    worker: str, how: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", RETIRING)
+def test_workers_replaced_during_a_run_that_is_longer_than_the_graceful_timeout(name: str, tmp_path: Path) -> None:
     """The end of the run is stored and sent, whatever its agent is doing, and the thread is free at once."""
-    extra, retire = RETIRING[how]
+    kind, how, extra, workers = RETIRING[name]
     store = sqlite_url(tmp_path / "threads.db", lease_seconds=300)
-    with serve_workers("wsgi", store, server=worker, extra=extra) as server:
+    adapter = "asgi" if kind.startswith("uvicorn") else "wsgi"
+    with serve_workers(adapter, store, server=kind, extra=extra, workers=workers) as server:
         client = Client(server)
         with client.start_run("count", "long") as own, client.start_run("deaf", "deaf") as deaf:
-            frames_until(own, 3)
-            retire(server, client)
-            for stream in (own, deaf):
-                rest = stream.rest()
+            streamed = frames_until(own, 3)
+            how(server, client)
+            streamed += own.frames()
+            for rest in (events_of(streamed), deaf.rest()):
                 assert (rest[-1]["type"], rest[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
         wait_for_exit(pid_of(own))
         for thread in ("long", "deaf"):
             replay = events_of(answered(lambda thread=thread: client.replay("count", thread)))
             assert (replay[-1]["type"], replay[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
+        if how is not send_requests:  # which retires the next worker as soon
+            answered(lambda: check_cursors(client, "count", "long", streamed))
+        for thread in ("long", "deaf"):
             assert answered(lambda thread=thread: finishes(client, thread))
         log = server.log()
     assert "Traceback" not in log
@@ -638,6 +667,31 @@ def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> 
             client.stop("count", "kept")
             # What was lost is no news any more: clients up to 1.69 would accept nothing after it.
             assert "RUN_ERROR" not in [frame.event["type"] for frame in client.replay("count", "kept")]
+
+
+@pytest.mark.requirement("STORE-05", "CONNECT-09")
+@pytest.mark.parametrize("server", ["gevent", "uvicorn-worker"])
+def test_workers_last_seen_event_id_of_runs_whose_worker_is_killed_or_paused(server: str, tmp_path: Path) -> None:
+    """For gthread and uvicorn, the tests above of killed and of paused processes resume their runs."""
+    path = tmp_path / "threads.db"
+    store = sqlite_url(path, lease_seconds=1)
+    adapter = "asgi" if server.startswith("uvicorn") else "wsgi"
+    with serve_workers(adapter, store, server=server, workers=2) as running:
+        client = Client(running)
+        with client.start_run("count", "killed") as own:
+            streamed = frames_until(own, 20)
+            os.kill(pid_of(own), signal.SIGKILL)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                streamed += own.frames()
+        wait_for_exit(pid_of(own))
+        answered(lambda: check_cursors(client, "count", "killed", streamed))
+        with client.start_run("count", "paused") as own:
+            streamed = frames_until(own, 20)
+            with paused(pid_of(own), path):
+                check_cursors(client, "count", "paused", streamed)
+            streamed += own.frames()
+        assert (streamed[-1].event["type"], streamed[-1].event["code"]) == ("RUN_ERROR", "RUN_LOST")
+        check_cursors(client, "count", "paused", streamed[:-1])
 
 
 @pytest.mark.requirement("STORE-05", "CONNECT-09")

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from copilot_runtime._events import Cursor
+
 from .fixtures.worker_app import PID, RAW_SECONDS, STORE
-from .http_client import Event, Frame, Stream
+from .http_client import Client, Event, Frame, Stream
 from .servers import RunningServer, serve_app
 
 T = TypeVar("T")
@@ -97,3 +99,41 @@ def frames_until(stream: Stream, number: int) -> list[Frame]:
         if any(reached.value >= number for reached in numbers_of([frame.event])):
             return taken
     raise AssertionError(f"the stream ended before {number}: {taken[-1:]}")
+
+
+def resume(client: Client, agent: str, thread: str, seen: str | None) -> list[Frame]:
+    """Returns what a reader receives that has received everything up to an event."""
+    with client.connect(agent, thread, seen) as stream:
+        assert stream.status == 200
+        return list(stream.frames())
+
+
+REAPERS = 1_000_000_000
+"""The numbers from which on a process numbers the events that it adds to the run of another one."""
+
+
+def check_cursors(client: Client, agent: str, thread: str, streamed: Sequence[Frame]) -> None:
+    """Resumes an ended run, the thread's only one, at, before and after the last event that its process has stored.
+
+    ``streamed`` is what a reader of that process has received, from the first event on.
+    """
+    sent = [frame for frame in streamed if frame.id is not None]
+    rest = resume(client, agent, thread, sent[0].id)
+    end = rest[-1]
+    assert end.event["type"] == "RUN_ERROR"
+    stored = [sent[0], *(frame for frame in rest if _number(frame) < REAPERS)]
+    closing = rest[len(stored) - 1 :]
+    both = min(len(stored), len(sent))
+    assert stored[:both] == sent[:both]
+    assert resume(client, agent, thread, stored[-2].id) == [stored[-1], *closing], "before"
+    assert resume(client, agent, thread, stored[-1].id) == closing, "at"
+    lost = sent[len(stored) :]
+    for seen in (*(frame.id for frame in (*lost[:1], *lost[-1:])), "1.999999"):
+        assert resume(client, agent, thread, seen) == [end], f"after, {seen}"
+    assert resume(client, agent, thread, end.id) == []
+
+
+def _number(frame: Frame) -> int:
+    cursor = Cursor.parse(frame.id)
+    assert cursor is not None
+    return cursor.number
