@@ -163,7 +163,7 @@ def test_threads_update_with_an_invalid_body_gets_400(client: SecurityClient, mo
     thread = unique("mine")
     client.request("POST", f"/{mount}/agent/hello/run", hello_input(thread), MALLORY)
     wrong = [b"", b"null", b"[]", b"{}", b'{"name":3}', b'{"archived":"yes"}', b'{"name":null}', b'{"other":1}']
-    for body in (*BODIES.values(), *wrong):
+    for body in (*BODIES.values(), *wrong, b'{"name":"%b"}' % (b"n" * 1001)):
         response = client.request("PATCH", f"/{mount}/threads/{thread}", body, [*MALLORY.items(), JSON])
         assert find_fault(response, 400) is None, (body[:60], find_fault(response, 400))
     (own,) = [

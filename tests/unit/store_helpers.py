@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from copilot_runtime.stores import MemoryStore, RunStore
-from copilot_runtime.stores.protocol import Lease, RunKey, ThreadKey
+from copilot_runtime.stores._memory_threads import frames_size
+from copilot_runtime.stores.protocol import Lease, ThreadKey
 
 
 class Clock:
@@ -30,20 +32,19 @@ def raws(store: RunStore, thread: ThreadKey) -> list[list[bytes]]:
 
 
 def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = None) -> int:
-    """Returns the bytes that a store keeps, counted from what can be read of it.
+    """Returns the bytes that a store keeps, counted from what it has.
 
-    ``input_sizes`` has the size of each run's input by its lease, and by one with the token -1 once it has ended;
-    a run that is missing has an input of 0 bytes.
+    ``input_sizes`` has the size of each active run's input by its lease; one that is missing has an input of 0 bytes.
     """
     sizes = input_sizes or {}
-    size = 0
+    by_owner: dict[str, int] = {}
     for key, thread in store._threads.items():
-        view = store.read(key)
-        for stored in view.runs:
-            size += sum(len(record.frame) for record in stored.records)
-        size += sum(len(frame) for raw in raws(store, key) for frame in raw)
         if thread.live is not None:
-            size += sizes.get(thread.live.lease, 0) + sum(map(len, thread.live.frames))
-        if thread.messages_run is not None:
-            size += sizes.get(Lease(RunKey(key, thread.messages_run.ordinal), thread.messages_run.run_id, -1), 0)
-    return size
+            texts = sys.getsizeof(thread.live.lease.run_id) + sys.getsizeof(thread.live.agent_id)
+            assert thread.live.size == sizes.get(thread.live.lease, 0) + texts + frames_size(thread.live.frames)
+        by_owner[key.owner] = by_owner.get(key.owner, 0) + thread.size
+        kept = [run.raw for run in thread.runs if run.raw.frames is not None]
+        assert set(kept) == {raw for raw in store._raw if raw.thread is thread}
+    assert {name: owner.size for name, owner in store._owners._owners.items()} == by_owner
+    assert sorted(key for owner in store._owners._owners.values() for key in owner.threads) == sorted(store._threads)
+    return sum(by_owner.values())

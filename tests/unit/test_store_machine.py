@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
         """Creates the store."""
         raise NotImplementedError
 
-    @initialize(threads=st.integers(0, 3), runs=st.integers(0, 3), size=st.sampled_from((0, 600, 1500, 4000)))
+    @initialize(threads=st.integers(0, 3), runs=st.integers(0, 3), size=st.sampled_from((0, 3000, 9000, 25_000)))
     def make(self, threads: int, runs: int, size: int) -> None:
         self.sizes: dict[Lease, int] = {}
         self.clock = Clock()

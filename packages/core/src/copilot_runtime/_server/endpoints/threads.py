@@ -18,6 +18,7 @@ from ..errors import HTTPError, error_response
 from .context import EndpointContext
 
 _MAX_LIMIT = 1000
+_MAX_NAME_LENGTH = 1000
 
 
 async def list_threads(context: EndpointContext) -> Response:
@@ -96,6 +97,8 @@ async def _patch(context: EndpointContext) -> Response:
     name, archived = changes.get("name"), changes.get("archived")
     if not isinstance(name, (str, type(None))) or not isinstance(archived, (bool, type(None))):
         raise _invalid("name must be a string, and archived must be true or false")
+    if name is not None and len(name) > _MAX_NAME_LENGTH:
+        raise _invalid(f"name must have at most {_MAX_NAME_LENGTH} characters")
     if name is None and archived is None:
         raise _invalid("The body must have name or archived")
     return await _update(context, name=name, archived=archived)

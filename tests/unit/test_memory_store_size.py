@@ -1,0 +1,249 @@
+"""The bytes that a memory store counts are those that it takes, whatever it is filled with."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tracemalloc
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from copilot_runtime._events import RunRecorder
+from copilot_runtime.stores import MemoryStore
+from copilot_runtime.stores.protocol import Batch, NewRun, RunCompletion, RunStarted, ThreadKey
+
+from .recorder_helpers import FINISHED, STARTED, Event, call, custom, run_input, text
+
+MAX_RATIO = 1.5
+"""How much more than it counts a store may take, and how much less."""
+
+
+def play(store: MemoryStore, key: ThreadKey, events: Iterable[Event], body: bytes = b"{}", **members: Any) -> None:
+    """Stores a run, all of whose objects are its own, as in a server."""
+    wire = json.loads(body)
+    new = NewRun(
+        thread=ThreadKey(*(part + "" for part in key)), run_id=members.get("run_id", "r"), agent_id="a", size=len(body)
+    )
+    started = store.begin(new)
+    assert isinstance(started, RunStarted)
+    recorder = RunRecorder(
+        ordinal=started.lease.run.ordinal,
+        input_echo=lambda: run_input(**wire),
+        known_message_ids=started.event_messages,
+    )
+    for event in events:
+        recorder.feed(json.loads(json.dumps(event)))
+        if recorder.pending_bytes > 50_000:
+            store.append([Batch(started.lease, recorder.drain(), recorder.duplicates)])
+    completion = RunCompletion.from_recorder(recorder, wire.get("messages", []), recorder.number)
+    store.finish(started.lease, recorder.drain(), completion)
+
+
+def message(number: int, content: Any = "Hello", **members: Any) -> Mapping[str, Any]:
+    return {"id": f"message-{number}", "role": "user", "content": content, **members}
+
+
+def body(messages: Iterable[Mapping[str, Any]], **members: Any) -> bytes:
+    return json.dumps({"messages": list(messages), **members}).encode()
+
+
+def key(number: int = 0, owner: str = "") -> ThreadKey:
+    return ThreadKey(owner, f"thread-{number}")
+
+
+def said(words: int, identity: str = "m", delta: str = "word ") -> list[Event]:
+    return [
+        STARTED,
+        text("START", identity),
+        *[text("CONTENT", identity, delta=delta)] * words,
+        text("END", identity),
+        FINISHED,
+    ]
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def small_threads(store: MemoryStore) -> None:
+    for number in range(150):
+        play(store, key(number), said(3), body([message(number)]))
+
+
+def small_threads_of_many_users(store: MemoryStore) -> None:
+    for number in range(300):
+        play(store, key(number, f"user-{number}"), said(3), body([message(number)]))
+
+
+def a_long_answer(store: MemoryStore) -> None:
+    play(store, key(), said(5000), body([message(1)]))
+
+
+def a_large_answer(store: MemoryStore) -> None:
+    play(store, key(), said(2, delta="x" * 1_000_000), body([message(1)]))
+
+
+def many_tiny_events(store: MemoryStore) -> None:
+    play(store, key(), [STARTED, *[custom(1)] * 4000, FINISHED])
+
+
+def large_events(store: MemoryStore) -> None:
+    play(store, key(), [STARTED, *[custom("x" * 100_000)] * 20, FINISHED])
+
+
+def many_messages_of_an_agent(store: MemoryStore) -> None:
+    events = [event for number in range(1000) for event in said(1, f"m{number}")[1:-1]]
+    play(store, key(), [STARTED, *events, FINISHED])
+
+
+def many_calls(store: MemoryStore) -> None:
+    events = [
+        event
+        for number in range(700)
+        for event in (call("START", f"c{number}"), call("ARGS", f"c{number}"), call("END", f"c{number}"))
+    ]
+    play(store, key(), [STARTED, *events, FINISHED])
+
+
+def a_conversation(store: MemoryStore) -> None:
+    history: list[Mapping[str, Any]] = []
+    for number in range(40):
+        history.append(message(2 * number, "What about this one? " * 5))
+        play(store, key(), said(20, f"message-{2 * number + 1}"), body(history))
+        history.append(message(2 * number + 1, "word " * 20, role="assistant"))
+
+
+def a_long_history_sent_with_every_run(store: MemoryStore) -> None:
+    data = body(message(number) for number in range(1000))
+    for _ in range(10):
+        play(store, key(), said(1), data)
+
+
+def deep_messages(store: MemoryStore) -> None:
+    play(store, key(), said(1), body([message(number, nested(60)) for number in range(500)]))
+
+
+def many_small_parts(store: MemoryStore) -> None:
+    parts = [{"type": "text", "text": ""}] * 20
+    play(store, key(), said(1), body([message(number, parts) for number in range(500)]))
+
+
+def many_short_strings(store: MemoryStore) -> None:
+    play(store, key(), said(1), body([message(number, metadata=["a"] * 50) for number in range(300)]))
+
+
+def other_alphabets(store: MemoryStore) -> None:
+    play(
+        store,
+        key(),
+        said(500, delta="\U0001f600\u4f60"),
+        body([message(number, "\u4f60" * 200) for number in range(500)]),
+    )
+
+
+def states(store: MemoryStore) -> None:
+    state = {f"key-{number}": [number, {"a": {}}] for number in range(500)}
+    snapshots = [{"type": "STATE_SNAPSHOT", "snapshot": state}] * 30
+    play(store, key(), [STARTED, *snapshots, FINISHED], body([message(1)], state=state))
+
+
+def metadata(store: MemoryStore) -> None:
+    extra = {f"key-{number}": {} for number in range(200)}
+    play(store, key(), [STARTED, text("START"), *[text("CONTENT", metadata=extra)] * 100, text("END"), FINISHED])
+
+
+def repeated_messages(store: MemoryStore) -> None:
+    for _ in range(3):
+        play(store, key(), said(1500))
+
+
+def long_names(store: MemoryStore) -> None:
+    for number in range(40):
+        play(store, key(number), said(1))
+        store.update(key(number), name=f"{number}" + "n" * 100_000)
+
+
+def long_thread_ids(store: MemoryStore) -> None:
+    for number in range(40):
+        play(store, ThreadKey(f"{number}" + "u" * 10_000, f"{number}" + "t" * 10_000), said(1))
+
+
+def long_run_ids(store: MemoryStore) -> None:
+    for number in range(40):
+        play(store, key(), said(1), run_id=f"{number}" + "r" * 100_000)
+
+
+def active_runs(store: MemoryStore) -> None:
+    for number in range(100):
+        lease = store.begin(NewRun(thread=key(number), run_id="r", agent_id="a"))
+        assert isinstance(lease, RunStarted)
+        store.append([Batch(lease.lease, [f"data: {index} {number}\n\n".encode() for index in range(100)])])
+
+
+def a_run_without_messages_after_a_large_one(store: MemoryStore) -> None:
+    play(store, key(), said(2, delta="x" * 500_000))
+    for _ in range(3):
+        play(store, key(), [STARTED, FINISHED])
+
+
+CONTENTS: list[Callable[[MemoryStore], None]] = [
+    small_threads,
+    small_threads_of_many_users,
+    a_long_answer,
+    a_large_answer,
+    many_tiny_events,
+    large_events,
+    many_messages_of_an_agent,
+    many_calls,
+    a_conversation,
+    a_long_history_sent_with_every_run,
+    deep_messages,
+    many_small_parts,
+    many_short_strings,
+    other_alphabets,
+    states,
+    metadata,
+    repeated_messages,
+    long_names,
+    long_thread_ids,
+    long_run_ids,
+    active_runs,
+    a_run_without_messages_after_a_large_one,
+]
+
+
+@pytest.mark.requirement("STORE-08")
+@pytest.mark.parametrize("fill", CONTENTS)
+def test_max_bytes_counts_the_memory_that_is_taken(fill: Callable[[MemoryStore], None]) -> None:
+    fill(MemoryStore())  # what is cached at first use is not the store's
+    store = MemoryStore(max_runs_per_thread=2 if fill is a_run_without_messages_after_a_large_one else 100)
+
+    def check() -> None:
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0]
+        assert store._size / MAX_RATIO < taken < store._size * MAX_RATIO
+
+    gc.collect()
+    tracemalloc.start()
+    try:
+        fill(store)
+        check()
+        for frames in list(store._raw):  # which expire
+            store._drop_raw_frames(frames)
+        check()
+    finally:
+        tracemalloc.stop()
+
+
+def test_max_bytes_bounds_long_names_of_threads() -> None:
+    store = MemoryStore(max_bytes=1_000_000)
+    for number in range(40):
+        play(store, key(number), said(1))
+    for number in range(40):
+        store.update(key(number), name="n" * 100_000)
+        assert store._size <= 1_000_000
