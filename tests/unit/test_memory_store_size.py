@@ -217,7 +217,7 @@ CONTENTS: list[Callable[[MemoryStore], None]] = [
 ]
 
 
-@pytest.mark.requirement("STORE-08")
+@pytest.mark.requirement("STORE-10")
 @pytest.mark.parametrize("fill", CONTENTS)
 def test_max_bytes_counts_the_memory_that_is_taken(fill: Callable[[MemoryStore], None]) -> None:
     fill(MemoryStore())  # what is cached at first use is not the store's

@@ -238,6 +238,9 @@ class SqliteStoreMachine(Machine):
         assert counted["threads"] == len(stored)
         assert self.rows("SELECT coalesce(sum(bytes), 0) FROM threads") == [(counted["bytes"],)]
         assert dict(self.rows("SELECT id, bytes FROM threads")) == self.recompute()
+        of_owners = self.rows("SELECT owner, count(*), sum(bytes) FROM threads GROUP BY owner ORDER BY owner")
+        assert self.rows("SELECT owner, threads, bytes FROM owners ORDER BY owner") == of_owners
+        assert counted["owners"] == len(of_owners)
         in_runs = dict(self.rows("SELECT thread, count(*) FROM runs GROUP BY thread"))
         in_runs = {thread: count for thread, count in in_runs.items() if thread in stored}
         assert in_runs == {thread: runs for thread, runs in stored.items() if runs}

@@ -847,6 +847,27 @@ class RunStoreSuite:
         assert 1 <= len(store.read(T1).runs) < 20
         assert store.messages(T1)[-1]["id"] == "m19"
 
+    @pytest.mark.parametrize(
+        "limits", [{"max_threads": 10}, {"max_bytes": 60_000}], ids=lambda limits: next(iter(limits))
+    )
+    def test_one_owner_does_not_push_out_threads_of_others(self, limits: dict[str, int]) -> None:
+        """Owners share each limit equally, and those who have more than their share lose threads first."""
+        store = self._limited(**limits)
+        light = [p.ThreadKey(BOB, f"t{number}") for number in range(3)]
+        for key in light:
+            store_run(store, key)
+        for number in range(100):
+            store_run(store, p.ThreadKey(ADA, f"t{number}"))
+        assert list_thread_ids(store, BOB) == ["t2", "t1", "t0"]
+        kept = list_thread_ids(store)
+        assert 3 < len(kept) < 100
+        assert kept == [f"t{number}" for number in range(99, 99 - len(kept), -1)]
+        # Also if someone else needs room.
+        store_run(store, p.ThreadKey("third", "t0"))
+        assert list_thread_ids(store, BOB) == ["t2", "t1", "t0"]
+        assert list_thread_ids(store, "third") == ["t0"]
+        assert list_thread_ids(store)[0] == "t99"
+
     def test_max_bytes_includes_active_runs(self) -> None:
         store = self._limited(max_bytes=5000)
         store_run(store, T2)

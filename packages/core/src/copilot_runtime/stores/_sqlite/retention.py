@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+from collections.abc import Callable
 
 from ..._validation import check_number
 from ..protocol import RAW_RETENTION_SECONDS
 from .garbage import PIECE_BYTES, collect, delete_raw_frames, delete_run, delete_threads
+from .shares import Measure, is_above_share, next_victim, own_idle_threads
 from .sizes import PAGE_BYTES
 
 BATCH_SIZE = 200
@@ -69,31 +71,60 @@ class Retention:
     def evict(self, db: Db, thread: int) -> bool:
         """Enforces the limits after ``thread`` has grown. Returns whether that has deleted other threads.
 
-        Deletes, as far as necessary: the oldest runs of the thread beyond the limit for one thread; other threads,
-        least recently used first; the raw frames of the thread's runs; its oldest runs. Its last run is kept,
-        because readers in other processes may not have seen its end.
+        Deletes, as far as necessary: the oldest runs of the thread beyond the limit for one thread; if its owner has
+        more than its share, other threads of the owner, the raw frames of the thread's runs, and its oldest runs;
+        threads of others; and again the raw frames and the oldest runs of the thread. Its last run is kept, because
+        readers in other processes may not have seen its end.
         """
         if self.max_runs_per_thread:
             for ordinal in _ordinals(db, thread, skip_last=self.max_runs_per_thread):
                 delete_run(db, thread, ordinal)
-        if not self._exceeds_limits(db):
-            return False
         evicted = 0
-        for other in _least_recently_used(db, "id <> ?", thread):
+        if self._exceeds_threads(db):
+            evicted = self._evict_threads(db, thread, "threads", self.max_threads, BATCH_SIZE)
+        if self._exceeds_bytes(db):
+            # The file may be too large although the sizes of the threads add up to less.
+            limit = min(self.max_bytes, _total(db, "bytes"))
+            evicted += self._evict_threads(db, thread, "bytes", limit, BATCH_SIZE - evicted)
+            self._trim(db, thread, lambda: self._exceeds_bytes(db))
+        return evicted > 0
+
+    def _evict_threads(self, db: Db, thread: int, measure: Measure, limit: int, count: int) -> int:
+        """Deletes up to ``count`` threads other than ``thread``, and returns how many."""
+
+        def is_owners_fault() -> bool:
+            return is_above_share(db, thread, measure, limit) and self._exceeds(db, measure)
+
+        evicted = 0
+        for other in own_idle_threads(db, thread, count) if is_owners_fault() else ():
             delete_threads(db, (other,))
             evicted += 1
-            if not self._exceeds_limits(db):
-                return True
+            if not is_owners_fault():
+                break
+        if measure == "bytes" and evicted < count:
+            self._trim(db, thread, is_owners_fault)
+        while evicted < count and self._exceeds(db, measure):
+            victim = next_victim(db, thread, measure, limit)
+            if victim is None:
+                break
+            delete_threads(db, (victim,))
+            evicted += 1
+        return evicted
+
+    def _trim(self, db: Db, thread: int, is_needed: Callable[[], bool]) -> None:
+        """Deletes the raw frames of a thread's runs and then its oldest runs, as far as necessary."""
         ordinals = _ordinals(db, thread, skip_last=1)
         for delete in (delete_raw_frames, delete_run):
             for ordinal in ordinals:
-                if not self._exceeds_bytes(db):
-                    break
+                if not is_needed():
+                    return
                 delete(db, thread, ordinal)
-        return evicted > 0
 
-    def _exceeds_limits(self, db: Db) -> bool:
-        return 0 < self.max_threads < _total(db, "threads") or self._exceeds_bytes(db)
+    def _exceeds(self, db: Db, measure: Measure) -> bool:
+        return self._exceeds_threads(db) if measure == "threads" else self._exceeds_bytes(db)
+
+    def _exceeds_threads(self, db: Db) -> bool:
+        return 0 < self.max_threads < _total(db, "threads")
 
     def _exceeds_bytes(self, db: Db) -> bool:
         return 0 < self.max_bytes < _total(db, "bytes") or (self.max_bytes > 0 and self._exceeds_file(db))

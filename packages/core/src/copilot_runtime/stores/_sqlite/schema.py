@@ -6,7 +6,7 @@ import sqlite3
 
 _V1 = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('ordinal', 0), ('threads', 0), ('bytes', 0);
+INSERT INTO counters VALUES ('ordinal', 0), ('threads', 0), ('bytes', 0), ('owners', 0);
 
 CREATE TABLE threads (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,6 +26,17 @@ CREATE TABLE threads (
 );
 CREATE INDEX threads_listed ON threads (owner, updated_at DESC, thread_id);
 CREATE INDEX threads_used ON threads (used_at);
+CREATE INDEX threads_used_by_owner ON threads (owner, used_at);
+
+-- What each owner has, kept up to date by the triggers below.
+CREATE TABLE owners (
+    id INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL UNIQUE,
+    threads INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX owners_threads ON owners (threads);
+CREATE INDEX owners_bytes ON owners (bytes);
 
 -- The run's frames are those with its ``frames_id``, which is its first token.
 CREATE TABLE live (
@@ -91,20 +102,29 @@ CREATE TABLE garbage (id INTEGER PRIMARY KEY, thread INTEGER, frames_id INTEGER)
 CREATE TRIGGER threads_added AFTER INSERT ON threads
     BEGIN
         UPDATE counters SET value = value + 1 WHERE name = 'threads'; UPDATE counters SET value = value + new.bytes
-        WHERE name = 'bytes'; END;
+        WHERE name = 'bytes'; INSERT INTO owners (owner) SELECT new.owner WHERE NOT EXISTS
+        (SELECT 1 FROM owners WHERE owner = new.owner); UPDATE owners SET threads = threads + 1,
+        bytes = bytes + new.bytes WHERE owner = new.owner; END;
 CREATE TRIGGER threads_changed AFTER UPDATE OF bytes ON threads
-    BEGIN UPDATE counters SET value = value + new.bytes - old.bytes WHERE name = 'bytes'; END;
+    BEGIN
+        UPDATE counters SET value = value + new.bytes - old.bytes WHERE name = 'bytes'; UPDATE owners
+        SET bytes = bytes + new.bytes - old.bytes WHERE owner = new.owner; END;
 CREATE TRIGGER threads_dropped AFTER DELETE ON threads
     BEGIN
         UPDATE counters SET value = value - 1 WHERE name = 'threads'; UPDATE counters SET value = value - old.bytes
-        WHERE name = 'bytes'; END;
+        WHERE name = 'bytes'; UPDATE owners SET threads = threads - 1, bytes = bytes - old.bytes
+        WHERE owner = old.owner; DELETE FROM owners WHERE owner = old.owner AND threads = 0; END;
+CREATE TRIGGER owners_added AFTER INSERT ON owners
+    BEGIN UPDATE counters SET value = value + 1 WHERE name = 'owners'; END;
+CREATE TRIGGER owners_dropped AFTER DELETE ON owners
+    BEGIN UPDATE counters SET value = value - 1 WHERE name = 'owners'; END;
 """
 
 MIGRATIONS = (_V1,)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 
-APPLICATION_ID = 0x436F5275
+APPLICATION_ID = 0x436F5276
 """Marks a file as a store of this package (sqlite.org/fileformat2, 1.3.8)."""
 
 

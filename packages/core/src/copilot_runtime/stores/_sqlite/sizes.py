@@ -36,8 +36,8 @@ def row_bytes(*columns: str | bytes | int) -> int:
 
 def thread_bytes(owner: str | bytes, thread_id: str | bytes) -> int:
     """Returns about how many bytes of the file a thread takes without its runs and messages."""
-    # A row, and three indexes.
-    return row_bytes(3 * (len(owner) + len(thread_id)) + 4 * _CELL_BYTES)
+    # A row, four indexes, and a part of what the owner's row and its three indexes take.
+    return row_bytes(5 * len(owner) + 3 * len(thread_id) + 6 * _CELL_BYTES)
 
 
 def frames_bytes(frames: Iterable[bytes]) -> int:
