@@ -30,6 +30,7 @@ from copilot_runtime.stores.protocol import (
     Batch,
     Lease,
     LeaseSignal,
+    NewRun,
     RunCompletion,
     RunKey,
     ThreadKey,
@@ -255,6 +256,28 @@ async def test_remote_run_that_ignores_its_cancellation_is_superseded(
 @bounded
 async def test_remote_delete(make: Make) -> None:
     await deletes_what_goes_on(make(), make())
+
+
+@pytest.mark.requirement("STORE-02")
+@bounded
+async def test_remote_delete_of_a_run_that_was_joined_as_it_began(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader may find a run in the store before its own process has it in its table."""
+    engine, joined = make(), []
+    begin = engine.async_store.begin
+
+    async def begin_and_join(run: NewRun) -> Any:
+        started = await begin(run)
+        joined.append(Reader(await engine.connect(THREAD, None)))
+        return started
+
+    monkeypatch.setattr(engine.async_store, "begin", begin_and_join)
+    own = Reader(await engine.run(given(Gated())))
+    await own.until(2)
+    assert await engine.delete(THREAD)
+    for reader in (own, *joined):
+        await reader.rest()
+        assert reader.kinds[-1] == "RUN_ERROR"
+    assert not engine._remote_runs._logs
 
 
 @pytest.mark.requirement("STORE-02")

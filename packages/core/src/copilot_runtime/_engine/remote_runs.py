@@ -40,23 +40,26 @@ class RemoteRunFollower:
         self._reap_outage = OutageLog("reaping orphaned runs")
 
     def log(self, run: RunKey, run_id: str, agent_id: str) -> RunLog:
-        """Returns the log of a remote run."""
-        return self.follow(self._logs.get(run) or RunLog(run, run_id, agent_id), loops.target_loop())
-
-    def follow(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> RunLog:
-        """Fills a log from the store until the run has ended, after the frames that it has already."""
-        if log.run is None:
-            return log
-        known = self._logs.setdefault(log.run, log)
-        known.is_foreign = True
-        if known is log:
-            self._timer.add(log, loop)
-        return known
+        """Returns the log of a remote run, which is filled from the store until the run has ended."""
+        log = self._logs.get(run)
+        if log is None:
+            log = RunLog(run, run_id, agent_id)
+            self._follow(run, log, loops.target_loop())
+        return log
 
     def follow_own(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
-        """Does the same for a run of this process that another one has taken over."""
-        self._own.add(log)
-        self.follow(log, loop)
+        """Does the same, after the frames that it has already, for a run of this process that another has taken over.
+
+        The run may have another log here: that of a reader which found it in the store before it was launched.
+        """
+        if log.run is not None:
+            self._own.add(log)
+            self._follow(log.run, log, loop)
+
+    def _follow(self, run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
+        self._logs.setdefault(run, log)
+        log.is_foreign = True
+        self._timer.add(log, loop)
 
     def after_fork(self) -> None:
         """Forgets the parent process's logs."""
@@ -116,7 +119,8 @@ class RemoteRunFollower:
             if not (log.frames and is_terminal(log.frames[-1])):
                 # The run was deleted, or its rest was lost: a stream that just ends would look like success.
                 log.extend(_with_ends(log.frames, error_frame(LOST)))
-            self._logs.pop(run, None)
+            if self._logs.get(run) is log:
+                del self._logs[run]
             self._timer.discard(log, loop)
             log.end()
 
