@@ -28,9 +28,9 @@ from copilot_runtime import (
 from copilot_runtime_asgi import to_asgi
 from copilot_runtime_wsgi import to_wsgi
 
-from .fixtures import apps
-from .fixtures.security_apps import Echo, hello
-from .http_client import hello_input
+from ..fixtures import apps
+from ..fixtures.security_apps import Echo, hello
+from ..http_client import hello_input
 
 pytestmark = pytest.mark.requirement("BODY-06")
 
