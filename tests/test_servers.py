@@ -309,11 +309,15 @@ def test_shutdown_that_does_not_wait_ends_streams_with_run_interrupted(how: str)
 
 
 @pytest.mark.requirement("STOP-06", "STOP-07")
-@pytest.mark.parametrize("adapter", ["asgi", "django-asgi"])
-def test_uvicorn_without_a_graceful_timeout_ends_although_a_stream_is_open(adapter: str) -> None:
+@pytest.mark.parametrize(
+    ("adapter", "how"), [("asgi", "sigterm"), ("asgi", "max-requests"), ("django-asgi", "sigterm")]
+)
+def test_uvicorn_without_a_graceful_timeout_ends_although_a_stream_is_open(adapter: str, how: str) -> None:
     """By default it waits for its streams without limit, and a keep-alive never ends."""
     port = free_port()
-    start = app_command(adapter, ServerOptions(factory="tests.fixtures.runtimes:application", port=str(port)))
+    extra = ("--limit-max-requests", "6") if how == "max-requests" else ()
+    factory = "tests.fixtures.runtimes:application"
+    start = app_command(adapter, ServerOptions(factory=factory, port=str(port), extra=extra))
     timeout = start.arguments.index("--timeout-graceful-shutdown")
     arguments = [*start.arguments[:timeout], *start.arguments[timeout + 2 :]]
     with run_server(arguments, port, env={**start.environment, runtimes.RUNTIME: "debug"}) as server:
@@ -323,7 +327,12 @@ def test_uvicorn_without_a_graceful_timeout_ends_although_a_stream_is_open(adapt
             client.start_run("play", "thread", **steps(("say", "a"), ("wait", "never"))) as stream,
         ):
             stream.until("TEXT_MESSAGE_CONTENT")
-            server.process.send_signal(signal.SIGTERM)
+            if how == "sigterm":
+                server.process.send_signal(signal.SIGTERM)
+            else:
+                with contextlib.suppress(OSError):  # from the last one on, no further connections are accepted
+                    for _ in range(6):
+                        client.info()
             assert stream.rest()[-1]["code"] == "RUN_INTERRUPTED"
             assert b"RUN_INTERRUPTED" in feed.read()
         server.process.wait(STOP_SECONDS)

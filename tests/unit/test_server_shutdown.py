@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -56,6 +57,24 @@ def test_server_shutdown_of_uvicorn(server_class: type[uvicorn.Server]) -> None:
     assert server_shutdown() is None
     server.should_exit = True
     assert server_shutdown() == (7.0, server.server_state.tasks)
+
+
+@pytest.mark.requirement("STOP-06")
+def test_server_shutdown_of_uvicorn_that_has_served_its_last_request() -> None:
+    """By ``--limit-max-requests`` it stops listening, and does not set ``should_exit``."""
+    server = uvicorn.Server(uvicorn.Config("app"))
+    signal.signal(signal.SIGTERM, server.handle_exit)
+
+    async def scenario() -> None:
+        listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        server.servers = []
+        assert server_shutdown() is None
+        server.servers.append(listening)
+        assert server_shutdown() is None
+        listening.close()
+        assert server_shutdown() is not None
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.requirement("STOP-06")

@@ -97,7 +97,7 @@ class _WatchedLoop:
         self._thread = threading.get_ident()
         self._has_answered = True
         if self._missed >= STUCK_CHECKS:
-            logger.warning("an event loop that was stuck runs again, after %.0f s", self._missed * CHECK_SECONDS)
+            logger.warning("an event loop runs again that was stuck for at least %.0f s", self._missed * CHECK_SECONDS)
 
     def _report(self) -> None:
         # None under gevent, whose greenlets have no stack here, and for a loop that has never answered.

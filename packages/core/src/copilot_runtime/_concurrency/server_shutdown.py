@@ -38,7 +38,7 @@ def server_shutdown() -> ServerShutdown | None:
     looked at: signal handlers are the server's, and can be installed on the main thread alone.
     """
     server = _handler_object(signal.SIGTERM)
-    if _is_a(server, *_UVICORN) and getattr(server, "should_exit", None) is True:
+    if _is_a(server, *_UVICORN) and (getattr(server, "should_exit", None) is True or _has_closed(server)):
         worker = _handler_object(getattr(signal, "SIGUSR1", signal.SIGTERM))
         limits = [
             _limit(getattr(server, "config", None), "timeout_graceful_shutdown"),
@@ -62,6 +62,12 @@ _GUNICORN = ("gunicorn.workers.base", "Worker")
 def _handler_object(number: signal.Signals) -> object:
     """Returns the object whose method handles a signal."""
     return getattr(signal.getsignal(number), "__self__", None)
+
+
+def _has_closed(server: object) -> bool:
+    """Returns whether a uvicorn accepts no more connections, as after ``--limit-max-requests``."""
+    listeners: list[asyncio.Server] = getattr(server, "servers", [])
+    return bool(listeners) and not any(listener.is_serving() for listener in listeners)
 
 
 async def _wait(task: asyncio.Task[Any]) -> None:
