@@ -99,6 +99,7 @@ CASES = [
         for one in of(InputLimits, name, 0, None, 1.5, *NUMBERS)
     ],
     *of(runtime, "sse_keep_alive_seconds", None, *NUMBERS),
+    *of(runtime, "send_timeout_seconds", 0, 0.5, *NUMBERS),
     *of(runtime, "run_timeout_seconds", *NUMBERS),
     *of(runtime, "stop_grace_seconds", None, *NUMBERS),
     *of(runtime, "shutdown_grace_seconds", None, *NUMBERS),
@@ -261,11 +262,12 @@ def test_copilot_middleware_refuses_invalid_paths(path: Any) -> None:
         {"input_limits": InputLimits(max_messages=1)},
         {
             "sse_keep_alive_seconds": 0.5,
+            "send_timeout_seconds": 1,
             "run_timeout_seconds": 0.5,
             "stop_grace_seconds": 0,
             "shutdown_grace_seconds": 0,
         },
-        {"max_streams": None, "run_timeout_seconds": None},
+        {"max_streams": None, "run_timeout_seconds": None, "send_timeout_seconds": None},
         {"forward_headers": ForwardHeaders(allow=["x-a"], deny=("x-b",), deny_prefixes=[])},
     ],
     ids=stable_id,

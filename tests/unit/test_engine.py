@@ -23,9 +23,9 @@ from copilot_runtime._engine import (
     Engine,
     StopResult,
     TooManyStreams,
+    held_bytes,
     leases,
     persistence,
-    subscribers,
 )
 from copilot_runtime._engine import engine as engine_module
 from copilot_runtime._engine.async_store import AsyncStore
@@ -131,7 +131,7 @@ async def test_run_leaves_nothing_in_memory() -> None:
     assert len(runs) in range(7)
     assert not engine._runs
     assert not engine._ephemeral_runs
-    assert not engine._subscribers._lingering
+    assert engine._subscribers._held.size == 0
     assert engine._subscribers._limiter._count == 0
     persistence, subscribers = engine._persistence, engine._subscribers
     for rounds in (
@@ -791,14 +791,15 @@ async def test_connect_leaves_out_messages_that_the_history_has() -> None:
 async def test_slow_reader_of_a_finished_run_is_evicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(subscribers, "MAX_LINGERING_BYTES", 1000)
+    monkeypatch.setattr(held_bytes, "MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr(held_bytes, "SLOW_SECONDS", 0)
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
     await settled(lambda: not engine._runs)
     seen = [await reader.rest() for reader in slow]
     assert len(seen[-1]) == 5
     assert [event["code"] for event in seen[0]] == ["SLOW_READER"]
-    assert not engine._subscribers._lingering
+    assert engine._subscribers._held.size == 0
 
 
 # --- supersede ---

@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,11 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from copilot_runtime._engine import held_bytes, subscribers
 from copilot_runtime._engine import readers as reader_module
-from copilot_runtime._engine import subscribers
 from copilot_runtime._engine.periodic import PeriodicTask
 from copilot_runtime._engine.readers import (
     BaseReader,
+    BodyReader,
     ReaderCallbacks,
     RunReader,
 )
@@ -260,8 +262,161 @@ def test_reader_of_a_long_history_gets_several_chunks(life: Life) -> None:
     pieces = list(SyncStreamIterator(life.reader(log, history=history)))
     assert b"".join(pieces) == b"x" * 1_000_000
     assert max(map(len, pieces)) <= reader_module.MAX_CHUNK_BYTES
-    [large] = list(SyncStreamIterator(life.reader(None, history=[b"x" * 1_000_000])))
-    assert len(large) == 1_000_000
+
+
+@pytest.mark.requirement("SSE-11")
+@pytest.mark.parametrize("is_live", [False, True])
+def test_reader_of_a_large_frame_gets_slices_of_it(life: Life, is_live: bool) -> None:
+    """All readers share the frame itself, however many of them are in the middle of it."""
+    frame, log = b"data: " + b"x" * 8_000_000 + b"\n\n", None
+    if is_live:
+        log = log_of(frame, b"after")
+        log.end()
+
+    def open_readers(count: int) -> tuple[list[RunReader], int]:
+        tracemalloc.start()
+        try:
+            readers = [life.reader(log, history=() if is_live else [frame, b"after"]) for _ in range(count)]
+            for reader in readers:
+                assert len(reader.read_available() or b"") == reader_module.MAX_CHUNK_BYTES
+            return readers, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    readers, allocated = open_readers(50)
+    assert allocated < len(frame)
+    reader = readers[0]
+    reader.request_keep_alive()
+    pieces = list(SyncStreamIterator(reader))
+    assert b"".join(pieces) == frame[reader_module.MAX_CHUNK_BYTES :] + b"after", "and no comment inside of a frame"
+    assert max(map(len, pieces)) <= reader_module.MAX_CHUNK_BYTES
+
+
+def test_reader_that_is_closed_in_a_large_frame_drops_it(life: Life) -> None:
+    chunks = SyncStreamIterator(life.reader(None, history=[b"x" * 1_000_000]))
+    next(chunks)
+    chunks.close()
+    assert list(chunks) == []
+
+
+@pytest.mark.requirement("SSE-08")
+def test_slow_reader_that_is_evicted_in_a_large_frame_gets_slow_reader(life: Life) -> None:
+    """What it has of the frame is ended, so that the error is an event of its own."""
+    reader = life.reader(None, history=[b"data: " + b"x" * 1_000_000 + b"\n\n"])
+    reader.read_available()
+    reader.evict()
+    said = reader.read_available()
+    assert said is not None
+    assert said.startswith(b"\n\ndata: ")
+    assert b"SLOW_READER" in said
+    assert reader.read_available() is None
+
+
+def test_async_reader_gives_the_loop_a_turn(life: Life) -> None:
+    """However fast a client reads, or if it has disconnected and the server says nothing."""
+
+    async def test() -> None:
+        chunks = AsyncStreamIterator(life.reader(None, history=[b"x" * 1_000_000] * 10))
+        asyncio.get_running_loop().call_soon(chunks.close)
+        assert len([piece async for piece in chunks]) <= 2
+
+    in_task(test)
+
+
+# --- writes that make no progress ---
+
+
+def test_send_timeout_seconds_of_a_write_without_progress(life: Life) -> None:
+    """A chunk that is taken in time starts it anew, and a reader that waits for its run has none."""
+    aborted: list[str] = []
+    log = log_of(b"a")
+    reader, waiting, other = life.reader(log), life.reader(log_of()), life.reader(log_of(b"a"))
+    for one in (reader, waiting):
+        one.on_stalled(lambda: aborted.append("aborted"))
+    assert (reader.read_available(), other.read_available(), waiting.read_available()) == (b"a", b"a", b"")
+    for _ in range(4):
+        reader.tick(4)
+    log.extend([b"b"])
+    assert reader.read_available() == b"b"
+    for _ in range(4):
+        reader.tick(4)
+    assert (aborted, life.gone) == ([], [])
+    assert waiting.sending_ticks < 0
+    reader.tick(4)
+    assert (aborted, life.gone) == (["aborted"], [reader])
+    assert reader.read_available() is None
+    for _ in range(10):
+        other.tick(4)
+    assert other not in life.gone, "nothing could end the write, so its worker thread is still in use"
+
+
+# --- what readers hold ---
+
+
+class Holders:
+    """Readers that hold something."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, life: Life, limit: int) -> None:
+        monkeypatch.setattr(held_bytes, "MAX_HELD_BYTES", limit)
+        monkeypatch.setattr(held_bytes, "SLOW_SECONDS", 0)
+        self.held = held_bytes.HeldBytes()
+        self._life = life
+
+    def open(self, value: bytes, other: bytes = b"") -> RunReader:
+        reader = self._life.reader(None, history=[value])
+        self.held.hold(reader, [(one, one.__len__) for one in (value, other) if one])
+        return reader
+
+
+def test_held_bytes_count_once_what_readers_share(monkeypatch: pytest.MonkeyPatch, life: Life) -> None:
+    holders = Holders(monkeypatch, life, 1000)
+    shared, own = b"x" * 900, b"y" * 50
+    readers = [holders.open(shared, own if number == 0 else b"") for number in range(5)]
+    assert holders.held.size == 950
+    holders.held.hold(readers[0], [(shared, shared.__len__)])
+    holders.held.release(readers[0])
+    holders.held.release(readers[0])
+    assert holders.held.size == 900
+    holders.held.evict_slow()
+    assert readers[1].read_available() == shared
+    for reader in readers[1:]:
+        holders.held.release(reader)
+    assert holders.held.size == 0
+
+
+@pytest.mark.requirement("SSE-11")
+def test_slow_readers_that_hold_too_much_are_evicted(monkeypatch: pytest.MonkeyPatch, life: Life) -> None:
+    holders = Holders(monkeypatch, life, 1000)
+    slow = [holders.open(bytes([number]) * 600) for number in range(3)]
+    with monkeypatch.context() as patched:
+        patched.setattr(held_bytes, "SLOW_SECONDS", 1000)
+        holders.held.evict_slow()
+        assert holders.held.size == 1800, "none of them is slow"
+    holders.held.evict_slow()
+    assert holders.held.size == 600
+    assert [b"SLOW_READER" in (reader.read_available() or b"") for reader in slow] == [True, True, False]
+
+
+def test_held_bytes_evict_the_newest_never(monkeypatch: pytest.MonkeyPatch, life: Life) -> None:
+    holders = Holders(monkeypatch, life, 10)
+    reader = holders.open(b"x" * 600)
+    holders.held.evict_slow()
+    assert reader.read_available() == b"x" * 600
+
+
+def test_large_body_that_is_evicted_breaks_off(life: Life) -> None:
+    """It has a length, so nothing else could be sent in its place."""
+    aborted: list[int] = []
+    reader = BodyReader(b"x" * 1_000_000, ReaderCallbacks(life.begun.append, life.gone.append))
+    reader.on_stalled(lambda: aborted.append(1))
+    chunks = SyncStreamIterator(reader)
+    next(chunks)
+    reader.evict()
+    with pytest.raises(ConnectionAbortedError):
+        next(chunks)
+    assert aborted == [1]
+    chunks.close()
+    assert life.gone == [reader]
 
 
 def test_reader_of_duplicates_only(life: Life) -> None:
@@ -288,7 +443,7 @@ def test_slow_reader_of_an_evicted_log_gets_slow_reader(life: Life) -> None:
     log = log_of(b"a", b"b")
     log.end()
     reader = life.reader(log)
-    log.evict()
+    reader.evict()
     said = reader.read_available()
     assert said is not None
     assert b'"RUN_ERROR"' in said

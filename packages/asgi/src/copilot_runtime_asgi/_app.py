@@ -176,25 +176,32 @@ SEND_SECONDS = 1.0
 async def _send_response(response: Response, receive: Receive, send: Send, runtime: CopilotRuntime) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
-    if not isinstance(response.body, EventStream):
+    stream = await runtime.body_stream(response)
+    if stream is None:
         with _quiet_shutdown(runtime):
             await send(start)
             await send({"type": "http.response.body", "body": response.body})
         return
-    chunks = response.body.__aiter__()
+    is_endless = isinstance(response.body, EventStream)
+    loop = asyncio.get_running_loop()
+    chunks = aiter(stream)
     # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
     # `http.disconnect` is immediate.
     watcher = asyncio.ensure_future(_wait_for_disconnect(receive))
     watcher.add_done_callback(lambda _: chunks.close())
     try:
-        await send(start)
-        try:
-            await _send_chunks(chunks, send)
-        except asyncio.CancelledError:
-            if watcher.done() or not await _send_end(response.body, chunks, send, runtime):
-                raise
+        with nullcontext() if is_endless else _quiet_shutdown(runtime):
+            async with asyncio.timeout(None) as limit:
+                stream.on_stalled(lambda: limit.reschedule(loop.time()))
+                await send(start)
+                try:
+                    await _send_chunks(chunks, send)
+                except asyncio.CancelledError:
+                    has_end = is_endless and not watcher.done() and not limit.expired()
+                    if not has_end or not await _send_end(stream, chunks, send, runtime):
+                        raise
     except OSError:
-        pass  # the client has disconnected: since ASGI 2.4, `send` raises
+        pass  # the client has disconnected (since ASGI 2.4, `send` raises), or does not read (a TimeoutError)
     finally:
         chunks.close()
         watcher.cancel()

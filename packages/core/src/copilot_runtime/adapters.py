@@ -12,6 +12,7 @@ from ._http.body import make_form_parts, read_body
 from ._http.streaming import StreamSource
 from ._http.target import split_raw_target
 from ._server.handler import HandlerOptions, build_handler, coerce_handler, ensure_handler
+from ._server.wsgi_body import wsgi_body
 from ._server.wsgi_checks import WSGIDeploymentChecks
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "read_body",
     "run_sync",
     "split_raw_target",
+    "wsgi_body",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
@@ -11,8 +14,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.http.request import RawPostDataException
 from django.utils.encoding import repercent_broken_unicode
 
-from copilot_runtime import EventStream, FormPart, Headers, Request, Response
-from copilot_runtime.adapters import make_form_parts, read_body, split_raw_target
+from copilot_runtime import CopilotRuntime, EventStream, FormPart, Headers, Request, Response
+from copilot_runtime.adapters import make_form_parts, read_body, split_raw_target, wsgi_body
 
 _GZIP_MIDDLEWARE = "django.middleware.gzip.GZipMiddleware"
 
@@ -98,18 +101,60 @@ def _form_parts(django_request: HttpRequest) -> tuple[FormPart, ...] | None:
     return make_form_parts(fields, files)
 
 
-def to_django_response(response: Response, django_request: HttpRequest) -> HttpResponseBase:
+class _AsyncChunks:
+    """The chunks of a stream. If the client does not read them in time, Django's task that sends them is cancelled."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+        self._chunks = aiter(stream)
+        self._task: asyncio.Task[Any] | None = None
+
+    def __aiter__(self) -> _AsyncChunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._task is None and (task := asyncio.current_task()) is not None:
+            self._task = task
+            self._stream.on_stalled(task.cancel)
+        return await anext(self._chunks)
+
+    def close(self) -> None:
+        self._chunks.close()
+
+
+class _WSGIResponse(HttpResponse):
+    """A response whose content leaves in chunks if it is large, whatever middleware has made of it."""
+
+    def __init__(self, response: Response, runtime: CopilotRuntime, environ: Mapping[str, Any]) -> None:
+        super().__init__(response.body, status=response.status)
+        self._runtime = runtime
+        self._environ = environ
+
+    def __iter__(self) -> Iterator[bytes]:
+        chunks = wsgi_body(self._runtime, Response(body=self.content), self._environ)
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            self._resource_closers.append(close)  # type: ignore[attr-defined]
+        return iter(chunks)
+
+
+def to_django_response(response: Response, django_request: HttpRequest, runtime: CopilotRuntime) -> HttpResponseBase:
     """Returns a response for Django; a stream is iterated as WSGI or ASGI requires it for this request."""
     django_response: HttpResponseBase
+    is_asgi = isinstance(django_request, ASGIRequest)
     if isinstance(response.body, EventStream):
-        content = aiter(response.body) if isinstance(django_request, ASGIRequest) else iter(response.body)
+        content = _AsyncChunks(response.body) if is_asgi else wsgi_body(runtime, response, django_request.META)
         django_response = StreamingHttpResponse(content, status=response.status)
         if _GZIP_MIDDLEWARE in settings.MIDDLEWARE:
             django_response["Content-Encoding"] = "identity"  # or Django 5.2 buffers the stream until it ends
     else:
         # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
         body = b"" if django_request.method == "HEAD" else response.body
-        django_response = HttpResponse(body, status=response.status)
+        django_response = (
+            HttpResponse(body, status=response.status)
+            if is_asgi  # Django itself sends it in chunks then
+            else _WSGIResponse(response.replace(body=body), runtime, django_request.META)
+        )
     del django_response["Content-Type"]
     for name, value in response.wire_headers():
         if name == "set-cookie":

@@ -53,7 +53,7 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None, csrf
             return HttpResponse(status=400)
         response = run_sync(handler(request), _FRAMEWORK)
         close_old_connections()  # Django would do so only at the end of a stream
-        return to_django_response(response, django_request)
+        return to_django_response(response, django_request, handler.runtime)
 
     return _decorate(view, csrf_protect)
 
@@ -66,7 +66,7 @@ def async_copilot_view(handler: CopilotHandler, *, path_kwarg: str, csrf_protect
         framework = await sync_to_async(_FRAMEWORK.for_request)() if is_test_environment() else _FRAMEWORK
         with framework_scope(framework):
             response = await handler(request)
-        django_response = to_django_response(response, django_request)
+        django_response = to_django_response(response, django_request, handler.runtime)
         if django_response.streaming:
             await sync_to_async(close_old_connections)()
         return django_response

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 
 from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from copilot_runtime import CopilotHandler, EventStream, FormPart
-from copilot_runtime.adapters import FrameworkContext, WSGIDeploymentChecks, ensure_handler, make_form_parts, run_sync
+from copilot_runtime.adapters import (
+    FrameworkContext,
+    WSGIDeploymentChecks,
+    ensure_handler,
+    make_form_parts,
+    run_sync,
+    wsgi_body,
+)
 from copilot_runtime_wsgi import read_environ_body, request_from_environ, status_line
 
 
@@ -51,7 +58,7 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
         try:
             body = _read_body(request, handler.read_limit)
         except (ClientDisconnected, OSError):  # servers raise OSError for a body that cannot be read
-            return _response(400, [], b"")
+            return _response(400, [], [])
         copilot_request = request_from_environ(
             request.environ,
             body,
@@ -62,8 +69,10 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
         )
         framework = FlaskContext(current_app._get_current_object())  # type: ignore[attr-defined]
         response = run_sync(handler(copilot_request), framework)
-        content = iter(response.body) if isinstance(response.body, EventStream) else response.body
-        return _response(response.status, response.wire_headers(), content)
+        content = wsgi_body(handler.runtime, response, request.environ)
+        return _response(
+            response.status, response.wire_headers(), content, is_stream=isinstance(response.body, EventStream)
+        )
 
     return view
 
@@ -88,9 +97,10 @@ def _form_parts(flask_request: Request) -> tuple[FormPart, ...] | None:
     return make_form_parts(flask_request.form.items(multi=True), files)
 
 
-def _response(status: int, headers: list[tuple[str, str]], content: bytes | Iterator[bytes]) -> Response:
+def _response(
+    status: int, headers: list[tuple[str, str]], content: Iterable[bytes], *, is_stream: bool = False
+) -> Response:
     # A stream is passed through: code that asked for its data would wait for its end.
-    is_stream = not isinstance(content, bytes)
     response = current_app.response_class(content, status_line(status), direct_passthrough=is_stream)
     response.headers.clear()
     response.headers.extend(headers)

@@ -8,8 +8,15 @@ from typing import Any, Unpack, overload
 
 from werkzeug.exceptions import ClientDisconnected
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream
-from copilot_runtime.adapters import HandlerOptions, WSGIDeploymentChecks, build_handler, ensure_handler, run_sync
+from copilot_runtime import CopilotHandler, CopilotRuntime
+from copilot_runtime.adapters import (
+    HandlerOptions,
+    WSGIDeploymentChecks,
+    build_handler,
+    ensure_handler,
+    run_sync,
+    wsgi_body,
+)
 
 from ._request import Environ, read_environ_body, request_from_environ
 
@@ -58,10 +65,10 @@ def to_wsgi(handler: CopilotHandler) -> WSGIApp:
             return []
         response = run_sync(handler(request_from_environ(environ, body)))
         start_response(status_line(response.status), response.wire_headers())
-        if isinstance(response.body, EventStream):
-            return iter(response.body)
-        # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
+        if environ["REQUEST_METHOD"] == "HEAD" and isinstance(response.body, bytes):
+            # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
+            return []
+        return wsgi_body(handler.runtime, response, environ)
 
     return app
 

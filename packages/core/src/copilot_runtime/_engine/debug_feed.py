@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from .._concurrency.waiters import Notify
 from .._events import decode
 from .._http.streaming import CONNECTED
-from .readers import BaseReader, ReaderCallbacks
+from .readers import BaseReader, ReaderCallbacks, next_chunk
 from .run_log import RunLog
 from .types import RunRequest
 
@@ -62,7 +62,7 @@ class _DebugReader(BaseReader):
         if self._notify is not None:
             self._notify()
 
-    def read_available(self) -> bytes | None:
+    def _read(self) -> bytes | None:
         if self._callbacks is None:
             return None
         chunks: list[bytes] = []
@@ -71,14 +71,13 @@ class _DebugReader(BaseReader):
             chunks.append(CONNECTED)
         for log, (request, seen) in list(self._positions.items()):
             ended = log.ended  # before the frames: what was added earlier is then seen
-            frames = log.frames[seen:]
+            frames = next_chunk(log.frames, seen)
             chunks += [_debug_frame(request, frame) for frame in frames]
             self._positions[log] = _Position(request, seen + len(frames))
-            if ended:
+            if ended and seen + len(frames) == len(log.frames):
                 del self._positions[log]
         if not chunks:
             return None if self._is_cut else self._keep_alive()
-        self._mark_sent()
         return b"".join(chunks)
 
     def add_waiter(self, notify: Notify) -> bool:
@@ -91,6 +90,9 @@ class _DebugReader(BaseReader):
             and not self._is_cut
             and all(log.add_waiter(position.seen, notify) for log, position in positions)
         )
+
+    def evict(self) -> None:
+        """Does nothing: it reads the logs of runs, which count as those of their own readers."""
 
     def close(self) -> None:
         if self._notify is not None:

@@ -83,6 +83,7 @@ class Engine:
         self._subscribers = Subscribers(
             max_streams=options.max_streams,
             keep_alive_seconds=options.sse_keep_alive_seconds,
+            send_timeout_seconds=options.send_timeout_seconds,
             on_abandoned=self._abandoned,
             while_open=self._while_open,
         )
@@ -131,16 +132,21 @@ class Engine:
             else:
                 run = self._runs.get(live.run)
                 log = run.log if run is not None else self._remote_runs.log(live.run, live.run_id, live.agent_id)
-            return open_source(
-                RunReader(
-                    log=log,
-                    seen=replayed.live_offset,
-                    history=replayed.history,
-                    skip_duplicates=replayed.skip_duplicates,
-                    repair_history=replayed.needs_repair,
-                    callbacks=self._subscribers.callbacks_for(log),
-                )
+            reader = RunReader(
+                log=log,
+                seen=replayed.live_offset,
+                history=replayed.history,
+                skip_duplicates=replayed.skip_duplicates,
+                repair_history=replayed.needs_repair,
+                callbacks=self._subscribers.callbacks_for(log),
             )
+            if replayed.history:
+                self._subscribers.hold_history(reader, snapshot.runs)
+            return open_source(reader)
+
+    def open_body(self, body: bytes) -> EventStream:
+        """Returns a complete body as a stream: in chunks, and counted and bounded in time as those of runs are."""
+        return self._subscribers.open_body(body)
 
     async def stop(self, thread: ThreadKey, run_id: str | None) -> StopResult:
         """Asks a thread's active run to stop, whichever process runs it. Raises StoreError."""

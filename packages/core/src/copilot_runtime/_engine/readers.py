@@ -12,8 +12,9 @@ from .endings import SERVER_SHUTDOWN, SLOW_READER, lost_ending
 from .run_log import RunLog
 
 MAX_CHUNK_FRAMES = 512
-MAX_CHUNK_BYTES = 256 * 1024
-"""Limits of one chunk, except for a single frame that is larger: a long replay must not become one huge string."""
+MAX_CHUNK_BYTES = 64 * 1024
+"""Limits of one chunk. A larger frame is sent in slices: whatever a server is still to write for a client that does not
+read, it holds a copy of."""
 
 _CUT_FRAME = error_frame(SERVER_SHUTDOWN)
 _EVICTED_FRAME = error_frame(SLOW_READER)
@@ -24,27 +25,93 @@ class ReaderCallbacks(NamedTuple):
 
     opened: Callable[[BaseReader], None]
     closed: Callable[[BaseReader], None]
+    history_read: Callable[[BaseReader], None] = lambda _: None
+    """Called once a reader has read all that was stored."""
 
 
 class BaseReader:
-    """Base of stream readers: keep-alive timing and close callbacks."""
+    """Base of stream readers: slices of what is large, keep-alive timing, stalled writes and close callbacks."""
 
-    __slots__ = ("_callbacks", "_is_cut", "_keep_alive_due", "_notify", "last_sent")
+    __slots__ = (
+        "_abort",
+        "_callbacks",
+        "_is_cut",
+        "_keep_alive_due",
+        "_notify",
+        "_rest",
+        "_rest_sent",
+        "last_sent",
+        "sending_ticks",
+    )
 
     def __init__(self, callbacks: ReaderCallbacks) -> None:
         self.last_sent = time.monotonic()
+        self.sending_ticks = -1
+        """How many ticks of a timer the server has been sending; -1 if it has nothing to send."""
+        self._abort: Callable[[], object] | None = None
+        """Ends a write that a client holds up. None where the adapter cannot."""
+        self._rest = b""
+        """A chunk of which ``_rest_sent`` bytes have been read."""
+        self._rest_sent = 0
         self._keep_alive_due = False
         self._is_cut = False
         self._notify: Notify | None = None
         self._callbacks: ReaderCallbacks | None = callbacks
         callbacks.opened(self)
 
+    def read_available(self) -> bytes | None:
+        """Returns up to `MAX_CHUNK_BYTES` of what is ready; ``b""`` if nothing is, and None at the end."""
+        chunk = self._next_slice(self._rest) if self._rest else self._read()
+        if not chunk:
+            self.sending_ticks = -1
+            return chunk
+        self.last_sent = time.monotonic()
+        self.sending_ticks = 0
+        self._keep_alive_due = False
+        if len(chunk) > MAX_CHUNK_BYTES:
+            self._rest_sent = 0
+            return self._next_slice(chunk)
+        return chunk
+
+    def _read(self) -> bytes | None:
+        """Returns what is ready, however large it is. A large one is not copied: all readers share it."""
+        raise NotImplementedError
+
+    def _next_slice(self, whole: bytes) -> bytes:
+        start = self._rest_sent
+        # A copy, since a view would keep the whole in memory for as long as the write takes.
+        piece = whole[start : start + MAX_CHUNK_BYTES]
+        self._rest_sent += len(piece)
+        self._rest = whole if self._rest_sent < len(whole) else b""
+        return piece
+
     def close(self) -> None:
         """Closes the reader; may be called more than once."""
         callbacks, self._callbacks = self._callbacks, None
-        self._notify = None
+        self._notify, self._rest, self.sending_ticks = None, b"", -1
         if callbacks is not None:
             callbacks.closed(self)
+
+    def evict(self) -> None:
+        """Drops what is still to be read, from any thread: slow readers keep too much in memory."""
+        raise NotImplementedError
+
+    def on_stalled(self, abort: Callable[[], object]) -> None:
+        """Has ``abort`` called, from any thread, if what is being sent from now on is not sent in time."""
+        self._abort = abort
+        self.sending_ticks = 0
+
+    def tick(self, limit: float) -> None:
+        """Called regularly while the server is sending. Closes the reader after ``limit`` ticks without progress.
+
+        Ticks are counted, and no time is measured: while the process is suspended or its loop blocked, nothing is sent.
+        """
+        self.sending_ticks += 1
+        abort = self._abort
+        if self.sending_ticks > limit and abort is not None:
+            self._abort = None
+            self.close()
+            abort()
 
     def request_keep_alive(self) -> None:
         """Has the reader send a comment: its stream has been silent for too long."""
@@ -60,16 +127,40 @@ class BaseReader:
         if self._notify is not None:
             self._notify()
 
-    def _mark_sent(self) -> None:
-        self.last_sent = time.monotonic()
-        self._keep_alive_due = False
-
     def _keep_alive(self) -> bytes:
         """Returns what a reader sends that has nothing else to send."""
-        if not self._keep_alive_due:
-            return b""
-        self._mark_sent()
-        return KEEP_ALIVE
+        return KEEP_ALIVE if self._keep_alive_due else b""
+
+
+class BodyReader(BaseReader):
+    """Reads a body that is complete, such as a large JSON response."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes, callbacks: ReaderCallbacks) -> None:
+        self._body: bytes | None = body
+        super().__init__(callbacks)
+
+    def _read(self) -> bytes | None:
+        body = self._body
+        if body is None:
+            raise ConnectionAbortedError("the client did not read its response in time")
+        self._body = b""
+        return body or None
+
+    def add_waiter(self, notify: Notify) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._body = None if self._body is None else b""
+        super().close()
+
+    def evict(self) -> None:
+        # A body of known length cannot end with an error, only break off.
+        self._body, self._rest = None, b""
+        abort, self._abort = self._abort, None
+        if abort is not None:
+            abort()
 
 
 class RunReader(BaseReader):
@@ -84,7 +175,17 @@ class RunReader(BaseReader):
         callbacks: called when the reader is opened and closed.
     """
 
-    __slots__ = ("_history", "_history_seen", "_is_resumed", "_log", "_repair_history", "_seen", "_skip_duplicates")
+    __slots__ = (
+        "_evicted_ending",
+        "_history",
+        "_history_seen",
+        "_is_evicted",
+        "_is_resumed",
+        "_log",
+        "_repair_history",
+        "_seen",
+        "_skip_duplicates",
+    )
 
     def __init__(
         self,
@@ -103,21 +204,28 @@ class RunReader(BaseReader):
         self._is_resumed = seen > 0
         self._skip_duplicates = skip_duplicates
         self._repair_history = repair_history
+        self._is_evicted = False
+        self._evicted_ending: bytes | None = None
         super().__init__(callbacks)
 
-    def read_available(self) -> bytes | None:
-        while self._history_seen < len(self._history):
-            frames = _next_chunk(self._history, self._history_seen)
+    def _read(self) -> bytes | None:
+        if self._is_evicted:
+            ending, self._evicted_ending = self._evicted_ending, None
+            return ending
+        while history := self._history:
+            if self._history_seen >= len(history):  # and its last chunk has been sent
+                self._history = ()
+                if self._callbacks is not None:
+                    self._callbacks.history_read(self)
+                break
+            frames = next_chunk(history, self._history_seen)
             self._history_seen += len(frames)
-            if self._history_seen == len(self._history):
-                self._history, self._history_seen = (), 0
             if self._repair_history:
                 frames = repair_frames(frames)
             if frames:
-                self._mark_sent()
                 return b"".join(frames)
         log = self._log
-        while log is not None and not log.evicted:
+        while log is not None:
             ended = log.ended  # before the frames: what was added earlier is then seen
             if self._is_resumed and (ended or len(log.frames) >= self._seen):
                 self._is_resumed = False
@@ -130,36 +238,45 @@ class RunReader(BaseReader):
                     self._log = None
                     return _CUT_FRAME
                 return None if ended else self._keep_alive()
-            frames = _next_chunk(log.frames, self._seen)
+            frames = next_chunk(log.frames, self._seen)
             first, self._seen = self._seen + 1, self._seen + len(frames)
             if self._skip_duplicates and log.duplicates:
                 frames = [frame for number, frame in enumerate(frames, first) if number not in log.duplicates]
             if log.is_foreign:
                 frames = repair_frames(frames)
             if frames:
-                self._mark_sent()
                 return frames[0] if len(frames) == 1 else b"".join(frames)
-        if log is None:
-            return None
-        # It was evicted: a stream that just ends would look like success.
-        self._log = None
-        return _EVICTED_FRAME
+        return None
 
     def add_waiter(self, notify: Notify) -> bool:
         self._notify = notify
-        if self._keep_alive_due or self._is_cut or self._log is None:
+        log = self._log
+        if self._keep_alive_due or self._is_cut or log is None:
             return False
-        return self._log.add_waiter(self._seen, notify)
+        return log.add_waiter(self._seen, notify)
 
     def close(self) -> None:
+        self._drop()
+        super().close()
+
+    def evict(self) -> None:
+        # A stream that just ends would look like success. If a frame has been sent in part, its rest is left out.
+        self._evicted_ending = b"\n\n" + _EVICTED_FRAME if self._rest else _EVICTED_FRAME
+        self._is_evicted = True
+        notify = self._notify
+        self._drop()
+        if notify is not None:
+            notify()
+
+    def _drop(self) -> None:
         log, notify = self._log, self._notify
         if log is not None and notify is not None:
             log.discard_waiter(notify)
-        self._log, self._history = None, ()
-        super().close()
+        self._log, self._history, self._rest = None, (), b""
 
 
-def _next_chunk(frames: Sequence[bytes], start: int) -> Sequence[bytes]:
+def next_chunk(frames: Sequence[bytes], start: int) -> Sequence[bytes]:
+    """Returns the next frames for one chunk: as many as its limits allow, but at least one."""
     chunk = frames[start : start + MAX_CHUNK_FRAMES]
     size = sum(map(len, chunk))
     while size > MAX_CHUNK_BYTES and len(chunk) > 1:

@@ -16,7 +16,6 @@ class RunLog:
         "agent_id",
         "duplicates",
         "ended",
-        "evicted",
         "frames",
         "is_foreign",
         "readers",
@@ -35,7 +34,6 @@ class RunLog:
         self.is_foreign = False
         """Whether frames may come from another process, which may run another version."""
         self.ended = False
-        self.evicted = False
         self.readers: set[object] = set()
         self._waiters = Waiters()
 
@@ -48,11 +46,6 @@ class RunLog:
         """Marks the log as complete and notifies waiting readers."""
         self.ended = True
         self._waiters.notify()
-
-    def evict(self) -> None:
-        """Drops the frames of an ended run; its readers notice that."""
-        self.evicted = True
-        self.frames = []
 
     def add_waiter(self, seen: int, notify: Notify) -> bool:
         """Has ``notify`` called at the next change.

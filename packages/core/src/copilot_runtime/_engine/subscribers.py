@@ -1,25 +1,26 @@
-"""Open streams: the `max_streams` limit, keep-alives, disconnects, and eviction of runs that slow readers hold."""
+"""Open streams: the `max_streams` limit, keep-alives, disconnects, stalled writes, and eviction of slow readers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from .._concurrency import driver, loops
 from .._concurrency.process_local import process_rlock
 from .._concurrency.waiters import Notify, Waiters
 from .._http.streaming import EventStream, StreamSource
+from ..stores.protocol import StoredRun
+from .held_bytes import HeldBytes
 from .periodic import PeriodicTask
-from .readers import BaseReader, ReaderCallbacks
+from .readers import BaseReader, BodyReader, ReaderCallbacks
 from .run_log import RunLog
 
-MAX_LINGERING_BYTES = 64 * 1024 * 1024
-"""How many bytes of ended runs slow readers may keep in memory, all together."""
-
 OPEN_CHECK_SECONDS = 0.25
-"""How often ``while_open`` is called."""
+"""How often open readers are looked at, and ``while_open`` is called."""
 
 
 LoopFilter = Callable[[asyncio.AbstractEventLoop], bool]
@@ -95,6 +96,7 @@ class Subscribers:
     Args:
         max_streams: how many streams may be open at the same time; None for no limit.
         keep_alive_seconds: how long a stream may be silent; 0 for any time.
+        send_timeout_seconds: how long a write may make no progress; None for any time.
         on_abandoned: called with the log of a run when its last reader has left.
         while_open: called every `OPEN_CHECK_SECONDS` on each loop that has readers.
     """
@@ -104,6 +106,7 @@ class Subscribers:
         *,
         max_streams: int | None,
         keep_alive_seconds: float,
+        send_timeout_seconds: float | None,
         on_abandoned: Callable[[RunLog], None],
         while_open: Callable[[], None],
     ) -> None:
@@ -111,9 +114,11 @@ class Subscribers:
         self._keep_alive = KeepAlive(keep_alive_seconds)
         self._on_abandoned = on_abandoned
         self._open: dict[BaseReader, asyncio.AbstractEventLoop] = {}
-        self._open_timer: PeriodicTask[BaseReader] = PeriodicTask(OPEN_CHECK_SECONDS, lambda _: while_open())
+        self._open_timer: PeriodicTask[BaseReader] = PeriodicTask(OPEN_CHECK_SECONDS, self._tick)
+        self._send_ticks = math.inf if send_timeout_seconds is None else send_timeout_seconds / OPEN_CHECK_SECONDS
+        self._while_open = while_open
         self._closed = Waiters()
-        self._lingering: dict[RunLog, int] = {}
+        self._held = HeldBytes()
 
     @property
     def has_open(self) -> bool:
@@ -143,6 +148,7 @@ class Subscribers:
     def callbacks_for(self, log: RunLog | None = None) -> ReaderCallbacks:
         """Returns the callbacks of a reader, of a run's log or of stored runs alone."""
         loop = loops.target_loop()
+        held = self._held
 
         def opened(reader: BaseReader) -> None:
             self._open[reader] = loop
@@ -156,32 +162,53 @@ class Subscribers:
             self._open.pop(reader, None)
             self._open_timer.discard(reader, loop)
             self._keep_alive.discard(reader, loop)
+            held.release(reader)
             self._closed.notify()
             if log is not None:
                 log.readers.discard(reader)
                 self.reader_left(log)
 
-        return ReaderCallbacks(opened, closed)
+        return ReaderCallbacks(opened, closed, held.release)
+
+    def hold_history(self, reader: BaseReader, runs: Iterable[StoredRun]) -> None:
+        """Counts stored runs as kept in memory by a reader until it has read its history."""
+        self._held.hold(reader, ((run.records, partial(_size, run)) for run in runs))
+
+    def open_body(self, body: bytes) -> EventStream:
+        """Returns a complete body as a stream, which is none of `max_streams`."""
+        loop, held, timer = loops.target_loop(), self._held, self._open_timer
+
+        def closed(reader: BaseReader) -> None:
+            timer.discard(reader, loop)
+            held.release(reader)
+
+        reader = BodyReader(body, ReaderCallbacks(lambda reader: timer.add(reader, loop), closed))
+        held.hold(reader, [(body, lambda: len(body))])
+        return EventStream(reader)
 
     def reader_left(self, log: RunLog) -> None:
         """Handles that a reader of a run, or a request that was about to read it, has left."""
         if not log.readers:
-            self._lingering.pop(log, None)
             self._on_abandoned(log)
 
     def run_ended(self, log: RunLog) -> None:
         """Lets the readers of an ended run read on, unless slow readers keep too much in memory."""
         if not log.readers:
             return
-        self._lingering[log] = sum(map(len, log.frames))
-        lingering = list(self._lingering.items())
-        size = sum(size for _, size in lingering)
-        for oldest, freed in lingering[:-1]:
-            if size > MAX_LINGERING_BYTES and self._lingering.pop(oldest, None) is not None:
-                oldest.evict()
-                size -= freed
-        if not log.readers:  # the last one may have left on its own thread meanwhile
-            self._lingering.pop(log, None)
+        for reader in list(log.readers):
+            if isinstance(reader, BaseReader):
+                self._held.hold(reader, [(log, lambda: sum(map(len, log.frames)))])
+                if reader not in log.readers:  # it may have left on its own thread meanwhile
+                    self._held.release(reader)
+        self._held.evict_slow()
+
+    def _tick(self, readers: Sequence[BaseReader]) -> None:
+        limit = self._send_ticks
+        for reader in readers:
+            if reader.sending_ticks >= 0:
+                reader.tick(limit)
+        self._held.evict_slow()
+        self._while_open()
 
     def _close_without_loop(self) -> None:
         """Closes readers whose event loop was closed under them."""
@@ -207,8 +234,12 @@ class Subscribers:
 
     def after_fork(self) -> None:
         """Forgets the parent process's readers."""
-        self._lingering.clear()
+        self._held.after_fork()
         self._open.clear()
         self._open_timer.clear()
         self._limiter.after_fork()
         self._keep_alive.after_fork()
+
+
+def _size(run: StoredRun) -> int:
+    return sum(len(record.frame) for record in run.records) + sum(map(len, run.raw or ()))

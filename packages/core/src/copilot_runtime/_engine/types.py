@@ -34,6 +34,7 @@ class EngineOptions(RunSettings):
     on_disconnect: Literal["continue", "stop"] = "continue"
     max_streams: int | None = None
     sse_keep_alive_seconds: float = 15
+    send_timeout_seconds: float | None = 120
     shutdown_grace_seconds: float = 10
 
 

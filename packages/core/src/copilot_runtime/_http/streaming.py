@@ -12,17 +12,26 @@ from typing import Protocol
 CONNECTED = b": connected\n\n"
 """A comment (WHATWG HTML, section 9.2.6): sent at once where nothing else is ready, so that the headers leave."""
 
+TURN_BYTES = 64 * 1024
+"""How many bytes may be sent before the event loop gets a turn, even if no `send` waits for the client."""
+
 
 class StreamSource(Protocol):
     """What a stream is read from. Safe to use from any thread, by one reader at a time."""
 
     def read_available(self) -> bytes | None:
-        """Returns all bytes that are ready, joined; ``b""`` if none are, and None at the end."""
+        """Returns bytes that are ready, joined; ``b""`` if none are, and None at the end."""
 
     def add_waiter(self, notify: Callable[[], object]) -> bool:
         """Has ``notify`` called once there is something to read.
 
         Returns False if there is something already: then ``notify`` may never be called.
+        """
+
+    def on_stalled(self, abort: Callable[[], object]) -> None:
+        """Has ``abort`` called, from any thread, if what is being sent from now on is not sent in time.
+
+        The source has been closed already then.
         """
 
     def cut(self) -> None:
@@ -36,9 +45,10 @@ class StreamSource(Protocol):
 class EventStream:
     """A body of server-sent events, described by what it is read from.
 
-    Iterate it on a worker thread (WSGI) or asynchronously (ASGI): either iterator yields all bytes that are ready,
-    joined, as soon as there are any, and ends with the stream. On a worker thread the first chunk comes at once, if
-    need be a comment without content. Iterate a stream to its end or close it; closing it twice is fine.
+    Iterate it on a worker thread (WSGI) or asynchronously (ASGI): either iterator yields the bytes that are ready,
+    joined, as soon as there are any, in several chunks if they are many, and ends with the stream. On a worker thread
+    the first chunk comes at once, if need be a comment without content. Iterate a stream to its end or close it;
+    closing it twice is fine.
     """
 
     source: StreamSource
@@ -52,6 +62,14 @@ class EventStream:
     def cut(self) -> None:
         """Ends the stream with an error as soon as nothing is ready: the server cannot send it any longer."""
         self.source.cut()
+
+    def on_stalled(self, abort: Callable[[], object]) -> None:
+        """Sets what breaks the response off, from any thread, if nothing can be sent for ``send_timeout_seconds``.
+
+        To be called when the response is about to be sent. The source is closed before ``abort`` is called. Without
+        it, a client that does not read holds its stream for as long as the server lets it.
+        """
+        self.source.on_stalled(abort)
 
     def close(self) -> None:
         """Closes the source: the stream is no longer read."""
@@ -110,23 +128,31 @@ class AsyncStreamIterator:
     May be created anywhere; its loop is that of the first step. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_loop", "_source", "_thread_id")
+    __slots__ = ("_future", "_loop", "_source", "_thread_id", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
         self._future: asyncio.Future[None] | None = None
+        self._without_turn = 0
+        """How many bytes were yielded since the loop had a turn here."""
 
     def __aiter__(self) -> AsyncStreamIterator:
         return self
 
     async def __anext__(self) -> bytes:
         source = self._source
+        if self._without_turn >= TURN_BYTES:
+            # A `send` to a client that has disconnected may return at once and raise nothing: the loop has to notice.
+            self._without_turn = 0
+            await asyncio.sleep(0)
         while True:
             chunk = source.read_available()
             if chunk:
+                self._without_turn += len(chunk)
                 return chunk
+            self._without_turn = 0
             if chunk is None:
                 source.close()
                 raise StopAsyncIteration

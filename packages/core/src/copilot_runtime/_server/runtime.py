@@ -13,7 +13,8 @@ from .. import _validation as validation
 from .._concurrency import driver
 from .._engine import Engine, EngineOptions, RunEndHook
 from .._http.forward_headers import ForwardHeaders
-from .._http.types import Request
+from .._http.streaming import EventStream
+from .._http.types import Request, Response
 from .._http.url_safety import WEB_SCHEMES
 from .._users import User
 from ..agents._agent_checks import agent_instead_of_agents, check_agents
@@ -51,6 +52,9 @@ Agents = AgentMapping | AgentsFactory
 IdentifyUser = Callable[[Request], Awaitable[User | None] | User | None]
 """A plain or coroutine function that returns the user who makes a request, or None if nobody is signed in."""
 
+LARGE_BODY_BYTES = 64 * 1024
+"""A complete body that is larger is sent in chunks."""
+
 
 class CopilotRuntime:
     """Agents, and how they are run and reached.
@@ -76,6 +80,7 @@ class CopilotRuntime:
             host, and data URLs. A text takes the place of others.
         max_streams: further streams than this many open ones are answered with 503; None for no limit.
         sse_keep_alive_seconds: a stream that is silent for this long gets a comment; 0 for never.
+        send_timeout_seconds: a response is broken off if its client accepts nothing for this long; None for never.
         run_timeout_seconds: how long a run may take; None for no limit.
         stop_grace_seconds: how long an agent may take to react to a stop.
         shutdown_grace_seconds: how long runs may take to end when the process does.
@@ -116,6 +121,7 @@ class CopilotRuntime:
         attachment_url_schemes: Iterable[str] = WEB_SCHEMES,
         max_streams: int | None = None,
         sse_keep_alive_seconds: float = 15,
+        send_timeout_seconds: float | None = 120,
         run_timeout_seconds: float | None = None,
         stop_grace_seconds: float = 10,
         shutdown_grace_seconds: float = 10,
@@ -130,6 +136,7 @@ class CopilotRuntime:
         validation.check_number("max_body_bytes", max_body_bytes, minimum=1, integer=True)
         validation.check_number("max_streams", max_streams, minimum=1, integer=True, allow_none=True)
         validation.check_number("sse_keep_alive_seconds", sse_keep_alive_seconds)
+        validation.check_number("send_timeout_seconds", send_timeout_seconds, minimum=1, allow_none=True)
         validation.check_number("run_timeout_seconds", run_timeout_seconds, allow_none=True)
         validation.check_number("stop_grace_seconds", stop_grace_seconds)
         validation.check_number("shutdown_grace_seconds", shutdown_grace_seconds)
@@ -166,6 +173,7 @@ class CopilotRuntime:
                 on_disconnect=on_disconnect,
                 max_streams=max_streams,
                 sse_keep_alive_seconds=sse_keep_alive_seconds,
+                send_timeout_seconds=send_timeout_seconds,
                 run_timeout_seconds=run_timeout_seconds,
                 stop_grace_seconds=stop_grace_seconds,
                 shutdown_grace_seconds=shutdown_grace_seconds,
@@ -224,6 +232,16 @@ class CopilotRuntime:
         if not isinstance(user, User):
             raise TypeError(f"identify_user returned {type(user).__name__}: it must return a User(id=...) or None")
         return user
+
+    async def body_stream(self, response: Response) -> EventStream | None:
+        """Returns the body of a response as a stream if it is one, or is large; None for a body to send as it is.
+
+        Adapters send a large body in chunks, so that a client that does not read it makes the server hold little of it.
+        """
+        body = response.body
+        if isinstance(body, EventStream):
+            return body
+        return self.engine.open_body(body) if len(body) > LARGE_BODY_BYTES else None
 
     async def shutdown(self) -> None:
         """Ends this process's runs and streams. Adapters call it where their server announces its end."""

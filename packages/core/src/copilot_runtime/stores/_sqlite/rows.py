@@ -167,8 +167,11 @@ def _split_frames(data: bytes) -> list[bytes]:
     return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
 
 
-def parse_records(data: Any, stored_checksum: Any, ordinal: int) -> list[p.CompactedFrame]:
-    """Returns a run, compacted."""
+def select_records(db: Db, thread: int, ordinal: int) -> list[p.CompactedFrame]:
+    """Returns a run that has ended, compacted."""
+    [(data, stored_checksum)] = db.execute(
+        "SELECT records, checksum FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal)
+    )
     return [p.CompactedFrame.from_frame(frame) for frame in _split_frames(_blob(data, stored_checksum, ordinal))]
 
 

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from .. import protocol as p
@@ -16,6 +17,7 @@ from . import rows
 from .connections import ConnectionPair
 from .garbage import clear_active_thread, collect, delete_threads
 from .retention import BATCH_SIZE, Retention
+from .shared_frames import SharedFrames
 from .sizes import row_bytes, thread_bytes
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
@@ -98,6 +100,8 @@ class SqliteStore:
         self._followed: dict[p.RunKey, tuple[object, int, float, float, Set[int]]] = {}
         """By active run, what the last `follow` saw: the version of the file, the number of its last frame, when its
         lease expires, for how long it was renewed, and its duplicates."""
+        self._shared_records: SharedFrames[p.CompactedFrame] = SharedFrames()
+        self._shared_raw: SharedFrames[bytes] = SharedFrames()
         try:
             # No connection is left open: the process may fork after this.
             self._connections.check()
@@ -331,29 +335,20 @@ class SqliteStore:
                 return p.ThreadSnapshot()
             row_id, last_ordinal = row
             runs = []
-            for (
-                ordinal,
-                run_id,
-                agent_id,
-                records,
-                checksum,
-                frames_id,
-                raw_until,
-                has_run_error,
-                recorded_by,
-            ) in db.execute(
-                "SELECT ordinal, run_id, agent_id, records, checksum, frames_id, raw_until, has_run_error, recorded_by"
+            for ordinal, run_id, agent_id, checksum, frames_id, raw_until, has_run_error, recorded_by in db.execute(
+                "SELECT ordinal, run_id, agent_id, checksum, frames_id, raw_until, has_run_error, recorded_by"
                 " FROM runs WHERE thread = ? ORDER BY ordinal",
                 (row_id,),
-            ):
+            ).fetchall():
+                key = (thread, ordinal, frames_id, checksum)
                 has_raw = ordinal == raw_ordinal and now < raw_until <= now + 2 * p.RAW_RETENTION_SECONDS
                 runs.append(
                     p.StoredRun(
                         ordinal,
                         rows.text(run_id),
                         rows.text(agent_id),
-                        rows.parse_records(records, checksum, ordinal),
-                        rows.select_frames(db, frames_id, 0) if has_raw else None,
+                        self._shared_records.get(key, partial(rows.select_records, db, row_id, ordinal)),
+                        self._shared_raw.get(key, partial(rows.select_frames, db, frames_id, 0)) if has_raw else None,
                         bool(has_run_error),
                         rows.text(recorded_by),
                     )
@@ -508,6 +503,8 @@ class SqliteStore:
         self._last_poll = None
         self._followed.clear()
         self._used = {}
+        self._shared_records.after_fork()
+        self._shared_raw.after_fork()
 
     # --- helpers ---
 

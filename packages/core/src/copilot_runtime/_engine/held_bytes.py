@@ -1,0 +1,88 @@
+"""What readers keep in memory that their clients have yet to read: counted, and bounded."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+
+from .._concurrency.process_local import process_rlock
+from .readers import BaseReader
+
+MAX_HELD_BYTES = 256 * 1024 * 1024
+"""How many bytes of ended runs, stored runs and complete bodies readers may keep in memory, all together."""
+
+SLOW_SECONDS = 10.0
+"""How long readers may keep something before they count as slow. Only slow ones are evicted."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Held:
+    value: object
+    """Kept, so that no other object gets its identity."""
+    size: int
+    since: float
+    readers: set[BaseReader]
+
+
+class HeldBytes:
+    """Counts what readers hold, once however many of them share it, and evicts slow readers beyond `MAX_HELD_BYTES`.
+
+    Safe to use from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, _Held] = {}
+        """By the identity of what is held, the oldest first."""
+        self._of_reader: dict[BaseReader, list[int]] = {}
+        self._size = 0
+        # Reentrant: an abandoned reader is closed wherever the garbage collector happens to run.
+        self._lock = process_rlock()
+
+    @property
+    def size(self) -> int:
+        """How many bytes are held."""
+        return self._size
+
+    def hold(self, reader: BaseReader, values: Iterable[tuple[object, Callable[[], int]]]) -> None:
+        """Counts values as held by a reader until it releases them. Their sizes are computed if nobody holds them."""
+        now = time.monotonic()
+        with self._lock.get():
+            for value, size_of in values:
+                held = self._held.get(id(value))
+                if held is None:
+                    size = size_of()
+                    held = self._held[id(value)] = _Held(value, size, now, set())
+                    self._size += size
+                if reader not in held.readers:
+                    held.readers.add(reader)
+                    self._of_reader.setdefault(reader, []).append(id(value))
+
+    def release(self, reader: BaseReader) -> None:
+        """Forgets what a reader holds."""
+        if reader not in self._of_reader:
+            return
+        with self._lock.get():
+            for key in self._of_reader.pop(reader, ()):
+                held = self._held[key]
+                held.readers.discard(reader)
+                if not held.readers:
+                    del self._held[key]
+                    self._size -= held.size
+
+    def evict_slow(self) -> None:
+        """Evicts those who have held something for longest, if there is too much. The newest is never evicted."""
+        before = time.monotonic() - SLOW_SECONDS
+        while self._size > MAX_HELD_BYTES:
+            with self._lock.get():
+                oldest = next(iter(self._held.values()), None)
+                if oldest is None or len(self._held) == 1 or oldest.since > before:
+                    return
+                readers = list(oldest.readers)
+            for reader in readers:
+                self.release(reader)
+                reader.evict()
+
+    def after_fork(self) -> None:
+        """Forgets the parent process's readers."""
+        self._held, self._of_reader, self._size, self._lock = {}, {}, 0, process_rlock()
