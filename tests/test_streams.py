@@ -16,7 +16,7 @@ from copilot_runtime_asgi import create_copilot_asgi_app
 
 from .compaction_oracle import compact
 from .fixtures import runtimes
-from .http_client import TIMEOUT_SECONDS, Client, Frame, Stream, run_input, types, unique, user_message
+from .http_client import TIMEOUT_SECONDS, Client, Event, Frame, Stream, run_input, types, unique, user_message
 from .serve import ADAPTERS
 from .servers import serve_runtime
 
@@ -401,6 +401,39 @@ def test_last_seen_event_id_of_a_finished_run(client: Client, agent: str) -> Non
 
 
 @pytest.mark.requirement("CONNECT-06")
+@pytest.mark.parametrize("agent", PLAYERS)
+def test_last_seen_event_id_of_a_replay_that_was_cut_where_groups_interleave(client: Client, agent: str) -> None:
+    """A replay has the events in another order than the run, so that its ids may not be those of the run."""
+    thread = unique("thread")
+    interleaved: list[Event] = [
+        {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"},
+        {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "search"},
+        {"type": "STATE_SNAPSHOT", "snapshot": {"n": 1}},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "a"},
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "{"},
+        {"type": "STEP_STARTED", "stepName": "s"},
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": "}"},
+        {"type": "STATE_DELTA", "delta": [{"op": "replace", "path": "/n", "value": 2}]},
+        {"type": "TOOL_CALL_END", "toolCallId": "c"},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "b"},
+        {"type": "STEP_FINISHED", "stepName": "s"},
+        {"type": "TEXT_MESSAGE_END", "messageId": "m"},
+    ]
+    with client.start_run(agent, thread, **steps(*[("event", event) for event in interleaved])) as stream:
+        sent = list(stream.frames())
+    for number, frame in enumerate(sent, 1):
+        assert client.replay("good", thread, frame.id) == sent[number:], frame.id
+    replayed = client.replay("good", thread)
+    assert types(frame.event for frame in replayed) != types(frame.event for frame in sent)
+    for cut in range(1, len(replayed) + 1):
+        rest = client.replay("good", thread, replayed[cut - 1].id)
+        events = [frame.event for frame in (*replayed[:cut], *rest)]
+        assert sorted(map(str, compact(events))) == sorted(str(frame.event) for frame in replayed), cut
+        if rest != replayed[cut:]:  # then both have had the same events until here
+            assert rest == sent[[frame.id for frame in sent].index(replayed[cut - 1].id) + 1 :]
+
+
+@pytest.mark.requirement("CONNECT-06")
 def test_last_seen_event_id_of_an_earlier_run_while_another_is_active(client: Client) -> None:
     thread, gate = unique("thread"), unique("gate")
     with client.start_run("good", thread) as first:
@@ -448,15 +481,16 @@ def test_failed_run_is_replayed_as_finished_once_another_run_has_begun(client: C
 
 
 def resumable(replayed: list[Frame]) -> dict[str, list[Frame]]:
-    """Returns what follows each id of a compacted run from which it can be resumed exactly.
+    """Returns what follows each id of a run after which its compacted events can be resumed exactly.
 
     Only where nothing before it came after it: folding puts a text where it ended, and
     what came in between after that.
     """
-    numbers = [int(str(frame.id).split(".")[1]) for frame in replayed]
+    ids = [str(frame.id).removesuffix("c") for frame in replayed]
+    numbers = [int(identity.split(".")[1]) for identity in ids]
     return {
-        str(frame.id): replayed[at + 1 :]
-        for at, frame in enumerate(replayed)
+        identity: replayed[at + 1 :]
+        for at, identity in enumerate(ids)
         if max(numbers[: at + 1]) == numbers[at] == min(numbers[at:])
     }
 
@@ -477,6 +511,8 @@ def test_last_seen_event_id_of_a_run_with_only_compacted_frames(forgetful: Clien
     for frame in frames_of_first:
         expected = exact.get(str(frame.id), replayed)
         assert forgetful.replay("good", thread, frame.id) == expected, frame.id
+    for number, frame in enumerate(replayed, 1):
+        assert forgetful.replay("good", thread, frame.id) == replayed[number:], frame.id
 
 
 @pytest.mark.requirement("CONNECT-06")
