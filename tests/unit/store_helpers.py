@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from copilot_runtime.stores import MemoryStore, RunStore
 from copilot_runtime.stores._memory_threads import frames_size
-from copilot_runtime.stores.protocol import Lease, ThreadKey
+from copilot_runtime.stores.protocol import Lease, ThreadKey, ThreadSnapshot
 
 
 class Clock:
@@ -23,6 +23,18 @@ class Clock:
     def time(self) -> float:
         self.now += self.moment
         return self.now
+
+
+def live_frames(store: RunStore, thread: ThreadKey) -> list[bytes]:
+    """Returns what is stored of a thread's active run."""
+    live = store.read(thread).live
+    return [] if live is None else list(store.follow(live.run, 0).frames)
+
+
+def read_raw(store: RunStore, thread: ThreadKey) -> ThreadSnapshot:
+    """Returns a thread with the raw frames of its first run, as far as they are kept."""
+    runs = store.read(thread).runs
+    return store.read(thread, raw_ordinal=runs[0].ordinal if runs else None)
 
 
 def raws(store: RunStore, thread: ThreadKey) -> list[list[bytes]]:

@@ -750,7 +750,7 @@ async def test_cursor_of_an_active_run() -> None:
     agent.allow()
     await reader.until(3)
     resumed = Reader(await engine.connect(THREAD, Cursor.parse(reader.ids[1])))
-    far = Reader(await engine.connect(THREAD, Cursor(1, 10**9)))
+    far = Reader(await engine.connect(THREAD, Cursor(int((reader.ids[0] or "").partition(".")[0]), 10**9)))
     agent.allow(2)
     await reader.rest()
     await resumed.rest()

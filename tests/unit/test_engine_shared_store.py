@@ -52,6 +52,7 @@ from .engine_helpers import (
 )
 from .random_run_helpers import verify
 from .recorder_helpers import FINISHED, STARTED, Event, call, read_frame, step, text
+from .store_helpers import live_frames, read_raw
 
 Make = Callable[..., Engine]
 
@@ -479,7 +480,7 @@ async def test_orphaned_run_is_ended_by_the_next_request(
         await looks_by_running(here)
     assert run_ids(here) == ["r", "second"]
     # The owner was only paused. Nothing that it does counts any more, and it says so to its reader.
-    before = here.store.read(THREAD, raw_ordinal=1)
+    before = read_raw(here.store, THREAD)
     owner.go_on()
     owner.loop.call_soon_threadsafe(agent.allow, 2)
     await owner.do(own.rest())
@@ -487,7 +488,7 @@ async def test_orphaned_run_is_ended_by_the_next_request(
     assert own.events[-1]["code"] == "RUN_LOST"
     await owner.do(agent.ended.wait())
     assert isinstance(agent.raised, asyncio.CancelledError)
-    assert here.store.read(THREAD, raw_ordinal=1) == before
+    assert read_raw(here.store, THREAD) == before
     kept = before.runs[0].raw or ()
     named = {read_frame(frame).id: frame for frame in (*kept, *own.frames)}
     assert all(named[read_frame(frame).id] == frame for frame in kept), "an id names two events"
@@ -657,7 +658,7 @@ async def test_orphaned_run_with_an_unusual_input(make: Make, owner: Process) ->
 
     own = await owner.runs(agent)
     await owner.do(own.until(1))
-    await settled(lambda: len(owner.store.follow(RunKey(THREAD, 1), 0).frames) == 1)
+    await settled(lambda: len(live_frames(owner.store, THREAD)) == 1)
     owner.cut_off()
     owner.halt()
     await settled(lambda: is_expired(here))
@@ -678,7 +679,9 @@ async def test_orphaned_run_messages_of_the_history_are_left_out(make: Make, own
         await asyncio.Event().wait()
 
     await owner.do((await owner.runs(agent)).until(4))
-    second = RunKey(THREAD, 2)
+    live = owner.store.read(THREAD).live
+    assert live is not None
+    second = live.run
     await settled(lambda: len(owner.store.follow(second, 0).frames) == 4)
     repeats = owner.store.follow(second, 0).duplicates
     assert repeats
@@ -707,7 +710,7 @@ async def test_orphaned_run_that_had_sent_its_last_event(make: Make, owner: Proc
     own = await owner.runs(agent)
     await owner.do(own.until(5))
     has_begun = time.time()
-    await settled(lambda: len(owner.store.follow(RunKey(THREAD, 1), 0).frames) == 5)
+    await settled(lambda: len(live_frames(owner.store, THREAD)) == 5)
     owner.cut_off()
     owner.halt()
     await settled(lambda: is_expired(here))

@@ -15,7 +15,7 @@ from copilot_runtime._engine.replay import replay
 from copilot_runtime._events import CompactedFrame, Cursor, RunRecorder, encode, format_frame
 from copilot_runtime._version import __version__
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
-from copilot_runtime.stores.protocol import Batch, Lease, NewRun, RunCompletion, RunKey, RunStarted
+from copilot_runtime.stores.protocol import Batch, Lease, NewRun, RunCompletion, RunStarted
 
 from .engine_helpers import THREAD, Reader, bounded, engine_on, settled
 from .recorder_helpers import FINISHED, STARTED, Event, run_input, text
@@ -118,7 +118,9 @@ async def test_orphaned_run_keeps_what_follows_an_event_that_clients_reject(
 ) -> None:
     monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.01)
     owner, here = (SqliteStore(tmp_path / "threads.db", lease_seconds=0.1) for _ in range(2))
-    owner.append([Batch(begin(owner), frames_of(STORED[:-1]), frozenset())])
+    lease = begin(owner)
+    ordinal = lease.run.ordinal
+    owner.append([Batch(lease, frames_of(STORED[:-1], ordinal), frozenset())])
     engine = engine_on(here)
 
     def is_over() -> bool:
@@ -130,6 +132,6 @@ async def test_orphaned_run_keeps_what_follows_an_event_that_clients_reject(
     events = await reader.rest()
     assert events[:-1] == REPLAYED[:-1]
     assert events[-1]["code"] == "RUN_LOST"
-    assert reader.ids[:-1] == ["1.1", "1.2", "1.3", "1.5", "1.6"]
-    assert here.follow(RunKey(THREAD, 1), 0).ended
+    assert reader.ids[:-1] == [f"{ordinal}.{number}" for number in (1, 2, 3, 5, 6)]
+    assert here.follow(lease.run, 0).ended
     assert [message["id"] for message in here.messages(THREAD)] == ["u"]

@@ -55,7 +55,7 @@ from copilot_runtime.testing._factories import (
     store_run,
 )
 
-from .store_helpers import Clock, raws, recomputed
+from .store_helpers import Clock, raws, read_raw, recomputed
 
 pytestmark = pytest.mark.requirement("STORE-01")
 
@@ -219,7 +219,7 @@ def test_a_negative_limit_is_refused(name: str) -> None:
 def test_a_token_is_valid_for_one_run() -> None:
     store = MemoryStore()
     real = begin(store).lease
-    forged = Lease(RunKey(T2, 1), "r", real.token)
+    forged = Lease(RunKey(T2, real.run.ordinal), "r", real.token)
     assert isinstance(append_one(store, forged, [b"x"]), LeaseLost)
     assert poll_signal(store, forged) is LeaseSignal.LOST
 
@@ -494,20 +494,20 @@ def test_what_is_stored_survives_reopening(path: Path) -> None:
     lease = begin(store, T2, "r2").lease
     rest, completion = record_run(lease, message_events("m2"))
     append_one(store, lease, rest[:2], {2})
-    kept = store.read(T1, raw_ordinal=1), store.messages(T1), store.threads(ADA, ThreadQuery()), store.read(T2)
+    kept = read_raw(store, T1), store.messages(T1), store.threads(ADA, ThreadQuery()), store.read(T2)
     del store
     again = SqliteStore(path)
     assert (
-        again.read(T1, raw_ordinal=1),
+        read_raw(again, T1),
         again.messages(T1),
         again.threads(ADA, ThreadQuery()),
         again.read(T2),
     ) == kept
-    assert list(again.read(T1, raw_ordinal=1).runs[0].raw or ()) == frames
+    assert list(read_raw(again, T1).runs[0].raw or ()) == frames
     # A lease belongs to the file, not to the object that returned it.
     assert poll_signal(again, lease) is None
     again.finish(lease, rest[2:], completion)
-    assert list(again.read(T2, raw_ordinal=1).runs[0].raw or ()) == rest
+    assert list(read_raw(again, T2).runs[0].raw or ()) == rest
 
 
 def test_a_deleted_file_is_replaced_by_an_empty_store(path: Path) -> None:
@@ -581,24 +581,24 @@ def test_an_expired_lease_that_was_not_claimed_still_holds(path: Path, disk_cloc
     assert not live.expired
     disk_clock.now += 60
     store.finish(lease, frames[2:], completion)
-    assert list(store.read(T1, raw_ordinal=1).runs[0].raw or ()) == frames
+    assert list(read_raw(store, T1).runs[0].raw or ()) == frames
 
 
 def test_raw_frames_expire_in_sqlite(path: Path, disk_clock: Clock) -> None:
     store = SqliteStore(path)
     first = store_run(store)
     disk_clock.now += RAW_RETENTION_SECONDS - 1
-    assert list(store.read(T1, raw_ordinal=1).runs[0].raw or ()) == first
+    assert list(read_raw(store, T1).runs[0].raw or ()) == first
     lease = begin(store, T2).lease
     append_one(store, lease, first[:1])
     disk_clock.now += 1
-    assert store.read(T1, raw_ordinal=1).runs[0].raw is None
+    assert read_raw(store, T1).runs[0].raw is None
     disk_clock.now += sqlite.SWEEP_INTERVAL_SECONDS
     begin(store, ThreadKey(ADA, "t3"))
     assert rows(path, "SELECT count(*) FROM frames") == [(1,)]
     # An active run keeps its frames; the end of an ended run is known from its replay.
     assert list(store.follow(lease.run, 0).frames) == first[:1]
-    view = store.follow(RunKey(T1, 1), 0)
+    view = store.follow(RunKey(T1, store.read(T1).runs[0].ordinal), 0)
     assert (list(view.frames), view.ended) == ([], True)
     assert len(store.read(T1).runs) == 1
 
@@ -729,4 +729,4 @@ def test_a_file_locked_by_another_program(path: Path) -> None:
         db.execute("ROLLBACK")
     assert append_one(store, lease, frames[:1]) is None
     store.finish(lease, frames[1:], completion)
-    assert list(store.read(T1, raw_ordinal=1).runs[0].raw or ()) == frames
+    assert list(read_raw(store, T1).runs[0].raw or ()) == frames

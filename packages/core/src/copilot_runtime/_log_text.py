@@ -25,6 +25,7 @@ LOGGERS = (
     "copilot_runtime.loops",
     "copilot_runtime.runtime",
     "copilot_runtime.stores.memory",
+    "copilot_runtime.stores.sqlite",
     "copilot_runtime.transcription",
     "copilot_runtime.wsgi",
 )

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import itertools
 import logging
-import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -18,11 +17,10 @@ from .._concurrency.process_local import process_lock
 from . import protocol as p
 from ._memory_owners import Limit, Limits, Owners
 from ._memory_threads import ActiveRun, Messages, RawFrames, Thread, frames_size
+from ._ordinals import first_ordinal
 from ._pagination import paginate
 
 logger = logging.getLogger("copilot_runtime.stores.memory")
-
-_RANDOM_ORDINALS = 1_000_000_000
 
 _CLEAR_BATCH = 200
 """The most threads to delete at a time, so that others do not wait long for the lock."""
@@ -68,10 +66,6 @@ class MemoryStore:
         self._max_age = max_age_seconds
         self._size = 0
         self._last_token = 0
-        self._first_ordinal = random.randrange(_RANDOM_ORDINALS)
-        """Where the ordinals of new threads start: the highest one of all deleted threads, since the event ids of a
-        thread that is created again must differ from those of before. At first a random number, since all threads of
-        an earlier process were lost with it."""
         self._threads: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
         """The least recently used thread comes first."""
         self._owners = Owners()
@@ -87,7 +81,7 @@ class MemoryStore:
             self._sweep()
             thread = self._threads.get(run.thread)
             if thread is None:
-                thread = Thread(run.thread, self._last_token + 1, ordinal=self._first_ordinal)
+                thread = Thread(run.thread, self._last_token + 1, ordinal=first_ordinal() - 1)
                 self._add(thread)
             elif thread.live is not None:
                 return p.ThreadBusy(thread.live.view())
@@ -269,8 +263,6 @@ class MemoryStore:
 
     def after_fork(self) -> None:
         self._lock = process_lock()
-        # Other children of the parent start at the same number.
-        self._first_ordinal += random.randrange(_RANDOM_ORDINALS)
         for thread in list(self._threads.values()):
             if thread.live is not None:
                 with self._resizing(thread):
@@ -317,7 +309,6 @@ class MemoryStore:
     def _delete(self, thread: Thread) -> None:
         self._owners.remove(thread)
         self._size -= thread.size
-        self._first_ordinal = max(self._first_ordinal, thread.ordinal)
         del self._threads[thread.key]
         for run in thread.runs:
             run.raw.drop()

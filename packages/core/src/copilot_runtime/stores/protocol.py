@@ -80,7 +80,7 @@ class ThreadKey(NamedTuple):
 
 
 class RunKey(NamedTuple):
-    """Identifies a run by its thread and its ordinal, which is its place on the thread, from 1 on."""
+    """Identifies a run by its thread and its ordinal: random for a thread's first run, and then the next one."""
 
     thread: ThreadKey
     ordinal: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -342,6 +343,20 @@ class RunStoreSuite:
         else:
             clear_all(store)
         assert begin(store).lease.run.ordinal not in former
+
+    def test_ordinals_do_not_tell_of_the_threads_of_others(self, store: RunStore) -> None:
+        """Clients see them. A counter that threads share would show when a thread of somebody else is deleted."""
+
+        def new_thread(number: int) -> int:
+            return begin(store, p.ThreadKey(BOB, f"new{number}")).lease.run.ordinal
+
+        before = [new_thread(0), new_thread(1)]
+        for _ in range(3):
+            store_run(store)
+        deleted = store.read(T1).runs[-1].ordinal
+        store.delete(T1)
+        ordinals = [*before, deleted, new_thread(2), new_thread(3)]
+        assert all(abs(one - other) > 1 for one, other in itertools.pairwise(sorted(ordinals))), ordinals
 
     def test_last_ordinal_is_kept_of_a_run_that_is_not(self, store: RunStore) -> None:
         first, second = begin(store, T1).lease, begin(store, T2).lease

@@ -20,11 +20,6 @@ Db = sqlite3.Connection
 def delete_threads(db: Db, threads: Iterable[int]) -> None:
     """Deletes threads with everything that belongs to them. The rest of their rows is left to `collect`."""
     for thread in threads:
-        # If the thread is created again, its event ids must differ from those of before.
-        db.execute(
-            "UPDATE counters SET value = max(value, (SELECT ordinal FROM threads WHERE id = ?)) WHERE name = 'ordinal'",
-            (thread,),
-        )
         live = db.execute("DELETE FROM live WHERE thread = ? RETURNING frames_id", (thread,)).fetchall()
         db.executemany("INSERT INTO garbage (frames_id) VALUES (?)", live)
         db.execute("DELETE FROM threads WHERE id = ?", (thread,))

@@ -6,7 +6,7 @@ import sqlite3
 
 _V1 = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('ordinal', 0), ('threads', 0), ('bytes', 0), ('owners', 0);
+INSERT INTO counters VALUES ('threads', 0), ('bytes', 0), ('owners', 0);
 
 CREATE TABLE threads (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

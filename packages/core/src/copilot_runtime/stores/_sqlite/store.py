@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from .. import protocol as p
+from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
 from . import rows
 from .connections import ConnectionPair
@@ -121,10 +122,10 @@ class SqliteStore:
                 return p.ThreadBusy(active)
             thread, ordinal, runs = db.execute(
                 "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes)"
-                " VALUES (?, ?, ?, (SELECT value FROM counters WHERE name = 'ordinal') + 1, ?)"
+                " VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET used_at = excluded.used_at, ordinal = ordinal + 1"
                 " RETURNING id, ordinal, runs",
-                (*run.thread, now, thread_bytes(*run.thread)),
+                (*run.thread, now, first_ordinal(), thread_bytes(*run.thread)),
             ).fetchone()
             token = db.execute(
                 "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds, size,"
