@@ -1,7 +1,7 @@
 """A thread's runs and its readers, who come, leave and resume at any moment: all know the same in the end.
 
-What a reader knows is computed by `Client`, which shares nothing with the recorder, the compaction and the replay. Where
-groups do not overlap, the compacted runs are also compared with those of `compaction_oracle`.
+What a reader knows is computed by `Client`, which shares nothing with the recorder, the compaction and the replay.
+Where groups do not overlap, the compacted runs are also compared with those of `compaction_oracle`.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def known(frames: Sequence[bytes]) -> Any:
 
 TestEvents = pytest.mark.requirement("CONNECT-06")(EventsMachine.TestCase)
 TestEvents.settings = settings(
-    max_examples=300,
+    max_examples=100,
     stateful_step_count=30,
     derandomize=True,
     database=None,

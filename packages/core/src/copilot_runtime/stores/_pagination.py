@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 
 from .protocol import ThreadInfo, ThreadPage, ThreadQuery
@@ -44,6 +45,9 @@ def parse_cursor(cursor: str) -> tuple[float, str]:
     """
     try:
         updated_at, thread_id = json.loads(cursor)
-        return float(updated_at), str(thread_id)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError("cursor must be the next_cursor of a page of threads") from error
+        if type(updated_at) in (int, float) and isinstance(thread_id, str) and math.isfinite(updated_at):
+            thread_id.encode()  # SQLite, for one, takes no halves of characters
+            return float(updated_at), thread_id
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        pass  # refused like any other
+    raise ValueError("cursor must be the next_cursor of a page of threads")
