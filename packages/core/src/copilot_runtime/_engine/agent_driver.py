@@ -11,6 +11,7 @@ from .._concurrency.framework import current_framework
 from .._concurrency.step_timing import report_long_steps
 from .._events import InvalidEventError
 from ..agents._base import AgentSignature, CallStyle, inspect_agent
+from .agent_threads import AgentThreads
 from .pump import pump
 from .types import RunRequest
 
@@ -42,17 +43,22 @@ class EventSink(Protocol):
         """Called with the seconds for which an asynchronous agent has blocked the event loop; None to not measure."""
 
 
-async def drive_agent(function: Callable[..., Any], request: RunRequest, sink: EventSink) -> None:
-    """Runs an agent to its end. Raises what the agent raises, and InvalidEventError."""
+async def drive_agent(
+    function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads
+) -> None:
+    """Runs an agent to its end, on one of ``threads`` if it is synchronous.
+
+    Raises what the agent raises, and InvalidEventError.
+    """
     signature = inspect_agent(function)
     arguments = (request.input, request.context) if signature.takes_context else (request.input,)
     events: Any = None
     if signature.kind is CallStyle.PLAIN:
-        events = await _run_in_thread(function, arguments, None, request.agent_id, sink)
+        events = await _run_in_thread(function, arguments, None, request, sink, threads)
         if events is None:
             return
     async with current_framework.get().async_agent_scope():
-        consuming = _consume_async(function, signature, arguments, events, request.agent_id, sink)
+        consuming = _consume_async(function, signature, arguments, events, request, sink, threads)
         if sink.report_blocking is not None:
             consuming = report_long_steps(consuming, BLOCKING_SECONDS, sink.report_blocking)
         await consuming
@@ -63,8 +69,9 @@ async def _consume_async(
     signature: AgentSignature,
     arguments: tuple[Any, ...],
     events: Any,
-    agent_id: str,
+    request: RunRequest,
     sink: EventSink,
+    threads: AgentThreads,
 ) -> None:
     """Consumes what an asynchronous agent returns, or the awaitable or async iterator that a plain one has returned."""
     if signature.kind is not CallStyle.PLAIN:
@@ -73,7 +80,7 @@ async def _consume_async(
         events = await events
     if not hasattr(events, "__aiter__"):
         if _is_iterable(events):
-            await _run_in_thread(function, arguments, events, agent_id, sink)
+            await _run_in_thread(function, arguments, events, request, sink, threads)
             return
         raise InvalidEventError(_not_iterable(events))
     iterator = events.__aiter__()
@@ -86,9 +93,16 @@ async def _consume_async(
 
 
 async def _run_in_thread(
-    function: Callable[..., Any], arguments: tuple[Any, ...], events: Any, agent_id: str, sink: EventSink
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    events: Any,
+    request: RunRequest,
+    sink: EventSink,
+    threads: AgentThreads,
 ) -> Any:
     """Calls an agent's function, unless it has returned ``events`` already, and iterates the result, on a thread.
+
+    Waits until one is free.
 
     Returns the result if it has to be awaited, else None.
     """
@@ -118,7 +132,7 @@ async def _run_in_thread(
             error = RuntimeError("the agent raised StopIteration") if isinstance(raised, StopIteration) else raised
         loops.call_soon_threadsafe(sink.loop, settle, result, error)
 
-    loops.start_thread(work, name=f"copilot-runtime-agent-{agent_id}")
+    await threads.start(work, request.owner, name=f"copilot-runtime-agent-{request.agent_id}")
     while True:
         try:
             return await asyncio.shield(settled)

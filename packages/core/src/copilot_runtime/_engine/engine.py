@@ -29,6 +29,7 @@ from ..stores.protocol import (
     ThreadSnapshot,
 )
 from .agent_hints import AgentHints
+from .agent_threads import AgentThreads
 from .async_store import AsyncStore
 from .debug_feed import DebugFeed
 from .endings import INTERRUPTED, LOST, STOPPED_BY_USER
@@ -42,6 +43,7 @@ from .replay import replay
 from .resume import check_resume, without_resume
 from .run import Run, RunCallbacks
 from .run_end_notifier import RunEndNotifier
+from .run_limits import RunLimiter, RunSlot, TooManyRuns, TooManyRunsOfUser
 from .run_log import RunLog
 from .shutdown import Shutdown
 from .subscribers import Subscribers
@@ -78,6 +80,8 @@ class Engine:
         """These and, if the store is not polled, those of other engines over the same store object."""
         self._ephemeral_runs: dict[RunLog, Run] = {}
         """Runs on no thread: suggestions."""
+        self._run_limiter = RunLimiter(options.max_runs, options.max_runs_per_user)
+        self._agent_threads = AgentThreads(options.max_agent_threads)
         self._begin_may_suspend = store.blocking or options.on_concurrent_run == "supersede"
         """Whether beginning a run may take more than one step of its request's task."""
         self._subscribers = Subscribers(
@@ -105,17 +109,25 @@ class Engine:
     async def run(self, request: RunRequest) -> EventStream | ActiveRun:
         """Begins a run and returns its stream, or the run that keeps the thread busy.
 
-        Raises TypeError for what is not an agent, TooManyStreams, and StoreError.
+        Raises TypeError for what is not an agent, TooManyStreams, TooManyRuns, TooManyRunsOfUser, and StoreError.
         """
         with self._subscribers.open_stream() as open_source:
             run = await self._begin_shielded(request)
             return run if isinstance(run, ActiveRun) else open_source(self._reader(run.log))
 
     async def suggest(self, request: RunRequest) -> EventStream:
-        """Runs an agent on no thread, for as long as the stream is read. Raises TypeError and TooManyStreams."""
+        """Runs an agent on no thread, for as long as the stream is read.
+
+        Raises TypeError, TooManyStreams, TooManyRuns, and TooManyRunsOfUser.
+        """
         with self._subscribers.open_stream() as open_source:
             function = agent_callable(request.agent)
-            run = self._launch(without_resume(request), function, None, RunRecorder(ordinal=None))
+            slot = self._run_limiter.acquire(request.user_key)
+            try:
+                run = self._launch(without_resume(request), function, None, RunRecorder(ordinal=None), slot)
+            except BaseException:
+                slot.release()
+                raise
             return open_source(self._reader(run.log))
 
     async def connect(self, thread: ThreadKey, cursor: Cursor | None) -> EventStream:
@@ -216,6 +228,32 @@ class Engine:
             agent_id=request.agent_id,
             size=request.size,
         )
+        slot = self._acquire_slot(request.user_key, new.thread)
+        try:
+            run = await self._begin_in_slot(slot, request, function, new)
+        except BaseException:
+            slot.release()
+            raise
+        if isinstance(run, ActiveRun):
+            slot.release()
+        return run
+
+    def _acquire_slot(self, user: str | None, thread: ThreadKey) -> RunSlot:
+        """Returns a slot for a run of a user on a thread. Raises TooManyRuns and TooManyRunsOfUser."""
+        try:
+            return self._run_limiter.acquire(user)
+        except (TooManyRuns, TooManyRunsOfUser):
+            # A run that supersedes another needs no further slot.
+            if self.options.on_concurrent_run == "supersede":
+                replaced = [run for key, run in list(self._runs.items()) if key.thread == thread]
+                slot = next(filter(None, (run.slot.take_over() for run in replaced)), None)
+                if slot is not None:
+                    return slot
+            raise
+
+    async def _begin_in_slot(
+        self, slot: RunSlot, request: RunRequest, function: Callable[..., Any], new: NewRun
+    ) -> Run | ActiveRun:
         started = await self.async_store.begin(new)
         if isinstance(started, ThreadBusy) and await self._end_orphan(started.live):
             started = await self.async_store.begin(new)
@@ -229,7 +267,8 @@ class Engine:
                 # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
                 thread = await self.async_store.read(new.thread)
                 request = check_resume(request, thread.runs, started.event_messages)
-            run = self._launch(request, function, lease, _recorder(request, started, is_resuming=is_resuming))
+            recorder = _recorder(request, started, is_resuming=is_resuming)
+            run = self._launch(request, function, lease, recorder, slot)
         except BaseException:
             self._runs.pop(lease.run, None)
             self._local_runs.pop(lease.run, None)
@@ -269,7 +308,12 @@ class Engine:
             await run.wait_ended(time.monotonic() + SUPERSEDE_SECONDS)
 
     def _launch(
-        self, request: RunRequest, function: Callable[..., Any], lease: Lease | None, recorder: RunRecorder
+        self,
+        request: RunRequest,
+        function: Callable[..., Any],
+        lease: Lease | None,
+        recorder: RunRecorder,
+        slot: RunSlot,
     ) -> Run:
         log = RunLog(None if lease is None else lease.run, request.run_id, request.agent_id)
         loop = loops.target_loop()
@@ -281,6 +325,8 @@ class Engine:
             log=log,
             lease=lease,
             loop=loop,
+            slot=slot,
+            threads=self._agent_threads,
             persistence=self._persistence,
             hints=self._agent_hints,
             callbacks=RunCallbacks(
@@ -371,6 +417,7 @@ class Engine:
     def _unregister(self, run: Run) -> None:
         self._shutdown.unwatch(run)
         unwatch_loop(run, run.loop)
+        run.slot.release()
         self._ephemeral_runs.pop(run.log, None)
         if run.writer is not None:
             for runs in (self._runs, self._local_runs):
@@ -407,6 +454,8 @@ class Engine:
         self._runs.clear()
         self._local_runs.clear()
         self._ephemeral_runs.clear()
+        self._run_limiter.after_fork()
+        self._agent_threads.after_fork()
         self._subscribers.after_fork()
         self._shutdown.after_fork()
         self._run_end_notifier.after_fork()

@@ -16,8 +16,10 @@ from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is
 from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent
 from .agent_hints import AgentHints
+from .agent_threads import AgentThreads
 from .endings import AGENT_FAILED, INTERRUPTED, LOST, NOT_STORED, STOPPED_BY_USER, describe_error, timed_out
 from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
+from .run_limits import RunSlot
 from .run_log import RunLog
 from .run_writer import RunWriter
 from .types import EndedRun, Outcome, RunRequest, RunSettings
@@ -53,6 +55,8 @@ class Run:
         log: RunLog,
         lease: Lease | None,
         loop: asyncio.AbstractEventLoop,
+        slot: RunSlot,
+        threads: AgentThreads,
         persistence: RunPersistence,
         hints: AgentHints,
         callbacks: RunCallbacks,
@@ -62,6 +66,7 @@ class Run:
         )
         self.log = log
         self.loop = loop
+        self.slot = slot
         self.writer = (
             None
             if lease is None
@@ -73,6 +78,7 @@ class Run:
         self._options = options
         self._function = function
         self._recorder = recorder
+        self._threads = threads
         self._persistence = persistence
         self._hints = hints
         self._callbacks = callbacks
@@ -95,7 +101,7 @@ class Run:
         try:
             # It may have been stopped before it began.
             if self._ending is None and (not self.request.opening or await self._record_opening()):
-                await drive_agent(self._function, self.request, self)
+                await drive_agent(self._function, self.request, self, self._threads)
         except asyncio.CancelledError as cancelled:
             by_runtime = self._task is None or self._task.cancelling() > 0
             ending = (self._ending or INTERRUPTED) if by_runtime else self._fail(AGENT_FAILED, cancelled)
@@ -265,16 +271,17 @@ class Run:
             recorder.seal()
             frames = recorder.drain()
         completion = RunCompletion.from_recorder(recorder, request.messages, last_agent_event, persist=persist)
-        if writer is not None:
-            result = await self._persistence.finish(writer, frames, completion)
-            if result is FinishResult.LEASE_LOST:
-                # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
-                self._callbacks.lost(self)
-                return False
-            if result is FinishResult.NOT_STORED:
-                # The lease is left to expire: then another process reaps the run, and calls on_run_end.
-                self._append_error(NOT_STORED)
-                return True
+        result = FinishResult.STORED if writer is None else await self._persistence.finish(writer, frames, completion)
+        # Before readers see the end, since a client may begin its next run as soon as it does.
+        self.slot.release()
+        if result is FinishResult.LEASE_LOST:
+            # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
+            self._callbacks.lost(self)
+            return False
+        if result is FinishResult.NOT_STORED:
+            # The lease is left to expire: then another process reaps the run, and calls on_run_end.
+            self._append_error(NOT_STORED)
+            return True
         self.log.duplicates = recorder.duplicates
         self.log.extend(frames)
         if writer is not None and self._callbacks.reported is not None:

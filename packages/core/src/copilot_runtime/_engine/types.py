@@ -33,6 +33,9 @@ class EngineOptions(RunSettings):
     on_concurrent_run: Literal["reject", "supersede"] = "reject"
     on_disconnect: Literal["continue", "stop"] = "continue"
     max_streams: int | None = None
+    max_runs: int | None = None
+    max_runs_per_user: int | None = None
+    max_agent_threads: int | None = None
     sse_keep_alive_seconds: float = 15
     send_timeout_seconds: float | None = 120
     shutdown_grace_seconds: float = 10
@@ -77,6 +80,11 @@ class RunRequest:
     def owner(self) -> str:
         """The key under which the store files the thread."""
         return owner_key(self.context.user)
+
+    @property
+    def user_key(self) -> str | None:
+        """The key of the user whose runs are counted together; None where users are not identified."""
+        return None if self.context.user is None else self.context.user.owner_key
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

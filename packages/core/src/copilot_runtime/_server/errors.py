@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._engine import TooManyStreams
+from .._engine import TooManyRuns, TooManyRunsOfUser, TooManyStreams
 from .._engine.endings import describe_error
 from .._http.headers import HeadersLike
 from .._http.types import Response
@@ -78,6 +78,21 @@ def _too_many_streams(error: TooManyStreams, debug: bool) -> Response:
     return error_response(503, "too_many_streams", headers=_RETRY_SOON, message=message)
 
 
+def _too_many_runs(error: TooManyRuns, debug: bool) -> Response:
+    setting = " (max_runs)" if debug else ""
+    message = f"This server has as many active runs as it allows{setting}. Try again."
+    return error_response(503, "too_many_runs", headers=_RETRY_SOON, message=message)
+
+
+def _too_many_runs_of_user(error: TooManyRunsOfUser, debug: bool) -> Response:
+    setting = " (max_runs_per_user)" if debug else ""
+    message = (
+        f"You have as many active runs as this server allows{setting}. Stop one, or wait until one has ended, and try "
+        "again."
+    )
+    return error_response(429, "too_many_runs_of_user", headers=_RETRY_SOON, message=message)
+
+
 def _store_unavailable(error: StoreError, debug: bool) -> Response:
     logger.error("the store failed", exc_info=error)
     cause = f" ({describe_error(error)})" if debug else ""
@@ -96,6 +111,8 @@ def _transcription_failed(error: TranscriptionError, debug: bool) -> Response:
 _RESPONSES: Mapping[type[BaseException], Callable[[Any, bool], Response]] = {
     InvalidRunInput: _invalid_run_input,
     TooManyStreams: _too_many_streams,
+    TooManyRuns: _too_many_runs,
+    TooManyRunsOfUser: _too_many_runs_of_user,
     StoreError: _store_unavailable,
     TranscriptionError: _transcription_failed,
 }

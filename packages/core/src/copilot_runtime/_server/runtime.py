@@ -79,6 +79,12 @@ class CopilotRuntime:
         attachment_url_schemes: agents receive the URLs of messages that have one of these schemes and no link-local
             host, and data URLs. A text takes the place of others.
         max_streams: further streams than this many open ones are answered with 503; None for no limit.
+        max_runs: further runs than this many active ones, suggestions included, are answered with 503; None for no
+            limit. Counted in each process by itself, like the two that follow.
+        max_runs_per_user: further runs of a user who has this many active ones are answered with 429; None for no
+            limit. Only with ``identify_user``.
+        max_agent_threads: how many OS threads run synchronous agents; further runs of such agents wait until one is
+            free. None for no limit.
         sse_keep_alive_seconds: a stream that is silent for this long gets a comment; 0 for never.
         send_timeout_seconds: a response is broken off if its client accepts nothing for this long; None for never.
         run_timeout_seconds: how long a run may take; None for no limit.
@@ -120,6 +126,9 @@ class CopilotRuntime:
         input_limits: InputLimits | None = None,
         attachment_url_schemes: Iterable[str] = WEB_SCHEMES,
         max_streams: int | None = None,
+        max_runs: int | None = 2_000,
+        max_runs_per_user: int | None = 50,
+        max_agent_threads: int | None = 200,
         sse_keep_alive_seconds: float = 15,
         send_timeout_seconds: float | None = 120,
         run_timeout_seconds: float | None = None,
@@ -135,6 +144,9 @@ class CopilotRuntime:
         validation.check_bool("debug", debug)
         validation.check_number("max_body_bytes", max_body_bytes, minimum=1, integer=True)
         validation.check_number("max_streams", max_streams, minimum=1, integer=True, allow_none=True)
+        validation.check_number("max_runs", max_runs, minimum=1, integer=True, allow_none=True)
+        validation.check_number("max_runs_per_user", max_runs_per_user, minimum=1, integer=True, allow_none=True)
+        validation.check_number("max_agent_threads", max_agent_threads, minimum=1, integer=True, allow_none=True)
         validation.check_number("sse_keep_alive_seconds", sse_keep_alive_seconds)
         validation.check_number("send_timeout_seconds", send_timeout_seconds, minimum=1, allow_none=True)
         validation.check_number("run_timeout_seconds", run_timeout_seconds, allow_none=True)
@@ -172,6 +184,9 @@ class CopilotRuntime:
                 on_concurrent_run=on_concurrent_run,
                 on_disconnect=on_disconnect,
                 max_streams=max_streams,
+                max_runs=max_runs,
+                max_runs_per_user=max_runs_per_user,
+                max_agent_threads=max_agent_threads,
                 sse_keep_alive_seconds=sse_keep_alive_seconds,
                 send_timeout_seconds=send_timeout_seconds,
                 run_timeout_seconds=run_timeout_seconds,

@@ -1,0 +1,300 @@
+"""Limits on active runs and on the OS threads of synchronous agents, in one engine."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from copilot_runtime import User
+from copilot_runtime._engine import Engine, TooManyRuns, TooManyRunsOfUser
+from copilot_runtime._engine.agent_threads import AgentThreads
+from copilot_runtime._engine.types import RunRequest
+from copilot_runtime.agents._context import RunContext
+from copilot_runtime.stores import MemoryStore, store_from_url
+from copilot_runtime.stores.protocol import ActiveRun, StoreError
+
+from .engine_helpers import THREAD, Deaf, Event, Gated, Reader, answers, bounded, engine_on, given, settled
+from .recorder_helpers import FINISHED, STARTED
+
+
+def of_user(request: RunRequest, user: str) -> RunRequest:
+    return RunRequest(
+        agent_id="a",
+        agent=request.agent,
+        input=request.input,
+        body=request.body,
+        context=RunContext(user=User(id=user)),
+        size=request.size,
+    )
+
+
+class Plain:
+    """A synchronous agent that waits until it may go, whether or not its run is stopped."""
+
+    def __init__(self) -> None:
+        self.may_go = threading.Event()
+        self.calls: list[str] = []
+
+    def run(self, input: Any) -> Iterator[Event]:
+        self.calls.append(input.thread_id)
+        yield STARTED
+        self.may_go.wait(30)
+        yield FINISHED
+
+
+def consume(agent: Plain) -> None:
+    list(agent.run(given(agent).input))
+
+
+def wait_for(event: threading.Event) -> None:
+    event.wait(30)
+
+
+def agent_threads() -> int:
+    return sum(thread.name.startswith("copilot-runtime-agent-a") for thread in threading.enumerate())
+
+
+async def no_runs(engine: Engine) -> None:
+    await settled(lambda: not engine._runs and not engine._ephemeral_runs)
+    assert engine._run_limiter._count == 0
+    assert not engine._run_limiter._of_users
+
+
+@pytest.mark.requirement("LIMIT-01")
+@bounded
+async def test_max_runs_are_released_by_every_kind_of_end() -> None:
+    engine = engine_on(MemoryStore(), max_runs=1, stop_grace_seconds=0.05)
+
+    async def failing(input: Any) -> Any:
+        raise ValueError
+        yield
+
+    for agent in (answers, failing):
+        await Reader(await engine.run(given(agent))).rest()
+        await Reader(await engine.suggest(given(agent))).rest()
+        assert engine._run_limiter._count == 0
+    for nonsense in (object(), None):
+        with pytest.raises(TypeError):
+            await engine.run(given(nonsense))
+        with pytest.raises(TypeError):
+            await engine.suggest(given(nonsense))
+    # A suggestion that nobody reads any more, a deleted thread, and an agent that ignores its stop.
+    suggestion = Reader(await engine.suggest(given(Gated())))
+    await suggestion.until(2)
+    with pytest.raises(TooManyRuns):
+        await engine.suggest(given(answers))
+    suggestion.close()
+    await no_runs(engine)
+    deleted = Reader(await engine.run(given(Gated())))
+    await deleted.until(2)
+    assert await engine.delete(THREAD)
+    await deleted.rest()
+    await no_runs(engine)
+    deaf = Deaf()
+    reader = Reader(await engine.run(given(deaf)))
+    await reader.until(2)
+    await engine.stop(THREAD, None)
+    await reader.rest()
+    await no_runs(engine)
+    deaf.may_go.set()
+
+
+@pytest.mark.requirement("LIMIT-01")
+@bounded
+async def test_max_runs_a_run_that_cannot_begin_counts_no_longer() -> None:
+    store = MemoryStore()
+    engine = engine_on(store, max_runs=2)
+    agent = Gated()
+    reader = Reader(await engine.run(given(agent)))
+    for _ in range(3):
+        assert isinstance(await engine.run(given(answers)), ActiveRun)
+
+    def broken(*args: Any, **named: Any) -> Any:
+        raise StoreError("broken")
+
+    store.begin = broken  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            await engine.run(given(answers, thread_id="other"))
+    assert engine._run_limiter._count == 1
+    agent.allow(3)
+    await reader.rest()
+    await no_runs(engine)
+
+
+@pytest.mark.requirement("LIMIT-01")
+@bounded
+async def test_max_runs_per_user_counts_runs_and_suggestions_of_each_user() -> None:
+    engine = engine_on(MemoryStore(), max_runs_per_user=2)
+    agent = Gated()
+    readers = [
+        Reader(await engine.run(of_user(given(agent), "alice"))),
+        Reader(await engine.suggest(of_user(given(agent), "alice"))),
+    ]
+    with pytest.raises(TooManyRunsOfUser):
+        await engine.run(of_user(given(answers, thread_id="other"), "alice"))
+    with pytest.raises(TooManyRunsOfUser):
+        await engine.suggest(of_user(given(answers), "alice"))
+    assert (await Reader(await engine.run(of_user(given(answers), "bob"))).rest())[-1] == FINISHED
+    # Without users, runs of different people cannot be told apart.
+    readers += [Reader(await engine.run(given(agent, thread_id=f"t{number}"))) for number in range(3)]
+    agent.allow(3 * len(readers))
+    for reader in readers:
+        await reader.rest()
+    await no_runs(engine)
+
+
+@pytest.mark.requirement("LIMIT-01")
+@pytest.mark.parametrize("limit", ["max_runs", "max_runs_per_user"])
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@bounded
+async def test_max_runs_a_run_that_supersedes_another_takes_its_slot(store: str, limit: str, tmp_path: Any) -> None:
+    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/a.db"}[store]
+    engine = engine_on(store_from_url(url), on_concurrent_run="supersede", **{limit: 1})
+    first, second = Gated(), Gated()
+    replaced = Reader(await engine.run(of_user(given(first), "alice")))
+    await replaced.until(2)
+    reader = Reader(await engine.run(of_user(given(second, "second"), "alice")))
+    await replaced.rest()
+    assert engine._run_limiter._count == 1
+    with pytest.raises((TooManyRuns, TooManyRunsOfUser)):
+        await engine.run(of_user(given(answers, thread_id="other"), "alice"))
+    second.allow(3)
+    assert (await reader.rest())[-1]["type"] == "RUN_FINISHED"
+    await no_runs(engine)
+
+
+@pytest.mark.requirement("LIMIT-02")
+@bounded
+async def test_max_agent_threads_bound_the_os_threads_of_abandoned_runs() -> None:
+    engine = engine_on(MemoryStore(), max_agent_threads=3, max_runs=20)
+    agent = Plain()
+    for number in range(20):
+        Reader(await engine.run(given(agent, thread_id=f"t{number}"))).close()
+    with pytest.raises(TooManyRuns):
+        await engine.run(given(agent, thread_id="refused"))
+    await settled(lambda: len(agent.calls) == 3)
+    assert agent_threads() == 3
+    agent.may_go.set()
+    await no_runs(engine)
+    assert agent.calls == [f"t{number}" for number in range(20)]
+    await settled(lambda: agent_threads() == 0)
+    assert engine._agent_threads._busy == 0
+
+
+@pytest.mark.requirement("LIMIT-02")
+@pytest.mark.parametrize("end", ["leave", "stop", "timeout", "shutdown", "delete"])
+@bounded
+async def test_max_agent_threads_a_waiting_run_ends_without_a_thread(end: str) -> None:
+    timeout = 0.05 if end == "timeout" else None
+    engine = engine_on(
+        MemoryStore(), max_agent_threads=1, on_disconnect="stop", run_timeout_seconds=timeout, shutdown_grace_seconds=0
+    )
+    busy, waiting = Plain(), Plain()
+    await engine._agent_threads.start(lambda: consume(busy), "", name="copilot-runtime-agent-a")
+    reader = Reader(await engine.run(given(waiting)))
+    await settled(lambda: bool(engine._agent_threads._waiting))
+    if end == "leave":
+        reader.close()
+    elif end == "stop":
+        assert (await engine.stop(THREAD, None)).is_stopping
+    elif end == "shutdown":
+        await engine.shutdown()
+    elif end == "delete":
+        assert await engine.delete(THREAD)
+    await no_runs(engine)
+    assert not engine._agent_threads._waiting
+    if end != "leave":
+        last = (await reader.rest())[-1]
+        expected = {"stop": None, "timeout": "RUN_TIMEOUT", "shutdown": "RUN_INTERRUPTED", "delete": "RUN_LOST"}
+        assert last.get("code") == expected[end]
+    busy.may_go.set()
+    await settled(lambda: engine._agent_threads._busy == 0)
+    assert not waiting.calls
+
+
+@pytest.mark.requirement("LIMIT-02")
+@bounded
+async def test_max_agent_threads_an_agent_that_ignores_its_stop_keeps_its_thread() -> None:
+    engine = engine_on(MemoryStore(), max_agent_threads=1, stop_grace_seconds=0)
+    agent, next_agent = Plain(), Plain()
+    next_agent.may_go.set()
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(1)
+    await engine.stop(THREAD, None)
+    await reader.rest()
+    await no_runs(engine)
+    second = Reader(await engine.run(given(next_agent, "second")))
+    await settled(lambda: bool(engine._agent_threads._waiting))
+    assert not next_agent.calls
+    agent.may_go.set()
+    assert (await second.rest())[-1] == FINISHED
+
+
+@pytest.mark.requirement("LIMIT-02")
+@bounded
+async def test_max_agent_threads_users_take_turns() -> None:
+    threads = AgentThreads(1)
+    may_go, order = threading.Event(), []
+    await threads.start(lambda: wait_for(may_go), "first", name="t")
+    tasks = []
+    for owner in ("alice", "alice", "alice", "bob", "carol", "bob"):
+        tasks.append(asyncio.create_task(threads.start(lambda owner=owner: order.append(owner), owner, name="t")))  # type: ignore[misc]
+        await asyncio.sleep(0)
+    may_go.set()
+    await asyncio.gather(*tasks)
+    await settled(lambda: threads._busy == 0)
+    assert order == ["alice", "bob", "carol", "alice", "bob", "alice"]
+
+
+@pytest.mark.requirement("LIMIT-02")
+@bounded
+async def test_max_agent_threads_a_run_cancelled_as_it_gets_its_thread_hands_it_on() -> None:
+    threads = AgentThreads(1)
+    await threads._acquire("")
+    first, second = asyncio.create_task(threads._acquire("")), asyncio.create_task(threads._acquire(""))
+    await asyncio.sleep(0)
+    threads._release()  # the first has it now, but has not been resumed
+    first.cancel()
+    await second
+    assert threads.is_exhausted
+    threads._release()
+    assert not threads.is_exhausted
+
+
+@pytest.mark.requirement("LIMIT-02")
+def test_max_agent_threads_waiters_of_closed_loops_are_passed_over() -> None:
+    threads, tasks = AgentThreads(1), []
+
+    async def wait() -> None:
+        for _ in range(2):
+            tasks.append(asyncio.ensure_future(threads._acquire("")))
+            await asyncio.sleep(0)
+
+    # Both are collected with their loop, which logs that they were not done.
+    closed = asyncio.new_event_loop()
+    closed.run_until_complete(wait())
+    closed.close()
+    assert threads.is_exhausted
+    threads._release()
+    assert not threads.is_exhausted
+
+
+@pytest.mark.requirement("LIMIT-02")
+@bounded
+async def test_max_agent_threads_a_thread_that_cannot_be_started_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_on(MemoryStore(), max_agent_threads=1)
+
+    def fails(*args: Any, **named: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    agent = Plain()
+    agent.may_go.set()
+    with monkeypatch.context() as patched:
+        patched.setattr("copilot_runtime._concurrency.loops.start_thread", fails)
+        assert (await Reader(await engine.run(given(agent))).rest())[-1]["type"] == "RUN_ERROR"
+    assert (await Reader(await engine.run(given(agent, "second"))).rest())[-1] == FINISHED
