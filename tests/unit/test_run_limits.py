@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from copilot_runtime import User
-from copilot_runtime._engine import Engine, TooManyRuns, TooManyRunsOfUser
+from copilot_runtime._engine import Engine, EngineOptions, InputTooLarge, TooManyRuns, TooManyRunsOfUser
 from copilot_runtime._engine.agent_threads import AgentThreads
+from copilot_runtime._engine.run_limits import RUN_BYTES
 from copilot_runtime._engine.types import RunRequest
+from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
+from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._context import RunContext
+from copilot_runtime.agents._json_body import JSONBody
 from copilot_runtime.stores import MemoryStore, store_from_url
 from copilot_runtime.stores.protocol import ActiveRun, StoreError
 
 from .engine_helpers import THREAD, Deaf, Event, Gated, Reader, answers, bounded, engine_on, given, settled
-from .recorder_helpers import FINISHED, STARTED
+from .recorder_helpers import FINISHED, STARTED, text
 
 
 def of_user(request: RunRequest, user: str) -> RunRequest:
@@ -38,10 +45,12 @@ class Plain:
     def __init__(self) -> None:
         self.may_go = threading.Event()
         self.calls: list[str] = []
+        self.is_waiting = threading.Event()
 
     def run(self, input: Any) -> Iterator[Event]:
         self.calls.append(input.thread_id)
         yield STARTED
+        self.is_waiting.set()
         self.may_go.wait(30)
         yield FINISHED
 
@@ -60,7 +69,7 @@ def agent_threads() -> int:
 
 async def no_runs(engine: Engine) -> None:
     await settled(lambda: not engine._runs and not engine._ephemeral_runs)
-    assert engine._run_limiter._count == 0
+    assert not engine._run_limiter._slots
     assert not engine._run_limiter._of_users
 
 
@@ -76,7 +85,7 @@ async def test_max_runs_are_released_by_every_kind_of_end() -> None:
     for agent in (answers, failing):
         await Reader(await engine.run(given(agent))).rest()
         await Reader(await engine.suggest(given(agent))).rest()
-        assert engine._run_limiter._count == 0
+        assert not engine._run_limiter._slots
     for nonsense in (object(), None):
         with pytest.raises(TypeError):
             await engine.run(given(nonsense))
@@ -120,7 +129,7 @@ async def test_max_runs_a_run_that_cannot_begin_counts_no_longer() -> None:
     for _ in range(3):
         with pytest.raises(StoreError):
             await engine.run(given(answers, thread_id="other"))
-    assert engine._run_limiter._count == 1
+    assert len(engine._run_limiter._slots) == 1
     agent.allow(3)
     await reader.rest()
     await no_runs(engine)
@@ -160,7 +169,7 @@ async def test_max_runs_a_run_that_supersedes_another_takes_its_slot(store: str,
     await replaced.until(2)
     reader = Reader(await engine.run(of_user(given(second, "second"), "alice")))
     await replaced.rest()
-    assert engine._run_limiter._count == 1
+    assert len(engine._run_limiter._slots) == 1
     with pytest.raises((TooManyRuns, TooManyRunsOfUser)):
         await engine.run(of_user(given(answers, thread_id="other"), "alice"))
     second.allow(3)
@@ -224,7 +233,7 @@ async def test_max_agent_threads_an_agent_that_ignores_its_stop_keeps_its_thread
     agent, next_agent = Plain(), Plain()
     next_agent.may_go.set()
     reader = Reader(await engine.run(given(agent)))
-    await reader.until(1)
+    await settled(agent.is_waiting.is_set)
     await engine.stop(THREAD, None)
     await reader.rest()
     await no_runs(engine)
@@ -298,3 +307,120 @@ async def test_max_agent_threads_a_thread_that_cannot_be_started_is_free(monkeyp
         patched.setattr("copilot_runtime._concurrency.loops.start_thread", fails)
         assert (await Reader(await engine.run(given(agent))).rest())[-1]["type"] == "RUN_ERROR"
     assert (await Reader(await engine.run(given(agent, "second"))).rest())[-1] == FINISHED
+
+
+# --- memory --------------------------------------------------------------------------
+
+
+def state_body(size: int) -> bytes:
+    return json.dumps({"threadId": "t", "runId": "r", "messages": [], "state": [{"n": 1}] * size}).encode()
+
+
+def request_of(agent: Any, body: bytes) -> RunRequest:
+    parsed = parse_input(body, InputLimits())
+    memory = size_in_memory(body, parsed.model)
+    context = RunContext(body=JSONBody(body))
+    return RunRequest(
+        agent_id="a", agent=agent, input=parsed.model, body=parsed.wire, context=context, size=len(body), memory=memory
+    )
+
+
+@pytest.mark.requirement("LIMIT-03")
+@pytest.mark.parametrize("action", ["run", "suggest"])
+@bounded
+async def test_live_run_holds_one_copy_of_its_parsed_input(action: str) -> None:
+    engine, body, agent = engine_on(MemoryStore()), state_body(20_000), Gated()
+    start = engine.run if action == "run" else engine.suggest
+    warm = Reader(await engine.suggest(request_of(answers, state_body(1))))
+    await warm.rest()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        parsed = parse_input(body, InputLimits())
+        both = tracemalloc.get_traced_memory()[0]
+        del parsed
+        before = tracemalloc.get_traced_memory()[0]
+        reader = Reader(await start(request_of(agent, body)))  # type: ignore[operator]
+        await reader.until(2)
+        reader.frames.clear()
+        reader.pieces.clear()
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    # The agent's model is half of `both`; a run has the body once more in its RUN_STARTED.
+    assert held <= both / 2 * 1.1 + len(body) * 1.1
+    counted = engine._run_limiter._size
+    assert held / 1.5 <= counted <= (held + len(body)) * 1.5
+    agent.allow(3)
+    assert (await reader.rest())[-1] == FINISHED
+
+
+@pytest.mark.requirement("RUN-02")
+@bounded
+async def test_large_input_is_stored_and_reported_as_it_was_sent() -> None:
+    """It is parsed again for that, since the objects are not kept while the run lasts."""
+    ended: list[Any] = []
+    engine = Engine(MemoryStore(), EngineOptions(sse_keep_alive_seconds=0), ended.append)
+    sent = [{"id": f"m{number}", "role": "user", "content": "x" * 1000, "extra": number} for number in range(100)]
+    body = json.dumps({"threadId": "t", "runId": "r", "messages": sent, "state": None, "more": 1}).encode()
+
+    async def forgetful(input: Any) -> Any:
+        yield STARTED
+        input.messages.clear()
+        yield FINISHED
+
+    [started, *_] = await Reader(await engine.run(request_of(forgetful, body))).rest()
+    assert [message["id"] for message in started["input"]["messages"]] == [message["id"] for message in sent]
+    await settled(lambda: bool(ended))
+    assert ended[0].input_messages == sent
+    assert engine.store.messages(THREAD) == sent
+
+
+@pytest.mark.requirement("LIMIT-03")
+@bounded
+async def test_max_runs_bytes_counts_runs_and_suggestions_together() -> None:
+    body, agent = state_body(2_000), Gated()
+    size = RUN_BYTES + request_of(agent, body).memory
+    engine = engine_on(MemoryStore(), max_runs_bytes=2 * size)
+    suggestion = Reader(await engine.suggest(request_of(agent, body)))
+    reader = Reader(await engine.run(request_of(agent, body)))
+    with pytest.raises(TooManyRuns, match="max_runs_bytes"):
+        await engine.run(given(answers, thread_id="other"))
+    with pytest.raises(TooManyRuns, match="max_runs_bytes"):
+        await engine.suggest(given(answers))
+    agent.allow(6)
+    await suggestion.rest()
+    await reader.rest()
+    await no_runs(engine)
+    assert engine._run_limiter._size == 0
+    with pytest.raises(InputTooLarge):
+        await engine.run(request_of(answers, state_body(6_000)))
+
+
+@pytest.mark.requirement("LIMIT-03")
+@pytest.mark.parametrize("kind", ["asynchronous", "synchronous"])
+@bounded
+async def test_max_runs_bytes_ends_the_largest_run_that_grows(kind: str) -> None:
+    engine, quiet = engine_on(MemoryStore(), max_runs_bytes=10_000_000), Gated()
+    other = Reader(await engine.run(given(quiet)))
+    await other.until(2)
+
+    def endless(input: Any) -> Any:
+        yield STARTED
+        yield text("START")
+        while True:
+            yield text("CONTENT", delta="x" * 1000)
+
+    async def endless_async(input: Any) -> Any:
+        for event in endless(input):
+            yield event
+
+    agent = endless if kind == "synchronous" else endless_async
+    reader = Reader(await engine.suggest(given(agent)))
+    last = (await reader.rest())[-1]
+    assert (last["type"], last["code"]) == ("RUN_ERROR", "RUN_TOO_LARGE")
+    assert sum(map(len, reader.frames)) <= 10_000_000
+    quiet.allow(3)
+    assert (await other.rest())[-1] == FINISHED
+    await no_runs(engine)

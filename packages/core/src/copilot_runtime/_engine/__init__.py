@@ -1,7 +1,7 @@
 """The engine: runs, their logs, and their readers."""
 
 from .engine import Engine, StopResult
-from .run_limits import TooManyRuns, TooManyRunsOfUser
+from .run_limits import InputTooLarge, TooManyRuns, TooManyRunsOfUser
 from .subscribers import TooManyStreams
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
 
@@ -9,6 +9,7 @@ __all__ = [
     "EndedRun",
     "Engine",
     "EngineOptions",
+    "InputTooLarge",
     "RunEndHook",
     "RunRequest",
     "StopResult",

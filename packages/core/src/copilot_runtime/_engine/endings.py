@@ -11,7 +11,7 @@ RUN_ERROR_CODES: Mapping[str, str] = {
     "RUN_TIMEOUT": "the run took longer than `run_timeout_seconds`",
     "RUN_INTERRUPTED": "the server shut down during the run, or could not reach its store for too long",
     "RUN_LOST": "the process of the run died, or another process took over the thread",
-    "RUN_TOO_LARGE": "the run has become larger than the store allows",
+    "RUN_TOO_LARGE": "the run has become larger than the store, or `max_runs_bytes`, allows",
     "STORE_UNAVAILABLE": "the end of the run could not be stored",
     "SERVER_SHUTDOWN": "not a failure of the run: the server of the stream shut down; the client should reconnect",
     "SLOW_READER": "not a failure of the run: the client read its stream too slowly; it should reconnect",
@@ -21,6 +21,7 @@ RUN_ERROR_CODES: Mapping[str, str] = {
 STOPPED_BY_USER = RunEnding(STOPPED, stopped=True)
 LOST = RunEnding("The run was lost", "RUN_LOST", failed=True)
 TOO_LARGE = RunEnding("The run is larger than the store allows", "RUN_TOO_LARGE", failed=True)
+MEMORY_EXCEEDED = RunEnding("The run is larger than the server allows", "RUN_TOO_LARGE", failed=True)
 INTERRUPTED = RunEnding("The server shut down before the run ended", "RUN_INTERRUPTED", failed=True)
 STORE_UNREACHABLE = RunEnding("The server could not reach its store for too long", "RUN_INTERRUPTED", failed=True)
 NOT_STORED = RunEnding("The run could not be stored", "STORE_UNAVAILABLE", failed=True)

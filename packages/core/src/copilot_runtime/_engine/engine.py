@@ -80,7 +80,7 @@ class Engine:
         """These and, if the store is not polled, those of other engines over the same store object."""
         self._ephemeral_runs: dict[RunLog, Run] = {}
         """Runs on no thread: suggestions."""
-        self._run_limiter = RunLimiter(options.max_runs, options.max_runs_per_user)
+        self._run_limiter = RunLimiter(options.max_runs, options.max_runs_per_user, options.max_runs_bytes)
         self._agent_threads = AgentThreads(options.max_agent_threads)
         self._begin_may_suspend = store.blocking or options.on_concurrent_run == "supersede"
         """Whether beginning a run may take more than one step of its request's task."""
@@ -109,7 +109,8 @@ class Engine:
     async def run(self, request: RunRequest) -> EventStream | ActiveRun:
         """Begins a run and returns its stream, or the run that keeps the thread busy.
 
-        Raises TypeError for what is not an agent, TooManyStreams, TooManyRuns, TooManyRunsOfUser, and StoreError.
+        Raises TypeError for what is not an agent, TooManyStreams, TooManyRuns, TooManyRunsOfUser, InputTooLarge, and
+        StoreError.
         """
         with self._subscribers.open_stream() as open_source:
             run = await self._begin_shielded(request)
@@ -118,13 +119,15 @@ class Engine:
     async def suggest(self, request: RunRequest) -> EventStream:
         """Runs an agent on no thread, for as long as the stream is read.
 
-        Raises TypeError, TooManyStreams, TooManyRuns, and TooManyRunsOfUser.
+        Raises TypeError, TooManyStreams, TooManyRuns, TooManyRunsOfUser, and InputTooLarge.
         """
         with self._subscribers.open_stream() as open_source:
             function = agent_callable(request.agent)
-            slot = self._run_limiter.acquire(request.user_key)
+            slot = self._run_limiter.acquire(request.user_key, request.memory)
             try:
-                run = self._launch(without_resume(request), function, None, RunRecorder(ordinal=None), slot)
+                request = without_resume(request)
+                request.body.forget()
+                run = self._launch(request, function, None, RunRecorder(ordinal=None), slot)
             except BaseException:
                 slot.release()
                 raise
@@ -228,7 +231,7 @@ class Engine:
             agent_id=request.agent_id,
             size=request.size,
         )
-        slot = self._acquire_slot(request.user_key, new.thread)
+        slot = self._acquire_slot(request, new.thread)
         try:
             run = await self._begin_in_slot(slot, request, function, new)
         except BaseException:
@@ -238,15 +241,15 @@ class Engine:
             slot.release()
         return run
 
-    def _acquire_slot(self, user: str | None, thread: ThreadKey) -> RunSlot:
-        """Returns a slot for a run of a user on a thread. Raises TooManyRuns and TooManyRunsOfUser."""
+    def _acquire_slot(self, request: RunRequest, thread: ThreadKey) -> RunSlot:
+        """Returns a slot for a run on a thread. Raises TooManyRuns, TooManyRunsOfUser, and InputTooLarge."""
         try:
-            return self._run_limiter.acquire(user)
+            return self._run_limiter.acquire(request.user_key, request.memory)
         except (TooManyRuns, TooManyRunsOfUser):
             # A run that supersedes another needs no further slot.
             if self.options.on_concurrent_run == "supersede":
                 replaced = [run for key, run in list(self._runs.items()) if key.thread == thread]
-                slot = next(filter(None, (run.slot.take_over() for run in replaced)), None)
+                slot = next(filter(None, (run.slot.take_over(request.memory) for run in replaced)), None)
                 if slot is not None:
                     return slot
             raise
@@ -484,7 +487,11 @@ def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) ->
             for message in request.messages
             if message["id"] not in known_from_events and message["id"] not in known_from_inputs
         ]
-        return request.body if len(new) == len(request.messages) else {**request.body, "messages": new}
+        members = request.body.members
+        echo = members if len(new) == len(members["messages"]) else {**members, "messages": new}
+        # Nothing needs them again before the end of the run.
+        request.body.forget()
+        return echo
 
     return RunRecorder(
         ordinal=started.lease.run.ordinal,

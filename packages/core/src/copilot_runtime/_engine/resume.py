@@ -7,7 +7,6 @@ begun it no longer is, so that no response is used twice.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -19,6 +18,7 @@ from ag_ui.core import RunAgentInput
 from .._events import Event
 from ..agents._base import verifies_resume
 from ..agents._interrupts import ResumeEntry, parse_resume_entries, with_resume, without_copies, without_results
+from ..agents._json_body import JSONBody
 from ..stores.protocol import StoredRun
 from .stored_interrupts import find_result, interrupts_of, is_call_changed, is_over, open_interrupts
 from .types import RunRequest
@@ -113,12 +113,13 @@ def _with_input(
         if message.id not in dropped
     ]
     model = model.model_copy(update={"messages": messages})
-    body = {name: value for name, value in request.body.items() if name != "resume"}
-    body["messages"] = [
+    members = {name: value for name, value in request.body.items() if name != "resume"}
+    members["messages"] = [
         {**message, **replaced.get(message["id"], {})} for message in request.messages if message["id"] not in dropped
     ]
     # Under its name on the wire, which AG-UI's models do not insist on.
     if resume := [{**request.body["resume"][entry.index], "interruptId": entry.interrupt_id} for entry in entries]:
-        body["resume"] = resume
-    context = dataclasses.replace(request.context, body=copy.deepcopy(body))
+        members["resume"] = resume
+    body = JSONBody.encode(members)
+    context = dataclasses.replace(request.context, body=JSONBody(body.data))
     return dataclasses.replace(request, input=model, body=body, context=context)

@@ -17,7 +17,16 @@ from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent
 from .agent_hints import AgentHints
 from .agent_threads import AgentThreads
-from .endings import AGENT_FAILED, INTERRUPTED, LOST, NOT_STORED, STOPPED_BY_USER, describe_error, timed_out
+from .endings import (
+    AGENT_FAILED,
+    INTERRUPTED,
+    LOST,
+    MEMORY_EXCEEDED,
+    NOT_STORED,
+    STOPPED_BY_USER,
+    describe_error,
+    timed_out,
+)
 from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
 from .run_limits import RunSlot
 from .run_log import RunLog
@@ -142,6 +151,8 @@ class Run:
         """Makes what was recorded visible to readers, and has it stored soon."""
         recorder = self._recorder
         if recorder.pending and not self.is_finished:
+            if not self.slot.grow(recorder.pending_bytes):
+                self.stop_threadsafe(MEMORY_EXCEEDED)
             writer = self.writer
             if writer is not None:
                 writer.unflushed_bytes += recorder.pending_bytes
@@ -270,8 +281,10 @@ class Run:
             outcome = _outcome(recorder, None if had_ended else ending)
             recorder.seal()
             frames = recorder.drain()
-        completion = RunCompletion.from_recorder(recorder, request.messages, last_agent_event, persist=persist)
-        result = FinishResult.STORED if writer is None else await self._persistence.finish(writer, frames, completion)
+        completion, result = None, FinishResult.STORED
+        if writer is not None:
+            completion = RunCompletion.from_recorder(recorder, request.messages, last_agent_event, persist=persist)
+            result = await self._persistence.finish(writer, frames, completion)
         # Before readers see the end, since a client may begin its next run as soon as it does.
         self.slot.release()
         if result is FinishResult.LEASE_LOST:
@@ -284,7 +297,7 @@ class Run:
             return True
         self.log.duplicates = recorder.duplicates
         self.log.extend(frames)
-        if writer is not None and self._callbacks.reported is not None:
+        if completion is not None and self._callbacks.reported is not None:
             ended = EndedRun.from_completion(
                 completion,
                 thread_id=request.thread_id,

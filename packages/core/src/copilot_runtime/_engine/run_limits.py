@@ -1,89 +1,171 @@
-"""How many runs may be active in this process: in all, and of one user."""
+"""How many runs may be active in this process, in all and of one user, and how much memory they may take together."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 
 from .._concurrency.process_local import process_rlock
 
+RUN_BYTES = 16 * 1024
+"""What an active run and its reader take in addition to the run's input and events."""
+
+EVENT_FACTOR = 2
+"""How many times the size of its frames the events of a run take: as frames, and compacted."""
+
+_STEP_BYTES = 64 * 1024
+"""How much a run may grow until that is counted."""
+
 
 class TooManyRuns(Exception):
-    """As many runs are active as `max_runs` allows."""
+    """As many runs are active as an option allows, which is named ``setting``."""
+
+    def __init__(self, setting: str) -> None:
+        super().__init__(setting)
+        self.setting = setting
 
 
 class TooManyRunsOfUser(Exception):
     """A user has as many active runs as `max_runs_per_user` allows."""
 
 
+class InputTooLarge(Exception):
+    """The input of a run takes more memory than all active runs may, which is ``limit`` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
 class RunSlot:
-    """The place of one active run, counted until it is released."""
+    """The place of one active run, counted until it is released. Of one run, so not safe to use from several threads.
 
-    __slots__ = ("_release", "user")
+    Attributes:
+        user: the key of the run's user; None if users are not identified.
+        size: how many bytes of memory are counted for the run.
+    """
 
-    def __init__(self, user: str | None, release: Callable[[RunSlot], None]) -> None:
+    __slots__ = ("_grown", "_limiter", "size", "user")
+
+    def __init__(self, limiter: RunLimiter, user: str | None, size: int) -> None:
+        self._limiter: RunLimiter | None = limiter
+        self._grown = 0
         self.user = user
-        self._release: Callable[[RunSlot], None] | None = release
+        self.size = size
+
+    def grow(self, frame_bytes: int) -> bool:
+        """Counts what the run has emitted. Returns False if the run is to end, since there is too much in memory."""
+        self._grown += frame_bytes
+        if self._grown < _STEP_BYTES or self._limiter is None:
+            return True
+        grown, self._grown = EVENT_FACTOR * self._grown, 0
+        return self._limiter.grow(self, grown)
 
     def release(self) -> None:
         """Counts the run no longer; may be called more than once."""
-        release, self._release = self._release, None
-        if release is not None:
-            release(self)
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.release(self)
 
-    def take_over(self) -> RunSlot | None:
-        """Returns the same place for another run; None if it was released or taken over already."""
-        release, self._release = self._release, None
-        return None if release is None else RunSlot(self.user, release)
+    def take_over(self, size: int) -> RunSlot | None:
+        """Returns the same place for another run.
+
+        Returns None if it was released or taken over already, or if there is no memory for the other run.
+        """
+        limiter = self._limiter
+        slot = None if limiter is None else limiter.replace(self, size)
+        if slot is not None:
+            self._limiter = None
+        return slot
 
 
 class RunLimiter:
-    """Counts active runs, from any thread. A limit of None is no limit.
+    """Counts active runs and their memory, from any thread. A limit of None is no limit.
 
     Args:
         max_runs: how many runs there may be.
         max_runs_per_user: how many runs one user may have; runs without a user are not limited by it.
+        max_runs_bytes: how much memory they may take, together and estimated.
     """
 
-    def __init__(self, max_runs: int | None, max_runs_per_user: int | None) -> None:
+    def __init__(self, max_runs: int | None, max_runs_per_user: int | None, max_runs_bytes: int | None) -> None:
         self._max_runs = math.inf if max_runs is None else max_runs
         self._max_runs_per_user = math.inf if max_runs_per_user is None else max_runs_per_user
-        self._count = 0
+        self._max_bytes = math.inf if max_runs_bytes is None else max_runs_bytes
+        self._slots: set[RunSlot] = set()
+        self._size = 0
         self._of_users: Counter[str] = Counter()
         # Reentrant: an abandoned stream is closed wherever the garbage collector happens to run.
         self._lock = process_rlock()
 
-    def acquire(self, user: str | None) -> RunSlot:
+    def acquire(self, user: str | None, input_size: int) -> RunSlot:
         """Counts one more run.
 
         Args:
             user: the key of the user; None if users are not identified.
+            input_size: how much memory the input of the run takes.
 
         Raises:
-            TooManyRunsOfUser: the user has as many as allowed.
-            TooManyRuns: there are as many as allowed.
+            InputTooLarge: the input is larger than all runs may be.
+            TooManyRunsOfUser: the user has as many runs as allowed.
+            TooManyRuns: there are as many runs as allowed, or there is no memory for another one.
         """
+        size = RUN_BYTES + input_size
+        if size > self._max_bytes:
+            raise InputTooLarge(int(self._max_bytes))
         with self._lock.get():
             # The user first: to such a user, it makes no difference how busy the others keep the process.
             if user is not None and self._of_users[user] >= self._max_runs_per_user:
                 raise TooManyRunsOfUser
-            if self._count >= self._max_runs:
-                raise TooManyRuns
-            self._count += 1
-            if user is not None:
-                self._of_users[user] += 1
-        return RunSlot(user, self._release)
+            if len(self._slots) >= self._max_runs:
+                raise TooManyRuns("max_runs")
+            if self._size + size > self._max_bytes:
+                raise TooManyRuns("max_runs_bytes")
+            return self._add(user, size)
 
-    def _release(self, slot: RunSlot) -> None:
+    def replace(self, slot: RunSlot, input_size: int) -> RunSlot | None:
+        """Counts a run in place of that which has ``slot``; None if there is no memory for it."""
+        size = RUN_BYTES + input_size
         with self._lock.get():
-            self._count -= 1
+            if slot not in self._slots or self._size - slot.size + size > self._max_bytes:
+                return None
+            self.release(slot)
+            return self._add(slot.user, size)
+
+    def grow(self, slot: RunSlot, size: int) -> bool:
+        """Counts that a run takes more memory. Returns False if it is to end.
+
+        That is the largest one of those that grow while there is too much in memory, whoever has the others.
+        """
+        with self._lock.get():
+            if slot not in self._slots:
+                return True
+            slot.size += size
+            self._size += size
+            return self._size <= self._max_bytes or slot.size < max(other.size for other in self._slots)
+
+    def release(self, slot: RunSlot) -> None:
+        """Counts a run no longer."""
+        with self._lock.get():
+            if slot not in self._slots:
+                return
+            self._slots.discard(slot)
+            self._size -= slot.size
             if slot.user is not None:
                 self._of_users[slot.user] -= 1
                 if not self._of_users[slot.user]:
                     del self._of_users[slot.user]
 
+    def _add(self, user: str | None, size: int) -> RunSlot:
+        slot = RunSlot(self, user, size)
+        self._slots.add(slot)
+        self._size += size
+        if user is not None:
+            self._of_users[user] += 1
+        return slot
+
     def after_fork(self) -> None:
         """Starts at zero in a child process."""
-        self._count, self._lock = 0, process_rlock()
+        self._slots.clear()
+        self._size, self._lock = 0, process_rlock()
         self._of_users.clear()

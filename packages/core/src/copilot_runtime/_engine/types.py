@@ -12,6 +12,7 @@ from ag_ui.core import RunAgentInput
 from .._events import CompactedFrame, Event, decode, messages_after_run
 from .._users import User, owner_key
 from ..agents._context import RunContext
+from ..agents._json_body import JSONBody
 from ..stores.protocol import RunCompletion
 
 Outcome = Literal["finished", "failed", "stopped"]
@@ -35,6 +36,7 @@ class EngineOptions(RunSettings):
     max_streams: int | None = None
     max_runs: int | None = None
     max_runs_per_user: int | None = None
+    max_runs_bytes: int | None = None
     max_agent_threads: int | None = None
     sse_keep_alive_seconds: float = 15
     send_timeout_seconds: float | None = 120
@@ -45,16 +47,18 @@ class EngineOptions(RunSettings):
 class RunRequest:
     """Everything that a run is started with.
 
-    ``input`` is for the agent; ``body`` is the same in wire form, as the client sent it, and ``size`` its size in
-    bytes. ``opening`` are events that begin the run, and are stored before its agent starts.
+    ``input`` is for the agent; ``body`` is the same in wire form, as the client sent it. ``size`` is the size of the
+    body, and ``memory`` an estimate of what input and body take in memory while the run lasts. ``opening`` are events
+    that begin the run, and are stored before its agent starts.
     """
 
     agent_id: str
     agent: Any
     input: RunAgentInput
-    body: Mapping[str, Any]
+    body: JSONBody
     context: RunContext
     size: int = 0
+    memory: int = 0
     opening: Sequence[Event] = ()
 
     @property
@@ -68,13 +72,13 @@ class RunRequest:
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:
         """The messages in wire form."""
-        messages: Sequence[Mapping[str, Any]] = self.body["messages"]
+        messages: Sequence[Mapping[str, Any]] = self.body.members["messages"]
         return messages
 
     @property
     def has_resume(self) -> bool:
         """Whether the client responds to interrupts."""
-        return bool(self.body.get("resume"))
+        return bool(self.body.members.get("resume"))
 
     @property
     def owner(self) -> str:

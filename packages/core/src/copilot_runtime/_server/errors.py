@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._engine import TooManyRuns, TooManyRunsOfUser, TooManyStreams
+from .._engine import InputTooLarge, TooManyRuns, TooManyRunsOfUser, TooManyStreams
 from .._engine.endings import describe_error
 from .._http.headers import HeadersLike
 from .._http.types import Response
@@ -79,7 +79,7 @@ def _too_many_streams(error: TooManyStreams, debug: bool) -> Response:
 
 
 def _too_many_runs(error: TooManyRuns, debug: bool) -> Response:
-    setting = " (max_runs)" if debug else ""
+    setting = f" ({error.setting})" if debug else ""
     message = f"This server has as many active runs as it allows{setting}. Try again."
     return error_response(503, "too_many_runs", headers=_RETRY_SOON, message=message)
 
@@ -91,6 +91,12 @@ def _too_many_runs_of_user(error: TooManyRunsOfUser, debug: bool) -> Response:
         "again."
     )
     return error_response(429, "too_many_runs_of_user", headers=_RETRY_SOON, message=message)
+
+
+def _input_too_large(error: InputTooLarge, debug: bool) -> Response:
+    setting = ", or raise the runtime's max_runs_bytes" if debug else ""
+    message = f"The input takes more than {error.limit} bytes of memory once it is parsed. Send less{setting}."
+    return error_response(413, "request_too_large", message=message)
 
 
 def _store_unavailable(error: StoreError, debug: bool) -> Response:
@@ -111,6 +117,7 @@ def _transcription_failed(error: TranscriptionError, debug: bool) -> Response:
 _RESPONSES: Mapping[type[BaseException], Callable[[Any, bool], Response]] = {
     InvalidRunInput: _invalid_run_input,
     TooManyStreams: _too_many_streams,
+    InputTooLarge: _input_too_large,
     TooManyRuns: _too_many_runs,
     TooManyRunsOfUser: _too_many_runs_of_user,
     StoreError: _store_unavailable,

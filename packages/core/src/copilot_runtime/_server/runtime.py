@@ -80,9 +80,11 @@ class CopilotRuntime:
             host, and data URLs. A text takes the place of others.
         max_streams: further streams than this many open ones are answered with 503; None for no limit.
         max_runs: further runs than this many active ones, suggestions included, are answered with 503; None for no
-            limit. Counted in each process by itself, like the two that follow.
+            limit. Counted in each process by itself, like the three that follow.
         max_runs_per_user: further runs of a user who has this many active ones are answered with 429; None for no
             limit. Only with ``identify_user``.
+        max_runs_bytes: how much memory the inputs and events of active runs may take together, as far as it can be
+            estimated; further runs are answered with 503. None for no limit.
         max_agent_threads: how many OS threads run synchronous agents; further runs of such agents wait until one is
             free. None for no limit.
         sse_keep_alive_seconds: a stream that is silent for this long gets a comment; 0 for never.
@@ -128,6 +130,7 @@ class CopilotRuntime:
         max_streams: int | None = None,
         max_runs: int | None = 2_000,
         max_runs_per_user: int | None = 50,
+        max_runs_bytes: int | None = 1024 * 1024 * 1024,
         max_agent_threads: int | None = 200,
         sse_keep_alive_seconds: float = 15,
         send_timeout_seconds: float | None = 120,
@@ -146,6 +149,7 @@ class CopilotRuntime:
         validation.check_number("max_streams", max_streams, minimum=1, integer=True, allow_none=True)
         validation.check_number("max_runs", max_runs, minimum=1, integer=True, allow_none=True)
         validation.check_number("max_runs_per_user", max_runs_per_user, minimum=1, integer=True, allow_none=True)
+        validation.check_number("max_runs_bytes", max_runs_bytes, minimum=1, integer=True, allow_none=True)
         validation.check_number("max_agent_threads", max_agent_threads, minimum=1, integer=True, allow_none=True)
         validation.check_number("sse_keep_alive_seconds", sse_keep_alive_seconds)
         validation.check_number("send_timeout_seconds", send_timeout_seconds, minimum=1, allow_none=True)
@@ -186,6 +190,7 @@ class CopilotRuntime:
                 max_streams=max_streams,
                 max_runs=max_runs,
                 max_runs_per_user=max_runs_per_user,
+                max_runs_bytes=max_runs_bytes,
                 max_agent_threads=max_agent_threads,
                 sse_keep_alive_seconds=sse_keep_alive_seconds,
                 send_timeout_seconds=send_timeout_seconds,

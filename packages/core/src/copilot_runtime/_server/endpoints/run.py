@@ -14,11 +14,12 @@ from ..._http.streaming import EventStream
 from ..._http.types import Response
 from ...agents._base import agent_headers, clone_agent
 from ...agents._context import RunContext
+from ...agents._json_body import JSONBody
 from ...stores.protocol import ThreadKey
 from ..errors import error_response
 from .agents import find_agent
 from .context import EndpointContext
-from .run_input import LazyJSONBody, ParsedInput, parse_input
+from .run_input import ParsedInput, parse_input, size_in_memory
 
 _STREAM_HEADERS = Headers(
     (
@@ -87,11 +88,12 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
         input=parsed.model,
         body=parsed.wire,
         size=len(context.body),
+        memory=size_in_memory(parsed.wire.data, parsed.model),
         context=RunContext(
             request=context.request,
             headers=merge_headers(forwarded, agent_headers(agent)),
             user=context.user,
-            body=LazyJSONBody(parsed.body),
+            body=JSONBody(parsed.wire.data),  # a copy of the agent's own, which few agents need
             debug=context.runtime.debug,
             open_interrupts=_NONE_OPEN,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from typing import Annotated, Any, NamedTuple
 
 from ag_ui.core import Context, Message, RunAgentInput, Tool
@@ -11,8 +11,10 @@ from pydantic import FailFast, Field, ValidationError
 from pydantic_core import to_json
 
 from ..._http.url_safety import WEB_SCHEMES
+from ..._json_size import MAX_FACTOR, MODEL_BYTES, parsed_size
 from ..._strict_json import loads
 from ..._validation import format_validation_error
+from ...agents._json_body import KEPT_BYTES, JSONBody, without_nulls
 from ..errors import InvalidRunInput
 from ..input_limits import InputLimits
 from .attachment_urls import without_unsafe_urls
@@ -41,7 +43,7 @@ class _FailFastRunAgentInput(_LenientRunAgentInput):
 
 
 _SMALL_BODY = 4096
-"""A body of this many bytes or less has too few items for their errors to be costly: all are counted."""
+"""A body of this many bytes or less has too few items for their errors, or their memory, to be costly."""
 
 
 class ParsedInput(NamedTuple):
@@ -50,34 +52,10 @@ class ParsedInput(NamedTuple):
     Attributes:
         model: the input as agents get it, without activity messages.
         wire: the input in wire form as the client sent it, unknown members and all messages included.
-        body: the input as it is encoded.
     """
 
     model: RunAgentInput
-    wire: dict[str, Any]
-    body: bytes
-
-
-class LazyJSONBody(Mapping[str, Any]):
-    """The members of a JSON body, parsed on first use: a copy of the agent's own, which few agents need."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._members: Mapping[str, Any] | None = None
-
-    def _parse(self) -> Mapping[str, Any]:
-        if self._members is None:
-            self._members = loads(self._body)
-        return self._members
-
-    def __getitem__(self, name: str) -> Any:
-        return self._parse()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parse())
-
-    def __len__(self) -> int:
-        return len(self._parse())
+    wire: JSONBody
 
 
 def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] = WEB_SCHEMES) -> ParsedInput:
@@ -104,9 +82,21 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):
         model.messages = [message for message in model.messages if message.role != "activity"]
-    if None in wire.values():
-        wire = {name: value for name, value in wire.items() if value is not None}
-    return ParsedInput(model, wire, body)
+    return ParsedInput(model, JSONBody(body, without_nulls(wire), drop_nulls=True))
+
+
+def size_in_memory(body: bytes, model: RunAgentInput) -> int:
+    """Returns about how much memory a run takes that has an input: as bytes, as objects, and in its RUN_STARTED."""
+    if len(body) <= _SMALL_BODY:
+        return len(body) * MAX_FACTOR  # to be exact would take longer than it would save
+    models = len(model.messages) + len(model.tools or ()) + len(model.context or ())
+    for message in model.messages:
+        for parts in (message.content, getattr(message, "tool_calls", None)):
+            if isinstance(parts, list):
+                models += 2 * len(parts)  # each has another one in it, such as the source of an image
+    parsed = parsed_size(body)
+    kept = parsed if len(body) <= KEPT_BYTES else 0
+    return 2 * len(body) + parsed + kept + models * MODEL_BYTES
 
 
 def _validate(body: bytes, wire: Any) -> RunAgentInput:

@@ -1,0 +1,65 @@
+"""The input of a run as JSON on the wire, which is kept as bytes and parsed when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+from pydantic_core import to_json
+
+from .._strict_json import loads
+
+KEPT_BYTES = 64 * 1024
+"""A parsed body of this size or less is kept until the end of the run: parsing a larger one again takes time as well,
+but its objects would take up to 25 times the memory of its bytes for as long."""
+
+
+class JSONBody(Mapping[str, Any]):
+    """The members of a JSON body, parsed on first use.
+
+    Args:
+        data: the body, which is valid JSON.
+        members: the parsed body, if it has been parsed already.
+        drop_nulls: whether members that are null count as missing.
+    """
+
+    __slots__ = ("_drop_nulls", "_members", "data")
+
+    def __init__(self, data: bytes, members: dict[str, Any] | None = None, *, drop_nulls: bool = False) -> None:
+        self.data = data
+        self._members = members
+        self._drop_nulls = drop_nulls
+
+    @classmethod
+    def encode(cls, members: dict[str, Any]) -> Self:
+        """Returns a body with these members."""
+        return cls(to_json(members), members)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The members, as a dictionary."""
+        if self._members is None:
+            members = loads(self.data, check_overflow=False)
+            self._members = without_nulls(members) if self._drop_nulls else members
+        return self._members
+
+    def forget(self) -> None:
+        """Frees the members of a large body, which are parsed again when they are used again."""
+        if len(self.data) > KEPT_BYTES:
+            self._members = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self.members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+
+def without_nulls(members: dict[str, Any]) -> dict[str, Any]:
+    """Returns the members of a JSON object that are not null."""
+    if None not in members.values():
+        return members
+    return {name: value for name, value in members.items() if value is not None}
