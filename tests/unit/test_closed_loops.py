@@ -207,3 +207,16 @@ def test_loop_that_no_longer_runs_when_the_process_exits(tmp_path: Path) -> None
     assert printed.startswith("200 ")
     assert printed.endswith("ended failed\n")
     assert stored_codes(SqliteStore(path)) == ["RUN_INTERRUPTED"]
+
+
+@pytest.mark.requirement("LIMIT-01")
+def test_max_runs_are_released_by_runs_whose_loop_was_closed(store: RunStore, agent: Callable[..., Any]) -> None:
+    engine = engine_on(store, max_runs=1)
+    left_behind(engine, agent)
+
+    @bounded
+    async def begin_another() -> None:
+        await Reader(await engine.run(given(answers, "second", "other"))).rest()
+        await Reader(await engine.suggest(given(answers))).rest()
+
+    begin_another()

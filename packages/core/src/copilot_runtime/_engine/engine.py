@@ -123,7 +123,7 @@ class Engine:
         """
         with self._subscribers.open_stream() as open_source:
             function = agent_callable(request.agent)
-            slot = self._run_limiter.acquire(request.user_key, request.memory)
+            slot = await self._acquire_slot(request)
             try:
                 request = without_resume(request)
                 request.body.forget()
@@ -231,7 +231,7 @@ class Engine:
             agent_id=request.agent_id,
             size=request.size,
         )
-        slot = self._acquire_slot(request, new.thread)
+        slot = await self._acquire_slot(request, new.thread)
         try:
             run = await self._begin_in_slot(slot, request, function, new)
         except BaseException:
@@ -241,18 +241,23 @@ class Engine:
             slot.release()
         return run
 
-    def _acquire_slot(self, request: RunRequest, thread: ThreadKey) -> RunSlot:
-        """Returns a slot for a run on a thread. Raises TooManyRuns, TooManyRunsOfUser, and InputTooLarge."""
+    async def _acquire_slot(self, request: RunRequest, thread: ThreadKey | None = None) -> RunSlot:
+        """Returns a slot for a run, on a thread or on none.
+
+        Raises TooManyRuns, TooManyRunsOfUser, and InputTooLarge.
+        """
         try:
             return self._run_limiter.acquire(request.user_key, request.memory)
         except (TooManyRuns, TooManyRunsOfUser):
-            # A run that supersedes another needs no further slot.
-            if self.options.on_concurrent_run == "supersede":
-                replaced = [run for key, run in list(self._runs.items()) if key.thread == thread]
-                slot = next(filter(None, (run.slot.take_over(request.memory) for run in replaced)), None)
-                if slot is not None:
-                    return slot
-            raise
+            pass
+        # A run that supersedes another needs no further slot.
+        if thread is not None and self.options.on_concurrent_run == "supersede":
+            replaced = [run for key, run in list(self._runs.items()) if key.thread == thread]
+            slot = next(filter(None, (run.slot.take_over(request.memory) for run in replaced)), None)
+            if slot is not None:
+                return slot
+        await self._end_all_without_loop()
+        return self._run_limiter.acquire(request.user_key, request.memory)
 
     async def _begin_in_slot(
         self, slot: RunSlot, request: RunRequest, function: Callable[..., Any], new: NewRun
