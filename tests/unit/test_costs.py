@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
+from ag_ui.core import AssistantMessage, FunctionCall, Message, RunAgentInput, ToolCall, ToolMessage
+from ag_ui.core import Tool as FrontendTool
 
 from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.stored_interrupts import StoredInterrupts, changed_calls
 from copilot_runtime._events import apply_events
-from copilot_runtime._events.shared_state import MAX_COPIED_BYTES
+from copilot_runtime._events.json_patch import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
 from copilot_runtime._http.types import Request
+from copilot_runtime.agents import RunContext
+from copilot_runtime.agents._builtin.resume import Resumption
+from copilot_runtime.agents._builtin.tools.tool import Tool
+from copilot_runtime.agents._builtin.tools.toolbox import Toolbox
+from copilot_runtime.agents._interrupts import ResumeEntry, without_copies
+from copilot_runtime.stores.protocol import StoredRun
 
 from .cost_helpers import assert_linear, measure
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, events_of, recorded, text
@@ -145,6 +155,31 @@ def test_folding_events_into_messages(name: str) -> None:
     assert_linear(prepare)
 
 
+ACTIVITY_PATCHES: Mapping[str, list[dict[str, Any]]] = {
+    "of one operation": [{"op": "add", "path": "/items/-", "value": "some words"}],
+    "of several": [
+        {"op": "add", "path": "/items/-", "value": "some words"},
+        {"op": "copy", "from": "/items/0", "path": "/last"},
+        {"op": "move", "from": "/last", "path": "/items/-"},
+    ],
+    "that do not apply": [
+        {"op": "replace", "path": "/items/0", "value": "some words"},
+        {"op": "remove", "path": "/missing"},
+    ],
+}
+
+
+@pytest.mark.requirement("COST-01")
+@pytest.mark.parametrize("name", ACTIVITY_PATCHES)
+def test_folding_deltas_of_one_activity(name: str) -> None:
+    def prepare(size: int) -> Callable[[], object]:
+        content = {"items": ["some words"] * size * 100}
+        deltas = [activity("DELTA", patch=ACTIVITY_PATCHES[name]) for _ in range(size)]
+        return lambda: apply_events((), [activity("SNAPSHOT", content=content), *deltas])
+
+    assert_linear(prepare, 40)
+
+
 def doubling(times: int, path: str = "") -> list[dict[str, Any]]:
     """Operations of which each doubles a document."""
     return [{"op": "copy", "from": path, "path": f"{path}/{index}"} for index in range(times)]
@@ -179,6 +214,114 @@ def test_activity_deltas_that_double_the_content() -> None:
     events = [activity("SNAPSHOT", content=content), activity("DELTA", patch=doubling(16))]
     assert measure(lambda: apply_events((), events)).allocated < 32 * MAX_COPIED_BYTES
     assert apply_events((), events)[0]["content"] == content
+
+
+def response(number: int) -> ResumeEntry:
+    return ResumeEntry(number, f"i-{number}", False, {"number": number})
+
+
+RESUMED: Mapping[str, Callable[[int], Callable[[], object]]] = {}
+"""What is done with the entries of a run's ``resume``, by what it is."""
+
+
+def resumed(prepare: Prepare) -> Prepare:
+    RESUMED[prepare.__name__] = prepare
+    return prepare
+
+
+def run_input(*messages: Message) -> RunAgentInput:
+    return RunAgentInput(
+        thread_id="t", run_id="r", state={}, messages=list(messages), tools=[], context=[], forwarded_props={}
+    )
+
+
+@resumed
+def copies_in_another_order(size: int) -> Callable[[], object]:
+    messages = [
+        ToolMessage(id=f"m-{number}", role="tool", tool_call_id=f"c-{number}", content=f'{{"number": {number}}}')
+        for number in range(size)
+    ]
+    return lambda: without_copies(run_input(*messages), [response(number) for number in range(size)])
+
+
+def stored_run(size: int, **finished: Any) -> StoredRun:
+    events = [STARTED]
+    for number in range(size):
+        events += [call("START", f"c-{number}"), call("END", f"c-{number}"), call("RESULT", f"c-{number}")]
+    recorder, _ = recorded([*events, {**FINISHED, **finished}])
+    return StoredRun(1, "r", "a", recorder.records(), None, frozenset())
+
+
+@resumed
+def interrupts_calls_and_results_of_the_thread(size: int) -> Callable[[], object]:
+    interrupts = [{"id": f"i-{number}", "reason": "confirm"} for number in range(size)]
+    run = stored_run(size, outcome={"type": "interrupt", "interrupts": interrupts})
+
+    def look_up() -> None:
+        stored = StoredInterrupts([run])
+        assert len(stored.open("a")) == size
+        for number in range(size):
+            assert not stored.is_over(f"i-{number}")
+            assert stored.find_call(f"c-{number}")
+            assert stored.find_result(f"c-{number}")
+
+    return look_up
+
+
+@resumed
+def calls_that_the_client_sends_back(size: int) -> Callable[[], object]:
+    calls = [ToolCall(id=f"c-{number}", function=FunctionCall(name="other", arguments="{}")) for number in range(size)]
+    messages = [AssistantMessage(id="m", role="assistant", tool_calls=calls)]
+    run = stored_run(size)
+    return lambda: changed_calls([f"c-{number}" for number in range(size)], messages, StoredInterrupts([run]))
+
+
+@resumed
+def calls_that_wait_for_no_response(size: int) -> Callable[[], object]:
+    calls = [ToolCall(id=f"i-{number}", function=FunctionCall(name="other", arguments="{}")) for number in range(size)]
+    results = [
+        ToolMessage(id=f"m-{number}", role="tool", tool_call_id=f"i-{number}", content="no") for number in range(size)
+    ]
+    messages = [AssistantMessage(id="m", role="assistant", tool_calls=calls), *results]
+    entries = [{"interruptId": f"i-{number}", "status": "resolved"} for number in range(size)]
+
+    async def resolve() -> None:
+        toolbox = Toolbox((), (), debug=False)
+        async for _ in Resumption(entries, messages, toolbox, None).resolve():
+            pass
+
+    return lambda: asyncio.run(resolve())
+
+
+@pytest.mark.requirement("COST-01")
+@pytest.mark.parametrize("name", RESUMED)
+def test_resume_entries(name: str) -> None:
+    assert_linear(RESUMED[name])
+
+
+@pytest.mark.requirement("COST-01")
+def test_log_lines_of_resume_entries_and_tools_are_few(caplog: pytest.LogCaptureFixture) -> None:
+    size = 100
+    calls_that_wait_for_no_response(size)()
+    calls = [ToolCall(id=f"i-{number}", function=FunctionCall(name="ask", arguments="{}")) for number in range(size)]
+    asking = Tool(name="ask", description="", parameters={}, call=print, interrupt=None)
+    entries = [{"interruptId": f"i-{number}", "status": "resolved"} for number in range(size)]
+    context = RunContext(open_interrupts={f"i-{number}": {} for number in range(size)})
+
+    async def resolve() -> None:
+        tools = [FrontendTool(name=f"t-{number}", description="", parameters={}) for number in range(size)]
+        server = [Tool(name=f"t-{n}", description="", parameters={}, call=print) for _ in range(2) for n in range(size)]
+        toolbox = Toolbox((asking, *server), tools, debug=False)
+        messages = [AssistantMessage(id="m", role="assistant", tool_calls=calls)]
+        results = [result async for result in Resumption(entries, messages, toolbox, context).resolve()]
+        assert len(results) == size
+
+    asyncio.run(resolve())
+    interrupts = [{"id": f"i-{number}", "reason": "confirm", "expiresAt": "soon"} for number in range(size)]
+    run = stored_run(size, outcome={"type": "interrupt", "interrupts": interrupts})
+    assert not StoredInterrupts([run]).open("a")
+    assert len(caplog.records) == 5
+    assert all(len(record.getMessage()) < 1000 for record in caplog.records)
 
 
 RECORDED: Mapping[str, Callable[[int], list[Event]]] = {

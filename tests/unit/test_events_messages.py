@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from random import Random
 from typing import Any
 
 import pytest
 
 from copilot_runtime._events import apply_events
+from copilot_runtime._events.json_patch import CopyBudget, apply_json_patch, patch_or_restore
 
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, step, text
 
@@ -205,3 +207,34 @@ def test_invalid_tool_calls_in_a_snapshot_are_ignored(message: Message) -> None:
     ]
     after = apply_events([], events)
     assert after[-1]["toolCalls"] == [tool_call("d", "{}")]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_activity_patch_that_does_not_apply_changes_nothing(seed: int) -> None:
+    """Whatever it has done before the operation that fails; and one that applies does what it does to a copy."""
+    random = Random(seed)
+
+    def value(depth: int = 0) -> Any:
+        kind = random.randrange(5) if depth < 3 else 0
+        if kind < 2:
+            return random.choice([1, "x", None, True])
+        values = [value(depth + 1) for _ in range(random.randrange(4))]
+        return values if kind == 2 else dict(zip("abcd", values, strict=False))
+
+    def path() -> str:
+        return "".join(f"/{random.choice('abc012-')}" for _ in range(random.randrange(3)))
+
+    for _ in range(100):
+        document = value()
+        kinds = random.choices(["add", "remove", "replace", "move", "copy", "test"], k=random.randrange(1, 5))
+        patch = [{"op": kind, "path": path(), "from": path(), "value": value(2)} for kind in kinds]
+        before, given = copy.deepcopy(document), copy.deepcopy(patch)
+        try:
+            expected = apply_json_patch(copy.deepcopy(document), copy.deepcopy(patch), CopyBudget())
+        except ValueError:
+            with pytest.raises(ValueError, match="does not apply"):
+                patch_or_restore(document, patch, CopyBudget())
+            assert document == before
+        else:
+            assert patch_or_restore(document, patch, CopyBudget()) == expected
+        assert patch == given

@@ -20,7 +20,7 @@ from ..agents._base import verifies_resume
 from ..agents._interrupts import ResumeEntry, parse_resume_entries, with_resume, without_copies, without_results
 from ..agents._json_body import JSONBody
 from ..stores.protocol import StoredRun
-from .stored_interrupts import find_result, interrupts_of, is_call_changed, is_over, open_interrupts
+from .stored_interrupts import StoredInterrupts, changed_calls, interrupts_of
 from .types import RunRequest
 
 logger = logging.getLogger("copilot_runtime.engine")
@@ -44,10 +44,14 @@ def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages:
         runs: the runs of the thread that have ended, oldest first.
         event_messages: the ids of the messages in their events.
     """
+    stored = StoredInterrupts(runs)
+    open_interrupts = stored.open(request.agent_id)
+    called = [interrupt.get("toolCallId") for interrupt in open_interrupts.values()]
+    changed = changed_calls(called, request.input.messages, stored)
     resumable = {
         identity: interrupt
-        for identity, interrupt in open_interrupts(runs, request.agent_id).items()
-        if not is_call_changed(interrupt.get("toolCallId"), request.input.messages, runs)
+        for identity, interrupt in open_interrupts.items()
+        if interrupt.get("toolCallId") not in changed
     }
     entries = parse_resume_entries(getattr(request.input, "resume", None))
     others = [entry for entry in entries if entry.interrupt_id not in resumable]
@@ -62,7 +66,7 @@ def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages:
     passed = [
         entry
         for entry in entries
-        if entry.interrupt_id in resumable or (verifies and not is_over(entry.interrupt_id, runs))
+        if entry.interrupt_id in resumable or (verifies and not stored.is_over(entry.interrupt_id))
     ]
     call_ids = {resumable[entry.interrupt_id].get("toolCallId") for entry in entries if entry.interrupt_id in resumable}
 
@@ -74,7 +78,7 @@ def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages:
         message.id: result
         for message in copies
         if message.tool_call_id not in call_ids
-        and (result := find_result(message.tool_call_id, runs)) is not None
+        and (result := stored.find_result(message.tool_call_id)) is not None
         and result["id"] not in kept
     }
     checked = _with_input(request, model, passed, results)

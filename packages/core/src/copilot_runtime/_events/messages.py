@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from .compaction import CompactedFrame
-from .shared_state import CopyBudget, apply_json_patch
+from .json_patch import CopyBudget, patch_or_restore
 from .sse import Event, decode
 
 Message = dict[str, Any]
@@ -44,7 +44,17 @@ def messages_after_run(
 class _Fold:
     """Messages to which events are applied, found by their ids and those of their tool calls."""
 
-    __slots__ = ("_budget", "_by_id", "_by_role", "_calls", "_deltas", "_messages", "_own_calls", "_places")
+    __slots__ = (
+        "_budget",
+        "_by_id",
+        "_by_role",
+        "_calls",
+        "_deltas",
+        "_messages",
+        "_own_activities",
+        "_own_calls",
+        "_places",
+    )
 
     def __init__(self, messages: Iterable[Mapping[str, Any]]) -> None:
         self._budget = CopyBudget()
@@ -62,6 +72,8 @@ class _Fold:
         """The last message with each call, and the first place of the call in it."""
         self._deltas: dict[int, _Deltas] = {}
         """Deltas that are not part of their texts yet, by the identity of the object that has the text."""
+        self._own_activities: set[int] = set()
+        """Identities of the activities whose content belongs to no one else."""
         self._own_calls: set[int] = set()
         """Identities of the messages whose lists of calls belong to no one else."""
         for message in messages:
@@ -167,6 +179,7 @@ class _Fold:
             self._append({"id": event["messageId"], "role": "activity", **members})
         elif event.get("replace", True):
             self._deltas.pop(id(existing), None)
+            self._own_activities.discard(id(existing))
             existing.update(members)
 
     def patch_activity(self, event: Event) -> None:
@@ -176,9 +189,12 @@ class _Fold:
         deltas = self._deltas.pop(id(existing), None)
         if deltas is not None:
             existing["content"] = "".join(deltas.deltas)
+        if id(existing) not in self._own_activities:
+            # A copy, and only one: the existing content may belong to the run's input, or to an event.
+            existing["content"] = from_json(to_json(existing.get("content")))
+            self._own_activities.add(id(existing))
         try:
-            content = from_json(to_json(existing.get("content")))
-            existing["content"] = apply_json_patch(content, event["patch"], self._budget)
+            existing["content"] = patch_or_restore(existing["content"], event["patch"], self._budget)
         except ValueError:
             pass  # one outdated activity is not worth failing the whole list for
 

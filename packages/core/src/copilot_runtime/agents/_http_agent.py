@@ -15,6 +15,7 @@ from ._http.clients import AsyncHTTPClient, loop_local_http_client
 from ._http.errors import to_upstream_error
 from ._http.response import EventDecoder, raise_for_status
 from ._http.urls import parse_http_url, redact_url
+from ._json_body import JSONBody
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
@@ -139,12 +140,16 @@ class HttpAgent:
         await self._client.aclose()
 
     def _encode_body(self, input: RunAgentInput, context: RunContext | None, thread_id: str) -> bytes:
+        body: Mapping[str, Any]
         if context is not None and context.body:
             body = context.body
         else:
             body = input.model_dump(mode="json", by_alias=True, exclude_none=True)
         props = self._allowed_props.select("HttpAgent", body.get("forwardedProps"))
-        return http_request.encode_body({**body, "threadId": thread_id, "forwardedProps": props})
+        encoded = http_request.encode_body({**body, "threadId": thread_id, "forwardedProps": props})
+        if isinstance(body, JSONBody):
+            body.forget()
+        return encoded
 
 
 def _replace_thread_id(event: dict[str, Any], remote_id: str, thread_id: str) -> None:

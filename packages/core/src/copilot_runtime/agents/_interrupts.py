@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import _strict_json as strict_json
@@ -92,22 +93,43 @@ def without_copies(
     A copy is known by its place and its content, since the calls of interrupts that nobody knows are unknown, too. The
     messages with the ids in ``keep`` are none.
     """
-    missing = list(entries)
+    missing = Counter(_comparable(_response(entry)) for entry in entries)
     messages = list(input.messages)
     while missing and messages and messages[-1].role == "tool" and messages[-1].id not in keep:
-        entry = next((entry for entry in missing if is_copy(messages[-1].content, entry)), None)
-        if entry is None:
+        try:
+            copied = _comparable(_parse_content(messages[-1].content))
+        except ValueError:
             break
-        missing.remove(entry)
+        if not missing[copied]:
+            break
+        missing[copied] -= 1
         messages.pop()
     return input.model_copy(update={"messages": messages})
 
 
 def is_copy(content: Any, entry: ResumeEntry) -> bool:
     """Returns whether the content of a tool message is what CopilotKit's client writes for an entry."""
-    response = {"status": "cancelled"} if entry.is_cancelled else entry.payload
     try:
-        copied = strict_json.loads(content.encode()) if isinstance(content, str) else content
+        return bool(_parse_content(content) == _response(entry))
     except ValueError:
         return False
-    return bool(copied == ({"status": "resolved"} if response is None else response))
+
+
+def _response(entry: ResumeEntry) -> Any:
+    """Returns the value that CopilotKit's client writes for an entry."""
+    response = {"status": "cancelled"} if entry.is_cancelled else entry.payload
+    return {"status": "resolved"} if response is None else response
+
+
+def _parse_content(content: Any) -> Any:
+    """Returns the content of a tool message, parsed if it is text. Raises ValueError."""
+    return strict_json.loads(content.encode()) if isinstance(content, str) else content
+
+
+def _comparable(value: Any) -> Hashable:
+    """Returns a value that is equal to another such value if what both are of is equal, and that can be looked up."""
+    if isinstance(value, Mapping):
+        return frozenset((name, _comparable(member)) for name, member in value.items())
+    if isinstance(value, list):
+        return tuple(map(_comparable, value))
+    return value if isinstance(value, Hashable) else object()  # such as a content part: equal to no response

@@ -56,25 +56,38 @@ class Resumption:
             if message.role == "assistant"
             for call in message.tool_calls or ()
         }
-        unmatched = 0
+        results = self._result_messages()
+        unmatched, not_waiting = 0, []
         for entry in self._entries:
             call_id = entry.interrupt_id
-            result = await self._result(entry, calls[call_id]) if call_id in calls else None
+            result = await self._result(entry, calls[call_id], results.get(call_id, ())) if call_id in calls else None
             if result is None:
                 unmatched += 1
                 continue
+            if result is _NOT_OPEN:
+                not_waiting.append(f"{calls[call_id].name[:100]!r}")
             self.results[call_id] = result
             yield call_id, result
+        # One line each for all of them: the client decides how many there are.
+        if not_waiting:
+            logger.warning(
+                "tools that do not wait for a response were not run: %d resume entries, such as for %s",
+                len(not_waiting),
+                not_waiting[0],
+            )
         if unmatched:
             logger.warning(
                 "what does not match an open interrupt of the conversation was ignored: %d resume entries", unmatched
             )
 
-    async def _result(self, entry: ResumeEntry, function: Any) -> ToolResult | None:
-        """Returns the result of a call; None for a call that does not wait for a response."""
+    async def _result(self, entry: ResumeEntry, function: Any, results: Sequence[Any]) -> ToolResult | None:
+        """Returns the result of a call; None for a call that does not wait for a response.
+
+        ``results`` are the messages that have a result of the call already.
+        """
         is_open = self._open_interrupts is not None and entry.interrupt_id in self._open_interrupts
         is_unknown = self._open_interrupts is None
-        if not is_open and not _has_no_result(entry, self._messages, may_be_copy=is_unknown):
+        if not is_open and not _has_no_result(entry, results, may_be_copy=is_unknown):
             return None
         tool = self._toolbox.get(function.name)
         if entry.is_cancelled:
@@ -84,10 +97,15 @@ class Resumption:
             return ToolResult(text, text)
         if tool is not None and tool.interrupt is not None and (is_open or is_unknown):
             return await self._toolbox.resume(tool, function.arguments, entry.payload, self._context)
-        logger.warning(
-            "the tool %r was not run: it does not wait for the response %r", function.name, entry.interrupt_id
-        )
         return _NOT_OPEN
+
+    def _result_messages(self) -> Mapping[str, Sequence[Any]]:
+        """Returns the messages with the results of tool calls, by the calls' ids."""
+        results: dict[str, list[Any]] = {}
+        for message in self._messages if self._entries else ():
+            if message.role == "tool":
+                results.setdefault(message.tool_call_id, []).append(message)
+        return results
 
     def unanswered(self) -> list[Mapping[str, Any]]:
         """Returns the interrupts, for the outcome of the run, that are still open beside those resolved."""
@@ -109,11 +127,6 @@ class Resumption:
         return {}
 
 
-def _has_no_result(entry: ResumeEntry, messages: Sequence[Any], *, may_be_copy: bool) -> bool:
-    """Returns whether the messages have no result of a call, other than CopilotKit's copy of the response to it."""
-    texts = [
-        flatten_text(message.content)
-        for message in messages
-        if message.role == "tool" and message.tool_call_id == entry.interrupt_id
-    ]
-    return not texts or (may_be_copy and all(is_copy(text, entry) for text in texts))
+def _has_no_result(entry: ResumeEntry, results: Sequence[Any], *, may_be_copy: bool) -> bool:
+    """Returns whether a call has no result other than CopilotKit's copies of the response to it."""
+    return not results or (may_be_copy and all(is_copy(flatten_text(message.content), entry) for message in results))

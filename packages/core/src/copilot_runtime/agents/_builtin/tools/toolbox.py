@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -15,6 +15,8 @@ from .arguments import parse_arguments
 from .tool import Tool, ToolError
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
+
+_LOGGED_NAMES = 5
 
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
@@ -42,15 +44,21 @@ class Toolbox:
     def __init__(self, server_tools: Iterable[Tool], client_tools: Iterable[Any], *, debug: bool) -> None:
         self._debug = debug
         self._server_tools: dict[str, Tool] = {}
-        for tool in server_tools:
-            if self._server_tools.setdefault(tool.name, tool) is not tool:
-                logger.warning("several server tools are named %r; using the first", tool.name)
+        repeated = [tool.name for tool in server_tools if self._server_tools.setdefault(tool.name, tool) is not tool]
         self._client_tools: dict[str, Any] = {}
+        taken = set()
         for tool in client_tools:
             if tool.name in self._server_tools:
-                logger.warning("both the server and the client have a tool named %r; using the server's", tool.name)
+                taken.add(tool.name)
             else:
                 self._client_tools[tool.name] = tool
+        # One line each for all of them: the client and MCP servers decide how many there are.
+        if repeated:
+            logger.warning("several server tools have the same name, of which the first is used: %s", _named(repeated))
+        if taken:
+            logger.warning(
+                "both the server and the client have these tools, of which the server's are used: %s", _named(taken)
+            )
         self.client_names = frozenset(self._client_tools)
         """The names of the tools that run in the frontend."""
         tools = (*self._server_tools.values(), *self._client_tools.values())
@@ -95,6 +103,13 @@ def serialize_result(value: Any) -> str:
         return to_json(value, inf_nan_mode="null", bytes_mode="base64", by_alias=True).decode()
     except PydanticSerializationError as error:
         raise ToolError("the tool returned a value that cannot be serialised as JSON") from error
+
+
+def _named(names: Collection[str]) -> str:
+    """Returns the first of some names for a log line, and how many more there are."""
+    first = sorted(names)[:_LOGGED_NAMES]
+    more = len(names) - len(first)
+    return ", ".join(f"{name[:100]!r}" for name in first) + (f" and {more} more" if more else "")
 
 
 def _definition(name: str, description: str, parameters: Any) -> dict[str, Any]:
