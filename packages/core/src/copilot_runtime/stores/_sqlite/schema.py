@@ -58,6 +58,7 @@ CREATE TABLE live (
 -- Tokens start at a random number: a lease of a deleted file must not be valid in the file that replaces it.
 INSERT INTO sqlite_sequence VALUES ('live', abs(random() % 1000000000000));
 
+-- With row ids, and the records last: SQLite would otherwise read all of a row to find it, or what is after them.
 CREATE TABLE runs (
     thread INTEGER NOT NULL,
     ordinal INTEGER NOT NULL,
@@ -67,7 +68,6 @@ CREATE TABLE runs (
     frames INTEGER NOT NULL,
     frames_bytes INTEGER NOT NULL,
     raw_until REAL NOT NULL,
-    records BLOB NOT NULL,
     checksum INTEGER NOT NULL,
     event_messages TEXT NOT NULL,
     input_messages TEXT NOT NULL,
@@ -75,8 +75,9 @@ CREATE TABLE runs (
     has_run_error INTEGER NOT NULL,
     recorded_by TEXT NOT NULL,
     bytes INTEGER NOT NULL,
+    records BLOB NOT NULL,
     PRIMARY KEY (thread, ordinal)
-) WITHOUT ROWID;
+);
 CREATE INDEX runs_raw ON runs (raw_until) WHERE raw_until > 0;
 
 CREATE TABLE frames (
