@@ -316,3 +316,43 @@ def test_reading_does_not_wait_for_a_lock(path: Path) -> None:
         db.close()
     store_run(store, ThreadKey(ADA, "t3"))
     assert set(list_thread_ids(store)) == {"t1", "t3"}
+
+
+# --- a clock that is set back ---
+
+
+@pytest.mark.parametrize("seconds", [16.0, 3600.0])
+def test_lease_that_ends_later_than_possible_has_expired(path: Path, clock: Clock, seconds: float) -> None:
+    """Or the run of a process that died would be active until the clock has caught up."""
+    store = SqliteStore(path)
+    lease = begin(store).lease
+    clock.now -= seconds
+    live = store.read(T1).live
+    assert live is not None
+    assert live.expired
+    assert store.follow(lease.run, 0).expired
+    store.renew([lease])
+    assert not store.follow(lease.run, 0).expired
+    clock.now -= seconds
+    assert store.claim(lease.run) is not None
+
+
+def test_lease_of_another_length_has_not_expired(path: Path) -> None:
+    lease = begin(SqliteStore(path, lease_seconds=1000)).lease
+    assert not SqliteStore(path, lease_seconds=1).follow(lease.run, 0).expired
+
+
+def test_raw_frames_that_expire_later_than_possible_are_deleted(path: Path, clock: Clock) -> None:
+    store = SqliteStore(path, max_threads=3)
+    for number in range(3):
+        store_run(store, ThreadKey(ADA, f"t{number}"))
+    clock.now -= 3600
+    last_ordinal = store.read(ThreadKey(ADA, "t0")).last_ordinal
+    assert store.read(ThreadKey(ADA, "t0"), raw_ordinal=last_ordinal).runs[0].raw is None
+    while store.sweep():
+        pass
+    assert count_rows(path, "frames") == 0
+    # What was used since then is not older than what was used before.
+    store.read(ThreadKey(ADA, "t0"), touch=True)
+    store_run(store, ThreadKey(ADA, "t3"))
+    assert "t0" in list_thread_ids(store)

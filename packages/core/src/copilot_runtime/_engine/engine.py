@@ -27,6 +27,7 @@ from ..stores.protocol import (
     ThreadBusy,
     ThreadKey,
     ThreadSnapshot,
+    ThreadUnreadable,
 )
 from .agent_hints import AgentHints
 from .agent_threads import AgentThreads
@@ -179,7 +180,12 @@ class Engine:
 
     async def delete(self, thread: ThreadKey) -> bool:
         """Deletes a thread and ends its active run. Returns False if there is no such thread. Raises StoreError."""
-        live = (await self.async_store.read(thread)).live
+        try:
+            live = (await self.async_store.read(thread)).live
+        except ThreadUnreadable:
+            # Deleting it is what helps. Its run learns of that from the store.
+            await self.async_store.delete(thread)
+            return True
         if live is not None:
             await self._end_without_loop(live)
         existed = await self.async_store.delete(thread)

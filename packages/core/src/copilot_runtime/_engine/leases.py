@@ -20,7 +20,7 @@ RETRIES_PER_LEASE = 15
 """How often within a lease's time a renewal that has failed is tried again."""
 
 CLOCK_CHECK_SECONDS = 0.1
-"""How late a renewal may be after the machine was suspended, or its clock was set forward."""
+"""How late a renewal may be after the machine was suspended, or its clock was set."""
 
 REAP_GRACE_SECONDS = 0.75
 """Grace period before an expired run is reaped: an owner that was only suspended (VM pause, clock step) renews within
@@ -80,11 +80,14 @@ class LeaseRenewer:
     def _sleep(self, seconds: float) -> None:
         """Sleeps in short naps until either of the machine's clocks says that it is time.
 
-        Leases expire by the clock that can be set; if that is set back, the other one keeps running.
+        Leases expire by the clock that can be set. If that is set back, they are renewed at once: an expiry that is
+        further away than a lease lasts counts as expired.
         """
-        wall, monotonic = time.time() + seconds, time.monotonic() + seconds
+        last = time.time()
+        wall, monotonic = last + seconds, time.monotonic() + seconds
         nap = min(CLOCK_CHECK_SECONDS, seconds)
-        while time.time() < wall and time.monotonic() < monotonic:
+        while last <= (now := time.time()) < wall and time.monotonic() < monotonic:
+            last = now
             time.sleep(nap)
             self._active_seconds += nap
 

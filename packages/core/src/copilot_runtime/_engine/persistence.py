@@ -11,7 +11,16 @@ from enum import Enum
 
 from .._concurrency import driver, loops
 from .._concurrency.process_local import ProcessLocal
-from ..stores.protocol import Lease, LeaseLost, LeaseSignal, RunCompletion, RunStore, RunTooLarge, StoreError
+from ..stores.protocol import (
+    Lease,
+    LeaseLost,
+    LeaseSignal,
+    RunCompletion,
+    RunStore,
+    RunTooLarge,
+    StoreError,
+    ThreadUnreadable,
+)
 from .async_store import AsyncStore
 from .endings import STOPPED_BY_USER, TOO_LARGE
 from .leases import LeaseRenewer
@@ -121,7 +130,8 @@ class RunPersistence:
             except LeaseLost:
                 return FinishResult.LEASE_LOST
             except Exception as error:
-                if not isinstance(error, StoreError) or time.monotonic() + FINISH_RETRY_INTERVAL > deadline:
+                may_succeed_later = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
+                if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > deadline:
                     logger.exception("run %r has ended, but its end could not be stored", writer.lease.run_id)
                     return FinishResult.NOT_STORED
             await driver.sleep(FINISH_RETRY_INTERVAL)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from .._concurrency import loops
 from .._events import ends_of_open, error_frame, is_terminal
-from ..stores.protocol import RunKey, RunStore, RunUpdate
+from ..stores.protocol import RunKey, RunStore, RunUpdate, ThreadUnreadable
 from .async_store import AsyncStore
 from .endings import LOST
 from .outage_log import OutageLog
 from .periodic import PeriodicTask
 from .run_log import RunLog
+
+logger = logging.getLogger("copilot_runtime.engine")
+
+
+_UNREADABLE = RunUpdate((), frozenset(), ended=True)
+"""What readers of a run learn that can neither be followed nor ended: nothing more comes."""
 
 
 class RemoteRunFollower:
@@ -76,11 +83,17 @@ class RemoteRunFollower:
             loops.create_task_threadsafe(loop, self._fetch(ready, loop))
 
     async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> None:
+        def follow(log: RunLog) -> RunUpdate | None:
+            try:
+                return (
+                    None if log.run is None else self._store.follow(log.run, 0 if log in self._own else len(log.frames))
+                )
+            except ThreadUnreadable:
+                logger.exception("run %r cannot be followed any more", log.run_id)
+                return _UNREADABLE  # only this one: the others are read together with it
+
         def follow_all() -> list[RunUpdate | None]:
-            return [
-                None if log.run is None else self._store.follow(log.run, 0 if log in self._own else len(log.frames))
-                for log in logs
-            ]
+            return [follow(log) for log in logs]
 
         done = set(logs)
         try:
@@ -103,6 +116,9 @@ class RemoteRunFollower:
     async def _reap(self, log: RunLog, run: RunKey) -> None:
         try:
             await self._reap_lost(run)
+        except ThreadUnreadable:
+            logger.exception("run %r cannot be ended", log.run_id)
+            self._apply(log, run, _UNREADABLE, asyncio.get_running_loop())
         except Exception as error:
             self._reap_outage.failed(error)
         else:

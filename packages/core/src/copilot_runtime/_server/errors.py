@@ -10,7 +10,7 @@ from .._engine import InputTooLarge, TooManyRuns, TooManyRunsOfUser, TooManyStre
 from .._engine.endings import describe_error
 from .._http.headers import HeadersLike
 from .._http.types import Response
-from ..stores.protocol import StoreError
+from ..stores.protocol import StoreError, ThreadUnreadable
 from ..transcription import ProviderError, TranscriptionError
 from .route_table import RouteMatch
 
@@ -102,7 +102,10 @@ def _input_too_large(error: InputTooLarge, debug: bool) -> Response:
 def _store_unavailable(error: StoreError, debug: bool) -> Response:
     logger.error("the store failed", exc_info=error)
     cause = f" ({describe_error(error)})" if debug else ""
-    message = f"Threads cannot be read or written at the moment{cause}. Try again."
+    if isinstance(error, ThreadUnreadable):
+        message = f"What is stored of this thread cannot be read{cause}. The thread can be deleted."
+    else:
+        message = f"Threads cannot be read or written at the moment{cause}. Try again."
     return error_response(503, "store_unavailable", headers=_RETRY_SOON, message=message)
 
 

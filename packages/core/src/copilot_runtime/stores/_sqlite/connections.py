@@ -114,6 +114,8 @@ class ConnectionPair:
             for pending in group:
                 pending.future.set_exception(StoreError(f"{self.path}: {error}"))
             raise
+        if any(pending.has_failed for pending in group):
+            self._state.get().writer.is_stale = True  # as in `read`
         for pending in group:
             pending.complete()
         self._trim_journal(db)
@@ -133,10 +135,15 @@ class ConnectionPair:
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs ``work`` on one snapshot of the file, and returns its result."""
-        with self._using(self._state.get().reader) as db:
+        slot = self._state.get().reader
+        with self._using(slot) as db:
             db.execute("BEGIN")
             try:
                 return work(db)
+            except BaseException:
+                # Its traceback may keep a cursor alive, and that the snapshot, so that no later change is seen.
+                slot.is_stale = True
+                raise
             finally:
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("COMMIT")
@@ -272,6 +279,8 @@ class _PendingWrite(Generic[T]):
         self.future: Future[T] = Future()
         self.complete: Callable[[], None]
         """Passes what `run` has kept to the future. To be called after the commit."""
+        self.has_failed = False
+        """Whether the store could not do the work."""
         self.work = work
 
     def run(self, db: sqlite3.Connection) -> None:
@@ -286,6 +295,7 @@ class _PendingWrite(Generic[T]):
             raise
         except Exception as error:
             self.complete = partial(self.future.set_exception, error)
+            self.has_failed = isinstance(error, StoreError)
             db.execute("ROLLBACK TO pending_write")
         db.execute("RELEASE pending_write")
 

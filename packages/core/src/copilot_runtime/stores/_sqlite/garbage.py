@@ -6,7 +6,7 @@ A long transaction would keep all other requests waiting, and SQLite gives up on
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .sizes import thread_bytes
 
@@ -20,8 +20,8 @@ Db = sqlite3.Connection
 def delete_threads(db: Db, threads: Iterable[int]) -> None:
     """Deletes threads with everything that belongs to them. The rest of their rows is left to `collect`."""
     for thread in threads:
-        live = db.execute("DELETE FROM live WHERE thread = ? RETURNING frames_id", (thread,)).fetchall()
-        db.executemany("INSERT INTO garbage (frames_id) VALUES (?)", live)
+        db.execute("INSERT INTO garbage (frames_id) SELECT frames_id FROM live WHERE thread = ?", (thread,))
+        db.execute("DELETE FROM live WHERE thread = ?", (thread,))
         db.execute("DELETE FROM threads WHERE id = ?", (thread,))
         db.execute("INSERT INTO garbage (thread) VALUES (?)", (thread,))
 
@@ -76,7 +76,9 @@ def collect(db: Db, max_bytes: int = PIECE_BYTES) -> bool:
     """
     budget = _Budget(max_bytes)
     while not budget.is_spent:
-        row = db.execute("SELECT id, thread, frames_id FROM garbage ORDER BY id LIMIT 1").fetchone()
+        row = db.execute(
+            "SELECT id, CAST(thread AS INTEGER), CAST(frames_id AS INTEGER) FROM garbage ORDER BY id LIMIT 1"
+        ).fetchone()
         if row is None:
             return False
         entry, thread, frames_id = row
@@ -86,7 +88,7 @@ def collect(db: Db, max_bytes: int = PIECE_BYTES) -> bool:
             is_gone = _collect_runs(db, thread, budget) and _collect_messages(db, thread, budget)
         if is_gone:
             db.execute("DELETE FROM garbage WHERE id = ?", (entry,))
-            budget.spend(1, 0)
+            budget.take([0])
     return db.execute("SELECT 1 FROM garbage LIMIT 1").fetchone() is not None
 
 
@@ -101,55 +103,65 @@ class _Budget:
     def is_spent(self) -> bool:
         return self.rows <= 0 or self.bytes <= 0
 
-    def spend(self, rows: int, size: int) -> None:
-        self.rows -= rows
-        self.bytes -= size
+    def take(self, lengths: Sequence[int]) -> int:
+        """Returns how many of these rows it covers, and spends that."""
+        count = 0
+        for length in lengths:
+            if self.is_spent:
+                break
+            self.rows -= 1
+            self.bytes -= length
+            count += 1
+        return count
+
+
+# Whatever the rows contain, they are deleted: only lengths and numbers are read, and keys stay within SQLite.
 
 
 def _collect_frames(db: Db, frames_id: int, budget: _Budget) -> bool:
     """Deletes the frames of a run as far as the budget goes. Returns whether none are left."""
     # The lengths are known without reading the frames.
     rows = db.execute(
-        "SELECT first, length(frames) FROM frames WHERE frames_id = ? ORDER BY first LIMIT ?",
-        (frames_id, budget.rows + 1),
+        "SELECT length(frames) FROM frames WHERE frames_id = ? ORDER BY first LIMIT ?", (frames_id, budget.rows + 1)
     ).fetchall()
-    last = None
-    for first, size in rows:
-        if budget.is_spent:
-            break
-        budget.spend(1, size)
-        last = first
-    if last is not None:
-        db.execute("DELETE FROM frames WHERE frames_id = ? AND first <= ?", (frames_id, last))
-    return not rows or last == rows[-1][0]
+    count = budget.take([length or 0 for (length,) in rows])
+    db.execute(
+        "DELETE FROM frames WHERE frames_id = ?1 AND first <="
+        " (SELECT first FROM frames WHERE frames_id = ?1 ORDER BY first LIMIT 1 OFFSET ?2)",
+        (frames_id, count - 1),
+    )
+    return count == len(rows)
 
 
 def _collect_runs(db: Db, thread: int, budget: _Budget) -> bool:
     """Deletes the runs of a thread as far as the budget goes. Returns whether none are left."""
     while not budget.is_spent:
         row = db.execute(
-            "SELECT ordinal, frames_id, length(records) FROM runs WHERE thread = ? ORDER BY ordinal LIMIT 1", (thread,)
+            "SELECT CAST(frames_id AS INTEGER), length(records) FROM runs WHERE thread = ? ORDER BY ordinal LIMIT 1",
+            (thread,),
         ).fetchone()
         if row is None:
             return True
-        ordinal, frames_id, size = row
+        frames_id, length = row
         if _collect_frames(db, frames_id, budget):
-            db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
-            budget.spend(1, size)
+            db.execute(
+                "DELETE FROM runs WHERE thread = ?1 AND ordinal ="
+                " (SELECT ordinal FROM runs WHERE thread = ?1 ORDER BY ordinal LIMIT 1)",
+                (thread,),
+            )
+            budget.take([length or 0])
     return False
 
 
 def _collect_messages(db: Db, thread: int, budget: _Budget) -> bool:
     """Deletes the messages of a thread as far as the budget goes. Returns whether none are left."""
     rows = db.execute(
-        "SELECT id, length(message) FROM messages WHERE thread = ? ORDER BY id LIMIT ?", (thread, budget.rows + 1)
+        "SELECT length(message) FROM messages WHERE thread = ? ORDER BY id LIMIT ?", (thread, budget.rows + 1)
     ).fetchall()
-    last = None
-    for message_id, size in rows:
-        if budget.is_spent:
-            break
-        budget.spend(1, size)
-        last = message_id
-    if last is not None:
-        db.execute("DELETE FROM messages WHERE thread = ? AND id <= ?", (thread, last))
-    return not rows or last == rows[-1][0]
+    count = budget.take([length or 0 for (length,) in rows])
+    db.execute(
+        "DELETE FROM messages WHERE thread = ?1 AND id <="
+        " (SELECT id FROM messages WHERE thread = ?1 ORDER BY id LIMIT 1 OFFSET ?2)",
+        (thread, count - 1),
+    )
+    return count == len(rows)

@@ -55,6 +55,11 @@ class Retention:
         ]
         for thread, ordinal in expired_runs:
             delete_raw_frames(db, thread, ordinal)
+        # The same is true of uses: threads that were used since then would be deleted before the others.
+        db.execute(
+            "UPDATE threads SET used_at = ? WHERE id IN (SELECT id FROM threads WHERE used_at > ? LIMIT ?)",
+            (now, now, BATCH_SIZE),
+        )
         expired_threads: list[int] = []
         if self.max_age_seconds:
             expired_threads = _least_recently_used(db, "used_at <= ?", now - self.max_age_seconds)
@@ -127,7 +132,10 @@ class Retention:
         return 0 < self.max_threads < _total(db, "threads")
 
     def _exceeds_bytes(self, db: Db) -> bool:
-        return 0 < self.max_bytes < _total(db, "bytes") or (self.max_bytes > 0 and self._exceeds_file(db))
+        if not self.max_bytes:
+            return False
+        # A total that the file contradicts is damaged: nothing is deleted for it.
+        return self.max_bytes < _total(db, "bytes") < 2 * _used_bytes(db) or self._exceeds_file(db)
 
     def _exceeds_file(self, db: Db) -> bool:
         """Whether the file itself is too large, and not because of rows that are about to be deleted."""

@@ -23,7 +23,10 @@ Db = sqlite3.Connection
 _MAX_SECONDS = 1e11
 """Later than any time that can be: the year 5138."""
 
-_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, sqlite3.IntegrityError)
+
+_DAMAGE_CODES = (None, sqlite3.SQLITE_MISMATCH)
+"""Codes of SQLite's errors that concern a value and not the file. Python's own, such as of a text, have none."""
 
 
 def checked(work: Callable[[Db], T]) -> Callable[[Db], T]:
@@ -32,10 +35,16 @@ def checked(work: Callable[[Db], T]) -> Callable[[Db], T]:
     def run(db: Db) -> T:
         try:
             return work(db)
-        except _DAMAGE as error:
+        except (*_DAMAGE, sqlite3.OperationalError) as error:
+            if isinstance(error, sqlite3.OperationalError) and _code(error) not in _DAMAGE_CODES:
+                raise
             raise p.ThreadUnreadable(f"rows of the thread are damaged: {type(error).__name__}: {error}") from error
 
     return run
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    return getattr(error, "sqlite_errorcode", None)
 
 
 # --- checks ---

@@ -99,7 +99,8 @@ CREATE TABLE messages (
 -- What is not visible any more, and is to be deleted in small pieces: all rows of a thread, or the frames of a run.
 CREATE TABLE garbage (id INTEGER PRIMARY KEY, thread INTEGER, frames_id INTEGER);
 
--- Totals, kept up to date so that they need not be counted. (Lines end with a semicolon only between statements.)
+-- Totals, kept up to date so that they need not be counted, and integers even if a row is damaged.
+-- (Lines end with a semicolon only between statements.)
 CREATE TRIGGER threads_added AFTER INSERT ON threads
     BEGIN
         UPDATE counters SET value = value + 1 WHERE name = 'threads'; UPDATE counters SET value = value + new.bytes
@@ -108,18 +109,18 @@ CREATE TRIGGER threads_added AFTER INSERT ON threads
         bytes = bytes + new.bytes WHERE owner = new.owner; END;
 CREATE TRIGGER threads_changed AFTER UPDATE OF bytes ON threads
     BEGIN
-        UPDATE counters SET value = value + new.bytes - old.bytes WHERE name = 'bytes'; UPDATE owners
-        SET bytes = bytes + new.bytes - old.bytes WHERE owner = new.owner; END;
+        UPDATE counters SET value = value + {new_bytes} - {old_bytes} WHERE name = 'bytes'; UPDATE owners
+        SET bytes = bytes + {new_bytes} - {old_bytes} WHERE owner = new.owner; END;
 CREATE TRIGGER threads_dropped AFTER DELETE ON threads
     BEGIN
-        UPDATE counters SET value = value - 1 WHERE name = 'threads'; UPDATE counters SET value = value - old.bytes
-        WHERE name = 'bytes'; UPDATE owners SET threads = threads - 1, bytes = bytes - old.bytes
+        UPDATE counters SET value = value - 1 WHERE name = 'threads'; UPDATE counters SET value = value - {old_bytes}
+        WHERE name = 'bytes'; UPDATE owners SET threads = threads - 1, bytes = bytes - {old_bytes}
         WHERE owner = old.owner; DELETE FROM owners WHERE owner = old.owner AND threads = 0; END;
 CREATE TRIGGER owners_added AFTER INSERT ON owners
     BEGIN UPDATE counters SET value = value + 1 WHERE name = 'owners'; END;
 CREATE TRIGGER owners_dropped AFTER DELETE ON owners
     BEGIN UPDATE counters SET value = value - 1 WHERE name = 'owners'; END;
-"""
+""".format(**{f"{row}_bytes": f"min(max(CAST({row}.bytes AS INTEGER), 0), 1 << 50)" for row in ("old", "new")})
 
 MIGRATIONS = (_V1,)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
@@ -149,6 +150,7 @@ def migrate(db: sqlite3.Connection) -> None:
             f"{len(MIGRATIONS)}: upgrade copilot-runtime, or choose another file"
         )
     if version == len(MIGRATIONS):
+        _repair_counters(db)
         return
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -162,6 +164,38 @@ def migrate(db: sqlite3.Connection) -> None:
     except BaseException:
         _roll_back(db)
         raise
+
+
+def _repair_counters(db: sqlite3.Connection) -> None:
+    """Counts again where the totals are damaged, on which every write depends."""
+    # A text, a blob and an infinity are sorted behind the integers.
+    is_intact = (
+        "SELECT (SELECT count(*) FROM counters"
+        " WHERE typeof(value) = 'integer' AND name IN ('threads', 'bytes', 'owners')) = 3"
+        " AND (SELECT typeof(max(threads)) FROM owners) IN ('integer', 'null')"
+        " AND (SELECT typeof(max(bytes)) FROM owners) IN ('integer', 'null')"
+    )
+    if db.execute(is_intact).fetchone() == (1,):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _COUNT_AGAIN:
+            db.execute(statement)
+        db.execute("COMMIT")
+    except BaseException:
+        _roll_back(db)
+        raise
+
+
+_COUNT_AGAIN = (
+    "DELETE FROM owners",
+    "INSERT INTO owners (owner, threads, bytes)"
+    " SELECT owner, count(*), sum(min(max(CAST(bytes AS INTEGER), 0), 1 << 50)) FROM threads GROUP BY owner",
+    "DELETE FROM counters",
+    "INSERT INTO counters SELECT 'threads', coalesce(sum(threads), 0) FROM owners"
+    " UNION ALL SELECT 'bytes', coalesce(sum(bytes), 0) FROM owners"
+    " UNION ALL SELECT 'owners', count(*) FROM owners",
+)
 
 
 def _is_ours(db: sqlite3.Connection) -> bool:

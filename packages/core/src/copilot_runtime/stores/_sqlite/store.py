@@ -286,14 +286,16 @@ class SqliteStore:
         def work(db: Db) -> p.ClaimedRun | None:
             now = time.time()
             row = db.execute(
-                "SELECT live.thread, live.run_id, live.agent_id, started_at, expires_at, lease_seconds, frames_id"
-                " FROM threads JOIN live ON live.thread = threads.id"
+                "SELECT live.thread, live.run_id, live.agent_id, started_at, expires_at, lease_seconds, frames_id,"
+                " frames, frames_bytes, threads.runs, threads.bytes FROM threads JOIN live ON live.thread = threads.id"
                 " WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
                 (*run.thread, run.ordinal),
             ).fetchone()
             if row is None:
                 return None
-            thread, run_id, agent_id, started_at, expires_at, lease_seconds, frames_id = row
+            thread, run_id, agent_id, started_at, expires_at, lease_seconds, frames_id, *counts = row
+            for count in counts:
+                rows.integer(count)  # or it could not be finished, and would be claimed again and again
             if not force and not rows.has_expired(expires_at, lease_seconds, now):
                 return None
             token = db.execute(
@@ -458,13 +460,15 @@ class SqliteStore:
 
     def delete(self, thread: p.ThreadKey) -> bool:
         def work(db: Db) -> bool:
-            row = db.execute("SELECT id, runs FROM threads WHERE owner = ? AND thread_id = ?", tuple(thread)).fetchone()
+            row = db.execute(
+                "SELECT id, runs <> 0 FROM threads WHERE owner = ? AND thread_id = ?", tuple(thread)
+            ).fetchone()
             if row is None:
                 return False
-            row_id, runs = row
+            row_id, was_listed = row
             delete_threads(db, (row_id,))
             collect(db)
-            return bool(runs)
+            return bool(was_listed)
 
         return self._write(work)
 

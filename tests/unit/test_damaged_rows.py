@@ -1,0 +1,186 @@
+"""A SQLite file whose rows were damaged: by a disk, or by another program that has written to it.
+
+No request fails with 500 or shows what is damaged, threads can be deleted, and others are not concerned.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copilot_runtime import CopilotRuntime
+from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._engine.async_store import AsyncStore
+from copilot_runtime._engine.remote_runs import RemoteRunFollower
+from copilot_runtime._events import is_terminal
+from copilot_runtime.stores import SqliteStore
+from copilot_runtime.stores._sqlite import store as sqlite_store
+from copilot_runtime.stores._sqlite.schema import migrate
+from copilot_runtime.stores.protocol import RunKey, StoreError, ThreadKey, ThreadUnreadable
+from copilot_runtime.testing import TestClient
+from copilot_runtime.testing._factories import append_one, begin, list_thread_ids, message_events, record_run
+
+from .engine_helpers import bounded, settled
+
+pytestmark = pytest.mark.requirement("STORE-11")
+
+OWNER = ""
+ENDED, LOST, OTHER = (ThreadKey(OWNER, name) for name in ("ended", "lost", "other"))
+TABLES = ("threads", "live", "runs", "frames", "messages", "garbage", "counters", "owners")
+VALUES = ("CAST(x'ff00fe' AS TEXT)", "9e999")
+"""As SQL."""
+
+
+def agent(input: Any) -> Iterator[dict[str, Any]]:
+    ids = {"threadId": input.thread_id, "runId": input.run_id}
+    yield {"type": "RUN_STARTED", **ids}
+    yield {"type": "STATE_SNAPSHOT", "snapshot": {"n": 1}}
+    yield {"type": "TEXT_MESSAGE_START", "messageId": input.run_id, "role": "assistant"}
+    yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": input.run_id, "delta": "Hello"}
+    yield {"type": "TEXT_MESSAGE_END", "messageId": input.run_id}
+    yield {"type": "RUN_FINISHED", **ids}
+
+
+def make_client(path: Path) -> TestClient:
+    return TestClient(
+        CopilotRuntime(agents={"a": agent}, single_user=True, store=SqliteStore(path, lease_seconds=0.3)),
+        timeout_seconds=5,
+    )
+
+
+def execute(path: Path, *statements: str) -> list[Any]:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        return [db.execute(statement).fetchall() for statement in statements]
+    finally:
+        db.close()
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a thread whose run has ended, and one whose run was lost."""
+    path = tmp_path_factory.mktemp("intact") / "threads.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_store, "first_ordinal", lambda: 1)
+        with make_client(path) as client:
+            client.run("a", "hi", thread_id="ended", run_id="r1")
+        lease = begin(SqliteStore(path, lease_seconds=0.001), LOST, "r").lease
+    store = SqliteStore(path)
+    for frame in record_run(lease, message_events())[0][:3]:
+        append_one(store, lease, [frame])
+    execute(path, "INSERT INTO garbage (frames_id) VALUES (3)", "PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+def responses(client: TestClient, thread: str) -> Iterator[tuple[str, int, bytes]]:
+    """Calls every endpoint that reads a thread, and yields what was called, the status and the body."""
+    for last in (None, "1.3"):
+        result = client.connect("a", thread, last_event_id=last, check=False)
+        yield f"connect {last}", result.status, result.body
+    for method, path, body in (
+        ("GET", "/threads", None),
+        ("POST", f"/agent/a/stop/{thread}", None),
+        ("GET", f"/threads/{thread}/messages", None),
+        ("GET", f"/threads/{thread}/events", None),
+        ("GET", f"/threads/{thread}/state", None),
+        ("PATCH", f"/threads/{thread}", {"name": "n"}),
+        ("POST", f"/threads/{thread}/archive", None),
+        ("GET", "/threads?includeArchived=true&limit=1", None),
+    ):
+        response = client.request(method, path, body, check=False)
+        yield f"{method} {path}", response.status, response.body
+    result = client.run("a", "and now?", thread_id=thread, run_id="r2", check=False)
+    yield "run", result.status, result.body
+
+
+def columns() -> Iterator[tuple[str, str]]:
+    db = sqlite3.connect(":memory:")
+    migrate(db)
+    for table in TABLES:
+        for _, name, *_ in db.execute(f"PRAGMA table_info({table})"):
+            yield table, name
+    db.close()
+
+
+@pytest.mark.parametrize(("table", "column"), list(columns()))
+def test_damaged_column(table: str, column: str, intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.0)
+    for number, value in enumerate(VALUES):
+        path = tmp_path / f"{number}.db"
+        shutil.copy(intact, path)
+        try:
+            execute(path, f"UPDATE {table} SET {column} = {value}")
+        except sqlite3.IntegrityError:
+            continue  # which the schema does not allow
+        with make_client(path) as client:
+            for thread in ("ended", "lost"):
+                for called, status, body in responses(client, thread):
+                    case = f"{value}: {called}: {status} {body!r:.300}"
+                    assert status < 500 or (status == 503 and b"store_unavailable" in body), case
+            for thread in ("ended", "lost"):
+                response = client.request("DELETE", f"/threads/{thread}", check=False)
+                assert response.status in (204, 404), f"{value}: {response.status} {response.body!r}"
+            assert client.request("POST", "/threads/clear").status == 204
+            assert client.threads() == []
+            result = client.run("a", "hi", thread_id="other", run_id="r3")
+            assert result.error is None, value
+            assert client.connect("a", "other").text == "Hello"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE frames SET frames = CAST(substr(frames, 1, length(frames) - 9) AS BLOB)",
+        "UPDATE frames SET frames = replace(frames, 'Hello', 'Jello')",
+        "DELETE FROM frames WHERE first = 2",
+        "UPDATE runs SET records = CAST(replace(records, 'Hello', 'Jello') AS BLOB)",
+        "UPDATE messages SET message = replace(message, 'Hello', 'Jello')",
+        "DELETE FROM messages WHERE id = 'r1'",
+    ],
+)
+def test_damage_that_is_not_visible_in_types_is_found(statement: str, intact: Path, tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    shutil.copy(intact, path)
+    execute(path, statement)
+    store = SqliteStore(path)
+    reads = (
+        lambda: store.read(ENDED, raw_ordinal=1),
+        lambda: store.messages(ENDED),
+        lambda: store.claim(RunKey(LOST, 1), force=True),
+    )
+    failures = 0
+    for read in reads:
+        try:
+            read()
+        except ThreadUnreadable:
+            failures += 1
+    assert failures > 0
+    assert store.delete(ENDED)
+    assert list_thread_ids(store, OWNER) == []
+
+
+@bounded
+async def test_damaged_run_does_not_keep_others_from_being_followed(tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    owner, here = SqliteStore(path), SqliteStore(path, poll_seconds=0.001)
+    leases = [begin(owner, key).lease for key in (ENDED, OTHER)]
+    for lease in leases:
+        append_one(owner, lease, record_run(lease, message_events())[0][:2])
+
+    async def reap_lost(run: RunKey) -> None:
+        raise StoreError("not expected")
+
+    follower = RemoteRunFollower(here, AsyncStore(here), reap_lost)
+    damaged, other = (follower.log(lease.run, "r", "a") for lease in leases)
+    await settled(lambda: bool(damaged.frames and other.frames))
+    execute(path, "UPDATE live SET duplicates = 'x' WHERE token = (SELECT min(token) FROM live)")
+    frames, completion = record_run(leases[1], message_events())
+    owner.finish(leases[1], frames[2:], completion)
+    await settled(lambda: damaged.ended and other.ended)
+    assert list(other.frames) == frames
+    assert is_terminal(damaged.frames[-1])
