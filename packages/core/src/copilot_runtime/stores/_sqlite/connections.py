@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import threading
@@ -15,8 +16,11 @@ from typing import Any, Generic, TypeVar
 
 from ..._concurrency.process_local import ProcessLocal
 from ..protocol import StoreError
+from . import file_access
 from .schema import UnsuitableFileError, migrate
 from .sizes import PAGE_BYTES
+
+logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
 T = TypeVar("T")
 
@@ -179,6 +183,7 @@ class ConnectionPair:
     def _connection(self, slot: _ConnectionSlot) -> sqlite3.Connection:
         file_id = _file_id(self.path)
         if slot.db is None or slot.is_stale or file_id is None or slot.file_id != file_id:
+            self._report_replaced_file(file_id)
             # The new connection is opened before the former one is closed: closing a file's last connection removes
             # the journal, and on a full disk no new one could be created.
             db = self._open(min(FAST_FAIL_TIMEOUT_SECONDS, self._timeout) if slot.is_failing else self._timeout)
@@ -187,6 +192,17 @@ class ConnectionPair:
             slot.generation += 1
             slot.file_id = file_id
         return slot.db
+
+    def _report_replaced_file(self, file_id: tuple[int, int] | None) -> None:
+        """Logs, once for the process, that the file which it has used is not there any more."""
+        state = self._state.get()
+        before, state.file_id = state.file_id, file_id or _file_id(self.path)
+        if before not in (None, file_id):
+            logger.error(
+                "%s was %s while it was in use: its threads and active runs are lost, unless it is put back",
+                self.path,
+                "deleted" if file_id is None else "replaced",
+            )
 
     def check(self) -> None:
         """Opens the file, which creates it if it does not exist, and closes it. Raises ValueError if that fails."""
@@ -206,6 +222,7 @@ class ConnectionPair:
         for required in (self.path, directory):
             if os.path.exists(required) and not os.access(required, os.W_OK):
                 raise ValueError(f"this process may not write to {required}: allow it, or choose another path")
+        file_access.warn_if_public(self.path)
         try:
             self._open(self._timeout).close()
         except sqlite3.DatabaseError as error:
@@ -228,18 +245,21 @@ class ConnectionPair:
             time.sleep(OPEN_RETRY_INTERVAL)
 
     def _connect(self, connect_timeout: float, busy_timeout: float) -> sqlite3.Connection:
+        file_access.create(self.path)
         db = sqlite3.connect(self.path, timeout=connect_timeout, isolation_level=None, check_same_thread=False)
         try:
             # A power failure may lose the last transactions, but never corrupts the file. A crash of the process
             # loses none.
             db.execute("PRAGMA synchronous = NORMAL")
-            db.execute("PRAGMA foreign_keys = ON")
+            # What was deleted is overwritten, and not only left out.
+            db.execute("PRAGMA secure_delete = ON").fetchall()
             migrate(db)
             # After that, since it changes the file: so far it may have been another program's.
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA wal_autocheckpoint = {self._journal_bytes // PAGE_BYTES}")
             db.execute(f"PRAGMA journal_size_limit = {self._journal_bytes}")
             _set_busy_timeout(db, busy_timeout)
+            file_access.restrict_journal(self.path)
         except UnsuitableFileError as error:
             db.close()
             raise StoreError(f"{self.path}: {error}") from error
@@ -328,6 +348,8 @@ class _State:
         self.writer = _ConnectionSlot()
         self.reader = _ConnectionSlot()
         self.waiting: deque[_PendingWrite[Any]] = deque()
+        self.file_id: tuple[int, int] | None = None
+        """Which file was last used."""
 
 
 def _file_id(path: str) -> tuple[int, int] | None:
