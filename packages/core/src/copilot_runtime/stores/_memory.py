@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from operator import attrgetter
 from typing import Any
 
@@ -59,6 +58,8 @@ class MemoryStore:
         validation.check_number("MemoryStore: max_bytes", max_bytes, integer=True)
         validation.check_number("MemoryStore: max_age_seconds", max_age_seconds)
         self._max_runs = max_runs_per_thread
+        self._max_threads = max_threads
+        self._max_bytes = max_bytes
         self._limits = Limits(
             threads=Limit(max_threads, lambda: len(self._threads), attrgetter("thread_count")),
             bytes=Limit(max_bytes, lambda: self._size, attrgetter("size")),
@@ -93,7 +94,8 @@ class MemoryStore:
             self._grow(thread, thread.live.size)
             started = p.RunStarted(lease, thread.event_messages.view, thread.input_messages.view)
             evicted = self._evict(thread)
-        self._warn_evicted(evicted)
+        if evicted:
+            self._warn_evicted()
         return started
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
@@ -108,9 +110,10 @@ class MemoryStore:
                     continue
                 self._append(thread, live, batch.frames, batch.duplicates)
                 evicted += self._evict(thread)
-                if 0 < self._limits.bytes.maximum < live.size:
+                if 0 < self._max_bytes < live.size:
                     refused[batch.lease] = p.RunTooLarge()
-        self._warn_evicted(evicted)
+        if evicted:
+            self._warn_evicted()
         return refused
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
@@ -120,16 +123,18 @@ class MemoryStore:
             self._sweep()
             thread, live = self._require_lease(lease)
             self._append(thread, live, frames, live.duplicates)
-            with self._resizing(thread):
-                thread.live = None
-                if completion.persist:
-                    self._store_run(thread, live, completion, messages)
+            before = thread.size
+            thread.live = None
+            if completion.persist:
+                self._store_run(thread, live, completion, messages)
+            self._grow(thread, thread.size - before)
             if thread.runs or completion.keep_ordinal:
                 self._touch(thread)
             else:
                 self._delete(thread)
             evicted = self._evict(thread)
-        self._warn_evicted(evicted)
+        if evicted:
+            self._warn_evicted()
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
         """Does nothing: a lease holds as long as the process lives."""
@@ -225,13 +230,15 @@ class MemoryStore:
             stored = self._threads.get(thread)
             if stored is None or not stored.runs:
                 return False
-            with self._resizing(stored):
-                if name is not None:
-                    stored.name = name
-                if archived is not None:
-                    stored.archived = archived
+            before = stored.size
+            if name is not None:
+                stored.rename(name)
+            if archived is not None:
+                stored.archived = archived
+            self._grow(stored, stored.size - before)
             evicted = self._evict(stored)
-        self._warn_evicted(evicted)
+        if evicted:
+            self._warn_evicted()
         return True
 
     def delete(self, thread: p.ThreadKey) -> bool:
@@ -265,8 +272,8 @@ class MemoryStore:
         self._lock = process_lock()
         for thread in list(self._threads.values()):
             if thread.live is not None:
-                with self._resizing(thread):
-                    thread.live = None
+                self._grow(thread, -thread.live.size)
+                thread.live = None
                 if not thread.runs:
                     self._delete(thread)
         self._evict()  # threads with an active run may have kept the store above its limits
@@ -296,19 +303,21 @@ class MemoryStore:
             self._delete_oldest_run(thread)
 
     def _delete_oldest_run(self, thread: Thread) -> None:
-        """Deletes a thread's oldest run; to be called within `_resizing`."""
+        """Deletes a thread's oldest run. The caller adjusts the sizes."""
         raw = thread.delete_oldest_run().raw
         raw.drop()
         self._raw.pop(raw, None)
 
     def _add(self, thread: Thread) -> None:
         self._threads[thread.key] = thread
-        self._owners.add(thread)
-        self._size += thread.size
+        size = thread.size
+        self._owners.add(thread, size)
+        self._size += size
 
     def _delete(self, thread: Thread) -> None:
-        self._owners.remove(thread)
-        self._size -= thread.size
+        size = thread.size
+        self._owners.remove(thread, size)
+        self._size -= size
         del self._threads[thread.key]
         for run in thread.runs:
             run.raw.drop()
@@ -317,12 +326,6 @@ class MemoryStore:
     def _grow(self, thread: Thread, size: int) -> None:
         self._size += size
         self._owners.resize(thread, size)
-
-    @contextlib.contextmanager
-    def _resizing(self, thread: Thread) -> Iterator[None]:
-        before = thread.size
-        yield
-        self._grow(thread, thread.size - before)
 
     def _touch(self, thread: Thread) -> None:
         thread.used_at = time.monotonic()
@@ -356,6 +359,8 @@ class MemoryStore:
         If the owner of ``current`` has more than its share, it first loses its other threads, then raw frames, and then
         the oldest runs of ``current``. Only then do others lose threads.
         """
+        if not (0 < self._max_threads < len(self._threads) or 0 < self._max_bytes < self._size):
+            return 0
         evicted = 0
         for limit in self._limits:
             if limit.is_exceeded():
@@ -395,15 +400,16 @@ class MemoryStore:
             if is_needed():
                 self._drop_raw_frames(raw)
         while current is not None and len(current.runs) > 1 and is_needed():
-            with self._resizing(current):
-                self._delete_oldest_run(current)
+            before = current.size
+            self._delete_oldest_run(current)
+            self._grow(current, current.size - before)
 
-    def _warn_evicted(self, evicted: int) -> None:
-        if evicted and not self._has_evicted:
+    def _warn_evicted(self) -> None:
+        if not self._has_evicted:
             self._has_evicted = True
             logger.warning(
                 "the memory store has reached its limits (max_threads=%d, max_bytes=%d) and evicts the least recently "
                 "used threads; this is logged once",
-                self._limits.threads.maximum,
-                self._limits.bytes.maximum,
+                self._max_threads,
+                self._max_bytes,
             )

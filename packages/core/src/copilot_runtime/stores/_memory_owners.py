@@ -65,16 +65,16 @@ class Owners:
         self._heaviest: str | None = None
         """The owner that had most when all were compared last, which is not often."""
 
-    def add(self, thread: Thread) -> None:
-        """Adds a thread as the one that was used last."""
+    def add(self, thread: Thread, size: int) -> None:
+        """Adds a thread of that size, as the one that was used last."""
         owner = self._owners.setdefault(thread.key.owner, Owner())
         owner.threads[thread.key] = thread
-        owner.size += thread.size
+        owner.size += size
 
-    def remove(self, thread: Thread) -> None:
-        """Removes a thread."""
+    def remove(self, thread: Thread, size: int) -> None:
+        """Removes a thread of that size."""
         owner = self._owners[thread.key.owner]
-        owner.size -= thread.size
+        owner.size -= size
         del owner.threads[thread.key]
         if not owner.threads:
             del self._owners[thread.key.owner]

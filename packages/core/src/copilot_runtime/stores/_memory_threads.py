@@ -31,7 +31,7 @@ def frames_size(frames: Collection[bytes]) -> int:
 
 
 def _text_size(*texts: str | None) -> int:
-    return sum(sys.getsizeof(text) for text in texts if text)
+    return sum(map(sys.getsizeof, filter(None, texts)))
 
 
 @dataclasses.dataclass(slots=True)
@@ -96,12 +96,10 @@ class StoredRun:
         """Returns a run that has just ended."""
         frames, records = live.frames, completion.records
         # Events that were not merged are the same objects in both.
-        shared = sum(
-            len(record.frame) + _FRAME_BYTES
-            for record in records
-            if record.number <= len(frames) and frames[record.number - 1] is record.frame
-        )
-        raw_size = frames_size(frames) - shared
+        count = len(frames)
+        own = [record.frame for record in records]
+        shared = [frame for number, frame in records if number <= count and frames[number - 1] is frame]
+        raw_size = frames_size(frames) - sum(map(len, shared)) - _FRAME_BYTES * len(shared)
         if completion.duplicates:
             raw_size += sys.getsizeof(completion.duplicates) + _NUMBER_BYTES * len(completion.duplicates)
         return cls(
@@ -111,8 +109,8 @@ class StoredRun:
             records=records,
             size=_RUN_BYTES
             + _text_size(live.lease.run_id, live.agent_id)
-            + sum(len(record.frame) for record in records)
-            + (_RECORD_BYTES + _FRAME_BYTES) * len(records),
+            + sum(map(len, own))
+            + (_RECORD_BYTES + _FRAME_BYTES) * len(own),
             raw=RawFrames(thread, frames, raw_size, expires_at, completion.duplicates),
             has_run_error=completion.has_run_error,
             recorded_by=completion.recorded_by,
@@ -122,22 +120,16 @@ class StoredRun:
 class MessageIds:
     """The message ids of a thread's runs. Never changed: `RunStarted` passes `view` on."""
 
-    __slots__ = ("_last_ordinals", "_texts_size")
+    __slots__ = ("_last_ordinals", "_texts_size", "size", "view")
 
     def __init__(self, last_ordinals: dict[str, int] | None = None, texts_size: int = 0) -> None:
         self._last_ordinals = last_ordinals or {}
         """The ordinal of the last run with each id."""
         self._texts_size = texts_size
-
-    @property
-    def size(self) -> int:
-        """The bytes that they take."""
-        return sys.getsizeof(self._last_ordinals) + self._texts_size if self._last_ordinals else 0
-
-    @property
-    def view(self) -> Set[str]:
+        self.view: Set[str] = self._last_ordinals.keys()
         """The ids."""
-        return self._last_ordinals.keys()
+        self.size: int = sys.getsizeof(self._last_ordinals) + texts_size if last_ordinals else 0
+        """The bytes that they take."""
 
     def with_run(self, ordinal: int, ids: Set[str]) -> MessageIds:
         """Returns the ids once another run has ended."""
@@ -212,14 +204,26 @@ class Thread:
     input_messages: MessageIds = _NO_IDS
     messages: Messages = dataclasses.field(default_factory=Messages)
     """The messages of the input and of the agent's own events of the last run that had any."""
+    base_size: int = 0
+    """The bytes that it takes without runs and messages."""
+
+    def __post_init__(self) -> None:
+        self.rename(self.name)
 
     @property
     def size(self) -> int:
         """The bytes that it takes."""
-        live = 0 if self.live is None else self.live.size
-        ids = self.event_messages.size + self.input_messages.size
-        runs = sum(run.size + run.raw.size for run in self.runs)
-        return _THREAD_BYTES + _text_size(*self.key, self.name) + live + ids + len(self.messages.data) + runs
+        size = self.base_size + self.event_messages.size + self.input_messages.size + len(self.messages.data)
+        if self.live is not None:
+            size += self.live.size
+        for run in self.runs:
+            size += run.size + run.raw.size
+        return size
+
+    def rename(self, name: str | None) -> None:
+        """Sets the name."""
+        self.name = name
+        self.base_size = _THREAD_BYTES + _text_size(*self.key, name)
 
     def add_run(
         self,
