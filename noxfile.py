@@ -61,6 +61,25 @@ def minimum_version(folder: str, name: str) -> str:
     return next(specifier.version for specifier in needed.specifier if specifier.operator == ">=")
 
 
+def floors() -> dict[str, str]:
+    """The oldest version of each dependency that our packages and their extras accept."""
+    oldest = {}
+    for folder in PACKAGES:
+        project = nox.project.load_toml(f"{folder}/pyproject.toml")["project"]
+        for items in (project["dependencies"], *project.get("optional-dependencies", {}).values()):
+            for item in map(Requirement, items):
+                if not item.name.startswith("copilot-runtime"):
+                    oldest[item.name] = next(each.version for each in item.specifier if each.operator == ">=")
+    return oldest
+
+
+def write_floors(session: nox.Session) -> str:
+    """Writes these versions to a file of constraints, and returns its path."""
+    file = Path(session.create_tmp(), "floors.txt")
+    file.write_text("".join(f"{name}=={version}\n" for name, version in floors().items()))
+    return str(file)
+
+
 def version_of(name: str, version: str) -> Requirement:
     """Any release of a version such as 3.0, or the newest that there is for the Python at hand."""
     return Requirement(name if version == NEWEST else f"{name}=={version}.*")
@@ -119,7 +138,7 @@ def tests(session: nox.Session, agui: str) -> None:
 NEWEST = "newest"
 OLDEST_AGUI = minimum_version("packages/core", "ag-ui-protocol")
 MATRIX = [  # of the matrix: Python, Flask, Django, AG-UI
-    ("3.11", "3.0", "5.2", OLDEST_AGUI),
+    ("3.11", "3.1", "5.2", OLDEST_AGUI),
     ("3.12", "3.1", "6.0", NEWEST),
     ("3.13", NEWEST, "6.1", NEWEST),
 ]
@@ -152,6 +171,43 @@ def frameworks(session: nox.Session, agui: str) -> None:
     # What goes over the wire is the same with both, which is what the other tests are about.
     chosen = ["tests/frameworks"] if agui.endswith(">=1") else ["tests/frameworks", "--ignore", IN_BROWSER]
     run_pytest(session, *(session.posargs or chosen), env={"FRAMEWORKS": "1"})
+
+
+@nox.session(name="floors")
+def oldest_versions(session: nox.Session) -> None:
+    """The unit tests, with the oldest version of each dependency that our packages accept."""
+    editables = [part for folder in PACKAGES for part in ("-e", folder)]
+    # What the tests alone need is as new as ever, and may not be what needs something newer of the others.
+    group = map(Requirement, nox.project.dependency_groups(PROJECT, "test"))
+    tests = [str(item).partition(">=")[0] if item.name in floors() else str(item) for item in group]
+    session.install(*editables, *tests, "-c", write_floors(session))
+    run_pytest(session, *(session.posargs or ["tests/unit"]))
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of those oldest versions, where the data of pip-audit can be reached."""
+    session.install("pip-audit>=2.7")
+    command = [str(Path(session.bin, "pip-audit")), "--no-deps", "--disable-pip", "--progress-spinner", "off"]
+    command += ["-f", "json", "-r", write_floors(session)]
+    # Found vulnerabilities and data that cannot be reached have the same exit status.
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        packages = json.loads(found.stdout)["dependencies"]
+    except ValueError:
+        reason = (found.stderr.strip().splitlines() or ["no output"])[-1]
+        session.warn(f"skipped: the data of pip-audit cannot be reached: {reason}")
+        return
+    skipped = [each["name"] for each in packages if "skip_reason" in each]
+    if skipped:
+        session.warn(f"skipped: pip-audit has no data for {', '.join(skipped)}")
+    vulnerable = [
+        f"{each['name']} {each['version']}: {one['id']}, fixed in {', '.join(one['fix_versions']) or 'no version'}"
+        for each in packages
+        for one in each.get("vulns", ())
+    ]
+    if vulnerable:
+        session.error("known vulnerabilities, so raise the lower bounds: " + "; ".join(vulnerable))
 
 
 @nox.session

@@ -32,7 +32,6 @@ _METADATA_NAMES = frozenset(
 _METADATA_ADDRESSES = frozenset(
     map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254"))
 )
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def is_fetchable(url: str, schemes: Collection[str] = WEB_SCHEMES) -> bool:
@@ -82,9 +81,8 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def _embedded(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """Returns the IPv4 addresses that an IPv6 address stands for."""
+    """Returns the IPv4 addresses that an IPv6 address may stand for: mapped, translated (NAT64) and tunnelled ones."""
     if isinstance(address, ipaddress.IPv4Address):
         return []
-    compatible = address if address in _NAT64 or int(address) >> 32 == 0 else None
-    last = None if compatible is None else ipaddress.IPv4Address(int(compatible) & 0xFFFFFFFF)
-    return [each for each in (address.ipv4_mapped, address.sixtofour, last) if each is not None]
+    last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)  # whatever the prefix: a network may have its own
+    return [each for each in (last, address.sixtofour, *(address.teredo or ())) if each is not None]
