@@ -349,6 +349,19 @@ def test_transcribe_with_an_invalid_upload_gets_400(client: SecurityClient, moun
     assert not faults
 
 
+@pytest.mark.requirement("TRANSCRIBE-03")
+def test_transcribe_with_a_chunked_upload_of_nothing_gets_400(client: SecurityClient, mount: str) -> None:
+    for kind in (
+        'multipart/form-data; boundary=""',
+        "multipart/form-data",
+        "multipart/form-data; boundary=\xff",
+        MULTIPART,
+    ):
+        headers = [*MALLORY.items(), ("content-type", kind)]
+        response = client.request("POST", f"/{mount}/transcribe", iter(()), headers)
+        assert find_fault(response, 400) is None, (kind, find_fault(response, 400))
+
+
 def test_transcribe_reads_an_upload(client: SecurityClient, mount: str) -> None:
     response = client.request(
         "POST", f"/{mount}/transcribe", form(AUDIO), [*MALLORY.items(), ("content-type", MULTIPART)]

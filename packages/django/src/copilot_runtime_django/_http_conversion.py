@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http.multipartparser import MultiPartParserError
 from django.http.request import RawPostDataException
 from django.utils.encoding import repercent_broken_unicode
 
@@ -96,7 +97,11 @@ def _read_body(django_request: HttpRequest, limit: int) -> tuple[bytes, tuple[Fo
 
 
 def _form_parts(django_request: HttpRequest) -> tuple[FormPart, ...] | None:
-    fields = ((name, value) for name, values in django_request.POST.lists() for value in values)
+    try:
+        posted = django_request.POST
+    except (MultiPartParserError, SuspiciousOperation):
+        return None  # nothing has consumed the body, which is empty: the runtime says what is wrong with it
+    fields = ((name, value) for name, values in posted.lists() for value in values)
     files = ((name, file.name, file) for name, uploads in django_request.FILES.lists() for file in uploads)
     return make_form_parts(fields, files)
 
