@@ -18,7 +18,7 @@ Value = dict[str, Any]
 THREADS = tuple(f"t{number}" for number in range(6))
 ALL_THREADS = (*THREADS, "alices", "größe", "a/b", "a b", "%", ".", "t" * 200, "\ud83d\ude00")
 AGENT_IDS = tuple(AGENTS)
-QUICK_AGENTS = ("hello", "hello", "plain", "echo", "echo", "asks", "fails")
+QUICK_AGENTS = ("hello", "hello", "plain", "echo", "echo", "asks", "fails", "model", "model", "remote")
 
 
 def message(rng: Random, text: str) -> Value:
@@ -66,7 +66,11 @@ def run_body(rng: Random, user: str | None, thread: str, run: str | None = None)
     if rng.random() < 0.3:
         body["state"] = {"list": [1, {"text": own}], "n": rng.random()}
     if rng.random() < 0.3:
-        body["forwardedProps"] = {"toolChoice": "auto", "nodeName": own}
+        body["forwardedProps"] = {
+            "toolChoice": rng.choice(("auto", "none", "required")),
+            "nodeName": own,
+            "temperature": 1,
+        }
     if rng.random() < 0.15:
         body["resume"] = [{"interruptId": f"about-r{rng.randrange(9)}", "status": "resolved", "payload": True}]
     if rng.random() < 0.1:
