@@ -41,6 +41,7 @@ from .workers import (
     eventually,
     frames_until,
     numbers_of,
+    ordinal_of,
     pid_of,
     repetitions,
     serve_workers,
@@ -120,7 +121,8 @@ def reach(client: Client, folder: Path, number: int) -> set[int]:
                 gate.touch()
             streamed = start + list(own.frames())
             assert list(other.frames()) == streamed
-    assert [frame.id for frame in streamed] == [f"1.{number}" for number in range(1, len(streamed) + 1)]
+    ordinal = ordinal_of(streamed)
+    assert [frame.id for frame in streamed] == [f"{ordinal}.{number}" for number in range(1, len(streamed) + 1)]
     assert streamed[-1].event["type"] == "RUN_FINISHED"
     numbers = [number.value for number in numbers_of(events_of(streamed))]
     assert numbers == list(range(len(numbers)))
@@ -358,7 +360,7 @@ def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str
         assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
         assert (streamed[-1]["type"], streamed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
         assert taken[-1].event["type"] == "RUN_FINISHED"
-        assert {frame.id.partition(".")[0] for frame in taken if frame.id} == {"2"}
+        assert {frame.id.partition(".")[0] for frame in taken if frame.id} == {str(ordinal_of(start) + 1)}
         lost = {"type": "RUN_FINISHED", "threadId": "taken", "runId": "first"}  # no longer the thread's last event
         replay = [*compact(followed)[:-1], lost, *compact(events_of(taken))]
         assert events_of(there.replay("count", "taken")) == replay
@@ -616,8 +618,8 @@ def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str
             assert frame.id is not None
             assert resumed(client, frame.id, how) == streamed[at + 1 :]
         later = list(client.start_run("count", "kept", forwardedProps={"n": 2}).frames())
-        assert numbers(later)[0] == "2.1"
-        first = resumed(client, "1.3", how)
+        assert numbers(later)[0] == f"{ordinal_of(streamed) + 1}.1"
+        first = resumed(client, f"{ordinal_of(streamed)}.3", how)
     assert first[: len(streamed) - 3] == streamed[3:]
     assert events_of(first[len(streamed) - 3 :]) == compact(events_of(later))
 
@@ -640,7 +642,7 @@ def test_restart_last_seen_event_id_of_a_compacted_run(how: str, tmp_path: Path)
             assert frame.id is not None
             expected = replay[kept.index(frame.id) + 1 :] if frame.id in kept else replay
             assert resumed(client, frame.id, how) == expected
-        assert numbers(resumed(client, "1.1000", how)) == kept[-1:]
+        assert numbers(resumed(client, f"{ordinal_of(streamed)}.1000", how)) == kept[-1:]
 
 
 @pytest.mark.requirement("STORE-05")
@@ -660,7 +662,7 @@ def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> 
         assert (rest[-1].event["type"], rest[-1].event["code"]) == ("RUN_ERROR", "RUN_LOST")
         shown = events_of(start[:11]) + events_of(rest)
         assert events_of(client.replay("count", "kept")) == compact(shown)
-        beyond = resumed(client, "1.100000", "header")
+        beyond = resumed(client, f"{ordinal_of(start)}.100000", "header")
         assert [frame.event for frame in beyond] == [rest[-1].event]
         with client.start_run("count", "kept") as again:
             frames_until(again, 2)

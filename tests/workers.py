@@ -128,12 +128,21 @@ def check_cursors(client: Client, agent: str, thread: str, streamed: Sequence[Fr
     assert resume(client, agent, thread, stored[-2].id) == [stored[-1], *closing], "before"
     assert resume(client, agent, thread, stored[-1].id) == closing, "at"
     lost = sent[len(stored) :]
-    for seen in (*(frame.id for frame in (*lost[:1], *lost[-1:])), "1.999999"):
+    for seen in (*(frame.id for frame in (*lost[:1], *lost[-1:])), f"{ordinal_of(sent)}.999999"):
         assert resume(client, agent, thread, seen) == [end], f"after, {seen}"
     assert resume(client, agent, thread, end.id) == []
 
 
+def ordinal_of(frames: Sequence[Frame]) -> int:
+    """Returns the ordinal of a run on its thread, by the ids of its frames."""
+    return _cursor(frames[0]).ordinal
+
+
 def _number(frame: Frame) -> int:
+    return _cursor(frame).number
+
+
+def _cursor(frame: Frame) -> Cursor:
     cursor = Cursor.parse(frame.id)
     assert cursor is not None
-    return cursor.number
+    return cursor
