@@ -8,6 +8,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,13 @@ def test_requirement_sources_are_files_of_this_repository() -> None:
     named = {word.rstrip(",;") for entry in REQUIREMENTS.values() for word in entry["source"].split()}
     missing = [name for name in sorted(named) if name.endswith(".md") and not (root / name).is_file()]
     assert missing == []
+
+
+def test_requirement_ids_in_the_promises_of_security_md_are_known() -> None:
+    text = (TESTS.parent / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b[A-Z]+-\d\d\b", text))
+    assert named
+    assert named <= REQUIREMENTS.keys()
 
 
 def test_options_hooks_and_endpoints_are_in_the_names_of_tests() -> None:
