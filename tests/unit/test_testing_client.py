@@ -37,6 +37,23 @@ def ids(input: Any) -> dict[str, str]:
     return {"threadId": input.thread_id, "runId": input.run_id}
 
 
+def test_client_reads_messages_of_any_size() -> None:
+    """The runtime sends a long frame in several slices."""
+    sizes = [1, 10_000, 70_000, 1_000_000, 3]
+
+    async def talkative(input: Any) -> AsyncIterator[Event]:
+        yield {"type": "RUN_STARTED", **ids(input)}
+        for size in sizes:
+            yield {"type": "CUSTOM", "name": "size", "value": "é" * size}
+        yield {"type": "RUN_FINISHED", **ids(input)}
+
+    with TestClient(CopilotRuntime(agents={"a": talkative})) as client:
+        result = client.run("a", thread_id="t")
+        replayed = client.connect("a", thread_id="t")
+    for events in (result.events, replayed.events):
+        assert [len(event["value"]) for event in events if event["type"] == "CUSTOM"] == sizes
+
+
 async def echo(input: Any) -> AsyncIterator[Event]:
     """Says what it was told last."""
     message = {"messageId": f"{input.run_id}-1"}

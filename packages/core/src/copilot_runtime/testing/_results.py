@@ -110,12 +110,18 @@ class EventParser:
         self.events: list[Event] = []
         self.body = b""
         self.last_event_id: str | None = None
+        self._begun: list[bytes] = []
+        """The chunks of a frame that has not ended: the runtime sends long frames in several."""
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Returns the events of a chunk: the runtime sends whole frames."""
+        """Returns the events whose frames end in a chunk."""
         self.body += chunk
+        self._begun.append(chunk)
+        if not b"".join(self._begun[-2:]).endswith(b"\n\n"):
+            return []
+        frames, self._begun = b"".join(self._begun), []
         new: list[Event] = []
-        for frame in chunk.split(b"\n\n"):
+        for frame in frames.split(b"\n\n"):
             if not frame or frame.startswith(b":"):
                 continue
             if frame.startswith(b"id: "):
