@@ -19,7 +19,7 @@ from .oracle import ALICE_MARK, find_fault, find_tracebacks
 from .requests import Exchange
 from .sessions import KINDS, make_session
 
-REQUESTS = 500
+REQUESTS = 300
 """Of each campaign; ``python -m tests.fuzz`` plays longer ones."""
 SEED = 13
 MAX_GROWTH = 64 * 1024 * 1024

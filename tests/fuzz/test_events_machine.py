@@ -199,7 +199,7 @@ def known(frames: Sequence[bytes]) -> Any:
 
 TestEvents = pytest.mark.requirement("CONNECT-06")(EventsMachine.TestCase)
 TestEvents.settings = settings(
-    max_examples=100,
+    max_examples=60,
     stateful_step_count=30,
     derandomize=True,
     database=None,

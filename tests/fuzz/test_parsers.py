@@ -41,7 +41,7 @@ from ..http_client import hello_input
 
 pytestmark = pytest.mark.requirement("BODY-06")
 
-SETTINGS = settings(max_examples=200, derandomize=True, database=None, deadline=None)
+SETTINGS = settings(max_examples=150, derandomize=True, database=None, deadline=None)
 
 latin = st.text(st.characters(max_codepoint=255), max_size=40)
 texts = st.text(max_size=40)

@@ -330,7 +330,7 @@ class SqliteMachine(UsersMachine):
 
 
 SETTINGS = settings(
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=30,
     derandomize=True,
     database=None,

@@ -50,7 +50,7 @@ from copilot_runtime._server.cors_log import RefusedOrigins
 from copilot_runtime._server.endpoints.attachment_urls import without_unsafe_urls
 from copilot_runtime._server.endpoints.audio import read_audio
 from copilot_runtime._server.endpoints.content_generations import to_generation_0, to_generation_1
-from copilot_runtime._server.endpoints.run_input import parse_input
+from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
 from copilot_runtime._server.endpoints.wire_names import refuse_python_names, refuse_python_names_of
 from copilot_runtime._server.errors import HTTPError, InvalidRunInput
 from copilot_runtime._server.input_limits import InputLimits
@@ -406,6 +406,12 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
         "invalid messages": parsed(lambda n: run_body(messages=[{}] * n)),
         "invalid results": parsed(lambda n: run_body(messages=[{**MESSAGE, "role": "tool", "content": [{}]}] * n)),
         "deep": parsed(lambda n: run_body(state="@").replace(b'"@"', nested(n))),
+    },
+    "_server.endpoints.run_input.size_in_memory": {
+        "messages": of(
+            lambda n: (to_json(messages(50 * n)), parse_input(to_json(messages(50 * n)), WIDE).model),
+            lambda both: size_in_memory(*both),
+        ),
     },
     "_server.endpoints.wire_names.refuse_python_names": {
         "messages": of(
