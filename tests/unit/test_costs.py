@@ -7,8 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import openai
 import pytest
-from ag_ui.core import AssistantMessage, FunctionCall, Message, RunAgentInput, ToolCall, ToolMessage
+from ag_ui.core import (
+    AssistantMessage,
+    FunctionCall,
+    Message,
+    RunAgentInput,
+    TextInputContent,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
 from ag_ui.core import Tool as FrontendTool
 
 from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
@@ -18,7 +28,8 @@ from copilot_runtime._events.json_patch import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
 from copilot_runtime._http.types import Request
-from copilot_runtime.agents import RunContext
+from copilot_runtime.agents import BuiltInAgent, RunContext
+from copilot_runtime.agents._builtin.prompt import build_system_prompt
 from copilot_runtime.agents._builtin.resume import Resumption
 from copilot_runtime.agents._builtin.tools.tool import Tool
 from copilot_runtime.agents._builtin.tools.toolbox import Toolbox
@@ -349,3 +360,40 @@ def test_recording_and_compaction(name: str) -> None:
         return lambda: recorded(events)[0].records()
 
     assert_linear(prepare)
+
+
+class NoProvider(openai.AsyncOpenAI):
+    """A client of the SDK that sends nothing, but keeps what it would have sent."""
+
+    body: Mapping[str, Any]
+
+    async def request(self, cast_to: Any, options: Any, **more: Any) -> Any:
+        self.body = {**options.json_data, **(options.extra_json or {})}
+        raise openai.APIError("nothing was sent", request=None, body=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.requirement("COST-01")
+@pytest.mark.parametrize("content", ["some words", [TextInputContent(type="text", text="some words")] * 3], ids=type)
+def test_builtin_agent_takes_few_steps_per_message(content: Any) -> None:
+    """On the event loop. With the SDK's comparison of parameters and types it was 3,600 and 11,400."""
+    client = NoProvider(api_key="k")
+    agent = BuiltInAgent("any", client=client)
+
+    def steps(size: int) -> int:
+        messages = [UserMessage(id=f"m-{number}", role="user", content=content) for number in range(size)]
+
+        async def run() -> None:
+            assert [event["type"] async for event in agent.run(run_input(*messages))] == ["RUN_STARTED", "RUN_ERROR"]
+
+        asyncio.run(run())
+        assert len(client.body["messages"]) == size
+        return measure(lambda: asyncio.run(run())).steps
+
+    assert (steps(40) - steps(10)) / 30 < 100
+
+
+def test_prompt_size_is_near_that_of_a_state_nested_deeply() -> None:
+    state: Any = [1] * 1000
+    for _ in range(150):
+        state = [state]
+    assert len(build_system_prompt("", (), state, state_tools=False)) < 2500

@@ -34,4 +34,5 @@ def _sections(prompt: str, context: list[Any], state: Any, state_tools: bool) ->
         yield "## Application state"
         if state_tools:
             yield _STATE_TOOLS_HINT
-        yield f"```json\n{to_json(state, indent=2).decode()}\n```"
+        # Without an indent, which multiplies the size of a state that is nested deeply.
+        yield f"```json\n{to_json(state).decode()}\n```"
