@@ -55,6 +55,7 @@ class Reader:
         self.chunks = stream.__aiter__()
         self.frames: list[bytes] = []
         self.pieces: list[bytes] = []
+        self._rest = b""
 
     async def more(self) -> bool:
         try:
@@ -62,7 +63,9 @@ class Reader:
         except StopAsyncIteration:
             return False
         self.pieces.append(piece)
-        self.frames += [frame + b"\n\n" for frame in piece.split(b"\n\n") if frame and not frame.startswith(b":")]
+        # A large frame comes in several pieces.
+        *frames, self._rest = (self._rest + piece).split(b"\n\n")
+        self.frames += [frame + b"\n\n" for frame in frames if frame and not frame.startswith(b":")]
         return True
 
     async def until(self, count: int) -> list[Event]:
