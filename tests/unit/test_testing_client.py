@@ -25,6 +25,7 @@ from copilot_runtime import (
     create_copilot_runtime_handler,
 )
 from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, RunResult, TestClient
+from copilot_runtime.testing._results import EventParser
 
 pytestmark = pytest.mark.requirement("TESTING-01")
 
@@ -374,3 +375,14 @@ def test_the_examples_of_the_documentation() -> None:
         result = test()
         if inspect.iscoroutine(result):
             asyncio.run(result)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_frames_that_come_in_several_chunks_are_one_event_each(size: int) -> None:
+    """A large frame is sent in slices, and its end may be in two of them."""
+    parser = EventParser()
+    body = b': connected\n\nid: 1.1\ndata: {"type":"A"}\n\nid: 1.2\ndata: {"type":"B","x":"\xc3\xa4"}\n\n'
+    for start in range(0, len(body), size):
+        parser.feed(body[start : start + size])
+    assert [event["type"] for event in parser.events] == ["A", "B"]
+    assert (parser.last_event_id, parser.body) == ("1.2", body)

@@ -90,7 +90,7 @@ class AsyncRunStream:
             self._chunks = iter(response.body) if in_sync_driver() else aiter(response.body)
             self._start_timer()
         else:
-            self._parser.body = response.body
+            self._parser.received.append(response.body)
 
     def _start_timer(self) -> None:
         if self._timeout_seconds is None:

@@ -108,20 +108,29 @@ class EventParser:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.body = b""
         self.last_event_id: str | None = None
-        self._begun: list[bytes] = []
-        """The chunks of a frame that has not ended: the runtime sends long frames in several."""
+        self.received: list[bytes] = []
+        """The chunks that have been received."""
+        self._frame: list[bytes] = []
+        """The chunks of a frame that has not been received as a whole."""
+
+    @property
+    def body(self) -> bytes:
+        """Everything that has been received."""
+        return b"".join(self.received)
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Returns the events whose frames end in a chunk."""
-        self.body += chunk
-        self._begun.append(chunk)
-        if not b"".join(self._begun[-2:]).endswith(b"\n\n"):
+        """Returns the events that a chunk completes: a large frame comes in several chunks."""
+        self.received.append(chunk)
+        # The end of a frame may itself be in two chunks.
+        last = self._frame[-1][-1:] if self._frame else b""
+        if b"\n\n" not in last + chunk:
+            self._frame.append(chunk)
             return []
-        frames, self._begun = b"".join(self._begun), []
+        *frames, rest = b"".join((*self._frame, chunk)).split(b"\n\n")
+        self._frame = [rest] if rest else []
         new: list[Event] = []
-        for frame in frames.split(b"\n\n"):
+        for frame in frames:
             if not frame or frame.startswith(b":"):
                 continue
             if frame.startswith(b"id: "):
