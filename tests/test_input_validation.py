@@ -6,19 +6,21 @@ each test also shows that what others have stored is untouched.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from copilot_runtime._server.routes import ROUTES
 
-from .fixtures.security_apps import SMALL_BODY
-from .http_client import Response, hello_input, receive_response, unique
+from .fixtures.security_apps import LARGE_BODY, SMALL_BODY
+from .http_client import TIMEOUT_SECONDS, Response, hello_input, receive_response, unique
 from .security_client import SecurityClient, find_fault, find_leak, serve_security_apps
 from .serve import ADAPTERS
 
@@ -930,6 +932,144 @@ def test_max_body_bytes_many_large_bodies_at_once_do_not_delay_others(client: Se
     finally:
         for connection in connections:
             connection.close()
+
+
+# --- bodies that do not end -------------------------------------------------------------
+
+
+def unfinished(path: str, size: int, *fields: str) -> bytes:
+    """Returns the beginning of a request for a run: the head, and half of the body."""
+    return head(path, f"content-length: {size}", *fields) + b" " * (size // 2)
+
+
+def responses_to(client: SecurityClient, requests: Sequence[bytes]) -> Iterator[Response | None]:
+    """Sends each request on a connection of its own, all of which stay open, and yields the responses."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(client.connect_socket()) for _ in requests]
+        for connection, request in zip(connections, requests, strict=True):
+            connection.sendall(request)
+        for connection in connections:
+            yield receive_response(connection, "POST")
+
+
+@pytest.mark.requirement("BODY-09")
+@pytest.mark.parametrize("client", EARLY, indirect=True)
+@pytest.mark.parametrize("path", ["/users/agent/hello/run", "/users-later/agent/hello/run", "/users", "/users/nothing"])
+def test_identify_user_refuses_before_the_body_is_read(client: SecurityClient, path: str) -> None:
+    """More connections than the server has threads, none of which ever sends all of its body."""
+    requests = [unfinished(path, 8 * SMALL_BODY)] * 70
+    for response in responses_to(client, requests):
+        assert find_fault(response, 401) is None, find_fault(response, 401)
+    run = client.request("POST", "/users/agent/hello/run", hello_input(unique("other")), MALLORY)
+    assert run.events()[-1]["type"] == "RUN_FINISHED"
+
+
+@pytest.mark.requirement("BODY-09")
+@pytest.mark.parametrize("client", EARLY, indirect=True)
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/auto/info", 405),
+        ("POST", "/multi-route/nothing", 404),
+        ("PUT", "/auto/agent/hello/run", 405),
+        ("POST", "/single-route", 415),
+        ("POST", "/auto/threads/t/archive", 404),
+        ("DELETE", "/auto/nothing", 404),
+    ],
+)
+def test_head_of_a_request_is_judged_before_its_body(
+    client: SecurityClient, method: str, path: str, status: int
+) -> None:
+    fields = ("host: x", "content-type: text/plain", "x-user: mallory", f"content-length: {8 * SMALL_BODY}")
+    request = "\r\n".join((f"{method} {path} HTTP/1.1", *fields, "", "")).encode() + b" "
+    with client.connect_socket() as connection:
+        connection.sendall(request)
+        response = receive_response(connection, method)
+    assert find_fault(response, status) is None, find_fault(response, status)
+
+
+@pytest.mark.requirement("BODY-09")
+@pytest.mark.parametrize("client", EARLY, indirect=True)
+@pytest.mark.parametrize("path", ["/auto/agent/hello/stop/t", "/auto/threads/t"])
+def test_max_body_bytes_of_a_route_that_needs_few(client: SecurityClient, path: str) -> None:
+    method = "POST" if "stop" in path else "PATCH"
+    fields = ("host: x", "content-type: application/json", "x-user: mallory", "content-length: 100000")
+    with client.connect_socket() as connection:
+        connection.sendall("\r\n".join((f"{method} {path} HTTP/1.1", *fields, "", "")).encode())
+        response = receive_response(connection, method)
+    assert find_fault(response, 413) is None, find_fault(response, 413)
+
+
+@pytest.mark.requirement("BODY-09")
+def test_identify_user_refusal_arrives_while_the_client_is_sending(client: SecurityClient) -> None:
+    """Where the connection is closed too early, the client gets a reset in place of the response."""
+    data = b" " * HUGE
+    for _ in range(5):
+        with client.connect_socket() as connection:
+            chunks = iter((head("/users/agent/hello/run", LENGTH), data))
+            sender = threading.Thread(target=send_all, args=(connection, chunks))
+            sender.start()
+            response = receive_response(connection, "POST")
+            connection.close()
+            sender.join()
+        assert find_fault(response, 401) is None, find_fault(response, 401)
+
+
+@pytest.mark.requirement("BODY-09")
+@pytest.mark.parametrize("mount", ["users-by-body", "users-by-body-later"])
+def test_identify_user_may_read_the_body(client: SecurityClient, mount: str) -> None:
+    body = hello_input(unique("body")) | {"forwardedProps": {"user": "ada"}}
+    run = client.request("POST", f"/{mount}/agent/whoami/run", body)
+    assert "ada@None" in [event.get("delta") for event in run.events()]
+    refused = client.request("POST", f"/{mount}/agent/whoami/run", hello_input(unique("body")))
+    assert find_fault(refused, 401) is None
+    too_long = client.request("POST", f"/{mount}/agent/whoami/run", b"\0", [JSON])
+    assert find_fault(too_long, 500) is None, "the function's own failure"
+
+
+@pytest.mark.requirement("BODY-09")
+def test_identify_user_that_does_not_await_the_body_fails_with_what_to_write(client: SecurityClient) -> None:
+    """Except under Django and ASGI, where the body is there already."""
+    body = hello_input(unique("body")) | {"forwardedProps": {"user": "ada"}}
+    response = client.request("POST", "/users-by-unread-body/agent/whoami/run", body)
+    if client.adapter == "django-asgi":
+        assert response.status == 200
+    else:
+        assert response.status == 500
+        assert "await request.read()" in response.json()["message"]
+
+
+@pytest.mark.requirement("BODY-10")
+@pytest.mark.parametrize("client", EARLY, indirect=True)
+def test_max_total_body_bytes_bounds_all_bodies_together(client: SecurityClient) -> None:
+    """What is left of the bound when one body has arrived in part is not enough for another."""
+    whole = json.dumps(hello_input(unique("whole"))).encode().ljust(LARGE_BODY)
+    begun = unfinished("/large-bodies/agent/hello/run", LARGE_BODY, "x-user: mallory")
+
+    def send() -> Response:
+        return client.request("POST", "/large-bodies/agent/hello/run", whole, [*MALLORY.items(), JSON])
+
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    refused = None
+    while refused is None:  # whichever of the two arrives later is refused
+        assert time.monotonic() < deadline, "the body that has arrived in part is not counted"
+        with client.connect_socket() as connection:
+            connection.sendall(begun)
+            response = send()
+            refused = response if response.status != 200 else None
+            connection.sendall(b" " * (LARGE_BODY // 2))
+            assert find_fault(receive_response(connection, "POST"), 400, 503) is None
+    assert find_fault(refused, 503) is None, find_fault(refused, 503)
+    assert refused.headers["retry-after"]
+    assert send().status == 200, "the bytes of requests that have been answered still count"
+
+
+@pytest.mark.requirement("BODY-10")
+@pytest.mark.parametrize("client", EARLY, indirect=True)
+def test_body_timeout_seconds_ends_the_wait_for_a_body(client: SecurityClient) -> None:
+    requests = [unfinished("/impatient/agent/hello/run", 8 * SMALL_BODY, "x-user: mallory")] * 5
+    for response in responses_to(client, requests):
+        assert find_fault(response, 408) is None, find_fault(response, 408)
 
 
 # --- noise ---------------------------------------------------------------------------

@@ -56,6 +56,14 @@ def test_run_input_members_by_their_python_names_are_refused(place: str, escaped
     assert str(raised.value) == f"{place}: send it as {wire_name}"
 
 
+@pytest.mark.skipif("resume" not in RunAgentInput.model_fields, reason="AG-UI before 0.1.19 has no model for it")
+def test_resume_entry_under_its_name_in_python_is_refused() -> None:
+    """Or it would be another response than the one that a hook has seen, and than the one that is recorded."""
+    entry = {"interrupt_id": "i1", "interruptId": "i2", "status": "resolved", "payload": "yes"}
+    with pytest.raises(InvalidRunInput, match=r"resume\.0\.interrupt_id: send it as interruptId"):
+        parse_input(json.dumps({**BOTH, "resume": [entry]}).encode(), InputLimits())
+
+
 @pytest.mark.parametrize("missing", ["threadId", "runId"])
 def test_run_input_with_a_python_name_instead_of_the_wire_name_is_refused(missing: str) -> None:
     name = {"threadId": "thread_id", "runId": "run_id"}[missing]

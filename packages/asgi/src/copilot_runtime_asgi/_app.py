@@ -10,6 +10,8 @@ from typing import Unpack, overload
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
 from copilot_runtime.adapters import (
+    AsyncBody,
+    BodyLimits,
     FrameworkContext,
     HandlerOptions,
     build_handler,
@@ -20,6 +22,7 @@ from copilot_runtime.adapters import (
 
 from ._asgi_types import ASGIApp, Message, Receive, Scope, Send
 from ._lifespan import serve_lifespan
+from ._received_body import ReceivedBody
 
 
 @overload
@@ -78,22 +81,22 @@ class CopilotASGIApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "http":
-            response: Response | None = _SHUTTING_DOWN
-            with _quiet_shutdown(self._handler.runtime):
-                response = await self._respond(scope, receive)
-            if response is not None:
-                await _send_response(response, receive, send, self._handler.runtime)
+            runtime, body = self._handler.runtime, ReceivedBody(scope, receive)
+            response = _SHUTTING_DOWN
+            with _quiet_shutdown(runtime):
+                response = await self._respond(scope, body)
+            if body.is_disconnected:
+                response.close()
+            else:
+                await _send_response(response, body, send, runtime)
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response | None:
-        """Returns the response to a request; None if the client disconnected before the end of its request."""
-        request = await _read_request(scope, receive, self._handler.read_limit)
-        if request is None:
-            return None
+    async def _respond(self, scope: Scope, body: ReceivedBody) -> Response:
+        request = _create_request(scope, body, self._handler.body_limits)
         async with self._request_scope():
             return await self._handler(request)
 
@@ -123,11 +126,7 @@ async def _in_framework(framework: FrameworkContext) -> AsyncIterator[None]:
             yield
 
 
-async def _read_request(scope: Scope, receive: Receive, limit: int) -> Request | None:
-    """Returns the request, with at most ``limit`` bytes of its body; None if the client disconnected meanwhile."""
-    body = await _read_body(receive, limit)
-    if body is None:
-        return None
+def _create_request(scope: Scope, body: ReceivedBody, limits: BodyLimits) -> Request:
     path, root_path = scope["path"], scope.get("root_path", "").rstrip("/")
     if not f"{path}/".startswith(f"{root_path}/"):
         # Some servers and frameworks leave the root path out of the path, as the specification once had it.
@@ -141,29 +140,9 @@ async def _read_request(scope: Scope, receive: Receive, limit: int) -> Request |
         root_path=root_path,
         query_string=scope.get("query_string", b"").decode("latin-1"),
         headers=Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-        body=body,
+        body=AsyncBody(limits, body.receive_chunk) if body.may_exist else b"",
         native=scope,
     )
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """Returns at most ``limit`` bytes of the body; None if the client disconnected meanwhile."""
-    chunks: list[bytes] = []
-    size, has_more = 0, True
-    # The rest of a body that is too long is read for a while all the same: a client that is still sending when the
-    # connection closes never sees the response.
-    while has_more and size < 2 * limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        if size < limit:
-            chunks.append(chunk[: limit - size])
-        size += len(chunk)
-        has_more = message.get("more_body", False)
-        if has_more and not chunk:
-            await asyncio.sleep(0)  # a `receive` that never waits must not keep all else from running
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 CANCELLED_SECONDS = 0.5
@@ -173,21 +152,20 @@ SEND_SECONDS = 1.0
 """How long the end of a stream that was cancelled may take to be sent."""
 
 
-async def _send_response(response: Response, receive: Receive, send: Send, runtime: CopilotRuntime) -> None:
+async def _send_response(response: Response, body: ReceivedBody, send: Send, runtime: CopilotRuntime) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     stream = await runtime.body_stream(response)
     if stream is None:
         with _quiet_shutdown(runtime):
-            await send(start)
-            await send({"type": "http.response.body", "body": response.body})
+            await _send_body(start, response.body, body, send)
         return
     is_endless = isinstance(response.body, EventStream)
     loop = asyncio.get_running_loop()
     chunks = aiter(stream)
     # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
     # `http.disconnect` is immediate.
-    watcher = asyncio.ensure_future(_wait_for_disconnect(receive))
+    watcher = asyncio.ensure_future(body.wait_for_disconnect())
     watcher.add_done_callback(lambda _: chunks.close())
     try:
         with nullcontext() if is_endless else _quiet_shutdown(runtime):
@@ -205,6 +183,16 @@ async def _send_response(response: Response, receive: Receive, send: Send, runti
     finally:
         chunks.close()
         watcher.cancel()
+
+
+async def _send_body(start: Message, content: bytes | EventStream, body: ReceivedBody, send: Send) -> None:
+    await send(start)
+    if body.may_be_left:
+        # A client that is still sending when the connection closes never sees the response.
+        await send({"type": "http.response.body", "body": content, "more_body": True})
+        await body.drain()
+        content = b""
+    await send({"type": "http.response.body", "body": content})
 
 
 async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
@@ -258,15 +246,3 @@ async def _send_end(stream: EventStream, chunks: AsyncIterator[bytes], send: Sen
     finally:
         timer.cancel()
     return has_shut_down
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    """Returns once the client has disconnected."""
-    message = await receive()
-    while message["type"] != "http.disconnect":
-        if not message.get("more_body", False):
-            # The body has been read to its end, so this host does not wait for the client to disconnect: asked again,
-            # it would answer the same, at once and forever. A `send` that raises has to do.
-            await asyncio.Event().wait()
-        await asyncio.sleep(0)
-        message = await receive()

@@ -5,10 +5,11 @@ This package has what applications use; `copilot_runtime.adapters` has what adap
 
 from ._engine import EndedRun, RunEndHook
 from ._http.cors import AllowedOrigins, CorsConfig
+from ._http.form import FormPart
 from ._http.forward_headers import ForwardHeaders
 from ._http.headers import Headers
 from ._http.streaming import EventStream
-from ._http.types import FormPart, Request, Response
+from ._http.types import Request, Response
 from ._log_text import escape_log_records as _escape_log_records
 from ._server.access import ThreadAccess
 from ._server.handler import CopilotHandler, create_copilot_runtime_handler

@@ -8,24 +8,35 @@ worker thread. An adapter whose framework has contexts to enter around code that
 
 from ._concurrency.driver import run_sync
 from ._concurrency.framework import FrameworkContext, framework_scope
-from ._http.body import make_form_parts, read_body
+from ._http.body import ClientDisconnected, RequestBody
+from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
+from ._http.form import make_form_parts
 from ._http.streaming import StreamSource
 from ._http.target import split_raw_target
 from ._server.handler import HandlerOptions, build_handler, coerce_handler, ensure_handler
+from ._server.request_socket import drain_socket, limit_socket_wait, may_have_body
 from ._server.wsgi_body import wsgi_body
 from ._server.wsgi_checks import WSGIDeploymentChecks
 
 __all__ = [
+    "AsyncBody",
+    "BodyLimits",
+    "ClientDisconnected",
     "FrameworkContext",
     "HandlerOptions",
+    "RequestBody",
     "StreamSource",
+    "SyncBody",
     "WSGIDeploymentChecks",
     "build_handler",
     "coerce_handler",
+    "drain_socket",
     "ensure_handler",
     "framework_scope",
+    "limit_socket_wait",
     "make_form_parts",
-    "read_body",
+    "may_have_body",
+    "read_chunks",
     "run_sync",
     "split_raw_target",
     "wsgi_body",

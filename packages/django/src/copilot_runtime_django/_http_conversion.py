@@ -8,31 +8,26 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.http.multipartparser import MultiPartParserError
-from django.http.request import RawPostDataException
 from django.utils.encoding import repercent_broken_unicode
 
-from copilot_runtime import CopilotRuntime, EventStream, FormPart, Headers, Request, Response
-from copilot_runtime.adapters import make_form_parts, read_body, split_raw_target, wsgi_body
+from copilot_runtime import CopilotRuntime, EventStream, Headers, Request, Response
+from copilot_runtime.adapters import RequestBody, split_raw_target, wsgi_body
+
+from ._body import DjangoBody
 
 _GZIP_MIDDLEWARE = "django.middleware.gzip.GZipMiddleware"
 
 
-def to_request(django_request: HttpRequest, limit: int, path_below_mount: str | None) -> Request:
+def to_request(django_request: HttpRequest, body: RequestBody, path_below_mount: str | None) -> Request:
     """Returns a request for a `copilot_runtime.CopilotHandler`.
 
     Args:
         django_request: the request that Django passed to the view.
-        limit: how many bytes of the body to read at most.
+        body: its body.
         path_below_mount: the decoded path below the mount; None if it is not known.
-
-    Raises:
-        OSError: if the client disconnects before the end of the body.
     """
-    body, form = _read_body(django_request, limit)
     raw_target = _raw_target(django_request)
     root_path = (
         django_request.META["SCRIPT_NAME"]
@@ -47,7 +42,6 @@ def to_request(django_request: HttpRequest, limit: int, path_below_mount: str | 
         query_string=django_request.META.get("QUERY_STRING", ""),
         headers=_headers(django_request),
         body=body,
-        form=form,
         native=django_request,
     )
 
@@ -79,33 +73,6 @@ def _path(django_request: HttpRequest, raw_target: bytes | str | None) -> bytes:
     return decoded if is_same else django_request.path.encode()
 
 
-def _read_body(django_request: HttpRequest, limit: int) -> tuple[bytes, tuple[FormPart, ...] | None]:
-    """Returns the body; or the form, if middleware has consumed the body through ``request.POST``."""
-    has_length = bool(django_request.META.get("CONTENT_LENGTH"))
-    django_limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    try:
-        # Read like this, the body is still available to hooks from the native request. Without a length, Django would
-        # read it without a limit.
-        if django_limit is not None and django_limit <= limit and has_length:
-            return django_request.body, None
-    except (RequestDataTooBig, RawPostDataException):
-        pass  # Django's limit is for form fields; the runtime has its own
-    # Under WSGI, Django considers a body without a length (a chunked one) to be empty.
-    is_chunked = not has_length and django_request.META.get("wsgi.input_terminated")
-    body = read_body(django_request.META["wsgi.input"].read if is_chunked else django_request.read, limit)
-    return body, None if body else _form_parts(django_request)
-
-
-def _form_parts(django_request: HttpRequest) -> tuple[FormPart, ...] | None:
-    try:
-        posted = django_request.POST
-    except (MultiPartParserError, SuspiciousOperation):
-        return None  # nothing has consumed the body, which is empty: the runtime says what is wrong with it
-    fields = ((name, value) for name, values in posted.lists() for value in values)
-    files = ((name, file.name, file) for name, uploads in django_request.FILES.lists() for file in uploads)
-    return make_form_parts(fields, files)
-
-
 class _AsyncChunks:
     """The chunks of a stream. If the client does not read them in time, Django's task that sends them is cancelled."""
 
@@ -128,12 +95,18 @@ class _AsyncChunks:
 
 
 class _WSGIResponse(HttpResponse):
-    """A response whose content leaves in chunks if it is large, whatever middleware has made of it."""
+    """A response whose content leaves in chunks if it is large, whatever middleware has made of it.
 
-    def __init__(self, response: Response, runtime: CopilotRuntime, environ: Mapping[str, Any]) -> None:
+    The rest of the request's body is read after it.
+    """
+
+    def __init__(
+        self, response: Response, runtime: CopilotRuntime, environ: Mapping[str, Any], request_body: DjangoBody
+    ) -> None:
         super().__init__(response.body, status=response.status)
         self._runtime = runtime
         self._environ = environ
+        self._request_body = request_body
 
     def __iter__(self) -> Iterator[bytes]:
         chunks = wsgi_body(self._runtime, Response(body=self.content), self._environ)
@@ -142,8 +115,14 @@ class _WSGIResponse(HttpResponse):
             self._resource_closers.append(close)  # type: ignore[attr-defined]
         return iter(chunks)
 
+    def close(self) -> None:
+        super().close()
+        self._request_body.drain()
 
-def to_django_response(response: Response, django_request: HttpRequest, runtime: CopilotRuntime) -> HttpResponseBase:
+
+def to_django_response(
+    response: Response, django_request: HttpRequest, request_body: DjangoBody, runtime: CopilotRuntime
+) -> HttpResponseBase:
     """Returns a response for Django; a stream is iterated as WSGI or ASGI requires it for this request."""
     django_response: HttpResponseBase
     is_asgi = isinstance(django_request, ASGIRequest)
@@ -158,7 +137,7 @@ def to_django_response(response: Response, django_request: HttpRequest, runtime:
         django_response = (
             HttpResponse(body, status=response.status)
             if is_asgi  # Django itself sends it in chunks then
-            else _WSGIResponse(response.replace(body=body), runtime, django_request.META)
+            else _WSGIResponse(response.replace(body=body), runtime, django_request.META, request_body)
         )
     del django_response["Content-Type"]
     for name, value in response.wire_headers():

@@ -8,13 +8,14 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.views.decorators import csrf
 from django.views.decorators.common import no_append_slash
 
 from copilot_runtime import CopilotHandler
 from copilot_runtime.adapters import WSGIDeploymentChecks, ensure_handler, framework_scope, run_sync
 
+from ._body import DjangoBody
 from ._framework import DjangoViewContext
 from ._http_conversion import to_django_response, to_request
 from ._test_connections import close_old_connections, is_test_environment
@@ -47,13 +48,10 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None, csrf
         if not isinstance(django_request, ASGIRequest):
             deployment_checks.check(django_request.META)
         path = None if path_kwarg is None else url_variables[path_kwarg]
-        try:
-            request = to_request(django_request, handler.read_limit, path)
-        except OSError:
-            return HttpResponse(status=400)
-        response = run_sync(handler(request), _FRAMEWORK)
+        body = DjangoBody(django_request, handler.body_limits)
+        response = run_sync(handler(to_request(django_request, body, path)), _FRAMEWORK)
         close_old_connections()  # Django would do so only at the end of a stream
-        return to_django_response(response, django_request, handler.runtime)
+        return to_django_response(response, django_request, body, handler.runtime)
 
     return _decorate(view, csrf_protect)
 
@@ -62,11 +60,12 @@ def async_copilot_view(handler: CopilotHandler, *, path_kwarg: str, csrf_protect
     """Returns a view for ASGI only, which needs no worker thread."""
 
     async def view(django_request: HttpRequest, **url_variables: str) -> HttpResponseBase:
-        request = to_request(django_request, handler.read_limit, url_variables[path_kwarg])
+        body = DjangoBody(django_request, handler.body_limits)
+        request = to_request(django_request, body, url_variables[path_kwarg])
         framework = await sync_to_async(_FRAMEWORK.for_request)() if is_test_environment() else _FRAMEWORK
         with framework_scope(framework):
             response = await handler(request)
-        django_response = to_django_response(response, django_request, handler.runtime)
+        django_response = to_django_response(response, django_request, body, handler.runtime)
         if django_response.streaming:
             await sync_to_async(close_old_connections)()
         return django_response

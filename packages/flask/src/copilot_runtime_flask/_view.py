@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 
 from flask import Flask, Request, Response, current_app, request
-from werkzeug.exceptions import ClientDisconnected, HTTPException
+from werkzeug.exceptions import HTTPException
 
 from copilot_runtime import CopilotHandler, EventStream, FormPart
 from copilot_runtime.adapters import (
@@ -17,7 +17,7 @@ from copilot_runtime.adapters import (
     run_sync,
     wsgi_body,
 )
-from copilot_runtime_wsgi import read_environ_body, request_from_environ, status_line
+from copilot_runtime_wsgi import EnvironBody, request_from_environ, status_line
 
 
 class FlaskContext(FrameworkContext):
@@ -56,8 +56,8 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
     def view(**url_variables: str) -> Response:
         deployment_checks.check(request.environ)
         try:
-            body = _read_body(request, handler.read_limit)
-        except (ClientDisconnected, OSError):  # servers raise OSError for a body that cannot be read
+            body = _body(request, handler)
+        except OSError:  # servers raise it for a body that cannot be read
             return _response(400, [], [])
         copilot_request = request_from_environ(
             request.environ,
@@ -70,23 +70,20 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
         framework = FlaskContext(current_app._get_current_object())  # type: ignore[attr-defined]
         response = run_sync(handler(copilot_request), framework)
         content = wsgi_body(handler.runtime, response, request.environ)
-        return _response(
-            response.status, response.wire_headers(), content, is_stream=isinstance(response.body, EventStream)
-        )
+        is_stream = isinstance(response.body, EventStream)
+        flask_response = _response(response.status, response.wire_headers(), content, is_stream=is_stream)
+        if isinstance(body, EnvironBody) and not body.is_read and not is_stream:
+            flask_response.call_on_close(body.drain)
+        return flask_response
 
     return view
 
 
-def _read_body(flask_request: Request, limit: int) -> bytes:
-    """Returns the body, even if the application has read it already.
-
-    A body that is too long is returned in part, but with at least one byte more than Flask's limit allows, so that the
-    handler rejects it.
-    """
+def _body(flask_request: Request, handler: CopilotHandler) -> bytes | EnvironBody:
+    """Returns the body, even if the application has read it already."""
     if "stream" in vars(flask_request):  # a cached property, set as soon as anything has begun to read
         return flask_request.get_data()
-    flask_limit = flask_request.max_content_length
-    return read_environ_body(flask_request.environ, limit if flask_limit is None else min(limit, flask_limit + 1))
+    return EnvironBody(flask_request.environ, handler.body_limits)
 
 
 def _form_parts(flask_request: Request) -> tuple[FormPart, ...] | None:

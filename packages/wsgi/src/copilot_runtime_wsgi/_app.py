@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Unpack, overload
-
-from werkzeug.exceptions import ClientDisconnected
 
 from copilot_runtime import CopilotHandler, CopilotRuntime
 from copilot_runtime.adapters import (
@@ -18,7 +16,8 @@ from copilot_runtime.adapters import (
     wsgi_body,
 )
 
-from ._request import Environ, read_environ_body, request_from_environ
+from ._environ_body import Environ, EnvironBody
+from ._request import request_from_environ
 
 WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
@@ -58,19 +57,31 @@ def to_wsgi(handler: CopilotHandler) -> WSGIApp:
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         deployment_checks.check(environ)
-        try:
-            body = read_environ_body(environ, handler.read_limit)
-        except ClientDisconnected:
-            start_response("400 Bad Request", [])
-            return []
+        body = EnvironBody(environ, handler.body_limits)
         response = run_sync(handler(request_from_environ(environ, body)))
         start_response(status_line(response.status), response.wire_headers())
         if environ["REQUEST_METHOD"] == "HEAD" and isinstance(response.body, bytes):
             # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
-            return []
-        return wsgi_body(handler.runtime, response, environ)
+            response = response.replace(body=b"")
+        content = wsgi_body(handler.runtime, response, environ)
+        return content if body.is_read or hasattr(content, "close") else DrainedResponse(content, body)
 
     return app
+
+
+class DrainedResponse:
+    """The content of a response, after which the server has the rest of the request's body read."""
+
+    def __init__(self, content: Iterable[bytes], body: EnvironBody) -> None:
+        self._content = content
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._content)
+
+    def close(self) -> None:
+        """Called by the server when it has sent the content (PEP 3333)."""
+        self._body.drain()
 
 
 def status_line(status: int) -> str:

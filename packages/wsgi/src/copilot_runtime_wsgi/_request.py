@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
-from werkzeug.wsgi import get_input_stream
-
 from copilot_runtime import FormPart, Headers, Request
-from copilot_runtime.adapters import read_body, split_raw_target
+from copilot_runtime.adapters import RequestBody, split_raw_target
 
-Environ = dict[str, Any]
+from ._environ_body import Environ
 
 
 def request_from_environ(
     environ: Environ,
-    body: bytes,
+    body: bytes | RequestBody,
     mount_path: str = "",
     *,
     form: tuple[FormPart, ...] | None = None,
@@ -27,7 +24,7 @@ def request_from_environ(
 
     Args:
         environ: the WSGI environ.
-        body: what was read of the request's body.
+        body: the body, such as `environ_body` returns.
         mount_path: the decoded part of ``PATH_INFO`` at which a framework has mounted the runtime.
         form: the parts of a form, if the framework has parsed the body.
         body_limit: the framework's own limit for bodies, in bytes.
@@ -54,19 +51,6 @@ def request_from_environ(
         body_limit=body_limit,
         native=environ if native is None else native,
     )
-
-
-def read_environ_body(environ: Environ, limit: int) -> bytes:
-    """Returns at most ``limit`` bytes of the body, and puts them back for whatever reads ``wsgi.input`` next.
-
-    Raises:
-        werkzeug.exceptions.ClientDisconnected: if the client disconnects before the end of the body.
-        OSError: as servers do for a body that cannot be read.
-    """
-    body = read_body(get_input_stream(environ).read, limit)
-    environ["wsgi.input"] = BytesIO(body)
-    environ["wsgi.input_terminated"] = True
-    return body
 
 
 def _headers(environ: Environ) -> Iterator[tuple[str, str]]:

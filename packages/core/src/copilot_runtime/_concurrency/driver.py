@@ -13,7 +13,7 @@ import inspect
 import queue
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -178,22 +178,82 @@ def _suspension_point(coroutine: Any) -> str:
 
 
 def _run_on_background_loop(awaitable: Awaitable[T]) -> T:
-    results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    requests_thread = _RequestThread()
 
     async def finish() -> None:
+        _request_thread.set(requests_thread)
         try:
             async with current_framework.get().background_scope():
                 result = await awaitable
         except BaseException as error:  # not raised here: SystemExit would end the loop that all requests share
-            results.put((None, error))
+            requests_thread.end(None, error)
         else:
-            results.put((result, None))
+            requests_thread.end(result, None)
 
     create_task_threadsafe(background_loop(), finish())
-    try:
-        result, error = results.get(timeout=_call_timeout.get())
-    except queue.Empty:
-        raise TimeoutError("it took too long") from None
+    result, error = requests_thread.work(_call_timeout.get())
     if error is not None:
         raise error
     return cast(T, result)
+
+
+class _RequestThread:
+    """The worker thread of a request, which waits for a coroutine on the background loop and works for it meanwhile.
+
+    What belongs to the request may be of use on that thread only.
+    """
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._outcome: tuple[Any, BaseException | None] = (None, None)
+        self._has_ended = False
+
+    def end(self, result: object, error: BaseException | None) -> None:
+        self._outcome, self._has_ended = (result, error), True
+        self._queue.put(None)
+
+    def work(self, timeout_seconds: float | None) -> tuple[Any, BaseException | None]:
+        """Calls functions until the coroutine has ended, and returns how. Raises TimeoutError."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        try:
+            while function := self._queue.get(
+                timeout=None if deadline is None else max(0, deadline - time.monotonic())
+            ):
+                function()
+        except queue.Empty:
+            self._has_ended = True
+            raise TimeoutError("it took too long") from None
+        return self._outcome
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Has the thread call a function."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+
+        if self._has_ended:
+            raise RuntimeError("the request has been answered")
+        self._queue.put(run)
+        return future
+
+
+_request_thread: contextvars.ContextVar[_RequestThread | None] = contextvars.ContextVar(
+    "copilot_request_thread", default=None
+)
+"""The thread that waits for this coroutine, if it runs on the background loop for a request."""
+
+
+async def run_on_request_thread(function: Callable[..., T], *args: Any) -> T:
+    """Calls a function on the worker thread of the request that waits for this coroutine; right here if none does."""
+    thread = _request_thread.get()
+    return function(*args) if thread is None else await asyncio.wrap_future(thread.submit(function, *args))
+
+
+def wait_for_request_thread(function: Callable[..., T], *args: Any) -> T:
+    """Does the same from a thread that such a coroutine has started."""
+    thread = _request_thread.get()
+    return function(*args) if thread is None else thread.submit(function, *args).result()

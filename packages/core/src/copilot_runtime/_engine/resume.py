@@ -121,8 +121,7 @@ def _with_input(
     members["messages"] = [
         {**message, **replaced.get(message["id"], {})} for message in request.messages if message["id"] not in dropped
     ]
-    # Under its name on the wire, which AG-UI's models do not insist on.
-    if resume := [{**request.body["resume"][entry.index], "interruptId": entry.interrupt_id} for entry in entries]:
+    if resume := [request.body["resume"][entry.index] for entry in entries]:
         members["resume"] = resume
     body = JSONBody.encode(members)
     context = dataclasses.replace(request.context, body=JSONBody(body.data))

@@ -1,40 +1,67 @@
-"""Reading bodies, for adapters."""
+"""Bodies of requests, which are read when they are first needed.
+
+A client that nobody has identified yet can make a server wait for a body that never ends, and hold what it has sent. So
+nothing is read before something asks for the body.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from abc import ABC, abstractmethod
 
-from .types import FormPart
-
-_CHUNK_BYTES = 64 * 1024
+from .form import FormPart
 
 
-def read_body(read: Callable[[int], bytes], limit: int) -> bytes:
-    """Returns at most ``limit`` bytes from ``read``, which returns at most as many as it is called with.
-
-    The rest of a body that is longer is still read for a while, up to ``limit`` bytes more: a client that is
-    still sending when the connection closes never sees the response.
-    """
-    body = read(limit)
-    left = limit
-    while len(body) == limit and left > 0 and (chunk := read(min(left, _CHUNK_BYTES))):
-        left -= len(chunk)
-    return body
+class BodyError(Exception):
+    """The body of a request could not be read. The handler answers the request accordingly."""
 
 
-def make_form_parts(
-    fields: Iterable[tuple[str, str]], files: Iterable[tuple[str, str | None, Any]]
-) -> tuple[FormPart, ...] | None:
-    """Returns the parts of a form that a framework has parsed; None if it has none.
+class BodyTooLarge(BodyError):
+    """The body is larger than it may be. The text says what to do instead, and is sent to the client."""
 
-    Args:
-        fields: names and values.
-        files: names, file names and files; a file has ``seek``, ``read`` and ``content_type``, as werkzeug's and
-            Django's have. Raises what reading them raises.
-    """
-    parts = [FormPart(name=name, data=value.encode()) for name, value in fields]
-    for name, filename, file in files:
-        file.seek(0)  # the code that parsed the form may have read it, too
-        parts.append(FormPart(name=name, data=file.read(), filename=filename, content_type=file.content_type))
-    return tuple(parts) or None
+    def __init__(self, max_bytes: int, advice: str) -> None:
+        super().__init__(f"The body is larger than {max_bytes} bytes. Send less, or {advice}.")
+
+
+class BodyTimeout(BodyError):
+    """The body did not arrive in time."""
+
+
+class TooManyBodies(BodyError):
+    """The bodies of all current requests are as large as they may be together."""
+
+
+class ClientDisconnected(BodyError):
+    """The client disconnected before the end of the body."""
+
+
+class RequestBody(ABC):
+    """The body of a request, which is read once, by whichever code needs it first."""
+
+    @property
+    @abstractmethod
+    def is_read(self) -> bool:
+        """Whether the whole body has been read."""
+
+    @property
+    @abstractmethod
+    def form(self) -> tuple[FormPart, ...] | None:
+        """The parts of a multipart body that the framework has parsed instead; None before the body was read."""
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """Returns the whole body. Raises BodyError."""
+
+    @abstractmethod
+    def read_blocking(self) -> bytes:
+        """Returns the whole body, from code that may block.
+
+        Raises BodyError, and RuntimeError on an event loop that would have to wait.
+        """
+
+    @abstractmethod
+    def limit(self, max_bytes: int, advice: str) -> None:
+        """Sets the largest body that is read, and what the client may do about a larger one."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Called when the request has been handled."""

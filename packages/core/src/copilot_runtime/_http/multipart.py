@@ -6,7 +6,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, State
 
-from .types import FormPart
+from .form import FormPart
 
 _MAX_PARTS = 100
 # Parsing headers of parts costs far more per byte than parsing their data: a body of nothing else could keep the server

@@ -12,21 +12,10 @@ from typing import Any, Self
 from pydantic_core import to_json
 
 from .._strict_json import loads
+from .body import RequestBody
+from .form import FormPart
 from .headers import HEADER_NAME, HEADER_VALUE, HOP_BY_HOP, Headers, HeadersLike
 from .streaming import EventStream
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class FormPart:
-    """One part of a ``multipart/form-data`` body (RFC 7578).
-
-    ``filename`` is None for a plain field, ``content_type`` None where the part has none.
-    """
-
-    name: str
-    data: bytes
-    filename: str | None = None
-    content_type: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, init=False)
@@ -38,7 +27,7 @@ class Request:
         path: the whole path as it was requested, percent-encoded, without the query.
         query_string: the raw query string, without its question mark.
         headers: `Headers`, a mapping, or pairs.
-        body: the whole body.
+        body: the whole body, or a `RequestBody` that reads it when it is first needed.
         root_path: the part of ``path`` (encoded likewise) under which a server or framework has mounted the
             application: ASGI's ``root_path``, WSGI's ``SCRIPT_NAME``.
         form: the parts of a multipart body that the framework has already parsed, else None.
@@ -50,11 +39,11 @@ class Request:
     path: str
     query_string: str
     headers: Headers
-    body: bytes
     root_path: str
-    form: tuple[FormPart, ...] | None
     body_limit: int | None
     native: Any = dataclasses.field(compare=False, repr=False)
+    _body: bytes | RequestBody = dataclasses.field(repr=False)
+    _form: tuple[FormPart, ...] | None = dataclasses.field(repr=False)
 
     def __init__(
         self,
@@ -63,7 +52,7 @@ class Request:
         path: str,
         query_string: str = "",
         headers: HeadersLike = (),
-        body: bytes = b"",
+        body: bytes | RequestBody = b"",
         root_path: str = "",
         form: tuple[FormPart, ...] | None = None,
         body_limit: int | None = None,
@@ -74,20 +63,62 @@ class Request:
         assign(self, "path", path)
         assign(self, "query_string", query_string)
         assign(self, "headers", headers if isinstance(headers, Headers) else Headers(headers))
-        assign(self, "body", body)
+        assign(self, "_body", body)
         assign(self, "root_path", root_path)
-        assign(self, "form", form)
+        assign(self, "_form", form)
         assign(self, "body_limit", body_limit)
         assign(self, "native", native)
 
+    @property
+    def body(self) -> bytes:
+        """The whole body.
+
+        It has been read when ``on_before_handler`` is called. In ``on_request`` and ``identify_user``, a plain function
+        waits for it here; a coroutine function has to write ``await request.read()`` first, or gets a RuntimeError.
+        """
+        return self._body if isinstance(self._body, bytes) else self._body.read_blocking()
+
+    async def read(self) -> bytes:
+        """Returns the whole body, and waits for it if it has not been read yet."""
+        return self._body if isinstance(self._body, bytes) else await self._body.read()
+
+    async def with_body(self) -> Self:
+        """Returns the request with a body that has been read. Raises BodyError."""
+        if isinstance(self._body, bytes):
+            return self
+        return self.replace(body=await self._body.read(), form=self._body.form)
+
+    def limit_body(self, max_bytes: int, advice: str) -> None:
+        """Limits a body that has not been read yet, with what a client may do about a larger one."""
+        if not isinstance(self._body, bytes):
+            self._body.limit(max_bytes, advice)
+
+    def close(self) -> None:
+        """Called when the request has been handled: its body no longer counts."""
+        if not isinstance(self._body, bytes):
+            self._body.close()
+
+    @property
+    def is_body_read(self) -> bool:
+        """Whether the body has been read, so that ``body`` never waits."""
+        return isinstance(self._body, bytes) or self._body.is_read
+
+    @property
+    def form(self) -> tuple[FormPart, ...] | None:
+        """The parts of a multipart body that the framework has parsed, which leaves no body; else None."""
+        return self._form if isinstance(self._body, bytes) else self._body.form
+
     def json(self) -> Any:
-        """Returns the body as JSON (RFC 8259). Raises ValueError if it is not JSON."""
+        """Returns the body as JSON (RFC 8259). Raises ValueError if it is not JSON, and what ``body`` raises."""
         return loads(self.body)
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with some members changed."""
-        return dataclasses.replace(self, **changes)
+        """Returns a copy with some members changed. A body that has not been read is shared with the copy."""
+        members = {name: getattr(self, name) for name in _REQUEST_MEMBERS}
+        return type(self)(**{**members, "body": self._body, "form": self._form, **changes})
 
+
+_REQUEST_MEMBERS = ("method", "path", "query_string", "headers", "root_path", "body_limit", "native")
 
 _BODILESS_STATUSES = frozenset((204, 304))
 _SERVER_HEADERS = HOP_BY_HOP | {"content-length"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from .._engine import InputTooLarge, TooManyRuns, TooManyRunsOfUser, TooManyStreams
 from .._engine.endings import describe_error
+from .._http.body import BodyTimeout, BodyTooLarge, ClientDisconnected, TooManyBodies
 from .._http.headers import HeadersLike
 from .._http.types import Response
 from ..stores.protocol import StoreError, ThreadUnreadable
@@ -99,6 +100,27 @@ def _input_too_large(error: InputTooLarge, debug: bool) -> Response:
     return error_response(413, "request_too_large", message=message)
 
 
+def _body_too_large(error: BodyTooLarge, debug: bool) -> Response:
+    return error_response(413, "request_too_large", headers=(), message=str(error))
+
+
+def _too_many_bodies(error: TooManyBodies, debug: bool) -> Response:
+    setting = " (max_total_body_bytes)" if debug else ""
+    message = f"This server is handling request bodies of as many bytes as it allows{setting}. Try again."
+    return error_response(503, "too_many_request_bodies", headers=_RETRY_SOON, message=message)
+
+
+def _body_timeout(error: BodyTimeout, debug: bool) -> Response:
+    setting = " (body_timeout_seconds)" if debug else ""
+    message = f"The body did not arrive in time{setting}. Send it faster, or send less."
+    return error_response(408, "request_timeout", headers=(), message=message)
+
+
+def _client_disconnected(error: ClientDisconnected, debug: bool) -> Response:
+    message = "The connection ended before the body did. Send all of it."
+    return error_response(400, "invalid_request", headers=(), message=message)
+
+
 def _store_unavailable(error: StoreError, debug: bool) -> Response:
     logger.error("the store failed", exc_info=error)
     cause = f" ({describe_error(error)})" if debug else ""
@@ -123,6 +145,10 @@ _RESPONSES: Mapping[type[BaseException], Callable[[Any, bool], Response]] = {
     InputTooLarge: _input_too_large,
     TooManyRuns: _too_many_runs,
     TooManyRunsOfUser: _too_many_runs_of_user,
+    BodyTooLarge: _body_too_large,
+    BodyTimeout: _body_timeout,
+    TooManyBodies: _too_many_bodies,
+    ClientDisconnected: _client_disconnected,
     StoreError: _store_unavailable,
     TranscriptionError: _transcription_failed,
 }

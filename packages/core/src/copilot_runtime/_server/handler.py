@@ -10,6 +10,8 @@ from .._concurrency import driver
 from .._concurrency.framework import current_framework
 from .._concurrency.lifecycle import notice_fork
 from .._engine.endings import describe_error
+from .._http.body import BodyError, BodyTooLarge
+from .._http.body_readers import BodyLimits
 from .._http.cors import (
     CorsConfig,
     CorsDecision,
@@ -29,7 +31,7 @@ from .endpoints.context import EndpointContext
 from .errors import HTTPError, error_response, response_for
 from .hooks import HookContext, RequestHook, ResponseHook, RuntimeHooks
 from .route_table import RouteMatch
-from .router import Mode, ResolvedRequest, Router
+from .router import Mode, RequestHead, ResolvedRequest, Router
 from .runtime import CopilotRuntime
 
 logger = logging.getLogger("copilot_runtime.handler")
@@ -62,17 +64,14 @@ class CopilotHandler:
 
     Attributes:
         runtime: the runtime that it serves.
-        read_limit: how many bytes of a body an adapter has to read at most. The handler rejects a longer body.
     """
 
     runtime: CopilotRuntime
-    read_limit: int
 
     def __init__(
         self, *, runtime: CopilotRuntime, router: Router, cors: CorsConfig | None, hooks: RuntimeHooks
     ) -> None:
         self.runtime = runtime
-        self.read_limit = runtime.max_body_bytes + 1
         self._router = router
         self._cors = cors
         self._refused_origins = RefusedOrigins(cors)
@@ -88,9 +87,20 @@ class CopilotHandler:
         """Whether requests are recognised by path, by envelope, or by both."""
         return self._router.mode
 
+    @property
+    def body_limits(self) -> BodyLimits:
+        """The limits with which an adapter creates the `RequestBody` of a request."""
+        return self.runtime.body_limits
+
     async def __call__(self, request: Request) -> Response:
-        """Returns the response to a request."""
+        """Returns the response to a request. Its body is closed then, and may be unread."""
         notice_fork()
+        try:
+            return await self._respond(request)
+        finally:
+            request.close()
+
+    async def _respond(self, request: Request) -> Response:
         cors = self._cors
         decision = CorsDecision(None, False)
         if cors is None:
@@ -117,6 +127,9 @@ class CopilotHandler:
                 response = await self._handle(state, decision)
             except HTTPError as error:
                 response, state.route = error.response, error.route or state.route
+            except BodyError as error:
+                response = response_for(error, debug=self.runtime.debug)
+                assert response is not None
             response = _keep_private(response, state.route)
             if self._hooks.on_response is not None:
                 state.step = "on_response"
@@ -134,21 +147,43 @@ class CopilotHandler:
         if cross_site is not None:
             self._refused_origins.check(state.request, decision, is_refused=True)
             raise HTTPError(cross_site)
-        _reject_too_large(state.request, self.runtime.max_body_bytes)
+        request, head = state.request, self._read_head(state.request)
         if self._hooks.on_request is not None:
             state.step = "on_request"
             state.request = await self._run_request_hook(self._hooks.on_request, state)
         state.step = "identify_user"
         user = await self.runtime.identify(state.request)
         state.step = "the router"
-        resolved = self._router.resolve(state.request)
+        if state.request is not request:
+            head = self._read_head(state.request)
+        if head.max_body_bytes != 0:
+            state.request = await state.request.with_body()
+        resolved = self._router.resolve(state.request, head)
         state.request, state.route = resolved.request, resolved.match
         state.path = resolved.request.path
         if self._hooks.on_before_handler is not None:
             state.step = "on_before_handler"
+            state.request = await state.request.with_body()
             state.request = await self._run_request_hook(self._hooks.on_before_handler, state)
         state.step = f"the endpoint {resolved.match.name}"
         return await self._call_endpoint(resolved, state.request, user)
+
+    def _read_head(self, request: Request) -> RequestHead:
+        """Returns what the head of a request tells, and limits its body accordingly.
+
+        Raises BodyTooLarge if the head declares a larger one.
+        """
+        head = self._router.read_head(request)
+        limit, advice = self.runtime.max_body_bytes, "raise the runtime's max_body_bytes"
+        if request.body_limit is not None and request.body_limit < limit:
+            limit, advice = request.body_limit, "raise the framework's own limit"
+        if head.max_body_bytes and head.max_body_bytes < limit:
+            limit, advice = head.max_body_bytes, "use another request: this one needs few bytes"
+        size = len(request.body) if request.is_body_read else 0
+        if max(size, _declared_length(request)) > limit:
+            raise BodyTooLarge(limit, advice)
+        request.limit_body(limit, advice)
+        return head
 
     async def _call_endpoint(self, resolved: ResolvedRequest, request: Request, user: User | None) -> Response:
         context = EndpointContext(
@@ -299,15 +334,6 @@ def _keep_private(response: Response, route: RouteMatch | None) -> Response:
     if route is None or not route.name.startswith("threads/") or "cache-control" in response.headers:
         return response
     return response.replace(headers=response.headers.set("cache-control", "no-store"))
-
-
-def _reject_too_large(request: Request, max_body_bytes: int) -> None:
-    limit, setting = max_body_bytes, "runtime's max_body_bytes"
-    if request.body_limit is not None and request.body_limit < limit:
-        limit, setting = request.body_limit, "framework's own limit"
-    if max(len(request.body), _declared_length(request)) > limit:
-        message = f"The body is larger than {limit} bytes. Send less, or raise the {setting}."
-        raise HTTPError(error_response(413, "request_too_large", message=message))
 
 
 def _declared_length(request: Request) -> int:

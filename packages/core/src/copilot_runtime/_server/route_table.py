@@ -47,6 +47,8 @@ class Route:
         access: what the endpoint does with threads, if the runtime's ``thread_access`` has to allow it.
         envelope: the ``method`` of the single-route envelope that stands for the route, if there is one.
         envelope_body: whether that envelope must have a ``body``; an ``optional`` one must not be null.
+        max_body_bytes: how much of a body the endpoint may need, 0 if it takes none; None for as much as the runtime
+            accepts.
         resource: whether ``resource/request`` reaches the route.
         memories: whether the route exists only with ``expose_memory_routes``.
     """
@@ -57,6 +59,7 @@ class Route:
     access: RequiredAccess | None = None
     envelope: str | None = None
     envelope_body: EnvelopeBody = "none"
+    max_body_bytes: int | None = 0
     resource: bool = False
     memories: bool = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from pydantic_core import to_json
@@ -38,6 +38,21 @@ class ResolvedRequest:
     single_route: bool = False
 
 
+class RequestHead(NamedTuple):
+    """What the head of a request tells about its route.
+
+    Attributes:
+        segments: the segments of the path below the mount; None if the path is elsewhere.
+        match: the route of the path, if it has one.
+        max_body_bytes: how much of its body the request may need. 0 is for none: that is also what a request needs that
+            no route answers. None is for as much as the runtime accepts.
+    """
+
+    segments: list[str] | None
+    match: PatternMatch | None
+    max_body_bytes: int | None
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
     """Finds the routes of requests.
@@ -52,28 +67,38 @@ class Router:
     base_path: str | None
     expose_memory_routes: bool
 
-    def resolve(self, request: Request) -> ResolvedRequest:
-        """Returns a request with its route. Raises HTTPError."""
+    def read_head(self, request: Request) -> RequestHead:
+        """Returns what can be said about a request without its body."""
+        segments = segments_below(request, self.base_path)
+        match = None if segments is None or self.mode == "single-route" else ROUTES.match(segments)
+        if match is not None and request.method in match.route.methods:
+            return RequestHead(segments, match, match.route.max_body_bytes)
+        may_be_envelope = request.method == "POST" and _is_json(request)
+        return RequestHead(segments, match, None if may_be_envelope else 0)
+
+    def resolve(self, request: Request, head: RequestHead) -> ResolvedRequest:
+        """Returns a request, whose body has been read if ``head`` says that it needs it, with its route.
+
+        Raises HTTPError.
+        """
         try:
-            segments = segments_below(request, self.base_path)
-            if segments is None:
+            if head.segments is None:
                 raise _not_found()
-            return _MODES[self.mode](self, request, segments)
+            return _MODES[self.mode](self, request, head)
         except HTTPError as error:
             if _is_graphql(request):
                 raise _graphql_not_supported(error.route) from error
             raise
 
-    def _by_path(self, request: Request, segments: list[str]) -> ResolvedRequest:
-        match = ROUTES.match(segments)
-        if match is not None:
-            return self._resolve_match(match, request)
+    def _by_path(self, request: Request, head: RequestHead) -> ResolvedRequest:
+        if head.match is not None:
+            return self._resolve_match(head.match, request)
         if request.method == "POST" and _parse_envelope(request) is not None:
             code = "single_route_envelope_against_multi_route_runtime"
             raise HTTPError(error_response(404, "Not found", code=code, message=_ENVELOPE_NOT_SERVED))
         raise _not_found()
 
-    def _by_envelope(self, request: Request, segments: list[str]) -> ResolvedRequest:
+    def _by_envelope(self, request: Request, head: RequestHead) -> ResolvedRequest:
         if request.method != "POST":
             raise _method_not_allowed("POST")
         if not _is_json(request):
@@ -84,13 +109,12 @@ class Router:
             raise _invalid("Invalid JSON payload") from None
         return self._open_envelope(envelope if isinstance(envelope, dict) else {}, request)
 
-    def _by_path_or_envelope(self, request: Request, segments: list[str]) -> ResolvedRequest:
-        match = ROUTES.match(segments)
-        if match is not None:
-            return self._resolve_match(match, request)
-        is_base = not segments
+    def _by_path_or_envelope(self, request: Request, head: RequestHead) -> ResolvedRequest:
+        if head.match is not None:
+            return self._resolve_match(head.match, request)
+        is_base = not head.segments
         if is_base or (request.method == "POST" and _parse_envelope(request) is not None):
-            return self._by_envelope(request, segments)
+            return self._by_envelope(request, head)
         raise _not_found()
 
     def _resolve_match(self, match: PatternMatch, request: Request, *, single_route: bool = False) -> ResolvedRequest:
@@ -148,7 +172,7 @@ class Router:
         return self._resolve_match(match, inner, single_route=True)
 
 
-_MODES: Mapping[str, Callable[[Router, Request, list[str]], ResolvedRequest]] = {
+_MODES: Mapping[str, Callable[[Router, Request, RequestHead], ResolvedRequest]] = {
     "auto": Router._by_path_or_envelope,
     "multi-route": Router._by_path,
     "single-route": Router._by_envelope,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .endpoints import inspector, threads
 from .endpoints.info import info
 from .endpoints.run import connect, run, suggest
@@ -9,10 +11,22 @@ from .endpoints.stop import stop
 from .endpoints.transcribe import transcribe
 from .route_table import Endpoint, EnvelopeBody, RequiredAccess, Route, RouteTable
 
+_SMALL_BODY = 64 * 1024
+"""For bodies of a few members, such as the name of a thread."""
+
+_MAX_BODY_BYTES: Mapping[EnvelopeBody, int | None] = {"none": 0, "optional": _SMALL_BODY, "required": None}
+
 
 def _route(name: str, method: str, pattern: str, endpoint: Endpoint, body: EnvelopeBody = "none") -> Route:
     """A route by path, and by an envelope whose ``method`` is the route's name."""
-    return Route(pattern=pattern, methods={method: name}, endpoint=endpoint, envelope=name, envelope_body=body)
+    return Route(
+        pattern=pattern,
+        methods={method: name},
+        endpoint=endpoint,
+        envelope=name,
+        envelope_body=body,
+        max_body_bytes=_MAX_BODY_BYTES[body],
+    )
 
 
 def _agent_route(action: str, endpoint: Endpoint, path: str = "", body: EnvelopeBody = "required") -> Route:
@@ -24,7 +38,15 @@ def _resource_route(
 ) -> Route:
     """A route by path, and by ``resource/request``; ``methods`` are HTTP methods, separated by spaces."""
     names = dict.fromkeys(methods.split(), name)
-    return Route(pattern=pattern, methods=names, endpoint=endpoint, access=access, resource=True)
+    max_body_bytes = _SMALL_BODY if "PATCH" in names else 0
+    return Route(
+        pattern=pattern,
+        methods=names,
+        endpoint=endpoint,
+        access=access,
+        max_body_bytes=max_body_bytes,
+        resource=True,
+    )
 
 
 def _memory_route(name: str, methods: str, pattern: str) -> Route:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from .. import _validation as validation
 from .._concurrency import driver
 from .._engine import Engine, EngineOptions, RunEndHook
+from .._http.body_readers import BodyBudget, BodyLimits
 from .._http.forward_headers import ForwardHeaders
 from .._http.streaming import EventStream
 from .._http.types import Request, Response
@@ -41,6 +42,9 @@ class AgentsContext:
     user: User | None = None
 
 
+_BODIES = 8
+"""How many bodies of the largest size a process may hold at a time, unless ``max_total_body_bytes`` says otherwise."""
+
 AgentMapping = Mapping[str, Agent | AgentFunction]
 """Agents by id."""
 
@@ -67,6 +71,7 @@ class CopilotRuntime:
         on_run_end: a plain or coroutine function that is called with an `EndedRun` once for each run that has ended, in
             the process that ended it; suggestions are not runs. What it raises is logged.
         identify_user: a plain or coroutine function from a `Request` to its `User`; None is answered with 401.
+            It is called before the body is read, and should need only the head.
         single_user: all requests come from one person. For development.
         thread_access: what ``/threads`` offers: ``none``, ``read`` or ``manage``. The default is ``manage`` with
             ``identify_user`` or ``single_user``, else ``none``.
@@ -75,6 +80,10 @@ class CopilotRuntime:
             first.
         on_disconnect: whether to ``continue`` or to ``stop`` a run that no client reads any more.
         max_body_bytes: larger requests are answered with 413.
+        max_total_body_bytes: how large the bodies of all requests that are being handled may be together; further ones
+            are answered with 503. The default is eight times ``max_body_bytes``.
+        body_timeout_seconds: how long the body of a request may take to arrive, in seconds, and one second more for
+            every 32 KiB of it. Slower ones are answered with 408. None for no limit.
         input_limits: how many messages, tools and so on the input of a run may have; more are answered with 400.
         attachment_url_schemes: agents receive the URLs of messages that have one of these schemes and no link-local
             host, and data URLs. A text takes the place of others.
@@ -106,6 +115,7 @@ class CopilotRuntime:
     transcription_service: TranscriptionService | None
     forward_headers: ForwardHeaders
     max_body_bytes: int
+    body_limits: BodyLimits
     input_limits: InputLimits
     attachment_url_schemes: frozenset[str]
     expose_memory_routes: bool
@@ -125,6 +135,8 @@ class CopilotRuntime:
         on_concurrent_run: Literal["reject", "supersede"] = "reject",
         on_disconnect: Literal["continue", "stop"] = "continue",
         max_body_bytes: int = 32 * 1024 * 1024,
+        max_total_body_bytes: int | None = None,
+        body_timeout_seconds: float | None = 30,
         input_limits: InputLimits | None = None,
         attachment_url_schemes: Iterable[str] = WEB_SCHEMES,
         max_streams: int | None = None,
@@ -146,6 +158,10 @@ class CopilotRuntime:
         validation.check_bool("expose_memory_routes", expose_memory_routes)
         validation.check_bool("debug", debug)
         validation.check_number("max_body_bytes", max_body_bytes, minimum=1, integer=True)
+        if max_total_body_bytes is None:
+            max_total_body_bytes = _BODIES * max_body_bytes
+        validation.check_number("max_total_body_bytes", max_total_body_bytes, minimum=max_body_bytes, integer=True)
+        validation.check_number("body_timeout_seconds", body_timeout_seconds, allow_none=True)
         validation.check_number("max_streams", max_streams, minimum=1, integer=True, allow_none=True)
         validation.check_number("max_runs", max_runs, minimum=1, integer=True, allow_none=True)
         validation.check_number("max_runs_per_user", max_runs_per_user, minimum=1, integer=True, allow_none=True)
@@ -177,6 +193,11 @@ class CopilotRuntime:
         self.transcription_service = transcription_service
         self.forward_headers = forward_headers or ForwardHeaders()
         self.max_body_bytes = max_body_bytes
+        self.body_limits = BodyLimits(
+            max_bytes=max_body_bytes,
+            timeout_seconds=body_timeout_seconds,
+            budget=BodyBudget(max_total_body_bytes),
+        )
         self.input_limits = input_limits or InputLimits()
         self.attachment_url_schemes = _validate_url_schemes(attachment_url_schemes)
         self.expose_memory_routes = expose_memory_routes

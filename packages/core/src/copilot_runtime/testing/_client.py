@@ -18,6 +18,8 @@ from .._concurrency.driver import call_user_function, run_sync
 from .._concurrency.framework import FrameworkContext, framework_scope
 from .._concurrency.loops import in_sync_driver
 from .._events.normalize import to_jsonable
+from .._http.body import RequestBody
+from .._http.body_readers import AsyncBody, SyncBody
 from .._http.headers import Headers, HeadersLike
 from .._http.streaming import AsyncStreamIterator, EventStream, SyncStreamIterator
 from .._http.types import Request, Response
@@ -283,7 +285,7 @@ class AsyncTestClient:
             path=(self.handler.base_path or "") + target,
             query_string=query,
             headers=headers,
-            body=b"" if json is None else to_json(json),
+            body=b"" if json is None else self._body(to_json(json)),
             native=options.get("native", self._native),
         )
         if self._framework is None:
@@ -301,6 +303,17 @@ class AsyncTestClient:
                 method, path, ClientResponse(status=response.status, headers=response.headers, body=body)
             )
         return response
+
+    def _body(self, data: bytes) -> RequestBody:
+        """Returns a body that hooks can read when and how they can read one of a server."""
+        if in_sync_driver():
+            return SyncBody(self.handler.body_limits, (data,))
+        chunks = iter((data, b""))
+
+        async def receive() -> bytes:
+            return next(chunks)
+
+        return AsyncBody(self.handler.body_limits, receive)
 
 
 class RunStream:

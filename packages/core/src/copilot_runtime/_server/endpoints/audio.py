@@ -7,9 +7,10 @@ import dataclasses
 import re
 from typing import Any
 
+from ..._http.form import FormPart
 from ..._http.headers import media_type
 from ..._http.multipart import parse_multipart
-from ..._http.types import FormPart, Request
+from ..._http.types import Request
 from ..._strict_json import loads
 from ...transcription import InvalidAudioFormat
 from ...transcription._errors import InvalidRequest

@@ -1,0 +1,287 @@
+"""The readers of bodies: on an event loop and on worker threads, within limits of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+from .._concurrency import driver
+from .._concurrency.loops import in_sync_driver
+from .._concurrency.process_local import ProcessLocal
+from .body import BodyError, BodyTimeout, BodyTooLarge, ClientDisconnected, RequestBody, TooManyBodies
+from .form import FormPart
+
+_CHUNK_BYTES = 64 * 1024
+
+BYTES_PER_SECOND = 32 * 1024
+"""How fast a body has to arrive, once `BodyLimits.timeout_seconds` have passed."""
+
+
+class BodyBudget:
+    """The total size of the bodies that a process may hold while their requests are handled.
+
+    Args:
+        max_bytes: how many bytes they may have together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._held = ProcessLocal(_Held)
+
+    def take(self, size: int) -> bool:
+        """Adds to the bytes that are held. Returns False, and adds nothing, if they would be too many."""
+        held = self._held.get()
+        with held.lock:
+            if held.size + size > self._max_bytes:
+                return False
+            held.size += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """Subtracts from the bytes that are held."""
+        held = self._held.get()
+        with held.lock:
+            held.size -= size
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held."""
+        return self._held.get().size
+
+
+class _Held:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.size = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BodyLimits:
+    """Limits for the bodies of a runtime's requests.
+
+    Attributes:
+        max_bytes: the largest body.
+        timeout_seconds: how long a body may take; longer if it arrives at `BYTES_PER_SECOND`. None for no limit.
+        budget: shared by all bodies of the runtime.
+    """
+
+    max_bytes: int
+    timeout_seconds: float | None
+    budget: BodyBudget
+
+
+class LimitedBody(RequestBody):
+    """A body that is read within limits.
+
+    Args:
+        limits: its limits.
+    """
+
+    def __init__(self, limits: BodyLimits) -> None:
+        self._limits = limits
+        self._max_bytes = limits.max_bytes
+        self._advice = "raise the runtime's max_body_bytes"
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._started_at = 0.0
+        self._data: bytes | None = None
+        self._form: tuple[FormPart, ...] | None = None
+        self._error: BodyError | None = None
+        self._is_closed = False
+
+    @property
+    def is_read(self) -> bool:
+        return self._data is not None
+
+    @property
+    def form(self) -> tuple[FormPart, ...] | None:
+        return self._form
+
+    def deadline(self) -> float:
+        """Returns when the next bytes must have arrived, by the monotonic clock; infinite before the first wait."""
+        seconds = self._limits.timeout_seconds
+        if seconds is None or not self._started_at:
+            return float("inf")
+        return self._started_at + seconds + self._size / BYTES_PER_SECOND
+
+    def next_size(self) -> int:
+        """Returns how many bytes to read next: no more than it takes to see that the body is too large."""
+        return min(_CHUNK_BYTES, self._max_bytes - self._size + 1)
+
+    def limit(self, max_bytes: int, advice: str) -> None:
+        self._max_bytes, self._advice = max_bytes, advice
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._limits.budget.give_back(self._size)
+
+    # --- for subclasses ---
+
+    def _begin(self) -> None:
+        """Called before anything is read. Raises what ended an earlier attempt."""
+        if self._error is not None:
+            raise self._error
+        self._started_at = self._started_at or time.monotonic()
+
+    def _accept(self, chunk: bytes) -> None:
+        """Adds bytes. Raises BodyTooLarge and TooManyBodies."""
+        if self._size + len(chunk) > self._max_bytes:
+            raise self._fail(BodyTooLarge(self._max_bytes, self._advice))
+        if not self._is_closed and not self._limits.budget.take(len(chunk)):
+            raise self._fail(TooManyBodies("the bodies of all requests are too large together"))
+        self._size += len(chunk)
+        self._chunks.append(chunk)
+
+    def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
+        chunks, self._chunks = self._chunks, []
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._data, self._form = data, form
+        return data
+
+    def _fail(self, error: BodyError) -> BodyError:
+        """Returns the error, which from now on is raised by every attempt to read. What was read is dropped."""
+        self._error, self._chunks = error, []
+        return error
+
+
+class AsyncBody(LimitedBody):
+    """A body that is received on an event loop. To be created on that loop.
+
+    Args:
+        limits: its limits.
+        receive: returns the next bytes, and ``b""`` at the end. Raises ClientDisconnected.
+    """
+
+    def __init__(self, limits: BodyLimits, receive: Callable[[], Awaitable[bytes]]) -> None:
+        super().__init__(limits)
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()
+
+    async def read(self) -> bytes:
+        if self._data is not None:
+            return self._data
+        if asyncio.get_running_loop() is not self._loop:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.read(), self._loop))
+        async with self._lock:
+            return await self._read()
+
+    async def _read(self) -> bytes:
+        if self._data is not None:
+            return self._data
+        self._begin()
+        try:
+            while chunk := await self._receive_in_time():
+                self._accept(chunk)
+        except ClientDisconnected as error:
+            raise self._fail(error) from None
+        return self._finish()
+
+    async def _receive_in_time(self) -> bytes:
+        if self._limits.timeout_seconds is None:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self.deadline() - time.monotonic()) as limit:
+                return await self._receive()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self._fail(BodyTimeout("the body did not arrive in time")) from None
+
+    def read_blocking(self) -> bytes:
+        if self._data is not None:
+            return self._data
+        _check_may_block()
+        return asyncio.run_coroutine_threadsafe(self.read(), self._loop).result()
+
+
+class SyncBody(LimitedBody):
+    """A body that is read on the worker thread of its request, which waits for it.
+
+    Args:
+        limits: its limits.
+        chunks: the bytes. Raises ClientDisconnected.
+        read_form: called at the end of an empty body; returns the parts of a multipart body that the framework has
+            parsed before.
+        is_local: whether the server has received the whole body, so that reading never waits for the client.
+        watch: returns the context around waits for bytes, called with `deadline`: it may end a wait that has exceeded
+            it, for instance by shutting the socket down.
+    """
+
+    def __init__(
+        self,
+        limits: BodyLimits,
+        chunks: Iterable[bytes],
+        *,
+        read_form: Callable[[], tuple[FormPart, ...] | None] = lambda: None,
+        is_local: bool = False,
+        watch: Callable[[Callable[[], float]], AbstractContextManager[object]] = lambda deadline: nullcontext(),
+    ) -> None:
+        super().__init__(limits)
+        self._source: Iterator[bytes] = iter(chunks)
+        self._read_form = read_form
+        self._is_local = is_local
+        self._watch = watch
+
+    async def read(self) -> bytes:
+        if self._data is not None:
+            return self._data
+        if in_sync_driver():
+            return self._read()
+        if self._is_local:
+            return await driver.run_blocking(self._read)
+        return await driver.run_on_request_thread(self._read)
+
+    def read_blocking(self) -> bytes:
+        if self._data is not None:
+            return self._data
+        if in_sync_driver() or self._is_local:
+            return self._read()
+        _check_may_block()
+        return driver.wait_for_request_thread(self._read)
+
+    def _read(self) -> bytes:
+        self._begin()
+        try:
+            with self._watch(self.deadline):
+                for chunk in self._source:
+                    self._check_deadline()
+                    self._accept(chunk)
+                self._check_deadline()  # to the reader, a wait that `watch` has ended looks like the end of the body
+        except ClientDisconnected as error:
+            self._check_deadline()
+            raise self._fail(error) from None
+        return self._finish(self._read_form() if not self._size else None)
+
+    def _check_deadline(self) -> None:
+        """Raises BodyTimeout if the last wait took too long."""
+        if time.monotonic() > self.deadline():
+            raise self._fail(BodyTimeout("the body did not arrive in time"))
+
+
+def _check_may_block() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "the body of this request has not been read yet, and this is a coroutine function: write "
+        "`await request.read()`, which returns the body (it is read once, so `request.body` and `request.json()` work "
+        "afterwards)"
+    )
+
+
+def read_chunks(read: Callable[[int], bytes], next_size: Callable[[], int]) -> Iterator[bytes]:
+    """Yields what ``read`` returns until it returns nothing.
+
+    Args:
+        read: reads a number of bytes, and waits until there are as many.
+        next_size: returns how many bytes to read next: `LimitedBody.next_size`.
+    """
+    while chunk := read(next_size()):
+        yield chunk

@@ -1,0 +1,70 @@
+"""The body of a WSGI request, which is read when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+from werkzeug.exceptions import ClientDisconnected as WerkzeugClientDisconnected
+from werkzeug.wsgi import get_input_stream
+
+from copilot_runtime.adapters import (
+    BodyLimits,
+    ClientDisconnected,
+    SyncBody,
+    drain_socket,
+    limit_socket_wait,
+    may_have_body,
+    read_chunks,
+)
+
+Environ = dict[str, Any]
+
+
+class EnvironBody(SyncBody):
+    """The body of a WSGI request.
+
+    Whatever else reads ``wsgi.input`` from then on, such as the framework's own request, gets the same bytes.
+
+    Args:
+        environ: the WSGI environ.
+        limits: what `copilot_runtime.CopilotHandler.body_limits` says.
+    """
+
+    def __init__(self, environ: Environ, limits: BodyLimits) -> None:
+        self._environ = environ
+        self._stream = get_input_stream(environ)
+        super().__init__(limits, self._read_stream(), watch=partial(limit_socket_wait, environ))
+        if not may_have_body(environ):
+            self._finish()
+        environ["wsgi.input"] = _LazyInput(self)
+        environ["wsgi.input_terminated"] = True
+
+    def _read_stream(self) -> Iterator[bytes]:
+        try:
+            yield from read_chunks(self._stream.read, self.next_size)
+        except (WerkzeugClientDisconnected, OSError) as error:  # servers raise OSError for what they cannot read
+            raise ClientDisconnected(str(error)) from error
+
+    def drain(self) -> None:
+        """Reads what the client is still sending, within limits. To be called when the response has been sent."""
+        if not self.is_read:
+            drain_socket(self._environ, self._stream.read)
+
+
+class _LazyInput:
+    """A ``wsgi.input`` (PEP 3333) that reads the body when it is first used."""
+
+    def __init__(self, body: EnvironBody) -> None:
+        self._body = body
+        self._file: BytesIO | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._file is None:
+            self._file = BytesIO(self._body.read_blocking())
+        return getattr(self._file, name)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")

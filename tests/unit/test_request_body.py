@@ -1,0 +1,205 @@
+"""The body of a request, which is read once, when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from copilot_runtime import CopilotRuntime, HookContext, Request, RuntimeHooks, User, create_copilot_runtime_handler
+from copilot_runtime._http.body import BodyError, BodyTimeout, BodyTooLarge, ClientDisconnected, TooManyBodies
+from copilot_runtime._http.body_readers import AsyncBody, BodyBudget, BodyLimits, SyncBody
+from copilot_runtime.adapters import run_sync
+from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, TestClient
+
+pytestmark = pytest.mark.requirement("BODY-09")
+
+
+def limits(max_bytes: int = 100, total: int = 1000, timeout_seconds: float | None = 30) -> BodyLimits:
+    return BodyLimits(max_bytes=max_bytes, timeout_seconds=timeout_seconds, budget=BodyBudget(total))
+
+
+def received(*chunks: bytes) -> Callable[[], Awaitable[bytes]]:
+    """Returns a source of these chunks that never ends if the last one is not empty."""
+    left = list(chunks)
+
+    async def receive() -> bytes:
+        if not left:
+            await asyncio.Event().wait()
+        return left.pop(0)
+
+    return receive
+
+
+class Disconnected:
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"half"
+        raise ClientDisconnected("the client disconnected")
+
+
+def read(body: AsyncBody | SyncBody) -> bytes:
+    return run_sync(body.read())
+
+
+def test_request_body_is_not_touched_by_copies_and_comparisons() -> None:
+    def chunks() -> Iterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    request = Request(method="POST", path="/", body=SyncBody(limits(), chunks()))
+    copy = request.replace(path="/other").replace(path="/")
+    assert (copy == request, copy.is_body_read, copy.form) == (True, False, None)
+    assert "/" in repr(copy)
+
+
+def test_request_body_is_read_once_for_all_copies() -> None:
+    request = Request(method="POST", path="/", body=SyncBody(limits(), iter((b'{"a"', b":1}"))))
+    copy = request.replace(path="/other")
+    assert copy.json() == {"a": 1}
+    assert request.is_body_read
+    assert run_sync(request.read()) == b'{"a":1}' == request.body
+    assert request.replace(body=b"2").json() == 2
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([b"x" * 101], BodyTooLarge),
+        ([b"x" * 60] * 2, BodyTooLarge),
+        (Disconnected(), ClientDisconnected),
+    ],
+    ids=["one chunk", "two chunks", "disconnected"],
+)
+def test_request_body_that_cannot_be_read_fails_for_every_reader(chunks: Any, expected: type[BodyError]) -> None:
+    body = SyncBody(limits(), chunks)
+    for _ in range(2):
+        with pytest.raises(expected):
+            read(body)
+    assert not body.is_read
+
+
+def test_max_total_body_bytes_are_given_back_when_requests_have_been_handled() -> None:
+    shared = limits(total=150)
+    first, second = SyncBody(shared, [b"x" * 100]), SyncBody(shared, [b"x" * 40, b"x" * 40])
+    read(first)
+    with pytest.raises(TooManyBodies):
+        read(second)
+    assert shared.budget.held == 140
+    for body in (first, second, first):
+        body.close()
+    assert shared.budget.held == 0
+
+
+def test_body_timeout_seconds_on_an_event_loop() -> None:
+    async def check() -> None:
+        body = AsyncBody(limits(timeout_seconds=0.01), received(b"half"))
+        with pytest.raises(BodyTimeout):
+            await body.read()
+
+    asyncio.run(check())
+
+
+def test_body_timeout_seconds_on_a_worker_thread() -> None:
+    """Also where nothing can end the wait itself."""
+    arrived = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        assert not arrived.wait(0.05)
+        yield b"the other half"
+
+    with pytest.raises(BodyTimeout):
+        read(SyncBody(limits(timeout_seconds=0.01), chunks()))
+
+
+def test_request_body_read_that_is_cancelled_goes_on_with_the_next_one() -> None:
+    async def check() -> None:
+        left: asyncio.Queue[bytes] = asyncio.Queue()
+        body = AsyncBody(limits(), left.get)
+        await left.put(b"half, ")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(body.read(), 0.01)
+        await left.put(b"and half")
+        await left.put(b"")
+        assert await asyncio.gather(body.read(), body.read()) == [b"half, and half"] * 2
+
+    asyncio.run(check())
+
+
+# --- functions of the application ----------------------------------------------------
+
+
+async def agent(input: Any) -> Any:
+    yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+    yield {"type": "RUN_FINISHED", "threadId": input.thread_id, "runId": input.run_id}
+
+
+def plain(request: Request) -> User:
+    return User(id=request.json()["threadId"])
+
+
+async def later(request: Request) -> User:
+    await request.read()
+    return plain(request)
+
+
+async def on_a_thread(request: Request) -> User:
+    return await asyncio.to_thread(plain, request)
+
+
+async def unread(request: Request) -> User:
+    return plain(request)
+
+
+@pytest.mark.parametrize("identify_user", [plain, later, on_a_thread])
+def test_identify_user_reads_the_body_in_any_kind_of_function(identify_user: Any) -> None:
+    def run_client() -> str:
+        with TestClient(CopilotRuntime(agents={"a": agent}, identify_user=identify_user)) as client:
+            return client.run("a").events[-1]["type"]
+
+    async def run_async_client() -> str:
+        async with AsyncTestClient(CopilotRuntime(agents={"a": agent}, identify_user=identify_user)) as client:
+            return (await client.run("a")).events[-1]["type"]
+
+    assert run_client() == asyncio.run(run_async_client()) == "RUN_FINISHED"
+
+
+def test_identify_user_that_does_not_await_the_body_fails_in_tests_too() -> None:
+    runtime = CopilotRuntime(agents={"a": agent}, identify_user=unread, debug=True)
+    with TestClient(runtime) as client, pytest.raises(HTTPStatusError, match=r"await request\.read"):
+        client.run("a")
+
+
+def test_on_request_that_replaces_the_body_is_followed_by_that_body() -> None:
+    def on_request(context: HookContext) -> Request:
+        return context.request.replace(body=context.request.body.replace(b'"old"', b'"new"'))
+
+    handler = create_copilot_runtime_handler(
+        runtime=CopilotRuntime(agents={"a": agent}), hooks=RuntimeHooks(on_request=on_request)
+    )
+    with TestClient(handler) as client:
+        assert client.run("a", thread_id="old").events[0]["threadId"] == "new"
+
+
+def test_on_before_handler_has_the_body_in_any_kind_of_function() -> None:
+    seen: list[int] = []
+
+    async def on_before_handler(context: HookContext) -> None:
+        seen.append(len(context.request.body))
+
+    handler = create_copilot_runtime_handler(
+        runtime=CopilotRuntime(agents={"a": agent}), hooks=RuntimeHooks(on_before_handler=on_before_handler)
+    )
+    with TestClient(handler) as client:
+        client.run("a")
+        client.info()
+        client.request("POST", "/threads/t/archive", json={"a": 1}, check=False)
+    assert [size > 0 for size in seen] == [True, False, True]
+
+
+def test_max_total_body_bytes_below_max_body_bytes_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_total_body_bytes"):
+        CopilotRuntime(agents={"a": agent}, max_body_bytes=100, max_total_body_bytes=99)
