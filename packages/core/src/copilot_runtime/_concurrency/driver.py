@@ -21,6 +21,7 @@ from .framework import FrameworkContext, current_framework, guard_stop_iteration
 from .loops import background_loop, call_soon_threadsafe, create_task_threadsafe, in_sync_driver, in_sync_driver_var
 from .process_local import ProcessLocal
 from .waiters import Notify
+from .worker_pools import HOOKS, READS, WorkerPool, current_pool
 
 T = TypeVar("T")
 
@@ -31,8 +32,13 @@ _call_timeout: contextvars.ContextVar[float | None] = contextvars.ContextVar("co
 # --- user code ---------------------------------------------------------------
 
 
-async def call_user_function(function: Callable[..., Any], *args: Any) -> Any:
+async def call_user_function(function: Callable[..., Any], *args: Any, pool: WorkerPool = HOOKS) -> Any:
     """Calls a plain or coroutine function of the application and returns its result.
+
+    Args:
+        function: the function.
+        *args: its arguments.
+        pool: the worker threads for plain functions of this kind, unless the framework has its own.
 
     On an event loop, coroutine functions run right here, and plain ones as the framework wants it, on a thread.
     Below `run_sync`, plain ones run right here, on the request's own thread, and coroutines on the background loop,
@@ -42,6 +48,7 @@ async def call_user_function(function: Callable[..., Any], *args: Any) -> Any:
     if is_sync or is_coroutine_function(function):
         result = function(*args)
     else:
+        current_pool.set(pool)
         result = await current_framework.get().run_sync_function(function, *args)
     if not inspect.isawaitable(result):
         return result
@@ -66,6 +73,13 @@ async def run_blocking(function: Callable[..., T], *args: Any) -> T:
         return function(*args)
     work = partial(contextvars.copy_context().run, guard_stop_iteration, function, *args)
     return await asyncio.get_running_loop().run_in_executor(_pool.get(), work)
+
+
+async def run_off_loop(function: Callable[..., T], *args: Any) -> T:
+    """Calls a function of the runtime that computes for long: on a worker thread, or right here if this is no loop."""
+    if in_sync_driver():
+        return function(*args)
+    return await READS.call(guard_stop_iteration, function, *args)
 
 
 # Not the loop's own executor: a store that has to wait for its file must not hold up the users'

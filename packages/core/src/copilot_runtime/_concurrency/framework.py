@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, TypeVar
+
+from .worker_pools import current_pool
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class FrameworkContext:
 
     async def run_sync_function(self, function: Callable[..., T], *args: Any) -> T:
         """Calls a plain function of the application, which may block, from an event loop."""
-        return await asyncio.to_thread(self._call_in_scope, function, *args)
+        return await current_pool.get().call(self._call_in_scope, function, *args)
 
     def _call_in_scope(self, function: Callable[..., T], *args: Any) -> T:
         with self.sync_agent_scope():

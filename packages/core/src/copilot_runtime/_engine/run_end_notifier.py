@@ -10,6 +10,7 @@ from collections.abc import Callable
 from .._concurrency import driver, loops
 from .._concurrency.framework import current_framework
 from .._concurrency.waiters import Notify, Waiters
+from .._concurrency.worker_pools import RUN_END
 from .types import EndedRun, RunEndHook
 
 logger = logging.getLogger("copilot_runtime.engine")
@@ -32,7 +33,7 @@ class RunEndNotifier:
     async def notify(self, hook: RunEndHook, ended: EndedRun) -> None:
         """Calls a hook."""
         try:
-            await driver.call_user_function(hook, ended)
+            await driver.call_user_function(hook, ended, pool=RUN_END)
         except Exception:
             logger.exception("on_run_end failed for run %r", ended.run_id)
 

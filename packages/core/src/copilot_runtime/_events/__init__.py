@@ -20,6 +20,7 @@ from .sse import (
     InvalidEventError,
     decode,
     encode,
+    event_data,
     format_frame,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "encode",
     "ends_of_open",
     "error_frame",
+    "event_data",
     "format_frame",
     "is_lost",
     "is_reapers",

@@ -55,6 +55,11 @@ def id_prefix(ordinal: int) -> bytes:
     return b"id: %d." % ordinal
 
 
+def event_data(frame: bytes) -> bytes:
+    """Returns the event of a frame that `format_frame` made, as JSON."""
+    return frame[frame.index(b"data: ") + 6 : -2]
+
+
 def decode(frame: bytes) -> Any:
     """Returns the event of a frame that `format_frame` made."""
     return json.loads(frame[frame.index(b"data: ") + 6 :])

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from .. import _validation as validation
 from .._concurrency import driver
+from .._concurrency.worker_pools import IDENTIFY_USER
 from .._engine import Engine, EngineOptions, RunEndHook
 from .._http.body_readers import BodyBudget, BodyLimits
 from .._http.forward_headers import ForwardHeaders
@@ -267,7 +268,7 @@ class CopilotRuntime:
         """
         if self.identify_user is None:
             return None
-        user = await driver.call_user_function(self.identify_user, request)
+        user = await driver.call_user_function(self.identify_user, request, pool=IDENTIFY_USER)
         if user is None:
             raise Unauthenticated(debug=self.debug)
         if not isinstance(user, User):

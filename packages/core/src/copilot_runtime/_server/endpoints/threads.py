@@ -1,16 +1,18 @@
 """``/threads...``: the caller's own threads. Access is checked before these are called: see `Route.access`.
 
-What may be long is read and serialised in one call of `AsyncStore.call`, off the event loop where the store blocks.
+What may be long is never decoded or serialised on an event loop: frames are JSON already, and the rest is done on a
+worker thread.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from ..._events import decode
+from ..._concurrency.driver import run_off_loop
+from ..._events import decode, event_data
 from ..._http.types import Response
 from ..._strict_json import loads
 from ...stores.protocol import ThreadInfo, ThreadQuery
@@ -18,6 +20,8 @@ from ..errors import HTTPError, error_response
 from .context import EndpointContext
 
 _MAX_LIMIT = 1000
+
+_JSON = {"content-type": "application/json"}
 _MAX_NAME_LENGTH = 1000
 
 
@@ -50,19 +54,38 @@ async def messages(context: EndpointContext) -> Response:
         stored = context.runtime.store.messages(context.thread)
         return Response.json({"messages": [_message_json(message) for message in stored]})
 
-    return await context.store.call(respond)
+    return await run_off_loop(respond)
 
 
 async def events(context: EndpointContext) -> Response:
     """Returns the events of a thread's runs that have ended, compacted as in a replay."""
-    return Response.json({"events": await _read_events(context)})
+    frames = await _read_frames(context)
+    return await run_off_loop(_events_response, frames)
+
+
+def _events_response(frames: Iterable[bytes]) -> Response:
+    body = b'{"events":[%b]}' % b",".join(map(event_data, frames))
+    return Response(headers=_JSON, body=body)
 
 
 async def state(context: EndpointContext) -> Response:
     """Returns the last shared state of a thread."""
-    snapshots = [event for event in await _read_events(context) if event["type"] == "STATE_SNAPSHOT"]
-    last = snapshots[-1].get("snapshot") if snapshots else None
-    return Response.json({"state": last if isinstance(last, dict) else None})
+    frames = await _read_frames(context)
+    return await run_off_loop(_state_response, frames)
+
+
+def _state_response(frames: Sequence[bytes]) -> Response:
+    last = next(filter(None, map(_state_snapshot, reversed(frames))), {})
+    state = last.get("snapshot")
+    return Response.json({"state": state if isinstance(state, dict) else None})
+
+
+def _state_snapshot(frame: bytes) -> Mapping[str, Any] | None:
+    """Returns the event of a frame if it is a STATE_SNAPSHOT. Others are not decoded."""
+    if b'"STATE_SNAPSHOT"' not in frame:  # within a text, its quotation marks would be escaped
+        return None
+    event: dict[str, Any] = decode(frame)
+    return event if event["type"] == "STATE_SNAPSHOT" else None
 
 
 async def clear(context: EndpointContext) -> Response:
@@ -131,9 +154,9 @@ def _invalid(message: str) -> HTTPError:
     return HTTPError(error_response(400, "invalid_request", message=message))
 
 
-async def _read_events(context: EndpointContext) -> list[dict[str, Any]]:
+async def _read_frames(context: EndpointContext) -> list[bytes]:
     snapshot = await context.engine.read_thread(context.thread)
-    return [decode(record.frame) for run in snapshot.runs for record in run.records]
+    return [record.frame for run in snapshot.runs for record in run.records]
 
 
 def _last(query: Mapping[str, list[str]], name: str) -> str | None:

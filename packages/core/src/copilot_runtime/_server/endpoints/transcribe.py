@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from ..._concurrency.driver import call_user_function, run_blocking
+from ..._concurrency.driver import call_user_function, run_off_loop
+from ..._concurrency.worker_pools import TRANSCRIPTION
 from ..._http.types import Response
 from ..._log_text import one_line
 from ...transcription import ProviderError, TranscriptionService
@@ -21,7 +22,7 @@ async def transcribe(context: EndpointContext) -> Response:
     if service is None:
         raise ServiceNotConfigured
     # On a worker thread: decoding a few megabytes of base64 would hold up the streams of the loop.
-    audio = await run_blocking(_read, context)
+    audio = await run_off_loop(_read, context)
     text = await _transcribe(service, audio)
     return Response.json({"text": text, "size": len(audio.data), "type": audio.mime_type})
 
@@ -32,7 +33,9 @@ def _read(context: EndpointContext) -> Audio:
 
 async def _transcribe(service: TranscriptionService, audio: Audio) -> str:
     try:
-        text = await call_user_function(service.transcribe, audio.data, audio.filename, audio.mime_type)
+        text = await call_user_function(
+            service.transcribe, audio.data, audio.filename, audio.mime_type, pool=TRANSCRIPTION
+        )
     except Exception as error:
         failure = classify(error)
         if isinstance(failure, ProviderError):

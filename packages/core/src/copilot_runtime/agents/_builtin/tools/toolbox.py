@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json
 
 from ...._concurrency import driver
+from ...._concurrency.worker_pools import TOOLS
 from ..._context import RunContext
 from .arguments import parse_arguments
 from .tool import Tool, ToolError
@@ -85,7 +86,9 @@ class Toolbox:
 
     async def _call(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
-            text = serialize_result(await driver.call_user_function(function, parse_arguments(arguments), *more))
+            text = serialize_result(
+                await driver.call_user_function(function, parse_arguments(arguments), *more, pool=TOOLS)
+            )
         except ToolError as error:
             return ToolResult(f"Error: {error}", f"Error: {error}", failed=True)
         except Exception as error:
