@@ -6,7 +6,6 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,7 +30,8 @@ from copilot_runtime._events.content import parts_to_text
 from copilot_runtime._events.cursor import is_lost
 from copilot_runtime._events.surrogates import SurrogateJoiner, join_surrogates, without_surrogates
 from copilot_runtime._http.ambient import has_ambient_credentials
-from copilot_runtime._http.body import make_form_parts, read_body
+from copilot_runtime._http.body import BodyError
+from copilot_runtime._http.body_readers import BodyBudget, BodyLimits, SyncBody
 from copilot_runtime._http.cors import (
     CorsDecision,
     evaluate_origin,
@@ -40,6 +40,7 @@ from copilot_runtime._http.cors import (
     preflight,
     reject_cross_site,
 )
+from copilot_runtime._http.form import make_form_parts
 from copilot_runtime._http.forward_headers import merge_headers
 from copilot_runtime._http.headers import media_type
 from copilot_runtime._http.multipart import parse_multipart
@@ -72,11 +73,12 @@ pytestmark = pytest.mark.requirement("COST-01")
 
 Prepare = Callable[[int], Callable[[], object]]
 
-REFUSALS = (ValueError, HTTPError, InvalidRunInput, TranscriptionError)
+REFUSALS = (ValueError, BodyError, HTTPError, InvalidRunInput, TranscriptionError)
 
 READING = (
-    "_cli.trusted_hosts", "_events.content", "_events.cursor", "_events.surrogates", "_http.ambient", "_http.body",
-    "_http.cors", "_http.forward_headers", "_http.headers", "_http.multipart", "_http.target", "_http.url_safety",
+    "_cli.trusted_hosts", "_events.content", "_events.cursor", "_events.surrogates", "_http.ambient",
+    "_http.body_readers", "_http.cors", "_http.form", "_http.forward_headers", "_http.headers",
+    "_http.multipart", "_http.target", "_http.url_safety",
     "_log_text",
     "_server.cors_log", "_server.endpoints.attachment_urls", "_server.endpoints.audio",
     "_server.endpoints.content_generations", "_server.endpoints.run_input", "_server.endpoints.wire_names",
@@ -92,6 +94,33 @@ ELSEWHERE: Mapping[str, str] = {
     "_events.content.binary_to_media": "one part, of a fixed number of members",
     "_events.content.media_to_binary": "likewise",
     "_events.cursor.is_reapers": "reads one of our own frames",
+    **dict.fromkeys(
+        (
+            f"_http.body_readers.{name}"
+            for name in (
+                "AsyncBody.read",
+                "AsyncBody.read_blocking",
+                "SyncBody.read_blocking",
+                "read_chunks",
+            )
+        ),
+        "as SyncBody.read",
+    ),
+    **dict.fromkeys(
+        (
+            f"_http.body_readers.{name}"
+            for name in (
+                "BodyBudget.take",
+                "BodyBudget.give_back",
+                "LimitedBody.deadline",
+                "LimitedBody.next_size",
+                "LimitedBody.limit",
+                "LimitedBody.close",
+            )
+        ),
+        "a few numbers",
+    ),
+    "_server.router.Router.read_head": "part of Router.resolve",
     "_http.cors.add_cors_headers": "reads only the response",
     "_http.target.normalize_base_path": "reads the configuration",
     "_log_text.escape_log_records": "installs what calls one_line",
@@ -113,6 +142,7 @@ BINARY = {"type": "binary", "mimeType": "image/png", "data": "aGk="}
 FILE = {"type": "image", "source": {"type": "file", "value": "f", "mimeType": "image/png"}}
 URL = {"type": "image", "source": {"type": "url", "value": "http://169.254.169.254/a"}}
 JSON = {"content-type": "application/json"}
+BODY_LIMITS = BodyLimits(max_bytes=2**24, timeout_seconds=30, budget=BodyBudget(2**40))
 WIDE = InputLimits(max_messages=10**6, max_parts=10**6, max_tools=10**6, max_context=10**6, max_resume=10**6)
 
 
@@ -260,10 +290,11 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
         "fields": of(lambda n: many_headers(n), lambda headers: has_ambient_credentials(headers)),
         "long": of(lambda n: Headers({"authorization": "a " * n}), lambda headers: has_ambient_credentials(headers)),
     },
-    "_http.body.read_body": {
-        "too long": lambda n: lambda: read_body(BytesIO(b"a" * 65536 * n).read, 65536 * n // 2),
+    "_http.body_readers.SyncBody.read": {
+        "chunks": lambda n: lambda: run_sync(SyncBody(BODY_LIMITS, [b"a" * 1024] * n).read()),
+        "too long": lambda n: refused(lambda: run_sync(SyncBody(BODY_LIMITS, [b"a" * 2**20] * n).read())),
     },
-    "_http.body.make_form_parts": {"fields": lambda n: lambda: make_form_parts([("a", "b")] * n, ())},
+    "_http.form.make_form_parts": {"fields": lambda n: lambda: make_form_parts([("a", "b")] * n, ())},
     "_http.cors.evaluate_origin": {
         "long": of(
             lambda n: post({"origin": "a" * n}),

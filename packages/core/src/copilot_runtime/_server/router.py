@@ -76,11 +76,17 @@ class Router:
         may_be_envelope = request.method == "POST" and _is_json(request)
         return RequestHead(segments, match, None if may_be_envelope else 0)
 
-    def resolve(self, request: Request, head: RequestHead) -> ResolvedRequest:
-        """Returns a request, whose body has been read if ``head`` says that it needs it, with its route.
+    def resolve(self, request: Request, head: RequestHead | None = None) -> ResolvedRequest:
+        """Returns a request, whose body has been read if its head says that it needs it, with its route.
 
-        Raises HTTPError.
+        Args:
+            request: the request.
+            head: what `read_head` has returned for it, if that was called before.
+
+        Raises:
+            HTTPError: the request has no route.
         """
+        head = head or self.read_head(request)
         try:
             if head.segments is None:
                 raise _not_found()
