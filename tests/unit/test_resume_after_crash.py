@@ -18,12 +18,12 @@ from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime._engine.replay import replay
 from copilot_runtime._engine.run_log import RunLog
-from copilot_runtime._events import Cursor, RunRecorder, is_terminal
+from copilot_runtime._events import Cursor, RunEnding, RunRecorder, is_terminal
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
-from copilot_runtime.stores.protocol import Batch, NewRun, RunStarted, ThreadKey, ThreadSnapshot
+from copilot_runtime.stores.protocol import Batch, NewRun, RunCompletion, RunStarted, ThreadKey, ThreadSnapshot
 
 from .random_run_helpers import runs, verify
-from .recorder_helpers import Event, events_of, read_frame
+from .recorder_helpers import FINISHED, STARTED, Event, events_of, read_frame, text
 
 pytestmark = [pytest.mark.requirement("CONNECT-09")]
 
@@ -36,6 +36,7 @@ names = (f"thread-{number}" for number in itertools.count())
 class Crash:
     """What an owner has ``sent``, how much of that was ``stored``, and what the store has after the reaper."""
 
+    key: ThreadKey
     sent: Sequence[bytes]
     stored: int
     raw: Sequence[bytes]
@@ -78,7 +79,7 @@ def crash(store: RunStore, events: Sequence[Event], stored: int, ending: object)
     assert reap(store, run, ending, force=True) is not None  # type: ignore[arg-type]
     thread = store.read(key, raw_ordinal=run.ordinal)
     raw = list(thread.runs[0].raw or ()) if thread.runs else []
-    return Crash(sent, stored, raw, thread)
+    return Crash(key, sent, stored, raw, thread)
 
 
 @st.composite
@@ -166,3 +167,27 @@ def test_resume_of_a_run_of_which_nothing_was_stored(store: RunStore) -> None:
     # An event that there cannot have been is unknown, as on any other thread.
     later = Cursor(found.thread.last_ordinal + 1, 1)
     assert list(replay(found.thread, later).history) == []
+
+
+@pytest.mark.requirement("CONNECT-08")
+@pytest.mark.parametrize("is_live", [True, False], ids=["active", "ended"])
+@pytest.mark.parametrize("ending", ENDINGS, ids=["lost", "superseded"])
+def test_resume_after_a_lost_event_on_a_thread_that_went_on_receives_everything(
+    store: RunStore, ending: RunEnding, is_live: bool
+) -> None:
+    """Clients up to 1.69 accept nothing after RUN_ERROR, so the end of the lost run cannot come before what follows."""
+    found = crash(store, [STARTED, text("START", "m"), text("CONTENT", "m", delta="a")], 2, ending)
+    key = found.key
+    started = store.begin(NewRun(thread=key, run_id="later", agent_id="a"))
+    assert isinstance(started, RunStarted)
+    if not is_live:
+        recorder = RunRecorder(ordinal=started.lease.run.ordinal)
+        for event in (STARTED, FINISHED):
+            recorder.feed(event)
+        completion = RunCompletion.from_recorder(recorder, [], recorder.number, persist=True)
+        store.finish(started.lease, recorder.drain(), completion)
+    cursor = Cursor.parse(read_frame(found.sent[-1]).id)
+    thread = store.read(key, raw_ordinal=cursor and cursor.ordinal)
+    received = list(replay(thread, cursor).history)
+    assert received == list(replay(thread, None).history)
+    assert "RUN_ERROR" not in [event["type"] for event in events_of(received)]

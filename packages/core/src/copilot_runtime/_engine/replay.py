@@ -36,7 +36,7 @@ def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
     last = None if live is not None or lost_ending or not thread.runs else thread.runs[-1]
     runs = [_without_past_errors(run, is_last=run is last) if run.has_run_error else run for run in thread.runs]
     needs_repair = not all(run.is_checked for run in runs)
-    remainder = None if cursor is None else _remainder(runs, cursor)
+    remainder = None if cursor is None else _remainder(runs, cursor, is_live=live is not None)
     if remainder is None:
         history = [record.frame for run in runs for record in run.records if record.frame]
         return Replay([*history, *lost_ending], 0, True, needs_repair)
@@ -66,11 +66,13 @@ class _Remainder(NamedTuple):
     frames: Sequence[bytes]
 
 
-def _remainder(runs: Sequence[StoredRun], cursor: Cursor) -> _Remainder | None:
+def _remainder(runs: Sequence[StoredRun], cursor: Cursor, *, is_live: bool) -> _Remainder | None:
     run = next((run for run in runs if run.ordinal == cursor.ordinal), None)
     if run is None:
         return None
     if is_lost(run.records, cursor.number):
+        if is_live or run is not runs[-1]:
+            return None  # clients up to 1.69 would accept nothing after the error
         return _Remainder(run.ordinal, [lost_ending(record.frame) for record in run.records[-1:]])
     if run.raw is not None and not cursor.is_compacted:
         return _Remainder(run.ordinal, run.raw[cursor.position :])
