@@ -23,7 +23,7 @@ from copilot_runtime.stores.protocol import (
 )
 
 from .random_run_helpers import runs, verify
-from .recorder_helpers import FINISHED, STARTED, Event, custom, events_of, read_frame, recorded, text
+from .recorder_helpers import FINISHED, STARTED, Event, custom, events_of, read_frame, recorded, run_input, text
 
 THREAD = ThreadKey("", "t")
 
@@ -159,6 +159,22 @@ def test_a_replay_that_is_cut_twice_resumes_exactly(events: list[Event]) -> None
                 events = events_of([*received, *final])
                 verify(events)
                 assert Client().read(events) == whole, (cut, again)
+
+
+@pytest.mark.requirement("CONNECT-06")
+def test_a_replay_that_is_cut_before_a_state_shows_the_state_that_the_client_of_the_run_has() -> None:
+    """Deltas change the state that the run's own client has sent, which no client takes from RUN_STARTED."""
+    started = {**STARTED, "input": run_input(state={"n": 0, "kept": True})}
+    delta = {"type": "STATE_DELTA", "delta": [{"op": "replace", "path": "/n", "value": 1}]}
+    run = stored(1, [started, custom(1), delta, FINISHED], raw=True)
+    thread = ThreadSnapshot((run,))
+    complete = list(replay(thread, None).history)
+    assert events_of(complete)[2] == {"type": "STATE_SNAPSHOT", "snapshot": {"n": 1, "kept": True}}
+    for cut, last in enumerate(complete, 1):
+        assert replay(thread, Cursor.parse(read_frame(last).id)).history == complete[cut:]
+    assert run.raw is not None
+    for number in range(1, len(run.raw) + 1):
+        assert replay(thread, Cursor(1, number)).history == run.raw[number:]
 
 
 REPLAYED: dict[str, tuple[Cursor | None, list[str]]] = {

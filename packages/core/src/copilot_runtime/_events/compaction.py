@@ -95,7 +95,7 @@ class Compactor:
         self._states: list[CompactedFrame] = []
         self._merged_states: list[range] = []
         """For each merged state, the numbers of events after which a reader of the run itself has a part of it."""
-        self._started: bytes | None = None
+        self._started: CompactedFrame | None = None
         self.has_run_error = False
         """Whether a RUN_ERROR was among the events."""
 
@@ -145,8 +145,8 @@ class Compactor:
         self._emit(CompactedFrame(number, frame))
 
     def _run_started(self, number: int, event: Event, frame: bytes) -> None:
-        self._started = frame
-        self._emit(CompactedFrame(number, frame))
+        self._started = CompactedFrame(number, frame)
+        self._emit(self._started)
 
     def _state(self, number: int, event: Event, frame: bytes) -> None:
         self._states.append(CompactedFrame(number, frame))
@@ -164,19 +164,24 @@ class Compactor:
     def _merge_states(self) -> list[CompactedFrame]:
         if not self._states:
             return []
-        last = self._states[-1].number
+        first, last = self._states[0].number, self._states[-1].number
         try:
             # Decoded again, so that applying the deltas cannot change what is stored or what the agent holds.
-            state = apply_state_events(self._initial_state(), (decode(record.frame) for record in self._states))
+            events = [decode(record.frame) for record in self._states]
+            initial = self._initial_state()
+            if initial and self._started is not None and events[0]["type"] == "STATE_DELTA":
+                # The deltas are for the client that has sent this state: no replay shows it before it is merged.
+                first = self._started.number
+            state = apply_state_events(initial, events)
             data = encode({"type": "STATE_SNAPSHOT", "snapshot": state})
         except (ValueError, InvalidEventError):
             return list(self._states)
-        self._merged_states.append(range(self._states[0].number, last))
+        self._merged_states.append(range(first, last))
         return [CompactedFrame(last, format_frame(data, self._prefix, last))]
 
     def _initial_state(self) -> Any:
         """Returns the state in the run's input, as RUN_STARTED echoes it."""
-        run_input = None if self._started is None else decode(self._started).get("input")
+        run_input = None if self._started is None else decode(self._started.frame).get("input")
         state = run_input.get("state") if isinstance(run_input, dict) else None
         return {} if state is None else state
 
