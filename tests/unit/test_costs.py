@@ -365,10 +365,12 @@ def test_recording_and_compaction(name: str) -> None:
 class NoProvider(openai.AsyncOpenAI):
     """A client of the SDK that sends nothing, but keeps what it would have sent."""
 
+    arguments: Mapping[str, Any]
+    """Without ``extra_body``."""
     body: Mapping[str, Any]
 
     async def request(self, cast_to: Any, options: Any, **more: Any) -> Any:
-        self.body = {**options.json_data, **(options.extra_json or {})}
+        self.arguments, self.body = options.json_data, {**options.json_data, **(options.extra_json or {})}
         raise openai.APIError("nothing was sent", request=None, body=None)  # type: ignore[arg-type]
 
 
@@ -389,7 +391,26 @@ def test_builtin_agent_takes_few_steps_per_message(content: Any) -> None:
         assert len(client.body["messages"]) == size
         return measure(lambda: asyncio.run(run())).steps
 
-    assert (steps(40) - steps(10)) / 30 < 100
+    assert (steps(120) - steps(80)) / 40 < 100
+
+
+@pytest.mark.requirement("COST-01")
+def test_builtin_agent_takes_few_steps_per_frontend_tool() -> None:
+    client = NoProvider(api_key="k")
+    agent = BuiltInAgent("any", client=client)
+
+    def steps(size: int) -> int:
+        tools = [FrontendTool(name=f"tool{number}", description="d", parameters={}) for number in range(size)]
+        given = run_input().model_copy(update={"tools": tools})
+
+        async def run() -> None:
+            assert [event["type"] async for event in agent.run(given)] == ["RUN_STARTED", "RUN_ERROR"]
+
+        asyncio.run(run())
+        assert len(client.body["tools"]) == size + 2  # those that change the state
+        return measure(lambda: asyncio.run(run())).steps
+
+    assert (steps(120) - steps(80)) / 40 < 200
 
 
 def test_prompt_size_is_near_that_of_a_state_nested_deeply() -> None:

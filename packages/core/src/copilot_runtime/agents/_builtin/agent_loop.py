@@ -14,6 +14,7 @@ from ..._log_text import one_line
 from .._context import RunContext
 from .chat_messages import ChatMessage, to_chat_tool_result
 from .chunk_reader import ChunkReader
+from .completion_request import completion_arguments
 from .completion_stream import CompletionTranslator, Event
 from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError
 from .finish_reasons import Finish
@@ -71,14 +72,11 @@ class AgentLoop:
 
     async def _stream_completion(self, completion: CompletionTranslator, *, is_first: bool) -> AsyncGenerator[Event]:
         create: Any = self.client.chat.completions.create  # its overloads do not accept a dict of parameters
-        # The SDK compares parameters with their types, item by item and on the event loop, which takes 0.1 to 0.8 ms a
-        # message; what is in extra_body takes their place, and is sent as it is.
-        extra_body = self.request_params.get("extra_body", {})
-        body = {"messages": self.messages, **self._tool_params(is_first), **extra_body}
-        params = {**self.request_params, "messages": (), "extra_body": body}
+        params = {**self.request_params, **self._tool_choice(is_first)}
+        arguments = completion_arguments(params, self.messages, self.toolbox.definitions)
         try:
             # Leaving the block closes the connection to the provider.
-            async with await create(model=self.model.name, stream=True, **params) as stream:
+            async with await create(model=self.model.name, stream=True, **arguments) as stream:
                 chunks = ChunkReader(stream)
                 while (chunk := await chunks.next()) is not None:
                     is_progress = False
@@ -105,15 +103,12 @@ class AgentLoop:
         for event in completion.close():
             yield event
 
-    def _tool_params(self, is_first: bool) -> dict[str, Any]:
-        definitions = self.toolbox.definitions
-        if not definitions:
-            return {}
+    def _tool_choice(self, is_first: bool) -> dict[str, Any]:
         choice = self.tool_choice
         # A forced tool applies to the first step only: otherwise the model would call it in every step.
-        if choice is None or (not is_first and choice != "none"):
-            return {"tools": definitions}
-        return {"tools": definitions, "tool_choice": choice}
+        if not self.toolbox.definitions or choice is None or (not is_first and choice != "none"):
+            return {}
+        return {"tool_choice": choice}
 
     async def _run_tools(self, calls: list[ToolCall]) -> AsyncGenerator[Event]:
         """Runs the calls of server tools concurrently, and yields their results in the order of the calls.

@@ -1,0 +1,59 @@
+"""What wrappers of the SDK's function see, such as those that trace calls of models, and what is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from copilot_runtime.agents._builtin.completion_request import COMPARED_ITEMS, completion_arguments
+
+TOOL = {"type": "function", "function": {"name": "search"}}
+
+
+def user(number: int) -> dict[str, Any]:
+    return {"role": "user", "content": f"message {number}"}
+
+
+def sent(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {**arguments, **arguments["extra_body"]}
+
+
+def test_messages_and_tools_are_arguments_of_the_sdk() -> None:
+    messages = [user(number) for number in range(COMPARED_ITEMS)]
+    assert completion_arguments({"seed": 1, "extra_body": {"top_k": 5}}, messages, [TOOL]) == {
+        "seed": 1,
+        "messages": messages,
+        "tools": [TOOL],
+        "extra_body": {"top_k": 5},
+    }
+    assert completion_arguments({}, messages, []) == {"messages": messages, "extra_body": {}}
+
+
+@pytest.mark.requirement("COST-01")
+def test_messages_of_a_long_conversation_are_sent_in_extra_body() -> None:
+    messages, tools = [user(number) for number in range(5 * COMPARED_ITEMS)], [TOOL] * (2 * COMPARED_ITEMS)
+    arguments = completion_arguments({"extra_body": {"top_k": 5}}, messages, tools)
+    assert arguments["messages"] == messages[-COMPARED_ITEMS:]
+    assert arguments["tools"] == tools[:COMPARED_ITEMS]
+    assert sent(arguments)["messages"] == messages
+    assert sent(arguments)["tools"] == tools
+    assert sent(arguments)["top_k"] == 5
+
+
+@pytest.mark.requirement("COST-01")
+@pytest.mark.parametrize("member", ["content", "tool_calls"])
+def test_messages_count_with_their_parts(member: str) -> None:
+    large = {"role": "assistant", member: [{}] * (COMPARED_ITEMS // 2)}
+    arguments = completion_arguments({}, [large, large], [])
+    assert arguments["messages"] == [large]
+    assert sent(arguments)["messages"] == [large, large]
+    larger = {"role": "assistant", member: [{}] * COMPARED_ITEMS}
+    arguments = completion_arguments({}, [user(1), larger], [])
+    assert arguments["messages"] == []
+    assert sent(arguments)["messages"] == [user(1), larger]
+
+
+def test_provider_options_replace_what_the_agent_sends() -> None:
+    messages = [user(number) for number in range(2 * COMPARED_ITEMS)]
+    assert sent(completion_arguments({"extra_body": {"messages": [user(0)]}}, messages, []))["messages"] == [user(0)]
