@@ -9,6 +9,7 @@ import pytest
 
 from copilot_runtime import CopilotRuntime, RunContext
 from copilot_runtime._http.url_safety import is_fetchable
+from copilot_runtime._server.endpoints import attachment_urls
 from copilot_runtime._server.endpoints.attachment_urls import without_unsafe_urls
 from copilot_runtime.testing import TestClient
 
@@ -177,3 +178,85 @@ def test_attachment_urls_cost_is_proportional_to_their_number() -> None:
         return lambda: without_unsafe_urls({"messages": messages}, ("https",))
 
     assert_linear(prepare, 20)
+
+
+UNSAFE = "file:///etc/passwd"
+IMAGE = {"type": "image", "source": {"type": "data", "value": "QUJD", "mimeType": "image/png"}}
+INTERRUPT = {"id": "i", "reason": "confirmation"}
+BINARY = {"type": "binary", "mimeType": "image/png"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {**BINARY, "url": UNSAFE, "source": {"type": "data"}},
+        {**BINARY, "url": UNSAFE, "source": IMAGE["source"]},
+        {**BINARY, "url": UNSAFE, "source": {"type": "url", "value": "https://x.example/"}},
+        {**BINARY, "url": "https://x.example/", "source": {"type": "url", "value": UNSAFE}},
+        {**BINARY, "id": "file-1", "url": UNSAFE},
+        {**BINARY, "id": UNSAFE},
+        {**BINARY, "id": "http:169.254.169.254/"},
+        {**BINARY, "id": "//169.254.169.254/", "data": "QUJD"},
+        {**IMAGE, "url": UNSAFE},
+        {**IMAGE, "text": "x", "source": {"type": "url", "value": UNSAFE}},
+        {"type": "image", "source": {"type": "file", "value": UNSAFE, "mimeType": "image/png"}},
+        {"type": "text", "text": "x", "url": UNSAFE},
+    ],
+    ids=str,
+)
+def test_attachment_url_in_another_member_is_not_handed_on(part: dict[str, Any]) -> None:
+    for content in received(part):
+        rest = [each for each in content[1:] if each["type"] != "text" or "url" in each]
+        assert not any(unsafe in str(rest) for unsafe in (UNSAFE, "169.254"))
+
+
+@pytest.mark.parametrize("file_id", ["file-1", "files/abc", "tenant:file-1", "https://x.example/v1/files/1"])
+def test_attachment_ids_of_files_are_handed_on(file_id: str) -> None:
+    for content in received({**BINARY, "id": file_id}):
+        assert content[1]["type"] != "text"
+        assert file_id in str(content[1])
+
+
+def test_attachment_of_a_type_that_is_no_text_is_refused() -> None:
+    part = {"type": ["image"], "source": {"type": "url", "value": UNSAFE}}
+    assert "messages" in without_unsafe_urls({"messages": [{"content": [part]}]}, ("https",))
+
+
+def test_attachment_url_that_agents_do_not_get_stays_in_the_thread() -> None:
+    part = parts("/uploads/a.png")[0]
+    message = {"id": "u", "role": "user", "content": [part]}
+    with TestClient(CopilotRuntime(agents={"a": repeats})) as client:
+        thread = client.run("a", [message]).events[0]["threadId"]
+        replayed = client.connect("a", thread).events
+    inputs = [event["input"]["messages"] for event in replayed if event["type"] == "RUN_STARTED"]
+    assert inputs == [[message]]
+
+
+def test_attachment_url_is_not_handed_on_by_a_run_that_resumes() -> None:
+    async def asks(input: Any, context: RunContext) -> Any:
+        async for event in repeats(input, context):
+            is_end = event["type"] == "RUN_FINISHED"
+            yield {**event, "outcome": {"type": "interrupt", "interrupts": [INTERRUPT]}} if is_end else event
+
+    messages = [{"id": "u", "role": "user", "content": [parts("/uploads/a.png")[0]]}]
+    entries = [{"interruptId": INTERRUPT["id"], "status": "resolved", "payload": "yes"}]
+    with TestClient(CopilotRuntime(agents={"a": asks})) as client:
+        client.run("a", messages, thread_id="t")
+        for resume in (entries, [*entries, {**entries[0], "interruptId": "another"}]):
+            result = client.run("a", messages, thread_id="t", resume=resume)
+            (event,) = (event for event in result.events if event["type"] == "CUSTOM")
+            assert {each[0]["content"][0]["type"] for each in event["value"]} == {"text"}
+        inputs = [e["input"]["messages"] for e in client.connect("a", "t").events if e["type"] == "RUN_STARTED"]
+    assert inputs[0] == messages
+
+
+def test_attachment_url_that_agents_do_not_get_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachment_urls, "_reported", set())
+    for _ in range(2):
+        received(parts("/uploads/a.png")[0])
+    (line,) = (record.getMessage() for record in caplog.records if "attachment" in record.getMessage())
+    assert "(image)" in line
+    assert "http, https" in line
+    assert "attachment_url_schemes" in line

@@ -117,12 +117,21 @@ def _with_input(
         if message.id not in dropped
     ]
     model = model.model_copy(update={"messages": messages})
-    members = {name: value for name, value in request.body.items() if name != "resume"}
-    members["messages"] = [
-        {**message, **replaced.get(message["id"], {})} for message in request.messages if message["id"] not in dropped
-    ]
-    if resume := [request.body["resume"][entry.index] for entry in entries]:
-        members["resume"] = resume
-    body = JSONBody.encode(members)
-    context = dataclasses.replace(request.context, body=JSONBody(body.data))
+    entries = list(entries)
+
+    def changed(members: Mapping[str, Any]) -> JSONBody:
+        kept = {name: value for name, value in members.items() if name != "resume"}
+        kept["messages"] = [
+            {**message, **replaced.get(message["id"], {})}
+            for message in members["messages"]
+            if message["id"] not in dropped
+        ]
+        if resume := [members["resume"][entry.index] for entry in entries]:
+            kept["resume"] = resume
+        return JSONBody.encode(kept)
+
+    body, agent_body = changed(request.body), request.context.body
+    # What agents get differs where it has URLs that they may not fetch.
+    differs = isinstance(agent_body, JSONBody) and agent_body.data is not request.body.data
+    context = dataclasses.replace(request.context, body=JSONBody(changed(agent_body).data if differs else body.data))
     return dataclasses.replace(request, input=model, body=body, context=context)

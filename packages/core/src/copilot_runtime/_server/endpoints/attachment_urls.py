@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..._events.content import parts_to_text
 from ..._http.url_safety import is_fetchable
+from ..._log_text import one_line
+
+logger = logging.getLogger("copilot_runtime.endpoints")
+
+_URL = re.compile(r"[\x00-\x20]*[a-z][a-z0-9+.\-\t\r\n]*:.*[/\\]|[\x00-\x20]*[/\\]{2}", re.IGNORECASE | re.DOTALL)
+"""What is a URL where an id is expected: ids may have colons or slashes, too, but no scheme and a path."""
+
+_CONTENT: Mapping[str, Sequence[str]] = {"binary": ("data", "url", "id"), "text": ("text",)}
+"""The members that hold the content of a part of a type; of others it is the source."""
+
+_MAX_REPORTED = 20
+_MAX_TYPE_CHARACTERS = 60
+_reported: set[str] = set()
 
 
 def without_unsafe_urls(wire: Any, schemes: Collection[str]) -> Any:
@@ -35,20 +50,43 @@ def without_unsafe_urls(wire: Any, schemes: Collection[str]) -> Any:
 
 
 def _has_unsafe_url(part: Any, schemes: Collection[str]) -> bool:
-    url = _url(part) if isinstance(part, dict) else None
-    return isinstance(url, str) and not is_fetchable(url, schemes)
+    return isinstance(part, dict) and bool(_unsafe_members(part, schemes))
 
 
-def _url(part: Mapping[str, Any]) -> Any:
+def _unsafe_members(part: Mapping[str, Any], schemes: Collection[str]) -> set[str]:
+    """Returns the names of a part's members that have such a URL, those included that its type does not have."""
     source = part.get("source")
-    if isinstance(source, dict):
-        return source.get("value") if source.get("type") == "url" else None
-    return part.get("url") if part.get("type") == "binary" else None
+    source = source if isinstance(source, dict) else {}
+    kind, value = source.get("type"), source.get("value")
+    urls = [("url", part.get("url")), ("source", value if kind == "url" else None)]
+    # Some agents take the id of a file for a URL.
+    ids = [
+        ("id", part.get("id") if part.get("type") == "binary" else None),
+        ("source", value if kind == "file" else None),
+    ]
+    urls += [(name, each) for name, each in ids if isinstance(each, str) and _URL.match(each)]
+    return {name for name, each in urls if isinstance(each, str) and not is_fetchable(each, schemes)}
 
 
 def _converted(part: Any, schemes: Collection[str]) -> Any:
-    if not _has_unsafe_url(part, schemes):
+    unsafe = _unsafe_members(part, schemes) if isinstance(part, dict) else set()
+    if not unsafe:
         return part
-    if part.get("data") or part.get("id"):  # of a binary part, which may have its content in several forms
-        return {name: value for name, value in part.items() if name != "url"}
+    _report(part, schemes)
+    rest = {name: value for name, value in part.items() if name not in unsafe}
+    if any(rest.get(name) for name in _CONTENT.get(str(part.get("type")), ("source",))):
+        return rest
     return {"type": "text", "text": parts_to_text([part])}
+
+
+def _report(part: Mapping[str, Any], schemes: Collection[str]) -> None:
+    """Logs once for each type of part that a URL was left out. The client decides how many there are."""
+    kind = str(part.get("type"))[:_MAX_TYPE_CHARACTERS]
+    if kind not in _reported and len(_reported) < _MAX_REPORTED:
+        _reported.add(kind)
+        logger.warning(
+            "a message has an attachment (%s) whose URL does not reach agents: only URLs with a host that is not "
+            "link-local and one of the schemes %s do, and data URLs (see attachment_url_schemes of CopilotRuntime)",
+            one_line(kind),
+            ", ".join(sorted(schemes)) or "(none)",
+        )

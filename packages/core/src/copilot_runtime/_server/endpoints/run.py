@@ -93,7 +93,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
             request=context.request,
             headers=merge_headers(forwarded, agent_headers(agent)),
             user=context.user,
-            body=JSONBody(parsed.wire.data),  # a copy of the agent's own, which few agents need
+            body=JSONBody(parsed.agent_body),  # a copy of the agent's own, which few agents need
             debug=context.runtime.debug,
             open_interrupts=_NONE_OPEN,
         ),

@@ -52,10 +52,12 @@ class ParsedInput(NamedTuple):
     Attributes:
         model: the input as agents get it, without activity messages.
         wire: the input in wire form as the client sent it, unknown members and all messages included.
+        agent_body: the same as agents get it: without URLs that they may not fetch.
     """
 
     model: RunAgentInput
     wire: JSONBody
+    agent_body: bytes
 
 
 def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] = WEB_SCHEMES) -> ParsedInput:
@@ -74,15 +76,14 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
     limits.check(wire, body)
     refuse_python_names_of(RunAgentInput, wire)
     safe = without_unsafe_urls(wire, url_schemes)
-    if safe is not wire:
-        wire, body = safe, to_json(safe)
-    model = _validate(body, wire)
+    agent_body = body if safe is wire else to_json(safe)
+    model = _validate(agent_body, safe)
     refuse_python_names(body, messages=model.messages, tools=model.tools, resume=getattr(model, "resume", None))
     if model.forwarded_props is None:
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):
         model.messages = [message for message in model.messages if message.role != "activity"]
-    return ParsedInput(model, JSONBody(body, without_nulls(wire), drop_nulls=True))
+    return ParsedInput(model, JSONBody(body, without_nulls(wire), drop_nulls=True), agent_body)
 
 
 def size_in_memory(body: bytes, model: RunAgentInput) -> int:
