@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -16,6 +17,9 @@ def mark(user: str | None) -> str:
     """Returns the text by which a user's data can be told from that of others; that of None may be anybody's."""
     number = FUZZ_USERS.index(user) + 1 if user in FUZZ_USERS else 0
     return f"MARK{number}Q"
+
+
+_MARK = re.compile(rb"MARK[0-9]Q")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +80,10 @@ class Draft:
             "is_http": self.is_http,
             "may_reuse": self.is_http and self.leave_after is None,
         }
+        # Whose data this becomes is not certain either.
+        marked = parts if self.user_is_certain else [_MARK.sub(mark(None).encode(), part) for part in parts]
         return Exchange(
-            parts=parts,
+            parts=tuple(marked),
             methods=(self.method,),
             user=self.user if self.user_is_certain else None,
             leave_after=self.leave_after,
