@@ -15,14 +15,14 @@ import pytest
 from copilot_runtime import User
 from copilot_runtime._engine import Engine, EngineOptions, InputTooLarge, TooManyRuns, TooManyRunsOfUser
 from copilot_runtime._engine.agent_threads import AgentThreads
-from copilot_runtime._engine.run_limits import RUN_BYTES
+from copilot_runtime._engine.run_limits import RUN_BYTES, RunLimiter
 from copilot_runtime._engine.types import RunRequest
 from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
 from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.agents._json_body import JSONBody
 from copilot_runtime.stores import MemoryStore, store_from_url
-from copilot_runtime.stores.protocol import ActiveRun, StoreError
+from copilot_runtime.stores.protocol import ActiveRun, StoreError, ThreadKey
 
 from .engine_helpers import THREAD, Deaf, Event, Gated, Reader, answers, bounded, engine_on, given, settled
 from .recorder_helpers import FINISHED, STARTED, text
@@ -262,17 +262,60 @@ async def test_max_agent_threads_users_take_turns() -> None:
 
 @pytest.mark.requirement("LIMIT-02")
 @bounded
+async def test_max_agent_threads_runs_that_a_user_stops_do_not_take_them_all(caplog: pytest.LogCaptureFixture) -> None:
+    """The slot of a run is free once it has been stopped, but the thread of an agent that ignores that is not."""
+    engine = engine_on(MemoryStore(), max_agent_threads=3, max_runs_per_user=2, stop_grace_seconds=0)
+    agent, other = Plain(), Plain()
+    other.may_go.set()
+    for number in range(2):
+        agent.is_waiting.clear()
+        reader = Reader(await engine.run(of_user(given(agent, thread_id=f"t{number}"), "alice")))
+        await settled(agent.is_waiting.is_set)
+        await engine.stop(ThreadKey(User(id="alice").owner_key, f"t{number}"), None)
+        await reader.rest()
+    waiting = Reader(await engine.run(of_user(given(agent, "third"), "alice")))
+    await settled(lambda: bool(engine._agent_threads._waiting))
+    for _ in range(3):
+        assert (await Reader(await engine.run(of_user(given(other), "bob"))).rest())[-1] == FINISHED
+    assert agent.calls == ["t0", "t1"]
+    [message] = [record.message for record in caplog.records if "wait" in record.message]
+    assert message.startswith("runs of a user wait, since 2 synchronous agents of that user have not returned")
+    agent.may_go.set()
+    assert (await waiting.rest())[-1] == FINISHED
+    await settled(lambda: engine._agent_threads._busy == 0)
+    assert not engine._agent_threads._busy_of_users
+
+
+@pytest.mark.requirement("LIMIT-02")
+@bounded
+async def test_max_agent_threads_that_are_busy_are_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    threads, tasks = AgentThreads(1), []
+    await threads._acquire("")
+    for warnings in (1, 1, 2):
+        if warnings == 2:
+            threads._next_warning = 0
+        tasks.append(asyncio.ensure_future(threads._acquire("")))
+        await asyncio.sleep(0)
+        assert len(caplog.records) == warnings
+    assert "max_agent_threads" in caplog.text
+    for task in tasks:
+        threads._release("")
+        await task
+
+
+@pytest.mark.requirement("LIMIT-02")
+@bounded
 async def test_max_agent_threads_a_run_cancelled_as_it_gets_its_thread_hands_it_on() -> None:
     threads = AgentThreads(1)
     await threads._acquire("")
     first, second = asyncio.create_task(threads._acquire("")), asyncio.create_task(threads._acquire(""))
     await asyncio.sleep(0)
-    threads._release()  # the first has it now, but has not been resumed
+    threads._release("")  # the first has it now, but has not been resumed
     first.cancel()
     await second
-    assert threads.is_exhausted
-    threads._release()
-    assert not threads.is_exhausted
+    assert threads._busy == 1
+    threads._release("")
+    assert threads._busy == 0
 
 
 @pytest.mark.requirement("LIMIT-02")
@@ -288,9 +331,9 @@ def test_max_agent_threads_waiters_of_closed_loops_are_passed_over() -> None:
     closed = asyncio.new_event_loop()
     closed.run_until_complete(wait())
     closed.close()
-    assert threads.is_exhausted
-    threads._release()
-    assert not threads.is_exhausted
+    assert threads._busy == 1
+    threads._release("")
+    assert threads._busy == 0
 
 
 @pytest.mark.requirement("LIMIT-02")
@@ -424,3 +467,19 @@ async def test_max_runs_bytes_ends_the_largest_run_that_grows(kind: str) -> None
     quiet.allow(3)
     assert (await other.rest())[-1] == FINISHED
     await no_runs(engine)
+
+
+@pytest.mark.requirement("LIMIT-03")
+def test_max_runs_bytes_the_largest_run_may_grow_no_more() -> None:
+    """Otherwise each of the others could become as large as it is."""
+    limiter = RunLimiter(None, None, 100_000_000)
+    limiter.acquire(None, 80_000_000)
+    growing, ended = [limiter.acquire(None, 1000) for _ in range(10)], 0
+    for _ in range(1000):
+        for slot in list(growing):
+            if not slot.grow(100_000):
+                growing.remove(slot)
+                slot.release()
+                ended += 1
+        assert limiter._size <= 130_000_000
+    assert ended

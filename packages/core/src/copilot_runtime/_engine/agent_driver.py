@@ -132,7 +132,7 @@ async def _run_in_thread(
             error = RuntimeError("the agent raised StopIteration") if isinstance(raised, StopIteration) else raised
         loops.call_soon_threadsafe(sink.loop, settle, result, error)
 
-    await threads.start(work, request.owner, name=f"copilot-runtime-agent-{request.agent_id}")
+    await threads.start(work, request.user_key, name=f"copilot-runtime-agent-{request.agent_id}")
     while True:
         try:
             return await asyncio.shield(settled)

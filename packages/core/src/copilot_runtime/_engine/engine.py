@@ -82,7 +82,7 @@ class Engine:
         self._ephemeral_runs: dict[RunLog, Run] = {}
         """Runs on no thread: suggestions."""
         self._run_limiter = RunLimiter(options.max_runs, options.max_runs_per_user, options.max_runs_bytes)
-        self._agent_threads = AgentThreads(options.max_agent_threads)
+        self._agent_threads = AgentThreads(options.max_agent_threads, options.max_runs_per_user)
         self._begin_may_suspend = store.blocking or options.on_concurrent_run == "supersede"
         """Whether beginning a run may take more than one step of its request's task."""
         self._subscribers = Subscribers(

@@ -13,6 +13,9 @@ RUN_BYTES = 16 * 1024
 EVENT_FACTOR = 2
 """How many times the size of its frames the events of a run take: as frames, and compacted."""
 
+MAX_EXCESS = 1.25
+"""Beyond how many times the memory that all may take every run ends that grows."""
+
 _STEP_BYTES = 64 * 1024
 """How much a run may grow until that is counted."""
 
@@ -135,14 +138,18 @@ class RunLimiter:
     def grow(self, slot: RunSlot, size: int) -> bool:
         """Counts that a run takes more memory. Returns False if it is to end.
 
-        That is the largest one of those that grow while there is too much in memory, whoever has the others.
+        That is the largest one while there is too much in memory, whoever has the others; and any one that grows once
+        there is `MAX_EXCESS` as much, since the largest may grow no more, or not heed its stop.
         """
         with self._lock.get():
             if slot not in self._slots:
                 return True
             slot.size += size
             self._size += size
-            return self._size <= self._max_bytes or slot.size < max(other.size for other in self._slots)
+            if self._size <= self._max_bytes:
+                return True
+            is_largest = slot.size >= max(other.size for other in self._slots)
+            return not is_largest and self._size <= MAX_EXCESS * self._max_bytes
 
     def release(self, slot: RunSlot) -> None:
         """Counts a run no longer."""

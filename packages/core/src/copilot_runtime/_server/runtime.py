@@ -96,7 +96,7 @@ class CopilotRuntime:
         max_runs_bytes: how much memory the inputs and events of active runs may take together, as far as it can be
             estimated; further runs are answered with 503. None for no limit.
         max_agent_threads: how many OS threads run synchronous agents; further runs of such agents wait until one is
-            free. None for no limit.
+            free. None for no limit. Agents of one user keep at most ``max_runs_per_user`` of them.
         sse_keep_alive_seconds: a stream that is silent for this long gets a comment; 0 for never.
         send_timeout_seconds: a response is broken off if its client accepts nothing for this long; None for never.
         run_timeout_seconds: how long a run may take; None for no limit.
