@@ -132,6 +132,17 @@ def test_langgraph_command_of_a_frontend_only_resumes(client: Client) -> None:
 
 
 @pytest.mark.requirement("AGENT-07")
+@pytest.mark.parametrize("name", ["command", "Command", "_command", "comm_and", "COMMAND"])
+def test_langgraph_command_of_a_frontend_does_not_pass_a_breakpoint(client: Client, name: str) -> None:
+    """Such as ``interrupt_before``, which opens no interrupt: only the application goes on from there."""
+    thread = unique("thread")
+    interrupts = prompt(client, "breakpoint", "pay", thread)[-1]["outcome"]["interrupts"]
+    prompt(client, "breakpoint", "", thread, messages=[], **answer(interrupts[0]))
+    events = prompt(client, "breakpoint", "", thread, messages=[], forwardedProps={name: {"resume": "yes"}})
+    assert not paid(events)
+
+
+@pytest.mark.requirement("AGENT-07")
 def test_langgraph_edited_message_does_not_pass_a_guard(client: Client) -> None:
     """Another text under the same id starts the graph anew, from its checkpoint before that message."""
     thread, message = unique("thread"), user_message("pay")

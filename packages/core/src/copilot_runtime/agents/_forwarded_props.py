@@ -25,31 +25,39 @@ _reported: set[str] = set()
 class AllowedProps:
     """The members that are passed on.
 
-    Names are compared without case and underscores: frameworks read both ``nodeName`` and ``node_name``.
+    Names are compared without case and underscores: frameworks read both ``nodeName`` and ``node_name``, and some also
+    ``NodeName``.
     """
 
-    names: frozenset[str] | None
-    """The members that are passed on; None for all but ``denied``."""
+    names: Mapping[str, str] | None
+    """The members that are passed on, as they are compared and as the application spells them, which is how they are
+    passed on: what checks them must find them. None for all but ``denied``."""
     denied: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, agent: str, names: Iterable[str] | None, *, denied: Iterable[str] = ()) -> AllowedProps:
         """Returns the value of an option ``allowed_forwarded_props``. Raises TypeError for anything but a list."""
         allowed = None if names is None else validation.check_names(f"{agent}: allowed_forwarded_props", names)
-        return cls(None if allowed is None else frozenset(map(_folded, allowed)), frozenset(map(_folded, denied)))
+        return cls(
+            None if allowed is None else {_folded(name): name for name in allowed}, frozenset(map(_folded, denied))
+        )
 
     def select(self, agent: str, props: Any) -> dict[str, Any]:
         """Returns the members of ``forwardedProps`` that are passed on; empty if they are not an object."""
         if not isinstance(props, Mapping):
             return {}
-        selected = {name: value for name, value in props.items() if self._is_allowed(name)}
-        if len(selected) < len(props):
-            _report(agent, next(name for name in props if name not in selected))
+        selected = {passed: value for name, value in props.items() if (passed := self._passed_name(name)) is not None}
+        omitted = next((name for name in props if self._passed_name(name) is None), None)
+        if omitted is not None:
+            _report(agent, omitted)
         return selected
 
-    def _is_allowed(self, name: str) -> bool:
+    def _passed_name(self, name: str) -> str | None:
+        """Returns the name under which a member is passed on; None if it is not."""
         folded = _folded(name)
-        return folded not in self.denied if self.names is None else folded in self.names
+        if self.names is not None:
+            return self.names.get(folded)
+        return None if folded in self.denied else name
 
 
 def _folded(name: str) -> str:
