@@ -44,18 +44,16 @@ def serve_workers(
     threads: int = 64,
     extra: Sequence[str] = (),
     raw_seconds: float | None = None,
-    application: str = "application",
+    application: str = "worker_app:application",
     env: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
     """A server over the store of that URL, the adapter's first one unless ``server`` is set.
 
-    ``raw_seconds`` is for how long it keeps raw frames, ``application`` the factory in `fixtures.worker_app`.
+    ``raw_seconds`` is for how long it keeps raw frames, ``application`` a module of `fixtures` and its factory.
     """
     variables = {STORE: store, **(env or {}), **({} if raw_seconds is None else {RAW_SECONDS: str(raw_seconds)})}
     options: dict[str, Any] = {"workers": workers, "threads": threads, "preload": preload, "extra": extra}
-    with serve_app(
-        adapter, f"tests.fixtures.worker_app:{application}", server=server, env=variables, **options
-    ) as running:
+    with serve_app(adapter, f"tests.fixtures.{application}", server=server, env=variables, **options) as running:
         yield running
 
 
