@@ -248,7 +248,7 @@ def test_threads_responses_are_kept_out_of_caches(alice: UserClient, thread: str
         ("threads/state", {"thread_id": unique("nothing")}),
     )
     for what, options in requests:
-        assert alice.request(what, **options).headers["cache-control"] == "no-store", what
+        assert alice.request(what, **options).headers["cache-control"] == "no-store, private", what
 
 
 @pytest.mark.requirement("USER-02")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client, override_settings
 
+from ..fixtures.configs import MOUNT
 from ..http_client import run_input, unique
 from .browser import Browser
 from .site.hooks import REFUSALS
@@ -89,3 +91,15 @@ def test_django_exceptions_of_hooks_are_answered_as_in_any_view(browser: Browser
         is_ours = refusal == "500"
         assert response.headers["content-type"].startswith("application/json" if is_ours else "text/html")
         assert b"secret" not in response.read()
+
+
+@override_settings(
+    MIDDLEWARE=["django.middleware.cache.UpdateCacheMiddleware", "django.middleware.cache.FetchFromCacheMiddleware"]
+)
+def test_django_cache_for_the_whole_site_stores_responses() -> None:
+    """It pickles them, which what sends a large one in chunks does not survive."""
+    first, second = (Client().get(f"{MOUNT}/info") for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert "Age" in second.headers, "not from the cache"
+    assert second.content == first.content
+    assert "Age" not in [Client().get(f"{MOUNT}/threads") for _ in range(2)][1].headers

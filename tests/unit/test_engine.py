@@ -791,11 +791,13 @@ async def test_connect_leaves_out_messages_that_the_history_has() -> None:
 async def test_slow_reader_of_a_finished_run_is_evicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(held_bytes, "MAX_STALLED_BYTES", 1000)
     monkeypatch.setattr(held_bytes, "MAX_HELD_BYTES", 1000)
     monkeypatch.setattr(held_bytes, "SLOW_SECONDS", 0)
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
     await settled(lambda: not engine._runs)
+    engine._subscribers._held.evict_slow()
     seen = [await reader.rest() for reader in slow]
     assert len(seen[-1]) == 5
     assert [event["code"] for event in seen[0]] == ["SLOW_READER"]

@@ -312,6 +312,59 @@ def test_slow_reader_that_is_evicted_in_a_large_frame_gets_slow_reader(life: Lif
     assert reader.read_available() is None
 
 
+@pytest.mark.parametrize("part", ["history", "log"])
+def test_slow_reader_that_is_evicted_while_it_reads_gets_slow_reader(part: str, life: Life) -> None:
+    """Eviction comes from another OS thread, at any moment: a stream that just ends would look like success."""
+
+    class Evicting(list[bytes]):
+        def __len__(self) -> int:
+            if part in started:
+                started.clear()
+                reader.evict()
+            return super().__len__()
+
+    log = log_of(b"a")
+    log.end()
+    log.frames = Evicting(log.frames if part == "log" else ())
+    started: list[str] = []
+    reader = life.reader(log, history=Evicting([b"x"] if part == "history" else ()))
+    started.append(part)
+    *_, last = list(SyncStreamIterator(reader))
+    assert b"SLOW_READER" in last
+
+
+@pytest.mark.parametrize("history", [(), (b"x",)])
+def test_slow_reader_that_has_everything_gets_no_error(history: tuple[bytes, ...], life: Life) -> None:
+    """While its last chunk is sent: an error after the end of a run would be none of the protocol."""
+    log = None if history else log_of(b"x")
+    if log is not None:
+        log.end()
+    reader = life.reader(log, history=history)
+    assert reader.read_available() == b"x"
+    reader.evict()
+    assert reader.read_available() is None
+
+
+def test_large_body_that_is_evicted_when_all_of_it_was_read_is_complete(life: Life) -> None:
+    aborted: list[int] = []
+    reader = BodyReader(b"x" * 100_000, ReaderCallbacks(life.begun.append, life.gone.append))
+    reader.on_stalled(lambda: aborted.append(1))
+    assert len((reader.read_available() or b"") + (reader.read_available() or b"")) == 100_000
+    reader.evict()
+    assert reader.read_available() is None
+    assert not aborted
+
+
+def test_large_body_that_is_evicted_after_its_end_aborts_nothing(life: Life) -> None:
+    """It may be on its way out on its own OS thread, and the connection may have its next request."""
+    aborted: list[int] = []
+    reader = BodyReader(b"x" * 100_000, ReaderCallbacks(life.begun.append, life.gone.append))
+    reader.on_stalled(lambda: aborted.append(1))
+    reader.close()
+    reader.evict()
+    assert not aborted
+
+
 def test_async_reader_gives_the_loop_a_turn(life: Life) -> None:
     """However fast a client reads, or if it has disconnected and the server says nothing."""
 
@@ -344,7 +397,8 @@ def test_send_timeout_seconds_of_a_write_without_progress(life: Life) -> None:
     assert waiting.sending_ticks < 0
     reader.tick(4)
     assert (aborted, life.gone) == (["aborted"], [reader])
-    assert reader.read_available() is None
+    with pytest.raises(ConnectionAbortedError):  # just an end would look like success
+        reader.read_available()
     for _ in range(10):
         other.tick(4)
     assert other not in life.gone, "nothing could end the write, so its worker thread is still in use"
@@ -357,13 +411,15 @@ class Holders:
     """Readers that hold something."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, life: Life, limit: int) -> None:
-        monkeypatch.setattr(held_bytes, "MAX_HELD_BYTES", limit)
+        monkeypatch.setattr(held_bytes, "MAX_STALLED_BYTES", limit)
+        monkeypatch.setattr(held_bytes, "MAX_HELD_BYTES", 4 * limit)
         monkeypatch.setattr(held_bytes, "SLOW_SECONDS", 0)
         self.held = held_bytes.HeldBytes()
         self._life = life
 
     def open(self, value: bytes, other: bytes = b"") -> RunReader:
         reader = self._life.reader(None, history=[value])
+        reader.sending_ticks = 0  # the same as forever, with SLOW_SECONDS as it is
         self.held.hold(reader, [(one, one.__len__) for one in (value, other) if one])
         return reader
 
@@ -395,6 +451,24 @@ def test_slow_readers_that_hold_too_much_are_evicted(monkeypatch: pytest.MonkeyP
     holders.held.evict_slow()
     assert holders.held.size == 600
     assert [b"SLOW_READER" in (reader.read_available() or b"") for reader in slow] == [True, True, False]
+
+
+@pytest.mark.requirement("SSE-11")
+def test_readers_that_make_progress_are_evicted_last(monkeypatch: pytest.MonkeyPatch, life: Life) -> None:
+    """Many honest ones on slow networks may hold more together than those who have stopped reading."""
+    holders = Holders(monkeypatch, life, 1000)
+    honest, stalled, shared = (holders.open(bytes([number]) * 600) for number in range(3))
+    other = life.reader(None, history=[b"x"])
+    holders.held.hold(other, [(shared._history[0], lambda: 0)])
+    newest = holders.open(b"x" * 600)
+    for reader in (honest, other):
+        reader.sending_ticks = -1  # it has just taken what was ready
+    holders.held.evict_slow()
+    assert holders.held.size == 1800
+    assert [reader._is_evicted for reader in (honest, stalled, shared, other)] == [False, True, False, False]
+    monkeypatch.setattr(held_bytes, "MAX_HELD_BYTES", 1500)
+    holders.held.evict_slow()
+    assert [reader._is_evicted for reader in (honest, shared, other, newest)] == [True, False, False, False]
 
 
 def test_held_bytes_evict_the_newest_never(monkeypatch: pytest.MonkeyPatch, life: Life) -> None:

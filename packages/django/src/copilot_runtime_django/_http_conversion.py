@@ -115,6 +115,13 @@ class _WSGIResponse(HttpResponse):
             self._resource_closers.append(close)  # type: ignore[attr-defined]
         return iter(chunks)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a cache stores is the response to other requests, on other connections.
+        state = vars(self).copy()
+        for name in ("_runtime", "_environ", "_request_body"):
+            del state[name]
+        return HttpResponse, (), state
+
     def close(self) -> None:
         super().close()
         self._request_body.drain()

@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable, Iterable
 
 from .._concurrency.process_local import process_rlock
-from .readers import BaseReader
+from .readers import TICK_SECONDS, BaseReader
 
-MAX_HELD_BYTES = 256 * 1024 * 1024
-"""How many bytes of ended runs, stored runs and complete bodies readers may keep in memory, all together."""
+MAX_STALLED_BYTES = 256 * 1024 * 1024
+"""How many bytes of ended runs, stored runs and complete bodies readers may keep in memory, all together, before those
+are evicted to whom nothing could be sent for `SLOW_SECONDS`."""
 
-SLOW_SECONDS = 10.0
-"""How long readers may keep something before they count as slow. Only slow ones are evicted."""
+MAX_HELD_BYTES = 1024 * 1024 * 1024
+"""Beyond this, those who have held something for longer than `SLOW_SECONDS` are evicted even if they read."""
+
+SLOW_SECONDS = 30.0
+"""Long enough for honest clients on slow networks, since servers notice progress only now and then."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -24,9 +28,13 @@ class _Held:
     since: float
     readers: set[BaseReader]
 
+    def is_read(self) -> bool:
+        """Returns whether any of its readers makes progress."""
+        return any(reader.sending_ticks < SLOW_SECONDS / TICK_SECONDS for reader in self.readers)
+
 
 class HeldBytes:
-    """Counts what readers hold, once however many of them share it, and evicts slow readers beyond `MAX_HELD_BYTES`.
+    """Counts what readers hold, once however many of them share it, and evicts slow readers if it is too much.
 
     Safe to use from any thread.
     """
@@ -71,15 +79,20 @@ class HeldBytes:
                     self._size -= held.size
 
     def evict_slow(self) -> None:
-        """Evicts those who have held something for longest, if there is too much. The newest is never evicted."""
+        """Evicts slow readers if all hold too much: first those who have stopped reading, then those who read slowly.
+
+        Within these, those who have held something for longest. The newest is never evicted.
+        """
+        if self._size <= MAX_STALLED_BYTES:
+            return
         before = time.monotonic() - SLOW_SECONDS
-        while self._size > MAX_HELD_BYTES:
-            with self._lock.get():
-                oldest = next(iter(self._held.values()), None)
-                if oldest is None or len(self._held) == 1 or oldest.since > before:
-                    return
-                readers = list(oldest.readers)
-            for reader in readers:
+        with self._lock.get():
+            old = [held for held in list(self._held.values())[:-1] if held.since <= before]
+            candidates = sorted((held.is_read(), number, held) for number, held in enumerate(old))
+        for is_read, _, held in candidates:
+            if self._size <= (MAX_HELD_BYTES if is_read else MAX_STALLED_BYTES):
+                return
+            for reader in list(held.readers):
                 self.release(reader)
                 reader.evict()
 

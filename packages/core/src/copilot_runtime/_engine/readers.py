@@ -16,6 +16,9 @@ MAX_CHUNK_BYTES = 64 * 1024
 """Limits of one chunk. A larger frame is sent in slices: whatever a server is still to write for a client that does not
 read, it holds a copy of."""
 
+TICK_SECONDS = 0.25
+"""How often readers are looked at while their server is sending."""
+
 _CUT_FRAME = error_frame(SERVER_SHUTDOWN)
 _EVICTED_FRAME = error_frame(SLOW_READER)
 
@@ -35,6 +38,7 @@ class BaseReader:
     __slots__ = (
         "_abort",
         "_callbacks",
+        "_is_broken_off",
         "_is_cut",
         "_keep_alive_due",
         "_notify",
@@ -54,6 +58,8 @@ class BaseReader:
         """A chunk of which ``_rest_sent`` bytes have been read."""
         self._rest_sent = 0
         self._keep_alive_due = False
+        self._is_broken_off = False
+        """Whether the stream must not look as if it had ended: its client does not read."""
         self._is_cut = False
         self._notify: Notify | None = None
         self._callbacks: ReaderCallbacks | None = callbacks
@@ -64,6 +70,8 @@ class BaseReader:
         chunk = self._next_slice(self._rest) if self._rest else self._read()
         if not chunk:
             self.sending_ticks = -1
+            if self._is_broken_off:
+                raise ConnectionAbortedError("the client did not read its response in time")
             return chunk
         self.last_sent = time.monotonic()
         self.sending_ticks = 0
@@ -88,7 +96,7 @@ class BaseReader:
     def close(self) -> None:
         """Closes the reader; may be called more than once."""
         callbacks, self._callbacks = self._callbacks, None
-        self._notify, self._rest, self.sending_ticks = None, b"", -1
+        self._notify, self._rest, self.sending_ticks, self._abort = None, b"", -1, None
         if callbacks is not None:
             callbacks.closed(self)
 
@@ -107,9 +115,13 @@ class BaseReader:
         Ticks are counted, and no time is measured: while the process is suspended or its loop blocked, nothing is sent.
         """
         self.sending_ticks += 1
+        if self.sending_ticks > limit:
+            self._break_off()
+
+    def _break_off(self) -> None:
         abort = self._abort
-        if self.sending_ticks > limit and abort is not None:
-            self._abort = None
+        if abort is not None:
+            self._is_broken_off = True
             self.close()
             abort()
 
@@ -138,29 +150,25 @@ class BodyReader(BaseReader):
     __slots__ = ("_body",)
 
     def __init__(self, body: bytes, callbacks: ReaderCallbacks) -> None:
-        self._body: bytes | None = body
+        self._body = body
         super().__init__(callbacks)
 
     def _read(self) -> bytes | None:
-        body = self._body
-        if body is None:
-            raise ConnectionAbortedError("the client did not read its response in time")
-        self._body = b""
+        body, self._body = self._body, b""
         return body or None
 
     def add_waiter(self, notify: Notify) -> bool:
         return False
 
     def close(self) -> None:
-        self._body = None if self._body is None else b""
+        self._body = b""
         super().close()
 
     def evict(self) -> None:
         # A body of known length cannot end with an error, only break off.
-        self._body, self._rest = None, b""
-        abort, self._abort = self._abort, None
-        if abort is not None:
-            abort()
+        if self._body or self._rest:
+            self._body, self._rest, self._is_broken_off = b"", b"", True
+            self._break_off()
 
 
 class RunReader(BaseReader):
@@ -209,9 +217,12 @@ class RunReader(BaseReader):
         super().__init__(callbacks)
 
     def _read(self) -> bytes | None:
-        if self._is_evicted:
-            ending, self._evicted_ending = self._evicted_ending, None
-            return ending
+        chunk = None if self._is_evicted else self._read_frames()
+        if chunk is None and self._is_evicted:  # perhaps meanwhile
+            chunk, self._evicted_ending = self._evicted_ending, None
+        return chunk
+
+    def _read_frames(self) -> bytes | None:
         while history := self._history:
             if self._history_seen >= len(history):  # and its last chunk has been sent
                 self._history = ()
@@ -261,12 +272,20 @@ class RunReader(BaseReader):
 
     def evict(self) -> None:
         # A stream that just ends would look like success. If a frame has been sent in part, its rest is left out.
-        self._evicted_ending = b"\n\n" + _EVICTED_FRAME if self._rest else _EVICTED_FRAME
+        if self._rest:
+            self._evicted_ending = b"\n\n" + _EVICTED_FRAME
+        elif not self._has_read_all():
+            self._evicted_ending = _EVICTED_FRAME
         self._is_evicted = True
         notify = self._notify
         self._drop()
         if notify is not None:
             notify()
+
+    def _has_read_all(self) -> bool:
+        log = self._log
+        has_read_log = log is None or (log.ended and self._seen >= len(log.frames))
+        return has_read_log and self._history_seen >= len(self._history)
 
     def _drop(self) -> None:
         log, notify = self._log, self._notify

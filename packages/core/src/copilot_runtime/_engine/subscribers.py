@@ -16,12 +16,8 @@ from .._http.streaming import EventStream, StreamSource
 from ..stores.protocol import StoredRun
 from .held_bytes import HeldBytes
 from .periodic import PeriodicTask
-from .readers import BaseReader, BodyReader, ReaderCallbacks
+from .readers import TICK_SECONDS, BaseReader, BodyReader, ReaderCallbacks
 from .run_log import RunLog
-
-OPEN_CHECK_SECONDS = 0.25
-"""How often open readers are looked at, and ``while_open`` is called."""
-
 
 LoopFilter = Callable[[asyncio.AbstractEventLoop], bool]
 """Whether what belongs to a loop is meant."""
@@ -98,7 +94,7 @@ class Subscribers:
         keep_alive_seconds: how long a stream may be silent; 0 for any time.
         send_timeout_seconds: how long a write may make no progress; None for any time.
         on_abandoned: called with the log of a run when its last reader has left.
-        while_open: called every `OPEN_CHECK_SECONDS` on each loop that has readers.
+        while_open: called every `TICK_SECONDS` on each loop that has readers.
     """
 
     def __init__(
@@ -114,8 +110,8 @@ class Subscribers:
         self._keep_alive = KeepAlive(keep_alive_seconds)
         self._on_abandoned = on_abandoned
         self._open: dict[BaseReader, asyncio.AbstractEventLoop] = {}
-        self._open_timer: PeriodicTask[BaseReader] = PeriodicTask(OPEN_CHECK_SECONDS, self._tick)
-        self._send_ticks = math.inf if send_timeout_seconds is None else send_timeout_seconds / OPEN_CHECK_SECONDS
+        self._open_timer: PeriodicTask[BaseReader] = PeriodicTask(TICK_SECONDS, self._tick)
+        self._send_ticks = math.inf if send_timeout_seconds is None else send_timeout_seconds / TICK_SECONDS
         self._while_open = while_open
         self._closed = Waiters()
         self._held = HeldBytes()
@@ -192,7 +188,7 @@ class Subscribers:
             self._on_abandoned(log)
 
     def run_ended(self, log: RunLog) -> None:
-        """Lets the readers of an ended run read on, unless slow readers keep too much in memory."""
+        """Counts an ended run as kept in memory by its readers."""
         if not log.readers:
             return
         for reader in list(log.readers):
@@ -200,7 +196,6 @@ class Subscribers:
                 self._held.hold(reader, [(log, lambda: sum(map(len, log.frames)))])
                 if reader not in log.readers:  # it may have left on its own thread meanwhile
                     self._held.release(reader)
-        self._held.evict_slow()
 
     def _tick(self, readers: Sequence[BaseReader]) -> None:
         limit = self._send_ticks

@@ -330,10 +330,13 @@ def create_copilot_runtime_handler(
 
 
 def _keep_private(response: Response, route: RouteMatch | None) -> Response:
-    """Returns the response with a header that keeps it out of caches, if it is about a user's threads."""
+    """Returns the response with a header that keeps it out of caches, if it is about a user's threads.
+
+    Of the two words, Django's cache middleware knows only ``private``.
+    """
     if route is None or not route.name.startswith("threads/") or "cache-control" in response.headers:
         return response
-    return response.replace(headers=response.headers.set("cache-control", "no-store"))
+    return response.replace(headers=response.headers.set("cache-control", "no-store, private"))
 
 
 def _declared_length(request: Request) -> int:
