@@ -145,6 +145,28 @@ def test_asgi_send_timeout_seconds_ends_a_send_that_waits(method: str, path: str
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
 
 
+def test_asgi_large_json_response_is_evicted_from_another_thread() -> None:
+    """Such as that of another event loop, in an application that has several."""
+
+    async def scenario() -> None:
+        runtime = runtimes.runtime()()
+        app = create_copilot_asgi_app(runtime=runtime, base_path="/api")
+        run = run_input("t", "r", messages=[user_message("x" * MIB)])
+        await QuietServer(1000).request(app, "POST", "/api/agent/good/run", run)
+        request = QuietServer(1000, waits=True).request(app, "GET", "/api/threads/t/messages")
+        task = asyncio.ensure_future(request)
+        held = runtime.engine._subscribers._held
+        while not held._of_reader:  # noqa: ASYNC110 - a turn of the loop
+            await asyncio.sleep(0)
+        [reader] = held._of_reader
+        await asyncio.to_thread(reader.evict)
+        await task
+        assert held.size == 0
+
+    # In debug mode, a loop refuses what is not safe from another thread.
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS), debug=True)
+
+
 # --- memory --------------------------------------------------------------------------
 
 

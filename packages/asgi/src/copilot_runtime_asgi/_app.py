@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Unpack, overload
 
@@ -161,7 +161,6 @@ async def _send_response(response: Response, body: ReceivedBody, send: Send, run
             await _send_body(start, response.body, body, send)
         return
     is_endless = isinstance(response.body, EventStream)
-    loop = asyncio.get_running_loop()
     chunks = aiter(stream)
     # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
     # `http.disconnect` is immediate.
@@ -170,7 +169,7 @@ async def _send_response(response: Response, body: ReceivedBody, send: Send, run
     try:
         with nullcontext() if is_endless else _quiet_shutdown(runtime):
             async with asyncio.timeout(None) as limit:
-                stream.on_stalled(lambda: limit.reschedule(loop.time()))
+                stream.on_stalled(_expirer(limit))
                 await send(start)
                 try:
                     await _send_chunks(chunks, send)
@@ -183,6 +182,21 @@ async def _send_response(response: Response, body: ReceivedBody, send: Send, run
     finally:
         chunks.close()
         watcher.cancel()
+
+
+def _expirer(limit: asyncio.Timeout) -> Callable[[], None]:
+    """Returns a function that has a timeout expire, from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def expire() -> None:
+        with suppress(RuntimeError):  # the response has ended meanwhile
+            limit.reschedule(loop.time())
+
+    def expire_soon() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(expire)
+
+    return expire_soon
 
 
 async def _send_body(start: Message, content: bytes | EventStream, body: ReceivedBody, send: Send) -> None:
