@@ -23,7 +23,7 @@ from copilot_runtime.stores._sqlite import store as sqlite_store
 from copilot_runtime.stores._sqlite.schema import migrate
 from copilot_runtime.stores.protocol import RunKey, StoreError, ThreadKey, ThreadUnreadable
 from copilot_runtime.testing import TestClient
-from copilot_runtime.testing._factories import append_one, begin, list_thread_ids, message_events, record_run
+from copilot_runtime.testing._factories import append_one, begin, list_thread_ids, message_events, record_run, store_run
 
 from .engine_helpers import bounded, settled
 
@@ -162,6 +162,16 @@ def test_damage_that_is_not_visible_in_types_is_found(statement: str, intact: Pa
     assert failures > 0
     assert store.delete(ENDED)
     assert list_thread_ids(store, OWNER) == []
+
+
+@pytest.mark.parametrize("column", ["thread_id", "agent_id", "name", "created_at"])
+def test_damaged_thread_does_not_hide_others_in_the_list(column: str, intact: Path, tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    shutil.copy(intact, path)
+    store = SqliteStore(path)
+    store_run(store, OTHER)
+    execute(path, f"UPDATE threads SET {column} = CAST(x'ff00fe' AS TEXT) WHERE thread_id = 'ended'")
+    assert list_thread_ids(store, OWNER) == [OTHER.thread_id]
 
 
 @bounded

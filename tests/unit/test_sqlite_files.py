@@ -58,6 +58,19 @@ def test_file_behind_a_link_is_for_its_owner_only(path: Path, tmp_path: Path) ->
     assert modes(path)["threads.db"] == 0o600
 
 
+def test_files_next_to_a_database_behind_a_link_are_restricted(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "links" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    path.touch(0o644)
+    path.chmod(0o644)
+    first = SqliteStore(path)
+    store_run(first)  # keeps the files open
+    path.chmod(0o600)
+    store_run(SqliteStore(link), T2)
+    assert {name: mode for name, mode in modes(path).items() if name.startswith("threads")} == OWNER_ONLY
+
+
 def test_permissions_that_were_set_are_kept(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Such as those of a group that makes backups."""
     SqliteStore(path)

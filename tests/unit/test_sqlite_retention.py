@@ -276,6 +276,17 @@ def test_max_bytes_bounds_the_files(
     assert disk_bytes(path) <= 1.5 * limit
 
 
+def test_journal_of_a_large_transaction_is_emptied_behind_a_link(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "links" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    store = SqliteStore(link, max_bytes=1_200_000)
+    lease = begin(store).lease
+    store.finish(lease, *record_run(lease, message_events(delta="x" * 500_000)))
+    assert path.with_name(path.name + "-wal").stat().st_size == 0
+
+
+@pytest.mark.usefixtures("no_syncs")
 def test_max_bytes_counts_what_was_deleted_until_it_is_gone(path: Path) -> None:
     """Or the file would grow with every thread that is evicted."""
     limit = 1_200_000

@@ -130,7 +130,7 @@ class ConnectionPair:
         SQLite starts it over only at a moment when nobody reads, and leaves what a large transaction has made of it.
         """
         try:
-            size = os.stat(self.path + "-wal").st_size
+            size = os.stat(file_access.companion(self.path, "-wal")).st_size
         except OSError:
             return
         if size > JOURNAL_EXCESS * self._journal_bytes:

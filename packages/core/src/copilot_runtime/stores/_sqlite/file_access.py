@@ -12,6 +12,11 @@ logger = logging.getLogger("copilot_runtime.stores.sqlite")
 _OWNER_ONLY = 0o600
 
 
+def companion(path: str, suffix: str) -> str:
+    """Returns the path of ``-wal`` or ``-shm``, which are next to the database itself where ``path`` is a link to it."""
+    return os.path.realpath(path) + suffix
+
+
 def create(path: str) -> None:
     """Creates the file for its owner only, whatever the umask is. Does nothing if it exists, or cannot be created.
 
@@ -29,11 +34,11 @@ def restrict_journal(path: str) -> None:
     """
     with contextlib.suppress(OSError):
         allowed = stat.S_IMODE(os.stat(path).st_mode)
-        for suffix in ("-wal", "-shm"):
+        for file in (companion(path, "-wal"), companion(path, "-shm")):
             with contextlib.suppress(OSError):
-                mode = stat.S_IMODE(os.stat(path + suffix).st_mode)
+                mode = stat.S_IMODE(os.stat(file).st_mode)
                 if mode & ~allowed:
-                    os.chmod(path + suffix, mode & allowed)
+                    os.chmod(file, mode & allowed)
 
 
 def warn_if_public(path: str) -> None:

@@ -7,7 +7,6 @@ is reported as such, and only for the thread that it concerns.
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +65,7 @@ def integer(value: Any) -> int:
 
 def seconds(value: Any) -> float:
     """Returns a time in seconds since the epoch."""
-    if not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS or math.isnan(value):
+    if not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS:
         raise ValueError(f"{value!r:.40} in place of a time")
     return value
 
@@ -98,13 +97,20 @@ def select_row_id(db: Db, key: p.ThreadKey) -> int | None:
     return None if row is None else row[0]
 
 
+THREAD_INFO_COLUMNS = ", ".join(
+    [f"CAST({column} AS BLOB)" for column in ("thread_id", "agent_id", "name")]
+    + [f"CASE WHEN typeof({column}) <> 'text' THEN {column} END" for column in ("archived", "created_at", "updated_at")]
+)
+"""What `thread_info` reads of a row of ``threads``: no texts, since one that is damaged would fail the whole query."""
+
+
 def thread_info(row: Sequence[Any]) -> p.ThreadInfo:
-    """Returns a list entry from thread_id, agent_id, name, archived, created_at and updated_at."""
+    """Returns a list entry from the `THREAD_INFO_COLUMNS` of a thread. Raises ValueError if they are damaged."""
     thread_id, agent_id, name, archived, created_at, updated_at = row
     return p.ThreadInfo(
-        thread_id=text(thread_id),
-        agent_id=text(agent_id),
-        name=None if name is None else text(name),
+        thread_id=thread_id.decode(),
+        agent_id=agent_id.decode(),
+        name=None if name is None else name.decode(),
         archived=bool(archived),
         created_at=seconds(created_at),
         updated_at=seconds(updated_at),

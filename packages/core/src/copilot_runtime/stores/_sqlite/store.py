@@ -427,7 +427,7 @@ class SqliteStore:
         # One more than the page holds, which shows whether there is another page.
         limit = -1 if query.limit is None else query.limit + 1
         sql = (
-            "SELECT thread_id, agent_id, name, archived, created_at, updated_at FROM threads WHERE "
+            f"SELECT {rows.THREAD_INFO_COLUMNS} FROM threads WHERE "
             + " AND ".join(conditions)
             + " ORDER BY updated_at DESC, thread_id LIMIT ?"
         )
