@@ -239,19 +239,6 @@ def _returning(store: SqliteStore, number: int, choice: random.Random) -> None:
     store_run(store, ThreadKey(ADA, f"t{choice.randrange(2000)}"), f"m{number}")
 
 
-@pytest.fixture
-def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small file is written back often, and a disk takes its time for that."""
-    connect = connections.ConnectionPair._connect
-
-    def connect_without_syncs(self: connections.ConnectionPair, *timeouts: float) -> sqlite3.Connection:
-        db = connect(self, *timeouts)
-        db.execute("PRAGMA synchronous = OFF")
-        return db
-
-    monkeypatch.setattr(connections.ConnectionPair, "_connect", connect_without_syncs)
-
-
 @pytest.mark.usefixtures("no_syncs")
 @pytest.mark.requirement("THREADS-08")
 @pytest.mark.parametrize(

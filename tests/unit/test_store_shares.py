@@ -25,7 +25,7 @@ from copilot_runtime.testing._factories import (
 
 from .store_helpers import recomputed
 
-pytestmark = [pytest.mark.requirement("STORE-09")]
+pytestmark = [pytest.mark.requirement("STORE-09"), pytest.mark.usefixtures("no_syncs")]
 
 LIMITS = [{"max_threads": 10, "max_bytes": 0}, {"max_threads": 0, "max_bytes": 60_000}]
 

@@ -62,6 +62,7 @@ def store_from_url(store: str | RunStore) -> RunStore:
     if not isinstance(store, str):
         if inspect.isclass(store) or not callable(getattr(store, "begin", None)):
             raise ValueError(f"store={store!r}: use a URL, such as 'memory://', or a store, such as MemoryStore()")
+        _check_protocol(store)
         return store
     parts = urlsplit(store)
     if parts.scheme not in _SCHEMES:
@@ -69,6 +70,30 @@ def store_from_url(store: str | RunStore) -> RunStore:
     if parts.fragment:
         raise ValueError(f"store={store!r}: write # in a path as %23")
     return _SCHEMES[parts.scheme](store, parts)
+
+
+def _check_protocol(store: RunStore) -> None:
+    """Raises ValueError if a store lacks a member of the protocol, or a parameter of one of its methods."""
+    for name, method in inspect.getmembers(RunStore, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        parameters = list(inspect.signature(method).parameters.values())[1:]
+        try:
+            signature = inspect.signature(getattr(store, name))
+            signature.bind(
+                *(parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY),
+                **{parameter.name: None for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY},
+            )
+        except (AttributeError, TypeError) as error:
+            expected = ", ".join(parameter.name for parameter in parameters)
+            raise ValueError(
+                f"store={store!r}: RunStore requires a method {name}({expected}), see copilot_runtime.stores.protocol"
+            ) from error
+    for name in inspect.get_annotations(RunStore):
+        if not hasattr(store, name):
+            raise ValueError(
+                f"store={store!r}: RunStore requires an attribute {name}, see copilot_runtime.stores.protocol"
+            )
 
 
 def _parse_options(url: str, parts: SplitResult, parsers: _OptionParsers) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _OWNER_ONLY = 0o600
 
 
 def companion(path: str, suffix: str) -> str:
-    """Returns the path of ``-wal`` or ``-shm``, which are next to the database itself where ``path`` is a link to it."""
+    """Returns the path of ``-wal`` or ``-shm``. If ``path`` is a link, they are next to what it leads to."""
     return os.path.realpath(path) + suffix
 
 

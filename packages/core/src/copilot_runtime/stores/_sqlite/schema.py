@@ -135,8 +135,8 @@ class UnsuitableFileError(Exception):
 
 
 _FOREIGN = (
-    "the file is another program's database, in which nothing was changed: choose a path where there is no file yet, "
-    "such as copilot.db"
+    "the file is another program's database, or one of a development version of copilot-runtime; nothing in it was "
+    "changed: choose a path where there is no file yet, such as copilot.db"
 )
 
 
