@@ -433,6 +433,44 @@ def test_last_seen_event_id_of_a_replay_that_was_cut_where_groups_interleave(cli
             assert rest == sent[[frame.id for frame in sent].index(replayed[cut - 1].id) + 1 :]
 
 
+@pytest.mark.requirement("CONNECT-04", "CONNECT-06")
+@pytest.mark.parametrize("agent", PLAYERS)
+def test_last_seen_event_id_of_an_active_run_that_repeats_a_message_of_the_history(client: Client, agent: str) -> None:
+    """Readers who have joined the run resume without the repeated message, the one who began it with the rest of it."""
+    thread, gate = unique("thread"), unique("gate")
+    start, content, end = (
+        ("event", {"type": f"TEXT_MESSAGE_{kind}", "messageId": "m", **members})
+        for kind, members in (("START", {"role": "assistant"}), ("CONTENT", {"delta": "a"}), ("END", {}))
+    )
+    between = [("event", {"type": "CUSTOM", "name": "between", "value": value}) for value in range(3)]
+    client.run(agent, thread, **steps(start, content, end))
+    history = client.replay("good", thread)
+    held = (start, content, between[0], ("wait", gate), content, between[1], end, between[2])
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(client.start_run(agent, thread, **steps(*held)))
+        sent = [first.frame() for _ in range(4)]
+        whole = stack.enter_context(client.connect("good", thread))
+        joined = [whole.frame() for _ in range(len(history) + 2)]
+        resumed = [
+            (number, kind, stack.enter_context(client.connect("good", thread, frame.id)))
+            for kind, frames in (("began", sent), ("joined", joined))
+            for number, frame in enumerate(frames, 1)
+        ]
+        set_event(client, gate)
+        sent += first.frames()
+        joined += whole.frames()
+        assert types(frame.event for frame in joined[len(history) :]) == [
+            "RUN_STARTED",
+            *["CUSTOM"] * 3,
+            "RUN_FINISHED",
+        ]
+        for number, kind, stream in resumed:
+            assert list(stream.frames()) == (sent if kind == "began" else joined)[number:], (kind, number)
+    for frames in (sent, joined[len(history) :]):
+        for number, frame in enumerate(frames, 1):
+            assert client.replay("good", thread, frame.id) == frames[number:], frame.id
+
+
 @pytest.mark.requirement("CONNECT-06")
 def test_last_seen_event_id_of_an_earlier_run_while_another_is_active(client: Client) -> None:
     thread, gate = unique("thread"), unique("gate")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from copilot_runtime._events import (
     Cursor,
+    CursorKind,
     InvalidEventError,
     decode,
     encode,
@@ -50,8 +51,8 @@ def test_frame_round_trip(value: Any, ordinal: int, number: int) -> None:
     frame = format_frame(encode(event), b"id: %d." % ordinal, number)
     assert read_frame(frame) == (f"{ordinal}.{number}", event)
     assert decode(frame) == event
-    assert Cursor.parse(f"{ordinal}.{number}") == (ordinal, number, False)
-    assert Cursor.parse(f"{ordinal}.{number}c") == (ordinal, number, True)
+    for suffix, kind in {"": CursorKind.RUN, "c": CursorKind.COMPACTED, "j": CursorKind.JOINED}.items():
+        assert Cursor.parse(f"{ordinal}.{number}{suffix}") == (ordinal, number, kind)
 
 
 @pytest.mark.requirement("SSE-07")
@@ -168,6 +169,9 @@ def test_line_ends_in_strings_are_escaped() -> None:
         "\u0661.\u0661",
         "9" * 19 + ".1",
         "1,1",
+        "1.1x",
+        "1.1cj",
+        "1.1C",
     ],
 )
 def test_an_id_that_this_runtime_does_not_send_is_ignored(text_: str | None) -> None:

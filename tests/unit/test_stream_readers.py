@@ -493,6 +493,32 @@ def test_large_body_that_is_evicted_breaks_off(life: Life) -> None:
     assert life.gone == [reader]
 
 
+@pytest.mark.requirement("SSE-11", "CONNECT-06")
+@pytest.mark.parametrize("is_live", [False, True])
+def test_reader_without_duplicates_of_a_large_frame_gets_slices_of_it(life: Life, is_live: bool) -> None:
+    """Though its id is another one than that of the frame, which all readers share."""
+    frames = [b"id: 2.7\ndata: " + b"x" * 8_000_000 + b"\n\n", b"id: 2.8\ndata: y\n\n", b"data: without an id\n\n"]
+    log = log_of(*frames)
+    log.duplicates = {99}
+    log.end()
+    tracemalloc.start()
+    try:
+        readers = [
+            life.reader(log, skip_duplicates=True) if is_live else life.reader(None, history=frames, joined=2)
+            for _ in range(50)
+        ]
+        pieces = [[reader.read_available() or b"", reader.read_available() or b""] for reader in readers]
+        assert tracemalloc.get_traced_memory()[1] < len(frames[0])
+    finally:
+        tracemalloc.stop()
+    received = [*pieces[0], *SyncStreamIterator(readers[0])]
+    assert max(map(len, received)) <= reader_module.MAX_CHUNK_BYTES
+    expected = [frames[0].replace(b"2.7", b"2.7j"), frames[1].replace(b"2.8", b"2.8j"), frames[2]]
+    assert b"".join(received) == b"".join(expected)
+    readers[1].evict()
+    assert (readers[1].read_available() or b"").startswith(b"\n\n")
+
+
 def test_reader_of_duplicates_only(life: Life) -> None:
     """However many there are in one go."""
     log = log_of(*[b"x"] * 1_000_000)

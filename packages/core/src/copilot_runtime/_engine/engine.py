@@ -154,6 +154,7 @@ class Engine:
                 history=replayed.history,
                 skip_duplicates=replayed.skip_duplicates,
                 repair_history=replayed.needs_repair,
+                joined=replayed.joined,
                 callbacks=self._subscribers.callbacks_for(log),
             )
             if replayed.history:

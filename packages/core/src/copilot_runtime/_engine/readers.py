@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .._concurrency.waiters import Notify
-from .._events import KEEP_ALIVE, error_frame, is_reapers, repair_frames
+from .._events import KEEP_ALIVE, error_frame, is_reapers, joined_id, repair_frames
 from .endings import SERVER_SHUTDOWN, SLOW_READER, lost_ending
 from .run_log import RunLog
 
@@ -180,6 +180,7 @@ class RunReader(BaseReader):
         history: frames of stored runs.
         skip_duplicates: whether to leave out events of the active run that repeat the history.
         repair_history: whether clients may reject some of ``history``.
+        joined: how many frames of ``history``, the first ones, are those of a run without its duplicates.
         callbacks: called when the reader is opened and closed.
     """
 
@@ -189,6 +190,7 @@ class RunReader(BaseReader):
         "_history_seen",
         "_is_evicted",
         "_is_resumed",
+        "_joined",
         "_log",
         "_repair_history",
         "_seen",
@@ -203,6 +205,7 @@ class RunReader(BaseReader):
         history: Sequence[bytes] = (),
         skip_duplicates: bool = False,
         repair_history: bool = False,
+        joined: int = 0,
         callbacks: ReaderCallbacks,
     ) -> None:
         self._history = history
@@ -212,6 +215,7 @@ class RunReader(BaseReader):
         self._is_resumed = seen > 0
         self._skip_duplicates = skip_duplicates
         self._repair_history = repair_history
+        self._joined = joined
         self._is_evicted = False
         self._evicted_ending: bytes | None = None
         super().__init__(callbacks)
@@ -230,11 +234,14 @@ class RunReader(BaseReader):
                     self._callbacks.history_read(self)
                 break
             frames = next_chunk(history, self._history_seen)
+            is_joined = self._history_seen < self._joined
+            if is_joined:
+                frames = frames[: self._joined - self._history_seen]
             self._history_seen += len(frames)
             if self._repair_history:
                 frames = repair_frames(frames)
             if frames:
-                return b"".join(frames)
+                return self._with_joined_ids(frames) if is_joined else b"".join(frames)
         log = self._log
         while log is not None:
             ended = log.ended  # before the frames: what was added earlier is then seen
@@ -251,13 +258,24 @@ class RunReader(BaseReader):
                 return None if ended else self._keep_alive()
             frames = next_chunk(log.frames, self._seen)
             first, self._seen = self._seen + 1, self._seen + len(frames)
-            if self._skip_duplicates and log.duplicates:
+            is_joined = self._skip_duplicates and bool(log.duplicates)
+            if is_joined:
                 frames = [frame for number, frame in enumerate(frames, first) if number not in log.duplicates]
             if log.is_foreign:
                 frames = repair_frames(frames)
             if frames:
+                if is_joined:
+                    return self._with_joined_ids(frames)
                 return frames[0] if len(frames) == 1 else b"".join(frames)
         return None
+
+    def _with_joined_ids(self, frames: Sequence[bytes]) -> bytes:
+        """Returns frames with ids from which a reader resumes without duplicates."""
+        identity, rest = joined_id(frames[0])
+        if identity and len(frames) == 1 and len(frames[0]) > MAX_CHUNK_BYTES:
+            self._rest, self._rest_sent = frames[0], rest  # which all readers share
+            return identity
+        return b"".join(identity + frame[rest:] for frame in frames for identity, rest in [joined_id(frame)])
 
     def add_waiter(self, notify: Notify) -> bool:
         self._notify = notify

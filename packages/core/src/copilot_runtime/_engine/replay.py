@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._events import CompactedFrame, Cursor, error_frame, is_lost, resume_index, without_past_errors
+from .._events import CompactedFrame, Cursor, CursorKind, error_frame, is_lost, resume_index, without_past_errors
 from ..stores.protocol import StoredRun, ThreadSnapshot
 from .endings import LOST, lost_ending
 
@@ -14,14 +14,16 @@ from .endings import LOST, lost_ending
 class Replay(NamedTuple):
     """Frames to send at once, and how many events of the active run to skip.
 
-    ``skip_duplicates`` is whether to leave out events of the active run that repeat the history, and
-    ``needs_repair`` whether clients may reject some of the frames.
+    ``skip_duplicates`` is whether to leave out events of the active run that repeat the history, ``needs_repair``
+    whether clients may reject some of the frames, and ``joined`` how many of the frames, the first ones, are those of
+    a run without its duplicates.
     """
 
     history: Sequence[bytes]
     live_offset: int
     skip_duplicates: bool
     needs_repair: bool = False
+    joined: int = 0
 
 
 def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
@@ -30,8 +32,13 @@ def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
     A RUN_ERROR is included only as the last event of the thread.
     """
     live = thread.live
-    if cursor is not None and live is not None and live.run.ordinal == cursor.ordinal and not cursor.is_compacted:
-        return Replay((), cursor.number, False)
+    if (
+        cursor is not None
+        and live is not None
+        and live.run.ordinal == cursor.ordinal
+        and cursor.kind is not CursorKind.COMPACTED
+    ):
+        return Replay((), cursor.number, cursor.kind is CursorKind.JOINED)
     lost_ending = _lost_ending(thread, cursor)
     last = None if live is not None or lost_ending or not thread.runs else thread.runs[-1]
     runs = [_without_past_errors(run, is_last=run is last) if run.has_run_error else run for run in thread.runs]
@@ -41,7 +48,8 @@ def replay(thread: ThreadSnapshot, cursor: Cursor | None) -> Replay:
         history = [record.frame for run in runs for record in run.records if record.frame]
         return Replay([*history, *lost_ending], 0, True, needs_repair)
     later = [record.frame for run in runs if run.ordinal > remainder.ordinal for record in run.records if record.frame]
-    return Replay([*filter(None, remainder.frames), *later], 0, True, needs_repair)
+    rest = list(filter(None, remainder.frames))
+    return Replay([*rest, *later], 0, True, needs_repair, len(rest) if remainder.is_joined else 0)
 
 
 def _without_past_errors(run: StoredRun, *, is_last: bool) -> StoredRun:
@@ -64,6 +72,8 @@ class _Remainder(NamedTuple):
 
     ordinal: int
     frames: Sequence[bytes]
+    is_joined: bool = False
+    """Whether there are duplicates, which ``frames`` does not have."""
 
 
 def _remainder(runs: Sequence[StoredRun], cursor: Cursor, *, is_live: bool) -> _Remainder | None:
@@ -74,7 +84,11 @@ def _remainder(runs: Sequence[StoredRun], cursor: Cursor, *, is_live: bool) -> _
         if is_live or run is not runs[-1]:
             return None  # clients up to 1.69 would accept nothing after the error
         return _Remainder(run.ordinal, [lost_ending(record.frame) for record in run.records[-1:]])
-    if run.raw is not None and not cursor.is_compacted:
-        return _Remainder(run.ordinal, run.raw[cursor.position :])
+    if run.raw is not None and cursor.kind is not CursorKind.COMPACTED:
+        rest = run.raw[cursor.position :]
+        if cursor.kind is CursorKind.RUN or not run.duplicates:
+            return _Remainder(run.ordinal, rest)
+        numbered = enumerate(rest, cursor.position + 1)
+        return _Remainder(run.ordinal, [frame for number, frame in numbered if number not in run.duplicates], True)
     index = resume_index(run.records, cursor)
     return None if index is None else _Remainder(run.ordinal, [record.frame for record in run.records[index:]])

@@ -9,7 +9,7 @@ from .completion import (
     error_frame,
     is_terminal,
 )
-from .cursor import Cursor, is_lost, is_reapers, resume_index
+from .cursor import Cursor, CursorKind, is_lost, is_reapers, joined_id, resume_index
 from .messages import apply_events, messages_after_run
 from .past_errors import without_past_errors
 from .recorder import RunRecorder
@@ -30,6 +30,7 @@ __all__ = [
     "STOPPED",
     "CompactedFrame",
     "Cursor",
+    "CursorKind",
     "Event",
     "InvalidEventError",
     "RunEnding",
@@ -44,6 +45,7 @@ __all__ = [
     "is_lost",
     "is_reapers",
     "is_terminal",
+    "joined_id",
     "messages_after_run",
     "repair_frames",
     "resume_index",

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import NamedTuple
 
 from .compaction import COMPACTED_SUFFIX, CompactedFrame
 from .recorder import FIRST_REAPER_NUMBER
 
-_ID = re.compile(rf"([1-9][0-9]{{0,17}})\.([1-9][0-9]{{0,17}})({COMPACTED_SUFFIX.decode()}?)")
+JOINED_SUFFIX = b"j"
+"""Ends the id of a frame of a run with duplicates, as a reader receives it that does not receive those."""
+
+_ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})([a-z]?)")
 _FRAME_NUMBER = re.compile(rb"id: [0-9]+\.([0-9]+)\n")
+
+
+class CursorKind(IntEnum):
+    """What a reader has received of the run that its cursor names."""
+
+    RUN = 0
+    """Everything up to that event."""
+    COMPACTED = 1
+    """The compacted run up to there, which are not the same events."""
+    JOINED = 2
+    """Everything up to that event, apart from duplicates."""
+
+
+_KINDS = {
+    "": CursorKind.RUN,
+    COMPACTED_SUFFIX.decode(): CursorKind.COMPACTED,
+    JOINED_SUFFIX.decode(): CursorKind.JOINED,
+}
 
 
 class Cursor(NamedTuple):
@@ -18,19 +40,27 @@ class Cursor(NamedTuple):
 
     ordinal: int
     number: int
-    is_compacted: bool = False
-    """Whether what came before it was the compacted run, and nothing else."""
+    kind: CursorKind = CursorKind.RUN
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor | None:
         """Parses the id of a frame. Returns None for anything that this runtime does not send as an id."""
         match = _ID.fullmatch(text or "")
-        return cls(int(match[1]), int(match[2]), bool(match[3])) if match else None
+        kind = None if match is None else _KINDS.get(match[3])
+        return None if match is None or kind is None else cls(int(match[1]), int(match[2]), kind)
 
     @property
     def position(self) -> int:
         """The place of its frame in the run, from 1 on."""
         return self.number % FIRST_REAPER_NUMBER
+
+
+def joined_id(frame: bytes) -> tuple[bytes, int]:
+    """Returns the id of a frame as a reader receives it that does not receive duplicates, and where the rest begins."""
+    if not frame.startswith(b"id: "):
+        return b"", 0
+    end = frame.index(b"\n")
+    return frame[:end] + JOINED_SUFFIX, end
 
 
 def is_reapers(frame: bytes) -> bool:
@@ -48,14 +78,16 @@ def is_lost(records: Sequence[CompactedFrame], number: int) -> bool:
 def resume_index(records: Sequence[CompactedFrame], cursor: Cursor) -> int | None:
     """Returns the index of the first record to send to a reader that has received the event of ``cursor``.
 
-    None if the compacted run cannot be resumed there: the event was merged into another one, or the reader has
-    received the run itself, and compaction has placed a later event before it.
+    None if the compacted run cannot be resumed there: the event was merged into another one, the reader has received
+    the run itself, and compaction has placed a later event before it, or it lacks the duplicates of the run.
     """
+    if cursor.kind is CursorKind.JOINED:
+        return None
     number = cursor.number
     at = next((index for index, record in enumerate(records) if record.number == number), None)
     if at is None:
         return None
-    if cursor.is_compacted:
+    if cursor.kind is CursorKind.COMPACTED:
         return at + 1
     in_order = all(record.number <= number for record in records[:at]) and all(
         record.number > number for record in records[at + 1 :]

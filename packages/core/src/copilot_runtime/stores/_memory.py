@@ -190,6 +190,7 @@ class MemoryStore:
                     run.raw.frames if run.ordinal == raw_ordinal else None,
                     run.has_run_error,
                     run.recorded_by,
+                    run.raw.duplicates if run.ordinal == raw_ordinal else frozenset(),
                 )
                 for run in stored.runs
             )

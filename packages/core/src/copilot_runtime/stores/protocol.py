@@ -240,8 +240,8 @@ class RunCompletion:
 class StoredRun:
     """A run that has ended.
 
-    ``raw`` are its frames as they were sent, or None if not requested or no longer kept; ``has_run_error`` and
-    ``recorded_by`` are those of its `RunCompletion`.
+    ``raw`` are its frames as they were sent, or None if not requested or no longer kept; ``has_run_error``,
+    ``recorded_by`` and ``duplicates`` are those of its `RunCompletion`, the latter only if there are ``raw`` frames.
     """
 
     ordinal: int
@@ -251,6 +251,7 @@ class StoredRun:
     raw: Sequence[bytes] | None
     has_run_error: bool = False
     recorded_by: str = ""
+    duplicates: Set[int] = frozenset()
 
     @property
     def is_checked(self) -> bool:

@@ -433,6 +433,20 @@ class RunStoreSuite:
         )
         assert set(store.follow(lease.run, 0).duplicates) == {2, 3, 4}
 
+    def test_read_returns_the_duplicates_with_the_raw_frames(self, store: RunStore) -> None:
+        lease = begin(store).lease
+        frames, completion = record_run(lease, message_events())
+        append_one(store, lease, frames[:3], {2})
+        store.finish(
+            lease,
+            frames[3:],
+            p.RunCompletion(persist=True, records=completion.records, last_agent_event=5, duplicates={2, 3, 4}),
+        )
+        ordinal = lease.run.ordinal
+        for raw_ordinal, expected in ((None, set()), (ordinal + 1, set()), (ordinal, {2, 3, 4})):
+            [run] = store.read(lease.run.thread, raw_ordinal=raw_ordinal).runs
+            assert (set(run.duplicates), run.raw is not None) == (expected, bool(expected))
+
     def test_follow_after_any_number_with_batches_of_any_size(self, store: RunStore) -> None:
         lease = begin(store).lease
         frames, completion = record_run(

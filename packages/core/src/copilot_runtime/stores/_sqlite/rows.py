@@ -190,6 +190,12 @@ def select_records(db: Db, thread: int, ordinal: int) -> list[p.CompactedFrame]:
     return [p.CompactedFrame.from_frame(frame) for frame in _split_frames(_blob(data, stored_checksum, ordinal))]
 
 
+def select_duplicates(db: Db, thread: int, ordinal: int) -> frozenset[int]:
+    """Returns the numbers of the events of a run that has ended that repeat messages."""
+    [(value,)] = db.execute("SELECT duplicates FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+    return parse_duplicates(value)
+
+
 def parse_duplicates(value: Any) -> frozenset[int]:
     """Returns the numbers of events that repeat messages."""
     return frozenset(_parse_list(value, int))

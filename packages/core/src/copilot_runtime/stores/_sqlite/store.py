@@ -354,6 +354,7 @@ class SqliteStore:
                         self._shared_raw.get(key, partial(rows.select_frames, db, frames_id, 0)) if has_raw else None,
                         bool(has_run_error),
                         rows.text(recorded_by),
+                        rows.select_duplicates(db, row_id, ordinal) if has_raw else frozenset(),
                     )
                 )
             return p.ThreadSnapshot(runs, rows.select_active_run(db, thread, now), rows.integer(last_ordinal))
