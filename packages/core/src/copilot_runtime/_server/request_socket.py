@@ -1,7 +1,7 @@
-"""Waits for a client that is sending a body, and what ends them.
+"""Ending waits for a client that does not send its body or does not read its response.
 
-WSGI has no way to read with a timeout. Some servers pass the socket on, which can be shut down for reading: then a read
-that waits returns at once, and the response can still be sent.
+WSGI (PEP 3333) has no means for that. Some servers pass the socket on. Shut down for reading, a read that waits returns
+at once, and the response can still be sent; reset, a write that waits fails.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from .wait_limits import limit_wait
@@ -25,14 +27,24 @@ DRAIN_SECONDS = 1.0
 DRAIN_BYTES = 32 * 1024 * 1024
 """How much of it."""
 
-_SOCKETS = ("gunicorn.socket", "werkzeug.socket")
+_SOCKET_VARIABLES = ("gunicorn.socket", "werkzeug.socket")
+"""Where servers put the connection. Other servers do not show it, or have a timeout of their own."""
+
+_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
+
+
+def _connection(environ: Mapping[str, Any]) -> Any:
+    return next((environ[name] for name in _SOCKET_VARIABLES if environ.get(name) is not None), None)
+
+
+# --- reading the request ---
 
 
 def request_socket(environ: Mapping[str, Any]) -> Any:
     """Returns the socket of a request, or None if the server does not pass it on, or uses it for several requests."""
     if not str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/1"):
         return None
-    return next((environ[name] for name in _SOCKETS if name in environ), None)
+    return _connection(environ)
 
 
 def shut_down_reading(connection: Any) -> None:
@@ -99,3 +111,28 @@ def may_have_body(environ: Mapping[str, Any]) -> bool:
     if length:
         return bool(str(length).strip("0"))
     return "HTTP_TRANSFER_ENCODING" in environ or not str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/1")
+
+
+# --- writing the response ---
+
+
+def connection_aborter(environ: Mapping[str, Any]) -> Callable[[], None] | None:
+    """Returns a function that breaks a request's connection off, from any thread; None if the server has no way to.
+
+    For `copilot_runtime.EventStream.on_stalled`. A worker thread that waits for the client to read gets an error from
+    its write, as if the client had disconnected.
+
+    Args:
+        environ: the request's WSGI environ.
+    """
+    # A connection that several requests use (HTTP/2) is broken off, too: its client may hold a thread with each.
+    connection = _connection(environ)
+    return None if connection is None else partial(_abort, connection)
+
+
+def _abort(connection: Any) -> None:
+    with contextlib.suppress(OSError):  # it may have been closed meanwhile
+        # A reset, because the kernel would keep what was written for as long as the client does not read it.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
+        # gevent's own method makes the write fail in a way that servers take for a fault, and log.
+        getattr(connection, "_sock", connection).shutdown(socket.SHUT_RDWR)

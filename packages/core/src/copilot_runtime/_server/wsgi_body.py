@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from .._concurrency.driver import run_sync
 from .._http.types import Response
-from .._http.wsgi_socket import connection_aborter
+from .request_socket import connection_aborter
 from .runtime import CopilotRuntime
 
 
