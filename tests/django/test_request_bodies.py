@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import pytest
+from django.test import RequestFactory
+
+from copilot_runtime._http.body_readers import BodyBudget, BodyLimits
+from copilot_runtime.adapters import run_sync
+from copilot_runtime_django._body import DjangoBody
 
 from ..http_client import run_input, unique
 from .browser import Browser
@@ -84,3 +90,28 @@ def test_django_chunked_body_is_accepted(browser: Browser) -> None:
     with browser.open("POST", "/agent/whoami/run", iter([body[:20_000], body[20_000:]]), JSON) as stream:
         assert stream.status == 200
         assert stream.until("RUN_FINISHED")
+
+
+class Upload(BytesIO):
+    """A body that notes how much of it is read at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.sizes: list[int | None] = []
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.sizes.append(size)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("size", [DJANGOS_LIMIT, DJANGOS_LIMIT + 1])
+def test_django_body_is_read_in_pieces(size: int) -> None:
+    """Whether a client is slow, or sends nothing, can be told only between them."""
+    upload = Upload(b"x" * size)
+    request = RequestFactory().post("/", b"", "application/json")
+    request = type(request)({**request.META, "CONTENT_LENGTH": str(size), "wsgi.input": upload})
+    body = DjangoBody(request, BodyLimits(max_bytes=size, timeout_seconds=30, budget=BodyBudget(size)))
+    assert len(run_sync(body.read())) == size
+    assert all(read is not None and 0 <= read <= 64 * 1024 for read in upload.sizes)
+    if size <= DJANGOS_LIMIT:
+        assert len(request.body) == len(request.read()) == size

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import BytesIO
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
@@ -35,6 +37,7 @@ class DjangoBody(SyncBody):
 
     def __init__(self, django_request: HttpRequest, limits: BodyLimits) -> None:
         self._request = django_request
+        self._is_unused = not vars(django_request).get("_read_started", False)
         # Under ASGI, Django calls views when it has received the whole body, and keeps it in a file if it is large.
         is_local = isinstance(django_request, ASGIRequest)
         super().__init__(
@@ -44,24 +47,27 @@ class DjangoBody(SyncBody):
             is_local=is_local,
             watch=partial(limit_socket_wait, django_request.META),
         )
-
         if not may_have_body(django_request.META):
             self._finish()
 
     def _read_source(self) -> Iterator[bytes]:
-        django_limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         try:
-            try:
-                # Read like this, the body is still available to hooks from the native request. Without a length, Django
-                # would read it without a limit.
-                if django_limit is not None and django_limit <= self._limits.max_bytes and _has_length(self._request):
+            if not self._is_unused:
+                with contextlib.suppress(RawPostDataException):  # middleware has read something else than `body`
                     yield self._request.body
                     return
-            except (RequestDataTooBig, RawPostDataException):
-                pass  # Django's limit is for form fields; the runtime has its own
             yield from read_chunks(_reader(self._request), self.next_size)
         except OSError as error:
             raise ClientDisconnected(str(error)) from error
+
+    def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
+        data = super()._finish(form)
+        django_limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if self._is_unused and (django_limit is None or len(data) <= django_limit):
+            # As `request.body` does, which hooks and middleware can use then. It would read the whole body with a
+            # single call, during which nothing can tell a slow client from one that sends nothing.
+            vars(self._request).update(_body=data, _stream=BytesIO(data))
+        return data
 
     def drain(self) -> None:
         """Reads what the client is still sending, within limits. To be called when the response has been sent."""

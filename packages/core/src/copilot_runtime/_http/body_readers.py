@@ -18,7 +18,7 @@ from .form import FormPart
 _CHUNK_BYTES = 64 * 1024
 
 BYTES_PER_SECOND = 32 * 1024
-"""How fast a body has to arrive, once `BodyLimits.timeout_seconds` have passed."""
+"""How fast a body has to arrive: it may be late by `BodyLimits.timeout_seconds`."""
 
 
 class BodyBudget:
@@ -65,7 +65,7 @@ class BodyLimits:
 
     Attributes:
         max_bytes: the largest body.
-        timeout_seconds: how long a body may take; longer if it arrives at `BYTES_PER_SECOND`. None for no limit.
+        timeout_seconds: how late a body that arrives at `BYTES_PER_SECOND` may be. None for no limit.
         budget: shared by all bodies of the runtime.
     """
 
@@ -87,7 +87,7 @@ class LimitedBody(RequestBody):
         self._advice = "raise the runtime's max_body_bytes"
         self._chunks: list[bytes] = []
         self._size = 0
-        self._started_at = 0.0
+        self._deadline = float("inf")
         self._data: bytes | None = None
         self._form: tuple[FormPart, ...] | None = None
         self._error: BodyError | None = None
@@ -103,10 +103,7 @@ class LimitedBody(RequestBody):
 
     def deadline(self) -> float:
         """Returns when the next bytes must have arrived, by the monotonic clock; infinite before the first wait."""
-        seconds = self._limits.timeout_seconds
-        if seconds is None or not self._started_at:
-            return float("inf")
-        return self._started_at + seconds + self._size / BYTES_PER_SECOND
+        return self._deadline
 
     def next_size(self) -> int:
         """Returns how many bytes to read next: no more than it takes to see that the body is too large."""
@@ -126,7 +123,8 @@ class LimitedBody(RequestBody):
         """Called before anything is read. Raises what ended an earlier attempt."""
         if self._error is not None:
             raise self._error
-        self._started_at = self._started_at or time.monotonic()
+        if self._limits.timeout_seconds is not None:
+            self._deadline = min(self._deadline, time.monotonic() + self._limits.timeout_seconds)
 
     def _accept(self, chunk: bytes) -> None:
         """Adds bytes. Raises BodyTooLarge and TooManyBodies."""
@@ -136,6 +134,10 @@ class LimitedBody(RequestBody):
             raise self._fail(TooManyBodies("the bodies of all requests are too large together"))
         self._size += len(chunk)
         self._chunks.append(chunk)
+        if self._limits.timeout_seconds is not None:
+            # No later, or a client could send most of a body at once, and hold it for as long as it might have taken.
+            latest = time.monotonic() + self._limits.timeout_seconds
+            self._deadline = min(self._deadline + len(chunk) / BYTES_PER_SECOND, latest)
 
     def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
         chunks, self._chunks = self._chunks, []

@@ -83,8 +83,8 @@ class CopilotRuntime:
         max_body_bytes: larger requests are answered with 413.
         max_total_body_bytes: how large the bodies of all requests that are being handled may be together; further ones
             are answered with 503. The default is eight times ``max_body_bytes``.
-        body_timeout_seconds: how long the body of a request may take to arrive, in seconds, and one second more for
-            every 32 KiB of it. Slower ones are answered with 408. None for no limit.
+        body_timeout_seconds: how late the body of a request may be, in seconds, compared with one that arrives at
+            32 KiB a second. Later ones are answered with 408. None for no limit.
         input_limits: how many messages, tools and so on the input of a run may have; more are answered with 400.
         attachment_url_schemes: agents receive the URLs of messages that have one of these schemes and no link-local
             host, and data URLs. A text takes the place of others.
