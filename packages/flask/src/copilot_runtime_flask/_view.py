@@ -72,7 +72,7 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
         content = wsgi_body(handler.runtime, response, request.environ)
         is_stream = isinstance(response.body, EventStream)
         flask_response = _response(response.status, response.wire_headers(), content, is_stream=is_stream)
-        if isinstance(body, EnvironBody) and not body.is_read and not is_stream:
+        if isinstance(body, EnvironBody) and not body.is_read:
             flask_response.call_on_close(body.drain)
         return flask_response
 

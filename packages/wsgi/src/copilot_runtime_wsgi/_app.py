@@ -64,7 +64,7 @@ def to_wsgi(handler: CopilotHandler) -> WSGIApp:
             # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
             response = response.replace(body=b"")
         content = wsgi_body(handler.runtime, response, environ)
-        return content if body.is_read or hasattr(content, "close") else DrainedResponse(content, body)
+        return content if body.is_read else DrainedResponse(content, body)
 
     return app
 
@@ -81,7 +81,12 @@ class DrainedResponse:
 
     def close(self) -> None:
         """Called by the server when it has sent the content (PEP 3333)."""
-        self._body.drain()
+        close = getattr(self._content, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            self._body.drain()
 
 
 def status_line(status: int) -> str:

@@ -240,18 +240,21 @@ class _RequestThread:
         return self._outcome
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Has the thread call a function."""
+        """Has the thread call a function. Raises RuntimeError if the thread does not wait any more."""
         future: Future[T] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(function(*args))
             except BaseException as error:
                 future.set_exception(error)
 
-        if self._has_ended:
-            raise RuntimeError("the request has been answered")
         self._queue.put(run)
+        # Asked afterwards, since the thread may have stopped waiting just before, and nobody would call the function.
+        if self._has_ended and future.cancel():
+            raise RuntimeError("the request has been answered")
         return future
 
 
