@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from copilot_runtime import CopilotRuntime, HookContext, Request, RuntimeHooks, User, create_copilot_runtime_handler
+from copilot_runtime._concurrency import driver
 from copilot_runtime._http.body import BodyError, BodyTimeout, BodyTooLarge, ClientDisconnected, TooManyBodies
 from copilot_runtime._http.body_readers import AsyncBody, BodyBudget, BodyLimits, SyncBody
 from copilot_runtime.adapters import run_sync
@@ -115,6 +117,46 @@ def test_body_timeout_seconds_on_a_worker_thread() -> None:
         read(SyncBody(limits(timeout_seconds=0.01), chunks()))
 
 
+class Clock:
+    """A client that sends 32 KiB at a time, after waiting for a number of seconds."""
+
+    def __init__(self, *seconds: float) -> None:
+        self._seconds = seconds
+        self.now = 1000.0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for seconds in self._seconds:
+            self.now += seconds
+            yield b"x" * 32 * 1024
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_in_time"),
+    [
+        ((1,) * 320, True),
+        ((0,) * 100 + (29,), True),
+        ((0,) * 100 + (31,), False),
+        ((2,) * 28, True),
+        ((2,) * 40, False),
+        ((29,) + (1,) * 100, True),
+    ],
+    ids=["slow", "pause", "long pause", "too slow, but short", "too slow", "late"],
+)
+def test_body_timeout_seconds_is_how_late_a_body_may_be(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...], is_in_time: bool
+) -> None:
+    """However much of it has arrived: a body that stops arriving is not held for long."""
+    client = Clock(*seconds)
+    monkeypatch.setattr("copilot_runtime._http.body_readers.time.monotonic", lambda: client.now)
+    size = len(seconds) * 32 * 1024
+    body = SyncBody(limits(size, size), client)
+    if is_in_time:
+        assert len(read(body)) == size
+    else:
+        with pytest.raises(BodyTimeout):
+            read(body)
+
+
 def test_request_body_read_that_is_cancelled_goes_on_with_the_next_one() -> None:
     async def check() -> None:
         left: asyncio.Queue[bytes] = asyncio.Queue()
@@ -198,6 +240,78 @@ def test_on_before_handler_has_the_body_in_any_kind_of_function() -> None:
         client.info()
         client.request("POST", "/threads/t/archive", json={"a": 1}, check=False)
     assert [size > 0 for size in seen] == [True, False, True]
+
+
+async def read_first(context: HookContext) -> int:
+    return len(await context.request.read())
+
+
+async def read_at_once(context: HookContext) -> int:
+    return len(context.request.body)
+
+
+def read_plainly(context: HookContext) -> int:
+    return len(context.request.body)
+
+
+def anonymous(request: Request) -> User | None:
+    return User(id="ada") if "x-user" in request.headers else None
+
+
+@pytest.mark.parametrize("size_of_body", [read_plainly, read_at_once, read_first])
+def test_on_response_and_on_error_find_the_body_empty_if_it_was_not_read(size_of_body: Any) -> None:
+    """They neither wait for it nor turn a refusal into a failure."""
+    seen: list[tuple[int, int]] = []
+
+    def identify(request: Request) -> User | None:
+        if "x-fail" in request.headers:
+            raise ValueError("fail")
+        return anonymous(request)
+
+    async def note(context: HookContext) -> None:
+        size = size_of_body(context)
+        status = 500 if context.response is None else context.response.status
+        seen.append((status, size if isinstance(size, int) else await size))
+
+    handler = create_copilot_runtime_handler(
+        runtime=CopilotRuntime(agents={"a": agent}, identify_user=identify, max_body_bytes=1000),
+        hooks=RuntimeHooks(on_response=note, on_error=note),
+    )
+
+    async def check() -> None:
+        async with AsyncTestClient(handler) as client:
+            for headers, size in (({}, 10), ({"x-user": "a"}, 2000), ({"x-fail": "a"}, 10), ({"x-user": "a"}, 10)):
+                body = {"padding": "x" * size}
+                await client.request("POST", "/threads/t/archive", json=body, headers=headers, check=False)
+
+    asyncio.run(check())
+    sizes = dict(seen)
+    assert sizes.pop(404) > 0, "the body of a request whose user is known"
+    assert sizes == {401: 0, 413: 0, 500: 0}
+
+
+@pytest.mark.parametrize("path", ["/memories", "/memories/recall"])
+def test_memory_routes_that_are_not_exposed_are_not_found(path: str) -> None:
+    async def check() -> int:
+        async with AsyncTestClient(CopilotRuntime(agents={"a": agent})) as client:
+            return (await client.request("POST", path, json={"query": "{ a }"}, check=False)).status
+
+    assert asyncio.run(check()) == 404
+
+
+def test_request_thread_that_stops_waiting_refuses_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is submitted at that moment, which would never be called."""
+    thread = driver._RequestThread()
+    put = thread._queue.put
+
+    def end_first(function: Any) -> None:
+        monkeypatch.undo()
+        thread.end(None, None)
+        put(function)
+
+    monkeypatch.setattr(thread, "_queue", SimpleNamespace(put=end_first, get=thread._queue.get))
+    with pytest.raises(RuntimeError, match="has been answered"):
+        thread.submit(print)
 
 
 def test_max_total_body_bytes_below_max_body_bytes_is_refused() -> None:

@@ -75,6 +75,7 @@ class Request:
 
         It has been read when ``on_before_handler`` is called. In ``on_request`` and ``identify_user``, a plain function
         waits for it here; a coroutine function has to write ``await request.read()`` first, or gets a RuntimeError.
+        In ``on_response`` and ``on_error`` it is empty if the request was refused before it was read.
         """
         return self._body if isinstance(self._body, bytes) else self._body.read_blocking()
 
@@ -87,6 +88,10 @@ class Request:
         if isinstance(self._body, bytes):
             return self
         return self.replace(body=await self._body.read(), form=self._body.form)
+
+    def without_unread_body(self) -> Self:
+        """Returns the request with an empty body if nothing has read its body yet."""
+        return self if self.is_body_read else self.replace(body=b"")
 
     def limit_body(self, max_bytes: int, advice: str) -> None:
         """Limits a body that has not been read yet, with what a client may do about a larger one."""

@@ -161,9 +161,10 @@ class CopilotHandler:
         resolved = self._router.resolve(state.request, head)
         state.request, state.route = resolved.request, resolved.match
         state.path = resolved.request.path
+        if self._hooks.on_before_handler is not None or self._hooks.on_response is not None:
+            state.request = await state.request.with_body()
         if self._hooks.on_before_handler is not None:
             state.step = "on_before_handler"
-            state.request = await state.request.with_body()
             state.request = await self._run_request_hook(self._hooks.on_before_handler, state)
         state.step = f"the endpoint {resolved.match.name}"
         return await self._call_endpoint(resolved, state.request, user)
@@ -218,6 +219,7 @@ class CopilotHandler:
         return result
 
     async def _run_response_hook(self, hook: ResponseHook, state: _RequestState, response: Response) -> Response:
+        state.request = state.request.without_unread_body()
         try:
             result = await driver.call_user_function(hook, self._hook_context(state, response=response))
         except HTTPError as error:
@@ -235,6 +237,7 @@ class CopilotHandler:
         if self._hooks.on_error is None:
             logger.error("%s %s failed", state.request.method, one_line(state.path), exc_info=error)
         else:
+            state.request = state.request.without_unread_body()
             try:
                 result = await driver.call_user_function(self._hooks.on_error, self._hook_context(state, error=error))
             except Exception as failure:

@@ -92,7 +92,7 @@ class Router:
                 raise _not_found()
             return _MODES[self.mode](self, request, head)
         except HTTPError as error:
-            if _is_graphql(request):
+            if head.max_body_bytes != 0 and _is_graphql(request):
                 raise _graphql_not_supported(error.route) from error
             raise
 
