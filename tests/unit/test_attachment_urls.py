@@ -243,11 +243,11 @@ def test_attachment_url_is_not_handed_on_by_a_run_that_resumes() -> None:
     with TestClient(CopilotRuntime(agents={"a": asks})) as client:
         client.run("a", messages, thread_id="t")
         for resume in (entries, [*entries, {**entries[0], "interruptId": "another"}]):
-            result = client.run("a", messages, thread_id="t", resume=resume)
+            result = client.run("a", messages, thread_id="t", extra={"resume": resume})
             (event,) = (event for event in result.events if event["type"] == "CUSTOM")
             assert {each[0]["content"][0]["type"] for each in event["value"]} == {"text"}
         inputs = [e["input"]["messages"] for e in client.connect("a", "t").events if e["type"] == "RUN_STARTED"]
-    assert inputs[0] == messages
+    assert inputs == [messages, [], []]
 
 
 def test_attachment_url_that_agents_do_not_get_is_logged_once(

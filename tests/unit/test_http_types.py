@@ -249,6 +249,8 @@ CREDENTIALS_OF_PROXIES: dict[str, tuple[str, ...]] = {
         "X-Access-Token",
     ),
     "clients": ("X-API-Key", "X-ApiKey", "X-Auth-Token", "X-Refresh-Token", "Proxy-Authorization", "Cookie"),
+    "clients, under other names": ("X-Auth", "X-Authorization", "X-JWT"),
+    "nginx": ("X-Original-Authorization",),
     "forms": ("X-CSRFToken", "X-CSRF-Token", "X-XSRF-Token"),
 }
 

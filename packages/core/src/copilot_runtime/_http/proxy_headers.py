@@ -10,6 +10,7 @@ _NAMES: Mapping[str, Iterable[str]] = {
     "any proxy": ("x-real-ip", "x-request-id", "x-cache", "x-served-by"),
     "Google Cloud": ("x-cloud-trace-context", "x-endpoint-api-userinfo", "x-serverless-authorization"),
     "Kong and APISIX": ("x-anonymous-consumer", "x-userinfo"),
+    "nginx, where it asks another server": ("x-original-authorization",),
     "WSO2": ("x-jwt-assertion",),
     "Azure Functions": ("x-functions-key",),
     "clients and gateways, as credentials for this server": (
@@ -17,7 +18,10 @@ _NAMES: Mapping[str, Iterable[str]] = {
         "x-api-key",
         "x-api-token",
         "x-apikey",
+        "x-auth",
+        "x-authorization",
         "x-id-token",
+        "x-jwt",
         "x-refresh-token",
         "x-session-token",
     ),

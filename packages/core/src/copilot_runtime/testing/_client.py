@@ -276,6 +276,10 @@ class AsyncTestClient:
         return AsyncRunStream(response, run_input, self._timeout_seconds)
 
     async def _send(self, method: str, path: str, json: Any, options: RequestOptions) -> Response:
+        if unknown := options.keys() - RunOptions.__optional_keys__:
+            raise TypeError(
+                f"unknown options: {', '.join(sorted(unknown))}; members of a run's input go into extra={{...}}"
+            )
         target, _, query = path.partition("?")
         headers = self._headers if json is None else self._headers.set("content-type", "application/json")
         for name, value in Headers(options.get("headers", ())).multi_items():
