@@ -1072,6 +1072,30 @@ def test_body_timeout_seconds_ends_the_wait_for_a_body(client: SecurityClient) -
         assert find_fault(response, 408) is None, find_fault(response, 408)
 
 
+WRONG_CHUNKS: Mapping[str, bytes] = {
+    "no number": b"zz\r\n{}\r\n0\r\n\r\n",
+    "negative": b"-1\r\n\r\n",
+    "too short": b"4\r\n{}\r\n0\r\n\r\n",
+    "empty": b"\r\n\r\n",
+}
+
+
+@pytest.mark.requirement("BODY-04")
+@pytest.mark.parametrize("chunks", WRONG_CHUNKS)
+@pytest.mark.parametrize("user", ["x-user: mallory", "x-nobody: 1"])
+def test_wrong_chunks_are_refused_and_nothing_after_them_is_a_request(
+    client: SecurityClient, user: str, chunks: str
+) -> None:
+    """Nobody knows where the body ends: what follows may be part of it, in the eyes of a proxy."""
+    request = head("/auto/agent/hello/run", CHUNKED, user) + WRONG_CHUNKS[chunks]
+    with client.connect_socket() as connection:
+        connection.sendall(request + head("/auto/info", "x-user: mallory").replace(b"POST", b"GET"))
+        responses = [receive_response(connection, "POST") for _ in range(3)]
+    statuses = [response.status for response in responses if response is not None]
+    assert set(statuses) <= {400, 401}, statuses
+    assert client.request("GET", "/auto/info", headers=MALLORY).status == 200
+
+
 # --- noise ---------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from copilot_runtime import CopilotRuntime, HookContext, Request, RuntimeHooks, User, create_copilot_runtime_handler
 from copilot_runtime._concurrency import driver
-from copilot_runtime._http.body import BodyError, BodyTimeout, BodyTooLarge, ClientDisconnected, TooManyBodies
+from copilot_runtime._http.body import BodyError, BodyTimeout, BodyTooLarge, TooManyBodies, UnreadableBody
 from copilot_runtime._http.body_readers import AsyncBody, BodyBudget, BodyLimits, SyncBody
 from copilot_runtime.adapters import run_sync
 from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, TestClient
@@ -39,7 +39,7 @@ def received(*chunks: bytes) -> Callable[[], Awaitable[bytes]]:
 class Disconnected:
     def __iter__(self) -> Iterator[bytes]:
         yield b"half"
-        raise ClientDisconnected("the client disconnected")
+        raise UnreadableBody("the client disconnected")
 
 
 def read(body: AsyncBody | SyncBody) -> bytes:
@@ -71,7 +71,7 @@ def test_request_body_is_read_once_for_all_copies() -> None:
     [
         ([b"x" * 101], BodyTooLarge),
         ([b"x" * 60] * 2, BodyTooLarge),
-        (Disconnected(), ClientDisconnected),
+        (Disconnected(), UnreadableBody),
     ],
     ids=["one chunk", "two chunks", "disconnected"],
 )

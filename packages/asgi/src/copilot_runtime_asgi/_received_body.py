@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from copilot_runtime.adapters import ClientDisconnected
+from copilot_runtime.adapters import UnreadableBody
 
 from ._asgi_types import Receive, Scope
 
@@ -39,13 +39,13 @@ class ReceivedBody:
         return self._is_begun or not self._expects_continue
 
     async def receive_chunk(self) -> bytes:
-        """Returns the next bytes, and ``b""`` at the end. Raises ClientDisconnected."""
+        """Returns the next bytes, and ``b""`` at the end. Raises UnreadableBody."""
         while not self._has_ended:
             self._is_begun = True
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self.is_disconnected = True
-                raise ClientDisconnected("the client disconnected before the end of the body")
+                raise UnreadableBody("the client disconnected before the end of the body")
             chunk: bytes = message.get("body", b"")
             self._has_ended = not message.get("more_body", False)
             if chunk:
@@ -61,7 +61,7 @@ class ReceivedBody:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while size < DRAIN_BYTES and (chunk := await self.receive_chunk()):
                     size += len(chunk)
-        except (TimeoutError, ClientDisconnected):
+        except (TimeoutError, UnreadableBody):
             pass
 
     async def wait_for_disconnect(self) -> None:
@@ -69,7 +69,7 @@ class ReceivedBody:
         try:
             while await self.receive_chunk():
                 pass
-        except ClientDisconnected:
+        except UnreadableBody:
             return
         message = await self._receive()
         while message["type"] != "http.disconnect":

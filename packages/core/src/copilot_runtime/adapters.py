@@ -8,7 +8,7 @@ worker thread. An adapter whose framework has contexts to enter around code that
 
 from ._concurrency.driver import run_sync
 from ._concurrency.framework import FrameworkContext, framework_scope
-from ._http.body import ClientDisconnected, RequestBody
+from ._http.body import RequestBody, UnreadableBody
 from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
 from ._http.form import make_form_parts
 from ._http.streaming import StreamSource
@@ -21,12 +21,12 @@ from ._server.wsgi_checks import WSGIDeploymentChecks
 __all__ = [
     "AsyncBody",
     "BodyLimits",
-    "ClientDisconnected",
     "FrameworkContext",
     "HandlerOptions",
     "RequestBody",
     "StreamSource",
     "SyncBody",
+    "UnreadableBody",
     "WSGIDeploymentChecks",
     "build_handler",
     "coerce_handler",

@@ -17,7 +17,6 @@ from django.http.request import RawPostDataException
 from copilot_runtime import FormPart
 from copilot_runtime.adapters import (
     BodyLimits,
-    ClientDisconnected,
     SyncBody,
     drain_socket,
     limit_socket_wait,
@@ -51,14 +50,11 @@ class DjangoBody(SyncBody):
             self._finish()
 
     def _read_source(self) -> Iterator[bytes]:
-        try:
-            if not self._is_unused:
-                with contextlib.suppress(RawPostDataException):  # middleware has read something else than `body`
-                    yield self._request.body
-                    return
-            yield from read_chunks(_reader(self._request), self.next_size)
-        except OSError as error:
-            raise ClientDisconnected(str(error)) from error
+        if not self._is_unused:
+            with contextlib.suppress(RawPostDataException):  # middleware has read something else than `body`
+                yield self._request.body
+                return
+        yield from read_chunks(_reader(self._request), self.next_size)
 
     def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
         data = super()._finish(form)
@@ -72,7 +68,7 @@ class DjangoBody(SyncBody):
     def drain(self) -> None:
         """Reads what the client is still sending, within limits. To be called when the response has been sent."""
         if not self.is_read and not isinstance(self._request, ASGIRequest):
-            drain_socket(self._request.META, _reader(self._request))
+            drain_socket(self._request.META, None if self.is_unreadable else _reader(self._request))
 
 
 def _has_length(django_request: HttpRequest) -> bool:

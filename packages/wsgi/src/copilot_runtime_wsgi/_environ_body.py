@@ -7,12 +7,10 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
-from werkzeug.exceptions import ClientDisconnected as WerkzeugClientDisconnected
 from werkzeug.wsgi import get_input_stream
 
 from copilot_runtime.adapters import (
     BodyLimits,
-    ClientDisconnected,
     SyncBody,
     drain_socket,
     limit_socket_wait,
@@ -36,22 +34,18 @@ class EnvironBody(SyncBody):
     def __init__(self, environ: Environ, limits: BodyLimits) -> None:
         self._environ = environ
         self._stream = get_input_stream(environ)
-        super().__init__(limits, self._read_stream(), watch=partial(limit_socket_wait, environ))
+        super().__init__(
+            limits, read_chunks(self._stream.read, self.next_size), watch=partial(limit_socket_wait, environ)
+        )
         if not may_have_body(environ):
             self._finish()
         environ["wsgi.input"] = _LazyInput(self)
         environ["wsgi.input_terminated"] = True
 
-    def _read_stream(self) -> Iterator[bytes]:
-        try:
-            yield from read_chunks(self._stream.read, self.next_size)
-        except (WerkzeugClientDisconnected, OSError) as error:  # servers raise OSError for what they cannot read
-            raise ClientDisconnected(str(error)) from error
-
     def drain(self) -> None:
         """Reads what the client is still sending, within limits. To be called when the response has been sent."""
         if not self.is_read:
-            drain_socket(self._environ, self._stream.read)
+            drain_socket(self._environ, None if self.is_unreadable else self._stream.read)
 
 
 class _LazyInput:

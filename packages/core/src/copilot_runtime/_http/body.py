@@ -30,8 +30,8 @@ class TooManyBodies(BodyError):
     """The bodies of all current requests are as large as they may be together."""
 
 
-class ClientDisconnected(BodyError):
-    """The client disconnected before the end of the body."""
+class UnreadableBody(BodyError):
+    """The client has disconnected before the end of the body, or has sent what is not a body, such as wrong chunks."""
 
 
 class RequestBody(ABC):

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from .._concurrency import driver
 from .._concurrency.loops import in_sync_driver
 from .._concurrency.process_local import ProcessLocal
-from .body import BodyError, BodyTimeout, BodyTooLarge, ClientDisconnected, RequestBody, TooManyBodies
+from .body import BodyError, BodyTimeout, BodyTooLarge, RequestBody, TooManyBodies, UnreadableBody
 from .form import FormPart
 
 _CHUNK_BYTES = 64 * 1024
@@ -98,6 +98,11 @@ class LimitedBody(RequestBody):
         return self._data is not None
 
     @property
+    def is_unreadable(self) -> bool:
+        """Whether the body could not be read to its end, which therefore nobody knows."""
+        return isinstance(self._error, UnreadableBody)
+
+    @property
     def form(self) -> tuple[FormPart, ...] | None:
         return self._form
 
@@ -156,7 +161,7 @@ class AsyncBody(LimitedBody):
 
     Args:
         limits: its limits.
-        receive: returns the next bytes, and ``b""`` at the end. Raises ClientDisconnected.
+        receive: returns the next bytes, and ``b""`` at the end. Raises UnreadableBody.
     """
 
     def __init__(self, limits: BodyLimits, receive: Callable[[], Awaitable[bytes]]) -> None:
@@ -180,7 +185,7 @@ class AsyncBody(LimitedBody):
         try:
             while chunk := await self._receive_in_time():
                 self._accept(chunk)
-        except ClientDisconnected as error:
+        except UnreadableBody as error:
             raise self._fail(error) from None
         return self._finish()
 
@@ -207,7 +212,7 @@ class SyncBody(LimitedBody):
 
     Args:
         limits: its limits.
-        chunks: the bytes. Raises ClientDisconnected.
+        chunks: the bytes. Raises anything if there is something wrong with the body or its connection.
         read_form: called at the end of an empty body; returns the parts of a multipart body that the framework has
             parsed before.
         is_local: whether the server has received the whole body, so that reading never waits for the client.
@@ -255,9 +260,11 @@ class SyncBody(LimitedBody):
                     self._check_deadline()
                     self._accept(chunk)
                 self._check_deadline()  # to the reader, a wait that `watch` has ended looks like the end of the body
-        except ClientDisconnected as error:
+        except Exception as error:  # servers and frameworks differ in what they raise
+            if self._error is not None:
+                raise
             self._check_deadline()
-            raise self._fail(error) from None
+            raise self._fail(UnreadableBody(str(error))) from error
         return self._finish(self._read_form() if not self._size else None)
 
     def _check_deadline(self) -> None:

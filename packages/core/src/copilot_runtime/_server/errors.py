@@ -8,7 +8,7 @@ from typing import Any
 
 from .._engine import InputTooLarge, TooManyRuns, TooManyRunsOfUser, TooManyStreams
 from .._engine.endings import describe_error
-from .._http.body import BodyTimeout, BodyTooLarge, ClientDisconnected, TooManyBodies
+from .._http.body import BodyTimeout, BodyTooLarge, TooManyBodies, UnreadableBody
 from .._http.headers import HeadersLike
 from .._http.types import Response
 from ..stores.protocol import StoreError, ThreadUnreadable
@@ -116,8 +116,8 @@ def _body_timeout(error: BodyTimeout, debug: bool) -> Response:
     return error_response(408, "request_timeout", headers=(), message=message)
 
 
-def _client_disconnected(error: ClientDisconnected, debug: bool) -> Response:
-    message = "The connection ended before the body did. Send all of it."
+def _unreadable_body(error: UnreadableBody, debug: bool) -> Response:
+    message = "The body cannot be read. Send all of it, as its Content-Length or its chunks say."
     return error_response(400, "invalid_request", headers=(), message=message)
 
 
@@ -148,7 +148,7 @@ _RESPONSES: Mapping[type[BaseException], Callable[[Any, bool], Response]] = {
     BodyTooLarge: _body_too_large,
     BodyTimeout: _body_timeout,
     TooManyBodies: _too_many_bodies,
-    ClientDisconnected: _client_disconnected,
+    UnreadableBody: _unreadable_body,
     StoreError: _store_unavailable,
     TranscriptionError: _transcription_failed,
 }

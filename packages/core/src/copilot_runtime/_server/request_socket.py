@@ -65,25 +65,27 @@ def limit_socket_wait(environ: Mapping[str, Any], deadline: Callable[[], float])
     return nullcontext() if connection is None else limit_wait(deadline, lambda: shut_down_reading(connection))
 
 
-def drain_socket(environ: Mapping[str, Any], read: Callable[[int], bytes]) -> None:
+def drain_socket(environ: Mapping[str, Any], read: Callable[[int], bytes] | None) -> None:
     """Reads the rest of a body, within limits, and then nothing more from this connection.
 
     A client that is still sending when the connection closes never sees the response.
 
     Args:
         environ: the WSGI environ.
-        read: reads from the body.
+        read: reads from the body; None if it is not known where the body ends, so that nothing that follows may be
+            taken for another request.
     """
     connection = request_socket(environ)
     if connection is None:
-        _discard(read)
+        if read is not None:
+            _discard(read)
         return
     before = connection.gettimeout()
     try:
         connection.settimeout(IDLE_SECONDS)
         deadline = time.monotonic() + DRAIN_SECONDS
         with limit_wait(lambda: deadline, lambda: shut_down_reading(connection)):
-            is_at_end = _discard(read)
+            is_at_end = _discard(read or connection.recv)
         if not is_at_end:
             shut_down_reading(connection)  # or the server would read on, before it looks for another request
         connection.settimeout(before)
