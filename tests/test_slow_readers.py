@@ -83,11 +83,15 @@ def impatient(adapter: str) -> Iterator[Client]:
         yield Client(server)
 
 
+@pytest.fixture(scope="module")
+def large_thread(impatient: Client) -> str:
+    return start_thread(impatient)
+
+
 @pytest.mark.requirement("SSE-10")
-def test_send_timeout_seconds_breaks_a_stream_off_and_releases_its_place(impatient: Client) -> None:
-    thread = start_thread(impatient)
-    with slow_replay(impatient, thread) as slow:
-        with impatient.connect("good", thread) as refused:
+def test_send_timeout_seconds_breaks_a_stream_off_and_releases_its_place(impatient: Client, large_thread: str) -> None:
+    with slow_replay(impatient, large_thread) as slow:
+        with impatient.connect("good", large_thread) as refused:
             assert refused.status == 503
         with until_free(impatient, unique("empty")) as stream:
             assert stream.rest() == []
@@ -120,11 +124,12 @@ def test_large_json_response_is_complete(impatient: Client) -> None:
 
 @pytest.mark.requirement("SSE-10")
 @pytest.mark.skipif(not hasattr(select, "poll"), reason="waits with poll")
-def test_send_timeout_seconds_resets_the_connection_of_a_large_json_response(impatient: Client, adapter: str) -> None:
+def test_send_timeout_seconds_resets_the_connection_of_a_large_json_response(
+    impatient: Client, adapter: str, large_thread: str
+) -> None:
     if "asgi" in adapter:
         pytest.skip("an ASGI application cannot close its connection")
-    thread = start_thread(impatient)
-    with slow_reader(impatient, "GET", f"/threads/{thread}/messages") as slow:
+    with slow_reader(impatient, "GET", f"/threads/{large_thread}/messages") as slow:
         poll = select.poll()
         poll.register(slow, 0)
         assert poll.poll(TIMEOUT_SECONDS * 1000), "its worker thread still waits"
@@ -132,15 +137,15 @@ def test_send_timeout_seconds_resets_the_connection_of_a_large_json_response(imp
 
 
 @pytest.mark.requirement("SSE-10")
-@pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/api/agent/good/connect"), ("GET", "/api/threads/t/messages")], ids=["sse", "json"]
-)
-def test_asgi_send_timeout_seconds_ends_a_send_that_waits(method: str, path: str) -> None:
+def test_asgi_send_timeout_seconds_ends_a_send_that_waits() -> None:
     async def scenario() -> None:
         app = create_copilot_asgi_app(runtime=runtimes.runtime(send_timeout_seconds=1)(), base_path="/api")
         run = run_input("t", "r", messages=[user_message("x" * MIB)])
         await QuietServer(1000).request(app, "POST", "/api/agent/good/run", run)
-        await QuietServer(1000, waits=True).request(app, method, path, run_input("t", "join"))
+        await asyncio.gather(
+            QuietServer(1000, waits=True).request(app, "POST", "/api/agent/good/connect", run_input("t", "join")),
+            QuietServer(1000, waits=True).request(app, "GET", "/api/threads/t/messages"),
+        )
 
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_SECONDS))
 
@@ -182,8 +187,7 @@ def memory(server: RunningServer) -> int:
 
 @pytest.mark.requirement("SSE-11")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-@pytest.mark.parametrize("name", ["plain", "database"])
-@pytest.mark.parametrize("adapter", ["asgi", "wsgi"])
+@pytest.mark.parametrize(("adapter", "name"), [("asgi", "database"), ("wsgi", "plain")])
 def test_slow_readers_of_a_thread_share_it(adapter: str, name: str, tmp_path: Path) -> None:
     """Each of them had a copy, of its largest message in what the server was to write, and of all of it with SQLite."""
     environment = {runtimes.RUNTIME: name, runtimes.DATABASE: str(tmp_path / "threads.db")}
