@@ -80,18 +80,19 @@ class MemoryStore:
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
         with self._lock.get():
             self._sweep()
-            thread = self._threads.get(run.thread)
-            if thread is None:
-                thread = Thread(run.thread, self._last_token + 1, ordinal=first_ordinal() - 1)
-                self._add(thread)
-            elif thread.live is not None:
-                return p.ThreadBusy(thread.live.view())
-            self._touch(thread)
-            thread.ordinal += 1
+            stored = self._threads.get(run.thread)
+            if stored is not None and stored.live is not None:
+                return p.ThreadBusy(stored.live.view())
             self._last_token += 1
+            thread = stored or Thread(run.thread, self._last_token, ordinal=first_ordinal() - 1)
+            thread.ordinal += 1
             lease = p.Lease(p.RunKey(run.thread, thread.ordinal), run.run_id, self._last_token)
             thread.live = ActiveRun.begin(lease, run, time.time())
-            self._grow(thread, thread.live.size)
+            if stored is None:
+                self._add(thread)
+            else:
+                self._grow(thread, thread.live.size)
+                self._touch(thread)
             started = p.RunStarted(lease, thread.event_messages.view, thread.input_messages.view)
             evicted = self._evict(thread)
         if evicted:
@@ -108,7 +109,11 @@ class MemoryStore:
                 except p.LeaseLost as error:
                     refused[batch.lease] = error
                     continue
-                self._append(thread, live, batch.frames, batch.duplicates)
+                size = frames_size(batch.frames)
+                live.frames.extend(batch.frames)
+                live.duplicates = batch.duplicates
+                live.size += size
+                self._grow(thread, size)
                 evicted += self._evict(thread)
                 if 0 < self._max_bytes < live.size:
                     refused[batch.lease] = p.RunTooLarge()
@@ -122,8 +127,8 @@ class MemoryStore:
         with self._lock.get():
             self._sweep()
             thread, live = self._require_lease(lease)
-            self._append(thread, live, frames, live.duplicates)
             before = thread.size
+            live.frames.extend(frames)
             thread.live = None
             if completion.persist:
                 self._store_run(thread, live, completion, messages)
@@ -287,13 +292,6 @@ class MemoryStore:
             raise p.LeaseLost
         return thread, thread.live
 
-    def _append(self, thread: Thread, live: ActiveRun, frames: Sequence[bytes], duplicates: Set[int]) -> None:
-        size = frames_size(frames)
-        live.frames.extend(frames)
-        live.duplicates = duplicates
-        live.size += size
-        self._grow(thread, size)
-
     def _store_run(
         self, thread: Thread, live: ActiveRun, completion: p.RunCompletion, messages: Messages | None
     ) -> None:
@@ -310,6 +308,7 @@ class MemoryStore:
         self._raw.pop(raw, None)
 
     def _add(self, thread: Thread) -> None:
+        thread.used_at = thread.used_at or time.monotonic()
         self._threads[thread.key] = thread
         size = thread.size
         self._owners.add(thread, size)
