@@ -150,7 +150,8 @@ async def answers(input: Any) -> AsyncIterator[Event]:
 
 
 def engine_on(store: RunStore, **options: Any) -> Engine:
-    return Engine(store, EngineOptions(**{"sse_keep_alive_seconds": 0, **options}))
+    # Streams are counted only if they are limited.
+    return Engine(store, EngineOptions(**{"sse_keep_alive_seconds": 0, "max_streams": 10_000, **options}))
 
 
 def stored(store: RunStore, at: int = 0) -> StoredRun:

@@ -794,6 +794,7 @@ async def test_slow_reader_of_a_finished_run_is_evicted(
     monkeypatch.setattr(held_bytes, "MAX_STALLED_BYTES", 1000)
     monkeypatch.setattr(held_bytes, "MAX_HELD_BYTES", 1000)
     monkeypatch.setattr(held_bytes, "SLOW_SECONDS", 0)
+    monkeypatch.setattr("copilot_runtime._engine.subscribers.UNCOUNTED_BYTES", 0)
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
     await settled(lambda: not engine._runs)

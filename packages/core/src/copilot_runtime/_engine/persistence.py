@@ -72,8 +72,9 @@ class RunPersistence:
     def untrack(self, writer: RunWriter) -> None:
         """Forgets a run that has ended."""
         self._flush_timer.discard(writer, writer.loop)
-        self._poll_timer.discard(writer, writer.loop)
-        if (renewer := self._renewer.get_existing()) is not None:
+        if self._store.poll_seconds is not None:
+            self._poll_timer.discard(writer, writer.loop)
+        if self._store.lease_seconds is not None and (renewer := self._renewer.get_existing()) is not None:
             renewer.discard(writer)
 
     def after_fork(self) -> None:

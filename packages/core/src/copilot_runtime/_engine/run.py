@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import dataclasses
 import logging
 import threading
 import time
@@ -70,9 +69,7 @@ class Run:
         hints: AgentHints,
         callbacks: RunCallbacks,
     ) -> None:
-        self.request = dataclasses.replace(
-            request, context=dataclasses.replace(request.context, _stop_requested=self._is_stopping)
-        )
+        self.request = request
         self.log = log
         self.loop = loop
         self.slot = slot
@@ -183,9 +180,6 @@ class Run:
 
     # --- stopping ---
 
-    def _is_stopping(self) -> bool:
-        return self._ending is not None or self.is_finished
-
     @property
     def waits_for_agent(self) -> bool:
         """Whether the agent was asked to stop and is still allowed to react."""
@@ -196,6 +190,7 @@ class Run:
         if self._ending is not None or self.is_finished:
             return
         self._ending = ending
+        self.request.context._stop_flag.is_set = True
         self._timers.append(self.loop.call_later(self._options.stop_grace_seconds, self._force_stop))
         # A task that has not taken its first step would be cancelled without ever ending the run.
         if self._task is not None:
@@ -316,6 +311,7 @@ class Run:
 
     def _close(self) -> None:
         self.is_finished = True
+        self.request.context._stop_flag.is_set = True
         if self.writer is not None:
             self.writer.is_closed = True
 

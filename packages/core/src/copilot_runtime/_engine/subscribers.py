@@ -19,6 +19,9 @@ from .periodic import PeriodicTask
 from .readers import TICK_SECONDS, BaseReader, BodyReader, ReaderCallbacks
 from .run_log import RunLog
 
+UNCOUNTED_BYTES = 16 * 1024
+"""An ended run of this size or less takes no more than the connection of its reader does."""
+
 LoopFilter = Callable[[asyncio.AbstractEventLoop], bool]
 """Whether what belongs to a loop is meant."""
 
@@ -38,13 +41,17 @@ class StreamLimiter:
 
     def acquire(self) -> None:
         """Counts one more stream. Raises TooManyStreams."""
+        if self._limit is None:
+            return
         with self._lock.get():
-            if self._limit is not None and self._count >= self._limit:
+            if self._count >= self._limit:
                 raise TooManyStreams
             self._count += 1
 
     def release(self) -> None:
         """Counts one stream less."""
+        if self._limit is None:
+            return
         with self._lock.get():
             self._count -= 1
 
@@ -189,11 +196,12 @@ class Subscribers:
 
     def run_ended(self, log: RunLog) -> None:
         """Counts an ended run as kept in memory by its readers."""
-        if not log.readers:
+        size = sum(map(len, log.frames)) if log.readers else 0
+        if size <= UNCOUNTED_BYTES:
             return
         for reader in list(log.readers):
             if isinstance(reader, BaseReader):
-                self._held.hold(reader, [(log, lambda: sum(map(len, log.frames)))])
+                self._held.hold(reader, [(log, lambda: size)])
                 if reader not in log.readers:  # it may have left on its own thread meanwhile
                     self._held.release(reader)
 

@@ -42,10 +42,11 @@ class Headers(Mapping[str, str]):
         items: pairs, or a mapping. Names keep the spelling they came with.
     """
 
-    __slots__ = ("_index", "_items")
+    __slots__ = ("_index", "_is_sendable", "_items")
 
     _items: tuple[tuple[str, str], ...]
     _index: dict[str, str] | None
+    _is_sendable: bool
 
     def __init__(self, items: HeadersLike = ()) -> None:
         if isinstance(items, Headers):
@@ -54,6 +55,7 @@ class Headers(Mapping[str, str]):
             pairs = items.items() if isinstance(items, Mapping) else items
         object.__setattr__(self, "_items", tuple(pairs))
         object.__setattr__(self, "_index", None)
+        object.__setattr__(self, "_is_sendable", False)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("Headers are immutable: set(), add() and remove() return changed copies")
@@ -68,6 +70,17 @@ class Headers(Mapping[str, str]):
             object.__setattr__(self, "_index", index)
             return index
         return self._index
+
+    def check_sendable(self) -> None:
+        """Raises ValueError for a field that no server could send. Checked once, since they are immutable."""
+        if self._is_sendable:
+            return
+        for name, value in self._items:
+            if not (isinstance(name, str) and HEADER_NAME.fullmatch(name)):
+                raise ValueError(f"{name!r} is not the name of a header field: use a token (RFC 9110, section 5.1)")
+            if not (isinstance(value, str) and HEADER_VALUE.fullmatch(value)):
+                raise ValueError(f"{name}: {value!r} is not the value of a header field: use Latin-1 without line ends")
+        object.__setattr__(self, "_is_sendable", True)
 
     def multi_items(self) -> tuple[tuple[str, str], ...]:
         """Returns the fields as they came: pairs in order, in their own spelling, repetitions included."""

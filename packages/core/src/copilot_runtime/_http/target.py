@@ -79,7 +79,7 @@ def segments_below(request: Request, base_path: str | None) -> list[str] | None:
     inner = _strip_prefix(request.path, request.root_path)
     if base_path is None:
         return split_segments(request.path if inner is None else inner)
-    if inner is not None and _strip_prefix(inner, base_path) is None and request.root_path.endswith(base_path):
+    if inner is not None and request.root_path.endswith(base_path) and _strip_prefix(inner, base_path) is None:
         return split_segments(inner)
     for path in (inner, request.path):
         if path is not None:

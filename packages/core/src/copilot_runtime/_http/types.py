@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from .._strict_json import loads
 from .body import RequestBody
 from .form import FormPart
-from .headers import HEADER_NAME, HEADER_VALUE, HOP_BY_HOP, Headers, HeadersLike
+from .headers import HOP_BY_HOP, Headers, HeadersLike
 from .streaming import EventStream
 
 
@@ -151,11 +151,7 @@ class Response:
             raise ValueError(f"Response(status={status!r}): must be an integer from 100 to 599")
         if not isinstance(body, (bytes, EventStream)):
             raise TypeError(f"Response(body=...): must be bytes or an EventStream, not {type(body).__name__}")
-        for name, value in fields.multi_items():
-            if not (isinstance(name, str) and HEADER_NAME.fullmatch(name)):
-                raise ValueError(f"{name!r} is not the name of a header field: use a token (RFC 9110, section 5.1)")
-            if not (isinstance(value, str) and HEADER_VALUE.fullmatch(value)):
-                raise ValueError(f"{name}: {value!r} is not the value of a header field: use Latin-1 without line ends")
+        fields.check_sendable()
         assign = object.__setattr__
         assign(self, "status", status)
         assign(self, "headers", fields)

@@ -46,12 +46,14 @@ class InputLimits:
             wire: the parsed body; what is not a run input is left to validation.
             body: the body.
         """
-        # Most bodies have too few brackets to be nested too deeply.
+        # Most bodies have too few brackets to be nested too deeply, and too few commas for a list that is too long.
         if body.count(b"[") + body.count(b"{") > self.max_depth and _is_deeper(wire, self.max_depth):
             raise InvalidRunInput(
                 f"body: lists and objects may be nested at most {self.max_depth} deep (input_limits.max_depth)"
             )
-        if not isinstance(wire, dict):
+        if not isinstance(wire, dict) or body.count(b",") < min(
+            self.max_messages, self.max_parts, self.max_tools, self.max_context, self.max_resume
+        ):
             return
         for name in ("messages", "tools", "context", "resume"):
             limit = f"max_{name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._concurrency import driver
@@ -13,8 +13,13 @@ if TYPE_CHECKING:  # only passed on: agents do not depend on the HTTP types
     from .._http.types import Request
 
 
-def _never() -> bool:
-    return False
+class StopFlag:
+    """Whether a run is being stopped: set by the engine, and read by the agent."""
+
+    __slots__ = ("is_set",)
+
+    def __init__(self) -> None:
+        self.is_set = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +43,12 @@ class RunContext:
     body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     debug: bool = False
     open_interrupts: Mapping[str, Mapping[str, Any]] | None = None
-    _stop_requested: Callable[[], bool] = dataclasses.field(default=_never, repr=False, compare=False)
+    _stop_flag: StopFlag = dataclasses.field(default_factory=StopFlag, repr=False, compare=False)
 
     @property
     def stop_requested(self) -> bool:
         """Whether the run is being stopped; for agents that cannot be interrupted."""
-        return self._stop_requested()
+        return self._stop_flag.is_set
 
 
 async def resolve_for_run(setting: Any, context: RunContext | None) -> Any:
