@@ -14,6 +14,7 @@ from typing import Any
 import nox
 from nox.command import CommandFailed
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -69,7 +70,8 @@ def floors() -> dict[str, str]:
         for items in (project["dependencies"], *project.get("optional-dependencies", {}).values()):
             for item in map(Requirement, items):
                 if not item.name.startswith("copilot-runtime"):
-                    oldest[item.name] = next(each.version for each in item.specifier if each.operator == ">=")
+                    floor = next(each.version for each in item.specifier if each.operator == ">=")
+                    oldest[item.name] = min(floor, oldest.get(item.name, floor), key=Version)
     return oldest
 
 
@@ -194,7 +196,7 @@ def audit(session: nox.Session) -> None:
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         packages = json.loads(found.stdout)["dependencies"]
-    except ValueError:
+    except (ValueError, LookupError, TypeError):
         reason = (found.stderr.strip().splitlines() or ["no output"])[-1]
         session.warn(f"skipped: the data of pip-audit cannot be reached: {reason}")
         return

@@ -267,6 +267,13 @@ def test_request_refuses_streams(client: TestClient) -> None:
 # --- handlers and users ---
 
 
+def test_unknown_options_are_refused(client: TestClient) -> None:
+    with pytest.raises(TypeError, match=r"resume.*extra="):
+        client.run("a", [], resume=[])  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="header"):
+        client.info(header={})  # type: ignore[call-arg]
+
+
 def test_a_handler_brings_base_path_and_hooks() -> None:
     paths: list[str] = []
 
