@@ -17,6 +17,7 @@ from copilot_runtime.adapters import (
     build_handler,
     ensure_handler,
     framework_scope,
+    response_stream,
     split_raw_target,
 )
 
@@ -155,7 +156,7 @@ SEND_SECONDS = 1.0
 async def _send_response(response: Response, body: ReceivedBody, send: Send, runtime: CopilotRuntime) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
-    stream = await runtime.body_stream(response)
+    stream = await response_stream(runtime, response)
     if stream is None:
         with _quiet_shutdown(runtime):
             await _send_body(start, response.body, body, send)

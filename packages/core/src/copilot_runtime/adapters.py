@@ -15,7 +15,7 @@ from ._http.streaming import StreamSource
 from ._http.target import split_raw_target
 from ._server.handler import HandlerOptions, build_handler, coerce_handler, ensure_handler
 from ._server.request_socket import drain_socket, limit_socket_wait, may_have_body
-from ._server.wsgi_body import wsgi_body
+from ._server.response_body import response_stream, wsgi_body
 from ._server.wsgi_checks import WSGIDeploymentChecks
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "make_form_parts",
     "may_have_body",
     "read_chunks",
+    "response_stream",
     "run_sync",
     "split_raw_target",
     "wsgi_body",

@@ -15,8 +15,7 @@ from .._concurrency.worker_pools import IDENTIFY_USER
 from .._engine import Engine, EngineOptions, RunEndHook
 from .._http.body_readers import BodyBudget, BodyLimits
 from .._http.forward_headers import ForwardHeaders
-from .._http.streaming import EventStream
-from .._http.types import Request, Response
+from .._http.types import Request
 from .._http.url_safety import WEB_SCHEMES
 from .._users import User
 from ..agents._agent_checks import agent_instead_of_agents, check_agents
@@ -56,9 +55,6 @@ Agents = AgentMapping | AgentsFactory
 
 IdentifyUser = Callable[[Request], Awaitable[User | None] | User | None]
 """A plain or coroutine function that returns the user who makes a request, or None if nobody is signed in."""
-
-LARGE_BODY_BYTES = 64 * 1024
-"""A complete body that is larger is sent in chunks."""
 
 
 class CopilotRuntime:
@@ -274,16 +270,6 @@ class CopilotRuntime:
         if not isinstance(user, User):
             raise TypeError(f"identify_user returned {type(user).__name__}: it must return a User(id=...) or None")
         return user
-
-    async def body_stream(self, response: Response) -> EventStream | None:
-        """Returns the body of a response as a stream if it is one, or is large; None for a body to send as it is.
-
-        Adapters send a large body in chunks, so that a client that does not read it makes the server hold little of it.
-        """
-        body = response.body
-        if isinstance(body, EventStream):
-            return body
-        return self.engine.open_body(body) if len(body) > LARGE_BODY_BYTES else None
 
     async def shutdown(self) -> None:
         """Ends this process's runs and streams. Adapters call it where their server announces its end."""

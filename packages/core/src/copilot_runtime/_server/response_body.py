@@ -1,4 +1,4 @@
-"""Bodies as WSGI (PEP 3333) requires them."""
+"""Bodies of responses as adapters send them: in chunks if they are large."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from .._concurrency.driver import run_sync
+from .._http.streaming import EventStream
 from .._http.types import Response
 from .request_socket import connection_aborter
 from .runtime import CopilotRuntime
+
+LARGE_BODY_BYTES = 64 * 1024
+"""A complete body that is larger is sent in chunks."""
+
+
+async def response_stream(runtime: CopilotRuntime, response: Response) -> EventStream | None:
+    """Returns the body of a response as a stream if it is one, or is large; None for a body to send as it is.
+
+    A large body leaves in chunks, so that a client that does not read it makes the server hold little of it.
+
+    Args:
+        runtime: the runtime that has responded.
+        response: its response.
+    """
+    body = response.body
+    if isinstance(body, EventStream):
+        return body
+    return runtime.engine.open_body(body) if len(body) > LARGE_BODY_BYTES else None
 
 
 def wsgi_body(runtime: CopilotRuntime, response: Response, environ: Mapping[str, Any]) -> Iterable[bytes]:
@@ -21,7 +40,7 @@ def wsgi_body(runtime: CopilotRuntime, response: Response, environ: Mapping[str,
         response: its response.
         environ: the WSGI environ of the request.
     """
-    stream = run_sync(runtime.body_stream(response))
+    stream = run_sync(response_stream(runtime, response))
     if stream is None:
         return [cast(bytes, response.body)]
     abort = connection_aborter(environ)
