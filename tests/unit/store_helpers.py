@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from copilot_runtime.stores import MemoryStore, RunStore
-from copilot_runtime.stores._memory_threads import frames_size
+from copilot_runtime.stores._memory_threads import _DUPLICATE_BYTES, frames_size
 from copilot_runtime.stores.protocol import Lease, ThreadKey, ThreadSnapshot
 
 
@@ -53,7 +53,9 @@ def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = Non
     for key, thread in store._threads.items():
         if thread.live is not None:
             texts = sys.getsizeof(thread.live.lease.run_id) + sys.getsizeof(thread.live.agent_id)
-            assert thread.live.size == sizes.get(thread.live.lease, 0) + texts + frames_size(thread.live.frames)
+            repeated = _DUPLICATE_BYTES * len(thread.live.duplicates)
+            frames = frames_size(thread.live.frames)
+            assert thread.live.size == sizes.get(thread.live.lease, 0) + texts + frames + repeated
         by_owner[key.owner] = by_owner.get(key.owner, 0) + thread.size
         kept = [run.raw for run in thread.runs if run.raw.frames is not None]
         assert set(kept) == {raw for raw in store._raw if raw.thread is thread}

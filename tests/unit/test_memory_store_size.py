@@ -13,6 +13,7 @@ import pytest
 from copilot_runtime._events import RunRecorder
 from copilot_runtime.stores import MemoryStore
 from copilot_runtime.stores.protocol import Batch, NewRun, RunCompletion, RunStarted, ThreadKey
+from copilot_runtime.testing._factories import append_one, begin
 
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, run_input, text
 
@@ -185,6 +186,14 @@ def active_runs(store: MemoryStore) -> None:
         store.append([Batch(lease.lease, [f"data: {index} {number}\n\n".encode() for index in range(100)])])
 
 
+def active_runs_that_repeat_messages(store: MemoryStore) -> None:
+    for number in range(20):
+        lease = begin(store, key(number)).lease
+        for at in range(0, 2000, 100):
+            frames = [b"id: 1.%d\ndata: {}\n\n" % event for event in range(at, at + 100)]
+            append_one(store, lease, frames, {10_000 + event for event in range(at + 100)})
+
+
 def a_run_without_messages_after_a_large_one(store: MemoryStore) -> None:
     play(store, key(), said(2, delta="x" * 500_000))
     for _ in range(3):
@@ -213,6 +222,7 @@ CONTENTS: list[Callable[[MemoryStore], None]] = [
     long_thread_ids,
     long_run_ids,
     active_runs,
+    active_runs_that_repeat_messages,
     a_run_without_messages_after_a_large_one,
 ]
 

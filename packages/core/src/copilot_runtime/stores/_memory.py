@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -15,7 +15,7 @@ from .. import _validation as validation
 from .._concurrency.process_local import process_lock
 from . import protocol as p
 from ._memory_owners import Limit, Limits, Owners
-from ._memory_threads import ActiveRun, Messages, RawFrames, Thread, frames_size
+from ._memory_threads import ActiveRun, Messages, RawFrames, Thread
 from ._ordinals import first_ordinal
 from ._pagination import paginate
 
@@ -109,11 +109,7 @@ class MemoryStore:
                 except p.LeaseLost as error:
                     refused[batch.lease] = error
                     continue
-                size = frames_size(batch.frames)
-                live.frames.extend(batch.frames)
-                live.duplicates = batch.duplicates
-                live.size += size
-                self._grow(thread, size)
+                self._grow(thread, live.append(batch.frames, batch.duplicates))
                 evicted += self._evict(thread)
                 if 0 < self._max_bytes < live.size:
                     refused[batch.lease] = p.RunTooLarge()

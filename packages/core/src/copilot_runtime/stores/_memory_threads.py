@@ -23,6 +23,7 @@ _RECORD_BYTES = 104
 _FRAME_BYTES = 40
 _SLOT_BYTES = 8
 _NUMBER_BYTES = 32
+_DUPLICATE_BYTES = 80  # a number and its place in a set
 
 
 def frames_size(frames: Collection[bytes]) -> int:
@@ -41,7 +42,7 @@ class ActiveRun:
     lease: p.Lease
     agent_id: str
     size: int
-    """The bytes of its input and its frames."""
+    """The bytes of its input, its frames and its duplicates."""
     started_at: float
     frames: list[bytes] = dataclasses.field(default_factory=list)
     duplicates: Set[int] = frozenset()
@@ -51,6 +52,14 @@ class ActiveRun:
     def begin(cls, lease: p.Lease, run: p.NewRun, now: float) -> ActiveRun:
         """Returns a run that has no frames yet."""
         return cls(lease, run.agent_id, run.size + _text_size(run.run_id, run.agent_id), now)
+
+    def append(self, frames: Sequence[bytes], duplicates: Set[int]) -> int:
+        """Appends frames, and returns how many bytes that takes."""
+        added = frames_size(frames) + _DUPLICATE_BYTES * (len(duplicates) - len(self.duplicates))
+        self.frames.extend(frames)
+        self.duplicates = duplicates
+        self.size += added
+        return added
 
     def view(self) -> p.ActiveRun:
         """Returns it as the store shows it."""
