@@ -228,6 +228,18 @@ def test_activity_deltas_that_double_the_content() -> None:
     assert apply_events((), events)[0]["content"] == content
 
 
+@pytest.mark.requirement("COST-01")
+def test_activity_deltas_that_copy_more_than_they_may() -> None:
+    """The content is not looked at again for each of them."""
+
+    def prepare(size: int) -> Callable[[], object]:
+        content = {"text": "x" * (size * MAX_COPIED_BYTES // 10)}
+        deltas = [activity("DELTA", patch=doubling(1)) for _ in range(size)]
+        return lambda: apply_events((), [activity("SNAPSHOT", content=content), *deltas])
+
+    assert_linear(prepare, 15)
+
+
 def response(number: int) -> ResumeEntry:
     return ResumeEntry(number, f"i-{number}", False, {"number": number})
 

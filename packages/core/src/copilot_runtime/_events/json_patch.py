@@ -22,7 +22,8 @@ class CopyBudget:
 
     def take(self, value: Any) -> None:
         """Counts a value that is to be copied. Raises ValueError if it is too large."""
-        self._remaining -= len(to_json(value))
+        if self._remaining >= 0:
+            self._remaining -= len(to_json(value))
         if self._remaining < 0:
             raise ValueError(f"its copies have more than {MAX_COPIED_BYTES} bytes")
 
