@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import openai
 import pytest
+from ag_ui.core import RunAgentInput, Tool, UserMessage
+from openai.resources.chat.completions import AsyncCompletions
 
+from copilot_runtime.agents import BuiltInAgent
 from copilot_runtime.agents._builtin.completion_request import COMPARED_ITEMS, completion_arguments
 
 TOOL = {"type": "function", "function": {"name": "search"}}
@@ -28,6 +33,39 @@ def test_messages_and_tools_are_arguments_of_the_sdk() -> None:
         "extra_body": {"top_k": 5},
     }
     assert completion_arguments({}, messages, []) == {"messages": messages, "extra_body": {}}
+
+
+def test_messages_and_tools_are_seen_by_what_wraps_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def create(self: AsyncCompletions, **arguments: Any) -> Any:
+        seen.append(arguments)
+        raise openai.APIError("nothing was sent", request=None, body=None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AsyncCompletions, "create", create)
+    given = RunAgentInput(
+        thread_id="t",
+        run_id="r",
+        state=None,
+        messages=[UserMessage(id="m", role="user", content="hello")],
+        tools=[Tool(name="search", description="d", parameters={})],
+        context=[],
+        forwarded_props={},
+    )
+
+    async def run() -> None:
+        agent = BuiltInAgent("any", prompt="Be kind.", client=openai.AsyncOpenAI(api_key="k"))
+        async for _ in agent.run(given):
+            pass
+
+    asyncio.run(run())
+    [arguments] = seen
+    assert arguments["messages"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "hello"},
+    ]
+    assert "search" in [tool["function"]["name"] for tool in arguments["tools"]]
+    assert arguments["extra_body"] == {}
 
 
 @pytest.mark.requirement("COST-01")

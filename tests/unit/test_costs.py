@@ -378,12 +378,10 @@ def test_recording_and_compaction(name: str) -> None:
 class NoProvider(openai.AsyncOpenAI):
     """A client of the SDK that sends nothing, but keeps what it would have sent."""
 
-    arguments: Mapping[str, Any]
-    """Without ``extra_body``."""
     body: Mapping[str, Any]
 
     async def request(self, cast_to: Any, options: Any, **more: Any) -> Any:
-        self.arguments, self.body = options.json_data, {**options.json_data, **(options.extra_json or {})}
+        self.body = {**options.json_data, **(options.extra_json or {})}
         raise openai.APIError("nothing was sent", request=None, body=None)  # type: ignore[arg-type]
 
 

@@ -42,7 +42,7 @@ def _last(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
     """Returns the last messages that have no more than `COMPARED_ITEMS` items, themselves included."""
     items = 0
     for index in range(len(messages) - 1, -1, -1):
-        content, calls = messages[index].get("content"), messages[index].get("tool_calls", ())
+        content, calls = messages[index].get("content"), messages[index].get("tool_calls") or ()
         items += 1 + len(calls) + (len(content) if isinstance(content, list) else 0)
         if items > COMPARED_ITEMS:
             return messages[index + 1 :]
