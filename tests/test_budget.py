@@ -52,8 +52,8 @@ BUDGETS = (
     Budget("bench", "per_ticked_event", 90.1),
     Budget("bench-model", "per_ticked_event", 99.1),
     # A whole run of ten deltas: the request, its validation, the lease, the events, the end.
-    Budget("bench", "per_run", 1042.0),
-    Budget("bench-model", "per_run", 1165.0),
+    Budget("bench", "per_run", 1027.0),
+    Budget("bench-model", "per_run", 1152.0),
 )
 
 

@@ -470,6 +470,28 @@ async def test_max_runs_bytes_ends_the_largest_run_that_grows(kind: str) -> None
 
 
 @pytest.mark.requirement("LIMIT-03")
+def test_max_runs_bytes_are_shared_between_users() -> None:
+    limiter = RunLimiter(None, None, 100_000_000)
+    large = limiter.acquire("alice", 60_000_000)
+    with pytest.raises(TooManyRunsOfUser, match="max_runs_bytes"):
+        limiter.acquire("alice", 0)
+    bob = limiter.acquire("bob", 20_000_000)
+    large.release()
+    mine = limiter.acquire("alice", 30_000_000)
+    limiter.acquire("alice", 0).release()
+    while limiter._size < 80_000_000:
+        assert mine.grow(100_000)
+    with pytest.raises(TooManyRunsOfUser):
+        limiter.acquire("alice", 0)
+    mine.release()
+    bob.release()
+    # One run of a user alone may take all.
+    limiter.acquire("alice", 90_000_000).release()
+    assert not limiter._size
+    assert not limiter._sizes_of_users
+
+
+@pytest.mark.requirement("LIMIT-03")
 def test_max_runs_bytes_the_largest_run_may_grow_no_more() -> None:
     """Otherwise each of the others could become as large as it is."""
     limiter = RunLimiter(None, None, 100_000_000)

@@ -16,6 +16,9 @@ EVENT_FACTOR = 2
 MAX_EXCESS = 1.25
 """Beyond how many times the memory that all may take every run ends that grows."""
 
+USER_SHARE = 0.5
+"""How much of the memory that all may take several runs of one user may take."""
+
 _STEP_BYTES = 64 * 1024
 """How much a run may grow until that is counted."""
 
@@ -29,7 +32,11 @@ class TooManyRuns(Exception):
 
 
 class TooManyRunsOfUser(Exception):
-    """A user has as many active runs as `max_runs_per_user` allows."""
+    """The active runs of a user are as many, or take as much memory, as an option allows, named ``setting``."""
+
+    def __init__(self, setting: str) -> None:
+        super().__init__(setting)
+        self.setting = setting
 
 
 class InputTooLarge(Exception):
@@ -98,6 +105,7 @@ class RunLimiter:
         self._slots: set[RunSlot] = set()
         self._size = 0
         self._of_users: Counter[str] = Counter()
+        self._sizes_of_users: Counter[str] = Counter()
         # Reentrant: an abandoned stream is closed wherever the garbage collector happens to run.
         self._lock = process_rlock()
 
@@ -110,7 +118,7 @@ class RunLimiter:
 
         Raises:
             InputTooLarge: the input is larger than all runs may be.
-            TooManyRunsOfUser: the user has as many runs as allowed.
+            TooManyRunsOfUser: the user has as many runs as allowed, or there is no memory for another one of that user.
             TooManyRuns: there are as many runs as allowed, or there is no memory for another one.
         """
         size = RUN_BYTES + input_size
@@ -118,13 +126,19 @@ class RunLimiter:
             raise InputTooLarge(int(self._max_bytes))
         with self._lock.get():
             # The user first: to such a user, it makes no difference how busy the others keep the process.
-            if user is not None and self._of_users[user] >= self._max_runs_per_user:
-                raise TooManyRunsOfUser
+            if user is not None and user in self._of_users:
+                self._check_user(user, size)
             if len(self._slots) >= self._max_runs:
                 raise TooManyRuns("max_runs")
             if self._size + size > self._max_bytes:
                 raise TooManyRuns("max_runs_bytes")
             return self._add(user, size)
+
+    def _check_user(self, user: str, size: int) -> None:
+        if self._of_users[user] >= self._max_runs_per_user:
+            raise TooManyRunsOfUser("max_runs_per_user")
+        if self._sizes_of_users[user] + size > USER_SHARE * self._max_bytes:
+            raise TooManyRunsOfUser("max_runs_bytes")
 
     def replace(self, slot: RunSlot, input_size: int) -> RunSlot | None:
         """Counts a run in place of that which has ``slot``; None if there is no memory for it."""
@@ -146,6 +160,8 @@ class RunLimiter:
                 return True
             slot.size += size
             self._size += size
+            if slot.user is not None:
+                self._sizes_of_users[slot.user] += size
             if self._size <= self._max_bytes:
                 return True
             is_largest = slot.size >= max(other.size for other in self._slots)
@@ -160,8 +176,9 @@ class RunLimiter:
             self._size -= slot.size
             if slot.user is not None:
                 self._of_users[slot.user] -= 1
+                self._sizes_of_users[slot.user] -= slot.size
                 if not self._of_users[slot.user]:
-                    del self._of_users[slot.user]
+                    del self._of_users[slot.user], self._sizes_of_users[slot.user]
 
     def _add(self, user: str | None, size: int) -> RunSlot:
         slot = RunSlot(self, user, size)
@@ -169,6 +186,7 @@ class RunLimiter:
         self._size += size
         if user is not None:
             self._of_users[user] += 1
+            self._sizes_of_users[user] += size
         return slot
 
     def after_fork(self) -> None:
@@ -176,3 +194,4 @@ class RunLimiter:
         self._slots.clear()
         self._size, self._lock = 0, process_rlock()
         self._of_users.clear()
+        self._sizes_of_users.clear()

@@ -86,10 +86,10 @@ def _too_many_runs(error: TooManyRuns, debug: bool) -> Response:
 
 
 def _too_many_runs_of_user(error: TooManyRunsOfUser, debug: bool) -> Response:
-    setting = " (max_runs_per_user)" if debug else ""
+    setting = f" ({error.setting})" if debug else ""
+    what = "take as much memory" if error.setting == "max_runs_bytes" else "are as many"
     message = (
-        f"You have as many active runs as this server allows{setting}. Stop one, or wait until one has ended, and try "
-        "again."
+        f"Your active runs {what} as this server allows{setting}. Stop one, or wait until one has ended, and try again."
     )
     return error_response(429, "too_many_runs_of_user", headers=_RETRY_SOON, message=message)
 

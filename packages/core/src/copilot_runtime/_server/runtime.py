@@ -90,7 +90,8 @@ class CopilotRuntime:
         max_runs_per_user: further runs of a user who has this many active ones are answered with 429; None for no
             limit. Only with ``identify_user``.
         max_runs_bytes: how much memory the inputs and events of active runs may take together, as far as it can be
-            estimated; further runs are answered with 503. None for no limit.
+            estimated; further runs are answered with 503, those of a user whose runs would then take more than half of
+            it with 429. None for no limit.
         max_agent_threads: how many OS threads run synchronous agents; further runs of such agents wait until one is
             free. None for no limit. Agents of one user keep at most ``max_runs_per_user`` of them.
         sse_keep_alive_seconds: a stream that is silent for this long gets a comment; 0 for never.
