@@ -33,8 +33,9 @@ def target_loop() -> asyncio.AbstractEventLoop:
 
 
 def running_loop(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
-    """Returns ``loop`` if it runs, and otherwise one that does: that of this code, or the background loop."""
-    return loop if loop.is_running() else asyncio._get_running_loop() or background_loop()
+    """Returns ``loop`` if it runs, and otherwise the background loop."""
+    # Not the loop of this code, which may be about to end as well.
+    return loop if loop.is_running() else background_loop()
 
 
 def call_soon_threadsafe(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:
