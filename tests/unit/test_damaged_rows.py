@@ -21,9 +21,17 @@ from copilot_runtime._events import is_terminal
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._sqlite import store as sqlite_store
 from copilot_runtime.stores._sqlite.schema import migrate
-from copilot_runtime.stores.protocol import RunKey, StoreError, ThreadKey, ThreadUnreadable
+from copilot_runtime.stores.protocol import RunKey, StoreError, ThreadKey, ThreadQuery, ThreadUnreadable
 from copilot_runtime.testing import TestClient
-from copilot_runtime.testing._factories import append_one, begin, list_thread_ids, message_events, record_run, store_run
+from copilot_runtime.testing._factories import (
+    ADA,
+    append_one,
+    begin,
+    list_thread_ids,
+    message_events,
+    record_run,
+    store_run,
+)
 
 from .engine_helpers import bounded, settled
 
@@ -172,6 +180,38 @@ def test_damaged_thread_does_not_hide_others_in_the_list(column: str, intact: Pa
     store_run(store, OTHER)
     execute(path, f"UPDATE threads SET {column} = CAST(x'ff00fe' AS TEXT) WHERE thread_id = 'ended'")
     assert list_thread_ids(store, OWNER) == [OTHER.thread_id]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize("column", ["thread_id", "agent_id", "created_at", "updated_at"])
+@pytest.mark.parametrize("first", [1, 4], ids=["whole list", "all but the newest"])
+def test_damaged_threads_that_fill_a_page_do_not_end_the_list(
+    first: int, column: str, limit: int, intact: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "threads.db"
+    shutil.copy(intact, path)
+    store = SqliteStore(path)
+    threads = [f"t{number}" for number in range(12)]
+    for thread in reversed(threads):  # the first was updated last
+        store_run(store, ThreadKey(ADA, thread))
+    damaged = [thread for number, thread in enumerate(threads) if first <= number + 1 < first + 6]
+    for number, thread in enumerate(damaged):  # different ones, since the ids of an owner's threads are unique
+        value = f"CAST(x'ff{number:02x}fe' AS TEXT)"
+        execute(path, f"UPDATE threads SET {column} = {value} WHERE owner = '{ADA}' AND thread_id = '{thread}'")
+    listed: list[str] = []
+    query = ThreadQuery(limit=limit)
+    pages = 0
+    while True:
+        page = store.threads(ADA, query)
+        pages += 1
+        listed += [info.thread_id for info in page.threads]
+        if page.next_cursor is None:
+            break
+        query = ThreadQuery(limit=limit, cursor=page.next_cursor)
+    assert listed == [thread for thread in threads if thread not in damaged]
+    assert pages == 6 // limit
+    # One line a page at most, however many threads are damaged.
+    assert 0 < len(caplog.records) <= pages
 
 
 @bounded

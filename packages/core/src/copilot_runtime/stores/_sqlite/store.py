@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -425,22 +426,32 @@ class SqliteStore:
             updated_at, thread_id = parse_cursor(query.cursor)
             conditions.append("(updated_at < ? OR (updated_at = ? AND thread_id > ?))")
             values += [updated_at, updated_at, thread_id]
-        # One more than the page holds, which shows whether there is another page.
-        limit = -1 if query.limit is None else query.limit + 1
         sql = (
             f"SELECT {rows.THREAD_INFO_COLUMNS} FROM threads WHERE "
             + " AND ".join(conditions)
-            + " ORDER BY updated_at DESC, thread_id LIMIT ?"
+            + " ORDER BY updated_at DESC, thread_id"
         )
-        found = self._connections.read(lambda db: db.execute(sql, (*values, limit)).fetchall())
-        infos: list[p.ThreadInfo] = []
-        for row in found:
-            try:
-                infos.append(rows.thread_info(row))
-            except ValueError as error:
-                # The others are listed, or nobody would find them.
-                logger.error("a thread is not listed, since its row is damaged: %s", error)
-        if query.limit is None or len(found) <= query.limit:
+        damage: list[ValueError] = []
+
+        def work(db: Db) -> list[p.ThreadInfo]:
+            infos: list[p.ThreadInfo] = []
+            # Closed, or it would keep the snapshot. Without a limit, since the page goes on after damaged rows.
+            with closing(db.execute(sql, values)) as cursor:
+                for row in cursor:
+                    try:
+                        infos.append(rows.thread_info(row))
+                    except ValueError as error:
+                        damage.append(error)
+                    # One more than the page holds, which shows whether there is another page.
+                    if query.limit is not None and len(infos) > query.limit:
+                        break
+            return infos
+
+        infos = self._connections.read(work)
+        if damage:
+            # The others are listed, or nobody would find them.
+            logger.error("%d threads are not listed, since their rows are damaged: %s", len(damage), damage[0])
+        if query.limit is None or len(infos) <= query.limit:
             return p.ThreadPage(infos)
         page = infos[: query.limit]
         return p.ThreadPage(page, next_cursor(page[-1]) if page else None)
