@@ -263,6 +263,69 @@ def test_max_bytes_bounds_the_files(
     assert disk_bytes(path) <= 1.5 * limit
 
 
+def counted_bytes(store: SqliteStore) -> int:
+    count: int = store._read(lambda db: db.execute("SELECT value FROM counters WHERE name = 'bytes'").fetchone()[0])
+    return count
+
+
+WIDE = "\N{GRINNING FACE}"
+"""A character that takes four bytes."""
+
+
+def _owner(store: SqliteStore, text: str) -> None:
+    store_run(store, ThreadKey(text, "t"))
+
+
+def _thread_id(store: SqliteStore, text: str) -> None:
+    store_run(store, ThreadKey(ADA, text))
+
+
+def _run_id(store: SqliteStore, text: str) -> None:
+    lease = begin(store, run_id=text).lease
+    store.finish(lease, *record_run(lease, message_events()))
+
+
+def _message_id(store: SqliteStore, text: str) -> None:
+    lease = begin(store).lease
+    question = [{"id": text, "role": "user", "content": "?"}]
+    store.finish(lease, *record_run(lease, message_events(), question))
+
+
+def _name(store: SqliteStore, text: str) -> None:
+    store_run(store, T1)
+    store.update(T1, name="x")
+    store.update(T1, name=text)
+
+
+def _cleared(store: SqliteStore, text: str) -> None:
+    begin(store, ThreadKey(text, text))
+    clear_all(store, text)
+
+
+@pytest.mark.requirement("THREADS-08")
+@pytest.mark.parametrize("work", [_owner, _thread_id, _run_id, _message_id, _name, _cleared])
+def test_max_bytes_counts_the_bytes_of_characters(
+    tmp_path: Path, work: Callable[[SqliteStore, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "first_ordinal", lambda: 1)  # its digits would count
+    counted = {}
+    for kind, text in {"wide": WIDE * 50, "narrow": "x" * 200, "short": "x" * 50}.items():
+        store = SqliteStore(tmp_path / f"{kind}.db")
+        work(store, text)
+        counted[kind] = counted_bytes(store)
+    assert counted["wide"] >= counted["narrow"] > counted["short"] + 140
+
+
+def test_max_bytes_counts_names_as_often_as_they_change(path: Path) -> None:
+    store = SqliteStore(path)
+    store_run(store, T1)
+    store.update(T1, name="x")
+    before = counted_bytes(store)
+    for name in (WIDE * 100, "a\0" + WIDE * 100, "y"):
+        store.update(T1, name=name)
+        assert counted_bytes(store) == before + len(name.encode()) - 1
+
+
 def test_journal_of_a_large_transaction_is_emptied_behind_a_link(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "links" / "link.db"
     link.parent.mkdir()

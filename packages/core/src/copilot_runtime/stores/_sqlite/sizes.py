@@ -23,9 +23,9 @@ def row_bytes(*columns: str | bytes | int) -> int:
     A long row has pages of its own, the last of which is rarely full (sqlite.org/fileformat2, 1.6).
 
     Args:
-        *columns: Its texts and blobs, or their lengths.
+        *columns: Its texts and blobs, or how many bytes they have.
     """
-    payload = sum(column if isinstance(column, int) else len(column) for column in columns)
+    payload = sum(column if isinstance(column, int) else text_bytes(column) for column in columns)
     if payload <= _MAX_LOCAL:
         return round((payload + _CELL_BYTES) / _FILL)
     remainder = _MIN_LOCAL + (payload - _MIN_LOCAL) % _OVERFLOW_BYTES
@@ -37,7 +37,13 @@ def row_bytes(*columns: str | bytes | int) -> int:
 def thread_bytes(owner: str | bytes, thread_id: str | bytes) -> int:
     """Returns about how many bytes of the file a thread takes without its runs and messages."""
     # A row, four indexes, and a part of what the owner's row and its three indexes take.
-    return row_bytes(5 * len(owner) + 3 * len(thread_id) + 6 * _CELL_BYTES)
+    return row_bytes(5 * text_bytes(owner) + 3 * text_bytes(thread_id) + 6 * _CELL_BYTES)
+
+
+def text_bytes(text: str | bytes) -> int:
+    """Returns how many bytes a text or a blob has: as many as in UTF-8, SQLite's default."""
+    # Most are ASCII, such as the JSON of messages, and need not be copied.
+    return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode())
 
 
 def frames_bytes(frames: Iterable[bytes]) -> int:

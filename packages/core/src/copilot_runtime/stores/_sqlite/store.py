@@ -193,7 +193,7 @@ class SqliteStore:
             json.dumps(sorted(numbers_or_ids))
             for numbers_or_ids in (completion.event_messages, completion.input_messages, completion.duplicates)
         ]
-        run_bytes = row_bytes(len(records) + sum(map(len, lists)))
+        run_bytes = row_bytes(records, *lists, lease.run_id)
         added = sum(map(len, frames)) + len(records) + sum(map(len, messages.values()))
 
         def work(db: Db) -> bool:
@@ -461,7 +461,8 @@ class SqliteStore:
     def update(self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
         def work(db: Db) -> bool:
             updated = db.execute(
-                "UPDATE threads SET bytes = bytes + length(coalesce(?1, name, '')) - length(coalesce(name, '')),"
+                "UPDATE threads SET bytes = bytes + length(CAST(coalesce(?1, name, '') AS BLOB))"
+                " - length(CAST(coalesce(name, '') AS BLOB)),"
                 " name = coalesce(?1, name), archived = coalesce(?2, archived)"
                 " WHERE owner = ?3 AND thread_id = ?4 AND runs > 0",
                 (name, archived, *thread),
