@@ -128,6 +128,21 @@ def test_a_write_that_raises_is_rolled_back_alone(connections: ConnectionPair) -
     assert read_notes(connections) == {"before", "after"}
 
 
+def test_the_only_write_of_a_transaction_is_rolled_back_if_it_raises(connections: ConnectionPair) -> None:
+    executed = trace_statements(connections)
+    with pytest.raises(LookupError):
+        connections.write(write_and_raise)
+    connections.write(write_note("after"))
+    assert read_notes(connections) == {"after"}
+    # A savepoint is for those that share a transaction.
+    assert [text for text in executed if not text.startswith("INSERT")] == [
+        "BEGIN IMMEDIATE",
+        "ROLLBACK",
+        "BEGIN IMMEDIATE",
+        "COMMIT",
+    ]
+
+
 def test_a_failed_transaction_fails_all_of_its_writes(connections: ConnectionPair) -> None:
     writers, blocked = Writers(connections), BlockedWrite()
     writers.write("blocked", blocked)

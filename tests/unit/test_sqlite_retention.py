@@ -19,10 +19,11 @@ from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._sqlite import connections, garbage, retention
 from copilot_runtime.stores._sqlite import store as sqlite
-from copilot_runtime.stores.protocol import RAW_RETENTION_SECONDS, ThreadKey
+from copilot_runtime.stores.protocol import RAW_RETENTION_SECONDS, Lease, ThreadKey
 from copilot_runtime.testing._factories import (
     ADA,
     BOB,
+    QUESTION,
     T1,
     T2,
     append_one,
@@ -355,7 +356,7 @@ def test_limits_by_default(path: Path, monkeypatch: pytest.MonkeyPatch, caplog: 
     store = SqliteStore(path)
     limits = store._retention
     assert (limits.max_threads, limits.max_runs_per_thread, limits.max_bytes) == (100_000, 1000, 4 << 30)
-    monkeypatch.setattr(retention, "_total", lambda db, name: 5 << 30)
+    monkeypatch.setattr(retention, "_totals", lambda db: {"threads": 5 << 30, "bytes": 5 << 30})
     store_run(store, T1)
     store_run(store, T2)
     assert list_thread_ids(store) == ["t2"]
@@ -377,6 +378,29 @@ def test_reading_does_not_wait_for_a_lock(path: Path) -> None:
         db.close()
     store_run(store, ThreadKey(ADA, "t3"))
     assert set(list_thread_ids(store)) == {"t1", "t3"}
+
+
+# --- the cost of a short run ---
+
+
+def test_statements_of_a_short_run_are_few(path: Path) -> None:
+    """Every write checks the limits, so that has to cost little as long as they are far away."""
+    store = SqliteStore(path)
+    store_run(store, T1)  # the first run also sweeps
+    statements: list[str] = []
+    store._write(lambda db: db.set_trace_callback(statements.append))
+
+    def count(work: Callable[[], object]) -> int:
+        statements.clear()
+        work()
+        # Triggers are traced as comments, or as the statement again that has fired them.
+        return len({statement for statement in statements if not statement.startswith("--")})
+
+    leases: list[Lease] = []
+    assert count(lambda: leases.append(begin(store, T2).lease)) <= 6
+    frames, completion = record_run(leases[0], message_events(), [QUESTION])
+    assert count(lambda: append_one(store, leases[0], frames[:3])) <= 8
+    assert count(lambda: store.finish(leases[0], frames[3:], completion)) <= 11
 
 
 # --- a clock that is set back ---

@@ -110,8 +110,9 @@ class ConnectionPair:
             if not db.in_transaction:
                 db.execute("BEGIN IMMEDIATE")
             for pending in group:
-                pending.run(db)
-            db.execute("COMMIT")
+                pending.run(db, is_alone=len(group) == 1)
+            # The only write of a transaction needs no savepoint: all of it is rolled back.
+            db.execute("ROLLBACK" if len(group) == 1 and group[0].has_raised else "COMMIT")
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
@@ -130,7 +131,7 @@ class ConnectionPair:
         SQLite starts it over only at a moment when nobody reads, and leaves what a large transaction has made of it.
         """
         try:
-            size = os.stat(file_access.companion(self.path, "-wal")).st_size
+            size = os.stat(self._state.get().writer.journal).st_size
         except OSError:
             return
         if size > JOURNAL_EXCESS * self._journal_bytes:
@@ -191,6 +192,7 @@ class ConnectionPair:
             slot.db, slot.is_stale = db, False
             slot.generation += 1
             slot.file_id = file_id
+            slot.journal = file_access.companion(self.path, "-wal")
         return slot.db
 
     def _report_replaced_file(self, file_id: tuple[int, int] | None) -> None:
@@ -301,23 +303,29 @@ class _PendingWrite(Generic[T]):
         """Passes what `run` has kept to the future. To be called after the commit."""
         self.has_failed = False
         """Whether the store could not do the work."""
+        self.has_raised = False
+        """Whether the work has raised an exception, and is to be rolled back."""
         self.work = work
 
-    def run(self, db: sqlite3.Connection) -> None:
+    def run(self, db: sqlite3.Connection, *, is_alone: bool) -> None:
         """Runs the work, and keeps its result or its exception.
 
-        Raises sqlite3.Error, which fails the whole transaction.
+        If it raises, its changes are rolled back, unless it is alone in its transaction. Raises sqlite3.Error, which
+        fails the whole transaction.
         """
-        db.execute("SAVEPOINT pending_write")
+        if not is_alone:
+            db.execute("SAVEPOINT pending_write")
         try:
             self.complete = partial(self.future.set_result, self.work(db))
         except sqlite3.Error:
             raise
         except Exception as error:
             self.complete = partial(self.future.set_exception, error)
-            self.has_failed = isinstance(error, StoreError)
-            db.execute("ROLLBACK TO pending_write")
-        db.execute("RELEASE pending_write")
+            self.has_raised, self.has_failed = True, isinstance(error, StoreError)
+            if not is_alone:
+                db.execute("ROLLBACK TO pending_write")
+        if not is_alone:
+            db.execute("RELEASE pending_write")
 
 
 class _ConnectionSlot:
@@ -333,6 +341,8 @@ class _ConnectionSlot:
         self.generation = 0
         """How many connections there have been. Their data versions cannot be compared with each other."""
         self.file_id: tuple[int, int] | None = None
+        self.journal = ""
+        """The ``-wal`` file of the connection, which costs too much to find out at every write."""
 
     def close(self) -> None:
         db, self.db = self.db, None

@@ -73,23 +73,30 @@ class Retention:
         """
         collect(db, PIECE_BYTES // 4 + 2 * size)
 
-    def evict(self, db: Db, thread: int) -> bool:
+    def evict(self, db: Db, thread: int, runs: int) -> bool:
         """Enforces the limits after ``thread`` has grown. Returns whether that has deleted other threads.
 
         Deletes, as far as necessary: the oldest runs of the thread beyond the limit for one thread; if its owner has
         more than its share, other threads of the owner, the raw frames of the thread's runs, and its oldest runs;
         threads of others; and again the raw frames and the oldest runs of the thread. Its last run is kept, because
         readers in other processes may not have seen its end.
+
+        Args:
+            db: The connection.
+            thread: The thread.
+            runs: How many runs the thread has.
         """
-        if self.max_runs_per_thread:
+        if 0 < self.max_runs_per_thread < runs:
             for ordinal in _ordinals(db, thread, skip_last=self.max_runs_per_thread):
                 delete_run(db, thread, ordinal)
+        if not self._exceeds_any(db):
+            return False
         evicted = 0
         if self._exceeds_threads(db):
             evicted = self._evict_threads(db, thread, "threads", self.max_threads, BATCH_SIZE)
         if self._exceeds_bytes(db):
             # The file may be too large although the sizes of the threads add up to less.
-            limit = min(self.max_bytes, _total(db, "bytes"))
+            limit = min(self.max_bytes, _totals(db)["bytes"])
             evicted += self._evict_threads(db, thread, "bytes", limit, BATCH_SIZE - evicted)
             self._trim(db, thread, lambda: self._exceeds_bytes(db))
         return evicted > 0
@@ -125,37 +132,65 @@ class Retention:
                     return
                 delete(db, thread, ordinal)
 
+    def _exceeds_any(self, db: Db) -> bool:
+        """Whether a limit may be exceeded. Costs two statements at most if none is, since every write checks it."""
+        if not self.max_threads and not self.max_bytes:
+            return False
+        totals = _totals(db)
+        return (
+            0 < self.max_threads < totals["threads"]
+            or 0 < self.max_bytes < totals["bytes"]
+            or (self.max_bytes > 0 and _uses_more_than(db, self._file_limit))
+        )
+
     def _exceeds(self, db: Db, measure: Measure) -> bool:
         return self._exceeds_threads(db) if measure == "threads" else self._exceeds_bytes(db)
 
     def _exceeds_threads(self, db: Db) -> bool:
-        return 0 < self.max_threads < _total(db, "threads")
+        return 0 < self.max_threads < _totals(db)["threads"]
 
     def _exceeds_bytes(self, db: Db) -> bool:
         if not self.max_bytes:
             return False
         # A total that the file contradicts is damaged: nothing is deleted for it.
-        return self.max_bytes < _total(db, "bytes") < 2 * _used_bytes(db) or self._exceeds_file(db)
+        return self.max_bytes < _totals(db)["bytes"] < 2 * _used_bytes(db) or self._exceeds_file(db)
 
     def _exceeds_file(self, db: Db) -> bool:
         """Whether the file itself is too large, and not because of rows that are about to be deleted."""
-        limit = max(MIN_FILE_BYTES, MAX_FILE_RATIO * self.max_bytes)
-        return _used_bytes(db) > limit and not collect(db) and _used_bytes(db) > limit
+        limit = self._file_limit
+        return _uses_more_than(db, limit) and not collect(db) and _uses_more_than(db, limit)
+
+    @property
+    def _file_limit(self) -> float:
+        return max(MIN_FILE_BYTES, MAX_FILE_RATIO * self.max_bytes)
 
 
 _LATEST_EXPIRY = 2 * RAW_RETENTION_SECONDS
 
 
+def _uses_more_than(db: Db, limit: float) -> bool:
+    """Returns whether the used part of the file has more than ``limit`` bytes."""
+    # Without reading how much is unused where all of the file is within the limit.
+    return _file_bytes(db) > limit and _used_bytes(db) > limit
+
+
 def _used_bytes(db: Db) -> int:
-    [(pages,)] = db.execute("PRAGMA page_count")
     [(free,)] = db.execute("PRAGMA freelist_count")
-    return (int(pages) - int(free)) * PAGE_BYTES
+    return _file_bytes(db) - int(free) * PAGE_BYTES
 
 
-def _total(db: Db, name: str) -> int:
-    """Returns a total, which the triggers of the schema keep: of "threads" or "bytes"."""
-    value: int = db.execute("SELECT CAST(value AS INTEGER) FROM counters WHERE name = ?", (name,)).fetchone()[0]
-    return value
+def _file_bytes(db: Db) -> int:
+    [(pages,)] = db.execute("PRAGMA page_count")
+    return int(pages) * PAGE_BYTES
+
+
+def _totals(db: Db) -> dict[Measure, int]:
+    """Returns how many threads the file has, and how many bytes: totals that the triggers of the schema keep."""
+    threads, size = db.execute(
+        "SELECT (SELECT CAST(value AS INTEGER) FROM counters WHERE name = 'threads'),"
+        " (SELECT CAST(value AS INTEGER) FROM counters WHERE name = 'bytes')"
+    ).fetchone()
+    return {"threads": threads, "bytes": size}
 
 
 def _least_recently_used(db: Db, where: str, value: float) -> list[int]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .. import protocol as p
-from .sizes import frames_bytes, row_bytes
+from .sizes import row_bytes
 
 T = TypeVar("T")
 
@@ -97,6 +97,9 @@ def select_row_id(db: Db, key: p.ThreadKey) -> int | None:
     return None if row is None else row[0]
 
 
+RUNS = "CAST(runs AS INTEGER)"
+"""How many runs a thread has, as SQL: an integer even if the row is damaged."""
+
 THREAD_INFO_COLUMNS = ", ".join(
     [f"CAST({column} AS BLOB)" for column in ("thread_id", "agent_id", "name")]
     + [f"CASE WHEN typeof({column}) <> 'text' THEN {column} END" for column in ("archived", "created_at", "updated_at")]
@@ -145,18 +148,14 @@ def select_active_run(db: Db, key: p.ThreadKey, now: float) -> p.ActiveRun | Non
 # --- frames ---
 
 
-def insert_frames(db: Db, frames_id: int, count: int, frames: Sequence[bytes]) -> int:
-    """Appends frames to a run. ``count`` is the number of its frames with these included.
-
-    Returns about how many bytes of the file they take.
-    """
+def insert_frames(db: Db, frames_id: int, count: int, frames: Sequence[bytes]) -> None:
+    """Appends frames to a run. ``count`` is the number of its frames with these included."""
     if frames:
         first, data = count - len(frames) + 1, b"".join(frames)
         db.execute(
             "INSERT INTO frames (frames_id, first, frames, checksum) VALUES (?,?,?,?)",
             (frames_id, first, data, checksum(data, first)),
         )
-    return frames_bytes(frames)
 
 
 def select_frames(db: Db, frames_id: int, after: int) -> list[bytes]:

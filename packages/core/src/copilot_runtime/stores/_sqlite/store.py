@@ -20,7 +20,7 @@ from .connections import ConnectionPair
 from .garbage import clear_active_thread, collect, delete_threads
 from .retention import BATCH_SIZE, Retention
 from .shared_frames import SharedFrames
-from .sizes import row_bytes, thread_bytes
+from .sizes import frames_bytes, row_bytes, thread_bytes
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
@@ -155,11 +155,13 @@ class SqliteStore:
             has_evicted = False
             self._retention.make_room(db, sum(sizes.values()))
             for batch in batches:
+                added = frames_bytes(batch.frames)
                 row = db.execute(
-                    "UPDATE live SET frames = frames + ?, size = size + ?, duplicates = ? WHERE token = ?"
-                    " RETURNING thread, frames_id, frames, size",
+                    "UPDATE live SET frames = frames + ?, frames_bytes = frames_bytes + ?, size = size + ?,"
+                    " duplicates = ? WHERE token = ? RETURNING thread, frames_id, frames, size",
                     (
                         len(batch.frames),
+                        added,
                         sizes[batch.lease],
                         json.dumps(sorted(batch.duplicates)),
                         batch.lease.token,
@@ -169,10 +171,12 @@ class SqliteStore:
                     refused[batch.lease] = p.LeaseLost()
                     continue
                 thread, frames_id, count, size = row
-                added = rows.insert_frames(db, frames_id, count, batch.frames)
-                db.execute("UPDATE live SET frames_bytes = frames_bytes + ? WHERE thread = ?", (added, thread))
-                db.execute("UPDATE threads SET bytes = bytes + ? WHERE id = ?", (added, thread))
-                has_evicted |= self._retention.evict(db, thread)
+                rows.insert_frames(db, frames_id, count, batch.frames)
+                grown = db.execute(
+                    f"UPDATE threads SET bytes = bytes + ? WHERE id = ? RETURNING {rows.RUNS}", (added, thread)
+                ).fetchall()
+                # Of a damaged row there may be none.
+                has_evicted |= self._retention.evict(db, thread, grown[0][0] if grown else 0)
                 if 0 < self._retention.max_bytes < size:
                     refused[batch.lease] = p.RunTooLarge()
             return refused, has_evicted
@@ -194,21 +198,23 @@ class SqliteStore:
             for numbers_or_ids in (completion.event_messages, completion.input_messages, completion.duplicates)
         ]
         run_bytes = row_bytes(records, *lists, lease.run_id)
+        last_bytes = frames_bytes(frames)
         added = sum(map(len, frames)) + len(records) + sum(map(len, messages.values()))
 
         def work(db: Db) -> bool:
             now = time.time()
             row = db.execute(
-                "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes",
+                "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes,"
+                f" (SELECT {rows.RUNS} FROM threads WHERE id = thread)",
                 (lease.token,),
             ).fetchone()
             if row is None:
                 raise p.LeaseLost
-            thread, agent_id, frames_id, count, frames_bytes = row
+            thread, agent_id, frames_id, count, stored_bytes, runs = row
             if completion.persist:
                 self._retention.make_room(db, added)
                 count += len(frames)
-                last_bytes = rows.insert_frames(db, frames_id, count, frames)
+                rows.insert_frames(db, frames_id, count, frames)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
                     " records, checksum, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes)"
@@ -220,7 +226,7 @@ class SqliteStore:
                         agent_id,
                         frames_id,
                         count,
-                        frames_bytes + last_bytes,
+                        stored_bytes + last_bytes,
                         now + p.RAW_RETENTION_SECONDS,
                         records,
                         rows.checksum(records, lease.run.ordinal),
@@ -230,27 +236,24 @@ class SqliteStore:
                         run_bytes,
                     ),
                 )
-                [(runs, ids_length)] = db.execute(
-                    "SELECT runs, length(message_ids) FROM threads WHERE id = ?", (thread,)
-                )
                 thread_added = last_bytes + run_bytes
                 if message_ids is not None:
                     thread_added += rows.store_messages(db, thread, messages, replaces=runs > 0)
-                    thread_added += len(message_ids) - ids_length
-                db.execute(
-                    "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
-                    " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
-                    " message_ids = coalesce(?, message_ids), bytes = bytes + ? WHERE id = ?",
-                    (agent_id, now, now, now, message_ids, thread_added, thread),
-                )
+                [(runs,)] = db.execute(
+                    "UPDATE threads SET runs = runs + 1, agent_id = ?1, updated_at = ?2, used_at = ?2,"
+                    " created_at = CASE created_at WHEN 0 THEN ?2 ELSE created_at END,"
+                    " message_ids = coalesce(?3, message_ids), bytes = bytes + ?4"
+                    " + length(CAST(coalesce(?3, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
+                    f" WHERE id = ?5 RETURNING {rows.RUNS}",
+                    (agent_id, now, message_ids, thread_added, thread),
+                ).fetchall()
             else:
                 db.execute("INSERT INTO garbage (frames_id) VALUES (?)", (frames_id,))
-                db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (frames_bytes, thread))
-                [(runs,)] = db.execute("SELECT runs FROM threads WHERE id = ?", (thread,))
+                db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (stored_bytes, thread))
                 if not runs and not completion.keep_ordinal:
                     delete_threads(db, (thread,))
                 collect(db)
-            return self._retention.evict(db, thread)
+            return self._retention.evict(db, thread, runs)
 
         self._warn_evicted(self._write(work))
 
