@@ -94,6 +94,7 @@ ELSEWHERE: Mapping[str, str] = {
     "_events.content.binary_to_media": "one part, of a fixed number of members",
     "_events.content.media_to_binary": "likewise",
     "_events.cursor.is_reapers": "reads one of our own frames",
+    "_events.cursor.joined_id": "reads the id of one of our own frames",
     "_http.headers.Headers.check_sendable": "looks once at each field, of a response",
     **dict.fromkeys(
         (
