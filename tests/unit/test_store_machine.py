@@ -222,7 +222,7 @@ class SqliteStoreMachine(Machine):
         for thread, frames_id in self.rows("SELECT thread, frames_id FROM live"):
             sizes[thread] += frames.get(frames_id, 0)
         for thread, frames_id, raw_until, *columns in self.rows(
-            "SELECT thread, frames_id, raw_until, records, event_messages, input_messages, duplicates FROM runs"
+            "SELECT thread, frames_id, raw_until, run_id, records, event_messages, input_messages, duplicates FROM runs"
             " WHERE thread IN (SELECT id FROM threads)"
         ):
             sizes[thread] += row_bytes(*columns) + (frames.get(frames_id, 0) if raw_until else 0)
