@@ -202,3 +202,61 @@ def test_body_that_never_ends_on_a_host_whose_receive_never_waits() -> None:
         await asyncio.wait([endless])
 
     asyncio.run(main())
+
+
+# --- bodies of requests that are refused -------------------------------------------------
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock can be advanced."""
+
+    skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped
+
+
+@pytest.mark.requirement("ASGI-01")
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_refused_body_is_read_to_its_end_if_other_requests_share_the_connection(version: str) -> None:
+    """hypercorn closes the connection when more of a body arrives after its response has ended."""
+    assert read_of_refused_body(version, ["sent"] * 50) == 50
+
+
+@pytest.mark.requirement("ASGI-01")
+def test_refused_body_is_read_for_a_limited_time_if_the_connection_is_its_own() -> None:
+    assert read_of_refused_body("1.1", ["sent"] * 50) < 5
+
+
+@pytest.mark.requirement("ASGI-01")
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_refused_body_that_is_not_sent_does_not_keep_the_response_from_ending(version: str) -> None:
+    assert read_of_refused_body(version, ["sent", "withheld"]) == 1
+
+
+def read_of_refused_body(version: str, pieces: list[str]) -> int:
+    """Returns how much is read of a body of a request without a user, of which a MiB arrives each second."""
+    loop = SkippingLoop()
+    left = list(pieces)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        loop.skipped += 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if left[0] == "withheld":
+            loop.skipped += 10
+            await asyncio.Event().wait()
+        left.pop(0)
+        return {"type": "http.request", "body": bytes(1024 * 1024), "more_body": bool(left)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    runtime = CopilotRuntime(agents={"a": one_agent}, identify_user=lambda request: None)
+    scope = {"type": "http", "http_version": version, "method": "POST", "path": "/agent/a/run", "headers": []}
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(create_copilot_asgi_app(runtime=runtime)(scope, receive, send))
+    assert sent[0]["status"] == 401
+    assert not sent[-1].get("more_body")
+    return len(pieces) - len(left)

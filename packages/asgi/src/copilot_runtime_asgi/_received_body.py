@@ -12,7 +12,7 @@ DRAIN_SECONDS = 2.0
 """How long the rest of a body is still read after the response."""
 
 DRAIN_BYTES = 32 * 1024 * 1024
-"""How much of it."""
+"""How much of it; over HTTP/2 there is no limit."""
 
 
 class ReceivedBody:
@@ -26,6 +26,7 @@ class ReceivedBody:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
         self.may_exist = _may_have_body(scope)
+        self._shares_connection = not scope.get("http_version", "1.1").startswith("1")
         self.is_disconnected = False
         self._has_ended = False
         self._expects_continue = self.may_exist and _expects_continue(scope)
@@ -55,12 +56,19 @@ class ReceivedBody:
         return b""
 
     async def drain(self) -> None:
-        """Reads what the client is still sending, within limits of time and size."""
+        """Reads what the client is still sending, within limits of time and size.
+
+        Over HTTP/2 only a pause ends it: hypercorn closes a connection, with the streams of all other requests, when
+        more of a body arrives after its response has ended.
+        """
         size = 0
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout(DRAIN_SECONDS) as limit:
                 while size < DRAIN_BYTES and (chunk := await self.receive_chunk()):
-                    size += len(chunk)
+                    if self._shares_connection:
+                        limit.reschedule(asyncio.get_running_loop().time() + DRAIN_SECONDS)
+                    else:
+                        size += len(chunk)
         except (TimeoutError, UnreadableBody):
             pass
 
