@@ -339,11 +339,11 @@ def test_uvicorn_without_a_graceful_timeout_ends_although_a_stream_is_open(adapt
         assert "Traceback" not in server.log()
 
 
-@pytest.mark.requirement("STOP-07")
+@pytest.mark.requirement("STOP-07", "CORS-02")
 def test_uvicorn_past_its_graceful_timeout_logs_no_traceback() -> None:
     """It cancels what is still open, and logs whatever comes out of that."""
     extra = ("--timeout-graceful-shutdown", "1")
-    with serve_app("asgi", "tests.fixtures.mounted_apps:mounted", mount="/mounted", extra=extra) as server:
+    with serve_app("asgi", "tests.fixtures.mounted_apps:mounted_with_cors", mount="/mounted", extra=extra) as server:
         client = Client(server)
         with (
             client.start_run("deaf", "deaf") as deaf,
@@ -353,11 +353,14 @@ def test_uvicorn_past_its_graceful_timeout_logs_no_traceback() -> None:
             deaf.until("RUN_STARTED")
             unread.until("TEXT_MESSAGE_CONTENT")
             head = ["POST /mounted/agent/good/run HTTP/1.1", "host: here", "content-length: 10", "expect: 100-continue"]
-            unfinished.sendall("\r\n".join([*head, "", ""]).encode())
+            origin = f"origin: {mounted_apps.ORIGIN}"
+            unfinished.sendall("\r\n".join([*head, origin, "", ""]).encode())
             assert unfinished.recv(1000).startswith(b"HTTP/1.1 100"), "the application waits for the body"
             server.process.send_signal(signal.SIGTERM)
             assert deaf.rest()[-1]["code"] == "RUN_INTERRUPTED"
-            assert unfinished.recv(1000).startswith(b"HTTP/1.1 503")
+            response = unfinished.recv(1000)
+            assert response.startswith(b"HTTP/1.1 503")
+            assert f"access-control-allow-origin: {mounted_apps.ORIGIN}".encode() in response
             server.process.wait(STOP_SECONDS)
         assert "Cancel" in server.log()
         assert "Traceback" not in server.log()

@@ -10,6 +10,7 @@ from typing import Unpack, overload
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
 from copilot_runtime.adapters import (
+    SHUTTING_DOWN,
     AsyncBody,
     BodyLimits,
     FrameworkContext,
@@ -83,7 +84,7 @@ class CopilotASGIApp:
         """Handles one connection."""
         if scope["type"] == "http":
             runtime, body = self._handler.runtime, ReceivedBody(scope, receive)
-            response = _SHUTTING_DOWN
+            response = SHUTTING_DOWN
             with _quiet_shutdown(runtime):
                 response = await self._respond(scope, body)
             if body.is_disconnected:
@@ -100,13 +101,6 @@ class CopilotASGIApp:
         request = _create_request(scope, body, self._handler.body_limits)
         async with self._request_scope():
             return await self._handler(request)
-
-
-_SHUTTING_DOWN = Response.json(
-    {"error": "server_shutdown", "message": "The server is shutting down. Send the request again."},
-    503,
-    {"retry-after": "1"},
-)
 
 
 @contextmanager

@@ -25,6 +25,12 @@ def error_response(status: int, error: str, *, headers: HeadersLike = (), **memb
     return Response.json({"error": error, **members}, status=status, headers=headers)
 
 
+SHUTTING_DOWN = error_response(
+    503, "server_shutdown", headers=_RETRY_SOON, message="The server is shutting down. Send the request again."
+)
+"""For a request that the server cancels when it shuts down."""
+
+
 class HTTPError(Exception):
     """Ends the handling of a request; the handler returns ``response``.
 

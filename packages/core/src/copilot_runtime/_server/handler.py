@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from typing import Any, TypedDict, get_args
@@ -28,7 +29,7 @@ from .._validation import check_choice
 from .access import require_thread_access
 from .cors_log import RefusedOrigins
 from .endpoints.context import EndpointContext
-from .errors import HTTPError, error_response, response_for
+from .errors import SHUTTING_DOWN, HTTPError, error_response, response_for
 from .hooks import HookContext, RequestHook, ResponseHook, RuntimeHooks
 from .route_table import RouteMatch
 from .router import Mode, RequestHead, ResolvedRequest, Router
@@ -59,8 +60,8 @@ class _RequestState:
 class CopilotHandler:
     """Handles requests: ``response = await handler(request)``.
 
-    Raises nothing but cancellations, and the exceptions that the framework around it answers itself. Made by
-    `create_copilot_runtime_handler`.
+    Raises nothing but cancellations, unless the server shuts down, and the exceptions that the framework around it
+    answers itself. Made by `create_copilot_runtime_handler`.
 
     Attributes:
         runtime: the runtime that it serves.
@@ -138,6 +139,8 @@ class CopilotHandler:
         except BaseException as error:
             if response is not None:
                 response.close()
+            if isinstance(error, asyncio.CancelledError) and self.runtime.is_shutting_down:
+                return SHUTTING_DOWN
             if not isinstance(error, Exception) or current_framework.get().handles_exception(error):
                 raise
             return await self._handle_error(state, error)
