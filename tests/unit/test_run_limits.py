@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.agents._json_body import JSONBody
 from copilot_runtime.stores import MemoryStore, store_from_url
-from copilot_runtime.stores.protocol import ActiveRun, StoreError, ThreadKey
+from copilot_runtime.stores.protocol import ActiveRun, NewRun, RunStarted, StoreError, ThreadBusy, ThreadKey
 
 from .engine_helpers import THREAD, Deaf, Event, Gated, Reader, answers, bounded, engine_on, given, settled
 from .recorder_helpers import FINISHED, STARTED, text
@@ -175,6 +176,67 @@ async def test_max_runs_a_run_that_supersedes_another_takes_its_slot(store: str,
     second.allow(3)
     assert (await reader.rest())[-1]["type"] == "RUN_FINISHED"
     await no_runs(engine)
+
+
+class FailingToBegin(MemoryStore):
+    """A store that begins a number of runs, and no further ones until it may."""
+
+    def __init__(self, runs: int) -> None:
+        super().__init__()
+        self.left: float = runs
+
+    def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
+        if not self.left:
+            raise StoreError("begin")
+        self.left -= 1
+        return super().begin(run)
+
+
+@pytest.mark.requirement("LIMIT-01")
+@pytest.mark.parametrize("limit", ["max_runs", "max_runs_per_user"])
+@bounded
+async def test_max_runs_a_run_is_counted_again_if_the_store_fails_for_the_one_that_supersedes_it(limit: str) -> None:
+    store = FailingToBegin(1)
+    engine = engine_on(store, on_concurrent_run="supersede", **{limit: 1})
+    agent = Gated()
+    reader = Reader(await engine.run(of_user(given(agent), "alice")))
+    await reader.until(2)
+    size = engine._run_limiter._size
+    for number in range(3):
+        with pytest.raises(StoreError):
+            await engine.run(of_user(given(answers, f"failed {number}"), "alice"))
+        assert len(engine._run_limiter._slots) == 1
+        assert engine._run_limiter._size == size
+    store.left = math.inf
+    with pytest.raises((TooManyRuns, TooManyRunsOfUser)):
+        await engine.run(of_user(given(answers, thread_id="other"), "alice"))
+    second = Reader(await engine.run(of_user(given(answers, "second"), "alice")))
+    assert (await second.rest())[-1] == FINISHED
+    await reader.rest()
+    await no_runs(engine)
+    assert not engine._run_limiter._size
+
+
+@pytest.mark.requirement("LIMIT-01")
+def test_max_runs_slot_that_was_taken_over_is_given_back_unless_its_run_has_ended() -> None:
+    limiter = RunLimiter(1, None, 100_000_000)
+    active = limiter.acquire("alice", 1000)
+    size = active.size
+    taken = active.take_over(2000)
+    assert taken is not None
+    assert active.take_over(0) is None, "of two requests only one takes its place"
+    assert active.grow(1_000_000)
+    taken.give_back()
+    taken.give_back()
+    assert active.size == limiter._size > size, "what it has emitted meanwhile is counted"
+
+    taken = active.take_over(2000)
+    assert taken is not None
+    active.release()
+    taken.give_back()
+    assert not limiter._slots
+    assert not limiter._size
+    assert not limiter._of_users
 
 
 @pytest.mark.requirement("LIMIT-02")

@@ -242,10 +242,10 @@ class Engine:
         try:
             run = await self._begin_in_slot(slot, request, function, new)
         except BaseException:
-            slot.release()
+            slot.give_back()
             raise
         if isinstance(run, ActiveRun):
-            slot.release()
+            slot.give_back()
         return run
 
     async def _acquire_slot(self, request: RunRequest, thread: ThreadKey | None = None) -> RunSlot:

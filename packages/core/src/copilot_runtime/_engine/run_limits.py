@@ -55,11 +55,12 @@ class RunSlot:
         size: how many bytes of memory are counted for the run.
     """
 
-    __slots__ = ("_grown", "_limiter", "size", "user")
+    __slots__ = ("_grown", "_limiter", "_replaced", "size", "user")
 
-    def __init__(self, limiter: RunLimiter, user: str | None, size: int) -> None:
+    def __init__(self, limiter: RunLimiter, user: str | None, size: int, replaced: RunSlot | None = None) -> None:
         self._limiter: RunLimiter | None = limiter
         self._grown = 0
+        self._replaced = replaced
         self.user = user
         self.size = size
 
@@ -73,7 +74,7 @@ class RunSlot:
 
     def release(self) -> None:
         """Counts the run no longer; may be called more than once."""
-        limiter, self._limiter = self._limiter, None
+        limiter, self._limiter, self._replaced = self._limiter, None, None
         if limiter is not None:
             limiter.release(self)
 
@@ -82,11 +83,19 @@ class RunSlot:
 
         Returns None if it was released or taken over already, or if there is no memory for the other run.
         """
-        limiter = self._limiter
-        slot = None if limiter is None else limiter.replace(self, size)
-        if slot is not None:
-            self._limiter = None
-        return slot
+        return None if self._limiter is None else self._limiter.replace(self, size)
+
+    def give_back(self) -> None:
+        """Releases the place of a run that has not begun. A run from which it was taken over has it again."""
+        limiter, replaced = self._limiter, self._replaced
+        if limiter is not None and replaced is not None:
+            limiter.restore(replaced, self)
+        self.release()
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the run has ended, whether or not its place was taken over before."""
+        return self._limiter is None
 
 
 class RunLimiter:
@@ -132,7 +141,7 @@ class RunLimiter:
                 raise TooManyRuns("max_runs")
             if self._size + size > self._max_bytes:
                 raise TooManyRuns("max_runs_bytes")
-            return self._add(user, size)
+            return self._add(RunSlot(self, user, size))
 
     def _check_user(self, user: str, size: int) -> None:
         if self._of_users[user] >= self._max_runs_per_user:
@@ -147,7 +156,14 @@ class RunLimiter:
             if slot not in self._slots or self._size - slot.size + size > self._max_bytes:
                 return None
             self.release(slot)
-            return self._add(slot.user, size)
+            return self._add(RunSlot(self, slot.user, size, slot))
+
+    def restore(self, slot: RunSlot, successor: RunSlot) -> None:
+        """Counts the run that has ``slot`` again, unless it has ended, and that which was to replace it no longer."""
+        with self._lock.get():
+            self.release(successor)
+            if not slot.is_released:
+                self._add(slot)
 
     def grow(self, slot: RunSlot, size: int) -> bool:
         """Counts that a run takes more memory. Returns False if it is to end.
@@ -156,9 +172,9 @@ class RunLimiter:
         there is `MAX_EXCESS` as much, since the largest may grow no more, or not heed its stop.
         """
         with self._lock.get():
+            slot.size += size
             if slot not in self._slots:
                 return True
-            slot.size += size
             self._size += size
             if slot.user is not None:
                 self._sizes_of_users[slot.user] += size
@@ -180,13 +196,12 @@ class RunLimiter:
                 if not self._of_users[slot.user]:
                     del self._of_users[slot.user], self._sizes_of_users[slot.user]
 
-    def _add(self, user: str | None, size: int) -> RunSlot:
-        slot = RunSlot(self, user, size)
+    def _add(self, slot: RunSlot) -> RunSlot:
         self._slots.add(slot)
-        self._size += size
-        if user is not None:
-            self._of_users[user] += 1
-            self._sizes_of_users[user] += size
+        self._size += slot.size
+        if slot.user is not None:
+            self._of_users[slot.user] += 1
+            self._sizes_of_users[slot.user] += slot.size
         return slot
 
     def after_fork(self) -> None:
