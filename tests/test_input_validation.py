@@ -1066,6 +1066,34 @@ def test_max_total_body_bytes_bounds_all_bodies_together(client: SecurityClient)
 
 @pytest.mark.requirement("BODY-10")
 @pytest.mark.parametrize("client", EARLY, indirect=True)
+def test_max_total_body_bytes_one_user_leaves_room_for_others(client: SecurityClient) -> None:
+    """A user whose body has arrived in part has no share left for another whole one."""
+    path = "/shared-bodies/agent/hello/run"
+    begun = unfinished(path, LARGE_BODY, "x-user: mallory")
+
+    def send(user: Mapping[str, str]) -> Response:
+        whole = json.dumps(hello_input(unique("whole"))).encode().ljust(LARGE_BODY)
+        return client.request("POST", path, whole, [*user.items(), JSON])
+
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    refused = None
+    while refused is None:  # whichever of her two arrives later is refused
+        assert time.monotonic() < deadline, "the body that has arrived in part is not counted"
+        with client.connect_socket() as connection:
+            connection.sendall(begun)
+            response = send(MALLORY)
+            refused = response if response.status != 200 else None
+            assert send(ALICE).status == 200
+            connection.sendall(b" " * (LARGE_BODY // 2))
+            assert find_fault(receive_response(connection, "POST"), 400, 429) is None
+    assert find_fault(refused, 429) is None, find_fault(refused, 429)
+    assert refused.headers["retry-after"]
+    assert refused.json()["error"] == "too_many_request_bodies_of_user"
+    assert send(MALLORY).status == 200, "the bytes of requests that have been answered still count"
+
+
+@pytest.mark.requirement("BODY-10")
+@pytest.mark.parametrize("client", EARLY, indirect=True)
 def test_body_timeout_seconds_ends_the_wait_for_a_body(client: SecurityClient) -> None:
     requests = [unfinished("/impatient/agent/hello/run", 8 * SMALL_BODY, "x-user: mallory")] * 5
     for response in responses_to(client, requests):

@@ -117,6 +117,7 @@ ELSEWHERE: Mapping[str, str] = {
                 "LimitedBody.deadline",
                 "LimitedBody.next_size",
                 "LimitedBody.limit",
+                "LimitedBody.set_owner",
                 "LimitedBody.close",
             )
         ),

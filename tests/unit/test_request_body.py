@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
@@ -10,9 +11,24 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime import CopilotRuntime, HookContext, Request, RuntimeHooks, User, create_copilot_runtime_handler
+from copilot_runtime import (
+    CopilotRuntime,
+    HookContext,
+    Request,
+    Response,
+    RuntimeHooks,
+    User,
+    create_copilot_runtime_handler,
+)
 from copilot_runtime._concurrency import driver
-from copilot_runtime._http.body import BodyError, BodyTimeout, BodyTooLarge, TooManyBodies, UnreadableBody
+from copilot_runtime._http.body import (
+    BodyError,
+    BodyTimeout,
+    BodyTooLarge,
+    TooManyBodies,
+    TooManyBodiesOfUser,
+    UnreadableBody,
+)
 from copilot_runtime._http.body_readers import AsyncBody, BodyBudget, BodyLimits, SyncBody
 from copilot_runtime.adapters import run_sync
 from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, TestClient
@@ -93,6 +109,113 @@ def test_max_total_body_bytes_are_given_back_when_requests_have_been_handled() -
     for body in (first, second, first):
         body.close()
     assert shared.budget.held == 0
+
+
+def of_user(shared: BodyLimits, user: str | None, size: int) -> SyncBody:
+    body = SyncBody(shared, [b"x" * size])
+    if user is not None:
+        body.set_owner(user)
+    return body
+
+
+@pytest.mark.requirement("BODY-10")
+@pytest.mark.parametrize(("user", "expected"), [("ada", TooManyBodiesOfUser), (None, TooManyBodies)])
+def test_max_total_body_bytes_one_user_holds_no_more_than_a_share(user: str | None, expected: type[BodyError]) -> None:
+    """Nor do those together whose user is not known yet."""
+    shared = BodyLimits(max_bytes=100, timeout_seconds=30, budget=BodyBudget(400, 200))
+    held = [of_user(shared, user, 100) for _ in range(2)]
+    for body in held:
+        read(body)
+    refused = of_user(shared, user, 1)
+    for _ in range(2):
+        with pytest.raises(expected):
+            read(refused)
+    others = [of_user(shared, "bob", 100), of_user(shared, "eve", 100)]
+    for body in others:
+        read(body)
+    with pytest.raises(expected):  # it makes no difference to them that there is no room for others either
+        read(of_user(shared, user, 1))
+    with pytest.raises(TooManyBodies):
+        read(of_user(shared, "joe", 1))
+    held.pop().close()
+    read(of_user(shared, user, 100))
+    assert shared.budget.held == 400
+
+
+@pytest.mark.requirement("BODY-10")
+def test_max_total_body_bytes_counts_a_body_for_the_user_who_was_known_when_it_was_read() -> None:
+    shared = BodyLimits(max_bytes=100, timeout_seconds=30, budget=BodyBudget(400, 200))
+    bodies = [SyncBody(shared, [b"x" * 100]) for _ in range(2)]
+    for body in bodies:
+        read(body)
+        body.set_owner("ada")
+    bodies += [of_user(shared, "ada", 100), of_user(shared, "ada", 100)]
+    for body in bodies[2:]:
+        read(body)
+    for body in bodies * 2:
+        body.close()
+    assert shared.budget.held == 0
+    assert not shared.budget._held.get().sizes
+
+
+@pytest.mark.requirement("BODY-10")
+@pytest.mark.parametrize(
+    ("max_total", "possible"), [(100, 100), (150, 100), (199, 100), (200, 100), (250, 125), (800, 400), (None, 400)]
+)
+def test_max_total_body_bytes_share_of_a_user_has_room_for_one_body(max_total: int | None, possible: int) -> None:
+    runtime = CopilotRuntime(
+        agents={"a": agent}, identify_user=anonymous, max_body_bytes=100, max_total_body_bytes=max_total
+    )
+    budget = runtime.body_limits.budget
+    budget.take(possible, "ada")
+    with pytest.raises(TooManyBodies if max_total == 100 else TooManyBodiesOfUser):
+        budget.take(1, "ada")
+
+
+@pytest.mark.requirement("BODY-10")
+@pytest.mark.parametrize("users", [{}, {"single_user": True}], ids=["no users", "one user"])
+def test_max_total_body_bytes_has_no_shares_without_identify_user(users: dict[str, Any]) -> None:
+    budget = CopilotRuntime(agents={"a": agent}, max_body_bytes=100, **users).body_limits.budget
+    budget.take(800, None)
+    with pytest.raises(TooManyBodies):
+        budget.take(1, None)
+
+
+@pytest.mark.requirement("BODY-10")
+@pytest.mark.parametrize("reader", ["handler", "identify_user", "on_request"])
+def test_max_total_body_bytes_429_for_a_user_and_503_before_the_user_is_known(reader: str) -> None:
+    async def identify(request: Request) -> User:
+        if reader == "identify_user":
+            await request.read()
+        return User(id=request.headers["x-user"])
+
+    async def on_request(context: HookContext) -> None:
+        if reader == "on_request":
+            await context.request.read()
+
+    runtime = CopilotRuntime(
+        agents={"a": agent}, identify_user=identify, max_body_bytes=1000, max_total_body_bytes=2000
+    )
+    handler = create_copilot_runtime_handler(runtime=runtime, hooks=RuntimeHooks(on_request=on_request))
+    runtime.body_limits.budget.take(1000, User(id="ada").owner_key if reader == "handler" else None)
+
+    async def send(user: str) -> Response:
+        body = AsyncBody(runtime.body_limits, received(b"{}", b""))
+        headers = {"x-user": user, "content-type": "application/json"}
+        return await handler(Request(method="POST", path="/agent/a/run", headers=headers, body=body))
+
+    async def check() -> tuple[Response, Response]:
+        return await send("ada"), await send("bob")
+
+    hers, his = asyncio.run(check())
+    if reader == "handler":
+        assert (hers.status, hers.headers["retry-after"]) == (429, "1")
+        assert isinstance(hers.body, bytes)
+        assert json.loads(hers.body)["error"] == "too_many_request_bodies_of_user"
+        assert his.status == 400, "the bytes that ada holds are hers"
+    else:
+        assert hers.status == his.status == 503
+    assert runtime.body_limits.budget.held == 1000
 
 
 def test_body_timeout_seconds_on_an_event_loop() -> None:

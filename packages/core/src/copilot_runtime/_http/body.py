@@ -30,6 +30,10 @@ class TooManyBodies(BodyError):
     """The bodies of all current requests are as large as they may be together."""
 
 
+class TooManyBodiesOfUser(BodyError):
+    """The bodies of a user's current requests are as large as they may be together."""
+
+
 class UnreadableBody(BodyError):
     """The client has disconnected before the end of the body, or has sent what is not a body, such as wrong chunks."""
 
@@ -61,6 +65,10 @@ class RequestBody(ABC):
     @abstractmethod
     def limit(self, max_bytes: int, advice: str) -> None:
         """Sets the largest body that is read, and what the client may do about a larger one."""
+
+    @abstractmethod
+    def set_owner(self, owner: str) -> None:
+        """Sets the key of the user whose body it is, among whose bodies it counts if nothing has been read of it."""
 
     @abstractmethod
     def close(self) -> None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 from .._concurrency import driver
 from .._concurrency.loops import in_sync_driver
 from .._concurrency.process_local import ProcessLocal
-from .body import BodyError, BodyTimeout, BodyTooLarge, RequestBody, TooManyBodies, UnreadableBody
+from .body import (
+    BodyError,
+    BodyTimeout,
+    BodyTooLarge,
+    RequestBody,
+    TooManyBodies,
+    TooManyBodiesOfUser,
+    UnreadableBody,
+)
 from .form import FormPart
 
 _CHUNK_BYTES = 64 * 1024
@@ -26,26 +36,45 @@ class BodyBudget:
 
     Args:
         max_bytes: how many bytes they may have together.
+        max_share: how many bytes those of one owner may have. None for no limit, and so is one of ``max_bytes``.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_share: int | None = None) -> None:
         self._max_bytes = max_bytes
+        self._max_share = math.inf if max_share is None or max_share >= max_bytes else max_share
         self._held = ProcessLocal(_Held)
 
-    def take(self, size: int) -> bool:
-        """Adds to the bytes that are held. Returns False, and adds nothing, if they would be too many."""
+    def take(self, size: int, owner: str | None) -> None:
+        """Adds to the bytes that are held.
+
+        Args:
+            size: how many bytes.
+            owner: the key of the user whose body has them; None if no user is known. Those without a user share one
+                share.
+
+        Raises:
+            TooManyBodiesOfUser: the user would have too many.
+            TooManyBodies: all together would have too many, or those without a user.
+        """
         held = self._held.get()
         with held.lock:
-            if held.size + size > self._max_bytes:
-                return False
+            is_over_share = held.sizes[owner] + size > self._max_share
+            # The user first: to such a user, it makes no difference how much the others send.
+            if is_over_share and owner is not None:
+                raise TooManyBodiesOfUser("the bodies of the user's requests are too large together")
+            if is_over_share or held.size + size > self._max_bytes:
+                raise TooManyBodies("the bodies of all requests are too large together")
             held.size += size
-            return True
+            held.sizes[owner] += size
 
-    def give_back(self, size: int) -> None:
+    def give_back(self, size: int, owner: str | None) -> None:
         """Subtracts from the bytes that are held."""
         held = self._held.get()
         with held.lock:
             held.size -= size
+            held.sizes[owner] -= size
+            if not held.sizes[owner]:
+                del held.sizes[owner]
 
     @property
     def held(self) -> int:
@@ -57,6 +86,7 @@ class _Held:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.size = 0
+        self.sizes: Counter[str | None] = Counter()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +117,7 @@ class LimitedBody(RequestBody):
         self._advice = "raise the runtime's max_body_bytes"
         self._chunks: list[bytes] = []
         self._size = 0
+        self._owner: str | None = None
         self._deadline = float("inf")
         self._data: bytes | None = None
         self._form: tuple[FormPart, ...] | None = None
@@ -117,10 +148,14 @@ class LimitedBody(RequestBody):
     def limit(self, max_bytes: int, advice: str) -> None:
         self._max_bytes, self._advice = max_bytes, advice
 
+    def set_owner(self, owner: str) -> None:
+        if not self._size:
+            self._owner = owner
+
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._limits.budget.give_back(self._size)
+            self._limits.budget.give_back(self._size, self._owner)
 
     # --- for subclasses ---
 
@@ -132,11 +167,14 @@ class LimitedBody(RequestBody):
             self._deadline = min(self._deadline, time.monotonic() + self._limits.timeout_seconds)
 
     def _accept(self, chunk: bytes) -> None:
-        """Adds bytes. Raises BodyTooLarge and TooManyBodies."""
+        """Adds bytes. Raises BodyTooLarge, TooManyBodies and TooManyBodiesOfUser."""
         if self._size + len(chunk) > self._max_bytes:
             raise self._fail(BodyTooLarge(self._max_bytes, self._advice))
-        if not self._is_closed and not self._limits.budget.take(len(chunk)):
-            raise self._fail(TooManyBodies("the bodies of all requests are too large together"))
+        if not self._is_closed:
+            try:
+                self._limits.budget.take(len(chunk), self._owner)
+            except BodyError as error:
+                raise self._fail(error) from None
         self._size += len(chunk)
         self._chunks.append(chunk)
         if self._limits.timeout_seconds is not None:

@@ -98,6 +98,11 @@ class Request:
         if not isinstance(self._body, bytes):
             self._body.limit(max_bytes, advice)
 
+    def set_body_owner(self, owner: str) -> None:
+        """Sets the key of the user among whose bodies the body counts that has not been read yet."""
+        if not isinstance(self._body, bytes):
+            self._body.set_owner(owner)
+
     def close(self) -> None:
         """Called when the request has been handled: its body no longer counts."""
         if not isinstance(self._body, bytes):

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._engine import InputTooLarge, TooManyRuns, TooManyRunsOfUser, TooManyStreams
 from .._engine.endings import describe_error
-from .._http.body import BodyTimeout, BodyTooLarge, TooManyBodies, UnreadableBody
+from .._http.body import BodyTimeout, BodyTooLarge, TooManyBodies, TooManyBodiesOfUser, UnreadableBody
 from .._http.headers import HeadersLike
 from .._http.types import Response
 from ..stores.protocol import StoreError, ThreadUnreadable
@@ -116,6 +116,15 @@ def _too_many_bodies(error: TooManyBodies, debug: bool) -> Response:
     return error_response(503, "too_many_request_bodies", headers=_RETRY_SOON, message=message)
 
 
+def _too_many_bodies_of_user(error: TooManyBodiesOfUser, debug: bool) -> Response:
+    setting = " (max_total_body_bytes)" if debug else ""
+    message = (
+        f"The bodies of your requests have as many bytes as this server allows{setting}. "
+        "Wait until it has answered one, and try again."
+    )
+    return error_response(429, "too_many_request_bodies_of_user", headers=_RETRY_SOON, message=message)
+
+
 def _body_timeout(error: BodyTimeout, debug: bool) -> Response:
     setting = " (body_timeout_seconds)" if debug else ""
     message = f"The body did not arrive in time{setting}. Send it faster, or send less."
@@ -154,6 +163,7 @@ _RESPONSES: Mapping[type[BaseException], Callable[[Any, bool], Response]] = {
     BodyTooLarge: _body_too_large,
     BodyTimeout: _body_timeout,
     TooManyBodies: _too_many_bodies,
+    TooManyBodiesOfUser: _too_many_bodies_of_user,
     UnreadableBody: _unreadable_body,
     StoreError: _store_unavailable,
     TranscriptionError: _transcription_failed,

@@ -156,6 +156,8 @@ class CopilotHandler:
             state.request = await self._run_request_hook(self._hooks.on_request, state)
         state.step = "identify_user"
         user = await self.runtime.identify(state.request)
+        if user is not None and not state.request.is_body_read:
+            state.request.set_body_owner(user.owner_key)
         state.step = "the router"
         if state.request is not request:
             head = self._read_head(state.request)

@@ -78,7 +78,8 @@ class CopilotRuntime:
         on_disconnect: whether to ``continue`` or to ``stop`` a run that no client reads any more.
         max_body_bytes: larger requests are answered with 413.
         max_total_body_bytes: how large the bodies of all requests that are being handled may be together; further ones
-            are answered with 503. The default is eight times ``max_body_bytes``.
+            are answered with 503, those of a user whose bodies would then have more than half of it with 429. One body
+            of the largest size is always possible. The default is eight times ``max_body_bytes``.
         body_timeout_seconds: how late the body of a request may be, in seconds, compared with one that arrives at
             32 KiB a second. Later ones are answered with 408. None for no limit.
         input_limits: how many messages, tools and so on the input of a run may have; more are answered with 400.
@@ -194,7 +195,11 @@ class CopilotRuntime:
         self.body_limits = BodyLimits(
             max_bytes=max_body_bytes,
             timeout_seconds=body_timeout_seconds,
-            budget=BodyBudget(max_total_body_bytes),
+            budget=BodyBudget(
+                max_total_body_bytes,
+                # Without users nobody knows whose bodies they are.
+                None if identify_user is None else max(max_total_body_bytes // 2, max_body_bytes),
+            ),
         )
         self.input_limits = input_limits or InputLimits()
         self.attachment_url_schemes = _validate_url_schemes(attachment_url_schemes)
