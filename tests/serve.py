@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -42,21 +41,12 @@ class ServerOptions:
     extra: Sequence[str] = ()
 
 
-HEALTH_CHECK_SECONDS = "60"
-"""How long a worker of uvicorn may take to start or to answer its parent process. On a busy machine the default of 5 is
-too little: then uvicorn keeps the worker that it was to replace, or kills one that is well."""
-
-
 def uvicorn(options: ServerOptions) -> list[str]:
-    from uvicorn import Config
-
-    has_health_check = "timeout_worker_healthcheck" in inspect.signature(Config).parameters  # a later option
     # httptools and uvloop are what uvicorn picks by itself where they are installed.
     return [
         *("uvicorn", "--factory", options.factory, "--host", "127.0.0.1", "--port", options.port),
         *("--workers", str(options.workers), "--log-level", "warning", "--no-access-log"),
         *("--timeout-graceful-shutdown", GRACE),
-        *(("--timeout-worker-healthcheck", HEALTH_CHECK_SECONDS) if has_health_check else ()),
     ]
 
 

@@ -348,7 +348,7 @@ def test_http_agent_reuses_its_connection(client: Any) -> None:
     ("allowed", "sent"),
     [
         (None, {"command": {}, "city": "Rome"}),
-        (["nodeName", "city"], {"nodeName": "n", "node_name": "n", "city": "Rome"}),
+        (["nodeName", "city"], {"nodeName": "n", "city": "Rome"}),
     ],
 )
 def test_http_agent_forwarded_props_may_not_name_a_node(allowed: Any, sent: dict[str, Any]) -> None:

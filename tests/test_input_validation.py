@@ -993,7 +993,7 @@ def test_head_of_a_request_is_judged_before_its_body(
 @pytest.mark.parametrize("path", ["/auto/agent/hello/stop/t", "/auto/threads/t"])
 def test_max_body_bytes_of_a_route_that_needs_few(client: SecurityClient, path: str) -> None:
     method = "POST" if "stop" in path else "PATCH"
-    fields = ("host: x", "content-type: application/json", "x-user: mallory", "content-length: 100000")
+    fields = ("host: x", "content-type: application/json", "x-user: mallory", f"content-length: {3 * LARGE_BODY}")
     with client.connect_socket() as connection:
         connection.sendall("\r\n".join((f"{method} {path} HTTP/1.1", *fields, "", "")).encode())
         response = receive_response(connection, method)

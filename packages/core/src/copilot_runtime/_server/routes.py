@@ -11,7 +11,7 @@ from .endpoints.stop import stop
 from .endpoints.transcribe import transcribe
 from .route_table import Endpoint, EnvelopeBody, RequiredAccess, Route, RouteTable
 
-_SMALL_BODY = 64 * 1024
+_SMALL_BODY = 1024 * 1024
 """For bodies of a few members, such as the name of a thread."""
 
 _MAX_BODY_BYTES: Mapping[EnvelopeBody, int | None] = {"none": 0, "optional": _SMALL_BODY, "required": None}
