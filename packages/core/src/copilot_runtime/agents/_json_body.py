@@ -26,7 +26,7 @@ class JSONBody(Mapping[str, Any]):
     __slots__ = ("_drop_nulls", "_members", "data")
 
     def __init__(self, data: bytes, members: dict[str, Any] | None = None, *, drop_nulls: bool = False) -> None:
-        self.data = data
+        self.data: bytes = data
         self._members = members
         self._drop_nulls = drop_nulls
 
