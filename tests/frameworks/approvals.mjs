@@ -26,7 +26,8 @@ class Chat {
   async open() {
     const connected = this.page.waitForResponse((response) => response.url().endsWith("/connect"));
     await this.page.goto(`${url}?agent=${this.agent}&thread=${this.thread}`);
-    await (await connected).finished();
+    // Chromium does not always report the end of an empty response.
+    await Promise.race([(await connected).finished(), this.page.waitForTimeout(2_000)]);
   }
 
   async say(text) {
