@@ -120,17 +120,7 @@ class _Budget:
 
 def _collect_frames(db: Db, frames_id: int, budget: _Budget) -> bool:
     """Deletes the frames of a run as far as the budget goes. Returns whether none are left."""
-    # The lengths are known without reading the frames.
-    rows = db.execute(
-        "SELECT length(frames) FROM frames WHERE frames_id = ? ORDER BY first LIMIT ?", (frames_id, budget.rows + 1)
-    ).fetchall()
-    count = budget.take([length or 0 for (length,) in rows])
-    db.execute(
-        "DELETE FROM frames WHERE frames_id = ?1 AND first <="
-        " (SELECT first FROM frames WHERE frames_id = ?1 ORDER BY first LIMIT 1 OFFSET ?2)",
-        (frames_id, count - 1),
-    )
-    return count == len(rows)
+    return _collect_rows(db, "frames", "frames_id", frames_id, "first", "frames", budget)
 
 
 def _collect_runs(db: Db, thread: int, budget: _Budget) -> bool:
@@ -155,13 +145,22 @@ def _collect_runs(db: Db, thread: int, budget: _Budget) -> bool:
 
 def _collect_messages(db: Db, thread: int, budget: _Budget) -> bool:
     """Deletes the messages of a thread as far as the budget goes. Returns whether none are left."""
+    return _collect_rows(db, "messages", "thread", thread, "id", "message", budget)
+
+
+def _collect_rows(db: Db, table: str, owner: str, value: int, key: str, content: str, budget: _Budget) -> bool:
+    """Deletes the rows of ``table`` whose ``owner`` is ``value``, in the order of ``key``, as far as the budget goes.
+
+    Returns whether none are left.
+    """
+    # The lengths are known without reading the content.
     rows = db.execute(
-        "SELECT length(message) FROM messages WHERE thread = ? ORDER BY id LIMIT ?", (thread, budget.rows + 1)
+        f"SELECT length({content}) FROM {table} WHERE {owner} = ? ORDER BY {key} LIMIT ?", (value, budget.rows + 1)
     ).fetchall()
     count = budget.take([length or 0 for (length,) in rows])
     db.execute(
-        "DELETE FROM messages WHERE thread = ?1 AND id <="
-        " (SELECT id FROM messages WHERE thread = ?1 ORDER BY id LIMIT 1 OFFSET ?2)",
-        (thread, count - 1),
+        f"DELETE FROM {table} WHERE {owner} = ?1 AND {key} <="
+        f" (SELECT {key} FROM {table} WHERE {owner} = ?1 ORDER BY {key} LIMIT 1 OFFSET ?2)",
+        (value, count - 1),
     )
     return count == len(rows)
