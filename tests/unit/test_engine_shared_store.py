@@ -785,8 +785,9 @@ async def test_lease_expired_but_not_claimed_is_kept(
     assert owner.told == []
 
 
+@pytest.mark.parametrize("seconds", [1500, -1500], ids=["forward", "back"])
 @bounded
-async def test_lease_with_a_clock_that_is_set_forward(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lease_with_a_clock_that_is_set(make: Make, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     here, there = make(lease_seconds=1000), make()
     agent = Gated()
     own = Reader(await here.run(given(agent)))
@@ -795,7 +796,7 @@ async def test_lease_with_a_clock_that_is_set_forward(make: Make, monkeypatch: p
     await settled(lambda: keeper._active_seconds > 0)
     monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 1.0)
     now = time.time
-    monkeypatch.setattr(time, "time", lambda: now() + 1500)
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
     assert is_expired(there)
     joined = Reader(await there.connect(THREAD, None))
     agent.allow(3)
@@ -840,21 +841,3 @@ def test_leases_keep_no_event_loop_that_is_no_longer_used(tmp_path: Path) -> Non
     del loop
     gc.collect()
     assert left() is None
-
-
-@bounded
-async def test_lease_with_a_clock_that_is_set_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, there = make(lease_seconds=1000), make()
-    agent = Gated()
-    own = Reader(await here.run(given(agent)))
-    keeper = here._persistence._renewer.get_existing()
-    assert keeper is not None
-    await settled(lambda: keeper._active_seconds > 0)
-    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 1.0)
-    now = time.time
-    monkeypatch.setattr(time, "time", lambda: now() - 1500)
-    assert is_expired(there)
-    joined = Reader(await there.connect(THREAD, None))
-    agent.allow(3)
-    assert (await joined.rest())[-1] == FINISHED
-    assert (await own.rest())[-1] == FINISHED
