@@ -110,6 +110,20 @@ async def wait_notified(add_waiter: Callable[[Notify], bool], timeout_seconds: f
             pass
 
 
+async def wait_while(is_pending: Callable[[], bool], add_waiter: Callable[[Notify], object], deadline: float) -> None:
+    """Waits until ``is_pending`` returns False, or until ``deadline`` on the monotonic clock.
+
+    ``add_waiter`` adds a callback for the next change.
+    """
+
+    def add_if_pending(notify: Notify) -> bool:
+        add_waiter(notify)
+        return is_pending()
+
+    while is_pending() and (left := deadline - time.monotonic()) > 0:
+        await wait_notified(add_if_pending, left)
+
+
 async def sleep(seconds: float) -> None:
     """Waits for ``seconds``, on a thread or on an event loop."""
     if in_sync_driver():

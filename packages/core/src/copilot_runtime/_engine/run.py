@@ -209,8 +209,7 @@ class Run:
 
     async def wait_ended(self, deadline: float) -> None:
         """Waits until the run has ended for its readers, or until ``deadline`` on the monotonic clock."""
-        while not self.log.ended and (left := deadline - time.monotonic()) > 0:
-            await driver.wait_notified(self.log.add_end_waiter, left)
+        await driver.wait_while(lambda: not self.log.ended, self.log.add_end_waiter, deadline)
 
     def mark_lost_threadsafe(self) -> None:
         """Ends the run without storing anything, from any thread: another process has ended it or has its thread."""

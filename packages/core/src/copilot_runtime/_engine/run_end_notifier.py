@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
 from .._concurrency import driver, loops
 from .._concurrency.framework import current_framework
-from .._concurrency.waiters import Notify, Waiters
+from .._concurrency.waiters import Waiters
 from .._concurrency.worker_pools import RUN_END
 from .types import EndedRun, RunEndHook
 
@@ -40,13 +39,7 @@ class RunEndNotifier:
     async def drain(self, of_loop: Callable[[asyncio.AbstractEventLoop], bool], deadline: float) -> None:
         """Waits until no hook runs on some loops any more, or until ``deadline`` on the monotonic clock."""
         keys = [key for key, loop in list(self._running.items()) if of_loop(loop)]
-
-        def add_waiter(notify: Notify) -> bool:
-            self._waiters.add(notify)
-            return not self._running.keys().isdisjoint(keys)
-
-        while not self._running.keys().isdisjoint(keys) and (left := deadline - time.monotonic()) > 0:
-            await driver.wait_notified(add_waiter, left)
+        await driver.wait_while(lambda: not self._running.keys().isdisjoint(keys), self._waiters.add, deadline)
 
     def after_fork(self) -> None:
         """Forgets the parent process's calls."""

@@ -11,7 +11,7 @@ from functools import partial
 
 from .._concurrency import driver, loops
 from .._concurrency.process_local import process_rlock
-from .._concurrency.waiters import Notify, Waiters
+from .._concurrency.waiters import Waiters
 from .._http.streaming import EventStream, StreamSource
 from ..stores.protocol import StoredRun
 from .held_bytes import HeldBytes
@@ -227,13 +227,7 @@ class Subscribers:
         readers = [reader for reader, loop in list(self._open.items()) if of_loop(loop)]
         for reader in readers:
             reader.cut()
-
-        def add_waiter(notify: Notify) -> bool:
-            self._closed.add(notify)
-            return not self._open.keys().isdisjoint(readers)
-
-        while not self._open.keys().isdisjoint(readers) and (left := deadline - time.monotonic()) > 0:
-            await driver.wait_notified(add_waiter, left)
+        await driver.wait_while(lambda: not self._open.keys().isdisjoint(readers), self._closed.add, deadline)
 
     def after_fork(self) -> None:
         """Forgets the parent process's readers."""
