@@ -24,10 +24,11 @@ class Chat {
 
   /** Opens the page, or reloads it, and waits until the client has what there is of the thread. */
   async open() {
-    const connected = this.page.waitForResponse((response) => response.url().endsWith("/connect"));
+    // Not the first response: the page may abort its first request and send another one, and Playwright does not always
+    // report the end of what was aborted.
+    const connected = this.page.waitForEvent("requestfinished", (request) => request.url().endsWith("/connect"));
     await this.page.goto(`${url}?agent=${this.agent}&thread=${this.thread}`);
-    // Chromium does not always report the end of an empty response.
-    await Promise.race([(await connected).finished(), this.page.waitForTimeout(2_000)]);
+    await connected;
   }
 
   async say(text) {
