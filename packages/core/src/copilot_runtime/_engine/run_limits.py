@@ -23,20 +23,20 @@ _STEP_BYTES = 64 * 1024
 """How much a run may grow until that is counted."""
 
 
-class TooManyRuns(Exception):
-    """As many runs are active as an option allows, which is named ``setting``."""
+class RunLimitReached(Exception):
+    """There may be no further run, by an option that is named ``setting``."""
 
     def __init__(self, setting: str) -> None:
         super().__init__(setting)
         self.setting = setting
 
 
-class TooManyRunsOfUser(Exception):
-    """The active runs of a user are as many, or take as much memory, as an option allows, named ``setting``."""
+class TooManyRuns(RunLimitReached):
+    """All active runs are as many, or take as much memory, as the option allows."""
 
-    def __init__(self, setting: str) -> None:
-        super().__init__(setting)
-        self.setting = setting
+
+class TooManyRunsOfUser(RunLimitReached):
+    """The active runs of a user are as many, or take as much memory, as the option allows."""
 
 
 class InputTooLarge(Exception):
