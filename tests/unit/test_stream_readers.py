@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from copilot_runtime._concurrency.periodic import PeriodicTask
 from copilot_runtime._engine import held_bytes, subscribers
 from copilot_runtime._engine import readers as reader_module
-from copilot_runtime._engine.periodic import PeriodicTask
 from copilot_runtime._engine.readers import (
     BaseReader,
     BodyReader,

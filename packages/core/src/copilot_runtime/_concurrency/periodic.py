@@ -9,9 +9,9 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from .._concurrency import loops
+from . import loops
 
-logger = logging.getLogger("copilot_runtime.engine")
+logger = logging.getLogger("copilot_runtime.loops")
 
 T = TypeVar("T", bound=Hashable)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from .._concurrency import driver, loops
+from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import ProcessLocal
 from ..stores.protocol import (
     Lease,
@@ -25,7 +26,6 @@ from .async_store import AsyncStore
 from .endings import STOPPED_BY_USER, TOO_LARGE
 from .leases import LeaseRenewer
 from .outage_log import OutageLog
-from .periodic import PeriodicTask
 from .run_writer import RunWriter
 
 logger = logging.getLogger("copilot_runtime.engine")

@@ -8,12 +8,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from .._concurrency import loops
+from .._concurrency.periodic import PeriodicTask
 from .._events import ends_of_open, error_frame, is_terminal
 from ..stores.protocol import RunKey, RunStore, RunUpdate, ThreadUnreadable
 from .async_store import AsyncStore
 from .endings import LOST
 from .outage_log import OutageLog
-from .periodic import PeriodicTask
 from .run_log import RunLog
 
 logger = logging.getLogger("copilot_runtime.engine")

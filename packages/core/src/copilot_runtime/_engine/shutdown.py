@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from .._concurrency import loops
+from .._concurrency.periodic import PeriodicTask
 from .._concurrency.server_shutdown import server_shutdown
 from .endings import INTERRUPTED
-from .periodic import PeriodicTask
 from .run import Run
 from .run_end_notifier import RunEndNotifier
 from .subscribers import LoopFilter, Subscribers

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from .._concurrency import driver, loops
+from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import process_rlock
 from .._concurrency.waiters import Waiters
 from .._http.streaming import EventStream, StreamSource
 from ..stores.protocol import StoredRun
 from .held_bytes import HeldBytes
-from .periodic import PeriodicTask
 from .readers import TICK_SECONDS, BaseReader, BodyReader, ReaderCallbacks
 from .run_log import RunLog
 

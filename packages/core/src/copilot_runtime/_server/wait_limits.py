@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from .._concurrency.loops import background_loop
-from .._engine.periodic import PeriodicTask
+from .._concurrency.periodic import PeriodicTask
 
 CHECK_SECONDS = 0.5
 """How late a wait may be ended."""
