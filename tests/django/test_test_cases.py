@@ -43,7 +43,7 @@ def test_orm_in_agents_uses_the_connection_of_the_test(runner: str, database: st
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    assert "6 passed" in output or "Ran 6 tests" in output
+    assert "7 passed" in output or "Ran 7 tests" in output
     # Nothing was left open or running.
     assert "ResourceWarning" not in output
     assert "Traceback" not in output
