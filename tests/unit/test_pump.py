@@ -1,4 +1,4 @@
-"""Stepping an agent by hand: what is ready leaves in one piece, exactly when the agent waits."""
+"""The pump of agents: what is ready leaves in one piece, exactly when the agent waits."""
 
 from __future__ import annotations
 
@@ -211,6 +211,13 @@ class Ours(Plain):
         return Awaitable()
 
 
+class WithoutAiter:
+    """An iterable whose iterator has no ``__aiter__`` of its own."""
+
+    async def __anext__(self) -> str:
+        raise StopAsyncIteration
+
+
 TABLE: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "a burst": (burst, ["abc"]),
     "nothing": (nothing, []),
@@ -228,6 +235,7 @@ TABLE: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "an iterator object": (Plain, ["a", "bc"]),
     "an iterator of futures": (Futures, ["a", "bc"]),
     "an iterator of awaitables": (Ours, ["a", "bc"]),
+    "an iterator without __aiter__": (WithoutAiter, []),
 }
 
 

@@ -1,7 +1,10 @@
-"""Steps an agent's asynchronous iterator by hand.
+"""Consumes an agent's asynchronous iterator, and sees when the agent waits.
 
 What an agent has ready leaves in one chunk, and leaves exactly when the agent is about to wait: no timer, no queue
 and no second task, and nothing that is ready is ever held back.
+
+From event to event it is the interpreter that goes on (``async for``): stepping an iterator by hand takes three calls
+and an exception for each event. Only waits come to `pump`, as the signals that a coroutine passes to its task.
 """
 
 from __future__ import annotations
@@ -17,33 +20,40 @@ FLUSH_BYTES = 16 * 1024
 @types.coroutine
 def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -> Generator[Any, Any, None]:
     """Feeds each event, and flushes before every wait and whenever ``feed`` returns at least ``FLUSH_BYTES``."""
-    step = iterator.__anext__
+    feeding = _feed_all(_Events(iterator), feed)
     try:
+        signal = feeding.send(None)
         while True:
-            waiting = step().__await__()
+            flush()
             try:
-                signal = next(waiting)
-            except StopIteration as stop:
-                event = stop.value
+                yield signal
+            except BaseException as raised:  # above all a cancellation, which is for the agent to handle
+                signal = feeding.throw(raised)
             else:
-                flush()
-                event = yield from _await_rest(waiting, signal)
-            if feed(event) >= FLUSH_BYTES:
-                flush()
-                yield
-    except StopAsyncIteration:
+                signal = feeding.send(None)
+    except StopIteration:
         pass
 
 
-def _await_rest(waiting: Any, signal: Any) -> Generator[Any, Any, Any]:
-    """Passes on the first signal of a wait, and then leaves the rest of it to the interpreter."""
-    while True:
-        try:
-            yield signal
-        except BaseException as raised:  # above all a cancellation, which is for the agent to handle
-            try:
-                signal = waiting.throw(raised)
-            except StopIteration as stop:
-                return stop.value
-        else:
-            return (yield from waiting)
+class _Events:
+    """Has ``async for`` use an iterator that exists, be it one without an ``__aiter__`` of its own."""
+
+    __slots__ = ("_iterator",)
+
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+
+    def __aiter__(self) -> Any:
+        return self._iterator
+
+
+async def _feed_all(events: _Events, feed: Callable[[Any], int]) -> None:
+    async for event in events:
+        if feed(event) >= FLUSH_BYTES:
+            await _turn()
+
+
+@types.coroutine
+def _turn() -> Generator[None, None, None]:
+    """Waits for one turn of the event loop."""
+    yield
