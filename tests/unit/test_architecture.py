@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,11 @@ def source_files(package: Path) -> dict[str, Path]:
 
 
 def imported_modules(module: str, file: Path, modules: dict[str, Path]) -> Iterator[str]:
-    """Yields the modules of ours that a module imports, at runtime, in a function, or for type checkers alone."""
+    """Yields the modules of ours that a module imports: at once, in a function, lazily, or for type checkers alone."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(parse_source(file)):
+    source = parse_source(file)
+    yield from (resolve_name(name, package) for name in lazy_names(source))
+    for node in ast.walk(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom):
@@ -42,6 +45,13 @@ def imported_modules(module: str, file: Path, modules: dict[str, Path]) -> Itera
                 imported = f"{source}.{alias.name}" if f"{source}.{alias.name}" in modules else source
                 if imported in modules and imported != module:
                     yield imported
+
+
+def lazy_names(source: ast.Module) -> dict[str, tuple[str, ...]]:
+    """Returns what a module passes to `lazy_exports`: names by relative module."""
+    calls = (node for node in ast.walk(source) if isinstance(node, ast.Call))
+    tables = [ast.literal_eval(call.args[1]) for call in calls if getattr(call.func, "id", "") == "lazy_exports"]
+    return {name: names for table in tables for name, names in table.items()}
 
 
 def import_graph(package: Path) -> dict[str, set[str]]:
@@ -87,6 +97,20 @@ def test_imports_follow_the_order_of_contributing() -> None:
         if packages.index(package_of(imported, packages)) > packages.index(package_of(module, packages))
     ]
     assert against == []
+
+
+@pytest.mark.requirement("ARCH-01")
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_lazy_exports_are_those_that_type_checkers_see(package: Path) -> None:
+    for file in package.rglob("*.py"):
+        source = parse_source(file)
+        lazy = lazy_names(source)
+        blocks = [
+            node.body for node in source.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ]
+        typed = [node for block in blocks for node in block if isinstance(node, ast.ImportFrom)]
+        if lazy:
+            assert {f".{node.module}": tuple(each.name for each in node.names) for node in typed} == lazy, file
 
 
 @pytest.mark.requirement("ARCH-01")

@@ -7,8 +7,6 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
-from werkzeug.wsgi import get_input_stream
-
 from copilot_runtime.adapters import (
     BodyLimits,
     SyncBody,
@@ -33,7 +31,7 @@ class EnvironBody(SyncBody):
 
     def __init__(self, environ: Environ, limits: BodyLimits) -> None:
         self._environ = environ
-        self._stream = get_input_stream(environ)
+        self._stream = _bounded_input(environ)
         super().__init__(
             limits, read_chunks(self._stream.read, self.next_size), watch=partial(limit_socket_wait, environ)
         )
@@ -46,6 +44,16 @@ class EnvironBody(SyncBody):
         """Reads what the client is still sending, within limits. To be called when the response has been sent."""
         if not self.is_read:
             drain_socket(self._environ, None if self.is_unreadable else self._stream.read)
+
+
+def _bounded_input(environ: Environ) -> Any:
+    """Returns a stream that ends where the body does."""
+    if "wsgi.input_terminated" in environ or not may_have_body(environ):
+        return environ["wsgi.input"]
+    # At the first body under a server that does not end its input: the package takes 90 ms to import.
+    from werkzeug.wsgi import get_input_stream
+
+    return get_input_stream(environ)
 
 
 class _LazyInput:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jsonpatch
 from pydantic_core import from_json, to_json
 
 MAX_COPIED_BYTES = 1024 * 1024
@@ -33,6 +32,8 @@ def apply_json_patch(document: Any, patch: list[Any], budget: CopyBudget) -> Any
 
     Raises ValueError if the patch does not apply, or if it copies more than ``budget`` has left.
     """
+    import jsonpatch  # at the first delta: few agents send any
+
     try:
         if not _copies(patch):
             return jsonpatch.apply_patch(document, patch, in_place=True)
@@ -51,6 +52,8 @@ def patch_or_restore(document: Any, patch: list[Any], budget: CopyBudget) -> Any
     Takes time for what the patch changes, and not for the rest of the document. Raises ValueError if the patch does not
     apply, or if it copies more than ``budget`` has left; then ``document`` is as it was.
     """
+    import jsonpatch
+
     try:
         # A copy, since later patches may change what this one adds.
         patch = from_json(to_json(patch))

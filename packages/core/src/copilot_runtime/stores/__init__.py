@@ -1,8 +1,15 @@
 """Stores for threads, runs and frames. `copilot_runtime.stores.protocol` is for authors of stores."""
 
+from typing import TYPE_CHECKING
+
+from .._lazy_exports import lazy_exports
 from ._memory import MemoryStore
-from ._sqlite.store import SqliteStore
 from ._urls import store_from_url
 from .protocol import LeaseLost, RunStore, RunTooLarge, StoreError
+
+if TYPE_CHECKING:
+    from ._sqlite.store import SqliteStore
+else:
+    __getattr__, __dir__ = lazy_exports(__name__, {"._sqlite.store": ("SqliteStore",)})
 
 __all__ = ["LeaseLost", "MemoryStore", "RunStore", "RunTooLarge", "SqliteStore", "StoreError", "store_from_url"]

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ._memory import MemoryStore
-from ._sqlite.store import SqliteStore
 from .protocol import RunStore
 
 _OptionParsers = Mapping[str, Callable[[str], float]]
@@ -43,6 +42,8 @@ def _sqlite(url: str, parts: SplitResult) -> RunStore:
             f"store={url!r}: a path is required, as in sqlite:///copilot.db or sqlite:////var/lib/copilot.db; for "
             "threads in memory use store='memory://'"
         )
+    from ._sqlite.store import SqliteStore  # not at import of the module: most runtimes have one store, of one kind
+
     return SqliteStore(path, **_parse_options(url, parts, _SQLITE_OPTIONS))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from .._lazy_exports import lazy_exports
 from ._errors import (
     AudioTooLong,
     AudioTooShort,
@@ -12,8 +15,12 @@ from ._errors import (
     RateLimited,
     TranscriptionError,
 )
-from ._openai import OpenAITranscription
 from ._service import TranscriptionService
+
+if TYPE_CHECKING:
+    from ._openai import OpenAITranscription
+else:
+    __getattr__, __dir__ = lazy_exports(__name__, {"._openai": ("OpenAITranscription",)})
 
 __all__ = [
     "AudioTooLong",

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..._http.form import FormPart
 from ..._http.headers import media_type
-from ..._http.multipart import parse_multipart
 from ..._http.types import Request
 from ..._strict_json import loads
 from ...transcription import InvalidAudioFormat
@@ -65,6 +64,9 @@ def read_audio(request: Request, *, only_json: bool) -> Audio:
 def _parts(request: Request, content_type: str) -> tuple[FormPart, ...]:
     if request.form is not None:
         return request.form
+    # At the first form, on a worker thread: the parser's package takes 90 ms to import.
+    from ..._http.multipart import parse_multipart
+
     try:
         return parse_multipart(request.body, content_type)
     except ValueError as error:

@@ -1,0 +1,40 @@
+"""Names that a package exports without importing their modules before they are used (PEP 562)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+
+
+def lazy_exports(
+    package: str, names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Returns the ``__getattr__`` and the ``__dir__`` of a package.
+
+    A module is imported when one of its names is first used: as an attribute, or by ``from ... import``. The package
+    imports the same names for type checkers, as in::
+
+        if TYPE_CHECKING:
+            from ._heavy import Heavy
+        else:
+            __getattr__, __dir__ = lazy_exports(__name__, {"._heavy": ("Heavy",)})
+
+    Args:
+        package: the ``__name__`` of the package.
+        names: the names of each module, by the module's name relative to the package.
+    """
+    modules = {name: module for module, exported in names.items() for name in exported}
+
+    def __getattr__(name: str) -> object:
+        owner = sys.modules[package]
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=owner)
+        value: object = getattr(import_module(modules[name], package), name)
+        setattr(owner, name, value)  # found without this function from now on
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *modules})
+
+    return __getattr__, __dir__

@@ -1,0 +1,102 @@
+"""What a process has imported when its first requests are answered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+UNUSED = (
+    *("_sqlite3", "anyio", "email.mime", "h11", "http.cookiejar", "http.server", "httpcore", "httpcore2", "httpx"),
+    *("httpx2", "jsonpatch", "jsonpointer", "jsonschema", "mcp", "openai", "sqlite3", "starlette", "werkzeug"),
+    *("copilot_runtime.agents._builtin", "copilot_runtime.agents._http_agent", "copilot_runtime.agents._langgraph"),
+    *("copilot_runtime.agents._pydantic_ai", "copilot_runtime.stores._sqlite", "copilot_runtime.testing"),
+    *("copilot_runtime.transcription._openai",),
+)
+"""What neither ``/info`` nor a run of an agent that is a function needs, over a store in memory."""
+
+IMPORTED = f"print(*(name for name in {UNUSED!r} if name in sys.modules))"
+
+APPLICATION = """
+import sys
+{imports}
+from copilot_runtime import CopilotRuntime
+
+async def agent(input):
+    ids = {{"threadId": input.thread_id, "runId": input.run_id}}
+    yield {{"type": "RUN_STARTED", **ids}}
+    yield {{"type": "TEXT_MESSAGE_CHUNK", "messageId": "m1", "delta": "Hello"}}
+    yield {{"type": "RUN_FINISHED", **ids}}
+
+runtime = CopilotRuntime(agents={{"default": agent}}, single_user=True)
+input = b'{{"threadId":"t1","runId":"r1","messages":[],"tools":[],"context":[],"state":{{}},"forwardedProps":{{}}}}'
+"""
+
+ASGI = """
+import asyncio
+
+app = create_copilot_asgi_app(runtime=runtime)
+
+async def request(method, path, body=b""):
+    received, sent = [{"type": "http.request", "body": body}], []
+
+    async def receive():
+        return received.pop() if received else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"testserver"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": method,
+             "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers, "root_path": ""}
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 200, sent
+    return b"".join(message.get("body", b"") for message in sent)
+
+async def main():
+    assert b'"default"' in await request("GET", "/info")
+    assert b"RUN_FINISHED" in await request("POST", "/agent/default/run", input)
+
+asyncio.run(main())
+"""
+
+WSGI = """
+import io
+from wsgiref.util import setup_testing_defaults
+
+app = create_copilot_wsgi_app(runtime=runtime)
+
+def request(method, path, body=b""):
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "CONTENT_LENGTH": str(len(body)),
+               "CONTENT_TYPE": "application/json", "wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True}
+    setup_testing_defaults(environ)
+    statuses = []
+    body = b"".join(app(environ, lambda status, headers: statuses.append(status)))
+    assert statuses == ["200 OK"], (statuses, body)
+    return body
+
+assert b'"default"' in request("GET", "/info")
+assert b"RUN_FINISHED" in request("POST", "/agent/default/run", input)
+"""
+
+
+def imported(imports: str, program: str) -> list[str]:
+    """Returns which of the modules in `UNUSED` a process has imported that runs a program."""
+    source = APPLICATION.format(imports=imports) + program + IMPORTED
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("imports", "program"),
+    [
+        ("from copilot_runtime_asgi import create_copilot_asgi_app", ASGI),
+        # As under gunicorn and waitress, which end the input of a request themselves.
+        ("from copilot_runtime_wsgi import create_copilot_wsgi_app", WSGI),
+    ],
+    ids=["asgi", "wsgi"],
+)
+def test_cold_start_imports_nothing_unused_up_to_the_end_of_the_first_run(imports: str, program: str) -> None:
+    assert imported(imports, program) == []
