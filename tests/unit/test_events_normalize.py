@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import enum
+import functools
 import types
 from typing import Any
 
@@ -342,6 +343,17 @@ def test_extra_members_of_a_model() -> None:
     if not model.__pydantic_extra__:
         pytest.skip("this version of AG-UI drops them itself")
     assert shown([STARTED, model])[1] == text("START", role="user", somethingNew={"deep": None})
+
+
+def test_a_cached_property_of_a_model_is_not_a_member() -> None:
+    class Counted(MODELS["TEXT_MESSAGE_CONTENT"]):  # type: ignore[misc]
+        @functools.cached_property
+        def size(self) -> int:
+            return len(self.delta)
+
+    model = Counted(message_id="m", delta="x")
+    assert model.size == 1
+    assert shown([STARTED, text("START"), model, model])[2:] == [text("CONTENT"), text("CONTENT")]
 
 
 def test_later_changes_to_an_event_have_no_effect() -> None:

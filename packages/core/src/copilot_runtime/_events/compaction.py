@@ -43,7 +43,7 @@ class CompactedFrame(NamedTuple):
         return self._replace(frame=b"%b%b%b" % (self.frame[:end], COMPACTED_SUFFIX, self.frame[end:]))
 
 
-class _OpenMessage:
+class OpenMessage:
     """A text message or tool call that has no end event yet."""
 
     __slots__ = ("deltas", "first", "followers", "last", "metadata", "start")
@@ -88,9 +88,9 @@ class Compactor:
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
         self._out: list[CompactedFrame] = []
-        self._texts: dict[str, _OpenMessage] = {}
-        self._calls: dict[str, _OpenMessage] = {}
-        self._leader: _OpenMessage | None = None
+        self._texts: dict[str, OpenMessage] = {}
+        self._calls: dict[str, OpenMessage] = {}
+        self._leader: OpenMessage | None = None
         """The open message after which events are placed, once there is such an event."""
         self._states: list[CompactedFrame] = []
         self._merged_states: list[range] = []
@@ -110,18 +110,25 @@ class Compactor:
             for identity, message in list(group.items()):
                 self._flush(group, identity, message, kind, member, None)
 
-    def _emit(self, record: CompactedFrame) -> None:
+    def open_message(self, delta_type: str, identity: str) -> OpenMessage | None:
+        """Returns what deltas of a type and id are merged into, or None for a type whose deltas are not merged."""
+        if delta_type == _TEXT[0]:
+            return self._texts[identity]
+        return self._calls[identity] if delta_type == _CALL[0] else None
+
+    def next_place(self) -> list[CompactedFrame]:
+        """Returns the list for an event that is not merged, and for those after it until something opens or closes."""
         # An event that comes while messages are open is placed after one of them. Text messages are preferred
         # to tool calls, but one that has followers already comes first, or these events would change places.
         if self._leader is None:
             self._leader = next(iter(self._texts.values()), None) or next(iter(self._calls.values()), None)
-        (self._out if self._leader is None else self._leader.followers).append(record)
+        return self._out if self._leader is None else self._leader.followers
 
     def _flush(
         self,
-        group: dict[str, _OpenMessage],
+        group: dict[str, OpenMessage],
         identity: str,
-        message: _OpenMessage,
+        message: OpenMessage,
         kind: str,
         member: str,
         end: CompactedFrame | None,
@@ -142,11 +149,11 @@ class Compactor:
         self._out += message.followers
 
     def _pass_through(self, number: int, event: Event, frame: bytes) -> None:
-        self._emit(CompactedFrame(number, frame))
+        self.next_place().append(CompactedFrame(number, frame))
 
     def _run_started(self, number: int, event: Event, frame: bytes) -> None:
         self._started = CompactedFrame(number, frame)
-        self._emit(self._started)
+        self.next_place().append(self._started)
 
     def _state(self, number: int, event: Event, frame: bytes) -> None:
         self._states.append(CompactedFrame(number, frame))
@@ -157,9 +164,9 @@ class Compactor:
 
     def _terminal(self, number: int, event: Event, frame: bytes) -> None:
         for record in self._merge_states():
-            self._emit(record)
+            self.next_place().append(record)
         self._states.clear()
-        self._emit(CompactedFrame(number, frame))
+        self.next_place().append(CompactedFrame(number, frame))
 
     def _merge_states(self) -> list[CompactedFrame]:
         if not self._states:
@@ -186,7 +193,7 @@ class Compactor:
         return {} if state is None else state
 
     def _text_start(self, number: int, event: Event, frame: bytes) -> None:
-        self._texts[event["messageId"]] = _OpenMessage(CompactedFrame(number, frame))
+        self._texts[event["messageId"]] = OpenMessage(CompactedFrame(number, frame))
 
     def _text_content(self, number: int, event: Event, frame: bytes) -> None:
         self._texts[event["messageId"]].append_delta(number, event, frame)
@@ -196,7 +203,7 @@ class Compactor:
         self._flush(self._texts, identity, self._texts[identity], *_TEXT, CompactedFrame(number, frame))
 
     def _call_start(self, number: int, event: Event, frame: bytes) -> None:
-        self._calls[event["toolCallId"]] = _OpenMessage(CompactedFrame(number, frame))
+        self._calls[event["toolCallId"]] = OpenMessage(CompactedFrame(number, frame))
 
     def _call_args(self, number: int, event: Event, frame: bytes) -> None:
         self._calls[event["toolCallId"]].append_delta(number, event, frame)

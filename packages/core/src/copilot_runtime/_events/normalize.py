@@ -15,23 +15,29 @@ from pydantic import BaseModel
 
 from .sse import Event, InvalidEventError
 
-_wire_fields_by_class: dict[type, Mapping[str, tuple[str, bool]]] = {}
-"""By class and field: the field's wire name, and whether its null is a value."""
+WireFields = Mapping[str, tuple[str, bool]]
+"""By field of a class of models: its wire name, and whether its null is a value."""
+
+_wire_fields_by_class: dict[type[BaseModel], WireFields] = {}
+_SCALARS = frozenset((str, bool, int, float))
 
 
 def normalize_event(event: Any) -> Event:
     """Returns an event as a new dict with wire names. Raises InvalidEventError if it is not an event."""
-    fields = _wire_fields_by_class.get(event.__class__)
+    fields = _wire_fields_by_class.get(type(event))
     if fields is None:
         if isinstance(event, Mapping):
             return _from_mapping(event)
         if not isinstance(event, BaseModel):
             raise InvalidEventError(f"an event must be a mapping or an ag_ui.core model, got {type(event).__name__}")
-        fields = _wire_fields_by_class[event.__class__] = _wire_fields(event.__class__)
+        fields = wire_fields(type(event))
     result: Event = {}
+    # Without calls for most fields.
     for field, value in event.__dict__.items():
+        if field not in fields:  # such as a cached property
+            continue
         name, keeps_null = fields[field]
-        if value.__class__ is str:
+        if type(value) in _SCALARS:
             result[name] = value
         elif value is not None or keeps_null:
             result[name] = to_jsonable(value)
@@ -41,11 +47,15 @@ def normalize_event(event: Any) -> Event:
     return result
 
 
-def _wire_fields(kind: type[BaseModel]) -> Mapping[str, tuple[str, bool]]:
-    return {
-        name: (field.serialization_alias or field.alias or name, field.is_required())
-        for name, field in kind.model_fields.items()
-    }
+def wire_fields(kind: type[BaseModel]) -> WireFields:
+    """Returns the fields of a class of models."""
+    fields = _wire_fields_by_class.get(kind)
+    if fields is None:
+        fields = _wire_fields_by_class[kind] = {
+            name: (field.serialization_alias or field.alias or name, field.is_required())
+            for name, field in kind.model_fields.items()
+        }
+    return fields
 
 
 def _from_mapping(event: Mapping[Any, Any]) -> Event:
@@ -69,7 +79,7 @@ def to_jsonable(value: Any) -> Any:
 
 def _from_model(model: BaseModel) -> Any:
     value = model.model_dump(mode="json", by_alias=True, exclude_none=True)
-    for field, (name, keeps_null) in _wire_fields(type(model)).items():
+    for field, (name, keeps_null) in wire_fields(type(model)).items():
         # A required member that is null carries meaning, such as the value of a JSON Patch operation.
         if keeps_null and isinstance(value, dict) and getattr(model, field) is None:
             value[name] = None

@@ -1,13 +1,15 @@
 """Records a run: from what its agent yields to the frames of the run.
 
-Every event takes the same path: it is normalised, expanded if it is a chunk, validated, serialised once,
-checked for its order, numbered, and added to the compacted run.
+An event is normalised, expanded if it is a chunk, validated, serialised once, checked for its order, numbered, and
+added to the compacted run. All of that is one step for a plain delta of what is known to be open (`deltas`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Set
-from typing import Any, NamedTuple
+from json.encoder import encode_basestring
+from typing import Any
 
 from .chunks import ChunkExpander
 from .compaction import (
@@ -18,6 +20,7 @@ from .compaction import (
     Handler,
 )
 from .completion import RunEnding, closing_events, events_before_error
+from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, in_order
 from .normalize import normalize_event
 from .protocol_state import (
     TRANSITIONS,
@@ -41,7 +44,8 @@ FIRST_REAPER_NUMBER = 1_000_000_000
 store, and no run that fits into memory has this many: so no id is used for two events."""
 
 
-class _EventRule(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class _EventRule:
     """Everything that applies to one type of event, so that one lookup per event is enough."""
 
     kind: str
@@ -52,6 +56,8 @@ class _EventRule(NamedTuple):
     """Whether it may be the first event with its message id. Deltas never are."""
     is_plain: bool
     """Whether it is recorded as it is, unless chunks have opened something."""
+    delta_id: str | None
+    """The member with the id of a delta."""
 
 
 _EVENT_RULES: Mapping[str, _EventRule] = {
@@ -62,6 +68,7 @@ _EVENT_RULES: Mapping[str, _EventRule] = {
         HANDLERS.get(kind, DEFAULT_HANDLER),
         "delta" not in schema.strings,
         schema.chunk is None and kind != "RUN_ERROR",
+        DELTA_IDS.get(kind),
     )
     for kind, schema in SCHEMAS.items()
 }
@@ -87,6 +94,7 @@ class RunRecorder:
         "_number_offset",
         "_prefix",
         "_state",
+        "_streams",
         "_surrogates",
         "duplicates",
         "input_ids",
@@ -114,6 +122,9 @@ class RunRecorder:
         self._surrogates = SurrogateJoiner()
         self._is_buffering = False
         self._compactor = Compactor(self._prefix) if self._prefix else None
+        self._streams: dict[str, tuple[str, dict[str, DeltaStream]]] = {}
+        """By type: the member with the id, and by id what is known to be open, so that `feed` has nothing to check for
+        its plain deltas. Forgotten at every event that is not a delta."""
         self.pending: list[bytes] = []
         """Frames that have not been drained yet."""
         self.pending_bytes: int = 0
@@ -149,7 +160,44 @@ class RunRecorder:
 
         Raises InvalidEventError if clients would reject the event, which is then not recorded.
         """
-        if event.__class__ is not dict:
+        streams = self._streams
+        if not streams:
+            return self._feed(event)
+        # In one piece, since every call counts here: a plain delta of what is open.
+        frame = delta = None
+        try:
+            if type(event) is dict:
+                if len(event) == PLAIN_SIZE:
+                    id_member, stream_by_id = streams[event["type"]]
+                    stream = stream_by_id[event[id_member]]
+                    delta = event["delta"]
+            elif (model := DELTA_MODELS[type(event)]) is not None:
+                fields = event.__dict__
+                if model.read_others(fields) == model.others and not event.__pydantic_extra__:
+                    stream = streams[model.kind][1][fields[model.id_field]]
+                    delta = fields[model.delta_field]
+            if type(delta) is str:
+                number = self.number + 1
+                # As `encode` writes strings, at a third of the cost.
+                frame = f"{stream.before}{number}{stream.after}{encode_basestring(delta)}}}\n\n".encode()
+        except Exception:  # of members that no delta has, or of half a character
+            frame = None
+        if frame is None:
+            return self._feed(event)
+        self.number = self.last_agent_event = number
+        message = stream.message
+        if message is None:
+            stream.records.append(CompactedFrame(number, frame))
+        else:
+            message.deltas.append(delta)  # type: ignore[arg-type]
+            message.last = number
+        self.pending.append(frame)
+        self.pending_bytes = size = self.pending_bytes + len(frame)
+        return size
+
+    def _feed(self, event: Any) -> int:
+        """Records any event, with all checks."""
+        if type(event) is not dict:
             event = normalize_event(event)
         try:
             rule = _EVENT_RULES[event["type"]]
@@ -197,10 +245,12 @@ class RunRecorder:
     def begin_reaping(self) -> None:
         """Gives all further events ids that the owner of the run cannot have used. To be called before `complete`."""
         self._number_offset = FIRST_REAPER_NUMBER
+        self._streams = {}
 
     def seal(self) -> None:
         """Ends the recording: `feed` raises InvalidEventError from now on."""
         self._state.phase = Phase.SEALED
+        self._streams = {}
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
@@ -227,36 +277,57 @@ class RunRecorder:
             repaired = self._surrogates.repair(event)
         except RecursionError:
             raise error from None
-        self._is_buffering = self._chunks.is_open or self._surrogates.is_waiting
+        if self._surrogates.is_waiting:
+            self._is_buffering = True
+            self._streams = {}
         if repaired is event:
             raise error
         if repaired is not None:
             self._append(repaired, rule)
 
     def _append(self, event: Event, rule: _EventRule) -> None:
-        kind, schema, transition, compact, introduces_message, _ = rule
-        event = schema.validate(event)
+        event = rule.schema.validate(event)
+        delta_id = rule.delta_id
+        if delta_id is not None and len(event) == PLAIN_SIZE:
+            event = in_order(event, delta_id)
         state = self._state
         if state.phase is not Phase.RUNNING:
-            state.check_phase(kind)
+            state.check_phase(rule.kind)
             event = self._with_input_echo(event)
         try:
             data = encode(event)
         except InvalidEventError as error:
             self._append_repaired(event, rule, error)
             return
-        if transition is not None:
-            transition(state, event)
+        if rule.transition is not None:
+            rule.transition(state, event)
         self.number = number = self.number + 1
         id_number = number + self._number_offset
         frame = format_frame(data, self._prefix, id_number)
         self.pending.append(frame)
         self.pending_bytes += len(frame)
-        if self._compactor is None:
+        compactor = self._compactor
+        if compactor is None:
             return
-        if introduces_message or self._known_message_ids:
+        if rule.introduces_message or self._known_message_ids:
             self._track_message_id(number, event.get("messageId"))
-        compact(self._compactor, id_number, event, frame)
+        rule.compact(compactor, id_number, event, frame)
+        if delta_id is None:
+            self._streams = {}
+        elif len(event) == PLAIN_SIZE:
+            self._open_stream(rule.kind, delta_id, event[delta_id], compactor)
+
+    def _open_stream(self, kind: str, id_member: str, identity: str, compactor: Compactor) -> None:
+        """Has further plain deltas of this type and id recorded in one step, unless there is more to do for them."""
+        if self._number_offset or self._chunks.is_open or self._surrogates.is_waiting:
+            return
+        if id_member == "messageId" and identity in self._known_message_ids:  # each is a duplicate
+            return
+        if kind not in self._streams:
+            self._streams[kind] = (id_member, {})
+        _, streams = self._streams[kind]
+        if identity not in streams:
+            streams[identity] = DeltaStream(self._prefix, kind, identity, compactor)
 
     def _track_message_id(self, number: int, message_id: Any) -> None:
         if isinstance(message_id, str):

@@ -1,0 +1,95 @@
+"""Deltas, which most events of a run are: how they are recognised, and what their frames have in common.
+
+A plain delta has its type, its id, a string, and nothing else. While the message, reasoning message or tool call that
+it belongs to is known to be open, no check can fail for it that the one before has passed, and its frame differs from
+that one's in the number and the string only. `RunRecorder.feed` records such a delta in one step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from enum import Enum
+from json.encoder import encode_basestring
+from operator import itemgetter
+from typing import Any
+
+from pydantic import BaseModel
+
+from .compaction import CompactedFrame, Compactor
+from .normalize import wire_fields
+from .schema import SCHEMAS
+from .sse import Event
+
+DELTA_IDS: Mapping[str, str] = {
+    kind: schema.strings[0] for kind, schema in SCHEMAS.items() if schema.strings[1:] == ("delta",)
+}
+"""The types of deltas, and the member of each that holds the id."""
+
+PLAIN_SIZE = 3
+"""How many members a plain delta has."""
+
+
+def in_order(event: Event, id_member: str) -> Event:
+    """Returns a plain delta with its members in the order in which the frames of a `DeltaStream` have them."""
+    return {"type": event["type"], id_member: event[id_member], "delta": event["delta"]}
+
+
+class DeltaStream:
+    """What all plain deltas of one message, reasoning message or tool call have in common.
+
+    The frame of one is ``before``, its number, ``after``, its string as JSON, and the end of the object and the frame.
+    """
+
+    __slots__ = ("after", "before", "message", "records")
+
+    def __init__(self, prefix: bytes, kind: str, identity: str, compactor: Compactor) -> None:
+        self.before = prefix.decode()
+        self.after = f'\ndata: {{"type":"{kind}","{DELTA_IDS[kind]}":{encode_basestring(identity)},"delta":'
+        self.message = compactor.open_message(kind, identity)
+        """What the deltas are merged into; None for reasoning, which a replay has as it was."""
+        self.records: list[CompactedFrame] = compactor.next_place() if self.message is None else []
+        """Where a replay has the deltas of reasoning."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeltaModel:
+    """How plain deltas are read from the models of one class: a dict of each would cost more than all the rest.
+
+    The delta of a model is plain if ``read_others``, called with its fields, returns ``others``: they are null.
+    """
+
+    kind: str
+    id_field: str
+    delta_field: str
+    read_others: Callable[[Mapping[str, Any]], Any]
+    others: Any
+
+    @classmethod
+    def of_class(cls, model: type[BaseModel]) -> DeltaModel | None:
+        """Returns how to read the models of a class, or None if no plain deltas can be read from them."""
+        fields = {name: field for field, (name, _) in wire_fields(model).items()}
+        default = model.model_fields[fields["type"]].default if "type" in fields else None
+        kind: Any = default.value if isinstance(default, Enum) else default
+        if not isinstance(kind, str) or kind not in DELTA_IDS:
+            return None
+        own = ("type", DELTA_IDS[kind], "delta")
+        others = {field: keeps_null for field, (name, keeps_null) in wire_fields(model).items() if name not in own}
+        if any(others.values()) or not fields.keys() >= set(own):
+            return None
+        expected = {fields["type"]: default, **dict.fromkeys(others)}
+        read_others = itemgetter(*expected)
+        return cls(kind, fields[DELTA_IDS[kind]], fields["delta"], read_others, read_others(expected))
+
+
+class _DeltaModels(dict[type, "DeltaModel | None"]):
+    """The `DeltaModel` of each class of models, made when it is first looked up; None for all other classes."""
+
+    def __missing__(self, kind: type) -> DeltaModel | None:
+        if not issubclass(kind, BaseModel):
+            return None
+        found = self[kind] = DeltaModel.of_class(kind)
+        return found
+
+
+DELTA_MODELS = _DeltaModels()

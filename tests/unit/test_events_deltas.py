@@ -1,0 +1,209 @@
+"""Plain deltas of what is open are recorded in one step, with the same result as with all checks."""
+
+from __future__ import annotations
+
+import collections
+import sys
+import types
+from collections.abc import Callable
+from json.encoder import encode_basestring
+from typing import Any
+
+import pytest
+from ag_ui.core import (
+    EventType,
+    ReasoningMessageContentEvent,
+    TextMessageContentEvent,
+    ToolCallArgsEvent,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import to_json
+
+from copilot_runtime._events import InvalidEventError, RunEnding, RunRecorder
+from copilot_runtime._events.deltas import DELTA_IDS, DELTA_MODELS
+
+from .recorder_helpers import FINISHED, STARTED, Event, call, custom, events_of, step, text
+
+MODELS: dict[str, type[Any]] = {
+    "TEXT_MESSAGE_CONTENT": TextMessageContentEvent,
+    "TOOL_CALL_ARGS": ToolCallArgsEvent,
+    "REASONING_MESSAGE_CONTENT": ReasoningMessageContentEvent,
+}
+
+
+def reasoning(kind: str, message: str = "m") -> Event:
+    more = {"START": {"role": "reasoning"}, "CONTENT": {"delta": "x"}}.get(kind, {})
+    return {"type": f"REASONING_MESSAGE_{kind}", "messageId": message, **more}
+
+
+FAMILIES: dict[str, tuple[Callable[[str, str], Event], str]] = {
+    "TEXT_MESSAGE_CONTENT": (text, "CONTENT"),
+    "TOOL_CALL_ARGS": (call, "ARGS"),
+    "REASONING_MESSAGE_CONTENT": (reasoning, "CONTENT"),
+}
+
+
+def as_model(event: Event) -> Any:
+    """The same event as a model, without checks, since some deltas are invalid."""
+    kind = MODELS.get(event["type"])
+    if kind is None:
+        return event
+    fields = {(field.alias or name): name for name, field in kind.model_fields.items()}
+    known = {fields[name]: value for name, value in event.items() if name in fields}
+    known["type"] = EventType(event["type"])
+    model = kind.model_construct(**known)
+    if extra := {name: value for name, value in event.items() if name not in fields}:
+        object.__setattr__(model, "__pydantic_extra__", extra)
+    return model
+
+
+class Text(str):
+    """A string of another class."""
+
+
+class Equal:
+    """Is equal to everything, and hashable as nothing."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("not comparable")
+
+
+FORMS: dict[str, Callable[[Event], Any]] = {
+    "dict": dict,
+    "reordered": lambda event: dict(reversed(event.items())),
+    "mapping": types.MappingProxyType,
+    "ordered dict": collections.OrderedDict,
+    "enum": lambda event: {**event, "type": EventType(event["type"])},
+    "model": as_model,
+}
+MEMBERS: dict[str, Any] = {
+    "timestamp": 7,
+    "metadata": {"k": 1},
+    "rawEvent": Equal(),
+    "subagentRunId": None,
+    "extra": "x",
+    "delta": None,
+}
+TEXTS = (
+    "tok ",
+    "",
+    'größe\n\u2028\x7f\x00"\\/',
+    "\N{GRINNING FACE}",
+    "\ud83d",
+    "\ude00",
+    "a\ud83d",
+    Text("own"),
+    7,
+    None,
+)
+
+deltas = st.builds(
+    lambda kind, identity, delta, form, more: FORMS[form](
+        {**FAMILIES[kind][0](FAMILIES[kind][1], identity), "delta": delta, **more}
+    ),
+    st.sampled_from(sorted(FAMILIES)),
+    st.sampled_from(("a", "b", Text("a"), "\ud83d")),
+    st.sampled_from(TEXTS) | st.sampled_from(TEXTS[:3]),
+    st.sampled_from(sorted(FORMS)),
+    st.just({}) | st.just({}) | st.just({}) | st.sampled_from([{name: value} for name, value in MEMBERS.items()]),
+)
+others = st.sampled_from(
+    [
+        *[make(kind, identity) for make in (text, call, reasoning) for kind in ("START", "END") for identity in "ab"]
+        * 2,
+        call("RESULT", "a"),
+        {"type": "TEXT_MESSAGE_CHUNK", "messageId": "a", "delta": "x"},
+        {"type": "TOOL_CALL_CHUNK", "toolCallId": "a", "toolCallName": "search", "delta": "x"},
+        {"type": "REASONING_MESSAGE_CHUNK", "messageId": "a", "delta": "x"},
+        custom(),
+        step("STARTED"),
+        {"type": "RAW", "event": 1},
+        {"type": "STATE_SNAPSHOT", "snapshot": {}},
+        {"type": "RUN_ERROR", "message": "no"},
+        STARTED,
+        FINISHED,
+    ]
+)
+actions = st.lists(deltas | deltas | deltas | others | st.sampled_from(("drain", "skip", "seal")), max_size=40)
+
+
+def play(recorder: RunRecorder, feed: Callable[[Any], int], actions: list[Any]) -> list[Any]:
+    """Returns all that can be seen of a recorder that was fed."""
+    seen: list[Any] = []
+    for action in [STARTED, text("START", "a"), call("START", "a"), *actions]:
+        if isinstance(action, str):
+            seen.append(getattr(recorder, action)())
+        else:
+            try:
+                seen.append(feed(action))
+            except InvalidEventError as error:
+                seen.append(str(error))
+        seen.append((recorder.number, recorder.last_agent_event, recorder.pending_bytes, recorder.has_ended))
+    if not any(action == "seal" for action in actions if isinstance(action, str)):
+        recorder.complete(RunEnding(), "t", "r")
+    seen += [recorder.drain(), recorder.message_ids, recorder.duplicates, recorder.records(), recorder.number]
+    return seen
+
+
+@given(actions=actions, ordinal=st.sampled_from((1, 2**40, None)), known=st.sampled_from(((), ("b",), ("a", "b"))))
+def test_deltas_in_one_step_have_the_result_of_all_checks(
+    actions: list[Any], ordinal: int | None, known: tuple[str, ...]
+) -> None:
+    seen = []
+    for name in ("feed", "_feed"):
+        recorder = RunRecorder(ordinal=ordinal, known_message_ids=frozenset(known))
+        seen.append(play(recorder, getattr(recorder, name), actions))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.requirement("PERF-01")
+@pytest.mark.parametrize("form", ["dict", "enum", "model"])
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+def test_plain_deltas_of_what_is_open_are_not_checked_again(
+    kind: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, content = FAMILIES[kind]
+    events = [make(content, identity) for identity in "abba"]
+    recorder = RunRecorder(ordinal=1)
+    for event in (STARTED, make("START", "a"), make("START", "b"), *events[:2]):
+        recorder.feed(event)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecorder, "_feed", lambda recorder, event: pytest.fail("checked"))
+        for event in events:
+            recorder.feed(FORMS[form](event))
+    assert events_of(recorder.drain())[3:] == events[:2] + events
+
+
+def test_deltas_of_every_kind_have_a_table_row_and_a_model() -> None:
+    assert DELTA_IDS.keys() == MODELS.keys()
+    for kind, model in MODELS.items():
+        how = DELTA_MODELS[model]
+        assert how is not None
+        assert how.kind == kind
+        assert DELTA_MODELS[dict] is DELTA_MODELS[int] is None
+
+
+def test_a_subclass_with_a_required_field_is_not_read_as_a_plain_delta() -> None:
+    class Own(TextMessageContentEvent):
+        source: str | None
+
+    class Optional(TextMessageContentEvent):
+        source: str | None = None
+
+    assert DELTA_MODELS[Own] is None
+    recorder = RunRecorder(ordinal=1)
+    for event in (STARTED, text("START"), text("CONTENT")):
+        recorder.feed(event)
+    for source in (None, "s"):
+        recorder.feed(Own(message_id="m", delta="x", source=source))
+        recorder.feed(Optional(message_id="m", delta="x", source=source))
+    plain, named = text("CONTENT"), text("CONTENT", source="s")
+    assert events_of(recorder.drain())[3:] == [plain, plain, named, named]
+
+
+def test_strings_are_encoded_as_by_pydantic() -> None:
+    characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
+    assert encode_basestring("".join(characters)).encode() == to_json("".join(characters))
