@@ -246,9 +246,10 @@ def test_reader_gets_what_follows_its_cursor(
         number += count
         for _, _, reader, got in opened[::2]:
             got.append(reader.read_available() or b"")
+            assert not reader.is_at_end
     log.end()
     for seen, joining, reader, got in opened:
-        while (piece := reader.read_available()) is not None:
+        while not reader.is_at_end and (piece := reader.read_available()) is not None:
             got.append(piece)
         wanted = [request for request in range(seen + 1, number + 1) if not (joining and request in repeats)]
         assert [int(message) for message in b"".join(got).split()] == wanted
@@ -262,6 +263,110 @@ def test_reader_of_a_long_history_gets_several_chunks(life: Life) -> None:
     pieces = list(SyncStreamIterator(life.reader(log, history=history)))
     assert b"".join(pieces) == b"x" * 1_000_000
     assert max(map(len, pieces)) <= reader_module.MAX_CHUNK_BYTES
+
+
+# --- whether there is more to read ---
+
+
+def read_to_end(reader: BaseReader) -> bytes:
+    """Reads until the reader says that it is at its end, which is no sooner than with its last bytes."""
+    read = b""
+    while not reader.is_at_end:
+        chunk = reader.read_available()
+        assert chunk, "it says that it is at its end with its last bytes"
+        read += chunk
+    assert reader.read_available() is None
+    return read
+
+
+def test_reader_is_at_its_end_with_the_last_bytes_of_a_log(life: Life) -> None:
+    log = log_of(b"a")
+    reader = life.reader(log)
+    assert reader.read_available() == b"a"
+    assert not reader.is_at_end, "the run goes on"
+    log.extend([b"b"])
+    log.end()
+    assert read_to_end(reader) == b"b"
+
+
+def test_reader_is_at_its_end_with_the_last_slice_of_a_history_or_a_body(life: Life) -> None:
+    large = b"x" * 200_000
+    assert read_to_end(life.reader(None, history=[b"a", large])) == b"a" + large
+    assert read_to_end(BodyReader(large, ReaderCallbacks(life.begun.append, life.gone.append))) == large
+
+
+def test_reader_is_at_its_end_with_the_error_that_cuts_it_off(life: Life) -> None:
+    reader = life.reader(log_of(b"a"))
+    reader.cut()
+    assert b"SERVER_SHUTDOWN" in read_to_end(reader)
+
+
+@pytest.mark.requirement("SSE-08")
+@pytest.mark.parametrize("is_read", [False, True])
+def test_slow_reader_that_is_evicted_is_at_its_end_with_slow_reader(life: Life, is_read: bool) -> None:
+    log = log_of(b"data: " + b"x" * 100_000 + b"\n\n")
+    log.end()
+    reader = life.reader(log)
+    if is_read:
+        reader.read_available()
+    reader.evict()
+    assert b"SLOW_READER" in read_to_end(reader)
+
+
+def test_reader_that_is_broken_off_is_never_at_its_end(life: Life) -> None:
+    """A response that ends there would look complete."""
+    body = BodyReader(b"x" * 100_000, ReaderCallbacks(life.begun.append, life.gone.append))
+    log = log_of(b"a")
+    log.end()
+    for reader in (body, life.reader(log)):
+        reader.on_stalled(lambda: None)
+        reader.read_available()
+        reader.tick(0)
+        assert not reader.is_at_end
+
+
+def test_reader_that_resumes_after_what_was_lost_is_not_at_its_end(life: Life) -> None:
+    log = log_of(b"a")
+    log.end()
+    assert not life.reader(log, seen=5).is_at_end
+
+
+# --- which readers timers look at ---
+
+
+def test_reader_is_watched_once_it_waits_or_may_be_kept_waiting(life: Life) -> None:
+    watched: list[BaseReader] = []
+    callbacks = ReaderCallbacks(lambda _: None, lambda _: None, watched=watched.append)
+    log = log_of(b"a")
+    reads, waits, sends = (RunReader(log=log, callbacks=callbacks) for _ in range(3))
+    assert reads.read_available() == waits.read_available() == b"a"
+    sends.on_stalled(lambda: None)
+    sends.on_stalled(lambda: None)
+    assert waits.add_waiter(lambda: None)
+    log.end()
+    assert reads.is_at_end
+    for reader in (reads, waits, sends):
+        reader.close()
+        reader.watch()
+    assert watched == [sends, waits]
+
+
+def test_reader_that_waits_has_nothing_to_send(life: Life) -> None:
+    """Though what aborts a write comes only now: an adapter may watch a stream no sooner than it waits."""
+    reader = life.reader(log_of())
+    assert reader.add_waiter(lambda: None)
+    reader.on_stalled(lambda: None)
+    assert reader.sending_ticks < 0
+
+
+@pytest.mark.requirement("SSE-11")
+def test_large_body_that_is_evicted_before_it_is_watched_breaks_off(life: Life) -> None:
+    aborted: list[int] = []
+    reader = BodyReader(b"x" * 100_000, ReaderCallbacks(life.begun.append, life.gone.append))
+    reader.evict()
+    reader.on_stalled(lambda: aborted.append(1))
+    assert aborted == [1]
+    assert life.gone == [reader]
 
 
 @pytest.mark.requirement("SSE-11")

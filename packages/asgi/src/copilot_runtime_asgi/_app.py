@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Unpack, overload
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
@@ -25,6 +24,7 @@ from copilot_runtime.adapters import (
 from ._asgi_types import ASGIApp, Message, Receive, Scope, Send
 from ._lifespan import serve_lifespan
 from ._received_body import ReceivedBody
+from ._stream_response import StreamResponse
 
 
 @overload
@@ -78,19 +78,17 @@ class CopilotASGIApp:
 
     def __init__(self, handler: CopilotHandler, framework: FrameworkContext | None) -> None:
         self._handler = handler
-        self._request_scope = nullcontext if framework is None else partial(_in_framework, framework)
+        self._framework = framework
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "http":
-            runtime, body = self._handler.runtime, ReceivedBody(scope, receive)
-            response = SHUTTING_DOWN
-            with _quiet_shutdown(runtime):
-                response = await self._respond(scope, body)
+            body = ReceivedBody(scope, receive)
+            response = await self._respond(scope, body)
             if body.is_disconnected:
                 response.close()
             else:
-                await _send_response(response, body, send, runtime)
+                await _send_response(response, body, send, self._handler.runtime)
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":
@@ -99,18 +97,16 @@ class CopilotASGIApp:
 
     async def _respond(self, scope: Scope, body: ReceivedBody) -> Response:
         request = _create_request(scope, body, self._handler.body_limits)
-        async with self._request_scope():
-            return await self._handler(request)
-
-
-@contextmanager
-def _quiet_shutdown(runtime: CopilotRuntime) -> Iterator[None]:
-    """Ends the cancellation of a request by a server that shuts down, which would log a traceback for it."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not runtime.is_shutting_down:
-            raise
+        try:
+            if self._framework is None:
+                return await self._handler(request)
+            async with _in_framework(self._framework):
+                return await self._handler(request)
+        except asyncio.CancelledError:
+            # A server that shuts down cancels what is still open, and would log a traceback for the exception.
+            if not self._handler.runtime.is_shutting_down:
+                raise
+            return SHUTTING_DOWN
 
 
 @asynccontextmanager
@@ -140,58 +136,19 @@ def _create_request(scope: Scope, body: ReceivedBody, limits: BodyLimits) -> Req
     )
 
 
-CANCELLED_SECONDS = 0.5
-"""How long a stream that was cancelled waits for the server to announce that it shuts down."""
-
-SEND_SECONDS = 1.0
-"""How long the end of a stream that was cancelled may take to be sent."""
-
-
 async def _send_response(response: Response, body: ReceivedBody, send: Send, runtime: CopilotRuntime) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
     start = {"type": "http.response.start", "status": response.status, "headers": headers}
     stream = await response_stream(runtime, response)
-    if stream is None:
-        with _quiet_shutdown(runtime):
-            await _send_body(start, response.body, body, send)
+    if stream is not None:
+        is_endless = isinstance(response.body, EventStream)
+        await StreamResponse(start, stream, body, send, runtime, is_endless=is_endless).send()
         return
-    is_endless = isinstance(response.body, EventStream)
-    chunks = aiter(stream)
-    # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
-    # `http.disconnect` is immediate.
-    watcher = asyncio.ensure_future(body.wait_for_disconnect())
-    watcher.add_done_callback(lambda _: chunks.close())
     try:
-        with nullcontext() if is_endless else _quiet_shutdown(runtime):
-            async with asyncio.timeout(None) as limit:
-                stream.on_stalled(_expirer(limit))
-                await send(start)
-                try:
-                    await _send_chunks(chunks, send)
-                except asyncio.CancelledError:
-                    has_end = is_endless and not watcher.done() and not limit.expired()
-                    if not has_end or not await _send_end(stream, chunks, send, runtime):
-                        raise
-    except OSError:
-        pass  # the client has disconnected (since ASGI 2.4, `send` raises), or does not read (a TimeoutError)
-    finally:
-        chunks.close()
-        watcher.cancel()
-
-
-def _expirer(limit: asyncio.Timeout) -> Callable[[], None]:
-    """Returns a function that has a timeout expire, from any thread."""
-    loop = asyncio.get_running_loop()
-
-    def expire() -> None:
-        with suppress(RuntimeError):  # the response has ended meanwhile
-            limit.reschedule(loop.time())
-
-    def expire_soon() -> None:
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(expire)
-
-    return expire_soon
+        await _send_body(start, response.body, body, send)
+    except asyncio.CancelledError:
+        if not runtime.is_shutting_down:
+            raise
 
 
 async def _send_body(start: Message, content: bytes | EventStream, body: ReceivedBody, send: Send) -> None:
@@ -202,56 +159,3 @@ async def _send_body(start: Message, content: bytes | EventStream, body: Receive
         await body.drain()
         content = b""
     await send({"type": "http.response.body", "body": content})
-
-
-async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
-    async for chunk in chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _send_end(stream: EventStream, chunks: AsyncIterator[bytes], send: Send, runtime: CopilotRuntime) -> bool:
-    """Sends the end of a stream that was cancelled, since one that breaks off looks like success to a client.
-
-    Returns whether the server shuts down. uvicorn and hypercorn cancel what is still open after their graceful timeout,
-    and a CancelledError would fill their logs. Whatever else cancels, such as `asyncio.timeout`, relies on one.
-    """
-    loop = asyncio.get_running_loop()
-    has_shut_down = False
-    timer: asyncio.TimerHandle
-
-    def check_shutdown() -> bool:
-        nonlocal has_shut_down
-        has_shut_down = has_shut_down or runtime.is_shutting_down
-        return runtime.is_shutting_down
-
-    async def checked_send(message: Message) -> None:
-        check_shutdown()  # while the end is sent, the shutdown that has caused it is still at work
-        await send(message)
-
-    def cut() -> None:
-        nonlocal timer
-        if check_shutdown():  # the end of the run is about to be sent
-            timer = loop.call_later(CANCELLED_SECONDS, cut)
-        else:
-            cut_now()
-
-    def cut_now() -> None:
-        stream.cut()
-        limit.reschedule(loop.time() + SEND_SECONDS)
-
-    timer = loop.call_later(CANCELLED_SECONDS, cut)
-    try:
-        async with asyncio.timeout(None) as limit:  # a client that does not read would hold up `send` for good
-            try:
-                await _send_chunks(chunks, checked_send)
-            except asyncio.CancelledError:
-                if not limit.expired():  # cancelled again: the event loop is closed, or this is one of anyio's scopes
-                    cut_now()
-                    await _send_chunks(chunks, send)
-                raise
-    except TimeoutError:
-        pass
-    finally:
-        timer.cancel()
-    return has_shut_down

@@ -80,16 +80,10 @@ class _DebugReader(BaseReader):
             return None if self._is_cut else self._keep_alive()
         return b"".join(chunks)
 
-    def add_waiter(self, notify: Notify) -> bool:
-        self._notify = notify
+    def _wait(self, notify: Notify) -> bool:
         positions = list(self._positions.items())
         # A run that begins after this look notifies through `add`.
-        return (
-            self._greeted
-            and not self._keep_alive_due
-            and not self._is_cut
-            and all(log.add_waiter(position.seen, notify) for log, position in positions)
-        )
+        return self._greeted and all(log.add_waiter(position.seen, notify) for log, position in positions)
 
     def evict(self) -> None:
         """Does nothing: it reads the logs of runs, which count as those of their own readers."""

@@ -155,7 +155,7 @@ class Engine:
                 skip_duplicates=replayed.skip_duplicates,
                 repair_history=replayed.needs_repair,
                 joined=replayed.joined,
-                callbacks=self._subscribers.callbacks_for(log),
+                callbacks=self._subscribers.callbacks,
             )
             if replayed.history:
                 self._subscribers.hold_history(reader, snapshot.runs)
@@ -198,7 +198,7 @@ class Engine:
     def debug_stream(self, owner: str) -> EventStream:
         """Returns a stream of the events of an owner's runs in this process, from now on. Raises TooManyStreams."""
         with self._subscribers.open_stream() as open_source:
-            return open_source(self._debug_feed.subscribe(owner, self._subscribers.callbacks_for()))
+            return open_source(self._debug_feed.subscribe(owner, self._subscribers.callbacks))
 
     async def read_thread(
         self, thread: ThreadKey, *, touch: bool = False, cursor: Cursor | None = None
@@ -211,7 +211,7 @@ class Engine:
         return await self.async_store.read(thread, touch=touch, raw_ordinal=raw_ordinal)
 
     def _reader(self, log: RunLog) -> RunReader:
-        return RunReader(log=log, callbacks=self._subscribers.callbacks_for(log))
+        return RunReader(log=log, callbacks=self._subscribers.callbacks)
 
     # --- beginning a run ---
 

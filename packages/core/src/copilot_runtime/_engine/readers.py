@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -30,6 +31,8 @@ class ReaderCallbacks(NamedTuple):
     closed: Callable[[BaseReader], None]
     history_read: Callable[[BaseReader], None] = lambda _: None
     """Called once a reader has read all that was stored."""
+    watched: Callable[[BaseReader], None] = lambda _: None
+    """Called once a reader waits, or may be kept waiting by its client: before that, no timer has to look at it."""
 
 
 class BaseReader:
@@ -44,11 +47,21 @@ class BaseReader:
         "_notify",
         "_rest",
         "_rest_sent",
+        "is_watched",
         "last_sent",
+        "log",
+        "loop",
         "sending_ticks",
     )
 
-    def __init__(self, callbacks: ReaderCallbacks) -> None:
+    loop: asyncio.AbstractEventLoop
+    """The loop whose timers look at it; set when it is opened."""
+
+    def __init__(self, callbacks: ReaderCallbacks, log: RunLog | None = None) -> None:
+        self.log = log
+        """The log whose reader it counts as, if it reads an active run."""
+        self.is_watched = False
+        """Whether timers look at it."""
         self.last_sent = time.monotonic()
         self.sending_ticks = -1
         """How many ticks of a timer the server has been sending; -1 if it has nothing to send."""
@@ -64,6 +77,11 @@ class BaseReader:
         self._notify: Notify | None = None
         self._callbacks: ReaderCallbacks | None = callbacks
         callbacks.opened(self)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is read any more."""
+        return self._callbacks is None
 
     def read_available(self) -> bytes | None:
         """Returns up to `MAX_CHUNK_BYTES` of what is ready; ``b""`` if nothing is, and None at the end."""
@@ -93,6 +111,31 @@ class BaseReader:
         self._rest = whole if self._rest_sent < len(whole) else b""
         return piece
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the last chunk has been read. If so, `read_available` would return None; False may be late."""
+        return False
+
+    def add_waiter(self, notify: Notify) -> bool:
+        """Has ``notify`` called once there is something to read. Returns False if there is already."""
+        self._notify = notify  # before the look, so that whoever changes something after it finds the callback
+        if self._callbacks is None or self._rest or self._keep_alive_due or self._is_cut or not self._wait(notify):
+            return False
+        self.sending_ticks = -1
+        self.watch()
+        return True
+
+    def _wait(self, notify: Notify) -> bool:
+        """Adds a callback to what the reader reads. Returns False if there is something to read."""
+        return False
+
+    def watch(self) -> None:
+        """Has timers look at the reader from now on: for keep-alives, and for writes that make no progress."""
+        callbacks = self._callbacks
+        if callbacks is not None and not self.is_watched:
+            self.is_watched = True
+            callbacks.watched(self)
+
     def close(self) -> None:
         """Closes the reader; may be called more than once."""
         callbacks, self._callbacks = self._callbacks, None
@@ -107,7 +150,11 @@ class BaseReader:
     def on_stalled(self, abort: Callable[[], object]) -> None:
         """Has ``abort`` called, from any thread, if what is being sent from now on is not sent in time."""
         self._abort = abort
-        self.sending_ticks = 0
+        if self._notify is None:  # it has not waited for its run yet, so it is the server that has something to do
+            self.sending_ticks = 0
+        self.watch()
+        if self._is_broken_off:  # already, by another thread
+            self._break_off()
 
     def tick(self, limit: float) -> None:
         """Called regularly while the server is sending. Closes the reader after ``limit`` ticks without progress.
@@ -157,8 +204,9 @@ class BodyReader(BaseReader):
         body, self._body = self._body, b""
         return body or None
 
-    def add_waiter(self, notify: Notify) -> bool:
-        return False
+    @property
+    def is_at_end(self) -> bool:
+        return not self._body and not self._rest and not self._is_broken_off
 
     def close(self) -> None:
         self._body = b""
@@ -167,7 +215,8 @@ class BodyReader(BaseReader):
     def evict(self) -> None:
         # A body of known length cannot end with an error, only break off.
         if self._body or self._rest:
-            self._body, self._rest, self._is_broken_off = b"", b"", True
+            self._is_broken_off = True  # first, or it might look complete to the thread that reads it
+            self._body, self._rest = b"", b""
             self._break_off()
 
 
@@ -218,7 +267,7 @@ class RunReader(BaseReader):
         self._joined = joined
         self._is_evicted = False
         self._evicted_ending: bytes | None = None
-        super().__init__(callbacks)
+        super().__init__(callbacks, log)
 
     def _read(self) -> bytes | None:
         chunk = None if self._is_evicted else self._read_frames()
@@ -277,12 +326,18 @@ class RunReader(BaseReader):
             return identity
         return b"".join(identity + frame[rest:] for frame in frames for identity, rest in [joined_id(frame)])
 
-    def add_waiter(self, notify: Notify) -> bool:
-        self._notify = notify
+    @property
+    def is_at_end(self) -> bool:
+        # In this order: what there is to read is dropped last by another thread that evicts the reader.
+        return (
+            self._has_read_all()
+            and self._evicted_ending is None
+            and not (self._rest or self._is_resumed or self._is_broken_off)
+        )
+
+    def _wait(self, notify: Notify) -> bool:
         log = self._log
-        if self._keep_alive_due or self._is_cut or log is None:
-            return False
-        return log.add_waiter(self._seen, notify)
+        return log is not None and not self._history and log.add_waiter(self._seen, notify)
 
     def close(self) -> None:
         self._drop()

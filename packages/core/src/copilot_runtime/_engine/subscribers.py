@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from types import TracebackType
+from typing import Self
 
 from .._concurrency import driver, loops
 from .._concurrency.periodic import PeriodicTask
@@ -58,6 +59,32 @@ class StreamLimiter:
     def after_fork(self) -> None:
         """Starts at zero in a child process."""
         self._count, self._lock = 0, process_rlock()
+
+
+class StreamSlot:
+    """The place of one stream under `max_streams`: a context that releases it unless a stream was opened in it.
+
+    Called with the source of the stream, it returns the stream.
+    """
+
+    __slots__ = ("_is_open", "_limiter")
+
+    def __init__(self, limiter: StreamLimiter) -> None:
+        self._limiter = limiter
+        self._is_open = False
+
+    def __call__(self, source: StreamSource) -> EventStream:
+        self._is_open = True
+        return EventStream(source)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._is_open:
+            self._limiter.release()
 
 
 class KeepAlive:
@@ -116,77 +143,41 @@ class Subscribers:
         self._limiter = StreamLimiter(max_streams)
         self._keep_alive = KeepAlive(keep_alive_seconds)
         self._on_abandoned = on_abandoned
-        self._open: dict[BaseReader, asyncio.AbstractEventLoop] = {}
-        self._open_timer: PeriodicTask[BaseReader] = PeriodicTask(TICK_SECONDS, self._tick)
+        self._open: set[BaseReader] = set()
+        self._watched: PeriodicTask[BaseReader] = PeriodicTask(TICK_SECONDS, self._tick)
+        """Those that wait, or may be kept waiting. A stream whose run never waits is over before it is one of them."""
         self._send_ticks = math.inf if send_timeout_seconds is None else send_timeout_seconds / TICK_SECONDS
         self._while_open = while_open
         self._closed = Waiters()
         self._held = HeldBytes()
+        self.callbacks = ReaderCallbacks(self._reader_opened, self._reader_closed, self._held.release, self._watch)
+        """Those of the readers of streams."""
+        self._body_callbacks = ReaderCallbacks(_set_loop, self._forget, watched=self._watch)
 
     @property
     def has_open(self) -> bool:
         """Whether any stream is open."""
         return bool(self._open)
 
-    @contextlib.contextmanager
-    def open_stream(self) -> Iterator[Callable[[StreamSource], EventStream]]:
-        """Takes one of `max_streams`, and releases it if the block opens no stream. Raises TooManyStreams."""
+    def open_stream(self) -> StreamSlot:
+        """Takes one of `max_streams`. Raises TooManyStreams."""
         try:
             self._limiter.acquire()
         except TooManyStreams:
             self._close_without_loop()
             self._limiter.acquire()
-        opened: list[EventStream] = []
-
-        def open_source(source: StreamSource) -> EventStream:
-            opened.append(EventStream(source))
-            return opened[0]
-
-        try:
-            yield open_source
-        finally:
-            if not opened:
-                self._limiter.release()
-
-    def callbacks_for(self, log: RunLog | None = None) -> ReaderCallbacks:
-        """Returns the callbacks of a reader, of a run's log or of stored runs alone."""
-        loop = loops.target_loop()
-        held = self._held
-
-        def opened(reader: BaseReader) -> None:
-            self._open[reader] = loop
-            self._open_timer.add(reader, loop)
-            self._keep_alive.add(reader, loop)
-            if log is not None:
-                log.readers.add(reader)
-
-        def closed(reader: BaseReader) -> None:
-            self._limiter.release()
-            self._open.pop(reader, None)
-            self._open_timer.discard(reader, loop)
-            self._keep_alive.discard(reader, loop)
-            held.release(reader)
-            self._closed.notify()
-            if log is not None:
-                log.readers.discard(reader)
-                self.reader_left(log)
-
-        return ReaderCallbacks(opened, closed, held.release)
+        return StreamSlot(self._limiter)
 
     def hold_history(self, reader: BaseReader, runs: Iterable[StoredRun]) -> None:
         """Counts stored runs as kept in memory by a reader until it has read its history."""
         self._held.hold(reader, ((run.records, partial(_size, run)) for run in runs))
+        reader.watch()
 
     def open_body(self, body: bytes) -> EventStream:
         """Returns a complete body as a stream, which is none of `max_streams`."""
-        loop, held, timer = loops.target_loop(), self._held, self._open_timer
-
-        def closed(reader: BaseReader) -> None:
-            timer.discard(reader, loop)
-            held.release(reader)
-
-        reader = BodyReader(body, ReaderCallbacks(lambda reader: timer.add(reader, loop), closed))
-        held.hold(reader, [(body, lambda: len(body))])
+        reader = BodyReader(body, self._body_callbacks)
+        self._held.hold(reader, [(body, lambda: len(body))])
+        reader.watch()
         return EventStream(reader)
 
     def reader_left(self, log: RunLog) -> None:
@@ -202,8 +193,41 @@ class Subscribers:
         for reader in list(log.readers):
             if isinstance(reader, BaseReader):
                 self._held.hold(reader, [(log, lambda: size)])
+                reader.watch()
                 if reader not in log.readers:  # it may have left on its own thread meanwhile
                     self._held.release(reader)
+
+    # --- called by readers ---
+
+    def _reader_opened(self, reader: BaseReader) -> None:
+        _set_loop(reader)
+        self._open.add(reader)
+        if reader.log is not None:
+            reader.log.readers.add(reader)
+
+    def _watch(self, reader: BaseReader) -> None:
+        self._watched.add(reader, reader.loop)
+        self._keep_alive.add(reader, reader.loop)
+        if reader.is_closed:  # on its own thread, meanwhile
+            self._forget(reader)
+
+    def _forget(self, reader: BaseReader) -> None:
+        if reader.is_watched:
+            self._watched.discard(reader, reader.loop)
+            self._keep_alive.discard(reader, reader.loop)
+        self._held.release(reader)
+
+    def _reader_closed(self, reader: BaseReader) -> None:
+        self._limiter.release()
+        self._open.discard(reader)
+        self._forget(reader)
+        self._closed.notify()
+        log, reader.log = reader.log, None
+        if log is not None:
+            log.readers.discard(reader)
+            self.reader_left(log)
+
+    # --- timers and ends ---
 
     def _tick(self, readers: Sequence[BaseReader]) -> None:
         limit = self._send_ticks
@@ -215,8 +239,8 @@ class Subscribers:
 
     def _close_without_loop(self) -> None:
         """Closes readers whose event loop was closed under them."""
-        for reader, loop in list(self._open.items()):
-            if loop.is_closed():
+        for reader in list(self._open):
+            if reader.loop.is_closed():
                 reader.close()
 
     async def close_all(self, of_loop: LoopFilter, deadline: float) -> None:
@@ -224,18 +248,22 @@ class Subscribers:
 
         Waits until all have been sent, or until ``deadline`` on the monotonic clock.
         """
-        readers = [reader for reader, loop in list(self._open.items()) if of_loop(loop)]
+        readers = [reader for reader in list(self._open) if of_loop(reader.loop)]
         for reader in readers:
             reader.cut()
-        await driver.wait_while(lambda: not self._open.keys().isdisjoint(readers), self._closed.add, deadline)
+        await driver.wait_while(lambda: not self._open.isdisjoint(readers), self._closed.add, deadline)
 
     def after_fork(self) -> None:
         """Forgets the parent process's readers."""
         self._held.after_fork()
         self._open.clear()
-        self._open_timer.clear()
+        self._watched.clear()
         self._limiter.after_fork()
         self._keep_alive.after_fork()
+
+
+def _set_loop(reader: BaseReader) -> None:
+    reader.loop = loops.target_loop()
 
 
 def _size(run: StoredRun) -> int:

@@ -19,6 +19,10 @@ TURN_BYTES = 64 * 1024
 class StreamSource(Protocol):
     """What a stream is read from. Safe to use from any thread, by one reader at a time."""
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether `read_available` has returned the last bytes; may be False although it has."""
+
     def read_available(self) -> bytes | None:
         """Returns bytes that are ready, joined; ``b""`` if none are, and None at the end."""
 
@@ -31,7 +35,7 @@ class StreamSource(Protocol):
     def on_stalled(self, abort: Callable[[], object]) -> None:
         """Has ``abort`` called, from any thread, if what is being sent from now on is not sent in time.
 
-        The source has been closed already then.
+        The source has been closed already then. Sending is looked at regularly from now on, which has its cost.
         """
 
     def cut(self) -> None:
@@ -66,8 +70,9 @@ class EventStream:
     def on_stalled(self, abort: Callable[[], object]) -> None:
         """Sets what breaks the response off, from any thread, if nothing can be sent for ``send_timeout_seconds``.
 
-        To be called when the response is about to be sent. The source is closed before ``abort`` is called. Without
-        it, a client that does not read holds its stream for as long as the server lets it.
+        To be called when the response is about to be sent, or once sending it waits for anything. The source is closed
+        before ``abort`` is called. Without it, a client that does not read holds its stream for as long as the server
+        lets it.
         """
         self.source.on_stalled(abort)
 
@@ -128,13 +133,15 @@ class AsyncStreamIterator:
     May be created anywhere; its loop is that of the first step. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_loop", "_source", "_thread_id", "_without_turn")
+    __slots__ = ("_future", "_is_sent", "_loop", "_source", "_thread_id", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
         self._future: asyncio.Future[None] | None = None
+        self._is_sent = False
+        """Whether what was ready has been yielded, so that there is probably nothing to read."""
         self._without_turn = 0
         """How many bytes were yielded since the loop had a turn here."""
 
@@ -148,19 +155,25 @@ class AsyncStreamIterator:
             self._without_turn = 0
             await asyncio.sleep(0)
         while True:
-            chunk = source.read_available()
-            if chunk:
-                self._without_turn += len(chunk)
-                return chunk
-            self._without_turn = 0
-            if chunk is None:
-                source.close()
-                raise StopAsyncIteration
-            if self._loop is None:
-                self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
-            future = self._future = self._loop.create_future()
+            if not self._is_sent:
+                chunk = source.read_available()
+                if chunk:
+                    self._is_sent = True
+                    self._without_turn += len(chunk)
+                    return chunk
+                if chunk is None:
+                    source.close()
+                    raise StopAsyncIteration
+            self._is_sent = False
+            loop = self._loop
+            if loop is None:
+                loop = self._loop = asyncio.get_running_loop()
+                self._thread_id = threading.get_ident()
             if source.add_waiter(self._notify):
-                await future
+                self._without_turn = 0
+                # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
+                self._future = loop.create_future()
+                await self._future
 
     def _notify(self) -> None:
         if threading.get_ident() == self._thread_id:

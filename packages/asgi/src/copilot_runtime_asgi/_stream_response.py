@@ -1,0 +1,133 @@
+"""Sends a stream as the body of an ASGI response."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from copilot_runtime import CopilotRuntime, EventStream
+
+from ._asgi_types import Message, Send
+from ._cancelled_stream import send_end
+from ._received_body import ReceivedBody
+
+
+class StreamResponse:
+    """A response whose body is a stream.
+
+    A run that never waits leaves in one message after the headers, and costs nothing but that. Only once the response
+    has to wait, for its run or for its server, is there a task that waits for the client to disconnect, and do timers
+    look at the stream.
+
+    Args:
+        start: the message with the status and the headers.
+        stream: the body.
+        is_endless: whether the stream ends with an event and not by its length.
+        request_body: the body of the request, which says when the client has disconnected.
+        send: the server's.
+        runtime: the runtime that has responded.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_has_ended",
+        "_is_endless",
+        "_is_stalled",
+        "_request_body",
+        "_runtime",
+        "_send",
+        "_start",
+        "_stream",
+        "_task",
+        "_watcher",
+    )
+
+    def __init__(
+        self,
+        start: Message,
+        stream: EventStream,
+        request_body: ReceivedBody,
+        send: Send,
+        runtime: CopilotRuntime,
+        *,
+        is_endless: bool,
+    ) -> None:
+        self._start: Message | None = start
+        self._stream = stream
+        self._chunks = aiter(stream)
+        self._request_body = request_body
+        self._send = send
+        self._runtime = runtime
+        self._is_endless = is_endless
+        self._task: asyncio.Task[object] | None = None
+        self._watcher: asyncio.Future[None] | None = None
+        self._is_stalled = False
+        self._has_ended = False
+
+    async def send(self) -> None:
+        """Sends all of it, unless the client disconnects or does not read."""
+        task = self._task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
+        watching: asyncio.Handle | None = None
+        try:
+            try:
+                # The run's task has its turn now. A run that never waits has ended then.
+                await asyncio.sleep(0)
+                # Called at the next turn of the loop, so only if something below has to wait.
+                watching = asyncio.get_running_loop().call_soon(self._watch)
+                await self._send_rest(self._send)
+            except asyncio.CancelledError:
+                is_ours = self._is_stalled and task is not None and task.cancelling() <= before + 1
+                if not is_ours and not await self._send_end():
+                    raise
+        except OSError:
+            pass  # the client has disconnected (since ASGI 2.4, `send` raises), or does not read
+        finally:
+            self._has_ended = True
+            self._chunks.close()
+            if watching is not None:
+                watching.cancel()
+            if self._watcher is not None:
+                self._watcher.cancel()
+            if self._is_stalled and task is not None:
+                task.uncancel()
+
+    async def _send_rest(self, send: Send) -> None:
+        start, self._start = self._start, None
+        if start is not None:
+            await send(start)
+        source = self._stream.source
+        async for chunk in self._chunks:
+            is_last = source.is_at_end
+            await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
+            if is_last:
+                return
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _send_end(self) -> bool:
+        """Sends the end after a cancellation, if there is one to send. Returns whether the server shuts down."""
+        if not self._is_endless:
+            return self._runtime.is_shutting_down
+        has_client = not self._is_stalled and (self._watcher is None or not self._watcher.done())
+        return has_client and await send_end(self._stream, self._send_rest, self._send, self._runtime)
+
+    def _watch(self) -> None:
+        # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
+        # `http.disconnect` is immediate.
+        self._watcher = asyncio.ensure_future(self._request_body.wait_for_disconnect())
+        self._watcher.add_done_callback(self._disconnected)
+        self._stream.on_stalled(self._abort_threadsafe)
+
+    def _disconnected(self, _: asyncio.Future[None]) -> None:
+        self._chunks.close()
+
+    def _abort_threadsafe(self) -> None:
+        if self._task is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._task.get_loop().call_soon_threadsafe(self._abort)
+
+    def _abort(self) -> None:
+        """Ends a `send` that waits for a client that does not read."""
+        if not (self._has_ended or self._is_stalled) and self._task is not None:
+            self._is_stalled = True
+            self._task.cancel()

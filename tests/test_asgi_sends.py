@@ -1,0 +1,240 @@
+"""What the ASGI adapter asks of its server and of the event loop for one response."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+import pytest
+
+from copilot_runtime import CopilotRuntime
+from copilot_runtime_asgi import create_copilot_asgi_app
+
+from .http_client import TIMEOUT_SECONDS, run_input
+
+Event = dict[str, Any]
+
+
+class Input(NamedTuple):
+    thread_id: str
+    run_id: str
+
+
+def events_of(input: Any, *deltas: str) -> list[Event]:
+    return [
+        {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id},
+        {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"},
+        *({"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": delta} for delta in deltas),
+        {"type": "TEXT_MESSAGE_END", "messageId": "m"},
+        {"type": "RUN_FINISHED", "threadId": input.thread_id, "runId": input.run_id},
+    ]
+
+
+async def never_waits(input: Any) -> Any:
+    for event in events_of(input, *"0123456789"):
+        yield event
+
+
+class Waiting:
+    """An agent that waits before its first event and after its first delta."""
+
+    def __init__(self) -> None:
+        self.may_begin = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def run(self, input: Any) -> Any:
+        await self.may_begin.wait()
+        for event in events_of(input, "a", "b"):
+            yield event
+            if event.get("delta") == "a":
+                await self.may_end.wait()
+
+
+class Connection:
+    """One request, and what the application sends."""
+
+    def __init__(self, app: Any, path: str = "/agent/a/run", body: Any = None) -> None:
+        content = json.dumps(run_input("thread", "run") if body is None else body).encode()
+        self.sent: list[Any] = []
+        self.receiving = 0
+        self.received: asyncio.Queue[Any] = asyncio.Queue()
+        self.received.put_nowait({"type": "http.request", "body": content, "more_body": False})
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+        self.task = asyncio.ensure_future(app(scope, self._receive, self.send))
+
+    async def _receive(self) -> Any:
+        self.receiving += 1
+        return await self.received.get()
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.sent) > 1 and not self.sent[-1].get("more_body", False)
+
+
+class SlowConnection(Connection):
+    """A server whose `send` waits for its client."""
+
+    def __init__(self, app: Any) -> None:
+        self.may_write = asyncio.Event()
+        super().__init__(app)
+
+    async def send(self, message: Any) -> None:
+        await self.may_write.wait()
+        await super().send(message)
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def create_task(self, coroutine: Any, **options: Any) -> Any:
+        self.asked.append(f"task {coroutine.__qualname__}")
+        return super().create_task(coroutine, **options)
+
+    def create_future(self) -> Any:
+        self.asked.append("future")
+        return super().create_future()
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, **options: Any) -> Any:
+        self.asked.append(f"timer {getattr(callback, '__qualname__', callback)}")
+        return super().call_at(when, callback, *args, **options)
+
+
+def on_loop(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def within() -> None:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await scenario()
+
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        runner.run(within())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - a turn of the loop
+        await asyncio.sleep(0)
+
+
+@pytest.mark.requirement("ASGI-06")
+def test_asgi_run_that_never_waits_is_one_message_after_the_headers() -> None:
+    async def scenario() -> None:
+        # The body of the request has a timer of its own.
+        runtime = CopilotRuntime(agents={"a": never_waits}, body_timeout_seconds=None)
+        app = create_copilot_asgi_app(runtime=runtime)
+        warm_up = Connection(app, body=run_input("another", "another"))
+        await warm_up.task
+        asked = asyncio.get_running_loop().asked  # type: ignore[attr-defined]
+        asked.clear()
+        connection = Connection(app)
+        await connection.task
+        assert [message["type"] for message in connection.sent] == ["http.response.start", "http.response.body"]
+        assert connection.is_complete
+        assert connection.body.count(b"TEXT_MESSAGE_CONTENT") == 10
+        assert connection.receiving == 1, "no task waits for the client to disconnect"
+        assert [one for one in asked if not one.startswith("timer")] == [
+            "task CopilotASGIApp.__call__",
+            "task Run.execute",
+        ]
+        assert not [one for one in asked if "Timeout" in one or "PeriodicTask" in one], "no timer is for the response"
+
+    on_loop(scenario)
+
+
+@pytest.mark.requirement("ASGI-06")
+def test_asgi_headers_of_an_agent_that_waits_are_sent_at_once() -> None:
+    async def scenario() -> None:
+        agent = Waiting()
+        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        await until(lambda: connection.sent)
+        assert connection.body == b""
+        agent.may_begin.set()
+        await until(lambda: b'"a"' in connection.body)
+        assert not connection.is_complete
+        agent.may_end.set()
+        await connection.task
+        assert len(connection.sent) == 3, "the headers, what came before the wait, and what came after it"
+        assert connection.is_complete
+        assert connection.receiving == 2
+
+    on_loop(scenario)
+
+
+@pytest.mark.requirement("ASGI-06")
+def test_asgi_paced_event_is_one_future_and_one_message() -> None:
+    async def scenario() -> None:
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+
+        async def agent(input: Any) -> Any:
+            while event := await events.get():
+                yield event
+
+        async def settle() -> None:
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        asked = asyncio.get_running_loop().asked  # type: ignore[attr-defined]
+        await settle()
+        for event in [*events_of(Input("thread", "run"), *"0123"), None]:
+            before = len(connection.sent)
+            asked.clear()
+            events.put_nowait(event)
+            await settle()
+            if event is not None and "delta" in event:
+                assert len(connection.sent) == before + 1
+                assert asked == ["future", "future"], "one is that of the agent's queue"
+        await connection.task
+        assert connection.is_complete
+
+    on_loop(scenario)
+
+
+@pytest.mark.requirement("ASGI-06", "ASGI-01")
+def test_asgi_disconnect_is_noticed_while_the_first_send_waits() -> None:
+    async def scenario() -> None:
+        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": never_waits}, max_streams=1))
+        connection = SlowConnection(app)
+        await until(lambda: connection.receiving == 2)
+        refused = Connection(app, body=run_input("other", "other"))
+        await refused.task
+        assert refused.sent[0]["status"] == 503
+        connection.received.put_nowait({"type": "http.disconnect"})
+        await until(lambda: connection.received.empty())
+        allowed = Connection(app, body=run_input("other", "other"))
+        await allowed.task
+        assert allowed.sent[0]["status"] == 200
+        connection.may_write.set()
+        await connection.task
+
+    on_loop(scenario)
+
+
+@pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("turns", range(6))
+def test_asgi_stream_that_is_cancelled_in_its_first_turns_ends_in_an_event(turns: int) -> None:
+    async def scenario() -> None:
+        agent = Waiting()
+        agent.may_begin.set()
+        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connection.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connection.task
+        if connection.sent:
+            assert connection.is_complete
+            assert b"SERVER_SHUTDOWN" in connection.body
+        agent.may_end.set()
+
+    on_loop(scenario)
