@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -169,7 +170,7 @@ def test_closed_loop_has_no_leases_renewed(tmp_path: Path) -> None:
     renewer = LeaseRenewer(store, 30.0)
     loop = asyncio.new_event_loop()
     run = RunKey(ThreadKey("", "t"), 1)
-    writer = RunWriter(Lease(run, 1, "r"), RunLog(run, "r", "a"), loop, stop=print, report_lost=print)
+    writer = RunWriter(Lease(run, "r", 1), RunLog(run, "r", "a"), loop, Mock())
     renewer.add(writer)
     loop.close()
     assert renewer._renew()

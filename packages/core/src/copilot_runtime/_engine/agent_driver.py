@@ -106,41 +106,64 @@ async def _run_in_thread(
 
     Returns the result if it has to be awaited, else None.
     """
-    settled: asyncio.Future[Any] = sink.loop.create_future()
+    settled: asyncio.Future[None] = sink.loop.create_future()
+    outcome = _Outcome()
 
-    def settle(result: Any, error: BaseException | None) -> None:
-        if settled.done():
-            return
-        if error is None:
-            settled.set_result(result)
+    def settle() -> None:
+        if settled.cancelled():
+            outcome.error = None
         else:
-            settled.set_exception(error)
+            settled.set_result(None)
 
     def work() -> None:
-        result, error = None, None
         try:
             with current_framework.get().sync_agent_scope():
                 returned = function(*arguments) if events is None else events
                 if hasattr(returned, "__aiter__") or isinstance(returned, Awaitable):
-                    result = returned
+                    outcome.result = returned
                 elif _is_iterable(returned):
                     _consume_sync(iter(returned), sink)
                 else:
                     raise InvalidEventError(_not_iterable(returned))
         except BaseException as raised:
-            # A future takes no StopIteration, which a broken iterator may well raise.
-            error = RuntimeError("the agent raised StopIteration") if isinstance(raised, StopIteration) else raised
-        loops.call_soon_threadsafe(sink.loop, settle, result, error)
+            outcome.error = raised
+        loops.call_soon_threadsafe(sink.loop, settle)
 
     await threads.start(work, request.user_key, name=f"copilot-runtime-agent-{request.agent_id}")
     while True:
         try:
-            return await asyncio.shield(settled)
+            await asyncio.shield(settled)
+            return outcome.take()
         except asyncio.CancelledError:
             # A thread cannot be cancelled: its iterator is closed at its next yield, and
             # until then only the end of the stop's grace ends the run.
             if settled.done() or not sink.waits_for_agent:
+                settled.cancel()
+                outcome.error = None
                 raise
+
+
+class _Outcome:
+    """What a function on a thread has returned or raised.
+
+    An exception's traceback has the frames that this is used in, so it has to be forgotten as soon as it is raised.
+    """
+
+    def __init__(self) -> None:
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def take(self) -> Any:
+        """Returns the result, or raises the exception and forgets it."""
+        error, self.error = self.error, None
+        try:
+            if isinstance(error, StopIteration):  # which a broken iterator may well raise
+                raise RuntimeError("the agent raised StopIteration") from error
+            if error is not None:
+                raise error
+        finally:
+            del error
+        return self.result
 
 
 def _consume_sync(iterator: Iterator[Any], sink: EventSink) -> None:

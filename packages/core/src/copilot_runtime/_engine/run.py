@@ -73,11 +73,7 @@ class Run:
         self.log = log
         self.loop = loop
         self.slot = slot
-        self.writer = (
-            None
-            if lease is None
-            else RunWriter(lease, log, loop, stop=self.stop_threadsafe, report_lost=self.mark_lost_threadsafe)
-        )
+        self.writer = None if lease is None else RunWriter(lease, log, loop, self)
         """None for a run on no thread, of which nothing is stored."""
         self.is_finished = False
         self.feed: Callable[[Any], int] = _ignore_first_start(recorder.feed) if request.opening else recorder.feed
@@ -312,7 +308,7 @@ class Run:
         self.is_finished = True
         self.request.context._stop_flag.is_set = True
         if self.writer is not None:
-            self.writer.is_closed = True
+            self.writer.close()
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from .._events import RunEnding
 from ..stores.protocol import Batch, Lease
 from .run_log import RunLog
+
+
+class WrittenRun(Protocol):
+    """The run of a writer. Its methods may be called from any thread."""
+
+    def stop_threadsafe(self, ending: RunEnding, /) -> None:
+        """Asks the agent to end."""
+
+    def mark_lost_threadsafe(self) -> None:
+        """Ends the run, in a later turn of its loop: another process has ended it or taken over its thread."""
 
 
 class RunWriter:
@@ -18,12 +29,11 @@ class RunWriter:
         lease: the right to write the run.
         log: the run's log.
         loop: the event loop of the run.
-        stop: stops the run with an ending, from any thread.
-        report_lost: reports, from any thread, that another process has ended the run or taken over its thread; the
-            run hears of it in a later turn of its loop.
+        run: the run, to which its signals go.
     """
 
     __slots__ = (
+        "_run",
         "flush_lock",
         "flush_scheduled",
         "flushed_count",
@@ -31,20 +41,10 @@ class RunWriter:
         "lease",
         "log",
         "loop",
-        "report_lost",
-        "stop",
         "unflushed_bytes",
     )
 
-    def __init__(
-        self,
-        lease: Lease,
-        log: RunLog,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        stop: Callable[[RunEnding], None],
-        report_lost: Callable[[], None],
-    ) -> None:
+    def __init__(self, lease: Lease, log: RunLog, loop: asyncio.AbstractEventLoop, run: WrittenRun) -> None:
         self.lease = lease
         self.log = log
         self.loop = loop
@@ -55,8 +55,21 @@ class RunWriter:
         self.flush_scheduled = False
         self.is_closed = False
         """Whether the run has ended in this process: what is left of it is stored with its end."""
-        self.stop = stop
-        self.report_lost = report_lost
+        self._run: WrittenRun | None = run
+
+    def close(self) -> None:
+        """Marks the run as ended in this process, and forgets it: the two would keep each other in memory."""
+        self.is_closed, self._run = True, None
+
+    def stop(self, ending: RunEnding) -> None:
+        """Stops the run, from any thread, unless it has ended."""
+        if (run := self._run) is not None:
+            run.stop_threadsafe(ending)
+
+    def report_lost(self) -> None:
+        """Reports, from any thread, that another process has ended the run or taken over its thread."""
+        if (run := self._run) is not None:
+            run.mark_lost_threadsafe()
 
     def unflushed_frames(self) -> Sequence[bytes]:
         """Returns the frames that the store does not have; to be called with the flush lock held."""

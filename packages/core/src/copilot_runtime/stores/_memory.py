@@ -341,7 +341,8 @@ class MemoryStore:
 
     def _drop_raw_frames(self, raw: RawFrames) -> None:
         self._raw.pop(raw, None)
-        self._grow(raw.thread, -raw.drop())
+        if (thread := raw.thread) is not None:
+            self._grow(thread, -raw.drop())
 
     def _idle_thread(self, current: Thread | None) -> Thread | None:
         # Usually it is the first one.
@@ -392,8 +393,8 @@ class MemoryStore:
 
     def _trim(self, current: Thread | None, is_needed: Callable[[], bool], owner: str | None = None) -> None:
         """Drops raw frames, of all threads or of those of an owner, and then the oldest runs of ``current``."""
-        for raw in [raw for raw in self._raw if owner in (None, raw.thread.key.owner)] if is_needed() else ():
-            if is_needed():
+        for raw in list(self._raw) if is_needed() else ():
+            if raw.thread is not None and owner in (None, raw.thread.key.owner) and is_needed():
                 self._drop_raw_frames(raw)
         while current is not None and len(current.runs) > 1 and is_needed():
             before = current.size

@@ -70,7 +70,8 @@ class ActiveRun:
 class RawFrames:
     """The frames of a run as they were sent. Separate from the run, so that the expiry queue keeps no runs alive."""
 
-    thread: Thread
+    thread: Thread | None
+    """None once they were dropped: the two would keep each other in memory."""
     frames: list[bytes] | None
     size: int
     """The bytes that dropping the frames frees."""
@@ -80,7 +81,7 @@ class RawFrames:
 
     def drop(self) -> int:
         """Drops the frames, and returns how many bytes that frees."""
-        freed, self.frames, self.size, self.duplicates = self.size, None, 0, frozenset()
+        freed, self.thread, self.frames, self.size, self.duplicates = self.size, None, None, 0, frozenset()
         return freed
 
 

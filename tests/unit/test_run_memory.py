@@ -1,0 +1,251 @@
+"""What a run has taken is freed by reference counting as soon as it has ended and nobody reads it.
+
+A circle would keep it, with its input, its events and its request, until the garbage collector runs, which takes
+longer the more there is to look through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from types import CoroutineType, FrameType, FunctionType, GeneratorType
+from typing import Any
+
+import pytest
+from ag_ui.core import RunAgentInput
+
+from copilot_runtime._engine import Engine, RunRequest
+from copilot_runtime._engine.readers import RunReader
+from copilot_runtime._engine.run import Run
+from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine.run_writer import RunWriter
+from copilot_runtime._events import RunRecorder
+from copilot_runtime._http.streaming import AsyncStreamIterator
+from copilot_runtime.agents._context import RunContext
+from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
+
+from .engine_helpers import THREAD, Deaf, Reader, answers, bounded, engine_on, given, settled
+from .recorder_helpers import FINISHED, STARTED, Event, text
+
+OF_A_RUN = (
+    Run,
+    RunRequest,
+    RunContext,
+    RunAgentInput,
+    RunLog,
+    RunWriter,
+    RunReader,
+    RunRecorder,
+    AsyncStreamIterator,
+)
+
+
+def alive() -> list[str]:
+    """Returns the classes of which there are objects."""
+    return sorted({type(value).__name__ for value in gc.get_objects() if isinstance(value, OF_A_RUN)})
+
+
+def is_ours(value: object) -> bool:
+    """Returns whether something is an object of the runtime, or code of it that has not ended."""
+    code = {FunctionType: "__code__", CoroutineType: "cr_code", GeneratorType: "gi_code", FrameType: "f_code"}
+    if (name := code.get(type(value))) is not None:
+        return "copilot_runtime" in getattr(value, name).co_filename
+    return type(value).__module__.startswith("copilot_runtime")
+
+
+@pytest.fixture
+def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What the garbage collector, which does not run by itself meanwhile, would have to free."""
+    # A record of an exception, kept by whoever shows log lines, keeps the frames that it was raised in.
+    monkeypatch.setattr(logging.getLogger("copilot_runtime.engine"), "disabled", True)
+    gc.disable()
+    gc.freeze()  # nothing that exists already is looked at
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.unfreeze()
+        gc.enable()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> RunStore:
+    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "threads.db")
+
+
+def synchronous(input: Any) -> Iterator[Event]:
+    yield from (STARTED, text("START"), text("CONTENT"), text("END"), FINISHED)
+
+
+async def waiting(input: Any) -> AsyncIterator[Event]:
+    yield STARTED
+    await asyncio.sleep(0)
+    yield FINISHED
+
+
+async def returning(input: Any) -> list[Event]:
+    return [STARTED, FINISHED]
+
+
+async def failing(input: Any) -> AsyncIterator[Event]:
+    yield STARTED
+    raise ValueError("no")
+
+
+def failing_synchronous(input: Any) -> Iterator[Event]:
+    yield STARTED
+    raise ValueError("no")
+
+
+async def invalid(input: Any) -> AsyncIterator[Event]:
+    yield STARTED
+    yield text("END")
+
+
+def invalid_synchronous(input: Any) -> Iterator[Event]:
+    yield STARTED
+    yield text("END")
+
+
+async def endless(input: Any) -> AsyncIterator[Event]:
+    yield STARTED
+    await asyncio.Event().wait()
+
+
+def failing_when_stopped(input: Any, context: RunContext) -> Iterator[Event]:
+    yield STARTED
+    while not context.stop_requested:
+        threading.Event().wait(0.001)
+    threading.Event().wait(0.05)
+    raise ValueError("no")
+
+
+def polling(input: Any, context: RunContext) -> Iterator[Event]:
+    yield STARTED
+    while not context.stop_requested:
+        threading.Event().wait(0.001)
+
+
+async def read(engine: Engine, agent: Callable[..., Any]) -> None:
+    await Reader(await engine.run(given(agent))).rest()
+
+
+async def suggest(engine: Engine, agent: Callable[..., Any]) -> None:
+    await Reader(await engine.suggest(given(agent))).rest()
+
+
+async def stop(engine: Engine, agent: Callable[..., Any]) -> None:
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(1)
+    assert (await engine.stop(THREAD, None)).is_stopping
+    await reader.rest()
+
+
+async def stop_before_the_first_step(engine: Engine, agent: Callable[..., Any]) -> None:
+    reader = Reader(await engine.run(given(agent)))
+    assert (await engine.stop(THREAD, None)).is_stopping
+    await reader.rest()
+
+
+async def delete(engine: Engine, agent: Callable[..., Any]) -> None:
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(1)
+    assert await engine.delete(THREAD)
+    await reader.rest()
+
+
+async def leave(engine: Engine, agent: Callable[..., Any]) -> None:
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(1)
+    reader.close()
+    await settled(lambda: not engine._runs)
+
+
+async def leave_and_connect(engine: Engine, agent: Callable[..., Any]) -> None:
+    reader = Reader(await engine.run(given(agent)))
+    joined = Reader(await engine.connect(THREAD, None))
+    reader.close()
+    await joined.rest()
+
+
+async def shut_down(engine: Engine, agent: Callable[..., Any]) -> None:
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(1)
+    await asyncio.gather(engine.shutdown(), reader.rest())
+
+
+Play = Callable[[Engine, Callable[..., Any]], Coroutine[Any, Any, None]]
+
+WAYS: dict[str, tuple[Play, Callable[..., Any], dict[str, Any]]] = {
+    "ends": (read, answers, {}),
+    "waits": (read, waiting, {}),
+    "synchronous": (read, synchronous, {}),
+    "a list": (read, returning, {}),
+    "on no thread": (suggest, answers, {}),
+    "fails": (read, failing, {}),
+    "fails, synchronous": (read, failing_synchronous, {}),
+    "yields nonsense": (read, invalid, {}),
+    "yields nonsense, synchronous": (read, invalid_synchronous, {}),
+    "stopped": (stop, endless, {}),
+    "stopped, synchronous": (stop, polling, {}),
+    "stopped before its first step": (stop_before_the_first_step, endless, {}),
+    "stopped by force, synchronous": (stop, failing_when_stopped, {"stop_grace_seconds": 0}),
+    "timed out": (read, endless, {"run_timeout_seconds": 0.01}),
+    "timed out, synchronous": (read, polling, {"run_timeout_seconds": 0.01}),
+    "has no reader": (leave, endless, {"on_disconnect": "stop"}),
+    "has another reader": (leave_and_connect, answers, {}),
+    "deleted": (delete, endless, {}),
+    "shut down": (shut_down, endless, {}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_run_is_freed_without_the_garbage_collector(way: str, store: RunStore, collected: list[Any]) -> None:
+    play, agent, options = WAYS[way]
+    engine = engine_on(store, **options)
+
+    @bounded
+    async def main() -> None:
+        await play(engine, agent)
+        # The task and the agent's OS thread end a moment after the stream.
+        await settled(lambda: not alive())
+
+    main()
+    gc.collect()
+    assert [value for value in collected if is_ours(value)] == []
+
+
+def test_run_of_an_agent_that_does_not_stop_is_freed_once_that_ends(collected: list[Any]) -> None:
+    engine = engine_on(MemoryStore(), stop_grace_seconds=0, run_timeout_seconds=0.01)
+
+    @bounded
+    async def main() -> None:
+        agent = Deaf()
+        reader = Reader(await engine.run(given(agent.run)))
+        await reader.rest()
+        agent.may_go.set()
+        del reader
+        await settled(lambda: not alive())
+
+    main()
+    gc.collect()
+    assert [value for value in collected if is_ours(value)] == []
+
+
+def test_threads_that_a_store_evicts_are_freed_without_the_garbage_collector(collected: list[Any]) -> None:
+    engine = engine_on(MemoryStore(max_threads=1))
+
+    @bounded
+    async def main() -> None:
+        for number in range(3):
+            await Reader(await engine.run(given(answers, thread_id=f"t{number}"))).rest()
+
+    main()
+    gc.collect()
+    assert [value for value in collected if is_ours(value)] == []
