@@ -443,8 +443,8 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
     },
     "_server.endpoints.run_input.size_in_memory": {
         "messages": of(
-            lambda n: (to_json(messages(50 * n)), parse_input(to_json(messages(50 * n)), WIDE).model),
-            lambda both: size_in_memory(*both),
+            lambda n: parse_input(to_json(messages(50 * n)), WIDE),
+            lambda parsed: size_in_memory(parsed),
         ),
     },
     "_server.endpoints.wire_names.refuse_python_names": {

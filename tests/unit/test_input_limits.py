@@ -6,10 +6,13 @@ import json
 import logging
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from ag_ui.core import RunAgentInput
+from hypothesis import given
+from hypothesis import strategies as st
 
 from copilot_runtime import CopilotRuntime, InputLimits
 from copilot_runtime._server.endpoints.run_input import parse_input
@@ -118,6 +121,25 @@ def test_input_limits_are_named_in_the_400(
         response = client.request("POST", "/agent/a/run", json=json.loads(body(**refused)), check=False)
     assert response.status == 400
     assert next(iter(limits)) in response.json()["details"]
+
+
+PARTS = st.lists(st.sampled_from(["[", {"type": "text", "text": "]"}, ["["], 1]), max_size=3)
+MEMBERS = st.one_of(PARTS, st.sampled_from(["[[[", None, {"a": ["["]}]))
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["content", "toolCalls", "id"]), MEMBERS), max_size=3), MEMBERS, MEMBERS
+)
+def test_input_limits_count_the_parts_of_messages(messages: list[dict[str, Any]], tools: Any, state: Any) -> None:
+    """Also where brackets in the body say that there are none, so that no message is looked at."""
+    wire = {"messages": messages, "tools": tools, "state": state}
+    found = [message[name] for message in messages for name in ("content", "toolCalls") if name in message]
+    parts = sum(len(each) for each in found if isinstance(each, list))
+    assert InputLimits().check(wire, json.dumps(wire).encode()) == parts
+    if parts:
+        longest = max(len(each) for each in found if isinstance(each, list))
+        with pytest.raises(InvalidRunInput, match="max_parts") if longest > 1 else nullcontext():
+            InputLimits(max_parts=1).check(wire, json.dumps(wire).encode())
 
 
 def test_input_limits_default_depth() -> None:

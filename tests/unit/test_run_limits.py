@@ -423,7 +423,7 @@ def state_body(size: int) -> bytes:
 
 def request_of(agent: Any, body: bytes) -> RunRequest:
     parsed = parse_input(body, InputLimits())
-    memory = size_in_memory(body, parsed.model)
+    memory = size_in_memory(parsed)
     context = RunContext(body=JSONBody(body))
     return RunRequest(
         agent_id="a", agent=agent, input=parsed.model, body=parsed.wire, context=context, size=len(body), memory=memory

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 from ag_ui.core import RunAgentInput
+from hypothesis import given
+from hypothesis import strategies as st
 
 from copilot_runtime import CopilotRuntime, InputLimits
+from copilot_runtime._server.endpoints import wire_names
 from copilot_runtime._server.endpoints.run_input import parse_input
 from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime.testing import TestClient
@@ -70,6 +73,17 @@ def test_run_input_with_a_python_name_instead_of_the_wire_name_is_refused(missin
     body = {name if member == missing else member: value for member, value in BOTH.items()}
     with pytest.raises(InvalidRunInput, match=f"{name}: send it as {missing}"):
         parse_input(json.dumps(body).encode(), InputLimits())
+
+
+NAMES = sorted(set(wire_names._all_names()))
+
+
+@given(
+    st.lists(st.sampled_from(['"', "_", "\\\\", "\\u00", "a", *NAMES, *(f'"{name}"' for name in NAMES)]), max_size=6)
+)
+def test_run_input_members_are_looked_at_if_a_python_name_may_be_in_the_body(pieces: list[str]) -> None:
+    body = "".join(pieces)
+    assert wire_names._may_occur(body.encode()) == ("\\u00" in body or any(f'"{name}"' in body for name in NAMES))
 
 
 def test_run_input_values_of_the_application_may_have_python_names() -> None:

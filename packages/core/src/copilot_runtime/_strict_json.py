@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, NoReturn
 
 from pydantic_core import from_json, to_json
 
-# Only a number written like this can overflow a float, so only then is the parsed value checked as well. Digits are
-# counted from the first one only: to count them again from each of 299 takes longer than all of the rest.
-_MAY_OVERFLOW = re.compile(rb"(?<![0-9])[0-9]{300}|[eE]\+?[0-9]{3}")
+# With all digits alike, what a number must have that is 1e309 or more: an exponent of three digits, or with one of two
+# more than 200 digits. To look for that takes as long as parsing; with a regular expression it takes 20 times as long.
+_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+_OVERFLOWING = (b"0e000", b"0e+000", b"0" * 200)
+
+
+def _may_overflow(data: bytes) -> bool:
+    alike = data.translate(_ALIKE)
+    return any(number in alike for number in _OVERFLOWING)
 
 
 def loads(data: bytes, *, check_overflow: bool = True) -> Any:
@@ -22,10 +27,10 @@ def loads(data: bytes, *, check_overflow: bool = True) -> Any:
     Args:
         data: the document, in UTF-8.
         check_overflow: False where the value is encoded again anyway, which refuses infinities: looking for numbers
-            that may overflow takes longer than parsing.
+            that may overflow takes as long as parsing.
     """
     value = from_json(data, allow_inf_nan=False)
-    if check_overflow and _MAY_OVERFLOW.search(data):
+    if check_overflow and _may_overflow(data):
         serialised = to_json(value)
         if b"Infinity" in serialised:
             from_json(serialised, allow_inf_nan=False)

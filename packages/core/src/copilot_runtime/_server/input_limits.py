@@ -10,6 +10,10 @@ from .errors import InvalidRunInput
 
 _PART_LISTS = ("content", "toolCalls", "tool_calls")
 
+_NESTABLE = (dict, list)
+
+_NO_OPENING_BRACKETS = bytes(set(range(256)) - set(b"[{"))
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InputLimits:
@@ -39,46 +43,64 @@ class InputLimits:
         for field in dataclasses.fields(self):
             validation.check_number(f"InputLimits: {field.name}", getattr(self, field.name), minimum=1, integer=True)
 
-    def check(self, wire: Any, body: bytes) -> None:
-        """Raises InvalidRunInput for an input that exceeds a limit.
+    def check(self, wire: Any, body: bytes) -> int:
+        """Returns how many content parts and tool calls the messages of an input have.
+
+        Raises InvalidRunInput for an input that exceeds a limit.
 
         Args:
             wire: the parsed body; what is not a run input is left to validation.
             body: the body.
         """
-        # Most bodies have too few brackets to be nested too deeply, and too few commas for a list that is too long.
-        if body.count(b"[") + body.count(b"{") > self.max_depth and _is_deeper(wire, self.max_depth):
+        # Most bodies have too few brackets to be nested too deeply, or to have a list in a message.
+        brackets = body.translate(None, _NO_OPENING_BRACKETS)
+        if len(brackets) > self.max_depth and _is_deeper(wire, self.max_depth):
             raise InvalidRunInput(
                 f"body: lists and objects may be nested at most {self.max_depth} deep (input_limits.max_depth)"
             )
-        if not isinstance(wire, dict) or body.count(b",") < min(
-            self.max_messages, self.max_parts, self.max_tools, self.max_context, self.max_resume
+        if not isinstance(wire, dict):
+            return 0
+        lists = 0
+        for name, limit, maximum in (
+            ("messages", "max_messages", self.max_messages),
+            ("tools", "max_tools", self.max_tools),
+            ("context", "max_context", self.max_context),
+            ("resume", "max_resume", self.max_resume),
         ):
-            return
-        for name in ("messages", "tools", "context", "resume"):
-            limit = f"max_{name}"
-            _check_length(name, wire.get(name), getattr(self, limit), limit)
+            value = wire.get(name)
+            if isinstance(value, list):
+                lists += 1
+                _check_length(name, value, maximum, limit)
         messages = wire.get("messages")
-        for index, message in enumerate(messages if isinstance(messages, list) else ()):
-            for name in _PART_LISTS if isinstance(message, dict) else ():
-                value = message.get(name)
-                if isinstance(value, list):
-                    _check_length(f"messages.{index}.{name}", value, self.max_parts, "max_parts")
+        has_more_lists = brackets.count(b"[") > lists
+        return self._check_parts(messages) if has_more_lists and isinstance(messages, list) else 0
+
+    def _check_parts(self, messages: list[Any]) -> int:
+        count = 0
+        for index, message in enumerate(messages):
+            if not isinstance(message, dict):
+                continue
+            for name in _PART_LISTS:
+                parts = message.get(name)
+                if isinstance(parts, list):
+                    _check_length(f"messages.{index}.{name}", parts, self.max_parts, "max_parts")
+                    count += len(parts)
+        return count
 
 
-def _check_length(place: str, value: Any, maximum: int, limit: str) -> None:
-    if isinstance(value, list) and len(value) > maximum:
+def _check_length(place: str, value: list[Any], maximum: int, limit: str) -> None:
+    if len(value) > maximum:
         raise InvalidRunInput(f"{place}: has {len(value)} items, send at most {maximum} (input_limits.{limit})")
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    level = [value] if isinstance(value, dict | list) else []
+    level = [value] if isinstance(value, _NESTABLE) else []
     while level and depth:
         level = [
             child
             for parent in level
             for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, dict | list)
+            if isinstance(child, _NESTABLE)
         ]
         depth -= 1
     return bool(level)

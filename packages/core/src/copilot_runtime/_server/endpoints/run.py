@@ -88,7 +88,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
         input=parsed.model,
         body=parsed.wire,
         size=len(context.body),
-        memory=size_in_memory(parsed.wire.data, parsed.model),
+        memory=size_in_memory(parsed),
         context=RunContext(
             request=context.request,
             headers=merge_headers(forwarded, agent_headers(agent)),

@@ -53,11 +53,13 @@ class ParsedInput(NamedTuple):
         model: the input as agents get it, without activity messages.
         wire: the input in wire form as the client sent it, unknown members and all messages included.
         agent_body: the same as agents get it: without URLs that they may not fetch.
+        parts: how many content parts and tool calls its messages have.
     """
 
     model: RunAgentInput
     wire: JSONBody
     agent_body: bytes
+    parts: int = 0
 
 
 def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] = WEB_SCHEMES) -> ParsedInput:
@@ -73,9 +75,9 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
         wire = loads(body)
     except ValueError as error:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
-    limits.check(wire, body)
+    parts = limits.check(wire, body)
     refuse_python_names_of(RunAgentInput, wire)
-    safe = without_unsafe_urls(wire, url_schemes)
+    safe = without_unsafe_urls(wire, url_schemes) if parts else wire
     agent_body = body if safe is wire else to_json(safe)
     model = _validate(agent_body, safe)
     refuse_python_names(body, messages=model.messages, tools=model.tools, resume=getattr(model, "resume", None))
@@ -83,21 +85,19 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):
         model.messages = [message for message in model.messages if message.role != "activity"]
-    return ParsedInput(model, JSONBody(body, without_nulls(wire), drop_nulls=True), agent_body)
+    return ParsedInput(model, JSONBody(body, without_nulls(wire), drop_nulls=True), agent_body, parts)
 
 
-def size_in_memory(body: bytes, model: RunAgentInput) -> int:
+def size_in_memory(parsed: ParsedInput) -> int:
     """Returns about how much memory a run takes that has an input: as bytes, as objects, and in its RUN_STARTED."""
+    body, model = parsed.wire.data, parsed.model
     if len(body) <= _SMALL_BODY:
         return len(body) * MAX_FACTOR  # to be exact would take longer than it would save
     models = len(model.messages) + len(model.tools or ()) + len(model.context or ())
-    for message in model.messages:
-        for parts in (message.content, getattr(message, "tool_calls", None)):
-            if isinstance(parts, list):
-                models += 2 * len(parts)  # each has another one in it, such as the source of an image
-    parsed = parsed_size(body)
-    kept = parsed if len(body) <= KEPT_BYTES else 0
-    return 2 * len(body) + parsed + kept + models * MODEL_BYTES
+    models += 2 * parsed.parts  # each has another one in it, such as the source of an image
+    parsed_bytes = parsed_size(body)
+    kept = parsed_bytes if len(body) <= KEPT_BYTES else 0
+    return 2 * len(body) + parsed_bytes + kept + models * MODEL_BYTES
 
 
 def _validate(body: bytes, wire: Any) -> RunAgentInput:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ag_ui.core
@@ -30,8 +30,25 @@ def _all_names() -> Iterator[str]:
             yield from _wire_names(value)
 
 
-# Most bodies have none of these, in which case no message is looked at. ASCII may be escaped in JSON.
-_MAY_OCCUR = re.compile(rf'"(?:{"|".join(sorted(set(_all_names())))})"|\\u00'.encode())
+def _pattern(names: Iterable[str]) -> re.Pattern[bytes]:
+    """Returns a pattern that finds one of the names in quotation marks.
+
+    It begins with the first underscore, so that only the places of this byte are looked at, which takes a twentieth of
+    trying each name at each quotation mark.
+    """
+    parts = [name.partition("_") for name in names]
+    beginnings = "|".join(f'(?<="{first}_){rest}"' for first, underscore, rest in parts if underscore)
+    others = [f'"{name}"' for name, underscore, _ in parts if not underscore]
+    return re.compile("|".join([f"_(?:{beginnings})", *others]).encode())
+
+
+_NAME = _pattern(sorted(set(_all_names())))
+
+
+def _may_occur(body: bytes) -> bool:
+    """Whether a name may be in a body; in most none is, and then no message is looked at."""
+    # ASCII may be escaped in JSON. To look for one byte first takes a tenth of looking for four.
+    return _NAME.search(body) is not None or (b"\\" in body and b"\\u00" in body)
 
 
 def refuse_python_names(body: bytes, **members: Any) -> None:
@@ -41,7 +58,7 @@ def refuse_python_names(body: bytes, **members: Any) -> None:
         body: the body, which the members were read from.
         **members: members with models in them. What is no model may have members of any name.
     """
-    if _MAY_OCCUR.search(body) is None:
+    if not _may_occur(body):
         return
     for member, value in members.items():
         for place, name, wire_name in _find(value, f"{member}."):
