@@ -27,7 +27,6 @@ from copilot_runtime._events import apply_events
 from copilot_runtime._events.json_patch import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
-from copilot_runtime._http.types import Request
 from copilot_runtime.agents import BuiltInAgent, RunContext
 from copilot_runtime.agents._builtin import completion_request
 from copilot_runtime.agents._builtin.prompt import build_system_prompt
@@ -82,7 +81,7 @@ def test_path(unit: str, base_path: str | None, root_path: bytes) -> None:
 
         def resolve() -> None:
             path, root = split_raw_target(target, unquote_to_bytes(target), root_path)
-            segments_below(Request(method="GET", path=path, root_path=root), base_path)
+            segments_below(path, root, base_path)
 
         return resolve
 

@@ -110,6 +110,41 @@ def test_headers_are_immutable() -> None:
     assert headers["a"] == "1"
 
 
+SENT_NAMES = st.sampled_from(("X-One", "x-two", "Connection", "Content-Length", "x one", "", "ä"))
+SENT_VALUES = st.sampled_from(("1", "", "\xe9", "\u20ac", "a\nb"))
+SENT = st.lists(st.tuples(SENT_NAMES, SENT_VALUES), max_size=3)
+
+
+@given(SENT, SENT, SENT_NAMES)
+def test_headers_of_copies_are_checked_like_new_ones(
+    pairs: list[tuple[str, str]], added: list[tuple[str, str]], removed: str
+) -> None:
+    """Although fields that were checked are not checked again."""
+
+    def sent(headers: Headers) -> object:
+        try:
+            response = Response(headers=headers, body=b"1")
+        except ValueError as error:
+            return str(error)
+        fields = response.wire_headers()
+        assert response.encoded_wire_headers() == [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields]
+        return fields
+
+    def fields_of(headers: Headers) -> list[tuple[str, str]]:
+        return list(headers.multi_items())
+
+    base = Headers(pairs)
+    sent(base)
+    fields = list({name.lower(): (name, value) for name, value in added}.values())
+    copies = (base.add(*added), base.remove(removed), base.set_all(fields), Headers(base))
+    for copy in copies:
+        assert sent(copy) == sent(Headers(fields_of(copy)))
+    one_by_one = base
+    for name, value in fields:
+        one_by_one = one_by_one.set(name, value)
+    assert fields_of(base.set_all(fields)) == fields_of(one_by_one)
+
+
 # --- responses ---
 
 

@@ -96,6 +96,8 @@ ELSEWHERE: Mapping[str, str] = {
     "_events.cursor.is_reapers": "reads one of our own frames",
     "_events.cursor.joined_id": "reads the id of one of our own frames",
     "_http.headers.Headers.check_sendable": "looks once at each field, of a response",
+    "_http.headers.Headers.sent_items": "likewise",
+    "_http.headers.Headers.encoded_items": "likewise",
     **dict.fromkeys(
         (
             f"_http.body_readers.{name}"
@@ -339,6 +341,11 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
     "_http.headers.Headers.multi_items": {
         "fields": of(lambda n: many_headers(n), lambda headers: headers.multi_items())
     },
+    "_http.headers.Headers.get": {"fields": of(lambda n: n, lambda n: many_headers(n).get("host"))},
+    "_http.headers.Headers.items": {"fields": of(lambda n: n, lambda n: many_headers(n).items())},
+    "_http.headers.Headers.set_all": {
+        "fields": of(lambda n: many_headers(n), lambda headers: headers.set_all([("a", "b"), ("host", "c")]))
+    },
     "_http.headers.Headers.set": {"fields": of(lambda n: many_headers(n), lambda headers: headers.set("a", "b"))},
     "_http.headers.Headers.add": {"fields": of(lambda n: many_headers(n), lambda headers: headers.add(("a", "b")))},
     "_http.headers.Headers.remove": {"fields": of(lambda n: many_headers(n), lambda headers: headers.remove("host"))},
@@ -369,7 +376,7 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
     },
     "_http.target.split_segments": {"segments": lambda n: lambda: split_segments("/a" * n)},
     "_http.target.segments_below": {
-        "segments": of(lambda n: post(path="/a" * n), lambda request: segments_below(request, "/a/a")),
+        "segments": of(lambda n: "/a" * n, lambda path: segments_below(path, "", "/a/a")),
     },
     "_http.target.decode_segment": {"escapes": lambda n: lambda: decode_segment("%41" * n)},
     "_http.url_safety.is_fetchable": {

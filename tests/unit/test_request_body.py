@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -238,6 +239,29 @@ def test_body_timeout_seconds_on_a_worker_thread() -> None:
 
     with pytest.raises(BodyTimeout):
         read(SyncBody(limits(timeout_seconds=0.01), chunks()))
+
+
+def test_body_timeout_seconds_needs_no_timer_for_a_body_that_has_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check() -> bytes:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "call_at", lambda *args, **options: pytest.fail("a timer was started"))
+        return await AsyncBody(limits(), received(b"all", b"")).read()
+
+    assert asyncio.run(check()) == b"all"
+
+
+def test_request_body_that_was_read_does_not_keep_its_connection() -> None:
+    """A run keeps its request, and may take much longer than its connection."""
+
+    async def check() -> bool:
+        receive = received(b"all", b"")
+        connection = weakref.ref(receive)
+        request = Request(method="POST", path="/", body=AsyncBody(limits(), receive))
+        del receive
+        await request.read()
+        return connection() is None
+
+    assert asyncio.run(check())
 
 
 class Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
@@ -9,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot_runtime._http.target import (
+    _split_raw_target,
     decode_segment,
     normalize_base_path,
     segments_below,
     split_raw_target,
 )
 from copilot_runtime._http.types import Request
+from copilot_runtime._server.router import Router, _read_path
 from copilot_runtime._server.routes import ROUTES
 
 # A path below the base, its pattern, and the ids; None for a path that is nothing.
@@ -200,7 +203,7 @@ BELOW: dict[str, tuple[str, str, str | None, list[str] | None]] = {
 @pytest.mark.parametrize("name", BELOW)
 def test_base_path_below(name: str) -> None:
     path, mount, base, pieces = BELOW[name]
-    assert segments_below(Request(method="GET", path=path, root_path=mount), normalize_base_path(base)) == pieces
+    assert segments_below(path, mount, normalize_base_path(base)) == pieces
 
 
 @pytest.mark.requirement("ROUTE-01")
@@ -275,3 +278,37 @@ def test_raw_target_that_is_malformed_does_no_harm(raw: bytes | str | None, path
     assert believed.startswith(prefix)
     assert believed.isascii()
     assert prefix.isascii()
+
+
+@pytest.mark.requirement("COST-01")
+def test_route_of_a_path_is_kept_unless_the_path_is_long() -> None:
+    """Clients decide which paths they request, so what is kept of them is bounded."""
+    router = Router(mode="auto", base_path="/api", expose_memory_routes=False)
+
+    def read(path: str) -> tuple[str | None, int]:
+        head = router.read_head(Request(method="POST", path=path))
+        return None if head.route_match is None else head.route_match.agent_id, _read_path.cache_info().currsize
+
+    _read_path.cache_clear()
+    assert read("/api/agent/a/run") == read("/api/agent/a/run") == ("a", 1)
+    assert read(f"/api/agent/{'a' * 500}/run") == ("a" * 500, 1)
+    target = b"/" + b"%41" * 200
+    assert split_raw_target(target, b"/" + b"A" * 200, b"") == (target.decode(), "")
+    assert _split_raw_target.cache_info().maxsize
+    for number in range(300):
+        read(f"/api/agent/{number}/run")
+    assert read("/api/info")[1] == _read_path.cache_info().maxsize
+
+
+@pytest.mark.requirement("ROUTE-01")
+@given(
+    st.sampled_from(["GET", "POST", "PATCH", "X"]),
+    st.sampled_from(["", "/m"]),
+    st.lists(st.sampled_from(PIECES), max_size=4),
+    st.sampled_from(["auto", "multi-route", "single-route"]),
+)
+def test_route_that_is_kept_is_the_one_that_is_looked_up(method: str, root: str, pieces: list[str], mode: Any) -> None:
+    router = Router(mode=mode, base_path=None, expose_memory_routes=False)
+    request = Request(method=method, path=root + "/" + "/".join(pieces), root_path=root)
+    looked_up = _read_path.__wrapped__(mode != "single-route", None, root, request.path, method)
+    assert router.read_head(request) == router.read_head(request) == looked_up

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
 import threading
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 from .._concurrency import driver
+from .._concurrency.first_step import FirstStep
 from .._concurrency.loops import in_sync_driver
 from .._concurrency.process_local import ProcessLocal
 from .body import (
@@ -41,7 +41,7 @@ class BodyBudget:
 
     def __init__(self, max_bytes: int, max_share: int | None = None) -> None:
         self._max_bytes = max_bytes
-        self._max_share = math.inf if max_share is None or max_share >= max_bytes else max_share
+        self._max_share = None if max_share is None or max_share >= max_bytes else max_share
         self._held = ProcessLocal(_Held)
 
     def take(self, size: int, owner: str | None) -> None:
@@ -57,24 +57,27 @@ class BodyBudget:
             TooManyBodies: all together would have too many, or those without a user.
         """
         held = self._held.get()
+        share = self._max_share
         with held.lock:
-            is_over_share = held.sizes[owner] + size > self._max_share
+            is_over_share = share is not None and held.sizes[owner] + size > share
             # The user first: to such a user, it makes no difference how much the others send.
             if is_over_share and owner is not None:
                 raise TooManyBodiesOfUser("the bodies of the user's requests are too large together")
             if is_over_share or held.size + size > self._max_bytes:
                 raise TooManyBodies("the bodies of all requests are too large together")
             held.size += size
-            held.sizes[owner] += size
+            if share is not None:
+                held.sizes[owner] += size
 
     def give_back(self, size: int, owner: str | None) -> None:
         """Subtracts from the bytes that are held."""
         held = self._held.get()
         with held.lock:
             held.size -= size
-            held.sizes[owner] -= size
-            if not held.sizes[owner]:
-                del held.sizes[owner]
+            if self._max_share is not None:
+                held.sizes[owner] -= size
+                if not held.sizes[owner]:
+                    del held.sizes[owner]
 
     @property
     def held(self) -> int:
@@ -225,14 +228,18 @@ class AsyncBody(LimitedBody):
                 self._accept(chunk)
         except UnreadableBody as error:
             raise self._fail(error) from None
+        del self._receive  # which keeps what belongs to the connection, while the request is kept by its run
         return self._finish()
 
     async def _receive_in_time(self) -> bytes:
         if self._limits.timeout_seconds is None:
             return await self._receive()
+        step = FirstStep(self._receive())
+        if step.is_done:  # most bodies have arrived before anything asks for them
+            return step.result
         try:
             async with asyncio.timeout(self.deadline() - time.monotonic()) as limit:
-                return await self._receive()
+                return await step
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -108,25 +108,31 @@ class CorsDecision:
     is_explicit: bool
 
 
+NOT_ALLOWED = CorsDecision(None, False)
+"""Also for every request if CORS is off."""
+
+_ANY_ALLOWED = CorsDecision("*", False)
+
+
 async def evaluate_origin(config: CorsConfig | None, request: Request) -> CorsDecision:
     """Returns whether the origin of a request is allowed. Raises what the application's function raises."""
     if config is None:
-        return CorsDecision(None, False)
+        return NOT_ALLOWED
     origin = request.headers.get("origin")
     allowed = config.allow_origins
     if allowed is None or allowed == "*":
-        return CorsDecision("*", False)
+        return _ANY_ALLOWED
     if isinstance(allowed, str):
         return CorsDecision(allowed, origin == allowed)
     if origin is None:
-        return CorsDecision(None, False)
+        return NOT_ALLOWED
     if callable(allowed):
         result = await driver.call_user_function(allowed, origin)
         allow = origin if result is True else result if isinstance(result, str) and result else None
         return CorsDecision(allow, allow == origin)
     if origin in allowed:
         return CorsDecision(origin, True)
-    return CorsDecision("*", False) if "*" in allowed else CorsDecision(None, False)
+    return _ANY_ALLOWED if "*" in allowed else NOT_ALLOWED
 
 
 def preflight(config: CorsConfig, request: Request) -> Response:
@@ -153,18 +159,18 @@ def preflight(config: CorsConfig, request: Request) -> Response:
 
 def add_cors_headers(config: CorsConfig, decision: CorsDecision, response: Response) -> Response:
     """Returns a response with the headers that browsers require of it, also if it is an error."""
-    headers = response.headers
+    fields: list[tuple[str, str]] = []
     if decision.allow is not None:
-        headers = headers.set("access-control-allow-origin", decision.allow)
+        fields.append(("access-control-allow-origin", decision.allow))
         if config.allow_credentials and decision.allow != _OPAQUE:
-            headers = headers.set("access-control-allow-credentials", "true")
+            fields.append(("access-control-allow-credentials", "true"))
         if config.expose_headers:
-            headers = headers.set("access-control-expose-headers", ", ".join(config.expose_headers))
+            fields.append(("access-control-expose-headers", ", ".join(config.expose_headers)))
     if decision.allow != "*":
         # Also if the origin is not allowed: a cache must not return that response to one that is.
-        vary = headers.get("vary")
-        headers = headers.set("vary", "Origin" if vary is None else f"Origin, {vary}")
-    return response.replace(headers=headers)
+        vary = response.headers.get("vary")
+        fields.append(("vary", "Origin" if vary is None else f"Origin, {vary}"))
+    return response.replace(headers=response.headers.set_all(fields))
 
 
 def reject_cross_site(request: Request, decision: CorsDecision) -> Response | None:

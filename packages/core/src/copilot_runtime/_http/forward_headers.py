@@ -40,16 +40,19 @@ class ForwardHeaders:
 
     def select(self, headers: Headers) -> dict[str, str]:
         """Returns the headers to forward, by lower-case name."""
-        return {name: value for name, value in headers.items() if self._is_forwarded(name)}
+        fields = headers.items()
+        if self.allow:
+            candidates = {name: value for name, value in fields if name in self.allow}
+        else:
+            candidates = {name: value for name, value in fields if name.startswith("x-") or name == "authorization"}
+        return {name: value for name, value in candidates.items() if not self._is_denied(name)}
 
-    def _is_forwarded(self, name: str) -> bool:
-        candidate = name in self.allow if self.allow else self._is_default(name)
-        return candidate and name not in self.deny and not name.startswith(tuple(self.deny_prefixes))
-
-    def _is_default(self, name: str) -> bool:
-        if name != "authorization" and not name.startswith("x-"):
+    def _is_denied(self, name: str) -> bool:
+        if name in self.deny or name.startswith(tuple(self.deny_prefixes)):
+            return True
+        if self.allow or not self.use_default_denylist:
             return False
-        return not self.use_default_denylist or not (name in DENIED_NAMES or name.startswith(DENIED_PREFIXES))
+        return name in DENIED_NAMES or name.startswith(DENIED_PREFIXES)
 
 
 def _normalize(names: Iterable[str]) -> tuple[str, ...]:

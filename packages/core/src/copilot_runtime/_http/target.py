@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from urllib.parse import quote, unquote, unquote_to_bytes
-
-from .types import Request
 
 _SAFE = "/!$&'()*+,;=:@-._~"
 _ORIGIN = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+MAX_KEPT_CHARACTERS = 500
+"""Of a target for which something is kept: the client decides how long it is."""
 
 
 def split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> tuple[str, str]:
@@ -24,6 +26,14 @@ def split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> 
         path: the whole decoded path.
         root_path: the decoded beginning of the path under which the application is known to be mounted.
     """
+    is_short = len(raw or b"") + len(path) + len(root_path) <= MAX_KEPT_CHARACTERS
+    split = _split_raw_target if is_short else _split_raw_target.__wrapped__
+    return split(raw, path, root_path)
+
+
+@functools.lru_cache(maxsize=256)
+def _split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> tuple[str, str]:
+    """Does so. Kept for the targets that came last, since the pages of an application request the same few ones."""
     if path[len(root_path) :][:1] not in (b"", b"/"):
         root_path = root_path.rstrip(b"/")
     if raw is not None:
@@ -70,20 +80,20 @@ def split_segments(path: str) -> list[str]:
     return [segment for segment in path.split("/") if segment]
 
 
-def segments_below(request: Request, base_path: str | None) -> list[str] | None:
-    """Returns the segments of the path below the base path; None if the path is outside of it.
+def segments_below(path: str, root_path: str, base_path: str | None) -> list[str] | None:
+    """Returns the segments of a request's path below the base path; None if the path is outside of it.
 
     A base path is looked for below the root path first, then at its end, and then in the whole path. Without one,
     whatever the application is mounted at is the base.
     """
-    inner = _strip_prefix(request.path, request.root_path)
+    inner = _strip_prefix(path, root_path)
     if base_path is None:
-        return split_segments(request.path if inner is None else inner)
-    if inner is not None and request.root_path.endswith(base_path) and _strip_prefix(inner, base_path) is None:
+        return split_segments(path if inner is None else inner)
+    if inner is not None and root_path.endswith(base_path) and _strip_prefix(inner, base_path) is None:
         return split_segments(inner)
-    for path in (inner, request.path):
-        if path is not None:
-            rest = _strip_prefix(path, base_path)
+    for whole in (inner, path):
+        if whole is not None:
+            rest = _strip_prefix(whole, base_path)
             if rest is not None:
                 return split_segments(rest)
     return None

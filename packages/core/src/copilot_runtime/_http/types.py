@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from .._strict_json import loads
 from .body import RequestBody
 from .form import FormPart
-from .headers import HOP_BY_HOP, Headers, HeadersLike
+from .headers import Headers, HeadersLike
 from .streaming import EventStream
 
 
@@ -83,12 +83,6 @@ class Request:
         """Returns the whole body, and waits for it if it has not been read yet."""
         return self._body if isinstance(self._body, bytes) else await self._body.read()
 
-    async def with_body(self) -> Self:
-        """Returns the request with a body that has been read. Raises BodyError."""
-        if isinstance(self._body, bytes):
-            return self
-        return self.replace(body=await self._body.read(), form=self._body.form)
-
     def without_unread_body(self) -> Self:
         """Returns the request with an empty body if nothing has read its body yet."""
         return self if self.is_body_read else self.replace(body=b"")
@@ -124,14 +118,23 @@ class Request:
 
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with some members changed. A body that has not been read is shared with the copy."""
-        members = {name: getattr(self, name) for name in _REQUEST_MEMBERS}
-        return type(self)(**{**members, "body": self._body, "form": self._form, **changes})
+        members: dict[str, Any] = {
+            "method": self.method,
+            "path": self.path,
+            "query_string": self.query_string,
+            "headers": self.headers,
+            "root_path": self.root_path,
+            "body_limit": self.body_limit,
+            "native": self.native,
+            "body": self._body,
+            "form": self.form,
+        }
+        return type(self)(**(members | changes))
 
-
-_REQUEST_MEMBERS = ("method", "path", "query_string", "headers", "root_path", "body_limit", "native")
 
 _BODILESS_STATUSES = frozenset((204, 304))
-_SERVER_HEADERS = HOP_BY_HOP | {"content-length"}
+_JSON_HEADERS = Headers((("content-type", "application/json"),))
+_JSON_HEADERS.check_sendable()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, init=False)
@@ -165,8 +168,8 @@ class Response:
     @classmethod
     def json(cls, data: Any, status: int = 200, headers: HeadersLike = ()) -> Self:
         """Returns an ``application/json`` response. ``data`` is anything that pydantic can serialise."""
-        fields = (("content-type", "application/json"), *Headers(headers).multi_items())
-        return cls(status=status, headers=Headers(fields), body=to_json(data))
+        added = Headers(headers).multi_items()
+        return cls(status=status, headers=_JSON_HEADERS.add(*added) if added else _JSON_HEADERS, body=to_json(data))
 
     def wire_headers(self) -> list[tuple[str, str]]:
         """Returns the header fields to send: lower-case, with a length if it is known.
@@ -174,15 +177,22 @@ class Response:
         Hop-by-hop fields are left out: they are the server's (PEP 3333 forbids them to applications, RFC 9113,
         section 8.2.2, to HTTP/2).
         """
-        lowered = [(name.lower(), value) for name, value in self.headers.multi_items()]
-        fields = [field for field in lowered if field[0] not in _SERVER_HEADERS]
+        fields = list(self.headers.sent_items())
         if isinstance(self.body, bytes) and self.status not in _BODILESS_STATUSES:
             fields.append(("content-length", str(len(self.body))))
         return fields
 
+    def encoded_wire_headers(self) -> list[tuple[bytes, bytes]]:
+        """Returns the same as bytes, as ASGI servers take them."""
+        fields = list(self.headers.encoded_items())
+        if isinstance(self.body, bytes) and self.status not in _BODILESS_STATUSES:
+            fields.append((b"content-length", b"%d" % len(self.body)))
+        return fields
+
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with some members changed."""
-        return dataclasses.replace(self, **changes)
+        members: dict[str, Any] = {"status": self.status, "headers": self.headers, "body": self.body}
+        return type(self)(**(members | changes))
 
     def close(self) -> None:
         """Releases a streamed body that will not be sent."""

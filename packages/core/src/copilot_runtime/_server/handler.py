@@ -14,6 +14,7 @@ from .._engine.endings import describe_error
 from .._http.body import BodyError, BodyTooLarge
 from .._http.body_readers import BodyLimits
 from .._http.cors import (
+    NOT_ALLOWED,
     CorsConfig,
     CorsDecision,
     add_cors_headers,
@@ -103,7 +104,7 @@ class CopilotHandler:
 
     async def _respond(self, request: Request) -> Response:
         cors = self._cors
-        decision = CorsDecision(None, False)
+        decision = NOT_ALLOWED
         if cors is None:
             if request.method == "OPTIONS":
                 self._refused_origins.check(request, decision)
@@ -155,19 +156,19 @@ class CopilotHandler:
             state.step = "on_request"
             state.request = await self._run_request_hook(self._hooks.on_request, state)
         state.step = "identify_user"
-        user = await self.runtime.identify(state.request)
+        user = None if self.runtime.identify_user is None else await self.runtime.identify(state.request)
         if user is not None and not state.request.is_body_read:
             state.request.set_body_owner(user.owner_key)
         state.step = "the router"
         if state.request is not request:
             head = self._read_head(state.request)
         if head.max_body_bytes != 0:
-            state.request = await state.request.with_body()
+            await state.request.read()
         resolved = self._router.resolve(state.request, head)
         state.request, state.route = resolved.request, resolved.match
         state.path = resolved.request.path
         if self._hooks.on_before_handler is not None or self._hooks.on_response is not None:
-            state.request = await state.request.with_body()
+            await state.request.read()
         if self._hooks.on_before_handler is not None:
             state.step = "on_before_handler"
             state.request = await self._run_request_hook(self._hooks.on_before_handler, state)

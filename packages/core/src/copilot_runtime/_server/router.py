@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from pydantic_core import to_json
 
-from .._http.target import segments_below, split_segments
+from .._http.target import MAX_KEPT_CHARACTERS, segments_below, split_segments
 from .._http.types import Request, Response
 from .errors import HTTPError, error_response
 from .route_table import Endpoint, PatternMatch, Route, RouteMatch
@@ -19,8 +20,7 @@ from .routes import ROUTES
 Mode = Literal["auto", "multi-route", "single-route"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedRequest:
+class ResolvedRequest(NamedTuple):
     """A request whose route is known.
 
     Attributes:
@@ -44,13 +44,37 @@ class RequestHead(NamedTuple):
     Attributes:
         segments: the segments of the path below the mount; None if the path is elsewhere.
         match: the route of the path, if it has one.
+        route_match: the same as hooks see it, if the route has the request's method.
         max_body_bytes: how much of its body the request may need. 0 is for none: that is also what a request needs that
             no route answers. None is for as much as the runtime accepts.
     """
 
-    segments: list[str] | None
+    segments: Sequence[str] | None
     match: PatternMatch | None
+    route_match: RouteMatch | None
     max_body_bytes: int | None
+
+
+@functools.lru_cache(maxsize=256)
+def _read_path(has_paths: bool, base_path: str | None, root_path: str, path: str, method: str) -> RequestHead:
+    """Returns what the target of a request tells about its route.
+
+    The same targets come again and again, and to find their route takes longer than all else that is done with most
+    requests before their endpoint is called.
+
+    Args:
+        has_paths: whether routes are recognised by their paths.
+        base_path: where the runtime is mounted, as for `Router`.
+        root_path: that of the request.
+        path: that of the request.
+        method: that of the request.
+    """
+    segments = segments_below(path, root_path, base_path)
+    match = ROUTES.match(segments) if has_paths and segments is not None else None
+    kept = None if segments is None else tuple(segments)
+    if match is None or method not in match.route.methods:
+        return RequestHead(kept, match, None, 0)
+    return RequestHead(kept, match, match.to_route_match(method), match.route.max_body_bytes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +93,13 @@ class Router:
 
     def read_head(self, request: Request) -> RequestHead:
         """Returns what can be said about a request without its body."""
-        segments = segments_below(request, self.base_path)
-        match = None if segments is None or self.mode == "single-route" else ROUTES.match(segments)
-        if match is not None and request.method in match.route.methods:
-            return RequestHead(segments, match, match.route.max_body_bytes)
-        may_be_envelope = request.method == "POST" and _is_json(request)
-        return RequestHead(segments, match, None if may_be_envelope else 0)
+        root_path, path, method = request.root_path, request.path, request.method
+        is_short = len(root_path) + len(path) + len(method) <= MAX_KEPT_CHARACTERS
+        read_path = _read_path if is_short else _read_path.__wrapped__
+        head = read_path(self.mode != "single-route", self.base_path, root_path, path, method)
+        if head.route_match is None and method == "POST" and _is_json(request):
+            return head._replace(max_body_bytes=None)  # it may be an envelope
+        return head
 
     def resolve(self, request: Request, head: RequestHead | None = None) -> ResolvedRequest:
         """Returns a request, whose body has been read if its head says that it needs it, with its route.
@@ -98,7 +123,7 @@ class Router:
 
     def _by_path(self, request: Request, head: RequestHead) -> ResolvedRequest:
         if head.match is not None:
-            return self._resolve_match(head.match, request)
+            return self._resolve_match(head.match, request, head.route_match)
         if request.method == "POST" and _parse_envelope(request) is not None:
             code = "single_route_envelope_against_multi_route_runtime"
             raise HTTPError(error_response(404, "Not found", code=code, message=_ENVELOPE_NOT_SERVED))
@@ -117,13 +142,20 @@ class Router:
 
     def _by_path_or_envelope(self, request: Request, head: RequestHead) -> ResolvedRequest:
         if head.match is not None:
-            return self._resolve_match(head.match, request)
+            return self._resolve_match(head.match, request, head.route_match)
         is_base = not head.segments
         if is_base or (request.method == "POST" and _parse_envelope(request) is not None):
             return self._by_envelope(request, head)
         raise _not_found()
 
-    def _resolve_match(self, match: PatternMatch, request: Request, *, single_route: bool = False) -> ResolvedRequest:
+    def _resolve_match(
+        self,
+        match: PatternMatch,
+        request: Request,
+        route_match: RouteMatch | None = None,
+        *,
+        single_route: bool = False,
+    ) -> ResolvedRequest:
         route = match.route
         if route.memories and not self.expose_memory_routes:
             raise _not_found(match.to_route_match(route.default_method))
@@ -131,7 +163,7 @@ class Router:
             raise _method_not_allowed(route.allow, match.to_route_match(route.default_method))
         return ResolvedRequest(
             route=route,
-            match=match.to_route_match(request.method),
+            match=route_match or match.to_route_match(request.method),
             request=request,
             endpoint=route.endpoint,
             single_route=single_route,

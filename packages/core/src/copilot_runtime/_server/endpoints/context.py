@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import NamedTuple
 
 from ..._engine import Engine
 from ..._engine.async_store import AsyncStore
@@ -13,8 +13,7 @@ from ..route_table import RouteMatch
 from ..runtime import CopilotRuntime
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointContext:
+class EndpointContext(NamedTuple):
     """A request whose route is known.
 
     Attributes:

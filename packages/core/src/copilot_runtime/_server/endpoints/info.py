@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..._concurrency import driver, loops
 from ..._events import encode
 from ..._http.types import Response
 from ..._log_text import one_line
+from ..._strict_json import loads
 from ..._version import __version__
 from ...agents._base import agent_class_name, capability_source, describe_agent, resolve_capabilities
 from ..access import ThreadAccess
@@ -27,19 +29,50 @@ async def info(context: EndpointContext) -> Response:
     """Lists the agents, and what the client may request."""
     runtime = context.runtime
     agents = await resolve_agents(context, "Failed to retrieve runtime information")
-    described = {agent_id: _describe(agent_id, agent) for agent_id, agent in agents.items()}
     sources = {agent_id: capability_source(agent) for agent_id, agent in agents.items()}
-    reporting = {agent_id: source for agent_id, source in sources.items() if source is not None}
-    if reporting:
-        for agent_id, capabilities in (await _resolve_all(reporting)).items():
-            described[agent_id]["capabilities"] = capabilities
+    reported = await _report_all({agent_id: source for agent_id, source in sources.items() if source is not None})
+    return _kept_response(
+        tuple(
+            [
+                _Description(agent_id, describe_agent(agent), agent_class_name(agent), reported.get(agent_id))
+                for agent_id, agent in agents.items()
+            ]
+        ),
+        runtime.transcription_service is not None,
+        runtime.thread_access,
+        context.single_route,
+    )
+
+
+class _Description(NamedTuple):
+    """What is listed of an agent. ``capabilities`` are JSON; None if it reports none."""
+
+    name: str
+    description: str
+    class_name: str
+    capabilities: bytes | None
+
+    def members(self) -> dict[str, Any]:
+        members = {"name": self.name, "description": self.description, "className": self.class_name}
+        return members if self.capabilities is None else {**members, "capabilities": loads(self.capabilities)}
+
+
+@functools.lru_cache(maxsize=32)
+def _kept_response(
+    agents: tuple[_Description, ...], has_transcription: bool, access: ThreadAccess, single_route: bool
+) -> Response:
+    """Returns the response, which is kept by all that it shows, so that nothing has to invalidate it.
+
+    An agent may change its description at any time, and a factory may return other agents for each user. To look at
+    them takes less time than to encode them.
+    """
     return Response.json(
         {
             "version": __version__,
-            "agents": described,
-            "audioFileTranscriptionEnabled": runtime.transcription_service is not None,
+            "agents": {agent.name: agent.members() for agent in agents},
+            "audioFileTranscriptionEnabled": has_transcription,
             "mode": "sse",
-            **_thread_endpoints(runtime.thread_access, context.single_route),
+            **_thread_endpoints(access, single_route),
             "suggestions": True,
             "a2uiEnabled": False,
             "openGenerativeUIEnabled": False,
@@ -48,25 +81,23 @@ async def info(context: EndpointContext) -> Response:
     )
 
 
-def _describe(agent_id: str, agent: Any) -> dict[str, Any]:
-    return {"name": agent_id, "description": describe_agent(agent), "className": agent_class_name(agent)}
-
-
-async def _resolve_all(sources: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    if loops.in_sync_driver():
-        results = [await _resolve(agent_id, source) for agent_id, source in sources.items()]
+async def _report_all(sources: Mapping[str, Any]) -> dict[str, bytes | None]:
+    # Values are there at once. Functions may wait, so they do at the same time.
+    if not any(map(callable, sources.values())) or loops.in_sync_driver():
+        reports = [await _report(agent_id, source) for agent_id, source in sources.items()]
     else:
-        results = await asyncio.gather(*(_resolve(agent_id, source) for agent_id, source in sources.items()))
-    return {agent_id: result for agent_id, result in zip(sources, results, strict=True) if result is not None}
+        reports = await asyncio.gather(*(_report(agent_id, source) for agent_id, source in sources.items()))
+    return dict(zip(sources, reports, strict=True))
 
 
-async def _resolve(agent_id: str, source: Any) -> Mapping[str, Any] | None:
+async def _report(agent_id: str, source: Any) -> bytes | None:
     """Returns an agent's capabilities; None if it fails or takes too long, so that `info` still lists the others."""
     try:
-        capabilities = await driver.with_timeout(CAPABILITIES_TIMEOUT_SECONDS, resolve_capabilities(source))
-        if capabilities is not None:
-            encode(capabilities)  # raises for what JSON cannot hold, which would fail the whole response
-        return capabilities
+        resolving = resolve_capabilities(source)
+        limited = driver.with_timeout(CAPABILITIES_TIMEOUT_SECONDS, resolving) if callable(source) else resolving
+        capabilities = await limited
+        # Raises for what JSON cannot hold, which would fail the whole response.
+        return None if capabilities is None else encode(capabilities)
     except (Exception, driver.SelfCancelledError) as error:
         logger.warning(
             "agent %r did not report its capabilities: %s: %s", agent_id, type(error).__name__, one_line(error)

@@ -1,0 +1,46 @@
+"""Takes the first step of an awaitable at once, since most of those that might wait do not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class FirstStep(Generic[T]):
+    """An awaitable that has taken its first step.
+
+    What is to limit a wait, such as a timer, is needed only for one that is not done by then.
+
+    Args:
+        awaitable: the awaitable. What its first step raises is raised here.
+    """
+
+    __slots__ = ("_rest", "_signal", "is_done", "result")
+
+    result: T
+    """The result, if it is done."""
+
+    def __init__(self, awaitable: Awaitable[T]) -> None:
+        self._rest: Any = awaitable.__await__()
+        try:
+            self._signal = next(self._rest)
+        except StopIteration as stop:
+            self.is_done, self.result = True, stop.value
+        else:
+            self.is_done = False
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        """Waits for the rest. To be awaited once, in the task that has taken the first step, if it is not done."""
+        signal = self._signal
+        while True:
+            try:
+                yield signal
+            except BaseException as raised:  # above all a cancellation, which is for what waits to handle
+                try:
+                    signal = self._rest.throw(raised)
+                except StopIteration as stop:
+                    return stop.value  # type: ignore[no-any-return]
+            else:
+                return (yield from self._rest)  # type: ignore[no-any-return]

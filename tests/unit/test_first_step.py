@@ -1,0 +1,67 @@
+"""What an awaitable does without a wait, and that the rest of it is like any other wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from copilot_runtime._concurrency.first_step import FirstStep
+
+
+async def wait(*outcomes: Any) -> Any:
+    """Waits once for each future, and returns their results."""
+    return [await outcome for outcome in outcomes]
+
+
+def test_first_step_that_is_all_needs_no_loop() -> None:
+    step = FirstStep(wait())
+    assert (step.is_done, step.result) == (True, [])
+
+
+def test_first_step_raises_at_once() -> None:
+    async def fail() -> None:
+        raise ValueError("at once")
+
+    with pytest.raises(ValueError, match="at once"):
+        FirstStep(fail())
+
+
+@pytest.mark.parametrize("waits", [1, 3])
+def test_first_step_is_followed_by_the_rest(waits: int) -> None:
+    async def check() -> list[int]:
+        futures = [asyncio.get_running_loop().create_future() for _ in range(waits)]
+        step = FirstStep(wait(*futures))
+        assert not step.is_done
+        for number, future in enumerate(futures):
+            asyncio.get_running_loop().call_soon(future.set_result, number)
+        result: list[int] = await step
+        return result
+
+    assert asyncio.run(check()) == list(range(waits))
+
+
+def test_first_step_cancellation_reaches_what_waits() -> None:
+    async def survive(future: asyncio.Future[None], rest: asyncio.Future[str]) -> str:
+        try:
+            await future
+        except asyncio.CancelledError:
+            return await rest
+        return "not cancelled"
+
+    async def check() -> str:
+        loop = asyncio.get_running_loop()
+        rest: asyncio.Future[str] = loop.create_future()
+
+        async def follow() -> str:
+            return await FirstStep(survive(loop.create_future(), rest))
+
+        task = asyncio.create_task(follow())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        rest.set_result("cancelled")
+        return await task
+
+    assert asyncio.run(check()) == "cancelled"
