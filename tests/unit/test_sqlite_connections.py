@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from copilot_runtime.stores._sqlite import connections as connections_module
-from copilot_runtime.stores._sqlite.connections import MAX_GROUP_COMMIT, ConnectionPair
+from copilot_runtime.stores._sqlite.connections import ConnectionPair
+from copilot_runtime.stores._sqlite.group_commit import MAX_GROUP_COMMIT
 from copilot_runtime.stores.protocol import StoreError
 
 
@@ -126,6 +127,17 @@ def test_a_write_that_raises_is_rolled_back_alone(connections: ConnectionPair) -
     writers.join()
     assert isinstance(writers.outcomes["raising"], LookupError)
     assert read_notes(connections) == {"before", "after"}
+
+
+def test_works_of_one_write_share_a_transaction(connections: ConnectionPair) -> None:
+    executed = trace_statements(connections)
+    outcomes = connections.write_all([write_note("a"), write_and_raise, write_note("b")])
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert [outcomes[0].result(), outcomes[2].result()] == ["wrote a", "wrote b"]
+    with pytest.raises(LookupError):
+        outcomes[1].result()
+    assert read_notes(connections) == {"a", "b"}
+    assert executed.count("COMMIT") == executed.count("BEGIN IMMEDIATE") == 1
 
 
 def test_the_only_write_of_a_transaction_is_rolled_back_if_it_raises(connections: ConnectionPair) -> None:

@@ -75,6 +75,11 @@ async def run_blocking(function: Callable[..., T], *args: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(_pool.get(), work)
 
 
+def start_blocking(function: Callable[..., object], *args: Any) -> None:
+    """Has a pool thread call a function of the runtime that may block, and raises nothing."""
+    _pool.get().submit(function, *args)
+
+
 async def run_off_loop(function: Callable[..., T], *args: Any) -> T:
     """Calls a function of the runtime that computes for long: on a worker thread, or right here if this is no loop."""
     if in_sync_driver():

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from .._concurrency import driver
+from .._concurrency import driver, loops
 from ..stores.protocol import (
     ActiveRun,
     Lease,
     LeaseSignal,
     NewRun,
     RunCompletion,
+    RunEnd,
     RunStarted,
     RunStore,
     StoreError,
@@ -21,6 +22,7 @@ from ..stores.protocol import (
     ThreadKey,
     ThreadSnapshot,
 )
+from .store_writes import StoreWrites, find_grouping
 
 T = TypeVar("T")
 
@@ -37,6 +39,8 @@ class AsyncStore:
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
+        grouping = find_grouping(store)
+        self._writes = None if grouping is None else StoreWrites(grouping)
         self._interpreter_exiting = False
 
     def at_exit(self) -> None:
@@ -50,10 +54,19 @@ class AsyncStore:
         return function(*args)
 
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
+        if (writes := self._grouped_writes()) is not None:
+            return cast(RunStarted | ThreadBusy, await writes.write(run))
         return await self.call(self._store.begin, run)
 
     async def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
-        await self.call(self._store.finish, lease, frames, completion)
+        if (writes := self._grouped_writes()) is not None:
+            await writes.write(RunEnd(lease, frames, completion))
+        else:
+            await self.call(self._store.finish, lease, frames, completion)
+
+    def _grouped_writes(self) -> StoreWrites | None:
+        """Returns the queue for what the store can write together; None where each run is written by itself."""
+        return None if self._interpreter_exiting or loops.in_sync_driver() else self._writes
 
     async def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
         return await self.call(self._store.poll_signals, leases)

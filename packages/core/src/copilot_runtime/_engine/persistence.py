@@ -117,16 +117,13 @@ class RunPersistence:
     async def finish(self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> FinishResult:
         """Stores the end of a run, ``frames`` being its last ones; retries for a while if the store fails."""
 
-        def write() -> None:
-            with writer.flush_lock:
-                self._store.finish(writer.lease, [*writer.unflushed_frames(), *frames], completion)
-
         self._flush_timer.discard(writer, writer.loop)
         # Meanwhile the lease is renewed; without leases no other process could take the run.
         deadline = time.monotonic() + min(FINISH_RETRY_SECONDS, self._store.lease_seconds or FINISH_RETRY_SECONDS)
+        await self._wait_for_flush(writer)
         while True:
             try:
-                await self._async_store.call(write)
+                await self._async_store.finish(writer.lease, [*writer.unflushed_frames(), *frames], completion)
                 return FinishResult.STORED
             except LeaseLost:
                 return FinishResult.LEASE_LOST
@@ -136,6 +133,16 @@ class RunPersistence:
                     logger.exception("run %r has ended, but its end could not be stored", writer.lease.run_id)
                     return FinishResult.NOT_STORED
             await driver.sleep(FINISH_RETRY_INTERVAL)
+
+    async def _wait_for_flush(self, writer: RunWriter) -> None:
+        """Waits for a flush of the run that has begun. Another one does not begin once the run is closed."""
+
+        def wait() -> None:
+            with writer.flush_lock:
+                pass
+
+        if writer.flush_lock.locked():  # most runs are over before their first flush
+            await self._async_store.call(wait)
 
     def _flush_tick(self, writers: list[RunWriter]) -> None:
         # One flush at a time: calls that wait for a store which does not answer would use up all pool threads.

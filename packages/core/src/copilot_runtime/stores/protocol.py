@@ -30,11 +30,13 @@ __all__ = [
     "Batch",
     "ClaimedRun",
     "CompactedFrame",
+    "GroupingStore",
     "Lease",
     "LeaseLost",
     "LeaseSignal",
     "NewRun",
     "RunCompletion",
+    "RunEnd",
     "RunKey",
     "RunStarted",
     "RunStore",
@@ -237,6 +239,15 @@ class RunCompletion:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The end of a run: the arguments of `RunStore.finish`."""
+
+    lease: Lease
+    frames: Sequence[bytes]
+    completion: RunCompletion
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class StoredRun:
     """A run that has ended.
 
@@ -427,4 +438,17 @@ class RunStore(Protocol):
         """Called in a child process after a fork: the parent's runs do not run here.
 
         Must not wait for a lock, which an OS thread that exists only in the parent may have held.
+        """
+
+
+class GroupingStore(RunStore, Protocol):
+    """A store that blocks, and begins and ends many runs for about the cost of one.
+
+    The method is optional: without it, the engine calls `begin` and `finish` for each run.
+    """
+
+    def write_runs(self, changes: Sequence[NewRun | RunEnd]) -> Sequence[RunStarted | ThreadBusy | Exception | None]:
+        """Begins and ends runs in the given order, in one transaction if possible.
+
+        Returns, for each, what `begin` or `finish` returns or raises. One that raises leaves the others alone.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -68,6 +68,18 @@ _USES: Mapping[str, tuple[Callable[[RunStore, p.ThreadKey], object], bool]] = {
 }
 
 _INVALID_CURSORS = ("", "x", "[]", "[1]", "[1,2,3]", "{}", "null", "7", '["a","b"]', "[" * 100_000, f"[1{'0' * 400},1]")
+
+
+def _new(thread_id: str) -> p.NewRun:
+    return p.NewRun(thread=p.ThreadKey(ADA, thread_id), run_id="r", agent_id="a")
+
+
+def _write_runs(store: RunStore) -> Callable[[Sequence[p.NewRun | p.RunEnd]], Sequence[Any]]:
+    """Returns the optional method of `p.GroupingStore`."""
+    if not hasattr(store, "write_runs"):
+        pytest.skip("this store does not write runs together")
+    method: Callable[[Sequence[p.NewRun | p.RunEnd]], Sequence[Any]] = store.write_runs
+    return method
 
 
 def _keys(*names: str) -> list[p.ThreadKey]:
@@ -193,6 +205,34 @@ class RunStoreSuite:
         for at in (0, 2):
             assert list(store.follow(leases[at].run, 0).frames) == recorded[at][0][:2]
         assert not _append_all(store, {})
+
+    def test_write_runs_begins_and_ends_runs_together(self, store: RunStore) -> None:
+        write_runs = _write_runs(store)
+        a, b, busy = write_runs([_new("a"), _new("b"), _new("a")])
+        assert isinstance(a, p.RunStarted)
+        assert isinstance(b, p.RunStarted)
+        assert isinstance(busy, p.ThreadBusy)
+        assert busy.live.run == a.lease.run
+        frames, completion = record_run(a.lease, message_events("m"), [QUESTION])
+        ended, again = write_runs([p.RunEnd(a.lease, frames, completion), _new("a")])
+        assert ended is None
+        assert isinstance(again, p.RunStarted)
+        assert again.lease.run.ordinal == a.lease.run.ordinal + 1
+        assert (again.event_messages, again.input_messages) == ({"m"}, {QUESTION["id"]})
+        assert [message["id"] for message in store.messages(a.lease.run.thread)] == [QUESTION["id"], "m"]
+
+    def test_write_runs_with_one_that_raises_leaves_the_others_alone(self, store: RunStore) -> None:
+        write_runs = _write_runs(store)
+        lost, kept = (begin(store, key).lease for key in _keys("lost", "kept"))
+        store.delete(lost.run.thread)
+        ends = [p.RunEnd(lease, *record_run(lease, message_events("m"))) for lease in (lost, kept)]
+        raised, ended, begun = write_runs([*ends, _new("new")])
+        assert isinstance(raised, p.LeaseLost)
+        assert ended is None
+        assert isinstance(begun, p.RunStarted)
+        assert not store.read(lost.run.thread).runs
+        assert len(store.read(kept.run.thread).runs) == 1
+        assert append_one(store, begun.lease, record_run(begun.lease, message_events())[0][:1]) is None
 
     def test_ordinals_and_tokens_increase(self, store: RunStore) -> None:
         leases = []

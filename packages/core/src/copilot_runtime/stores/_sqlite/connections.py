@@ -9,14 +9,13 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from functools import partial
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from ..._concurrency.process_local import ProcessLocal
 from ..protocol import StoreError
 from . import file_access
+from .group_commit import Group, Outcome, PendingWrite, Work, withdraw
 from .schema import UnsuitableFileError, migrate
 from .sizes import PAGE_BYTES
 
@@ -35,9 +34,6 @@ OPEN_RETRY_INTERVAL = 0.01
 
 JOURNAL_EXCESS = 2
 """How many times as large as intended the ``-wal`` file is when it is emptied."""
-
-MAX_GROUP_COMMIT = 64
-"""The most writes that share a transaction, so that none of them waits long for its end."""
 
 
 class ConnectionPair:
@@ -58,36 +54,46 @@ class ConnectionPair:
         self._state = ProcessLocal(_State)
         self._abandoned: list[ProcessLocal[_State]] = []
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs ``work`` in a transaction, and returns its result once that has been committed.
+    def write(self, work: Work[T]) -> T:
+        """Runs ``work`` in a transaction, and returns its result once that has been committed."""
+        [outcome] = self.write_all((work,))
+        return outcome.result()
+
+    def write_all(self, works: Sequence[Work[T]]) -> Sequence[Outcome[T]]:
+        """Runs works in one transaction, in their order, and returns how each has ended, once it has been committed.
 
         Threads that write at the same time share a transaction (group commit): the one that holds the connection
-        runs the work of all that are waiting, and commits once. If one work raises, only its own changes are
-        rolled back, and only its own caller receives the exception.
+        runs the works of all that are waiting, and commits once. If one work raises, only its own changes are
+        rolled back.
         """
-        pending, state = _PendingWrite(work), self._state.get()
+        pending, state = PendingWrite(works), self._state.get()
         state.waiting.append(pending)
         try:
-            with self._using(state.writer) as db:
-                while not pending.future.done():
-                    self._commit(db, state.waiting)
+            with self._locked(state.writer):
+                if not pending.is_done:
+                    with self._reporting(state.writer):
+                        db = self._connection(state.writer)
+                        while not pending.is_done:
+                            self._commit(db, state.waiting)
         except StoreError:
-            # If another thread has taken it into its transaction, that one's waits are bounded as well.
-            is_done = pending.future.done() or (
-                not _withdraw(pending, state.waiting) and bool(wait((pending.future,), 2 * self._timeout).done)
-            )
-            if not is_done:
-                raise
-        return pending.future.result()
+            if not pending.is_done:
+                if withdraw(pending, state.waiting):
+                    raise
+                # Another thread has taken it into its transaction, whose waits are bounded as well.
+                with self._locked(state.writer, 2 * self._timeout):
+                    pass
+        if pending.error is not None:
+            raise pending.error
+        return pending.outcomes
 
-    def write_soon(self, work: Callable[[sqlite3.Connection], object]) -> None:
+    def write_soon(self, work: Work[object]) -> None:
         """Runs ``work`` in a transaction, now if that is possible without waiting, or else in that of the next write.
 
         For what may be lost, and must not make a reader wait.
         """
         state = self._state.get()
-        if all(pending.work != work for pending in tuple(state.waiting)):
-            state.waiting.append(_PendingWrite(work))
+        if all(work not in pending.works for pending in tuple(state.waiting)):
+            state.waiting.append(PendingWrite((work,)))
         if not state.writer.lock.acquire(blocking=False):
             return
         try:
@@ -100,29 +106,20 @@ class ConnectionPair:
         finally:
             state.writer.lock.release()
 
-    def _commit(self, db: sqlite3.Connection, waiting: deque[_PendingWrite[Any]]) -> None:
+    def _commit(self, db: sqlite3.Connection, waiting: deque[PendingWrite[Any]]) -> None:
         """Runs the writes that are waiting, in one transaction, which may have begun already."""
-        group: list[_PendingWrite[Any]] = []
-        with contextlib.suppress(IndexError):
-            while len(group) < MAX_GROUP_COMMIT:
-                group.append(waiting.popleft())
+        group = Group(waiting)
         try:
             if not db.in_transaction:
                 db.execute("BEGIN IMMEDIATE")
-            for pending in group:
-                pending.run(db, is_alone=len(group) == 1)
-            # The only write of a transaction needs no savepoint: all of it is rolled back.
-            db.execute("ROLLBACK" if len(group) == 1 and group[0].has_raised else "COMMIT")
+            db.execute(group.run(db))
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-            for pending in group:
-                pending.future.set_exception(StoreError(f"{self.path}: {error}"))
+            group.fail(StoreError(f"{self.path}: {error}"))
             raise
-        if any(pending.has_failed for pending in group):
+        if group.complete():
             self._state.get().writer.is_stale = True  # as in `read`
-        for pending in group:
-            pending.complete()
         self._trim_journal(db)
 
     def _trim_journal(self, db: sqlite3.Connection) -> None:
@@ -167,10 +164,23 @@ class ConnectionPair:
 
     @contextlib.contextmanager
     def _using(self, slot: _ConnectionSlot) -> Iterator[sqlite3.Connection]:
-        if not slot.lock.acquire(timeout=self._timeout):
+        with self._locked(slot), self._reporting(slot):
+            yield self._connection(slot)
+
+    @contextlib.contextmanager
+    def _locked(self, slot: _ConnectionSlot, timeout: float | None = None) -> Iterator[None]:
+        if not slot.lock.acquire(timeout=self._timeout if timeout is None else timeout):
             raise StoreError(f"{self.path}: timed out after {self._timeout:g} s waiting for other threads")
         try:
-            yield self._connection(slot)
+            yield
+        finally:
+            slot.lock.release()
+
+    @contextlib.contextmanager
+    def _reporting(self, slot: _ConnectionSlot) -> Iterator[None]:
+        """Raises StoreError where SQLite fails, and has the connection replaced then."""
+        try:
+            yield
             if slot.is_failing:
                 slot.is_failing, slot.is_stale = False, True  # replaced, because its busy timeout is the short one
         except sqlite3.Error as error:
@@ -178,8 +188,6 @@ class ConnectionPair:
             if slot.db is not None and slot.db.in_transaction:
                 slot.close()  # or others would wait for the locks that it holds
             raise StoreError(f"{self.path}: {error}") from error
-        finally:
-            slot.lock.release()
 
     def _connection(self, slot: _ConnectionSlot) -> sqlite3.Connection:
         file_id = _file_id(self.path)
@@ -253,6 +261,9 @@ class ConnectionPair:
             # A power failure may lose the last transactions, but never corrupts the file. A crash of the process
             # loses none.
             db.execute("PRAGMA synchronous = NORMAL")
+            # For what a savepoint or a trigger may have to undo, which SQLite would write to a temporary file as soon
+            # as it has 64 KiB: a quarter of the cost of a group of writes.
+            db.execute("PRAGMA temp_store = MEMORY")
             # What was deleted is overwritten, and not only left out.
             db.execute("PRAGMA secure_delete = ON").fetchall()
             migrate(db)
@@ -285,49 +296,6 @@ def _set_busy_timeout(db: sqlite3.Connection, seconds: float) -> None:
     db.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
 
-def _withdraw(pending: _PendingWrite[Any], waiting: deque[_PendingWrite[Any]]) -> bool:
-    """Removes a write from the queue. Returns False if a transaction has taken it."""
-    try:
-        waiting.remove(pending)
-    except ValueError:
-        return False
-    return True
-
-
-class _PendingWrite(Generic[T]):
-    """A write that waits for its transaction. ``future`` is done once the transaction has ended."""
-
-    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
-        self.future: Future[T] = Future()
-        self.complete: Callable[[], None]
-        """Passes what `run` has kept to the future. To be called after the commit."""
-        self.has_failed = False
-        """Whether the store could not do the work."""
-        self.has_raised = False
-        """Whether the work has raised an exception, and is to be rolled back."""
-        self.work = work
-
-    def run(self, db: sqlite3.Connection, *, is_alone: bool) -> None:
-        """Runs the work, and keeps its result or its exception.
-
-        If it raises, its changes are rolled back, unless it is alone in its transaction. Raises sqlite3.Error, which
-        fails the whole transaction.
-        """
-        if not is_alone:
-            db.execute("SAVEPOINT pending_write")
-        try:
-            self.complete = partial(self.future.set_result, self.work(db))
-        except sqlite3.Error:
-            raise
-        except Exception as error:
-            self.complete = partial(self.future.set_exception, error)
-            self.has_raised, self.has_failed = True, isinstance(error, StoreError)
-            if not is_alone:
-                db.execute("ROLLBACK TO pending_write")
-        if not is_alone:
-            db.execute("RELEASE pending_write")
-
-
 class _ConnectionSlot:
     """A place for one connection, and the lock of its current user."""
 
@@ -357,7 +325,7 @@ class _State:
     def __init__(self) -> None:
         self.writer = _ConnectionSlot()
         self.reader = _ConnectionSlot()
-        self.waiting: deque[_PendingWrite[Any]] = deque()
+        self.waiting: deque[PendingWrite[Any]] = deque()
         self.file_id: tuple[int, int] | None = None
         """Which file was last used."""
 

@@ -113,6 +113,26 @@ class SqliteStore:
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
+        return self._write(self._begin_work(run))
+
+    def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
+        self._write(self._finish_work(lease, frames, completion))
+
+    def write_runs(
+        self, changes: Sequence[p.NewRun | p.RunEnd]
+    ) -> Sequence[p.RunStarted | p.ThreadBusy | Exception | None]:
+        outcomes = self._connections.write_all([rows.checked(self._change_work(change)) for change in changes])
+        return [outcome.value if outcome.error is None else outcome.error for outcome in outcomes]
+
+    def _change_work(self, change: p.NewRun | p.RunEnd) -> Callable[[Db], p.RunStarted | p.ThreadBusy | None]:
+        if isinstance(change, p.NewRun):
+            return self._begin_work(change)
+        try:
+            return self._finish_work(change.lease, change.frames, change.completion)
+        except Exception as error:  # of this run alone
+            return partial(_raise, error)
+
+    def _begin_work(self, run: p.NewRun) -> Callable[[Db], p.RunStarted | p.ThreadBusy]:
         def work(db: Db) -> p.RunStarted | p.ThreadBusy:
             now = time.time()
             if self._sweep_is_due() and not self._retention.sweep(db, now):
@@ -145,7 +165,7 @@ class SqliteStore:
             message_ids = rows.select_message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
             return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
 
-        return self._write(work)
+        return work
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
         sizes = {batch.lease: sum(map(len, batch.frames)) for batch in batches}
@@ -185,7 +205,9 @@ class SqliteStore:
         self._warn_evicted(has_evicted)
         return refused
 
-    def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
+    def _finish_work(
+        self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion
+    ) -> Callable[[Db], None]:
         # Serialised before the transaction, during which no other process can write.
         messages = {
             message["id"]: json.dumps(message, separators=(",", ":"))
@@ -201,7 +223,7 @@ class SqliteStore:
         last_bytes = frames_bytes(frames)
         added = sum(map(len, frames)) + len(records) + sum(map(len, messages.values()))
 
-        def work(db: Db) -> bool:
+        def work(db: Db) -> None:
             now = time.time()
             row = db.execute(
                 "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes,"
@@ -253,9 +275,9 @@ class SqliteStore:
                 if not runs and not completion.keep_ordinal:
                     delete_threads(db, (thread,))
                 collect(db)
-            return self._retention.evict(db, thread, runs)
+            self._warn_evicted(self._retention.evict(db, thread, runs))
 
-        self._warn_evicted(self._write(work))
+        return work
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
         def work(db: Db) -> None:
@@ -555,6 +577,10 @@ class SqliteStore:
                 self._retention.max_threads,
                 self._retention.max_bytes,
             )
+
+
+def _raise(error: Exception, db: Db) -> None:
+    raise error
 
 
 _ENDED = (p.RunUpdate((), frozenset(), True), 0.0, 0.0)

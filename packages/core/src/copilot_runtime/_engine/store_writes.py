@@ -1,0 +1,107 @@
+"""The beginnings and ends of runs on an event loop, handed to a store that blocks together."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import cast
+
+from .._concurrency import driver, loops
+from ..stores.protocol import GroupingStore, NewRun, RunEnd, RunStarted, RunStore, ThreadBusy
+
+Change = NewRun | RunEnd
+Result = RunStarted | ThreadBusy | None
+
+MAX_CHANGES = 64
+"""The most changes in one call of the store, so that none of them waits long for the others."""
+
+
+def find_grouping(store: RunStore) -> GroupingStore | None:
+    """Returns the store if it blocks and is one that writes changes together.
+
+    A subclass or a wrapper that has a ``begin`` or a ``finish`` of its own is not, unless it has its own
+    ``write_runs``, too: what it adds would be left out.
+    """
+    names = ("begin", "finish", "write_runs")
+    first = next((cls for cls in type(store).__mro__ if any(name in vars(cls) for name in names)), object)
+    return cast(GroupingStore, store) if store.blocking and "write_runs" in vars(first) else None
+
+
+class StoreWrites:
+    """Writes beginnings and ends of runs: all that come while the store writes the ones before go into its next call.
+
+    One call then costs one hop to a pool thread, one hop back, and one transaction, however many runs it concerns.
+    """
+
+    def __init__(self, store: GroupingStore) -> None:
+        self._store = store
+        self._queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopQueue] = weakref.WeakKeyDictionary()
+
+    async def write(self, change: Change) -> Result:
+        """Writes a change, from an event loop. Returns and raises what the store does."""
+        loop = asyncio.get_running_loop()
+        queue = self._queues.get(loop)
+        if queue is None:
+            queue = self._queues[loop] = _LoopQueue(self._store)
+        return await queue.add(change, loop)
+
+
+class _LoopQueue:
+    """The changes of one loop that wait for the store."""
+
+    def __init__(self, store: GroupingStore) -> None:
+        self._store = store
+        self._waiting: deque[tuple[Change, asyncio.Future[Result]]] = deque()
+        self._is_writing = False
+
+    def add(self, change: Change, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Result]:
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((change, future))
+        if not self._is_writing:
+            self._is_writing = True
+            # In the next turn of the loop, with all that this one brings.
+            loop.call_soon(self._start, loop)
+        return future
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._waiting:
+            self._is_writing = False
+            return
+        batch = self._take()
+        try:
+            driver.start_blocking(self._write, batch, loop)
+        except RuntimeError as error:  # no thread can be started
+            self._resolve(loop, batch, [error] * len(batch))
+
+    def _take(self) -> Sequence[tuple[Change, asyncio.Future[Result]]]:
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_CHANGES))]
+
+    def _write(self, batch: Sequence[tuple[Change, asyncio.Future[Result]]], loop: asyncio.AbstractEventLoop) -> None:
+        """Writes changes, on a pool thread."""
+        results: Sequence[Result | BaseException]
+        while batch:
+            try:
+                results = self._store.write_runs([change for change, _ in batch])
+            except BaseException as error:
+                results = [error] * len(batch)
+            if loops.call_soon_threadsafe(loop, self._resolve, loop, batch, results):
+                break
+            batch = self._take()  # nobody else would write the rest, now that the loop is closed
+
+    def _resolve(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: Sequence[tuple[Change, asyncio.Future[Result]]],
+        results: Sequence[Result | BaseException],
+    ) -> None:
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():  # cancelled
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        # After those that have been waiting: runs that begin now may be over before the next call.
+        loop.call_soon(self._start, loop)

@@ -1,0 +1,151 @@
+"""Writes that share a transaction: a commit costs about as much for many of them as for one."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from ..protocol import StoreError
+
+T = TypeVar("T")
+
+Work = Callable[[sqlite3.Connection], T]
+"""A part of a transaction. It may be run twice, and only the second time counts then."""
+
+MAX_GROUP_COMMIT = 64
+"""About the most works that share a transaction, so that none of them waits long for its end."""
+
+
+class Outcome(Generic[T]):
+    """How a work has ended: with a value, or with an exception."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: T | None, error: Exception | None = None) -> None:
+        self.value = value
+        self.error = error
+
+    def result(self) -> T:
+        """Returns the value, or raises the exception."""
+        if self.error is not None:
+            raise self.error
+        return cast(T, self.value)
+
+
+class PendingWrite(Generic[T]):
+    """The works of one caller, which wait for a transaction.
+
+    Args:
+        works: To be run in this order, in the same transaction.
+    """
+
+    __slots__ = ("error", "is_done", "outcomes", "works")
+
+    def __init__(self, works: Sequence[Work[T]]) -> None:
+        self.works = works
+        self.outcomes: Sequence[Outcome[T]] = ()
+        self.error: StoreError | None = None
+        """Why the transaction has failed."""
+        self.is_done = False
+        """Whether the transaction has ended. Set last, so that other threads find the rest."""
+
+    def complete(self, outcomes: Sequence[Outcome[T]]) -> None:
+        """Sets the outcomes. To be called after the commit."""
+        self.outcomes = outcomes
+        self.is_done = True
+
+    def fail(self, error: StoreError) -> None:
+        """Sets the reason for which nothing was written."""
+        self.error = error
+        self.is_done = True
+
+
+class Group:
+    """Writes that share a transaction, which their caller begins and commits.
+
+    Args:
+        waiting: The writes that are waiting. Those that take part are removed.
+    """
+
+    def __init__(self, waiting: deque[PendingWrite[Any]]) -> None:
+        self._writes: list[PendingWrite[Any]] = []
+        self._works: list[Work[Any]] = []
+        self._outcomes: list[Outcome[Any]] = []
+        with contextlib.suppress(IndexError):
+            while len(self._works) < MAX_GROUP_COMMIT:
+                pending = waiting.popleft()
+                self._writes.append(pending)
+                self._works += pending.works
+
+    def run(self, db: sqlite3.Connection) -> str:
+        """Runs the works, and returns the statement that ends the transaction: COMMIT or ROLLBACK.
+
+        Raises sqlite3.Error, which fails the whole transaction.
+        """
+        if len(self._works) == 1:
+            self._outcomes = [_run(self._works[0], db)]
+            # The only work of a transaction needs no savepoint: all of it is rolled back.
+            return "COMMIT" if self._outcomes[0].error is None else "ROLLBACK"
+        # Works rarely raise. One savepoint for all of them costs much less than one for each.
+        with _savepoint(db):
+            for work in self._works:
+                outcome = _run(work, db)
+                self._outcomes.append(outcome)
+                if outcome.error is not None:
+                    break
+            else:
+                return "COMMIT"
+            db.execute("ROLLBACK TO works")
+            self._outcomes = [_run_in_savepoint(work, db) for work in self._works]
+        return "COMMIT"
+
+    def complete(self) -> bool:
+        """Passes the outcomes to the callers, after the commit. Returns whether the store could not do some work."""
+        position = 0
+        for pending in self._writes:
+            end = position + len(pending.works)
+            pending.complete(self._outcomes[position:end])
+            position = end
+        return any(isinstance(outcome.error, StoreError) for outcome in self._outcomes)
+
+    def fail(self, error: StoreError) -> None:
+        """Passes an error to all callers."""
+        for pending in self._writes:
+            pending.fail(error)
+
+
+def withdraw(pending: PendingWrite[Any], waiting: deque[PendingWrite[Any]]) -> bool:
+    """Removes a write from those that are waiting. Returns False if a transaction has taken it."""
+    try:
+        waiting.remove(pending)
+    except ValueError:
+        return False
+    return True
+
+
+def _run(work: Work[T], db: sqlite3.Connection) -> Outcome[T]:
+    try:
+        return Outcome(work(db))
+    except sqlite3.Error:
+        raise
+    except Exception as error:
+        return Outcome(None, error)
+
+
+def _run_in_savepoint(work: Work[T], db: sqlite3.Connection) -> Outcome[T]:
+    with _savepoint(db):
+        outcome = _run(work, db)
+        if outcome.error is not None:
+            db.execute("ROLLBACK TO works")
+        return outcome
+
+
+@contextlib.contextmanager
+def _savepoint(db: sqlite3.Connection) -> Iterator[None]:
+    # Savepoints may have the same name: the innermost one is meant.
+    db.execute("SAVEPOINT works")
+    yield
+    db.execute("RELEASE works")

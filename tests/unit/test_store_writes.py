@@ -1,0 +1,171 @@
+"""Runs that begin and end at the same time are written to a store that blocks together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copilot_runtime._concurrency import driver
+from copilot_runtime._engine.async_store import AsyncStore
+from copilot_runtime._engine.store_writes import MAX_CHANGES
+from copilot_runtime.stores import LeaseLost, SqliteStore, StoreError
+from copilot_runtime.stores.protocol import NewRun, RunCompletion, RunEnd, RunStarted, ThreadBusy, ThreadKey
+
+from .engine_helpers import bounded
+
+
+class RecordingStore(SqliteStore):
+    """Notes how many changes come in each call. A call waits until it is released."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.calls: list[int] = []
+        self.entered = threading.Semaphore(0)
+        self.released = threading.Event()
+        self.released.set()
+
+    def write_runs(self, changes: Sequence[NewRun | RunEnd]) -> Sequence[RunStarted | ThreadBusy | Exception | None]:
+        self.calls.append(len(changes))
+        self.entered.release()
+        assert self.released.wait(30)
+        return super().write_runs(changes)
+
+    def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
+        self.calls.append(0)
+        return super().begin(run)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RecordingStore:
+    return RecordingStore(tmp_path / "threads.db")
+
+
+def new(thread: object) -> NewRun:
+    return NewRun(thread=ThreadKey("", str(thread)), run_id="r", agent_id="a")
+
+
+async def begin_all(store: AsyncStore, count: int) -> list[RunStarted]:
+    started = await asyncio.gather(*(store.begin(new(number)) for number in range(count)))
+    assert all(isinstance(one, RunStarted) for one in started)
+    return started  # type: ignore[return-value]
+
+
+@bounded
+async def test_group_commit_of_runs_that_begin_and_end_in_the_same_turn(store: RecordingStore) -> None:
+    writes = AsyncStore(store)
+    started = await begin_all(writes, 10)
+    assert [one.lease.run.thread.thread_id for one in started] == [str(number) for number in range(10)]
+    await asyncio.gather(*(writes.finish(one.lease, (), RunCompletion(persist=False)) for one in started))
+    assert store.calls == [10, 10]
+
+
+@bounded
+async def test_group_commit_takes_all_that_come_while_the_store_writes(store: RecordingStore) -> None:
+    writes = AsyncStore(store)
+    store.released.clear()
+    tasks = [asyncio.ensure_future(writes.begin(new("first")))]
+    await asyncio.to_thread(store.entered.acquire)
+    for number in range(MAX_CHANGES + 3):
+        tasks.append(asyncio.ensure_future(writes.begin(new(number))))
+        await asyncio.sleep(0)
+    store.released.set()
+    assert all(isinstance(started, RunStarted) for started in await asyncio.gather(*tasks))
+    assert store.calls == [1, MAX_CHANGES, 3]
+
+
+@bounded
+async def test_group_commit_reports_to_each_run_its_own_failure(store: RecordingStore) -> None:
+    writes = AsyncStore(store)
+    [lost, kept] = await begin_all(writes, 2)
+    store.delete(lost.lease.run.thread)
+    outcomes = await asyncio.gather(
+        *(writes.finish(one.lease, (), RunCompletion(persist=False)) for one in (lost, kept)),
+        writes.begin(new("other")),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], LeaseLost)
+    assert outcomes[1] is None
+    assert isinstance(outcomes[2], RunStarted)
+
+
+@bounded
+async def test_group_commit_of_a_store_that_fails_fails_all(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(changes: object) -> Any:
+        raise StoreError("full disk")
+
+    writes = AsyncStore(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_runs", fail)
+        outcomes = await asyncio.gather(*(writes.begin(new(at)) for at in range(3)), return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["full disk"] * 3
+    await begin_all(writes, 3)
+
+
+@bounded
+async def test_group_commit_without_a_thread_to_start_fails_and_goes_on(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    writes = AsyncStore(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "start_blocking", refuse)
+        outcomes = await asyncio.gather(*(writes.begin(new(at)) for at in range(3)), return_exceptions=True)
+    assert all(isinstance(outcome, RuntimeError) for outcome in outcomes)
+    await begin_all(writes, 3)
+
+
+@bounded
+async def test_group_commit_of_a_request_that_is_cancelled_leaves_the_others_alone(store: RecordingStore) -> None:
+    writes = AsyncStore(store)
+    cancelled, kept = (asyncio.ensure_future(writes.begin(new(name))) for name in ("cancelled", "kept"))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    assert isinstance(await kept, RunStarted)
+    assert cancelled.cancelled()
+    await begin_all(writes, 2)
+
+
+def test_group_commit_of_a_loop_that_is_closed_writes_what_is_left(store: RecordingStore) -> None:
+    writes = AsyncStore(store)
+    loop = asyncio.new_event_loop()
+    lease = loop.run_until_complete(begin_all(writes, 1))[0].lease
+    store.released.clear()
+
+    async def leave_behind() -> None:
+        tasks.append(asyncio.ensure_future(writes.begin(new("first"))))
+        for _ in range(2):
+            await asyncio.to_thread(store.entered.acquire)
+        tasks.append(asyncio.ensure_future(writes.finish(lease, (), RunCompletion(persist=False))))
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+
+    tasks: list[asyncio.Future[Any]] = []
+    loop.run_until_complete(leave_behind())
+    loop.close()
+    store.released.set()
+    while store.read(lease.run.thread).live is not None:
+        threading.Event().wait(0.001)
+    assert store.calls == [1, 1, 1]
+
+
+def test_group_commit_is_not_for_stores_with_a_begin_of_their_own(tmp_path: Path) -> None:
+    class Counting(SqliteStore):
+        begun = 0
+
+        def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
+            self.begun += 1
+            return super().begin(run)
+
+    store = Counting(tmp_path / "threads.db")
+    asyncio.run(begin_all(AsyncStore(store), 3))
+    assert store.begun == 3
