@@ -73,17 +73,24 @@ class Draft:
         if self.user is not None and "x-user" not in names:
             fields.append(("X-User", self.user.encode().decode("latin-1")))
         lines = [f"{self.method} {self.target} HTTP/1.1", *(f"{name}: {value}" for name, value in (*fields, *framing))]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+        return self._marked(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace"))
+
+    @property
+    def content(self) -> bytes:
+        """The body as it is sent, before it is framed: a chunk may end within a mark."""
+        return self._marked(self.body or b"")
+
+    def _marked(self, data: bytes) -> bytes:
+        # Whose data this becomes is not certain either.
+        return data if self.user_is_certain else _MARK.sub(mark(None).encode(), data)
 
     def exchange(self, *parts: bytes, **options: bool) -> Exchange:
         defaults = {
             "is_http": self.is_http,
             "may_reuse": self.is_http and self.leave_after is None,
         }
-        # Whose data this becomes is not certain either.
-        marked = parts if self.user_is_certain else [_MARK.sub(mark(None).encode(), part) for part in parts]
         return Exchange(
-            parts=tuple(marked),
+            parts=tuple(parts),
             methods=(self.method,),
             user=self.user if self.user_is_certain else None,
             leave_after=self.leave_after,
@@ -96,7 +103,7 @@ class Draft:
         """Returns the request with the usual framing."""
         if self.body is None and self.method not in ("POST", "PUT", "PATCH"):
             return self.exchange(self.head())
-        body = self.body or b""
+        body = self.content
         return self.exchange(self.head(("Content-Length", str(len(body)))) + body)
 
 
@@ -110,7 +117,7 @@ def _chunks(body: bytes, rng: Random) -> list[bytes]:
 
 def chunked(draft: Draft, rng: Random) -> Exchange:
     form = rng.choice((b"%x", b"%X", b"00%x"))
-    chunks = b"".join(form % len(chunk) + b"\r\n" + chunk + b"\r\n" for chunk in _chunks(draft.body or b"", rng))
+    chunks = b"".join(form % len(chunk) + b"\r\n" + chunk + b"\r\n" for chunk in _chunks(draft.content, rng))
     return draft.exchange(draft.head(("Transfer-Encoding", "chunked")), chunks + b"0\r\n\r\n")
 
 
@@ -123,7 +130,7 @@ def in_pieces(draft: Draft, rng: Random) -> Exchange:
 
 
 def expect(draft: Draft, rng: Random) -> Exchange:
-    body = draft.body or b""
+    body = draft.content
     head = draft.head(("Content-Length", str(len(body))), ("Expect", rng.choice(("100-continue", "100-Continue"))))
     return draft.exchange(head, body, awaits_continue=rng.random() < 0.5, may_reuse=False)
 
@@ -138,13 +145,13 @@ def half_closed(draft: Draft, rng: Random) -> Exchange:
 
 def incomplete(draft: Draft, rng: Random) -> Exchange:
     """Less than the head promises, or less than a head, and the end of the input."""
-    whole = draft.head(("Content-Length", str(len(draft.body or b"") + rng.randrange(1, 50)))) + (draft.body or b"")
+    whole = draft.head(("Content-Length", str(len(draft.content) + rng.randrange(1, 50)))) + draft.content
     cut = len(whole) if rng.random() < 0.5 else rng.randrange(1, len(whole))
     return draft.exchange(whole[:cut], is_http=False, half_close=True, may_reuse=False)
 
 
 def wrong_length(draft: Draft, rng: Random) -> Exchange:
-    body = draft.body or b""
+    body = draft.content
     length = rng.choice(
         ("many", "-1", "0x2", "9" * 400, "1,1", "+5", "5 5", "", " ", "1.0", "\xb2", str(len(body) // 2))
     )
@@ -154,7 +161,7 @@ def wrong_length(draft: Draft, rng: Random) -> Exchange:
 
 
 def two_lengths(draft: Draft, rng: Random) -> Exchange:
-    body = draft.body or b""
+    body = draft.content
     second = rng.choice((("Content-Length", "3"), ("Transfer-Encoding", "chunked"), ("Content-Length", str(len(body)))))
     framing = [("Content-Length", str(len(body))), second]
     rng.shuffle(framing)
@@ -164,7 +171,7 @@ def two_lengths(draft: Draft, rng: Random) -> Exchange:
 
 
 def wrong_chunks(draft: Draft, rng: Random) -> Exchange:
-    body = draft.body or b""
+    body = draft.content
     size = b"%x" % len(body)
     chunks = rng.choice(
         (
@@ -222,6 +229,6 @@ def pipelined(drafts: Sequence[Draft]) -> Exchange:
         methods=tuple(draft.method for draft in drafts),
         user=drafts[0].user if all(draft.user_is_certain for draft in drafts) else None,
         is_http=all(draft.is_http for draft in drafts),
-        is_transcription=any("transcribe" in draft.target or b"transcribe" in (draft.body or b"") for draft in drafts),
+        is_transcription=any("transcribe" in draft.target or b"transcribe" in draft.content for draft in drafts),
         may_reuse=False,
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Iterator
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from .campaign import Options, attack, serve
 from .client import Answer
 from .corpus import read_corpus
 from .oracle import ALICE_MARK, find_fault, find_tracebacks
-from .requests import Exchange
+from .requests import FUZZ_USERS, RIGHT, WRONG, Draft, Exchange, mark
 from .sessions import KINDS, make_session
 
 REQUESTS = 300
@@ -53,6 +56,15 @@ def first_exchanges(count: int) -> Iterator[tuple[str, list[Exchange]]]:
 
 def test_fuzz_sessions_are_the_same_each_time() -> None:
     assert list(first_exchanges(300)) == list(first_exchanges(300))
+
+
+@pytest.mark.parametrize("framing", {*RIGHT, *WRONG}, ids=lambda framing: framing.__name__)
+def test_fuzz_request_of_an_uncertain_user_has_no_mark_that_a_server_reads(framing: Any) -> None:
+    user = FUZZ_USERS[0]
+    draft = Draft(method="POST", target="/run", user=user, body=mark(user).encode() * 50, user_is_certain=False)
+    for seed in range(30):
+        sent = b"".join(framing(draft, Random(seed)).parts)
+        assert mark(user).encode() not in re.sub(rb"\r\n[0-9a-fA-F]+\r\n", b"", sent)
 
 
 def test_fuzz_sessions_are_of_every_kind_and_reach_every_route() -> None:
