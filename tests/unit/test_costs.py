@@ -21,9 +21,11 @@ from ag_ui.core import (
 )
 from ag_ui.core import Tool as FrontendTool
 
+from copilot_runtime import __version__
 from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.replay import replay
 from copilot_runtime._engine.stored_interrupts import StoredInterrupts, changed_calls
-from copilot_runtime._events import apply_events
+from copilot_runtime._events import CompactedFrames, Cursor, apply_events, format_frame
 from copilot_runtime._events.json_patch import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
@@ -34,7 +36,7 @@ from copilot_runtime.agents._builtin.resume import Resumption
 from copilot_runtime.agents._builtin.tools.tool import Tool
 from copilot_runtime.agents._builtin.tools.toolbox import Toolbox
 from copilot_runtime.agents._interrupts import ResumeEntry, without_copies
-from copilot_runtime.stores.protocol import StoredRun
+from copilot_runtime.stores.protocol import StoredRun, ThreadSnapshot
 
 from .cost_helpers import assert_linear, measure
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, events_of, recorded, text
@@ -109,6 +111,21 @@ class _Drain:
 @pytest.mark.requirement("COST-01")
 def test_replay_of_many_events() -> None:
     assert_linear(lambda size: _Drain([b"data: {}\n\n"] * size), 10_000)
+
+
+@pytest.mark.requirement("COST-01")
+@pytest.mark.parametrize("number", [None, 1], ids=["from the beginning", "after a cursor"])
+def test_replay_of_a_stored_run_takes_no_step_per_event(number: int | None) -> None:
+    cursor = None if number is None else Cursor(1, number)
+
+    def steps(size: int) -> int:
+        frames = [format_frame(b"{}", b"id: 1.", number) for number in range(1, size + 1)]
+        run = StoredRun(
+            1, "r", "a", CompactedFrames(frames), None if cursor is None else frames, recorded_by=__version__
+        )
+        return measure(lambda: list(replay(ThreadSnapshot([run], None, 1), cursor).history)).steps
+
+    assert steps(100) == steps(400)
 
 
 def reasoning(kind: str, message: str = "th", **members: Any) -> Event:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 
 from copilot_runtime._engine.replay import replay
-from copilot_runtime._events import Cursor, RunEnding, resume_index
+from copilot_runtime._events import CompactedFrames, Cursor, CursorKind, RunEnding, frames_of, is_lost, resume_index
 from copilot_runtime.stores.protocol import (
     ActiveRun,
     RunKey,
@@ -231,3 +231,18 @@ def test_a_completed_run_ends_with_its_terminal_event(ending: RunEnding) -> None
 def test_an_empty_thread() -> None:
     assert replay(ThreadSnapshot(), None).history == []
     assert replay(ThreadSnapshot(), Cursor(1, 1)).history == []
+
+
+@given(runs())
+def test_stored_records_are_those_of_the_recorder(events: list[Event]) -> None:
+    records = recorded(events)[0].records()
+    stored = CompactedFrames(frames_of(records))
+    assert list(stored) == list(records)
+    assert [stored[index] for index in range(len(stored))] == list(records)
+    assert list(stored[1:-1]) == list(records[1:-1])
+    assert len(stored) == len(records)
+    assert stored == CompactedFrames(list(stored.frames))
+    for number in range(1, len(events) + 3):
+        assert is_lost(stored, number) == is_lost(records, number)
+        for kind in CursorKind:
+            assert resume_index(stored, Cursor(1, number, kind)) == resume_index(records, Cursor(1, number, kind))

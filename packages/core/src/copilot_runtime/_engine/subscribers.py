@@ -14,6 +14,7 @@ from .._concurrency import driver, loops
 from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import process_rlock
 from .._concurrency.waiters import Waiters
+from .._events import frames_of
 from .._http.streaming import EventStream, StreamSource
 from ..stores.protocol import StoredRun
 from .held_bytes import HeldBytes
@@ -267,4 +268,4 @@ def _set_loop(reader: BaseReader) -> None:
 
 
 def _size(run: StoredRun) -> int:
-    return sum(len(record.frame) for record in run.records) + sum(map(len, run.raw or ()))
+    return sum(map(len, frames_of(run.records))) + sum(map(len, run.raw or ()))

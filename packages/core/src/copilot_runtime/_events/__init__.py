@@ -1,6 +1,6 @@
 """AG-UI events: validation, serialisation to frames, and compaction of finished runs."""
 
-from .compaction import CompactedFrame
+from .compaction import CompactedFrame, CompactedFrames, frames_of, numbers_of
 from .completion import (
     NO_TERMINAL_EVENT,
     STOPPED,
@@ -29,6 +29,7 @@ __all__ = [
     "NO_TERMINAL_EVENT",
     "STOPPED",
     "CompactedFrame",
+    "CompactedFrames",
     "Cursor",
     "CursorKind",
     "Event",
@@ -42,11 +43,13 @@ __all__ = [
     "error_frame",
     "event_data",
     "format_frame",
+    "frames_of",
     "is_lost",
     "is_reapers",
     "is_terminal",
     "joined_id",
     "messages_after_run",
+    "numbers_of",
     "repair_frames",
     "resume_index",
     "without_past_errors",

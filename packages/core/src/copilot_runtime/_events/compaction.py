@@ -8,9 +8,9 @@ at hand then; of the frames already serialised, only the few state events are pa
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, overload
 
 from .shared_state import apply_state_events
 from .sse import (
@@ -34,13 +34,63 @@ class CompactedFrame(NamedTuple):
     @classmethod
     def from_frame(cls, frame: bytes) -> Self:
         """Parses the number of a compacted frame, which is the second part of its id."""
-        identity = frame[: frame.index(b"\n")].removesuffix(COMPACTED_SUFFIX)
-        return cls(int(identity[identity.index(b".") + 1 :]), frame)
+        return cls(_parse_number(frame), frame)
 
     def with_own_id(self) -> Self:
         """Returns the same event with an id that only the compacted run has."""
         end = self.frame.index(b"\n")
         return self._replace(frame=b"%b%b%b" % (self.frame[:end], COMPACTED_SUFFIX, self.frame[end:]))
+
+
+class CompactedFrames(Sequence[CompactedFrame]):
+    """A stored run, compacted. Its numbers are parsed once they are looked at, which a whole replay does not do."""
+
+    __slots__ = ("__weakref__", "_numbers", "frames")
+
+    def __init__(self, frames: Sequence[bytes]) -> None:
+        self.frames = frames
+        self._numbers: Sequence[int] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CompactedFrames) and self.frames == other.frames
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The number of each frame. Raises ValueError if one has none."""
+        if self._numbers is None:
+            self._numbers = list(map(_parse_number, self.frames))
+        return self._numbers
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[CompactedFrame]:
+        return map(CompactedFrame, self.numbers, self.frames)
+
+    @overload
+    def __getitem__(self, index: int) -> CompactedFrame: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[CompactedFrame]: ...
+
+    def __getitem__(self, index: int | slice) -> CompactedFrame | Sequence[CompactedFrame]:
+        if isinstance(index, slice):
+            return CompactedFrames(self.frames[index])
+        return CompactedFrame.from_frame(self.frames[index])
+
+
+def frames_of(records: Sequence[CompactedFrame]) -> Sequence[bytes]:
+    """Returns the frames of a compacted run."""
+    return records.frames if isinstance(records, CompactedFrames) else [record.frame for record in records]
+
+
+def numbers_of(records: Sequence[CompactedFrame]) -> Sequence[int]:
+    """Returns the numbers of the frames of a compacted run."""
+    return records.numbers if isinstance(records, CompactedFrames) else [record.number for record in records]
+
+
+def _parse_number(frame: bytes) -> int:
+    return int(frame.partition(b"\n")[0].partition(b".")[2].removesuffix(COMPACTED_SUFFIX))
 
 
 class OpenMessage:

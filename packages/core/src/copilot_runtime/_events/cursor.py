@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from .compaction import COMPACTED_SUFFIX, CompactedFrame
+from .compaction import COMPACTED_SUFFIX, CompactedFrame, numbers_of
 from .recorder import FIRST_REAPER_NUMBER
 
 JOINED_SUFFIX = b"j"
@@ -71,8 +72,9 @@ def is_reapers(frame: bytes) -> bool:
 
 def is_lost(records: Sequence[CompactedFrame], number: int) -> bool:
     """Returns whether a run does not have an event that was sent: a crash took it, and those after it."""
-    end = FIRST_REAPER_NUMBER if number < FIRST_REAPER_NUMBER else None
-    return not any(number <= record.number and (end is None or record.number < end) for record in records)
+    end = FIRST_REAPER_NUMBER if number < FIRST_REAPER_NUMBER else math.inf
+    # From the end, where most runs have it.
+    return not any(number <= record.number < end for record in reversed(records))
 
 
 def resume_index(records: Sequence[CompactedFrame], cursor: Cursor) -> int | None:
@@ -83,13 +85,11 @@ def resume_index(records: Sequence[CompactedFrame], cursor: Cursor) -> int | Non
     """
     if cursor.kind is CursorKind.JOINED:
         return None
-    number = cursor.number
-    at = next((index for index, record in enumerate(records) if record.number == number), None)
-    if at is None:
+    numbers = numbers_of(records)
+    if cursor.number not in numbers:
         return None
+    after = numbers.index(cursor.number) + 1
     if cursor.kind is CursorKind.COMPACTED:
-        return at + 1
-    in_order = all(record.number <= number for record in records[:at]) and all(
-        record.number > number for record in records[at + 1 :]
-    )
-    return at + 1 if in_order else None
+        return after
+    in_order = max(numbers[:after]) == cursor.number and min(numbers[after:], default=math.inf) > cursor.number
+    return after if in_order else None

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ..._concurrency.driver import run_off_loop
-from ..._events import decode, event_data
+from ..._events import decode, event_data, frames_of
 from ..._http.types import Response
 from ..._strict_json import loads
 from ...stores.protocol import ThreadInfo, ThreadQuery
@@ -156,7 +156,7 @@ def _invalid(message: str) -> HTTPError:
 
 async def _read_frames(context: EndpointContext) -> list[bytes]:
     snapshot = await context.engine.read_thread(context.thread)
-    return [record.frame for run in snapshot.runs for record in run.records]
+    return [frame for run in snapshot.runs for frame in frames_of(run.records)]
 
 
 def _last(query: Mapping[str, list[str]], name: str) -> str | None:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ..._events import CompactedFrames
 from .. import protocol as p
 from .sizes import row_bytes
 
@@ -181,12 +182,12 @@ def _split_frames(data: bytes) -> list[bytes]:
     return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
 
 
-def select_records(db: Db, thread: int, ordinal: int) -> list[p.CompactedFrame]:
+def select_records(db: Db, thread: int, ordinal: int) -> CompactedFrames:
     """Returns a run that has ended, compacted."""
     [(data, stored_checksum)] = db.execute(
         "SELECT records, checksum FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal)
     )
-    return [p.CompactedFrame.from_frame(frame) for frame in _split_frames(_blob(data, stored_checksum, ordinal))]
+    return CompactedFrames(_split_frames(_blob(data, stored_checksum, ordinal)))
 
 
 def select_duplicates(db: Db, thread: int, ordinal: int) -> frozenset[int]:

@@ -16,18 +16,18 @@ class SharedList(list[T]):
 
 
 class SharedFrames(Generic[T]):
-    """Lists by key, for as long as somebody uses them."""
+    """Sequences of frames by key, for as long as somebody uses them. They must allow weak references."""
 
     def __init__(self) -> None:
-        self._lists: weakref.WeakValueDictionary[Hashable, SharedList[T]] = weakref.WeakValueDictionary()
+        self._shared: weakref.WeakValueDictionary[Hashable, T] = weakref.WeakValueDictionary()
 
-    def get(self, key: Hashable, load: Callable[[], list[T]]) -> SharedList[T]:
-        """Returns the list of a key, which is loaded if nobody uses it."""
-        shared = self._lists.get(key)
+    def get(self, key: Hashable, load: Callable[[], T]) -> T:
+        """Returns the frames of a key, which are loaded if nobody uses them."""
+        shared = self._shared.get(key)
         if shared is None:
-            shared = self._lists[key] = SharedList(load())
+            shared = self._shared[key] = load()
         return shared
 
     def after_fork(self) -> None:
-        """Forgets the parent process's lists."""
-        self._lists = weakref.WeakValueDictionary()
+        """Forgets the parent process's frames."""
+        self._shared = weakref.WeakValueDictionary()

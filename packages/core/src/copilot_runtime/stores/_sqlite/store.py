@@ -12,6 +12,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from ..._events import CompactedFrames
 from .. import protocol as p
 from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
@@ -19,7 +20,7 @@ from . import rows
 from .connections import ConnectionPair
 from .garbage import clear_active_thread, collect, delete_threads
 from .retention import BATCH_SIZE, Retention
-from .shared_frames import SharedFrames
+from .shared_frames import SharedFrames, SharedList
 from .sizes import frames_bytes, row_bytes, thread_bytes
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
@@ -102,8 +103,8 @@ class SqliteStore:
         self._followed: dict[p.RunKey, tuple[object, int, float, float, Set[int]]] = {}
         """By active run, what the last `follow` saw: the version of the file, the number of its last frame, when its
         lease expires, for how long it was renewed, and its duplicates."""
-        self._shared_records: SharedFrames[p.CompactedFrame] = SharedFrames()
-        self._shared_raw: SharedFrames[bytes] = SharedFrames()
+        self._shared_records: SharedFrames[CompactedFrames] = SharedFrames()
+        self._shared_raw: SharedFrames[SharedList[bytes]] = SharedFrames()
         try:
             # No connection is left open: the process may fork after this.
             self._connections.check()
@@ -356,6 +357,9 @@ class SqliteStore:
 
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
         def work(db: Db) -> p.ThreadSnapshot:
+            def raw_frames(frames_id: int) -> SharedList[bytes]:
+                return SharedList(rows.select_frames(db, frames_id, 0))
+
             now = time.time()
             row = db.execute(
                 "SELECT id, ordinal FROM threads WHERE owner = ? AND thread_id = ?", tuple(thread)
@@ -377,7 +381,7 @@ class SqliteStore:
                         rows.text(run_id),
                         rows.text(agent_id),
                         self._shared_records.get(key, partial(rows.select_records, db, row_id, ordinal)),
-                        self._shared_raw.get(key, partial(rows.select_frames, db, frames_id, 0)) if has_raw else None,
+                        self._shared_raw.get(key, partial(raw_frames, frames_id)) if has_raw else None,
                         bool(has_run_error),
                         rows.text(recorded_by),
                         rows.select_duplicates(db, row_id, ordinal) if has_raw else frozenset(),
