@@ -56,10 +56,21 @@ _tasks: set[asyncio.Task[Any]] = set()
 """Strong references: an event loop itself holds its tasks weakly."""
 
 
-def create_task_threadsafe(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object]) -> None:
+def create_task_threadsafe(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, object],
+    *,
+    after_first_step: Callable[[], object] | None = None,
+) -> None:
     """Starts a task on a loop, from any thread, with a copy of the caller's context.
 
-    Raises RuntimeError if the loop is closed.
+    Args:
+        loop: the loop.
+        coroutine: what the task runs.
+        after_first_step: called on the loop when the task has ended or waits for the first time.
+
+    Raises:
+        RuntimeError: the loop is closed.
     """
     context = contextvars.copy_context()
     context.run(in_sync_driver_var.set, False)
@@ -68,6 +79,8 @@ def create_task_threadsafe(loop: asyncio.AbstractEventLoop, coroutine: Coroutine
         task = loop.create_task(coroutine, context=context)
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
+        if after_first_step is not None:
+            loop.call_soon(after_first_step)  # after the task's first step, since a loop calls in order
 
     if is_running_on(loop):
         start()

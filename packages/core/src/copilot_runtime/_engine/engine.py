@@ -330,7 +330,9 @@ class Engine:
         recorder: RunRecorder,
         slot: RunSlot,
     ) -> Run:
-        log = RunLog(None if lease is None else lease.run, request.run_id, request.agent_id)
+        # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
+        on_thread = loops.in_sync_driver()
+        log = RunLog(None if lease is None else lease.run, request.run_id, request.agent_id, is_starting=on_thread)
         loop = loops.target_loop()
         run = Run(
             request,
@@ -360,7 +362,7 @@ class Engine:
             self._persistence.track(run.writer)
         self._shutdown.watch(run)
         watch_loop(run, loop)
-        loops.create_task_threadsafe(loop, run.execute())
+        loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step if on_thread else None)
         return run
 
     # --- ending orphaned runs ---
@@ -427,6 +429,7 @@ class Engine:
     def _run_lost(self, run: Run) -> None:
         """Has the run's readers read what the store has of it."""
         self._unregister(run)
+        run.log.mark_started()
         self._remote_runs.follow_own(run.log, loops.running_loop(run.loop))
 
     def _unregister(self, run: Run) -> None:

@@ -132,6 +132,7 @@ class RunPersistence:
                 if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > deadline:
                     logger.exception("run %r has ended, but its end could not be stored", writer.lease.run_id)
                     return FinishResult.NOT_STORED
+            writer.log.mark_started()
             await driver.sleep(FINISH_RETRY_INTERVAL)
 
     async def _wait_for_flush(self, writer: RunWriter) -> None:

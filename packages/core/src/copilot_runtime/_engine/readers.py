@@ -83,6 +83,11 @@ class BaseReader:
         """Whether nothing is read any more."""
         return self._callbacks is None
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is about to be known if there is anything to read at once; a waiter is notified then."""
+        return False
+
     def read_available(self) -> bytes | None:
         """Returns up to `MAX_CHUNK_BYTES` of what is ready; ``b""`` if nothing is, and None at the end."""
         chunk = self._next_slice(self._rest) if self._rest else self._read()
@@ -268,6 +273,11 @@ class RunReader(BaseReader):
         self._is_evicted = False
         self._evicted_ending: bytes | None = None
         super().__init__(callbacks, log)
+
+    @property
+    def is_starting(self) -> bool:
+        log = self._log
+        return log is not None and log.is_starting
 
     def _read(self) -> bytes | None:
         chunk = None if self._is_evicted else self._read_frames()

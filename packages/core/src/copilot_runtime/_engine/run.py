@@ -174,6 +174,12 @@ class Run:
     def _report_blocking(self, seconds: float) -> None:
         self._hints.blocked_event_loop(self.request.agent_id, seconds)
 
+    def after_first_step(self) -> None:
+        """Has readers send their headers now, on the run's loop: its agent waits, with or without events."""
+        # A run that is over comes with its first chunk, once it is stored.
+        if not self.is_finished:
+            self.log.mark_started()
+
     # --- stopping ---
 
     @property
@@ -194,6 +200,8 @@ class Run:
 
     def stop_threadsafe(self, ending: RunEnding = STOPPED_BY_USER) -> None:
         """Asks the agent to end, from any thread."""
+        if self.is_finished:
+            return  # a request looks whether its run was stopped meanwhile: one that has ended must not wake the loop
         if loops.is_running_on(self.loop):
             self.stop(ending)
         else:

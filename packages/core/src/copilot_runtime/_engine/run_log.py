@@ -18,12 +18,13 @@ class RunLog:
         "ended",
         "frames",
         "is_foreign",
+        "is_starting",
         "readers",
         "run",
         "run_id",
     )
 
-    def __init__(self, run: RunKey | None, run_id: str, agent_id: str) -> None:
+    def __init__(self, run: RunKey | None, run_id: str, agent_id: str, *, is_starting: bool = False) -> None:
         self.run = run
         """None for a run on no thread."""
         self.run_id = run_id
@@ -33,6 +34,8 @@ class RunLog:
         """Numbers of events that a late joiner must not receive, because they repeat messages of the history."""
         self.is_foreign = False
         """Whether frames may come from another process, which may run another version."""
+        self.is_starting = is_starting
+        """Whether the run may have frames before it waits for the first time: readers are notified when it has not."""
         self.ended = False
         self.readers: set[object] = set()
         self._waiters = Waiters()
@@ -42,9 +45,16 @@ class RunLog:
         self.frames.extend(frames)
         self._waiters.notify()
 
+    def mark_started(self) -> None:
+        """Notifies waiting readers that whatever comes next may take its time."""
+        if self.is_starting:
+            self.is_starting = False
+            self._waiters.notify()
+
     def end(self) -> None:
         """Marks the log as complete and notifies waiting readers."""
         self.ended = True
+        self.is_starting = False
         self._waiters.notify()
 
     def add_waiter(self, seen: int, notify: Notify) -> bool:

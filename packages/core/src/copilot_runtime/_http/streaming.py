@@ -23,6 +23,10 @@ class StreamSource(Protocol):
     def is_at_end(self) -> bool:
         """Whether `read_available` has returned the last bytes; may be False although it has."""
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is about to be known if anything is ready at once. Waiters are notified when it is."""
+
     def read_available(self) -> bytes | None:
         """Returns bytes that are ready, joined; ``b""`` if none are, and None at the end."""
 
@@ -85,8 +89,9 @@ class SyncStreamIterator:
     """Iterates a source on a worker thread, which sleeps while nothing is ready.
 
     Closes its source when it is garbage-collected: a framework may put another response in the place of the one that
-    it belonged to. The first chunk never waits: it is ``greeting`` if nothing is ready. A WSGI server holds the headers
-    back until there is a chunk (PEP 3333, "Handling of Headers"), and an agent may take its time.
+    it belonged to. The first chunk never waits for long: it is ``greeting`` if nothing is ready and the source is not
+    starting. A WSGI server holds the headers back until there is a chunk (PEP 3333, "Handling of Headers"), and an
+    agent may take its time; but what an agent has ready at once leaves with the headers, as one chunk.
     """
 
     __slots__ = ("_greeting", "_notifications", "_source")
@@ -104,7 +109,7 @@ class SyncStreamIterator:
         source, notifications = self._source, self._notifications
         if self._greeting:
             greeting, self._greeting = self._greeting, b""
-            return source.read_available() or greeting
+            return self._first_chunk() or greeting
         while True:
             chunk = source.read_available()
             if chunk:
@@ -114,6 +119,17 @@ class SyncStreamIterator:
                 raise StopIteration
             if source.add_waiter(self._notify):
                 notifications.get()
+
+    def _first_chunk(self) -> bytes | None:
+        source = self._source
+        while source.is_starting:
+            chunk = source.read_available()
+            if chunk != b"":
+                return chunk
+            # Asked again, since the source may have started before there was a waiter.
+            if source.add_waiter(self._notify) and source.is_starting:
+                self._notifications.get()
+        return source.read_available()
 
     def _notify(self) -> None:
         self._notifications.put(None)

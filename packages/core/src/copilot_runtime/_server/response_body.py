@@ -40,7 +40,10 @@ def wsgi_body(runtime: CopilotRuntime, response: Response, environ: Mapping[str,
         response: its response.
         environ: the WSGI environ of the request.
     """
-    stream = run_sync(response_stream(runtime, response))
+    body = response.body
+    if isinstance(body, bytes) and len(body) <= LARGE_BODY_BYTES:
+        return [body]
+    stream = body if isinstance(body, EventStream) else run_sync(response_stream(runtime, response))
     if stream is None:
         return [cast(bytes, response.body)]
     abort = connection_aborter(environ)

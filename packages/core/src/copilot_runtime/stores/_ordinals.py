@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import secrets
+from hashlib import blake2b
 
 _FIRST_ORDINALS = 1_000_000_000
+_KEY = secrets.token_bytes(32)
+_counter = itertools.count()
 
 
 def first_ordinal() -> int:
@@ -13,4 +18,7 @@ def first_ordinal() -> int:
     The event ids of a thread that is created again must differ from those of before, also where nothing is left of it,
     and a number that threads shared would tell a user of the threads of others.
     """
-    return 1 + secrets.randbelow(_FIRST_ORDINALS)
+    # Not from the system's generator each time: such a call releases the interpreter's lock. Stores call this function
+    # with their own lock held, for which all other worker threads then queued (two runs of three under WSGI).
+    message = b"%d %d" % (os.getpid(), next(_counter))
+    return 1 + int.from_bytes(blake2b(message, key=_KEY, digest_size=8).digest(), "big") % _FIRST_ORDINALS

@@ -1,0 +1,256 @@
+"""The first chunk on a worker thread: what an agent has ready leaves with the headers, and nobody's headers wait."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from copilot_runtime._concurrency import driver, loops
+from copilot_runtime._engine import Engine
+from copilot_runtime._engine import persistence as persistence_module
+from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._http.streaming import CONNECTED, EventStream, SyncStreamIterator
+from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore, StoreError
+
+from .engine_helpers import HANG_SECONDS, answers, engine_on, given
+from .recorder_helpers import FINISHED, STARTED, Event, text
+from .test_stream_readers import until
+
+
+def stream_of(engine: Engine, agent: Any) -> EventStream:
+    stream = driver.run_sync(engine.run(given(agent)))
+    assert isinstance(stream, EventStream)
+    return stream
+
+
+def chunks_of(engine: Engine, agent: Any) -> list[bytes]:
+    """Returns all chunks, read on another thread, so that a test cannot hang."""
+    chunks: list[bytes] = []
+    stream = stream_of(engine, agent)
+    thread = threading.Thread(target=lambda: chunks.extend(stream), daemon=True)
+    thread.start()
+    thread.join(HANG_SECONDS)
+    assert not thread.is_alive()
+    return chunks
+
+
+def first_chunk(stream: EventStream) -> bytes:
+    chunks: list[bytes] = []
+    thread = threading.Thread(target=lambda: chunks.append(next(iter(stream))), daemon=True)
+    thread.start()
+    thread.join(HANG_SECONDS)
+    assert not thread.is_alive(), "the headers wait"
+    return chunks[0]
+
+
+def answers_at_once(input: Any) -> Iterator[Event]:
+    yield from (STARTED, text("START"), text("CONTENT"), text("END"), FINISHED)
+
+
+def over_memory(_: Any) -> RunStore:
+    return MemoryStore()
+
+
+def over_sqlite(path: Any) -> RunStore:
+    return SqliteStore(path / "runs.db")
+
+
+@pytest.mark.parametrize("create_store", [over_memory, over_sqlite])
+def test_first_chunk_of_a_run_that_never_waits_is_the_only_one(create_store: Any, tmp_path: Any) -> None:
+    [chunk] = chunks_of(engine_on(create_store(tmp_path)), answers)
+    assert chunk.count(b"\n\n") == 5
+    assert b"RUN_FINISHED" in chunk
+
+
+def test_first_chunk_has_what_is_ready_before_the_first_wait() -> None:
+    may_end = threading.Event()
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        for event in (STARTED, text("START"), text("CONTENT")):
+            yield event
+        await asyncio.to_thread(may_end.wait)
+        yield text("END")
+        yield FINISHED
+
+    stream = stream_of(engine_on(MemoryStore()), agent)
+    chunks = iter(stream)
+    first = next(chunks)
+    may_end.set()
+    assert first.count(b"\n\n") == 3
+    assert b"RUN_FINISHED" in b"".join(chunks)
+
+
+async def waits_first(input: Any) -> AsyncIterator[Event]:
+    await asyncio.Event().wait()
+    yield STARTED
+
+
+async def waits_in_a_function(input: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("agent", [waits_first, waits_in_a_function])
+def test_first_chunk_of_an_agent_that_waits_is_a_comment(agent: Any) -> None:
+    engine = engine_on(MemoryStore())
+    assert first_chunk(stream_of(engine, agent)) == CONNECTED
+    engine.at_exit()
+
+
+def test_first_chunk_of_a_synchronous_agent_that_blocks_is_a_comment() -> None:
+    may_go = threading.Event()
+
+    def agent(input: Any) -> Iterator[Event]:
+        may_go.wait(HANG_SECONDS)
+        yield from answers_at_once(input)
+
+    stream = stream_of(engine_on(MemoryStore()), agent)
+    chunks = iter(stream)
+    first = next(chunks)
+    may_go.set()
+    assert first == CONNECTED
+    assert b"RUN_FINISHED" in b"".join(chunks)
+
+
+def test_first_chunk_of_a_run_that_waits_for_an_agent_thread_is_a_comment() -> None:
+    may_go = threading.Event()
+
+    def agent(input: Any) -> Iterator[Event]:
+        may_go.wait(HANG_SECONDS)
+        yield from answers_at_once(input)
+
+    engine = engine_on(MemoryStore(), max_agent_threads=1)
+    busy = stream_of(engine, agent)
+    waiting = driver.run_sync(engine.run(given(agent, thread_id="other")))
+    assert isinstance(waiting, EventStream)
+    assert first_chunk(waiting) == CONNECTED
+    may_go.set()
+    for stream in (busy, waiting):
+        stream.close()
+
+
+def test_first_chunk_does_not_wait_for_a_store_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_store = threading.Event()
+
+    class Failing(MemoryStore):
+        def finish(self, *values: Any) -> None:
+            if not may_store.is_set():
+                raise StoreError("it is down")
+            super().finish(*values)
+
+    monkeypatch.setattr(persistence_module, "FINISH_RETRY_INTERVAL", 0.01)
+    stream = stream_of(engine_on(Failing()), answers)
+    chunks = iter(stream)
+    first = next(chunks)
+    may_store.set()
+    assert first == CONNECTED
+    assert b"RUN_FINISHED" in b"".join(chunks)
+
+
+def test_first_chunk_of_a_run_that_another_process_has_taken_over_is_a_comment() -> None:
+    class Taken(MemoryStore):
+        def finish(self, lease: Any, *values: Any) -> None:
+            self.claim(lease.run, force=True)
+            super().finish(lease, *values)
+
+        def follow(self, *values: Any) -> Any:
+            return None
+
+    assert first_chunk(stream_of(engine_on(Taken()), answers)) == CONNECTED
+
+
+def test_first_chunk_of_a_reader_that_is_closed_meanwhile_does_not_wait() -> None:
+    log = RunLog(None, "r", "a", is_starting=True)
+    chunks = SyncStreamIterator(
+        RunReader(log=log, callbacks=ReaderCallbacks(lambda _: None, lambda _: None)), CONNECTED
+    )
+    read: list[bytes] = []
+    thread = threading.Thread(target=lambda: read.extend(chunks), daemon=True)
+    thread.start()
+    until(lambda: log._waiters._waiting)
+    chunks.close()
+    thread.join(HANG_SECONDS)
+    assert read == [CONNECTED]
+
+
+def _start_with_frames(log: RunLog) -> None:
+    log.extend([b"a"])
+    log.mark_started()
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [(RunLog.mark_started, [CONNECTED]), (_start_with_frames, [b"a"]), (RunLog.end, [CONNECTED])],
+)
+def test_first_chunk_when_the_run_starts_between_any_two_looks(
+    at: int, start: Callable[[RunLog], None], expected: list[bytes]
+) -> None:
+    """The run starts at the n-th look of the reader, for every n: whether it waits then or not, it is not forgotten."""
+    log = RunLog(None, "r", "a", is_starting=True)
+    looks = itertools.count(1)
+    starts = [start]
+
+    class Source(RunReader):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("is_starting", "read_available", "add_waiter") and next(looks) == at and starts:
+                starts.pop()(log)
+            return super().__getattribute__(name)
+
+    source = Source(log=log, callbacks=ReaderCallbacks(lambda _: None, lambda _: None))
+    chunks = SyncStreamIterator(source, CONNECTED)
+    read: list[bytes] = []
+    thread = threading.Thread(target=lambda: read.append(next(chunks)), daemon=True)
+    thread.start()
+    until(lambda: not thread.is_alive() or log._waiters._waiting)
+    if starts:
+        starts.pop()(log)
+    thread.join(HANG_SECONDS)
+    assert read == expected
+
+
+def test_task_reports_its_first_step() -> None:
+    loop = loops.background_loop()
+    order: list[str] = []
+    started, ended = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        order.append("step")
+        await asyncio.sleep(0)
+        order.append("end")
+        ended.set()
+
+    def after_first_step() -> None:
+        order.append("started")
+        started.set()
+
+    loops.create_task_threadsafe(loop, work(), after_first_step=after_first_step)
+    assert started.wait(HANG_SECONDS)
+    assert ended.wait(HANG_SECONDS)
+    assert order == ["step", "started", "end"]
+
+
+def test_run_that_has_ended_wakes_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that begins a run looks whether it was stopped meanwhile, and finds it ended where the loop is fast."""
+    wakes: list[Callable[..., object]] = []
+
+    class Slow(MemoryStore):
+        def poll_signals(self, leases: Any) -> Any:
+            until(lambda: not engine._runs)
+            return super().poll_signals(leases)
+
+    engine = engine_on(Slow())
+    call_soon_threadsafe = loops.call_soon_threadsafe
+
+    def counted(loop: Any, function: Callable[..., object], *values: Any) -> bool:
+        wakes.append(function)
+        return call_soon_threadsafe(loop, function, *values)
+
+    monkeypatch.setattr(loops, "call_soon_threadsafe", counted)
+    assert b"RUN_FINISHED" in b"".join(chunks_of(engine, answers))
+    assert not [wake for wake in wakes if "stop" in wake.__qualname__]
