@@ -11,9 +11,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
-from typing import Any
-
-from ag_ui.core import RunAgentInput
+from typing import TYPE_CHECKING, Any
 
 from .._events import Event
 from ..agents._base import verifies_resume
@@ -22,6 +20,9 @@ from ..agents._json_body import JSONBody
 from ..stores.protocol import StoredRun
 from .stored_interrupts import StoredInterrupts, changed_calls, interrupts_of
 from .types import RunRequest
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
 
 logger = logging.getLogger("copilot_runtime.engine")
 

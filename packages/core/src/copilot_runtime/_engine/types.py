@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self
-
-from ag_ui.core import RunAgentInput
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .._events import CompactedFrame, Event, decode, messages_after_run
 from .._users import User, owner_key
 from ..agents._context import RunContext
 from ..agents._json_body import JSONBody
 from ..stores.protocol import RunCompletion
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
 
 Outcome = Literal["finished", "failed", "stopped"]
 

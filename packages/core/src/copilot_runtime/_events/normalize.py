@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from pydantic import BaseModel
-
+from .._pydantic_models import BaseModel
 from .sse import Event, InvalidEventError
 
 WireFields = Mapping[str, tuple[str, bool]]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .. import _validation as validation
 from .._concurrency import driver
@@ -19,39 +18,21 @@ from .._http.types import Request
 from .._http.url_safety import WEB_SCHEMES
 from .._users import User
 from ..agents._agent_checks import agent_instead_of_agents, check_agents
-from ..agents._base import Agent, AgentFunction
 from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
 from .access import ThreadAccess
+from .agents_context import AgentsContext
 from .errors import Unauthenticated
 from .input_limits import InputLimits
 from .memory_store_check import MemoryStoreCheck
 from .store_override import current_engine, store_of_new_runtime
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class AgentsContext:
-    """What a factory of agents is called with.
-
-    Attributes:
-        request: the request that the agents are for; for ``/info`` as well.
-        user: who makes it; None if users are not identified.
-    """
-
-    request: Request
-    user: User | None = None
+if TYPE_CHECKING:
+    from .agents_types import AgentMapping, Agents, AgentsFactory
 
 
 _BODIES = 8
 """How many bodies of the largest size a process may hold at a time, unless ``max_total_body_bytes`` says otherwise."""
-
-AgentMapping = Mapping[str, Agent | AgentFunction]
-"""Agents by id."""
-
-AgentsFactory = Callable[[AgentsContext], Awaitable[AgentMapping] | AgentMapping]
-"""A plain or coroutine function that returns the agents of a request."""
-
-Agents = AgentMapping | AgentsFactory
 
 IdentifyUser = Callable[[Request], Awaitable[User | None] | User | None]
 """A plain or coroutine function that returns the user who makes a request, or None if nobody is signed in."""

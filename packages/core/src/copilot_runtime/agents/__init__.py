@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .._lazy_exports import lazy_exports
-from ._base import Agent, AgentEvents, AgentFunction
+from ._base import Agent
 from ._context import RunContext
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ._http_agent import HttpAgent
     from ._langgraph import LangGraphAgent
     from ._pydantic_ai import PydanticAIAgent
+    from ._types import AgentEvents, AgentFunction
 else:
     # Few applications use more than one kind of agent. Those of `BuiltInAgent` and `HttpAgent` take 0.2 s to import.
     __getattr__, __dir__ = lazy_exports(
@@ -22,6 +23,7 @@ else:
             "._http_agent": ("HttpAgent",),
             "._langgraph": ("LangGraphAgent",),
             "._pydantic_ai": ("PydanticAIAgent",),
+            "._types": ("AgentEvents", "AgentFunction"),
         },
     )
 

@@ -9,8 +9,6 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ag_ui.core import RunAgentInput
-
 from ._base import agent_callable, arity_problem
 
 _UNREACHABLE_IDS = (".", "..")
@@ -124,7 +122,12 @@ def _takes_run_input(value: Any) -> bool:
         first = next(iter(inspect.signature(value).parameters.values()), None)
     except (TypeError, ValueError):
         return False
-    return first is not None and (first.name == "input" or first.annotation in (RunAgentInput, "RunAgentInput"))
+    return first is not None and (first.name == "input" or _annotated_name(first) == "RunAgentInput")
+
+
+def _annotated_name(parameter: inspect.Parameter) -> Any:
+    """Returns the name of the class that a parameter is annotated with, by the class itself or by its name."""
+    return getattr(parameter.annotation, "__name__", parameter.annotation)
 
 
 def _is_string(value: Any) -> bool:

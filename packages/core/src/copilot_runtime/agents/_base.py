@@ -6,29 +6,17 @@ import dataclasses
 import inspect
 import logging
 import weakref
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Any, Protocol, TypeAlias, runtime_checkable
-
-from ag_ui.core import BaseEvent, RunAgentInput
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .._concurrency import driver
-from ._context import RunContext
+from .._pydantic_models import BaseModel
+
+if TYPE_CHECKING:
+    from ._types import AgentFunction
 
 logger = logging.getLogger("copilot_runtime.agents")
-
-AgentEvent: TypeAlias = BaseEvent | Mapping[str, Any]
-"""An AG-UI event: a model of ``ag_ui.core``, or a mapping with the names on the wire."""
-
-AgentEvents: TypeAlias = AsyncIterable[AgentEvent] | Iterable[AgentEvent]
-"""The events of a run, such as the generator or asynchronous generator that yields them."""
-
-AgentFunction: TypeAlias = (
-    Callable[[RunAgentInput], AgentEvents | Awaitable[AgentEvents]]
-    | Callable[[RunAgentInput, RunContext], AgentEvents | Awaitable[AgentEvents]]
-)
-"""A function that runs an agent: a generator, an asynchronous generator, or one that returns its events."""
 
 
 @runtime_checkable

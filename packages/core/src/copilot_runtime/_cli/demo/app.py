@@ -5,7 +5,8 @@ from __future__ import annotations
 from copilot_runtime_asgi import CopilotMiddleware
 from copilot_runtime_asgi._asgi_types import ASGIApp
 
-from ..._server.runtime import AgentMapping, CopilotRuntime
+from ..._server.agents_types import AgentMapping
+from ..._server.runtime import CopilotRuntime
 from ..chat_page.app import ChatPage
 from .agents import DEMO_AGENTS
 from .model import model_agents

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..._concurrency.driver import run_off_loop
 from ..._engine import RunRequest
 from ..._events import Cursor
 from ..._http.forward_headers import merge_headers
@@ -19,7 +21,9 @@ from ...stores.protocol import ThreadKey
 from ..errors import error_response
 from .agents import find_agent
 from .context import EndpointContext
-from .run_input import ParsedInput, parse_input, size_in_memory
+
+if TYPE_CHECKING:
+    from .run_input import ParsedInput
 
 _STREAM_HEADERS = Headers(
     (
@@ -62,6 +66,10 @@ async def suggest(context: EndpointContext) -> Response:
 async def connect(context: EndpointContext) -> Response:
     """Replays a thread, and streams its active run if it has one."""
     await find_agent(context, "Failed to run agent")
+    if not _is_input_imported:
+        await _import_input()
+    from .run_input import parse_input
+
     parsed = parse_input(context.body, context.runtime.input_limits)
     last_seen = parsed.wire.get("lastSeenEventId") or context.request.headers.get("last-event-id")
     cursor = Cursor.parse(last_seen if isinstance(last_seen, str) else None)
@@ -76,11 +84,31 @@ async def _prepare(context: EndpointContext, failure: str | None) -> RunRequest:
     """
     agent = await find_agent(context, failure)
     runtime = context.runtime
+    if not _is_input_imported:
+        await _import_input()
+    from .run_input import parse_input
+
     parsed = parse_input(context.body, runtime.input_limits, runtime.attachment_url_schemes)
     return _run_request(context, clone_agent(agent), parsed)
 
 
+_is_input_imported = False
+
+
+async def _import_input() -> None:
+    """Imports `run_input`, at the first run of a process.
+
+    Not with this module, since AG-UI's models take longer to import than the whole runtime, and a process that is
+    starting should respond to ``/info`` at once. Not on the event loop, which may have other streams to serve.
+    """
+    global _is_input_imported
+    await run_off_loop(import_module, ".run_input", __package__)
+    _is_input_imported = True
+
+
 def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunRequest:
+    from .run_input import size_in_memory
+
     forwarded = context.runtime.forward_headers.select(context.request.headers)
     return RunRequest(
         agent_id=context.agent_id,
