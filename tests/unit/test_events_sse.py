@@ -17,11 +17,12 @@ from copilot_runtime._events import (
     InvalidEventError,
     decode,
     encode,
+    event_data,
     format_frame,
 )
 
 from ..ids import stable_id
-from .recorder_helpers import FINISHED, STARTED, custom, read_frame, recorded, shown, text
+from .recorder_helpers import FINISHED, STARTED, custom, read_frame, recorded, run_input, shown, text
 
 JSON = st.recursive(
     st.none()
@@ -90,6 +91,18 @@ def test_nan_and_infinity_as_text_are_accepted(word: str, kind: str) -> None:
         "delta": [text("START"), text("CONTENT", delta=word), text("END")],
     }[kind]
     assert shown([STARTED, *events]) == [STARTED, *events]
+
+
+@pytest.mark.requirement("BODY-03")
+@pytest.mark.parametrize("metadata", [{}, {"metadata": {"input": 1, "word": "NaN"}}], ids=["plain", "with metadata"])
+def test_a_run_started_with_an_echo_is_encoded_as_any_other_event(metadata: dict[str, Any]) -> None:
+    echo = run_input(messages=[{"id": "u", "role": "user", "content": "NaN größe\n"}], state={"n": [1.5, None]})
+    event = {**STARTED, **metadata}
+    _, frames = recorded([event], input_echo=lambda: echo)
+    assert event_data(frames[0]) == encode({**event, "input": echo})
+    recorder, _ = recorded([], input_echo=lambda: echo)
+    with pytest.raises(InvalidEventError, match="NaN"):
+        recorder.feed({**STARTED, "metadata": {"input": math.nan}})
 
 
 @pytest.mark.requirement("BODY-03")

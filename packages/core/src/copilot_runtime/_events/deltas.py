@@ -14,8 +14,7 @@ from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any
 
-from pydantic import BaseModel
-
+from .._pydantic_models import BaseModel
 from .compaction import CompactedFrame, Compactor
 from .normalize import wire_fields
 from .schema import SCHEMAS
@@ -68,13 +67,14 @@ class DeltaModel:
     @classmethod
     def of_class(cls, model: type[BaseModel]) -> DeltaModel | None:
         """Returns how to read the models of a class, or None if no plain deltas can be read from them."""
-        fields = {name: field for field, (name, _) in wire_fields(model).items()}
+        wire = wire_fields(model)
+        fields = {field.name: name for name, field in wire.items()}
         default = model.model_fields[fields["type"]].default if "type" in fields else None
         kind: Any = default.value if isinstance(default, Enum) else default
         if not isinstance(kind, str) or kind not in DELTA_IDS:
             return None
         own = ("type", DELTA_IDS[kind], "delta")
-        others = {field: keeps_null for field, (name, keeps_null) in wire_fields(model).items() if name not in own}
+        others = {name: field.keeps_null for name, field in wire.items() if field.name not in own}
         if any(others.values()) or not fields.keys() >= set(own):
             return None
         expected = {fields["type"]: default, **dict.fromkeys(others)}

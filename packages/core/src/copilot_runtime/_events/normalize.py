@@ -7,6 +7,7 @@ events have.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -14,11 +15,25 @@ from typing import Any
 from .._pydantic_models import BaseModel
 from .sse import Event, InvalidEventError
 
-WireFields = Mapping[str, tuple[str, bool]]
-"""By field of a class of models: its wire name, and whether its null is a value."""
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WireField:
+    """How a field of a class of models is read."""
+
+    name: str
+    """Its wire name."""
+    keeps_null: bool
+    """Whether its null is a value."""
+    enum: Enum | None
+    """Its default, if that is an enum, as the type of each model is."""
+    enum_value: Any
+
+
+WireFields = Mapping[str, WireField]
 
 _wire_fields_by_class: dict[type[BaseModel], WireFields] = {}
-_SCALARS = frozenset((str, bool, int, float))
+
+_PLAIN = frozenset((str, bool, int, float, type(None)))
 
 
 def normalize_event(event: Any) -> Event:
@@ -32,14 +47,17 @@ def normalize_event(event: Any) -> Event:
         fields = wire_fields(type(event))
     result: Event = {}
     # Without calls for most fields.
-    for field, value in event.__dict__.items():
-        if field not in fields:  # such as a cached property
+    for name, value in event.__dict__.items():
+        if name not in fields:  # such as a cached property
             continue
-        name, keeps_null = fields[field]
-        if type(value) in _SCALARS:
-            result[name] = value
-        elif value is not None or keeps_null:
-            result[name] = to_jsonable(value)
+        field = fields[name]
+        if value is None:
+            if field.keeps_null:
+                result[field.name] = None
+        elif value is field.enum:
+            result[field.name] = field.enum_value
+        else:
+            result[field.name] = value if type(value) in _PLAIN else to_jsonable(value)
     extra = event.__pydantic_extra__
     if extra:
         result.update((name, to_jsonable(value)) for name, value in extra.items())
@@ -51,7 +69,11 @@ def wire_fields(kind: type[BaseModel]) -> WireFields:
     fields = _wire_fields_by_class.get(kind)
     if fields is None:
         fields = _wire_fields_by_class[kind] = {
-            name: (field.serialization_alias or field.alias or name, field.is_required())
+            name: WireField(
+                field.serialization_alias or field.alias or name,
+                field.is_required(),
+                *((field.default, field.default.value) if isinstance(field.default, Enum) else (None, None)),
+            )
             for name, field in kind.model_fields.items()
         }
     return fields
@@ -65,6 +87,14 @@ def _from_mapping(event: Mapping[Any, Any]) -> Event:
 
 def to_jsonable(value: Any) -> Any:
     """Returns a value with all models and enums in it converted to JSON values; other values stay as they are."""
+    # By class first, since to ask whether it is a model takes longer than all the rest.
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return {name: to_jsonable(item) for name, item in value.items()}
+    if kind is list:
+        return [to_jsonable(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, BaseModel):
@@ -78,8 +108,8 @@ def to_jsonable(value: Any) -> Any:
 
 def _from_model(model: BaseModel) -> Any:
     value = model.model_dump(mode="json", by_alias=True, exclude_none=True)
-    for field, (name, keeps_null) in wire_fields(type(model)).items():
+    for name, field in wire_fields(type(model)).items():
         # A required member that is null carries meaning, such as the value of a JSON Patch operation.
-        if keeps_null and isinstance(value, dict) and getattr(model, field) is None:
-            value[name] = None
+        if field.keeps_null and isinstance(value, dict) and getattr(model, name) is None:
+            value[field.name] = None
     return value

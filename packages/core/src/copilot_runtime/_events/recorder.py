@@ -34,6 +34,7 @@ from .sse import (
     Event,
     InvalidEventError,
     encode,
+    encode_with,
     format_frame,
     id_prefix,
 )
@@ -80,7 +81,8 @@ class RunRecorder:
     Args:
         ordinal: The run's place on its thread, from 1 on. None for a run that belongs to no thread: its frames
             have no ids, and it is not compacted.
-        input_echo: Returns the ``input`` that RUN_STARTED gets unless the agent has supplied one.
+        input_echo: Returns the ``input`` that RUN_STARTED gets unless the agent has supplied one, as it was parsed
+            from strict JSON.
         known_message_ids: The message ids of the thread's earlier events.
         is_resuming: Whether the client has responded to interrupts with this run.
     """
@@ -290,12 +292,14 @@ class RunRecorder:
         delta_id = rule.delta_id
         if delta_id is not None and len(event) == PLAIN_SIZE:
             event = in_order(event, delta_id)
+        bare = None
         state = self._state
         if state.phase is not Phase.RUNNING:
             state.check_phase(rule.kind)
-            event = self._with_input_echo(event)
+            if rule.kind == "RUN_STARTED":
+                bare, event = event, self._with_input_echo(event)
         try:
-            data = encode(event)
+            data = encode(event) if bare is None or bare is event else encode_with(bare, "input", event["input"])
         except InvalidEventError as error:
             self._append_repaired(event, rule, error)
             return
@@ -336,8 +340,6 @@ class RunRecorder:
                 self.duplicates.add(number)
 
     def _with_input_echo(self, event: Event) -> Event:
-        if event["type"] != "RUN_STARTED":
-            return event
         if self._input_echo is None or "input" in event:
             run_input = event.get("input", {})
         else:

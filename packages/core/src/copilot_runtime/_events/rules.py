@@ -56,7 +56,16 @@ def _instance_of(kind: type, description: str) -> Rule:
     return rule
 
 
-string = _instance_of(str, "a string")
+_accepting_strings: set[Rule] = set()
+
+
+def accepting_strings(rule: Rule) -> Rule:
+    """Marks a rule that returns every string as it is, so that `shape` need not call it for one."""
+    _accepting_strings.add(rule)
+    return rule
+
+
+string = accepting_strings(_instance_of(str, "a string"))
 boolean = _instance_of(bool, "true or false")
 json_object = _instance_of(dict, "an object")
 json_list = _instance_of(list, "a list")
@@ -171,6 +180,8 @@ def shape(
     """
     required, optional, defaults = required or {}, optional or {}, defaults or {}
     rules = {**required, **optional}
+    # Most members are strings, which these rules accept as they are: to call them would be most of the cost.
+    texts = frozenset(name for name, member_rule in rules.items() if member_rule in _accepting_strings)
     needed = [name for name in required if name not in defaults]
 
     def rule(value: Any) -> Any:
@@ -180,6 +191,8 @@ def shape(
         for name, old in members.items():
             if old is None:
                 changes[name] = ABSENT
+            elif name in texts and old.__class__ is str:
+                pass
             elif name in rules:
                 try:
                     new = rules[name](old)

@@ -14,6 +14,7 @@ from .rules import (
     InvalidValueError,
     Rule,
     absent,
+    accepting_strings,
     array,
     by_member,
     count,
@@ -48,7 +49,7 @@ def text_or(parts: Rule) -> Rule:
                 raise
             raise InvalidValueError("must be a string or a list of content parts") from None
 
-    return rule
+    return accepting_strings(rule)
 
 
 def _flattened(value: Any) -> Any:
