@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -196,6 +198,28 @@ def test_asgi_paced_event_is_one_future_and_one_message() -> None:
                 assert asked == ["future", "future"], "one is that of the agent's queue"
         await connection.task
         assert connection.is_complete
+
+    on_loop(scenario)
+
+
+def coroutines_with_last_chunk(connection: Connection) -> list[object]:
+    return [holder for holder in gc.get_referrers(connection.sent[-1]["body"]) if inspect.iscoroutine(holder)]
+
+
+@pytest.mark.requirement("ASGI-06")
+def test_asgi_stream_that_waits_keeps_no_chunk() -> None:
+    """Which may be 64 KiB for each of many idle streams."""
+
+    async def scenario() -> None:
+        agent = Waiting()
+        agent.may_begin.set()
+        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        await until(lambda: b'"a"' in connection.body)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert coroutines_with_last_chunk(connection) == []
+        agent.may_end.set()
+        await connection.task
 
     on_loop(scenario)
 

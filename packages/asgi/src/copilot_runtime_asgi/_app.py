@@ -83,12 +83,19 @@ class CopilotASGIApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "http":
-            body = ReceivedBody(scope, receive)
+            runtime, body = self._handler.runtime, ReceivedBody(scope, receive)
             response = await self._respond(scope, body)
             if body.is_disconnected:
                 response.close()
+                return
+            stream = await response_stream(runtime, response)
+            if stream is None:
+                await _send_body(_start_message(response), response.body, body, send, runtime)
             else:
-                await _send_response(response, body, send, self._handler.runtime)
+                is_endless = isinstance(response.body, EventStream)
+                await StreamResponse(
+                    _start_message(response), stream, body, send, runtime, is_endless=is_endless
+                ).send()
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":
@@ -136,26 +143,22 @@ def _create_request(scope: Scope, body: ReceivedBody, limits: BodyLimits) -> Req
     )
 
 
-async def _send_response(response: Response, body: ReceivedBody, send: Send, runtime: CopilotRuntime) -> None:
+def _start_message(response: Response) -> Message:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
-    start = {"type": "http.response.start", "status": response.status, "headers": headers}
-    stream = await response_stream(runtime, response)
-    if stream is not None:
-        is_endless = isinstance(response.body, EventStream)
-        await StreamResponse(start, stream, body, send, runtime, is_endless=is_endless).send()
-        return
+    return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+async def _send_body(
+    start: Message, content: bytes | EventStream, body: ReceivedBody, send: Send, runtime: CopilotRuntime
+) -> None:
     try:
-        await _send_body(start, response.body, body, send)
+        await send(start)
+        if body.may_be_left:
+            # A client that is still sending when the connection closes never sees the response.
+            await send({"type": "http.response.body", "body": content, "more_body": True})
+            await body.drain()
+            content = b""
+        await send({"type": "http.response.body", "body": content})
     except asyncio.CancelledError:
         if not runtime.is_shutting_down:
             raise
-
-
-async def _send_body(start: Message, content: bytes | EventStream, body: ReceivedBody, send: Send) -> None:
-    await send(start)
-    if body.may_be_left:
-        # A client that is still sending when the connection closes never sees the response.
-        await send({"type": "http.response.body", "body": content, "more_body": True})
-        await body.drain()
-        content = b""
-    await send({"type": "http.response.body", "body": content})

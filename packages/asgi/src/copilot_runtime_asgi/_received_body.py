@@ -23,13 +23,14 @@ class ReceivedBody:
         is_disconnected: whether the client is known to have disconnected.
     """
 
+    __slots__ = ("_has_ended", "_is_begun", "_receive", "_scope", "is_disconnected", "may_exist")
+
     def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope = scope
         self._receive = receive
         self.may_exist = _may_have_body(scope)
-        self._shares_connection = not scope.get("http_version", "1.1").startswith("1")
         self.is_disconnected = False
         self._has_ended = False
-        self._expects_continue = self.may_exist and _expects_continue(scope)
         self._is_begun = False
 
     @property
@@ -37,7 +38,7 @@ class ReceivedBody:
         """Whether the client may still be sending."""
         if not self.may_exist or self._has_ended:
             return False
-        return self._is_begun or not self._expects_continue
+        return self._is_begun or not _expects_continue(self._scope)
 
     async def receive_chunk(self) -> bytes:
         """Returns the next bytes, and ``b""`` at the end. Raises UnreadableBody."""
@@ -62,10 +63,11 @@ class ReceivedBody:
         more of a body arrives after its response has ended.
         """
         size = 0
+        shares_connection = not self._scope.get("http_version", "1.1").startswith("1")
         try:
             async with asyncio.timeout(DRAIN_SECONDS) as limit:
                 while size < DRAIN_BYTES and (chunk := await self.receive_chunk()):
-                    if self._shares_connection:
+                    if shares_connection:
                         limit.reschedule(asyncio.get_running_loop().time() + DRAIN_SECONDS)
                     else:
                         size += len(chunk)

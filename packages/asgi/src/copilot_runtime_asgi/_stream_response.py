@@ -40,6 +40,7 @@ class StreamResponse:
         "_stream",
         "_task",
         "_watcher",
+        "_watching",
     )
 
     def __init__(
@@ -60,6 +61,7 @@ class StreamResponse:
         self._runtime = runtime
         self._is_endless = is_endless
         self._task: asyncio.Task[object] | None = None
+        self._watching: asyncio.Handle | None = None
         self._watcher: asyncio.Future[None] | None = None
         self._is_stalled = False
         self._has_ended = False
@@ -68,13 +70,12 @@ class StreamResponse:
         """Sends all of it, unless the client disconnects or does not read."""
         task = self._task = asyncio.current_task()
         before = 0 if task is None else task.cancelling()
-        watching: asyncio.Handle | None = None
         try:
             try:
                 # The run's task has its turn now. A run that never waits has ended then.
                 await asyncio.sleep(0)
                 # Called at the next turn of the loop, so only if something below has to wait.
-                watching = asyncio.get_running_loop().call_soon(self._watch)
+                self._watching = asyncio.get_running_loop().call_soon(self._watch)
                 await self._send_rest(self._send)
             except asyncio.CancelledError:
                 is_ours = self._is_stalled and task is not None and task.cancelling() <= before + 1
@@ -85,8 +86,8 @@ class StreamResponse:
         finally:
             self._has_ended = True
             self._chunks.close()
-            if watching is not None:
-                watching.cancel()
+            if self._watching is not None:
+                self._watching.cancel()
             if self._watcher is not None:
                 self._watcher.cancel()
             if self._is_stalled and task is not None:
@@ -96,12 +97,18 @@ class StreamResponse:
         start, self._start = self._start, None
         if start is not None:
             await send(start)
-        source = self._stream.source
-        async for chunk in self._chunks:
-            is_last = source.is_at_end
-            await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
-            if is_last:
-                return
+            del start  # and all else that an idle stream need not keep
+        chunks, source = self._chunks, self._stream.source
+        while (chunk := chunks.read()) is not None:
+            if chunk:
+                is_last = source.is_at_end
+                await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
+                if is_last:
+                    return
+            del chunk
+            waiting = chunks.wait()
+            if waiting is not None:
+                await waiting
         await send({"type": "http.response.body", "body": b""})
 
     async def _send_end(self) -> bool:
@@ -112,6 +119,7 @@ class StreamResponse:
         return has_client and await send_end(self._stream, self._send_rest, self._send, self._runtime)
 
     def _watch(self) -> None:
+        self._watching = None
         # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
         # `http.disconnect` is immediate.
         self._watcher = asyncio.ensure_future(self._request_body.wait_for_disconnect())

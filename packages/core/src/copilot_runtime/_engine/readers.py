@@ -127,7 +127,8 @@ class BaseReader:
         if self._callbacks is None or self._rest or self._keep_alive_due or self._is_cut or not self._wait(notify):
             return False
         self.sending_ticks = -1
-        self.watch()
+        if not self.is_watched:
+            self.watch()
         return True
 
     def _wait(self, notify: Notify) -> bool:
@@ -280,12 +281,16 @@ class RunReader(BaseReader):
         return log is not None and log.is_starting
 
     def _read(self) -> bytes | None:
-        chunk = None if self._is_evicted else self._read_frames()
-        if chunk is None and self._is_evicted:  # perhaps meanwhile
+        chunk: bytes | None = b""
+        if self._history:
+            chunk = self._read_history()
+        if not chunk and not self._is_evicted:
+            chunk = self._read_log()
+        if not chunk and self._is_evicted:  # perhaps meanwhile
             chunk, self._evicted_ending = self._evicted_ending, None
         return chunk
 
-    def _read_frames(self) -> bytes | None:
+    def _read_history(self) -> bytes | None:
         while history := self._history:
             if self._history_seen >= len(history):  # and its last chunk has been sent
                 self._history = ()
@@ -301,6 +306,9 @@ class RunReader(BaseReader):
                 frames = repair_frames(frames)
             if frames:
                 return self._with_joined_ids(frames) if is_joined else b"".join(frames)
+        return None
+
+    def _read_log(self) -> bytes | None:
         log = self._log
         while log is not None:
             ended = log.ended  # before the frames: what was added earlier is then seen
@@ -338,6 +346,9 @@ class RunReader(BaseReader):
 
     @property
     def is_at_end(self) -> bool:
+        log = self._log
+        if log is not None and not log.ended:
+            return False
         # In this order: what there is to read is dropped last by another thread that evicts the reader.
         return (
             self._has_read_all()
@@ -380,6 +391,8 @@ class RunReader(BaseReader):
 def next_chunk(frames: Sequence[bytes], start: int) -> Sequence[bytes]:
     """Returns the next frames for one chunk: as many as its limits allow, but at least one."""
     chunk = frames[start : start + MAX_CHUNK_FRAMES]
+    if len(chunk) == 1:
+        return chunk
     size = sum(map(len, chunk))
     while size > MAX_CHUNK_BYTES and len(chunk) > 1:
         chunk = chunk[: (len(chunk) + 1) // 2]

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 CONNECTED = b": connected\n\n"
@@ -146,50 +146,62 @@ class SyncStreamIterator:
 class AsyncStreamIterator:
     """Iterates a source in a task, which is suspended while nothing is ready.
 
-    May be created anywhere; its loop is that of the first step. Closes its source when it is garbage-collected.
+    May be created anywhere; its loop is that of the first wait. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_is_sent", "_loop", "_source", "_thread_id", "_without_turn")
+    __slots__ = ("_future", "_has_read", "_loop", "_source", "_thread_id", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
         self._future: asyncio.Future[None] | None = None
-        self._is_sent = False
-        """Whether what was ready has been yielded, so that there is probably nothing to read."""
+        self._has_read = False
+        """Whether what was ready has been read, so that there is probably nothing."""
         self._without_turn = 0
-        """How many bytes were yielded since the loop had a turn here."""
+        """How many bytes were read since the loop had a turn here."""
 
     def __aiter__(self) -> AsyncStreamIterator:
         return self
 
     async def __anext__(self) -> bytes:
-        source = self._source
-        if self._without_turn >= TURN_BYTES:
-            # A `send` to a client that has disconnected may return at once and raise nothing: the loop has to notice.
-            self._without_turn = 0
-            await asyncio.sleep(0)
         while True:
-            if not self._is_sent:
-                chunk = source.read_available()
-                if chunk:
-                    self._is_sent = True
-                    self._without_turn += len(chunk)
-                    return chunk
-                if chunk is None:
-                    source.close()
-                    raise StopAsyncIteration
-            self._is_sent = False
-            loop = self._loop
-            if loop is None:
-                loop = self._loop = asyncio.get_running_loop()
-                self._thread_id = threading.get_ident()
-            if source.add_waiter(self._notify):
-                self._without_turn = 0
-                # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
-                self._future = loop.create_future()
-                await self._future
+            if self._has_read and (waiting := self.wait()) is not None:
+                await waiting
+            self._has_read = True
+            chunk = self.read()
+            if chunk is None:
+                raise StopAsyncIteration
+            if chunk:
+                return chunk
+
+    # Two plain functions, so that an adapter that uses them creates no coroutine for each chunk.
+
+    def read(self) -> bytes | None:
+        """Returns the next chunk; ``b""`` if there is none yet, and None at the end. Then comes `wait`."""
+        chunk = self._source.read_available()
+        if chunk is None:
+            self._source.close()
+        else:
+            self._without_turn += len(chunk)
+        return chunk
+
+    def wait(self) -> Awaitable[None] | None:
+        """Returns what to wait for before the next `read`; None for nothing."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+            self._thread_id = threading.get_ident()
+        if self._source.add_waiter(self._notify):
+            self._without_turn = 0
+            # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
+            future = self._future = loop.create_future()
+            return future
+        if self._without_turn < TURN_BYTES:
+            return None
+        # A `send` to a client that has disconnected may return at once and raise nothing: the loop has to notice.
+        self._without_turn = 0
+        return asyncio.sleep(0)
 
     def _notify(self) -> None:
         if threading.get_ident() == self._thread_id:
@@ -201,8 +213,9 @@ class AsyncStreamIterator:
                 pass
 
     def _resolve(self) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
 
     def close(self) -> None:
         """Closes the source and ends a wait, from any thread."""
