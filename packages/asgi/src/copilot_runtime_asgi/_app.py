@@ -137,14 +137,14 @@ def _create_request(scope: Scope, body: ReceivedBody, limits: BodyLimits) -> Req
         path=path,
         root_path=root_path,
         query_string=scope.get("query_string", b"").decode("latin-1"),
-        headers=Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
+        headers=Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]),
         body=AsyncBody(limits, body.receive_chunk) if body.may_exist else b"",
         native=scope,
     )
 
 
 def _start_message(response: Response) -> Message:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.wire_headers()]
+    headers = response.encoded_wire_headers()
     return {"type": "http.response.start", "status": response.status, "headers": headers}
 
 

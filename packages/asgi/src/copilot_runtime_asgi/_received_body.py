@@ -15,6 +15,9 @@ DRAIN_BYTES = 32 * 1024 * 1024
 """How much of it; over HTTP/2 there is no limit."""
 
 
+_BODY_FIELDS = frozenset((b"content-length", b"transfer-encoding"))
+
+
 class ReceivedBody:
     """The body of a request, as an ASGI server passes it on.
 
@@ -95,7 +98,7 @@ def _may_have_body(scope: Scope) -> bool:
     """Returns whether a request may have a body: most of those without one never wait for its end."""
     if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
         return True
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+    return not {name for name, _ in scope["headers"]}.isdisjoint(_BODY_FIELDS)
 
 
 def _expects_continue(scope: Scope) -> bool:
