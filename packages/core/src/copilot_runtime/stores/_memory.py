@@ -67,8 +67,9 @@ class MemoryStore:
         self._max_age = max_age_seconds
         self._size = 0
         self._last_token = 0
-        self._threads: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
-        """The least recently used thread comes first."""
+        self._threads: dict[p.ThreadKey, Thread] = {}
+        self._idle: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
+        """Those without an active run, the least recently used first."""
         self._owners = Owners()
         self._raw: OrderedDict[RawFrames, None] = OrderedDict()
         """In the order in which they expire."""
@@ -87,11 +88,12 @@ class MemoryStore:
             thread = stored or Thread(run.thread, self._last_token, ordinal=first_ordinal() - 1)
             thread.ordinal += 1
             lease = p.Lease(p.RunKey(run.thread, thread.ordinal), run.run_id, self._last_token)
-            thread.live = ActiveRun.begin(lease, run, time.time())
+            before = 0 if stored is None else thread.size
+            thread.begin_run(ActiveRun.begin(lease, run, time.time()))
             if stored is None:
                 self._add(thread)
             else:
-                self._grow(thread, thread.live.size)
+                self._count_change(thread, before)
                 self._touch(thread)
             started = p.RunStarted(lease, thread.event_messages.view, thread.input_messages.view)
             evicted = self._evict(thread)
@@ -109,7 +111,9 @@ class MemoryStore:
                 except p.LeaseLost as error:
                     refused[batch.lease] = error
                     continue
-                self._grow(thread, live.append(batch.frames, batch.duplicates))
+                before = thread.size
+                thread.append(live, batch.frames, batch.duplicates)
+                self._count_change(thread, before)
                 evicted += self._evict(thread)
                 if 0 < self._max_bytes < live.size:
                     refused[batch.lease] = p.RunTooLarge()
@@ -124,11 +128,11 @@ class MemoryStore:
             self._sweep()
             thread, live = self._require_lease(lease)
             before = thread.size
-            live.frames.extend(frames)
-            thread.live = None
+            thread.end_run(live)
             if completion.persist:
+                live.frames.extend(frames)
                 self._store_run(thread, live, completion, messages)
-            self._grow(thread, thread.size - before)
+            self._count_change(thread, before)
             if thread.runs or completion.keep_ordinal:
                 self._touch(thread)
             else:
@@ -237,7 +241,7 @@ class MemoryStore:
                 stored.rename(name)
             if archived is not None:
                 stored.archived = archived
-            self._grow(stored, stored.size - before)
+            self._count_change(stored, before)
             evicted = self._evict(stored)
         if evicted:
             self._warn_evicted()
@@ -272,12 +276,15 @@ class MemoryStore:
 
     def after_fork(self) -> None:
         self._lock = process_lock()
-        for thread in list(self._threads.values()):
-            if thread.live is not None:
-                self._grow(thread, -thread.live.size)
-                thread.live = None
+        for thread in sorted(self._threads.values(), key=attrgetter("used_at")):
+            if (live := thread.live) is not None:
+                before = thread.size
+                thread.end_run(live)
+                self._count_change(thread, before)
                 if not thread.runs:
                     self._delete(thread)
+                    continue
+            self._set_idle(thread)
         self._evict()  # threads with an active run may have kept the store above its limits
 
     # --- helpers; the lock must be held ---
@@ -298,35 +305,43 @@ class MemoryStore:
             self._delete_oldest_run(thread)
 
     def _delete_oldest_run(self, thread: Thread) -> None:
-        """Deletes a thread's oldest run. The caller adjusts the sizes."""
-        raw = thread.delete_oldest_run().raw
-        raw.drop()
-        self._raw.pop(raw, None)
+        """Deletes a thread's oldest run. The caller counts the change."""
+        self._raw.pop(thread.delete_oldest_run(), None)
 
     def _add(self, thread: Thread) -> None:
         thread.used_at = thread.used_at or time.monotonic()
         self._threads[thread.key] = thread
-        size = thread.size
-        self._owners.add(thread, size)
-        self._size += size
+        self._owners.add(thread)
+        self._size += thread.size
 
     def _delete(self, thread: Thread) -> None:
-        size = thread.size
-        self._owners.remove(thread, size)
-        self._size -= size
+        self._owners.remove(thread)
+        self._size -= thread.size
         del self._threads[thread.key]
+        self._idle.pop(thread.key, None)
         for run in thread.runs:
-            run.raw.drop()
             self._raw.pop(run.raw, None)
+            run.raw.drop()
 
-    def _grow(self, thread: Thread, size: int) -> None:
-        self._size += size
-        self._owners.resize(thread, size)
+    def _count_change(self, thread: Thread, before: int) -> None:
+        """Counts that a thread no longer has the size that it had before."""
+        change = thread.size - before
+        self._size += change
+        self._owners.resize(thread, change)
 
     def _touch(self, thread: Thread) -> None:
+        """Marks a thread as used now: as long as it has an active run, it is not among those that may be deleted."""
         thread.used_at = time.monotonic()
-        self._threads.move_to_end(thread.key)
-        self._owners.touch(thread)
+        if thread.live is None:
+            self._set_idle(thread)
+        else:
+            self._idle.pop(thread.key, None)
+            self._owners.set_active(thread)
+
+    def _set_idle(self, thread: Thread) -> None:
+        self._idle[thread.key] = thread
+        self._idle.move_to_end(thread.key)
+        self._owners.set_idle(thread)
 
     def _sweep(self) -> None:
         """Deletes expired raw frames and threads."""
@@ -342,13 +357,12 @@ class MemoryStore:
     def _drop_raw_frames(self, raw: RawFrames) -> None:
         self._raw.pop(raw, None)
         if (thread := raw.thread) is not None:
-            self._grow(thread, -raw.drop())
+            before = thread.size
+            raw.drop()
+            self._count_change(thread, before)
 
     def _idle_thread(self, current: Thread | None) -> Thread | None:
-        # Usually it is the first one.
-        return next(
-            (thread for thread in self._threads.values() if thread is not current and thread.live is None), None
-        )
+        return next((thread for thread in self._idle.values() if thread is not current), None)
 
     def _evict(self, current: Thread | None = None) -> int:
         """Enforces the limits after ``current`` has grown. Returns how many other threads that has deleted.
@@ -399,7 +413,7 @@ class MemoryStore:
         while current is not None and len(current.runs) > 1 and is_needed():
             before = current.size
             self._delete_oldest_run(current)
-            self._grow(current, current.size - before)
+            self._count_change(current, before)
 
     def _warn_evicted(self) -> None:
         if not self._has_evicted:

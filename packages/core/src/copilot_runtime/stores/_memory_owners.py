@@ -17,13 +17,14 @@ from ._memory_threads import Thread
 class Owner:
     """What one owner has in the store."""
 
-    __slots__ = ("size", "threads")
+    __slots__ = ("idle", "size", "threads")
 
     def __init__(self) -> None:
         self.size = 0
         """The bytes that its threads take."""
-        self.threads: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
-        """The least recently used thread comes first."""
+        self.threads: dict[p.ThreadKey, Thread] = {}
+        self.idle: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
+        """Those without an active run, the least recently used first."""
 
     @property
     def thread_count(self) -> int:
@@ -32,8 +33,7 @@ class Owner:
 
     def idle_thread(self, current: Thread | None) -> Thread | None:
         """Returns the least recently used thread without an active run other than ``current``."""
-        # Usually it is the first one.
-        return next((thread for thread in self.threads.values() if thread is not current and thread.live is None), None)
+        return next((thread for thread in self.idle.values() if thread is not current), None)
 
 
 class Limit(NamedTuple):
@@ -65,23 +65,32 @@ class Owners:
         self._heaviest: str | None = None
         """The owner that had most when all were compared last, which is not often."""
 
-    def add(self, thread: Thread, size: int) -> None:
-        """Adds a thread of that size, as the one that was used last."""
-        owner = self._owners.setdefault(thread.key.owner, Owner())
+    def add(self, thread: Thread) -> None:
+        """Adds a thread with an active run."""
+        owner = self._owners.get(thread.key.owner)
+        if owner is None:
+            owner = self._owners[thread.key.owner] = Owner()
         owner.threads[thread.key] = thread
-        owner.size += size
+        owner.size += thread.size
 
-    def remove(self, thread: Thread, size: int) -> None:
-        """Removes a thread of that size."""
+    def remove(self, thread: Thread) -> None:
+        """Removes a thread."""
         owner = self._owners[thread.key.owner]
-        owner.size -= size
+        owner.size -= thread.size
         del owner.threads[thread.key]
+        owner.idle.pop(thread.key, None)
         if not owner.threads:
             del self._owners[thread.key.owner]
 
-    def touch(self, thread: Thread) -> None:
-        """Marks a thread as the one that was used last."""
-        self._owners[thread.key.owner].threads.move_to_end(thread.key)
+    def set_active(self, thread: Thread) -> None:
+        """Marks a thread as one with an active run."""
+        self._owners[thread.key.owner].idle.pop(thread.key, None)
+
+    def set_idle(self, thread: Thread) -> None:
+        """Marks a thread as one without an active run, and as the one that was used last."""
+        idle = self._owners[thread.key.owner].idle
+        idle[thread.key] = thread
+        idle.move_to_end(thread.key)
 
     def resize(self, thread: Thread, size: int) -> None:
         """Adds to the size of a thread's owner."""

@@ -7,6 +7,7 @@ JSON, which takes 10 to 25 times as much.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Collection, Mapping, Sequence, Set
@@ -23,12 +24,19 @@ _RECORD_BYTES = 104
 _FRAME_BYTES = 40
 _SLOT_BYTES = 8
 _NUMBER_BYTES = 32
+_ID_BYTES = 49
+_WIDE_BYTES = 2  # a character of most alphabets
 _DUPLICATE_BYTES = 80  # a number and its place in a set
 
 
 def frames_size(frames: Collection[bytes]) -> int:
     """Returns the bytes that a list of frames takes."""
     return sum(map(len, frames)) + (_FRAME_BYTES + _SLOT_BYTES) * len(frames)
+
+
+def _id_size(text: str) -> int:
+    """Returns the same for equal ids, whereas ``sys.getsizeof`` grows once a string was encoded."""
+    return _ID_BYTES + len(text) * (1 if text.isascii() else _WIDE_BYTES)
 
 
 def _text_size(*texts: str | None) -> int:
@@ -79,10 +87,11 @@ class RawFrames:
     """By the monotonic clock."""
     duplicates: Set[int]
 
-    def drop(self) -> int:
-        """Drops the frames, and returns how many bytes that frees."""
-        freed, self.thread, self.frames, self.size, self.duplicates = self.size, None, None, 0, frozenset()
-        return freed
+    def drop(self) -> None:
+        """Drops the frames."""
+        if self.thread is not None:
+            self.thread.size -= self.size
+        self.thread, self.frames, self.size, self.duplicates = None, None, 0, frozenset()
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -104,23 +113,21 @@ class StoredRun:
         cls, thread: Thread, live: ActiveRun, completion: p.RunCompletion, expires_at: float
     ) -> StoredRun:
         """Returns a run that has just ended."""
-        frames, records = live.frames, completion.records
-        # Events that were not merged are the same objects in both.
-        count = len(frames)
-        own = [record.frame for record in records]
-        shared = [frame for number, frame in records if number <= count and frames[number - 1] is frame]
-        raw_size = frames_size(frames) - sum(map(len, shared)) - _FRAME_BYTES * len(shared)
+        frames = live.frames
+        count, own_size, raw_size = len(frames), 0, frames_size(frames)
+        for number, frame in completion.records:
+            own_size += len(frame) + _RECORD_BYTES + _FRAME_BYTES
+            # Events that were not merged are the same objects in both.
+            if number <= count and frames[number - 1] is frame:
+                raw_size -= len(frame) + _FRAME_BYTES
         if completion.duplicates:
             raw_size += sys.getsizeof(completion.duplicates) + _NUMBER_BYTES * len(completion.duplicates)
         return cls(
             ordinal=live.lease.run.ordinal,
             run_id=live.lease.run_id,
             agent_id=live.agent_id,
-            records=records,
-            size=_RUN_BYTES
-            + _text_size(live.lease.run_id, live.agent_id)
-            + sum(map(len, own))
-            + (_RECORD_BYTES + _FRAME_BYTES) * len(own),
+            records=completion.records,
+            size=_RUN_BYTES + _text_size(live.lease.run_id, live.agent_id) + own_size,
             raw=RawFrames(thread, frames, raw_size, expires_at, completion.duplicates),
             has_run_error=completion.has_run_error,
             recorded_by=completion.recorded_by,
@@ -134,7 +141,7 @@ class MessageIds:
 
     def __init__(self, last_ordinals: dict[str, int] | None = None, texts_size: int = 0) -> None:
         self._last_ordinals = last_ordinals or {}
-        """The ordinal of the last run with each id."""
+        """The ordinal of the last run with each id, in the order of the ordinals."""
         self._texts_size = texts_size
         self.view: Set[str] = self._last_ordinals.keys()
         """The ids."""
@@ -145,15 +152,22 @@ class MessageIds:
         """Returns the ids once another run has ended."""
         if not ids:
             return self
-        new = ids - self.view
-        last_ordinals = self._last_ordinals.copy()
-        last_ordinals.update(dict.fromkeys(ids, ordinal))
-        return MessageIds(last_ordinals, self._texts_size + sum(map(sys.getsizeof, new)))
+        last_ordinals, texts_size = self._last_ordinals.copy(), self._texts_size
+        for text in ids:
+            if last_ordinals.pop(text, None) is None:  # one that is there already moves to the end
+                texts_size += _id_size(text)
+            last_ordinals[text] = ordinal
+        return MessageIds(last_ordinals, texts_size)
 
     def without_runs(self, ordinal: int) -> MessageIds:
-        """Returns the ids of the runs after one."""
-        later = {text: last for text, last in self._last_ordinals.items() if last > ordinal}
-        return MessageIds(later, sum(map(sys.getsizeof, later)))
+        """Returns the ids of the runs after one. Looks at those alone that are not among them."""
+        old = list(itertools.takewhile(lambda text: self._last_ordinals[text] <= ordinal, self._last_ordinals))
+        if not old:
+            return self
+        last_ordinals = self._last_ordinals.copy()
+        for text in old:
+            del last_ordinals[text]
+        return MessageIds(last_ordinals, self._texts_size - sum(map(_id_size, old)))
 
 
 _NO_IDS = MessageIds()
@@ -185,6 +199,9 @@ class Messages:
         return Messages(_encode(self.decode()))
 
 
+_NO_MESSAGES = Messages()
+
+
 def _encode(messages: Sequence[Mapping[str, Any]]) -> bytes:
     try:
         return to_json(list(messages))
@@ -194,7 +211,7 @@ def _encode(messages: Sequence[Mapping[str, Any]]) -> bytes:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Thread:
-    """A thread. Its owner keeps the totals: `resize` is to be called after every change."""
+    """A thread."""
 
     key: p.ThreadKey
     token: int
@@ -212,28 +229,42 @@ class Thread:
     runs: list[StoredRun] = dataclasses.field(default_factory=list)
     event_messages: MessageIds = _NO_IDS
     input_messages: MessageIds = _NO_IDS
-    messages: Messages = dataclasses.field(default_factory=Messages)
+    messages: Messages = _NO_MESSAGES
     """The messages of the input and of the agent's own events of the last run that had any."""
-    base_size: int = 0
-    """The bytes that it takes without runs and messages."""
+    size: int = 0
+    """The bytes that it takes. Changed where the thread is, or each call would look at all of its runs."""
 
     def __post_init__(self) -> None:
-        self.rename(self.name)
+        self.size = self.measured_size()
 
-    @property
-    def size(self) -> int:
-        """The bytes that it takes."""
-        size = self.base_size + self.event_messages.size + self.input_messages.size + len(self.messages.data)
+    def measured_size(self) -> int:
+        """Returns what `size` has to be."""
+        size = _THREAD_BYTES + _text_size(*self.key, self.name) + len(self.messages.data)
+        size += self.event_messages.size + self.input_messages.size
         if self.live is not None:
             size += self.live.size
         for run in self.runs:
             size += run.size + run.raw.size
         return size
 
-    def rename(self, name: str | None) -> None:
+    def rename(self, name: str) -> None:
         """Sets the name."""
+        self.size += _text_size(name) - _text_size(self.name)
         self.name = name
-        self.base_size = _THREAD_BYTES + _text_size(*self.key, name)
+
+    def begin_run(self, live: ActiveRun) -> None:
+        """Sets the active run."""
+        self.live = live
+        self.size += live.size
+
+    def append(self, live: ActiveRun, frames: Sequence[bytes], duplicates: Set[int]) -> None:
+        """Appends frames to the active run."""
+        self.size += live.append(frames, duplicates)
+
+    def end_run(self, live: ActiveRun) -> None:
+        """Removes the active run, of which nothing is kept yet."""
+        self.live = None
+        self.size -= live.size
 
     def add_run(
         self,
@@ -250,21 +281,37 @@ class Thread:
         self.updated_at = now
         self.agent_id = live.agent_id
         self.runs.append(run)
-        self.event_messages = self.event_messages.with_run(run.ordinal, completion.event_messages)
-        self.input_messages = self.input_messages.with_run(run.ordinal, completion.input_messages)
+        self.size += run.size + run.raw.size
+        self._replace_ids(
+            self.event_messages.with_run(run.ordinal, completion.event_messages),
+            self.input_messages.with_run(run.ordinal, completion.input_messages),
+        )
         if messages is not None:
-            self.messages = messages
             messages.run = run
+            self._replace_messages(messages)
         return run.raw
 
-    def delete_oldest_run(self) -> StoredRun:
-        """Deletes the oldest run, and returns it."""
+    def delete_oldest_run(self) -> RawFrames:
+        """Deletes the oldest run with its raw frames, which are returned."""
         run = self.runs.pop(0)
+        self.size -= run.size
+        run.raw.drop()
         if self.messages.run is run:
-            self.messages = self.messages.without_run()
-        self.event_messages = self.event_messages.without_runs(run.ordinal)
-        self.input_messages = self.input_messages.without_runs(run.ordinal)
-        return run
+            self._replace_messages(self.messages.without_run())
+        self._replace_ids(
+            self.event_messages.without_runs(run.ordinal),
+            self.input_messages.without_runs(run.ordinal),
+        )
+        return run.raw
+
+    def _replace_ids(self, event_messages: MessageIds, input_messages: MessageIds) -> None:
+        self.size += event_messages.size - self.event_messages.size
+        self.size += input_messages.size - self.input_messages.size
+        self.event_messages, self.input_messages = event_messages, input_messages
+
+    def _replace_messages(self, messages: Messages) -> None:
+        self.size += len(messages.data) - len(self.messages.data)
+        self.messages = messages
 
     def info(self) -> p.ThreadInfo:
         """Returns it as an entry of a list of threads."""
