@@ -13,7 +13,7 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext, define_tool
-from copilot_runtime.agents._base import agent_class_name, capability_source, inspect_agent
+from copilot_runtime.agents._base import describe_agent, inspect_agent
 from copilot_runtime.agents._builtin.resume import Resumption
 from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
 
@@ -111,9 +111,9 @@ def test_builtin_agent_state_tool_names_are_free_without_state_tools() -> None:
 
 def test_builtin_agent_can_be_inspected_without_a_run() -> None:
     agent = BuiltInAgent(model="x", base_url=LOCAL, description="Helps.", capabilities={"tools": {"supported": False}})
-    assert (agent_class_name(agent), agent.description) == ("BuiltInAgent", "Helps.")
+    assert describe_agent(agent)[:2] == ("Helps.", "BuiltInAgent")
     assert inspect_agent(agent.run).takes_context
-    assert capability_source(agent) == {
+    assert describe_agent(agent)[2] == {
         "tools": {"supported": False},
         "transport": {"streaming": True},
         "humanInTheLoop": {"interrupts": True},

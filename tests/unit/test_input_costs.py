@@ -456,10 +456,10 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
     },
     "_server.endpoints.wire_names.refuse_python_names": {
         "messages": of(
-            lambda n: parse_input(to_json(messages(n)), WIDE).model.messages,
-            lambda found: refuse_python_names(b"\\u00", messages=found),
+            lambda n: parse_input(to_json(messages(n)), WIDE).model,
+            lambda model: refuse_python_names(b"\\u00", model, ["messages"]),
         ),
-        "body": of(lambda n: b'"\\u0' * n, lambda body: refuse_python_names(body)),
+        "body": of(lambda n: b'"\\u0' * n, lambda body: refuse_python_names(body, None, [])),
     },
     "_server.endpoints.wire_names.refuse_python_names_of": {
         "members": of(lambda n: {f"x{at}": at for at in range(n)}, lambda wire: refuse_python_names_of(Tool, wire)),

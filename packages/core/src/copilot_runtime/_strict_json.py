@@ -10,12 +10,12 @@ from pydantic_core import from_json, to_json
 # With all digits alike, what a number must have that is 1e309 or more: an exponent of three digits, or with one of two
 # more than 200 digits. To look for that takes as long as parsing; with a regular expression it takes 20 times as long.
 _ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
-_OVERFLOWING = (b"0e000", b"0e+000", b"0" * 200)
+_MANY_DIGITS = b"0" * 200
 
 
 def _may_overflow(data: bytes) -> bool:
     alike = data.translate(_ALIKE)
-    return any(number in alike for number in _OVERFLOWING)
+    return b"0e000" in alike or b"0e+000" in alike or _MANY_DIGITS in alike
 
 
 def loads(data: bytes, *, check_overflow: bool = True) -> Any:

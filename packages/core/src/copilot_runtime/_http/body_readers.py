@@ -209,13 +209,20 @@ class AsyncBody(LimitedBody):
         super().__init__(limits)
         self._receive = receive
         self._loop = asyncio.get_running_loop()
-        self._lock = asyncio.Lock()
+        self._lock: asyncio.Lock | None = None
 
     async def read(self) -> bytes:
         if self._data is not None:
             return self._data
         if asyncio.get_running_loop() is not self._loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.read(), self._loop))
+        if self._lock is None:
+            reading = FirstStep(self._read())
+            if reading.is_done:  # most bodies have arrived before anything asks for them
+                return reading.result
+            self._lock = asyncio.Lock()  # for others that read while this one waits
+            async with self._lock:
+                return await reading
         async with self._lock:
             return await self._read()
 
@@ -235,7 +242,7 @@ class AsyncBody(LimitedBody):
         if self._limits.timeout_seconds is None:
             return await self._receive()
         step = FirstStep(self._receive())
-        if step.is_done:  # most bodies have arrived before anything asks for them
+        if step.is_done:  # and needs no timer
             return step.result
         try:
             async with asyncio.timeout(self.deadline() - time.monotonic()) as limit:

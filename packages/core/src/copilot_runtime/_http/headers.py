@@ -50,23 +50,19 @@ class Headers(Mapping[str, str]):
 
     _items: tuple[tuple[str, str], ...]
     _index: dict[str, str] | None
+    # Unset until they are needed, which for most headers of requests is never:
     _unchecked: tuple[tuple[str, str], ...]
-    """The fields that `check_sendable` has not looked at yet: copies do not have the others checked again."""
-    _sent: tuple[tuple[str, str], ...] | None
-    _encoded: tuple[tuple[bytes, bytes], ...] | None
+    """The fields that `check_sendable` has not looked at yet, if not all: copies do not have the others checked."""
+    _sent: tuple[tuple[str, str], ...]
+    _encoded: tuple[tuple[bytes, bytes], ...]
 
     def __init__(self, items: HeadersLike = ()) -> None:
         if isinstance(items, Headers):
             pairs: Iterable[tuple[str, str]] = items._items
         else:
             pairs = items.items() if isinstance(items, Mapping) else items
-        fields = tuple(pairs)
-        assign = object.__setattr__
-        assign(self, "_items", fields)
-        assign(self, "_index", None)
-        assign(self, "_unchecked", items._unchecked if isinstance(items, Headers) else fields)
-        assign(self, "_sent", None)
-        assign(self, "_encoded", None)
+        object.__setattr__(self, "_items", tuple(pairs))
+        object.__setattr__(self, "_index", None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("Headers are immutable: set(), add() and remove() return changed copies")
@@ -82,14 +78,15 @@ class Headers(Mapping[str, str]):
 
     def check_sendable(self) -> None:
         """Raises ValueError for a field that no server could send. Checked once, since they are immutable."""
-        if not self._unchecked:
-            return
-        for name, value in self._unchecked:
+        for name, value in self._unchecked_items():
             if not (isinstance(name, str) and HEADER_NAME.fullmatch(name)):
                 raise ValueError(f"{name!r} is not the name of a header field: use a token (RFC 9110, section 5.1)")
             if not (isinstance(value, str) and HEADER_VALUE.fullmatch(value)):
                 raise ValueError(f"{name}: {value!r} is not the value of a header field: use Latin-1 without line ends")
         object.__setattr__(self, "_unchecked", ())
+
+    def _unchecked_items(self) -> tuple[tuple[str, str], ...]:
+        return getattr(self, "_unchecked", self._items)
 
     def multi_items(self) -> tuple[tuple[str, str], ...]:
         """Returns the fields as they came: pairs in order, in their own spelling, repetitions included."""
@@ -97,17 +94,17 @@ class Headers(Mapping[str, str]):
 
     def sent_items(self) -> tuple[tuple[str, str], ...]:
         """Returns the fields to send: lower-case, without those of the server. Made once for each object."""
-        if self._sent is None:
+        if not hasattr(self, "_sent"):
             lowered = ((name.lower(), value) for name, value in self._items)
             object.__setattr__(self, "_sent", tuple(field for field in lowered if field[0] not in _SERVER_FIELDS))
-        return self._sent  # type: ignore[return-value]
+        return self._sent
 
     def encoded_items(self) -> tuple[tuple[bytes, bytes], ...]:
         """Returns the fields to send as bytes (RFC 9110, section 5.5). Made once for each object."""
-        if self._encoded is None:
+        if not hasattr(self, "_encoded"):
             encoded = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in self.sent_items())
             object.__setattr__(self, "_encoded", encoded)
-        return self._encoded  # type: ignore[return-value]
+        return self._encoded
 
     def set(self, name: str, value: str) -> Headers:
         """Returns a copy in which ``name`` has just this value."""
@@ -131,7 +128,7 @@ class Headers(Mapping[str, str]):
     def _copy(self, items: tuple[tuple[str, str], ...], added: Sequence[tuple[str, str]]) -> Headers:
         """Returns other fields, of which those that are not ``added`` are these."""
         copy = Headers(items)
-        if not self._unchecked:
+        if not self._unchecked_items():
             object.__setattr__(copy, "_unchecked", tuple(added))
         return copy
 

@@ -160,16 +160,27 @@ def clone_agent(agent: Any) -> Any:
     return clone() if callable(clone) else agent
 
 
-def describe_agent(agent: Any) -> str:
-    """Returns the description of an agent for ``/info``."""
-    description = _attribute(agent, "description")
-    return description.encode("utf-8", "replace").decode() if isinstance(description, str) else ""
+def describe_agent(agent: Any) -> tuple[str, str, Any]:
+    """Returns what ``/info`` lists of an agent.
 
-
-def agent_class_name(agent: Any) -> str:
-    """Returns the class name of an agent that is an object, and the name of one that is a function."""
-    name = _attribute(agent, "__name__")
-    return name if isinstance(name, str) else type(agent).__name__
+    That is its description, the name of its class (its own if it is a function), and what has its capabilities: its
+    ``get_capabilities`` function, or else its ``capabilities``, or None.
+    """
+    try:
+        text = getattr(agent, "description", None)
+        name = getattr(agent, "__name__", None)
+        source = getattr(agent, "get_capabilities", None)
+        if source is None:
+            source = getattr(agent, "capabilities", None)
+    except Exception:  # of one of the agent's properties, which is reported
+        text, name, source = (_attribute(agent, each) for each in ("description", "__name__", "get_capabilities"))
+        if source is None:
+            source = _attribute(agent, "capabilities")
+    if not isinstance(text, str):
+        text = ""
+    elif not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
+    return text, name if isinstance(name, str) else type(agent).__name__, source
 
 
 def agent_headers(agent: Any) -> tuple[tuple[str, str], ...]:
@@ -194,14 +205,8 @@ def verifies_resume(agent: Any) -> bool:
     return False
 
 
-def capability_source(agent: Any) -> Any:
-    """Returns the ``get_capabilities`` function of an agent, or else its ``capabilities``, or None."""
-    source = _attribute(agent, "get_capabilities")
-    return _attribute(agent, "capabilities") if source is None else source
-
-
 async def resolve_capabilities(source: Any) -> Mapping[str, Any] | None:
-    """Returns the capabilities that a `capability_source` reports. Raises whatever the agent raises."""
+    """Returns the capabilities that an agent has or reports. Raises whatever the agent raises."""
     capabilities = await driver.call_user_function(source) if callable(source) else source
     if isinstance(capabilities, BaseModel):
         return capabilities.model_dump(mode="json", by_alias=True, exclude_none=True)

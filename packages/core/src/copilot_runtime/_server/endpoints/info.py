@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..._concurrency import driver, loops
 from ..._events import encode
@@ -14,7 +14,7 @@ from ..._http.types import Response
 from ..._log_text import one_line
 from ..._strict_json import loads
 from ..._version import __version__
-from ...agents._base import agent_class_name, capability_source, describe_agent, resolve_capabilities
+from ...agents._base import describe_agent, resolve_capabilities
 from ..access import ThreadAccess
 from .agents import resolve_agents
 from .context import EndpointContext
@@ -29,47 +29,42 @@ async def info(context: EndpointContext) -> Response:
     """Lists the agents, and what the client may request."""
     runtime = context.runtime
     agents = await resolve_agents(context, "Failed to retrieve runtime information")
-    sources = {agent_id: capability_source(agent) for agent_id, agent in agents.items()}
-    reported = await _report_all({agent_id: source for agent_id, source in sources.items() if source is not None})
-    return _kept_response(
-        tuple(
-            [
-                _Description(agent_id, describe_agent(agent), agent_class_name(agent), reported.get(agent_id))
-                for agent_id, agent in agents.items()
-            ]
-        ),
-        runtime.transcription_service is not None,
-        runtime.thread_access,
-        context.single_route,
-    )
+    listed: list[tuple[str, str, str, Any]] = [(agent_id, *describe_agent(agent)) for agent_id, agent in agents.items()]
+    sources = {agent_id: source for agent_id, _, _, source in listed if source is not None}
+    if sources:
+        reported = await _report_all(sources)
+        listed = [(agent_id, text, name, reported.get(agent_id)) for agent_id, text, name, _ in listed]
+    has_transcription = runtime.transcription_service is not None
+    return _kept_response(tuple(listed), has_transcription, runtime.thread_access, context.single_route)
 
 
-class _Description(NamedTuple):
-    """What is listed of an agent. ``capabilities`` are JSON; None if it reports none."""
-
-    name: str
-    description: str
-    class_name: str
-    capabilities: bytes | None
-
-    def members(self) -> dict[str, Any]:
-        members = {"name": self.name, "description": self.description, "className": self.class_name}
-        return members if self.capabilities is None else {**members, "capabilities": loads(self.capabilities)}
+def _members(agent_id: str, text: str, class_name: str, capabilities: bytes | None) -> dict[str, Any]:
+    members = {"name": agent_id, "description": text, "className": class_name}
+    return members if capabilities is None else {**members, "capabilities": loads(capabilities)}
 
 
 @functools.lru_cache(maxsize=32)
 def _kept_response(
-    agents: tuple[_Description, ...], has_transcription: bool, access: ThreadAccess, single_route: bool
+    agents: tuple[tuple[str, str, str, bytes | None], ...],
+    has_transcription: bool,
+    access: ThreadAccess,
+    single_route: bool,
 ) -> Response:
     """Returns the response, which is kept by all that it shows, so that nothing has to invalidate it.
 
     An agent may change its description at any time, and a factory may return other agents for each user. To look at
     them takes less time than to encode them.
+
+    Args:
+        agents: their ids, descriptions, class names, and capabilities as JSON.
+        has_transcription: whether the runtime transcribes.
+        access: the access to threads.
+        single_route: whether the request came in an envelope.
     """
     return Response.json(
         {
             "version": __version__,
-            "agents": {agent.name: agent.members() for agent in agents},
+            "agents": {agent[0]: _members(*agent) for agent in agents},
             "audioFileTranscriptionEnabled": has_transcription,
             "mode": "sse",
             **_thread_endpoints(access, single_route),

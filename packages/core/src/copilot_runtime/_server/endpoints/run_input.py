@@ -80,7 +80,7 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
     safe = without_unsafe_urls(wire, url_schemes) if parts else wire
     agent_body = body if safe is wire else to_json(safe)
     model = _validate(agent_body, safe)
-    refuse_python_names(body, messages=model.messages, tools=model.tools, resume=getattr(model, "resume", None))
+    refuse_python_names(body, model, ("messages", "tools", "resume"))
     if model.forwarded_props is None:
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):

@@ -51,17 +51,18 @@ def _may_occur(body: bytes) -> bool:
     return _NAME.search(body) is not None or (b"\\" in body and b"\\u00" in body)
 
 
-def refuse_python_names(body: bytes, **members: Any) -> None:
+def refuse_python_names(body: bytes, model: Any, members: Iterable[str]) -> None:
     """Raises InvalidRunInput if a model within a run input has a member that is named as in Python.
 
     Args:
-        body: the body, which the members were read from.
-        **members: members with models in them. What is no model may have members of any name.
+        body: the body, which the run input was read from.
+        model: the run input.
+        members: its members with models in them, if it has them. What is no model may have members of any name.
     """
     if not _may_occur(body):
         return
-    for member, value in members.items():
-        for place, name, wire_name in _find(value, f"{member}."):
+    for member in members:
+        for place, name, wire_name in _find(getattr(model, member, None), f"{member}."):
             raise InvalidRunInput(f"{place}{name}: send it as {wire_name}")
 
 
