@@ -98,17 +98,16 @@ class CopilotHandler:
         """Returns the response to a request. Its body is closed then, and may be unread."""
         notice_fork()
         try:
-            return await self._respond(request)
+            if self._cors is not None:
+                return await self._respond_with_cors(self._cors, request)
+            if request.method == "OPTIONS":
+                self._refused_origins.check(request, NOT_ALLOWED)
+            return await self._respond(request, NOT_ALLOWED)
         finally:
             request.close()
 
-    async def _respond(self, request: Request) -> Response:
-        cors = self._cors
+    async def _respond_with_cors(self, cors: CorsConfig, request: Request) -> Response:
         decision = NOT_ALLOWED
-        if cors is None:
-            if request.method == "OPTIONS":
-                self._refused_origins.check(request, decision)
-            return await self._respond_to(request, decision)
         try:
             decision = await evaluate_origin(cors, request)
         except Exception as error:
@@ -116,12 +115,13 @@ class CopilotHandler:
             response = await self._handle_error(state, error)
         else:
             self._refused_origins.check(request, decision)
-            response = (
-                preflight(cors, request) if request.method == "OPTIONS" else await self._respond_to(request, decision)
-            )
+            if request.method == "OPTIONS":
+                response = preflight(cors, request)
+            else:
+                response = await self._respond(request, decision)
         return add_cors_headers(cors, decision, response)
 
-    async def _respond_to(self, request: Request, decision: CorsDecision) -> Response:
+    async def _respond(self, request: Request, decision: CorsDecision) -> Response:
         state = _RequestState(request, request.path)
         response: Response | None = None
         try:
@@ -193,13 +193,7 @@ class CopilotHandler:
         return head
 
     async def _call_endpoint(self, resolved: ResolvedRequest, request: Request, user: User | None) -> Response:
-        context = EndpointContext(
-            request=request,
-            runtime=self.runtime,
-            route=resolved.match,
-            user=user,
-            single_route=resolved.single_route,
-        )
+        context = EndpointContext(request, self.runtime, resolved.match, user, resolved.single_route)
         try:
             require_thread_access(self.runtime.thread_access, resolved.route.access)
             return await resolved.endpoint(context)
@@ -349,5 +343,5 @@ def _keep_private(response: Response, route: RouteMatch | None) -> Response:
 
 
 def _declared_length(request: Request) -> int:
-    declared = request.headers.get("content-length") or ""
-    return int(declared[:20]) if declared.isascii() and declared.isdigit() else 0
+    declared = request.headers.get("content-length")
+    return int(declared[:20]) if declared and declared.isascii() and declared.isdigit() else 0

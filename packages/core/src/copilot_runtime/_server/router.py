@@ -161,13 +161,8 @@ class Router:
             raise _not_found(match.to_route_match(route.default_method))
         if request.method not in route.methods:
             raise _method_not_allowed(route.allow, match.to_route_match(route.default_method))
-        return ResolvedRequest(
-            route=route,
-            match=route_match or match.to_route_match(request.method),
-            request=request,
-            endpoint=route.endpoint,
-            single_route=single_route,
-        )
+        route_match = route_match or match.to_route_match(request.method)
+        return ResolvedRequest(route, route_match, request, route.endpoint, single_route)
 
     def _open_envelope(self, envelope: Mapping[str, Any], request: Request) -> ResolvedRequest:
         method = envelope.get("method")
