@@ -22,7 +22,7 @@ from copilot_runtime.stores import (
     _memory as memory,
 )
 from copilot_runtime.stores._sqlite import store as sqlite
-from copilot_runtime.stores._sqlite.sizes import row_bytes, thread_bytes
+from copilot_runtime.stores._sqlite.sizes import frames_bytes, message_bytes, run_bytes, thread_bytes
 from copilot_runtime.stores.protocol import (
     Lease,
     LeaseSignal,
@@ -214,22 +214,26 @@ class SqliteStoreMachine(Machine):
         """Returns the size of each thread, from its rows."""
         frames: dict[int, int] = {}
         for frames_id, length in self.rows("SELECT frames_id, length(frames) FROM frames"):
-            frames[frames_id] = frames.get(frames_id, 0) + row_bytes(length)
+            frames[frames_id] = frames.get(frames_id, 0) + frames_bytes(length)
         sizes = {
             thread: thread_bytes(owner, thread_id) + len(ids) - len("[]")
             for thread, owner, thread_id, ids in self.rows("SELECT id, owner, thread_id, message_ids FROM threads")
         }
-        for thread, frames_id in self.rows("SELECT thread, frames_id FROM live"):
-            sizes[thread] += frames.get(frames_id, 0)
+        for thread, frames_id, stored, counted in self.rows(
+            "SELECT thread, frames_id, frames_bytes, counted_bytes FROM live"
+        ):
+            assert stored == frames.get(frames_id, 0)
+            assert stored - self.store._max_uncounted <= counted <= stored
+            sizes[thread] += counted
         for thread, frames_id, raw_until, *columns in self.rows(
             "SELECT thread, frames_id, raw_until, run_id, records, event_messages, input_messages, duplicates FROM runs"
             " WHERE thread IN (SELECT id FROM threads)"
         ):
-            sizes[thread] += row_bytes(*columns) + (frames.get(frames_id, 0) if raw_until else 0)
+            sizes[thread] += run_bytes(*columns) + (frames.get(frames_id, 0) if raw_until else 0)
         for thread, *columns in self.rows(
             "SELECT thread, id, message FROM messages WHERE thread IN (SELECT id FROM threads)"
         ):
-            sizes[thread] += row_bytes(*columns)
+            sizes[thread] += message_bytes(*columns)
         return sizes
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ from .json_patch import CopyBudget, patch_or_restore
 from .sse import Event, decode
 
 Message = dict[str, Any]
+
+_TYPE = re.compile(rb'data: \{"type":"(\w+)"')
+"""The type of a frame's event, where it comes first."""
 
 
 def apply_events(messages: Sequence[Mapping[str, Any]], events: Iterable[Event]) -> list[Message]:
@@ -36,9 +40,14 @@ def messages_after_run(
             the run and leave no message.
     """
     # By number and not in the order of the replay, which places a message where it ended.
-    return apply_events(
-        messages, (decode(record.frame) for record in sorted(records) if record.number <= last_agent_event)
-    )
+    frames = (record.frame for record in sorted(records) if record.number <= last_agent_event)
+    return apply_events(messages, (decode(frame) for frame in frames if _may_concern_messages(frame)))
+
+
+def _may_concern_messages(frame: bytes) -> bool:
+    """Returns False for an event that need not be parsed, such as RUN_STARTED, which may repeat a long input."""
+    found = _TYPE.search(frame)
+    return found is None or found[1].decode() in _REDUCERS
 
 
 class _Fold:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .._strict_json import loads
 
@@ -77,7 +77,11 @@ def event_data(frame: bytes) -> bytes:
 
 def decode(frame: bytes) -> Any:
     """Returns the event of a frame that `format_frame` made."""
-    return json.loads(frame[frame.index(b"data: ") + 6 :])
+    data = frame[frame.index(b"data: ") + 6 :]
+    try:
+        return from_json(data)
+    except ValueError:  # such as half a character, or deep nesting
+        return json.loads(data)
 
 
 def replace_event(frame: bytes, event: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from ..._concurrency.process_local import ProcessLocal
 from ..protocol import StoreError
 from . import file_access
 from .group_commit import Group, Outcome, PendingWrite, Work, withdraw
+from .room import Room, StoreConnection
 from .schema import UnsuitableFileError, migrate
 from .sizes import PAGE_BYTES
 
@@ -68,6 +69,8 @@ class ConnectionPair:
         """
         pending, state = PendingWrite(works), self._state.get()
         state.waiting.append(pending)
+        if state.had_company:
+            _yield()
         try:
             with self._locked(state.writer):
                 if not pending.is_done:
@@ -106,14 +109,17 @@ class ConnectionPair:
         finally:
             state.writer.lock.release()
 
-    def _commit(self, db: sqlite3.Connection, waiting: deque[PendingWrite[Any]]) -> None:
+    def _commit(self, db: StoreConnection, waiting: deque[PendingWrite[Any]]) -> None:
         """Runs the writes that are waiting, in one transaction, which may have begun already."""
         group = Group(waiting)
+        self._state.get().had_company = group.has_several_writers
         try:
             if not db.in_transaction:
                 db.execute("BEGIN IMMEDIATE")
+            db.room.refresh(db)
             db.execute(group.run(db))
         except BaseException as error:
+            db.room.forget()
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             group.fail(StoreError(f"{self.path}: {error}"))
@@ -135,7 +141,7 @@ class ConnectionPair:
             with contextlib.suppress(sqlite3.Error), _without_waiting(db, self._timeout):
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Work[T]) -> T:
         """Runs ``work`` on one snapshot of the file, and returns its result."""
         slot = self._state.get().reader
         with self._using(slot) as db:
@@ -163,7 +169,7 @@ class ConnectionPair:
         self._state = ProcessLocal(_State)
 
     @contextlib.contextmanager
-    def _using(self, slot: _ConnectionSlot) -> Iterator[sqlite3.Connection]:
+    def _using(self, slot: _ConnectionSlot) -> Iterator[StoreConnection]:
         with self._locked(slot), self._reporting(slot):
             yield self._connection(slot)
 
@@ -189,7 +195,7 @@ class ConnectionPair:
                 slot.close()  # or others would wait for the locks that it holds
             raise StoreError(f"{self.path}: {error}") from error
 
-    def _connection(self, slot: _ConnectionSlot) -> sqlite3.Connection:
+    def _connection(self, slot: _ConnectionSlot) -> StoreConnection:
         file_id = _file_id(self.path)
         if slot.db is None or slot.is_stale or file_id is None or slot.file_id != file_id:
             self._report_replaced_file(file_id)
@@ -242,7 +248,7 @@ class ConnectionPair:
         except StoreError as error:
             raise ValueError(str(error)) from error
 
-    def _open(self, timeout: float) -> sqlite3.Connection:
+    def _open(self, timeout: float) -> StoreConnection:
         """Opens a new connection. Raises sqlite3.Error, or StoreError for a file that is not suitable."""
         deadline = time.monotonic() + timeout
         while True:
@@ -254,9 +260,16 @@ class ConnectionPair:
                     raise
             time.sleep(OPEN_RETRY_INTERVAL)
 
-    def _connect(self, connect_timeout: float, busy_timeout: float) -> sqlite3.Connection:
+    def _connect(self, connect_timeout: float, busy_timeout: float) -> StoreConnection:
         file_access.create(self.path)
-        db = sqlite3.connect(self.path, timeout=connect_timeout, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(
+            self.path,
+            timeout=connect_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=StoreConnection,
+        )
+        db.room = Room()
         try:
             # A power failure may lose the last transactions, but never corrupts the file. A crash of the process
             # loses none.
@@ -282,6 +295,10 @@ class ConnectionPair:
         return db
 
 
+_yield: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
+"""Lets other threads run that may be about to write: of 16, twice as many then share a transaction."""
+
+
 @contextlib.contextmanager
 def _without_waiting(db: sqlite3.Connection, busy_timeout: float) -> Iterator[None]:
     """Lets SQLite fail at once where it would wait for other processes."""
@@ -301,7 +318,7 @@ class _ConnectionSlot:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.db: sqlite3.Connection | None = None
+        self.db: StoreConnection | None = None
         self.is_stale = False
         """Whether the next user needs a new connection."""
         self.is_failing = False
@@ -326,6 +343,8 @@ class _State:
         self.writer = _ConnectionSlot()
         self.reader = _ConnectionSlot()
         self.waiting: deque[PendingWrite[Any]] = deque()
+        self.had_company = False
+        """Whether several threads shared the last transaction."""
         self.file_id: tuple[int, int] | None = None
         """Which file was last used."""
 

@@ -5,21 +5,22 @@ A long transaction would keep all other requests waiting, and SQLite gives up on
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 
+from .room import StoreConnection
 from .sizes import thread_bytes
 
 PIECE_ROWS = 256
 PIECE_BYTES = 1024 * 1024
 """The most rows, and about the most bytes, that one transaction deletes, unless one row alone is larger."""
 
-Db = sqlite3.Connection
+Db = StoreConnection
 
 
 def delete_threads(db: Db, threads: Iterable[int]) -> None:
     """Deletes threads with everything that belongs to them. The rest of their rows is left to `collect`."""
     for thread in threads:
+        db.room.has_garbage = True
         db.execute("INSERT INTO garbage (frames_id) SELECT frames_id FROM live WHERE thread = ?", (thread,))
         db.execute("DELETE FROM live WHERE thread = ?", (thread,))
         db.execute("DELETE FROM threads WHERE id = ?", (thread,))
@@ -39,7 +40,15 @@ def clear_active_thread(db: Db, thread: int) -> None:
         " ? + frames_bytes FROM live WHERE thread = ?",
         (owner, thread_id, used_at, ordinal, thread_bytes(owner, thread_id), -thread),
     )
-    db.execute("UPDATE live SET thread = last_insert_rowid() WHERE thread = ?", (-thread,))
+    db.execute(
+        "UPDATE live SET thread = last_insert_rowid(), counted_bytes = frames_bytes WHERE thread = ?", (-thread,)
+    )
+
+
+def delete_frames(db: Db, frames_id: int) -> None:
+    """Deletes the frames of a run of which nothing is kept. Their rows are left to `collect`."""
+    db.room.has_garbage = True
+    db.execute("INSERT INTO garbage (frames_id) VALUES (?)", (frames_id,))
 
 
 def delete_run(db: Db, thread: int, ordinal: int) -> None:
@@ -55,6 +64,7 @@ def delete_run(db: Db, thread: int, ordinal: int) -> None:
 
 def delete_raw_frames(db: Db, thread: int, ordinal: int) -> None:
     """Deletes the raw frames of a run that has ended. Their rows are left to `collect`."""
+    db.room.has_garbage = True
     db.execute(
         "INSERT INTO garbage (frames_id) SELECT frames_id FROM runs WHERE thread = ? AND ordinal = ? AND raw_until > 0",
         (thread, ordinal),
@@ -74,12 +84,15 @@ def collect(db: Db, max_bytes: int = PIECE_BYTES) -> bool:
         db: The connection.
         max_bytes: About how many bytes to delete.
     """
+    if not db.room.has_garbage:
+        return False
     budget = _Budget(max_bytes)
     while not budget.is_spent:
         row = db.execute(
             "SELECT id, CAST(thread AS INTEGER), CAST(frames_id AS INTEGER) FROM garbage ORDER BY id LIMIT 1"
         ).fetchone()
         if row is None:
+            db.room.has_garbage = False
             return False
         entry, thread, frames_id = row
         if thread is None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from ..protocol import StoreError
+from .room import StoreConnection
 
 T = TypeVar("T")
 
-Work = Callable[[sqlite3.Connection], T]
+Work = Callable[[StoreConnection], T]
 """A part of a transaction. It may be run twice, and only the second time counts then."""
 
 MAX_GROUP_COMMIT = 64
@@ -80,7 +81,12 @@ class Group:
                 self._writes.append(pending)
                 self._works += pending.works
 
-    def run(self, db: sqlite3.Connection) -> str:
+    @property
+    def has_several_writers(self) -> bool:
+        """Whether the works are those of several callers."""
+        return len(self._writes) > 1
+
+    def run(self, db: StoreConnection) -> str:
         """Runs the works, and returns the statement that ends the transaction: COMMIT or ROLLBACK.
 
         Raises sqlite3.Error, which fails the whole transaction.
@@ -88,7 +94,10 @@ class Group:
         if len(self._works) == 1:
             self._outcomes = [_run(self._works[0], db)]
             # The only work of a transaction needs no savepoint: all of it is rolled back.
-            return "COMMIT" if self._outcomes[0].error is None else "ROLLBACK"
+            if self._outcomes[0].error is None:
+                return "COMMIT"
+            db.room.forget()
+            return "ROLLBACK"
         # Works rarely raise. One savepoint for all of them costs much less than one for each.
         with _savepoint(db):
             for work in self._works:
@@ -98,7 +107,7 @@ class Group:
                     break
             else:
                 return "COMMIT"
-            db.execute("ROLLBACK TO works")
+            _roll_back(db)
             self._outcomes = [_run_in_savepoint(work, db) for work in self._works]
         return "COMMIT"
 
@@ -126,7 +135,7 @@ def withdraw(pending: PendingWrite[Any], waiting: deque[PendingWrite[Any]]) -> b
     return True
 
 
-def _run(work: Work[T], db: sqlite3.Connection) -> Outcome[T]:
+def _run(work: Work[T], db: StoreConnection) -> Outcome[T]:
     try:
         return Outcome(work(db))
     except sqlite3.Error:
@@ -135,12 +144,17 @@ def _run(work: Work[T], db: sqlite3.Connection) -> Outcome[T]:
         return Outcome(None, error)
 
 
-def _run_in_savepoint(work: Work[T], db: sqlite3.Connection) -> Outcome[T]:
+def _run_in_savepoint(work: Work[T], db: StoreConnection) -> Outcome[T]:
     with _savepoint(db):
         outcome = _run(work, db)
         if outcome.error is not None:
-            db.execute("ROLLBACK TO works")
+            _roll_back(db)
         return outcome
+
+
+def _roll_back(db: StoreConnection) -> None:
+    db.execute("ROLLBACK TO works")
+    db.room.forget()
 
 
 @contextlib.contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from collections.abc import Callable
 
 from ..._validation import check_number
 from ..protocol import RAW_RETENTION_SECONDS
 from .garbage import PIECE_BYTES, collect, delete_raw_frames, delete_run, delete_threads
+from .room import StoreConnection
 from .shares import Measure, is_above_share, next_victim, own_idle_threads
 from .sizes import PAGE_BYTES
 
@@ -21,7 +21,7 @@ MIN_FILE_BYTES = 1024 * 1024
 MAX_FILE_RATIO = 1.25
 """How much larger than ``max_bytes`` the used part of the file may be, whatever the sizes of the threads add up to."""
 
-Db = sqlite3.Connection
+Db = StoreConnection
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class Retention:
         """
         collect(db, PIECE_BYTES // 4 + 2 * size)
 
-    def evict(self, db: Db, thread: int, runs: int) -> bool:
+    def evict(self, db: Db, thread: int, runs: int, added: int) -> bool:
         """Enforces the limits after ``thread`` has grown. Returns whether that has deleted other threads.
 
         Deletes, as far as necessary: the oldest runs of the thread beyond the limit for one thread; if its owner has
@@ -85,11 +85,12 @@ class Retention:
             db: The connection.
             thread: The thread.
             runs: How many runs the thread has.
+            added: About how many bytes of the file were added.
         """
         if 0 < self.max_runs_per_thread < runs:
             for ordinal in _ordinals(db, thread, skip_last=self.max_runs_per_thread):
                 delete_run(db, thread, ordinal)
-        if not self._exceeds_any(db):
+        if db.room.take(size=added) or not self._exceeds_any(db):
             return False
         evicted = 0
         if self._exceeds_threads(db):
@@ -133,15 +134,25 @@ class Retention:
                 delete(db, thread, ordinal)
 
     def _exceeds_any(self, db: Db) -> bool:
-        """Whether a limit may be exceeded. Costs two statements at most if none is, since every write checks it."""
-        if not self.max_threads and not self.max_bytes:
-            return False
-        totals = _totals(db)
-        return (
-            0 < self.max_threads < totals["threads"]
-            or 0 < self.max_bytes < totals["bytes"]
-            or (self.max_bytes > 0 and _uses_more_than(db, self._file_limit))
-        )
+        """Whether a limit may be exceeded. Notes how far away they are if none is."""
+        room: dict[str, float] = {}
+        if self.max_threads or self.max_bytes:
+            totals = _totals(db)
+            if self.max_threads:
+                room["threads"] = self.max_threads - totals["threads"]
+            if self.max_bytes:
+                room["size"] = self.max_bytes - totals["bytes"]
+                left_in_file = self._file_limit - _file_bytes(db)
+                if (
+                    left_in_file < 0
+                ):  # without reading how much of it is unused as long as all of it is within the limit
+                    left_in_file = self._file_limit - _used_bytes(db)
+                # Half of it, since the sizes are estimates.
+                room["size"] = min(room["size"], left_in_file / 2)
+        if any(left < 0 for left in room.values()):
+            return True
+        db.room.found(**room)
+        return False
 
     def _exceeds(self, db: Db, measure: Measure) -> bool:
         return self._exceeds_threads(db) if measure == "threads" else self._exceeds_bytes(db)

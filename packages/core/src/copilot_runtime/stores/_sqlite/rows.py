@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
+
+from pydantic_core import PydanticSerializationError, to_json
 
 from ..._events import CompactedFrames
 from .. import protocol as p
-from .sizes import row_bytes
+from .room import StoreConnection
+from .sizes import message_bytes
 
 T = TypeVar("T")
 
-Db = sqlite3.Connection
+Db = StoreConnection
 
 _MAX_SECONDS = 1e11
 """Later than any time that can be: the year 5138."""
@@ -82,6 +85,11 @@ def _parse_list(value: Any, kind: type[T]) -> list[T]:
     if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
         raise ValueError("JSON of another form than was stored")
     return items
+
+
+def format_list(items: Set[str] | Set[int]) -> str:
+    """Returns a set of ids or numbers as JSON."""
+    return json.dumps(sorted(items)) if items else "[]"
 
 
 def checksum(data: bytes, seed: int = 0) -> int:
@@ -232,6 +240,14 @@ def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
     return messages
 
 
+def format_message(message: Mapping[str, Any]) -> str:
+    """Returns a message as JSON."""
+    try:
+        return to_json(message).decode()
+    except (PydanticSerializationError, ValueError, RecursionError):  # such as half a character
+        return json.dumps(message, separators=(",", ":"))
+
+
 def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces: bool) -> int:
     """Stores a thread's messages, given as JSON by their ids. Returns about how many more bytes of the file they take.
 
@@ -252,4 +268,4 @@ def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces
 
 
 def _messages_bytes(messages: Mapping[str, str]) -> int:
-    return sum(row_bytes(message_id, message) for message_id, message in messages.items())
+    return sum(message_bytes(message_id, message) for message_id, message in messages.items())

@@ -24,7 +24,7 @@ CREATE TABLE threads (
     bytes INTEGER NOT NULL,
     UNIQUE (owner, thread_id)
 );
-CREATE INDEX threads_listed ON threads (owner, updated_at DESC, thread_id);
+CREATE INDEX threads_listed ON threads (owner, updated_at DESC, thread_id) WHERE runs > 0;
 CREATE INDEX threads_used ON threads (used_at);
 CREATE INDEX threads_used_by_owner ON threads (owner, used_at);
 
@@ -38,7 +38,8 @@ CREATE TABLE owners (
 CREATE INDEX owners_threads ON owners (threads);
 CREATE INDEX owners_bytes ON owners (bytes);
 
--- The run's frames are those with its ``frames_id``, which is its first token.
+-- The run's frames are those with its ``frames_id``, which is its first token. Of the bytes that they take,
+-- ``counted_bytes`` are among those of the thread.
 CREATE TABLE live (
     token INTEGER PRIMARY KEY AUTOINCREMENT,
     thread INTEGER NOT NULL UNIQUE,
@@ -52,6 +53,7 @@ CREATE TABLE live (
     frames_id INTEGER NOT NULL DEFAULT 0,
     frames INTEGER NOT NULL DEFAULT 0,
     frames_bytes INTEGER NOT NULL DEFAULT 0,
+    counted_bytes INTEGER NOT NULL DEFAULT 0,
     duplicates TEXT NOT NULL DEFAULT '[]',
     size INTEGER NOT NULL
 );
@@ -80,21 +82,23 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_raw ON runs (raw_until) WHERE raw_until > 0;
 
+-- Frames and messages have row ids, too: without them, a row of more than 1002 bytes takes a page for the rest of it,
+-- and what many runs append at the same time would change a page of each of them.
 CREATE TABLE frames (
     frames_id INTEGER NOT NULL,
     first INTEGER NOT NULL,
-    frames BLOB NOT NULL,
     checksum INTEGER NOT NULL,
-    PRIMARY KEY (frames_id, first)
-) WITHOUT ROWID;
+    frames BLOB NOT NULL,
+    UNIQUE (frames_id, first)
+);
 
 CREATE TABLE messages (
     thread INTEGER NOT NULL,
     id TEXT NOT NULL,
-    message TEXT NOT NULL,
     checksum INTEGER NOT NULL,
-    PRIMARY KEY (thread, id)
-) WITHOUT ROWID;
+    message TEXT NOT NULL,
+    UNIQUE (thread, id)
+);
 
 -- What is not visible any more, and is to be deleted in small pieces: all rows of a thread, or the frames of a run.
 CREATE TABLE garbage (id INTEGER PRIMARY KEY, thread INTEGER, frames_id INTEGER);
@@ -126,7 +130,7 @@ MIGRATIONS = (_V1,)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 
-APPLICATION_ID = 0x436F5276
+APPLICATION_ID = 0x436F5277
 """Marks a file as a store of this package (sqlite.org/fileformat2, 1.3.8)."""
 
 

@@ -7,9 +7,12 @@ from collections.abc import Iterable
 PAGE_BYTES = 4096
 """The size of a page, which is SQLite's default."""
 
-_MAX_LOCAL = 1002
+# How much of a row, or of an entry of an index, its page holds (sqlite.org/fileformat2, 1.6).
+_MAX_LOCAL_OF_ROW = 4061
+_MAX_LOCAL_OF_ENTRY = 1002
 _MIN_LOCAL = 489
 _OVERFLOW_BYTES = PAGE_BYTES - 4
+
 _CELL_BYTES = 24
 """About what a row takes besides its texts and blobs: its header, its numbers and its place in the page."""
 
@@ -18,26 +21,61 @@ _FILL = 0.9
 
 
 def row_bytes(*columns: str | bytes | int) -> int:
-    """Returns about how many bytes of the file a row of a table without row ids takes.
-
-    A long row has pages of its own, the last of which is rarely full (sqlite.org/fileformat2, 1.6).
+    """Returns about how many bytes of the file a row of a table takes, without the indexes.
 
     Args:
         *columns: Its texts and blobs, or how many bytes they have.
     """
-    payload = sum(column if isinstance(column, int) else text_bytes(column) for column in columns)
-    if payload <= _MAX_LOCAL:
-        return round((payload + _CELL_BYTES) / _FILL)
-    remainder = _MIN_LOCAL + (payload - _MIN_LOCAL) % _OVERFLOW_BYTES
-    local = remainder if remainder <= _MAX_LOCAL else _MIN_LOCAL
-    pages = -(-(payload - local) // _OVERFLOW_BYTES)
-    return round((local + _CELL_BYTES) / _FILL) + pages * PAGE_BYTES
+    return _cell_bytes(sum(map(_length, columns)), _MAX_LOCAL_OF_ROW)
+
+
+def entry_bytes(*columns: str | bytes | int) -> int:
+    """Returns about how many bytes of the file an entry of an index takes.
+
+    Args:
+        *columns: Its texts, or how many bytes they have.
+    """
+    return _cell_bytes(sum(map(_length, columns)), _MAX_LOCAL_OF_ENTRY)
+
+
+def _cell_bytes(payload: int, max_local: int) -> int:
+    pages = 0
+    if payload > max_local:
+        # A long row has pages of its own, the last of which is rarely full.
+        remainder = _MIN_LOCAL + (payload - _MIN_LOCAL) % _OVERFLOW_BYTES
+        local = remainder if remainder <= max_local else _MIN_LOCAL
+        pages = -(-(payload - local) // _OVERFLOW_BYTES)
+        payload = local
+    share = payload + _CELL_BYTES
+    # What no other row fits behind is lost.
+    local_bytes = max(share / _FILL, PAGE_BYTES // max(1, PAGE_BYTES // share)) if share > _MIN_LOCAL else share / _FILL
+    return round(local_bytes) + pages * PAGE_BYTES
 
 
 def thread_bytes(owner: str | bytes, thread_id: str | bytes) -> int:
     """Returns about how many bytes of the file a thread takes without its runs and messages."""
     # A row, four indexes, and a part of what the owner's row and its three indexes take.
-    return row_bytes(5 * text_bytes(owner) + 3 * text_bytes(thread_id) + 6 * _CELL_BYTES)
+    return entry_bytes(5 * text_bytes(owner) + 3 * text_bytes(thread_id) + 6 * _CELL_BYTES)
+
+
+def run_bytes(*columns: str | bytes | int) -> int:
+    """Returns about how many bytes of the file a run that has ended takes, without its frames."""
+    return row_bytes(*columns) + 2 * entry_bytes(0)
+
+
+def message_bytes(message_id: str | int, message: str | int) -> int:
+    """Returns about how many bytes of the file a message takes."""
+    return row_bytes(message_id, message) + entry_bytes(message_id)
+
+
+def frames_bytes(length: int) -> int:
+    """Returns about how many bytes of the file frames take that are appended together and have ``length`` bytes."""
+    return row_bytes(length) + entry_bytes(0) if length else 0
+
+
+def total_length(frames: Iterable[bytes]) -> int:
+    """Returns how many bytes frames have."""
+    return sum(map(len, frames))
 
 
 def text_bytes(text: str | bytes) -> int:
@@ -46,7 +84,5 @@ def text_bytes(text: str | bytes) -> int:
     return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode())
 
 
-def frames_bytes(frames: Iterable[bytes]) -> int:
-    """Returns about how many bytes of the file frames take that are appended together."""
-    length = sum(map(len, frames))
-    return row_bytes(length) if length else 0
+def _length(column: str | bytes | int) -> int:
+    return column if isinstance(column, int) else text_bytes(column)

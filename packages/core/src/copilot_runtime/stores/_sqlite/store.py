@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
@@ -18,10 +17,11 @@ from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
 from . import rows
 from .connections import ConnectionPair
-from .garbage import clear_active_thread, collect, delete_threads
+from .garbage import clear_active_thread, collect, delete_frames, delete_threads
 from .retention import BATCH_SIZE, Retention
+from .room import StoreConnection
 from .shared_frames import SharedFrames, SharedList
-from .sizes import frames_bytes, row_bytes, thread_bytes
+from .sizes import frames_bytes, run_bytes, thread_bytes, total_length
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
@@ -33,7 +33,9 @@ SWEEP_INTERVAL_SECONDS = 10.0
 _MIN_JOURNAL_BYTES = 64 * 1024
 _MAX_JOURNAL_BYTES = 4 * 1024 * 1024
 
-Db = sqlite3.Connection
+_MAX_UNCOUNTED_BYTES = 64 * 1024
+
+Db = StoreConnection
 
 
 class SqliteStore:
@@ -92,6 +94,7 @@ class SqliteStore:
             if value <= 0:
                 raise ValueError(f"SqliteStore({name}={value!r}): must be > 0")
         _check_path(os.fspath(path))
+        self._max_uncounted = _max_uncounted(max_bytes)
         self._connections = ConnectionPair(os.path.abspath(path), timeout_seconds, _journal_bytes(max_bytes))
         self._next_sweep = 0.0
         """When to look for expired rows, by the monotonic clock."""
@@ -139,16 +142,22 @@ class SqliteStore:
             if self._sweep_is_due() and not self._retention.sweep(db, now):
                 self._next_sweep = time.monotonic() + SWEEP_INTERVAL_SECONDS
             self._retention.make_room(db, 0)
-            active = rows.select_active_run(db, run.thread, now)
-            if active is not None:
-                return p.ThreadBusy(active)
-            thread, ordinal, runs = db.execute(
+            size = thread_bytes(*run.thread)
+            begun = db.execute(
                 "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes)"
                 " VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET used_at = excluded.used_at, ordinal = ordinal + 1"
+                " WHERE NOT EXISTS (SELECT 1 FROM live WHERE thread = threads.id)"
                 " RETURNING id, ordinal, runs",
-                (*run.thread, now, first_ordinal(), thread_bytes(*run.thread)),
+                (*run.thread, now, first_ordinal(), size),
             ).fetchone()
+            if begun is None:
+                active = rows.select_active_run(db, run.thread, now)
+                if active is None:
+                    raise ValueError("a thread that has an active run and has none")
+                return p.ThreadBusy(active)
+            db.room.take(size=size, threads=1)
+            thread, ordinal, runs = begun
             token = db.execute(
                 "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds, size,"
                 " frames_id) VALUES (?,?,?,?,?,?,?,?, (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'live'))",
@@ -169,73 +178,69 @@ class SqliteStore:
         return work
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        sizes = {batch.lease: sum(map(len, batch.frames)) for batch in batches}
-
-        def work(db: Db) -> tuple[Mapping[p.Lease, p.LeaseLost | p.RunTooLarge], bool]:
+        def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
             refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
-            has_evicted = False
-            self._retention.make_room(db, sum(sizes.values()))
+            self._retention.make_room(db, sum(total_length(batch.frames) for batch in batches))
             for batch in batches:
-                added = frames_bytes(batch.frames)
-                row = db.execute(
-                    "UPDATE live SET frames = frames + ?, frames_bytes = frames_bytes + ?, size = size + ?,"
-                    " duplicates = ? WHERE token = ? RETURNING thread, frames_id, frames, size",
-                    (
-                        len(batch.frames),
-                        added,
-                        sizes[batch.lease],
-                        json.dumps(sorted(batch.duplicates)),
-                        batch.lease.token,
-                    ),
-                ).fetchone()
-                if row is None:
-                    refused[batch.lease] = p.LeaseLost()
-                    continue
-                thread, frames_id, count, size = row
-                rows.insert_frames(db, frames_id, count, batch.frames)
-                grown = db.execute(
-                    f"UPDATE threads SET bytes = bytes + ? WHERE id = ? RETURNING {rows.RUNS}", (added, thread)
-                ).fetchall()
-                # Of a damaged row there may be none.
-                has_evicted |= self._retention.evict(db, thread, grown[0][0] if grown else 0)
-                if 0 < self._retention.max_bytes < size:
-                    refused[batch.lease] = p.RunTooLarge()
-            return refused, has_evicted
+                reason = self._append(db, batch)
+                if reason is not None:
+                    refused[batch.lease] = reason
+            return refused
 
-        refused, has_evicted = self._write(work)
-        self._warn_evicted(has_evicted)
-        return refused
+        return self._write(work)
+
+    def _append(self, db: Db, batch: p.Batch) -> p.LeaseLost | p.RunTooLarge | None:
+        length = total_length(batch.frames)
+        added = frames_bytes(length)
+        row = db.execute(
+            "UPDATE live SET frames = frames + ?, frames_bytes = frames_bytes + ?, size = size + ?, duplicates = ?"
+            " WHERE token = ? RETURNING thread, frames_id, frames, size, frames_bytes - counted_bytes",
+            (len(batch.frames), added, length, rows.format_list(batch.duplicates), batch.lease.token),
+        ).fetchone()
+        if row is None:
+            return p.LeaseLost()
+        thread, frames_id, count, size, uncounted = row
+        rows.insert_frames(db, frames_id, count, batch.frames)
+        if uncounted > self._max_uncounted:
+            db.execute("UPDATE live SET counted_bytes = frames_bytes WHERE token = ?", (batch.lease.token,))
+            grown = db.execute(
+                f"UPDATE threads SET bytes = bytes + ? WHERE id = ? RETURNING {rows.RUNS}", (uncounted, thread)
+            ).fetchall()
+            # Of a damaged row there may be none.
+            self._warn_evicted(self._retention.evict(db, thread, grown[0][0] if grown else 0, uncounted))
+        return p.RunTooLarge() if 0 < self._retention.max_bytes < size else None
 
     def _finish_work(
         self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion
     ) -> Callable[[Db], None]:
         # Serialised before the transaction, during which no other process can write.
         messages = {
-            message["id"]: json.dumps(message, separators=(",", ":"))
+            message["id"]: rows.format_message(message)
             for message in p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
         }
         message_ids = json.dumps(list(messages)) if messages else None
         records = b"".join(record.frame for record in completion.records)
         lists = [
-            json.dumps(sorted(numbers_or_ids))
+            rows.format_list(numbers_or_ids)
             for numbers_or_ids in (completion.event_messages, completion.input_messages, completion.duplicates)
         ]
-        run_bytes = row_bytes(records, *lists, lease.run_id)
-        last_bytes = frames_bytes(frames)
-        added = sum(map(len, frames)) + len(records) + sum(map(len, messages.values()))
+        record_bytes = run_bytes(records, *lists, lease.run_id)
+        last_length = total_length(frames)
+        last_bytes = frames_bytes(last_length)
 
         def work(db: Db) -> None:
             now = time.time()
             row = db.execute(
                 "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes,"
-                f" (SELECT {rows.RUNS} FROM threads WHERE id = thread)",
+                f" counted_bytes, (SELECT {rows.RUNS} FROM threads WHERE id = thread)",
                 (lease.token,),
             ).fetchone()
             if row is None:
                 raise p.LeaseLost
-            thread, agent_id, frames_id, count, stored_bytes, runs = row
+            thread, agent_id, frames_id, count, stored_bytes, counted_bytes, runs = row
+            added = 0
             if completion.persist:
-                self._retention.make_room(db, added)
+                self._retention.make_room(db, last_length + len(records) + sum(map(len, messages.values())))
                 count += len(frames)
                 rows.insert_frames(db, frames_id, count, frames)
                 db.execute(
@@ -256,27 +261,27 @@ class SqliteStore:
                         *lists,
                         completion.has_run_error,
                         completion.recorded_by,
-                        run_bytes,
+                        record_bytes,
                     ),
                 )
-                thread_added = last_bytes + run_bytes
+                added = stored_bytes - counted_bytes + last_bytes + record_bytes
                 if message_ids is not None:
-                    thread_added += rows.store_messages(db, thread, messages, replaces=runs > 0)
+                    added += rows.store_messages(db, thread, messages, replaces=runs > 0)
                 [(runs,)] = db.execute(
                     "UPDATE threads SET runs = runs + 1, agent_id = ?1, updated_at = ?2, used_at = ?2,"
                     " created_at = CASE created_at WHEN 0 THEN ?2 ELSE created_at END,"
                     " message_ids = coalesce(?3, message_ids), bytes = bytes + ?4"
                     " + length(CAST(coalesce(?3, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
                     f" WHERE id = ?5 RETURNING {rows.RUNS}",
-                    (agent_id, now, message_ids, thread_added, thread),
+                    (agent_id, now, message_ids, added, thread),
                 ).fetchall()
             else:
-                db.execute("INSERT INTO garbage (frames_id) VALUES (?)", (frames_id,))
-                db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (stored_bytes, thread))
+                delete_frames(db, frames_id)
+                db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (counted_bytes, thread))
                 if not runs and not completion.keep_ordinal:
                     delete_threads(db, (thread,))
                 collect(db)
-            self._warn_evicted(self._retention.evict(db, thread, runs))
+            self._warn_evicted(self._retention.evict(db, thread, runs, added))
 
         return work
 
@@ -314,7 +319,8 @@ class SqliteStore:
             now = time.time()
             row = db.execute(
                 "SELECT live.thread, live.run_id, live.agent_id, started_at, expires_at, lease_seconds, frames_id,"
-                " frames, frames_bytes, threads.runs, threads.bytes FROM threads JOIN live ON live.thread = threads.id"
+                " frames, frames_bytes, counted_bytes, threads.runs, threads.bytes FROM threads"
+                " JOIN live ON live.thread = threads.id"
                 " WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
                 (*run.thread, run.ordinal),
             ).fetchone()
@@ -327,9 +333,10 @@ class SqliteStore:
                 return None
             token = db.execute(
                 "INSERT OR REPLACE INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds,"
-                " stopping, frames_id, frames, frames_bytes, duplicates, size)"
+                " stopping, frames_id, frames, frames_bytes, counted_bytes, duplicates, size)"
                 " SELECT thread, ordinal, run_id, agent_id, started_at, ?, ?,"
-                " stopping, frames_id, frames, frames_bytes, duplicates, size FROM live WHERE thread = ?",
+                " stopping, frames_id, frames, frames_bytes, counted_bytes, duplicates, size"
+                " FROM live WHERE thread = ?",
                 (now + self._lease_seconds, self._lease_seconds, thread),
             ).lastrowid
             event_messages, _ = rows.select_message_ids(db, thread)
@@ -594,6 +601,14 @@ _ENDED = (p.RunUpdate((), frozenset(), True), 0.0, 0.0)
 def _journal_bytes(max_bytes: int) -> int:
     """Returns how large the ``-wal`` file may become before it is written to the file itself, if that is possible."""
     return min(_MAX_JOURNAL_BYTES, max(_MIN_JOURNAL_BYTES, max_bytes // 8)) if max_bytes else _MAX_JOURNAL_BYTES
+
+
+def _max_uncounted(max_bytes: int) -> int:
+    """Returns how many bytes of an active run need not be counted among its thread's yet.
+
+    Counting them changes four rows and two indexes.
+    """
+    return min(_MAX_UNCOUNTED_BYTES, max_bytes // 1000) if max_bytes else _MAX_UNCOUNTED_BYTES
 
 
 def _check_path(path: str) -> None:

@@ -1,0 +1,49 @@
+"""What a writing connection knows of the file, so that not every write looks whether a limit is reached."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+
+
+class Room:
+    """How much more may be written before the limits have to be looked at again.
+
+    Known from the last look, as long as only this connection has written since.
+    """
+
+    __slots__ = ("_bytes", "_data_version", "_threads", "has_garbage")
+
+    def __init__(self) -> None:
+        self._data_version: int | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Forgets everything: another process has written, or a transaction was rolled back."""
+        self._bytes = self._threads = 0.0
+        self.has_garbage = True
+        """Whether there may be rows that are not visible any more."""
+
+    def refresh(self, db: sqlite3.Connection) -> None:
+        """Forgets everything if another process has written. To be called when a transaction has begun."""
+        [(data_version,)] = db.execute("PRAGMA data_version")
+        if data_version != self._data_version:
+            self._data_version = data_version
+            self.forget()
+
+    def found(self, *, size: float = math.inf, threads: float = math.inf) -> None:
+        """Notes how many bytes and threads may be added."""
+        self._bytes, self._threads = size, threads
+
+    def take(self, *, size: int, threads: int = 0) -> bool:
+        """Notes that bytes and threads have been added. Returns whether the limits need not be looked at."""
+        self._bytes -= size
+        self._threads -= threads
+        return self._bytes >= 0 and self._threads >= 0
+
+
+class StoreConnection(sqlite3.Connection):
+    """A connection of a store."""
+
+    room: Room
+    """Set by whoever opens it."""
