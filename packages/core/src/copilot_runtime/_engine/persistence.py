@@ -13,7 +13,6 @@ from .._concurrency import driver, loops
 from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import ProcessLocal
 from ..stores.protocol import (
-    Lease,
     LeaseLost,
     LeaseSignal,
     RunCompletion,
@@ -166,32 +165,31 @@ class RunPersistence:
             self._flushing.discard(loop)
 
     def _flush(self, writers: Sequence[RunWriter]) -> None:
-        locked: dict[Lease, RunWriter] = {}
+        locked: list[RunWriter] = []
         try:
-            batches = []
             for writer in writers:
                 writer.flush_lock.acquire()
                 if writer.is_closed:
                     writer.flush_lock.release()
-                    continue
-                locked[writer.lease] = writer
-                batches.append(writer.batch())
+                else:
+                    locked.append(writer)
+            batches = [writer.batch() for writer in locked]
             refused = self._store.append(batches) if batches else {}
             self._flush_outage.recovered()
-            for batch in batches:
-                locked[batch.lease].flushed_count += len(batch.frames)
-            for lease, reason in refused.items():
-                self._handle_refusal(locked[lease], reason)
+            for writer, batch in zip(locked, batches, strict=True):
+                writer.flushed_count += len(batch.frames)
+                if refused and (reason := refused.get(writer.lease)) is not None:
+                    self._handle_refusal(writer, reason)
         except StoreError as error:
             # Not the agents' failure; and perhaps they emit nothing more that would bring these frames along.
             self._flush_outage.failed(error)
-            for writer in locked.values():
+            for writer in locked:
                 writer.flush_scheduled = True
                 self._flush_timer.add(writer, writer.loop)
         except Exception:
             logger.exception("storing events failed")
         finally:
-            for writer in locked.values():
+            for writer in locked:
                 writer.flush_lock.release()
 
     def _handle_refusal(self, writer: RunWriter, reason: LeaseLost | RunTooLarge) -> None:
@@ -211,17 +209,20 @@ class RunPersistence:
             loops.create_task_threadsafe(loop, self._poll_signals(writers, loop))
 
     async def _poll_signals(self, writers: Sequence[RunWriter], loop: asyncio.AbstractEventLoop) -> None:
-        by_lease = {writer.lease: writer for writer in writers if not writer.is_closed}
+        polled = [writer for writer in writers if not writer.is_closed]
         try:
-            signals = await self._async_store.poll_signals(list(by_lease))
+            signals = await self._async_store.poll_signals([writer.lease for writer in polled])
         except Exception as error:
             self._poll_outage.failed(error)
             return
         finally:
             self._polling.discard(loop)
         self._poll_outage.recovered()
-        for lease, signal in signals.items():
+        if not signals:  # usually: leases take long to hash
+            return
+        for writer in polled:
+            signal = signals.get(writer.lease)
             if signal is LeaseSignal.STOP:
-                by_lease[lease].stop(STOPPED_BY_USER)
-            else:
-                by_lease[lease].report_lost()
+                writer.stop(STOPPED_BY_USER)
+            elif signal is LeaseSignal.LOST:
+                writer.report_lost()

@@ -101,8 +101,8 @@ class SqliteStore:
         self._used: dict[p.ThreadKey, float] = {}
         """When threads were last used, which is still to be written."""
         self._has_evicted = False
-        self._last_poll: tuple[object, frozenset[p.Lease]] | None = None
-        """The version of the file and the leases of the last `poll_signals`."""
+        self._last_poll: tuple[object, Sequence[int]] | None = None
+        """The version of the file and the tokens of the last `poll_signals`."""
         self._followed: dict[p.RunKey, tuple[object, int, float, float, Set[int]]] = {}
         """By active run, what the last `follow` saw: the version of the file, the number of its last frame, when its
         lease expires, for how long it was renewed, and its duplicates."""
@@ -298,7 +298,7 @@ class SqliteStore:
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         # If nothing was written since the last poll of the same leases, their signals were returned then.
-        poll = (self._connections.version(), frozenset(leases))
+        poll = (self._connections.version(), [lease.token for lease in leases])
         if poll == self._last_poll:
             return {}
 
