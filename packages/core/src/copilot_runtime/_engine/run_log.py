@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from .._concurrency.waiters import Notify, Waiters
 from ..stores.protocol import RunKey
@@ -30,7 +30,7 @@ class RunLog:
         self.run_id = run_id
         self.agent_id = agent_id
         self.frames: list[bytes] = []
-        self.duplicates: set[int] = set()
+        self.duplicates: Set[int] = frozenset()
         """Numbers of events that a late joiner must not receive, because they repeat messages of the history."""
         self.is_foreign = False
         """Whether frames may come from another process, which may run another version."""

@@ -86,7 +86,7 @@ class ProtocolState:
         self.phase = Phase.NEW
         self.texts: dict[str, None] = {}
         """Ids of open text messages, in the order in which they were opened."""
-        self.open_calls: set[str] = set()
+        self.open_calls: dict[str, None] = {}
         """Ids of tool calls without an end."""
         self.calls: dict[str, bool] = {}
         """Tool calls that lack their end or their result, in the order in which they were opened. The values say
@@ -153,7 +153,7 @@ def _call_start(state: ProtocolState, event: Event) -> None:
     call = event["toolCallId"]
     if call in state.open_calls:
         raise InvalidEventError(f"TOOL_CALL_START for tool call {call!r}, which is already open")
-    state.open_calls.add(call)
+    state.open_calls[call] = None
     state.calls.setdefault(call, False)
 
 
@@ -165,7 +165,7 @@ def _call_args(state: ProtocolState, event: Event) -> None:
 def _call_end(state: ProtocolState, event: Event) -> None:
     _call_args(state, event)
     call = event["toolCallId"]
-    state.open_calls.discard(call)
+    del state.open_calls[call]
     if state.calls.get(call):
         del state.calls[call]
 

@@ -90,18 +90,18 @@ class RunRecorder:
     __slots__ = (
         "_chunks",
         "_compactor",
+        "_duplicates",
         "_input_echo",
+        "_input_ids",
         "_is_buffering",
         "_known_message_ids",
+        "_message_ids",
         "_number_offset",
         "_prefix",
         "_state",
         "_streams",
         "_surrogates",
-        "duplicates",
-        "input_ids",
         "last_agent_event",
-        "message_ids",
         "number",
         "pending",
         "pending_bytes",
@@ -120,9 +120,11 @@ class RunRecorder:
         self._known_message_ids = known_message_ids
         self._number_offset = 0
         self._state = ProtocolState(is_resuming=is_resuming)
-        self._chunks = ChunkExpander()
-        self._surrogates = SurrogateJoiner()
+        # Most runs need neither of these, and thousands of runs may be idle at a time.
+        self._chunks: ChunkExpander | None = None
+        self._surrogates: SurrogateJoiner | None = None
         self._is_buffering = False
+        """What `_must_buffer` has returned last."""
         self._compactor = Compactor(self._prefix) if self._prefix else None
         self._streams: dict[str, tuple[str, dict[str, DeltaStream]]] = {}
         """By type: the member with the id, and by id what is known to be open, so that `feed` has nothing to check for
@@ -135,12 +137,10 @@ class RunRecorder:
         """How many events there are, which is also the number of the owner's last one."""
         self.last_agent_event: int = 0
         """The number of the last event that the agent itself emitted, apart from a RUN_ERROR."""
-        self.message_ids: set[str] = set()
-        """The message ids of the run's events."""
-        self.input_ids: set[str] = set()
-        """The ids of the messages in the ``input`` of RUN_STARTED."""
-        self.duplicates: set[int] = set()
-        """Numbers of the events whose message id was already in use on the thread."""
+        # Lists, since an idle run should take little memory.
+        self._message_ids: list[str] = []
+        self._input_ids: list[str] = []
+        self._duplicates: set[int] | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -156,6 +156,21 @@ class RunRecorder:
     def has_run_error(self) -> bool:
         """Whether a RUN_ERROR was recorded."""
         return self._compactor is not None and self._compactor.has_run_error
+
+    @property
+    def message_ids(self) -> Set[str]:
+        """The message ids of the run's events."""
+        return frozenset(self._message_ids)
+
+    @property
+    def duplicates(self) -> Set[int]:
+        """Numbers of the events whose message id was already in use on the thread."""
+        return self._duplicates or frozenset()
+
+    @property
+    def input_ids(self) -> Set[str]:
+        """The ids of the messages in the ``input`` of RUN_STARTED."""
+        return frozenset(self._input_ids)
 
     def feed(self, event: Any) -> int:
         """Records what the agent yields, and returns `pending_bytes`.
@@ -211,11 +226,13 @@ class RunRecorder:
             self._append_error(event, rule)
             return self.pending_bytes
         else:
+            if self._chunks is None:
+                self._chunks = ChunkExpander()
             try:
                 for expanded in self._chunks.expand(event, rule.schema):
                     self._append_joined(expanded)
             finally:
-                self._is_buffering = self._chunks.is_open or self._surrogates.is_waiting
+                self._is_buffering = self._must_buffer()
         self.last_agent_event = self.number
         return self.pending_bytes
 
@@ -223,8 +240,7 @@ class RunRecorder:
         """Records the agent's RUN_ERROR, after an end for everything that is open."""
         event = rule.schema.validate(event)
         event = {**event, "message": without_surrogates(event["message"])}  # which the closing events repeat
-        for closing in self._chunks.close_for_completion():
-            self._append_joined(closing)
+        self._close_chunks()
         for closing in events_before_error(self._state, event):
             self._append_joined(closing)
         self._append_joined(event)
@@ -239,8 +255,7 @@ class RunRecorder:
         """Completes a run that its agent left unfinished. Does nothing after a terminal event."""
         if self._state.has_ended:
             return
-        for event in self._chunks.close_for_completion():
-            self._append_joined(event)
+        self._close_chunks()
         for event in closing_events(self._state, ending, thread_id, run_id):
             self._append_joined(event)
 
@@ -263,9 +278,19 @@ class RunRecorder:
         """Returns the compacted run. To be called once, at the end."""
         return () if self._compactor is None else self._compactor.records()
 
+    def _must_buffer(self) -> bool:
+        """Returns whether chunks have opened something, or half a character waits for its other half."""
+        chunks, surrogates = self._chunks, self._surrogates
+        return (chunks is not None and chunks.is_open) or (surrogates is not None and surrogates.is_waiting)
+
+    def _close_chunks(self) -> None:
+        """Ends what chunks have opened, if anything, in a run that is being completed."""
+        for event in () if self._chunks is None else self._chunks.close_for_completion():
+            self._append_joined(event)
+
     def _append_joined(self, event: Event) -> None:
         """Appends an event after those that have waited for it, if any."""
-        if not self._surrogates.is_waiting:
+        if self._surrogates is None or not self._surrogates.is_waiting:
             self._append(event, _EVENT_RULES[event["type"]])
             return
         for joined in self._surrogates.join(event):
@@ -275,6 +300,8 @@ class RunRecorder:
         """Appends an event that could not be encoded. Raises ``error``, which says so, if surrogates are not why."""
         if "delta" in rule.schema.strings and rule.transition is not None:
             rule.transition(self._state, event)  # for deltas a check only: a half must not be kept for what is not open
+        if self._surrogates is None:
+            self._surrogates = SurrogateJoiner()
         try:
             repaired = self._surrogates.repair(event)
         except RecursionError:
@@ -323,7 +350,7 @@ class RunRecorder:
 
     def _open_stream(self, kind: str, id_member: str, identity: str, compactor: Compactor) -> None:
         """Has further plain deltas of this type and id recorded in one step, unless there is more to do for them."""
-        if self._number_offset or self._chunks.is_open or self._surrogates.is_waiting:
+        if self._number_offset or self._must_buffer():
             return
         if id_member == "messageId" and identity in self._known_message_ids:  # each is a duplicate
             return
@@ -335,9 +362,12 @@ class RunRecorder:
 
     def _track_message_id(self, number: int, message_id: Any) -> None:
         if isinstance(message_id, str):
-            self.message_ids.add(message_id)
+            if message_id not in self._message_ids[-1:]:
+                self._message_ids.append(message_id)
             if message_id in self._known_message_ids:
-                self.duplicates.add(number)
+                if self._duplicates is None:
+                    self._duplicates = set()
+                self._duplicates.add(number)
 
     def _with_input_echo(self, event: Event) -> Event:
         if self._input_echo is None or "input" in event:
@@ -347,5 +377,5 @@ class RunRecorder:
             event = {**event, "input": RUN_INPUT(run_input)}
         for message in run_input.get("messages", ()):
             if isinstance(message, dict) and isinstance(message.get("id"), str):
-                self.input_ids.add(message["id"])
+                self._input_ids.append(message["id"])
         return event
