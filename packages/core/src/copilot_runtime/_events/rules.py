@@ -153,11 +153,21 @@ def array(item: Rule, *, minimum: int = 0) -> Rule:
 def valid_items(item: Rule) -> Rule:
     """Accepts a list, and leaves out the values in it that a rule does not accept."""
 
-    lenient = or_absent(item)
-
     def rule(value: Any) -> Any:
         items = value if value.__class__ is list else json_list(value)
-        return [new for old in items if (new := lenient(old)) is not ABSENT] if items else items
+        kept: list[Any] | None = None
+        for index, old in enumerate(items):
+            try:
+                new = item(old)
+            except InvalidValueError:
+                new = ABSENT
+            if kept is None:
+                if new is old:
+                    continue
+                kept = items[:index]
+            if new is not ABSENT:
+                kept.append(new)
+        return items if kept is None else kept
 
     return rule
 
