@@ -832,6 +832,40 @@ def test_periodic_task_runs_while_it_has_members() -> None:
     in_task(test)
 
 
+def test_periodic_task_reports_on_its_loop_that_it_starts_and_stops() -> None:
+    reported: list[str] = []
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        visited = asyncio.Event()
+
+        def report(what: str) -> Callable[[asyncio.AbstractEventLoop], None]:
+            def called(of: asyncio.AbstractEventLoop) -> None:
+                assert of is loop is asyncio.get_running_loop()
+                reported.append(what)
+
+            return called
+
+        def visit(members: list[str]) -> None:
+            reported.append("ticked")
+            if reported.count("ticked") == 2:
+                rounds.discard("a", loop)
+            visited.set()
+
+        rounds = PeriodicTask(0.001, visit, started=report("started"), stopped=report("stopped"))
+        for add in (lambda: rounds.add("a", loop), lambda: asyncio.to_thread(rounds.add, "a", loop)):
+            reported.clear()
+            if (adding := add()) is not None:
+                await adding
+            rounds.add("b", loop)
+            rounds.discard("b", loop)
+            while "stopped" not in reported:  # noqa: ASYNC110 - a turn of the loop
+                await asyncio.sleep(0)
+            assert reported == ["started", "ticked", "ticked", "stopped"]
+
+    in_task(test)
+
+
 def test_periodic_task_members_from_any_thread() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()

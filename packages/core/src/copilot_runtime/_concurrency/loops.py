@@ -72,21 +72,32 @@ def create_task_threadsafe(
     Raises:
         RuntimeError: the loop is closed.
     """
-    context = contextvars.copy_context()
-    context.run(in_sync_driver_var.set, False)
-
-    def start() -> None:
-        task = loop.create_task(coroutine, context=context)
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
-        if after_first_step is not None:
-            loop.call_soon(after_first_step)  # after the task's first step, since a loop calls in order
-
     if is_running_on(loop):
-        start()
-    elif not call_soon_threadsafe(loop, start):
+        _start_task(loop, coroutine, None, after_first_step)
+    elif not call_soon_threadsafe(loop, _start_task, loop, coroutine, copy_loop_context(), after_first_step):
         coroutine.close()
         raise RuntimeError("the event loop of this request has been closed")
+
+
+def _start_task(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, object],
+    context: contextvars.Context | None,
+    after_first_step: Callable[[], object] | None,
+) -> None:
+    task = loop.create_task(coroutine, context=context)  # without a context, it takes a copy of this one
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    if after_first_step is not None:
+        loop.call_soon(after_first_step)  # after the task's first step, since a loop calls in order
+
+
+def copy_loop_context() -> contextvars.Context:
+    """Returns a copy of the caller's context, for code that runs on an event loop."""
+    context = contextvars.copy_context()
+    if in_sync_driver():
+        context.run(in_sync_driver_var.set, False)
+    return context
 
 
 def start_thread(function: Callable[..., object], *args: Any, name: str) -> None:

@@ -15,31 +15,49 @@ logger = logging.getLogger("copilot_runtime.loops")
 
 T = TypeVar("T", bound=Hashable)
 
+LoopCallback = Callable[[asyncio.AbstractEventLoop], object]
+
 
 class PeriodicTask(Generic[T]):
     """Calls ``callback`` with all members of a loop, every ``seconds``, as long as there are any.
 
     Members are added and removed from any thread, at the cost of a set operation: only the first member after a
     pause wakes the loop.
+
+    Args:
+        seconds: how often the callback is called.
+        callback: called with the members.
+        started: called on a loop before the first member after a pause is looked at.
+        stopped: called on a loop when it has had no members for ``seconds``.
     """
 
-    def __init__(self, seconds: float, callback: Callable[[list[T]], None]) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        callback: Callable[[list[T]], None],
+        *,
+        started: LoopCallback | None = None,
+        stopped: LoopCallback | None = None,
+    ) -> None:
         self._seconds = seconds
         self._callback = callback
+        self._started = started
+        self._stopped = stopped
         self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTimer[T]] = weakref.WeakKeyDictionary()
 
     def add(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
         """Adds a member, for which the callback runs on ``loop``."""
         timer = self._timers.get(loop)
         if timer is None:
-            timer = self._timers.setdefault(loop, _LoopTimer(self._seconds, self._callback))
+            timer = _LoopTimer(self._seconds, self._callback, self._started, self._stopped)
+            timer = self._timers.setdefault(loop, timer)
         timer.members.add(member)
         if not timer.is_ticking:
             timer.is_ticking = True
             if loops.is_running_on(loop):
-                timer.schedule(loop)
+                timer.start(loop)
             else:
-                loops.call_soon_threadsafe(loop, timer.schedule, loop)
+                loops.call_soon_threadsafe(loop, timer.start, loop)
 
     def discard(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
         """Removes a member, if it is one."""
@@ -53,20 +71,33 @@ class PeriodicTask(Generic[T]):
 
 
 class _LoopTimer(Generic[T]):
-    def __init__(self, seconds: float, callback: Callable[[list[T]], None]) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        callback: Callable[[list[T]], None],
+        started: LoopCallback | None,
+        stopped: LoopCallback | None,
+    ) -> None:
         self.members: set[T] = set()
         self.is_ticking = False
         # Not the timer handle itself, which would keep its loop, and with it this object, alive forever.
         self._is_scheduled = False
         self._seconds = seconds
         self._callback = callback
+        self._started = started
+        self._stopped = stopped
 
-    def schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts the timer, on the loop, unless it runs."""
         if not self._is_scheduled:
-            self._is_scheduled = True
-            # With a context of its own: it would keep that of some request alive for as long as it ticks.
-            loop.call_later(self._seconds, self._tick, loop, context=contextvars.Context())
+            if self._started is not None:
+                self._started(loop)
+            self._schedule(loop)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_scheduled = True
+        # With a context of its own: it would keep that of some request alive for as long as it ticks.
+        loop.call_later(self._seconds, self._tick, loop, context=contextvars.Context())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_scheduled = False
@@ -80,4 +111,6 @@ class _LoopTimer(Generic[T]):
         self.is_ticking = False
         if members or self.members:
             self.is_ticking = True
-            self.schedule(loop)
+            self._schedule(loop)
+        elif self._stopped is not None:
+            self._stopped(loop)

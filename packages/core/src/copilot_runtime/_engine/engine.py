@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .._concurrency import driver, lifecycle, loops
 from .._concurrency.loop_watchdog import unwatch_loop, watch_loop
+from .._concurrency.periodic import PeriodicTask
 from .._concurrency.server_shutdown import server_shutdown
 from .._events import Cursor, RunEnding, RunRecorder
 from .._http.streaming import EventStream
@@ -42,13 +43,17 @@ from .reaper import reap
 from .remote_runs import RemoteRunFollower
 from .replay import replay
 from .resume import check_resume, without_resume
-from .run import Run, RunCallbacks
+from .run import Run, RunServices
 from .run_end_notifier import RunEndNotifier
 from .run_limits import RunLimiter, RunSlot, TooManyRuns, TooManyRunsOfUser
 from .run_log import RunLog
 from .shutdown import Shutdown
 from .subscribers import Subscribers
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
+
+CHECK_SECONDS = 0.05
+"""How often the server is looked at while runs are active on its event loop. A uvicorn without connections takes at
+least 0.1 seconds until it no longer waits for anything."""
 
 SUPERSEDE_SECONDS = 2.0
 """How long a superseded run is given to end by itself."""
@@ -82,6 +87,7 @@ class Engine:
         self._ephemeral_runs: dict[RunLog, Run] = {}
         """Runs on no thread: suggestions."""
         self._run_limiter = RunLimiter(options.max_runs, options.max_runs_per_user, options.max_runs_bytes)
+        self._agent_hints = AgentHints()
         self._agent_threads = AgentThreads(options.max_agent_threads, options.max_runs_per_user)
         self._begin_may_suspend = store.blocking or options.on_concurrent_run == "supersede"
         """Whether beginning a run may take more than one step of its request's task."""
@@ -101,8 +107,16 @@ class Engine:
             subscribers=self._subscribers,
             run_end_notifier=self._run_end_notifier,
         )
+        self._active: PeriodicTask[Run] = PeriodicTask(
+            CHECK_SECONDS, self._while_active, started=partial(watch_loop, self), stopped=partial(unwatch_loop, self)
+        )
+        """All active runs. What is done for the loops that have any is done once for each loop, and not for each run:
+        they end in time if the server shuts down, even if nobody reads them, and the log says where they are stuck."""
+        self._run_services = RunServices(
+            options, self._agent_threads, self._persistence, self._agent_hints, self._run_ended, self._run_lost
+        )
+        self._reporting_run_services = self._run_services._replace(reported=self._report_run_end)
         self._debug_feed = DebugFeed()
-        self._agent_hints = AgentHints()
         lifecycle.register_lifecycle(self)
 
     # --- for endpoints ---
@@ -124,7 +138,7 @@ class Engine:
         """
         with self._subscribers.open_stream() as open_source:
             function = agent_callable(request.agent)
-            slot = await self._acquire_slot(request)
+            slot = self._find_slot(request) or await self._make_slot(request)
             try:
                 request = without_resume(request)
                 request.body.forget()
@@ -238,7 +252,7 @@ class Engine:
             agent_id=request.agent_id,
             size=request.size,
         )
-        slot = await self._acquire_slot(request, new.thread)
+        slot = self._find_slot(request) or await self._make_slot(request, new.thread)
         try:
             run = await self._begin_in_slot(slot, request, function, new)
         except BaseException:
@@ -248,15 +262,18 @@ class Engine:
             slot.give_back()
         return run
 
-    async def _acquire_slot(self, request: RunRequest, thread: ThreadKey | None = None) -> RunSlot:
-        """Returns a slot for a run, on a thread or on none.
-
-        Raises TooManyRuns, TooManyRunsOfUser, and InputTooLarge.
-        """
+    def _find_slot(self, request: RunRequest) -> RunSlot | None:
+        """Returns a slot for a run; None if a limit is reached. Raises InputTooLarge."""
         try:
             return self._run_limiter.acquire(request.user_key, request.memory)
         except (TooManyRuns, TooManyRunsOfUser):
-            pass
+            return None
+
+    async def _make_slot(self, request: RunRequest, thread: ThreadKey | None = None) -> RunSlot:
+        """Returns a slot for a run, on a thread or on none, where a limit is reached.
+
+        Raises TooManyRuns, TooManyRunsOfUser, and InputTooLarge.
+        """
         # A run that supersedes another needs no further slot.
         if thread is not None and self.options.on_concurrent_run == "supersede":
             replaced = [run for key, run in list(self._runs.items()) if key.thread == thread]
@@ -292,9 +309,11 @@ class Engine:
         # A stop that was requested since the lease was taken has not found the run here, and a store that is not
         # polled would not report it again. The run has begun, whether or not the store works now.
         if self.store.poll_seconds is None:
-            with contextlib.suppress(StoreError):
-                if lease in await self.async_store.poll_signals([lease]):
+            try:
+                if await self.async_store.poll_signals([lease]):
                     run.stop_threadsafe()
+            except StoreError:
+                pass
         return run
 
     async def _supersede(self, new: NewRun, busy: ThreadBusy) -> RunStarted | ThreadBusy:
@@ -336,32 +355,22 @@ class Engine:
         loop = loops.target_loop()
         run = Run(
             request,
-            self.options,
+            self._run_services if self.on_run_end is None else self._reporting_run_services,
             function=function,
             recorder=recorder,
             log=log,
             lease=lease,
             loop=loop,
             slot=slot,
-            threads=self._agent_threads,
-            persistence=self._persistence,
-            hints=self._agent_hints,
-            callbacks=RunCallbacks(
-                reported=None if self.on_run_end is None else self._report_run_end,
-                ended=self._run_ended,
-                lost=self._run_lost,
-            ),
         )
-        if run.writer is None:
+        if run.writer is None or lease is None:
             self._ephemeral_runs[log] = run
         else:
-            self._runs[run.writer.lease.run] = run
-            self._local_runs[run.writer.lease.run] = run
+            self._runs[lease.run] = self._local_runs[lease.run] = run
             if self.options.debug:
                 self._debug_feed.add(log, request)
             self._persistence.track(run.writer)
-        self._shutdown.watch(run)
-        watch_loop(run, loop)
+        self._active.add(run, loop)
         loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step if on_thread else None)
         return run
 
@@ -401,6 +410,11 @@ class Engine:
 
     # --- reported by readers and runs ---
 
+    def _while_active(self, _: Sequence[Run]) -> None:
+        # What runs on the background loop ends when the interpreter exits.
+        if asyncio.get_running_loop() is not loops.running_background_loop():
+            self._shutdown.check_server()
+
     def _while_open(self) -> None:
         self._shutdown.check_server()
         if any(run.loop.is_closed() for run in self._all_runs()):
@@ -433,15 +447,16 @@ class Engine:
         self._remote_runs.follow_own(run.log, loops.running_loop(run.loop))
 
     def _unregister(self, run: Run) -> None:
-        self._shutdown.unwatch(run)
-        unwatch_loop(run, run.loop)
+        self._active.discard(run, run.loop)
         run.slot.release()
-        self._ephemeral_runs.pop(run.log, None)
-        if run.writer is not None:
-            for runs in (self._runs, self._local_runs):
-                if runs.get(run.writer.lease.run) is run:
-                    del runs[run.writer.lease.run]
-            self._persistence.untrack(run.writer)
+        if run.writer is None:
+            self._ephemeral_runs.pop(run.log, None)
+            return
+        key = run.writer.lease.run
+        for runs in (self._runs, self._local_runs):
+            if runs.get(key) is run:  # an ordinal may be in use again, where a store was replaced
+                del runs[key]
+        self._persistence.untrack(run.writer)
 
     # --- the process ---
 
@@ -472,6 +487,7 @@ class Engine:
         self._runs.clear()
         self._local_runs.clear()
         self._ephemeral_runs.clear()
+        self._active.clear()
         self._run_limiter.after_fork()
         self._agent_threads.after_fork()
         self._subscribers.after_fork()

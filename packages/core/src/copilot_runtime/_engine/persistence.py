@@ -70,7 +70,7 @@ class RunPersistence:
 
     def untrack(self, writer: RunWriter) -> None:
         """Forgets a run that has ended."""
-        self._flush_timer.discard(writer, writer.loop)
+        self._cancel_flush(writer)
         if self._store.poll_seconds is not None:
             self._poll_timer.discard(writer, writer.loop)
         if self._store.lease_seconds is not None and (renewer := self._renewer.get_existing()) is not None:
@@ -97,6 +97,10 @@ class RunPersistence:
             writer.flush_scheduled = True
             self._flush_timer.add(writer, writer.loop)
 
+    def _cancel_flush(self, writer: RunWriter) -> None:
+        if writer.flush_scheduled:  # most runs are over before their first flush
+            self._flush_timer.discard(writer, writer.loop)
+
     async def flush_now(self, writer: RunWriter) -> bool:
         """Stores what a run has emitted so far. Returns False if the store fails or refuses it."""
 
@@ -116,7 +120,7 @@ class RunPersistence:
     async def finish(self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> FinishResult:
         """Stores the end of a run, ``frames`` being its last ones; retries for a while if the store fails."""
 
-        self._flush_timer.discard(writer, writer.loop)
+        self._cancel_flush(writer)
         # Meanwhile the lease is renewed; without leases no other process could take the run.
         deadline = time.monotonic() + min(FINISH_RETRY_SECONDS, self._store.lease_seconds or FINISH_RETRY_SECONDS)
         await self._wait_for_flush(writer)

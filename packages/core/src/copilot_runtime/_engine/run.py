@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import threading
 import time
@@ -35,15 +34,19 @@ from .types import EndedRun, Outcome, RunRequest, RunSettings
 logger = logging.getLogger("copilot_runtime.engine")
 
 
-class RunCallbacks(NamedTuple):
-    """What a run calls, with itself."""
+class RunServices(NamedTuple):
+    """What all runs of an engine have in common: what they use, and what they call with themselves."""
 
-    reported: Callable[[Run, EndedRun], None] | None
-    """Called with the report of a stored run."""
+    options: RunSettings
+    threads: AgentThreads
+    persistence: RunPersistence
+    hints: AgentHints
     ended: Callable[[Run], None]
-    """Called when the run has ended and its log is complete."""
+    """Called when a run has ended and its log is complete."""
     lost: Callable[[Run], None]
-    """Called when another process has ended the run or taken over its thread."""
+    """Called when another process has ended a run or taken over its thread."""
+    reported: Callable[[Run, EndedRun], None] | None = None
+    """Called with the report of a stored run."""
 
 
 class Run:
@@ -53,10 +56,31 @@ class Run:
     that does not. Then its thread is free and its readers have received all, whatever the agent still does.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_ending",
+        "_failure",
+        "_function",
+        "_lock",
+        "_recorder",
+        "_services",
+        "_started_at",
+        "_task",
+        "_timers",
+        "feed",
+        "is_finished",
+        "log",
+        "loop",
+        "request",
+        "slot",
+        "writer",
+    )
+
     def __init__(
         self,
         request: RunRequest,
-        options: RunSettings,
+        services: RunServices,
         *,
         function: Callable[..., Any],
         recorder: RunRecorder,
@@ -64,10 +88,6 @@ class Run:
         lease: Lease | None,
         loop: asyncio.AbstractEventLoop,
         slot: RunSlot,
-        threads: AgentThreads,
-        persistence: RunPersistence,
-        hints: AgentHints,
-        callbacks: RunCallbacks,
     ) -> None:
         self.request = request
         self.log = log
@@ -77,18 +97,15 @@ class Run:
         """None for a run on no thread, of which nothing is stored."""
         self.is_finished = False
         self.feed: Callable[[Any], int] = _ignore_first_start(recorder.feed) if request.opening else recorder.feed
-        self._options = options
+        self._services = services
         self._function = function
         self._recorder = recorder
-        self._threads = threads
-        self._persistence = persistence
-        self._hints = hints
-        self._callbacks = callbacks
         self._ending: RunEnding | None = None
         self._failure = ""
         self._task: asyncio.Task[Any] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
-        self._context = contextvars.copy_context()
+        self._timers: tuple[asyncio.TimerHandle, ...] = ()
+        self._context = loops.copy_loop_context()
+        """That of the request, for what the run starts beside its agent, which may have changed its own."""
         self._started_at = time.time()
         # Only a synchronous agent's thread and the loop can meet in the recorder.
         self._lock = threading.Lock()
@@ -96,25 +113,26 @@ class Run:
     async def execute(self) -> None:
         """Runs the agent and ends the run: the body of the run's task."""
         self._task = asyncio.current_task()
-        self._context = contextvars.copy_context()
-        timeout = self._options.run_timeout_seconds
+        timeout = self._services.options.run_timeout_seconds
         if timeout is not None and not self.is_finished:
-            self._timers.append(self.loop.call_later(timeout, self.stop, timed_out(timeout)))
+            self._timers += (self.loop.call_later(timeout, self.stop, timed_out(timeout)),)
         try:
             # It may have been stopped before it began.
             if self._ending is None and (not self.request.opening or await self._record_opening()):
-                await drive_agent(self._function, self.request, self, self._threads)
+                await drive_agent(self._function, self.request, self, self._services.threads)
         except asyncio.CancelledError as cancelled:
             by_runtime = self._task is None or self._task.cancelling() > 0
             ending = (self._ending or INTERRUPTED) if by_runtime else self._fail(AGENT_FAILED, cancelled)
         except InvalidEventError as error:
             ending = self._fail(str(error), error)
         except BaseException as error:  # an agent's SystemExit, too, must not end the server
-            ending = self._fail(describe_error(error) if self._options.debug else AGENT_FAILED, error)
+            ending = self._fail(describe_error(error) if self._services.options.debug else AGENT_FAILED, error)
         else:
             ending = self._ending or RunEnding()
             if self._ending is None and not self._recorder.has_ended:
-                self._hints.ended_without_terminal_event(self.request.agent_id, has_events=self._recorder.number > 0)
+                self._services.hints.ended_without_terminal_event(
+                    self.request.agent_id, has_events=self._recorder.number > 0
+                )
         await self._end(ending)
 
     async def _record_opening(self) -> bool:
@@ -122,7 +140,7 @@ class Run:
         for event in self.request.opening:
             self._recorder.feed(event)
         self.flush()
-        if self.writer is None or await self._persistence.flush_now(self.writer):
+        if self.writer is None or await self._services.persistence.flush_now(self.writer):
             return True
         self._ending = self._ending or NOT_STORED
         return False
@@ -134,7 +152,7 @@ class Run:
         logger.error("agent %r failed in run %r", self.request.agent_id, self.request.run_id, exc_info=error)
         if self._ending is None:
             return RunEnding(message, failed=True)
-        if self._ending.stopped and self._options.debug:
+        if self._ending.stopped and self._services.options.debug:
             return RunEnding(message, stopped=True)
         return self._ending
 
@@ -153,7 +171,7 @@ class Run:
                 self.log.duplicates = recorder.duplicates
             self.log.extend(recorder.drain())
             if writer is not None:
-                self._persistence.schedule_flush(writer)
+                self._services.persistence.schedule_flush(writer)
 
     def feed_threadsafe(self, event: Any) -> bool:
         """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""
@@ -169,10 +187,10 @@ class Run:
     @property
     def report_blocking(self) -> Callable[[float], None] | None:
         """Called with the seconds for which an asynchronous agent has blocked the event loop; None to not measure."""
-        return self._report_blocking if self._options.debug else None
+        return self._report_blocking if self._services.options.debug else None
 
     def _report_blocking(self, seconds: float) -> None:
-        self._hints.blocked_event_loop(self.request.agent_id, seconds)
+        self._services.hints.blocked_event_loop(self.request.agent_id, seconds)
 
     def after_first_step(self) -> None:
         """Has readers send their headers now, on the run's loop: its agent waits, with or without events."""
@@ -193,7 +211,7 @@ class Run:
             return
         self._ending = ending
         self.request.context._stop_flag.is_set = True
-        self._timers.append(self.loop.call_later(self._options.stop_grace_seconds, self._force_stop))
+        self._timers += (self.loop.call_later(self._services.options.stop_grace_seconds, self._force_stop),)
         # A task that has not taken its first step would be cancelled without ever ending the run.
         if self._task is not None:
             self._task.cancel()
@@ -246,7 +264,7 @@ class Run:
         self._cancel_timers()
         if self._task is not None:
             self._task.cancel()
-        self._callbacks.lost(self)
+        self._services.lost(self)
 
     async def _end(self, ending: RunEnding) -> None:
         with self._lock:
@@ -261,13 +279,13 @@ class Run:
             # Nothing may leave readers waiting or the thread busy.
             logger.exception("ending run %r failed", self.request.run_id)
             if self.writer is not None:
-                await self._persistence.finish(self.writer, (), RunCompletion(persist=False))
+                await self._services.persistence.finish(self.writer, (), RunCompletion(persist=False))
             if not (self.log.frames and is_terminal(self.log.frames[-1])):
                 self._append_error(RunEnding(AGENT_FAILED))
         finally:
             if is_ours:
                 self.log.end()
-                self._callbacks.ended(self)
+                self._services.ended(self)
 
     async def _finish(self, ending: RunEnding) -> bool:
         """Completes, stores and shows the run. Returns False if it was another process's to end."""
@@ -282,12 +300,12 @@ class Run:
         completion, result = None, FinishResult.STORED
         if writer is not None:
             completion = RunCompletion.from_recorder(recorder, request.messages, last_agent_event, persist=persist)
-            result = await self._persistence.finish(writer, frames, completion)
+            result = await self._services.persistence.finish(writer, frames, completion)
         # Before readers see the end, since a client may begin its next run as soon as it does.
         self.slot.release()
         if result is FinishResult.LEASE_LOST:
             # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
-            self._callbacks.lost(self)
+            self._services.lost(self)
             return False
         if result is FinishResult.NOT_STORED:
             # The lease is left to expire: then another process reaps the run, and calls on_run_end.
@@ -295,7 +313,7 @@ class Run:
             return True
         self.log.duplicates = recorder.duplicates
         self.log.extend(frames)
-        if completion is not None and self._callbacks.reported is not None:
+        if completion is not None and self._services.reported is not None:
             ended = EndedRun.from_completion(
                 completion,
                 thread_id=request.thread_id,
@@ -306,7 +324,7 @@ class Run:
                 failure=self._failure,
                 started_at=self._started_at,
             )
-            self._context.run(self._callbacks.reported, self, ended)
+            self._context.run(self._services.reported, self, ended)
         return True
 
     def _append_error(self, ending: RunEnding) -> None:
@@ -321,7 +339,7 @@ class Run:
     def _cancel_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
-        self._timers.clear()
+        self._timers = ()
 
 
 def _ignore_first_start(feed: Callable[[Any], int]) -> Callable[[Any], int]:

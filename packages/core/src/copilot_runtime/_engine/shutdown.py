@@ -6,8 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from .._concurrency import loops
-from .._concurrency.periodic import PeriodicTask
 from .._concurrency.server_shutdown import server_shutdown
 from .endings import INTERRUPTED
 from .run import Run
@@ -22,10 +20,6 @@ STORE_SECONDS = 1.0
 
 SEND_SECONDS = 1.0
 """How long the ends of streams have to be sent."""
-
-CHECK_SECONDS = 0.05
-"""How often the server is looked at while runs are active on its event loop. A uvicorn without connections takes at
-least 0.1 seconds until it no longer waits for anything."""
 
 
 def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
@@ -62,17 +56,6 @@ class Shutdown:
         self._noticed_at: float | None = None
         """When the server was first seen to shut down, by the monotonic clock."""
         self._ending: asyncio.Task[None] | None = None
-        self._active: PeriodicTask[Run] = PeriodicTask(CHECK_SECONDS, lambda _: self.check_server())
-
-    def watch(self, run: Run) -> None:
-        """Has a run end in time if its server shuts down, even if nobody reads it, until `unwatch`."""
-        # What runs on the background loop ends when the interpreter exits.
-        if run.loop is not loops.running_background_loop():
-            self._active.add(run, run.loop)
-
-    def unwatch(self, run: Run) -> None:
-        """Forgets a run that has ended."""
-        self._active.discard(run, run.loop)
 
     async def end(self, of_loop: LoopFilter = _is_open) -> None:
         """Stops the runs of some loops, gives their agents `shutdown_grace_seconds` to react, and ends all streams."""
@@ -93,7 +76,6 @@ class Shutdown:
     def after_fork(self) -> None:
         """Forgets what the parent process was doing."""
         self.is_active, self._noticed_at, self._ending = False, None, None
-        self._active.clear()
 
     async def _end_in_time(self, noticed_at: float, limit_seconds: float | None) -> None:
         grace, agent_seconds = self._grace_seconds, AGENT_SECONDS

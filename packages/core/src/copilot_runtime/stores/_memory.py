@@ -291,9 +291,11 @@ class MemoryStore:
 
     def _require_lease(self, lease: p.Lease) -> tuple[Thread, ActiveRun]:
         thread = self._threads.get(lease.run.thread)
-        if thread is None or thread.live is None or thread.live.lease != lease:
+        live = None if thread is None else thread.live
+        # Mostly it is the same object, which takes less time to find than that it is equal.
+        if thread is None or live is None or (live.lease is not lease and live.lease != lease):
             raise p.LeaseLost
-        return thread, thread.live
+        return thread, live
 
     def _store_run(
         self, thread: Thread, live: ActiveRun, completion: p.RunCompletion, messages: Messages | None

@@ -114,12 +114,12 @@ class StoredRun:
     ) -> StoredRun:
         """Returns a run that has just ended."""
         frames = live.frames
-        count, own_size, raw_size = len(frames), 0, frames_size(frames)
-        for number, frame in completion.records:
-            own_size += len(frame) + _RECORD_BYTES + _FRAME_BYTES
-            # Events that were not merged are the same objects in both.
-            if number <= count and frames[number - 1] is frame:
-                raw_size -= len(frame) + _FRAME_BYTES
+        own = [frame for _, frame in completion.records]
+        # Events that were not merged are the same objects in both.
+        count = len(frames)
+        shared = [frame for number, frame in completion.records if number <= count and frames[number - 1] is frame]
+        own_size = sum(map(len, own)) + (_RECORD_BYTES + _FRAME_BYTES) * len(own)
+        raw_size = frames_size(frames) - sum(map(len, shared)) - _FRAME_BYTES * len(shared)
         if completion.duplicates:
             raw_size += sys.getsizeof(completion.duplicates) + _NUMBER_BYTES * len(completion.duplicates)
         return cls(
