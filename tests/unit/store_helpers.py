@@ -58,8 +58,8 @@ def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = Non
             assert thread.live.size == sizes.get(thread.live.lease, 0) + texts + frames + repeated
         assert thread.size == thread.measured_size()
         by_owner[key.owner] = by_owner.get(key.owner, 0) + thread.size
-        kept = [run.raw for run in thread.runs if run.raw.frames is not None]
-        assert set(kept) == {raw for raw in store._raw if raw.thread is thread}
+        kept = [run for run in thread.runs if run.raw is not None]
+        assert set(kept) == {run for run, of in store._raw.items() if of is thread}
     assert {name: owner.size for name, owner in store._owners._owners.items()} == by_owner
     assert sorted(key for owner in store._owners._owners.values() for key in owner.threads) == sorted(store._threads)
     idle = [key for key, thread in store._threads.items() if thread.live is None]

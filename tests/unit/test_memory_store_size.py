@@ -243,8 +243,8 @@ def test_max_bytes_counts_the_memory_that_is_taken(fill: Callable[[MemoryStore],
     try:
         fill(store)
         check()
-        for frames in list(store._raw):  # which expire
-            store._drop_raw_frames(frames)
+        for run in list(store._raw):  # whose frames expire
+            store._drop_raw_frames(run)
         check()
     finally:
         tracemalloc.stop()

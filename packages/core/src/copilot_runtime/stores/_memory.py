@@ -15,7 +15,7 @@ from .. import _validation as validation
 from .._concurrency.process_local import process_lock
 from . import protocol as p
 from ._memory_owners import Limit, Limits, Owners
-from ._memory_threads import ActiveRun, Messages, RawFrames, Thread
+from ._memory_threads import ActiveRun, Messages, StoredRun, Thread
 from ._ordinals import first_ordinal
 from ._pagination import paginate
 
@@ -71,8 +71,8 @@ class MemoryStore:
         self._idle: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
         """Those without an active run, the least recently used first."""
         self._owners = Owners()
-        self._raw: OrderedDict[RawFrames, None] = OrderedDict()
-        """In the order in which they expire."""
+        self._raw: OrderedDict[StoredRun, Thread] = OrderedDict()
+        """The runs with raw frames, in the order in which these expire."""
         self._has_evicted = False
         self._lock = process_lock()
 
@@ -95,7 +95,7 @@ class MemoryStore:
             else:
                 self._count_change(thread, before)
                 self._touch(thread)
-            started = p.RunStarted(lease, thread.event_messages.view, thread.input_messages.view)
+            started = p.RunStarted(lease, thread.event_messages.keys(), thread.input_messages.keys())
             evicted = self._evict(thread)
         if evicted:
             self._warn_evicted()
@@ -163,7 +163,7 @@ class MemoryStore:
             self._last_token += 1
             live.lease = lease = dataclasses.replace(live.lease, token=self._last_token)
             agent_id, started_at = live.agent_id, live.started_at
-            frames, event_messages = tuple(live.frames), thread.event_messages.view
+            frames, event_messages = tuple(live.frames), thread.event_messages.keys()
         return p.ClaimedRun(lease, agent_id, started_at, frames, self.messages(run.thread), event_messages)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
@@ -186,19 +186,7 @@ class MemoryStore:
                 return p.ThreadSnapshot()
             if touch:
                 self._touch(stored)
-            runs = tuple(
-                p.StoredRun(
-                    run.ordinal,
-                    run.run_id,
-                    run.agent_id,
-                    run.records,
-                    run.raw.frames if run.ordinal == raw_ordinal else None,
-                    run.has_run_error,
-                    run.recorded_by,
-                    run.raw.duplicates if run.ordinal == raw_ordinal else frozenset(),
-                )
-                for run in stored.runs
-            )
+            runs = tuple(_snapshot(run, with_raw=run.ordinal == raw_ordinal) for run in stored.runs)
             live = None if stored.live is None else stored.live.view()
             return p.ThreadSnapshot(runs, live, stored.ordinal)
 
@@ -211,9 +199,9 @@ class MemoryStore:
             if live is not None and live.lease.run == run:
                 return p.RunUpdate(live.frames[after:], live.duplicates, False)
             ended = next((stored for stored in thread.runs if stored.ordinal == run.ordinal), None)
-            if ended is None or ended.raw.frames is None:
+            if ended is None or ended.raw is None:
                 return p.RunUpdate((), frozenset(), True)
-            frames = ended.raw.frames
+            frames = ended.raw.frames()
             return p.RunUpdate(frames[-1:] if after > len(frames) else frames[after:], ended.raw.duplicates, True)
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
@@ -301,8 +289,7 @@ class MemoryStore:
         self, thread: Thread, live: ActiveRun, completion: p.RunCompletion, messages: Messages | None
     ) -> None:
         expires_at = time.monotonic() + p.RAW_RETENTION_SECONDS
-        raw = thread.add_run(live, completion, messages, now=time.time(), expires_at=expires_at)
-        self._raw[raw] = None
+        self._raw[thread.add_run(live, completion, messages, now=time.time(), expires_at=expires_at)] = thread
         while 0 < self._max_runs < len(thread.runs):
             self._delete_oldest_run(thread)
 
@@ -322,8 +309,7 @@ class MemoryStore:
         del self._threads[thread.key]
         self._idle.pop(thread.key, None)
         for run in thread.runs:
-            self._raw.pop(run.raw, None)
-            run.raw.drop()
+            self._raw.pop(run, None)
 
     def _count_change(self, thread: Thread, before: int) -> None:
         """Counts that a thread no longer has the size that it had before."""
@@ -353,15 +339,14 @@ class MemoryStore:
             if oldest is None or now - oldest.used_at < self._max_age:
                 break
             self._delete(oldest)
-        while self._raw and next(iter(self._raw)).expires_at <= now:
+        while self._raw and ((raw := next(iter(self._raw)).raw) is None or raw.expires_at <= now):
             self._drop_raw_frames(next(iter(self._raw)))
 
-    def _drop_raw_frames(self, raw: RawFrames) -> None:
-        self._raw.pop(raw, None)
-        if (thread := raw.thread) is not None:
-            before = thread.size
-            raw.drop()
-            self._count_change(thread, before)
+    def _drop_raw_frames(self, run: StoredRun) -> None:
+        thread = self._raw.pop(run)
+        before = thread.size
+        thread.drop_raw_frames(run)
+        self._count_change(thread, before)
 
     def _idle_thread(self, current: Thread | None) -> Thread | None:
         return next((thread for thread in self._idle.values() if thread is not current), None)
@@ -377,25 +362,28 @@ class MemoryStore:
         evicted = 0
         for limit in self._limits:
             if limit.is_exceeded():
-                evicted += self._evict_own(limit, current) + self._evict_others(limit, current)
+                evicted += self._evict_own(limit, current)
+                evicted += self._evict_others(limit, current)
         if self._limits.bytes.is_exceeded():
             self._trim(current, self._limits.bytes.is_exceeded)
         return evicted
 
     def _evict_own(self, limit: Limit, current: Thread | None) -> int:
+        """Does what is to be done about the owner of ``current`` while a limit, which is exceeded, is."""
         if current is None:
             return 0
         owner = current.key.owner
-
-        def is_owners_fault() -> bool:
-            return limit.is_exceeded() and self._owners.is_above_share(owner, limit)
-
         evicted = 0
-        while is_owners_fault() and (thread := self._owners.idle_thread(owner, current)) is not None:
+        while self._owners.is_above_share(owner, limit):
+            thread = self._owners.idle_thread(owner, current)
+            if thread is None:
+                break
             self._delete(thread)
             evicted += 1
+            if not limit.is_exceeded():
+                return evicted
         if limit is self._limits.bytes:
-            self._trim(current, is_owners_fault, owner)
+            self._trim(current, lambda: limit.is_exceeded() and self._owners.is_above_share(owner, limit), owner)
         return evicted
 
     def _evict_others(self, limit: Limit, current: Thread | None) -> int:
@@ -409,9 +397,9 @@ class MemoryStore:
 
     def _trim(self, current: Thread | None, is_needed: Callable[[], bool], owner: str | None = None) -> None:
         """Drops raw frames, of all threads or of those of an owner, and then the oldest runs of ``current``."""
-        for raw in list(self._raw) if is_needed() else ():
-            if raw.thread is not None and owner in (None, raw.thread.key.owner) and is_needed():
-                self._drop_raw_frames(raw)
+        for run, thread in list(self._raw.items()) if is_needed() else ():
+            if owner in (None, thread.key.owner) and is_needed():
+                self._drop_raw_frames(run)
         while current is not None and len(current.runs) > 1 and is_needed():
             before = current.size
             self._delete_oldest_run(current)
@@ -426,3 +414,17 @@ class MemoryStore:
                 self._max_threads,
                 self._max_bytes,
             )
+
+
+def _snapshot(run: StoredRun, *, with_raw: bool) -> p.StoredRun:
+    raw = run.raw if with_raw else None
+    return p.StoredRun(
+        run.ordinal,
+        run.run_id,
+        run.agent_id,
+        run.records,
+        None if raw is None else raw.frames(),
+        run.has_run_error,
+        run.recorded_by,
+        frozenset() if raw is None else raw.duplicates,
+    )

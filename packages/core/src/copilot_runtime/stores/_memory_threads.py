@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import sys
+from array import array
 from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
@@ -23,6 +24,7 @@ _RUN_BYTES = 430
 _RECORD_BYTES = 104
 _FRAME_BYTES = 40
 _SLOT_BYTES = 8
+_LENGTH_BYTES = 4
 _NUMBER_BYTES = 32
 _ID_BYTES = 49
 _WIDE_BYTES = 2  # a character of most alphabets
@@ -74,24 +76,29 @@ class ActiveRun:
         return p.ActiveRun(self.lease.run, self.lease.run_id, self.agent_id, self.stopping)
 
 
-@dataclasses.dataclass(slots=True, eq=False)
 class RawFrames:
-    """The frames of a run as they were sent. Separate from the run, so that the expiry queue keeps no runs alive."""
+    """The frames of a run as they were sent.
 
-    thread: Thread | None
-    """None once they were dropped: the two would keep each other in memory."""
-    frames: list[bytes] | None
-    size: int
-    """The bytes that dropping the frames frees."""
-    expires_at: float
-    """By the monotonic clock."""
-    duplicates: Set[int]
+    Kept in one piece: few read them again, and thousands of small objects take more memory, and long to free.
+    """
 
-    def drop(self) -> None:
-        """Drops the frames."""
-        if self.thread is not None:
-            self.thread.size -= self.size
-        self.thread, self.frames, self.size, self.duplicates = None, None, 0, frozenset()
+    __slots__ = ("_data", "_lengths", "duplicates", "expires_at", "size")
+
+    def __init__(self, frames: Sequence[bytes], duplicates: Set[int], expires_at: float) -> None:
+        self._data = b"".join(frames)
+        self._lengths = array("I", map(len, frames))
+        self.duplicates = duplicates
+        self.expires_at = expires_at
+        """By the monotonic clock."""
+        self.size = len(self._data) + _LENGTH_BYTES * len(self._lengths)
+        """The bytes that dropping them frees."""
+        if duplicates:
+            self.size += sys.getsizeof(duplicates) + _NUMBER_BYTES * len(duplicates)
+
+    def frames(self) -> list[bytes]:
+        """Returns the frames."""
+        ends = list(itertools.accumulate(self._lengths))
+        return [self._data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -104,73 +111,72 @@ class StoredRun:
     records: Sequence[p.CompactedFrame]
     size: int
     """The bytes that it takes, apart from those of its raw frames."""
-    raw: RawFrames
+    raw: RawFrames | None
+    """None once they have expired."""
     has_run_error: bool
     recorded_by: str
 
     @classmethod
-    def from_completion(
-        cls, thread: Thread, live: ActiveRun, completion: p.RunCompletion, expires_at: float
-    ) -> StoredRun:
+    def from_completion(cls, live: ActiveRun, completion: p.RunCompletion, expires_at: float) -> StoredRun:
         """Returns a run that has just ended."""
-        frames = live.frames
-        own = [frame for _, frame in completion.records]
-        # Events that were not merged are the same objects in both.
-        count = len(frames)
-        shared = [frame for number, frame in completion.records if number <= count and frames[number - 1] is frame]
-        own_size = sum(map(len, own)) + (_RECORD_BYTES + _FRAME_BYTES) * len(own)
-        raw_size = frames_size(frames) - sum(map(len, shared)) - _FRAME_BYTES * len(shared)
-        if completion.duplicates:
-            raw_size += sys.getsizeof(completion.duplicates) + _NUMBER_BYTES * len(completion.duplicates)
+        run_id, agent_id, records = live.lease.run_id, live.agent_id, completion.records
+        size = _RUN_BYTES + _text_size(run_id, agent_id) + (_RECORD_BYTES + _FRAME_BYTES) * len(records)
+        size += sum([len(frame) for _, frame in records])
+        raw = RawFrames(live.frames, completion.duplicates, expires_at)
         return cls(
-            ordinal=live.lease.run.ordinal,
-            run_id=live.lease.run_id,
-            agent_id=live.agent_id,
-            records=completion.records,
-            size=_RUN_BYTES + _text_size(live.lease.run_id, live.agent_id) + own_size,
-            raw=RawFrames(thread, frames, raw_size, expires_at, completion.duplicates),
-            has_run_error=completion.has_run_error,
-            recorded_by=completion.recorded_by,
+            live.lease.run.ordinal,
+            run_id,
+            agent_id,
+            records,
+            size,
+            raw,
+            completion.has_run_error,
+            completion.recorded_by,
         )
 
-
-class MessageIds:
-    """The message ids of a thread's runs. Never changed: `RunStarted` passes `view` on."""
-
-    __slots__ = ("_last_ordinals", "_texts_size", "size", "view")
-
-    def __init__(self, last_ordinals: dict[str, int] | None = None, texts_size: int = 0) -> None:
-        self._last_ordinals = last_ordinals or {}
-        """The ordinal of the last run with each id, in the order of the ordinals."""
-        self._texts_size = texts_size
-        self.view: Set[str] = self._last_ordinals.keys()
-        """The ids."""
-        self.size: int = sys.getsizeof(self._last_ordinals) + texts_size if last_ordinals else 0
-        """The bytes that they take."""
-
-    def with_run(self, ordinal: int, ids: Set[str]) -> MessageIds:
-        """Returns the ids once another run has ended."""
-        if not ids:
-            return self
-        last_ordinals, texts_size = self._last_ordinals.copy(), self._texts_size
-        for text in ids:
-            if last_ordinals.pop(text, None) is None:  # one that is there already moves to the end
-                texts_size += _id_size(text)
-            last_ordinals[text] = ordinal
-        return MessageIds(last_ordinals, texts_size)
-
-    def without_runs(self, ordinal: int) -> MessageIds:
-        """Returns the ids of the runs after one. Looks at those alone that are not among them."""
-        old = list(itertools.takewhile(lambda text: self._last_ordinals[text] <= ordinal, self._last_ordinals))
-        if not old:
-            return self
-        last_ordinals = self._last_ordinals.copy()
-        for text in old:
-            del last_ordinals[text]
-        return MessageIds(last_ordinals, self._texts_size - sum(map(_id_size, old)))
+    @property
+    def total_size(self) -> int:
+        """The bytes that it takes."""
+        return self.size if self.raw is None else self.size + self.raw.size
 
 
-_NO_IDS = MessageIds()
+MessageIds = dict[str, int]
+"""The message ids of a thread's runs, with the ordinal of the last run that has each, in the order of the ordinals.
+
+Never changed: `RunStarted` passes its keys on.
+"""
+
+
+def ids_size(ids: MessageIds) -> int:
+    """Returns the bytes that ids take."""
+    return sys.getsizeof(ids) + sum(map(_id_size, ids)) if ids else 0
+
+
+def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageIds, int]:
+    """Returns the ids once another run has ended, and how many more bytes they take."""
+    if not new:
+        return ids, 0
+    result, growth = ids.copy(), 0
+    for text in new:
+        if result.pop(text, None) is None:  # one that is there already moves to the end
+            growth += _id_size(text)
+        result[text] = ordinal
+    return result, growth + sys.getsizeof(result) - (sys.getsizeof(ids) if ids else 0)
+
+
+def ids_without_runs(ids: MessageIds, ordinal: int) -> tuple[MessageIds, int]:
+    """Returns the ids of the runs after one, and how many more bytes they take. Looks at no others than the rest."""
+    old = list(itertools.takewhile(lambda text: ids[text] <= ordinal, ids))
+    if not old:
+        return ids, 0
+    result = ids.copy()
+    for text in old:
+        del result[text]
+    growth = (sys.getsizeof(result) if result else 0) - sys.getsizeof(ids)
+    return result, growth - sum(map(_id_size, old))
+
+
+_NO_IDS: MessageIds = {}
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -227,8 +233,8 @@ class Thread:
     """By the monotonic clock."""
     live: ActiveRun | None = None
     runs: list[StoredRun] = dataclasses.field(default_factory=list)
-    event_messages: MessageIds = _NO_IDS
-    input_messages: MessageIds = _NO_IDS
+    event_messages: MessageIds = dataclasses.field(default_factory=lambda: _NO_IDS)
+    input_messages: MessageIds = dataclasses.field(default_factory=lambda: _NO_IDS)
     messages: Messages = _NO_MESSAGES
     """The messages of the input and of the agent's own events of the last run that had any."""
     size: int = 0
@@ -240,12 +246,10 @@ class Thread:
     def measured_size(self) -> int:
         """Returns what `size` has to be."""
         size = _THREAD_BYTES + _text_size(*self.key, self.name) + len(self.messages.data)
-        size += self.event_messages.size + self.input_messages.size
+        size += ids_size(self.event_messages) + ids_size(self.input_messages)
         if self.live is not None:
             size += self.live.size
-        for run in self.runs:
-            size += run.size + run.raw.size
-        return size
+        return size + sum(run.total_size for run in self.runs)
 
     def rename(self, name: str) -> None:
         """Sets the name."""
@@ -274,40 +278,36 @@ class Thread:
         *,
         now: float,
         expires_at: float,
-    ) -> RawFrames:
-        """Adds a run that has just ended, and returns its raw frames."""
-        run = StoredRun.from_completion(self, live, completion, expires_at)
+    ) -> StoredRun:
+        """Adds a run that has just ended."""
+        run = StoredRun.from_completion(live, completion, expires_at)
         self.created_at = self.created_at or now
         self.updated_at = now
         self.agent_id = live.agent_id
         self.runs.append(run)
-        self.size += run.size + run.raw.size
-        self._replace_ids(
-            self.event_messages.with_run(run.ordinal, completion.event_messages),
-            self.input_messages.with_run(run.ordinal, completion.input_messages),
-        )
+        self.event_messages, more = ids_with_run(self.event_messages, run.ordinal, completion.event_messages)
+        self.input_messages, more_of_inputs = ids_with_run(self.input_messages, run.ordinal, completion.input_messages)
+        self.size += run.total_size + more + more_of_inputs
         if messages is not None:
             messages.run = run
             self._replace_messages(messages)
-        return run.raw
+        return run
 
-    def delete_oldest_run(self) -> RawFrames:
-        """Deletes the oldest run with its raw frames, which are returned."""
+    def delete_oldest_run(self) -> StoredRun:
+        """Deletes the oldest run, and returns it."""
         run = self.runs.pop(0)
-        self.size -= run.size
-        run.raw.drop()
         if self.messages.run is run:
             self._replace_messages(self.messages.without_run())
-        self._replace_ids(
-            self.event_messages.without_runs(run.ordinal),
-            self.input_messages.without_runs(run.ordinal),
-        )
-        return run.raw
+        self.event_messages, more = ids_without_runs(self.event_messages, run.ordinal)
+        self.input_messages, more_of_inputs = ids_without_runs(self.input_messages, run.ordinal)
+        self.size += more + more_of_inputs - run.total_size
+        return run
 
-    def _replace_ids(self, event_messages: MessageIds, input_messages: MessageIds) -> None:
-        self.size += event_messages.size - self.event_messages.size
-        self.size += input_messages.size - self.input_messages.size
-        self.event_messages, self.input_messages = event_messages, input_messages
+    def drop_raw_frames(self, run: StoredRun) -> None:
+        """Drops the raw frames of a run."""
+        if run.raw is not None:
+            self.size -= run.raw.size
+            run.raw = None
 
     def _replace_messages(self, messages: Messages) -> None:
         self.size += len(messages.data) - len(self.messages.data)
