@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
 from ag_ui.core import RunAgentInput
 from pydantic import BaseModel
 
-from copilot_runtime import CopilotRuntime, Request, Response, create_copilot_runtime_handler
+from copilot_runtime import CopilotRuntime, Request, Response, RuntimeHooks, User, create_copilot_runtime_handler
 from copilot_runtime._concurrency.driver import run_sync
 from copilot_runtime.testing import TestClient
 
@@ -72,3 +72,72 @@ def test_info_leaves_out_a_value_that_json_cannot_hold(caplog: pytest.LogCapture
     with TestClient(CopilotRuntime(agents={"a": DescribedAgent({"a": float("inf")})})) as client:
         assert "capabilities" not in client.info()["agents"]["a"]
     assert "did not report its capabilities" in caplog.text
+
+
+class ReportingAgent(DescribedAgent):
+    async def get_capabilities(self) -> dict[str, Any]:
+        return {"from": "function"}
+
+
+class UnreadableAgent(DescribedAgent):
+    """An agent with a property that fails."""
+
+    @property
+    def get_capabilities(self) -> Any:
+        raise LookupError("no capabilities")
+
+
+def identify(request: Request) -> User:
+    return User(id="ada")
+
+
+RUNTIMES: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "values": lambda: {"agents": {"a": DescribedAgent(), "b": DescribedAgent({"x": 1}), "c": DescribedAgent(Model())}},
+    "no json": lambda: {"agents": {"a": DescribedAgent({"a": float("inf")}), "b": DescribedAgent(1)}},
+    "unreadable": lambda: {"agents": {"a": UnreadableAgent({"x": 1})}},
+    "text": lambda: {"agents": {"größe": DescribedAgent("ä")}, "transcription_service": Transcription()},
+    "function": lambda: {"agents": {"a": DescribedAgent(), "b": ReportingAgent()}},
+    "factory": lambda: {"agents": lambda context: {"a": DescribedAgent()}},
+    "users": lambda: {"agents": {"a": DescribedAgent()}, "identify_user": identify, "thread_access": "read"},
+    "one user": lambda: {"agents": {"a": DescribedAgent()}, "single_user": True},
+}
+WAITING = {"function", "factory", "users"}
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_info_at_once_is_what_the_handler_responds(name: str) -> None:
+    """Or None, where the request has to be looked at."""
+    handler = create_copilot_runtime_handler(runtime=CopilotRuntime(**RUNTIMES[name]()), base_path="/api")
+    at_once = handler.respond_at_once("GET", "/api/info", "")
+    assert (at_once is None) == (name in WAITING)
+    response = run_sync(handler(Request(method="GET", path="/api/info")))
+    assert at_once in (None, response)
+    assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        (("GET", "/api/info", ""), {"hooks": RuntimeHooks(on_request=lambda context: None)}),
+        (("GET", "/api/info", ""), {"hooks": RuntimeHooks(on_error=lambda context: None)}),
+        (("GET", "/api/info", ""), {"cors": True}),
+        (("GET", "/api/info", ""), {"mode": "single-route"}),
+        (("GET", "/other/info", ""), {}),
+        (("POST", "/api/info", ""), {}),
+        (("HEAD", "/api/info", ""), {}),
+        (("OPTIONS", "/api/info", ""), {}),
+        (("GET", "/api/threads", ""), {}),
+        (("GET", "/api/agent/a/run", ""), {}),
+    ],
+)
+def test_info_at_once_is_for_its_route_alone(target: tuple[str, str, str], options: Any) -> None:
+    runtime = CopilotRuntime(agents={"a": DescribedAgent()}, single_user=True)
+    handler = create_copilot_runtime_handler(runtime=runtime, base_path="/api", **options)
+    assert handler.respond_at_once(*target) is None
+
+
+def test_info_at_once_leaves_what_fails_to_the_handler(caplog: pytest.LogCaptureFixture) -> None:
+    handler = create_copilot_runtime_handler(runtime=CopilotRuntime(agents={"\ud800": DescribedAgent()}))
+    assert handler.respond_at_once("GET", "/info", "") is None
+    assert run_sync(handler(Request(method="GET", path="/info"))).status == 500
+    assert "GET /info failed" in caplog.text

@@ -84,7 +84,10 @@ class CopilotASGIApp:
         """Handles one connection."""
         if scope["type"] == "http":
             runtime, body = self._handler.runtime, ReceivedBody(scope, receive)
-            response = await self._respond(scope, body)
+            path, root_path = _target(scope)
+            response = None if body.may_exist else self._handler.respond_at_once(scope["method"], path, root_path)
+            if response is None:
+                response = await self._respond(_create_request(scope, path, root_path, body, self._handler.body_limits))
             if body.is_disconnected:
                 response.close()
                 return
@@ -102,8 +105,7 @@ class CopilotASGIApp:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _respond(self, scope: Scope, body: ReceivedBody) -> Response:
-        request = _create_request(scope, body, self._handler.body_limits)
+    async def _respond(self, request: Request) -> Response:
         try:
             if self._framework is None:
                 return await self._handler(request)
@@ -124,14 +126,16 @@ async def _in_framework(framework: FrameworkContext) -> AsyncIterator[None]:
             yield
 
 
-def _create_request(scope: Scope, body: ReceivedBody, limits: BodyLimits) -> Request:
+def _target(scope: Scope) -> tuple[str, str]:
+    """Returns the path of a request and its root path, percent-encoded."""
     path, root_path = scope["path"], scope.get("root_path", "").rstrip("/")
     if not f"{path}/".startswith(f"{root_path}/"):
         # Some servers and frameworks leave the root path out of the path, as the specification once had it.
         path = root_path + path
-    path, root_path = split_raw_target(
-        scope.get("raw_path"), path.encode("utf-8", "surrogateescape"), root_path.encode()
-    )
+    return split_raw_target(scope.get("raw_path"), path.encode("utf-8", "surrogateescape"), root_path.encode())
+
+
+def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody, limits: BodyLimits) -> Request:
     return Request(
         method=scope["method"],
         path=path,

@@ -78,6 +78,7 @@ class CopilotHandler:
         self._cors = cors
         self._refused_origins = RefusedOrigins(cors)
         self._hooks = hooks
+        self._is_plain = cors is None and hooks == RuntimeHooks()
 
     @property
     def base_path(self) -> str | None:
@@ -105,6 +106,25 @@ class CopilotHandler:
             return await self._respond(request, NOT_ALLOWED)
         finally:
             request.close()
+
+    def respond_at_once(self, method: str, path: str, root_path: str) -> Response | None:
+        """Returns the response to a request without a body, if its target alone decides about it.
+
+        For adapters, which then need no `Request`. Others get None, as does everybody if a hook, CORS or
+        ``identify_user`` has to see the request.
+
+        Args:
+            method: as for `Request`, like the others.
+            path: its path.
+            root_path: its root path.
+        """
+        if not self._is_plain or self.runtime.identify_user is not None:
+            return None
+        notice_fork()
+        try:
+            return self._router.respond_at_once(self.runtime, method, path, root_path)
+        except Exception:
+            return None  # it is raised again, and reported, where the request is handled
 
     async def _respond_with_cors(self, cors: CorsConfig, request: Request) -> Response:
         decision = NOT_ALLOWED
@@ -186,8 +206,7 @@ class CopilotHandler:
             limit, advice = request.body_limit, "raise the framework's own limit"
         if head.max_body_bytes and head.max_body_bytes < limit:
             limit, advice = head.max_body_bytes, "use another request: this one needs few bytes"
-        size = len(request.body) if request.is_body_read else 0
-        if max(size, _declared_length(request)) > limit:
+        if (len(request.body) if request.is_body_read else _declared_length(request)) > limit:
             raise BodyTooLarge(limit, advice)
         request.limit_body(limit, advice)
         return head

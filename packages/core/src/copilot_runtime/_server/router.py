@@ -16,6 +16,7 @@ from .._http.types import Request, Response
 from .errors import HTTPError, error_response
 from .route_table import Endpoint, PatternMatch, Route, RouteMatch
 from .routes import ROUTES
+from .runtime import CopilotRuntime
 
 Mode = Literal["auto", "multi-route", "single-route"]
 
@@ -93,13 +94,22 @@ class Router:
 
     def read_head(self, request: Request) -> RequestHead:
         """Returns what can be said about a request without its body."""
-        root_path, path, method = request.root_path, request.path, request.method
-        is_short = len(root_path) + len(path) + len(method) <= MAX_KEPT_CHARACTERS
-        read_path = _read_path if is_short else _read_path.__wrapped__
-        head = read_path(self.mode != "single-route", self.base_path, root_path, path, method)
-        if head.route_match is None and method == "POST" and _is_json(request):
+        head = self._read_target(request.method, request.path, request.root_path)
+        if head.route_match is None and request.method == "POST" and _is_json(request):
             return head._replace(max_body_bytes=None)  # it may be an envelope
         return head
+
+    def respond_at_once(self, runtime: CopilotRuntime, method: str, path: str, root_path: str) -> Response | None:
+        """Returns the response to a request without a body, if its route needs nothing else of it."""
+        head = self._read_target(method, path, root_path)
+        if head.match is None or head.route_match is None or head.match.route.at_once is None:
+            return None
+        return head.match.route.at_once(runtime)
+
+    def _read_target(self, method: str, path: str, root_path: str) -> RequestHead:
+        is_short = len(root_path) + len(path) + len(method) <= MAX_KEPT_CHARACTERS
+        read_path = _read_path if is_short else _read_path.__wrapped__
+        return read_path(self.mode != "single-route", self.base_path, root_path, path, method)
 
     def resolve(self, request: Request, head: RequestHead | None = None) -> ResolvedRequest:
         """Returns a request, whose body has been read if its head says that it needs it, with its route.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .endpoints import inspector, threads
-from .endpoints.info import info
+from .endpoints.info import info, info_at_once
 from .endpoints.run import connect, run, suggest
 from .endpoints.stop import stop
 from .endpoints.transcribe import transcribe
-from .route_table import Endpoint, EnvelopeBody, RequiredAccess, Route, RouteTable
+from .route_table import Endpoint, EnvelopeBody, RequiredAccess, RespondAtOnce, Route, RouteTable
 
 _SMALL_BODY = 1024 * 1024
 """For bodies of a few members, such as the name of a thread."""
@@ -17,12 +17,20 @@ _SMALL_BODY = 1024 * 1024
 _MAX_BODY_BYTES: Mapping[EnvelopeBody, int | None] = {"none": 0, "optional": _SMALL_BODY, "required": None}
 
 
-def _route(name: str, method: str, pattern: str, endpoint: Endpoint, body: EnvelopeBody = "none") -> Route:
+def _route(
+    name: str,
+    method: str,
+    pattern: str,
+    endpoint: Endpoint,
+    body: EnvelopeBody = "none",
+    at_once: RespondAtOnce | None = None,
+) -> Route:
     """A route by path, and by an envelope whose ``method`` is the route's name."""
     return Route(
         pattern=pattern,
         methods={method: name},
         endpoint=endpoint,
+        at_once=at_once,
         envelope=name,
         envelope_body=body,
         max_body_bytes=_MAX_BODY_BYTES[body],
@@ -57,7 +65,7 @@ def _memory_route(name: str, methods: str, pattern: str) -> Route:
 
 ROUTES = RouteTable(
     (
-        _route("info", "GET", "/info", info),
+        _route("info", "GET", "/info", info, at_once=info_at_once),
         _route("inspector/metadata", "GET", "/inspector-metadata", inspector.metadata),
         _route("inspector/learning", "GET", "/inspector-learning", inspector.learning),
         _route("transcribe", "POST", "/transcribe", transcribe, "required"),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from .._concurrency import driver
 from .._pydantic_models import BaseModel
 
 if TYPE_CHECKING:
@@ -205,12 +204,11 @@ def verifies_resume(agent: Any) -> bool:
     return False
 
 
-async def resolve_capabilities(source: Any) -> Mapping[str, Any] | None:
-    """Returns the capabilities that an agent has or reports. Raises whatever the agent raises."""
-    capabilities = await driver.call_user_function(source) if callable(source) else source
-    if isinstance(capabilities, BaseModel):
-        return capabilities.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return capabilities if isinstance(capabilities, Mapping) else None
+def as_capabilities(value: Any) -> Mapping[str, Any] | None:
+    """Returns the capabilities that an agent has or reports; None for what is none."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return value if isinstance(value, Mapping) else None
 
 
 def _attribute(agent: Any, name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..._concurrency import driver, loops
@@ -14,8 +14,9 @@ from ..._http.types import Response
 from ..._log_text import one_line
 from ..._strict_json import loads
 from ..._version import __version__
-from ...agents._base import describe_agent, resolve_capabilities
+from ...agents._base import as_capabilities, describe_agent
 from ..access import ThreadAccess
+from ..runtime import CopilotRuntime
 from .agents import resolve_agents
 from .context import EndpointContext
 
@@ -27,15 +28,46 @@ CAPABILITIES_TIMEOUT_SECONDS = 2.0
 
 async def info(context: EndpointContext) -> Response:
     """Lists the agents, and what the client may request."""
-    runtime = context.runtime
     agents = await resolve_agents(context, "Failed to retrieve runtime information")
-    listed: list[tuple[str, str, str, Any]] = [(agent_id, *describe_agent(agent)) for agent_id, agent in agents.items()]
-    sources = {agent_id: source for agent_id, _, _, source in listed if source is not None}
-    if sources:
-        reported = await _report_all(sources)
-        listed = [(agent_id, text, name, reported.get(agent_id)) for agent_id, text, name, _ in listed]
+    listed = _listed(agents)
+    functions = _functions(listed)
+    reported = await _call_all(functions) if functions else {}
+    return _response(context.runtime, listed, reported, single_route=context.single_route)
+
+
+def info_at_once(runtime: CopilotRuntime) -> Response | None:
+    """Returns the same, unless an agent's capabilities have to be waited for, or the agents depend on the request."""
+    if not isinstance(runtime.agents, Mapping):
+        return None
+    listed = _listed(runtime.agents)
+    return None if _functions(listed) else _response(runtime, listed, {}, single_route=False)
+
+
+_Listed = list[tuple[str, str, str, Any]]
+"""The id, description and class name of each agent, and what has its capabilities."""
+
+
+def _listed(agents: Mapping[str, Any]) -> _Listed:
+    return [(agent_id, *describe_agent(agent)) for agent_id, agent in agents.items()]
+
+
+def _functions(listed: _Listed) -> dict[str, Callable[[], Any]]:
+    return {agent_id: source for agent_id, _, _, source in listed if source is not None and callable(source)}
+
+
+def _response(
+    runtime: CopilotRuntime, listed: _Listed, reported: Mapping[str, bytes | None], *, single_route: bool
+) -> Response:
+    agents = [
+        (agent_id, text, name, source if source is None else _capabilities(agent_id, source, reported))
+        for agent_id, text, name, source in listed
+    ]
     has_transcription = runtime.transcription_service is not None
-    return _kept_response(tuple(listed), has_transcription, runtime.thread_access, context.single_route)
+    return _kept_response(tuple(agents), has_transcription, runtime.thread_access, single_route)
+
+
+def _capabilities(agent_id: str, source: Any, reported: Mapping[str, bytes | None]) -> bytes | None:
+    return reported[agent_id] if agent_id in reported else _encode(agent_id, source)
 
 
 def _members(agent_id: str, text: str, class_name: str, capabilities: bytes | None) -> dict[str, Any]:
@@ -76,28 +108,38 @@ def _kept_response(
     )
 
 
-async def _report_all(sources: Mapping[str, Any]) -> dict[str, bytes | None]:
-    # Values are there at once. Functions may wait, so they do at the same time.
-    if not any(map(callable, sources.values())) or loops.in_sync_driver():
-        reports = [await _report(agent_id, source) for agent_id, source in sources.items()]
+async def _call_all(functions: Mapping[str, Callable[[], Any]]) -> dict[str, bytes | None]:
+    if loops.in_sync_driver():
+        reports = [await _call(agent_id, function) for agent_id, function in functions.items()]
     else:
-        reports = await asyncio.gather(*(_report(agent_id, source) for agent_id, source in sources.items()))
-    return dict(zip(sources, reports, strict=True))
+        reports = await asyncio.gather(*(_call(agent_id, function) for agent_id, function in functions.items()))
+    return dict(zip(functions, reports, strict=True))
 
 
-async def _report(agent_id: str, source: Any) -> bytes | None:
-    """Returns an agent's capabilities; None if it fails or takes too long, so that `info` still lists the others."""
+async def _call(agent_id: str, function: Callable[[], Any]) -> bytes | None:
+    """Returns the capabilities that a function reports; None if it fails or takes too long."""
     try:
-        resolving = resolve_capabilities(source)
-        limited = driver.with_timeout(CAPABILITIES_TIMEOUT_SECONDS, resolving) if callable(source) else resolving
-        capabilities = await limited
-        # Raises for what JSON cannot hold, which would fail the whole response.
-        return None if capabilities is None else encode(capabilities)
+        reporting = driver.call_user_function(function)
+        capabilities = await driver.with_timeout(CAPABILITIES_TIMEOUT_SECONDS, reporting)
     except (Exception, driver.SelfCancelledError) as error:
-        logger.warning(
-            "agent %r did not report its capabilities: %s: %s", agent_id, type(error).__name__, one_line(error)
-        )
+        _warn(agent_id, error)
         return None
+    return _encode(agent_id, capabilities)
+
+
+def _encode(agent_id: str, value: Any) -> bytes | None:
+    """Returns an agent's capabilities as JSON; None if it cannot hold them, which would fail the whole response."""
+    try:
+        capabilities = as_capabilities(value)
+        return None if capabilities is None else encode(capabilities)
+    except Exception as error:
+        _warn(agent_id, error)
+        return None
+
+
+def _warn(agent_id: str, error: BaseException) -> None:
+    """Reports that the response lists an agent without its capabilities, so that it still lists the others."""
+    logger.warning("agent %r did not report its capabilities: %s: %s", agent_id, type(error).__name__, one_line(error))
 
 
 _NO_THREADS = {"list": False, "inspect": False, "mutations": False, "realtimeMetadata": False}
