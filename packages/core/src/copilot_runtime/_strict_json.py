@@ -29,7 +29,7 @@ def loads(data: bytes, *, check_overflow: bool = True) -> Any:
         check_overflow: False where the value is encoded again anyway, which refuses infinities: looking for numbers
             that may overflow takes as long as parsing.
     """
-    value = from_json(data, allow_inf_nan=False)
+    value = from_json(data, allow_inf_nan=False, cache_strings="keys")
     if check_overflow and _may_overflow(data):
         serialised = to_json(value)
         if b"Infinity" in serialised:
