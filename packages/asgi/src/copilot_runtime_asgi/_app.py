@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Unpack, overload
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
@@ -109,21 +107,14 @@ class CopilotASGIApp:
         try:
             if self._framework is None:
                 return await self._handler(request)
-            async with _in_framework(self._framework):
-                return await self._handler(request)
+            with framework_scope(self._framework):
+                async with self._framework.background_scope():
+                    return await self._handler(request)
         except asyncio.CancelledError:
             # A server that shuts down cancels what is still open, and would log a traceback for the exception.
             if not self._handler.runtime.is_shutting_down:
                 raise
             return SHUTTING_DOWN
-
-
-@asynccontextmanager
-async def _in_framework(framework: FrameworkContext) -> AsyncIterator[None]:
-    """Enters what a framework needs around a request that it does not handle itself."""
-    with framework_scope(framework):
-        async with framework.background_scope():
-            yield
 
 
 def _target(scope: Scope) -> tuple[str, str]:

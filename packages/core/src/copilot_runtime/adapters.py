@@ -10,6 +10,7 @@ from ._concurrency.driver import run_sync
 from ._concurrency.framework import FrameworkContext, framework_scope
 from ._http.body import RequestBody, UnreadableBody
 from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
+from ._http.environ import environ_headers
 from ._http.form import make_form_parts
 from ._http.streaming import StreamSource
 from ._http.target import split_raw_target
@@ -34,6 +35,7 @@ __all__ = [
     "coerce_handler",
     "drain_socket",
     "ensure_handler",
+    "environ_headers",
     "framework_scope",
     "limit_socket_wait",
     "make_form_parts",

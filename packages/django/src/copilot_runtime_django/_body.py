@@ -26,8 +26,18 @@ from copilot_runtime.adapters import (
 )
 
 
+def django_body(django_request: HttpRequest, limits: BodyLimits) -> bytes | DjangoBody:
+    """Returns the body of a request: ``b""`` if it has none, and one that is read when it is needed otherwise.
+
+    Args:
+        django_request: the request that Django passed to the view.
+        limits: what `copilot_runtime.CopilotHandler.body_limits` says.
+    """
+    return DjangoBody(django_request, limits) if may_have_body(django_request.META) else b""
+
+
 class DjangoBody(SyncBody):
-    """The body of a Django request.
+    """The body of a Django request that may have one.
 
     Args:
         django_request: the request that Django passed to the view.
@@ -44,10 +54,9 @@ class DjangoBody(SyncBody):
             self._read_source(),
             read_form=lambda: _form_parts(django_request),
             is_local=is_local,
+            is_in_memory=is_local and _is_small(django_request),
             watch=partial(limit_socket_wait, django_request.META),
         )
-        if not may_have_body(django_request.META):
-            self._finish()
 
     def _read_source(self) -> Iterator[bytes]:
         if not self._is_unused:
@@ -69,6 +78,12 @@ class DjangoBody(SyncBody):
         """Reads what the client is still sending, within limits. To be called when the response has been sent."""
         if not self.is_read and not isinstance(self._request, ASGIRequest):
             drain_socket(self._request.META, None if self.is_unreadable else _reader(self._request))
+
+
+def _is_small(django_request: HttpRequest) -> bool:
+    """Returns whether Django has kept a body in memory that it has received as a whole."""
+    length = str(django_request.META.get("CONTENT_LENGTH") or "")
+    return length.isdecimal() and int(length[:20]) <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE
 
 
 def _has_length(django_request: HttpRequest) -> bool:

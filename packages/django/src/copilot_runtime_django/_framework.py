@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -19,29 +21,52 @@ from ._test_connections import Connections, connections_of_test, shared_connecti
 T = TypeVar("T")
 
 
-class LazyThreadExecutor(ThreadPoolExecutor):
-    """An executor with one thread, which starts with the first function that is submitted.
+class LazyThreadExecutor(Executor):
+    """An executor with one thread, which is created for the first function: most requests and runs have none.
 
     Args:
         name: the thread's name.
-        scope: entered on the thread before the first function, and left after the last.
+        create_scope: returns what is entered on the thread before the first function, and left after the last.
     """
 
-    def __init__(self, name: str, scope: AbstractContextManager[None]) -> None:
-        super().__init__(max_workers=1, thread_name_prefix=name, initializer=scope.__enter__)
-        self._scope = scope
-        self._is_used = False
+    def __init__(self, name: str, create_scope: Callable[[], AbstractContextManager[None]]) -> None:
+        self._name = name
+        self._create_scope = create_scope
+        self._lock = threading.Lock()
+        self._used: tuple[ThreadPoolExecutor, AbstractContextManager[None]] | None = None
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        self._is_used = True
-        return super().submit(function, *args, **kwargs)
+        with self._lock:
+            if self._used is None:
+                scope = self._create_scope()
+                executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name, initializer=scope.__enter__)
+                self._used = executor, scope
+        return self._used[0].submit(function, *args, **kwargs)
 
     async def close(self) -> None:
         """Leaves the scope after all functions, then ends the thread, if it was ever used."""
-        if self._is_used:
-            future = self.submit(self._scope.__exit__, None, None, None)
-            self.shutdown(wait=False)
+        if self._used is not None:
+            executor, scope = self._used
+            future = executor.submit(scope.__exit__, None, None, None)
+            executor.shutdown(wait=False)
             await asyncio.shield(asyncio.wrap_future(future))
+
+
+class _ORMScope(ThreadSensitiveContext):
+    """Has asynchronous code use a worker thread of its own for the ORM.
+
+    The context variables may refer to the thread of a request, which ends with the request.
+    """
+
+    def __init__(self, shared: Connections) -> None:
+        self._thread = LazyThreadExecutor("copilot-runtime-orm", partial(shared_connections, shared))
+        super().__init__(executor=self._thread)
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            await self._thread.close()
+        finally:
+            await super().__aexit__(*error)  # type: ignore[no-untyped-call]
 
 
 class DjangoContext(FrameworkContext):
@@ -61,15 +86,8 @@ class DjangoContext(FrameworkContext):
     def sync_agent_scope(self) -> AbstractContextManager[None]:
         return shared_connections(self._shared)
 
-    @asynccontextmanager
-    async def async_agent_scope(self) -> AsyncIterator[None]:
-        # The context variables refer to the request's thread, which ends with the request.
-        executor = LazyThreadExecutor("copilot-runtime-orm", shared_connections(self._shared))
-        async with ThreadSensitiveContext(executor=executor):
-            try:
-                yield
-            finally:
-                await executor.close()
+    def async_agent_scope(self) -> AbstractAsyncContextManager[object]:
+        return _ORMScope(self._shared)
 
     background_scope = async_agent_scope
 

@@ -13,14 +13,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.utils.encoding import repercent_broken_unicode
 
 from copilot_runtime import CopilotRuntime, EventStream, Headers, Request, Response
-from copilot_runtime.adapters import RequestBody, split_raw_target, wsgi_body
+from copilot_runtime.adapters import RequestBody, environ_headers, split_raw_target, wsgi_body
 
 from ._body import DjangoBody
 
 _GZIP_MIDDLEWARE = "django.middleware.gzip.GZipMiddleware"
 
 
-def to_request(django_request: HttpRequest, body: RequestBody, path_below_mount: str | None) -> Request:
+def to_request(django_request: HttpRequest, body: bytes | RequestBody, path_below_mount: str | None) -> Request:
     """Returns a request for a `copilot_runtime.CopilotHandler`.
 
     Args:
@@ -57,10 +57,7 @@ def _headers(django_request: HttpRequest) -> Headers:
     if isinstance(django_request, ASGIRequest):
         raw_headers = django_request.scope["headers"]
         return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw_headers)
-    # If a request lacks these two, WSGI servers set them to an empty string; other headers may be empty on purpose.
-    may_be_missing = ("Content-Type", "Content-Length")
-    items = django_request.headers.items()
-    return Headers((name.lower(), value) for name, value in items if value or name not in may_be_missing)
+    return Headers(environ_headers(django_request.META))
 
 
 def _path(django_request: HttpRequest, raw_target: bytes | str | None) -> bytes:
@@ -73,21 +70,32 @@ def _path(django_request: HttpRequest, raw_target: bytes | str | None) -> bytes:
     return decoded if is_same else django_request.path.encode()
 
 
-class _AsyncChunks:
+class AsyncChunks:
     """The chunks of a stream. If the client does not read them in time, Django's task that sends them is cancelled."""
 
     def __init__(self, stream: EventStream) -> None:
         self._stream = stream
         self._chunks = aiter(stream)
+        self._first: bytes | None = b""
+        """What `read_first` has read, until it is sent."""
         self._task: asyncio.Task[Any] | None = None
 
-    def __aiter__(self) -> _AsyncChunks:
+    async def read_first(self) -> bool:
+        """Reads what a run has ready once its task has had its turn. Returns whether that is all there is."""
+        await asyncio.sleep(0)
+        self._first = self._stream.source.read_available()
+        return self._first is None or self._stream.source.is_at_end
+
+    def __aiter__(self) -> AsyncChunks:
         return self
 
     async def __anext__(self) -> bytes:
         if self._task is None and (task := asyncio.current_task()) is not None:
             self._task = task
             self._stream.on_stalled(task.cancel)
+        if self._first:
+            first, self._first = self._first, b""
+            return first
         return await anext(self._chunks)
 
     def close(self) -> None:
@@ -101,15 +109,22 @@ class _WSGIResponse(HttpResponse):
     """
 
     def __init__(
-        self, response: Response, runtime: CopilotRuntime, environ: Mapping[str, Any], request_body: DjangoBody
+        self,
+        content: bytes,
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        runtime: CopilotRuntime,
+        environ: Mapping[str, Any],
+        request_body: bytes | DjangoBody,
     ) -> None:
-        super().__init__(response.body, status=response.status)
+        super().__init__(content, status=status, headers=headers)
         self._runtime = runtime
         self._environ = environ
         self._request_body = request_body
 
     def __iter__(self) -> Iterator[bytes]:
-        chunks = wsgi_body(self._runtime, Response(body=self.content), self._environ)
+        chunks = wsgi_body(self._runtime, self.content, self._environ)
         close = getattr(chunks, "close", None)
         if close is not None:
             self._resource_closers.append(close)  # type: ignore[attr-defined]
@@ -124,32 +139,58 @@ class _WSGIResponse(HttpResponse):
 
     def close(self) -> None:
         super().close()
-        self._request_body.drain()
+        if isinstance(self._request_body, DjangoBody):
+            self._request_body.drain()
 
 
 def to_django_response(
-    response: Response, django_request: HttpRequest, request_body: DjangoBody, runtime: CopilotRuntime
+    response: Response,
+    django_request: HttpRequest,
+    request_body: bytes | DjangoBody,
+    runtime: CopilotRuntime,
+    chunks: AsyncChunks | None = None,
 ) -> HttpResponseBase:
-    """Returns a response for Django; a stream is iterated as WSGI or ASGI requires it for this request."""
-    django_response: HttpResponseBase
+    """Returns a response for Django; a stream is iterated as WSGI or ASGI requires it for this request.
+
+    Args:
+        response: the runtime's response.
+        django_request: the request that Django passed to the view.
+        request_body: its body.
+        runtime: the runtime that has responded.
+        chunks: the chunks of a stream under ASGI, if they have been read from already.
+    """
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in response.wire_headers():
+        if name == "set-cookie":
+            cookies.append(value)
+        else:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    status, body = response.status, response.body
     is_asgi = isinstance(django_request, ASGIRequest)
-    if isinstance(response.body, EventStream):
-        content = _AsyncChunks(response.body) if is_asgi else wsgi_body(runtime, response, django_request.META)
-        django_response = StreamingHttpResponse(content, status=response.status)
+    django_response: HttpResponseBase
+    if isinstance(body, EventStream):
+        content = (chunks or AsyncChunks(body)) if is_asgi else wsgi_body(runtime, body, django_request.META)
+        django_response = StreamingHttpResponse(content, status=status, headers=headers)
         if _GZIP_MIDDLEWARE in settings.MIDDLEWARE:
             django_response["Content-Encoding"] = "identity"  # or Django 5.2 buffers the stream until it ends
     else:
         # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
-        body = b"" if django_request.method == "HEAD" else response.body
+        body = b"" if django_request.method == "HEAD" else body
         django_response = (
-            HttpResponse(body, status=response.status)
+            HttpResponse(body, status=status, headers=headers)
             if is_asgi  # Django itself sends it in chunks then
-            else _WSGIResponse(response.replace(body=body), runtime, django_request.META, request_body)
+            else _WSGIResponse(
+                body,
+                status=status,
+                headers=headers,
+                runtime=runtime,
+                environ=django_request.META,
+                request_body=request_body,
+            )
         )
-    del django_response["Content-Type"]
-    for name, value in response.wire_headers():
-        if name == "set-cookie":
-            django_response.cookies.load(value)
-        else:
-            django_response[name] = f"{django_response[name]}, {value}" if name in django_response else value
+    if "content-type" not in headers:
+        del django_response["Content-Type"]  # Django's default
+    for cookie in cookies:
+        django_response.cookies.load(cookie)
     return django_response

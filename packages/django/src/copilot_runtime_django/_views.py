@@ -12,12 +12,12 @@ from django.http import HttpRequest, HttpResponseBase
 from django.views.decorators import csrf
 from django.views.decorators.common import no_append_slash
 
-from copilot_runtime import CopilotHandler
+from copilot_runtime import CopilotHandler, EventStream
 from copilot_runtime.adapters import WSGIDeploymentChecks, ensure_handler, framework_scope, run_sync
 
-from ._body import DjangoBody
+from ._body import django_body
 from ._framework import DjangoViewContext
-from ._http_conversion import to_django_response, to_request
+from ._http_conversion import AsyncChunks, to_django_response, to_request
 from ._test_connections import close_old_connections, is_test_environment
 
 View = Callable[..., Any]
@@ -48,9 +48,10 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None, csrf
         if not isinstance(django_request, ASGIRequest):
             deployment_checks.check(django_request.META)
         path = None if path_kwarg is None else url_variables[path_kwarg]
-        body = DjangoBody(django_request, handler.body_limits)
+        body = django_body(django_request, handler.body_limits)
         response = run_sync(handler(to_request(django_request, body, path)), _FRAMEWORK)
-        close_old_connections()  # Django would do so only at the end of a stream
+        if isinstance(response.body, EventStream):
+            close_old_connections()  # Django would do so only at its end
         return to_django_response(response, django_request, body, handler.runtime)
 
     return _decorate(view, csrf_protect)
@@ -60,15 +61,18 @@ def async_copilot_view(handler: CopilotHandler, *, path_kwarg: str, csrf_protect
     """Returns a view for ASGI only, which needs no worker thread."""
 
     async def view(django_request: HttpRequest, **url_variables: str) -> HttpResponseBase:
-        body = DjangoBody(django_request, handler.body_limits)
+        body = django_body(django_request, handler.body_limits)
         request = to_request(django_request, body, url_variables[path_kwarg])
         framework = await sync_to_async(_FRAMEWORK.for_request)() if is_test_environment() else _FRAMEWORK
         with framework_scope(framework):
             response = await handler(request)
-        django_response = to_django_response(response, django_request, body, handler.runtime)
-        if django_response.streaming:
+        if not isinstance(response.body, EventStream):
+            return to_django_response(response, django_request, body, handler.runtime)
+        chunks = AsyncChunks(response.body)
+        # Django would do so only at the end of the stream. A short run is over before a worker thread would be.
+        if not await chunks.read_first():
             await sync_to_async(close_old_connections)()
-        return django_response
+        return to_django_response(response, django_request, body, handler.runtime, chunks)
 
     return _decorate(view, csrf_protect)
 

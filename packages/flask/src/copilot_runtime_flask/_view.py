@@ -17,7 +17,7 @@ from copilot_runtime.adapters import (
     run_sync,
     wsgi_body,
 )
-from copilot_runtime_wsgi import EnvironBody, request_from_environ, status_line
+from copilot_runtime_wsgi import EnvironBody, environ_body, request_from_environ, status_line
 
 
 class FlaskContext(FrameworkContext):
@@ -54,24 +54,28 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
     deployment_checks = WSGIDeploymentChecks(ensure_handler(handler).runtime)
 
     def view(**url_variables: str) -> Response:
-        deployment_checks.check(request.environ)
+        # Each access to a member of these two looks the object up again.
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        flask_request: Request = request._get_current_object()  # type: ignore[attr-defined]
+        environ = flask_request.environ
+        deployment_checks.check(environ)
         try:
-            body = _body(request, handler)
+            body, form = _read_body(flask_request, handler)
         except OSError:  # servers raise it for a body that cannot be read
-            return _response(400, [], [])
+            return _response(app, 400, [], [])
+        path = flask_request.path
         copilot_request = request_from_environ(
-            request.environ,
+            environ,
             body,
-            "" if path_kwarg is None else request.path.removesuffix(url_variables.get(path_kwarg, "")).rstrip("/"),
-            form=None if body else _form_parts(request),
-            body_limit=request.max_content_length,
-            native=request._get_current_object(),  # type: ignore[attr-defined]
+            "" if path_kwarg is None else path.removesuffix(url_variables.get(path_kwarg, "")).rstrip("/"),
+            form=form,
+            body_limit=flask_request.max_content_length,
+            native=flask_request,
         )
-        framework = FlaskContext(current_app._get_current_object())  # type: ignore[attr-defined]
-        response = run_sync(handler(copilot_request), framework)
-        content = wsgi_body(handler.runtime, response, request.environ)
+        response = run_sync(handler(copilot_request), FlaskContext(app))
+        content = wsgi_body(handler.runtime, response.body, environ)
         is_stream = isinstance(response.body, EventStream)
-        flask_response = _response(response.status, response.wire_headers(), content, is_stream=is_stream)
+        flask_response = _response(app, response.status, response.wire_headers(), content, is_stream=is_stream)
         if isinstance(body, EnvironBody) and not body.is_read:
             flask_response.call_on_close(body.drain)
         return flask_response
@@ -79,11 +83,14 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
     return view
 
 
-def _body(flask_request: Request, handler: CopilotHandler) -> bytes | EnvironBody:
-    """Returns the body, even if the application has read it already."""
+def _read_body(
+    flask_request: Request, handler: CopilotHandler
+) -> tuple[bytes | EnvironBody, tuple[FormPart, ...] | None]:
+    """Returns the body, even if the application has read it already, and the parts of a form that it has read."""
     if "stream" in vars(flask_request):  # a cached property, set as soon as anything has begun to read
-        return flask_request.get_data()
-    return EnvironBody(flask_request.environ, handler.body_limits)
+        data = flask_request.get_data()
+        return data, None if data else _form_parts(flask_request)
+    return environ_body(flask_request.environ, handler.body_limits), None
 
 
 def _form_parts(flask_request: Request) -> tuple[FormPart, ...] | None:
@@ -95,10 +102,10 @@ def _form_parts(flask_request: Request) -> tuple[FormPart, ...] | None:
 
 
 def _response(
-    status: int, headers: list[tuple[str, str]], content: Iterable[bytes], *, is_stream: bool = False
+    app: Flask, status: int, headers: list[tuple[str, str]], content: Iterable[bytes], *, is_stream: bool = False
 ) -> Response:
     # A stream is passed through: code that asked for its data would wait for its end.
-    response = current_app.response_class(content, status_line(status), direct_passthrough=is_stream)
-    response.headers.clear()
-    response.headers.extend(headers)
+    response = app.response_class(content, status_line(status), headers, direct_passthrough=is_stream)
+    if not any(name == "content-type" for name, _ in headers):
+        del response.headers["Content-Type"]  # Werkzeug's default
     return response

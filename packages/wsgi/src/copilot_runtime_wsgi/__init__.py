@@ -1,7 +1,14 @@
 """The CopilotKit runtime as a WSGI application."""
 
 from ._app import create_copilot_wsgi_app, status_line, to_wsgi
-from ._environ_body import EnvironBody
+from ._environ_body import EnvironBody, environ_body
 from ._request import request_from_environ
 
-__all__ = ["EnvironBody", "create_copilot_wsgi_app", "request_from_environ", "status_line", "to_wsgi"]
+__all__ = [
+    "EnvironBody",
+    "create_copilot_wsgi_app",
+    "environ_body",
+    "request_from_environ",
+    "status_line",
+    "to_wsgi",
+]

@@ -16,7 +16,7 @@ from copilot_runtime.adapters import (
     wsgi_body,
 )
 
-from ._environ_body import Environ, EnvironBody
+from ._environ_body import Environ, EnvironBody, environ_body
 from ._request import request_from_environ
 
 WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -57,14 +57,13 @@ def to_wsgi(handler: CopilotHandler) -> WSGIApp:
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         deployment_checks.check(environ)
-        body = EnvironBody(environ, handler.body_limits)
+        body = environ_body(environ, handler.body_limits)
         response = run_sync(handler(request_from_environ(environ, body)))
         start_response(status_line(response.status), response.wire_headers())
-        if environ["REQUEST_METHOD"] == "HEAD" and isinstance(response.body, bytes):
-            # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
-            response = response.replace(body=b"")
-        content = wsgi_body(handler.runtime, response, environ)
-        return content if body.is_read else DrainedResponse(content, body)
+        # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
+        has_content = environ["REQUEST_METHOD"] != "HEAD" or not isinstance(response.body, bytes)
+        content = wsgi_body(handler.runtime, response.body if has_content else b"", environ)
+        return content if isinstance(body, bytes) or body.is_read else DrainedResponse(content, body)
 
     return app
 

@@ -19,8 +19,8 @@ from copilot_runtime.adapters import (
 Environ = dict[str, Any]
 
 
-class EnvironBody(SyncBody):
-    """The body of a WSGI request.
+def environ_body(environ: Environ, limits: BodyLimits) -> bytes | EnvironBody:
+    """Returns the body of a WSGI request: ``b""`` if it has none, and one that is read when it is needed otherwise.
 
     Whatever else reads ``wsgi.input`` from then on, such as the framework's own request, gets the same bytes.
 
@@ -28,6 +28,15 @@ class EnvironBody(SyncBody):
         environ: the WSGI environ.
         limits: what `copilot_runtime.CopilotHandler.body_limits` says.
     """
+    if may_have_body(environ):
+        return EnvironBody(environ, limits)
+    environ["wsgi.input"] = BytesIO()
+    environ["wsgi.input_terminated"] = True
+    return b""
+
+
+class EnvironBody(SyncBody):
+    """The body of a WSGI request that may have one: what `environ_body` returns for it."""
 
     def __init__(self, environ: Environ, limits: BodyLimits) -> None:
         self._environ = environ
@@ -35,8 +44,6 @@ class EnvironBody(SyncBody):
         super().__init__(
             limits, read_chunks(self._stream.read, self.next_size), watch=partial(limit_socket_wait, environ)
         )
-        if not may_have_body(environ):
-            self._finish()
         environ["wsgi.input"] = _LazyInput(self)
         environ["wsgi.input_terminated"] = True
 

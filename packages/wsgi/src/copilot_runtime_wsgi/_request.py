@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from copilot_runtime import FormPart, Headers, Request
-from copilot_runtime.adapters import RequestBody, split_raw_target
+from copilot_runtime.adapters import RequestBody, environ_headers, split_raw_target
 
 from ._environ_body import Environ
 
@@ -45,17 +44,9 @@ def request_from_environ(
         path=path,
         root_path=root_path,
         query_string=environ.get("QUERY_STRING", ""),
-        headers=Headers(_headers(environ)),
+        headers=Headers(environ_headers(environ)),
         body=body,
         form=form,
         body_limit=body_limit,
         native=environ if native is None else native,
     )
-
-
-def _headers(environ: Environ) -> Iterator[tuple[str, str]]:
-    for name, value in environ.items():
-        if name.startswith("HTTP_"):
-            yield name[5:].replace("_", "-").lower(), value
-        elif name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
-            yield name.replace("_", "-").lower(), value

@@ -268,6 +268,7 @@ class SyncBody(LimitedBody):
         read_form: called at the end of an empty body; returns the parts of a multipart body that the framework has
             parsed before.
         is_local: whether the server has received the whole body, so that reading never waits for the client.
+        is_in_memory: whether reading such a body never waits for a file either, so that it needs no worker thread.
         watch: returns the context around waits for bytes, called with `deadline`: it may end a wait that has exceeded
             it, for instance by shutting the socket down.
     """
@@ -279,18 +280,20 @@ class SyncBody(LimitedBody):
         *,
         read_form: Callable[[], tuple[FormPart, ...] | None] = lambda: None,
         is_local: bool = False,
+        is_in_memory: bool = False,
         watch: Callable[[Callable[[], float]], AbstractContextManager[object]] = lambda deadline: nullcontext(),
     ) -> None:
         super().__init__(limits)
         self._source: Iterator[bytes] = iter(chunks)
         self._read_form = read_form
         self._is_local = is_local
+        self._is_in_memory = is_in_memory
         self._watch = watch
 
     async def read(self) -> bytes:
         if self._data is not None:
             return self._data
-        if in_sync_driver():
+        if in_sync_driver() or self._is_in_memory:
             return self._read()
         if self._is_local:
             return await driver.run_blocking(self._read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from .._concurrency.driver import run_sync
 from .._http.streaming import EventStream
@@ -27,25 +27,29 @@ async def response_stream(runtime: CopilotRuntime, response: Response) -> EventS
     body = response.body
     if isinstance(body, EventStream):
         return body
-    return runtime.engine.open_body(body) if len(body) > LARGE_BODY_BYTES else None
+    return await _open_body(runtime, body) if len(body) > LARGE_BODY_BYTES else None
 
 
-def wsgi_body(runtime: CopilotRuntime, response: Response, environ: Mapping[str, Any]) -> Iterable[bytes]:
-    """Returns the body of a response in chunks, which are broken off if the client does not read them in time.
+async def _open_body(runtime: CopilotRuntime, body: bytes) -> EventStream:
+    return runtime.engine.open_body(body)
+
+
+def wsgi_body(runtime: CopilotRuntime, body: bytes | EventStream, environ: Mapping[str, Any]) -> Iterable[bytes]:
+    """Returns a body in chunks, which are broken off if the client does not read them in time.
 
     That takes a server that shows its connection. The iterable has a ``close`` method if it has to be closed.
 
     Args:
         runtime: the runtime that has responded.
-        response: its response.
+        body: the body of its response.
         environ: the WSGI environ of the request.
     """
-    body = response.body
-    if isinstance(body, bytes) and len(body) <= LARGE_BODY_BYTES:
+    if isinstance(body, EventStream):
+        stream = body
+    elif len(body) > LARGE_BODY_BYTES:
+        stream = run_sync(_open_body(runtime, body))
+    else:
         return [body]
-    stream = body if isinstance(body, EventStream) else run_sync(response_stream(runtime, response))
-    if stream is None:
-        return [cast(bytes, response.body)]
     abort = connection_aborter(environ)
     if abort is not None:
         stream.on_stalled(abort)
