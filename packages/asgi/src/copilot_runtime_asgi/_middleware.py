@@ -76,7 +76,9 @@ class CopilotMiddleware:
             await self._app(scope, receive, send)
 
     def _is_for_runtime(self, scope: Scope) -> bool:
-        path: str = scope["path"]
+        path, root_path = scope["path"], scope.get("root_path", "")
         # Servers differ in whether the path includes the root path.
-        below_root = path.removeprefix(scope.get("root_path", ""))
-        return any(where == self._prefix or where.startswith(f"{self._prefix}/") for where in (path, below_root))
+        return self._is_below(path) or bool(root_path and self._is_below(path.removeprefix(root_path)))
+
+    def _is_below(self, path: str) -> bool:
+        return path.startswith(self._prefix) and path[len(self._prefix) :][:1] in ("", "/")
