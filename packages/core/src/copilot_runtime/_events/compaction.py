@@ -170,7 +170,7 @@ class Compactor:
         """Returns the list for an event that is not merged, and for those after it until something opens or closes."""
         # An event that comes while messages are open is placed after one of them. Text messages are preferred
         # to tool calls, but one that has followers already comes first, or these events would change places.
-        if self._leader is None:
+        if self._leader is None and (self._texts or self._calls):
             self._leader = next(iter(self._texts.values()), None) or next(iter(self._calls.values()), None)
         return self._out if self._leader is None else self._leader.followers
 

@@ -204,7 +204,7 @@ class RunRecorder:
         self.number = self.last_agent_event = number
         message = stream.message
         if message is None:
-            stream.records.append(CompactedFrame(number, frame))
+            stream.records.append(tuple.__new__(CompactedFrame, (number, frame)))  # without its own __new__, in Python
         else:
             message.deltas.append(delta)  # type: ignore[arg-type]
             message.last = number
@@ -340,8 +340,8 @@ class RunRecorder:
         compactor = self._compactor
         if compactor is None:
             return
-        if rule.introduces_message or self._known_message_ids:
-            self._track_message_id(number, event.get("messageId"))
+        if "messageId" in event and (rule.introduces_message or self._known_message_ids):
+            self._track_message_id(number, event["messageId"])
         rule.compact(compactor, id_number, event, frame)
         if delta_id is None:
             self._streams = {}
