@@ -76,7 +76,7 @@ async def _consume_async(
     """Consumes what an asynchronous agent returns, or the awaitable or async iterator that a plain one has returned."""
     if signature.kind is not CallStyle.PLAIN:
         events = function(*arguments)
-    while isinstance(events, Awaitable) and not hasattr(events, "__aiter__"):
+    while not hasattr(events, "__aiter__") and isinstance(events, Awaitable):
         events = await events
     if not hasattr(events, "__aiter__"):
         if _is_iterable(events):

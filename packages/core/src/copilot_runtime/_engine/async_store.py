@@ -54,12 +54,12 @@ class AsyncStore:
         return function(*args)
 
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
-        if (writes := self._grouped_writes()) is not None:
+        if self._writes is not None and (writes := self._grouped_writes()) is not None:
             return cast(RunStarted | ThreadBusy, await writes.write(run))
         return await self.call(self._store.begin, run)
 
     async def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
-        if (writes := self._grouped_writes()) is not None:
+        if self._writes is not None and (writes := self._grouped_writes()) is not None:
             await writes.write(RunEnd(lease, frames, completion))
         else:
             await self.call(self._store.finish, lease, frames, completion)

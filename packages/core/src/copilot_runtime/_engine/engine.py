@@ -128,7 +128,7 @@ class Engine:
         StoreError.
         """
         with self._subscribers.open_stream() as open_source:
-            run = await self._begin_shielded(request)
+            run = await (self._begin_shielded(request) if self._begin_may_suspend else self._begin(request))
             return run if isinstance(run, ActiveRun) else open_source(self._reader(run.log))
 
     async def suggest(self, request: RunRequest) -> EventStream:
@@ -231,7 +231,7 @@ class Engine:
 
     async def _begin_shielded(self, request: RunRequest) -> Run | ActiveRun:
         """Begins a run; a request that is cancelled meanwhile leaves no lease without a run."""
-        if not self._begin_may_suspend or loops.in_sync_driver():
+        if loops.in_sync_driver():
             return await self._begin(request)
         beginning = asyncio.ensure_future(self._begin(request))
         try:
@@ -352,7 +352,7 @@ class Engine:
         # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
         on_thread = loops.in_sync_driver()
         log = RunLog(None if lease is None else lease.run, request.run_id, request.agent_id, is_starting=on_thread)
-        loop = loops.target_loop()
+        loop = loops.background_loop() if on_thread else asyncio.get_running_loop()
         run = Run(
             request,
             self._run_services if self.on_run_end is None else self._reporting_run_services,

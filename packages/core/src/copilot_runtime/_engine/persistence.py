@@ -119,11 +119,10 @@ class RunPersistence:
 
     async def finish(self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> FinishResult:
         """Stores the end of a run, ``frames`` being its last ones; retries for a while if the store fails."""
-
         self._cancel_flush(writer)
-        # Meanwhile the lease is renewed; without leases no other process could take the run.
-        deadline = time.monotonic() + min(FINISH_RETRY_SECONDS, self._store.lease_seconds or FINISH_RETRY_SECONDS)
-        await self._wait_for_flush(writer)
+        began_at = time.monotonic()
+        if writer.flush_lock.locked():  # most runs are over before their first flush
+            await self._wait_for_flush(writer)
         while True:
             try:
                 await self._async_store.finish(writer.lease, [*writer.unflushed_frames(), *frames], completion)
@@ -132,7 +131,9 @@ class RunPersistence:
                 return FinishResult.LEASE_LOST
             except Exception as error:
                 may_succeed_later = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
-                if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > deadline:
+                # Meanwhile the lease is renewed; without leases no other process could take the run.
+                limit = min(FINISH_RETRY_SECONDS, self._store.lease_seconds or FINISH_RETRY_SECONDS)
+                if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > began_at + limit:
                     logger.exception("run %r has ended, but its end could not be stored", writer.lease.run_id)
                     return FinishResult.NOT_STORED
             writer.log.mark_started()
@@ -145,8 +146,7 @@ class RunPersistence:
             with writer.flush_lock:
                 pass
 
-        if writer.flush_lock.locked():  # most runs are over before their first flush
-            await self._async_store.call(wait)
+        await self._async_store.call(wait)
 
     def _flush_tick(self, writers: list[RunWriter]) -> None:
         # One flush at a time: calls that wait for a store which does not answer would use up all pool threads.

@@ -294,7 +294,7 @@ class Run:
             last_agent_event, had_ended = recorder.last_agent_event, recorder.has_ended
             persist = not (recorder.number == 0 and ending.failed)
             recorder.complete(ending, request.thread_id, request.run_id)
-            outcome = _outcome(recorder, None if had_ended else ending)
+            has_failed = recorder.has_failed
             recorder.seal()
             frames = recorder.drain()
         completion, result = None, FinishResult.STORED
@@ -320,7 +320,7 @@ class Run:
                 run_id=request.run_id,
                 agent_id=request.agent_id,
                 user=request.context.user,
-                outcome=outcome,
+                outcome=_outcome(has_failed=has_failed, ending=None if had_ended else ending),
                 failure=self._failure,
                 started_at=self._started_at,
             )
@@ -358,7 +358,7 @@ def _ignore_first_start(feed: Callable[[Any], int]) -> Callable[[Any], int]:
     return feed_rest
 
 
-def _outcome(recorder: RunRecorder, ending: RunEnding | None) -> Outcome:
+def _outcome(*, has_failed: bool, ending: RunEnding | None) -> Outcome:
     if ending is not None and ending.stopped:
         return "stopped"
-    return "failed" if recorder.has_failed else "finished"
+    return "failed" if has_failed else "finished"
