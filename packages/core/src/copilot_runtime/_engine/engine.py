@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -511,22 +511,26 @@ class Engine:
 
 
 def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) -> RunRecorder:
-    def echo() -> Mapping[str, Any]:
-        known_from_events, known_from_inputs = started.event_messages, started.input_messages
-        new = [
-            message
-            for message in request.messages
-            if message["id"] not in known_from_events and message["id"] not in known_from_inputs
-        ]
-        members = request.body.members
-        echo = members if len(new) == len(members["messages"]) else {**members, "messages": new}
-        # Nothing needs them again before the end of the run.
-        request.body.forget()
-        return echo
-
     return RunRecorder(
         ordinal=started.lease.run.ordinal,
-        input_echo=echo,
+        input_echo=partial(_echo, request, started.event_messages, started.input_messages),
         known_message_ids=started.event_messages,
         is_resuming=is_resuming,
     )
+
+
+def _echo(request: RunRequest, known_from_events: Set[str], known_from_inputs: Set[str]) -> Mapping[str, Any]:
+    """Returns the input of a run without the messages that the thread has already."""
+    members = request.body.members
+    messages = members["messages"]
+    if known_from_events or known_from_inputs:
+        new = [
+            message
+            for message in messages
+            if message["id"] not in known_from_events and message["id"] not in known_from_inputs
+        ]
+        if len(new) < len(messages):
+            members = {**members, "messages": new}
+    # Nothing needs them again before the end of the run.
+    request.body.forget()
+    return members
