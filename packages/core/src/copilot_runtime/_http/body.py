@@ -41,6 +41,8 @@ class UnreadableBody(BodyError):
 class RequestBody(ABC):
     """The body of a request, which is read once, by whichever code needs it first."""
 
+    __slots__ = ()
+
     @property
     @abstractmethod
     def is_read(self) -> bool:

@@ -114,6 +114,21 @@ class LimitedBody(RequestBody):
         limits: its limits.
     """
 
+    # A run keeps its request, and so the body.
+    __slots__ = (
+        "_advice",
+        "_chunks",
+        "_data",
+        "_deadline",
+        "_error",
+        "_form",
+        "_is_closed",
+        "_limits",
+        "_max_bytes",
+        "_owner",
+        "_size",
+    )
+
     def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits
         self._max_bytes = limits.max_bytes
@@ -204,6 +219,8 @@ class AsyncBody(LimitedBody):
         limits: its limits.
         receive: returns the next bytes, and ``b""`` at the end. Raises UnreadableBody.
     """
+
+    __slots__ = ("_lock", "_loop", "_receive")
 
     def __init__(self, limits: BodyLimits, receive: Callable[[], Awaitable[bytes]]) -> None:
         super().__init__(limits)
