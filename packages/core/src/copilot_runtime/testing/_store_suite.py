@@ -206,6 +206,30 @@ class RunStoreSuite:
             assert list(store.follow(leases[at].run, 0).frames) == recorded[at][0][:2]
         assert not _append_all(store, {})
 
+    @pytest.mark.parametrize("count", [1, 7, 40])
+    def test_append_to_many_runs_at_once(self, store: RunStore, count: int) -> None:
+        leases = [begin(store, key).lease for key in _keys(*map(str, range(count)))]
+        lost = leases[count // 2]
+        store.finish(lost, (), p.RunCompletion(persist=False))
+        recorded = [record_run(lease, message_events(f"m{at}"))[0] for at, lease in enumerate(leases)]
+        for part in (slice(0, 2), slice(2, 2), slice(2, 5)):
+            batches = [
+                p.Batch(lease, frames[part], {at})
+                for at, (lease, frames) in enumerate(zip(leases, recorded, strict=True))
+            ]
+            assert list(store.append(batches)) == [lost]
+        for at, (lease, frames) in enumerate(zip(leases, recorded, strict=True)):
+            if lease is not lost:
+                update = store.follow(lease.run, 0)
+                assert (list(update.frames), set(update.duplicates)) == (frames[:5], {at})
+
+    def test_append_twice_to_a_run_at_once(self, store: RunStore) -> None:
+        lease = begin(store).lease
+        frames, _ = record_run(lease, message_events())
+        assert not store.append([p.Batch(lease, frames[:2]), p.Batch(lease, frames[2:4], {3})])
+        update = store.follow(lease.run, 0)
+        assert (list(update.frames), set(update.duplicates)) == (frames[:4], {3})
+
     def test_write_runs_begins_and_ends_runs_together(self, store: RunStore) -> None:
         write_runs = _write_runs(store)
         a, b, busy = write_runs([_new("a"), _new("b"), _new("a")])

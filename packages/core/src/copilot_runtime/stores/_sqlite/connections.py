@@ -16,7 +16,7 @@ from ..._concurrency.process_local import ProcessLocal
 from ..protocol import StoreError
 from . import file_access
 from .group_commit import Group, Outcome, PendingWrite, Work, withdraw
-from .room import Room, StoreConnection
+from .room import StoreConnection
 from .schema import UnsuitableFileError, migrate
 from .sizes import PAGE_BYTES
 
@@ -119,7 +119,7 @@ class ConnectionPair:
             db.room.refresh(db)
             db.execute(group.run(db))
         except BaseException as error:
-            db.room.forget()
+            db.remember_nothing()
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             group.fail(StoreError(f"{self.path}: {error}"))
@@ -155,6 +155,12 @@ class ConnectionPair:
             finally:
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("COMMIT")
+
+    def query(self, sql: str) -> tuple[int, Any]:
+        """Returns which connection this is, counted from 1, and the row that a query finds on it."""
+        slot = self._state.get().reader
+        with self._using(slot) as db:
+            return slot.generation, db.execute(sql).fetchone()
 
     def version(self) -> tuple[int, int]:
         """Returns a value that changes whenever this process or another one has written to the file."""
@@ -269,7 +275,7 @@ class ConnectionPair:
             check_same_thread=False,
             factory=StoreConnection,
         )
-        db.room = Room()
+        db.remember_nothing()
         try:
             # A power failure may lose the last transactions, but never corrupts the file. A crash of the process
             # loses none.

@@ -96,7 +96,7 @@ class Group:
             # The only work of a transaction needs no savepoint: all of it is rolled back.
             if self._outcomes[0].error is None:
                 return "COMMIT"
-            db.room.forget()
+            db.remember_nothing()
             return "ROLLBACK"
         # Works rarely raise. One savepoint for all of them costs much less than one for each.
         with _savepoint(db):
@@ -154,7 +154,7 @@ def _run_in_savepoint(work: Work[T], db: StoreConnection) -> Outcome[T]:
 
 def _roll_back(db: StoreConnection) -> None:
     db.execute("ROLLBACK TO works")
-    db.room.forget()
+    db.remember_nothing()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sqlite3
 
+from .message_ids import MessageIds
+
 
 class Room:
     """How much more may be written before the limits have to be looked at again.
@@ -16,10 +18,6 @@ class Room:
 
     def __init__(self) -> None:
         self._data_version: int | None = None
-        self.forget()
-
-    def forget(self) -> None:
-        """Forgets everything: another process has written, or a transaction was rolled back."""
         self._bytes = self._threads = 0.0
         self.has_garbage = True
         """Whether there may be rows that are not visible any more."""
@@ -29,7 +27,8 @@ class Room:
         [(data_version,)] = db.execute("PRAGMA data_version")
         if data_version != self._data_version:
             self._data_version = data_version
-            self.forget()
+            self._bytes = self._threads = 0.0
+            self.has_garbage = True
 
     def found(self, *, size: float = math.inf, threads: float = math.inf) -> None:
         """Notes how many bytes and threads may be added."""
@@ -43,7 +42,11 @@ class Room:
 
 
 class StoreConnection(sqlite3.Connection):
-    """A connection of a store."""
+    """A connection of a store, and what it knows of the file. `remember_nothing` is called when it has been opened."""
 
     room: Room
-    """Set by whoever opens it."""
+    message_ids: MessageIds
+
+    def remember_nothing(self) -> None:
+        """Forgets what may not be true: the connection is new, or what it has written was rolled back."""
+        self.room, self.message_ids = Room(), MessageIds()

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from ..._events import CompactedFrames
 from .. import protocol as p
 from .room import StoreConnection
-from .sizes import message_bytes
+from .sizes import frames_bytes, message_bytes, total_length
 
 T = TypeVar("T")
 
@@ -157,14 +157,80 @@ def select_active_run(db: Db, key: p.ThreadKey, now: float) -> p.ActiveRun | Non
 # --- frames ---
 
 
+class GrownRun(NamedTuple):
+    """What is appended to an active run."""
+
+    frames: Sequence[bytes]
+    length: int
+    duplicates: str
+
+    @classmethod
+    def from_frames(cls, frames: Sequence[bytes], duplicates: Set[int]) -> GrownRun:
+        """Returns it with the members of a `p.Batch`."""
+        return cls(frames, total_length(frames), format_list(duplicates))
+
+
+class LiveSize(NamedTuple):
+    """An active run after frames were appended: ``thread`` is the row id, ``frames`` is how many there are."""
+
+    thread: int
+    frames_id: int
+    frames: int
+    size: int
+    uncounted_bytes: int
+
+
+def append_frames(db: Db, runs: Mapping[int, GrownRun]) -> Mapping[int, LiveSize]:
+    """Appends frames to active runs, given by their tokens. Returns those that are active, by their tokens."""
+    sizes: dict[int, LiveSize] = {}
+    for chunk in _chunks(list(runs.items())):
+        values = [
+            value
+            for token, run in chunk
+            for value in (token, len(run.frames), frames_bytes(run.length), run.length, run.duplicates)
+        ]
+        for token, *size in db.execute(_APPEND[len(chunk)], values).fetchall():
+            sizes[token] = LiveSize(*size)
+    appended = [(size.frames_id, size.frames, runs[token].frames) for token, size in sizes.items()]
+    for part in _chunks([row for row in appended if row[2]]):
+        db.execute(_INSERT_FRAMES[len(part)], [value for row in part for value in _frames_row(*row)])
+    return sizes
+
+
 def insert_frames(db: Db, frames_id: int, count: int, frames: Sequence[bytes]) -> None:
     """Appends frames to a run. ``count`` is the number of its frames with these included."""
     if frames:
-        first, data = count - len(frames) + 1, b"".join(frames)
-        db.execute(
-            "INSERT INTO frames (frames_id, first, frames, checksum) VALUES (?,?,?,?)",
-            (frames_id, first, data, checksum(data, first)),
-        )
+        db.execute(_INSERT_FRAMES[1], _frames_row(frames_id, count, frames))
+
+
+def _frames_row(frames_id: int, count: int, frames: Sequence[bytes]) -> tuple[int, int, int, bytes]:
+    first, data = count - len(frames) + 1, b"".join(frames)
+    return frames_id, first, checksum(data, first), data
+
+
+# A row costs about half of what a statement of its own does, and much less while an event loop is busy, which makes
+# this thread wait after each statement.
+_CHUNK_SIZES = (64, 16, 4, 1)
+_APPEND = {
+    size: "UPDATE live SET frames = frames + new.column2, frames_bytes = frames_bytes + new.column3,"
+    " size = size + new.column4, duplicates = new.column5"
+    f" FROM (VALUES {', '.join(['(?, ?, ?, ?, ?)'] * size)}) AS new WHERE token = new.column1"
+    " RETURNING token, thread, frames_id, frames, size, frames_bytes - counted_bytes"
+    for size in _CHUNK_SIZES
+}
+_INSERT_FRAMES = {
+    size: f"INSERT INTO frames (frames_id, first, checksum, frames) VALUES {', '.join(['(?, ?, ?, ?)'] * size)}"
+    for size in _CHUNK_SIZES
+}
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yields the items in parts of the `_CHUNK_SIZES`, for which SQLite has compiled statements."""
+    start = 0
+    for size in _CHUNK_SIZES:
+        while len(items) - start >= size:
+            yield items[start : start + size]
+            start += size
 
 
 def select_frames(db: Db, frames_id: int, after: int) -> list[bytes]:
@@ -212,16 +278,16 @@ def parse_duplicates(value: Any) -> frozenset[int]:
 # --- messages ---
 
 
-def select_message_ids(db: Db, thread: int) -> tuple[set[str], set[str]]:
-    """Returns the ids of the messages in the events of a thread's runs, and of those in their inputs."""
-    in_events: set[str] = set()
-    in_inputs: set[str] = set()
-    for event_messages, input_messages in db.execute(
-        "SELECT event_messages, input_messages FROM runs WHERE thread = ?", (thread,)
-    ):
-        in_events.update(_parse_list(event_messages, str))
-        in_inputs.update(_parse_list(input_messages, str))
-    return in_events, in_inputs
+def select_message_ids(db: sqlite3.Connection, thread: int, after: int) -> list[tuple[int, list[str], list[str]]]:
+    """Returns the ids of the messages in the events and in the inputs of a thread's runs after an ordinal."""
+    return [
+        (integer(ordinal), _parse_list(event_messages, str), _parse_list(input_messages, str))
+        for ordinal, event_messages, input_messages in db.execute(
+            "SELECT ordinal, event_messages, input_messages FROM runs WHERE thread = ? AND ordinal > ?"
+            " ORDER BY ordinal",
+            (thread, after),
+        )
+    ]
 
 
 def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:

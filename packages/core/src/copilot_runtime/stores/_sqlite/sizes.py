@@ -46,10 +46,15 @@ def _cell_bytes(payload: int, max_local: int) -> int:
         local = remainder if remainder <= max_local else _MIN_LOCAL
         pages = -(-(payload - local) // _OVERFLOW_BYTES)
         payload = local
-    share = payload + _CELL_BYTES
-    # What no other row fits behind is lost.
-    local_bytes = max(share / _FILL, PAGE_BYTES // max(1, PAGE_BYTES // share)) if share > _MIN_LOCAL else share / _FILL
-    return round(local_bytes) + pages * PAGE_BYTES
+    share = int((payload + _CELL_BYTES) / _FILL)
+    if payload > _MIN_LOCAL:
+        # What no other row fits behind is lost.
+        share = max(share, PAGE_BYTES // max(1, PAGE_BYTES // (payload + _CELL_BYTES)))
+    return share + pages * PAGE_BYTES
+
+
+_SHORT_ENTRY = _cell_bytes(0, _MAX_LOCAL_OF_ENTRY)
+"""About how many bytes an entry of an index over numbers takes."""
 
 
 def thread_bytes(owner: str | bytes, thread_id: str | bytes) -> int:
@@ -60,7 +65,7 @@ def thread_bytes(owner: str | bytes, thread_id: str | bytes) -> int:
 
 def run_bytes(*columns: str | bytes | int) -> int:
     """Returns about how many bytes of the file a run that has ended takes, without its frames."""
-    return row_bytes(*columns) + 2 * entry_bytes(0)
+    return row_bytes(*columns) + 2 * _SHORT_ENTRY
 
 
 def message_bytes(message_id: str | int, message: str | int) -> int:
@@ -70,7 +75,7 @@ def message_bytes(message_id: str | int, message: str | int) -> int:
 
 def frames_bytes(length: int) -> int:
     """Returns about how many bytes of the file frames take that are appended together and have ``length`` bytes."""
-    return row_bytes(length) + entry_bytes(0) if length else 0
+    return _cell_bytes(length, _MAX_LOCAL_OF_ROW) + _SHORT_ENTRY if length else 0
 
 
 def total_length(frames: Iterable[bytes]) -> int:

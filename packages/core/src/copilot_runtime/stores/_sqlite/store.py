@@ -101,8 +101,10 @@ class SqliteStore:
         self._used: dict[p.ThreadKey, float] = {}
         """When threads were last used, which is still to be written."""
         self._has_evicted = False
-        self._last_poll: tuple[object, Sequence[int]] | None = None
-        """The version of the file and the tokens of the last `poll_signals`."""
+        self._last_poll: tuple[Sequence[int], object] | None = None
+        """The tokens of the last `poll_signals`, and how many active runs there were, the sum of their tokens, and how
+        many of them were to stop. As long as these are the same, so are the runs: new tokens are larger than all
+        before."""
         self._followed: dict[p.RunKey, tuple[object, int, float, float, Set[int]]] = {}
         """By active run, what the last `follow` saw: the version of the file, the number of its last frame, when its
         lease expires, for how long it was renewed, and its duplicates."""
@@ -172,43 +174,47 @@ class SqliteStore:
                     run.size,
                 ),
             ).lastrowid
-            message_ids = rows.select_message_ids(db, thread) if runs else (frozenset[str](), frozenset[str]())
+            if runs:
+                message_ids = db.message_ids.select(db, thread, runs, rows.select_message_ids)
+            else:
+                message_ids = frozenset[str](), frozenset[str]()
             return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
 
         return work
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        grown: dict[int, rows.GrownRun] = {}
+        for batch in batches:
+            before = grown.get(batch.lease.token)
+            frames = batch.frames if before is None else [*before.frames, *batch.frames]
+            grown[batch.lease.token] = rows.GrownRun.from_frames(frames, batch.duplicates)
+
         def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+            self._retention.make_room(db, sum(run.length for run in grown.values()))
+            sizes = rows.append_frames(db, grown)
+            for token, size in sizes.items():
+                if size.uncounted_bytes > self._max_uncounted:
+                    self._count_bytes(db, token, size)
             refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
-            self._retention.make_room(db, sum(total_length(batch.frames) for batch in batches))
             for batch in batches:
-                reason = self._append(db, batch)
-                if reason is not None:
-                    refused[batch.lease] = reason
+                found = sizes.get(batch.lease.token)
+                if found is None:
+                    refused[batch.lease] = p.LeaseLost()
+                elif 0 < self._retention.max_bytes < found.size:
+                    refused[batch.lease] = p.RunTooLarge()
             return refused
 
         return self._write(work)
 
-    def _append(self, db: Db, batch: p.Batch) -> p.LeaseLost | p.RunTooLarge | None:
-        length = total_length(batch.frames)
-        added = frames_bytes(length)
-        row = db.execute(
-            "UPDATE live SET frames = frames + ?, frames_bytes = frames_bytes + ?, size = size + ?, duplicates = ?"
-            " WHERE token = ? RETURNING thread, frames_id, frames, size, frames_bytes - counted_bytes",
-            (len(batch.frames), added, length, rows.format_list(batch.duplicates), batch.lease.token),
-        ).fetchone()
-        if row is None:
-            return p.LeaseLost()
-        thread, frames_id, count, size, uncounted = row
-        rows.insert_frames(db, frames_id, count, batch.frames)
-        if uncounted > self._max_uncounted:
-            db.execute("UPDATE live SET counted_bytes = frames_bytes WHERE token = ?", (batch.lease.token,))
-            grown = db.execute(
-                f"UPDATE threads SET bytes = bytes + ? WHERE id = ? RETURNING {rows.RUNS}", (uncounted, thread)
-            ).fetchall()
-            # Of a damaged row there may be none.
-            self._warn_evicted(self._retention.evict(db, thread, grown[0][0] if grown else 0, uncounted))
-        return p.RunTooLarge() if 0 < self._retention.max_bytes < size else None
+    def _count_bytes(self, db: Db, token: int, size: rows.LiveSize) -> None:
+        """Counts the bytes that an active run has added among those of its thread."""
+        db.execute("UPDATE live SET counted_bytes = frames_bytes WHERE token = ?", (token,))
+        grown = db.execute(
+            f"UPDATE threads SET bytes = bytes + ? WHERE id = ? RETURNING {rows.RUNS}",
+            (size.uncounted_bytes, size.thread),
+        ).fetchall()
+        # Of a damaged row there may be none.
+        self._warn_evicted(self._retention.evict(db, size.thread, grown[0][0] if grown else 0, size.uncounted_bytes))
 
     def _finish_work(
         self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion
@@ -297,8 +303,9 @@ class SqliteStore:
             self._write(work)
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
-        # If nothing was written since the last poll of the same leases, their signals were returned then.
-        poll = (self._connections.version(), [lease.token for lease in leases])
+        tokens = [lease.token for lease in leases]
+        # One statement and no transaction: an event loop that is busy makes this thread wait after each.
+        poll = (tokens, self._connections.query("SELECT count(*), sum(token), sum(stopping) FROM live"))
         if poll == self._last_poll:
             return {}
 
@@ -339,7 +346,7 @@ class SqliteStore:
                 " FROM live WHERE thread = ?",
                 (now + self._lease_seconds, self._lease_seconds, thread),
             ).lastrowid
-            event_messages, _ = rows.select_message_ids(db, thread)
+            event_messages = {text for _, ids, _ in rows.select_message_ids(db, thread, 0) for text in ids}
             return p.ClaimedRun(
                 p.Lease(run, rows.text(run_id), cast(int, token)),
                 rows.text(agent_id),

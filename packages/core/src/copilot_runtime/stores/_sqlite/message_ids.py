@@ -1,0 +1,91 @@
+"""The ids of the messages of long threads, so that to begin a run only the runs since the last one are read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence, Set
+
+MIN_RUNS = 8
+"""Of how many runs a thread has to be kept. Fewer are read in less time than it takes to look after them."""
+
+MAX_IDS = 50_000
+"""How many ids are kept of all threads together: about 10 MB."""
+
+Row = tuple[int, Iterable[str], Iterable[str]]
+"""An ordinal, the ids in the events of that run, and those in its input."""
+
+ReadRows = Callable[[sqlite3.Connection, int, int], Sequence[Row]]
+"""Returns the runs of a thread after an ordinal, in their order."""
+
+
+class _Thread:
+    """The ids of a thread's runs, each with the ordinal of the last run that has it."""
+
+    __slots__ = ("in_events", "in_inputs", "ordinals")
+
+    def __init__(self) -> None:
+        self.ordinals: list[int] = []
+        # Never changed: their keys are passed on.
+        self.in_events: dict[str, int] = {}
+        self.in_inputs: dict[str, int] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self.in_events) + len(self.in_inputs)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Adds runs that have ended since the last one."""
+        if not rows:
+            return
+        self.ordinals += [ordinal for ordinal, _, _ in rows]
+        self.in_events, self.in_inputs = self.in_events.copy(), self.in_inputs.copy()
+        for ordinal, in_events, in_inputs in rows:
+            self.in_events.update(dict.fromkeys(in_events, ordinal))
+            self.in_inputs.update(dict.fromkeys(in_inputs, ordinal))
+
+    def drop(self, first: int) -> None:
+        """Drops the runs before the first one that is left."""
+        self.ordinals = [ordinal for ordinal in self.ordinals if ordinal >= first]
+        self.in_events = {text: last for text, last in self.in_events.items() if last >= first}
+        self.in_inputs = {text: last for text, last in self.in_inputs.items() if last >= first}
+
+
+class MessageIds:
+    """The ids of the threads that a connection has written to last."""
+
+    def __init__(self) -> None:
+        self._threads: OrderedDict[int, _Thread] = OrderedDict()
+        """By row id, the least recently used first."""
+        self._size = 0
+
+    def clear(self) -> None:
+        """Forgets all: what was read of a transaction that is rolled back never was."""
+        self._threads.clear()
+        self._size = 0
+
+    def select(self, db: sqlite3.Connection, thread: int, runs: int, read: ReadRows) -> tuple[Set[str], Set[str]]:
+        """Returns the ids of the messages in the events of a thread's runs, and of those in their inputs.
+
+        Args:
+            db: The connection.
+            thread: The row id of the thread.
+            runs: How many runs it has.
+            read: Reads the ids of runs.
+        """
+        known = self._threads.pop(thread, None)
+        if known is not None:
+            self._size -= known.size
+            known.add(read(db, thread, known.ordinals[-1]))
+            if len(known.ordinals) != runs:  # the oldest were deleted
+                [(first,)] = db.execute("SELECT min(ordinal) FROM runs WHERE thread = ?", (thread,))
+                known.drop(first)
+        if known is None or len(known.ordinals) != runs:
+            known = _Thread()
+            known.add(read(db, thread, 0))
+        if len(known.ordinals) >= MIN_RUNS and known.size <= MAX_IDS:
+            self._threads[thread] = known
+            self._size += known.size
+            while self._size > MAX_IDS:
+                self._size -= self._threads.popitem(last=False)[1].size
+        return known.in_events.keys(), known.in_inputs.keys()
