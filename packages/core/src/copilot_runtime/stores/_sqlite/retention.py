@@ -15,6 +15,9 @@ from .sizes import PAGE_BYTES
 BATCH_SIZE = 200
 """The most threads, or runs, to delete in one transaction, so that other writers do not wait long for its end."""
 
+FEW_THREADS = 4
+"""How many threads that may have to be deleted are looked up at once."""
+
 MIN_FILE_BYTES = 1024 * 1024
 """What the file may have in any case: its tables and indexes take some pages even if they are empty."""
 
@@ -109,10 +112,15 @@ class Retention:
             return is_above_share(db, thread, measure, limit) and self._exceeds(db, measure)
 
         evicted = 0
-        for other in own_idle_threads(db, thread, count) if is_owners_fault() else ():
-            delete_threads(db, (other,))
-            evicted += 1
-            if not is_owners_fault():
+        while evicted < count and is_owners_fault():
+            # A few at a time, since usually one is enough.
+            victims = own_idle_threads(db, thread, min(FEW_THREADS, count - evicted))
+            for other in victims:
+                delete_threads(db, (other,))
+                evicted += 1
+                if not is_owners_fault():
+                    break
+            if not victims:
                 break
         if measure == "bytes" and evicted < count:
             self._trim(db, thread, is_owners_fault)
