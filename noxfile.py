@@ -41,7 +41,12 @@ print(json.dumps({"python": platform.python_version(), **versions}))
 # Which server it is changes nothing about a version.
 ON_FRAMEWORKS = ["tests/flask", "tests/django", "-k", "not gevent and not waitress and not dispatcher"]
 IN_BROWSER = "tests/frameworks/test_approvals_in_browser.py"
-ON_AGUI = ["tests/unit", "tests/test_http_agent.py", "tests/test_contract.py::test_recorded_cases[asgi-default]"]
+# Stores, HTTP and event loops see nothing of AG-UI's models.
+LOOKS_AT_MODELS = "events agent builtin content_generations engine input_limits wire_names resume testing_client types"
+ON_AGUI = [
+    *("tests/unit", "tests/test_http_agent.py", "tests/test_contract.py::test_recorded_cases[asgi-default]"),
+    *("-k", f"({' or '.join(LOOKS_AT_MODELS.split())} or recorded_cases) and not costs and not store"),
+]
 
 
 def expose_pyenv_versions() -> None:
