@@ -172,7 +172,7 @@ def test_first_chunk_of_a_reader_that_is_closed_meanwhile_does_not_wait() -> Non
     read: list[bytes] = []
     thread = threading.Thread(target=lambda: read.extend(chunks), daemon=True)
     thread.start()
-    until(lambda: log._waiters._waiting)
+    until(lambda: log._waiting)
     chunks.close()
     thread.join(HANG_SECONDS)
     assert read == [CONNECTED]
@@ -207,7 +207,7 @@ def test_first_chunk_when_the_run_starts_between_any_two_looks(
     read: list[bytes] = []
     thread = threading.Thread(target=lambda: read.append(next(chunks)), daemon=True)
     thread.start()
-    until(lambda: not thread.is_alive() or log._waiters._waiting)
+    until(lambda: not thread.is_alive() or log._waiting)
     if starts:
         starts.pop()(log)
     thread.join(HANG_SECONDS)

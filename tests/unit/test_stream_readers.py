@@ -96,7 +96,7 @@ def test_sync_reader_is_notified_by_other_threads(life: Life) -> None:
     log = log_of()
     thread = Thread(SyncStreamIterator(life.reader(log)))
     for number in range(50):
-        until(lambda: log._waiters)
+        until(lambda: log._waiting)
         log.extend([b"%d " % number])
     log.end()
     assert b"".join(thread.join()).split() == [b"%d" % number for number in range(50)]
@@ -106,7 +106,7 @@ def test_sync_reader_close_ends_a_wait(life: Life) -> None:
     log = log_of(b"a")
     chunks = SyncStreamIterator(life.reader(log))
     thread = Thread(chunks)
-    until(lambda: log._waiters)
+    until(lambda: log._waiting)
     chunks.close()
     assert thread.join() == [b"a"]
     assert len(life.gone) == 1
@@ -263,6 +263,22 @@ def test_reader_of_a_long_history_gets_several_chunks(life: Life) -> None:
     pieces = list(SyncStreamIterator(life.reader(log, history=history)))
     assert b"".join(pieces) == b"x" * 1_000_000
     assert max(map(len, pieces)) <= reader_module.MAX_CHUNK_BYTES
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_reader_of_a_run_that_another_process_goes_on_with_repairs_frames(
+    life: Life, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """However many come at once: those that come one by one are read in one step as long as they are our own."""
+    monkeypatch.setattr(reader_module, "repair_frames", lambda frames: [b"repaired %b" % frame for frame in frames])
+    log = log_of(b"1")
+    reader = life.reader(log)
+    assert reader.read_available() == b"1"
+    log.extend([b"2"] * count)
+    assert reader.read_available() == b"2" * count
+    log.is_foreign = True
+    log.extend([b"3"] * count)
+    assert reader.read_available() == b"repaired 3" * count
 
 
 # --- whether there is more to read ---
@@ -674,7 +690,7 @@ def test_add_waiter_with_ready_frames(life: Life) -> None:
 def test_add_waiter_while_others_are_notified() -> None:
     """It has loaded the set of waiters, and adds to it while the producer goes through it."""
     log = log_of()
-    waiters = log._waiters
+    waiters = log
     log.add_waiter(0, lambda: waiters.add(lambda: None))
     log.add_waiter(0, lambda: waiters.add(lambda: 1))
     log.extend([b"a"])

@@ -99,14 +99,15 @@ class StreamResponse:
             await send(start)
             del start  # and all else that an idle stream need not keep
         chunks, source = self._chunks, self._stream.source
-        while (chunk := chunks.read()) is not None:
-            if chunk:
+        while (chunk := source.read_available()) is not None:
+            size = len(chunk)
+            if size:
                 is_last = source.is_at_end
                 await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
                 if is_last:
                     return
             del chunk
-            waiting = chunks.wait()
+            waiting = chunks.wait(size)
             if waiting is not None:
                 await waiting
         await send({"type": "http.response.body", "body": b""})

@@ -91,7 +91,7 @@ class _DebugReader(BaseReader):
     def close(self) -> None:
         if self._notify is not None:
             for log in list(self._positions):
-                log.discard_waiter(self._notify)
+                log.discard(self._notify)
         self._positions = {}
         self._feed.unsubscribe(self)
         super().close()

@@ -8,11 +8,10 @@ from .._concurrency.waiters import Notify, Waiters
 from ..stores.protocol import RunKey
 
 
-class RunLog:
-    """Grows at its end and is read from any offset, on any thread, without a lock."""
+class RunLog(Waiters):
+    """Grows at its end and is read from any offset, on any thread, without a lock. Its waiters wait for changes."""
 
     __slots__ = (
-        "_waiters",
         "agent_id",
         "duplicates",
         "ended",
@@ -25,6 +24,7 @@ class RunLog:
     )
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str, *, is_starting: bool = False) -> None:
+        super().__init__()
         self.run = run
         """None for a run on no thread."""
         self.run_id = run_id
@@ -38,24 +38,23 @@ class RunLog:
         """Whether the run may have frames before it waits for the first time: readers are notified when it has not."""
         self.ended = False
         self.readers: set[object] = set()
-        self._waiters = Waiters()
 
     def extend(self, frames: Sequence[bytes]) -> None:
         """Adds frames and notifies waiting readers."""
         self.frames.extend(frames)
-        self._waiters.notify()
+        self.notify()
 
     def mark_started(self) -> None:
         """Notifies waiting readers that whatever comes next may take its time."""
         if self.is_starting:
             self.is_starting = False
-            self._waiters.notify()
+            self.notify()
 
     def end(self) -> None:
         """Marks the log as complete and notifies waiting readers."""
         self.ended = True
         self.is_starting = False
-        self._waiters.notify()
+        self.notify()
 
     def add_waiter(self, seen: int, notify: Notify) -> bool:
         """Has ``notify`` called at the next change.
@@ -64,16 +63,12 @@ class RunLog:
         """
         if len(self.frames) > seen or self.ended:
             return False
-        self._waiters.add(notify)
+        self._waiting.add(notify)  # not by `add`, since every event of a paced run comes by here
         return not (len(self.frames) > seen or self.ended)
-
-    def discard_waiter(self, notify: Notify) -> None:
-        """Forgets a callback of a reader that has left: on a silent log, it would stay until the next change."""
-        self._waiters.discard(notify)
 
     def add_end_waiter(self, notify: Notify) -> bool:
         """Has ``notify`` called at the next change. Returns False if the log has ended."""
         if self.ended:
             return False
-        self._waiters.add(notify)
+        self.add(notify)
         return not self.ended

@@ -149,15 +149,15 @@ class AsyncStreamIterator:
     May be created anywhere; its loop is that of the first wait. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_has_read", "_loop", "_source", "_thread_id", "_without_turn")
+    __slots__ = ("_future", "_loop", "_size", "_source", "_thread_id", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
         self._future: asyncio.Future[None] | None = None
-        self._has_read = False
-        """Whether what was ready has been read, so that there is probably nothing."""
+        self._size: int | None = None
+        """How many bytes were read last: all that was ready, so that there is probably nothing more."""
         self._without_turn = 0
         """How many bytes were read since the loop had a turn here."""
 
@@ -166,28 +166,24 @@ class AsyncStreamIterator:
 
     async def __anext__(self) -> bytes:
         while True:
-            if self._has_read and (waiting := self.wait()) is not None:
+            if self._size is not None and (waiting := self.wait(self._size)) is not None:
                 await waiting
-            self._has_read = True
-            chunk = self.read()
+            chunk = self._source.read_available()
             if chunk is None:
+                self._source.close()
                 raise StopAsyncIteration
+            self._size = len(chunk)
             if chunk:
                 return chunk
 
-    # Two plain functions, so that an adapter that uses them creates no coroutine for each chunk.
+    def wait(self, size: int) -> Awaitable[None] | None:
+        """Returns what to wait for before the source is read again; None for nothing.
 
-    def read(self) -> bytes | None:
-        """Returns the next chunk; ``b""`` if there is none yet, and None at the end. Then comes `wait`."""
-        chunk = self._source.read_available()
-        if chunk is None:
-            self._source.close()
-        else:
-            self._without_turn += len(chunk)
-        return chunk
+        For an adapter that reads the source itself, since a coroutine for each chunk has its cost.
 
-    def wait(self) -> Awaitable[None] | None:
-        """Returns what to wait for before the next `read`; None for nothing."""
+        Args:
+            size: how many bytes were read last.
+        """
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
@@ -197,6 +193,7 @@ class AsyncStreamIterator:
             # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
             future = self._future = loop.create_future()
             return future
+        self._without_turn += size
         if self._without_turn < TURN_BYTES:
             return None
         # A `send` to a client that has disconnected may return at once and raise nothing: the loop has to notice.
