@@ -11,7 +11,7 @@ from copilot_runtime.testing._factories import QUESTION, begin, message_events, 
 
 from .cost_helpers import measure
 
-pytestmark = pytest.mark.requirement("COST-01")
+pytestmark = pytest.mark.requirement("COST-03")
 
 MAX_GROWTH = 1.2
 """How many times as many steps a call may take with four times as much in the store."""

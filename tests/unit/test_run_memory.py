@@ -31,6 +31,8 @@ from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
 from .engine_helpers import THREAD, Deaf, Reader, answers, bounded, engine_on, given, settled
 from .recorder_helpers import FINISHED, STARTED, Event, text
 
+pytestmark = [pytest.mark.requirement("PERF-02")]
+
 OF_A_RUN = (
     Run,
     RunRequest,
