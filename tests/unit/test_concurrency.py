@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -532,3 +534,105 @@ def test_import_without_fork() -> None:
     script = "import os; del os.register_at_fork, os.fork; import copilot_runtime, copilot_runtime_asgi"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- calls from other threads ---
+
+
+class CountedLoop(asyncio.SelectorEventLoop):
+    """An event loop that counts how often other threads have woken it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wakes = 0
+
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> asyncio.Handle:
+        self.wakes += 1
+        return super().call_soon_threadsafe(*args, **options)
+
+
+@pytest.fixture
+def counted_loop() -> Iterator[CountedLoop]:
+    loop = CountedLoop()
+    yield loop
+    loop.close()
+
+
+def run_until_idle(loop: asyncio.AbstractEventLoop) -> None:
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+
+
+@pytest.mark.parametrize("count", [10, 40])
+def test_calls_from_other_threads_wake_the_loop_once(counted_loop: CountedLoop, count: int) -> None:
+    called: list[int] = []
+    for number in range(count):
+        assert loops.call_soon_threadsafe(counted_loop, called.append, number)
+    assert counted_loop.wakes == 1
+    run_until_idle(counted_loop)
+    assert called == list(range(count))
+    assert loops.call_soon_threadsafe(counted_loop, called.append, -1)
+    assert counted_loop.wakes == 2
+
+
+def test_calls_from_other_threads_have_the_contexts_of_their_callers(counted_loop: CountedLoop) -> None:
+    seen: list[str] = []
+    for value in ("a", "b"):
+        context = contextvars.copy_context()
+        context.run(variable.set, value)
+        context.run(loops.call_soon_threadsafe, counted_loop, lambda: seen.append(variable.get()))
+    run_until_idle(counted_loop)
+    assert seen == ["a", "b"]
+
+
+def test_call_from_another_thread_that_raises_leaves_the_others(counted_loop: CountedLoop) -> None:
+    called: list[str] = []
+    reported: list[Any] = []
+    counted_loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    loops.call_soon_threadsafe(counted_loop, called.append, "before")
+    loops.call_soon_threadsafe(counted_loop, raises)
+    loops.call_soon_threadsafe(counted_loop, called.append, "after")
+    run_until_idle(counted_loop)
+    assert called == ["before", "after"]
+    assert [type(error) for error in reported] == [Broken]
+
+
+def test_calls_from_many_threads_are_all_made() -> None:
+    loop = loops.background_loop()
+    called: list[int] = []
+    done = threading.Event()
+
+    def call(number: int) -> None:
+        called.append(number)
+        if len(called) == 8 * 500:
+            done.set()
+
+    def put(first: int) -> None:
+        for number in range(first, first + 500):
+            assert loops.call_soon_threadsafe(loop, call, number)
+
+    threads = [threading.Thread(target=put, args=(500 * index,), daemon=True) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    assert done.wait(HANG_SECONDS)
+    assert sorted(called) == list(range(8 * 500))
+    for index in range(8):  # and those of each thread in order
+        own = [number for number in called if number // 500 == index]
+        assert own == sorted(own)
+
+
+def test_calls_of_a_loop_that_is_closed_are_dropped_with_it() -> None:
+    class Kept:
+        def call(self) -> None:
+            raise AssertionError("the loop is closed")
+
+    loop = CountedLoop()
+    kept = Kept()
+    kept.loop = loop  # type: ignore[attr-defined]
+    references = weakref.ref(loop), weakref.ref(kept)
+    assert loops.call_soon_threadsafe(loop, kept.call)
+    loop.close()
+    assert not loops.call_soon_threadsafe(loop, kept.call)
+    del loop, kept
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Unpack, overload
@@ -88,6 +89,7 @@ class DrainedResponse:
             self._body.drain()
 
 
+@functools.cache
 def status_line(status: int) -> str:
     """Returns a status code with its reason phrase, which WSGI requires: ``200 OK``."""
     try:
