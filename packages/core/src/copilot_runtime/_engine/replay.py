@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from .._events import (
-    CompactedFrame,
+    CompactedFrames,
     Cursor,
     CursorKind,
     error_frame,
     frames_of,
     is_lost,
-    numbers_of,
     resume_index,
     without_past_errors,
 )
@@ -68,8 +67,8 @@ def _frames(runs: Iterable[StoredRun]) -> Iterator[bytes]:
 
 
 def _without_past_errors(run: StoredRun, *, is_last: bool) -> StoredRun:
-    frames = without_past_errors(frames_of(run.records), is_last=is_last)
-    records = list(map(CompactedFrame, numbers_of(run.records), frames))
+    stored = frames_of(run.records)
+    records = CompactedFrames(without_past_errors(stored, is_last=is_last), stored)
     raw = None if run.raw is None else without_past_errors(run.raw, is_last=is_last)
     return dataclasses.replace(run, records=records, raw=raw)
 

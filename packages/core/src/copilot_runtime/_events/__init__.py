@@ -1,6 +1,6 @@
 """AG-UI events: validation, serialisation to frames, and compaction of finished runs."""
 
-from .compaction import CompactedFrame, CompactedFrames, frames_of, numbers_of
+from .compaction import CompactedFrame, CompactedFrames, frames_of
 from .completion import (
     NO_TERMINAL_EVENT,
     STOPPED,
@@ -49,7 +49,6 @@ __all__ = [
     "is_terminal",
     "joined_id",
     "messages_after_run",
-    "numbers_of",
     "repair_frames",
     "resume_index",
     "without_past_errors",

@@ -43,12 +43,18 @@ class CompactedFrame(NamedTuple):
 
 
 class CompactedFrames(Sequence[CompactedFrame]):
-    """A stored run, compacted. Its numbers are parsed once they are looked at, which a whole replay does not do."""
+    """A stored run, compacted. Its numbers are parsed once they are looked at, which a whole replay does not do.
 
-    __slots__ = ("__weakref__", "_numbers", "frames")
+    Args:
+        frames: Its frames.
+        stored: The frames that these were made of and whose numbers they have, if their own ids are not all there.
+    """
 
-    def __init__(self, frames: Sequence[bytes]) -> None:
+    __slots__ = ("__weakref__", "_numbers", "_stored", "frames")
+
+    def __init__(self, frames: Sequence[bytes], stored: Sequence[bytes] | None = None) -> None:
         self.frames = frames
+        self._stored = frames if stored is None else stored
         self._numbers: Sequence[int] | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -58,7 +64,7 @@ class CompactedFrames(Sequence[CompactedFrame]):
     def numbers(self) -> Sequence[int]:
         """The number of each frame. Raises ValueError if one has none."""
         if self._numbers is None:
-            self._numbers = list(map(_parse_number, self.frames))
+            self._numbers = list(map(_parse_number, self._stored))
         return self._numbers
 
     def __len__(self) -> int:
@@ -75,8 +81,8 @@ class CompactedFrames(Sequence[CompactedFrame]):
 
     def __getitem__(self, index: int | slice) -> CompactedFrame | Sequence[CompactedFrame]:
         if isinstance(index, slice):
-            return CompactedFrames(self.frames[index])
-        return CompactedFrame.from_frame(self.frames[index])
+            return CompactedFrames(self.frames[index], self._stored[index])
+        return CompactedFrame(_parse_number(self._stored[index]), self.frames[index])
 
 
 def frames_of(records: Sequence[CompactedFrame]) -> Sequence[bytes]:
