@@ -146,6 +146,20 @@ async def test_run_leaves_nothing_in_memory() -> None:
     assert len(runs) == 0
 
 
+@pytest.mark.requirement("SSE-09")
+@bounded
+async def test_max_streams_after_a_fork_do_not_count_readers_of_the_parent() -> None:
+    """They are closed in the child as well, once they are garbage-collected there."""
+    engine = engine_on(MemoryStore(), max_streams=1)
+    of_parent = Reader(await engine.run(given(Gated())))
+    engine.after_fork()
+    of_child = Reader(await engine.run(given(answers, thread_id="other")))
+    of_parent.close()
+    with pytest.raises(TooManyStreams):
+        await engine.run(given(answers, thread_id="third"))
+    await of_child.rest()
+
+
 @bounded
 async def test_reader_that_disconnects_leaves_nothing() -> None:
     engine = engine_on(MemoryStore(), sse_keep_alive_seconds=15, max_streams=1)

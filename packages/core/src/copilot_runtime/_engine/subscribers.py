@@ -219,8 +219,9 @@ class Subscribers:
         self._held.release(reader)
 
     def _reader_closed(self, reader: BaseReader) -> None:
-        self._limiter.release()
-        self._open.discard(reader)
+        if reader in self._open:  # and none of the parent process, which closes in the child as it is collected
+            self._open.discard(reader)
+            self._limiter.release()
         self._forget(reader)
         self._closed.notify()
         log, reader.log = reader.log, None
