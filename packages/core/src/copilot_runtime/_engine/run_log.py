@@ -7,6 +7,9 @@ from collections.abc import Sequence, Set
 from .._concurrency.waiters import Notify, Waiters
 from ..stores.protocol import RunKey
 
+_NO_DUPLICATES: Set[int] = frozenset()
+"""One for all logs, since most have none, and CPython makes a new set of 216 bytes for each ``frozenset()``."""
+
 
 class RunLog(Waiters):
     """Grows at its end and is read from any offset, on any thread, without a lock. Its waiters wait for changes."""
@@ -30,7 +33,7 @@ class RunLog(Waiters):
         self.run_id = run_id
         self.agent_id = agent_id
         self.frames: list[bytes] = []
-        self.duplicates: Set[int] = frozenset()
+        self.duplicates = _NO_DUPLICATES
         """Numbers of events that a late joiner must not receive, because they repeat messages of the history."""
         self.is_foreign = False
         """Whether frames may come from another process, which may run another version."""
