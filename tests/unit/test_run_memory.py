@@ -18,15 +18,19 @@ from typing import Any
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime._engine import Engine, RunRequest
+from copilot_runtime._engine import Engine, RunRequest, TooManyRuns
 from copilot_runtime._engine.readers import RunReader
 from copilot_runtime._engine.run import Run
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.run_writer import RunWriter
 from copilot_runtime._events import RunRecorder
 from copilot_runtime._http.streaming import AsyncStreamIterator
+from copilot_runtime._server.endpoints.run_input import parse_input
+from copilot_runtime._server.errors import InvalidRunInput
+from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
+from copilot_runtime.stores.protocol import ActiveRun
 
 from .engine_helpers import THREAD, Deaf, Reader, answers, bounded, engine_on, given, settled
 from .recorder_helpers import FINISHED, STARTED, Event, text
@@ -182,6 +186,39 @@ async def shut_down(engine: Engine, agent: Callable[..., Any]) -> None:
     await asyncio.gather(engine.shutdown(), reader.rest())
 
 
+async def supersede(engine: Engine, agent: Callable[..., Any]) -> None:
+    first = Reader(await engine.run(given(agent)))
+    await first.until(1)
+    second = Reader(await engine.run(given(answers, "second")))
+    await asyncio.gather(first.rest(), second.rest())
+
+
+async def report(engine: Engine, agent: Callable[..., Any]) -> None:
+    reported: list[str] = []
+    engine.on_run_end = lambda ended: reported.append(ended.outcome)
+    await Reader(await engine.run(given(agent))).rest()
+    await settled(lambda: bool(reported))
+
+
+async def show(engine: Engine, agent: Callable[..., Any]) -> None:
+    feed = Reader(engine.debug_stream(""))
+    await feed.more()
+    await Reader(await engine.run(given(agent))).rest()
+    await feed.more()
+    feed.close()
+
+
+async def refuse(engine: Engine, agent: Callable[..., Any]) -> None:
+    first = Reader(await engine.run(given(agent)))
+    await first.until(1)
+    assert isinstance(await engine.run(given(answers, "second")), ActiveRun)
+    other = Reader(await engine.run(given(agent, thread_id="second")))
+    with pytest.raises(TooManyRuns):
+        await engine.run(given(answers, thread_id="other"))
+    await engine.shutdown()
+    await asyncio.gather(first.rest(), other.rest())
+
+
 Play = Callable[[Engine, Callable[..., Any]], Coroutine[Any, Any, None]]
 
 WAYS: dict[str, tuple[Play, Callable[..., Any], dict[str, Any]]] = {
@@ -204,6 +241,10 @@ WAYS: dict[str, tuple[Play, Callable[..., Any], dict[str, Any]]] = {
     "has another reader": (leave_and_connect, answers, {}),
     "deleted": (delete, endless, {}),
     "shut down": (shut_down, endless, {}),
+    "superseded": (supersede, endless, {"on_concurrent_run": "supersede"}),
+    "reported": (report, failing, {}),
+    "shown to developers": (show, answers, {"debug": True}),
+    "keeps others out": (refuse, endless, {"max_runs": 2}),
 }
 
 
@@ -236,6 +277,20 @@ def test_run_of_an_agent_that_does_not_stop_is_freed_once_that_ends(collected: l
         await settled(lambda: not alive())
 
     main()
+    gc.collect()
+    assert [value for value in collected if is_ours(value)] == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b"nonsense", b'{"threadId": 1}', b'{"messages": [{"role": "user"}]}'])
+def test_invalid_input_is_freed_without_the_garbage_collector(body: bytes, collected: list[Any]) -> None:
+    def refused() -> bool:
+        try:
+            parse_input(body, InputLimits())
+        except InvalidRunInput:
+            return True
+        return False
+
+    assert refused()
     gc.collect()
     assert [value for value in collected if is_ours(value)] == []
 

@@ -239,6 +239,8 @@ class Engine:
         except asyncio.CancelledError:
             beginning.add_done_callback(self._abandon_when_begun)
             raise
+        finally:
+            del beginning  # if it has failed, its exception has this frame in its traceback
 
     def _abandon_when_begun(self, beginning: asyncio.Future[Run | ActiveRun]) -> None:
         if not beginning.cancelled() and beginning.exception() is None and isinstance(run := beginning.result(), Run):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, NamedTuple
 
 from ag_ui.core import Context, Message, RunAgentInput, Tool
@@ -112,9 +112,15 @@ def _validate(body: bytes, wire: Any) -> RunAgentInput:
             return model.model_validate(convert(wire), by_name=False)
         except ValidationError as error:
             errors.append(error)
-    # That of the generation which the input is closest to.
-    closest = min(errors, key=lambda error: (-_valid_messages(error), error.error_count()))
-    raise InvalidRunInput(format_validation_error(closest, root="body", limit=5))
+    try:
+        raise InvalidRunInput(format_validation_error(_closest(errors), root="body", limit=5))
+    finally:
+        errors.clear()  # their tracebacks have this frame, and so all of them would keep the body in memory
+
+
+def _closest(errors: Iterable[ValidationError]) -> ValidationError:
+    """Returns the error of the generation which the input is closest to."""
+    return min(errors, key=lambda error: (-_valid_messages(error), error.error_count()))
 
 
 def _valid_messages(error: ValidationError) -> float:
