@@ -10,7 +10,7 @@ from .errors import InvalidRunInput
 
 _PART_LISTS = ("content", "toolCalls", "tool_calls")
 
-_NESTABLE = (dict, list)
+_NESTABLE = frozenset((dict, list))
 
 _NO_OPENING_BRACKETS = bytes(set(range(256)) - set(b"[{"))
 
@@ -94,13 +94,13 @@ def _check_length(place: str, value: list[Any], maximum: int, limit: str) -> Non
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    level = [value] if isinstance(value, _NESTABLE) else []
+    level: list[Any] = [value] if value.__class__ in _NESTABLE else []
     while level and depth:
         level = [
             child
             for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, _NESTABLE)
+            for child in (parent.values() if parent.__class__ is dict else parent)
+            if child.__class__ in _NESTABLE  # of parsed JSON, so there are no others
         ]
         depth -= 1
     return bool(level)
