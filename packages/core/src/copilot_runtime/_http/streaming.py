@@ -94,11 +94,13 @@ class SyncStreamIterator:
     agent may take its time; but what an agent has ready at once leaves with the headers, as one chunk.
     """
 
-    __slots__ = ("_greeting", "_notifications", "_source")
+    __slots__ = ("_greeting", "_is_sent", "_notifications", "_source")
 
     def __init__(self, source: StreamSource, greeting: bytes = b"") -> None:
         self._source = source
         self._greeting = greeting
+        self._is_sent = False
+        """Whether what was ready has been yielded, so that there is probably nothing to read."""
         # Looked up now and not at import: gevent patches the module later than that.
         self._notifications: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -106,19 +108,23 @@ class SyncStreamIterator:
         return self
 
     def __next__(self) -> bytes:
-        source, notifications = self._source, self._notifications
+        source = self._source
         if self._greeting:
             greeting, self._greeting = self._greeting, b""
+            self._is_sent = True
             return self._first_chunk() or greeting
         while True:
-            chunk = source.read_available()
-            if chunk:
-                return chunk
-            if chunk is None:
-                source.close()
-                raise StopIteration
+            if not self._is_sent:
+                chunk = source.read_available()
+                if chunk:
+                    self._is_sent = True
+                    return chunk
+                if chunk is None:
+                    source.close()
+                    raise StopIteration
+            self._is_sent = False
             if source.add_waiter(self._notify):
-                notifications.get()
+                self._notifications.get()
 
     def _first_chunk(self) -> bytes | None:
         source = self._source
