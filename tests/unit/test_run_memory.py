@@ -10,7 +10,7 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import CoroutineType, FrameType, FunctionType, GeneratorType
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime._engine import Engine, RunRequest, TooManyRuns
+from copilot_runtime._engine import Engine, RunRequest, TooManyRuns, persistence
 from copilot_runtime._engine.readers import RunReader
 from copilot_runtime._engine.run import Run
 from copilot_runtime._engine.run_log import RunLog
@@ -30,7 +30,7 @@ from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
-from copilot_runtime.stores.protocol import ActiveRun
+from copilot_runtime.stores.protocol import ActiveRun, RunEnd, StoreError
 
 from .engine_helpers import THREAD, Deaf, Reader, answers, bounded, engine_on, given, settled
 from .recorder_helpers import FINISHED, STARTED, Event, text
@@ -274,6 +274,43 @@ def test_run_of_an_agent_that_does_not_stop_is_freed_once_that_ends(collected: l
         await reader.rest()
         agent.may_go.set()
         del reader
+        await settled(lambda: not alive())
+
+    main()
+    gc.collect()
+    assert [value for value in collected if is_ours(value)] == []
+
+
+@pytest.mark.parametrize("method", ["begin", "finish"])
+def test_run_that_cannot_be_stored_is_freed_without_the_garbage_collector(
+    method: str, store: RunStore, collected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = getattr(store, "write_runs", None)
+
+    def fail(*_: Any) -> Any:
+        raise StoreError("full")
+
+    def fail_together(changes: Sequence[Any]) -> Any:
+        if any(isinstance(change, RunEnd) for change in changes) == (method == "finish"):
+            raise StoreError("full")
+        return usual(changes) if usual is not None else None
+
+    monkeypatch.setattr(persistence, "FINISH_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(store, method, fail)
+    if usual is not None:
+        monkeypatch.setattr(store, "write_runs", fail_together)
+    engine = engine_on(store)
+
+    async def begin() -> bool:
+        try:
+            await Reader(await engine.run(given(answers))).rest()
+        except StoreError:
+            return True
+        return False
+
+    @bounded
+    async def main() -> None:
+        assert await begin() == (method == "begin")
         await settled(lambda: not alive())
 
     main()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from .._concurrency import loops
 from .._concurrency.framework import current_framework
+from .._concurrency.outcome import Outcome
 from .._concurrency.step_timing import report_long_steps
 from .._events import InvalidEventError
 from ..agents._base import AgentSignature, CallStyle, inspect_agent
@@ -107,7 +108,7 @@ async def _run_in_thread(
     Returns the result if it has to be awaited, else None.
     """
     settled: asyncio.Future[None] = sink.loop.create_future()
-    outcome = _Outcome()
+    outcome: Outcome[Any] = Outcome()
 
     def settle() -> None:
         if settled.cancelled():
@@ -141,29 +142,6 @@ async def _run_in_thread(
                 settled.cancel()
                 outcome.error = None
                 raise
-
-
-class _Outcome:
-    """What a function on a thread has returned or raised.
-
-    An exception's traceback has the frames that this is used in, so it has to be forgotten as soon as it is raised.
-    """
-
-    def __init__(self) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def take(self) -> Any:
-        """Returns the result, or raises the exception and forgets it."""
-        error, self.error = self.error, None
-        try:
-            if isinstance(error, StopIteration):  # which a broken iterator may well raise
-                raise RuntimeError("the agent raised StopIteration") from error
-            if error is not None:
-                raise error
-        finally:
-            del error
-        return self.result
 
 
 def _consume_sync(iterator: Iterator[Any], sink: EventSink) -> None:

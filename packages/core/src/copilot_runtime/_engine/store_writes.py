@@ -6,9 +6,10 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from .._concurrency import driver, loops
+from .._concurrency.outcome import Outcome
 from ..stores.protocol import GroupingStore, NewRun, RunEnd, RunStarted, RunStore, ThreadBusy
 
 Change = NewRun | RunEnd
@@ -45,7 +46,17 @@ class StoreWrites:
         queue = self._queues.get(loop)
         if queue is None:
             queue = self._queues[loop] = _LoopQueue(self._store)
-        return await queue.add(change, loop)
+        write = queue.add(change, loop)
+        await write.done
+        return write.outcome.take()
+
+
+class _Write(NamedTuple):
+    """A change, and what has become of it once it is ``done``."""
+
+    change: Change
+    done: asyncio.Future[None]
+    outcome: Outcome[Result]
 
 
 class _LoopQueue:
@@ -53,17 +64,17 @@ class _LoopQueue:
 
     def __init__(self, store: GroupingStore) -> None:
         self._store = store
-        self._waiting: deque[tuple[Change, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[_Write] = deque()
         self._is_writing = False
 
-    def add(self, change: Change, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Result]:
-        future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((change, future))
+    def add(self, change: Change, loop: asyncio.AbstractEventLoop) -> _Write:
+        write = _Write(change, loop.create_future(), Outcome())
+        self._waiting.append(write)
         if not self._is_writing:
             self._is_writing = True
             # In the next turn of the loop, with all that this one brings.
             loop.call_soon(self._start, loop)
-        return future
+        return write
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._waiting:
@@ -75,33 +86,36 @@ class _LoopQueue:
         except RuntimeError as error:  # no thread can be started
             self._resolve(loop, batch, [error] * len(batch))
 
-    def _take(self) -> Sequence[tuple[Change, asyncio.Future[Result]]]:
+    def _take(self) -> Sequence[_Write]:
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_CHANGES))]
 
-    def _write(self, batch: Sequence[tuple[Change, asyncio.Future[Result]]], loop: asyncio.AbstractEventLoop) -> None:
+    def _write(self, batch: Sequence[_Write], loop: asyncio.AbstractEventLoop) -> None:
         """Writes changes, on a pool thread."""
         results: Sequence[Result | BaseException]
         while batch:
             try:
-                results = self._store.write_runs([change for change, _ in batch])
+                results = self._store.write_runs([write.change for write in batch])
             except BaseException as error:
                 results = [error] * len(batch)
             if loops.call_soon_threadsafe(loop, self._resolve, loop, batch, results):
-                break
-            batch = self._take()  # nobody else would write the rest, now that the loop is closed
+                batch = ()
+            else:
+                batch = self._take()  # nobody else would write the rest, now that the loop is closed
+            results = ()  # an exception among them has this frame in its traceback
 
     def _resolve(
         self,
         loop: asyncio.AbstractEventLoop,
-        batch: Sequence[tuple[Change, asyncio.Future[Result]]],
+        batch: Sequence[_Write],
         results: Sequence[Result | BaseException],
     ) -> None:
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():  # cancelled
+        for (_, done, outcome), result in zip(batch, results, strict=True):
+            if done.done():  # cancelled
                 continue
             if isinstance(result, BaseException):
-                future.set_exception(result)
+                outcome.error = result
             else:
-                future.set_result(result)
+                outcome.result = result
+            done.set_result(None)
         # After those that have been waiting: runs that begin now may be over before the next call.
         loop.call_soon(self._start, loop)

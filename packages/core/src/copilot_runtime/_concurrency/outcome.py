@@ -1,0 +1,33 @@
+"""What a function on a worker thread has returned or raised, for the coroutine that waits for it."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class Outcome(Generic[T]):
+    """A result or an exception, handed from a thread to a coroutine.
+
+    In place of a future's own: a future keeps its exception, whose traceback has the frames that the future is used
+    in, so that both, and all that these frames refer to, would wait for the garbage collector.
+    """
+
+    __slots__ = ("error", "result")
+
+    def __init__(self) -> None:
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+    def take(self) -> T:
+        """Returns the result, or raises the exception and forgets it."""
+        error, self.error = self.error, None
+        try:
+            if isinstance(error, StopIteration):  # which no coroutine can raise
+                raise RuntimeError("the function raised StopIteration") from error
+            if error is not None:
+                raise error
+        finally:
+            del error
+        return cast(T, self.result)
