@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -83,3 +86,44 @@ def test_process_local_lock_that_is_held_during_a_fork() -> None:
         if child == 0:
             os._exit(lock.get() is not held and lock.get().acquire(blocking=False))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
+def _child_status(fork: Callable[[], int], check: Callable[[], bool]) -> int:
+    """Returns 0 if a check succeeds in a forked child."""
+    child = fork()
+    if child == 0:
+        try:
+            os._exit(0 if check() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("with_hooks", [True, False], ids=["os.fork", "fork in C"])
+@pytest.mark.parametrize("with_page", [True, False])
+def test_process_id_after_a_fork(monkeypatch: pytest.MonkeyPatch, with_hooks: bool, with_page: bool) -> None:
+    if not with_page:
+        monkeypatch.setattr(process_local, "_page", None)
+    fork: Callable[[], int] = os.fork if with_hooks else ctypes.PyDLL(None).fork
+    assert process_local.process_id() == process_local.process_id() == os.getpid()
+    parent = os.getpid()
+
+    def check_grandchild() -> bool:
+        return process_local.process_id() == os.getpid() != parent
+
+    def check_child() -> bool:
+        return check_grandchild() and check_grandchild() and _child_status(fork, check_grandchild) == 0
+
+    assert _child_status(fork, check_child) == 0
+    assert process_local.process_id() == parent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux wipes pages")
+def test_process_id_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    process_local.process_id()
+    asked: list[None] = []
+    monkeypatch.setattr(os, "getpid", lambda: asked.append(None))
+    for _ in range(100):
+        process_local.process_id()
+    assert asked == []

@@ -9,7 +9,7 @@ import threading
 import weakref
 from typing import Protocol
 
-from .process_local import process_lock
+from .process_local import process_id, process_lock
 
 
 class ProcessLifecycle(Protocol):
@@ -23,7 +23,7 @@ class ProcessLifecycle(Protocol):
 
 
 _lifecycles: weakref.WeakSet[ProcessLifecycle] = weakref.WeakSet()
-_pid = os.getpid()
+_pid = process_id()
 _noticing = process_lock()
 
 
@@ -37,9 +37,9 @@ def notice_fork() -> None:
 
     To be called before a request is handled: servers written in C, such as uWSGI, fork without Python's hooks.
     """
-    if os.getpid() != _pid:
+    if process_id() != _pid:
         with _noticing.get():
-            if os.getpid() != _pid:
+            if process_id() != _pid:
                 _after_fork()
 
 
@@ -47,7 +47,7 @@ def _after_fork() -> None:
     global _pid
     for lifecycle in list(_lifecycles):
         lifecycle.after_fork()
-    _pid = os.getpid()
+    _pid = process_id()
 
 
 def _at_exit() -> None:

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+_MADV_WIPEONFORK = 18
+"""Linux 4.14: a page is filled with zeros in a child process, however that was forked (madvise(2))."""
+
+
+def _wiped_page() -> mmap.mmap | None:
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(_MADV_WIPEONFORK)
+    except (AttributeError, OSError, TypeError, ValueError):  # other systems
+        return None
+    return page
+
+
+_page = _wiped_page()
+_pid = 0
+
+
+def process_id() -> int:
+    """Returns ``os.getpid()``, which is a system call: a short run would make a dozen of them."""
+    global _pid
+    if _page is None:
+        return os.getpid()
+    if not _page[0]:
+        _pid = os.getpid()
+        _page[0] = 1
+    return _pid
 
 
 def process_lock() -> ProcessLocal[threading.Lock]:
@@ -44,7 +72,7 @@ class ProcessLocal(Generic[T]):
         """Returns this process's value."""
         # By id and not by a hook, since servers written in C fork without Python's hooks. The class of locks is
         # another one once gevent has replaced the module.
-        key = (os.getpid(), threading.Lock)
+        key = (process_id(), threading.Lock)
         value = self._values.get(key)
         if value is None:
             created = self._create()
@@ -60,4 +88,4 @@ class ProcessLocal(Generic[T]):
 
     def get_existing(self) -> T | None:
         """Returns this process's value if it has been created."""
-        return self._values.get((os.getpid(), threading.Lock))
+        return self._values.get((process_id(), threading.Lock))

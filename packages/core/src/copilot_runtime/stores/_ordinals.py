@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 from hashlib import blake2b
+
+from .._concurrency.process_local import process_id
 
 _FIRST_ORDINALS = 1_000_000_000
 _KEY = secrets.token_bytes(32)
@@ -20,5 +21,5 @@ def first_ordinal() -> int:
     """
     # Not from the system's generator each time: such a call releases the interpreter's lock. Stores call this function
     # with their own lock held, for which all other worker threads then queued (two runs of three under WSGI).
-    message = b"%d %d" % (os.getpid(), next(_counter))
+    message = b"%d %d" % (process_id(), next(_counter))
     return 1 + int.from_bytes(blake2b(message, key=_KEY, digest_size=8).digest(), "big") % _FIRST_ORDINALS
