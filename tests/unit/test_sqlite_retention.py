@@ -397,10 +397,10 @@ def test_statements_of_a_short_run_are_few(path: Path) -> None:
         return len({statement for statement in statements if not statement.startswith("--")})
 
     leases: list[Lease] = []
-    assert count(lambda: leases.append(begin(store, T2).lease)) <= 6
+    assert count(lambda: leases.append(begin(store, T2).lease)) <= 5
     frames, completion = record_run(leases[0], message_events(), [QUESTION])
-    assert count(lambda: append_one(store, leases[0], frames[:3])) <= 8
-    assert count(lambda: store.finish(leases[0], frames[3:], completion)) <= 11
+    assert count(lambda: append_one(store, leases[0], frames[:3])) <= 5
+    assert count(lambda: store.finish(leases[0], frames[3:], completion)) <= 9
 
 
 # --- a clock that is set back ---
