@@ -4,7 +4,7 @@
     python -m benchmarks.django --rounds 9 --json figures.jsonl
 
 Both are Django projects with the middleware of ``startproject`` and two more, on uvicorn, measured alternately by the
-shared benchmark (README.md).
+shared benchmark (README.md). So is a project whose views send ready-made bytes, which is Django's own share.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from copilot_runtime import CopilotRuntime
+from tests.fixtures.bench_agents import DEFAULTS
 from tests.fixtures.configs import CONFIGURATIONS, MOUNT
 from tests.serve import SERVERS, ServerOptions
 
 from .__main__ import BENCH, ROOT
 
 IN_FRONT, IN_URLCONF, WITHOUT_DJANGO = "django-in-front", "django-urlconf", "ours-asgi"
+READY_MADE = "django-ready-made"
 
 
 def _runtime() -> CopilotRuntime:
@@ -60,7 +63,44 @@ def without_django() -> Any:
     return create_copilot_asgi_app(runtime=_runtime(), base_path=MOUNT)
 
 
-FACTORIES = {IN_FRONT: in_front, IN_URLCONF: in_urlconf, WITHOUT_DJANGO: without_django}
+def ready_made() -> Any:
+    """Returns a project whose asynchronous views send ready-made bytes: what Django itself costs."""
+    from django.core.asgi import get_asgi_application
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+    from django.urls import path
+    from django.views.decorators.csrf import csrf_exempt
+
+    from tests.fixtures import django_site
+
+    async def info(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(b"{}", content_type="application/json")
+
+    @csrf_exempt
+    async def run(request: HttpRequest, agent: str) -> StreamingHttpResponse:
+        count = json.loads(request.body)["forwardedProps"].get("n", DEFAULTS[agent]["n"])
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"".join((_START, _DELTA * count, _END))
+
+        return StreamingHttpResponse(chunks(), content_type="text/event-stream")
+
+    django_site.configure({})
+    base = MOUNT.lstrip("/")
+    django_site.urlpatterns[:] = [path(f"{base}/info", info), path(f"{base}/agent/<str:agent>/run", run)]
+    return get_asgi_application()
+
+
+_START = (
+    b'data: {"type":"RUN_STARTED","threadId":"t","runId":"r"}\n\n'
+    b'data: {"type":"TEXT_MESSAGE_START","messageId":"m1","role":"assistant"}\n\n'
+)
+_DELTA = b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m1","delta":"tok123 "}\n\n'
+_END = (
+    b'data: {"type":"TEXT_MESSAGE_END","messageId":"m1"}\n\n'
+    b'data: {"type":"RUN_FINISHED","threadId":"t","runId":"r"}\n\n'
+)
+
+FACTORIES = {IN_FRONT: in_front, IN_URLCONF: in_urlconf, WITHOUT_DJANGO: without_django, READY_MADE: ready_made}
 
 
 def _table(name: str) -> str:
