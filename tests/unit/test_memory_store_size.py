@@ -155,10 +155,9 @@ def states(store: MemoryStore) -> None:
 
 def metadata(store: MemoryStore) -> None:
     extra = {f"key-{number}": {} for number in range(200)}
+    events = [STARTED, text("START"), *[text("CONTENT", metadata=extra)] * 10, text("END"), FINISHED]
     for number in range(10):  # since little is left of each once its frames have expired
-        play(
-            store, key(number), [STARTED, text("START"), *[text("CONTENT", metadata=extra)] * 10, text("END"), FINISHED]
-        )
+        play(store, key(number), events)
 
 
 def repeated_messages(store: MemoryStore) -> None:
