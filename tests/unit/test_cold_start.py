@@ -36,8 +36,9 @@ runtime = CopilotRuntime(agents={{"default": agent}}, single_user=True)
 input = b'{{"threadId":"t1","runId":"r1","messages":[],"tools":[],"context":[],"state":{{}},"forwardedProps":{{}}}}'
 """
 
-ASGI = """
+ASGI = '''
 import asyncio
+import threading
 
 app = create_copilot_asgi_app(runtime=runtime)
 
@@ -62,8 +63,18 @@ async def main():
     {after_info}
     assert b"RUN_FINISHED" in await request("POST", "/agent/default/run", input)
 
+class ThreadRecorder:
+    """Finds no module, and notes which threads import AG-UI's models."""
+    threads = []
+
+    def find_spec(self, name, path, target=None):
+        if name == "ag_ui":
+            self.threads.append(threading.current_thread())
+
+sys.meta_path.insert(0, ThreadRecorder())
 asyncio.run(main())
-"""
+assert ThreadRecorder.threads and threading.main_thread() not in ThreadRecorder.threads, "the event loop was held up"
+'''
 
 WSGI = """
 import io
