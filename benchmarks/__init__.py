@@ -1,1 +1,1 @@
-"""Benchmarks of the runtime: real servers side by side, and function calls counted in process."""
+"""Benchmarks of the runtime: real servers side by side, what grows, and function calls counted in process."""

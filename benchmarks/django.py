@@ -1,18 +1,16 @@
-"""Measures Django's own overhead per request: the runtime in a URLconf, and in front of Django.
+"""Measures Django's own cost per request: the runtime in a URLconf, in front of Django, and views that do nothing.
 
     python -m benchmarks.django
-    python -m benchmarks.django --rounds 9 --json figures.jsonl
+    python -m benchmarks.django --rounds 9 --workloads W4
 
-Both are Django projects with the middleware of ``startproject`` and two more, on uvicorn, measured alternately by the
-shared benchmark (README.md). So is a project whose views send ready-made bytes, which is Django's own share.
+All are Django projects with the middleware of ``startproject`` and two more, on uvicorn, measured alternately by the
+shared benchmark (README.md).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from copilot_runtime import CopilotRuntime
-from tests.fixtures.bench_agents import DEFAULTS
 from tests.fixtures.configs import CONFIGURATIONS, MOUNT
-from tests.serve import SERVERS, ServerOptions
+from tests.serve import ServerOptions, app_command
 
-from .__main__ import BENCH, ROOT
+from . import shared
+from .servers import table
 
-IN_FRONT, IN_URLCONF, WITHOUT_DJANGO = "django-in-front", "django-urlconf", "ours-asgi"
-READY_MADE = "django-ready-made"
+IN_FRONT, IN_URLCONF, EMPTY, WITHOUT_DJANGO = "django-in-front", "django-urlconf", "django-empty", "ours-asgi"
 
 
 def _runtime() -> CopilotRuntime:
@@ -56,15 +53,8 @@ def in_front() -> Any:
     return CopilotMiddleware(get_asgi_application(), path=MOUNT, runtime=_runtime(), framework=django_context)
 
 
-def without_django() -> Any:
-    """Returns the runtime alone."""
-    from copilot_runtime_asgi import create_copilot_asgi_app
-
-    return create_copilot_asgi_app(runtime=_runtime(), base_path=MOUNT)
-
-
-def ready_made() -> Any:
-    """Returns a project whose asynchronous views send ready-made bytes: what Django itself costs."""
+def empty() -> Any:
+    """Returns a project without the runtime, whose views send ready-made bytes: what is Django's own cost."""
     from django.core.asgi import get_asgi_application
     from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
     from django.urls import path
@@ -77,54 +67,50 @@ def ready_made() -> Any:
 
     @csrf_exempt
     async def run(request: HttpRequest, agent: str) -> StreamingHttpResponse:
-        count = json.loads(request.body)["forwardedProps"].get("n", DEFAULTS[agent]["n"])
+        deltas = json.loads(request.body)["forwardedProps"]["n"]
 
-        async def chunks() -> AsyncIterator[bytes]:
-            yield b"".join((_START, _DELTA * count, _END))
+        async def stream() -> AsyncIterator[bytes]:
+            yield b'data: {"type":"RUN_STARTED"}\n\n'
+            yield b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m1","delta":"tok123 "}\n\n' * deltas
+            yield b'data: {"type":"RUN_FINISHED"}\n\n'
 
-        return StreamingHttpResponse(chunks(), content_type="text/event-stream")
+        return StreamingHttpResponse(stream(), content_type="text/event-stream")
 
     django_site.configure({})
-    base = MOUNT.lstrip("/")
-    django_site.urlpatterns[:] = [path(f"{base}/info", info), path(f"{base}/agent/<str:agent>/run", run)]
+    mount = MOUNT.lstrip("/")
+    django_site.urlpatterns[:] = [path(f"{mount}/info", info), path(f"{mount}/agent/<str:agent>/run", run)]
     return get_asgi_application()
 
 
-_START = (
-    b'data: {"type":"RUN_STARTED","threadId":"t","runId":"r"}\n\n'
-    b'data: {"type":"TEXT_MESSAGE_START","messageId":"m1","role":"assistant"}\n\n'
-)
-_DELTA = b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m1","delta":"tok123 "}\n\n'
-_END = (
-    b'data: {"type":"TEXT_MESSAGE_END","messageId":"m1"}\n\n'
-    b'data: {"type":"RUN_FINISHED","threadId":"t","runId":"r"}\n\n'
-)
+def without_django() -> Any:
+    """Returns the runtime alone."""
+    from copilot_runtime_asgi import create_copilot_asgi_app
 
-FACTORIES = {IN_FRONT: in_front, IN_URLCONF: in_urlconf, WITHOUT_DJANGO: without_django, READY_MADE: ready_made}
+    return create_copilot_asgi_app(runtime=_runtime(), base_path=MOUNT)
+
+
+FACTORIES = {IN_FRONT: in_front, IN_URLCONF: in_urlconf, EMPTY: empty, WITHOUT_DJANGO: without_django}
 
 
 def _table(name: str) -> str:
-    """Returns a server's table for the shared benchmark, which fills in ``{port}``. Strings are written as JSON."""
     factory = f"{__spec__.name}:{FACTORIES[name].__name__}"
-    command = SERVERS["uvicorn"].command_line(ServerOptions(factory=factory, port="{port}"))
-    return f"[{name}]\ncmd = {json.dumps(command)}\ncwd = {json.dumps(str(ROOT))}\n"
+    return table(name, app_command("django-asgi", ServerOptions(factory=factory, port="{port}")), shared.ROOT)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.django", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--workloads", default="W1,W3,W4", help="comma-separated (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds for every server (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append all figures as one line of JSON")
     options = parser.parse_args()
+    shared.prepare_environment(with_node=False)
     with tempfile.TemporaryDirectory(prefix="copilot-bench-") as folder:
         config = Path(folder) / "django.toml"
         config.write_text("\n".join(map(_table, FACTORIES)), encoding="utf-8")
-        command = [sys.executable, str(BENCH / "bench.py"), "--config", str(config)]
-        command += ["--servers", ",".join((*FACTORIES, "asgi-coal")), "--floor", IN_FRONT]
-        command += ["--workloads", options.workloads, "--reps", str(options.rounds)]
-        command += ["--json", str(options.json.resolve())] if options.json else []
-        environment = {"BENCH_PYTHON": sys.executable, **os.environ}
-        return subprocess.run(command, env=environment, check=False).returncode
+        names = (*FACTORIES, "asgi-coal")
+        for workload in options.workloads.split(","):
+            rounds, floor = options.rounds, IN_FRONT
+            shared.run(config, names, workload, rounds=rounds, baseline=EMPTY, floor=floor, show_tables=True)
+    return 0
 
 
 if __name__ == "__main__":

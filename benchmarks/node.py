@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+SERVER = "node-raw"
+"""The shared benchmark's server with Node's runtime at its best."""
 VARIABLE = "BENCH_NODE_MODULES"
 """Names the folder for the benchmark. If it is set, nothing is installed."""
 PACKAGES = ("@copilotkit/runtime@1.75.0", "express@5", "hono@4", "@hono/node-server@1")

@@ -1,0 +1,45 @@
+"""Writes what was measured into RESULTS.md, and the plots beside it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from . import plots, tables
+from .growth.series import Series
+from .outcomes import Outcome
+
+FILE = Path(__file__).with_name("RESULTS.md")
+TITLE = "# Results\n\nWritten by `python -m benchmarks --node --write`; README.md explains the columns.\n"
+SECTIONS: Mapping[str, str] = {"Bars": "results.svg", "Growth": "growth.svg"}
+"""With their plots, in this order. Each is replaced without the other."""
+WIDTH = 120
+
+
+def write_bars(outcomes: Sequence[Outcome], summary: str, machine: str) -> None:
+    """Replaces the bars. ``machine`` is what the figures depend on."""
+    _write("Bars", (machine, tables.bars(outcomes), summary), plots.bars(outcomes))
+
+
+def write_growth(series: Sequence[Series], machine: str) -> None:
+    """Replaces what grows. ``machine`` is what the figures depend on."""
+    _write("Growth", (machine, tables.growth(series), tables.growth_summary(series)), plots.growth(series))
+
+
+def _write(section: str, paragraphs: Sequence[str], plot: str) -> None:
+    image = SECTIONS[section]
+    FILE.with_name(image).write_text(plot, encoding="utf-8")
+    wrapped = (text.rstrip() if text.startswith("|") else textwrap.fill(text, WIDTH) for text in paragraphs)
+    content = "\n\n".join((*wrapped, f"![{section}]({image})"))
+    text = FILE.read_text(encoding="utf-8") if FILE.is_file() else TITLE
+    FILE.write_text(replace(text, section, content), encoding="utf-8")
+
+
+def replace(text: str, section: str, content: str) -> str:
+    """Returns a text with the content of a section replaced, or added in the order of `SECTIONS`."""
+    title, *parts = text.split("\n## ")
+    contents = dict(part.split("\n", 1) for part in parts)
+    contents[section] = f"\n{content}\n"
+    ordered = (f"\n## {name}\n\n{contents[name].strip()}\n" for name in SECTIONS if name in contents)
+    return title.rstrip() + "\n" + "".join(ordered)
