@@ -26,14 +26,18 @@ FLOORS: Mapping[str, str] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kind:
-    """How a figure is compared with that of the other server; ``text`` formats the result."""
+    """How a figure is compared with that of the other server.
+
+    ``text`` formats the result. ``is_proportional`` is whether a bar is missed by a part of it.
+    """
 
     compare: Callable[[float, float], float]
     text: str
+    is_proportional: bool = True
 
 
 RATIO = Kind(truediv, "{:.3g}x")
-EXCESS = Kind(sub, "{:+.3g} ms")
+EXCESS = Kind(sub, "{:+.3g} ms", is_proportional=False)
 ABSOLUTE = Kind(lambda own, _: own, "{:.3g}")
 
 

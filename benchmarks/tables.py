@@ -52,7 +52,7 @@ def _with_range(comparison: Comparison, text: str) -> str:
 
 def _mark(outcome: Outcome) -> str:
     by = ""
-    if outcome.comparison is not None and outcome.bar.limit > 0:
+    if outcome.comparison is not None and outcome.bar.kind.is_proportional and outcome.bar.limit > 0:
         by = f" by {outcome.comparison.median / outcome.bar.limit - 1:.0%}"
     text = outcome.verdict.value.format(by=by)
     return text if outcome.verdict is Verdict.MET else f"**{text}**"
