@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import json
@@ -124,13 +125,17 @@ async def _threads(size: int, store: RunStore) -> Load:
         input_messages={"user"},
         recorded_by=first.recorded_by,
     )
-    # By the store's own methods, since a hundred thousand runs would take minutes.
-    for at in range(size - 1):
-        begun = store.begin(NewRun(thread=ThreadKey(OWNER, f"old-{at}"), run_id=f"old-{at}", agent_id="short"))
-        assert isinstance(begun, RunStarted)
-        store.finish(begun.lease, (), completion)
-    while store.sweep():
-        pass
+
+    def fill() -> None:
+        # By the store's own methods, since a hundred thousand runs would take minutes.
+        for at in range(size - 1):
+            begun = store.begin(NewRun(thread=ThreadKey(OWNER, f"old-{at}"), run_id=f"old-{at}", agent_id="short"))
+            assert isinstance(begun, RunStarted)
+            store.finish(begun.lease, (), completion)
+        while store.sweep():
+            pass
+
+    await asyncio.to_thread(fill)
     return Load(app, _repeated(50, run_request))
 
 
