@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import pydoc
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from importlib import import_module
+from types import FunctionType
 
 import pytest
 
@@ -54,6 +58,37 @@ def test_lazy_exports_unknown_names_raise_as_elsewhere(package: str) -> None:
     assert raised.value.name == "Missing"
     with pytest.raises(ImportError, match="cannot import name 'Missing'"):
         exec(f"from {package} import Missing")
+
+
+FOR_TYPE_CHECKERS = dict.fromkeys(
+    ("AsyncOpenAI", "BaseEvent", "Request", "RunAgentInput", "RunContext", "User"), object
+)
+"""What some modules import for type checkers alone, such as an extra's classes."""
+
+
+def functions_of(value: object) -> Iterator[FunctionType]:
+    """Yields a function, or those of a class, its constructor and properties included."""
+    members = inspect.getmembers_static(value) if isinstance(value, type) else [("", value)]
+    for name, member in members:
+        function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        if isinstance(function, FunctionType) and (name == "__init__" or not name.startswith("_")):
+            yield function
+
+
+@pytest.mark.parametrize(
+    "package", ["copilot_runtime", "copilot_runtime.adapters", "copilot_runtime.testing", *PACKAGES]
+)
+def test_lazy_exports_leave_no_type_hint_of_a_public_name_unresolved(package: str) -> None:
+    """Tools that show or inject arguments evaluate annotations at run time."""
+    module = import_module(package)
+    for name in module.__all__:
+        value = getattr(module, name)
+        if isinstance(value, type):
+            typing.get_type_hints(value, localns=FOR_TYPE_CHECKERS)
+        for function in functions_of(value):
+            if function.__module__.startswith("copilot_runtime"):
+                typing.get_type_hints(function, localns=FOR_TYPE_CHECKERS)
+                inspect.signature(function, locals=FOR_TYPE_CHECKERS, eval_str=True)
 
 
 WHEN_USED = """

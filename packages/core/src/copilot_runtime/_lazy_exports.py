@@ -1,4 +1,4 @@
-"""Names that a package exports without importing their modules before they are used (PEP 562)."""
+"""Modules that are imported when one of their names is first used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 def lazy_exports(
     package: str, names: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Returns the ``__getattr__`` and the ``__dir__`` of a package.
+    """Returns the ``__getattr__`` and the ``__dir__`` of a package that exports names of such modules (PEP 562).
 
     A module is imported when one of its names is first used: as an attribute, or by ``from ... import``. The package
     imports the same names for type checkers, as in::
@@ -38,3 +38,26 @@ def lazy_exports(
         return sorted({*vars(sys.modules[package]), *modules})
 
     return __getattr__, __dir__
+
+
+class LazyModule:
+    """Stands for a module that only annotations need, as a global name that ``typing.get_type_hints`` can look up.
+
+    The module is imported for type checkers, as in::
+
+        if TYPE_CHECKING:
+            from . import _types
+        else:
+            _types = LazyModule("._types", __package__)
+
+    Args:
+        name: the name of the module, relative to the package.
+        package: the name of the package.
+    """
+
+    def __init__(self, name: str, package: str) -> None:
+        self._name = name
+        self._package = package
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(import_module(self._name, self._package), name)

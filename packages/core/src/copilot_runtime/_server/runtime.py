@@ -16,6 +16,7 @@ from .._http.body_readers import BodyBudget, BodyLimits
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
 from .._http.url_safety import WEB_SCHEMES
+from .._lazy_exports import LazyModule
 from .._users import User
 from ..agents._agent_checks import agent_instead_of_agents, check_agents
 from ..stores import RunStore, store_from_url
@@ -28,7 +29,9 @@ from .memory_store_check import MemoryStoreCheck
 from .store_override import current_engine, store_of_new_runtime
 
 if TYPE_CHECKING:
-    from .agents_types import AgentMapping, Agents, AgentsFactory
+    from . import agents_types
+else:
+    agents_types = LazyModule(".agents_types", __package__)
 
 
 _BODIES = 8
@@ -89,7 +92,7 @@ class CopilotRuntime:
         TypeError: an option has a value of the wrong type.
     """
 
-    agents: Agents
+    agents: agents_types.Agents
     identify_user: IdentifyUser | None
     thread_access: ThreadAccess
     transcription_service: TranscriptionService | None
@@ -104,7 +107,7 @@ class CopilotRuntime:
     def __init__(
         self,
         *,
-        agents: Agents,
+        agents: agents_types.Agents,
         store: str | RunStore = "memory://",
         transcription_service: TranscriptionService | None = None,
         on_run_end: RunEndHook | None = None,
@@ -227,7 +230,7 @@ class CopilotRuntime:
         if self._memory_store_check is not None and self.is_single_process:
             self._memory_store_check.run_begins(messages)
 
-    async def agents_for(self, request: Request, user: User | None) -> AgentMapping:
+    async def agents_for(self, request: Request, user: User | None) -> agents_types.AgentMapping:
         """Returns the agents that a request may use.
 
         Raises TypeError or ValueError if the factory of agents returns something else, and what it raises itself.
@@ -268,7 +271,7 @@ class CopilotRuntime:
         return self.engine.is_shutting_down
 
 
-def _validate_agents(agents: Agents) -> Agents:
+def _validate_agents(agents: agents_types.Agents) -> agents_types.Agents:
     instead = agent_instead_of_agents(agents)
     if instead is not None:
         raise TypeError(f"agents={type(agents).__name__}: must be a mapping of ids to agents, but {instead}")
@@ -286,7 +289,7 @@ def _validate_agents(agents: Agents) -> Agents:
     return agents
 
 
-def _check_agents_factory(factory: AgentsFactory) -> None:
+def _check_agents_factory(factory: agents_types.AgentsFactory) -> None:
     try:
         signature = inspect.signature(factory, follow_wrapped=False)
     except (TypeError, ValueError):  # a builtin may have none

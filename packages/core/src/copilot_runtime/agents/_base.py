@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from .._lazy_exports import LazyModule
 from .._pydantic_models import BaseModel
 
 if TYPE_CHECKING:
-    from ._types import AgentFunction
+    from . import _types
+else:
+    _types = LazyModule("._types", __package__)
 
 logger = logging.getLogger("copilot_runtime.agents")
 
@@ -28,7 +31,7 @@ class Agent(Protocol):
     """
 
     @property
-    def run(self) -> AgentFunction:
+    def run(self) -> _types.AgentFunction:
         """Runs the agent and returns its events."""
 
 
