@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -72,6 +73,21 @@ def test_info_leaves_out_a_value_that_json_cannot_hold(caplog: pytest.LogCapture
     with TestClient(CopilotRuntime(agents={"a": DescribedAgent({"a": float("inf")})})) as client:
         assert "capabilities" not in client.info()["agents"]["a"]
     assert "did not report its capabilities" in caplog.text
+
+
+@pytest.mark.parametrize("depth", [10, 198, 220, 252, 300])
+def test_info_with_deeply_nested_capabilities_lists_the_agent(depth: int) -> None:
+    """Whatever cannot be encoded, or parsed again, is no reason to fail for all agents."""
+    nested: Any = "innermost"
+    for _ in range(depth):
+        nested = [nested]
+    handler = create_copilot_runtime_handler(runtime=CopilotRuntime(agents={"a": DescribedAgent({"a": nested})}))
+    response = run_sync(handler(Request(method="GET", path="/info")))
+    assert response.status == 200
+    assert isinstance(response.body, bytes)
+    listed = json.loads(response.body)["agents"]["a"]
+    assert listed.get("capabilities", {"a": nested}) == {"a": nested}
+    assert ("capabilities" in listed) == (depth < 253)
 
 
 class ReportingAgent(DescribedAgent):

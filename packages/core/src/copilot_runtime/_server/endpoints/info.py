@@ -8,11 +8,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic_core import to_json
+
 from ..._concurrency import driver, loops
 from ..._events import encode
 from ..._http.types import Response
 from ..._log_text import one_line
-from ..._strict_json import loads
 from ..._version import __version__
 from ...agents._base import as_capabilities, describe_agent
 from ..access import ThreadAccess
@@ -70,9 +71,12 @@ def _capabilities(agent_id: str, source: Any, reported: Mapping[str, bytes | Non
     return reported[agent_id] if agent_id in reported else _encode(agent_id, source)
 
 
-def _members(agent_id: str, text: str, class_name: str, capabilities: bytes | None) -> dict[str, Any]:
-    members = {"name": agent_id, "description": text, "className": class_name}
-    return members if capabilities is None else {**members, "capabilities": loads(capabilities)}
+def _agent_json(agent_id: str, text: str, class_name: str, capabilities: bytes | None) -> bytes:
+    described = to_json({"name": agent_id, "description": text, "className": class_name})
+    if capabilities is not None:
+        # As they are: what could be encoded may still be nested too deeply to be parsed, or to be encoded in here.
+        described = b'%b,"capabilities":%b}' % (described[:-1], capabilities)
+    return b"%b:%b" % (to_json(agent_id), described)
 
 
 @functools.lru_cache(maxsize=32)
@@ -93,10 +97,9 @@ def _kept_response(
         access: the access to threads.
         single_route: whether the request came in an envelope.
     """
-    return Response.json(
+    others = to_json(
         {
             "version": __version__,
-            "agents": {agent[0]: _members(*agent) for agent in agents},
             "audioFileTranscriptionEnabled": has_transcription,
             "mode": "sse",
             **_thread_endpoints(access, single_route),
@@ -106,6 +109,9 @@ def _kept_response(
             "telemetryDisabled": True,
         }
     )
+    listed = b",".join(_agent_json(*agent) for agent in agents)
+    body = b'{"agents":{%b},%b' % (listed, others[1:])
+    return Response(headers={"content-type": "application/json"}, body=body)
 
 
 async def _call_all(functions: Mapping[str, Callable[[], Any]]) -> dict[str, bytes | None]:
