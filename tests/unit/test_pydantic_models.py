@@ -43,3 +43,41 @@ assert "pydantic" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_base_model_has_no_instances_while_another_thread_imports_pydantic() -> None:
+    """As at the first run of a process, during which the event loop goes on."""
+    program = """
+import sys
+import threading
+from importlib.machinery import PathFinder, SourceFileLoader
+from copilot_runtime._pydantic_models import BaseModel
+
+begun, ended = threading.Event(), threading.Event()
+
+class Loader(SourceFileLoader):
+    def exec_module(self, module):
+        begun.set()
+        assert ended.wait(30)
+        super().exec_module(module)
+
+class Finder:
+    def find_spec(name, path, target=None):
+        spec = PathFinder.find_spec(name, path, target)
+        if name == "pydantic.main":
+            spec.loader = Loader(name, spec.origin)
+        return spec
+
+sys.meta_path.insert(0, Finder)
+thread = threading.Thread(target=lambda: __import__("pydantic.main"))
+thread.start()
+try:
+    assert begun.wait(30)
+    assert not isinstance({}, BaseModel) and not issubclass(dict, BaseModel)
+finally:
+    ended.set()
+    thread.join()
+assert issubclass(sys.modules["pydantic"].BaseModel, BaseModel)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
