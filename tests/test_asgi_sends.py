@@ -262,3 +262,26 @@ def test_asgi_stream_that_is_cancelled_in_its_first_turns_ends_in_an_event(turns
         agent.may_end.set()
 
     on_loop(scenario)
+
+
+@pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("turns", range(8))
+def test_asgi_stream_that_is_cancelled_while_its_headers_are_sent_sends_no_body_without_them(turns: int) -> None:
+    async def scenario() -> None:
+        await Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": never_waits}))).task
+        agent = Waiting()
+        agent.may_begin.set()
+        # One whose client has yet to read the response before: what was cancelled has not been sent.
+        connection = SlowConnection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connection.task.cancel()
+        await asyncio.sleep(0)
+        connection.task.cancel()
+        connection.may_write.set()
+        with pytest.raises(asyncio.CancelledError):
+            await connection.task
+        assert [message["type"] for message in connection.sent][:1] in ([], ["http.response.start"])
+        agent.may_end.set()
+
+    on_loop(scenario)

@@ -31,6 +31,7 @@ class StreamResponse:
     __slots__ = (
         "_chunks",
         "_has_ended",
+        "_has_started",
         "_is_endless",
         "_is_stalled",
         "_request_body",
@@ -64,6 +65,7 @@ class StreamResponse:
         self._watching: asyncio.Handle | None = None
         self._watcher: asyncio.Future[None] | None = None
         self._is_stalled = False
+        self._has_started = False
         self._has_ended = False
 
     async def send(self) -> None:
@@ -98,6 +100,9 @@ class StreamResponse:
         if start is not None:
             await send(start)
             del start  # and all else that an idle stream need not keep
+            self._has_started = True
+        elif not self._has_started:
+            return  # cancelled while the server sent the headers, so that it is not known whether they have been sent
         chunks, source = self._chunks, self._stream.source
         while (chunk := source.read_available()) is not None:
             size = len(chunk)
