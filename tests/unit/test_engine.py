@@ -997,6 +997,41 @@ async def test_remote_delete_ends_the_run() -> None:
     await deletes_what_goes_on(here, there)
 
 
+def test_delete_before_the_first_step_calls_no_agent() -> None:
+    """From another worker thread, while the background loop has something else to do."""
+    engine = engine_on(MemoryStore())
+    is_busy, may_go_on, is_done = threading.Event(), threading.Event(), threading.Event()
+    called: list[Any] = []
+    loop = loops.background_loop()
+    loop.call_soon_threadsafe(lambda: (is_busy.set(), may_go_on.wait(HANG_SECONDS)))
+    assert is_busy.wait(HANG_SECONDS)
+    stream = driver.run_sync(engine.run(given(called.append)))
+    assert isinstance(stream, EventStream)
+    assert driver.run_sync(engine.delete(THREAD))
+    may_go_on.set()
+    assert read_on_thread(stream) == ["RUN_ERROR"]
+    loop.call_soon_threadsafe(is_done.set)  # after the step of the run's task, which has been scheduled before
+    assert is_done.wait(HANG_SECONDS)
+    assert called == []
+
+
+@bounded
+async def test_flush_of_a_run_that_has_ended_meanwhile_stores_nothing() -> None:
+    """What it would store is stored with the end of the run."""
+    store = MemoryStore()
+    engine = engine_on(store)
+    reader = Reader(await engine.run(given(Gated().run)))
+    await reader.until(2)
+    [run] = engine._runs.values()
+    writer = run.writer
+    assert writer is not None
+    writer.close()
+    assert not await engine._persistence.flush_now(writer)
+    assert store.follow(writer.lease.run, 0).frames == []
+    run.stop()
+    await reader.rest()
+
+
 @pytest.mark.requirement("STORE-04")
 @bounded
 async def test_lease_lost_at_the_end_of_a_run() -> None:

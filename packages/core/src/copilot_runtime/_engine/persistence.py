@@ -102,10 +102,12 @@ class RunPersistence:
             self._flush_timer.discard(writer, writer.loop)
 
     async def flush_now(self, writer: RunWriter) -> bool:
-        """Stores what a run has emitted so far. Returns False if the store fails or refuses it."""
+        """Stores what a run has emitted so far. Returns False if it fails, is refused, or the run has ended."""
 
         def write() -> bool:
             with writer.flush_lock:
+                if writer.is_closed:  # its end brings these frames along, and may be about to be stored
+                    return False
                 batch = writer.batch()
                 refused = self._store.append([batch])
                 writer.flushed_count += len(batch.frames)
