@@ -19,7 +19,7 @@ from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._sqlite import connections, garbage, retention
 from copilot_runtime.stores._sqlite import store as sqlite
-from copilot_runtime.stores.protocol import RAW_RETENTION_SECONDS, Lease, ThreadKey
+from copilot_runtime.stores.protocol import RAW_RETENTION_SECONDS, Batch, Lease, ThreadKey
 from copilot_runtime.testing._factories import (
     ADA,
     BOB,
@@ -240,12 +240,18 @@ def _returning(store: SqliteStore, number: int, choice: random.Random) -> None:
     store_run(store, ThreadKey(ADA, f"t{choice.randrange(2000)}"), f"m{number}")
 
 
+def _named(store: SqliteStore, number: int, choice: random.Random) -> None:
+    thread = ThreadKey(ADA, f"t{number}")
+    store_run(store, thread)
+    store.update(thread, name=WIDE * 1000)
+
+
 @pytest.mark.usefixtures("no_syncs")
 @pytest.mark.requirement("THREADS-08")
 @pytest.mark.parametrize(
     ("work", "count"),
-    [(_small, 1000), (_medium, 200), (_large, 60), (_returning, 700)],
-    ids=["small", "medium", "large", "returning"],
+    [(_small, 1000), (_medium, 200), (_large, 60), (_returning, 700), (_named, 400)],
+    ids=["small", "medium", "large", "returning", "named"],
 )
 def test_max_bytes_bounds_the_files(
     path: Path, work: Callable[[SqliteStore, int, random.Random], None], count: int
@@ -262,6 +268,23 @@ def test_max_bytes_bounds_the_files(
     while store.sweep():
         pass
     assert disk_bytes(path) <= 1.5 * limit
+
+
+@pytest.mark.usefixtures("no_syncs")
+@pytest.mark.requirement("THREADS-08")
+def test_max_bytes_bounds_the_files_while_many_runs_are_active(path: Path) -> None:
+    """Each of them has little that is not counted, but all of them together have more than there is room for."""
+    limit = 6_000_000
+    store = SqliteStore(path, max_bytes=limit)
+    for number in range(500):
+        _medium(store, number, random.Random(number))
+        _large(store, number, random.Random(number))
+    leases = [begin(store, ThreadKey(f"user {number}", "t")).lease for number in range(600)]
+    for _ in range(2):
+        for start in range(0, len(leases), 100):
+            store.append([Batch(lease, [b"x" * 2_900 + b"\n\n"], frozenset()) for lease in leases[start : start + 100]])
+            assert disk_bytes(path) <= 1.5 * limit
+    assert not store.append([Batch(lease, [], frozenset()) for lease in leases])
 
 
 def counted_bytes(store: SqliteStore) -> int:

@@ -76,6 +76,18 @@ class Retention:
         """
         collect(db, PIECE_BYTES // 4 + 2 * size)
 
+    def must_count(self, db: Db, added: int) -> bool:
+        """Returns whether all that active runs have added is to be counted, since the file is larger than it should be.
+
+        What is not counted of each of them is little, but there may be thousands.
+
+        Args:
+            db: The connection.
+            added: About how many bytes of the file were added.
+        """
+        has_room = not self.max_bytes or db.room.take(size=added)
+        return not has_room and _uses_more_than(db, (self.max_bytes + self._file_limit) / 2)
+
     def evict(self, db: Db, thread: int, runs: int, added: int) -> bool:
         """Enforces the limits after ``thread`` has grown. Returns whether that has deleted other threads.
 
@@ -151,9 +163,8 @@ class Retention:
             if self.max_bytes:
                 room["size"] = self.max_bytes - totals["bytes"]
                 left_in_file = self._file_limit - _file_bytes(db)
-                if (
-                    left_in_file < 0
-                ):  # without reading how much of it is unused as long as all of it is within the limit
+                # How much of it is unused need not be read as long as all of it is within the limit.
+                if left_in_file < 0:
                     left_in_file = self._file_limit - _used_bytes(db)
                 # Half of it, since the sizes are estimates.
                 room["size"] = min(room["size"], left_in_file / 2)

@@ -21,7 +21,7 @@ from .garbage import clear_active_thread, collect, delete_frames, delete_threads
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
 from .shared_frames import SharedFrames, SharedList
-from .sizes import frames_bytes, run_bytes, thread_bytes, total_length
+from .sizes import frames_bytes, run_bytes, text_bytes, thread_bytes, total_length
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
@@ -192,8 +192,10 @@ class SqliteStore:
         def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
             self._retention.make_room(db, sum(run.length for run in grown.values()))
             sizes = rows.append_frames(db, grown)
+            added = sum(frames_bytes(run.length) for run in grown.values())
+            max_uncounted = 0 if self._retention.must_count(db, added) else self._max_uncounted
             for token, size in sizes.items():
-                if size.uncounted_bytes > self._max_uncounted:
+                if size.uncounted_bytes > max_uncounted:
                     self._count_bytes(db, token, size)
             refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
             for batch in batches:
@@ -510,6 +512,7 @@ class SqliteStore:
                 " WHERE owner = ?3 AND thread_id = ?4 AND runs > 0",
                 (name, archived, *thread),
             )
+            db.room.take(size=text_bytes(name or ""))
             return updated.rowcount > 0
 
         return self._write(work)
