@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import CoroutineType, FrameType, FunctionType, GeneratorType
 from typing import Any
@@ -30,7 +32,15 @@ from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
-from copilot_runtime.stores.protocol import ActiveRun, RunEnd, StoreError
+from copilot_runtime.stores.protocol import (
+    ActiveRun,
+    LeaseLost,
+    NewRun,
+    RunCompletion,
+    RunEnd,
+    RunStarted,
+    StoreError,
+)
 
 from .engine_helpers import THREAD, Deaf, Reader, answers, bounded, engine_on, given, settled
 from .recorder_helpers import FINISHED, STARTED, Event, text
@@ -341,5 +351,21 @@ def test_threads_that_a_store_evicts_are_freed_without_the_garbage_collector(col
             await Reader(await engine.run(given(answers, thread_id=f"t{number}"))).rest()
 
     main()
+    gc.collect()
+    assert [value for value in collected if is_ours(value)] == []
+
+
+def test_errors_of_a_sqlite_store_are_freed_without_the_garbage_collector(collected: list[Any], tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "threads.db", timeout_seconds=0.01)
+    new = NewRun(thread=THREAD, run_id="r", agent_id="a")
+    started = store.begin(new)
+    assert isinstance(started, RunStarted)
+    store.finish(started.lease, (), RunCompletion(persist=True))
+    with pytest.raises(LeaseLost):
+        store.finish(started.lease, (), RunCompletion(persist=True))
+    with closing(sqlite3.connect(tmp_path / "threads.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError):
+            store.begin(new)
     gc.collect()
     assert [value for value in collected if is_ours(value)] == []

@@ -133,9 +133,9 @@ def test_works_of_one_write_share_a_transaction(connections: ConnectionPair) -> 
     executed = trace_statements(connections)
     outcomes = connections.write_all([write_note("a"), write_and_raise, write_note("b")])
     assert [outcome.error is None for outcome in outcomes] == [True, False, True]
-    assert [outcomes[0].result(), outcomes[2].result()] == ["wrote a", "wrote b"]
+    assert [outcomes[0].take(), outcomes[2].take()] == ["wrote a", "wrote b"]
     with pytest.raises(LookupError):
-        outcomes[1].result()
+        outcomes[1].take()
     assert read_notes(connections) == {"a", "b"}
     assert executed.count("COMMIT") == executed.count("BEGIN IMMEDIATE") == 1
 
@@ -165,7 +165,9 @@ def test_a_failed_transaction_fails_all_of_its_writes(connections: ConnectionPai
     writers.wait_for_queue(2)
     blocked.release()
     writers.join()
-    assert all(isinstance(writers.outcomes[name], StoreError) for name in ("good", "bad"))
+    errors = [writers.outcomes[name] for name in ("good", "bad")]
+    assert all(isinstance(error, StoreError) for error in errors)
+    assert errors[0] is not errors[1]
     assert read_notes(connections) == set()
     assert connections.write(write_note("again")) == "wrote again"
 

@@ -105,6 +105,20 @@ async def test_group_commit_of_a_store_that_fails_fails_all(
         patch.setattr(store, "write_runs", fail)
         outcomes = await asyncio.gather(*(writes.begin(new(at)) for at in range(3)), return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ["full disk"] * 3
+    # Each has a traceback of its own, or that of the last one would have the frames of all.
+    assert len({id(outcome) for outcome in outcomes}) == 3
+    await begin_all(writes, 3)
+
+
+@bounded
+async def test_group_commit_of_a_store_that_loses_a_result_fails_and_goes_on(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = AsyncStore(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_runs", lambda changes: [None])
+        outcomes = await asyncio.gather(*(writes.begin(new(at)) for at in range(3)), return_exceptions=True)
+    assert ["returned 1 of 3 results" in str(outcome) for outcome in outcomes] == [True] * 3
     await begin_all(writes, 3)
 
 
@@ -169,3 +183,19 @@ def test_group_commit_is_not_for_stores_with_a_begin_of_their_own(tmp_path: Path
     store = Counting(tmp_path / "threads.db")
     asyncio.run(begin_all(AsyncStore(store), 3))
     assert store.begun == 3
+
+
+def test_group_commit_is_not_for_store_objects_with_a_begin_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "threads.db")
+    begun: list[NewRun] = []
+    begin = store.begin
+
+    def recorded(run: NewRun) -> RunStarted | ThreadBusy:
+        begun.append(run)
+        return begin(run)
+
+    monkeypatch.setattr(store, "begin", recorded)
+    asyncio.run(begin_all(AsyncStore(store), 3))
+    assert len(begun) == 3

@@ -1,4 +1,4 @@
-"""What a function on a worker thread has returned or raised, for the coroutine that waits for it."""
+"""What a function on a worker thread has returned or raised, for whoever waits for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Outcome(Generic[T]):
-    """A result or an exception, handed from a thread to a coroutine.
+    """A result or an exception, handed from a thread to a coroutine or to another thread.
 
     In place of a future's own: a future keeps its exception, whose traceback has the frames that the future is used
     in, so that both, and all that these frames refer to, would wait for the garbage collector.
@@ -16,9 +16,9 @@ class Outcome(Generic[T]):
 
     __slots__ = ("error", "result")
 
-    def __init__(self) -> None:
-        self.result: T | None = None
-        self.error: BaseException | None = None
+    def __init__(self, result: T | None = None, error: BaseException | None = None) -> None:
+        self.result = result
+        self.error = error
 
     def take(self) -> T:
         """Returns the result, or raises the exception and forgets it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -22,12 +23,12 @@ MAX_CHANGES = 64
 def find_grouping(store: RunStore) -> GroupingStore | None:
     """Returns the store if it blocks and is one that writes changes together.
 
-    A subclass or a wrapper that has a ``begin`` or a ``finish`` of its own is not, unless it has its own
+    A subclass, a wrapper or an object that has a ``begin`` or a ``finish`` of its own is not, unless it has its own
     ``write_runs``, too: what it adds would be left out.
     """
-    names = ("begin", "finish", "write_runs")
-    first = next((cls for cls in type(store).__mro__ if any(name in vars(cls) for name in names)), object)
-    return cast(GroupingStore, store) if store.blocking and "write_runs" in vars(first) else None
+    members = [getattr(owner, "__dict__", {}).keys() for owner in (store, *type(store).__mro__)]
+    first = next((names for names in members if names & {"begin", "finish", "write_runs"}), ())
+    return cast(GroupingStore, store) if store.blocking and "write_runs" in first else None
 
 
 class StoreWrites:
@@ -84,7 +85,7 @@ class _LoopQueue:
         try:
             driver.start_blocking(self._write, batch, loop)
         except RuntimeError as error:  # no thread can be started
-            self._resolve(loop, batch, [error] * len(batch))
+            self._resolve(loop, batch, _for_each(batch, error))
 
     def _take(self) -> Sequence[_Write]:
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_CHANGES))]
@@ -95,8 +96,10 @@ class _LoopQueue:
         while batch:
             try:
                 results = self._store.write_runs([write.change for write in batch])
+                if len(results) != len(batch):
+                    raise RuntimeError(f"{self._store!r}.write_runs() returned {len(results)} of {len(batch)} results")
             except BaseException as error:
-                results = [error] * len(batch)
+                results = _for_each(batch, error)
             if loops.call_soon_threadsafe(loop, self._resolve, loop, batch, results):
                 batch = ()
             else:
@@ -119,3 +122,17 @@ class _LoopQueue:
             done.set_result(None)
         # After those that have been waiting: runs that begin now may be over before the next call.
         loop.call_soon(self._start, loop)
+
+
+def _for_each(batch: Sequence[_Write], error: BaseException) -> Sequence[BaseException]:
+    """Returns an exception for each of several coroutines: whoever raises one adds to its traceback."""
+    return [_copy(error) for _ in batch]
+
+
+def _copy(error: BaseException) -> BaseException:
+    try:
+        copied = copy.copy(error)
+    except Exception:  # of a class that cannot be created from its arguments
+        return error
+    copied.__cause__ = error
+    return copied

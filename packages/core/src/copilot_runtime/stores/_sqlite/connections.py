@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from ..._concurrency.outcome import Outcome
 from ..._concurrency.process_local import ProcessLocal
 from ..protocol import StoreError
 from . import file_access
-from .group_commit import Group, Outcome, PendingWrite, Work, withdraw
+from .group_commit import Group, PendingWrite, Work, withdraw
 from .room import StoreConnection
 from .schema import UnsuitableFileError, migrate
 from .sizes import PAGE_BYTES
@@ -58,7 +59,7 @@ class ConnectionPair:
     def write(self, work: Work[T]) -> T:
         """Runs ``work`` in a transaction, and returns its result once that has been committed."""
         [outcome] = self.write_all((work,))
-        return outcome.result()
+        return outcome.take()
 
     def write_all(self, works: Sequence[Work[T]]) -> Sequence[Outcome[T]]:
         """Runs works in one transaction, in their order, and returns how each has ended, once it has been committed.
@@ -85,9 +86,7 @@ class ConnectionPair:
                 # Another thread has taken it into its transaction, whose waits are bounded as well.
                 with self._locked(state.writer, 2 * self._timeout):
                     pass
-        if pending.error is not None:
-            raise pending.error
-        return pending.outcomes
+        return pending.outcome.take()
 
     def write_soon(self, work: Work[object]) -> None:
         """Runs ``work`` in a transaction, now if that is possible without waiting, or else in that of the next write.
@@ -122,7 +121,7 @@ class ConnectionPair:
             db.remember_nothing()
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-            group.fail(StoreError(f"{self.path}: {error}"))
+            group.fail(f"{self.path}: {error}")
             raise
         if group.complete():
             self._state.get().writer.is_stale = True  # as in `read`

@@ -6,8 +6,9 @@ import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
+from ..._concurrency.outcome import Outcome
 from ..protocol import StoreError
 from .room import StoreConnection
 
@@ -20,22 +21,6 @@ MAX_GROUP_COMMIT = 64
 """About the most works that share a transaction, so that none of them waits long for its end."""
 
 
-class Outcome(Generic[T]):
-    """How a work has ended: with a value, or with an exception."""
-
-    __slots__ = ("error", "value")
-
-    def __init__(self, value: T | None, error: Exception | None = None) -> None:
-        self.value = value
-        self.error = error
-
-    def result(self) -> T:
-        """Returns the value, or raises the exception."""
-        if self.error is not None:
-            raise self.error
-        return cast(T, self.value)
-
-
 class PendingWrite(Generic[T]):
     """The works of one caller, which wait for a transaction.
 
@@ -43,24 +28,23 @@ class PendingWrite(Generic[T]):
         works: To be run in this order, in the same transaction.
     """
 
-    __slots__ = ("error", "is_done", "outcomes", "works")
+    __slots__ = ("is_done", "outcome", "works")
 
     def __init__(self, works: Sequence[Work[T]]) -> None:
         self.works = works
-        self.outcomes: Sequence[Outcome[T]] = ()
-        self.error: StoreError | None = None
-        """Why the transaction has failed."""
+        self.outcome: Outcome[Sequence[Outcome[T]]] = Outcome()
+        """How each work has ended, or why the transaction has failed."""
         self.is_done = False
         """Whether the transaction has ended. Set last, so that other threads find the rest."""
 
     def complete(self, outcomes: Sequence[Outcome[T]]) -> None:
         """Sets the outcomes. To be called after the commit."""
-        self.outcomes = outcomes
+        self.outcome.result = outcomes
         self.is_done = True
 
-    def fail(self, error: StoreError) -> None:
+    def fail(self, message: str) -> None:
         """Sets the reason for which nothing was written."""
-        self.error = error
+        self.outcome.error = StoreError(message)
         self.is_done = True
 
 
@@ -113,17 +97,18 @@ class Group:
 
     def complete(self) -> bool:
         """Passes the outcomes to the callers, after the commit. Returns whether the store could not do some work."""
+        has_failed = any(isinstance(outcome.error, StoreError) for outcome in self._outcomes)
         position = 0
         for pending in self._writes:
             end = position + len(pending.works)
             pending.complete(self._outcomes[position:end])
             position = end
-        return any(isinstance(outcome.error, StoreError) for outcome in self._outcomes)
+        return has_failed
 
-    def fail(self, error: StoreError) -> None:
-        """Passes an error to all callers."""
+    def fail(self, message: str) -> None:
+        """Passes an error to all callers, to each one of its own: whoever raises it adds to its traceback."""
         for pending in self._writes:
-            pending.fail(error)
+            pending.fail(message)
 
 
 def withdraw(pending: PendingWrite[Any], waiting: deque[PendingWrite[Any]]) -> bool:

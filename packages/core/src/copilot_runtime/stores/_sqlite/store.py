@@ -128,7 +128,7 @@ class SqliteStore:
         self, changes: Sequence[p.NewRun | p.RunEnd]
     ) -> Sequence[p.RunStarted | p.ThreadBusy | Exception | None]:
         outcomes = self._connections.write_all([rows.checked(self._change_work(change)) for change in changes])
-        return [outcome.value if outcome.error is None else outcome.error for outcome in outcomes]
+        return [outcome.result if outcome.error is None else cast(Exception, outcome.error) for outcome in outcomes]
 
     def _change_work(self, change: p.NewRun | p.RunEnd) -> Callable[[Db], p.RunStarted | p.ThreadBusy | None]:
         if isinstance(change, p.NewRun):
