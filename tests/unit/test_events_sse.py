@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import from_json
 
 from copilot_runtime._events import (
     Cursor,
@@ -103,6 +104,14 @@ def test_a_run_started_with_an_echo_is_encoded_as_any_other_event(metadata: dict
     recorder, _ = recorded([], input_echo=lambda: echo)
     with pytest.raises(InvalidEventError, match="NaN"):
         recorder.feed({**STARTED, "metadata": {"input": math.nan}})
+
+
+@pytest.mark.requirement("BODY-03")
+def test_a_number_that_an_agent_puts_into_its_input_never_breaks_the_echo() -> None:
+    """The echo is not searched for such numbers, since it was parsed from JSON; but the agent has the same objects."""
+    echo = run_input(state={"score": math.nan, "limits": [-math.inf]})
+    _, frames = recorded([STARTED], input_echo=lambda: echo)
+    assert from_json(event_data(frames[0]), allow_inf_nan=False)["input"]["state"] == {"score": None, "limits": [None]}
 
 
 @pytest.mark.requirement("BODY-03")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -38,16 +38,16 @@ def encode(event: Mapping[str, Any]) -> bytes:
 
 
 def encode_with(event: Mapping[str, Any], name: str, value: Any) -> bytes:
-    """Serialises an event with a further member, whose value was parsed from JSON and has no NaN to be searched for.
+    """Serialises an event with a further member, whose value was parsed from JSON and is not searched for NaN.
 
-    That search takes longer than encoding a long text.
+    That search takes longer than encoding a long text. What an agent has put there since becomes null.
     """
-    return b'%b,"%b":%b}' % (encode(event)[:-1], name.encode(), _to_json(value, event))
+    return b'%b,"%b":%b}' % (encode(event)[:-1], name.encode(), _to_json(value, event, "null"))
 
 
-def _to_json(value: Any, event: Mapping[str, Any]) -> bytes:
+def _to_json(value: Any, event: Mapping[str, Any], inf_nan_mode: Literal["constants", "null"] = "constants") -> bytes:
     try:
-        return to_json(value)
+        return to_json(value, inf_nan_mode=inf_nan_mode)
     except (PydanticSerializationError, UnicodeEncodeError, RecursionError, ValueError) as error:
         raise InvalidEventError(f"{event.get('type')} contains a value that JSON cannot represent") from error
 
