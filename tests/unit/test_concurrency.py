@@ -621,6 +621,38 @@ def test_calls_from_many_threads_are_all_made() -> None:
         assert own == sorted(own)
 
 
+def test_calls_of_a_thread_keep_their_order_while_another_makes_its_first(
+    counted_loop: CountedLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    is_about_to_call, may_call = threading.Event(), threading.Event()
+    other = threading.Thread(target=lambda: loops.call_soon_threadsafe(counted_loop, called.append, "other"))
+
+    class Inbox(loops._Inbox):
+        """Has the other thread create one, too, and use it just before the first call here."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            if threading.current_thread() is other:
+                is_about_to_call.set()
+                assert may_call.wait(HANG_SECONDS)
+            else:
+                other.start()
+                assert is_about_to_call.wait(HANG_SECONDS)
+
+        def put(self, *args: Any) -> None:
+            if threading.current_thread() is not other and not may_call.is_set():
+                may_call.set()
+                other.join(HANG_SECONDS)
+            super().put(*args)
+
+    monkeypatch.setattr(loops, "_Inbox", Inbox)
+    loops.call_soon_threadsafe(counted_loop, called.append, "first")
+    loops.call_soon_threadsafe(counted_loop, called.append, "second")
+    run_until_idle(counted_loop)
+    assert called == ["other", "first", "second"]
+
+
 def test_calls_of_a_loop_that_is_closed_are_dropped_with_it() -> None:
     class Kept:
         def call(self) -> None:

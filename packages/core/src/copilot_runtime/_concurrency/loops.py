@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .process_local import ProcessLocal
+from .process_local import ProcessLocal, process_rlock
 
 logger = logging.getLogger("copilot_runtime.loops")
 
@@ -79,17 +79,32 @@ _inboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Inbo
 """An inbox with functions is kept by its loop, which drops it when it is closed: a function may refer to the loop."""
 
 
+# Reentrant: an abandoned stream is closed wherever the garbage collector happens to run.
+_inboxes_lock = process_rlock()
+
+
+def _find_inbox(loop: asyncio.AbstractEventLoop) -> _Inbox | None:
+    reference = _inboxes.get(loop)
+    return None if reference is None else reference()
+
+
+def _create_inbox(loop: asyncio.AbstractEventLoop) -> _Inbox:
+    created = _Inbox()
+    with _inboxes_lock.get():
+        # Another thread may have been faster. With two, the second call of a thread could come before its first.
+        inbox = _find_inbox(loop)
+        if inbox is None:
+            inbox = created
+            _inboxes[loop] = weakref.ref(created)
+    return inbox
+
+
 def call_soon_threadsafe(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:
     """Has a loop call a function soon, from any thread. Returns False if the loop is closed."""
     if loop.is_closed():
         return False
-    reference = _inboxes.get(loop)
-    inbox = None if reference is None else reference()
-    if inbox is None:
-        inbox = _Inbox()
-        _inboxes[loop] = weakref.ref(inbox)
     try:
-        inbox.put(loop, function, args)
+        (_find_inbox(loop) or _create_inbox(loop)).put(loop, function, args)
     except RuntimeError:  # it has been closed meanwhile
         return False
     return True
