@@ -15,6 +15,7 @@ from copilot_runtime._engine import Engine
 from copilot_runtime._engine import persistence as persistence_module
 from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._http import streaming
 from copilot_runtime._http.streaming import CONNECTED, EventStream, SyncStreamIterator
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore, StoreError
 
@@ -62,7 +63,10 @@ def over_sqlite(path: Any) -> RunStore:
 
 
 @pytest.mark.parametrize("create_store", [over_memory, over_sqlite])
-def test_first_chunk_of_a_run_that_never_waits_is_the_only_one(create_store: Any, tmp_path: Any) -> None:
+def test_first_chunk_of_a_run_that_never_waits_is_the_only_one(
+    create_store: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
     [chunk] = chunks_of(engine_on(create_store(tmp_path)), answers)
     assert chunk.count(b"\n\n") == 5
     assert b"RUN_FINISHED" in chunk
@@ -132,6 +136,49 @@ def test_first_chunk_of_a_run_that_waits_for_an_agent_thread_is_a_comment() -> N
     may_go.set()
     for stream in (busy, waiting):
         stream.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "HEADERS_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_first_chunk_does_not_wait_for_an_agent_that_blocks_the_event_loop() -> None:
+    blocks, may_go = threading.Event(), threading.Event()
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        blocks.set()
+        may_go.wait(HANG_SECONDS)
+        for event in answers_at_once(input):
+            yield event
+
+    engine = engine_on(MemoryStore())
+    streams = [stream_of(engine, agent)]
+    assert blocks.wait(HANG_SECONDS)
+    try:
+        other = driver.run_sync(engine.run(given(answers, thread_id="other")))
+        assert isinstance(other, EventStream)
+        streams.append(other)
+        assert [first_chunk(stream) for stream in streams] == [CONNECTED, CONNECTED]
+    finally:
+        may_go.set()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_first_chunk_does_not_wait_for_a_store_that_does_not_answer() -> None:
+    may_store = threading.Event()
+
+    class Slow(MemoryStore):
+        def finish(self, *values: Any) -> None:
+            may_store.wait(HANG_SECONDS)
+            super().finish(*values)
+
+    stream = stream_of(engine_on(Slow()), answers)
+    try:
+        assert first_chunk(stream) == CONNECTED
+    finally:
+        may_store.set()
 
 
 def test_first_chunk_does_not_wait_for_a_store_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:

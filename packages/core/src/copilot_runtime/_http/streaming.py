@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import queue
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -14,6 +15,10 @@ CONNECTED = b": connected\n\n"
 
 TURN_BYTES = 64 * 1024
 """How many bytes may be sent before the event loop gets a turn, even if no `send` waits for the client."""
+
+
+HEADERS_SECONDS = 1.0
+"""How long the headers of a response may wait for what is about to be ready: an agent may block the event loop."""
 
 
 class StreamSource(Protocol):
@@ -90,8 +95,9 @@ class SyncStreamIterator:
 
     Closes its source when it is garbage-collected: a framework may put another response in the place of the one that
     it belonged to. The first chunk never waits for long: it is ``greeting`` if nothing is ready and the source is not
-    starting. A WSGI server holds the headers back until there is a chunk (PEP 3333, "Handling of Headers"), and an
-    agent may take its time; but what an agent has ready at once leaves with the headers, as one chunk.
+    starting, or has been starting for `HEADERS_SECONDS`. A WSGI server holds the headers back until there is a chunk
+    (PEP 3333, "Handling of Headers"), and an agent may take its time; but what an agent has ready at once leaves with
+    the headers, as one chunk.
     """
 
     __slots__ = ("_greeting", "_is_sent", "_notifications", "_source")
@@ -128,13 +134,17 @@ class SyncStreamIterator:
 
     def _first_chunk(self) -> bytes | None:
         source = self._source
+        deadline = time.monotonic() + HEADERS_SECONDS
         while source.is_starting:
             chunk = source.read_available()
             if chunk != b"":
                 return chunk
             # Asked again, since the source may have started before there was a waiter.
             if source.add_waiter(self._notify) and source.is_starting:
-                self._notifications.get()
+                try:
+                    self._notifications.get(timeout=max(0.0, deadline - time.monotonic()))
+                except queue.Empty:
+                    break
         return source.read_available()
 
     def _notify(self) -> None:
