@@ -186,6 +186,21 @@ def test_a_write_that_timed_out_is_not_done_later(tmp_path: Path) -> None:
     assert read_notes(connections) == {"next"}
 
 
+def test_a_write_that_was_interrupted_is_not_done_later(
+    connections: ConnectionPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def acquire(self, **_: object) -> bool:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connections._state.get().writer, "lock", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            connections.write(write_note("late"))
+    connections.write(write_note("next"))
+    assert read_notes(connections) == {"next"}
+
+
 def test_a_failure_does_not_remove_the_journal(tmp_path: Path) -> None:
     # Closing the last connection would; on a full disk no new one could be created, and nothing could be read.
     path = tmp_path / "threads.db"

@@ -146,6 +146,8 @@ async def test_group_commit_of_a_request_that_is_cancelled_leaves_the_others_alo
     assert isinstance(await kept, RunStarted)
     assert cancelled.cancelled()
     await begin_all(writes, 2)
+    # And it has left its thread free.
+    assert isinstance(await writes.begin(new("cancelled")), RunStarted)
 
 
 def test_group_commit_of_a_loop_that_is_closed_writes_what_is_left(store: RecordingStore) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from .._concurrency import driver, loops
 from .._concurrency.outcome import Outcome
-from ..stores.protocol import GroupingStore, NewRun, RunEnd, RunStarted, RunStore, ThreadBusy
+from ..stores.protocol import GroupingStore, NewRun, RunCompletion, RunEnd, RunStarted, RunStore, ThreadBusy
 
 Change = NewRun | RunEnd
 Result = RunStarted | ThreadBusy | None
@@ -114,6 +114,8 @@ class _LoopQueue:
     ) -> None:
         for (_, done, outcome), result in zip(batch, results, strict=True):
             if done.done():  # cancelled
+                if isinstance(result, RunStarted):  # a run that nobody will end
+                    self.add(RunEnd(result.lease, (), RunCompletion(persist=False)), loop)
                 continue
             if isinstance(result, BaseException):
                 outcome.error = result

@@ -86,6 +86,9 @@ class ConnectionPair:
                 # Another thread has taken it into its transaction, whose waits are bounded as well.
                 with self._locked(state.writer, 2 * self._timeout):
                     pass
+        except BaseException:  # such as a timeout of gevent: nobody is left who would know that it was done
+            withdraw(pending, state.waiting)
+            raise
         return pending.outcome.take()
 
     def write_soon(self, work: Work[object]) -> None:

@@ -307,7 +307,7 @@ class SqliteStore:
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         tokens = [lease.token for lease in leases]
         # One statement and no transaction: an event loop that is busy makes this thread wait after each.
-        poll = (tokens, self._connections.query("SELECT count(*), sum(token), sum(stopping) FROM live"))
+        poll = (tokens, self._connections.query("SELECT count(*), sum(token), sum(stopping <> 0) FROM live"))
         if poll == self._last_poll:
             return {}
 
