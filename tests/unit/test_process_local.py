@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 import threading
@@ -117,6 +118,19 @@ def test_process_id_after_a_fork(monkeypatch: pytest.MonkeyPatch, with_hooks: bo
 
     assert _child_status(fork, check_child) == 0
     assert process_local.process_id() == parent
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, None])
+def test_process_id_where_pages_are_not_wiped(monkeypatch: pytest.MonkeyPatch, error: type[Exception] | None) -> None:
+    """The system does not know how to, or an emulator of it accepts whatever it is asked for."""
+
+    class Page(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            if error is not None:
+                raise error
+
+    monkeypatch.setattr(mmap, "mmap", Page)
+    assert process_local._wiped_page() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux wipes pages")

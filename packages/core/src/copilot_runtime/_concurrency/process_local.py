@@ -14,13 +14,20 @@ _MADV_WIPEONFORK = 18
 """Linux 4.14: a page is filled with zeros in a child process, however that was forked (madvise(2))."""
 
 
+_UNKNOWN_ADVICE = -1
+
+
 def _wiped_page() -> mmap.mmap | None:
     try:
         page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         page.madvise(_MADV_WIPEONFORK)
     except (AttributeError, OSError, TypeError, ValueError):  # other systems
         return None
-    return page
+    try:
+        page.madvise(_UNKNOWN_ADVICE)
+    except OSError:
+        return page
+    return None  # an emulator, such as older ones of QEMU, accepts any advice and follows none
 
 
 _page = _wiped_page()
