@@ -21,7 +21,7 @@ from copilot_runtime._events import is_terminal
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._sqlite import store as sqlite_store
 from copilot_runtime.stores._sqlite.schema import migrate
-from copilot_runtime.stores.protocol import RunKey, StoreError, ThreadKey, ThreadQuery, ThreadUnreadable
+from copilot_runtime.stores.protocol import LeaseSignal, RunKey, StoreError, ThreadKey, ThreadQuery, ThreadUnreadable
 from copilot_runtime.testing import TestClient
 from copilot_runtime.testing._factories import (
     ADA,
@@ -234,3 +234,11 @@ async def test_damaged_run_does_not_keep_others_from_being_followed(tmp_path: Pa
     await settled(lambda: damaged.ended and other.ended)
     assert list(other.frames) == frames
     assert is_terminal(damaged.frames[-1])
+
+
+def test_damaged_numbers_do_not_keep_runs_from_being_polled(tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    store = SqliteStore(path)
+    leases = [begin(store, ThreadKey(ADA, name)).lease for name in ("a", "b")]
+    execute(path, f"UPDATE live SET stopping = {2**63 - 1}")  # whose sum is no integer of SQLite's
+    assert set(store.poll_signals(leases).values()) == {LeaseSignal.STOP}
