@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,13 +107,21 @@ def test_beginning_a_run_reads_only_runs_that_are_new(
     assert counts == [1, 1, 1]
 
 
-def test_message_ids_are_kept_up_to_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(message_ids, "MAX_IDS", 25)
-    store = SqliteStore(path)
-    for at in range(10):
+@pytest.mark.parametrize("length", [1, 2_000])
+def test_message_ids_are_kept_up_to_a_limit(path: Path, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of their bytes, since clients choose them."""
+    limit = 20_000
+    monkeypatch.setattr(message_ids, "MAX_BYTES", limit)
+    store = SqliteStore(path, max_runs_per_thread=60)
+    for at in range(70):
         for thread in (T1, T2):
-            store_run(store, thread, f"m{at}")
-    for at in range(10, 20):
-        run_once(store, f"m{at}", f"u{at}")
+            store_run(store, thread, f"m{at}" + "x" * length)
+    for at in range(70, 80):
+        run_once(store, f"m{at}" + "x" * length, f"u{at}")
     known = store._connections.write(lambda db: db.message_ids)
-    assert known._size == sum(thread.size for thread in known._threads.values()) <= 25
+    kept = [
+        sys.getsizeof(text) for thread in known._threads.values() for text in (*thread.in_events, *thread.in_inputs)
+    ]
+    assert known._size == sum(thread.size for thread in known._threads.values()) <= limit
+    assert known._size == sum(kept) + message_ids._ENTRY_BYTES * len(kept)
+    assert bool(kept) == (length == 1)

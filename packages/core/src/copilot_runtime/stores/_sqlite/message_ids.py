@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 
 MIN_RUNS = 8
 """Of how many runs a thread has to be kept. Fewer are read in less time than it takes to look after them."""
 
-MAX_IDS = 50_000
-"""How many ids are kept of all threads together: about 10 MB."""
+MAX_BYTES = 10_000_000
+"""About how many bytes the ids take that are kept, of all threads together. Clients choose how long ids are."""
+
+_ENTRY_BYTES = 100
+"""About what an id takes beside its text."""
 
 Row = tuple[int, Iterable[str], Iterable[str]]
 """An ordinal, the ids in the events of that run, and those in its input."""
@@ -22,17 +26,15 @@ ReadRows = Callable[[sqlite3.Connection, int, int], Sequence[Row]]
 class _Thread:
     """The ids of a thread's runs, each with the ordinal of the last run that has it."""
 
-    __slots__ = ("in_events", "in_inputs", "ordinals")
+    __slots__ = ("in_events", "in_inputs", "ordinals", "size")
 
     def __init__(self) -> None:
         self.ordinals: list[int] = []
         # Never changed: their keys are passed on.
         self.in_events: dict[str, int] = {}
         self.in_inputs: dict[str, int] = {}
-
-    @property
-    def size(self) -> int:
-        return len(self.in_events) + len(self.in_inputs)
+        self.size = 0
+        """About how many bytes the ids take."""
 
     def add(self, rows: Sequence[Row]) -> None:
         """Adds runs that have ended since the last one."""
@@ -41,14 +43,31 @@ class _Thread:
         self.ordinals += [ordinal for ordinal, _, _ in rows]
         self.in_events, self.in_inputs = self.in_events.copy(), self.in_inputs.copy()
         for ordinal, in_events, in_inputs in rows:
-            self.in_events.update(dict.fromkeys(in_events, ordinal))
-            self.in_inputs.update(dict.fromkeys(in_inputs, ordinal))
+            self._add(self.in_events, in_events, ordinal)
+            self._add(self.in_inputs, in_inputs, ordinal)
 
     def drop(self, first: int) -> None:
         """Drops the runs before the first one that is left."""
         self.ordinals = [ordinal for ordinal in self.ordinals if ordinal >= first]
-        self.in_events = {text: last for text, last in self.in_events.items() if last >= first}
-        self.in_inputs = {text: last for text, last in self.in_inputs.items() if last >= first}
+        self.in_events = self._drop(self.in_events, first)
+        self.in_inputs = self._drop(self.in_inputs, first)
+
+    def _add(self, known: dict[str, int], ids: Iterable[str], ordinal: int) -> None:
+        ids = dict.fromkeys(ids, ordinal)
+        self.size += _size(ids.keys() - known.keys())
+        known.update(ids)
+
+    def _drop(self, known: dict[str, int], first: int) -> dict[str, int]:
+        dropped = [text for text, last in known.items() if last < first]
+        self.size -= _size(dropped)
+        left = known.copy()
+        for text in dropped:
+            del left[text]
+        return left
+
+
+def _size(ids: Collection[str]) -> int:
+    return len(ids) * _ENTRY_BYTES + sum(map(sys.getsizeof, ids))
 
 
 class MessageIds:
@@ -83,9 +102,9 @@ class MessageIds:
         if known is None or len(known.ordinals) != runs:
             known = _Thread()
             known.add(read(db, thread, 0))
-        if len(known.ordinals) >= MIN_RUNS and known.size <= MAX_IDS:
+        if len(known.ordinals) >= MIN_RUNS and known.size <= MAX_BYTES:
             self._threads[thread] = known
             self._size += known.size
-            while self._size > MAX_IDS:
+            while self._size > MAX_BYTES:
                 self._size -= self._threads.popitem(last=False)[1].size
         return known.in_events.keys(), known.in_inputs.keys()
