@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from copilot_runtime import CopilotRuntime
+from copilot_runtime import CopilotHandler, CopilotRuntime
 from copilot_runtime_asgi import create_copilot_asgi_app
 
 from .http_client import TIMEOUT_SECONDS, run_input
@@ -57,13 +57,13 @@ class Waiting:
 class Connection:
     """One request, and what the application sends."""
 
-    def __init__(self, app: Any, path: str = "/agent/a/run", body: Any = None) -> None:
+    def __init__(self, app: Any, path: str = "/agent/a/run", body: Any = None, **scope: Any) -> None:
         content = json.dumps(run_input("thread", "run") if body is None else body).encode()
         self.sent: list[Any] = []
         self.receiving = 0
         self.received: asyncio.Queue[Any] = asyncio.Queue()
         self.received.put_nowait({"type": "http.request", "body": content, "more_body": False})
-        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], **scope}
         self.task = asyncio.ensure_future(app(scope, self._receive, self.send))
 
     async def _receive(self) -> Any:
@@ -285,3 +285,41 @@ def test_asgi_stream_that_is_cancelled_while_its_headers_are_sent_sends_no_body_
         agent.may_end.set()
 
     on_loop(scenario)
+
+
+INFO_REQUESTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "query": {"query_string": b"a=1"},
+    "another site": {"headers": [(b"origin", b"https://other.example"), (b"sec-fetch-site", b"cross-site")]},
+    "small body": {"headers": [(b"content-length", b"2")]},
+    "large body": {"headers": [(b"content-length", b"99999999999")]},
+    "chunked body": {"headers": [(b"transfer-encoding", b"chunked")]},
+    "head": {"method": "HEAD"},
+    "options": {"method": "OPTIONS", "headers": [(b"origin", b"https://other.example")]},
+    "post": {"method": "POST"},
+    "mounted": {"path": "/mount/api/info", "root_path": "/mount"},
+    "mounted without the root in the path": {"root_path": "/mount"},
+    "elsewhere": {"path": "/other/info"},
+    "escaped": {"path": "/api/info", "raw_path": b"/api/%69nfo"},
+    "escaped slash": {"path": "/api/info", "raw_path": b"/api%2Finfo"},
+    "slash at the end": {"path": "/api/info/"},
+    "not ascii": {"path": "/\u00e4/api/info"},
+}
+
+
+@pytest.mark.requirement("INFO-01")
+@pytest.mark.parametrize("mode", ["auto", "multi-route", "single-route"])
+@pytest.mark.parametrize("request_name", INFO_REQUESTS)
+def test_info_at_once_is_sent_as_what_the_handler_responds(
+    request_name: str, mode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def respond() -> tuple[list[Any], int]:
+        runtime = CopilotRuntime(agents={"a": never_waits}, debug=True)
+        app = create_copilot_asgi_app(runtime=runtime, base_path="/api", mode=mode)
+        connection = Connection(app, **{"path": "/api/info", "method": "GET", **INFO_REQUESTS[request_name]})
+        await asyncio.wait_for(connection.task, TIMEOUT_SECONDS)
+        return connection.sent, connection.receiving
+
+    sent = asyncio.run(respond())
+    monkeypatch.setattr(CopilotHandler, "respond_at_once", lambda *target: None)
+    assert asyncio.run(respond()) == sent
