@@ -113,3 +113,62 @@ def test_cold_start_imports_nothing_unused(imports: str, program: str) -> None:
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["", ""]
+
+
+BROKEN = """
+class Broken:
+    \"\"\"Finds what cannot be imported.\"\"\"
+
+    def find_spec(self, name, path, target=None):
+        if name == "ag_ui.core":
+            raise ImportError("ag_ui is broken")
+
+broken = Broken()
+sys.meta_path.insert(0, broken)
+
+async def main():
+    runs = (request("POST", "/agent/default/run", input) for _ in range(3))
+    for failure in await asyncio.gather(*runs, return_exceptions=True):
+        assert "'status': 500" in str(failure), failure
+    assert b'"default"' in await request("GET", "/info")
+    sys.meta_path.remove(broken)
+    assert b"RUN_FINISHED" in await request("POST", "/agent/default/run", input)
+"""
+
+
+def test_cold_start_with_models_that_cannot_be_imported_fails_the_runs_that_need_them() -> None:
+    """At once, with the cause in the log, and only as long as it is so."""
+    imports = "from copilot_runtime_asgi import create_copilot_asgi_app"
+    program = ASGI.partition("async def main")[0] + BROKEN + "\nasyncio.run(main())"
+    source = APPLICATION.format(imports=imports) + program
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("ImportError: ag_ui is broken") == 3
+
+
+AT_THE_SAME_TIME = """
+import threading
+
+ready = threading.Barrier(4)
+
+def first_run(thread_id):
+    ready.wait(30)
+    bodies.append(request("POST", "/agent/default/run", input.replace(b"t1", thread_id)))
+
+bodies = []
+threads = [threading.Thread(target=first_run, args=(b"t%d" % number,)) for number in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(bodies) == 4
+"""
+
+
+@pytest.mark.parametrize("patch", ["", "from gevent import monkey; monkey.patch_all()"], ids=["threads", "gevent"])
+def test_cold_start_with_first_runs_at_the_same_time(patch: str) -> None:
+    imports = f"{patch}\nfrom copilot_runtime_wsgi import create_copilot_wsgi_app"
+    program = WSGI.partition("assert b")[0] + AT_THE_SAME_TIME
+    source = APPLICATION.format(imports=imports) + program
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
