@@ -717,13 +717,14 @@ def test_uvicorn_reload_ends_open_streams_at_once(theirs: Path, options: list[st
         with client.start_run("endless", unique("thread")) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
             started = time.monotonic()
-            (theirs / "main.py").write_text(ENDLESS_MODULE.replace('"endless"', '"changed"'))
+            # Of another length, or bytecode of the same second would be taken for it.
+            (theirs / "main.py").write_text(ENDLESS_MODULE.replace('"endless"', '"changed-agent"'))
             assert stream.rest()[-1]["code"] == "RUN_INTERRUPTED"
             assert time.monotonic() - started < ENDLESS_GRACE
 
         def is_changed() -> bool:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                return "changed" in client.info()["agents"]
+                return "changed-agent" in client.info()["agents"]
             return False
 
         eventually(is_changed, TIMEOUT_SECONDS)  # the old process may still accept a connection or two
