@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -312,3 +314,17 @@ def test_route_that_is_kept_is_the_one_that_is_looked_up(method: str, root: str,
     request = Request(method=method, path=root + "/" + "/".join(pieces), root_path=root)
     looked_up = _read_path.__wrapped__(mode != "single-route", None, root, request.path, method)
     assert router.read_head(request) == router.read_head(request) == looked_up
+
+
+def test_targets_as_bytes_and_as_text_in_one_process_are_not_compared() -> None:
+    """As of ASGI and WSGI applications that are tested together, with Python's warnings about that as errors."""
+    program = """
+from copilot_runtime._http.target import split_raw_target
+
+for raw in (b"/info", "/info", None, b"/info"):
+    assert split_raw_target(raw, b"/info", b"") == ("/info", "")
+"""
+    done = subprocess.run(
+        [sys.executable, "-bb", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -31,7 +31,8 @@ def split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> 
     return split(raw, path, root_path)
 
 
-@functools.lru_cache(maxsize=256)
+# Typed, since bytes and a string of the same characters have one hash: `python -bb` lets nobody compare them.
+@functools.lru_cache(maxsize=256, typed=True)
 def _split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> tuple[str, str]:
     """Does so. Kept for the targets that came last, since the pages of an application request the same few ones."""
     if path[len(root_path) :][:1] not in (b"", b"/"):
