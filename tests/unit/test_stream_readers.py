@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from copilot_runtime._concurrency.periodic import PeriodicTask
@@ -339,6 +339,57 @@ def test_reader_that_is_broken_off_is_never_at_its_end(life: Life) -> None:
         reader.read_available()
         reader.tick(0)
         assert not reader.is_at_end
+
+
+class Unhurried(RunReader):
+    """Reads each event as if it were the first."""
+
+    def _read(self) -> bytes | None:
+        self._is_following = False
+        return super()._read()
+
+
+LOG_STEPS = st.lists(
+    st.sampled_from(["paced", "one", "two", "read", "keep alive", "foreign", "duplicate"]), max_size=20
+)
+
+
+@example(["paced", "duplicate", "paced"], "end", [], 0, True)
+@example(["paced", "foreign", "paced"], "end", [], 0, False)
+@example(["paced", "two", "read"], "end", [], 0, False)
+@given(LOG_STEPS, st.sampled_from(["end", "cut", "evict"]), LOG_STEPS, st.integers(0, 2), st.booleans())
+def test_reader_of_one_event_more_reads_what_any_reader_does(
+    steps: list[str], last: str, more: list[str], seen: int, skip_duplicates: bool
+) -> None:
+    # Clients reject null here, so these are changed where another version may have written them.
+    frames = [
+        b'id: 1.%d\ndata: {"type":"RUN_STARTED","threadId":"t","runId":"r","timestamp":null}\n\n' % n for n in range(99)
+    ]
+    log = log_of(*frames[:seen])
+    callbacks = ReaderCallbacks(lambda _: None, lambda _: None)
+    readers = [
+        kind(log=log, seen=seen, skip_duplicates=skip_duplicates, callbacks=callbacks)
+        for kind in (RunReader, Unhurried)
+    ]
+    for step in [*steps, last, *more, "end", "read", "read"]:
+        count = len(log.frames)
+        if step in ("one", "two", "paced") and not log.ended:
+            log.extend(frames[count : count + (2 if step == "two" else 1)])
+        elif step == "foreign":
+            log.is_foreign = True
+        elif step == "duplicate":
+            log.duplicates = {*log.duplicates, count + 1}
+        elif step == "end":
+            log.end()
+        for reader in readers:
+            if step == "keep alive":
+                reader.request_keep_alive()
+            elif step in ("evict", "cut"):
+                getattr(reader, step)()
+        if step in ("read", "paced"):
+            chunks = [reader.read_available() for reader in readers]
+            assert chunks[0] == chunks[1]
+        assert readers[0].is_at_end == readers[1].is_at_end
 
 
 def test_reader_that_resumes_after_what_was_lost_is_not_at_its_end(life: Life) -> None:
