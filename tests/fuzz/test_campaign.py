@@ -22,7 +22,7 @@ from .oracle import ALICE_MARK, find_fault, find_tracebacks
 from .requests import FUZZ_USERS, RIGHT, WRONG, Draft, Exchange, mark
 from .sessions import KINDS, make_session
 
-REQUESTS = 300
+REQUESTS = 2000
 """Of each campaign; ``python -m tests.fuzz`` plays longer ones."""
 SEED = 13
 MAX_GROWTH = 64 * 1024 * 1024
