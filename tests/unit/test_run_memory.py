@@ -367,5 +367,8 @@ def test_errors_of_a_sqlite_store_are_freed_without_the_garbage_collector(collec
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError):
             store.begin(new)
+    (tmp_path / "threads.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(StoreError):
+        store.read(THREAD)
     gc.collect()
     assert [value for value in collected if is_ours(value)] == []

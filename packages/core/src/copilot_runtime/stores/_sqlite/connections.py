@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
 from typing import Any, TypeVar
 
 from ..._concurrency.outcome import Outcome
@@ -146,7 +147,8 @@ class ConnectionPair:
     def read(self, work: Work[T]) -> T:
         """Runs ``work`` on one snapshot of the file, and returns its result."""
         slot = self._state.get().reader
-        with self._using(slot) as db:
+        with self._locked(slot), self._reporting(slot):
+            db = self._connection(slot)
             db.execute("BEGIN")
             try:
                 return work(db)
@@ -161,13 +163,15 @@ class ConnectionPair:
     def query(self, sql: str) -> tuple[int, Any]:
         """Returns which connection this is, counted from 1, and the row that a query finds on it."""
         slot = self._state.get().reader
-        with self._using(slot) as db:
+        with self._locked(slot), self._reporting(slot):
+            db = self._connection(slot)
             return slot.generation, db.execute(sql).fetchone()
 
     def version(self) -> tuple[int, int]:
         """Returns a value that changes whenever this process or another one has written to the file."""
         reader = self._state.get().reader
-        with self._using(reader) as db:
+        with self._locked(reader), self._reporting(reader):
+            db = self._connection(reader)
             data_version: int = db.execute("PRAGMA data_version").fetchone()[0]
             return reader.generation, data_version
 
@@ -175,11 +179,6 @@ class ConnectionPair:
         """Abandons the parent's connections: even closing one would corrupt it (sqlite.org/howtocorrupt, 2.6)."""
         self._abandoned.append(self._state)
         self._state = ProcessLocal(_State)
-
-    @contextlib.contextmanager
-    def _using(self, slot: _ConnectionSlot) -> Iterator[StoreConnection]:
-        with self._locked(slot), self._reporting(slot):
-            yield self._connection(slot)
 
     @contextlib.contextmanager
     def _locked(self, slot: _ConnectionSlot, timeout: float | None = None) -> Iterator[None]:
@@ -190,18 +189,8 @@ class ConnectionPair:
         finally:
             slot.lock.release()
 
-    @contextlib.contextmanager
-    def _reporting(self, slot: _ConnectionSlot) -> Iterator[None]:
-        """Raises StoreError where SQLite fails, and has the connection replaced then."""
-        try:
-            yield
-            if slot.is_failing:
-                slot.is_failing, slot.is_stale = False, True  # replaced, because its busy timeout is the short one
-        except sqlite3.Error as error:
-            slot.is_failing = slot.is_stale = True  # the cause is unknown, so the next attempt uses a new connection
-            if slot.db is not None and slot.db.in_transaction:
-                slot.close()  # or others would wait for the locks that it holds
-            raise StoreError(f"{self.path}: {error}") from error
+    def _reporting(self, slot: _ConnectionSlot) -> _Reporting:
+        return _Reporting(self.path, slot)
 
     def _connection(self, slot: _ConnectionSlot) -> StoreConnection:
         file_id = _file_id(self.path)
@@ -342,6 +331,34 @@ class _ConnectionSlot:
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
+
+
+class _Reporting:
+    """Raises StoreError where SQLite fails, and has the connection replaced then.
+
+    No generator: since CPython 3.12, an exception that one replaces and the frames of `contextlib` refer to each other.
+    """
+
+    __slots__ = ("_path", "_slot")
+
+    def __init__(self, path: str, slot: _ConnectionSlot) -> None:
+        self._path = path
+        self._slot = slot
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        slot = self._slot
+        if isinstance(error, sqlite3.Error):
+            slot.is_failing = slot.is_stale = True  # the cause is unknown, so the next attempt uses a new connection
+            if slot.db is not None and slot.db.in_transaction:
+                slot.close()  # or others would wait for the locks that it holds
+            raise StoreError(f"{self._path}: {error}") from error
+        if error is None and slot.is_failing:
+            slot.is_failing, slot.is_stale = False, True  # replaced, because its busy timeout is the short one
 
 
 class _State:
