@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime._concurrency import driver
+from copilot_runtime._engine import store_writes
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime._engine.store_writes import MAX_CHANGES
 from copilot_runtime.stores import LeaseLost, SqliteStore, StoreError
@@ -148,6 +149,25 @@ async def test_group_commit_of_a_request_that_is_cancelled_leaves_the_others_alo
     await begin_all(writes, 2)
     # And it has left its thread free.
     assert isinstance(await writes.begin(new("cancelled")), RunStarted)
+
+
+@bounded
+async def test_group_commit_of_a_request_that_is_cancelled_when_its_run_has_begun_leaves_its_thread_free(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = store_writes._LoopQueue._resolve
+
+    def resolve_and_cancel(*values: Any) -> None:
+        resolve(*values)
+        request.cancel()
+
+    writes = AsyncStore(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(store_writes._LoopQueue, "_resolve", resolve_and_cancel)
+        request = asyncio.ensure_future(writes.begin(new("t")))
+        await asyncio.wait([request])
+    assert request.cancelled()
+    assert isinstance(await writes.begin(new("t")), RunStarted)
 
 
 def test_group_commit_of_a_loop_that_is_closed_writes_what_is_left(store: RecordingStore) -> None:

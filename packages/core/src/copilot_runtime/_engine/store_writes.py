@@ -48,7 +48,11 @@ class StoreWrites:
         if queue is None:
             queue = self._queues[loop] = _LoopQueue(self._store)
         write = queue.add(change, loop)
-        await write.done
+        try:
+            await write.done
+        except asyncio.CancelledError:
+            queue.end_unused(write.outcome.result, loop)  # if it was cancelled just now
+            raise
         return write.outcome.take()
 
 
@@ -76,6 +80,11 @@ class _LoopQueue:
             # In the next turn of the loop, with all that this one brings.
             loop.call_soon(self._start, loop)
         return write
+
+    def end_unused(self, result: Result | BaseException, loop: asyncio.AbstractEventLoop) -> None:
+        """Ends a run that has begun for a request that was cancelled: its thread would be busy."""
+        if isinstance(result, RunStarted):
+            self.add(RunEnd(result.lease, (), RunCompletion(persist=False)), loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._waiting:
@@ -114,8 +123,7 @@ class _LoopQueue:
     ) -> None:
         for (_, done, outcome), result in zip(batch, results, strict=True):
             if done.done():  # cancelled
-                if isinstance(result, RunStarted):  # a run that nobody will end
-                    self.add(RunEnd(result.lease, (), RunCompletion(persist=False)), loop)
+                self.end_unused(result, loop)
                 continue
             if isinstance(result, BaseException):
                 outcome.error = result
