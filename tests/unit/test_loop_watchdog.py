@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from copilot_runtime.stores import MemoryStore
 
 from .engine_helpers import HANG_SECONDS, Reader, bounded, engine_on, given
 from .recorder_helpers import FINISHED, STARTED, Event
+from .test_stream_readers import until
 
 pytestmark = [pytest.mark.requirement("AGENT-09")]
 
@@ -107,6 +110,26 @@ def test_watchdog_does_not_log_what_is_not_stuck(loop: Loop, caplog: pytest.LogC
     watchdog.check()
     assert lines(caplog) == []
     assert not watchdog._loops
+
+
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+def test_watchdog_keeps_no_loop_that_is_dropped_without_being_closed() -> None:
+    """Such as one of a script, which stops it as soon as its run has ended."""
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        yield FINISHED
+
+    engine = engine_on(MemoryStore())
+
+    async def main() -> None:
+        await Reader(await engine.run(given(agent))).rest()
+
+    loop = asyncio.SelectorEventLoop()
+    loop.run_until_complete(asyncio.wait_for(main(), HANG_SECONDS))
+    reference = weakref.ref(loop)
+    del loop
+    until(lambda: gc.collect() >= 0 and reference() is None)  # the watchdog's thread may be looking at it
 
 
 def test_watchdog_of_a_run_that_blocks_its_loop(

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Hashable
 
 from . import loops
@@ -30,7 +31,8 @@ class LoopWatchdog:
     """Checks event loops on a thread of its own, as long as they have members, such as active runs."""
 
     def __init__(self) -> None:
-        self._loops: dict[asyncio.AbstractEventLoop, _WatchedLoop] = {}
+        # Weak, since a loop that stops just after its last run has ended may be dropped before it forgets its members.
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _WatchedLoop] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._has_loops = threading.Event()
 
@@ -43,8 +45,8 @@ class LoopWatchdog:
         with self._lock:
             watched = self._loops.get(loop)
             if watched is None:
-                watched = self._loops[loop] = _WatchedLoop(loop)
-                watched.check()
+                watched = self._loops[loop] = _WatchedLoop()
+                watched.check(loop)
                 self._has_loops.set()
             watched.members.add(member)
 
@@ -65,30 +67,29 @@ class LoopWatchdog:
     def check(self) -> None:
         """Checks all open loops that have members, and forgets the others."""
         with self._lock:
-            for watched in list(self._loops.values()):
-                if not watched.members or watched.loop.is_closed():
-                    del self._loops[watched.loop]
-            remaining = list(self._loops.values())
-        for watched in remaining:
-            watched.check()
+            for loop, watched in list(self._loops.items()):
+                if not watched.members or loop.is_closed():
+                    del self._loops[loop]
+            remaining = list(self._loops.items())
+        for loop, watched in remaining:
+            watched.check(loop)
 
 
 class _WatchedLoop:
     """Counts checks and not seconds: while the process or its machine stands still, there are none."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self) -> None:
         self.members: set[Hashable] = set()
         self._thread: int | None = None
         self._has_answered = True
         self._missed = 0
 
-    def check(self) -> None:
+    def check(self, loop: asyncio.AbstractEventLoop) -> None:
         """Reports the loop once if it has missed `STUCK_CHECKS`, and otherwise has it answer until the next check."""
         if self._has_answered:
             self._has_answered, self._missed = False, 0
-            loops.call_soon_threadsafe(self.loop, self._answer)
-        elif self.loop.is_running():  # one that is not running may be run again, and blocks nobody
+            loops.call_soon_threadsafe(loop, self._answer)
+        elif loop.is_running():  # one that is not running may be run again, and blocks nobody
             self._missed += 1
             if self._missed == STUCK_CHECKS:
                 self._report()
