@@ -179,7 +179,8 @@ def run_cli(
 
 def read_until(server: CliClient, text: str) -> None:
     """Reads what the command prints until it has printed ``text``."""
-    watchdog = threading.Timer(TIMEOUT_SECONDS, server.process.kill)
+    # The whole group, since a process that the command has started may have its output open, too.
+    watchdog = threading.Timer(TIMEOUT_SECONDS, os.killpg, (server.process.pid, signal.SIGKILL))
     watchdog.start()
     assert server.process.stdout is not None
     for line in server.process.stdout:
@@ -188,6 +189,29 @@ def read_until(server: CliClient, text: str) -> None:
     else:
         pytest.fail(f"the command ended before it had printed {text!r}")
     watchdog.cancel()
+
+
+@contextlib.contextmanager
+def made_newer(file: Path) -> Iterator[None]:
+    """Makes a file newer now and then: uvicorn takes its first look at files only after its server has started.
+
+    Less and less often, as each time may restart a server that is still starting.
+    """
+    is_done = threading.Event()
+
+    def touch() -> None:
+        newer, pause = file.stat().st_mtime, 1.0
+        while not is_done.wait(pause):
+            newer, pause = newer + 1, pause * 2
+            os.utime(file, (newer, newer))
+
+    thread = threading.Thread(target=touch)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
 
 
 def run_command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -609,7 +633,8 @@ def test_cli_serve_reload_serves_what_was_changed(theirs: Path) -> None:
     with run_cli("serve", "their_app:runtime", "--reload", folder=theirs) as server:
         assert list(server.json("GET", f"{BASE}/info")["agents"]) == ["theirs"]
         (theirs / "their_app.py").write_text(THEIR_MODULE.replace('"theirs"', '"changed"'))
-        read_until(server, "The runtime is at")
+        with made_newer(theirs / "their_app.py"):
+            read_until(server, "The runtime is at")
         assert list(server.json("GET", f"{BASE}/info")["agents"]) == ["changed"]
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(TIMEOUT_SECONDS) == 0
@@ -622,7 +647,8 @@ def test_cli_serve_reload_waits_for_a_module_to_be_mended(theirs: Path) -> None:
         ended = run_command("serve", "their_app:runtime", folder=theirs)
         assert ended.returncode == 2
         (theirs / "their_app.py").write_text(THEIR_MODULE.replace('"theirs"', '"mended"'))
-        read_until(server, "The runtime is at")
+        with made_newer(theirs / "their_app.py"):
+            read_until(server, "The runtime is at")
         assert list(server.json("GET", f"{BASE}/info")["agents"]) == ["mended"]
 
 
@@ -719,7 +745,8 @@ def test_uvicorn_reload_ends_open_streams_at_once(theirs: Path, options: list[st
             started = time.monotonic()
             # Of another length, or bytecode of the same second would be taken for it.
             (theirs / "main.py").write_text(ENDLESS_MODULE.replace('"endless"', '"changed-agent"'))
-            assert stream.rest()[-1]["code"] == "RUN_INTERRUPTED"
+            with made_newer(theirs / "main.py"):
+                assert stream.rest()[-1]["code"] == "RUN_INTERRUPTED"
             assert time.monotonic() - started < ENDLESS_GRACE
 
         def is_changed() -> bool:
