@@ -11,7 +11,12 @@ from .growth.series import Series
 from .outcomes import Outcome
 
 FILE = Path(__file__).with_name("RESULTS.md")
-TITLE = "# Results\n\nWritten by `python -m benchmarks --node --write`; README.md explains the columns.\n"
+TITLE = """\
+# Results
+
+Written by `python -m benchmarks --node --write`, with `--quick` if only the main servers and no streams are here.
+README.md explains the columns.
+"""
 SECTIONS: Mapping[str, str] = {"Bars": "results.svg", "Growth": "growth.svg"}
 """With their plots, in this order. Each is replaced without the other."""
 WIDTH = 120
