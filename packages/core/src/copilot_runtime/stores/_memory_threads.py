@@ -244,12 +244,10 @@ class Thread:
     """The bytes that it takes. Changed where the thread is, or each call would look at all of its runs."""
 
     def __post_init__(self) -> None:
-        self.size = _THREAD_BYTES + _text_size(*self.key) + len(self.messages.data)
-        if self.live is not None:
-            self.size += self.live.size
+        self.size = self.measured_size()
 
     def measured_size(self) -> int:
-        """Returns what `size` has to be."""
+        """Returns what `size` has to be, from all that the thread has."""
         size = _THREAD_BYTES + _text_size(*self.key, self.name) + len(self.messages.data)
         size += ids_size(self.event_messages) + ids_size(self.input_messages)
         if self.live is not None:
