@@ -55,7 +55,7 @@ class EnvironBody(SyncBody):
 
 def _bounded_input(environ: Environ) -> Any:
     """Returns a stream that ends where the body does."""
-    if "wsgi.input_terminated" in environ or not may_have_body(environ):
+    if "wsgi.input_terminated" in environ:
         return environ["wsgi.input"]
     # At the first body under a server that does not end its input: the package takes 90 ms to import.
     from werkzeug.wsgi import get_input_stream
