@@ -54,6 +54,14 @@ def answers_at_once(input: Any) -> Iterator[Event]:
     yield from (STARTED, text("START"), text("CONTENT"), text("END"), FINISHED)
 
 
+def first_and_rest(stream: EventStream, may_go_on: threading.Event) -> tuple[bytes, bytes]:
+    """Returns the first chunk, and all others, which come once the run may go on."""
+    chunks = iter(stream)
+    first = next(chunks)
+    may_go_on.set()
+    return first, b"".join(chunks)
+
+
 def over_memory(_: Any) -> RunStore:
     return MemoryStore()
 
@@ -83,11 +91,9 @@ def test_first_chunk_has_what_is_ready_before_the_first_wait() -> None:
         yield FINISHED
 
     stream = stream_of(engine_on(MemoryStore()), agent)
-    chunks = iter(stream)
-    first = next(chunks)
-    may_end.set()
+    first, rest = first_and_rest(stream, may_end)
     assert first.count(b"\n\n") == 3
-    assert b"RUN_FINISHED" in b"".join(chunks)
+    assert b"RUN_FINISHED" in rest
 
 
 async def waits_first(input: Any) -> AsyncIterator[Event]:
@@ -114,11 +120,9 @@ def test_first_chunk_of_a_synchronous_agent_that_blocks_is_a_comment() -> None:
         yield from answers_at_once(input)
 
     stream = stream_of(engine_on(MemoryStore()), agent)
-    chunks = iter(stream)
-    first = next(chunks)
-    may_go.set()
+    first, rest = first_and_rest(stream, may_go)
     assert first == CONNECTED
-    assert b"RUN_FINISHED" in b"".join(chunks)
+    assert b"RUN_FINISHED" in rest
 
 
 def test_first_chunk_of_a_run_that_waits_for_an_agent_thread_is_a_comment() -> None:
@@ -192,11 +196,9 @@ def test_first_chunk_does_not_wait_for_a_store_that_fails(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(persistence_module, "FINISH_RETRY_INTERVAL", 0.01)
     stream = stream_of(engine_on(Failing()), answers)
-    chunks = iter(stream)
-    first = next(chunks)
-    may_store.set()
+    first, rest = first_and_rest(stream, may_store)
     assert first == CONNECTED
-    assert b"RUN_FINISHED" in b"".join(chunks)
+    assert b"RUN_FINISHED" in rest
 
 
 def test_first_chunk_of_a_run_that_another_process_has_taken_over_is_a_comment() -> None:
