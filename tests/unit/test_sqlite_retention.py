@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +361,76 @@ def test_journal_of_a_large_transaction_is_emptied_behind_a_link(path: Path, tmp
     lease = begin(store).lease
     store.finish(lease, *record_run(lease, message_events(delta="x" * 500_000)))
     assert path.with_name(path.name + "-wal").stat().st_size == 0
+
+
+@contextlib.contextmanager
+def reading_without_pause(path: Path) -> Iterator[None]:
+    """Reads the file all the time, on two connections: each snapshot is taken before the former one is closed."""
+    has_ended = threading.Event()
+
+    def read() -> None:
+        connections = [sqlite3.connect(path, isolation_level=None) for _ in range(2)]
+        for db, former in itertools.cycle(zip(connections, reversed(connections), strict=True)):
+            db.execute("BEGIN")
+            db.execute("SELECT count(*) FROM threads").fetchone()
+            if former.in_transaction:
+                former.execute("COMMIT")
+            if has_ended.is_set():
+                break
+        for db in connections:
+            db.close()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        reader.join()
+
+
+@pytest.mark.usefixtures("no_syncs")
+@pytest.mark.requirement("THREADS-08")
+@pytest.mark.parametrize("size", [20_000, 100_000, 400_000])
+def test_max_bytes_bounds_the_files_while_others_read_and_write_without_pause(path: Path, size: int) -> None:
+    limit = 6_000_000
+    stores = [SqliteStore(path, max_bytes=limit) for _ in range(2)]  # as of two processes
+    begin(stores[0])
+    with reading_without_pause(path):
+        for number in range(20_000_000 // size):
+            store = stores[number % 2]
+            lease = begin(store, ThreadKey(f"user {number % 3}", f"t{number}")).lease
+            store.finish(lease, *record_run(lease, message_events(delta="x" * size)))
+            assert disk_bytes(path) <= 1.5 * limit
+
+
+@pytest.mark.usefixtures("no_syncs")
+def test_journal_that_cannot_be_emptied_delays_one_write_and_no_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "JOURNAL_TIMEOUT_SECONDS", 0.05)
+    waits = []
+    empty_journal = connections.ConnectionPair._empty_journal
+
+    def count(pair: connections.ConnectionPair, db: sqlite3.Connection, timeout: float) -> bool:
+        if timeout:
+            waits.append(timeout)
+        return empty_journal(pair, db, timeout)
+
+    monkeypatch.setattr(connections.ConnectionPair, "_empty_journal", count)
+    journal, store = path.with_name(path.name + "-wal"), SqliteStore(path, max_bytes=1_200_000)
+    begin(store)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as backup:
+        backup.execute("BEGIN")
+        backup.execute("SELECT count(*) FROM threads").fetchone()
+        for number in range(20):
+            lease = begin(store, ThreadKey(ADA, f"thread {number}")).lease
+            store.finish(lease, *record_run(lease, message_events(delta="x" * 20_000)))
+        size = journal.stat().st_size
+    assert len(waits) == 1
+    assert size > 400_000
+    store_run(store, ThreadKey(ADA, "after"))
+    assert journal.stat().st_size == 0
 
 
 @pytest.mark.usefixtures("no_syncs")

@@ -35,8 +35,14 @@ FAST_FAIL_TIMEOUT_SECONDS = 0.25
 OPEN_RETRY_INTERVAL = 0.01
 """Pause in seconds between attempts to open a file that another process is creating."""
 
-JOURNAL_EXCESS = 2
-"""How many times as large as intended the ``-wal`` file is when it is emptied."""
+JOURNAL_TIMEOUT_SECONDS = 1.0
+"""How long a write waits for the ``-wal`` file to be emptied, which ends with those who are reading at that time."""
+
+JOURNAL_PAUSE_SECONDS = 10.0
+"""How long writes no longer wait for that if it has failed: somebody reads for long, such as a program for backups."""
+
+JOURNAL_RETRY_INTERVAL = 0.005
+"""Pause in seconds between looks whether another process has emptied the ``-wal`` file."""
 
 
 class ConnectionPair:
@@ -104,7 +110,7 @@ class ConnectionPair:
             return
         try:
             db = self._connection(state.writer)
-            with _without_waiting(db, self._timeout):
+            with _busy_timeout(db, 0, self._timeout):
                 db.execute("BEGIN IMMEDIATE")
             self._commit(db, state.waiting)
         except (sqlite3.Error, StoreError):
@@ -118,7 +124,7 @@ class ConnectionPair:
         self._state.get().had_company = group.has_several_writers
         try:
             if not db.in_transaction:
-                db.execute("BEGIN IMMEDIATE")
+                self._begin(db)
             db.room.refresh(db)
             db.execute(group.run(db))
         except BaseException as error:
@@ -131,18 +137,44 @@ class ConnectionPair:
             self._state.get().writer.is_stale = True  # as in `read`
         self._trim_journal(db)
 
-    def _trim_journal(self, db: sqlite3.Connection) -> None:
-        """Empties the ``-wal`` file if it has become too large, unless another process is using it.
+    def _begin(self, db: sqlite3.Connection) -> None:
+        """Begins a transaction, in a ``-wal`` file that is not too large.
 
-        SQLite starts it over only at a moment when nobody reads, and leaves what a large transaction has made of it.
+        It can be emptied only at a moment when nobody reads it, and such a moment does not come by itself where
+        processes read and write without pause. So whoever wants to write waits here until one of them has emptied it.
         """
+        state, deadline = self._state.get(), time.monotonic() + min(JOURNAL_TIMEOUT_SECONDS, self._timeout)
+        db.execute("BEGIN IMMEDIATE")
+        # Only now can no other process enlarge it any more.
+        while self._is_journal_too_large() and time.monotonic() >= state.next_wait_for_journal:
+            db.execute("ROLLBACK")
+            # It waits for those who read, but not for another process that does the same.
+            if not self._empty_journal(db, deadline - time.monotonic()):
+                time.sleep(JOURNAL_RETRY_INTERVAL)
+            if time.monotonic() >= deadline:
+                state.next_wait_for_journal = time.monotonic() + JOURNAL_PAUSE_SECONDS
+            db.execute("BEGIN IMMEDIATE")
+
+    def _empty_journal(self, db: sqlite3.Connection, timeout: float) -> bool:
+        """Empties the ``-wal`` file, after waiting for those who read it. Returns whether that was possible."""
+        with _busy_timeout(db, max(0.0, timeout), self._timeout):
+            [(is_busy, _, _)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return not is_busy
+
+    def _trim_journal(self, db: sqlite3.Connection) -> None:
+        """Empties the ``-wal`` file if it has become too large and nobody is using it: the next write may be far away.
+
+        SQLite itself leaves what a large transaction has made of it.
+        """
+        if self._is_journal_too_large():
+            with contextlib.suppress(sqlite3.Error):
+                self._empty_journal(db, 0)
+
+    def _is_journal_too_large(self) -> bool:
         try:
-            size = os.stat(self._state.get().writer.journal).st_size
+            return os.stat(self._state.get().writer.journal).st_size > self._journal_bytes
         except OSError:
-            return
-        if size > JOURNAL_EXCESS * self._journal_bytes:
-            with contextlib.suppress(sqlite3.Error), _without_waiting(db, self._timeout):
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return False
 
     def read(self, work: Work[T]) -> T:
         """Runs ``work`` on one snapshot of the file, and returns its result."""
@@ -279,7 +311,8 @@ class ConnectionPair:
             migrate(db)
             # After that, since it changes the file: so far it may have been another program's.
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA wal_autocheckpoint = {self._journal_bytes // PAGE_BYTES}")
+            # Where nobody reads at that moment, the file is then written again from its beginning.
+            db.execute(f"PRAGMA wal_autocheckpoint = {self._journal_bytes * 3 // 4 // PAGE_BYTES}")
             db.execute(f"PRAGMA journal_size_limit = {self._journal_bytes}")
             _set_busy_timeout(db, busy_timeout)
             file_access.restrict_journal(self.path)
@@ -297,13 +330,13 @@ _yield: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 
 @contextlib.contextmanager
-def _without_waiting(db: sqlite3.Connection, busy_timeout: float) -> Iterator[None]:
-    """Lets SQLite fail at once where it would wait for other processes."""
-    _set_busy_timeout(db, 0)
+def _busy_timeout(db: sqlite3.Connection, seconds: float, usual: float) -> Iterator[None]:
+    """Lets SQLite wait for other processes for another time than usual; with 0 it fails at once."""
+    _set_busy_timeout(db, seconds)
     try:
         yield
     finally:
-        _set_busy_timeout(db, busy_timeout)
+        _set_busy_timeout(db, usual)
 
 
 def _set_busy_timeout(db: sqlite3.Connection, seconds: float) -> None:
@@ -368,6 +401,8 @@ class _State:
         self.writer = _ConnectionSlot()
         self.reader = _ConnectionSlot()
         self.waiting: deque[PendingWrite[Any]] = deque()
+        self.next_wait_for_journal = 0.0
+        """The monotonic time from which on writes wait until the ``-wal`` file is small again."""
         self.had_company = False
         """Whether several threads shared the last transaction."""
         self.file_id: tuple[int, int] | None = None

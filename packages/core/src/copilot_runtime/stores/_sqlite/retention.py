@@ -72,9 +72,10 @@ class Retention:
     def make_room(self, db: Db, size: int) -> None:
         """Deletes rows that are not visible any more, to make room for ``size`` bytes.
 
-        Twice as many, since what is deleted otherwise could grow with every write.
+        Twice as many, since what is deleted otherwise could grow with every write, but no more than a piece: before a
+        large write, others are to be deleted in transactions of their own.
         """
-        collect(db, PIECE_BYTES // 4 + 2 * size)
+        collect(db, min(PIECE_BYTES, PIECE_BYTES // 4 + 2 * size))
 
     def must_count(self, db: Db, added: int) -> bool:
         """Returns whether all that active runs have added is to be counted, since the file is larger than it should be.

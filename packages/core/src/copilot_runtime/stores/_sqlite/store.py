@@ -17,7 +17,7 @@ from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
 from . import rows
 from .connections import ConnectionPair
-from .garbage import clear_active_thread, collect, delete_frames, delete_threads
+from .garbage import PIECE_BYTES, clear_active_thread, collect, delete_frames, delete_threads
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
 from .shared_frames import SharedFrames, SharedList
@@ -189,8 +189,11 @@ class SqliteStore:
             frames = batch.frames if before is None else [*before.frames, *batch.frames]
             grown[batch.lease.token] = rows.GrownRun.from_frames(frames, batch.duplicates)
 
+        length = sum(run.length for run in grown.values())
+        self._make_room_for(length)
+
         def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-            self._retention.make_room(db, sum(run.length for run in grown.values()))
+            self._retention.make_room(db, length)
             sizes = rows.append_frames(db, grown)
             added = sum(frames_bytes(run.length) for run in grown.values())
             max_uncounted = 0 if self._retention.must_count(db, added) else self._max_uncounted
@@ -235,6 +238,8 @@ class SqliteStore:
         record_bytes = run_bytes(records, *lists, lease.run_id)
         last_length = total_length(frames)
         last_bytes = frames_bytes(last_length)
+        size = last_length + len(records) + sum(map(len, messages.values()))
+        self._make_room_for(size)
 
         def work(db: Db) -> None:
             now = time.time()
@@ -248,7 +253,7 @@ class SqliteStore:
             thread, agent_id, frames_id, count, stored_bytes, counted_bytes, runs = row
             added = 0
             if completion.persist:
-                self._retention.make_room(db, last_length + len(records) + sum(map(len, messages.values())))
+                self._retention.make_room(db, size)
                 count += len(frames)
                 rows.insert_frames(db, frames_id, count, frames)
                 db.execute(
@@ -575,6 +580,12 @@ class SqliteStore:
     def _read(self, work: Callable[[Db], T]) -> T:
         return self._connections.read(rows.checked(work))
 
+    def _make_room_for(self, size: int) -> None:
+        """Deletes, before a large write, what its own transaction would be too long for."""
+        for _ in range(2 * size // PIECE_BYTES):
+            if not self._write(collect):
+                break
+
     def _write(self, work: Callable[[Db], T]) -> T:
         return self._connections.write(rows.checked(work))
 
@@ -610,7 +621,7 @@ _ENDED = (p.RunUpdate((), frozenset(), True), 0.0, 0.0)
 
 def _journal_bytes(max_bytes: int) -> int:
     """Returns how large the ``-wal`` file may become before it is written to the file itself, if that is possible."""
-    return min(_MAX_JOURNAL_BYTES, max(_MIN_JOURNAL_BYTES, max_bytes // 8)) if max_bytes else _MAX_JOURNAL_BYTES
+    return min(_MAX_JOURNAL_BYTES, max(_MIN_JOURNAL_BYTES, max_bytes // 16)) if max_bytes else _MAX_JOURNAL_BYTES
 
 
 def _max_uncounted(max_bytes: int) -> int:
