@@ -391,13 +391,13 @@ def reading_without_pause(path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_syncs")
 @pytest.mark.requirement("THREADS-08")
-@pytest.mark.parametrize("size", [20_000, 100_000, 400_000])
+@pytest.mark.parametrize("size", [20_000, 50_000, 130_000])
 def test_max_bytes_bounds_the_files_while_others_read_and_write_without_pause(path: Path, size: int) -> None:
-    limit = 6_000_000
+    limit = 4_000_000
     stores = [SqliteStore(path, max_bytes=limit) for _ in range(2)]  # as of two processes
     begin(stores[0])
     with reading_without_pause(path):
-        for number in range(20_000_000 // size):
+        for number in range(8_000_000 // size):
             store = stores[number % 2]
             lease = begin(store, ThreadKey(f"user {number % 3}", f"t{number}")).lease
             store.finish(lease, *record_run(lease, message_events(delta="x" * size)))
