@@ -51,6 +51,7 @@ async def drive_agent(
 
     Raises what the agent raises, and InvalidEventError.
     """
+    request.context._control.host = (sink.loop, threads)
     signature = inspect_agent(function)
     arguments = (request.input, request.context) if signature.takes_context else (request.input,)
     events: Any = None

@@ -212,7 +212,7 @@ class Run:
         if self._ending is not None or self.is_finished:
             return
         self._ending = ending
-        self.request.context._stop_flag.is_set = True
+        self.request.context._control.stop()
         self._timers += (self.loop.call_later(self._services.options.stop_grace_seconds, self._force_stop),)
         # A task that has not taken its first step would be cancelled without ever ending the run.
         if self._task is not None:
@@ -334,7 +334,7 @@ class Run:
 
     def _close(self) -> None:
         self.is_finished = True
-        self.request.context._stop_flag.is_set = True
+        self.request.context._control.stop()
         if self.writer is not None:
             self.writer.close()
 

@@ -20,12 +20,10 @@ _TYPE = re.compile(rb'data: \{"type":"(\w+)"')
 
 def apply_events(messages: Sequence[Mapping[str, Any]], events: Iterable[Event]) -> list[Message]:
     """Returns the messages after ``events``, in wire form. Neither argument is changed."""
-    fold = _Fold(messages)
+    fold = MessageFold(messages)
     for event in events:
-        reducer = _REDUCERS.get(event["type"])
-        if reducer is not None:
-            reducer(fold, event)
-    return fold.finish()
+        fold.apply(event)
+    return fold.messages()
 
 
 def messages_after_run(
@@ -50,7 +48,7 @@ def _may_concern_messages(frame: bytes) -> bool:
     return found is None or found[1].decode() in _REDUCERS
 
 
-class _Fold:
+class MessageFold:
     """Messages to which events are applied, found by their ids and those of their tool calls."""
 
     __slots__ = (
@@ -88,8 +86,14 @@ class _Fold:
         for message in messages:
             self._append(dict(message))
 
-    def finish(self) -> list[Message]:
-        """Returns the messages, with all deltas."""
+    def apply(self, event: Event) -> None:
+        """Applies an event, which is not changed."""
+        reducer = _REDUCERS.get(event["type"])
+        if reducer is not None:
+            reducer(self, event)
+
+    def messages(self) -> list[Message]:
+        """Returns the messages, with all deltas so far. Later events change them."""
         for owner, member, deltas in self._deltas.values():
             owner[member] = "".join(deltas)
         self._deltas.clear()
@@ -227,15 +231,18 @@ class _Call:
         self.function: dict[str, Any] | None = None
 
 
-_REDUCERS: Mapping[str, Callable[[_Fold, Event], None]] = {
-    "TEXT_MESSAGE_START": _Fold.start_text,
-    "TEXT_MESSAGE_CONTENT": _Fold.append_content,
-    "REASONING_MESSAGE_START": _Fold.start_reasoning,
-    "REASONING_MESSAGE_CONTENT": _Fold.append_content,
-    "TOOL_CALL_START": _Fold.add_tool_call,
-    "TOOL_CALL_ARGS": _Fold.append_arguments,
-    "TOOL_CALL_RESULT": _Fold.add_tool_result,
-    "MESSAGES_SNAPSHOT": _Fold.replace_messages,
-    "ACTIVITY_SNAPSHOT": _Fold.set_activity,
-    "ACTIVITY_DELTA": _Fold.patch_activity,
+_REDUCERS: Mapping[str, Callable[[MessageFold, Event], None]] = {
+    "TEXT_MESSAGE_START": MessageFold.start_text,
+    "TEXT_MESSAGE_CONTENT": MessageFold.append_content,
+    "REASONING_MESSAGE_START": MessageFold.start_reasoning,
+    "REASONING_MESSAGE_CONTENT": MessageFold.append_content,
+    "TOOL_CALL_START": MessageFold.add_tool_call,
+    "TOOL_CALL_ARGS": MessageFold.append_arguments,
+    "TOOL_CALL_RESULT": MessageFold.add_tool_result,
+    "MESSAGES_SNAPSHOT": MessageFold.replace_messages,
+    "ACTIVITY_SNAPSHOT": MessageFold.set_activity,
+    "ACTIVITY_DELTA": MessageFold.patch_activity,
 }
+
+REDUCED_TYPES = frozenset(_REDUCERS)
+"""The types of events that change messages."""

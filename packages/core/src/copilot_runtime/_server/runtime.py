@@ -19,6 +19,7 @@ from .._http.url_safety import WEB_SCHEMES
 from .._lazy_exports import LazyModule
 from .._users import User
 from ..agents._agent_checks import agent_instead_of_agents, check_agents
+from ..middleware._layers import Layer, parse_layers
 from ..stores import RunStore, store_from_url
 from ..transcription import TranscriptionService
 from .access import ThreadAccess
@@ -29,9 +30,11 @@ from .memory_store_check import MemoryStoreCheck
 from .store_override import current_engine, store_of_new_runtime
 
 if TYPE_CHECKING:
+    from ..middleware import _types as middleware_types
     from . import agents_types
 else:
     agents_types = LazyModule(".agents_types", __package__)
+    middleware_types = LazyModule("..middleware._types", __package__)
 
 
 _BODIES = 8
@@ -47,6 +50,8 @@ class CopilotRuntime:
     Args:
         agents: by id; or a plain or coroutine function from an `AgentsContext` to such a mapping, which is called for
             every request.
+        middleware: put around every agent of every run, outermost first, as `copilot_runtime.middleware.use` does; also
+            around suggestions.
         store: where threads are stored, as a URL (``memory://``, ``sqlite:///path``) or a store object.
         transcription_service: turns speech into text, for ``/transcribe``.
         on_run_end: a plain or coroutine function that is called with an `EndedRun` once for each run that has ended, in
@@ -93,6 +98,7 @@ class CopilotRuntime:
     """
 
     agents: agents_types.Agents
+    middleware: Sequence[Layer]
     identify_user: IdentifyUser | None
     thread_access: ThreadAccess
     transcription_service: TranscriptionService | None
@@ -108,6 +114,7 @@ class CopilotRuntime:
         self,
         *,
         agents: agents_types.Agents,
+        middleware: Sequence[middleware_types.Middleware] = (),
         store: str | RunStore = "memory://",
         transcription_service: TranscriptionService | None = None,
         on_run_end: RunEndHook | None = None,
@@ -171,6 +178,7 @@ class CopilotRuntime:
                 f"input_limits={input_limits!r}: must be an InputLimits, such as InputLimits(max_messages=500)"
             )
         self.agents = _validate_agents(agents)
+        self.middleware = parse_layers("middleware", middleware)
         self.identify_user = _validate_identify_user(identify_user, single_user)
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service

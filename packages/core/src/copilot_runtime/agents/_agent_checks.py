@@ -67,7 +67,7 @@ def check_agents(agents: Mapping[Any, Any]) -> None:
             raise ValueError(f"agents: the id {agent_id!r} must be a string that is not blank, such as 'default'")
         if agent_id in _UNREACHABLE_IDS:
             raise ValueError(f"agents: no browser can send the id {agent_id!r}: use another, such as 'default'")
-        problem = _problem(agent)
+        problem = agent_problem(agent)
         if problem is not None:
             raise TypeError(f"agents[{agent_id!r}]: {problem}")
 
@@ -94,7 +94,7 @@ def agent_instead_of_agents(agents: Any) -> str | None:
     return None
 
 
-def _problem(agent: Any) -> str | None:
+def agent_problem(agent: Any) -> str | None:
     """Returns why something is not an agent and what to write instead; None for an agent."""
     for applies, describe in _MISTAKES:
         if applies(agent):

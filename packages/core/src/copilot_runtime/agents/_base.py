@@ -54,11 +54,46 @@ class AgentSignature:
     """Why it cannot be called, and what to write instead."""
 
 
-_signatures: tuple[weakref.WeakKeyDictionary[Any, AgentSignature], ...] = (
-    weakref.WeakKeyDictionary(),
-    weakref.WeakKeyDictionary(),
-)
-"""By function: of plain functions, and of methods, which have the same function but one parameter less."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallConvention:
+    """What functions of one kind are called with; a `RunContext` follows if they accept one.
+
+    Attributes:
+        role: what such a function is, with its article.
+        parameters: the parameters that it must accept.
+    """
+
+    role: str
+    parameters: tuple[str, ...]
+    _signatures: tuple[weakref.WeakKeyDictionary[Any, AgentSignature], ...] = dataclasses.field(
+        default_factory=lambda: (weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()), repr=False, compare=False
+    )
+    """By function: of plain functions, and of methods, which have the same function but one parameter less."""
+
+    def inspect(self, function: Callable[..., Any]) -> AgentSignature:
+        """Returns how to call a function; cached by function."""
+        underlying = getattr(function, "__func__", function)
+        cache = self._signatures[underlying is not function]
+        try:
+            signature = cache.get(underlying)
+        except TypeError:  # it is not hashable or not weakly referenceable
+            return _inspect(function, self)
+        if signature is None:
+            signature = _inspect(function, self)
+            try:
+                cache[underlying] = signature
+            except TypeError:
+                pass
+        return signature
+
+    @property
+    def forms(self) -> str:
+        """The parameters, without and with a context."""
+        names = ", ".join(self.parameters)
+        return f"({names}) or ({names}, context)"
+
+
+AGENT = CallConvention("an agent", ("input",))
 
 
 def agent_callable(agent: Any) -> Callable[..., Any]:
@@ -76,19 +111,7 @@ def agent_callable(agent: Any) -> Callable[..., Any]:
 
 def inspect_agent(function: Callable[..., Any]) -> AgentSignature:
     """Returns how to call the function of an agent; cached by function."""
-    underlying = getattr(function, "__func__", function)
-    cache = _signatures[underlying is not function]
-    try:
-        signature = cache.get(underlying)
-    except TypeError:  # it is not hashable or not weakly referenceable
-        return _inspect(function)
-    if signature is None:
-        signature = _inspect(function)
-        try:
-            cache[underlying] = signature
-        except TypeError:
-            pass
-    return signature
+    return AGENT.inspect(function)
 
 
 def arity_problem(function: Callable[..., Any]) -> str | None:
@@ -96,7 +119,7 @@ def arity_problem(function: Callable[..., Any]) -> str | None:
     return inspect_agent(function).problem
 
 
-def _inspect(function: Callable[..., Any]) -> AgentSignature:
+def _inspect(function: Callable[..., Any], convention: CallConvention) -> AgentSignature:
     # These look through functools.partial, but not at the __call__ of an object.
     candidates = (function, getattr(function, "__call__", function))  # noqa: B004
     if any(map(inspect.isasyncgenfunction, candidates)):
@@ -105,11 +128,12 @@ def _inspect(function: Callable[..., Any]) -> AgentSignature:
         kind = CallStyle.COROUTINE
     else:
         kind = CallStyle.PLAIN
-    takes_context = _accepts_context(function)
-    return AgentSignature(kind, takes_context, _arity_problem(function, takes_context))
+    takes_context = _accepts_context(function, len(convention.parameters))
+    return AgentSignature(kind, takes_context, _arity_problem(function, takes_context, convention))
 
 
-def _accepts_context(function: Callable[..., Any]) -> bool:
+def _accepts_context(function: Callable[..., Any], index: int) -> bool:
+    """Returns whether the parameter with this index is for a context."""
     try:
         signature = inspect.signature(function, follow_wrapped=False)
         if _is_variadic(signature):  # a decorator, which may pass on whatever it is called with
@@ -119,11 +143,13 @@ def _accepts_context(function: Callable[..., Any]) -> bool:
     if _is_variadic(signature):
         return True
     positional = _positional(signature)
-    # A second parameter with a default is an option of the agent's own, unless it is named context.
-    return len(positional) > 1 and (positional[1].default is inspect.Parameter.empty or positional[1].name == "context")
+    # A parameter with a default is an option of the function's own, unless it is named context.
+    return len(positional) > index and (
+        positional[index].default is inspect.Parameter.empty or positional[index].name == "context"
+    )
 
 
-def _arity_problem(function: Callable[..., Any], takes_context: bool) -> str | None:
+def _arity_problem(function: Callable[..., Any], takes_context: bool, convention: CallConvention) -> str | None:
     try:
         # What a decorator wraps does not count: the decorator may add arguments.
         signature = inspect.signature(function, follow_wrapped=False)
@@ -135,9 +161,9 @@ def _arity_problem(function: Callable[..., Any], takes_context: bool) -> str | N
         owner = name.rpartition(".")[0].rpartition(".")[2] or "Agent"
         return f"{name} is a method without its object: use an instance, as in {owner}(...)"
     try:
-        signature.bind(*(None, None)[: 1 + takes_context])
+        signature.bind(*convention.parameters, *([None] if takes_context else []))
     except TypeError:
-        return f"{name}{_shown(signature)} cannot be called: an agent must accept (input) or (input, context)"
+        return f"{name}{_shown(signature)} cannot be called: {convention.role} must accept {convention.forms}"
     return None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._concurrency import driver
 from .._users import User
@@ -13,13 +14,39 @@ if TYPE_CHECKING:  # only passed on: agents do not depend on the HTTP types
     from .._http.types import Request
 
 
-class StopFlag:
-    """Whether a run is being stopped: set by the engine, and read by the agent."""
+class WorkerThreads(Protocol):
+    """The OS threads of synchronous agents."""
 
-    __slots__ = ("is_set",)
+    async def start(self, work: Callable[[], None], user: str | None, *, name: str) -> None:
+        """Runs ``work``, which must not raise, on a thread of its own, as soon as one is free for the user."""
+
+
+class RunControl:
+    """What the engine and the code of a run share: whether the run is being stopped, and where its code runs."""
+
+    __slots__ = ("_callbacks", "host", "is_stopping")
 
     def __init__(self) -> None:
-        self.is_set = False
+        self.is_stopping = False
+        self.host: tuple[asyncio.AbstractEventLoop, WorkerThreads] | None = None
+        """The event loop of the run and the threads for its agent; None outside of a runtime."""
+        self._callbacks: tuple[Callable[[], object], ...] = ()
+
+    def stop(self) -> None:
+        """Sets `is_stopping`, from any thread."""
+        self.is_stopping = True
+        for callback in self._callbacks:
+            callback()
+
+    def add_stop_callback(self, callback: Callable[[], object]) -> None:
+        """Has a function called when the run is stopped, at least once, on any thread; now if it is being stopped."""
+        self._callbacks = (*self._callbacks, callback)
+        if self.is_stopping:
+            callback()
+
+    def remove_stop_callback(self, callback: Callable[[], object]) -> None:
+        """Forgets a function."""
+        self._callbacks = tuple(each for each in self._callbacks if each != callback)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +70,12 @@ class RunContext:
     body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     debug: bool = False
     open_interrupts: Mapping[str, Mapping[str, Any]] | None = None
-    _stop_flag: StopFlag = dataclasses.field(default_factory=StopFlag, repr=False, compare=False)
+    _control: RunControl = dataclasses.field(default_factory=RunControl, repr=False, compare=False)
 
     @property
     def stop_requested(self) -> bool:
         """Whether the run is being stopped; for agents that cannot be interrupted."""
-        return self._stop_flag.is_set
+        return self._control.is_stopping
 
 
 async def resolve_for_run(setting: Any, context: RunContext | None) -> Any:

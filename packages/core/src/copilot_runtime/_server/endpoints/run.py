@@ -89,7 +89,12 @@ async def _prepare(context: EndpointContext, failure: str | None) -> RunRequest:
     from .run_input import parse_input
 
     parsed = parse_input(context.body, runtime.input_limits, runtime.attachment_url_schemes)
-    return _run_request(context, clone_agent(agent), parsed)
+    agent = clone_agent(agent)
+    if runtime.middleware:
+        from ...middleware._use import wrap  # with what few runtimes need
+
+        agent = wrap(agent, runtime.middleware)
+    return _run_request(context, agent, parsed)
 
 
 _is_input_imported = False

@@ -1,0 +1,40 @@
+"""The input that an agent is called with, as JSON on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
+
+
+def input_in_wire_form(input: RunAgentInput) -> dict[str, Any]:
+    """Returns the members of an input as JSON on the wire."""
+    return input.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def messages_in_wire_form(input: RunAgentInput) -> list[dict[str, Any]]:
+    """Returns the messages of an input as JSON on the wire."""
+    return [message.model_dump(mode="json", by_alias=True, exclude_none=True) for message in input.messages]
+
+
+class InputBody(Mapping[str, Any]):
+    """The members of an input as JSON on the wire, serialised on first use."""
+
+    def __init__(self, input: RunAgentInput) -> None:
+        self._input = input
+
+    @cached_property
+    def _members(self) -> dict[str, Any]:
+        return input_in_wire_form(self._input)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)

@@ -1,0 +1,196 @@
+"""One call of an agent or a middleware in a run, in whichever way its function is written and its events are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
+from typing import Any, Protocol
+
+from .._concurrency import loops
+from .._concurrency.iterator_bridges import LoopIterator, ThreadIterator, is_plain_iterable
+from .._events.sse import InvalidEventError
+from ..agents._base import AgentSignature, CallConvention, CallStyle
+from ..agents._context import RunContext
+
+_THREAD_NAME = "copilot-runtime-middleware"
+
+
+class RunWorkers:
+    """Where a run calls functions that cannot be called where their events are read."""
+
+    __slots__ = ("_context", "_threads")
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._threads = 0
+
+    def has_thread(self) -> None:
+        """Called if the run is on a worker thread of its own."""
+        self._threads += 1
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of asynchronous functions."""
+        host = self._context._control.host
+        return loops.background_loop() if host is None else host[0]
+
+    def is_stopping(self) -> bool:
+        """Returns whether the run is being stopped."""
+        return self._context.stop_requested
+
+    async def start_thread(self, work: Callable[[], None]) -> None:
+        """Runs ``work`` on a worker thread, as soon as one is free."""
+        host, user = self._context._control.host, self._context.user
+        # A run that has a thread must not wait for another: all threads might belong to runs that do.
+        if host is None or self._threads:
+            loops.start_thread(work, name=_THREAD_NAME)
+        else:
+            await host[1].start(work, None if user is None else user.owner_key, name=_THREAD_NAME)
+
+    async def open_on_thread(self, stack: AsyncExitStack, open_iterable: Callable[[], Any]) -> tuple[Any, Any]:
+        """Calls a function on a worker thread, and returns what it returns, and an iterator of that."""
+        iterator = ThreadIterator(open_iterable, self.is_stopping)
+        stack.push_async_callback(iterator.aclose)
+        returned = await iterator.open(self.start_thread)
+        self._threads += 1
+        stack.callback(self._end_thread)
+        return returned, iterator
+
+    def _end_thread(self) -> None:
+        self._threads -= 1
+
+    def open_on_loop(self, stack: ExitStack, open_iterator: Callable[[], AsyncIterator[Any]]) -> LoopIterator:
+        """Returns a plain iterator over an asynchronous one, which is cancelled when the run is stopped."""
+        iterator = LoopIterator(self.loop, open_iterator)
+        control = self._context._control
+        control.add_stop_callback(iterator.cancel)
+        stack.callback(control.remove_stop_callback, iterator.cancel)
+        stack.callback(iterator.close)
+        return iterator
+
+
+class Closable(Protocol):
+    """What a call has opened for the function that it calls."""
+
+    def close(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Call:
+    """A function that is called with these arguments when its events are first read.
+
+    Args:
+        function: the function.
+        signature: how to call it.
+        convention: what kind of function it is.
+        arguments: what it is called with.
+        opened: what it has opened through its arguments, which is closed when its own events end.
+        workers: where it is called if not where its events are read.
+    """
+
+    __slots__ = ("_arguments", "_convention", "_function", "_opened", "_signature", "_workers")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        signature: AgentSignature,
+        convention: CallConvention,
+        arguments: tuple[Any, ...],
+        opened: Sequence[Closable],
+        workers: RunWorkers,
+    ) -> None:
+        self._function = function
+        self._signature = signature
+        self._convention = convention
+        self._arguments = arguments
+        self._opened = opened
+        self._workers = workers
+
+    def __call__(self) -> Any:
+        """Calls the function."""
+        return self._function(*self._arguments)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the function may block."""
+        return self._signature.kind is CallStyle.PLAIN
+
+    def read(self) -> AsyncGenerator[Any]:
+        """Yields the events, on an event loop."""
+        return self._read(self._open)
+
+    def read_returned(self, returned: Any) -> AsyncGenerator[Any]:
+        """Yields the events of something asynchronous that the function has returned, on an event loop."""
+        return self._read(partial(self._open_async, returned))
+
+    def read_plain(self) -> Generator[Any]:
+        """Yields the events, on a worker thread."""
+        with ExitStack() as stack:
+            stack.callback(self._close_opened)
+            yield from self._open_plain(self() if self.is_plain else None, stack)
+
+    def read_plain_returned(self, returned: Any) -> Generator[Any]:
+        """Yields the events of something plain that the function has returned, on a worker thread."""
+        with ExitStack() as stack:
+            stack.callback(self._close_opened)
+            yield from self._open_plain(returned, stack)
+
+    async def _read(
+        self, open_iterator: Callable[[AsyncExitStack], Awaitable[AsyncIterator[Any]]]
+    ) -> AsyncGenerator[Any]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._aclose_opened)
+            async for event in await open_iterator(stack):
+                yield event
+
+    async def _open(self, stack: AsyncExitStack) -> Any:
+        if not self.is_plain:
+            return await self._open_async(self(), stack)
+        returned, iterator = await self._workers.open_on_thread(stack, self)
+        return await self._open_async(returned, stack) if is_async(returned) else self._checked(returned, iterator)
+
+    async def _open_async(self, returned: Any, stack: AsyncExitStack) -> Any:
+        while not hasattr(returned, "__aiter__") and isinstance(returned, Awaitable):
+            returned = await returned
+        if hasattr(returned, "__aiter__"):
+            iterator = aiter(returned)
+            if hasattr(iterator, "aclose"):
+                stack.push_async_callback(iterator.aclose)
+            return iterator
+        _, iterator = await self._workers.open_on_thread(stack, lambda: returned)
+        return self._checked(returned, iterator)
+
+    def _open_plain(self, returned: Any, stack: ExitStack) -> Any:
+        if not self.is_plain:
+            return self._workers.open_on_loop(stack, self.read)
+        if is_async(returned) and not hasattr(returned, "__iter__"):
+            return self._workers.open_on_loop(stack, partial(self.read_returned, returned))
+        iterator = iter(self._checked(returned, returned))
+        if hasattr(iterator, "close"):
+            stack.callback(iterator.close)
+        return iterator
+
+    def _checked(self, returned: Any, iterator: Any) -> Any:
+        """Returns the iterator of what the function has returned. Raises InvalidEventError if there is none."""
+        if is_plain_iterable(returned):
+            return iterator
+        kind = type(returned).__name__
+        raise InvalidEventError(
+            f"{self._convention.role} must yield its events, or return an iterator of them, not {kind}"
+        )
+
+    async def _aclose_opened(self) -> None:
+        for each in reversed(self._opened):
+            await each.aclose()
+
+    def _close_opened(self) -> None:
+        for each in reversed(self._opened):
+            each.close()
+
+
+def is_async(value: Any) -> bool:
+    """Returns whether a value is to be iterated, or awaited, on an event loop."""
+    return hasattr(value, "__aiter__") or isinstance(value, Awaitable)

@@ -1,0 +1,139 @@
+"""`use`: an agent with middleware around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from .._pydantic_models import BaseModel
+from ..agents._agent_checks import agent_problem
+from ..agents._base import AGENT, CallStyle, agent_callable, clone_agent, describe_agent, inspect_agent, verifies_resume
+from ..agents._context import RunContext
+from ..agents._wire_input import InputBody
+from ._call import Call, RunWorkers, is_async
+from ._events import RunEvents
+from ._layers import MIDDLEWARE, Layer, parse_layers
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
+
+    from ._types import Middleware
+
+
+def use(agent: Any, *middlewares: Middleware) -> MiddlewareAgent:
+    """Returns an agent that runs another one inside of middlewares, and is in all else like that one.
+
+    Args:
+        agent: the agent.
+        middlewares: the middlewares, outermost first.
+
+    Raises:
+        TypeError: for what is not an agent or not a middleware.
+    """
+    problem = agent_problem(agent)
+    if problem is not None:
+        raise TypeError(f"use: {problem}")
+    return wrap(agent, parse_layers("use: middlewares", middlewares))
+
+
+def wrap(agent: Any, layers: Sequence[Layer]) -> MiddlewareAgent:
+    """Returns an agent with layers around it, outermost first."""
+    if not layers:
+        return _AsyncAgent(agent, layers) if _is_async_agent(agent) else _PlainAgent(agent, layers)
+    kind = layers[0].signature.kind
+    return _PlainAgent(agent, layers) if kind is CallStyle.PLAIN else _AsyncAgent(agent, layers)
+
+
+def _is_async_agent(agent: Any) -> bool:
+    return inspect_agent(agent_callable(agent)).kind is not CallStyle.PLAIN
+
+
+class MiddlewareAgent:
+    """An agent with middlewares around it, as `use` returns it. It has all public attributes of the agent inside."""
+
+    _agent: Any
+    _layers: Sequence[Layer]
+
+    def __init__(self, agent: Any, layers: Sequence[Layer]) -> None:
+        self._agent = agent
+        self._layers = layers
+        self.verifies_resume: bool = verifies_resume(agent)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__name__":
+            return describe_agent(self._agent)[1]
+        if name.startswith("_"):  # above all what copy and pickle look for before there is an agent
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        return getattr(self._agent, name)
+
+    def clone(self) -> MiddlewareAgent:
+        """Returns the same middlewares around a clone of the agent, if it can be cloned."""
+        return type(self)(clone_agent(self._agent), self._layers)
+
+    def run(self, input: RunAgentInput, context: RunContext | None = None) -> Any:
+        """Returns the events of the outermost middleware."""
+        raise NotImplementedError
+
+
+class _AsyncAgent(MiddlewareAgent):
+    """Its outermost middleware is asynchronous."""
+
+    async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[Any]:
+        context = context or RunContext()
+        call = _Chain(self._agent, self._layers, RunWorkers(context)).call(0, input, context)
+        async with aclosing(call.read()) as events:
+            async for event in events:
+                yield event
+
+
+class _PlainAgent(MiddlewareAgent):
+    """Its outermost middleware is a plain function, so the run is on a worker thread, as far as that function is."""
+
+    def run(self, input: RunAgentInput, context: RunContext | None = None) -> Any:
+        context = context or RunContext()
+        workers = RunWorkers(context)
+        call = _Chain(self._agent, self._layers, workers).call(0, input, context)
+        returned = call()
+        if is_async(returned):
+            return call.read_returned(returned)
+        workers.has_thread()
+        return call.read_plain_returned(returned)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Chain:
+    """The functions of one run: those of the middlewares, and that of the agent inside."""
+
+    agent: Any
+    layers: Sequence[Layer]
+    workers: RunWorkers
+
+    def call(self, index: int, input: RunAgentInput, context: RunContext) -> Call:
+        """Returns the call of the function with an index: of a middleware, or else of the agent."""
+        opened: list[RunEvents] = []
+        if index < len(self.layers):
+            convention, (function, signature) = MIDDLEWARE, self.layers[index]
+            arguments: tuple[Any, ...] = (input, self._next(index + 1, context, opened))
+        else:
+            convention, function = AGENT, agent_callable(self.agent)
+            signature = inspect_agent(function)
+            arguments = (input,)
+        if signature.takes_context:
+            arguments = (*arguments, context)
+        return Call(function, signature, convention, arguments, opened, self.workers)
+
+    def _next(self, index: int, own_context: RunContext, opened: list[RunEvents]) -> Callable[..., RunEvents]:
+        def next(input: RunAgentInput, context: RunContext | None = None, /) -> RunEvents:
+            if not isinstance(input, BaseModel):
+                raise TypeError(
+                    f"next({type(input).__name__}): a middleware must call next with the input of the run, such as "
+                    "next(input), or with a changed copy of it"
+                )
+            context = dataclasses.replace(context or own_context, body=InputBody(input))
+            events = RunEvents(self.call(index, input, context), input, is_again=bool(opened))
+            opened.append(events)
+            return events
+
+        return next
