@@ -13,8 +13,10 @@ import types
 from collections.abc import Callable, Generator
 from typing import Any
 
-FLUSH_BYTES = 16 * 1024
-"""How much may be ready before it is flushed although the agent does not wait; then the loop gets a turn, too."""
+FLUSH_BYTES = 48 * 1024
+"""About how much may be ready before it is flushed although the agent does not wait; then the loop gets a turn, too.
+
+Less than a chunk of a reader may have, since it is an estimate. A burst of deltas takes 25 ms of CPU per MB here."""
 
 
 @types.coroutine

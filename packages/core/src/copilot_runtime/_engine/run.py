@@ -162,18 +162,20 @@ class Run:
 
     def flush(self) -> None:
         """Makes what was recorded visible to readers, and has it stored soon."""
-        recorder = self._recorder
-        if recorder.pending and not self.is_finished:
-            if not self.slot.grow(recorder.pending_bytes):
-                self.stop_threadsafe(MEMORY_EXCEEDED)
-            writer = self.writer
-            if writer is not None:
-                writer.unflushed_bytes += recorder.pending_bytes
-            if recorder.duplicates:
-                self.log.duplicates = recorder.duplicates
-            self.log.extend(recorder.drain())
-            if writer is not None:
-                self._services.persistence.schedule_flush(writer)
+        if self.is_finished:
+            return
+        recorder, writer = self._recorder, self.writer
+        frames, size = recorder.take()
+        if not size:
+            return
+        if not self.slot.grow(size):
+            self.stop_threadsafe(MEMORY_EXCEEDED)
+        if recorder.duplicates:
+            self.log.duplicates = recorder.duplicates
+        self.log.extend(frames)
+        if writer is not None:
+            writer.unflushed_bytes += size
+            self._services.persistence.schedule_flush(writer)
 
     def feed_threadsafe(self, event: Any) -> bool:
         """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""

@@ -2,7 +2,8 @@
 
 A plain delta has its type, its id, a string, and nothing else. While the message, reasoning message or tool call that
 it belongs to is known to be open, no check can fail for it that the one before has passed, and its frame differs from
-that one's in the number and the string only. `RunRecorder.feed` records such a delta in one step.
+that one's in the number and the string only. `RunRecorder` keeps the strings of such deltas, and makes the frames of
+all that have come in one step.
 """
 
 from __future__ import annotations
@@ -34,21 +35,35 @@ def in_order(event: Event, id_member: str) -> Event:
     return {"type": event["type"], id_member: event[id_member], "delta": event["delta"]}
 
 
+_NUMBER_SIZE = 6
+"""About how many digits the number of an event has, with the end of its frame."""
+
+
 class DeltaStream:
     """What all plain deltas of one message, reasoning message or tool call have in common.
 
-    The frame of one is ``before``, its number, ``after``, its string as JSON, and the end of the object and the frame.
+    The frame of one is ``before``, its number, ``after``, its string as JSON, and the end of the object and the
+    frame.
     """
 
-    __slots__ = ("after", "before", "message", "records")
+    __slots__ = ("after", "before", "frame_size", "id_member", "identity", "kind", "message", "records")
 
     def __init__(self, prefix: bytes, kind: str, identity: str, compactor: Compactor) -> None:
+        self.kind = kind
+        self.id_member = DELTA_IDS[kind]
+        self.identity = identity
         self.before = prefix.decode()
-        self.after = f'\ndata: {{"type":"{kind}","{DELTA_IDS[kind]}":{encode_basestring(identity)},"delta":'
+        self.after = f'\ndata: {{"type":"{kind}","{self.id_member}":{encode_basestring(identity)},"delta":'
         self.message = compactor.open_message(kind, identity)
         """What the deltas are merged into; None for reasoning, which a replay has as it was."""
         self.records: list[CompactedFrame] = compactor.next_place() if self.message is None else []
         """Where a replay has the deltas of reasoning."""
+        self.frame_size = len(self.before) + len(self.after) + _NUMBER_SIZE
+        """About how large a frame is, apart from its string."""
+
+    def event(self, delta: str) -> Event:
+        """Returns a delta as an agent may have yielded it."""
+        return {"type": self.kind, self.id_member: self.identity, "delta": delta}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Records a run: from what its agent yields to the frames of the run.
 
 An event is normalised, expanded if it is a chunk, validated, serialised once, checked for its order, numbered, and
-added to the compacted run. All of that is one step for a plain delta of what is known to be open (`deltas`).
+added to the compacted run. A plain delta of what is known to be open (`deltas`) needs none of that by itself: its
+string is kept until another event comes, or until someone looks, and then all of them become frames in one step.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ from .surrogates import SurrogateJoiner, without_surrogates
 FIRST_REAPER_NUMBER = 1_000_000_000
 """Added to the numbers in the ids of a reaper's events. Their run's owner may have sent events that it did not live to
 store, and no run that fits into memory has this many: so no id is used for two events."""
+
+
+_NO_NUMBERS: Set[int] = frozenset()
+"""One for all runs, since CPython makes a new set of 216 bytes for each ``frozenset()``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,21 +95,24 @@ class RunRecorder:
     __slots__ = (
         "_chunks",
         "_compactor",
-        "_duplicates",
+        "_delta_bytes",
+        "_deltas",
         "_input_echo",
         "_input_ids",
         "_is_buffering",
         "_known_message_ids",
+        "_last_agent_event",
         "_message_ids",
+        "_number",
         "_number_offset",
+        "_pending",
+        "_pending_bytes",
         "_prefix",
         "_state",
+        "_stream",
         "_streams",
         "_surrogates",
-        "last_agent_event",
-        "number",
-        "pending",
-        "pending_bytes",
+        "duplicates",
     )
 
     def __init__(
@@ -129,18 +137,41 @@ class RunRecorder:
         self._streams: dict[str, tuple[str, dict[str, DeltaStream]]] = {}
         """By type: the member with the id, and by id what is known to be open, so that `feed` has nothing to check for
         its plain deltas. Forgotten at every event that is not a delta."""
-        self.pending: list[bytes] = []
+        self._deltas: list[str] = []
+        """Strings of plain deltas that are not frames yet."""
+        self._stream: DeltaStream | None = None
+        """What they belong to, and probably the next ones as well: one of ``_streams``."""
+        self._pending: list[bytes] = []
         """Frames that have not been drained yet."""
-        self.pending_bytes: int = 0
+        self._pending_bytes = 0
         """Their size."""
-        self.number: int = 0
-        """How many events there are, which is also the number of the owner's last one."""
-        self.last_agent_event: int = 0
-        """The number of the last event that the agent itself emitted, apart from a RUN_ERROR."""
+        self._delta_bytes = 0
+        """About the size of the frames that ``_deltas`` become."""
+        self._number = 0
+        self._last_agent_event = 0
         # Lists, since an idle run should take little memory.
         self._message_ids: list[str] = []
         self._input_ids: list[str] = []
-        self._duplicates: set[int] | None = None
+        self.duplicates: Set[int] = _NO_NUMBERS
+        """Numbers of the events whose message id was already in use on the thread. Grows in place."""
+
+    @property
+    def number(self) -> int:
+        """How many events there are, which is also the number of the owner's last one."""
+        self._add_deltas()
+        return self._number
+
+    @property
+    def last_agent_event(self) -> int:
+        """The number of the last event that the agent itself emitted, apart from a RUN_ERROR."""
+        self._add_deltas()
+        return self._last_agent_event
+
+    @property
+    def pending_bytes(self) -> int:
+        """The size of the frames that have not been drained yet."""
+        self._add_deltas()
+        return self._pending_bytes
 
     @property
     def has_ended(self) -> bool:
@@ -163,54 +194,82 @@ class RunRecorder:
         return frozenset(self._message_ids)
 
     @property
-    def duplicates(self) -> Set[int]:
-        """Numbers of the events whose message id was already in use on the thread."""
-        return self._duplicates or frozenset()
-
-    @property
     def input_ids(self) -> Set[str]:
         """The ids of the messages in the ``input`` of RUN_STARTED."""
         return frozenset(self._input_ids)
 
     def feed(self, event: Any) -> int:
-        """Records what the agent yields, and returns `pending_bytes`.
+        """Records what the agent yields, and returns about how large the frames are that have not been drained yet.
 
         Raises InvalidEventError if clients would reject the event, which is then not recorded.
         """
-        streams = self._streams
-        if not streams:
-            return self._feed(event)
-        # In one piece, since every call counts here: a plain delta of what is open.
-        frame = delta = None
+        stream = self._stream
+        if stream is not None and type(event) is dict and len(event) == PLAIN_SIZE:
+            # In one piece, since every call counts here: a further plain delta of the same message.
+            try:
+                if event["type"] == stream.kind and event[stream.id_member] == stream.identity:
+                    delta = event["delta"]
+                    if type(delta) is str:
+                        self._deltas.append(delta)
+                        self._delta_bytes = size = self._delta_bytes + stream.frame_size + len(delta)
+                        return self._pending_bytes + size
+            except Exception:
+                pass  # of members that no delta has
+        plain = self._find_delta(event) if self._streams else None
+        if plain is not None:
+            stream, delta = plain
+            if stream is not self._stream:
+                self._add_deltas()
+                self._stream = stream
+            self._deltas.append(delta)
+            self._delta_bytes += stream.frame_size + len(delta)
+            return self._pending_bytes + self._delta_bytes
+        self._add_deltas()
+        return self._feed(event)
+
+    def _find_delta(self, event: Any) -> tuple[DeltaStream, str] | None:
+        """Returns what a plain delta of something open belongs to, and its string; None for all other events."""
         try:
             if type(event) is dict:
                 if len(event) == PLAIN_SIZE:
-                    id_member, stream_by_id = streams[event["type"]]
-                    stream = stream_by_id[event[id_member]]
-                    delta = event["delta"]
+                    id_member, stream_by_id = self._streams[event["type"]]
+                    stream, delta = stream_by_id[event[id_member]], event["delta"]
+                    return (stream, delta) if type(delta) is str else None
             elif (model := DELTA_MODELS[type(event)]) is not None:
                 fields = event.__dict__
                 if model.read_others(fields) == model.others and not event.__pydantic_extra__:
-                    stream = streams[model.kind][1][fields[model.id_field]]
-                    delta = fields[model.delta_field]
-            if type(delta) is str:
-                number = self.number + 1
-                # As `encode` writes strings, at a third of the cost.
-                frame = f"{stream.before}{number}{stream.after}{encode_basestring(delta)}}}\n\n".encode()
-        except Exception:  # of members that no delta has, or of half a character
-            frame = None
-        if frame is None:
-            return self._feed(event)
-        self.number = self.last_agent_event = number
+                    stream, delta = self._streams[model.kind][1][fields[model.id_field]], fields[model.delta_field]
+                    return (stream, delta) if type(delta) is str else None
+        except Exception:  # of members that no delta has
+            return None
+        return None
+
+    def _add_deltas(self) -> None:
+        """Records the plain deltas that have come since the last other event."""
+        deltas, stream = self._deltas, self._stream
+        if stream is None or not deltas:
+            return
+        self._deltas, self._delta_bytes = [], 0
+        before, after, first = stream.before, stream.after, self._number + 1
+        try:
+            # As `encode` writes strings, at a third of the cost.
+            frames = [
+                f"{before}{number}{after}{encode_basestring(delta)}}}\n\n".encode()
+                for number, delta in enumerate(deltas, first)
+            ]
+        except UnicodeEncodeError:  # of half a character, which is joined with its other half
+            for delta in deltas:
+                self._feed(stream.event(delta))
+            return
+        self._number = self._last_agent_event = last = self._number + len(frames)
+        self._pending += frames
+        self._pending_bytes += sum(map(len, frames))
         message = stream.message
         if message is None:
-            stream.records.append(tuple.__new__(CompactedFrame, (number, frame)))  # without its own __new__, in Python
+            stream.records += map(CompactedFrame, range(first, last + 1), frames)
         else:
-            message.deltas.append(delta)  # type: ignore[arg-type]
-            message.last = number
-        self.pending.append(frame)
-        self.pending_bytes = size = self.pending_bytes + len(frame)
-        return size
+            message.deltas += deltas
+            message.last = last
 
     def _feed(self, event: Any) -> int:
         """Records any event, with all checks."""
@@ -224,7 +283,7 @@ class RunRecorder:
             self._append(event, rule)
         elif rule.kind == "RUN_ERROR":
             self._append_error(event, rule)
-            return self.pending_bytes
+            return self._pending_bytes
         else:
             if self._chunks is None:
                 self._chunks = ChunkExpander()
@@ -233,8 +292,8 @@ class RunRecorder:
                     self._append_joined(expanded)
             finally:
                 self._is_buffering = self._must_buffer()
-        self.last_agent_event = self.number
-        return self.pending_bytes
+        self._last_agent_event = self._number
+        return self._pending_bytes
 
     def _append_error(self, event: Event, rule: _EventRule) -> None:
         """Records the agent's RUN_ERROR, after an end for everything that is open."""
@@ -248,11 +307,13 @@ class RunRecorder:
 
     def skip(self) -> None:
         """Leaves out an event, whose number stays in use."""
-        self.number += 1
-        self.last_agent_event = self.number
+        self._add_deltas()
+        self._number += 1
+        self._last_agent_event = self._number
 
     def complete(self, ending: RunEnding, thread_id: str, run_id: str) -> None:
         """Completes a run that its agent left unfinished. Does nothing after a terminal event."""
+        self._add_deltas()
         if self._state.has_ended:
             return
         self._close_chunks()
@@ -261,21 +322,30 @@ class RunRecorder:
 
     def begin_reaping(self) -> None:
         """Gives all further events ids that the owner of the run cannot have used. To be called before `complete`."""
+        self._add_deltas()
         self._number_offset = FIRST_REAPER_NUMBER
-        self._streams = {}
+        self._streams, self._stream = {}, None
 
     def seal(self) -> None:
         """Ends the recording: `feed` raises InvalidEventError from now on."""
+        self._add_deltas()
         self._state.phase = Phase.SEALED
-        self._streams = {}
+        self._streams, self._stream = {}, None
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
-        frames, self.pending, self.pending_bytes = self.pending, [], 0
-        return frames
+        return self.take()[0]
+
+    def take(self) -> tuple[list[bytes], int]:
+        """Returns the pending frames and their size, and forgets them."""
+        self._add_deltas()
+        taken = self._pending, self._pending_bytes
+        self._pending, self._pending_bytes = [], 0
+        return taken
 
     def records(self) -> tuple[CompactedFrame, ...]:
         """Returns the compacted run. To be called once, at the end."""
+        self._add_deltas()
         return () if self._compactor is None else self._compactor.records()
 
     def _must_buffer(self) -> bool:
@@ -308,7 +378,7 @@ class RunRecorder:
             raise error from None
         if self._surrogates.is_waiting:
             self._is_buffering = True
-            self._streams = {}
+            self._streams, self._stream = {}, None
         if repaired is event:
             raise error
         if repaired is not None:
@@ -332,11 +402,11 @@ class RunRecorder:
             return
         if rule.transition is not None:
             rule.transition(state, event)
-        self.number = number = self.number + 1
+        self._number = number = self._number + 1
         id_number = number + self._number_offset
         frame = format_frame(data, self._prefix, id_number)
-        self.pending.append(frame)
-        self.pending_bytes += len(frame)
+        self._pending.append(frame)
+        self._pending_bytes += len(frame)
         compactor = self._compactor
         if compactor is None:
             return
@@ -344,7 +414,7 @@ class RunRecorder:
             self._track_message_id(number, event["messageId"])
         rule.compact(compactor, id_number, event, frame)
         if delta_id is None:
-            self._streams = {}
+            self._streams, self._stream = {}, None
         elif len(event) == PLAIN_SIZE:
             self._open_stream(rule.kind, delta_id, event[delta_id], compactor)
 
@@ -365,9 +435,9 @@ class RunRecorder:
             if message_id not in self._message_ids[-1:]:
                 self._message_ids.append(message_id)
             if message_id in self._known_message_ids:
-                if self._duplicates is None:
-                    self._duplicates = set()
-                self._duplicates.add(number)
+                if not isinstance(self.duplicates, set):
+                    self.duplicates = set()
+                self.duplicates.add(number)
 
     def _with_input_echo(self, event: Event) -> Event:
         if self._input_echo is None or "input" in event:
