@@ -22,6 +22,7 @@ from copilot_runtime.agents._context import RunContext
 from copilot_runtime.agents._http.clients import loop_local_http_client
 from copilot_runtime.agents._http.errors import UpstreamError, to_upstream_error
 from copilot_runtime.agents._http_agent import HttpAgent
+from copilot_runtime.middleware import use
 from copilot_runtime.testing import AsyncTestClient
 
 STARTED = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
@@ -206,8 +207,10 @@ def given() -> RunAgentInput:
     return RunAgentInput.model_validate(BODY)
 
 
-async def collect(agent: HttpAgent, with_context: RunContext | None = None) -> list[dict[str, Any]]:
-    return [event async for event in agent.run(given(), with_context or context())]
+async def collect(
+    agent: HttpAgent, with_context: RunContext | None = None, input: RunAgentInput | None = None
+) -> list[dict[str, Any]]:
+    return [event async for event in agent.run(input or given(), with_context or context())]
 
 
 def error(code: str, message: str) -> dict[str, Any]:
@@ -357,8 +360,8 @@ def test_http_agent_forwarded_props_may_not_name_a_node(allowed: Any, sent: dict
     async def main() -> None:
         async with remote(at_once(STARTED, FINISHED)) as upstream:
             agent = HttpAgent(upstream.url, allowed_forwarded_props=allowed)
-            await collect(agent, context(forwardedProps=props))
-            await collect(agent, RunContext())
+            for forwarded in (props, {}):
+                await collect(agent, input=given().model_copy(update={"forwarded_props": forwarded}))
             bodies = [json.loads(exchange.body)["forwardedProps"] for exchange in upstream.seen]
             assert bodies == [sent, {}]
 
@@ -412,21 +415,31 @@ def test_http_agent_request(client: Any) -> None:
     run(main)
 
 
+async def sent_by(make_agent: Callable[[HttpAgent], Any], body: dict[str, Any], **headers: str) -> Exchange:
+    """Returns the request that the remote gets for a run of a client with this input."""
+    async with remote(at_once(STARTED, FINISHED)) as upstream:
+        runtime = CopilotRuntime(agents={"a": make_agent(HttpAgent(upstream.url))})
+        async with AsyncTestClient(runtime, headers=headers) as client:
+            members = ("threadId", "runId", "messages", "tools", "context", "state", "forwardedProps")
+            more = {name: value for name, value in body.items() if name not in members}
+            await client.run("a", body["messages"], thread_id="t", run_id="r", state=body["state"], extra=more)
+            return upstream.seen[0]
+
+
 @pytest.mark.requirement("AGENT-01")
 def test_http_agent_sends_the_original_body_with_unknown_members() -> None:
     async def main() -> None:
-        with_context = context(future={"x": [None]}, parentRunId="p")
-        exchange = await sent(with_context=with_context)
-        expected = {**BODY, "messages": BODY["messages"][:1], "future": {"x": [None]}, "parentRunId": "p"}
-        assert json.loads(exchange.body) == expected
-        assert len(with_context.body["messages"]) == 2
+        more = {"future": {"x": [None]}, "parentRunId": "p"}
+        message = {**BODY["messages"][0], "unknown": {"n": None}, "old": None}
+        exchange = await sent_by(lambda agent: agent, {**BODY, **more, "messages": [message, BODY["messages"][1]]})
+        assert json.loads(exchange.body) == {**BODY, **more, "messages": [message]}
 
     run(main)
 
 
 @pytest.mark.requirement("AGENT-01")
-@pytest.mark.parametrize("with_context", [None, RunContext()])
-def test_http_agent_sends_the_input_without_an_original_body(with_context: RunContext | None) -> None:
+@pytest.mark.parametrize("with_context", [None, RunContext(), RunContext(body={**BODY, "state": {"old": True}})])
+def test_http_agent_sends_the_input_that_it_is_called_with(with_context: RunContext | None) -> None:
     async def main() -> None:
         exchange = await sent(with_context=with_context)
         assert json.loads(exchange.body) == {**BODY, "messages": BODY["messages"][:1]}
@@ -434,13 +447,85 @@ def test_http_agent_sends_the_input_without_an_original_body(with_context: RunCo
     run(main)
 
 
+class _TrimmingSubclass(HttpAgent):
+    async def run(self, input: RunAgentInput, context: RunContext | None = None) -> Any:
+        async for event in super().run(_trimmed(input), context):
+            yield event
+
+
+def _trimmed(input: RunAgentInput) -> RunAgentInput:
+    return input.model_copy(update={"messages": input.messages[-1:], "state": {"count": None}})
+
+
+def _wrapped_copying(agent: HttpAgent) -> Any:
+    def wrapper(input: RunAgentInput, context: RunContext) -> Any:
+        return agent.run(_trimmed(input), context)
+
+    return wrapper
+
+
+def _wrapped_in_place(agent: HttpAgent) -> Any:
+    def wrapper(input: RunAgentInput, context: RunContext) -> Any:
+        del input.messages[:-1]
+        input.messages[0].content = "last"
+        input.state["count"] = None
+        return agent.run(input, context)
+
+    return wrapper
+
+
+def _with_middleware(agent: HttpAgent) -> Any:
+    async def trim(input: Any, next: Any) -> AsyncIterator[Any]:
+        async for event in next(_trimmed(input)):
+            yield event
+
+    return use(agent, trim)
+
+
+def _with_middleware_in_place(agent: HttpAgent) -> Any:
+    def trim(input: Any, next: Any) -> Any:
+        del input.messages[:-1]
+        input.state["count"] = None
+        return next(input)
+
+    return use(agent, trim)
+
+
+@pytest.mark.requirement("AGENT-01", "MIDDLEWARE-02")
+@pytest.mark.parametrize(
+    "make_agent",
+    [
+        _wrapped_copying,
+        _wrapped_in_place,
+        lambda agent: _TrimmingSubclass(agent.url),
+        _with_middleware,
+        _with_middleware_in_place,
+    ],
+    ids=["copy", "in-place", "subclass", "middleware", "middleware-in-place"],
+)
+def test_http_agent_sends_the_input_that_a_wrapper_has_changed(make_agent: Any) -> None:
+    """With the user's headers, and with members that AG-UI's models do not know."""
+
+    async def main() -> None:
+        messages = [{"id": "m0", "role": "user", "content": "secret"}, {"id": "m1", "role": "user", "content": "last"}]
+        messages[1]["unknown"] = "x"
+        body = {**BODY, "messages": messages, "future": {"x": [None]}}
+        exchange = await sent_by(make_agent, body, authorization="Bearer user")
+        assert exchange.header("authorization") == ["Bearer user"]
+        assert json.loads(exchange.body) == {**body, "messages": messages[1:], "state": {"count": None}}
+
+    run(main)
+
+
 @pytest.mark.requirement("AGENT-01")
 def test_http_agent_fills_in_members_that_older_servers_require() -> None:
     async def main() -> None:
-        lean = RunContext(body={"threadId": "t", "runId": "r", "messages": [], "state": None})
-        exchange = await sent(with_context=lean)
-        filled = {"state": {}, "tools": [], "context": [], "forwardedProps": {}}
-        assert json.loads(exchange.body) == {"threadId": "t", "runId": "r", "messages": [], **filled}
+        async with remote(at_once(STARTED, FINISHED)) as upstream:
+            lean = RunAgentInput.model_construct(thread_id="t", run_id="r", messages=[], state=None)
+            assert [event async for event in HttpAgent(upstream.url).run(lean)] == [STARTED, FINISHED]
+            filled = {"state": {}, "tools": [], "context": [], "forwardedProps": {}}
+            expected = {"threadId": "t", "runId": "r", "messages": [], **filled}
+            assert json.loads(upstream.seen[0].body) == expected
 
     run(main)
 

@@ -51,7 +51,8 @@ async def drive_agent(
 
     Raises what the agent raises, and InvalidEventError.
     """
-    request.context._control.host = (sink.loop, threads)
+    control = request.context._control
+    control.agent, control.host = request.agent, (sink.loop, threads)
     signature = inspect_agent(function)
     arguments = (request.input, request.context) if signature.takes_context else (request.input,)
     events: Any = None

@@ -24,10 +24,12 @@ class WorkerThreads(Protocol):
 class RunControl:
     """What the engine and the code of a run share: whether the run is being stopped, and where its code runs."""
 
-    __slots__ = ("_callbacks", "host", "is_stopping")
+    __slots__ = ("_callbacks", "agent", "host", "is_stopping")
 
     def __init__(self) -> None:
         self.is_stopping = False
+        self.agent: Any = None
+        """The agent that the engine calls; None outside of a runtime."""
         self.host: tuple[asyncio.AbstractEventLoop, WorkerThreads] | None = None
         """The event loop of the run and the threads for its agent; None outside of a runtime."""
         self._callbacks: tuple[Callable[[], object], ...] = ()

@@ -16,6 +16,7 @@ from ._http.errors import to_upstream_error
 from ._http.response import EventDecoder, raise_for_status
 from ._http.urls import parse_http_url, redact_url
 from ._json_body import JSONBody
+from ._wire_input import input_in_wire_form
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
@@ -88,10 +89,9 @@ class HttpAgent:
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[dict[str, Any]]:
         """Yields the remote agent's events, on the wire, as they arrive.
 
-        The request's body is ``context.body``, or else ``input``, without activity messages and ``forwardedProps`` that
-        are not allowed, and with the remote agent's id of the thread. A failure is reported
-        by a final ``RUN_ERROR`` whose code starts with ``UPSTREAM_``. Closing the iterator, or cancelling the task
-        that awaits it, closes the connection.
+        The request's body is ``input``, without activity messages and ``forwardedProps`` that are not allowed, and with
+        the remote agent's id of the thread. A failure is reported by a final ``RUN_ERROR`` whose code starts with
+        ``UPSTREAM_``. Closing the iterator, or cancelling the task that awaits it, closes the connection.
         """
         decoder = EventDecoder(self._max_event_bytes)
         thread_id = input.thread_id
@@ -141,10 +141,12 @@ class HttpAgent:
 
     def _encode_body(self, input: RunAgentInput, context: RunContext | None, thread_id: str) -> bytes:
         body: Mapping[str, Any]
-        if context is not None and context.body:
+        if context is not None and context._control.agent is self and type(self).run is HttpAgent.run:
+            # Nobody can have changed the input. The body is what the client has sent, such as parts of messages in
+            # their own version of AG-UI.
             body = context.body
         else:
-            body = input.model_dump(mode="json", by_alias=True, exclude_none=True)
+            body = input_in_wire_form(input)
         props = self._allowed_props.select("HttpAgent", body.get("forwardedProps"))
         encoded = http_request.encode_body({**body, "threadId": thread_id, "forwardedProps": props})
         if isinstance(body, JSONBody):
