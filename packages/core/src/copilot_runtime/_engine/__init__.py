@@ -3,6 +3,7 @@
 from .engine import Engine, StopResult
 from .run_limits import InputTooLarge, TooManyRuns, TooManyRunsOfUser
 from .subscribers import TooManyStreams
+from .thread_history import interleave
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "TooManyRuns",
     "TooManyRunsOfUser",
     "TooManyStreams",
+    "interleave",
 ]

@@ -49,6 +49,7 @@ from .run_limits import RunLimiter, RunSlot, TooManyRuns, TooManyRunsOfUser
 from .run_log import RunLog
 from .shutdown import Shutdown
 from .subscribers import Subscribers
+from .thread_history import complete_history
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
 
 CHECK_SECONDS = 0.05
@@ -89,7 +90,9 @@ class Engine:
         self._run_limiter = RunLimiter(options.max_runs, options.max_runs_per_user, options.max_runs_bytes)
         self._agent_hints = AgentHints()
         self._agent_threads = AgentThreads(options.max_agent_threads, options.max_runs_per_user)
-        self._begin_may_suspend = store.blocking or options.on_concurrent_run == "supersede"
+        self._begin_may_suspend = (
+            store.blocking or options.on_concurrent_run == "supersede" or options.history == "stored"
+        )
         """Whether beginning a run may take more than one step of its request's task."""
         self._subscribers = Subscribers(
             max_streams=options.max_streams,
@@ -297,6 +300,11 @@ class Engine:
             return started.live
         lease, is_resuming = started.lease, request.has_resume
         try:
+            if self.options.history == "stored":
+                # Now that no other run can begin, so that nothing is missed that was said meanwhile.
+                before = request.memory
+                request = await driver.run_off_loop(complete_history, self.store, request, started)
+                slot.add(request.memory - before)
             if is_resuming:
                 # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
                 thread = await self.async_store.read(new.thread)

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .._events import Event
 from ..agents._base import verifies_resume
 from ..agents._interrupts import ResumeEntry, parse_resume_entries, with_resume, without_copies, without_results
 from ..agents._json_body import JSONBody
 from ..stores.protocol import StoredRun
 from .stored_interrupts import StoredInterrupts, changed_calls, interrupts_of
+from .thread_history import opening_events
 from .types import RunRequest
 
 if TYPE_CHECKING:
@@ -87,11 +87,8 @@ def check_resume(request: RunRequest, runs: Sequence[StoredRun], event_messages:
     # A client that responds too late may not have seen the end of the thread, which its messages must not replace.
     last_asked = {interrupt["id"] for run in runs[-1:] for interrupt in interrupts_of(run)}
     is_current = not runs or any(entry.interrupt_id in last_asked for entry in entries)
-    opening: list[Event] = []
-    if passed or (copies and is_current):
-        opening.append({"type": "RUN_STARTED", "threadId": request.thread_id, "runId": request.run_id})
-    if copies and is_current:
-        opening.append({"type": "MESSAGES_SNAPSHOT", "messages": list(checked.messages)})
+    with_messages = bool(request.opening) or bool(copies and is_current)
+    opening = opening_events(checked, with_messages=with_messages) if passed or with_messages else ()
     context = dataclasses.replace(checked.context, open_interrupts=resumable)
     return dataclasses.replace(checked, context=context, opening=opening)
 

@@ -72,6 +72,11 @@ class RunSlot:
         grown, self._grown = EVENT_FACTOR * self._grown, 0
         return self._limiter.grow(self, grown)
 
+    def add(self, size: int) -> None:
+        """Counts a larger input, of a run that has not begun. Raises what `RunLimiter.acquire` raises."""
+        if size and self._limiter is not None:
+            self._limiter.add(self, size)
+
     def release(self) -> None:
         """Counts the run no longer; may be called more than once."""
         limiter, self._limiter, self._replaced = self._limiter, None, None
@@ -148,6 +153,20 @@ class RunLimiter:
             raise TooManyRunsOfUser("max_runs_per_user")
         if self._sizes_of_users[user] + size > USER_SHARE * self._max_bytes:
             raise TooManyRunsOfUser("max_runs_bytes")
+
+    def add(self, slot: RunSlot, size: int) -> None:
+        """Counts that a run takes more memory which has not begun. Raises what `acquire` raises."""
+        if slot.size + size > self._max_bytes:
+            raise InputTooLarge(int(self._max_bytes))
+        with self._lock.get():
+            user = slot.user
+            # As for a run that begins: one run alone may take more than a user's share.
+            is_alone = user is None or self._of_users[user] == 1
+            if user is not None and not is_alone and self._sizes_of_users[user] + size > USER_SHARE * self._max_bytes:
+                raise TooManyRunsOfUser("max_runs_bytes")
+            if self._size + size > self._max_bytes:
+                raise TooManyRuns("max_runs_bytes")
+            self.grow(slot, size)
 
     def replace(self, slot: RunSlot, input_size: int) -> RunSlot | None:
         """Counts a run in place of that which has ``slot``; None if there is no memory for it."""

@@ -34,6 +34,7 @@ class EngineOptions(RunSettings):
 
     on_concurrent_run: Literal["reject", "supersede"] = "reject"
     on_disconnect: Literal["continue", "stop"] = "continue"
+    history: Literal["client", "stored"] = "client"
     max_streams: int | None = None
     max_runs: int | None = None
     max_runs_per_user: int | None = None
@@ -50,7 +51,8 @@ class RunRequest:
 
     ``input`` is for the agent; ``body`` is the same in wire form, as the client sent it. ``size`` is the size of the
     body, and ``memory`` an estimate of what input and body take in memory while the run lasts. ``opening`` are events
-    that begin the run, and are stored before its agent starts.
+    that begin the run, and are stored before its agent starts. ``insert_messages`` returns a run with further messages,
+    in wire form, by the index in its own that they come before; None if the client's messages are all.
     """
 
     agent_id: str
@@ -61,6 +63,7 @@ class RunRequest:
     size: int = 0
     memory: int = 0
     opening: Sequence[Event] = ()
+    insert_messages: Callable[[RunRequest, Mapping[int, Sequence[Mapping[str, Any]]]], RunRequest] | None = None
 
     @property
     def thread_id(self) -> str:

@@ -65,6 +65,8 @@ class CopilotRuntime:
         on_concurrent_run: whether to ``reject`` (409) a second run on a busy thread, or to let it ``supersede`` the
             first.
         on_disconnect: whether to ``continue`` or to ``stop`` a run that no client reads any more.
+        history: whose messages an agent receives: those that the ``client`` sends, or all that are ``stored`` of the
+            thread, merged with those (docs/threads.md has the rule).
         max_body_bytes: larger requests are answered with 413.
         max_total_body_bytes: how large the bodies of all requests that are being handled may be together; further ones
             are answered with 503, those of a user whose bodies would then have more than half of it with 429. One body
@@ -124,6 +126,7 @@ class CopilotRuntime:
         forward_headers: ForwardHeaders | None = None,
         on_concurrent_run: Literal["reject", "supersede"] = "reject",
         on_disconnect: Literal["continue", "stop"] = "continue",
+        history: Literal["client", "stored"] = "client",
         max_body_bytes: int = 32 * 1024 * 1024,
         max_total_body_bytes: int | None = None,
         body_timeout_seconds: float | None = 30,
@@ -144,6 +147,7 @@ class CopilotRuntime:
     ) -> None:
         validation.check_choice("on_concurrent_run", on_concurrent_run, ("reject", "supersede"))
         validation.check_choice("on_disconnect", on_disconnect, ("continue", "stop"))
+        validation.check_choice("history", history, ("client", "stored"))
         validation.check_bool("single_user", single_user)
         validation.check_bool("expose_memory_routes", expose_memory_routes)
         validation.check_bool("debug", debug)
@@ -203,6 +207,7 @@ class CopilotRuntime:
             EngineOptions(
                 on_concurrent_run=on_concurrent_run,
                 on_disconnect=on_disconnect,
+                history=history,
                 max_streams=max_streams,
                 max_runs=max_runs,
                 max_runs_per_user=max_runs_per_user,

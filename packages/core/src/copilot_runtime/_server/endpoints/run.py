@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ from .agents import find_agent
 from .context import EndpointContext
 
 if TYPE_CHECKING:
+    from ..runtime import CopilotRuntime
     from .run_input import ParsedInput
+    from .stored_messages import InsertedMessages
 
 _STREAM_HEADERS = Headers(
     (
@@ -114,7 +117,8 @@ async def _import_input() -> None:
 def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunRequest:
     from .run_input import size_in_memory
 
-    forwarded = context.runtime.forward_headers.select(context.request.headers)
+    runtime = context.runtime
+    forwarded = runtime.forward_headers.select(context.request.headers)
     return RunRequest(
         agent_id=context.agent_id,
         agent=agent,
@@ -127,7 +131,14 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
             headers=merge_headers(forwarded, agent_headers(agent)),
             user=context.user,
             body=JSONBody(parsed.agent_body),  # a copy of the agent's own, which few agents need
-            debug=context.runtime.debug,
+            debug=runtime.debug,
             open_interrupts=_NONE_OPEN,
         ),
+        insert_messages=_message_inserter(runtime) if runtime.engine.options.history == "stored" else None,
     )
+
+
+def _message_inserter(runtime: CopilotRuntime) -> Callable[[RunRequest, InsertedMessages], RunRequest]:
+    from .stored_messages import insert_messages
+
+    return partial(insert_messages, url_schemes=runtime.attachment_url_schemes)

@@ -1,0 +1,98 @@
+"""Inserts stored messages of a thread into the input of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from pydantic_core import to_json
+
+from ..._engine import RunRequest, interleave
+from ...agents._json_body import JSONBody
+from ..errors import InvalidRunInput
+from ..input_limits import InputLimits
+from .run_input import parse_input, size_in_memory
+
+logger = logging.getLogger("copilot_runtime.endpoints")
+
+InsertedMessages: TypeAlias = Mapping[int, Sequence[Mapping[str, Any]]]
+
+_STORED_LIMITS = InputLimits(max_messages=sys.maxsize, max_parts=sys.maxsize, max_depth=sys.maxsize)
+"""What the store has was within the limits when it came."""
+
+
+class _ForAgent(NamedTuple):
+    """A stored message as agents receive it; None where they do not."""
+
+    model: Any
+    wire: Mapping[str, Any] | None
+    """Without URLs that no agent may fetch."""
+
+
+def insert_messages(request: RunRequest, inserted: InsertedMessages, *, url_schemes: Collection[str]) -> RunRequest:
+    """Returns a run with stored messages in its input.
+
+    A stored message that AG-UI's models refuse, such as one of another version, stays in the thread and reaches no
+    agent.
+
+    Args:
+        request: the run.
+        inserted: stored messages, by the index in the run's own that they come before.
+        url_schemes: the schemes that agents may fetch, in lower case.
+    """
+    memory = 0
+
+    def parse(messages: Sequence[Mapping[str, Any]]) -> Iterator[_ForAgent]:
+        nonlocal memory
+        wire = {"threadId": request.thread_id, "runId": request.run_id, "messages": messages}
+        try:
+            parsed = parse_input(to_json(wire), _STORED_LIMITS, url_schemes)
+        except InvalidRunInput as error:
+            if len(messages) == 1:
+                logger.warning("a stored message of thread %r reaches no agent: %s", request.thread_id, error)
+                yield _ForAgent(None, None)
+                return
+            middle = len(messages) // 2
+            yield from parse(messages[:middle])
+            yield from parse(messages[middle:])
+            return
+        memory += size_in_memory(parsed)
+        safe = JSONBody(parsed.agent_body)["messages"]
+        for model, message in zip(_aligned(parsed.model.messages, messages), safe, strict=True):
+            yield _ForAgent(model, message)
+
+    stored = {index: list(parse(messages)) for index, messages in inserted.items()}
+    models = interleave(
+        _aligned(request.input.messages, request.messages),
+        {index: [each.model for each in messages] for index, messages in stored.items()},
+    )
+    safe = {index: [each.wire for each in messages] for index, messages in stored.items()}
+    body = _with_messages(request.body, inserted)
+    agent_body = request.context.body
+    # What agents get differs where it has URLs that they may not fetch.
+    differs = isinstance(agent_body, JSONBody) and agent_body.data is not request.body.data
+    if differs or safe != {index: list(messages) for index, messages in inserted.items()}:
+        agent_data = _with_messages(agent_body, safe).data
+    else:
+        agent_data = body.data
+    return dataclasses.replace(
+        request,
+        input=request.input.model_copy(update={"messages": [model for model in models if model is not None]}),
+        body=body,
+        context=dataclasses.replace(request.context, body=JSONBody(agent_data)),
+        memory=request.memory + memory,
+    )
+
+
+def _aligned(models: Sequence[Any], messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Returns the model of each message; None for activities, which agents do not receive."""
+    rest = iter(models)
+    return [None if message.get("role") == "activity" else next(rest) for message in messages]
+
+
+def _with_messages(body: Mapping[str, Any], inserted: Mapping[int, Sequence[Mapping[str, Any] | None]]) -> JSONBody:
+    messages = [message for message in interleave(body["messages"], inserted) if message is not None]
+    return JSONBody.encode({**body, "messages": messages})
