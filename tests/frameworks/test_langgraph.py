@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from copilot_runtime.agents import LangGraphAgent
-from tests.http_client import Client, Event, types, unique
+from tests.fixtures.framework_configs import USER
+from tests.http_client import Client, Event, run_input, types, unique
 
 from .conftest import Started
 from .helpers import import_framework, of_type, prompt, text_of, user_message
@@ -220,3 +221,50 @@ def test_langgraph_graph_must_have_a_checkpointer() -> None:
     graph.set_entry_point("nothing")
     with pytest.raises(ValueError, match="checkpointer"):
         LangGraphAgent(graph.compile())
+
+
+# --- what the checkpointer has of a thread that the store has not ---
+
+
+def connected(client: Client, agent: str, thread: str, user: str = "ann") -> list[Event]:
+    with client.open("POST", f"/agent/{agent}/connect", run_input(thread), {USER: user}) as stream:
+        assert stream.status == 200, stream.read()
+        return stream.rest()
+
+
+def forget(client: Client, agent: str, thread: str) -> None:
+    """Deletes a thread in the store, as a restart of a runtime with a memory store does."""
+    answer = client.request("DELETE", f"/threads/{thread}", {"agentId": agent}, {USER: "ann"})
+    assert answer.status == 204, answer.body
+
+
+@pytest.mark.requirement("HISTORY-02")
+def test_langgraph_history_is_that_of_the_checkpointer(client: Client) -> None:
+    thread = unique("thread")
+    prompt(client, "fake-model", 'call weather {"city": "Rome"}', thread, state={"count": 4})
+    ran = prompt(client, "fake-model", "say bye", thread, state={"count": 5})
+    forget(client, "fake-model", thread)
+    events = connected(client, "fake-model", thread)
+    assert types(events) == ["RUN_STARTED", "STATE_SNAPSHOT", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+    assert events[0]["threadId"] == thread
+    for kind in ("MESSAGES_SNAPSHOT", "STATE_SNAPSHOT"):
+        assert of_type(events, kind)[-1] == of_type(ran, kind)[-1]
+    roles = [message["role"] for message in of_type(events, "MESSAGES_SNAPSHOT")[0]["messages"]]
+    assert roles == ["user", "assistant", "tool", "assistant", "user", "assistant"]
+    assert connected(client, "fake-model", unique("thread")) == []
+    # Another user's thread with the same id is another thread.
+    assert connected(client, "fake-model", thread, user="bob") == []
+
+
+@pytest.mark.requirement("HISTORY-02")
+def test_langgraph_history_asks_again_what_is_open(client: Client) -> None:
+    thread = unique("thread")
+    outcome = prompt(client, "asking", "go on", thread)[-1]["outcome"]
+    forget(client, "asking", thread)
+    events = connected(client, "asking", thread)
+    assert events[-1]["outcome"] == outcome
+    answers = [
+        {"interruptId": interrupt["id"], "status": "resolved", "payload": "yes"} for interrupt in outcome["interrupts"]
+    ]
+    resumed = prompt(client, "asking", "", thread, messages=[], resume=answers)
+    assert 'you said "yes"' in str(of_type(resumed, "MESSAGES_SNAPSHOT")[-1])

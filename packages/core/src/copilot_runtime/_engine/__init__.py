@@ -1,5 +1,6 @@
 """The engine: runs, their logs, and their readers."""
 
+from .agent_history import history_frames
 from .engine import Engine, StopResult
 from .run_limits import InputTooLarge, TooManyRuns, TooManyRunsOfUser
 from .subscribers import TooManyStreams
@@ -17,5 +18,6 @@ __all__ = [
     "TooManyRuns",
     "TooManyRunsOfUser",
     "TooManyStreams",
+    "history_frames",
     "interleave",
 ]

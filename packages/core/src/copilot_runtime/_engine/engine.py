@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -151,15 +151,20 @@ class Engine:
                 raise
             return open_source(self._reader(run.log))
 
-    async def connect(self, thread: ThreadKey, cursor: Cursor | None) -> EventStream:
+    async def connect(
+        self, thread: ThreadKey, cursor: Cursor | None, history: Callable[[], Awaitable[Sequence[bytes]]] | None = None
+    ) -> EventStream:
         """Returns a stream of the thread's stored runs after ``cursor``, and of its active run until that ends.
 
-        Raises TooManyStreams and StoreError.
+        ``history`` returns the frames of a thread of which the store has nothing. Raises TooManyStreams and StoreError.
         """
         with self._subscribers.open_stream() as open_source:
             snapshot = await self.read_thread(thread, touch=True, cursor=cursor)
             replayed = replay(snapshot, cursor)
             live = snapshot.live
+            is_unknown = live is None and not snapshot.runs and not replayed.history
+            if is_unknown and history is not None:
+                replayed = replayed._replace(history=await history())
             if live is None:
                 log = None
             else:
@@ -174,8 +179,10 @@ class Engine:
                 joined=replayed.joined,
                 callbacks=self._subscribers.callbacks,
             )
-            if replayed.history:
+            if snapshot.runs and replayed.history:
                 self._subscribers.hold_history(reader, snapshot.runs)
+            elif replayed.history:
+                self._subscribers.hold_frames(reader, replayed.history)
             return open_source(reader)
 
     def open_body(self, body: bytes) -> EventStream:

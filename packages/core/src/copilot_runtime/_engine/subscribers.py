@@ -174,6 +174,11 @@ class Subscribers:
         self._held.hold(reader, ((run.records, partial(_size, run)) for run in runs))
         reader.watch()
 
+    def hold_frames(self, reader: BaseReader, frames: Sequence[bytes]) -> None:
+        """Counts frames that are not stored as kept in memory by a reader until it has read its history."""
+        self._held.hold(reader, [(frames, lambda: sum(map(len, frames)))])
+        reader.watch()
+
     def open_body(self, body: bytes) -> EventStream:
         """Returns a complete body as a stream, which is none of `max_streams`."""
         reader = BodyReader(body, self._body_callbacks)

@@ -9,6 +9,7 @@ from ._context import RunContext
 if TYPE_CHECKING:
     from ._builtin import BuiltInAgent, Interrupt, MCPServer, Tool, ToolError, define_tool
     from ._frontend_tools import frontend_tools_middleware
+    from ._history import ThreadHistory
     from ._http_agent import HttpAgent
     from ._langgraph import LangGraphAgent
     from ._pydantic_ai import PydanticAIAgent
@@ -20,6 +21,7 @@ else:
         {
             "._builtin": ("BuiltInAgent", "Interrupt", "MCPServer", "Tool", "ToolError", "define_tool"),
             "._frontend_tools": ("frontend_tools_middleware",),
+            "._history": ("ThreadHistory",),
             "._http_agent": ("HttpAgent",),
             "._langgraph": ("LangGraphAgent",),
             "._pydantic_ai": ("PydanticAIAgent",),
@@ -38,6 +40,7 @@ __all__ = [
     "MCPServer",
     "PydanticAIAgent",
     "RunContext",
+    "ThreadHistory",
     "Tool",
     "ToolError",
     "define_tool",

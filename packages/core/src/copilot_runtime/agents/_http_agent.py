@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import _validation as validation
+from .._concurrency.driver import call_user_function
 from .._log_text import one_line
 from ._forwarded_props import NODE_NAME, AllowedProps
 from ._http import request as http_request
@@ -46,6 +47,9 @@ class HttpAgent:
             ``nodeName``, with which a client enters a LangGraph graph wherever it likes.
         scope_thread_ids: whether, for a user, the thread's id is sent as `remote_thread_id` has it. Clients choose
             thread ids: with False, a user who knows another user's continues that thread at the remote agent.
+        history: a plain or coroutine function of the remote agent's id of a thread (see `remote_thread_id`) and the
+            `RunContext` that returns the messages that the remote agent has of the thread, or a `ThreadHistory`. Called
+            when a client connects to a thread that the store does not have.
         max_event_bytes: limit for the size of one event.
         debug: adds the causes of failures, which are always logged, to the messages that clients receive;
             ``CopilotRuntime(debug=True)`` does so for all agents.
@@ -66,6 +70,7 @@ class HttpAgent:
         read_timeout_seconds: float | None = 600.0,
         allowed_forwarded_props: Iterable[str] | None = None,
         scope_thread_ids: bool = True,
+        history: Callable[[str, RunContext], Any] | None = None,
         max_event_bytes: int = 32 * 1024 * 1024,
         debug: bool = False,
     ) -> None:
@@ -74,8 +79,11 @@ class HttpAgent:
         if max_event_bytes <= 0:
             raise ValueError("HttpAgent: max_event_bytes must be above 0")
         validation.check_bool("HttpAgent: scope_thread_ids", scope_thread_ids)
+        if history is not None and not callable(history):
+            raise TypeError(f"HttpAgent: history={history!r} must be a function of (thread_id, context)")
         self._allowed_props = AllowedProps.parse("HttpAgent", allowed_forwarded_props, denied=[NODE_NAME])
         self._scope_thread_ids = scope_thread_ids
+        self._history = history
         self.url = url
         self.headers: http_request.HeaderPairs = http_request.validate_headers(headers)
         self.description = description
@@ -125,6 +133,18 @@ class HttpAgent:
         logger.warning("%s: %s", self._redacted_url, one_line(failure))
         with_detail = self._debug or (context is not None and context.debug)
         yield failure.at(self._redacted_url).to_event(with_detail=with_detail)
+
+    @property
+    def history(self) -> Callable[[str, RunContext], Coroutine[Any, Any, Any]] | None:
+        """Returns what the remote agent has of a thread; None without the option of that name."""
+        function = self._history
+        if function is None:
+            return None
+
+        async def load(thread_id: str, context: RunContext) -> Any:
+            return await call_user_function(function, self.remote_thread_id(thread_id, context.user), context)
+
+        return load
 
     def remote_thread_id(self, thread_id: str, user: User | None) -> str:
         """Returns the id that the remote agent receives for a thread: for a user a UUID that no other user's has."""

@@ -13,6 +13,7 @@ from ._context import resolve_for_run
 from ._forwarded_props import AllowedProps
 from ._frontend_tools import frontend_tools_config
 from ._graph_input import GraphInput, input_keys
+from ._history import ThreadHistory
 from ._interrupts import parse_resume_entries, with_resume, without_results
 
 if TYPE_CHECKING:
@@ -110,12 +111,10 @@ class LangGraphAgent:
         configurable = {**config.get("configurable", {}), **frontend_tools_config(input.tools or ())}
         agent.config = {**config, "configurable": configurable}
         thread_id = input.thread_id
-        key = thread_id if context is None or context.user is None else f"{context.user.owner_key}/{thread_id}"
+        key = _checkpoint_thread_id(thread_id, context)
         if _has_resume(input):
-            config = {**agent.config, "configurable": {**agent.config.get("configurable", {}), "thread_id": key}}
-            state = await agent.graph.aget_state(config)
-            interrupts = [interrupt for task in state.tasks for interrupt in task.interrupts]
-            input = _with_open_interrupts_only(input, interrupts)
+            state = await agent.graph.aget_state(_of_thread(agent.config, key))
+            input = _with_open_interrupts_only(input, _interrupts(state))
             agent.frontend_results = _frontend_results(input, state.values)
         async with contextlib.aclosing(agent.run(input.model_copy(update={"thread_id": key}))) as events:
             async for event in events:
@@ -125,9 +124,40 @@ class LangGraphAgent:
                     event.thread_id = thread_id
                 yield event
 
+    async def history(self, thread_id: str, context: RunContext | None = None) -> ThreadHistory | None:
+        """Returns what the checkpointer has of a thread: messages, the state that runs show, and open interrupts."""
+        agent = self._agent.clone()
+        config = _of_thread(
+            await resolve_for_run(self._config, context) or {}, _checkpoint_thread_id(thread_id, context)
+        )
+        state = await agent.graph.aget_state(config)
+        if not state.values:
+            return None
+        utils = _import("ag_ui_langgraph.utils")
+        shown = [*agent.get_schema_keys(config)["output"], *utils.DEFAULT_SCHEMA_KEYS]
+        interrupts = _interrupts(state) if agent.emit_interrupt_outcome else []
+        return ThreadHistory(
+            messages=utils.langchain_messages_to_agui(state.values.get("messages") or ()),
+            state={name: value for name, value in state.values.items() if name in shown},
+            interrupts=_import("ag_ui_langgraph.interrupts").lg_interrupts_to_agui(interrupts),
+        )
+
 
 def _import(module: str) -> Any:
     return import_optional(module, feature="LangGraphAgent", extra="langgraph")
+
+
+def _checkpoint_thread_id(thread_id: str, context: RunContext | None) -> str:
+    return thread_id if context is None or context.user is None else f"{context.user.owner_key}/{thread_id}"
+
+
+def _of_thread(config: Mapping[str, Any], checkpoint_thread_id: str) -> dict[str, Any]:
+    """Returns a graph's configuration for a thread of its checkpointer."""
+    return {**config, "configurable": {**config.get("configurable", {}), "thread_id": checkpoint_thread_id}}
+
+
+def _interrupts(state: Any) -> list[Any]:
+    return [interrupt for task in state.tasks or () for interrupt in task.interrupts]
 
 
 def _resuming_agent_class() -> Any:

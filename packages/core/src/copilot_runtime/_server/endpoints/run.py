@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..._concurrency.driver import run_off_loop
-from ..._engine import RunRequest
+from ..._concurrency.driver import call_user_function, run_off_loop
+from ..._engine import RunRequest, history_frames
 from ..._events import Cursor
 from ..._http.forward_headers import merge_headers
 from ..._http.headers import Headers
@@ -68,7 +68,7 @@ async def suggest(context: EndpointContext) -> Response:
 
 async def connect(context: EndpointContext) -> Response:
     """Replays a thread, and streams its active run if it has one."""
-    await find_agent(context, "Failed to run agent")
+    agent = await find_agent(context, "Failed to run agent")
     if not _is_input_imported:
         await _import_input()
     from .run_input import parse_input
@@ -77,7 +77,19 @@ async def connect(context: EndpointContext) -> Response:
     last_seen = parsed.wire.get("lastSeenEventId") or context.request.headers.get("last-event-id")
     cursor = Cursor.parse(last_seen if isinstance(last_seen, str) else None)
     thread = ThreadKey(context.owner, parsed.model.thread_id)
-    return stream_response(await context.engine.connect(thread, cursor))
+    history = None if getattr(agent, "history", None) is None else partial(_agent_history, context, agent, parsed)
+    return stream_response(await context.engine.connect(thread, cursor, history))
+
+
+async def _agent_history(context: EndpointContext, agent: Any, parsed: ParsedInput) -> Sequence[bytes]:
+    """Returns the frames of a thread that only its agent remembers."""
+    thread_id, run_id = parsed.model.thread_id, parsed.model.run_id
+
+    async def load() -> Any:
+        ready = clone_agent(agent)
+        return await call_user_function(ready.history, thread_id, _run_context(context, ready, parsed))
+
+    return await history_frames(load, thread_id, run_id, debug=context.runtime.debug)
 
 
 async def _prepare(context: EndpointContext, failure: str | None) -> RunRequest:
@@ -118,7 +130,6 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
     from .run_input import size_in_memory
 
     runtime = context.runtime
-    forwarded = runtime.forward_headers.select(context.request.headers)
     return RunRequest(
         agent_id=context.agent_id,
         agent=agent,
@@ -126,15 +137,20 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
         body=parsed.wire,
         size=len(context.body),
         memory=size_in_memory(parsed),
-        context=RunContext(
-            request=context.request,
-            headers=merge_headers(forwarded, agent_headers(agent)),
-            user=context.user,
-            body=JSONBody(parsed.agent_body),  # a copy of the agent's own, which few agents need
-            debug=runtime.debug,
-            open_interrupts=_NONE_OPEN,
-        ),
+        context=_run_context(context, agent, parsed),
         insert_messages=_message_inserter(runtime) if runtime.engine.options.history == "stored" else None,
+    )
+
+
+def _run_context(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunContext:
+    forwarded = context.runtime.forward_headers.select(context.request.headers)
+    return RunContext(
+        request=context.request,
+        headers=merge_headers(forwarded, agent_headers(agent)),
+        user=context.user,
+        body=JSONBody(parsed.agent_body),  # a copy of the agent's own, which few agents need
+        debug=context.runtime.debug,
+        open_interrupts=_NONE_OPEN,
     )
 
 
