@@ -16,7 +16,7 @@ from ..tools.tool import Tool, ToolError
 from . import sdk
 from .server import MCPServer
 from .tool_results import result_content
-from .tools import build_tools
+from .tools import allowed_definitions, build_tool
 
 logger = logging.getLogger("copilot_runtime.agents.mcp")
 
@@ -26,18 +26,23 @@ _DISCONNECTED = "The tool server disconnected."
 class Connection:
     """A session that opens on the running loop as soon as it is constructed. `close` must be called."""
 
-    def __init__(self, server: MCPServer, context: RunContext) -> None:
-        self._server = server
+    def __init__(self, server: MCPServer, context: RunContext, extensions: sdk.Extensions = sdk.NO_EXTENSIONS) -> None:
+        self.server = server
+        self._extensions = extensions
         self._session: asyncio.Future[sdk.MCPSession] = asyncio.get_running_loop().create_future()
-        self._tools: list[Tool] = []
+        self._definitions: list[sdk.JSONObject] = []
         self._call_timeouts: set[asyncio.Timeout] = set()
         self._close_requested = asyncio.Event()
         self._task = asyncio.create_task(self._run(context))
 
-    async def tools(self) -> list[Tool]:
-        """Waits for the server's list of tools and returns it; empty if the server is unavailable."""
+    async def definitions(self) -> list[sdk.JSONObject]:
+        """Waits for the server's list of tools and returns the allowed ones; none if the server is unavailable."""
         await asyncio.wait((self._task, self._session), return_when=asyncio.FIRST_COMPLETED)
-        return self._tools
+        return self._definitions
+
+    async def tools(self) -> list[Tool]:
+        """Returns the same as tools for a model."""
+        return [build_tool(self.server, definition, self._call_for_model) for definition in await self.definitions()]
 
     def close(self) -> asyncio.Task[None]:
         """Requests the session to close, and returns the task that closes it."""
@@ -48,12 +53,12 @@ class Connection:
         return self._task
 
     async def _run(self, context: RunContext) -> None:
-        server, seconds = self._server, self._server.connect_timeout_seconds
+        server, seconds = self.server, self.server.connect_timeout_seconds
         try:
             async with asyncio.timeout(seconds) as timeout:
                 headers = await server.resolve_headers(context)
-                async with sdk.session(server.url, server.transport, seconds, headers) as session:
-                    self._tools = build_tools(server, await session.list_tools(), self._call)
+                async with sdk.session(server.url, server.transport, seconds, headers, self._extensions) as session:
+                    self._definitions = allowed_definitions(server, await session.list_tools())
                     timeout.reschedule(None)
                     self._session.set_result(session)
                     await self._close_requested.wait()
@@ -80,16 +85,19 @@ class Connection:
                 if not timeout.expired():
                     timeout.reschedule(asyncio.get_running_loop().time())
 
-    async def _call(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Returns the result of a tool. Raises ToolError for any failure."""
-        server, seconds = self._server, self._server.call_timeout_seconds
+    async def _call_for_model(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        return result_content(await self.call(name, arguments))
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> sdk.JSONObject:
+        """Returns the result of a tool as the server sends it. Raises ToolError if there is none."""
+        server, seconds = self.server, self.server.call_timeout_seconds
         if self._task.done():
             raise ToolError(_DISCONNECTED)
         try:
             async with asyncio.timeout(seconds) as timeout:
                 self._call_timeouts.add(timeout)
                 try:
-                    result = await self._session.result().call_tool(name, arguments)
+                    return await self._session.result().call_tool(name, arguments)
                 finally:
                     self._call_timeouts.discard(timeout)
         except TimeoutError as error:
@@ -100,4 +108,3 @@ class Connection:
         except Exception as error:
             logger.warning("MCP server %s, tool %r: %s", server.redacted_url, name, server.describe_error(error))
             raise ToolError("The tool server failed.") from error
-        return result_content(result)

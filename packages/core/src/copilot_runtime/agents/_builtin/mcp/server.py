@@ -31,10 +31,13 @@ class MCPServer:
         allowed_tools: the only tools to offer, by the server's names; None for all.
         connect_timeout_seconds: limit for everything before a run's first step: connecting, and listing the tools.
         call_timeout_seconds: limit for one tool call.
+        server_id: for `MCPApps`: the name by which apps that a frontend shows find their server again, also when its
+            URL has changed.
+        agents: for `MCPApps`: the ids of the agents that use this server; None for all.
 
     Raises:
         ValueError: for an unusable URL, header, transport or timeout.
-        TypeError: if ``allowed_tools`` is not a list of names.
+        TypeError: if ``allowed_tools`` or ``agents`` is not a list of names, or ``server_id`` not a name.
         ImportError: if the extra is not installed.
     """
 
@@ -47,16 +50,19 @@ class MCPServer:
     allowed_tools: Collection[str] | None = dataclasses.field(default=None, kw_only=True)
     connect_timeout_seconds: float = dataclasses.field(default=10.0, kw_only=True)
     call_timeout_seconds: float = dataclasses.field(default=120.0, kw_only=True)
+    server_id: str | None = dataclasses.field(default=None, kw_only=True)
+    agents: Collection[str] | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _parse(self.url)
         if not callable(self.headers):
             http_request.validate_headers(self.headers)
         validation.check_choice("MCPServer: transport", self.transport, get_args(Transport))
-        if self.allowed_tools is not None:
-            object.__setattr__(
-                self, "allowed_tools", validation.check_names("MCPServer: allowed_tools", self.allowed_tools)
-            )
+        for name in ("allowed_tools", "agents"):
+            if (names := getattr(self, name)) is not None:
+                object.__setattr__(self, name, validation.check_names(f"MCPServer: {name}", names))
+        if self.server_id is not None and (not isinstance(self.server_id, str) or not self.server_id):
+            raise TypeError(f"MCPServer: server_id={self.server_id!r} must be a name, such as 'weather'")
         for name in ("connect_timeout_seconds", "call_timeout_seconds"):
             validation.check_number(f"MCPServer: {name}", getattr(self, name), minimum=_MIN_TIMEOUT_SECONDS)
         require_sdk()
@@ -78,6 +84,10 @@ class MCPServer:
     def redacted_url(self) -> str:
         """The URL without its secrets, for logs."""
         return redact_url(_parse(self.url))
+
+    def allows(self, tool: str) -> bool:
+        """Returns whether a tool may be offered and called, by the server's name for it."""
+        return self.allowed_tools is None or tool in self.allowed_tools
 
     async def resolve_headers(self, context: RunContext) -> dict[str, str]:
         """Returns the headers of a run. Raises ValueError for unusable ones, and what the function raises."""

@@ -9,24 +9,34 @@ from contextlib import asynccontextmanager
 from ..._context import RunContext
 from ..tools.tool import Tool
 from .connection import Connection
+from .sdk import NO_EXTENSIONS, Extensions
 from .server import MCPServer
 
 _CLOSE_TIMEOUT_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def open_mcp_servers(servers: Sequence[MCPServer], context: RunContext | None) -> AsyncGenerator[list[Tool]]:
-    """Opens a session to each server, and yields the tools of all servers in order.
+async def open_connections(
+    servers: Sequence[MCPServer], context: RunContext | None, extensions: Extensions = NO_EXTENSIONS
+) -> AsyncGenerator[list[Connection]]:
+    """Opens a session to each server.
 
-    An unavailable server is skipped, with a warning in the log. Later failures are failures of single tool calls. The
+    An unavailable server has no tools, with a warning in the log. Later failures are failures of single tool calls. The
     block may be exited in another task than it was entered in, and by cancellation.
     """
-    connections = [Connection(server, context or RunContext()) for server in servers]
+    connections = [Connection(server, context or RunContext(), extensions) for server in servers]
     try:
-        tools_by_server = await asyncio.gather(*(connection.tools() for connection in connections))
-        yield [tool for tools in tools_by_server for tool in tools]
+        yield connections
     finally:
         await _close(connections)
+
+
+@asynccontextmanager
+async def open_mcp_servers(servers: Sequence[MCPServer], context: RunContext | None) -> AsyncGenerator[list[Tool]]:
+    """Opens a session to each server, and yields the tools of all servers in order."""
+    async with open_connections(servers, context) as connections:
+        tools_by_server = await asyncio.gather(*(connection.tools() for connection in connections))
+        yield [tool for tools in tools_by_server for tool in tools]
 
 
 async def _close(connections: Sequence[Connection]) -> None:

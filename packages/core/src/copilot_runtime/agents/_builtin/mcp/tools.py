@@ -19,22 +19,24 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _MAX_NAME_CHARACTERS = 64
 
 
-def build_tools(server: MCPServer, definitions: Iterable[JSONObject], call_tool: CallTool) -> list[Tool]:
+def allowed_definitions(server: MCPServer, definitions: Iterable[JSONObject]) -> list[JSONObject]:
     """Returns the allowed ones of a server's tools."""
-    allowed = server.allowed_tools
-    return [
-        _build_tool(server, definition, call_tool)
-        for definition in definitions
-        if allowed is None or definition["name"] in allowed
-    ]
+    return [definition for definition in definitions if server.allows(definition["name"])]
 
 
-def _build_tool(server: MCPServer, definition: JSONObject, call_tool: CallTool) -> Tool:
+def tool_name(server: MCPServer, definition: JSONObject) -> str:
+    """Returns the name under which a model is offered a tool."""
+    return _NOT_IN_NAMES.sub("_", server.prefix + definition["name"])[:_MAX_NAME_CHARACTERS]
+
+
+def build_tool(server: MCPServer, definition: JSONObject, call_tool: CallTool) -> Tool:
+    """Returns a tool of a server for a model."""
+
     async def call(arguments: Mapping[str, Any], context: RunContext | None) -> Any:
         return await call_tool(definition["name"], arguments)
 
     return Tool(
-        name=_NOT_IN_NAMES.sub("_", server.prefix + definition["name"])[:_MAX_NAME_CHARACTERS],
+        name=tool_name(server, definition),
         description=definition.get("description") or definition.get("title") or "",
         parameters=definition["inputSchema"],
         call=call,
