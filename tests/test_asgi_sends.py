@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import inspect
 import json
@@ -173,19 +174,11 @@ def test_asgi_headers_of_an_agent_that_waits_are_sent_at_once() -> None:
 
 
 @pytest.mark.requirement("ASGI-06")
-def test_asgi_paced_event_is_one_future_and_one_message() -> None:
+def test_asgi_paced_event_is_one_message_and_wakes_no_task() -> None:
     async def scenario() -> None:
         events: asyncio.Queue[Event | None] = asyncio.Queue()
 
-        async def agent(input: Any) -> Any:
-            while event := await events.get():
-                yield event
-
-        async def settle() -> None:
-            for _ in range(10):
-                await asyncio.sleep(0)
-
-        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": paced_agent(events)})))
         asked = asyncio.get_running_loop().asked  # type: ignore[attr-defined]
         await settle()
         for event in [*events_of(Input("thread", "run"), *"0123"), None]:
@@ -195,9 +188,145 @@ def test_asgi_paced_event_is_one_future_and_one_message() -> None:
             await settle()
             if event is not None and "delta" in event:
                 assert len(connection.sent) == before + 1
-                assert asked == ["future", "future"], "one is that of the agent's queue"
+                assert asked == ["future"], "that of the agent's queue"
         await connection.task
         assert connection.is_complete
+
+    on_loop(scenario)
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def paced_agent(events: asyncio.Queue[Event | None]) -> Callable[[Any], Any]:
+    async def agent(input: Any) -> Any:
+        while event := await events.get():
+            yield event
+
+    return agent
+
+
+SEEN: contextvars.ContextVar[int] = contextvars.ContextVar("seen", default=0)
+
+
+class PickyConnection(Connection):
+    """A server, or a middleware, that relies on the task and the context of its request."""
+
+    def __init__(self, app: Any) -> None:
+        self.tasks: list[Any] = []
+        self.contexts: list[int] = []
+        self.may_write = asyncio.Event()
+        self.may_write.set()
+        super().__init__(app)
+
+    async def send(self, message: Any) -> None:
+        self.tasks.append(asyncio.current_task())
+        self.contexts.append(SEEN.get())
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await self.may_write.wait()
+        self.tasks.append(asyncio.current_task())
+        await super().send(message)
+
+
+@pytest.mark.requirement("ASGI-06")
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_asgi_messages_are_sent_as_by_the_task_of_the_request(is_slow: bool) -> None:
+    async def scenario() -> None:
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        seen_by_agent: list[Any] = []
+
+        async def agent(input: Any) -> Any:
+            SEEN.set(2)
+            while event := await events.get():
+                yield event
+                seen_by_agent.append(asyncio.current_task())
+
+        SEEN.set(1)
+        connection = PickyConnection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        await settle()
+        for event in [*events_of(Input("thread", "run"), *"0123"), None]:
+            if is_slow:
+                connection.may_write.clear()
+            events.put_nowait(event)
+            await settle()
+            connection.may_write.set()
+            await settle()
+        await connection.task
+        assert connection.is_complete
+        assert connection.body.count(b"TEXT_MESSAGE_CONTENT") == 4
+        assert set(connection.tasks) == {connection.task}
+        assert set(connection.contexts) == {1}
+        assert len(set(seen_by_agent)) == 1
+        assert seen_by_agent[0] is not connection.task
+
+    on_loop(scenario)
+
+
+class FailingConnection(Connection):
+    """A server whose `send` raises once the client has disconnected."""
+
+    error: BaseException | None = None
+
+    async def send(self, message: Any) -> None:
+        if self.error is not None:
+            raise self.error
+        await super().send(message)
+
+
+@pytest.mark.requirement("ASGI-06", "ASGI-01")
+@pytest.mark.parametrize("error", [OSError("disconnected"), ValueError("a fault of the server"), SystemExit(3)])
+def test_asgi_send_that_raises_ends_the_response_and_not_the_run(error: BaseException) -> None:
+    async def scenario() -> None:
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": paced_agent(events)}))
+        connection = FailingConnection(app)
+        await settle()
+        head, *rest = events_of(Input("thread", "run"), "0", "1")
+        events.put_nowait(head)
+        await settle()
+        connection.error = error
+        for event in [*rest, None]:
+            events.put_nowait(event)
+        await asyncio.wait((connection.task,))
+        raised = connection.task.exception()
+        assert raised is (None if isinstance(error, OSError) else error)
+        await settle()
+        replay = Connection(app, path="/agent/a/connect")
+        await replay.task
+        assert b"RUN_FINISHED" in replay.body
+        assert b"RUN_ERROR" not in replay.body
+
+    if isinstance(error, SystemExit):
+        with pytest.raises(SystemExit):  # as for any task
+            on_loop(scenario)
+    else:
+        on_loop(scenario)
+
+
+@pytest.mark.requirement("ASGI-06", "STOP-07")
+def test_asgi_stream_that_is_cancelled_while_a_pushed_message_waits_sends_that_once() -> None:
+    async def scenario() -> None:
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": paced_agent(events)}))
+        connection = PickyConnection(app)
+        await settle()
+        first, second, *rest = events_of(Input("thread", "run"), "0", "1")
+        events.put_nowait(first)
+        await settle()
+        connection.may_write.clear()
+        events.put_nowait(second)
+        await until(lambda: len(connection.tasks) % 2)
+        connection.task.cancel()
+        connection.may_write.set()
+        for event in [*rest, None]:
+            events.put_nowait(event)
+        await asyncio.wait((connection.task,))
+        assert connection.task.cancelled()
+        assert connection.is_complete
+        assert connection.body.count(b"TEXT_MESSAGE_START") == 1
+        assert connection.body.count(b"TEXT_MESSAGE_CONTENT") == 2
 
     on_loop(scenario)
 

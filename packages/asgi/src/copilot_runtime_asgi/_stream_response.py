@@ -9,6 +9,7 @@ from copilot_runtime import CopilotRuntime, EventStream
 
 from ._asgi_types import Message, Send
 from ._cancelled_stream import send_end
+from ._pushed_message import MessagePusher, PushedMessage
 from ._received_body import ReceivedBody
 
 
@@ -17,7 +18,7 @@ class StreamResponse:
 
     A run that never waits leaves in one message after the headers, and costs nothing but that. Only once the response
     has to wait, for its run or for its server, is there a task that waits for the client to disconnect, and do timers
-    look at the stream.
+    look at the stream. What comes while it waits for its run is pushed: its own task sleeps on.
 
     Args:
         start: the message with the status and the headers.
@@ -34,6 +35,8 @@ class StreamResponse:
         "_has_started",
         "_is_endless",
         "_is_stalled",
+        "_pushed",
+        "_pusher",
         "_request_body",
         "_runtime",
         "_send",
@@ -64,6 +67,9 @@ class StreamResponse:
         self._task: asyncio.Task[object] | None = None
         self._watching: asyncio.Handle | None = None
         self._watcher: asyncio.Future[None] | None = None
+        self._pusher: MessagePusher | None = None
+        self._pushed: PushedMessage | None = None
+        """What has been pushed and leaves something to do."""
         self._is_stalled = False
         self._has_started = False
         self._has_ended = False
@@ -87,6 +93,7 @@ class StreamResponse:
             pass  # the client has disconnected (since ASGI 2.4, `send` raises), or does not read
         finally:
             self._has_ended = True
+            self._pusher = None
             self._chunks.close()
             if self._watching is not None:
                 self._watching.cancel()
@@ -104,7 +111,16 @@ class StreamResponse:
         elif not self._has_started:
             return  # cancelled while the server sent the headers, so that it is not known whether they have been sent
         chunks, source = self._chunks, self._stream.source
-        while (chunk := source.read_available()) is not None:
+        push = None
+        while True:
+            if self._pushed is not None:
+                pushed, self._pushed = self._pushed, None
+                await pushed.wait()
+                if pushed.is_last:
+                    return
+            chunk = source.read_available()
+            if chunk is None:
+                break
             size = len(chunk)
             if size:
                 is_last = source.is_at_end
@@ -112,10 +128,27 @@ class StreamResponse:
                 if is_last:
                     return
             del chunk
-            waiting = chunks.wait(size)
+            if push is None and send is self._send and self._task is not None:
+                # Not for what a cancelled stream has left, whose `send` has a time limit.
+                self._pusher, push = MessagePusher(self._task, send), self._push
+            waiting = chunks.wait(size, push)
             if waiting is not None:
                 await waiting
         await send({"type": "http.response.body", "body": b""})
+
+    def _push(self) -> bool:
+        """Sends what has become ready, while the task waits. Returns False if the task has to do the rest."""
+        try:
+            chunk = self._stream.source.read_available()
+        except OSError:
+            return False  # which raises it again for the task
+        if not chunk:
+            return chunk is not None
+        assert self._pusher is not None
+        is_last = self._stream.source.is_at_end
+        message = {"type": "http.response.body", "body": chunk, "more_body": not is_last}
+        self._pushed = self._pusher.push(message, is_last=is_last)
+        return self._pushed is None
 
     async def _send_end(self) -> bool:
         """Sends the end after a cancellation, if there is one to send. Returns whether the server shuts down."""

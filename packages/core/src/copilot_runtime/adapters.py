@@ -7,6 +7,7 @@ worker thread. An adapter whose framework has contexts to enter around code that
 """
 
 from ._concurrency.driver import run_sync
+from ._concurrency.first_step import FirstStep
 from ._concurrency.framework import FrameworkContext, framework_scope
 from ._http.body import RequestBody, UnreadableBody
 from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
@@ -24,6 +25,7 @@ __all__ = [
     "SHUTTING_DOWN",
     "AsyncBody",
     "BodyLimits",
+    "FirstStep",
     "FrameworkContext",
     "HandlerOptions",
     "RequestBody",

@@ -316,7 +316,7 @@ class Run:
             self._append_error(NOT_STORED)
             return True
         self.log.duplicates = recorder.duplicates
-        self.log.extend(frames)
+        self.log.frames += frames  # which readers see with its end, so that the last chunk says that it is the last
         if completion is not None and self._services.reported is not None:
             ended = EndedRun.from_completion(
                 completion,
@@ -332,7 +332,7 @@ class Run:
         return True
 
     def _append_error(self, ending: RunEnding) -> None:
-        self.log.extend([error_frame(ending)])
+        self.log.frames.append(error_frame(ending))
 
     def _close(self) -> None:
         self.is_finished = True

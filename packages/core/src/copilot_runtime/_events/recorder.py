@@ -263,7 +263,7 @@ class RunRecorder:
             return
         self._number = self._last_agent_event = last = self._number + len(frames)
         self._pending += frames
-        self._pending_bytes += sum(map(len, frames))
+        self._pending_bytes += len(b"".join(frames))  # faster than a sum, and for one frame there is no copy
         message = stream.message
         if message is None:
             stream.records += map(CompactedFrame, range(first, last + 1), frames)
@@ -338,7 +338,8 @@ class RunRecorder:
 
     def take(self) -> tuple[list[bytes], int]:
         """Returns the pending frames and their size, and forgets them."""
-        self._add_deltas()
+        if self._deltas:
+            self._add_deltas()
         taken = self._pending, self._pending_bytes
         self._pending, self._pending_bytes = [], 0
         return taken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -165,13 +166,14 @@ class AsyncStreamIterator:
     May be created anywhere; its loop is that of the first wait. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_loop", "_size", "_source", "_thread_id", "_without_turn")
+    __slots__ = ("_future", "_loop", "_push", "_size", "_source", "_thread_id", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
         self._future: asyncio.Future[None] | None = None
+        self._push: Callable[[], bool] | None = None
         self._size: int | None = None
         """How many bytes were read last: all that was ready, so that there is probably nothing more."""
         self._without_turn = 0
@@ -192,13 +194,16 @@ class AsyncStreamIterator:
             if chunk:
                 return chunk
 
-    def wait(self, size: int) -> Awaitable[None] | None:
+    def wait(self, size: int, push: Callable[[], bool] | None = None) -> Awaitable[None] | None:
         """Returns what to wait for before the source is read again; None for nothing.
 
         For an adapter that reads the source itself, since a coroutine for each chunk has its cost.
 
         Args:
             size: how many bytes were read last.
+            push: called on the event loop when there may be something to read: it may read the source and send that
+                while the task goes on waiting. Returns whether it need not wake up for what was read. It is not called
+                again before it has returned, and raises nothing.
         """
         loop = self._loop
         if loop is None:
@@ -208,6 +213,7 @@ class AsyncStreamIterator:
             self._without_turn = 0
             # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
             future = self._future = loop.create_future()
+            self._push = push
             return future
         self._without_turn += size
         if self._without_turn < TURN_BYTES:
@@ -217,17 +223,17 @@ class AsyncStreamIterator:
         return asyncio.sleep(0)
 
     def _notify(self) -> None:
-        if threading.get_ident() == self._thread_id:
-            self._resolve()
-        elif self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._resolve)
-            except RuntimeError:  # the loop is closed: there is no task left to resume
-                pass
-
-    def _resolve(self) -> None:
-        future = self._future
-        if future is not None and not future.done():
+        if threading.get_ident() != self._thread_id:
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
+                    self._loop.call_soon_threadsafe(self._notify)
+            return
+        future, push, self._push = self._future, self._push, None
+        if future is None or future.done():
+            return
+        if push is not None and push() and self._source.add_waiter(self._notify):
+            self._push = push
+        else:
             future.set_result(None)
 
     def close(self) -> None:
