@@ -80,6 +80,48 @@ def test_first_chunk_of_a_run_that_never_waits_is_the_only_one(
     assert b"RUN_FINISHED" in chunk
 
 
+def test_begin_of_a_run_that_never_waits_is_the_whole_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader is closed then, and no timer has ever looked at it."""
+    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+    engine = engine_on(MemoryStore())
+    watched: list[object] = []
+    monkeypatch.setattr(RunReader, "watch", watched.append)
+    whole = stream_of(engine, answers).begin()
+    assert isinstance(whole, bytes)
+    assert whole.count(b"\n\n") == 5
+    assert not engine._subscribers.has_open
+    assert not watched
+
+
+def test_begin_of_a_run_that_waits_is_a_stream_with_all_of_it() -> None:
+    may_end = threading.Event()
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        await asyncio.to_thread(may_end.wait)
+        yield FINISHED
+
+    begun = stream_of(engine_on(MemoryStore()), agent).begin()
+    assert isinstance(begun, EventStream)
+    first, rest = first_and_rest(begun, may_end)
+    assert b"RUN_STARTED" in first
+    assert b"RUN_FINISHED" in rest
+
+
+def test_begin_of_more_than_one_chunk_is_a_stream_with_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        for event in (STARTED, text("START"), text("CONTENT", delta="x" * 200_000), text("END"), FINISHED):
+            yield event
+
+    begun = stream_of(engine_on(MemoryStore()), agent).begin()
+    assert isinstance(begun, EventStream)
+    chunks = list(begun)
+    assert len(chunks) > 2
+    assert b"".join(chunks).count(b"\n\n") == 5
+
+
 def test_first_chunk_has_what_is_ready_before_the_first_wait() -> None:
     may_end = threading.Event()
 

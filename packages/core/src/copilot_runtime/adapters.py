@@ -18,7 +18,7 @@ from ._http.target import split_raw_target
 from ._server.errors import SHUTTING_DOWN
 from ._server.handler import HandlerOptions, build_handler, coerce_handler, ensure_handler
 from ._server.request_socket import drain_socket, limit_socket_wait, may_have_body
-from ._server.response_body import response_stream, wsgi_body
+from ._server.response_body import begin_response, response_stream, wsgi_body
 from ._server.wsgi_checks import WSGIDeploymentChecks
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "SyncBody",
     "UnreadableBody",
     "WSGIDeploymentChecks",
+    "begin_response",
     "build_handler",
     "coerce_handler",
     "drain_socket",

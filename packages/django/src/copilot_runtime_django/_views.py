@@ -13,7 +13,7 @@ from django.views.decorators import csrf
 from django.views.decorators.common import no_append_slash
 
 from copilot_runtime import CopilotHandler, EventStream
-from copilot_runtime.adapters import WSGIDeploymentChecks, ensure_handler, framework_scope, run_sync
+from copilot_runtime.adapters import WSGIDeploymentChecks, begin_response, ensure_handler, framework_scope, run_sync
 
 from ._body import django_body
 from ._framework import DjangoViewContext
@@ -45,11 +45,14 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None, csrf
     deployment_checks = WSGIDeploymentChecks(ensure_handler(handler).runtime)
 
     def view(django_request: HttpRequest, **url_variables: str) -> HttpResponseBase:
-        if not isinstance(django_request, ASGIRequest):
+        is_wsgi = not isinstance(django_request, ASGIRequest)
+        if is_wsgi:
             deployment_checks.check(django_request.META)
         path = None if path_kwarg is None else url_variables[path_kwarg]
         body = django_body(django_request, handler.body_limits)
         response = run_sync(handler(to_request(django_request, body, path)), _FRAMEWORK)
+        if is_wsgi:
+            response = begin_response(response)
         if isinstance(response.body, EventStream):
             close_old_connections()  # Django would do so only at its end
         return to_django_response(response, django_request, body, handler.runtime)

@@ -12,6 +12,7 @@ from copilot_runtime import CopilotHandler, EventStream, FormPart
 from copilot_runtime.adapters import (
     FrameworkContext,
     WSGIDeploymentChecks,
+    begin_response,
     ensure_handler,
     make_form_parts,
     run_sync,
@@ -72,7 +73,7 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
             body_limit=flask_request.max_content_length,
             native=flask_request,
         )
-        response = run_sync(handler(copilot_request), FlaskContext(app))
+        response = begin_response(run_sync(handler(copilot_request), FlaskContext(app)))
         content = wsgi_body(handler.runtime, response.body, environ)
         is_stream = isinstance(response.body, EventStream)
         flask_response = _response(app, response.status, response.wire_headers(), content, is_stream=is_stream)

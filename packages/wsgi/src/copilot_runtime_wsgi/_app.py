@@ -11,6 +11,7 @@ from copilot_runtime import CopilotHandler, CopilotRuntime
 from copilot_runtime.adapters import (
     HandlerOptions,
     WSGIDeploymentChecks,
+    begin_response,
     build_handler,
     ensure_handler,
     run_sync,
@@ -59,7 +60,7 @@ def to_wsgi(handler: CopilotHandler) -> WSGIApp:
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         deployment_checks.check(environ)
         body = environ_body(environ, handler.body_limits)
-        response = run_sync(handler(request_from_environ(environ, body)))
+        response = begin_response(run_sync(handler(request_from_environ(environ, body))))
         start_response(status_line(response.status), response.wire_headers())
         # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
         has_content = environ["REQUEST_METHOD"] != "HEAD" or not isinstance(response.body, bytes)

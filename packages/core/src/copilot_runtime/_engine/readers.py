@@ -121,13 +121,16 @@ class BaseReader:
         """Whether the last chunk has been read. If so, `read_available` would return None; False may be late."""
         return False
 
-    def add_waiter(self, notify: Notify) -> bool:
-        """Has ``notify`` called once there is something to read. Returns False if there is already."""
+    def add_waiter(self, notify: Notify, *, is_brief: bool = False) -> bool:
+        """Has ``notify`` called once there is something to read. Returns False if there is already.
+
+        ``is_brief``: the wait has a limit of its own, so that no timer has to look at the reader meanwhile.
+        """
         self._notify = notify  # before the look, so that whoever changes something after it finds the callback
         if self._callbacks is None or self._rest or self._keep_alive_due or self._is_cut or not self._wait(notify):
             return False
         self.sending_ticks = -1
-        if not self.is_watched:
+        if not (self.is_watched or is_brief):
             self.watch()
         return True
 

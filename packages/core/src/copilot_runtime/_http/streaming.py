@@ -36,10 +36,11 @@ class StreamSource(Protocol):
     def read_available(self) -> bytes | None:
         """Returns bytes that are ready, joined; ``b""`` if none are, and None at the end."""
 
-    def add_waiter(self, notify: Callable[[], object]) -> bool:
+    def add_waiter(self, notify: Callable[[], object], *, is_brief: bool = False) -> bool:
         """Has ``notify`` called once there is something to read.
 
-        Returns False if there is something already: then ``notify`` may never be called.
+        Returns False if there is something already: then ``notify`` may never be called. ``is_brief`` is whether the
+        wait has a limit of its own, so that nothing needs to look after the stream meanwhile.
         """
 
     def on_stalled(self, abort: Callable[[], object]) -> None:
@@ -66,9 +67,21 @@ class EventStream:
     """
 
     source: StreamSource
+    _begun: SyncStreamIterator | None = dataclasses.field(default=None, repr=False, compare=False)
+    """The iterator that has read the first chunk already."""
 
     def __iter__(self) -> SyncStreamIterator:
-        return SyncStreamIterator(self.source, CONNECTED)
+        return self._begun or SyncStreamIterator(self.source, CONNECTED)
+
+    def begin(self) -> bytes | EventStream:
+        """Waits on a worker thread for the first chunk, and returns it if it is the whole body.
+
+        Otherwise returns the stream that begins with it. A short run is usually over by then: as a complete body it
+        takes neither a message for its end nor timers that look after it.
+        """
+        chunks = iter(self)
+        whole = chunks.read_first()
+        return EventStream(self.source, chunks) if whole is None else whole
 
     def __aiter__(self) -> AsyncStreamIterator:
         return AsyncStreamIterator(self.source)
@@ -98,14 +111,16 @@ class SyncStreamIterator:
     it belonged to. The first chunk never waits for long: it is ``greeting`` if nothing is ready and the source is not
     starting, or has been starting for `HEADERS_SECONDS`. A WSGI server holds the headers back until there is a chunk
     (PEP 3333, "Handling of Headers"), and an agent may take its time; but what an agent has ready at once leaves with
-    the headers, as one chunk.
+    the headers, as one chunk, which for a short run is the whole body.
     """
 
-    __slots__ = ("_greeting", "_is_sent", "_notifications", "_source")
+    __slots__ = ("_first", "_greeting", "_is_sent", "_notifications", "_source")
 
     def __init__(self, source: StreamSource, greeting: bytes = b"") -> None:
         self._source = source
         self._greeting = greeting
+        self._first = b""
+        """What `read_first` has read, until it is yielded."""
         self._is_sent = False
         """Whether what was ready has been yielded, so that there is probably nothing to read."""
         # Looked up now and not at import: gevent patches the module later than that.
@@ -116,10 +131,11 @@ class SyncStreamIterator:
 
     def __next__(self) -> bytes:
         source = self._source
+        if self._first:
+            first, self._first = self._first, b""
+            return first
         if self._greeting:
-            greeting, self._greeting = self._greeting, b""
-            self._is_sent = True
-            return self._first_chunk() or greeting
+            return self._read_first()
         while True:
             if not self._is_sent:
                 chunk = source.read_available()
@@ -133,20 +149,31 @@ class SyncStreamIterator:
             if source.add_waiter(self._notify):
                 self._notifications.get()
 
-    def _first_chunk(self) -> bytes | None:
+    def read_first(self) -> bytes | None:
+        """Reads the first chunk, and returns it if it is the only one. Otherwise, it is yielded first."""
+        first = self._read_first()
+        if self._source.is_at_end:
+            self._source.close()
+            return first
+        self._first = first
+        return None
+
+    def _read_first(self) -> bytes:
         source = self._source
-        deadline = time.monotonic() + HEADERS_SECONDS
-        while source.is_starting:
-            chunk = source.read_available()
-            if chunk != b"":
-                return chunk
-            # Asked again, since the source may have started before there was a waiter.
-            if source.add_waiter(self._notify) and source.is_starting:
-                try:
-                    self._notifications.get(timeout=max(0.0, deadline - time.monotonic()))
-                except queue.Empty:
-                    break
-        return source.read_available()
+        greeting, self._greeting = self._greeting, b""
+        self._is_sent = True
+        if source.is_starting:
+            self._wait_for_start(time.monotonic() + HEADERS_SECONDS)
+        return source.read_available() or greeting
+
+    def _wait_for_start(self, deadline: float) -> None:
+        source = self._source
+        # Asked again, since the source may have started before there was a waiter.
+        while source.add_waiter(self._notify, is_brief=True) and source.is_starting:
+            try:
+                self._notifications.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return
 
     def _notify(self) -> None:
         self._notifications.put(None)

@@ -34,6 +34,20 @@ async def _open_body(runtime: CopilotRuntime, body: bytes) -> EventStream:
     return runtime.engine.open_body(body)
 
 
+def begin_response(response: Response) -> Response:
+    """Returns a response as a worker thread sends it: with a complete body if its stream is over at once.
+
+    To be called before the header fields are sent, since a complete body has a length. Waits for the first chunk, as a
+    WSGI server would do next: it sends no header fields before that.
+
+    Args:
+        response: the response of the handler.
+    """
+    if not isinstance(response.body, EventStream):
+        return response
+    return response.replace(body=response.body.begin())
+
+
 def wsgi_body(runtime: CopilotRuntime, body: bytes | EventStream, environ: Mapping[str, Any]) -> Iterable[bytes]:
     """Returns a body in chunks, which are broken off if the client does not read them in time.
 
