@@ -8,11 +8,23 @@ from typing import Any
 
 import pytest
 from ag_ui.core import RunAgentInput
+from flask import Flask
 from pydantic import BaseModel
+from werkzeug.test import Client as WerkzeugClient
 
-from copilot_runtime import CopilotRuntime, Request, Response, RuntimeHooks, User, create_copilot_runtime_handler
+from copilot_runtime import (
+    CopilotHandler,
+    CopilotRuntime,
+    Request,
+    Response,
+    RuntimeHooks,
+    User,
+    create_copilot_runtime_handler,
+)
 from copilot_runtime._concurrency.driver import run_sync
 from copilot_runtime.testing import TestClient
+from copilot_runtime_flask import create_copilot_blueprint
+from copilot_runtime_wsgi import create_copilot_wsgi_app
 
 pytestmark = pytest.mark.requirement("INFO-01")
 
@@ -150,6 +162,46 @@ def test_info_at_once_is_for_its_route_alone(target: tuple[str, str, str], optio
     runtime = CopilotRuntime(agents={"a": DescribedAgent()}, single_user=True)
     handler = create_copilot_runtime_handler(runtime=runtime, base_path="/api", **options)
     assert handler.respond_at_once(*target) is None
+
+
+def wsgi_app(**options: Any) -> Any:
+    return create_copilot_wsgi_app(base_path="/api", **options)
+
+
+def flask_app(**options: Any) -> Any:
+    app = Flask(__name__)
+    app.register_blueprint(create_copilot_blueprint(**options), url_prefix="/api")
+    return app
+
+
+INFO_REQUESTS: Mapping[str, dict[str, Any]] = {
+    "plain": {},
+    "mounted": {"base_url": "http://localhost/site"},
+    "head": {"method": "HEAD"},
+    "post": {"method": "POST"},
+    "body": {"data": b"{}"},
+    "query": {"query_string": "a=b"},
+    "slash at the end": {"path": "/api/info/"},
+    "elsewhere": {"path": "/api/threads"},
+}
+
+
+@pytest.mark.parametrize("create_app", [wsgi_app, flask_app])
+@pytest.mark.parametrize("mode", ["auto", "multi-route", "single-route"])
+@pytest.mark.parametrize("request_name", INFO_REQUESTS)
+def test_info_at_once_is_sent_on_wsgi_as_what_the_handler_responds(
+    request_name: str, mode: Any, create_app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(runtime=CopilotRuntime(agents={"a": DescribedAgent()}), mode=mode)
+
+    def respond() -> tuple[str, Any, bytes]:
+        response = WerkzeugClient(app).open(**{"path": "/api/info", **INFO_REQUESTS[request_name]})
+        return response.status, list(response.headers), response.data
+
+    sent = respond()
+    assert (sent[0] == "200 OK") == (mode != "single-route" and request_name not in ("head", "post", "elsewhere"))
+    monkeypatch.setattr(CopilotHandler, "respond_at_once", lambda *target: None)
+    assert respond() == sent
 
 
 def test_info_at_once_leaves_what_fails_to_the_handler(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,12 +20,11 @@ from ._body import DjangoBody
 _GZIP_MIDDLEWARE = "django.middleware.gzip.GZipMiddleware"
 
 
-def to_request(django_request: HttpRequest, body: bytes | RequestBody, path_below_mount: str | None) -> Request:
-    """Returns a request for a `copilot_runtime.CopilotHandler`.
+def request_target(django_request: HttpRequest, path_below_mount: str | None) -> tuple[str, str]:
+    """Returns the path of a request and its root path, percent-encoded.
 
     Args:
         django_request: the request that Django passed to the view.
-        body: its body.
         path_below_mount: the decoded path below the mount; None if it is not known.
     """
     raw_target = _raw_target(django_request)
@@ -34,7 +33,18 @@ def to_request(django_request: HttpRequest, body: bytes | RequestBody, path_belo
         if path_below_mount is None
         else django_request.path.removesuffix(path_below_mount)
     )
-    path, root_path = split_raw_target(raw_target, _path(django_request, raw_target), root_path.rstrip("/").encode())
+    return split_raw_target(raw_target, _path(django_request, raw_target), root_path.rstrip("/").encode())
+
+
+def to_request(django_request: HttpRequest, body: bytes | RequestBody, path_below_mount: str | None) -> Request:
+    """Returns a request for a `copilot_runtime.CopilotHandler`.
+
+    Args:
+        django_request: the request that Django passed to the view.
+        body: its body.
+        path_below_mount: as for `request_target`.
+    """
+    path, root_path = request_target(django_request, path_below_mount)
     return Request(
         method=django_request.META["REQUEST_METHOD"],
         path=path,

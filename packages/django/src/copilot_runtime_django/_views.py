@@ -12,12 +12,12 @@ from django.http import HttpRequest, HttpResponseBase
 from django.views.decorators import csrf
 from django.views.decorators.common import no_append_slash
 
-from copilot_runtime import CopilotHandler, EventStream
+from copilot_runtime import CopilotHandler, EventStream, Response
 from copilot_runtime.adapters import WSGIDeploymentChecks, begin_response, ensure_handler, framework_scope, run_sync
 
-from ._body import django_body
+from ._body import DjangoBody, django_body
 from ._framework import DjangoViewContext
-from ._http_conversion import AsyncChunks, to_django_response, to_request
+from ._http_conversion import AsyncChunks, request_target, to_django_response, to_request
 from ._test_connections import close_old_connections, is_test_environment
 
 View = Callable[..., Any]
@@ -50,7 +50,9 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None, csrf
             deployment_checks.check(django_request.META)
         path = None if path_kwarg is None else url_variables[path_kwarg]
         body = django_body(django_request, handler.body_limits)
-        response = run_sync(handler(to_request(django_request, body, path)), _FRAMEWORK)
+        response = _respond_at_once(handler, django_request, body, path)
+        if response is None:
+            response = run_sync(handler(to_request(django_request, body, path)), _FRAMEWORK)
         if is_wsgi:
             response = begin_response(response)
         if isinstance(response.body, EventStream):
@@ -65,6 +67,9 @@ def async_copilot_view(handler: CopilotHandler, *, path_kwarg: str, csrf_protect
 
     async def view(django_request: HttpRequest, **url_variables: str) -> HttpResponseBase:
         body = django_body(django_request, handler.body_limits)
+        response = _respond_at_once(handler, django_request, body, url_variables[path_kwarg])
+        if response is not None:
+            return to_django_response(response, django_request, body, handler.runtime)
         request = to_request(django_request, body, url_variables[path_kwarg])
         framework = await sync_to_async(_FRAMEWORK.for_request)() if is_test_environment() else _FRAMEWORK
         with framework_scope(framework):
@@ -78,6 +83,14 @@ def async_copilot_view(handler: CopilotHandler, *, path_kwarg: str, csrf_protect
         return to_django_response(response, django_request, body, handler.runtime, chunks)
 
     return _decorate(view, csrf_protect)
+
+
+def _respond_at_once(
+    handler: CopilotHandler, django_request: HttpRequest, body: bytes | DjangoBody, path_below_mount: str | None
+) -> Response | None:
+    if isinstance(body, DjangoBody) or django_request.method is None:
+        return None
+    return handler.respond_at_once(django_request.method, *request_target(django_request, path_below_mount))
 
 
 def _decorate(view: View, csrf_protect: bool) -> View:

@@ -18,7 +18,7 @@ from copilot_runtime.adapters import (
     run_sync,
     wsgi_body,
 )
-from copilot_runtime_wsgi import EnvironBody, environ_body, request_from_environ, status_line
+from copilot_runtime_wsgi import EnvironBody, environ_body, environ_target, request_from_environ, status_line
 
 
 class FlaskContext(FrameworkContext):
@@ -64,16 +64,18 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
             body, form = _read_body(flask_request, handler)
         except OSError:  # servers raise it for a body that cannot be read
             return _response(app, 400, [], [])
-        path = flask_request.path
-        copilot_request = request_from_environ(
-            environ,
-            body,
-            "" if path_kwarg is None else path.removesuffix(url_variables.get(path_kwarg, "")).rstrip("/"),
-            form=form,
-            body_limit=flask_request.max_content_length,
-            native=flask_request,
-        )
-        response = begin_response(run_sync(handler(copilot_request), FlaskContext(app)))
+        mount_path = ""
+        if path_kwarg is not None:
+            mount_path = flask_request.path.removesuffix(url_variables.get(path_kwarg, "")).rstrip("/")
+        response = None
+        if body == b"" and form is None:
+            response = handler.respond_at_once(environ["REQUEST_METHOD"], *environ_target(environ, mount_path))
+        if response is None:
+            limit = flask_request.max_content_length
+            copilot_request = request_from_environ(
+                environ, body, mount_path, form=form, body_limit=limit, native=flask_request
+            )
+            response = begin_response(run_sync(handler(copilot_request), FlaskContext(app)))
         content = wsgi_body(handler.runtime, response.body, environ)
         is_stream = isinstance(response.body, EventStream)
         flask_response = _response(app, response.status, response.wire_headers(), content, is_stream=is_stream)

@@ -19,7 +19,7 @@ from copilot_runtime.adapters import (
 )
 
 from ._environ_body import Environ, EnvironBody, environ_body
-from ._request import request_from_environ
+from ._request import environ_target, request_from_environ
 
 WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
@@ -60,7 +60,11 @@ def to_wsgi(handler: CopilotHandler) -> WSGIApp:
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         deployment_checks.check(environ)
         body = environ_body(environ, handler.body_limits)
-        response = begin_response(run_sync(handler(request_from_environ(environ, body))))
+        response = None
+        if isinstance(body, bytes):
+            response = handler.respond_at_once(environ["REQUEST_METHOD"], *environ_target(environ))
+        if response is None:
+            response = begin_response(run_sync(handler(request_from_environ(environ, body))))
         start_response(status_line(response.status), response.wire_headers())
         # A response to HEAD has no content (RFC 9110, section 9.3.2), and WSGI servers do not see to that.
         has_content = environ["REQUEST_METHOD"] != "HEAD" or not isinstance(response.body, bytes)
