@@ -16,7 +16,7 @@ import pytest
 from copilot_runtime import RunContext
 from copilot_runtime.agents import Tool
 from copilot_runtime.agents._builtin.resume import Resumption
-from copilot_runtime.agents._builtin.tools.toolbox import Toolbox
+from copilot_runtime.agents._tools.toolbox import Toolbox
 from tests.http_client import Event, types, unique
 
 from .client import (

@@ -17,8 +17,8 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext
-from copilot_runtime.agents._builtin import Tool, ToolError
-from copilot_runtime.agents._builtin.mcp import open_mcp_servers
+from copilot_runtime.agents._mcp import open_mcp_servers
+from copilot_runtime.agents._tools import Tool, ToolError
 from tests.http_client import unique
 from tests.serve import ROOT
 from tests.servers import free_port

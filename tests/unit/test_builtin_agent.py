@@ -15,7 +15,7 @@ from ag_ui.core import RunAgentInput
 from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext, define_tool
 from copilot_runtime.agents._base import describe_agent, inspect_agent
 from copilot_runtime.agents._builtin.resume import Resumption
-from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
+from copilot_runtime.agents._tools.toolbox import Toolbox, ToolResult
 
 LOCAL = "http://localhost:11434/v1"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from copilot_runtime._events.shared_state import apply_state_events
-from copilot_runtime.agents._builtin.tools import ToolError
-from copilot_runtime.agents._builtin.tools.state_tools import SharedState
+from copilot_runtime.agents._builtin.state_tools import SharedState
+from copilot_runtime.agents._tools import ToolError
 
 
 def change(state: SharedState, tool: str, **arguments: Any) -> Any:

@@ -14,9 +14,9 @@ from ag_ui.core import Tool as FrontendTool
 from pydantic import BaseModel, Field
 
 from copilot_runtime.agents import RunContext, define_tool
-from copilot_runtime.agents._builtin.tools import Tool, ToolError
-from copilot_runtime.agents._builtin.tools.define import as_tool
-from copilot_runtime.agents._builtin.tools.toolbox import Toolbox, ToolResult
+from copilot_runtime.agents._tools import Tool, ToolError
+from copilot_runtime.agents._tools.define import as_tool
+from copilot_runtime.agents._tools.toolbox import Toolbox, ToolResult
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -33,9 +33,9 @@ from copilot_runtime.agents import BuiltInAgent, RunContext
 from copilot_runtime.agents._builtin import completion_request
 from copilot_runtime.agents._builtin.prompt import build_system_prompt
 from copilot_runtime.agents._builtin.resume import Resumption
-from copilot_runtime.agents._builtin.tools.tool import Tool
-from copilot_runtime.agents._builtin.tools.toolbox import Toolbox
 from copilot_runtime.agents._interrupts import ResumeEntry, without_copies
+from copilot_runtime.agents._tools.tool import Tool
+from copilot_runtime.agents._tools.toolbox import Toolbox
 from copilot_runtime.stores.protocol import StoredRun, ThreadSnapshot
 
 from .cost_helpers import assert_linear, measure

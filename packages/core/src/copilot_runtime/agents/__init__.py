@@ -7,24 +7,28 @@ from ._base import Agent
 from ._context import RunContext
 
 if TYPE_CHECKING:
-    from ._builtin import BuiltInAgent, Interrupt, MCPServer, Tool, ToolError, define_tool
+    from ._builtin import BuiltInAgent
     from ._frontend_tools import frontend_tools_middleware
     from ._history import ThreadHistory
     from ._http_agent import HttpAgent
     from ._langgraph import LangGraphAgent
+    from ._mcp import MCPServer
     from ._pydantic_ai import PydanticAIAgent
+    from ._tools import Interrupt, Tool, ToolError, define_tool
     from ._types import AgentEvents, AgentFunction
 else:
     # Few applications use more than one kind of agent. Those of `BuiltInAgent` and `HttpAgent` take 0.2 s to import.
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "._builtin": ("BuiltInAgent", "Interrupt", "MCPServer", "Tool", "ToolError", "define_tool"),
+            "._builtin": ("BuiltInAgent",),
             "._frontend_tools": ("frontend_tools_middleware",),
             "._history": ("ThreadHistory",),
             "._http_agent": ("HttpAgent",),
             "._langgraph": ("LangGraphAgent",),
+            "._mcp": ("MCPServer",),
             "._pydantic_ai": ("PydanticAIAgent",),
+            "._tools": ("Interrupt", "Tool", "ToolError", "define_tool"),
             "._types": ("AgentEvents", "AgentFunction"),
         },
     )

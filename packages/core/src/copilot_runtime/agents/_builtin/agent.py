@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _validation as validation
 from ..._log_text import one_line
+from .._mcp import MCPServer, open_mcp_servers
+from .._tools.tool import Tool
+from .._tools.toolbox import Toolbox, ToolResult
 from .agent_loop import AgentLoop, tool_result_event
 from .chat_messages import ChatMessage, to_chat_messages
 from .completion_stream import Event
 from .errors import to_model_error
-from .mcp import MCPServer, open_mcp_servers
 from .options import Options, forced_tool, forwarded_props, parse_overridable
 from .prompt import build_system_prompt
 from .providers import Credentials, Model
 from .resume import Resumption
 from .run_config import RunConfig, RunConfigResolver
+from .state_tools import STATE_TOOL_NAMES, SharedState
 from .tool_options import parse_mcp_servers, parse_tools, warn_of_unread_results
-from .tools.state_tools import STATE_TOOL_NAMES, SharedState
-from .tools.tool import Tool
-from .tools.toolbox import Toolbox, ToolResult
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput

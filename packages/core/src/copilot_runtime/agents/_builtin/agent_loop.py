@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._log_text import one_line
 from .._context import RunContext
+from .._tools.toolbox import Toolbox, ToolResult
 from .chat_messages import ChatMessage, to_chat_tool_result
 from .chunk_reader import ChunkReader
 from .completion_request import completion_arguments
@@ -19,9 +20,8 @@ from .completion_stream import CompletionTranslator, Event
 from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError
 from .finish_reasons import Finish
 from .providers import Model
+from .state_tools import SharedState
 from .tool_calls import ToolCall
-from .tools.state_tools import SharedState
-from .tools.toolbox import Toolbox, ToolResult
 from .usage import Usage
 
 if TYPE_CHECKING:

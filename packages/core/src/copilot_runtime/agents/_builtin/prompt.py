@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from .tools.state_tools import DELTA, SNAPSHOT
+from .state_tools import DELTA, SNAPSHOT
 
 _STATE_TOOLS_HINT = f"This is the application's state. You can change it with the tools {SNAPSHOT} and {DELTA}."
 

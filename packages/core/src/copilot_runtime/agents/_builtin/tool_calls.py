@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ..._events.surrogates import join_surrogates
+from .._tools.arguments import parse_arguments
+from .._tools.tool import ToolError
 from .thought_signatures import extract_signature
-from .tools.arguments import parse_arguments
-from .tools.tool import ToolError
 
 UNNAMED = "unnamed_tool"
 """The name of a call that was received without one."""

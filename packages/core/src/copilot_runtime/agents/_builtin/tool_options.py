@@ -6,9 +6,9 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from .mcp import MCPServer
-from .tools.define import as_tool
-from .tools.tool import Tool
+from .._mcp import MCPServer
+from .._tools.define import as_tool
+from .._tools.tool import Tool
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-from ..._context import RunContext
+from .._context import RunContext
 
 ToolCallable: TypeAlias = Callable[[Mapping[str, Any], RunContext | None], Any | Awaitable[Any]]
 

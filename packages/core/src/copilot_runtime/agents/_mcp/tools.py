@@ -6,8 +6,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from ..._context import RunContext
-from ..tools.tool import Tool
+from .._context import RunContext
+from .._tools.tool import Tool
 from .sdk import JSONObject
 from .server import MCPServer
 

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ..._context import RunContext
-from ..tools.tool import Tool, ToolError
+from .._context import RunContext
+from .._tools.tool import Tool, ToolError
 from . import sdk
 from .server import MCPServer
 from .tool_results import result_content

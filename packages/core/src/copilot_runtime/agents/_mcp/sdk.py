@@ -14,8 +14,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ...._optional.optional_imports import import_optional
-from ..._http.clients import default_client
+from ..._optional.optional_imports import import_optional
+from .._http.clients import default_client
 
 JSONObject = Mapping[str, Any]
 """A message on the wire, or a part of one."""

@@ -9,9 +9,9 @@ from typing import Any, overload
 
 from pydantic import ValidationError
 
-from ...._concurrency.driver import is_coroutine_function
-from ...._validation import format_validation_error
-from ..._context import RunContext
+from ..._concurrency.driver import is_coroutine_function
+from ..._validation import format_validation_error
+from .._context import RunContext
 from .signature import ToolSignature, json_schema
 from .tool import Interrupt, Tool, ToolCallable, ToolError
 

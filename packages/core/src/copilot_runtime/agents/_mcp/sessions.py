@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from ..._context import RunContext
-from ..tools.tool import Tool
+from .._context import RunContext
+from .._tools.tool import Tool
 from .connection import Connection
 from .sdk import NO_EXTENSIONS, Extensions
 from .server import MCPServer

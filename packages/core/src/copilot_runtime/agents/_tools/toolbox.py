@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from ...._concurrency import driver
-from ...._concurrency.worker_pools import TOOLS
-from ..._context import RunContext
+from ..._concurrency import driver
+from ..._concurrency.worker_pools import TOOLS
+from .._context import RunContext
 from .arguments import parse_arguments
 from .tool import Tool, ToolError
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 
-from ...._validation import format_validation_error
-from ..._context import RunContext
+from ..._validation import format_validation_error
+from .._context import RunContext
 from .tool import ToolError
 
 _EMPTY = inspect.Parameter.empty

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...._events.shared_state import apply_state_events
-from ..._context import RunContext
-from .tool import Tool, ToolError
+from ..._events.shared_state import apply_state_events
+from .._context import RunContext
+from .._tools.tool import Tool, ToolError
 
 SNAPSHOT = "AGUISendStateSnapshot"
 DELTA = "AGUISendStateDelta"

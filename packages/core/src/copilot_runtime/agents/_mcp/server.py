@@ -8,11 +8,11 @@ from typing import get_args
 
 import httpx2
 
-from .... import _validation as validation
-from ...._log_text import one_line
-from ..._context import RunContext, resolve_for_run
-from ..._http import request as http_request
-from ..._http.urls import parse_http_url, redact_url
+from ... import _validation as validation
+from ..._log_text import one_line
+from .._context import RunContext, resolve_for_run
+from .._http import request as http_request
+from .._http.urls import parse_http_url, redact_url
 from .sdk import Transport, require_sdk
 
 HeaderMapping = Mapping[str, str]

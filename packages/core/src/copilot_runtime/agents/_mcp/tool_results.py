@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..tools.tool import ToolError
+from .._tools.tool import ToolError
 
 
 def result_content(result: Mapping[str, Any]) -> Any:

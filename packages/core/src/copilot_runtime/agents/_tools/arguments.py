@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .... import _strict_json as strict_json
+from ... import _strict_json as strict_json
 from .tool import ToolError
 
 
