@@ -15,16 +15,18 @@ STACKS = ("sync", "async")
 """A pipeline on a worker thread with the background loop, as of WSGI, and one on an event loop, as of ASGI."""
 
 
-def run_once(stack: str, agent: Any, message: str = "hi", *, middleware: Any = (), **options: Any) -> RunResult:
+def run_once(
+    stack: str, agent: Any, message: str = "hi", *, middleware: Any = (), tools: Any = (), **options: Any
+) -> RunResult:
     """Returns the result of one run, on one of the stacks."""
     runtime = CopilotRuntime(agents={"a": agent}, middleware=middleware, **options)
     if stack == "sync":
         with TestClient(runtime) as client:
-            return client.run("a", message, thread_id="t")
+            return client.run("a", message, thread_id="t", tools=tools)
 
     async def run() -> RunResult:
         async with AsyncTestClient(runtime) as client:
-            return await client.run("a", message, thread_id="t")
+            return await client.run("a", message, thread_id="t", tools=tools)
 
     return asyncio.run(run())
 

@@ -8,7 +8,7 @@ import logging
 import weakref
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from .._lazy_exports import LazyModule
 from .._pydantic_models import BaseModel
@@ -44,6 +44,20 @@ class CallStyle(Enum):
     COROUTINE = auto()
     PLAIN = auto()
     """May block, so it is called on a worker thread of the run."""
+    DIRECT = auto()
+    """Returns at once what can be iterated on an event loop and on a worker thread, so it is called on either."""
+
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def returns_at_once(function: _F) -> _F:
+    """Marks a function whose style is `CallStyle.DIRECT`."""
+    _direct_functions.add(function)
+    return function
+
+
+_direct_functions: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,7 +138,9 @@ def arity_problem(function: Callable[..., Any]) -> str | None:
 def _inspect(function: Callable[..., Any], convention: CallConvention) -> AgentSignature:
     # These look through functools.partial, but not at the __call__ of an object.
     candidates = (function, getattr(function, "__call__", function))  # noqa: B004
-    if any(map(inspect.isasyncgenfunction, candidates)):
+    if getattr(function, "__func__", function) in _direct_functions:
+        kind = CallStyle.DIRECT
+    elif any(map(inspect.isasyncgenfunction, candidates)):
         kind = CallStyle.ASYNC_GENERATOR
     elif any(map(inspect.iscoroutinefunction, candidates)):
         kind = CallStyle.COROUTINE

@@ -60,6 +60,11 @@ class AllowedProps:
         return None if folded in self.denied else name
 
 
+def has_tool_choice(props: Any) -> bool:
+    """Returns whether ``forwardedProps`` say which tool the model is to call, or that it is to call one or none."""
+    return isinstance(props, Mapping) and props.get("toolChoice") not in (None, "auto")
+
+
 def _folded(name: str) -> str:
     return name.replace("_", "").lower()
 

@@ -6,18 +6,25 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .._pydantic_models import BaseModel
+
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
 
 
 def input_in_wire_form(input: RunAgentInput) -> dict[str, Any]:
     """Returns the members of an input as JSON on the wire."""
-    return input.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return _dump(input)
 
 
 def messages_in_wire_form(input: RunAgentInput) -> list[dict[str, Any]]:
     """Returns the messages of an input as JSON on the wire."""
-    return [message.model_dump(mode="json", by_alias=True, exclude_none=True) for message in input.messages]
+    return [_dump(message) for message in input.messages]
+
+
+def _dump(model: BaseModel) -> dict[str, Any]:
+    # Without warnings of values that have not been validated: an agent or a middleware may have put them there.
+    return model.model_dump(mode="json", by_alias=True, exclude_none=True, warnings=False)
 
 
 class InputBody(Mapping[str, Any]):

@@ -5,22 +5,31 @@ from typing import TYPE_CHECKING
 from .._lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from ._backward_compatibility import BackwardCompatibility
     from ._events import RunEvents
+    from ._filter_tool_calls import FilterToolCalls
     from ._input import change_input
+    from ._mcp_tools import MCPTools
     from ._types import Middleware, MiddlewareFunction, MiddlewareObject, Next
     from ._use import MiddlewareAgent, use
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "._backward_compatibility": ("BackwardCompatibility",),
             "._events": ("RunEvents",),
+            "._filter_tool_calls": ("FilterToolCalls",),
             "._input": ("change_input",),
+            "._mcp_tools": ("MCPTools",),
             "._types": ("Middleware", "MiddlewareFunction", "MiddlewareObject", "Next"),
             "._use": ("MiddlewareAgent", "use"),
         },
     )
 
 __all__ = [
+    "BackwardCompatibility",
+    "FilterToolCalls",
+    "MCPTools",
     "Middleware",
     "MiddlewareAgent",
     "MiddlewareFunction",

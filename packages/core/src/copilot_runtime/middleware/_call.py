@@ -13,6 +13,7 @@ from .._concurrency.iterator_bridges import LoopIterator, ThreadIterator, is_pla
 from .._events.sse import InvalidEventError
 from ..agents._base import AgentSignature, CallConvention, CallStyle
 from ..agents._context import RunContext
+from ._iterators import EventIterator
 
 _THREAD_NAME = "copilot-runtime-middleware"
 
@@ -85,25 +86,28 @@ class Call:
     Args:
         function: the function.
         signature: how to call it.
+        style: how what is inside is called, if the function itself is `CallStyle.DIRECT`.
         convention: what kind of function it is.
         arguments: what it is called with.
         opened: what it has opened through its arguments, which is closed when its own events end.
         workers: where it is called if not where its events are read.
     """
 
-    __slots__ = ("_arguments", "_convention", "_function", "_opened", "_signature", "_workers")
+    __slots__ = ("_arguments", "_convention", "_function", "_kind", "_opened", "_workers", "prefers_plain")
 
     def __init__(
         self,
         function: Callable[..., Any],
         signature: AgentSignature,
+        style: CallStyle,
         convention: CallConvention,
         arguments: tuple[Any, ...],
         opened: Sequence[Closable],
         workers: RunWorkers,
     ) -> None:
         self._function = function
-        self._signature = signature
+        self._kind = signature.kind
+        self.prefers_plain = style is CallStyle.PLAIN
         self._convention = convention
         self._arguments = arguments
         self._opened = opened
@@ -113,10 +117,12 @@ class Call:
         """Calls the function."""
         return self._function(*self._arguments)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the function may block."""
-        return self._signature.kind is CallStyle.PLAIN
+    def call_plain(self) -> Any:
+        """Calls the function on a worker thread, and returns what is unambiguously asynchronous or plain."""
+        returned = self()
+        if isinstance(returned, EventIterator):
+            return returned.read_plain() if returned.prefers_plain else returned.read()
+        return returned
 
     def read(self) -> AsyncGenerator[Any]:
         """Yields the events, on an event loop."""
@@ -128,15 +134,11 @@ class Call:
 
     def read_plain(self) -> Generator[Any]:
         """Yields the events, on a worker thread."""
-        with ExitStack() as stack:
-            stack.callback(self._close_opened)
-            yield from self._open_plain(self() if self.is_plain else None, stack)
+        return self._read_plain(self._open_plain)
 
-    def read_plain_returned(self, returned: Any) -> Generator[Any]:
+    def read_returned_plain(self, returned: Any) -> Generator[Any]:
         """Yields the events of something plain that the function has returned, on a worker thread."""
-        with ExitStack() as stack:
-            stack.callback(self._close_opened)
-            yield from self._open_plain(returned, stack)
+        return self._read_plain(partial(self._open_returned, returned))
 
     async def _read(
         self, open_iterator: Callable[[AsyncExitStack], Awaitable[AsyncIterator[Any]]]
@@ -146,10 +148,15 @@ class Call:
             async for event in await open_iterator(stack):
                 yield event
 
+    def _read_plain(self, open_events: Callable[[ExitStack], Any]) -> Generator[Any]:
+        with ExitStack() as stack:
+            stack.callback(self._close_opened)
+            yield from open_events(stack)
+
     async def _open(self, stack: AsyncExitStack) -> Any:
-        if not self.is_plain:
+        if self._kind is not CallStyle.PLAIN:
             return await self._open_async(self(), stack)
-        returned, iterator = await self._workers.open_on_thread(stack, self)
+        returned, iterator = await self._workers.open_on_thread(stack, self.call_plain)
         return await self._open_async(returned, stack) if is_async(returned) else self._checked(returned, iterator)
 
     async def _open_async(self, returned: Any, stack: AsyncExitStack) -> Any:
@@ -163,10 +170,15 @@ class Call:
         _, iterator = await self._workers.open_on_thread(stack, lambda: returned)
         return self._checked(returned, iterator)
 
-    def _open_plain(self, returned: Any, stack: ExitStack) -> Any:
-        if not self.is_plain:
-            return self._workers.open_on_loop(stack, self.read)
-        if is_async(returned) and not hasattr(returned, "__iter__"):
+    def _open_plain(self, stack: ExitStack) -> Any:
+        if self._kind is CallStyle.DIRECT:
+            return self._open_returned(self().read_plain(), stack)
+        if self._kind is CallStyle.PLAIN:
+            return self._open_returned(self.call_plain(), stack)
+        return self._workers.open_on_loop(stack, self.read)
+
+    def _open_returned(self, returned: Any, stack: ExitStack) -> Any:
+        if is_async(returned):
             return self._workers.open_on_loop(stack, partial(self.read_returned, returned))
         iterator = iter(self._checked(returned, returned))
         if hasattr(iterator, "close"):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .._concurrency import loops
 from .._events.chunks import ChunkExpander
 from .._events.messages import Message
 from .._events.normalize import normalize_event
 from .._events.schema import SCHEMAS
 from .._events.sse import Event
 from ._call import Call
+from ._iterators import EventIterator
 from ._thread_view import ThreadView
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class _EventReader:
         return self._chunks.close()
 
 
-class RunEvents:
+class RunEvents(EventIterator):
     """The events of a run in wire form: an asynchronous iterator, and on a worker thread an iterator.
 
     Chunk events come as the start, content and end events that they stand for. The events of a further run of the agent
@@ -59,10 +58,9 @@ class RunEvents:
     """
 
     def __init__(self, call: Call, input: RunAgentInput, *, is_again: bool) -> None:
-        self._call = call
-        self._reader = _EventReader(input, is_again=is_again)
-        self._async: AsyncGenerator[Event] | None = None
-        self._plain: Generator[Event] | None = None
+        reader = _EventReader(input, is_again=is_again)
+        super().__init__(call, reader)
+        self._view = reader.view
 
     @property
     def messages(self) -> list[Message]:
@@ -70,68 +68,9 @@ class RunEvents:
 
         Do not change them. Further events do: use ``copy.deepcopy`` to keep them as they are.
         """
-        return self._reader.view.messages()
+        return self._view.messages()
 
     @property
     def state(self) -> Any:
         """The thread's state after the events so far. Do not change it, as with `messages`."""
-        return self._reader.view.state()
-
-    def __aiter__(self) -> AsyncGenerator[Event]:
-        if self._plain is not None:
-            raise RuntimeError("these events are being read already, with for: go on with for")
-        if self._async is None:
-            self._async = _read(self._call, self._reader)
-        return self._async
-
-    async def __anext__(self) -> Event:
-        return await anext(self.__aiter__())
-
-    async def aclose(self) -> None:
-        """Closes the agent."""
-        if self._plain is not None:
-            self._plain.close()
-        else:
-            await self.__aiter__().aclose()
-
-    def __iter__(self) -> Generator[Event]:
-        if self._async is not None:
-            raise RuntimeError("these events are being read already, with async for: go on with async for")
-        if self._plain is None:
-            if not loops.in_sync_driver() and asyncio._get_running_loop() is not None:
-                raise RuntimeError(
-                    "for would block the event loop: write async for event in next(input), or make the middleware a "
-                    "plain generator (def instead of async def)"
-                )
-            self._plain = _read_plain(self._call, self._reader)
-        return self._plain
-
-    def __next__(self) -> Event:
-        return next(self.__iter__())
-
-    def close(self) -> None:
-        """Closes the agent."""
-        if self._plain is not None:
-            self._plain.close()
-
-
-async def _read(call: Call, reader: _EventReader) -> AsyncGenerator[Event]:
-    events = call.read()
-    try:
-        async for event in events:
-            for each in reader.read(event):
-                yield each
-        for each in reader.end():
-            yield each
-    finally:
-        await events.aclose()
-
-
-def _read_plain(call: Call, reader: _EventReader) -> Generator[Event]:
-    events = call.read_plain()
-    try:
-        for event in events:
-            yield from reader.read(event)
-        yield from reader.end()
-    finally:
-        events.close()
+        return self._view.state()

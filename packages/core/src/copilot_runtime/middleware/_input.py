@@ -13,7 +13,7 @@ from .._validation import check_choice
 
 
 def change_input(input: RunAgentInput, **changes: Any) -> RunAgentInput:
-    """Returns a copy of a run's input with other values.
+    """Returns a copy of a run's input with other values, without activity messages, which agents do not receive.
 
     Args:
         input: the input, which is not changed.
@@ -33,10 +33,14 @@ def _parse(model: type[RunAgentInput], name: str, value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value
     if isinstance(value, Iterable) and not isinstance(value, Mapping | str | bytes):
-        value = list(value)
+        value = [item for item in value if name != "messages" or _role(item) != "activity"]
         if all(isinstance(item, BaseModel) for item in value):
             return value
     return _adapter(model, name).validate_python(value)
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, Mapping) else getattr(message, "role", None)
 
 
 @cache

@@ -40,14 +40,15 @@ def use(agent: Any, *middlewares: Middleware) -> MiddlewareAgent:
 
 def wrap(agent: Any, layers: Sequence[Layer]) -> MiddlewareAgent:
     """Returns an agent with layers around it, outermost first."""
-    if not layers:
-        return _AsyncAgent(agent, layers) if _is_async_agent(agent) else _PlainAgent(agent, layers)
-    kind = layers[0].signature.kind
-    return _PlainAgent(agent, layers) if kind is CallStyle.PLAIN else _AsyncAgent(agent, layers)
+    kinds = (*(layer.signature.kind for layer in layers), inspect_agent(agent_callable(agent)).kind)
+    styles = tuple(_style(kinds[index:]) for index in range(len(kinds)))
+    agent_class = _PlainAgent if styles[0] is CallStyle.PLAIN else _AsyncAgent
+    return agent_class(agent, layers, styles)
 
 
-def _is_async_agent(agent: Any) -> bool:
-    return inspect_agent(agent_callable(agent)).kind is not CallStyle.PLAIN
+def _style(kinds: Sequence[CallStyle]) -> CallStyle:
+    """Returns how the outermost function is called: what is for both styles, in the style of what is inside."""
+    return next((kind for kind in kinds if kind is not CallStyle.DIRECT), CallStyle.ASYNC_GENERATOR)
 
 
 class MiddlewareAgent:
@@ -55,10 +56,12 @@ class MiddlewareAgent:
 
     _agent: Any
     _layers: Sequence[Layer]
+    _styles: Sequence[CallStyle]
 
-    def __init__(self, agent: Any, layers: Sequence[Layer]) -> None:
+    def __init__(self, agent: Any, layers: Sequence[Layer], styles: Sequence[CallStyle]) -> None:
         self._agent = agent
         self._layers = layers
+        self._styles = styles
         self.verifies_resume: bool = verifies_resume(agent)
 
     def __getattr__(self, name: str) -> Any:
@@ -70,11 +73,14 @@ class MiddlewareAgent:
 
     def clone(self) -> MiddlewareAgent:
         """Returns the same middlewares around a clone of the agent, if it can be cloned."""
-        return type(self)(clone_agent(self._agent), self._layers)
+        return wrap(clone_agent(self._agent), self._layers)
 
     def run(self, input: RunAgentInput, context: RunContext | None = None) -> Any:
         """Returns the events of the outermost middleware."""
         raise NotImplementedError
+
+    def _call(self, input: RunAgentInput, context: RunContext, workers: RunWorkers) -> Call:
+        return _Chain(self._agent, self._layers, self._styles, workers).call(0, input, context)
 
 
 class _AsyncAgent(MiddlewareAgent):
@@ -82,7 +88,7 @@ class _AsyncAgent(MiddlewareAgent):
 
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[Any]:
         context = context or RunContext()
-        call = _Chain(self._agent, self._layers, RunWorkers(context)).call(0, input, context)
+        call = self._call(input, context, RunWorkers(context))
         async with aclosing(call.read()) as events:
             async for event in events:
                 yield event
@@ -94,12 +100,12 @@ class _PlainAgent(MiddlewareAgent):
     def run(self, input: RunAgentInput, context: RunContext | None = None) -> Any:
         context = context or RunContext()
         workers = RunWorkers(context)
-        call = _Chain(self._agent, self._layers, workers).call(0, input, context)
-        returned = call()
+        call = self._call(input, context, workers)
+        returned = call.call_plain()
         if is_async(returned):
             return call.read_returned(returned)
         workers.has_thread()
-        return call.read_plain_returned(returned)
+        return call.read_returned_plain(returned)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ class _Chain:
 
     agent: Any
     layers: Sequence[Layer]
+    styles: Sequence[CallStyle]
     workers: RunWorkers
 
     def call(self, index: int, input: RunAgentInput, context: RunContext) -> Call:
@@ -122,7 +129,7 @@ class _Chain:
             arguments = (input,)
         if signature.takes_context:
             arguments = (*arguments, context)
-        return Call(function, signature, convention, arguments, opened, self.workers)
+        return Call(function, signature, self.styles[index], convention, arguments, opened, self.workers)
 
     def _next(self, index: int, own_context: RunContext, opened: list[RunEvents]) -> Callable[..., RunEvents]:
         def next(input: RunAgentInput, context: RunContext | None = None, /) -> RunEvents:

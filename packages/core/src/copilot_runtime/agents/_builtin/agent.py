@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ... import _validation as validation
 from ..._log_text import one_line
 from .._mcp import MCPServer, open_mcp_servers
+from .._mcp.server import parse_mcp_servers
 from .._tools.tool import Tool
 from .._tools.toolbox import Toolbox, ToolResult
 from .agent_loop import AgentLoop, tool_result_event
@@ -22,7 +23,7 @@ from .providers import Credentials, Model
 from .resume import Resumption
 from .run_config import RunConfig, RunConfigResolver
 from .state_tools import STATE_TOOL_NAMES, SharedState
-from .tool_options import parse_mcp_servers, parse_tools, warn_of_unread_results
+from .tool_options import parse_tools, warn_of_unread_results
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
@@ -156,7 +157,7 @@ class BuiltInAgent:
             has_explicit_endpoint=has_explicit_endpoint,
         )
         self._tools = parse_tools(tools, STATE_TOOL_NAMES if state_tools else ())
-        self._mcp_servers = parse_mcp_servers(mcp_servers)
+        self._mcp_servers = parse_mcp_servers("BuiltInAgent: mcp_servers", mcp_servers)
         if options.max_steps == 1:
             warn_of_unread_results(self._tools, self._mcp_servers)
         self._state_tools = state_tools

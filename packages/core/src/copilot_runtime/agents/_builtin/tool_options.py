@@ -1,4 +1,4 @@
-"""The options ``tools`` and ``mcp_servers`` of `BuiltInAgent`."""
+"""The option ``tools`` of `BuiltInAgent`."""
 
 from __future__ import annotations
 
@@ -26,22 +26,12 @@ def parse_tools(value: Any, reserved_names: Collection[str]) -> tuple[Tool, ...]
 
     Raises TypeError for anything but a list of functions and `Tool` values, and ValueError for a name in use.
     """
-    tools = tuple(as_tool(item) for item in _items("tools", value, "functions and Tool values", "find"))
+    tools = tuple(as_tool(item) for item in _items(value))
     names = [*reserved_names, *(tool.name for tool in tools)]
     duplicates = {name for name in names if names.count(name) > 1}
     if duplicates:
         raise ValueError(f"BuiltInAgent: the names of tools must be unique: {', '.join(sorted(duplicates))}")
     return tools
-
-
-def parse_mcp_servers(value: Any) -> tuple[MCPServer, ...]:
-    """Returns the servers of a list. Raises TypeError for anything but a list of `MCPServer` values."""
-    servers = tuple(_items("mcp_servers", value, "MCPServer values", "MCPServer('https://tools.example/mcp')"))
-    for server in servers:
-        if not isinstance(server, MCPServer):
-            instead = f": write MCPServer({server!r})" if isinstance(server, str) else ""
-            raise TypeError(f"BuiltInAgent: mcp_servers must be MCPServer values, got {server!r}{instead}")
-    return servers
 
 
 def warn_of_unread_results(tools: Iterable[Tool], servers: Iterable[MCPServer]) -> None:
@@ -58,13 +48,14 @@ def warn_of_unread_results(tools: Iterable[Tool], servers: Iterable[MCPServer]) 
         )
 
 
-def _items(name: str, value: Any, kind: str, example: str) -> Iterable[Any]:
+def _items(value: Any) -> Iterable[Any]:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         return value
-    if isinstance(value, MCPServer):
-        example = repr(value)
-    elif isinstance(value, Tool):
+    example = "find"
+    if isinstance(value, Tool):
         example = value.name
     elif callable(value) and not isinstance(value, type):
         example = getattr(value, "__name__", example)
-    raise TypeError(f"BuiltInAgent: {name}={value!r} must be a list of {kind}: write {name}=[{example}]")
+    raise TypeError(
+        f"BuiltInAgent: tools={value!r} must be a list of functions and Tool values: write tools=[{example}]"
+    )

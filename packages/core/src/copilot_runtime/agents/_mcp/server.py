@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import get_args
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any, get_args
 
 import httpx2
 
@@ -20,7 +20,7 @@ HeaderMapping = Mapping[str, str]
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class MCPServer:
-    """A server whose tools a `BuiltInAgent` offers to its model (extra ``mcp``).
+    """A server whose tools `BuiltInAgent` and `MCPTools` offer to models (extra ``mcp``).
 
     Args:
         url: the endpoint, such as ``https://tools.example/mcp``.
@@ -92,6 +92,20 @@ class MCPServer:
     async def resolve_headers(self, context: RunContext) -> dict[str, str]:
         """Returns the headers of a run. Raises ValueError for unusable ones, and what the function raises."""
         return dict(http_request.validate_headers(await resolve_for_run(self.headers, context)))
+
+
+def parse_mcp_servers(option: str, value: Any) -> tuple[MCPServer, ...]:
+    """Returns the servers of a list. Raises TypeError for anything but a list of `MCPServer` values."""
+    name = option.rpartition(" ")[2]
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        example = repr(value) if isinstance(value, MCPServer) else "MCPServer('https://tools.example/mcp')"
+        raise TypeError(f"{option}={value!r} must be a list of MCPServer values: write {name}=[{example}]")
+    servers = tuple(value)
+    for server in servers:
+        if not isinstance(server, MCPServer):
+            instead = f": write MCPServer({server!r})" if isinstance(server, str) else ""
+            raise TypeError(f"{option} must be MCPServer values, got {server!r}{instead}")
+    return servers
 
 
 _MIN_TIMEOUT_SECONDS = 0.001

@@ -66,6 +66,11 @@ class Toolbox:
         self.names = frozenset(tool.name for tool in tools)
         self.definitions = [_definition(tool.name, tool.description, tool.parameters) for tool in tools]
 
+    @property
+    def server_tools(self) -> Collection[Tool]:
+        """The tools that run on the server."""
+        return self._server_tools.values()
+
     def get(self, name: str) -> Tool | None:
         """Returns the server tool of that name, or None."""
         return self._server_tools.get(name)
