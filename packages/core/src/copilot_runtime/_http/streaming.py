@@ -250,11 +250,13 @@ class AsyncStreamIterator:
         return asyncio.sleep(0)
 
     def _notify(self) -> None:
-        if threading.get_ident() != self._thread_id:
-            if self._loop is not None:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
-                    self._loop.call_soon_threadsafe(self._notify)
-            return
+        if threading.get_ident() == self._thread_id:
+            self._resolve()
+        elif self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
+                self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
         future, push, self._push = self._future, self._push, None
         if future is None or future.done():
             return
