@@ -232,14 +232,21 @@ async def test_stop_before_the_first_step() -> None:
 async def test_stop_while_the_run_begins() -> None:
     """Between the lease and the run's being known here: on a thread of WSGI."""
 
+    results: list[engine_module.StopResult] = []
+
     class Asked(MemoryStore):
         def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
             begun = super().begin(run)
-            self.request_stop(run.thread, None)
+            asked = threading.Thread(target=lambda: results.append(driver.run_sync(other.stop(run.thread, None))))
+            asked.start()
+            asked.join()
             return begun
 
-    reader = Reader(await engine_on(Asked()).run(given(Gated())))
+    store = Asked()
+    other = engine_on(store)
+    reader = Reader(await engine_on(store).run(given(Gated())))
     assert (await reader.rest())[-1] == FINISHED
+    assert results == [engine_module.StopResult(True)]
 
 
 @pytest.mark.requirement("STOP-05")

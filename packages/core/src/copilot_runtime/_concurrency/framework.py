@@ -12,8 +12,8 @@ from .worker_pools import current_pool
 
 T = TypeVar("T")
 
-_NOTHING = contextlib.nullcontext()
-"""Has no state, so that it may be entered any number of times."""
+NO_SCOPE = contextlib.nullcontext()
+"""Of whatever has no contexts. It need not be entered, but may be, any number of times: it has no state."""
 
 
 class FrameworkContext:
@@ -29,18 +29,18 @@ class FrameworkContext:
 
     def sync_agent_scope(self) -> AbstractContextManager[object]:
         """Returns the context to enter on the worker thread of a synchronous agent."""
-        return _NOTHING
+        return NO_SCOPE
 
     def async_agent_scope(self) -> AbstractAsyncContextManager[object]:
         """Returns the context to enter around an asynchronous agent, in the task of its run."""
-        return _NOTHING
+        return NO_SCOPE
 
     def background_scope(self) -> AbstractAsyncContextManager[object]:
         """Returns the context to enter around async code that a request waits for and the framework does not run.
 
         That is an async hook on the background loop (WSGI), or the whole pipeline behind `CopilotMiddleware`.
         """
-        return _NOTHING
+        return NO_SCOPE
 
     def handles_exception(self, error: Exception) -> bool:
         """Returns whether an exception raised by a hook is the framework's way to answer a request."""

@@ -142,6 +142,12 @@ def create_task_threadsafe(
         raise RuntimeError("the event loop of this request has been closed")
 
 
+def hold_task(task: asyncio.Task[Any]) -> None:
+    """Keeps a task in memory until it is done. To be called on its loop, or once that no longer runs."""
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
 def _start_task(
     loop: asyncio.AbstractEventLoop,
     coroutine: Coroutine[Any, Any, object],
@@ -149,8 +155,7 @@ def _start_task(
     after_first_step: Callable[[], object] | None,
 ) -> None:
     task = loop.create_task(coroutine, context=context)  # without a context, it takes a copy of this one
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    hold_task(task)
     if after_first_step is not None:
         loop.call_soon(after_first_step)  # after the task's first step, since a loop calls in order
 

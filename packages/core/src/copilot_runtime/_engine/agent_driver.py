@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from .._concurrency import loops
-from .._concurrency.framework import current_framework
+from .._concurrency.framework import NO_SCOPE, current_framework
 from .._concurrency.outcome import Outcome
 from .._concurrency.step_timing import report_long_steps
 from .._events import InvalidEventError
@@ -60,11 +61,19 @@ async def drive_agent(
         events = await _run_in_thread(function, arguments, None, request, sink, threads)
         if events is None:
             return
-    async with current_framework.get().async_agent_scope():
-        consuming = _consume_async(function, signature, arguments, events, request, sink, threads)
-        if sink.report_blocking is not None:
-            consuming = report_long_steps(consuming, BLOCKING_SECONDS, sink.report_blocking)
-        await consuming
+    consuming = _consume_async(function, signature, arguments, events, request, sink, threads)
+    if sink.report_blocking is not None:
+        consuming = report_long_steps(consuming, BLOCKING_SECONDS, sink.report_blocking)
+    scope = current_framework.get().async_agent_scope()
+    await (consuming if scope is NO_SCOPE else _consume_in_scope(consuming, scope))
+
+
+async def _consume_in_scope(consuming: Coroutine[Any, Any, None], scope: AbstractAsyncContextManager[object]) -> None:
+    try:
+        async with scope:
+            await consuming
+    finally:
+        consuming.close()  # which has not begun if the scope cannot be entered
 
 
 async def _consume_async(

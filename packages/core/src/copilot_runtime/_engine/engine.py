@@ -198,7 +198,7 @@ class Engine:
             return StopResult(False, is_other=True)
         if live is None or live.stopping:
             return StopResult(False)
-        run = self._local_runs.get(live.run)
+        run = self._local_runs.find(live.run)
         if run is not None:  # which may have got the signal from the store already, and have ended
             run.stop_threadsafe()
         return StopResult(True)
@@ -214,7 +214,7 @@ class Engine:
         if live is not None:
             await self._end_without_loop(live)
         existed = await self.async_store.delete(thread)
-        run = None if live is None else self._local_runs.get(live.run)
+        run = None if live is None else self._local_runs.find(live.run)
         if run is not None:
             run.mark_lost_threadsafe()
         return existed or live is not None
@@ -298,6 +298,7 @@ class Engine:
     async def _begin_in_slot(
         self, slot: RunSlot, request: RunRequest, function: Callable[..., Any], new: NewRun
     ) -> Run | ActiveRun:
+        missed = self._local_runs.last_missed
         started = await self.async_store.begin(new)
         if isinstance(started, ThreadBusy) and await self._end_orphan(started.live):
             started = await self.async_store.begin(new)
@@ -325,13 +326,17 @@ class Engine:
             raise
         # A stop that was requested since the lease was taken has not found the run here, and a store that is not
         # polled would not report it again. The run has begun, whether or not the store works now.
-        if self.store.poll_seconds is None:
+        if self.store.poll_seconds is None and self._may_have_missed(missed):
             try:
                 if await self.async_store.poll_signals([lease]):
                     run.stop_threadsafe()
             except StoreError:
                 pass
         return run
+
+    def _may_have_missed(self, last_missed: object) -> bool:
+        """Returns whether anybody may have looked for a run that was not here since ``last_missed`` was."""
+        return self._local_runs.last_missed is not last_missed or not self._local_runs.has_all
 
     async def _supersede(self, new: NewRun, busy: ThreadBusy) -> RunStarted | ThreadBusy:
         deadline = time.monotonic() + SUPERSEDE_SECONDS
@@ -388,7 +393,10 @@ class Engine:
                 self._debug_feed.add(log, request)
             self._persistence.track(run.writer)
         self._active.add(run, loop)
-        loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step if on_thread else None)
+        if on_thread:
+            loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step)
+        else:
+            run.start()
         return run
 
     # --- ending orphaned runs ---

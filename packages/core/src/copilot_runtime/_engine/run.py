@@ -66,6 +66,7 @@ class Run:
         "_recorder",
         "_services",
         "_started_at",
+        "_started_task",
         "_task",
         "_timers",
         "feed",
@@ -102,13 +103,26 @@ class Run:
         self._recorder = recorder
         self._ending: RunEnding | None = None
         self._failure = ""
+        self._started_task: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[Any] | None = None
+        """None until its first step."""
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
         self._context = loops.copy_loop_context()
         """That of the request, for what the run starts beside its agent, which may have changed its own."""
         self._started_at = time.time()
         # Only a synchronous agent's thread and the loop can meet in the recorder.
         self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Starts the run's task, from its loop, with a copy of the context."""
+        # The engine holds the run while it is active, and the run holds its task, which a loop itself does not. That
+        # saves a callback at the end, which costs as much as the task.
+        self._started_task = self.loop.create_task(self.execute())
+
+    def _hold_task(self) -> None:
+        """Has the task held that goes on although the run is over."""
+        if self._started_task is not None:
+            loops.hold_task(self._started_task)
 
     async def execute(self) -> None:
         """Runs the agent and ends the run: the body of the run's task."""
@@ -246,6 +260,7 @@ class Run:
             logger.warning(
                 "agent %r did not stop in time; ending run %r without it", self.request.agent_id, self.request.run_id
             )
+            self._hold_task()
             self._context.run(loops.create_task_threadsafe, self.loop, self._end(self._ending or STOPPED_BY_USER))
             if self._task is not None:
                 self._task.cancel()
@@ -254,6 +269,7 @@ class Run:
 
     async def end_without_loop(self) -> None:
         """Ends a run whose event loop no longer runs, from anywhere. Its agent can no longer be cancelled."""
+        self._hold_task()
         await self._end(self._ending or INTERRUPTED)
         # Someone else may be ending it.
         await self.wait_ended(time.monotonic() + FINISH_RETRY_SECONDS)
@@ -266,6 +282,7 @@ class Run:
             self._recorder.seal()
             self._close()
         self._cancel_timers()
+        self._hold_task()
         if self._task is not None:
             self._task.cancel()
         self._services.lost(self)
