@@ -133,7 +133,7 @@ def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody,
         root_path=root_path,
         query_string=scope.get("query_string", b"").decode("latin-1"),
         headers=Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]),
-        body=AsyncBody(limits, body.receive_chunk) if body.may_exist else b"",
+        body=AsyncBody(limits, body.receive_chunk, body.has_ended) if body.may_exist else b"",
         native=scope,
     )
 

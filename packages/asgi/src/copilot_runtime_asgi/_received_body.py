@@ -43,6 +43,10 @@ class ReceivedBody:
             return False
         return self._is_begun or not _expects_continue(self._scope)
 
+    def has_ended(self) -> bool:
+        """Returns whether all of the body has been received."""
+        return self._has_ended
+
     async def receive_chunk(self) -> bytes:
         """Returns the next bytes, and ``b""`` at the end. Raises UnreadableBody."""
         while not self._has_ended:

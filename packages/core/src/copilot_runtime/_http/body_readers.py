@@ -218,13 +218,20 @@ class AsyncBody(LimitedBody):
     Args:
         limits: its limits.
         receive: returns the next bytes, and ``b""`` at the end. Raises UnreadableBody.
+        has_ended: returns whether ``receive`` has returned the last bytes; may be False although it has.
     """
 
-    __slots__ = ("_lock", "_loop", "_receive")
+    __slots__ = ("_has_ended", "_lock", "_loop", "_receive")
 
-    def __init__(self, limits: BodyLimits, receive: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(
+        self,
+        limits: BodyLimits,
+        receive: Callable[[], Awaitable[bytes]],
+        has_ended: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(limits)
         self._receive = receive
+        self._has_ended = has_ended
         self._loop = asyncio.get_running_loop()
         self._lock: asyncio.Lock | None = None
 
@@ -250,9 +257,11 @@ class AsyncBody(LimitedBody):
         try:
             while chunk := await self._receive_in_time():
                 self._accept(chunk)
+                if self._has_ended():
+                    break
         except UnreadableBody as error:
             raise self._fail(error) from None
-        del self._receive  # which keeps what belongs to the connection, while the request is kept by its run
+        del self._receive, self._has_ended  # which keep the connection, while the request is kept by its run
         return self._finish()
 
     async def _receive_in_time(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from .. import _validation as validation
 from .._concurrency import driver
 from .ambient import has_ambient_credentials
 from .headers import HEADER_NAME, media_type
+from .target import MAX_KEPT_CHARACTERS
 from .types import Request, Response
 
 OriginFunction = Callable[[str], Awaitable[str | bool | None] | str | bool | None]
@@ -179,7 +181,11 @@ def reject_cross_site(request: Request, decision: CorsDecision) -> Response | No
     A form, or a request that looks like one, reaches a server without a preflight, and with the visitor's cookies or
     other credentials that a browser or proxy adds by itself: CORS alone does not protect from it.
     """
-    if request.method in _SAFE_METHODS or not _is_simple(request) or not is_cross_origin(request):
+    if request.method in _SAFE_METHODS:
+        return None
+    content_type = request.headers.get("content-type") or ""
+    is_simple = _is_simple if len(content_type) <= MAX_KEPT_CHARACTERS else _is_simple.__wrapped__
+    if not is_simple(content_type) or not is_cross_origin(request):
         return None
     if decision.is_explicit and decision.allow != _OPAQUE:
         return None
@@ -195,13 +201,13 @@ def reject_cross_site(request: Request, decision: CorsDecision) -> Response | No
     )
 
 
-def _is_simple(request: Request) -> bool:
-    """Returns whether a browser may send a request without a preflight.
+@functools.lru_cache(maxsize=64)
+def _is_simple(content_type: str) -> bool:
+    """Returns whether a browser may send a request with a content type without a preflight.
 
     By the Fetch standard a content type that cannot be parsed needs one, but browsers have stopped reading it at a
     comma: only a type that is certainly another one counts as such.
     """
-    content_type = request.headers.get("content-type") or ""
     essence = media_type(content_type)
     return "," in content_type or essence in _SIMPLE_TYPES or _MEDIA_TYPE.fullmatch(essence) is None
 

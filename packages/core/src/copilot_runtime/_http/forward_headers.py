@@ -45,7 +45,7 @@ class ForwardHeaders:
             candidates = {name: value for name, value in fields if name in self.allow}
         else:
             candidates = {name: value for name, value in fields if name.startswith("x-") or name == "authorization"}
-        return {name: value for name, value in candidates.items() if not self._is_denied(name)}
+        return {name: value for name, value in candidates.items() if not self._is_denied(name)} if candidates else {}
 
     def _is_denied(self, name: str) -> bool:
         if name in self.deny or name.startswith(tuple(self.deny_prefixes)):

@@ -57,8 +57,11 @@ class Headers(Mapping[str, str]):
     _encoded: tuple[tuple[bytes, bytes], ...]
 
     def __init__(self, items: HeadersLike = ()) -> None:
-        if isinstance(items, Headers):
-            pairs: Iterable[tuple[str, str]] = items._items
+        pairs: Iterable[tuple[str, str]]
+        if type(items) is list or type(items) is tuple:  # as of a server, since to recognise a mapping takes a while
+            pairs = items
+        elif isinstance(items, Headers):
+            pairs = items._items
         else:
             pairs = items.items() if isinstance(items, Mapping) else items
         object.__setattr__(self, "_items", tuple(pairs))

@@ -248,7 +248,7 @@ class CopilotRuntime:
 
         Raises TypeError or ValueError if the factory of agents returns something else, and what it raises itself.
         """
-        if isinstance(self.agents, Mapping):
+        if type(self.agents) is dict or isinstance(self.agents, Mapping):
             return self.agents
         agents = await driver.call_user_function(self.agents, AgentsContext(request=request, user=user))
         if not isinstance(agents, Mapping):

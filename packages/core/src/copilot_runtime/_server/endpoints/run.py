@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..._concurrency.driver import call_user_function, run_off_loop
@@ -69,11 +69,8 @@ async def suggest(context: EndpointContext) -> Response:
 async def connect(context: EndpointContext) -> Response:
     """Replays a thread, and streams its active run if it has one."""
     agent = await find_agent(context, "Failed to run agent")
-    if not _is_input_imported:
-        await _import_input()
-    from .run_input import parse_input
-
-    parsed = parse_input(context.body, context.runtime.input_limits)
+    run_input = _run_input or await _import_input()
+    parsed = run_input.parse_input(context.body, context.runtime.input_limits)
     last_seen = parsed.wire.get("lastSeenEventId") or context.request.headers.get("last-event-id")
     cursor = Cursor.parse(last_seen if isinstance(last_seen, str) else None)
     thread = ThreadKey(context.owner, parsed.model.thread_id)
@@ -99,36 +96,32 @@ async def _prepare(context: EndpointContext, failure: str | None) -> RunRequest:
     """
     agent = await find_agent(context, failure)
     runtime = context.runtime
-    if not _is_input_imported:
-        await _import_input()
-    from .run_input import parse_input
-
-    parsed = parse_input(context.body, runtime.input_limits, runtime.attachment_url_schemes)
+    run_input = _run_input or await _import_input()
+    parsed = run_input.parse_input(context.body, runtime.input_limits, runtime.attachment_url_schemes)
     agent = clone_agent(agent)
     if runtime.middleware:
         from ...middleware._use import wrap  # with what few runtimes need
 
         agent = wrap(agent, runtime.middleware)
-    return _run_request(context, agent, parsed)
+    return _run_request(context, agent, parsed, run_input.size_in_memory(parsed))
 
 
-_is_input_imported = False
+_run_input: ModuleType | None = None
+"""The module, kept since an import in a function takes as long as to look an agent up."""
 
 
-async def _import_input() -> None:
+async def _import_input() -> ModuleType:
     """Imports `run_input`, at the first run of a process.
 
     Not with this module, since AG-UI's models take longer to import than the whole runtime, and a process that is
     starting should respond to ``/info`` at once. Not on the event loop, which may have other streams to serve.
     """
-    global _is_input_imported
-    await run_off_loop(import_module, ".run_input", __package__)
-    _is_input_imported = True
+    global _run_input
+    _run_input = await run_off_loop(import_module, ".run_input", __package__)
+    return _run_input
 
 
-def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunRequest:
-    from .run_input import size_in_memory
-
+def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput, memory: int) -> RunRequest:
     runtime = context.runtime
     return RunRequest(
         agent_id=context.agent_id,
@@ -136,7 +129,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
         input=parsed.model,
         body=parsed.wire,
         size=len(context.body),
-        memory=size_in_memory(parsed),
+        memory=memory,
         context=_run_context(context, agent, parsed),
         insert_messages=_message_inserter(runtime) if runtime.engine.options.history == "stored" else None,
     )
