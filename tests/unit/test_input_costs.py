@@ -51,6 +51,7 @@ from copilot_runtime._server.cors_log import RefusedOrigins
 from copilot_runtime._server.endpoints.attachment_urls import without_unsafe_urls
 from copilot_runtime._server.endpoints.audio import read_audio
 from copilot_runtime._server.endpoints.content_generations import to_generation_0, to_generation_1
+from copilot_runtime._server.endpoints.plain_input import as_plain
 from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
 from copilot_runtime._server.endpoints.wire_names import refuse_python_names, refuse_python_names_of
 from copilot_runtime._server.errors import HTTPError, InvalidRunInput
@@ -81,7 +82,8 @@ READING = (
     "_http.multipart", "_http.target", "_http.url_safety",
     "_log_text",
     "_server.cors_log", "_server.endpoints.attachment_urls", "_server.endpoints.audio",
-    "_server.endpoints.content_generations", "_server.endpoints.run_input", "_server.endpoints.wire_names",
+    "_server.endpoints.content_generations", "_server.endpoints.plain_input", "_server.endpoints.run_input",
+    "_server.endpoints.wire_names",
     "_server.input_limits", "_server.route_table", "_server.router", "_strict_json", "_users", "agents._http.request",
     "agents._http.response", "agents._http.sse", "agents._interrupts", "stores._pagination",
 )  # fmt: skip
@@ -125,6 +127,7 @@ ELSEWHERE: Mapping[str, str] = {
         ),
         "a few numbers",
     ),
+    "_strict_json.refuse_overflow": "part of loads",
     "_server.router.Router.read_head": "part of Router.resolve",
     "_server.router.Router.respond_at_once": "looks up what Router.read_head does",
     "_http.cors.add_cors_headers": "reads only the response",
@@ -144,6 +147,7 @@ ELSEWHERE: Mapping[str, str] = {
 RUN = {"threadId": "t", "runId": "r", "messages": [], "tools": [], "context": [], "state": {}, "forwardedProps": {}}
 MESSAGE = {"id": "a", "role": "user", "content": "hi"}
 PART = {"type": "text", "text": "hi"}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 BINARY = {"type": "binary", "mimeType": "image/png", "data": "aGk="}
 FILE = {"type": "image", "source": {"type": "file", "value": "f", "mimeType": "image/png"}}
 URL = {"type": "image", "source": {"type": "url", "value": "http://169.254.169.254/a"}}
@@ -448,6 +452,14 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
         "invalid messages": parsed(lambda n: run_body(messages=[{}] * n)),
         "invalid results": parsed(lambda n: run_body(messages=[{**MESSAGE, "role": "tool", "content": [{}]}] * n)),
         "deep": parsed(lambda n: run_body(state="@").replace(b'"@"', nested(n))),
+    },
+    "_server.endpoints.plain_input.as_plain": {
+        "messages": of(lambda n: messages(n), as_plain),
+        "calls": of(
+            lambda n: {**RUN, "messages": [{"id": "a", "role": "assistant", "toolCalls": [CALL] * n}]}, as_plain
+        ),
+        "state": of(lambda n: {**RUN, "state": [{}] * n}, as_plain),
+        "members": of(lambda n: {**RUN, **{f"x{at}": at for at in range(n)}}, as_plain),
     },
     "_server.endpoints.run_input.size_in_memory": {
         "messages": of(

@@ -98,7 +98,9 @@ def test_size_in_memory_of_an_input_is_near_what_it_takes(name: str) -> None:
     parsed = parse_input(body, LIMITS)
 
     def model() -> Any:
-        return parse_input(body, LIMITS).model
+        model = parse_input(body, LIMITS).model
+        assert model.messages is not None  # so that all of it is built
+        return model
 
     # As bytes, in RUN_STARTED, as the agent's model, and in wire form while it is small.
     wire = traced(lambda: loads(body)) if len(body) <= 65536 else 0

@@ -73,6 +73,19 @@ def parsed_size(data: bytes) -> int:
     )
 
 
+def flat_size(data: bytes, length: int, objects: int, members: int) -> int:
+    """Returns the same for a part of a document that is known to consist of objects with strings.
+
+    Args:
+        data: the document.
+        length: how many bytes the part has.
+        objects: how many objects.
+        members: how many members they have in all.
+    """
+    size = objects * (_DICT - _FREE_MEMBERS + _ITEM) + members * (_MEMBER + _STRING)
+    return size + length * _character_width(data)
+
+
 def _character_width(data: bytes) -> int:
     # To look for one byte takes a tenth of looking for two.
     if data.isascii() and (b"\\" not in data or b"\\u" not in data):

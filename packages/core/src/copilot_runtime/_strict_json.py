@@ -26,15 +26,26 @@ def loads(data: bytes, *, check_overflow: bool = True) -> Any:
 
     Args:
         data: the document, in UTF-8.
-        check_overflow: False where the value is encoded again anyway, which refuses infinities: looking for numbers
-            that may overflow takes as long as parsing.
+        check_overflow: False where infinities are looked for later, as where the value is encoded again: looking for
+            numbers that may overflow takes as long as parsing.
     """
     value = from_json(data, allow_inf_nan=False, cache_strings="keys")
-    if check_overflow and _may_overflow(data):
+    if check_overflow:
+        refuse_overflow(value, data)
+    return value
+
+
+def refuse_overflow(value: Any, data: bytes) -> None:
+    """Raises ValueError if a parsed document has a number that is too large for a float.
+
+    Args:
+        value: what `loads` has returned.
+        data: the document.
+    """
+    if _may_overflow(data):
         serialised = to_json(value)
         if b"Infinity" in serialised:
             from_json(serialised, allow_inf_nan=False)
-    return value
 
 
 def loads_with_surrogates(data: bytes) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from .._concurrency import driver, lifecycle, loops
 from .._concurrency.loop_watchdog import unwatch_loop, watch_loop
 from .._concurrency.periodic import PeriodicTask
 from .._concurrency.server_shutdown import server_shutdown
-from .._events import Cursor, RunEnding, RunRecorder
+from .._events import Cursor, InputEcho, RunEnding, RunRecorder, encode_echo
 from .._http.streaming import EventStream
 from ..agents._base import agent_callable
 from ..stores.protocol import (
@@ -544,9 +544,10 @@ def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) ->
     )
 
 
-def _echo(request: RunRequest, known_from_events: Set[str], known_from_inputs: Set[str]) -> Mapping[str, Any]:
+def _echo(request: RunRequest, known_from_events: Set[str], known_from_inputs: Set[str]) -> InputEcho:
     """Returns the input of a run without the messages that the thread has already."""
-    members = request.body.members
+    body = request.body
+    members = body.members
     messages = members["messages"]
     if known_from_events or known_from_inputs:
         new = [
@@ -557,5 +558,7 @@ def _echo(request: RunRequest, known_from_events: Set[str], known_from_inputs: S
         if len(new) < len(messages):
             members = {**members, "messages": new}
     # Nothing needs them again before the end of the run.
-    request.body.forget()
-    return members
+    body.forget()
+    if body.can_be_echoed and members["messages"] is messages:
+        return InputEcho(body.data, [message["id"] for message in messages])
+    return encode_echo(members)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from .._events import CompactedFrame, Event, decode, messages_after_run
+from .._events import CompactedFrame, Event, InputMessages, decode, messages_after_run
 from .._users import User, owner_key
 from ..agents._context import RunContext
 from ..agents._json_body import JSONBody
@@ -76,8 +76,8 @@ class RunRequest:
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:
         """The messages in wire form."""
-        messages: Sequence[Mapping[str, Any]] = self.body.members["messages"]
-        return messages
+        body = self.body
+        return InputMessages(body, body.data if body.stands_for_messages else None)
 
     @property
     def has_resume(self) -> bool:
@@ -149,7 +149,7 @@ class EndedRun:
             failure=failure,
             started_at=started_at,
             ended_at=time.time(),
-            input_messages=completion.messages,
+            input_messages=list(completion.messages),
             records=completion.records,
             last_agent_event=completion.last_agent_event,
         )

@@ -10,6 +10,8 @@ from .completion import (
     is_terminal,
 )
 from .cursor import Cursor, CursorKind, is_lost, is_reapers, joined_id, resume_index
+from .input_echo import InputEcho, encode_echo
+from .input_messages import InputMessages
 from .messages import apply_events, messages_after_run
 from .past_errors import without_past_errors
 from .recorder import RunRecorder
@@ -33,12 +35,15 @@ __all__ = [
     "Cursor",
     "CursorKind",
     "Event",
+    "InputEcho",
+    "InputMessages",
     "InvalidEventError",
     "RunEnding",
     "RunRecorder",
     "apply_events",
     "decode",
     "encode",
+    "encode_echo",
     "ends_of_open",
     "error_frame",
     "event_data",

@@ -22,6 +22,7 @@ from .compaction import (
 )
 from .completion import RunEnding, closing_events, events_before_error
 from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, in_order
+from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
 from .protocol_state import (
     TRANSITIONS,
@@ -30,7 +31,6 @@ from .protocol_state import (
     Transition,
 )
 from .schema import SCHEMAS, EventSchema
-from .shapes import RUN_INPUT
 from .sse import (
     Event,
     InvalidEventError,
@@ -86,8 +86,8 @@ class RunRecorder:
     Args:
         ordinal: The run's place on its thread, from 1 on. None for a run that belongs to no thread: its frames
             have no ids, and it is not compacted.
-        input_echo: Returns the ``input`` that RUN_STARTED gets unless the agent has supplied one, as it was parsed
-            from strict JSON.
+        input_echo: Returns the ``input`` that RUN_STARTED gets unless the agent has supplied one: encoded, or as it was
+            parsed from strict JSON.
         known_message_ids: The message ids of the thread's earlier events.
         is_resuming: Whether the client has responded to interrupts with this run.
     """
@@ -119,7 +119,7 @@ class RunRecorder:
         self,
         *,
         ordinal: int | None,
-        input_echo: Callable[[], Mapping[str, Any]] | None = None,
+        input_echo: Callable[[], InputEcho | Mapping[str, Any]] | None = None,
         known_message_ids: Set[str] = frozenset(),
         is_resuming: bool = False,
     ) -> None:
@@ -390,14 +390,14 @@ class RunRecorder:
         delta_id = rule.delta_id
         if delta_id is not None and len(event) == PLAIN_SIZE:
             event = in_order(event, delta_id)
-        bare = None
+        echo = None
         state = self._state
         if state.phase is not Phase.RUNNING:
             state.check_phase(rule.kind)
             if rule.kind == "RUN_STARTED":
-                bare, event = event, self._with_input_echo(event)
+                echo = self._echo_for(event)
         try:
-            data = encode(event) if bare is None or bare is event else encode_with(bare, "input", event["input"])
+            data = encode(event) if echo is None else encode_with(event, "input", echo.data)
         except InvalidEventError as error:
             self._append_repaired(event, rule, error)
             return
@@ -440,13 +440,13 @@ class RunRecorder:
                     self.duplicates = set()
                 self.duplicates.add(number)
 
-    def _with_input_echo(self, event: Event) -> Event:
-        if self._input_echo is None or "input" in event:
-            run_input = event.get("input", {})
-        else:
-            run_input = self._input_echo()
-            event = {**event, "input": RUN_INPUT(run_input)}
-        for message in run_input.get("messages", ()):
-            if isinstance(message, dict) and isinstance(message.get("id"), str):
-                self._input_ids.append(message["id"])
-        return event
+    def _echo_for(self, event: Event) -> InputEcho | None:
+        """Returns the input that RUN_STARTED gets; None if it has one, or gets none."""
+        if "input" in event or self._input_echo is None:
+            self._input_ids += message_ids(event.get("input", {}))
+            return None
+        echo = self._input_echo()
+        if not isinstance(echo, InputEcho):
+            echo = encode_echo(echo)
+        self._input_ids += echo.message_ids
+        return echo

@@ -37,12 +37,18 @@ def encode(event: Mapping[str, Any]) -> bytes:
     return data
 
 
-def encode_with(event: Mapping[str, Any], name: str, value: Any) -> bytes:
-    """Serialises an event with a further member, whose value was parsed from JSON and is not searched for NaN.
+def encode_with(event: Mapping[str, Any], name: str, data: bytes) -> bytes:
+    """Serialises an event with a further member, which is one line of JSON already."""
+    return b'%b,"%b":%b}' % (encode(event)[:-1], name.encode(), data)
 
-    That search takes longer than encoding a long text. What an agent has put there since becomes null.
+
+def encode_parsed(value: Mapping[str, Any]) -> bytes:
+    """Serialises what was parsed from JSON as one line of JSON. Raises InvalidEventError if JSON cannot represent it.
+
+    It is not searched for NaN, which takes longer than encoding a long text. What an agent has put there since becomes
+    null.
     """
-    return b'%b,"%b":%b}' % (encode(event)[:-1], name.encode(), _to_json(value, event, "null"))
+    return _to_json(value, {"type": "RUN_STARTED"}, "null")
 
 
 def _to_json(value: Any, event: Mapping[str, Any], inf_nan_mode: Literal["constants", "null"] = "constants") -> bytes:

@@ -10,9 +10,10 @@ from .errors import InvalidRunInput
 
 _PART_LISTS = ("content", "toolCalls", "tool_calls")
 
-_NESTABLE = frozenset((dict, list))
+FLAT_DEPTH = 6
+"""How deeply the function of a tool call in a message is nested, the body included."""
 
-_NO_OPENING_BRACKETS = bytes(set(range(256)) - set(b"[{"))
+_NESTABLE = frozenset((dict, list))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class InputLimits:
         for field in dataclasses.fields(self):
             validation.check_number(f"InputLimits: {field.name}", getattr(self, field.name), minimum=1, integer=True)
 
-    def check(self, wire: Any, body: bytes) -> int:
+    def check(self, wire: Any, body: bytes, *, nested: bytes | None = None) -> int:
         """Returns how many content parts and tool calls the messages of an input have.
 
         Raises InvalidRunInput for an input that exceeds a limit.
@@ -51,16 +52,21 @@ class InputLimits:
         Args:
             wire: the parsed body; what is not a run input is left to validation.
             body: the body.
+            nested: the part of the body without which nothing is nested more than `FLAT_DEPTH` deep, if that is known.
         """
         # Most bodies have too few brackets to be nested too deeply, or to have a list in a message.
-        brackets = body.translate(None, _NO_OPENING_BRACKETS)
-        if len(brackets) > self.max_depth and _is_deeper(wire, self.max_depth):
+        lists = body.count(b"[")
+        if nested is None:
+            depth = lists + body.count(b"{")
+        else:
+            depth = FLAT_DEPTH + nested.count(b"[") + nested.count(b"{")
+        if depth > self.max_depth and _is_deeper(wire, self.max_depth):
             raise InvalidRunInput(
                 f"body: lists and objects may be nested at most {self.max_depth} deep (input_limits.max_depth)"
             )
         if not isinstance(wire, dict):
             return 0
-        lists = 0
+        known_lists = 0
         for name, limit, maximum in (
             ("messages", "max_messages", self.max_messages),
             ("tools", "max_tools", self.max_tools),
@@ -69,11 +75,10 @@ class InputLimits:
         ):
             value = wire.get(name)
             if isinstance(value, list):
-                lists += 1
+                known_lists += 1
                 _check_length(name, value, maximum, limit)
         messages = wire.get("messages")
-        has_more_lists = brackets.count(b"[") > lists
-        return self._check_parts(messages) if has_more_lists and isinstance(messages, list) else 0
+        return self._check_parts(messages) if lists > known_lists and isinstance(messages, list) else 0
 
     def _check_parts(self, messages: list[Any]) -> int:
         count = 0

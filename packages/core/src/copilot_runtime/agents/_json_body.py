@@ -21,12 +21,24 @@ class JSONBody(Mapping[str, Any]):
         data: the body, which is valid JSON.
         members: the parsed body, if it has been parsed already.
         drop_nulls: whether members that are null count as missing.
+        can_be_echoed: whether RUN_STARTED may have the data as its ``input``: it is on one line, and clients accept it.
+        stands_for_messages: whether the data may be kept in place of its messages: it is not much larger.
     """
 
-    __slots__ = ("_drop_nulls", "_members", "data")
+    __slots__ = ("_drop_nulls", "_members", "can_be_echoed", "data", "stands_for_messages")
 
-    def __init__(self, data: bytes, members: dict[str, Any] | None = None, *, drop_nulls: bool = False) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        members: dict[str, Any] | None = None,
+        *,
+        drop_nulls: bool = False,
+        can_be_echoed: bool = False,
+        stands_for_messages: bool = False,
+    ) -> None:
         self.data: bytes = data
+        self.can_be_echoed = can_be_echoed
+        self.stands_for_messages = stands_for_messages
         self._members = members
         self._drop_nulls = drop_nulls
 
@@ -44,8 +56,8 @@ class JSONBody(Mapping[str, Any]):
         return self._members
 
     def forget(self) -> None:
-        """Frees the members of a large body, which are parsed again when they are used again."""
-        if len(self.data) > KEPT_BYTES:
+        """Frees the members of a body that is large, or has little but messages: they are parsed again if needed."""
+        if self.stands_for_messages or len(self.data) > KEPT_BYTES:
             self._members = None
 
     def __getitem__(self, name: str) -> Any:

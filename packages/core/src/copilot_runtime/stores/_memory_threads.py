@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from .._events import CompactedFrames, frames_of
+from .._events import CompactedFrames, InputMessages, frames_of
 from . import protocol as p
 
 # Measured with tracemalloc on CPython 3.11 to 3.13: what objects take beside their contents.
@@ -152,13 +152,21 @@ Never changed: `RunStarted` passes its keys on.
 
 def ids_size(ids: MessageIds) -> int:
     """Returns the bytes that ids take."""
-    return sys.getsizeof(ids) + sum(map(_id_size, ids)) if ids else 0
+    if not ids:
+        return 0
+    joined = "".join(ids)
+    if joined.isascii():  # as nearly all are: in one step, since a long history has many
+        return sys.getsizeof(ids) + _ID_BYTES * len(ids) + len(joined)
+    return sys.getsizeof(ids) + sum(map(_id_size, ids))
 
 
 def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageIds, int]:
     """Returns the ids once another run has ended, and how many more bytes they take."""
     if not new:
         return ids, 0
+    if not ids:
+        result = dict.fromkeys(new, ordinal)
+        return result, ids_size(result)
     result, growth = ids.copy(), 0
     for text in new:
         if result.pop(text, None) is None:  # one that is there already moves to the end
@@ -184,24 +192,29 @@ _NO_IDS: MessageIds = {}
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Messages:
-    """The messages of the input of a run, as JSON; those of its events follow them."""
+    """The messages of the input of a run; those of its events follow them."""
 
     data: bytes = b"[]"
+    """The former as JSON: a list, or the whole input."""
     run: StoredRun | None = None
     last_agent_event: int = 0
 
     @classmethod
     def after_run(cls, completion: p.RunCompletion) -> Messages | None:
         """Returns the messages as of a run, whose ``run`` is to be set, or None if it has none."""
-        last = completion.last_agent_event
-        if not completion.messages and not p.messages_after_run((), completion.records, last):
+        messages, last = completion.messages, completion.last_agent_event
+        if isinstance(messages, InputMessages) and messages.data is not None:
+            return cls(messages.data, None, last)
+        if not messages and not p.messages_after_run((), completion.records, last):
             return None
-        return cls(_encode(completion.messages), None, last)
+        return cls(_encode(messages), None, last)
 
     def decode(self) -> list[dict[str, Any]]:
         """Returns the messages in wire form."""
         records = () if self.run is None else self.run.records
-        return p.messages_after_run(json.loads(self.data), records, self.last_agent_event)
+        kept = json.loads(self.data)
+        messages = kept["messages"] if isinstance(kept, dict) else kept
+        return p.messages_after_run(messages, records, self.last_agent_event)
 
     def without_run(self) -> Messages:
         """Returns the same messages, for when the run is deleted."""

@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from ag_ui.core import Context, Message, RunAgentInput, Tool
-from pydantic import FailFast, Field, ValidationError
+from ag_ui.core import RunAgentInput
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from ..._http.url_safety import WEB_SCHEMES
-from ..._json_size import MAX_FACTOR, MODEL_BYTES, parsed_size
-from ..._strict_json import loads
+from ..._json_size import MAX_FACTOR, MODEL_BYTES, flat_size, parsed_size
+from ..._strict_json import loads, refuse_overflow
 from ..._validation import format_validation_error
 from ...agents._json_body import KEPT_BYTES, JSONBody, without_nulls
 from ..errors import InvalidRunInput
 from ..input_limits import InputLimits
 from .attachment_urls import without_unsafe_urls
 from .content_generations import to_generation_0, to_generation_1
+from .input_models import DeferredRunAgentInput, FailFastRunAgentInput, LenientRunAgentInput, build_input
+from .plain_input import PlainInput, as_plain
 from .wire_names import refuse_python_names, refuse_python_names_of
 
+_CALL_MEMBERS = 5
+"""Those of a tool call, and of the function in it."""
 
-class _LenientRunAgentInput(RunAgentInput):
-    """AG-UI's model, with the optional members of 1.0 where the installed version is a 0.1, which requires them."""
-
-    state: Any = None
-    tools: list[Tool] = Field(default_factory=list)
-    context: list[Context] = Field(default_factory=list)
-    forwarded_props: Any = Field(default_factory=dict)
-
-
-class _FailFastRunAgentInput(_LenientRunAgentInput):
-    """Reports the first invalid item of each list only, since pydantic keeps every error and the item that it is for.
-
-    An item's own lists cannot do the same, so `InputLimits` bounds them.
-    """
-
-    messages: Annotated[list[Message], FailFast()]
-    tools: Annotated[list[Tool], FailFast()] = Field(default_factory=list)
-    context: Annotated[list[Context], FailFast()] = Field(default_factory=list)
-
+_SMALL_REST = 1024
+"""How many bytes of other members are few, whatever the messages have."""
 
 _SMALL_BODY = 4096
 """A body of this many bytes or less has too few items for their errors, or their memory, to be costly."""
@@ -54,12 +41,14 @@ class ParsedInput(NamedTuple):
         wire: the input in wire form as the client sent it, unknown members and all messages included.
         agent_body: the same as agents get it: without URLs that they may not fetch.
         parts: how many content parts and tool calls its messages have.
+        rest: its members but the messages, as JSON, if the messages consist of strings.
     """
 
     model: RunAgentInput
     wire: JSONBody
     agent_body: bytes
     parts: int = 0
+    rest: bytes | None = None
 
 
 def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] = WEB_SCHEMES) -> ParsedInput:
@@ -72,9 +61,14 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
     """
     try:
         # Before pydantic, which accepts NaN and infinities in members of any type.
-        wire = loads(body)
+        wire = loads(body, check_overflow=False)
+        plain = as_plain(wire)
+        if plain is None:
+            refuse_overflow(wire, body)
     except ValueError as error:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
+    if plain is not None:
+        return _parse_plain(body, wire, plain, limits)
     parts = limits.check(wire, body)
     refuse_python_names_of(RunAgentInput, wire)
     safe = without_unsafe_urls(wire, url_schemes) if parts else wire
@@ -90,19 +84,43 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
 
 def size_in_memory(parsed: ParsedInput) -> int:
     """Returns about how much memory a run takes that has an input: as bytes, as objects, and in its RUN_STARTED."""
-    body, model = parsed.wire.data, parsed.model
+    body = parsed.wire.data
     if len(body) <= _SMALL_BODY:
         return len(body) * MAX_FACTOR  # to be exact would take longer than it would save
-    models = len(model.messages) + len(model.tools or ()) + len(model.context or ())
+    members, rest = parsed.wire.members, parsed.rest
+    messages = members["messages"]
+    models = len(messages) + len(members.get("tools") or ()) + len(members.get("context") or ())
     models += 2 * parsed.parts  # each has another one in it, such as the source of an image
-    parsed_bytes = parsed_size(body)
+    if rest is None:
+        parsed_bytes = parsed_size(body)
+    else:
+        strings = sum(map(len, messages)) + _CALL_MEMBERS * parsed.parts
+        parsed_bytes = parsed_size(rest) + flat_size(
+            body, len(body) - len(rest), len(messages) + 2 * parsed.parts, strings
+        )
     kept = parsed_bytes if len(body) <= KEPT_BYTES else 0
     return 2 * len(body) + parsed_bytes + kept + models * MODEL_BYTES
 
 
+def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: InputLimits) -> ParsedInput:
+    """Returns a run input that is known to be valid."""
+    parts = limits.check(wire, body, nested=plain.rest)
+    is_mostly_messages = len(plain.rest) <= max(_SMALL_REST, len(body) // 2)
+    members = JSONBody(
+        body,
+        without_nulls(wire),
+        drop_nulls=True,
+        can_be_echoed=plain.is_complete and b"\n" not in body and b"\r" not in body,
+        stands_for_messages=is_mostly_messages and bool(wire["messages"]),
+    )
+    # Of a large state, the model takes little more than the copy that the agent would get.
+    model = DeferredRunAgentInput.of_body(members, wire) if is_mostly_messages else build_input(body)
+    return ParsedInput(model, members, body, parts, plain.rest)
+
+
 def _validate(body: bytes, wire: Any) -> RunAgentInput:
     """Returns the model of a run input, whichever generation of AG-UI its content parts are of."""
-    model = _LenientRunAgentInput if len(body) <= _SMALL_BODY else _FailFastRunAgentInput
+    model = LenientRunAgentInput if len(body) <= _SMALL_BODY else FailFastRunAgentInput
     try:
         return model.model_validate_json(body, by_name=False)
     except ValidationError as error:

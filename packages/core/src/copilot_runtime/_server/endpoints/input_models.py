@@ -1,0 +1,134 @@
+"""AG-UI's model of a run input, and the same for an input that is built once the agent looks at it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Self, SupportsIndex
+
+from ag_ui.core import Context, Message, RunAgentInput, Tool
+from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic_core import from_json, to_json
+
+from ...agents._json_body import JSONBody
+
+
+class LenientRunAgentInput(RunAgentInput):
+    """AG-UI's model, with the optional members of 1.0 where the installed version is a 0.1, which requires them."""
+
+    state: Any = None
+    tools: list[Tool] = Field(default_factory=list)
+    context: list[Context] = Field(default_factory=list)
+    forwarded_props: Any = Field(default_factory=dict)
+
+    def __repr_name__(self) -> str:
+        return RunAgentInput.__name__
+
+
+class FailFastRunAgentInput(LenientRunAgentInput):
+    """Reports the first invalid item of each list only, since pydantic keeps every error and the item that it is for.
+
+    An item's own lists cannot do the same, so `InputLimits` bounds them.
+    """
+
+    messages: Annotated[list[Message], FailFast()]
+    tools: Annotated[list[Tool], FailFast()] = Field(default_factory=list)
+    context: Annotated[list[Context], FailFast()] = Field(default_factory=list)
+
+
+_NAMES: Mapping[str, str] = {field.alias or name: name for name, field in LenientRunAgentInput.model_fields.items()}
+"""The names of the members in Python, by those on the wire."""
+
+_ANYTHING: Mapping[str, tuple[str, Any]] = {"state": ("state", None), "forwarded_props": ("forwardedProps", {})}
+"""The members that are not read as models: their names on the wire, and what takes the place of null."""
+
+_fields = BaseModel.__dict__["__dict__"]
+"""The slot in which pydantic keeps the fields of a model."""
+
+
+def build_input(body: bytes) -> LenientRunAgentInput:
+    """Returns the model of a valid body. Raises ValidationError."""
+    model = LenientRunAgentInput.model_validate_json(body, by_name=False)
+    if model.forwarded_props is None:
+        model.forwarded_props = {}
+    return model
+
+
+class DeferredRunAgentInput(LenientRunAgentInput):
+    """A valid run input whose models are built once more of it is looked at than its ids and plain JSON.
+
+    Building the models of 50 messages takes a tenth of the whole request, and they take memory for as long as the run
+    waits. Agents that look at no message need none of them. Once it is built, the input is a `LenientRunAgentInput`.
+    """
+
+    # Nothing is ever validated by this class.
+    model_config = ConfigDict(defer_build=True)
+
+    @classmethod
+    def of_body(cls, body: JSONBody, names: Iterable[str]) -> RunAgentInput:
+        """Returns the input in a body, which is valid and has no activity messages.
+
+        Args:
+            body: the body.
+            names: its members, those included that are null.
+        """
+        members = body.members
+        self = cls.__new__(cls)
+        _fields.__set__(self, {"thread_id": members["threadId"], "run_id": members["runId"]})
+        object.__setattr__(self, "__pydantic_fields_set__", {_NAMES[name] for name in names})
+        object.__setattr__(self, "__pydantic_extra__", {})
+        # A slot that models without private attributes have no use for.
+        object.__setattr__(self, "__pydantic_private__", body)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not among the fields yet."""
+        body = self._body()
+        if body is not None and name in _ANYTHING:
+            wire_name, default = _ANYTHING[name]
+            value = body.members.get(wire_name, default)
+            # A copy, which the agent may change.
+            return _fields.__get__(self).setdefault(name, from_json(to_json(value)))
+        return getattr(self._built(), name)
+
+    @property
+    def __dict__(self) -> dict[str, Any]:
+        """The fields, all of them: pydantic reads them here to copy, compare, change or serialise a model."""
+        fields: dict[str, Any] = _fields.__get__(self._built())
+        return fields
+
+    @__dict__.setter
+    def __dict__(self, fields: dict[str, Any]) -> None:
+        _fields.__set__(self, fields)
+
+    # These would look at the class before they look at the fields.
+
+    def __copy__(self) -> Self:
+        return copy.copy(self._built())
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return copy.deepcopy(self._built(), memo)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        return self._built().__reduce_ex__(protocol)
+
+    def __eq__(self, other: object) -> bool:
+        return self._built() == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _body(self) -> JSONBody | None:
+        """Returns what the models are built from; None if they have been built."""
+        body: JSONBody | None = object.__getattribute__(self, "__pydantic_private__")
+        return body
+
+    def _built(self) -> Self:
+        """Builds what is not there yet, and returns the same object."""
+        body = self._body()
+        if body is not None:  # and not built by another thread meanwhile
+            fields = _fields.__get__(self)
+            for name, value in _fields.__get__(build_input(body.data)).items():
+                fields.setdefault(name, value)
+            object.__setattr__(self, "__pydantic_private__", None)
+        object.__setattr__(self, "__class__", LenientRunAgentInput)
+        return self
