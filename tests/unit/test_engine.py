@@ -136,7 +136,6 @@ async def test_run_leaves_nothing_in_memory() -> None:
     persistence, subscribers = engine._persistence, engine._subscribers
     for rounds in (
         persistence._flush_timer,
-        persistence._poll_timer,
         subscribers._keep_alive._timer,
         engine._remote_runs._timer,
     ):

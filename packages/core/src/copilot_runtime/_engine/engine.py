@@ -436,8 +436,10 @@ class Engine:
     # --- reported by readers and runs ---
 
     def _while_active(self, _: Sequence[Run]) -> None:
+        loop = asyncio.get_running_loop()
+        self._persistence.heartbeat(loop)
         # What runs on the background loop ends when the interpreter exits.
-        if asyncio.get_running_loop() is not loops.running_background_loop():
+        if loop is not loops.running_background_loop():
             self._shutdown.check_server()
 
     def _while_open(self) -> None:

@@ -1,4 +1,4 @@
-"""Persists this process's runs: batched appends, lease renewal, and polling for stop requests."""
+"""Persists this process's runs: batched appends, the ends of runs, and who looks after their leases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import ProcessLocal
 from ..stores.protocol import (
     LeaseLost,
-    LeaseSignal,
     RunCompletion,
     RunStore,
     RunTooLarge,
@@ -22,10 +21,11 @@ from ..stores.protocol import (
     ThreadUnreadable,
 )
 from .async_store import AsyncStore
-from .endings import STOPPED_BY_USER, TOO_LARGE
+from .endings import TOO_LARGE
 from .leases import LeaseRenewer
 from .outage_log import OutageLog
 from .run_writer import RunWriter
+from .signals import SignalPoller
 
 logger = logging.getLogger("copilot_runtime.engine")
 
@@ -48,41 +48,46 @@ class FinishResult(Enum):
 
 
 class RunPersistence:
-    """Flushes runs, polls for signals about them and renews their leases, with one timer each for all runs."""
+    """Flushes runs, with one timer for all of a loop, and has their signals polled for and their leases renewed."""
 
     def __init__(self, store: RunStore, async_store: AsyncStore) -> None:
         self._store = store
         self._async_store = async_store
         self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
-        self._poll_timer: PeriodicTask[RunWriter] = PeriodicTask(store.poll_seconds or 1.0, self._poll_tick)
+        self._poller = self._process_poller()
         self._renewer = self._process_renewer()
         self._flushing: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-        self._polling: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._flush_outage = OutageLog("storing events")
-        self._poll_outage = OutageLog("polling for stop requests")
 
     def track(self, writer: RunWriter) -> None:
         """Polls for signals about a run that has begun, and renews its lease."""
         if self._store.poll_seconds is not None:
-            self._poll_timer.add(writer, writer.loop)
+            self._poller.get().add(writer)
         if self._store.lease_seconds is not None:
             self._renewer.get().add(writer)
 
     def untrack(self, writer: RunWriter) -> None:
         """Forgets a run that has ended."""
         self._cancel_flush(writer)
-        if self._store.poll_seconds is not None:
-            self._poll_timer.discard(writer, writer.loop)
+        if self._store.poll_seconds is not None and (poller := self._poller.get_existing()) is not None:
+            poller.discard(writer)
         if self._store.lease_seconds is not None and (renewer := self._renewer.get_existing()) is not None:
             renewer.discard(writer)
 
     def after_fork(self) -> None:
         """Forgets the parent process's runs."""
         self._flush_timer.clear()
-        self._poll_timer.clear()
+        self._poller = self._process_poller()
         self._renewer = self._process_renewer()
         self._flushing.clear()
-        self._polling.clear()
+
+    def heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Records that a loop is alive; to be called on it, regularly."""
+        if (renewer := self._renewer.get_existing()) is not None:
+            renewer.heartbeat(loop)
+
+    def _process_poller(self) -> ProcessLocal[SignalPoller]:
+        return ProcessLocal(lambda: SignalPoller(self._store, self._store.poll_seconds or 1.0), SignalPoller.start)
 
     def _process_renewer(self) -> ProcessLocal[LeaseRenewer]:
         return ProcessLocal(lambda: LeaseRenewer(self._store, self._store.lease_seconds or 0.0), LeaseRenewer.start)
@@ -203,32 +208,3 @@ class RunPersistence:
             writer.stop(TOO_LARGE)
         else:
             writer.report_lost()
-
-    # --- polling ---
-
-    def _poll_tick(self, writers: list[RunWriter]) -> None:
-        loop = asyncio.get_running_loop()
-        if (renewer := self._renewer.get_existing()) is not None:
-            renewer.heartbeat(loop)
-        if loop not in self._polling:
-            self._polling.add(loop)
-            loops.create_task_threadsafe(loop, self._poll_signals(writers, loop))
-
-    async def _poll_signals(self, writers: Sequence[RunWriter], loop: asyncio.AbstractEventLoop) -> None:
-        polled = [writer for writer in writers if not writer.is_closed]
-        try:
-            signals = await self._async_store.poll_signals([writer.lease for writer in polled])
-        except Exception as error:
-            self._poll_outage.failed(error)
-            return
-        finally:
-            self._polling.discard(loop)
-        self._poll_outage.recovered()
-        if not signals:  # usually: leases take long to hash
-            return
-        for writer in polled:
-            signal = signals.get(writer.lease)
-            if signal is LeaseSignal.STOP:
-                writer.stop(STOPPED_BY_USER)
-            elif signal is LeaseSignal.LOST:
-                writer.report_lost()

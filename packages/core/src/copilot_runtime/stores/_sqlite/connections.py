@@ -192,12 +192,26 @@ class ConnectionPair:
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("COMMIT")
 
-    def query(self, sql: str) -> tuple[int, Any]:
-        """Returns which connection this is, counted from 1, and the row that a query finds on it."""
+    def fetch_all(self, sql: str) -> list[Any]:
+        """Returns the rows that one statement finds, without a transaction of its own."""
         slot = self._state.get().reader
         with self._locked(slot), self._reporting(slot):
-            db = self._connection(slot)
-            return slot.generation, db.execute(sql).fetchone()
+            return self._connection(slot).execute(sql).fetchall()
+
+    def foreign_version(self) -> tuple[int, int] | None:
+        """Returns a value that changes whenever another connection has written to the file, such as another process's.
+
+        None if this process is writing, for which it does not wait.
+        """
+        writer = self._state.get().writer
+        if not writer.lock.acquire(blocking=False):
+            return None
+        try:
+            with self._reporting(writer):
+                [(data_version,)] = self._connection(writer).execute("PRAGMA data_version")
+                return writer.generation, data_version
+        finally:
+            writer.lock.release()
 
     def version(self) -> tuple[int, int]:
         """Returns a value that changes whenever this process or another one has written to the file."""

@@ -101,10 +101,13 @@ class SqliteStore:
         self._used: dict[p.ThreadKey, float] = {}
         """When threads were last used, which is still to be written."""
         self._has_evicted = False
-        self._last_poll: tuple[Sequence[int], object] | None = None
-        """The tokens of the last `poll_signals`, and how many active runs there were, the sum of their tokens, and how
-        many of them were to stop. As long as these are the same, so are the runs: new tokens are larger than all
-        before."""
+        self._own_signals = 0
+        """How often this object has written what may be a signal to the holder of a lease."""
+        self._polled_state: object = None
+        """What the last `poll_signals` that looked at the runs saw of the file and of `_own_signals`. As long as nobody
+        else writes, which costs much less to find out, there are no other signals than those that it returned."""
+        self._held: set[int] = set()
+        """The tokens of the leases that have no signal, unless somebody else has written since then."""
         self._followed: dict[p.RunKey, tuple[object, int, float, float, Set[int]]] = {}
         """By active run, what the last `follow` saw: the version of the file, the number of its last frame, when its
         lease expires, for how long it was renewed, and its duplicates."""
@@ -122,11 +125,15 @@ class SqliteStore:
         return self._write(self._begin_work(run))
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
+        self._held.discard(lease.token)
         self._write(self._finish_work(lease, frames, completion))
 
     def write_runs(
         self, changes: Sequence[p.NewRun | p.RunEnd]
     ) -> Sequence[p.RunStarted | p.ThreadBusy | Exception | None]:
+        for change in changes:
+            if isinstance(change, p.RunEnd):
+                self._held.discard(change.lease.token)
         outcomes = self._connections.write_all([rows.checked(self._change_work(change)) for change in changes])
         return [outcome.result if outcome.error is None else cast(Exception, outcome.error) for outcome in outcomes]
 
@@ -174,6 +181,8 @@ class SqliteStore:
                     run.size,
                 ),
             ).lastrowid
+            # Before the commit, after which others can ask something of the run: a poll that sees that has to look.
+            self._held.add(cast(int, token))
             if runs:
                 message_ids = db.message_ids.select(db, thread, runs, rows.select_message_ids)
             else:
@@ -310,23 +319,19 @@ class SqliteStore:
             self._write(work)
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
+        # Asked for before the rows are read, so that whatever changes after it is seen by the next call.
+        state = self._connections.foreign_version(), self._own_signals
         tokens = [lease.token for lease in leases]
-        # One statement and no transaction: an event loop that is busy makes this thread wait after each.
-        poll = (tokens, self._connections.query("SELECT count(*), sum(token), sum(stopping <> 0) FROM live"))
-        if poll == self._last_poll:
+        if state == self._polled_state and state[0] is not None and self._held.issuperset(tokens):
             return {}
-
-        def work(db: Db) -> Mapping[p.Lease, p.LeaseSignal]:
-            stopping = dict(db.execute("SELECT token, stopping FROM live").fetchall())
-            return {
-                lease: p.LeaseSignal.LOST if lease.token not in stopping else p.LeaseSignal.STOP
-                for lease in leases
-                if stopping.get(lease.token, 1)
-            }
-
-        signals = self._read(work)
-        self._last_poll = poll
-        return signals
+        stopping = dict(self._connections.fetch_all("SELECT token, stopping FROM live"))
+        self._held = {token for token in tokens if token in stopping}
+        self._polled_state = state
+        return {
+            lease: p.LeaseSignal.LOST if lease.token not in stopping else p.LeaseSignal.STOP
+            for lease in leases
+            if stopping.get(lease.token, 1)
+        }
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         def work(db: Db) -> p.ClaimedRun | None:
@@ -363,7 +368,7 @@ class SqliteStore:
                 event_messages,
             )
 
-        return self._write(work)
+        return self._write_signals(work)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         def work(db: Db) -> p.ActiveRun | None:
@@ -372,7 +377,7 @@ class SqliteStore:
                 db.execute("UPDATE live SET stopping = 1 WHERE thread = ?", (rows.select_row_id(db, thread),))
             return active
 
-        return self._write(work)
+        return self._write_signals(work)
 
     # --- reading ---
 
@@ -534,7 +539,7 @@ class SqliteStore:
             collect(db)
             return bool(was_listed)
 
-        return self._write(work)
+        return self._write_signals(work)
 
     def clear(self, owner: str, cursor: str | None = None) -> str | None:
         last_seen = None if cursor is None else int(cursor)
@@ -569,7 +574,8 @@ class SqliteStore:
 
     def after_fork(self) -> None:
         self._connections.after_fork()
-        self._last_poll = None
+        self._polled_state = None
+        self._held = set()
         self._followed.clear()
         self._used = {}
         self._shared_records.after_fork()
@@ -588,6 +594,13 @@ class SqliteStore:
 
     def _write(self, work: Callable[[Db], T]) -> T:
         return self._connections.write(rows.checked(work))
+
+    def _write_signals(self, work: Callable[[Db], T]) -> T:
+        """Writes what `poll_signals` may have to report of the runs of this process."""
+        try:
+            return self._write(work)
+        finally:
+            self._own_signals += 1
 
     def _sweep_is_due(self) -> bool:
         return time.monotonic() >= self._next_sweep
