@@ -140,8 +140,7 @@ class LeaseSignal(Enum):
     LOST = "the lease no longer holds"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Frames to append to a run.
 
     ``duplicates`` are the numbers of all events of the run so far, those of earlier batches included, that repeat

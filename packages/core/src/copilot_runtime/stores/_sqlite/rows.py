@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from ..._events import CompactedFrames
 from .. import protocol as p
 from .room import StoreConnection
-from .sizes import frames_bytes, message_bytes, total_length
+from .sizes import frames_bytes, message_bytes
 
 T = TypeVar("T")
 
@@ -89,7 +89,15 @@ def _parse_list(value: Any, kind: type[T]) -> list[T]:
 
 def format_list(items: Set[str] | Set[int]) -> str:
     """Returns a set of ids or numbers as JSON."""
-    return json.dumps(sorted(items)) if items else "[]"
+    return format_json(sorted(items)) if items else "[]"
+
+
+def format_json(value: Any) -> str:
+    """Returns ids, numbers or a message as JSON."""
+    try:
+        return to_json(value).decode()
+    except (PydanticSerializationError, ValueError, RecursionError):  # such as half a character
+        return json.dumps(value, separators=(",", ":"))
 
 
 def checksum(data: bytes, seed: int = 0) -> int:
@@ -157,17 +165,22 @@ def select_active_run(db: Db, key: p.ThreadKey, now: float) -> p.ActiveRun | Non
 # --- frames ---
 
 
-class GrownRun(NamedTuple):
-    """What is appended to an active run."""
+class Piece(NamedTuple):
+    """Frames that are appended to a run together: a row of ``frames``."""
 
-    frames: Sequence[bytes]
-    length: int
+    frames: int
+    """How many there are."""
+    data: bytes
+    stored_bytes: int
+    """About how many bytes of the file the row takes."""
     duplicates: str
+    """Those of the whole run, as `p.Batch` has them."""
 
     @classmethod
-    def from_frames(cls, frames: Sequence[bytes], duplicates: Set[int]) -> GrownRun:
+    def from_frames(cls, frames: Sequence[bytes], duplicates: Set[int] = frozenset()) -> Piece:
         """Returns it with the members of a `p.Batch`."""
-        return cls(frames, total_length(frames), format_list(duplicates))
+        data = b"".join(frames)
+        return cls(len(frames), data, frames_bytes(len(data)), format_list(duplicates))
 
 
 class LiveSize(NamedTuple):
@@ -180,32 +193,33 @@ class LiveSize(NamedTuple):
     uncounted_bytes: int
 
 
-def append_frames(db: Db, runs: Mapping[int, GrownRun]) -> Mapping[int, LiveSize]:
+def append_frames(db: Db, pieces: Mapping[int, Piece]) -> Mapping[int, LiveSize]:
     """Appends frames to active runs, given by their tokens. Returns those that are active, by their tokens."""
     sizes: dict[int, LiveSize] = {}
-    for chunk in _chunks(list(runs.items())):
-        values = [
-            value
-            for token, run in chunk
-            for value in (token, len(run.frames), frames_bytes(run.length), run.length, run.duplicates)
-        ]
+    for chunk in _chunks(list(pieces.items())):
+        values: list[object] = []
+        for token, piece in chunk:
+            values += (token, piece.frames, piece.stored_bytes, len(piece.data), piece.duplicates)
         for token, *size in db.execute(_APPEND[len(chunk)], values).fetchall():
-            sizes[token] = LiveSize(*size)
-    appended = [(size.frames_id, size.frames, runs[token].frames) for token, size in sizes.items()]
-    for part in _chunks([row for row in appended if row[2]]):
-        db.execute(_INSERT_FRAMES[len(part)], [value for row in part for value in _frames_row(*row)])
+            sizes[token] = LiveSize._make(size)
+    appended = [(size.frames_id, size.frames, pieces[token]) for token, size in sizes.items()]
+    for part in _chunks([row for row in appended if row[2].frames]):
+        values = []
+        for row in part:
+            values += _frames_row(*row)
+        db.execute(_INSERT_FRAMES[len(part)], values)
     return sizes
 
 
-def insert_frames(db: Db, frames_id: int, count: int, frames: Sequence[bytes]) -> None:
+def insert_frames(db: Db, frames_id: int, count: int, piece: Piece) -> None:
     """Appends frames to a run. ``count`` is the number of its frames with these included."""
-    if frames:
-        db.execute(_INSERT_FRAMES[1], _frames_row(frames_id, count, frames))
+    if piece.frames:
+        db.execute(_INSERT_FRAMES[1], _frames_row(frames_id, count, piece))
 
 
-def _frames_row(frames_id: int, count: int, frames: Sequence[bytes]) -> tuple[int, int, int, bytes]:
-    first, data = count - len(frames) + 1, b"".join(frames)
-    return frames_id, first, checksum(data, first), data
+def _frames_row(frames_id: int, count: int, piece: Piece) -> tuple[int, int, int, bytes]:
+    first = count - piece.frames + 1
+    return frames_id, first, checksum(piece.data, first), piece.data
 
 
 # A row costs about half of what a statement of its own does, and much less while an event loop is busy, which makes
@@ -306,14 +320,6 @@ def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
     return messages
 
 
-def format_message(message: Mapping[str, Any]) -> str:
-    """Returns a message as JSON."""
-    try:
-        return to_json(message).decode()
-    except (PydanticSerializationError, ValueError, RecursionError):  # such as half a character
-        return json.dumps(message, separators=(",", ":"))
-
-
 def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces: bool) -> int:
     """Stores a thread's messages, given as JSON by their ids. Returns about how many more bytes of the file they take.
 
@@ -322,13 +328,15 @@ def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces
     """
     stored = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,))) if replaces else {}
     added = {message_id: message for message_id, message in messages.items() if stored.get(message_id) != message}
-    removed = {message_id: stored[message_id] for message_id in stored.keys() - messages.keys()}
-    replaced = {message_id: stored[message_id] for message_id in added.keys() & stored.keys()}
     db.executemany(
         "INSERT INTO messages (thread, id, message, checksum) VALUES (?,?,?,?)"
         " ON CONFLICT DO UPDATE SET message = excluded.message, checksum = excluded.checksum",
         [(thread, message_id, message, checksum(message.encode())) for message_id, message in added.items()],
     )
+    if not stored:
+        return _messages_bytes(added)
+    removed = {message_id: stored[message_id] for message_id in stored.keys() - messages.keys()}
+    replaced = {message_id: stored[message_id] for message_id in added.keys() & stored.keys()}
     db.executemany("DELETE FROM messages WHERE thread = ? AND id = ?", [(thread, message_id) for message_id in removed])
     return _messages_bytes(added) - _messages_bytes(removed) - _messages_bytes(replaced)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 
 PAGE_BYTES = 4096
 """The size of a page, which is SQLite's default."""
@@ -38,6 +38,7 @@ def entry_bytes(*columns: str | bytes | int) -> int:
     return _cell_bytes(sum(map(_length, columns)), _MAX_LOCAL_OF_ENTRY)
 
 
+@functools.lru_cache(maxsize=4096)  # for every batch of a flush, and for every row of a run; most are alike
 def _cell_bytes(payload: int, max_local: int) -> int:
     pages = 0
     if payload > max_local:
@@ -70,17 +71,13 @@ def run_bytes(*columns: str | bytes | int) -> int:
 
 def message_bytes(message_id: str | int, message: str | int) -> int:
     """Returns about how many bytes of the file a message takes."""
-    return row_bytes(message_id, message) + entry_bytes(message_id)
+    id_length = _length(message_id)
+    return _cell_bytes(id_length + _length(message), _MAX_LOCAL_OF_ROW) + _cell_bytes(id_length, _MAX_LOCAL_OF_ENTRY)
 
 
 def frames_bytes(length: int) -> int:
     """Returns about how many bytes of the file frames take that are appended together and have ``length`` bytes."""
     return _cell_bytes(length, _MAX_LOCAL_OF_ROW) + _SHORT_ENTRY if length else 0
-
-
-def total_length(frames: Iterable[bytes]) -> int:
-    """Returns how many bytes frames have."""
-    return sum(map(len, frames))
 
 
 def text_bytes(text: str | bytes) -> int:

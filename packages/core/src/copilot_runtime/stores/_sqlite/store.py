@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -21,7 +21,7 @@ from .garbage import PIECE_BYTES, clear_active_thread, collect, delete_frames, d
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
 from .shared_frames import SharedFrames, SharedList
-from .sizes import frames_bytes, run_bytes, text_bytes, thread_bytes, total_length
+from .sizes import run_bytes, text_bytes, thread_bytes
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
@@ -192,30 +192,29 @@ class SqliteStore:
         return work
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        grown: dict[int, rows.GrownRun] = {}
-        for batch in batches:
-            before = grown.get(batch.lease.token)
-            frames = batch.frames if before is None else [*before.frames, *batch.frames]
-            grown[batch.lease.token] = rows.GrownRun.from_frames(frames, batch.duplicates)
-
-        length = sum(run.length for run in grown.values())
+        # Joined before the transaction, during which no other process can write.
+        pieces: dict[int, rows.Piece] = {}
+        for lease, frames, duplicates in _merged(batches):
+            pieces[lease.token] = rows.Piece.from_frames(frames, duplicates)
+        length = sum([len(piece.data) for piece in pieces.values()])
+        added = sum([piece.stored_bytes for piece in pieces.values()])
         self._make_room_for(length)
 
         def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
             self._retention.make_room(db, length)
-            sizes = rows.append_frames(db, grown)
-            added = sum(frames_bytes(run.length) for run in grown.values())
+            sizes = rows.append_frames(db, pieces)
             max_uncounted = 0 if self._retention.must_count(db, added) else self._max_uncounted
             for token, size in sizes.items():
                 if size.uncounted_bytes > max_uncounted:
                     self._count_bytes(db, token, size)
             refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
-            for batch in batches:
-                found = sizes.get(batch.lease.token)
+            max_bytes = self._retention.max_bytes or math.inf
+            for lease, _, _ in batches:
+                found = sizes.get(lease.token)
                 if found is None:
-                    refused[batch.lease] = p.LeaseLost()
-                elif 0 < self._retention.max_bytes < found.size:
-                    refused[batch.lease] = p.RunTooLarge()
+                    refused[lease] = p.LeaseLost()
+                elif found.size > max_bytes:
+                    refused[lease] = p.RunTooLarge()
             return refused
 
         return self._write(work)
@@ -235,19 +234,18 @@ class SqliteStore:
     ) -> Callable[[Db], None]:
         # Serialised before the transaction, during which no other process can write.
         messages = {
-            message["id"]: rows.format_message(message)
+            message["id"]: rows.format_json(message)
             for message in p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
         }
-        message_ids = json.dumps(list(messages)) if messages else None
+        message_ids = rows.format_json(list(messages)) if messages else None
         records = b"".join(record.frame for record in completion.records)
         lists = [
             rows.format_list(numbers_or_ids)
             for numbers_or_ids in (completion.event_messages, completion.input_messages, completion.duplicates)
         ]
         record_bytes = run_bytes(records, *lists, lease.run_id)
-        last_length = total_length(frames)
-        last_bytes = frames_bytes(last_length)
-        size = last_length + len(records) + sum(map(len, messages.values()))
+        last = rows.Piece.from_frames(frames)
+        size = len(last.data) + len(records) + sum(map(len, messages.values()))
         self._make_room_for(size)
 
         def work(db: Db) -> None:
@@ -263,8 +261,8 @@ class SqliteStore:
             added = 0
             if completion.persist:
                 self._retention.make_room(db, size)
-                count += len(frames)
-                rows.insert_frames(db, frames_id, count, frames)
+                count += last.frames
+                rows.insert_frames(db, frames_id, count, last)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
                     " records, checksum, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes)"
@@ -276,7 +274,7 @@ class SqliteStore:
                         agent_id,
                         frames_id,
                         count,
-                        stored_bytes + last_bytes,
+                        stored_bytes + last.stored_bytes,
                         now + p.RAW_RETENTION_SECONDS,
                         records,
                         rows.checksum(records, lease.run.ordinal),
@@ -286,7 +284,7 @@ class SqliteStore:
                         record_bytes,
                     ),
                 )
-                added = stored_bytes - counted_bytes + last_bytes + record_bytes
+                added = stored_bytes - counted_bytes + last.stored_bytes + record_bytes
                 if message_ids is not None:
                     added += rows.store_messages(db, thread, messages, replaces=runs > 0)
                 [(runs,)] = db.execute(
@@ -622,6 +620,17 @@ class SqliteStore:
                 self._retention.max_threads,
                 self._retention.max_bytes,
             )
+
+
+def _merged(batches: Sequence[p.Batch]) -> Iterable[p.Batch]:
+    """Returns batches of which no two are of the same run: a statement must not update a row twice."""
+    by_lease: dict[int, p.Batch] = {}
+    for batch in batches:
+        before = by_lease.get(batch.lease.token)
+        if before is not None:
+            batch = batch._replace(frames=[*before.frames, *batch.frames])
+        by_lease[batch.lease.token] = batch
+    return by_lease.values()
 
 
 def _raise(error: Exception, db: Db) -> None:
