@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._iterators import EventIterator
     from ._types import Next
 
-# What servers with ag-ui-protocol 0.1.8 and older accept: they refuse every input that has anything else in it.
+# What servers with ag-ui-protocol 0.1.9 and older accept: they refuse every input that has anything else in it.
 _MESSAGE_FIELDS = ("id", "role", "content", "name", "tool_calls", "tool_call_id", "error")
 _ITEM_FIELDS: Mapping[str, tuple[str, ...]] = {
     "tools": ("name", "description", "parameters"),
@@ -30,7 +30,7 @@ class BackwardCompatibility:
 
     Their ``THINKING_*`` events, which today's clients do not know, come as ``REASONING_*`` events. What such servers
     refuse is left out of the input: reasoning messages, ``resume``, and members that were added since. Parts with text
-    become one text, and others ``binary`` parts, which 0.1.9 and newer accept.
+    become one text, and others ``binary`` parts, which 0.1.10 and newer accept.
     """
 
     @returns_at_once

@@ -40,12 +40,16 @@ class MCPTools:
 
     Raises:
         TypeError: for anything but a list of `MCPServer` values.
-        ValueError: for a number of rounds below 1.
+        ValueError: for no servers, and for a number of rounds below 1.
     """
 
     def __init__(self, servers: Iterable[MCPServer], *, max_rounds: int = 32) -> None:
         validation.check_number("MCPTools: max_rounds", max_rounds, minimum=1, integer=True)
         self._servers = parse_mcp_servers("MCPTools: servers", servers)
+        if not self._servers:
+            raise ValueError(
+                "MCPTools: servers=[] has no tools: write servers=[MCPServer('https://tools.example/mcp')]"
+            )
         self._max_rounds = max_rounds
 
     async def run(self, input: RunAgentInput, next: Next, context: RunContext) -> AsyncGenerator[Event]:
