@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._langgraph import LangGraphAgent
     from ._mcp import MCPServer
     from ._pydantic_ai import PydanticAIAgent
+    from ._questions import Answer, Interruption, Question, interrupt
     from ._tools import Interrupt, Tool, ToolError, define_tool
     from ._types import AgentEvents, AgentFunction
 else:
@@ -28,6 +29,7 @@ else:
             "._langgraph": ("LangGraphAgent",),
             "._mcp": ("MCPServer",),
             "._pydantic_ai": ("PydanticAIAgent",),
+            "._questions": ("Answer", "Interruption", "Question", "interrupt"),
             "._tools": ("Interrupt", "Tool", "ToolError", "define_tool"),
             "._types": ("AgentEvents", "AgentFunction"),
         },
@@ -37,16 +39,20 @@ __all__ = [
     "Agent",
     "AgentEvents",
     "AgentFunction",
+    "Answer",
     "BuiltInAgent",
     "HttpAgent",
     "Interrupt",
+    "Interruption",
     "LangGraphAgent",
     "MCPServer",
     "PydanticAIAgent",
+    "Question",
     "RunContext",
     "ThreadHistory",
     "Tool",
     "ToolError",
     "define_tool",
     "frontend_tools_middleware",
+    "interrupt",
 ]
