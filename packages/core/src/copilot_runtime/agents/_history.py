@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-if TYPE_CHECKING:
-    from ag_ui.core import BaseMessage
-
-    HistoryMessage: TypeAlias = BaseMessage | Mapping[str, Any]
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +18,7 @@ class ThreadHistory:
             ``verifies_resume`` is True, since the store does not know them.
     """
 
-    messages: Sequence[HistoryMessage]
+    messages: Sequence[Any]
     state: Any = None
     interrupts: Sequence[Any] = ()
 
