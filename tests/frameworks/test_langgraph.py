@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -268,3 +269,29 @@ def test_langgraph_history_asks_again_what_is_open(client: Client) -> None:
     ]
     resumed = prompt(client, "asking", "", thread, messages=[], resume=answers)
     assert 'you said "yes"' in str(of_type(resumed, "MESSAGES_SNAPSHOT")[-1])
+
+
+@pytest.mark.requirement("THREADS-11")
+def test_langgraph_has_no_trace_of_how_a_thread_was_named() -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    from copilot_runtime import CopilotRuntime
+    from copilot_runtime._concurrency.driver import run_sync
+    from copilot_runtime.testing import TestClient
+
+    def answer(state: Any) -> Any:
+        text = "A title" if "title" in state["messages"][-1].content else "hello"
+        return {"messages": [("ai", text)]}
+
+    saver = InMemorySaver()
+    graph = langgraph.StateGraph(langgraph.MessagesState)
+    graph.add_node("answer", answer)
+    graph.add_edge(langgraph.START, "answer")
+    agent = LangGraphAgent(graph.compile(checkpointer=saver))
+    runtime = CopilotRuntime(agents={"a": agent}, single_user=True, thread_names=True)
+    with TestClient(runtime) as client:
+        client.run("a", "hi", thread_id="t")
+        run_sync(runtime.engine._run_end_notifier.drain(lambda loop: True, time.monotonic() + 20))
+        (thread,) = client.request("GET", "/threads").json()["threads"]
+    assert thread["name"] == "A title"
+    assert [key.rpartition("/")[2] for key in saver.storage] == ["t"]

@@ -77,8 +77,10 @@ class AsyncStore:
     async def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
         return await self.call(self._store.request_stop, thread, run_id)
 
-    async def update(self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
-        return await self.call(lambda: self._store.update(thread, name=name, archived=archived))
+    async def update(
+        self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
+    ) -> bool:
+        return await self.call(lambda: self._store.update(thread, name=name, archived=archived, if_unnamed=if_unnamed))
 
     async def delete(self, thread: ThreadKey) -> bool:
         existed = await self.call(self._store.delete, thread)

@@ -45,11 +45,19 @@ from .replay import replay
 from .resume import check_resume, without_resume
 from .run import Run, RunServices
 from .run_end_notifier import RunEndNotifier
-from .run_limits import RunLimiter, RunSlot, TooManyRuns, TooManyRunsOfUser
+from .run_limits import (
+    InputTooLarge,
+    RunLimiter,
+    RunLimitReached,
+    RunSlot,
+    TooManyRuns,
+    TooManyRunsOfUser,
+)
 from .run_log import RunLog
 from .shutdown import Shutdown
 from .subscribers import Subscribers
 from .thread_history import complete_history
+from .thread_names import NameSource, ThreadNaming
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
 
 CHECK_SECONDS = 0.05
@@ -75,13 +83,21 @@ class Engine:
         store: where threads live.
         options: how runs are run.
         on_run_end: called with an `EndedRun` once for each run that this process ends.
+        thread_names: how new threads get names; None for none.
     """
 
-    def __init__(self, store: RunStore, options: EngineOptions, on_run_end: RunEndHook | None = None) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        options: EngineOptions,
+        on_run_end: RunEndHook | None = None,
+        thread_names: NameSource | None = None,
+    ) -> None:
         self.store = store
         self.async_store: AsyncStore = AsyncStore(store)
         self.options = options
         self.on_run_end: RunEndHook | None = on_run_end
+        self.thread_names: NameSource | None = thread_names
         self._runs: dict[RunKey, Run] = {}
         self._local_runs = local_runs(store)
         """These and, if the store is not polled, those of other engines over the same store object."""
@@ -119,6 +135,10 @@ class Engine:
             options, self._agent_threads, self._persistence, self._agent_hints, self._run_ended, self._run_lost
         )
         self._reporting_run_services = self._run_services._replace(reported=self._report_run_end)
+        self._naming_run_services = self._run_services._replace(reported=self._report_first_run)
+        self._naming = (
+            None if thread_names is None else ThreadNaming(thread_names, self.async_store, self._start_naming)
+        )
         self._debug_feed = DebugFeed()
         lifecycle.register_lifecycle(self)
 
@@ -318,7 +338,9 @@ class Engine:
                 thread = await self.async_store.read(new.thread)
                 request = check_resume(request, thread.runs, started.event_messages)
             recorder = _recorder(request, started, is_resuming=is_resuming)
-            run = self._launch(request, function, lease, recorder, slot)
+            # No agent has said anything on a new thread. Whether it is one is asked once the run has ended.
+            may_be_first = self._naming is not None and not started.event_messages
+            run = self._launch(request, function, lease, recorder, slot, may_be_first=may_be_first)
         except BaseException:
             self._runs.pop(lease.run, None)
             self._local_runs.pop(lease.run, None)
@@ -370,14 +392,19 @@ class Engine:
         lease: Lease | None,
         recorder: RunRecorder,
         slot: RunSlot,
+        *,
+        may_be_first: bool = False,
     ) -> Run:
         # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
         on_thread = loops.in_sync_driver()
         log = RunLog(None if lease is None else lease.run, request.run_id, request.agent_id, is_starting=on_thread)
         loop = loops.background_loop() if on_thread else asyncio.get_running_loop()
+        services = self._run_services if self.on_run_end is None else self._reporting_run_services
+        if may_be_first:
+            services = self._naming_run_services
         run = Run(
             request,
-            self._run_services if self.on_run_end is None else self._reporting_run_services,
+            services,
             function=function,
             recorder=recorder,
             log=log,
@@ -462,6 +489,27 @@ class Engine:
     def _report_run_end(self, run: Run, ended: EndedRun) -> None:
         if self.on_run_end is not None:
             self._run_end_notifier.notify_in_background(loops.running_loop(run.loop), run, self.on_run_end, ended)
+
+    def _report_first_run(self, run: Run, ended: EndedRun) -> None:
+        """Does the same with a run that may be the first one of its thread, and names the thread."""
+        self._report_run_end(run, ended)
+        naming, key = self._naming, run.log.run
+        if naming is not None and key is not None and not self.is_shutting_down:
+            name = partial(naming.name, run.request, key)
+            self._run_end_notifier.notify_in_background(loops.running_loop(run.loop), (run, naming), name, ended)
+
+    async def _start_naming(self, request: RunRequest) -> Run | None:
+        """Starts the run that names a thread; returns None if there may be no further run."""
+        try:
+            # Not as one of the user's runs, who has not asked for it.
+            slot = self._run_limiter.acquire(None, request.memory)
+        except (RunLimitReached, InputTooLarge):
+            return None
+        try:
+            return self._launch(request, agent_callable(request.agent), None, RunRecorder(ordinal=None), slot)
+        except BaseException:
+            slot.release()
+            raise
 
     def _run_ended(self, run: Run) -> None:
         self._unregister(run)

@@ -28,6 +28,7 @@ from .errors import Unauthenticated
 from .input_limits import InputLimits
 from .memory_store_check import MemoryStoreCheck
 from .store_override import current_engine, store_of_new_runtime
+from .thread_names import ThreadNames, parse_thread_names
 
 if TYPE_CHECKING:
     from ..middleware import _types as middleware_types
@@ -67,6 +68,9 @@ class CopilotRuntime:
         on_disconnect: whether to ``continue`` or to ``stop`` a run that no client reads any more.
         history: whose messages an agent receives: those that the ``client`` sends, or all that are ``stored`` of the
             thread, merged with those (docs/threads.md has the rule).
+        thread_names: how a new thread gets a name after its first run: True asks the thread's own agent; the name of a
+            model, or an agent, is asked instead; a function of (input) or (input, context), plain or coroutine,
+            returns the name. None for no names.
         max_body_bytes: larger requests are answered with 413.
         max_total_body_bytes: how large the bodies of all requests that are being handled may be together; further ones
             are answered with 503, those of a user whose bodies would then have more than half of it with 429. One body
@@ -101,6 +105,7 @@ class CopilotRuntime:
 
     agents: agents_types.Agents
     middleware: Sequence[Layer]
+    history: Literal["client", "stored"]
     identify_user: IdentifyUser | None
     thread_access: ThreadAccess
     transcription_service: TranscriptionService | None
@@ -127,6 +132,7 @@ class CopilotRuntime:
         on_concurrent_run: Literal["reject", "supersede"] = "reject",
         on_disconnect: Literal["continue", "stop"] = "continue",
         history: Literal["client", "stored"] = "client",
+        thread_names: ThreadNames | None = None,
         max_body_bytes: int = 32 * 1024 * 1024,
         max_total_body_bytes: int | None = None,
         body_timeout_seconds: float | None = 30,
@@ -183,6 +189,7 @@ class CopilotRuntime:
             )
         self.agents = _validate_agents(agents)
         self.middleware = parse_layers("middleware", middleware)
+        self.history = history
         self.identify_user = _validate_identify_user(identify_user, single_user)
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service
@@ -221,6 +228,7 @@ class CopilotRuntime:
                 debug=debug,
             ),
             on_run_end,
+            parse_thread_names(thread_names, self.attachment_url_schemes),
         )
 
     @property

@@ -46,7 +46,8 @@ class StoreOverride:
             return own
         engine = self._engines.get(owner)
         if engine is None:
-            engine = self._engines.setdefault(owner, Engine(self.make_store(), own.options, own.on_run_end))
+            new = Engine(self.make_store(), own.options, own.on_run_end, own.thread_names)
+            engine = self._engines.setdefault(owner, new)
         return engine
 
     def close(self) -> None:

@@ -142,6 +142,10 @@ class LangGraphAgent:
             interrupts=_import("ag_ui_langgraph.interrupts").lg_interrupts_to_agui(interrupts),
         )
 
+    async def forget_thread(self, thread_id: str, context: RunContext | None = None) -> None:
+        """Deletes what the checkpointer has of a thread."""
+        await self._agent.graph.checkpointer.adelete_thread(_checkpoint_thread_id(thread_id, context))
+
 
 def _import(module: str) -> Any:
     return import_optional(module, feature="LangGraphAgent", extra="langgraph")

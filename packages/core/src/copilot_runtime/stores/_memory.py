@@ -219,10 +219,12 @@ class MemoryStore:
 
     # --- changing threads ---
 
-    def update(self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
+    def update(
+        self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
+    ) -> bool:
         with self._lock.get():
             stored = self._threads.get(thread)
-            if stored is None or not stored.runs:
+            if stored is None or not stored.runs or (if_unnamed and stored.name is not None):
                 return False
             before = stored.size
             if name is not None:

@@ -399,8 +399,13 @@ class RunStore(Protocol):
         Raises ValueError for an invalid cursor.
         """
 
-    def update(self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
-        """Sets those members of a thread that are not None. Returns False if the thread is not listed."""
+    def update(
+        self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
+    ) -> bool:
+        """Sets those members of a thread that are not None. Returns False if the thread is not listed.
+
+        With ``if_unnamed``, does nothing and returns False if the thread has a name already.
+        """
 
     def delete(self, thread: ThreadKey) -> bool:
         """Deletes a thread with everything that belongs to it, the lease of an active run included.

@@ -666,6 +666,18 @@ class RunStoreSuite:
         assert store.threads(ADA, p.ThreadQuery()).threads[0].name == "Weather"
         assert not store.update(p.ThreadKey(BOB, "t1"), name="mine now")
 
+    def test_update_if_unnamed(self, store: RunStore) -> None:
+        assert not store.update(T1, name="x", if_unnamed=True)
+        store_run(store)
+        assert store.update(T1, name="Weather", if_unnamed=True)
+        assert not store.update(T1, name="Rain", archived=True, if_unnamed=True)
+        [info] = store.threads(ADA, p.ThreadQuery()).threads
+        assert (info.name, info.archived) == ("Weather", False)
+        store_run(store, T2)
+        assert store.update(T2, name="")
+        assert not store.update(T2, name="Sun", if_unnamed=True)
+        assert store.update(T1, name="Rain")
+
     def test_delete(self, store: RunStore) -> None:
         store_run(store, T1)
         store_run(store, T2)

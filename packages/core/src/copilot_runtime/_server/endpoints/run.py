@@ -131,7 +131,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput, memo
         size=len(context.body),
         memory=memory,
         context=_run_context(context, agent, parsed),
-        insert_messages=_message_inserter(runtime) if runtime.engine.options.history == "stored" else None,
+        insert_messages=_message_inserter(runtime) if runtime.history == "stored" else None,
     )
 
 

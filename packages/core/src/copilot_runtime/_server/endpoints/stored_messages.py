@@ -20,7 +20,7 @@ logger = logging.getLogger("copilot_runtime.endpoints")
 
 InsertedMessages: TypeAlias = Mapping[int, Sequence[Mapping[str, Any]]]
 
-_STORED_LIMITS = InputLimits(max_messages=sys.maxsize, max_parts=sys.maxsize, max_depth=sys.maxsize)
+STORED_LIMITS = InputLimits(max_messages=sys.maxsize, max_parts=sys.maxsize, max_depth=sys.maxsize)
 """What the store has was within the limits when it came."""
 
 
@@ -49,7 +49,7 @@ def insert_messages(request: RunRequest, inserted: InsertedMessages, *, url_sche
         nonlocal memory
         wire = {"threadId": request.thread_id, "runId": request.run_id, "messages": messages}
         try:
-            parsed = parse_input(to_json(wire), _STORED_LIMITS, url_schemes)
+            parsed = parse_input(to_json(wire), STORED_LIMITS, url_schemes)
         except InvalidRunInput as error:
             if len(messages) == 1:
                 logger.warning("a stored message of thread %r reaches no agent: %s", request.thread_id, error)

@@ -511,14 +511,16 @@ class SqliteStore:
 
     # --- changing threads ---
 
-    def update(self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None) -> bool:
+    def update(
+        self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
+    ) -> bool:
         def work(db: Db) -> bool:
             updated = db.execute(
                 "UPDATE threads SET bytes = bytes + length(CAST(coalesce(?1, name, '') AS BLOB))"
                 " - length(CAST(coalesce(name, '') AS BLOB)),"
                 " name = coalesce(?1, name), archived = coalesce(?2, archived)"
-                " WHERE owner = ?3 AND thread_id = ?4 AND runs > 0",
-                (name, archived, *thread),
+                " WHERE owner = ?3 AND thread_id = ?4 AND runs > 0 AND (name IS NULL OR NOT ?5)",
+                (name, archived, *thread, if_unnamed),
             )
             db.room.take(size=text_bytes(name or ""))
             return updated.rowcount > 0
