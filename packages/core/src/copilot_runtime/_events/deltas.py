@@ -1,8 +1,8 @@
 """Deltas, which most events of a run are: how they are recognised, and what their frames have in common.
 
 A plain delta has its type, its id, a string, and nothing else. While the message, reasoning message or tool call that
-it belongs to is known to be open, no check can fail for it that the one before has passed, and its frame differs from
-that one's in the number and the string only. `RunRecorder` keeps the strings of such deltas, and makes the frames of
+it belongs to is known to be open, no check can fail for it that its start or the delta before has passed, and its frame
+differs from that of any other in the number and the string only. `RunRecorder` keeps the strings of such deltas, and makes the frames of
 all that have come in one step.
 """
 

@@ -64,7 +64,13 @@ class _EventRule:
     """Whether it is recorded as it is, unless chunks have opened something."""
     delta_id: str | None
     """The member with the id of a delta."""
+    opens: str | None
+    """The type of the deltas that may follow a start event."""
 
+
+_DELTAS_OF_STARTS: Mapping[str, str] = {
+    schema.chunk.start: schema.chunk.content for schema in SCHEMAS.values() if schema.chunk is not None
+}
 
 _EVENT_RULES: Mapping[str, _EventRule] = {
     kind: _EventRule(
@@ -75,6 +81,7 @@ _EVENT_RULES: Mapping[str, _EventRule] = {
         "delta" not in schema.strings,
         schema.chunk is None and kind != "RUN_ERROR",
         DELTA_IDS.get(kind),
+        _DELTAS_OF_STARTS.get(kind),
     )
     for kind, schema in SCHEMAS.items()
 }
@@ -268,6 +275,8 @@ class RunRecorder:
         if message is None:
             stream.records += map(CompactedFrame, range(first, last + 1), frames)
         else:
+            if not message.deltas:
+                message.first = frames[0]
             message.deltas += deltas
             message.last = last
 
@@ -416,20 +425,23 @@ class RunRecorder:
         rule.compact(compactor, id_number, event, frame)
         if delta_id is None:
             self._streams, self._stream = {}, None
+            if rule.opens is not None:
+                self._open_stream(rule.opens, event[DELTA_IDS[rule.opens]], compactor)
         elif len(event) == PLAIN_SIZE:
-            self._open_stream(rule.kind, delta_id, event[delta_id], compactor)
+            self._open_stream(rule.kind, event[delta_id], compactor)
 
-    def _open_stream(self, kind: str, id_member: str, identity: str, compactor: Compactor) -> None:
+    def _open_stream(self, kind: str, identity: str, compactor: Compactor) -> None:
         """Has further plain deltas of this type and id recorded in one step, unless there is more to do for them."""
         if self._number_offset or self._must_buffer():
             return
+        id_member = DELTA_IDS[kind]
         if id_member == "messageId" and identity in self._known_message_ids:  # each is a duplicate
             return
         if kind not in self._streams:
             self._streams[kind] = (id_member, {})
         _, streams = self._streams[kind]
         if identity not in streams:
-            streams[identity] = DeltaStream(self._prefix, kind, identity, compactor)
+            streams[identity] = self._stream = DeltaStream(self._prefix, kind, identity, compactor)
 
     def _track_message_id(self, number: int, message_id: Any) -> None:
         if isinstance(message_id, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -23,7 +23,10 @@ class InvalidEventError(Exception):
 
 def encode(event: Mapping[str, Any]) -> bytes:
     """Serialises an event as one line of JSON (RFC 8259). Raises InvalidEventError if JSON cannot represent it."""
-    data = _to_json(event, event)
+    try:
+        data = to_json(event)
+    except _UNENCODABLE as error:
+        raise _cannot_encode(event) from error
     # pydantic writes NaN and the infinities as bare words, which is not JSON. Usually these words are
     # part of some text, so the data is parsed again only where one of them occurs. To look for a byte, and to look
     # with `find`, costs less than ``in``, and the search is half of what encoding a small event costs.
@@ -48,14 +51,17 @@ def encode_parsed(value: Mapping[str, Any]) -> bytes:
     It is not searched for NaN, which takes longer than encoding a long text. What an agent has put there since becomes
     null.
     """
-    return _to_json(value, {"type": "RUN_STARTED"}, "null")
-
-
-def _to_json(value: Any, event: Mapping[str, Any], inf_nan_mode: Literal["constants", "null"] = "constants") -> bytes:
     try:
-        return to_json(value, inf_nan_mode=inf_nan_mode)
-    except (PydanticSerializationError, UnicodeEncodeError, RecursionError, ValueError) as error:
-        raise InvalidEventError(f"{event.get('type')} contains a value that JSON cannot represent") from error
+        return to_json(value, inf_nan_mode="null")
+    except _UNENCODABLE as error:
+        raise _cannot_encode({"type": "RUN_STARTED"}) from error
+
+
+_UNENCODABLE = (PydanticSerializationError, UnicodeEncodeError, RecursionError, ValueError)
+
+
+def _cannot_encode(event: Mapping[str, Any]) -> InvalidEventError:
+    return InvalidEventError(f"{event.get('type')} contains a value that JSON cannot represent")
 
 
 def format_frame(data: bytes, prefix: bytes = b"", number: int = 0) -> bytes:
