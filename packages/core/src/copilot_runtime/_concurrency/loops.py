@@ -116,7 +116,7 @@ def is_running_on(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 _tasks: set[asyncio.Task[Any]] = set()
-"""Strong references: an event loop itself holds its tasks weakly."""
+"""Strong references to tasks that wait: an event loop itself holds its tasks weakly."""
 
 
 def create_task_threadsafe(
@@ -155,9 +155,15 @@ def _start_task(
     after_first_step: Callable[[], object] | None,
 ) -> None:
     task = loop.create_task(coroutine, context=context)  # without a context, it takes a copy of this one
-    hold_task(task)
+    loop.call_soon(_hold_if_pending, task, after_first_step)  # after the task's first step: a loop calls in order
+
+
+def _hold_if_pending(task: asyncio.Task[Any], after_first_step: Callable[[], object] | None) -> None:
+    # Not before: most runs are done by now, and a done callback takes one more turn of the loop.
+    if not task.done():
+        hold_task(task)
     if after_first_step is not None:
-        loop.call_soon(after_first_step)  # after the task's first step, since a loop calls in order
+        after_first_step()
 
 
 def copy_loop_context() -> contextvars.Context:
@@ -180,12 +186,15 @@ class _BackgroundLoop:
 
     loop: asyncio.AbstractEventLoop
     """Set once it is ``ready``."""
+    _inbox: _Inbox
+    """Kept for as long as the loop, or nearly every run would create one."""
 
     def __init__(self) -> None:
         self.ready = threading.Event()
 
     def start(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._inbox = _create_inbox(self.loop)
         self.loop.call_soon(self.ready.set)
         try:
             threading.Thread(target=self._run, name="copilot-runtime-loop", daemon=True).start()
@@ -209,7 +218,8 @@ _background: ProcessLocal[_BackgroundLoop] = ProcessLocal(_BackgroundLoop, _Back
 def background_loop() -> asyncio.AbstractEventLoop:
     """Returns the process's background loop, which is started on first use."""
     background = _background.get()
-    background.ready.wait()
+    if not background.ready.is_set():
+        background.ready.wait()
     return background.loop
 
 
