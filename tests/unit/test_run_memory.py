@@ -31,6 +31,7 @@ from copilot_runtime._server.endpoints.run_input import parse_input
 from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime._server.input_limits import InputLimits
 from copilot_runtime.agents._context import RunContext
+from copilot_runtime.middleware import use
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
 from copilot_runtime.stores.protocol import (
     ActiveRun,
@@ -43,6 +44,7 @@ from copilot_runtime.stores.protocol import (
 )
 
 from .engine_helpers import THREAD, Deaf, Reader, answers, bounded, engine_on, given, settled
+from .middleware_helpers import async_pass, plain_pass
 from .recorder_helpers import FINISHED, STARTED, Event, text
 
 pytestmark = [pytest.mark.requirement("PERF-02")]
@@ -229,9 +231,9 @@ async def refuse(engine: Engine, agent: Callable[..., Any]) -> None:
     await asyncio.gather(first.rest(), other.rest())
 
 
-Play = Callable[[Engine, Callable[..., Any]], Coroutine[Any, Any, None]]
+Play = Callable[[Engine, Any], Coroutine[Any, Any, None]]
 
-WAYS: dict[str, tuple[Play, Callable[..., Any], dict[str, Any]]] = {
+WAYS: dict[str, tuple[Play, Any, dict[str, Any]]] = {
     "ends": (read, answers, {}),
     "waits": (read, waiting, {}),
     "synchronous": (read, synchronous, {}),
@@ -255,6 +257,18 @@ WAYS: dict[str, tuple[Play, Callable[..., Any], dict[str, Any]]] = {
     "reported": (report, failing, {}),
     "shown to developers": (show, answers, {"debug": True}),
     "keeps others out": (refuse, endless, {"max_runs": 2}),
+    **{
+        f"{way}, in {style} middleware": (play, use(agent, middleware), {})
+        for style, middleware in (("asynchronous", async_pass), ("synchronous", plain_pass))
+        for way, (play, agent) in {
+            "waits": (read, waiting),
+            "synchronous": (read, synchronous),
+            "fails": (read, failing),
+            "fails, synchronous": (read, failing_synchronous),
+            "stopped": (stop, endless),
+            "stopped, synchronous": (stop, polling),
+        }.items()
+    },
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
 
 _STATE_TYPES = frozenset(("STATE_SNAPSHOT", "STATE_DELTA"))
+_SNAPSHOTS = frozenset(("STATE_SNAPSHOT", "MESSAGES_SNAPSHOT"))
 
 
 class _Deltas:
@@ -68,13 +69,9 @@ class ThreadView:
             if isinstance(delta, str):
                 last.deltas.append(delta)
         elif kind in REDUCED_TYPES:
-            if kind == "MESSAGES_SNAPSHOT":
-                self._events.clear()
             _append_valid(event, self._events)
             self._last = None
         elif kind in _STATE_TYPES:
-            if kind == "STATE_SNAPSHOT":
-                self._state_events.clear()
             _append_valid(event, self._state_events)
 
     def messages(self) -> list[Message]:
@@ -105,8 +102,11 @@ class ThreadView:
 
 
 def _append_valid(event: Event, events: list[Any]) -> None:
-    """Appends a copy of an event as clients accept it, if they do."""
+    """Appends a copy of an event as clients accept it, if they do. A snapshot takes the place of those before it."""
     try:
-        events.append(SCHEMAS[event["type"]].validate(to_jsonable(event)))
+        valid = SCHEMAS[event["type"]].validate(to_jsonable(event))
     except InvalidEventError:
-        pass
+        return
+    if event["type"] in _SNAPSHOTS:
+        events.clear()
+    events.append(valid)

@@ -1,0 +1,289 @@
+"""Where asynchronous and plain code of one run meet: which thread or task runs what, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from copilot_runtime import CopilotRuntime, RunContext
+from copilot_runtime._concurrency import iterator_bridges
+from copilot_runtime._engine import Engine
+from copilot_runtime.middleware import use
+from copilot_runtime.stores import MemoryStore
+from copilot_runtime.testing import AsyncTestClient
+
+from .engine_helpers import HANG_SECONDS, Reader, bounded, engine_on, given
+from .middleware_helpers import STACKS, Event, async_pass, echo_events, ids, plain_pass, run_once
+from .recorder_helpers import FINISHED, STARTED
+
+pytestmark = pytest.mark.requirement("MIDDLEWARE-01")
+
+_variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_plain_agent_in_asynchronous_middleware_has_one_thread(stack: str) -> None:
+    """Such as for the database connection that it has opened, which it closes on the same thread."""
+    threads: list[int] = []
+
+    def agent(input: Any) -> Iterator[Event]:
+        try:
+            for event in echo_events(input):
+                threads.append(threading.get_ident())
+                yield event
+        finally:
+            threads.append(threading.get_ident())
+
+    async def middleware(input: Any, next: Any) -> AsyncIterator[Event]:
+        async for event in next(input):
+            yield event
+            if event["type"] == "TEXT_MESSAGE_END":
+                break
+        yield {"type": "RUN_FINISHED", **ids(input)}
+
+    run_once(stack, agent, middleware=[middleware])
+    assert len(threads) == 6
+    assert len(set(threads)) == 1
+    assert threads[0] != threading.get_ident()
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_asynchronous_agent_in_plain_middleware_has_one_task(stack: str) -> None:
+    """What libraries keep in a task or in context variables outlasts a yield."""
+    seen: list[Any] = []
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        _variable.set("set")
+        async with asyncio.timeout(HANG_SECONDS):
+            for event in echo_events(input):
+                seen.append((asyncio.current_task(), _variable.get()))
+                yield event
+
+    run_once(stack, agent, middleware=[plain_pass])
+    assert len(seen) == 6
+    assert len(set(seen)) == 1
+    assert seen[0][1] == "set"
+
+
+def test_middleware_may_give_up_on_a_plain_agent() -> None:
+    """The agent is closed at its next yield; nobody waits for it."""
+    may_go, closed = threading.Event(), threading.Event()
+
+    def agent(input: Any) -> Iterator[Event]:
+        yield {"type": "RUN_STARTED", **ids(input)}
+        try:
+            may_go.wait(HANG_SECONDS)
+            yield {"type": "CUSTOM", "name": "late", "value": None}
+        finally:
+            closed.set()
+
+    async def impatient(input: Any, next: Any) -> AsyncIterator[Event]:
+        events = next(input)
+        yield await anext(events)
+        try:
+            async with asyncio.timeout(0):
+                await anext(events)
+        except TimeoutError:
+            yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "too late"}
+            yield {"type": "RUN_FINISHED", **ids(input)}
+
+    assert run_once("async", agent, middleware=[impatient]).text == "too late"
+    assert not closed.is_set()
+    may_go.set()
+    assert closed.wait(HANG_SECONDS)
+
+
+def test_middleware_runs_agents_at_the_same_time() -> None:
+    both = threading.Barrier(2)
+
+    def agent(input: Any) -> Iterator[Event]:
+        both.wait(HANG_SECONDS)
+        yield from echo_events(input)
+
+    async def race(input: Any, next: Any) -> AsyncIterator[Event]:
+        async def collect() -> list[Event]:
+            return [event async for event in next(input)]
+
+        first, second = await asyncio.gather(collect(), collect())
+        assert len(second) == len(first) - 1, "a second run has no RUN_STARTED"
+        for event in first:
+            yield event
+
+    assert run_once("async", agent, middleware=[race]).text == "echo:hi"
+
+
+@pytest.mark.parametrize("style", ["async", "plain"])
+def test_stop_by_force_ends_the_run_of_an_agent_that_does_not_heed_it(style: str) -> None:
+    may_go, waiting, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def plain(input: Any) -> Iterator[Event]:
+        try:
+            yield STARTED
+            waiting.set()
+            may_go.wait(HANG_SECONDS)
+            yield FINISHED
+        finally:
+            ended.set()
+
+    async def asynchronous(input: Any) -> AsyncIterator[Event]:
+        try:
+            yield STARTED
+            waiting.set()
+            while not may_go.is_set():
+                try:
+                    await asyncio.to_thread(may_go.wait, HANG_SECONDS)
+                except asyncio.CancelledError:
+                    continue
+            yield FINISHED
+        finally:
+            ended.set()
+
+    agent = use(plain, async_pass) if style == "plain" else use(asynchronous, plain_pass)
+    runtime = CopilotRuntime(agents={"a": agent}, stop_grace_seconds=0)
+
+    async def main() -> Any:
+        async with AsyncTestClient(runtime) as client, client.stream("a", "hi", thread_id="t") as stream:
+            await asyncio.to_thread(waiting.wait, HANG_SECONDS)
+            await client.stop("a", "t")
+            result = await stream.result()
+            assert not ended.is_set()
+            may_go.set()
+            await asyncio.to_thread(ended.wait, HANG_SECONDS)
+            return result
+
+    assert asyncio.run(main()).events[-1]["type"] == "RUN_FINISHED"
+    assert ended.is_set()
+
+
+def test_stop_cancels_an_asynchronous_agent_whose_plain_middleware_yields_nothing() -> None:
+    """The middleware asks for further events, though the run is being stopped."""
+    waiting, cancelled = threading.Event(), threading.Event()
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        try:
+            waiting.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            yield {"type": "CUSTOM", "name": "cleared", "value": None}
+            raise
+
+    seen: list[str] = []
+
+    def silent(input: Any, next: Any) -> Iterator[Event]:
+        yield STARTED
+        seen.extend(event["type"] for event in next(input))
+
+    runtime = CopilotRuntime(agents={"a": use(agent, silent)}, stop_grace_seconds=HANG_SECONDS)
+
+    async def main() -> Any:
+        async with AsyncTestClient(runtime) as client, client.stream("a", "hi", thread_id="t") as stream:
+            await asyncio.to_thread(waiting.wait, HANG_SECONDS)
+            await client.stop("a", "t")
+            return await stream.result()
+
+    assert asyncio.run(main()).events[-1]["type"] == "RUN_FINISHED"
+    assert cancelled.is_set()
+    assert seen == ["RUN_STARTED", "CUSTOM"]
+
+
+@pytest.mark.parametrize("style", ["async", "plain"])
+def test_thread_of_a_run_ends_with_a_loop_that_is_closed(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody will ever ask for the next event, or deliver it."""
+    monkeypatch.setattr(iterator_bridges, "_POLL_SECONDS", 0.01)
+    closed = threading.Event()
+    agent_threads: list[threading.Thread] = []
+
+    def plain(input: Any) -> Iterator[Event]:
+        try:
+            agent_threads.append(threading.current_thread())
+            yield STARTED
+            yield FINISHED
+        finally:
+            closed.set()
+
+    async def asynchronous(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        await asyncio.Event().wait()
+
+    async def holding(input: Any, next: Any) -> AsyncIterator[Event]:
+        async for event in next(input):
+            yield event
+            await asyncio.Event().wait()
+
+    def plain_holding(input: Any, next: Any) -> Iterator[Event]:
+        try:
+            agent_threads.append(threading.current_thread())
+            yield from next(input)
+        finally:
+            closed.set()
+
+    async def begin(engine: Engine, agent: Any) -> None:
+        reader = Reader(await engine.run(given(agent)))
+        await reader.until(1)
+
+    agent = use(plain, holding) if style == "plain" else use(asynchronous, plain_holding)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(asyncio.wait_for(begin(engine_on(MemoryStore()), agent), HANG_SECONDS))
+    loop.close()
+    assert closed.wait(HANG_SECONDS)
+    (thread,) = agent_threads
+    thread.join(HANG_SECONDS)
+    assert not thread.is_alive()
+
+
+def test_generator_that_is_left_at_the_end_of_the_loop_is_closed() -> None:
+    """The loop's own shutdown cancels all tasks, and waits for them."""
+    closed: list[str] = []
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        try:
+            yield STARTED
+            await asyncio.Event().wait()
+        finally:
+            closed.append("agent")
+
+    def plain(input: Any) -> Iterator[Event]:
+        try:
+            yield STARTED
+            yield FINISHED
+        finally:
+            closed.append("agent")
+
+    async def holding(input: Any, next: Any) -> AsyncIterator[Event]:
+        async for event in next(input):
+            yield event
+            await asyncio.Event().wait()
+
+    for wrapped in (use(agent, plain_pass), use(plain, holding), use(agent, async_pass)):
+        engine = engine_on(MemoryStore())
+
+        @bounded
+        async def main(engine: Engine = engine, wrapped: Any = wrapped) -> None:
+            reader = Reader(await engine.run(given(wrapped)))
+            await reader.until(1)
+
+        closed.clear()
+        main()
+        assert closed == ["agent"]
+
+
+def test_context_of_a_run_has_the_same_stop_for_all_layers() -> None:
+    contexts: list[RunContext] = []
+
+    def agent(input: Any, context: RunContext) -> Iterator[Event]:
+        contexts.append(context)
+        yield from echo_events(input)
+
+    def middleware(input: Any, next: Any, context: RunContext) -> Any:
+        contexts.append(context)
+        return next(input)
+
+    run_once("async", use(agent, async_pass, middleware))
+    assert [context.stop_requested for context in contexts] == [True, True], "the run has ended"
