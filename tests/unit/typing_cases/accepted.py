@@ -8,7 +8,7 @@ from typing import Any
 from ag_ui.core import BaseEvent, RunAgentInput
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.middleware import Middleware as StarletteMiddleware
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -27,7 +27,17 @@ from copilot_runtime import (
     create_copilot_runtime_handler,
 )
 from copilot_runtime.adapters import HandlerOptions, build_handler
-from copilot_runtime.agents import Agent, AgentFunction, BuiltInAgent, HttpAgent
+from copilot_runtime.agents import Agent, AgentFunction, BuiltInAgent, HttpAgent, MCPServer
+from copilot_runtime.middleware import (
+    BackwardCompatibility,
+    FilterToolCalls,
+    MCPTools,
+    Middleware,
+    Next,
+    RunEvents,
+    change_input,
+    use,
+)
 from copilot_runtime_asgi import CopilotMiddleware, copilot_endpoint, create_copilot_asgi_app, to_asgi
 from copilot_runtime_django import create_copilot_urls
 from copilot_runtime_flask import create_copilot_blueprint
@@ -102,6 +112,44 @@ async def agents_later(context: AgentsContext) -> Mapping[str, Agent | AgentFunc
 CopilotRuntime(agents=agents_of)
 CopilotRuntime(agents=agents_later)
 
+# --- middleware ---
+
+
+async def guardrail(input: RunAgentInput, next: Next) -> AsyncIterator[Mapping[str, Any]]:
+    events = next(input.model_copy(update={"messages": input.messages[-1:]}))
+    async for event in events:
+        if event["type"] == "RUN_FINISHED" and events.messages[-1]["content"]:
+            yield event
+
+
+def budget(input: RunAgentInput, next: Next, context: RunContext) -> Iterator[BaseEvent | Mapping[str, Any]]:
+    yield from next(change_input(input, state={}), context)
+
+
+def passing(input: RunAgentInput, next: Next) -> RunEvents:
+    return next(input)
+
+
+async def coroutine_middleware(input: RunAgentInput, next: Next) -> RunEvents:
+    return next(input)
+
+
+class OwnMiddleware:
+    async def run(self, input: RunAgentInput, next: Next, context: RunContext) -> AsyncIterator[dict[str, Any]]:
+        async for event in next(input):
+            yield event
+
+
+middleware: list[Middleware] = [guardrail, budget, passing, coroutine_middleware, OwnMiddleware()]
+ready: list[Middleware] = [
+    FilterToolCalls(deny=["search"]),
+    MCPTools([MCPServer("https://a.example")]),
+    BackwardCompatibility(),
+]
+wrapped: Agent = use(agent, guardrail, budget, passing, OwnMiddleware(), *ready)
+CopilotRuntime(agents={"default": use(generator, guardrail)}, middleware=middleware)
+CopilotRuntime(agents=homogeneous, middleware=[guardrail, lambda input, next: next(input), FilterToolCalls(allow=[])])
+
 # --- users and the ends of runs ---
 
 
@@ -174,13 +222,13 @@ async def other(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 CopilotMiddleware(other, path="/api", runtime=runtime, mode="auto")
 CopilotMiddleware(other, path="/api", handler=handler)
-app = Starlette(middleware=[Middleware(CopilotMiddleware, path="/api", runtime=runtime)])
+app = Starlette(middleware=[StarletteMiddleware(CopilotMiddleware, path="/api", runtime=runtime)])
 app.add_middleware(CopilotMiddleware, path="/api", runtime=runtime, cors=True)
 app.add_middleware(CopilotMiddleware, path="/api", handler=handler)
 app.mount("/api", create_copilot_asgi_app(runtime=runtime))
 app.router.routes.append(Route("/api{path:path}", to_asgi(handler)))
 app.add_route("/api{path:path}", copilot_endpoint(handler), methods=["GET", "POST"])
-api = FastAPI(middleware=[Middleware(CopilotMiddleware, path="/api", handler=handler)])
+api = FastAPI(middleware=[StarletteMiddleware(CopilotMiddleware, path="/api", handler=handler)])
 api.add_middleware(CopilotMiddleware, path="/api", runtime=runtime, mode="auto", hooks=RuntimeHooks())
 api.add_middleware(CopilotMiddleware, path="/api", handler=handler)
 api.add_api_route("/api{path:path}", copilot_endpoint(handler), methods=["GET", "POST"])

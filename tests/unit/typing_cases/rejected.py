@@ -16,6 +16,7 @@ from copilot_runtime import (
     RuntimeHooks,
     create_copilot_runtime_handler,
 )
+from copilot_runtime.middleware import FilterToolCalls
 from copilot_runtime_asgi import CopilotMiddleware, create_copilot_asgi_app
 from copilot_runtime_django import create_copilot_urls
 from copilot_runtime_flask import create_copilot_blueprint
@@ -42,6 +43,9 @@ CopilotRuntime(agents={}, identify_user=identify)  # error
 CopilotRuntime(agents={}, identify_user=lambda request: 42)  # error
 CopilotRuntime(agents={}, on_run_end=three)  # error
 CopilotRuntime(agents={}, thread_access="all")  # error
+CopilotRuntime(agents={}, middleware=[identify])  # error
+CopilotRuntime(agents={}, middleware=FilterToolCalls(deny=[]))  # error
+FilterToolCalls(["search"])  # error
 
 RuntimeHooks(on_request=three)  # error
 RuntimeHooks(on_before_handler=three)  # error
