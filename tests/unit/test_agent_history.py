@@ -184,3 +184,48 @@ def test_history_of_an_http_agent_is_asked_by_the_remote_thread_id() -> None:
     assert HttpAgent("http://agents.example/run").history is None
     with pytest.raises(TypeError, match=r"history=3 must be a function of \(thread_id, context\)"):
         HttpAgent("http://agents.example/run", history=3)  # type: ignore[arg-type]
+
+
+class Hearing(Remembering):
+    """Keeps the ids of the messages of its runs."""
+
+    def __init__(self, returned: Any) -> None:
+        super().__init__(returned)
+        self.heard: list[list[str]] = []
+
+    def run(self, input: Any) -> Iterator[Event]:
+        self.heard.append([message.id for message in input.messages])
+        yield from super().run(input)
+
+
+@pytest.mark.requirement("HISTORY-01")
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_history_of_an_agent_completes_the_first_run_of_a_frontend_that_sends_little(
+    store: str, tmp_path: Path
+) -> None:
+    agent = Hearing(MESSAGES)
+    url = "memory://" if store == "memory" else f"sqlite:///{tmp_path}/threads.db"
+    runtime = CopilotRuntime(agents={"a": agent}, store=url, history="stored", single_user=True)
+    with TestClient(runtime) as client:
+        for number in (2, 3):
+            client.run("a", [{"id": f"u{number}", "role": "user", "content": "and?"}], thread_id="t")
+        assert agent.heard == [["u1", "a1", "u2"], ["u1", "a1", "u2", "u3"]]
+        # The store knows the thread from now on, and a replay has all of it.
+        assert len(agent.asked) == 1
+        replayed = client.connect("a", thread_id="t").events
+        shown = [message["id"] for event in replayed for message in event.get("input", {}).get("messages", ())]
+        assert shown == ["u1", "a1", "u2", "u3"]
+        stored = client.request("GET", "/threads/t/messages").json()["messages"]
+        assert [message["id"] for message in stored] == shown
+
+
+@bounded
+async def test_history_that_fails_ends_a_run_that_needs_it() -> None:
+    agent = Hearing(RuntimeError("the secret"))
+    async with AsyncTestClient(CopilotRuntime(agents={"a": agent}, history="stored")) as client:
+        events = (await client.run("a", "hi", thread_id="t")).events
+        assert [(event["type"], event["message"]) for event in events] == [("RUN_ERROR", "The agent failed")]
+        # Nothing is stored, so the agent is asked again.
+        agent.returned = MESSAGES
+        await client.run("a", "hi", thread_id="t")
+    assert [len(ids) for ids in agent.heard] == [3]

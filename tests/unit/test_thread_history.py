@@ -273,7 +273,7 @@ def test_history_stored_leaves_out_what_agents_cannot_receive(caplog: pytest.Log
         assert run(client, "r1", user("u3"))[-1]["type"] == "RUN_FINISHED"
     assert [message.id for message in listener.inputs[-1]] == ["u1", "u2", "u3"]
     assert [message["id"] for message in listener.bodies[-1]] == ["u1", "u2", "u3"]
-    assert "a stored message of thread 't' reaches no agent" in caplog.text
+    assert "1 stored messages of thread 't' reach no agent" in caplog.text
 
 
 def test_history_stored_accepts_a_response_to_an_interrupt_without_messages(store: str) -> None:

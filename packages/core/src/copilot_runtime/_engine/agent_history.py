@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .._concurrency import driver
-from .._events import Event, InvalidEventError, RunEnding, RunRecorder, error_frame
+from .._events import Event, InvalidEventError, RunEnding, RunRecorder, decode, error_frame
 from .._events.normalize import normalize_event
 from ..agents._history import ThreadHistory, to_thread_history
+from ..stores.protocol import RunStarted
 from .endings import AGENT_FAILED, describe_error
+from .types import RunRequest
 
 logger = logging.getLogger("copilot_runtime.engine")
 
@@ -35,8 +38,7 @@ async def history_frames(load: LoadHistory, thread_id: str, run_id: str, *, debu
     """
 
     try:
-        history = to_thread_history(await driver.with_timeout(HISTORY_TIMEOUT_SECONDS, load()))
-        return [] if history is None else _frames(history, thread_id, run_id)
+        return await _load_frames(load, thread_id, run_id)
     except (Exception, driver.SelfCancelledError) as error:
         logger.error("the history of thread %r could not be loaded", thread_id, exc_info=error)
         if isinstance(error, InvalidEventError):
@@ -44,6 +46,27 @@ async def history_frames(load: LoadHistory, thread_id: str, run_id: str, *, debu
         else:
             message = describe_error(error) if debug else AGENT_FAILED
         return [error_frame(RunEnding(message, failed=True))]
+
+
+async def remembered_messages(request: RunRequest, started: RunStarted) -> Sequence[Mapping[str, Any]]:
+    """Returns the messages that the agent of a run remembers of a thread that is new to the store, in wire form.
+
+    Raises whatever the agent raises.
+    """
+    history = getattr(request.agent, "history", None)
+    if history is None or started.event_messages or started.input_messages:
+        return ()
+    load = partial(driver.call_user_function, history, request.thread_id, request.context)
+    for event in map(decode, await _load_frames(load, request.thread_id, request.run_id)):
+        if event["type"] == "MESSAGES_SNAPSHOT":
+            messages: Sequence[Mapping[str, Any]] = event["messages"]
+            return messages
+    return ()
+
+
+async def _load_frames(load: LoadHistory, thread_id: str, run_id: str) -> list[bytes]:
+    history = to_thread_history(await driver.with_timeout(HISTORY_TIMEOUT_SECONDS, load()))
+    return [] if history is None else _frames(history, thread_id, run_id)
 
 
 def _frames(history: ThreadHistory, thread_id: str, run_id: str) -> list[bytes]:

@@ -31,6 +31,7 @@ from ..stores.protocol import (
     ThreadUnreadable,
 )
 from .agent_hints import AgentHints
+from .agent_history import remembered_messages
 from .agent_threads import AgentThreads
 from .async_store import AsyncStore
 from .debug_feed import DebugFeed
@@ -329,10 +330,7 @@ class Engine:
         lease, is_resuming = started.lease, request.has_resume
         try:
             if self.options.history == "stored":
-                # Now that no other run can begin, so that nothing is missed that was said meanwhile.
-                before = request.memory
-                request = await driver.run_off_loop(complete_history, self.store, request, started)
-                slot.add(request.memory - before)
+                request, function = await self._complete_history(request, function, started, slot)
             if is_resuming:
                 # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
                 thread = await self.async_store.read(new.thread)
@@ -359,6 +357,19 @@ class Engine:
     def _may_have_missed(self, last_missed: object) -> bool:
         """Returns whether anybody may have looked for a run that was not here since ``last_missed`` was."""
         return self._local_runs.last_missed is not last_missed or not self._local_runs.has_all
+
+    async def _complete_history(
+        self, request: RunRequest, function: Callable[..., Any], started: RunStarted, slot: RunSlot
+    ) -> tuple[RunRequest, Callable[..., Any]]:
+        """Returns a run with all messages of its thread, now that no other run can add to them, and its function."""
+        try:
+            remembered = await remembered_messages(request, started)
+        except (Exception, driver.SelfCancelledError) as error:
+            return request, partial(_raise, error)  # the run fails, and what the client has sent is not all there is
+        before = request.memory
+        request = await driver.run_off_loop(complete_history, self.store, request, started, remembered)
+        slot.add(request.memory - before)
+        return request, function
 
     async def _supersede(self, new: NewRun, busy: ThreadBusy) -> RunStarted | ThreadBusy:
         deadline = time.monotonic() + SUPERSEDE_SECONDS
@@ -583,6 +594,10 @@ class Engine:
         background = loops.running_background_loop()
         if background is not None:
             driver.run_sync(self._shutdown.end(lambda loop: loop is background))
+
+
+async def _raise(error: BaseException, input: Any) -> None:
+    raise error
 
 
 def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) -> RunRecorder:

@@ -57,7 +57,9 @@ def merge_messages(stored: Sequence[Message], sent: Sequence[Message]) -> Merge:
     return Merge(inserted, list(known) != list(places) or any(map(_differs, stored, known.values())))
 
 
-def complete_history(store: RunStore, request: RunRequest, started: RunStarted) -> RunRequest:
+def complete_history(
+    store: RunStore, request: RunRequest, started: RunStarted, remembered: Sequence[Message]
+) -> RunRequest:
     """Returns a run with all messages of its thread in its input. May take long for a long thread.
 
     If the client has changed the thread, the run opens with a snapshot of it: a replay would show what it was before.
@@ -66,11 +68,12 @@ def complete_history(store: RunStore, request: RunRequest, started: RunStarted) 
         store: the store.
         request: the run, as the client sent it.
         started: how it has begun.
+        remembered: what the agent has of the thread, which counts if the store has nothing.
 
     Raises:
         StoreError: the store does not work.
     """
-    stored = store.messages(started.lease.run.thread)
+    stored = store.messages(started.lease.run.thread) or remembered
     merge = merge_messages(stored, request.messages)
     known = {message["id"] for message in stored}
     # The client has brought back what it had deleted before. RUN_STARTED repeats nothing that the thread has had.

@@ -44,6 +44,7 @@ def insert_messages(request: RunRequest, inserted: InsertedMessages, *, url_sche
         url_schemes: the schemes that agents may fetch, in lower case.
     """
     memory = 0
+    refused: list[InvalidRunInput] = []
 
     def parse(messages: Sequence[Mapping[str, Any]]) -> Iterator[_ForAgent]:
         nonlocal memory
@@ -52,7 +53,7 @@ def insert_messages(request: RunRequest, inserted: InsertedMessages, *, url_sche
             parsed = parse_input(to_json(wire), STORED_LIMITS, url_schemes)
         except InvalidRunInput as error:
             if len(messages) == 1:
-                logger.warning("a stored message of thread %r reaches no agent: %s", request.thread_id, error)
+                refused.append(error)
                 yield _ForAgent(None, None)
                 return
             middle = len(messages) // 2
@@ -65,6 +66,10 @@ def insert_messages(request: RunRequest, inserted: InsertedMessages, *, url_sche
             yield _ForAgent(model, message)
 
     stored = {index: list(parse(messages)) for index, messages in inserted.items()}
+    if refused:
+        logger.warning(
+            "%d stored messages of thread %r reach no agent: %s", len(refused), request.thread_id, refused[0]
+        )
     models = interleave(
         _aligned(request.input.messages, request.messages),
         {index: [each.model for each in messages] for index, messages in stored.items()},
