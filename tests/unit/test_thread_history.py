@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime import CopilotRuntime
+from copilot_runtime import CopilotRuntime, RunContext
 from copilot_runtime._engine.thread_history import interleave, merge_messages
+from copilot_runtime._server.endpoints.stored_messages import insert_messages
 from copilot_runtime.stores import MemoryStore
 from copilot_runtime.testing import AsyncTestClient, TestClient
 from tests.http_client import Event, types
 
+from .cost_helpers import assert_linear
 from .engine_helpers import bounded
+from .engine_helpers import given as run_request
 
 pytestmark = pytest.mark.requirement("HISTORY-01")
 
@@ -148,6 +152,48 @@ def test_history_stored_has_each_message_once_and_those_of_the_client_in_its_ord
     known = [message["id"] for message in stored]
     first = next((known.index(identity) for identity in mine if identity in known), len(known))
     assert set(known[:first]) <= set(ids)
+
+
+def alternating(size: int) -> list[Message]:
+    """A thread of all kinds of messages."""
+    kinds = (user, reasoning, assistant, activity)
+    return [kinds[index % len(kinds)](f"m{index}") for index in range(size)]
+
+
+@pytest.mark.requirement("COST-01")
+@pytest.mark.parametrize(
+    "sent",
+    [
+        lambda thread: [],
+        lambda thread: thread,
+        lambda thread: thread[::-1],
+        lambda thread: thread[::4],
+        lambda thread: [user(message["id"], "edited") for message in thread],
+        lambda thread: [user(f"new {message['id']}") for message in thread],
+    ],
+    ids=["nothing", "all", "all the other way round", "of the user", "edited", "others"],
+)
+def test_history_stored_costs_what_the_thread_is_long(sent: Callable[[list[Message]], list[Message]]) -> None:
+    def prepare(size: int) -> Callable[[], object]:
+        stored = alternating(size)
+        messages = sent(stored)
+        return lambda: interleave(messages, merge_messages(stored, messages).inserted)
+
+    assert_linear(prepare)
+
+
+@pytest.mark.requirement("COST-01")
+@pytest.mark.parametrize("damaged", [False, True], ids=["sound", "every other one damaged"])
+def test_history_stored_is_validated_at_the_cost_of_its_length(damaged: bool) -> None:
+    def prepare(size: int) -> Callable[[], object]:
+        stored = alternating(size)
+        for message in stored[:: 2 if damaged else size]:
+            message["role"] = "of another version" if damaged else "user"
+        request = run_request(Listener(), messages=[user("new")])
+        request = dataclasses.replace(request, context=RunContext(body=request.body))
+        return lambda: insert_messages(request, {0: stored}, url_schemes=("https",))
+
+    assert_linear(prepare)
 
 
 # --- a runtime ---

@@ -25,11 +25,13 @@ logger = logging.getLogger("copilot_runtime.agents")
 class Agent(Protocol):
     """An object that runs an agent by its method ``run(input)`` or ``run(input, context)``.
 
-    Optional attributes are ``description``, ``capabilities`` or ``get_capabilities()``, ``headers``, ``clone()``,
-    which is called for each run, and ``history(thread_id, context)``, a plain or coroutine function that returns the
-    messages of a thread, or a `ThreadHistory`, and is called when a client connects to one that the store does not
-    have. An agent whose ``verifies_resume`` is True checks itself whether an entry of
+    Optional attributes are ``description``, ``capabilities`` or ``get_capabilities()``, ``headers``, and ``clone()``,
+    which is called for each run. An agent whose ``verifies_resume`` is True checks itself whether an entry of
     ``resume`` responds to an open interrupt; others receive only entries that do, as far as the store knows.
+
+    Two more are plain or coroutine functions. ``history(thread_id, context)`` returns the messages of a thread, or a
+    `ThreadHistory`, and is called when a client connects to a thread that the store does not have.
+    ``forget_thread(thread_id, context)`` is called for the thread of a run that was only to find a name.
     """
 
     @property
