@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from copilot_runtime import CopilotRuntime, RunContext
 from copilot_runtime._engine.thread_history import interleave, merge_messages
+from copilot_runtime._events import apply_events
 from copilot_runtime._server.endpoints.stored_messages import insert_messages
 from copilot_runtime.stores import MemoryStore
 from copilot_runtime.testing import AsyncTestClient, TestClient
@@ -375,3 +377,57 @@ def test_history_stored_counts_the_stored_messages_as_memory(listener: Listener)
         statuses = [client.run("a", [message], thread_id="t", check=False).status for message in messages]
     assert statuses[:2] == [200, 200]
     assert statuses[-1] == 413
+
+
+def folded(messages: Sequence[Message], events: Iterable[Event]) -> list[Message]:
+    """Returns what a client has after some events: it adds the messages of a run's input that it does not have."""
+    for event in events:
+        if event["type"] == "RUN_STARTED":
+            ids = {message["id"] for message in messages}
+            new = event.get("input", {}).get("messages", ())
+            messages = [*messages, *(message for message in new if message["id"] not in ids)]
+        else:
+            messages = apply_events(messages, [event])
+    return list(messages)
+
+
+class Tab:
+    """A client, whose user adds, edits and deletes messages, and which then sends some of the last ones."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.messages: list[Message] = []
+        self._rng = rng
+
+    def change(self, number: int) -> bool:
+        """Returns whether the user has changed messages that there were."""
+        place = self._rng.randrange(len(self.messages)) if self.messages and self._rng.random() < 0.4 else None
+        if place is not None and self._rng.random() < 0.5:
+            del self.messages[place:]
+        elif place is not None:
+            self.messages[place] = {**self.messages[place], "content": "edited"}
+        if place is None or self._rng.random() < 0.7:
+            self.messages.append(user(f"u{number}"))
+        return place is not None
+
+    def sent(self, *, is_changed: bool) -> list[Message]:
+        """What shows a change, and otherwise any end of the messages, with the new one."""
+        messages = [message for message in self.messages if message["role"] != "activity"]
+        return messages if is_changed or not messages else messages[self._rng.randrange(len(messages)) :]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_history_stored_is_the_same_for_agent_store_client_and_replay(seed: int) -> None:
+    listener, tab = Listener(), Tab(random.Random(seed))
+    with TestClient(CopilotRuntime(agents={"a": listener}, single_user=True, history="stored")) as client:
+        for number in range(6):
+            is_changed = tab.change(number)
+            name = "surface" if number % 2 else "r"
+            events = run(client, f"{name}{number}", *tab.sent(is_changed=is_changed))
+            tab.messages = folded(tab.messages, [event for event in events if event["type"] != "RUN_STARTED"])
+            ids = [identity for identity in stored_ids(client) if not identity.endswith("-s")]
+            assert ids[:-1] == listener.heard
+            replayed = folded((), client.connect("a", thread_id="t").events)
+            assert [message["id"] for message in replayed if message["role"] != "activity"] == ids
+            shown = [message["id"] for message in tab.messages if message["role"] != "activity"]
+            # What a user deletes at the beginning is not known to be deleted.
+            assert shown == ids[len(ids) - len(shown) :]
