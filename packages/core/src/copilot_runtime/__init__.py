@@ -28,10 +28,19 @@ from .agents._context import RunContext
 
 if TYPE_CHECKING:
     from ._server.agents_types import Agents, AgentsFactory
+    from .middleware._a2ui.options import A2UI, A2UIRecovery
 else:
-    __getattr__, __dir__ = _lazy_exports(__name__, {"._server.agents_types": ("Agents", "AgentsFactory")})
+    __getattr__, __dir__ = _lazy_exports(
+        __name__,
+        {
+            "._server.agents_types": ("Agents", "AgentsFactory"),
+            ".middleware._a2ui.options": ("A2UI", "A2UIRecovery"),
+        },
+    )
 
 __all__ = [
+    "A2UI",
+    "A2UIRecovery",
     "Agents",
     "AgentsContext",
     "AgentsFactory",

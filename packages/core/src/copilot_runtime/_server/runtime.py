@@ -25,6 +25,7 @@ from ..transcription import TranscriptionService
 from .access import ThreadAccess
 from .agents_context import AgentsContext
 from .errors import Unauthenticated
+from .generative_ui_options import validate_a2ui
 from .input_limits import InputLimits
 from .memory_store_check import MemoryStoreCheck
 from .store_override import current_engine, store_of_new_runtime
@@ -32,10 +33,12 @@ from .thread_names import ThreadNames, parse_thread_names
 
 if TYPE_CHECKING:
     from ..middleware import _types as middleware_types
+    from ..middleware._a2ui import options as a2ui_options
     from . import agents_types
 else:
     agents_types = LazyModule(".agents_types", __package__)
     middleware_types = LazyModule("..middleware._types", __package__)
+    a2ui_options = LazyModule("..middleware._a2ui.options", __package__)
 
 
 _BODIES = 8
@@ -53,6 +56,7 @@ class CopilotRuntime:
             every request.
         middleware: put around every agent of every run, outermost first, as `copilot_runtime.middleware.use` does; also
             around suggestions.
+        a2ui: how agents describe interfaces with A2UI. Not needed where a frontend has a catalog of components.
         store: where threads are stored, as a URL (``memory://``, ``sqlite:///path``) or a store object.
         transcription_service: turns speech into text, for ``/transcribe``.
         on_run_end: a plain or coroutine function that is called with an `EndedRun` once for each run that has ended, in
@@ -106,6 +110,8 @@ class CopilotRuntime:
     agents: agents_types.Agents
     middleware: Sequence[Layer]
     history: Literal["client", "stored"]
+    a2ui: a2ui_options.A2UI | None
+    has_generative_ui: bool
     identify_user: IdentifyUser | None
     thread_access: ThreadAccess
     transcription_service: TranscriptionService | None
@@ -122,6 +128,7 @@ class CopilotRuntime:
         *,
         agents: agents_types.Agents,
         middleware: Sequence[middleware_types.Middleware] = (),
+        a2ui: a2ui_options.A2UI | None = None,
         store: str | RunStore = "memory://",
         transcription_service: TranscriptionService | None = None,
         on_run_end: RunEndHook | None = None,
@@ -190,6 +197,8 @@ class CopilotRuntime:
         self.agents = _validate_agents(agents)
         self.middleware = parse_layers("middleware", middleware)
         self.history = history
+        self.a2ui = validate_a2ui(a2ui, self.agents)
+        self.has_generative_ui = self.a2ui is not None
         self.identify_user = _validate_identify_user(identify_user, single_user)
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service

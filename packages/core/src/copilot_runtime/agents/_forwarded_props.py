@@ -15,6 +15,9 @@ logger = logging.getLogger("copilot_runtime.agents")
 NODE_NAME = "nodeName"
 """Where to enter a LangGraph graph, past the nodes before it."""
 
+_READ_BY_THE_RUNTIME = frozenset(("a2uiaction", "a2uicatalogavailable"))
+"""Members that frontends send for the runtime, as they are compared: agents do not miss them."""
+
 _MAX_REPORTED = 20
 _MAX_NAME_CHARACTERS = 60
 _reported: set[str] = set()
@@ -47,10 +50,13 @@ class AllowedProps:
         if not isinstance(props, Mapping):
             return {}
         selected = {passed: value for name, value in props.items() if (passed := self._passed_name(name)) is not None}
-        omitted = next((name for name in props if self._passed_name(name) is None), None)
+        omitted = next((name for name in props if self._is_missed(name)), None)
         if omitted is not None:
             _report(agent, omitted)
         return selected
+
+    def _is_missed(self, name: str) -> bool:
+        return self._passed_name(name) is None and _folded(name) not in _READ_BY_THE_RUNTIME
 
     def _passed_name(self, name: str) -> str | None:
         """Returns the name under which a member is passed on; None if it is not."""

@@ -66,7 +66,7 @@ class LangGraphAgent:
         name: str = "graph",
         description: str = "",
         config: Any = None,
-        allowed_forwarded_props: Iterable[str] = ("command", "streamSubgraphs"),
+        allowed_forwarded_props: Iterable[str] = ("command", "streamSubgraphs", "injectA2UITool"),
         forward_system_messages: bool = False,
         forward_developer_messages: bool = False,
         **options: Any,

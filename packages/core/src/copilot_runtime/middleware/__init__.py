@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .._lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from ._a2ui.options import A2UI, A2UIRecovery
     from ._backward_compatibility import BackwardCompatibility
     from ._events import RunEvents
     from ._filter_tool_calls import FilterToolCalls
@@ -16,6 +17,7 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "._a2ui.options": ("A2UI", "A2UIRecovery"),
             "._backward_compatibility": ("BackwardCompatibility",),
             "._events": ("RunEvents",),
             "._filter_tool_calls": ("FilterToolCalls",),
@@ -27,6 +29,8 @@ else:
     )
 
 __all__ = [
+    "A2UI",
+    "A2UIRecovery",
     "BackwardCompatibility",
     "FilterToolCalls",
     "MCPTools",

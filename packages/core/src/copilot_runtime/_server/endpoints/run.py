@@ -24,6 +24,7 @@ from .agents import find_agent
 from .context import EndpointContext
 
 if TYPE_CHECKING:
+    from ...middleware._layers import Layer
     from ..runtime import CopilotRuntime
     from .run_input import ParsedInput
     from .stored_messages import InsertedMessages
@@ -48,8 +49,16 @@ def stream_response(stream: EventStream) -> Response:
 
 async def run(context: EndpointContext) -> Response:
     """Runs an agent on a thread and streams its events."""
-    request = await _prepare(context, "Failed to run agent")
-    context.runtime.note_run(request.messages)
+    agent, parsed = await _read(context, "Failed to run agent")
+    runtime = context.runtime
+    layers = runtime.middleware
+    if runtime.has_generative_ui or parsed.model.forwarded_props:
+        from ..generative_ui import layers_of_run  # with what few runs need
+
+        layers = (*layers_of_run(runtime, context.agent_id, parsed.model), *layers)
+    agent = clone_agent(agent)
+    request = _run_request(context, _wrap(agent, layers) if layers else agent, parsed)
+    runtime.note_run(request.messages)
     result = await context.engine.run(request)
     if isinstance(result, EventStream):
         return stream_response(result)
@@ -62,7 +71,9 @@ async def run(context: EndpointContext) -> Response:
 
 async def suggest(context: EndpointContext) -> Response:
     """Runs an agent on no thread: nothing of the run is stored."""
-    request = await _prepare(context, None)
+    agent, parsed = await _read(context, None)
+    agent, layers = clone_agent(agent), context.runtime.middleware
+    request = _run_request(context, _wrap(agent, layers) if layers else agent, parsed)
     return stream_response(await context.engine.suggest(request))
 
 
@@ -89,21 +100,21 @@ async def _agent_history(context: EndpointContext, agent: Any, parsed: ParsedInp
     return await history_frames(load, thread_id, run_id, debug=context.runtime.debug)
 
 
-async def _prepare(context: EndpointContext, failure: str | None) -> RunRequest:
-    """Returns the run that a request is for.
+async def _read(context: EndpointContext, failure: str | None) -> tuple[Any, ParsedInput]:
+    """Returns the agent and the input of the run that a request is for.
 
     ``failure`` is the ``error`` of the response if the factory of agents fails; None leaves that to the handler.
     """
     agent = await find_agent(context, failure)
-    runtime = context.runtime
     run_input = _run_input or await _import_input()
-    parsed = run_input.parse_input(context.body, runtime.input_limits, runtime.attachment_url_schemes)
-    agent = clone_agent(agent)
-    if runtime.middleware:
-        from ...middleware._use import wrap  # with what few runtimes need
+    runtime = context.runtime
+    return agent, run_input.parse_input(context.body, runtime.input_limits, runtime.attachment_url_schemes)
 
-        agent = wrap(agent, runtime.middleware)
-    return _run_request(context, agent, parsed, run_input.size_in_memory(parsed))
+
+def _wrap(agent: Any, layers: Sequence[Layer]) -> Any:
+    from ...middleware._use import wrap  # with what few runs need
+
+    return wrap(agent, layers)
 
 
 _run_input: ModuleType | None = None
@@ -121,7 +132,8 @@ async def _import_input() -> ModuleType:
     return _run_input
 
 
-def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput, memory: int) -> RunRequest:
+def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunRequest:
+    assert _run_input is not None, "it has parsed the input"
     runtime = context.runtime
     return RunRequest(
         agent_id=context.agent_id,
@@ -129,7 +141,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput, memo
         input=parsed.model,
         body=parsed.wire,
         size=len(context.body),
-        memory=memory,
+        memory=_run_input.size_in_memory(parsed),
         context=_run_context(context, agent, parsed),
         insert_messages=_message_inserter(runtime) if runtime.history == "stored" else None,
     )

@@ -1,0 +1,75 @@
+"""A2UI around the runs of an agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from typing import TYPE_CHECKING
+
+from ..._events.sse import Event
+from .options import A2UI
+from .run_input import AgentOffer, action_messages, catalog_id
+from .surfaces import SurfaceOptions, Surfaces
+from .toolkit import toolkit
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
+
+    from .._events import RunEvents
+    from .._types import Next
+
+
+class A2UIMiddleware:
+    """Offers an agent what it needs to make surfaces, and turns what it makes into activities.
+
+    Args:
+        a2ui: the application's options.
+        inject_tool: whether the agent gets the tool, or its name.
+    """
+
+    def __init__(self, a2ui: A2UI, inject_tool: bool | str) -> None:
+        default_name: str = toolkit().RENDER_A2UI_TOOL_DEF["function"]["name"]
+        tool_name = inject_tool if isinstance(inject_tool, str) else default_name
+        self._a2ui = a2ui
+        self._offer = AgentOffer(schema=a2ui.schema_json, inject_tool=inject_tool, tool_name=tool_name)
+        self._tool_names = frozenset((*a2ui.tool_names, *((tool_name,) if inject_tool else ())))
+
+    async def run(self, input: RunAgentInput, next: Next) -> AsyncGenerator[Event]:
+        """Yields the events of a run."""
+        surfaces = self._surfaces(input)
+        events = next(self._changed(input))
+        try:
+            async for event in events:
+                for each in _process(surfaces, events, event):
+                    yield each
+        except (Exception, asyncio.CancelledError):
+            for each in surfaces.fail_unfinished():
+                yield each
+            raise
+        for each in surfaces.fail_unfinished():
+            yield each
+
+    def _surfaces(self, input: RunAgentInput) -> Surfaces:
+        return Surfaces(
+            SurfaceOptions(
+                tool_names=self._tool_names,
+                catalog_id=self._a2ui.default_catalog_id or catalog_id(input),
+                catalog=self._a2ui.catalog,
+                recovery=self._a2ui.recovery,
+            )
+        )
+
+    def _changed(self, input: RunAgentInput) -> RunAgentInput:
+        from .._input import change_input
+
+        changes = self._offer.changes(input)
+        messages = action_messages(input)
+        if messages:
+            changes["messages"] = [*input.messages, *messages]
+        return change_input(input, **changes) if changes else input
+
+
+def _process(surfaces: Surfaces, events: RunEvents, event: Event) -> Iterable[Event]:
+    if event.get("type") == "RUN_FINISHED" and surfaces.has_open_calls:
+        surfaces.note_results(events.messages)
+    return surfaces.process(event)

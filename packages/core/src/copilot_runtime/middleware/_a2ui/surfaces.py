@@ -1,0 +1,382 @@
+"""From the events of an agent to those of its surfaces. No I/O, and nothing of a run but its events."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from ..._events.sse import Event
+from .json_values import parse
+from .options import A2UIRecovery
+from .streamed_arguments import StreamedArguments
+from .toolkit import toolkit
+
+OPERATIONS = "a2ui_operations"
+"""The member of an activity, and of a tool's result, that holds the operations of surfaces."""
+
+LOG_EVENT_TOOL = "log_a2ui_event"
+"""The tool of which an agent sees a call when the user has used a surface. Nobody calls it."""
+
+_ACTIVITY_TYPE = "a2ui-surface"
+_EXHAUSTED = "a2ui_recovery_exhausted"
+"""The code in the result of a tool that has made several attempts, none of them valid."""
+
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_UPDATE = 20
+
+_GROWTH = 8
+"""A surface is sent again when its data has grown by an eighth, so that what is sent grows with the data and not with
+its square. For the first items that is with each of them."""
+
+_RENDERED = '{"status":"rendered"}'
+_NOT_RENDERED = "The surface is not valid, and the user does not see it. Correct the errors and call the tool again."
+_NOT_READABLE = {
+    "code": "invalid_arguments",
+    "path": "components",
+    "message": "The arguments must be a JSON object with an array of components",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SurfaceOptions:
+    """How the surfaces of a run are made."""
+
+    tool_names: frozenset[str]
+    catalog_id: str | None
+    """The catalog of streamed surfaces. None if neither the application nor the frontend names one."""
+    catalog: dict[str, Any] | None
+    """By which components are validated, if it is known."""
+    recovery: A2UIRecovery
+
+
+@dataclasses.dataclass(slots=True)
+class _Slot:
+    """The place of a surface in the chat, and what it shows until there is one. Later attempts take the same place."""
+
+    key: str
+    """The call, or the one within which it was made."""
+    attempts: int = 0
+    failures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    is_retrying: bool = False
+    is_settled: bool = False
+    """Whether it shows a surface, or that there will be none."""
+    sent_tokens: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class _RenderCall:
+    """A call whose arguments are a surface."""
+
+    id: str
+    slot: _Slot
+    arguments: StreamedArguments = dataclasses.field(default_factory=StreamedArguments)
+    has_ended: bool = False
+    is_answered: bool = False
+    is_valid: bool | None = None
+    """None until its components are whole."""
+    errors: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    surface_id: str = ""
+    catalog_id: str = ""
+    components: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    items_member: str = ""
+    """The member of the data with the items that one component is repeated for."""
+    sent_items: int = 0
+    is_data_sent: bool = False
+
+
+class Surfaces:
+    """Adds the activities of surfaces to the events of one run, and the results of calls that render them."""
+
+    def __init__(self, options: SurfaceOptions) -> None:
+        self._options = options
+        self._calls: dict[str, _RenderCall] = {}
+        self._slots: dict[str, _Slot] = {}
+        self._open: dict[str, str | None] = {}
+        """The calls of other tools that have no result yet, with the message that each belongs to."""
+        self._drawn: set[str] = set()
+        """The surfaces that calls have rendered."""
+
+    def process(self, event: Event) -> Iterable[Event]:
+        """Returns the events to send in place of one of the agent's."""
+        kind = event.get("type")
+        row = _HANDLERS.get(kind) if isinstance(kind, str) else None
+        if row is None:
+            return (event,)
+        handler, members = row
+        # What is no valid event is left to the check that all events pass.
+        return handler(self, event) if all(isinstance(event.get(name), str) for name in members) else (event,)
+
+    @property
+    def has_open_calls(self) -> bool:
+        """Whether there are calls that nobody has answered."""
+        return any(call.has_ended and not call.is_answered for call in self._calls.values())
+
+    def note_results(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        """Called with the messages of the run before its end: they may have results that were no event."""
+        for message in messages:
+            if message.get("role") == "tool" and (call := self._calls.get(message.get("toolCallId", ""))) is not None:
+                call.is_answered = True
+
+    def fail_unfinished(self) -> Iterator[Event]:
+        """Yields what has to be sent before a run ends: that there will be no surface where one was to come."""
+        for slot in self._slots.values():
+            if not slot.is_settled:
+                yield self._failed(slot, "No valid surface was generated", slot.failures)
+
+    # --- calls whose arguments are a surface -------------------------------------------------------------------------
+
+    def _on_start(self, event: Event) -> Iterator[Event]:
+        call_id, message_id = event["toolCallId"], event.get("parentMessageId")
+        if event["toolCallName"] in self._options.tool_names:
+            key = self._outer_call(message_id) or call_id
+            slot = self._slots.setdefault(key, _Slot(key))
+            slot.attempts += 1
+            slot.sent_tokens = 0
+            slot.is_settled = False
+            self._calls[call_id] = _RenderCall(call_id, slot)
+            if not slot.is_retrying:
+                yield self._state(slot, status="building")
+        elif event["toolCallName"] != LOG_EVENT_TOOL:
+            self._open[call_id] = message_id
+        yield event
+
+    def _outer_call(self, message_id: str | None) -> str | None:
+        """Returns the call within which another one is made: the last open one that is not of the same message."""
+        for call_id, message_of_call in reversed(self._open.items()):
+            if message_id is None or message_of_call != message_id:
+                return call_id
+        return None
+
+    def _on_arguments(self, event: Event) -> Iterator[Event]:
+        call = self._calls.get(event["toolCallId"])
+        if call is not None:
+            has_news = call.arguments.feed(event["delta"])
+            if call.is_valid is None:
+                yield from self._progress(call)
+            if has_news:
+                yield from self._draw(call)
+        yield event
+
+    def _on_end(self, event: Event) -> Iterator[Event]:
+        call = self._calls.get(event["toolCallId"])
+        if call is not None:
+            call.has_ended = True
+            yield from self._draw(call, surface_id=toolkit().DEFAULT_SURFACE_ID)
+        yield event
+
+    def _progress(self, call: _RenderCall) -> Iterator[Event]:
+        slot = call.slot
+        tokens = int(call.arguments.length / _CHARACTERS_PER_TOKEN + 0.5)
+        is_due = not slot.is_retrying and tokens - slot.sent_tokens >= _TOKENS_PER_UPDATE
+        if is_due and self._options.recovery.show_progress_tokens:
+            slot.sent_tokens = tokens
+            yield self._state(slot, status="building", progressTokens=tokens)
+
+    def _draw(self, call: _RenderCall, surface_id: str | None = None) -> Iterator[Event]:
+        """Yields what can be drawn now that could not be drawn before.
+
+        Args:
+            call: the call.
+            surface_id: the id of its surface if the model names none, once it is certain that it does not.
+        """
+        if call.is_valid is None:
+            yield from self._draw_components(call, surface_id)
+        elif call.is_valid:
+            count = call.arguments.count("data", call.items_member)
+            if count - call.sent_items > call.sent_items // _GROWTH and not call.is_data_sent:
+                yield from self._draw_items(call)
+        if call.is_valid and not call.is_data_sent and call.arguments.is_whole("data"):
+            call.is_data_sent = True
+            data = call.arguments.value("data")
+            if isinstance(data, dict):
+                yield self._surface(call, data)
+
+    def _draw_components(self, call: _RenderCall, surface_id: str | None) -> Iterator[Event]:
+        named = call.arguments.value("surfaceId")
+        call.surface_id = named if named and isinstance(named, str) else surface_id or ""
+        if not call.surface_id or not call.arguments.is_whole("components"):
+            return
+        components = call.arguments.value("components")
+        if components is None:
+            self._reject(call, [_NOT_READABLE])
+            return
+        validation = toolkit().validate_a2ui_components(
+            components=components, catalog=self._options.catalog, validate_bindings=False
+        )
+        if not validation["valid"]:
+            self._reject(call, validation["errors"])
+            yield self._retrying(call)
+            return
+        call.is_valid = True
+        call.components = components
+        call.catalog_id = self._catalog_id(call.arguments)
+        call.items_member = _repeated_member(components)
+        call.slot.is_retrying, call.slot.is_settled = False, True
+        self._drawn.add(call.surface_id)
+        if call.arguments.count("data", call.items_member):
+            yield from self._draw_items(call)
+        else:
+            yield self._surface(call, None)
+
+    def _reject(self, call: _RenderCall, errors: list[dict[str, str]]) -> None:
+        call.is_valid = False
+        call.errors = errors
+        call.slot.failures.append({"attempt": call.slot.attempts, "ok": False, "errors": errors})
+
+    def _draw_items(self, call: _RenderCall) -> Iterator[Event]:
+        call.sent_items = call.arguments.count("data", call.items_member)
+        items = call.arguments.items("data", call.items_member)
+        yield self._surface(call, {call.items_member: items} if items else None)
+
+    def _catalog_id(self, arguments: StreamedArguments) -> str:
+        """Returns the application's or the frontend's catalog: a model may name one that does not exist."""
+        if self._options.catalog_id is not None:
+            return self._options.catalog_id
+        named = arguments.value("catalogId")
+        basic: str = toolkit().BASIC_CATALOG_ID
+        return named if isinstance(named, str) and named not in ("", "basic") else basic
+
+    def _surface(self, call: _RenderCall, data: dict[str, Any] | None) -> Event:
+        """Returns the surface as far as it is known: each of its events suffices by itself."""
+        kit = toolkit()
+        operations = [
+            kit.create_surface(call.surface_id, call.catalog_id),
+            kit.update_components(call.surface_id, call.components),
+        ]
+        if data is not None:
+            operations.append(kit.update_data_model(call.surface_id, data))
+        return _activity(call.slot.key, {OPERATIONS: operations})
+
+    # --- what a slot shows in place of a surface ---------------------------------------------------------------------
+
+    def _state(self, slot: _Slot, **content: Any) -> Event:
+        exposure = self._options.recovery.debug_exposure
+        return _activity(slot.key, content if exposure is None else {**content, "debugExposure": exposure})
+
+    def _retrying(self, call: _RenderCall) -> Event:
+        slot, most = call.slot, self._options.recovery.max_attempts
+        slot.is_retrying = True
+        slot.sent_tokens = 0
+        attempt = min(slot.attempts + 1, most)
+        return self._state(slot, status="retrying", attempt=attempt, maxAttempts=most, errors=call.errors)
+
+    def _failed(self, slot: _Slot, error: str, attempts: list[Any]) -> Event:
+        slot.is_settled, slot.is_retrying = True, False
+        most = len(attempts) or self._options.recovery.max_attempts
+        return self._state(slot, status="failed", error=error, attempts=attempts, maxAttempts=most)
+
+    # --- surfaces in the results of tools ----------------------------------------------------------------------------
+
+    def _on_result(self, event: Event) -> Iterator[Event]:
+        yield event
+        call_id = event["toolCallId"]
+        self._open.pop(call_id, None)
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.is_answered = True
+        if any(each.is_valid for each in self._calls.values() if call_id in (each.id, each.slot.key)):
+            return  # it repeats what has been drawn while it was generated
+        content = _content(event.get("content"))
+        slot = call.slot if call is not None else self._slots.get(call_id, _Slot(call_id))
+        operations = content.get(OPERATIONS)
+        if isinstance(operations, list):
+            yield from self._draw_operations(slot, [each for each in operations if isinstance(each, dict)])
+        elif content.get("code") == _EXHAUSTED:
+            attempts = content.get("attempts")
+            error = str(content.get("error") or "No valid surface was generated")
+            yield self._failed(slot, error, attempts if isinstance(attempts, list) else [])
+
+    def _draw_operations(self, slot: _Slot, operations: list[dict[str, Any]]) -> Iterator[Event]:
+        by_surface: dict[str, list[dict[str, Any]]] = {}
+        for operation in operations:
+            surface_id = _surface_id(operation)
+            if surface_id not in self._drawn:
+                by_surface.setdefault(surface_id or "default", []).append(operation)
+        for surface_id, of_surface in by_surface.items():
+            slot.is_settled, slot.is_retrying = True, False
+            key = slot.key if len(by_surface) == 1 else f"{surface_id}-{slot.key}"
+            yield _activity(key, {OPERATIONS: of_surface})
+
+    # --- the end of the run ------------------------------------------------------------------------------------------
+
+    def _on_finished(self, event: Event) -> Iterator[Event]:
+        outcome = event.get("outcome")
+        interrupts = outcome.get("interrupts") if isinstance(outcome, dict) else None
+        for interrupt in interrupts if isinstance(interrupts, list) else ():
+            call_id = interrupt.get("toolCallId") if isinstance(interrupt, dict) else None
+            if isinstance(call_id, str) and call_id in self._calls:
+                self._calls[call_id].is_answered = True  # by the user, later
+        yield from self.fail_unfinished()
+        for call in self._calls.values():
+            if call.has_ended and not call.is_answered:
+                call.is_answered = True
+                yield _result(call)
+        yield event
+
+    def _on_error(self, event: Event) -> Iterator[Event]:
+        yield from self.fail_unfinished()
+        yield event
+
+
+_HANDLERS: dict[str, tuple[Callable[[Surfaces, Event], Iterator[Event]], tuple[str, ...]]] = {
+    "TOOL_CALL_START": (Surfaces._on_start, ("toolCallId", "toolCallName")),
+    "TOOL_CALL_ARGS": (Surfaces._on_arguments, ("toolCallId", "delta")),
+    "TOOL_CALL_END": (Surfaces._on_end, ("toolCallId",)),
+    "TOOL_CALL_RESULT": (Surfaces._on_result, ("toolCallId",)),
+    "RUN_FINISHED": (Surfaces._on_finished, ()),
+    "RUN_ERROR": (Surfaces._on_error, ()),
+}
+"""What is done with an event, and the strings that it must have."""
+
+
+def _activity(key: str, content: dict[str, Any]) -> Event:
+    return {
+        "type": "ACTIVITY_SNAPSHOT",
+        "messageId": f"{_ACTIVITY_TYPE}-{key}",
+        "activityType": _ACTIVITY_TYPE,
+        "content": content,
+        "replace": True,
+    }
+
+
+def _result(call: _RenderCall) -> Event:
+    """Returns the result of a call that nothing else answers. The model has to know whether the user sees a surface."""
+    content = _RENDERED
+    if not call.is_valid:
+        problem = {"status": "error", "message": _NOT_RENDERED, "errors": call.errors or [_NOT_READABLE]}
+        content = to_json(problem).decode()
+    return {"type": "TOOL_CALL_RESULT", "messageId": f"{call.id}-result", "toolCallId": call.id, "content": content}
+
+
+def _repeated_member(components: Iterable[dict[str, Any]]) -> str:
+    """Returns the member of the data for whose items a component is repeated."""
+    for component in components:
+        children = component.get("children")
+        path = children.get("path") if isinstance(children, dict) else None
+        if path and isinstance(path, str):
+            return path.removeprefix("/")
+    return "items"
+
+
+def _content(content: Any) -> dict[str, Any]:
+    """Returns the object that a tool's result is the JSON of, also if it was encoded twice; empty for other results."""
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        content = "".join(text for text in texts if isinstance(text, str))
+    if not isinstance(content, str) or (OPERATIONS not in content and _EXHAUSTED not in content):
+        return {}
+    value = parse(content)
+    if isinstance(value, str):
+        value = parse(value)
+    return value if isinstance(value, dict) else {}
+
+
+def _surface_id(operation: dict[str, Any]) -> str | None:
+    for name in ("createSurface", "updateComponents", "updateDataModel", "deleteSurface"):
+        members = operation.get(name)
+        if isinstance(members, dict) and isinstance(surface_id := members.get("surfaceId"), str):
+            return surface_id
+    return None

@@ -1,0 +1,363 @@
+"""From the events of an agent to those of its surfaces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from copilot_runtime.middleware._a2ui.options import A2UI, A2UIRecovery
+from copilot_runtime.middleware._a2ui.surfaces import OPERATIONS, SurfaceOptions, Surfaces
+
+from .cost_helpers import assert_linear
+
+pytestmark = pytest.mark.requirement("A2UI-01")
+
+Event = dict[str, Any]
+
+BASIC = "https://a2ui.org/specification/v0_9/basic_catalog.json"
+TEXT = [{"id": "root", "component": "Text", "text": "Hi"}]
+LIST = [
+    {"id": "root", "component": "Column", "children": {"componentId": "card", "path": "/flights"}},
+    {"id": "card", "component": "Text", "text": {"path": "name"}},
+]
+NO_ROOT = [{"id": "main", "component": "Text", "text": "Hi"}]
+FINISHED = {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
+
+
+def options(**changes: Any) -> SurfaceOptions:
+    values: dict[str, Any] = {
+        "tool_names": frozenset(("render_a2ui",)),
+        "catalog_id": None,
+        "catalog": None,
+        "recovery": A2UIRecovery(show_progress_tokens=False),
+    }
+    return SurfaceOptions(**{**values, **changes})
+
+
+def start(call: str, name: str = "render_a2ui", message: str | None = None) -> Event:
+    parent = {} if message is None else {"parentMessageId": message}
+    return {"type": "TOOL_CALL_START", "toolCallId": call, "toolCallName": name, **parent}
+
+
+def arguments(call: str, delta: str) -> Event:
+    return {"type": "TOOL_CALL_ARGS", "toolCallId": call, "delta": delta}
+
+
+def end(call: str) -> Event:
+    return {"type": "TOOL_CALL_END", "toolCallId": call}
+
+
+def result(call: str, content: Any) -> Event:
+    return {"type": "TOOL_CALL_RESULT", "messageId": f"{call}-m", "toolCallId": call, "content": content}
+
+
+def render(call: str = "c", message: str | None = None, **members: Any) -> list[Event]:
+    return [start(call, message=message), arguments(call, json.dumps({"surfaceId": "s", **members})), end(call)]
+
+
+def other(call: str, message: str | None = None) -> list[Event]:
+    return [start(call, "search", message), arguments(call, "{}"), end(call)]
+
+
+def run(events: Iterable[Event], surfaces: Surfaces | None = None) -> list[Event]:
+    surfaces = surfaces or Surfaces(options())
+    return [each for event in events for each in surfaces.process(event)]
+
+
+def activities(events: Iterable[Event]) -> list[tuple[str, Any]]:
+    """The messages and contents of the activities among events; of an operation only the object that it is."""
+    return [
+        (each["messageId"].removeprefix("a2ui-surface-"), each["content"])
+        for each in events
+        if each["type"] == "ACTIVITY_SNAPSHOT"
+    ]
+
+
+def shown(events: Iterable[Event]) -> dict[str, Any]:
+    """What each place in the chat shows at the end."""
+    return dict(activities(events))
+
+
+def data_of(content: Any) -> Any:
+    return next((each["updateDataModel"]["value"] for each in content[OPERATIONS] if "updateDataModel" in each), None)
+
+
+def results(events: Iterable[Event]) -> dict[str, Any]:
+    return {each["toolCallId"]: json.loads(each["content"]) for each in events if each["type"] == "TOOL_CALL_RESULT"}
+
+
+def test_other_events_pass_unchanged() -> None:
+    events = [{"type": "RUN_STARTED"}, {"type": "CUSTOM", "name": "x"}, *other("o"), result("o", "found"), FINISHED]
+    processed = run(events)
+    assert processed == events
+    assert all(one is two for one, two in zip(processed, events, strict=True))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "TOOL_CALL_START", "toolCallId": "c"},
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": None},
+        {"type": "TOOL_CALL_RESULT", "toolCallId": 1, "content": "{}"},
+        {"type": ["list"]},
+        {},
+    ],
+)
+def test_invalid_events_are_left_to_the_check_of_all_events(event: Event) -> None:
+    assert run([start("c"), event])[2:] == [event]
+
+
+def test_surface_appears_with_the_last_component_and_grows_by_items() -> None:
+    surfaces = Surfaces(options())
+    parts = [
+        '{"surfaceId":"s","components":' + json.dumps(LIST)[:-1],
+        "]",
+        ',"data":{"flights":[{"name":"1"}',
+        ',{"name":"2"}',
+        "]}",
+        "}",
+    ]
+    run([start("c")], surfaces)
+    seen = [activities(run([arguments("c", part)], surfaces)) for part in parts]
+    data = [[data_of(content) for _, content in each] for each in seen]
+    one, two = {"flights": [{"name": "1"}]}, {"flights": [{"name": "1"}, {"name": "2"}]}
+    assert data == [[], [None], [one], [two], [two], []]
+    operations = seen[1][0][1][OPERATIONS]
+    assert operations == [
+        {"version": "v0.9", "createSurface": {"surfaceId": "s", "catalogId": BASIC}},
+        {"version": "v0.9", "updateComponents": {"surfaceId": "s", "components": LIST}},
+    ]
+    assert results(run([end("c"), FINISHED], surfaces)) == {"c": {"status": "rendered"}}
+
+
+def test_surface_is_sent_before_the_arguments_that_complete_it() -> None:
+    events = run(render(components=TEXT))
+    assert [each["type"] for each in events] == [
+        "ACTIVITY_SNAPSHOT",
+        "TOOL_CALL_START",
+        "ACTIVITY_SNAPSHOT",
+        "TOOL_CALL_ARGS",
+        "TOOL_CALL_END",
+    ]
+
+
+def test_surface_id_may_come_last_or_not_at_all() -> None:
+    last = json.dumps({"components": TEXT, "surfaceId": "late"})
+    events = run([start("c"), arguments("c", last), end("c"), start("d"), arguments("d", '{"components":'), FINISHED])
+    assert shown(events)["c"][OPERATIONS][0]["createSurface"]["surfaceId"] == "late"
+    unnamed = run([start("c"), arguments("c", json.dumps({"surfaceId": 5, "components": TEXT})), end("c"), FINISHED])
+    assert shown(unnamed)["c"][OPERATIONS][0]["createSurface"]["surfaceId"] == "dynamic-surface"
+    assert results(unnamed) == {"c": {"status": "rendered"}}
+
+
+@pytest.mark.parametrize(
+    ("configured", "named", "catalog"),
+    [(None, None, BASIC), (None, "basic", BASIC), (None, "x", "x"), ("app", "x", "app"), (None, 5, BASIC)],
+)
+def test_catalog_of_a_surface(configured: str | None, named: Any, catalog: str) -> None:
+    members = {} if named is None else {"catalogId": named}
+    events = run(render(**members, components=TEXT), Surfaces(options(catalog_id=configured)))
+    assert shown(events)["c"][OPERATIONS][0]["createSurface"]["catalogId"] == catalog
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (json.dumps({"surfaceId": "s", "components": NO_ROOT}), "no_root"),
+        (json.dumps({"surfaceId": "s", "components": []}), "empty_components"),
+        (json.dumps({"surfaceId": "s", "components": ["root"]}), "missing_id"),
+        (json.dumps({"surfaceId": "s", "components": {"id": "root"}}), "empty_components"),
+        (json.dumps({"surfaceId": "s", "components": [{"id": "root"}]}), "missing_component_type"),
+        ('{"surfaceId": "s", "components": [NaN]}', "invalid_arguments"),
+        ('{"surfaceId": "s", "components": [{"id": oops}]}', "invalid_arguments"),
+        ("not json", "invalid_arguments"),
+        ("", "invalid_arguments"),
+    ],
+)
+def test_surface_that_is_not_valid_is_never_drawn_and_the_model_learns_why(text: str, code: str) -> None:
+    events = run([start("c"), *(arguments("c", character) for character in text), end("c"), FINISHED])
+    assert not any(OPERATIONS in content for _, content in activities(events))
+    assert shown(events)["c"]["status"] == "failed"
+    content = results(events)["c"]
+    assert content["status"] == "error"
+    assert code in [error["code"] for error in content["errors"]]
+    assert [each["type"] for each in events[-3:]] == ["ACTIVITY_SNAPSHOT", "TOOL_CALL_RESULT", "RUN_FINISHED"]
+
+
+def test_catalog_validates_components() -> None:
+    catalog = {"components": {"Column": {"required": ["children"]}}}
+    for components, code in (
+        (TEXT, "unknown_component"),
+        ([{"id": "root", "component": "Column"}], "missing_required_prop"),
+    ):
+        events = run([*render(components=components), FINISHED], Surfaces(options(catalog=catalog)))
+        assert results(events)["c"]["errors"][0]["code"] == code
+
+
+def test_attempts_within_another_call_take_the_same_place() -> None:
+    surfaces = Surfaces(
+        options(recovery=A2UIRecovery(max_attempts=2, debug_exposure="verbose", show_progress_tokens=False))
+    )
+    events = run([*other("o"), *render("c1", components=NO_ROOT), *render("c2", components=TEXT)], surfaces)
+    states = [content for key, content in activities(events) if key == "o"]
+    assert [state.get("status") for state in states] == ["building", "retrying", None]
+    assert states[1] | {"errors": []} == {
+        "status": "retrying",
+        "attempt": 2,
+        "maxAttempts": 2,
+        "errors": [],
+        "debugExposure": "verbose",
+    }
+    repeated = json.dumps({OPERATIONS: states[2][OPERATIONS]})
+    assert activities(run([result("o", repeated)], surfaces)) == []
+
+
+def test_calls_of_one_message_are_drawn_side_by_side() -> None:
+    """Node takes the call of a frontend tool for the outer call of both: the second surface replaces the first."""
+    events = run([*other("o", "m"), *render("c1", "m", components=TEXT), *render("c2", "m", components=TEXT), FINISHED])
+    assert list(shown(events)) == ["c1", "c2"]
+
+
+def test_results_of_calls_side_by_side_are_drawn_side_by_side() -> None:
+    """Node gives the first result the place of the second one, which then replaces it."""
+    surface = json.dumps({OPERATIONS: [{"updateComponents": {"surfaceId": "s", "components": TEXT}}]})
+    events = run([*other("o1"), *other("o2"), result("o1", surface), result("o2", surface)])
+    assert list(shown(events)) == ["o1", "o2"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({OPERATIONS: [{"createSurface": {"surfaceId": "s"}}, None, "x"]}),
+        json.dumps(json.dumps({OPERATIONS: [{"createSurface": {"surfaceId": "s"}}]})),
+        [{"type": "text", "text": json.dumps({OPERATIONS: [{"createSurface": {"surfaceId": "s"}}]})}],
+    ],
+)
+def test_result_with_operations_becomes_a_surface(content: Any) -> None:
+    events = run([*other("o"), result("o", content)])
+    assert activities(events) == [("o", {OPERATIONS: [{"createSurface": {"surfaceId": "s"}}]})]
+    assert events[-2]["type"] == "TOOL_CALL_RESULT"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "a2ui_operations",
+        '{"a2ui_operations": 1}',
+        '{"a2ui_operations": []}',
+        '[{"a2ui_operations": []}]',
+        '"a2ui_operations"',
+        json.dumps({OPERATIONS: [{"createSurface": {"surfaceId": "s", "deep": json.loads("[" * 190 + "]" * 190)}}]}),
+        None,
+        5,
+    ],
+)
+def test_other_results_become_nothing(content: Any) -> None:
+    assert activities(run([*other("o"), result("o", content)])) == []
+
+
+def test_result_with_several_surfaces_has_a_place_for_each() -> None:
+    operations = [{"createSurface": {"surfaceId": each}} for each in ("a", "b")] + [{"unknown": 1}]
+    events = run([*other("o"), result("o", json.dumps({OPERATIONS: operations}))])
+    assert list(shown(events)) == ["a-o", "b-o", "default-o"]
+
+
+def test_tool_that_has_used_up_its_attempts_shows_a_failure() -> None:
+    failure = {"code": "a2ui_recovery_exhausted", "error": "No luck", "attempts": [{"attempt": 1}, {"attempt": 2}]}
+    events = run([*other("o"), *render("c1", components=NO_ROOT), result("o", json.dumps(failure)), FINISHED])
+    assert shown(events)["o"] == {
+        "status": "failed",
+        "error": "No luck",
+        "attempts": failure["attempts"],
+        "maxAttempts": 2,
+    }
+
+
+@pytest.mark.parametrize("ending", ["RUN_FINISHED", "RUN_ERROR", "exception"])
+def test_no_surface_stays_under_construction(ending: str) -> None:
+    """In Node such a place says for good that a surface is being built, also after a reload."""
+    surfaces = Surfaces(options())
+    events = run([*render("c1", components=TEXT), start("c2"), arguments("c2", '{"surfaceId": "s", "comp')], surfaces)
+    events += surfaces.fail_unfinished() if ending == "exception" else run([{"type": ending}], surfaces)
+    assert shown(events)["c2"]["status"] == "failed"
+    assert OPERATIONS in shown(events)["c1"]
+    assert list(surfaces.fail_unfinished()) == []
+
+
+def test_result_of_the_agent_is_the_only_one() -> None:
+    surfaces = Surfaces(options())
+    run([*render("c1", components=TEXT), result("c1", "seen"), *render("c2", components=TEXT)], surfaces)
+    assert surfaces.has_open_calls
+    surfaces.note_results([{"role": "user"}, {"role": "tool", "toolCallId": "c2"}, {"role": "tool", "toolCallId": "x"}])
+    assert not surfaces.has_open_calls
+    assert run([FINISHED], surfaces) == [FINISHED]
+
+
+def test_call_of_log_a2ui_event_is_no_outer_call() -> None:
+    events = run([start("l", "log_a2ui_event"), end("l"), *render(components=TEXT)])
+    assert list(shown(events)) == ["c"]
+
+
+def test_show_progress_tokens_counts_in_steps() -> None:
+    surfaces = Surfaces(options(recovery=A2UIRecovery()))
+    events = run([start("c"), *(arguments("c", "x" * 20) for _ in range(20))], surfaces)
+    assert [content.get("progressTokens") for _, content in activities(events)] == [None, 20, 40, 60, 80, 100]
+    assert len(activities(run([start("c"), arguments("c", "x" * 4000)]))) == 1
+
+
+def test_streamed_surface_costs_steps_and_bytes_in_proportion() -> None:
+    def prepare(size: int) -> Any:
+        surfaces = Surfaces(options(recovery=A2UIRecovery()))
+        data = {"flights": [{"name": "x" * 20} for _ in range(size)]}
+        text = json.dumps({"surfaceId": "s", "components": LIST, "data": data})
+        events = [start("c"), *(arguments("c", text[i : i + 4]) for i in range(0, len(text), 4)), end("c"), FINISHED]
+
+        def process() -> None:
+            for event in run(events, surfaces):
+                json.dumps(event)
+
+        return process
+
+    assert_linear(prepare, 60)
+
+
+def test_components_cost_steps_and_bytes_in_proportion() -> None:
+    def prepare(size: int) -> Any:
+        cards = [{"id": f"c{number}", "component": "Text", "text": "x"} for number in range(size)]
+        root = {"id": "root", "component": "Column", "children": [card["id"] for card in cards]}
+        text = json.dumps({"surfaceId": "s", "components": [root, *cards]})
+        events = [start("c"), *(arguments("c", text[i : i + 4]) for i in range(0, len(text), 4)), end("c")]
+        return lambda: run(events)
+
+    assert_linear(prepare, 40)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"enabled": 1}, TypeError),
+        ({"agents": "default"}, TypeError),
+        ({"tool_names": "render_a2ui"}, TypeError),
+        ({"inject_tool": ""}, TypeError),
+        ({"inject_tool": 5}, TypeError),
+        ({"default_catalog_id": ""}, TypeError),
+        ({"recovery": {"maxAttempts": 2}}, TypeError),
+        ({"schema": "catalog.json"}, TypeError),
+        ({"schema": {"catalogId": "x"}}, TypeError),
+        ({"schema": {"catalogId": "x", "components": {"Text": 5}}}, TypeError),
+        ({"schema": [{"props": {}}]}, TypeError),
+    ],
+)
+def test_a2ui_options_are_checked(arguments: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"A2UI: {next(iter(arguments))}"):
+        A2UI(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"debug_exposure": "open"}, {"max_attempts": 0}])
+def test_a2ui_recovery_options_are_checked(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="A2UIRecovery"):
+        A2UIRecovery(**arguments)
