@@ -1,0 +1,34 @@
+// Uses the built example in a browser: node generative_ui.mjs CHROMIUM URL BACKEND [SCREENSHOT]
+// Ends with status 0 once a surface was drawn while it was written, and its button has been answered with another one,
+// each of them also after a reload.
+import { createRequire } from "node:module";
+
+const { chromium } = createRequire(new URL("../../examples/react_frontend/", import.meta.url))("playwright-core");
+
+const [executablePath, url, backend, screenshot] = process.argv.slice(2);
+const [FIRST, LAST] = ["Berlin 12:15", "Berlin 18:05"];
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+try {
+  const page = await browser.newPage({ viewport: { width: 900, height: 700 } });
+  page.on("console", (said) => said.type() === "error" && console.error(said.text()));
+  page.on("pageerror", (error) => console.error(error));
+  await page.goto(url);
+  const input = page.getByRole("textbox");
+  await input.fill("Which flights are there?");
+  await input.press("Enter");
+  await page.getByText(FIRST).waitFor();
+  if (await page.getByText(LAST).count()) throw new Error("the surface was not drawn before it was whole");
+  await fetch(`${backend}/seen`);
+  await page.getByText(LAST).waitFor();
+  await page.reload();
+  await page.getByText(LAST).waitFor();
+  await page.getByRole("button", { name: "Book" }).nth(1).click();
+  await page.getByText(`Booked: ${FIRST}`).waitFor();
+  await page.reload();
+  await page.getByText(`Booked: ${FIRST}`).waitFor();
+  await page.getByText(LAST).waitFor();
+  if (screenshot) await page.screenshot({ path: screenshot });
+} finally {
+  await browser.close();
+}
