@@ -131,7 +131,10 @@ def test_auto_answers_both_modes(replays: Mapping[str, list[Replay]]) -> None:
     assert set(failed) == set(EXPECTED_DIFFERENCES), failed
 
 
-ONE_FILE: Mapping[int, Sequence[str]] = {1: ("default", "supersede", "debug"), 4: ("default", "supersede", "a2ui-frontend")}
+ONE_FILE: Mapping[int, Sequence[str]] = {
+    1: ("default", "supersede", "debug"),
+    4: ("default", "supersede", "a2ui-frontend"),
+}
 """What is held to its cases over SQLite, by the number of workers; the debug feed shows the runs of its own process."""
 
 ON_ONE_FILE = [(name, 4) for name, adapter in ADAPTERS.items() if adapter.workers] + [("asgi", 1), ("wsgi", 1)]

@@ -96,8 +96,9 @@ class Surfaces:
         self._slots: dict[str, _Slot] = {}
         self._open: dict[str, str | None] = {}
         """The calls of other tools that have no result yet, with the message that each belongs to."""
-        self._drawn: set[str] = set()
-        """The surfaces that calls have rendered."""
+        self._drawn_surfaces: set[str] = set()
+        self._drawn_calls: set[str] = set()
+        """The calls that have rendered a surface, and those within which that was done."""
 
     def process(self, event: Event) -> Iterable[Event]:
         """Returns the events to send in place of one of the agent's."""
@@ -215,7 +216,8 @@ class Surfaces:
         call.catalog_id = self._catalog_id(call.arguments)
         call.items_member = _repeated_member(components)
         call.slot.is_retrying, call.slot.is_settled = False, True
-        self._drawn.add(call.surface_id)
+        self._drawn_surfaces.add(call.surface_id)
+        self._drawn_calls.update((call.id, call.slot.key))
         if call.arguments.count("data", call.items_member):
             yield from self._draw_items(call)
         else:
@@ -277,7 +279,7 @@ class Surfaces:
         call = self._calls.get(call_id)
         if call is not None:
             call.is_answered = True
-        if any(each.is_valid for each in self._calls.values() if call_id in (each.id, each.slot.key)):
+        if call_id in self._drawn_calls:
             return  # it repeats what has been drawn while it was generated
         content = _content(event.get("content"))
         slot = call.slot if call is not None else self._slots.get(call_id, _Slot(call_id))
@@ -293,7 +295,7 @@ class Surfaces:
         by_surface: dict[str, list[dict[str, Any]]] = {}
         for operation in operations:
             surface_id = _surface_id(operation)
-            if surface_id not in self._drawn:
+            if surface_id not in self._drawn_surfaces:
                 by_surface.setdefault(surface_id or "default", []).append(operation)
         for surface_id, of_surface in by_surface.items():
             slot.is_settled, slot.is_retrying = True, False
