@@ -12,6 +12,8 @@ import pytest
 
 from .contract import check
 from .fixtures.configs import CONFIGURATIONS, select
+from .fixtures.generative_ui import MCP_APPS_URL
+from .mcp_apps import run_clock_server
 from .serve import ADAPTERS
 from .servers import RunningServer, serve_config
 
@@ -111,7 +113,7 @@ def replays(request: pytest.FixtureRequest) -> Mapping[str, list[Replay]]:
     selections = [Selection("default", ("default",), group) for group in groups_of("default")]
     selections += [Selection("auto", ("default", "single"), group) for group in groups_of("default", "single")]
     selections += [Selection(name, (name,)) for name in together if name not in GROUPED]
-    with serve_config(request.param, ",".join(together)) as server:
+    with run_clock_server() as url, serve_config(request.param, ",".join(together), env={MCP_APPS_URL: url}) as server:
         replays = replay_all(server, together, selections)
     for name in ALONE:
         with serve_config(request.param, name) as server:

@@ -28,13 +28,13 @@ from .agents._context import RunContext
 
 if TYPE_CHECKING:
     from ._server.agents_types import Agents, AgentsFactory
-    from .middleware._a2ui.options import A2UI, A2UIRecovery
+    from .middleware import A2UI, A2UIRecovery, MCPApps
 else:
     __getattr__, __dir__ = _lazy_exports(
         __name__,
         {
             "._server.agents_types": ("Agents", "AgentsFactory"),
-            ".middleware._a2ui.options": ("A2UI", "A2UIRecovery"),
+            ".middleware": ("A2UI", "A2UIRecovery", "MCPApps"),
         },
     )
 
@@ -57,6 +57,7 @@ __all__ = [
     "HookContext",
     "IdentifyUser",
     "InputLimits",
+    "MCPApps",
     "Request",
     "RequestHook",
     "RespondWith",

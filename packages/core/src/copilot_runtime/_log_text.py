@@ -23,6 +23,7 @@ LOGGERS = (
     "copilot_runtime.engine",
     "copilot_runtime.handler",
     "copilot_runtime.loops",
+    "copilot_runtime.middleware",
     "copilot_runtime.runtime",
     "copilot_runtime.stores.memory",
     "copilot_runtime.stores.sqlite",

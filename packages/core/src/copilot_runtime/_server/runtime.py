@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -25,18 +25,20 @@ from ..transcription import TranscriptionService
 from .access import ThreadAccess
 from .agents_context import AgentsContext
 from .errors import Unauthenticated
-from .generative_ui_options import validate_a2ui
+from .generative_ui_options import validate_a2ui, validate_mcp_apps, validate_open_generative_ui
 from .input_limits import InputLimits
 from .memory_store_check import MemoryStoreCheck
 from .store_override import current_engine, store_of_new_runtime
 from .thread_names import ThreadNames, parse_thread_names
 
 if TYPE_CHECKING:
+    from ..middleware import _mcp_apps
     from ..middleware import _types as middleware_types
     from ..middleware._a2ui import options as a2ui_options
     from . import agents_types
 else:
     agents_types = LazyModule(".agents_types", __package__)
+    _mcp_apps = LazyModule("..middleware._mcp_apps", __package__)
     middleware_types = LazyModule("..middleware._types", __package__)
     a2ui_options = LazyModule("..middleware._a2ui.options", __package__)
 
@@ -57,6 +59,9 @@ class CopilotRuntime:
         middleware: put around every agent of every run, outermost first, as `copilot_runtime.middleware.use` does; also
             around suggestions.
         a2ui: how agents describe interfaces with A2UI. Not needed where a frontend has a catalog of components.
+        mcp_apps: the MCP servers whose apps are shown.
+        open_generative_ui: whether pages that agents write are shown, in a sandbox of the frontend; or the ids of the
+            agents whose pages are.
         store: where threads are stored, as a URL (``memory://``, ``sqlite:///path``) or a store object.
         transcription_service: turns speech into text, for ``/transcribe``.
         on_run_end: a plain or coroutine function that is called with an `EndedRun` once for each run that has ended, in
@@ -111,7 +116,9 @@ class CopilotRuntime:
     middleware: Sequence[Layer]
     history: Literal["client", "stored"]
     a2ui: a2ui_options.A2UI | None
+    mcp_apps: _mcp_apps.MCPApps | None
     has_generative_ui: bool
+    """Whether runs may show user interfaces, of some agents at least, whatever their frontends send."""
     identify_user: IdentifyUser | None
     thread_access: ThreadAccess
     transcription_service: TranscriptionService | None
@@ -129,6 +136,8 @@ class CopilotRuntime:
         agents: agents_types.Agents,
         middleware: Sequence[middleware_types.Middleware] = (),
         a2ui: a2ui_options.A2UI | None = None,
+        mcp_apps: _mcp_apps.MCPApps | None = None,
+        open_generative_ui: bool | Collection[str] = False,
         store: str | RunStore = "memory://",
         transcription_service: TranscriptionService | None = None,
         on_run_end: RunEndHook | None = None,
@@ -198,7 +207,11 @@ class CopilotRuntime:
         self.middleware = parse_layers("middleware", middleware)
         self.history = history
         self.a2ui = validate_a2ui(a2ui, self.agents)
-        self.has_generative_ui = self.a2ui is not None
+        self.mcp_apps = validate_mcp_apps(mcp_apps, self.agents)
+        self._open_generative_ui = validate_open_generative_ui(open_generative_ui, self.agents)
+        self.has_generative_ui = (
+            self.a2ui is not None or self.mcp_apps is not None or self._open_generative_ui not in (False, frozenset())
+        )
         self.identify_user = _validate_identify_user(identify_user, single_user)
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service
@@ -254,6 +267,16 @@ class CopilotRuntime:
     def is_single_process(self) -> bool:
         """Whether no other process shares the store that the runtime was created with."""
         return self._engine.store.poll_seconds is None
+
+    @property
+    def has_open_generative_ui(self) -> bool:
+        """Whether pages that agents write are shown, of some agents at least."""
+        return bool(self._open_generative_ui)
+
+    def shows_sandboxed_pages(self, agent_id: str) -> bool:
+        """Returns whether the pages that an agent writes are shown."""
+        shown = self._open_generative_ui
+        return shown if isinstance(shown, bool) else agent_id in shown
 
     def note_run(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Called with the messages of each run that is about to begin, in wire form."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._events import RunEvents
     from ._filter_tool_calls import FilterToolCalls
     from ._input import change_input
+    from ._mcp_apps import MCPApps
     from ._mcp_tools import MCPTools
     from ._types import Middleware, MiddlewareFunction, MiddlewareObject, Next
     from ._use import MiddlewareAgent, use
@@ -22,6 +23,7 @@ else:
             "._events": ("RunEvents",),
             "._filter_tool_calls": ("FilterToolCalls",),
             "._input": ("change_input",),
+            "._mcp_apps": ("MCPApps",),
             "._mcp_tools": ("MCPTools",),
             "._types": ("Middleware", "MiddlewareFunction", "MiddlewareObject", "Next"),
             "._use": ("MiddlewareAgent", "use"),
@@ -33,6 +35,7 @@ __all__ = [
     "A2UIRecovery",
     "BackwardCompatibility",
     "FilterToolCalls",
+    "MCPApps",
     "MCPTools",
     "Middleware",
     "MiddlewareAgent",

@@ -64,16 +64,20 @@ def _response(
         for agent_id, text, name, source in listed
     ]
     has_transcription = runtime.transcription_service is not None
-    return _kept_response(tuple(agents), has_transcription, _a2ui(runtime), runtime.thread_access, single_route)
+    return _kept_response(
+        tuple(agents), has_transcription, _generative_ui(runtime), runtime.thread_access, single_route
+    )
 
 
-def _a2ui(runtime: CopilotRuntime) -> bytes:
-    """Returns what a client has to know of A2UI to draw surfaces, as the members of a JSON object."""
+def _generative_ui(runtime: CopilotRuntime) -> bytes:
+    """Returns what a client has to know to draw user interfaces, as the members of a JSON object."""
+    pages = to_json(runtime.has_open_generative_ui)
     a2ui = runtime.a2ui
     if a2ui is None or not a2ui.enabled:
-        return b'"a2uiEnabled":false'
+        return b'"a2uiEnabled":false,"openGenerativeUIEnabled":%b' % pages
     agents = {} if a2ui.agents is None else {"agents": a2ui.agents}
-    return b'"a2uiEnabled":true,"a2ui":%b' % to_json({"enabled": True, **agents})
+    options = to_json({"enabled": True, **agents})
+    return b'"a2uiEnabled":true,"a2ui":%b,"openGenerativeUIEnabled":%b' % (options, pages)
 
 
 def _capabilities(agent_id: str, source: Any, reported: Mapping[str, bytes | None]) -> bytes | None:
@@ -92,7 +96,7 @@ def _agent_json(agent_id: str, text: str, class_name: str, capabilities: bytes |
 def _kept_response(
     agents: tuple[tuple[str, str, str, bytes | None], ...],
     has_transcription: bool,
-    a2ui: bytes,
+    generative_ui: bytes,
     access: ThreadAccess,
     single_route: bool,
 ) -> Response:
@@ -104,7 +108,7 @@ def _kept_response(
     Args:
         agents: their ids, descriptions, class names, and capabilities as JSON.
         has_transcription: whether the runtime transcribes.
-        a2ui: what the client has to know of A2UI, as members.
+        generative_ui: what the client has to know to draw user interfaces, as members.
         access: the access to threads.
         single_route: whether the request came in an envelope.
     """
@@ -115,12 +119,11 @@ def _kept_response(
             "mode": "sse",
             **_thread_endpoints(access, single_route),
             "suggestions": True,
-            "openGenerativeUIEnabled": False,
             "telemetryDisabled": True,
         }
     )
     listed = b",".join(_agent_json(*agent) for agent in agents)
-    body = b'{"agents":{%b},%b,%b' % (listed, a2ui, others[1:])
+    body = b'{"agents":{%b},%b,%b' % (listed, generative_ui, others[1:])
     return Response(headers={"content-type": "application/json"}, body=body)
 
 

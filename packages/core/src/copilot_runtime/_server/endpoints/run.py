@@ -52,9 +52,12 @@ async def run(context: EndpointContext) -> Response:
     agent, parsed = await _read(context, "Failed to run agent")
     runtime = context.runtime
     layers = runtime.middleware
-    if runtime.has_generative_ui or parsed.model.forwarded_props:
-        from ..generative_ui import layers_of_run  # with what few runs need
+    if runtime.has_generative_ui or parsed.model.tools or parsed.model.forwarded_props:
+        from ..generative_ui import layers_of_run, proxied_request  # with what few runs need
 
+        proxy = proxied_request(runtime, context.agent_id, parsed.model)
+        if proxy is not None:
+            return stream_response(await context.engine.suggest(_run_request(context, proxy, parsed)))
         layers = (*layers_of_run(runtime, context.agent_id, parsed.model), *layers)
     agent = clone_agent(agent)
     request = _run_request(context, _wrap(agent, layers) if layers else agent, parsed)
