@@ -116,6 +116,24 @@ TABLE: dict[str, tuple[list[Message], list[Event], list[Message]]] = {
         ],
         [USER, {"id": "x", "role": "assistant", "content": "y"}],
     ),
+    "a snapshot without activities and reasoning leaves them where they are": (
+        [USER, activity({"step": 1}), {"id": "th", "role": "reasoning", "content": "hm"}],
+        [
+            {"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "x", "role": "assistant", "content": "y"}, USER]},
+            activity_event("DELTA", patch=[{"op": "replace", "path": "/step", "value": 2}]),
+        ],
+        [
+            USER,
+            activity({"step": 2}),
+            {"id": "th", "role": "reasoning", "content": "hm"},
+            {"id": "x", "role": "assistant", "content": "y"},
+        ],
+    ),
+    "a snapshot with an activity replaces all of them": (
+        [USER, activity({"step": 1}), {"id": "th", "role": "reasoning", "content": "hm"}],
+        [{"type": "MESSAGES_SNAPSHOT", "messages": [{**activity({"step": 2}), "id": "other"}]}],
+        [{"id": "th", "role": "reasoning", "content": "hm"}, {**activity({"step": 2}), "id": "other"}],
+    ),
     "an activity": (
         [],
         [

@@ -183,7 +183,7 @@ class MessageFold:
         self._append({"id": event["messageId"], "role": "tool", "toolCallId": call, "content": content})
 
     def replace_messages(self, event: Event) -> None:
-        self._reset(event["messages"])
+        self._reset(_with_kept(self.messages(), event["messages"]))
 
     def set_activity(self, event: Event) -> None:
         existing = self._by_role.get((event["messageId"], "activity"))
@@ -229,6 +229,34 @@ class _Call:
         self.message = message
         self.index = index
         self.function: dict[str, Any] | None = None
+
+
+_KEPT_ROLES = ("activity", "reasoning")
+
+
+def _with_kept(messages: Sequence[Message], snapshot: Sequence[Message]) -> Sequence[Message]:
+    """Returns the messages after a snapshot, as clients have them.
+
+    They keep their activities if the snapshot has none, and reasoning likewise, since most agents do not know of them.
+    """
+    kept_roles = [role for role in _KEPT_ROLES if not any(message.get("role") == role for message in snapshot)]
+    if not any(message.get("role") in kept_roles for message in messages):
+        return snapshot
+    new = {_id(message): message for message in snapshot}
+    placed: set[str | None] = set()
+    merged = []
+    for message in messages:
+        if message.get("role") in kept_roles:
+            merged.append(message)
+        elif (identity := _id(message)) is not None and identity in new and identity not in placed:
+            merged.append(new[identity])
+            placed.add(identity)
+    return [*merged, *(message for message in snapshot if _id(message) not in placed)]
+
+
+def _id(message: Message) -> str | None:
+    identity = message.get("id")
+    return identity if isinstance(identity, str) else None
 
 
 _REDUCERS: Mapping[str, Callable[[MessageFold, Event], None]] = {

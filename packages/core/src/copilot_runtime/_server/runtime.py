@@ -209,9 +209,7 @@ class CopilotRuntime:
         self.a2ui = validate_a2ui(a2ui, self.agents)
         self.mcp_apps = validate_mcp_apps(mcp_apps, self.agents)
         self._open_generative_ui = validate_open_generative_ui(open_generative_ui, self.agents)
-        self.has_generative_ui = (
-            self.a2ui is not None or self.mcp_apps is not None or self._open_generative_ui not in (False, frozenset())
-        )
+        self.has_generative_ui = self.a2ui is not None or self.mcp_apps is not None or self.has_open_generative_ui
         self.identify_user = _validate_identify_user(identify_user, single_user)
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service

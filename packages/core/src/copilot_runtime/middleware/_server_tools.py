@@ -80,7 +80,8 @@ class _Run:
                 yield {**finished, "runId": run_id, **({"usage": self._usage} if self._usage else {})}
                 return
             await events.aclose()
-            messages = [*messages, *map(_to_message, results)]
+            messages = [message for message in messages if message["role"] != "activity"]
+            messages += map(_to_message, results)
             input = with_resume(input, ())  # its responses have been used
             input = change_input(input, run_id=str(uuid.uuid4()), messages=messages, state=events.state)
 
