@@ -2,8 +2,8 @@
 
 A plain delta has its type, its id, a string, and nothing else. While the message, reasoning message or tool call that
 it belongs to is known to be open, no check can fail for it that its start or the delta before has passed, and its frame
-differs from that of any other in the number and the string only. `RunRecorder` keeps the strings of such deltas, and makes the frames of
-all that have come in one step.
+differs from that of any other in the number and the string only. `RunRecorder` keeps the strings of such deltas, and
+makes the frames of all that have come in one step.
 """
 
 from __future__ import annotations
