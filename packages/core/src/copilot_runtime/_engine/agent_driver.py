@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
+from types import AsyncGeneratorType
 from typing import Any, Protocol
 
 from .._concurrency import loops
@@ -12,7 +13,7 @@ from .._concurrency.framework import NO_SCOPE, current_framework
 from .._concurrency.outcome import Outcome
 from .._concurrency.step_timing import report_long_steps
 from .._events import InvalidEventError
-from ..agents._base import AgentSignature, CallStyle, inspect_agent
+from ..agents._base import CallStyle, inspect_agent
 from .agent_threads import AgentThreads
 from .pump import pump
 from .types import RunRequest
@@ -45,27 +46,45 @@ class EventSink(Protocol):
         """Called with the seconds for which an asynchronous agent has blocked the event loop; None to not measure."""
 
 
-async def drive_agent(
+def drive_agent(
     function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads
-) -> None:
-    """Runs an agent to its end, on one of ``threads`` if it is synchronous.
+) -> Awaitable[None]:
+    """Returns an awaitable that runs an agent to its end, on one of ``threads`` if it is synchronous.
 
-    Raises what the agent raises, and InvalidEventError.
+    It raises what the agent raises, and InvalidEventError. Not a coroutine function: each coroutine between a run and
+    its agent is resumed at all of the agent's waits, and kept in memory meanwhile. For an async generator, there is
+    none but `pump`.
     """
     control = request.context._control
     control.agent, control.host = request.agent, (sink.loop, threads)
     signature = inspect_agent(function)
     arguments = (request.input, request.context) if signature.takes_context else (request.input,)
-    events: Any = None
     if signature.kind is CallStyle.PLAIN:
-        events = await _run_in_thread(function, arguments, None, request, sink, threads)
-        if events is None:
-            return
-    consuming = _consume_async(function, signature, arguments, events, request, sink, threads)
+        return _drive_plain(function, arguments, request, sink, threads)
+    events = function(*arguments) if signature.kind is CallStyle.ASYNC_GENERATOR else None
+    if isinstance(events, AsyncGeneratorType):
+        return _in_scope(pump(events, sink.feed, sink.flush), sink)
+    return _in_scope(_consume_async(function, arguments, events, request, sink, threads), sink)
+
+
+async def _drive_plain(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    request: RunRequest,
+    sink: EventSink,
+    threads: AgentThreads,
+) -> None:
+    events = await _run_in_thread(function, arguments, None, request, sink, threads)
+    if events is not None:
+        await _in_scope(_consume_async(function, arguments, events, request, sink, threads), sink)
+
+
+def _in_scope(consuming: Coroutine[Any, Any, None], sink: EventSink) -> Awaitable[None]:
+    """Returns a coroutine as it is to be awaited: in the framework's scope, and with its long steps reported."""
     if sink.report_blocking is not None:
         consuming = report_long_steps(consuming, BLOCKING_SECONDS, sink.report_blocking)
     scope = current_framework.get().async_agent_scope()
-    await (consuming if scope is NO_SCOPE else _consume_in_scope(consuming, scope))
+    return consuming if scope is NO_SCOPE else _consume_in_scope(consuming, scope)
 
 
 async def _consume_in_scope(consuming: Coroutine[Any, Any, None], scope: AbstractAsyncContextManager[object]) -> None:
@@ -78,15 +97,14 @@ async def _consume_in_scope(consuming: Coroutine[Any, Any, None], scope: Abstrac
 
 async def _consume_async(
     function: Callable[..., Any],
-    signature: AgentSignature,
     arguments: tuple[Any, ...],
     events: Any,
     request: RunRequest,
     sink: EventSink,
     threads: AgentThreads,
 ) -> None:
-    """Consumes what an asynchronous agent returns, or the awaitable or async iterator that a plain one has returned."""
-    if signature.kind is not CallStyle.PLAIN:
+    """Consumes what an agent returns if it is called here, or the awaitable or async iterator that it has returned."""
+    if events is None:
         events = function(*arguments)
     while not hasattr(events, "__aiter__") and isinstance(events, Awaitable):
         events = await events
@@ -95,13 +113,7 @@ async def _consume_async(
             await _run_in_thread(function, arguments, events, request, sink, threads)
             return
         raise InvalidEventError(_not_iterable(events))
-    iterator = events.__aiter__()
-    try:
-        await pump(iterator, sink.feed, sink.flush)
-    finally:
-        close = getattr(iterator, "aclose", None)
-        if close is not None:
-            await close()
+    await pump(events.__aiter__(), sink.feed, sink.flush)
 
 
 async def _run_in_thread(

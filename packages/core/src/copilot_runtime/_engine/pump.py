@@ -21,20 +21,31 @@ Less than a chunk of a reader may have, since it is an estimate. A burst of delt
 
 @types.coroutine
 def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -> Generator[Any, Any, None]:
-    """Feeds each event, and flushes before every wait and whenever ``feed`` returns at least ``FLUSH_BYTES``."""
-    feeding = _feed_all(_Events(iterator), feed)
+    """Feeds each event, and flushes before every wait and whenever ``feed`` returns at least ``FLUSH_BYTES``.
+
+    Closes the iterator at the end, if it can be closed.
+    """
+    close = getattr(iterator, "aclose", None)
     try:
-        signal = feeding.send(None)
-        while True:
-            flush()
-            try:
-                yield signal
-            except BaseException as raised:  # above all a cancellation, which is for the agent to handle
-                signal = feeding.throw(raised)
-            else:
-                signal = feeding.send(None)
-    except StopIteration:
-        pass
+        feeding = _feed_all(_Events(iterator), feed)
+        try:
+            signal = feeding.send(None)
+            while True:
+                flush()
+                try:
+                    yield signal
+                except BaseException as raised:  # above all a cancellation, which is for the agent to handle
+                    signal = feeding.throw(raised)
+                else:
+                    signal = feeding.send(None)
+        except StopIteration:
+            pass
+    except GeneratorExit:
+        close = None  # this is being closed itself, and can wait for nothing
+        raise
+    finally:
+        if close is not None:
+            yield from close().__await__()
 
 
 class _Events:

@@ -128,7 +128,7 @@ class Run:
         """Runs the agent and ends the run: the body of the run's task."""
         if self.is_finished:  # before it began: its thread was deleted, or its end has been forced
             return
-        self._task = asyncio.current_task()
+        self._task = self._started_task or asyncio.current_task()
         timeout = self._services.options.run_timeout_seconds
         if timeout is not None:
             self._timers += (self.loop.call_later(timeout, self.stop, timed_out(timeout)),)

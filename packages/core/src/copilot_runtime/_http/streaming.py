@@ -193,10 +193,11 @@ class AsyncStreamIterator:
     May be created anywhere; its loop is that of the first wait. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_loop", "_push", "_size", "_source", "_thread_id", "_without_turn")
+    __slots__ = ("_future", "_is_closed", "_loop", "_push", "_size", "_source", "_thread_id", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
+        self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
         self._future: asyncio.Future[None] | None = None
@@ -267,8 +268,10 @@ class AsyncStreamIterator:
 
     def close(self) -> None:
         """Closes the source and ends a wait, from any thread."""
+        self._is_closed = True
         self._source.close()
         self._notify()
 
     def __del__(self) -> None:
-        self._source.close()
+        if not self._is_closed:
+            self._source.close()
