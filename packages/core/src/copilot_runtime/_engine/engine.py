@@ -524,7 +524,7 @@ class Engine:
 
     def _run_ended(self, run: Run) -> None:
         self._unregister(run)
-        self._subscribers.run_ended(run.log)
+        self._subscribers.run_ended(run.log, run.size)
 
     def _run_lost(self, run: Run) -> None:
         """Has the run's readers read what the store has of it."""

@@ -74,6 +74,7 @@ class Run:
         "log",
         "loop",
         "request",
+        "size",
         "slot",
         "writer",
     )
@@ -97,6 +98,8 @@ class Run:
         self.writer = None if lease is None else RunWriter(lease, log, loop, self)
         """None for a run on no thread, of which nothing is stored."""
         self.is_finished = False
+        self.size = 0
+        """The bytes of its frames, which take long to count where there are many."""
         self.feed: Callable[[Any], int] = _ignore_first_start(recorder.feed) if request.opening else recorder.feed
         self._services = services
         self._function = function
@@ -182,6 +185,7 @@ class Run:
         frames, size = recorder.take()
         if not size:
             return
+        self.size += size
         if not self.slot.grow(size):
             self.stop_threadsafe(MEMORY_EXCEEDED)
         if recorder.duplicates:
@@ -317,7 +321,8 @@ class Run:
             recorder.complete(ending, request.thread_id, request.run_id)
             has_failed = recorder.has_failed
             recorder.seal()
-            frames = recorder.drain()
+            frames, size = recorder.take()
+        self.size += size
         completion, result = None, FinishResult.STORED
         if writer is not None:
             completion = RunCompletion.from_recorder(recorder, request.messages, last_agent_event, persist=persist)

@@ -191,10 +191,9 @@ class Subscribers:
         if not log.readers:
             self._on_abandoned(log)
 
-    def run_ended(self, log: RunLog) -> None:
-        """Counts an ended run as kept in memory by its readers."""
-        size = sum(map(len, log.frames)) if log.readers else 0
-        if size <= UNCOUNTED_BYTES:
+    def run_ended(self, log: RunLog, size: int) -> None:
+        """Counts an ended run, whose frames have ``size`` bytes, as kept in memory by its readers."""
+        if not log.readers or size <= UNCOUNTED_BYTES:
             return
         for reader in list(log.readers):
             if isinstance(reader, BaseReader):
