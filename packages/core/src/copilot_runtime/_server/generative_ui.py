@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from ..middleware._a2ui.runs import a2ui_middleware
 from ..middleware._generative_ui_names import PROXIED_MCP_REQUEST, SANDBOXED_PAGE_TOOL
@@ -11,22 +11,22 @@ from ..middleware._layers import Layer, parse_layers
 from .errors import HTTPError, InvalidRunInput, error_response
 from .runtime import CopilotRuntime
 
-if TYPE_CHECKING:
-    from ag_ui.core import RunAgentInput
+Wire: TypeAlias = Mapping[str, Any]
+"""The input of a run in wire form: to look at it there has no models built that the agent may not need."""
 
 
-def layers_of_run(runtime: CopilotRuntime, agent_id: str, input: RunAgentInput) -> tuple[Layer, ...]:
+def layers_of_run(runtime: CopilotRuntime, agent_id: str, wire: Wire) -> tuple[Layer, ...]:
     """Returns the layers that a run needs around its agent, outermost first."""
-    found = (find(runtime, agent_id, input) for find in _LAYERS)
+    found = (find(runtime, agent_id, wire) for find in _LAYERS)
     return tuple(layer for layer in found if layer is not None)
 
 
-def proxied_request(runtime: CopilotRuntime, agent_id: str, input: RunAgentInput) -> Any:
+def proxied_request(runtime: CopilotRuntime, agent_id: str, wire: Wire) -> Any:
     """Returns the agent that answers what an app asks of its server, if that is what a run is for; else None.
 
     Raises InvalidRunInput, and HTTPError if the agent has no apps.
     """
-    props = input.forwarded_props
+    props = wire.get("forwardedProps")
     request = props.get(PROXIED_MCP_REQUEST) if isinstance(props, Mapping) else None
     if request is None:
         return None
@@ -46,12 +46,12 @@ def proxied_request(runtime: CopilotRuntime, agent_id: str, input: RunAgentInput
         raise InvalidRunInput(str(error)) from None
 
 
-def _a2ui(runtime: CopilotRuntime, agent_id: str, input: RunAgentInput) -> Layer | None:
-    middleware = a2ui_middleware(runtime.a2ui, agent_id, input)
+def _a2ui(runtime: CopilotRuntime, agent_id: str, wire: Wire) -> Layer | None:
+    middleware = a2ui_middleware(runtime.a2ui, agent_id, wire.get("forwardedProps"))
     return None if middleware is None else _layer(middleware)
 
 
-def _mcp_apps(runtime: CopilotRuntime, agent_id: str, input: RunAgentInput) -> Layer | None:
+def _mcp_apps(runtime: CopilotRuntime, agent_id: str, wire: Wire) -> Layer | None:
     servers = () if runtime.mcp_apps is None else runtime.mcp_apps.servers_of(agent_id)
     if not servers:
         return None
@@ -60,9 +60,9 @@ def _mcp_apps(runtime: CopilotRuntime, agent_id: str, input: RunAgentInput) -> L
     return _layer(MCPAppsMiddleware(servers))
 
 
-def _open_generative_ui(runtime: CopilotRuntime, agent_id: str, input: RunAgentInput) -> Layer | None:
+def _open_generative_ui(runtime: CopilotRuntime, agent_id: str, wire: Wire) -> Layer | None:
     is_shown = runtime.shows_sandboxed_pages(agent_id)
-    if not is_shown and not any(tool.name == SANDBOXED_PAGE_TOOL for tool in input.tools or ()):
+    if not is_shown and not any(tool["name"] == SANDBOXED_PAGE_TOOL for tool in wire.get("tools", ())):
         return None
     from ..middleware._open_generative_ui import refuse_pages, show_pages
 
@@ -74,7 +74,7 @@ def _layer(middleware: Any) -> Layer:
     return layer
 
 
-_LAYERS: Sequence[Callable[[CopilotRuntime, str, RunAgentInput], Layer | None]] = (
+_LAYERS: Sequence[Callable[[CopilotRuntime, str, Wire], Layer | None]] = (
     _a2ui,
     _mcp_apps,
     _open_generative_ui,

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import A2UI
 
 if TYPE_CHECKING:
-    from ag_ui.core import RunAgentInput
-
     from .middleware import A2UIMiddleware
 
 logger = logging.getLogger("copilot_runtime.middleware")
@@ -20,15 +18,14 @@ CATALOG_AVAILABLE = "a2uiCatalogAvailable"
 """The member of ``forwardedProps`` by which a frontend says that it has a catalog of components."""
 
 
-def a2ui_middleware(a2ui: A2UI | None, agent_id: str, input: RunAgentInput) -> A2UIMiddleware | None:
+def a2ui_middleware(a2ui: A2UI | None, agent_id: str, props: Any) -> A2UIMiddleware | None:
     """Returns what a run needs around its agent; None if it has no A2UI.
 
     Args:
         a2ui: the application's options. Without them the frontend decides, by having a catalog or not.
         agent_id: the id of the agent.
-        input: the input of the run.
+        props: the ``forwardedProps`` of the run's input.
     """
-    props = input.forwarded_props
     has_catalog = isinstance(props, Mapping) and props.get(CATALOG_AVAILABLE) is True
     if a2ui is None and has_catalog:
         a2ui = _default()
