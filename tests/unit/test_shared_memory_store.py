@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime._engine import Engine, StopResult
+from copilot_runtime._engine import Engine, StopResult, persistence
 from copilot_runtime._server import memory_store_check
-from copilot_runtime.stores import MemoryStore
+from copilot_runtime.stores import LeaseLost, MemoryStore, RunTooLarge
+from copilot_runtime.stores.protocol import Batch, Lease, ThreadKey
 from copilot_runtime.testing import TestClient
 
-from .engine_helpers import THREAD, Gated, Reader, answers, bounded, engine_on, given
-from .recorder_helpers import FINISHED, STARTED, Event
+from .engine_helpers import THREAD, Gated, Reader, answers, bounded, engine_on, given, settled, stored
+from .recorder_helpers import FINISHED, STARTED, Event, text
 
 pytestmark = pytest.mark.requirement("STORE-07")
 
@@ -89,6 +90,97 @@ def test_shared_memory_store_run_of_another_event_loop_is_stopped() -> None:
         assert next(events)["type"] == "RUN_STARTED"
         assert there.stop("default", "t")["stopped"] is True
         assert [event["type"] for event in events] == ["RUN_FINISHED"]
+
+
+# --- active runs, which are appended only where somebody needs them ---
+
+
+@bounded
+async def test_memory_store_is_not_flushed_by_a_timer() -> None:
+    here, there = two()
+    agent = Gated(5)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    live = here.store.read(THREAD).live
+    assert live is not None
+    timer = here._persistence._flush_timer
+    assert not any(of_loop.members for of_loop in timer._timers.values())
+    assert not here.store.follow(live.run, 0).frames
+    joined = Reader(await there.connect(THREAD, None))
+    await joined.until(2)
+    assert list(here.store.follow(live.run, 0).frames) == own.frames
+    agent.allow(2)
+    await joined.until(4)
+    agent.allow(3)
+    await joined.rest()
+    await own.rest()
+    assert joined.frames == own.frames
+    assert list(stored(here.store).raw or ()) == own.frames
+
+
+@bounded
+async def test_memory_store_run_that_was_found_before_it_was_launched_is_followed() -> None:
+    """By a request on another thread, which found it in the store and not yet in its engine."""
+    engine = engine_on(MemoryStore())
+    agent = Gated()
+    own = Reader(await engine.run(given(agent)))
+    await own.until(2)
+    live = engine.store.read(THREAD).live
+    assert live is not None
+    log = engine._remote_runs.log(live.run, live.run_id, live.agent_id)
+    await settled(lambda: log.frames == own.frames)
+    agent.allow(3)
+    await own.rest()
+    await settled(lambda: log.ended)
+    assert log.frames == own.frames
+
+
+@bounded
+async def test_memory_store_max_bytes_counts_what_active_runs_have_emitted() -> None:
+    store = MemoryStore(max_bytes=20_000_000)
+    engine = engine_on(store)
+    agent = Gated(1)
+    own = Reader(await engine.run(given(agent)))
+    await own.until(2)
+    before = store._size
+    for length in (store.flush_bytes // 2, store.flush_bytes):
+        await Reader(await engine.run(given(Says("x" * length), "r2", "other"))).until(3)
+        assert (store._size - before >= length) == (length >= store.flush_bytes)
+        await engine.delete(ThreadKey("", "other"))
+    agent.allow()
+    await own.rest()
+
+
+class Says:
+    """An agent that says something and then waits."""
+
+    def __init__(self, delta: str) -> None:
+        self.delta = delta
+
+    async def run(self, input: Any) -> AsyncIterator[Event]:
+        yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+        yield text("START")
+        yield text("CONTENT", delta=self.delta)
+        await asyncio.Event().wait()
+
+
+@bounded
+async def test_memory_store_with_an_append_of_its_own_gets_all_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 0.005)
+    appended: list[bytes] = []
+
+    class Watching(MemoryStore):
+        def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
+            appended.extend(frame for batch in batches for frame in batch.frames)
+            return super().append(batches)
+
+    engine = engine_on(Watching())
+    agent = Gated()
+    own = Reader(await engine.run(given(agent)))
+    await own.until(2)
+    await settled(lambda: appended == own.frames)
+    agent.allow(3)
+    await own.rest()
 
 
 # --- a runtime for each request ---

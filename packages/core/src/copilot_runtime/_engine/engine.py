@@ -119,7 +119,7 @@ class Engine:
             while_open=self._while_open,
         )
         self._persistence = RunPersistence(store, self.async_store)
-        self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost)
+        self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost, self._flush_local)
         self._run_end_notifier = RunEndNotifier()
         self._shutdown = Shutdown(
             grace_seconds=options.shutdown_grace_seconds,
@@ -470,6 +470,12 @@ class Engine:
 
     async def _reap_lost(self, run: RunKey) -> None:
         await self._reap(run, LOST)
+
+    def _flush_local(self, key: RunKey) -> None:
+        """Has a run of this process stored as far as it is, if the store would do without that."""
+        run = self._local_runs.get(key)
+        if run is not None and run.writer is not None:
+            self._persistence.flush_if_lazy(run.writer)
 
     # --- reported by readers and runs ---
 

@@ -8,11 +8,13 @@ import time
 import weakref
 from collections.abc import Sequence
 from enum import Enum
+from typing import cast
 
 from .._concurrency import driver, loops
 from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import ProcessLocal
 from ..stores.protocol import (
+    LazyStore,
     LeaseLost,
     RunCompletion,
     RunStore,
@@ -23,6 +25,7 @@ from ..stores.protocol import (
 from .async_store import AsyncStore
 from .endings import TOO_LARGE
 from .leases import LeaseRenewer
+from .optional_members import has_member
 from .outage_log import OutageLog
 from .run_writer import RunWriter
 from .signals import SignalPoller
@@ -39,6 +42,16 @@ FINISH_RETRY_SECONDS = 5.0
 FINISH_RETRY_INTERVAL = 0.1
 
 
+def find_lazy(store: RunStore) -> LazyStore | None:
+    """Returns the store if it is one whose active runs need not be appended in time.
+
+    Never one that is polled: the engines that follow a run there are not those that can append what it lacks.
+    """
+    is_alone = store.poll_seconds is None and not store.blocking
+    is_lazy = is_alone and has_member(store, "flush_bytes", {"append", "follow", "claim"})
+    return cast(LazyStore, store) if is_lazy else None
+
+
 class FinishResult(Enum):
     """The result of persisting a run's final state."""
 
@@ -53,6 +66,8 @@ class RunPersistence:
     def __init__(self, store: RunStore, async_store: AsyncStore) -> None:
         self._store = store
         self._async_store = async_store
+        self._lazy = find_lazy(store)
+        self._max_unflushed = MAX_UNFLUSHED_BYTES if self._lazy is None else self._lazy.flush_bytes
         self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
         self._poller = self._process_poller()
         self._renewer = self._process_renewer()
@@ -96,11 +111,16 @@ class RunPersistence:
 
     def schedule_flush(self, writer: RunWriter) -> None:
         """Flushes a run soon: it has frames that the store does not have."""
-        if writer.unflushed_bytes >= MAX_UNFLUSHED_BYTES and not self._store.blocking:
+        if writer.unflushed_bytes >= self._max_unflushed and not self._store.blocking:
             self._flush([writer])
-        elif not writer.flush_scheduled:
+        elif self._lazy is None and not writer.flush_scheduled:
             writer.flush_scheduled = True
             self._flush_timer.add(writer, writer.loop)
+
+    def flush_if_lazy(self, writer: RunWriter) -> None:
+        """Stores what a run has emitted so far, for someone who is about to read it from a store that may lack it."""
+        if self._lazy is not None:
+            self._flush([writer])
 
     def _cancel_flush(self, writer: RunWriter) -> None:
         if writer.flush_scheduled:  # most runs are over before their first flush

@@ -30,14 +30,20 @@ class RemoteRunFollower:
         store: the store.
         async_store: the same store, for event loops.
         reap_lost: ends a run whose process has died.
+        flush_local: stores what a run has emitted so far, if it is one of this process.
     """
 
     def __init__(
-        self, store: RunStore, async_store: AsyncStore, reap_lost: Callable[[RunKey], Coroutine[Any, Any, None]]
+        self,
+        store: RunStore,
+        async_store: AsyncStore,
+        reap_lost: Callable[[RunKey], Coroutine[Any, Any, None]],
+        flush_local: Callable[[RunKey], object] = lambda _: None,
     ) -> None:
         self._store = store
         self._async_store = async_store
         self._reap_lost = reap_lost
+        self._flush_local = flush_local
         self._logs: dict[RunKey, RunLog] = {}
         self._timer: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
         self._busy: set[RunLog] = set()
@@ -84,10 +90,12 @@ class RemoteRunFollower:
 
     async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> None:
         def follow(log: RunLog) -> RunUpdate | None:
+            if log.run is None:
+                return None
+            # Another runtime's over the same store, or one that was found in the store before it was launched here.
+            self._flush_local(log.run)
             try:
-                return (
-                    None if log.run is None else self._store.follow(log.run, 0 if log in self._own else len(log.frames))
-                )
+                return self._store.follow(log.run, 0 if log in self._own else len(log.frames))
             except ThreadUnreadable:
                 logger.exception("run %r cannot be followed any more", log.run_id)
                 return _UNREADABLE  # only this one: the others are read together with it

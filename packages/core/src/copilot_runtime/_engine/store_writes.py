@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 from .._concurrency import driver, loops
 from .._concurrency.outcome import Outcome
 from ..stores.protocol import GroupingStore, NewRun, RunCompletion, RunEnd, RunStarted, RunStore, ThreadBusy
+from .optional_members import has_member
 
 Change = NewRun | RunEnd
 Result = RunStarted | ThreadBusy | None
@@ -21,14 +22,9 @@ MAX_CHANGES = 64
 
 
 def find_grouping(store: RunStore) -> GroupingStore | None:
-    """Returns the store if it blocks and is one that writes changes together.
-
-    A subclass, a wrapper or an object that has a ``begin`` or a ``finish`` of its own is not, unless it has its own
-    ``write_runs``, too: what it adds would be left out.
-    """
-    members = [getattr(owner, "__dict__", {}).keys() for owner in (store, *type(store).__mro__)]
-    first = next((names for names in members if names & {"begin", "finish", "write_runs"}), ())
-    return cast(GroupingStore, store) if store.blocking and "write_runs" in first else None
+    """Returns the store if it blocks and is one that writes changes together."""
+    is_grouping = store.blocking and has_member(store, "write_runs", {"begin", "finish"})
+    return cast(GroupingStore, store) if is_grouping else None
 
 
 class StoreWrites:

@@ -25,6 +25,9 @@ _CLEAR_BATCH = 200
 """The most threads to delete at a time, so that others do not wait long for the lock."""
 
 
+_MAX_FLUSH_BYTES = 64 * 1024
+
+
 class MemoryStore:
     """Keeps threads in memory, up to limits.
 
@@ -75,6 +78,11 @@ class MemoryStore:
         """The runs with raw frames, in the order in which these expire."""
         self._has_evicted = False
         self._lock = process_lock()
+
+    @property
+    def flush_bytes(self) -> int:
+        # What is not counted yet of a run: a thousand of them stay within max_bytes.
+        return min(_MAX_FLUSH_BYTES, self._max_bytes // 1000) if self._max_bytes else _MAX_FLUSH_BYTES
 
     # --- writing runs ---
 

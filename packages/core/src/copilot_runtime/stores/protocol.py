@@ -31,6 +31,7 @@ __all__ = [
     "ClaimedRun",
     "CompactedFrame",
     "GroupingStore",
+    "LazyStore",
     "Lease",
     "LeaseLost",
     "LeaseSignal",
@@ -442,6 +443,20 @@ class RunStore(Protocol):
         """Called in a child process after a fork: the parent's runs do not run here.
 
         Must not wait for a lock, which an OS thread that exists only in the parent may have held.
+        """
+
+
+class LazyStore(RunStore, Protocol):
+    """A store that keeps nothing beyond the life of the process, so that active runs need not be appended in time.
+
+    The attribute is optional: without it, the engine appends what a run has emitted every 0.1 seconds.
+    """
+
+    @property
+    def flush_bytes(self) -> int:
+        """How many bytes of each active run may be missing in the store.
+
+        The engine appends them when there are more, when it is about to `RunStore.follow` the run, and at its end.
         """
 
 

@@ -143,6 +143,7 @@ class RunStoreSuite:
     def test_attributes(self, store: RunStore) -> None:
         assert store.blocking in (True, False)
         assert store.poll_seconds is None or store.poll_seconds > 0
+        assert getattr(store, "flush_bytes", 0) >= 0
         assert store.lease_seconds is None or store.lease_seconds > 0
 
     def test_an_unknown_thread_is_empty(self, store: RunStore) -> None:

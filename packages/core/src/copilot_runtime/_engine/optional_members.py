@@ -1,0 +1,18 @@
+"""What a store may have beyond the protocol, and that a subclass or a wrapper of it may have made wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from ..stores.protocol import RunStore
+
+
+def has_member(store: RunStore, name: str, depends_on: Set[str]) -> bool:
+    """Returns whether a store has an optional member that fits its methods.
+
+    It does not if a subclass, a wrapper or the object itself has its own version of one of the methods ``depends_on``,
+    and none of the member: what it adds to these methods would be left out.
+    """
+    names = {name, *depends_on}
+    members = [getattr(owner, "__dict__", {}).keys() for owner in (store, *type(store).__mro__)]
+    return name in next((found for found in members if found & names), ())
