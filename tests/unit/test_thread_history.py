@@ -195,7 +195,7 @@ def test_history_stored_is_validated_at_the_cost_of_its_length(damaged: bool) ->
         request = dataclasses.replace(request, context=RunContext(body=request.body))
         return lambda: insert_messages(request, {0: stored}, url_schemes=("https",))
 
-    assert_linear(prepare)
+    assert_linear(prepare, 20)
 
 
 # --- a runtime ---
