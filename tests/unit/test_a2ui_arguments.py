@@ -80,6 +80,10 @@ def test_values_are_whole_exactly_when_their_last_character_has_come(
     assert seen == len(document["data"]["items"])
 
 
+def test_escape_may_be_cut_in_two_by_an_empty_part() -> None:
+    assert fed('{"a": "x\\', "", '"y"}').value("a") == 'x"y'
+
+
 def test_news_are_reported_once() -> None:
     arguments = StreamedArguments()
     parts = ('{"a": "x', "\\", '"y"', ',"data":{"items":[1', ",{}", "]", "}", "}")

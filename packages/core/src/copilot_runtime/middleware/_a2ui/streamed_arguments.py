@@ -63,13 +63,15 @@ class StreamedArguments:
 
     def feed(self, part: str) -> bool:
         """Reads the next part. Returns whether a value has become whole, or an array has got an item."""
+        if not part:
+            return False  # an escape sequence that the part before has begun is still to come
         self._text.seek(0, io.SEEK_END)
         self._text.write(part)
         offset, self.length = self.length, self.length + len(part)
         has_news = False
         position = 0
         if self._is_string_open:
-            position, is_closed = self._continue_string(part, min(self._is_escape_open, len(part)))
+            position, is_closed = self._continue_string(part, int(self._is_escape_open))
             if is_closed:
                 has_news = self._end_value(self._string_start, offset + position)
         while not self._is_over and (token := _TOKEN.search(part, position)) is not None:
