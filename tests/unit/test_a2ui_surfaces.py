@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from copilot_runtime.middleware._a2ui.operations import OPERATIONS
 from copilot_runtime.middleware._a2ui.options import A2UI, A2UIRecovery
-from copilot_runtime.middleware._a2ui.surfaces import OPERATIONS, SurfaceOptions, Surfaces
+from copilot_runtime.middleware._a2ui.surfaces import SurfaceOptions, Surfaces
 
 from .cost_helpers import assert_linear
 
@@ -289,12 +290,63 @@ def test_no_surface_stays_under_construction(ending: str) -> None:
 
 
 def test_result_of_the_agent_is_the_only_one() -> None:
-    surfaces = Surfaces(options())
+    messages = [{"role": "user"}, {"role": "tool", "toolCallId": "c2"}, {"role": "tool", "toolCallId": "x"}]
+    surfaces = Surfaces(options(), lambda: messages)
     run([*render("c1", components=TEXT), result("c1", "seen"), *render("c2", components=TEXT)], surfaces)
-    assert surfaces.has_open_calls
-    surfaces.note_results([{"role": "user"}, {"role": "tool", "toolCallId": "c2"}, {"role": "tool", "toolCallId": "x"}])
-    assert not surfaces.has_open_calls
     assert run([FINISHED], surfaces) == [FINISHED]
+
+
+UPDATE = {"version": "v0.9", "updateDataModel": {"surfaceId": "s", "path": "/flights", "value": []}}
+
+
+def rendered_earlier(**members: Any) -> Event:
+    function = {"name": "render_a2ui", "arguments": json.dumps({"surfaceId": "s", **members})}
+    return {"role": "assistant", "toolCalls": [{"id": "old", "function": function}]}
+
+
+def resulted_earlier(*operations: Event, call: str = "old") -> Event:
+    return {"role": "tool", "toolCallId": call, "content": json.dumps({OPERATIONS: operations})}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        rendered_earlier(components=LIST, data={"flights": [1]}),
+        resulted_earlier(
+            {"createSurface": {"surfaceId": "s", "catalogId": BASIC}},
+            {"updateComponents": {"surfaceId": "s", "components": LIST}},
+            {"updateDataModel": {"surfaceId": "s", "value": {"flights": [1]}}},
+        ),
+    ],
+)
+def test_result_that_updates_an_earlier_surface_draws_all_of_it(message: Event) -> None:
+    """In Node it draws nothing: the frontend knows only the operations of the same place."""
+    others = [{"role": "user", "content": "Hi"}, {"role": "tool", "toolCallId": "x", "content": "[" * 9000}]
+    current = resulted_earlier(UPDATE, call="o")
+    surfaces = Surfaces(options(), lambda: [message, *others, current])
+    events = run([*other("o"), result("o", json.dumps({OPERATIONS: [UPDATE]}))], surfaces)
+    assert shown(events)["o"][OPERATIONS] == [
+        {"version": "v0.9", "createSurface": {"surfaceId": "s", "catalogId": BASIC}},
+        {"version": "v0.9", "updateComponents": {"surfaceId": "s", "components": LIST}},
+        {"version": "v0.9", "updateDataModel": {"surfaceId": "s", "path": "/", "value": {"flights": [1]}}},
+        UPDATE,
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [rendered_earlier()],
+        [rendered_earlier(components="x")],
+        [{"role": "assistant", "toolCalls": [{"id": "x", "function": {"name": "render_a2ui", "arguments": "s{"}}]}],
+        [rendered_earlier(components=LIST), resulted_earlier({"deleteSurface": {"surfaceId": "s"}}, call="x")],
+    ],
+)
+def test_result_that_updates_no_known_surface_is_passed_on(messages: list[Event]) -> None:
+    surfaces = Surfaces(options(), lambda: messages)
+    events = run([*other("o"), result("o", json.dumps({OPERATIONS: [UPDATE]}))], surfaces)
+    assert shown(events)["o"] == {OPERATIONS: [UPDATE]}
 
 
 def test_call_of_log_a2ui_event_is_no_outer_call() -> None:

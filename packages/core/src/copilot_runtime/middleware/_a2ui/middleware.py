@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from ..._events.sse import Event
@@ -15,7 +15,6 @@ from .toolkit import toolkit
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
 
-    from .._events import RunEvents
     from .._types import Next
 
 
@@ -36,11 +35,11 @@ class A2UIMiddleware:
 
     async def run(self, input: RunAgentInput, next: Next) -> AsyncGenerator[Event]:
         """Yields the events of a run."""
-        surfaces = self._surfaces(input)
         events = next(self._changed(input))
+        surfaces = Surfaces(self._surface_options(input), lambda: events.messages)
         try:
             async for event in events:
-                for each in _process(surfaces, events, event):
+                for each in surfaces.process(event):
                     yield each
         except (Exception, asyncio.CancelledError):
             for each in surfaces.fail_unfinished():
@@ -49,14 +48,12 @@ class A2UIMiddleware:
         for each in surfaces.fail_unfinished():
             yield each
 
-    def _surfaces(self, input: RunAgentInput) -> Surfaces:
-        return Surfaces(
-            SurfaceOptions(
-                tool_names=self._tool_names,
-                catalog_id=self._a2ui.default_catalog_id or catalog_id(input),
-                catalog=self._a2ui.catalog,
-                recovery=self._a2ui.recovery,
-            )
+    def _surface_options(self, input: RunAgentInput) -> SurfaceOptions:
+        return SurfaceOptions(
+            tool_names=self._tool_names,
+            catalog_id=self._a2ui.default_catalog_id or catalog_id(input),
+            catalog=self._a2ui.catalog,
+            recovery=self._a2ui.recovery,
         )
 
     def _changed(self, input: RunAgentInput) -> RunAgentInput:
@@ -67,9 +64,3 @@ class A2UIMiddleware:
         if messages:
             changes["messages"] = [*input.messages, *messages]
         return change_input(input, **changes) if changes else input
-
-
-def _process(surfaces: Surfaces, events: RunEvents, event: Event) -> Iterable[Event]:
-    if event.get("type") == "RUN_FINISHED" and surfaces.has_open_calls:
-        surfaces.note_results(events.messages)
-    return surfaces.process(event)

@@ -9,21 +9,16 @@ from typing import Any
 from pydantic_core import to_json
 
 from ..._events.sse import Event
-from .json_values import parse
+from .earlier_surfaces import operations_before
+from .operations import EXHAUSTED, OPERATIONS, read_result, surface_of
 from .options import A2UIRecovery
 from .streamed_arguments import StreamedArguments
 from .toolkit import toolkit
-
-OPERATIONS = "a2ui_operations"
-"""The member of an activity, and of a tool's result, that holds the operations of surfaces."""
 
 LOG_EVENT_TOOL = "log_a2ui_event"
 """The tool of which an agent sees a call when the user has used a surface. Nobody calls it."""
 
 _ACTIVITY_TYPE = "a2ui-surface"
-_EXHAUSTED = "a2ui_recovery_exhausted"
-"""The code in the result of a tool that has made several attempts, none of them valid."""
-
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_UPDATE = 20
 
@@ -88,10 +83,16 @@ class _RenderCall:
 
 
 class Surfaces:
-    """Adds the activities of surfaces to the events of one run, and the results of calls that render them."""
+    """Adds the activities of surfaces to the events of one run, and the results of calls that render them.
 
-    def __init__(self, options: SurfaceOptions) -> None:
+    Args:
+        options: how surfaces are made.
+        messages: returns the thread's messages so far, in wire form.
+    """
+
+    def __init__(self, options: SurfaceOptions, messages: Callable[[], Iterable[Mapping[str, Any]]] = tuple) -> None:
         self._options = options
+        self._messages = messages
         self._calls: dict[str, _RenderCall] = {}
         self._slots: dict[str, _Slot] = {}
         self._open: dict[str, str | None] = {}
@@ -110,14 +111,9 @@ class Surfaces:
         # What is no valid event is left to the check that all events pass.
         return handler(self, event) if all(isinstance(event.get(name), str) for name in members) else (event,)
 
-    @property
-    def has_open_calls(self) -> bool:
-        """Whether there are calls that nobody has answered."""
-        return any(call.has_ended and not call.is_answered for call in self._calls.values())
-
-    def note_results(self, messages: Iterable[Mapping[str, Any]]) -> None:
-        """Called with the messages of the run before its end: they may have results that were no event."""
-        for message in messages:
+    def _note_results(self) -> None:
+        """Notes the results that were no event, but part of a snapshot of the messages."""
+        for message in self._messages():
             if message.get("role") == "tool" and (call := self._calls.get(message.get("toolCallId", ""))) is not None:
                 call.is_answered = True
 
@@ -281,26 +277,33 @@ class Surfaces:
             call.is_answered = True
         if call_id in self._drawn_calls:
             return  # it repeats what has been drawn while it was generated
-        content = _content(event.get("content"))
+        content = read_result(event.get("content"))
         slot = call.slot if call is not None else self._slots.get(call_id, _Slot(call_id))
         operations = content.get(OPERATIONS)
         if isinstance(operations, list):
-            yield from self._draw_operations(slot, [each for each in operations if isinstance(each, dict)])
-        elif content.get("code") == _EXHAUSTED:
+            yield from self._draw_operations(slot, call_id, [each for each in operations if isinstance(each, dict)])
+        elif content.get("code") == EXHAUSTED:
             attempts = content.get("attempts")
             error = str(content.get("error") or "No valid surface was generated")
             yield self._failed(slot, error, attempts if isinstance(attempts, list) else [])
 
-    def _draw_operations(self, slot: _Slot, operations: list[dict[str, Any]]) -> Iterator[Event]:
+    def _draw_operations(self, slot: _Slot, call_id: str, operations: list[dict[str, Any]]) -> Iterator[Event]:
         by_surface: dict[str, list[dict[str, Any]]] = {}
         for operation in operations:
-            surface_id = _surface_id(operation)
+            surface_id = surface_of(operation)
             if surface_id not in self._drawn_surfaces:
                 by_surface.setdefault(surface_id or "default", []).append(operation)
         for surface_id, of_surface in by_surface.items():
             slot.is_settled, slot.is_retrying = True, False
             key = slot.key if len(by_surface) == 1 else f"{surface_id}-{slot.key}"
+            if not any("createSurface" in each or "deleteSurface" in each for each in of_surface):
+                of_surface = [*self._operations_before(surface_id, call_id), *of_surface]
             yield _activity(key, {OPERATIONS: of_surface})
+
+    def _operations_before(self, surface_id: str, call_id: str) -> Iterable[dict[str, Any]]:
+        """Returns what makes a surface that a result only updates: a frontend draws each place by itself."""
+        others = (message for message in self._messages() if message.get("toolCallId") != call_id)
+        return operations_before(others, surface_id, self._options.tool_names, self._catalog_id)
 
     # --- the end of the run ------------------------------------------------------------------------------------------
 
@@ -312,6 +315,8 @@ class Surfaces:
             if isinstance(call_id, str) and call_id in self._calls:
                 self._calls[call_id].is_answered = True  # by the user, later
         yield from self.fail_unfinished()
+        if any(call.has_ended and not call.is_answered for call in self._calls.values()):
+            self._note_results()
         for call in self._calls.values():
             if call.has_ended and not call.is_answered:
                 call.is_answered = True
@@ -361,24 +366,3 @@ def _repeated_member(components: Iterable[dict[str, Any]]) -> str:
         if path and isinstance(path, str):
             return path.removeprefix("/")
     return "items"
-
-
-def _content(content: Any) -> dict[str, Any]:
-    """Returns the object that a tool's result is the JSON of, also if it was encoded twice; empty for other results."""
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        content = "".join(text for text in texts if isinstance(text, str))
-    if not isinstance(content, str) or (OPERATIONS not in content and _EXHAUSTED not in content):
-        return {}
-    value = parse(content)
-    if isinstance(value, str):
-        value = parse(value)
-    return value if isinstance(value, dict) else {}
-
-
-def _surface_id(operation: dict[str, Any]) -> str | None:
-    for name in ("createSurface", "updateComponents", "updateDataModel", "deleteSurface"):
-        members = operation.get(name)
-        if isinstance(members, dict) and isinstance(surface_id := members.get("surfaceId"), str):
-            return surface_id
-    return None
