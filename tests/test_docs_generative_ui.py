@@ -66,3 +66,21 @@ def test_example_of_an_action() -> None:
         thread_id="t", run_id="r", state={}, messages=[call, result], tools=[], context=[], forwarded_props={}
     )
     assert run_example("log_a2ui_event", json=json, input=input)["action"] == {"name": "book"}
+
+
+@pytest.mark.requirement("UI-01")
+def test_example_of_mcp_apps() -> None:
+    runtime = run_example("mcp_apps=apps", agent=lambda input: iter(()))["runtime"]
+    assert [server.server_id for server in runtime.mcp_apps.servers_of("default")] == ["shop"]
+
+
+@pytest.mark.requirement("UI-01")
+def test_example_of_a_server_with_an_app() -> None:
+    assert callable(run_example("from mcp.server.apps import Apps")["app"])
+
+
+@pytest.mark.requirement("UI-03")
+def test_example_of_open_generative_ui() -> None:
+    runtime = run_example("open_generative_ui=True", agent=lambda input: iter(()))["runtime"]
+    with TestClient(runtime) as client:
+        assert client.info()["openGenerativeUIEnabled"] is True

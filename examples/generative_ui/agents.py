@@ -1,4 +1,4 @@
-"""An agent without a model: it draws flights, and books the one whose button is pressed."""
+"""Agents without a model, which write what a model would write."""
 
 from __future__ import annotations
 
@@ -28,8 +28,41 @@ LIST = [
 ]
 
 
+PAGE = {
+    "initialHeight": 120,
+    "css": "button { font-size: 1.2rem }",
+    "html": "<p>A page of its own.</p><button disabled>0</button>",
+    "jsFunctions": (
+        "function count(button) {"
+        " button.onclick = () => (button.textContent = Number(button.textContent) + 1);"
+        " button.disabled = false; "
+        "}"
+    ),
+    "jsExpressions": ["count(document.querySelector('button'))"],
+}
+
+
+async def drawing_agent(input: RunAgentInput) -> AsyncIterator[dict[str, Any]]:
+    """Answers with a clock, a page or flights, whichever the user asks for."""
+    last = input.messages[-1]
+    if last.role == "tool" and pressed_button(input) is None:
+        answer = text_message(input, "There it is.")
+    elif "clock" in str(last.content).lower():
+        answer = tool_call(f"{input.run_id}-clock", "show_clock", {"zone": "UTC"})
+    elif "page" in str(last.content).lower():
+        answer = tool_call(f"{input.run_id}-page", "generateSandboxedUi", PAGE)
+    else:
+        answer = travel_agent(input)
+    run = {"threadId": input.thread_id, "runId": input.run_id}
+    yield {"type": "RUN_STARTED", **run}
+    async for event in answer:
+        if event["type"] not in ("RUN_STARTED", "RUN_FINISHED"):
+            yield event
+    yield {"type": "RUN_FINISHED", **run}
+
+
 async def travel_agent(input: RunAgentInput) -> AsyncIterator[dict[str, Any]]:
-    """Yields a surface as a model would: as the arguments of a call of ``render_a2ui``."""
+    """Draws flights, and books the one whose button is pressed: a surface is a call of ``render_a2ui``."""
     run = {"threadId": input.thread_id, "runId": input.run_id}
     yield {"type": "RUN_STARTED", **run}
     booked = pressed_button(input)
@@ -38,13 +71,23 @@ async def travel_agent(input: RunAgentInput) -> AsyncIterator[dict[str, Any]]:
     else:
         text = {"id": "root", "component": "Text", "text": f"Booked: {booked}"}
         surface = {"surfaceId": "booking", "components": [text]}
-    call = f"{input.run_id}-surface"
-    yield {"type": "TOOL_CALL_START", "toolCallId": call, "toolCallName": "render_a2ui"}
-    for delta in pieces(json.dumps(surface)):
-        yield {"type": "TOOL_CALL_ARGS", "toolCallId": call, "delta": delta}
-        await asyncio.sleep(0.05)
-    yield {"type": "TOOL_CALL_END", "toolCallId": call}
+    async for event in tool_call(f"{input.run_id}-surface", "render_a2ui", surface):
+        yield event
     yield {"type": "RUN_FINISHED", **run}
+
+
+async def tool_call(call_id: str, name: str, arguments: Any) -> AsyncIterator[dict[str, Any]]:
+    """Yields the call of a tool, whose arguments are written over some time."""
+    yield {"type": "TOOL_CALL_START", "toolCallId": call_id, "toolCallName": name}
+    for delta in pieces(json.dumps(arguments)):
+        yield {"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": delta}
+        await asyncio.sleep(0.05)
+    yield {"type": "TOOL_CALL_END", "toolCallId": call_id}
+
+
+async def text_message(input: RunAgentInput, text: str) -> AsyncIterator[dict[str, Any]]:
+    """Yields a message."""
+    yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": f"{input.run_id}-text", "delta": text}
 
 
 def pressed_button(input: RunAgentInput) -> str | None:

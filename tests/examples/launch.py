@@ -17,14 +17,14 @@ from ..serve import ROOT
 from ..servers import RunningServer, free_port, run_server
 
 PORT = "8000"
-"""The port in the READMEs, which is replaced by a free one."""
+"""The port of most commands in the READMEs, which is replaced by a free one."""
 
 _NOT_COPIED = ("__pycache__", "node_modules", "*.db", "*.db-*", "*.sqlite3")
 
 
 @contextlib.contextmanager
 def run_example(
-    folder: str, command: str, env: Mapping[str, str] | None = None, *, mount: str = MOUNT
+    folder: str, command: str, env: Mapping[str, str] | None = None, *, mount: str = MOUNT, named_port: str = PORT
 ) -> Iterator[RunningServer]:
     """Runs the server of ``examples/<folder>``, whose runtime is at ``mount``, while the block lasts.
 
@@ -33,13 +33,13 @@ def run_example(
     """
     example = ROOT / "examples" / folder
     assert command in (example / "README.md").read_text(encoding="utf-8"), f"{folder}/README.md lacks: {command}"
-    assert PORT in command, "the command must name its port"
+    assert named_port in command, "the command must name its port"
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="copilot-example-") as temporary:
         copy = Path(temporary) / folder
         shutil.copytree(example, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
         with run_server(
-            shlex.split(command.replace(PORT, str(port))),
+            shlex.split(command.replace(named_port, str(port))),
             port,
             mount=mount,
             env={**_environment(), **(env or {})},

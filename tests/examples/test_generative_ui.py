@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from .test_react_frontend import BROWSERS, EXAMPLE, VITE, missing_requirement, n
 
 FRONTEND = ROOT / "examples" / "generative_ui" / "frontend"
 DRIVER = Path(__file__).with_name("generative_ui.mjs")
+APPS_DRIVER = Path(__file__).with_name("generative_ui_apps.mjs")
 APP = "tests.fixtures.generative_ui_app:app"
 
 
@@ -43,28 +45,40 @@ def test_frontend_has_the_packages_of_the_other_one() -> None:
     assert wanted.items() <= installed.items()
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[tuple[RunningServer, RunningServer]]:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built frontend, beside its source."""
     if missing := missing_requirement():
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    source, built = tmp_path / "frontend", tmp_path / "built"
+    folder = tmp_path_factory.mktemp("generative_ui")
+    source = folder / "frontend"
     shutil.copytree(FRONTEND, source, ignore=shutil.ignore_patterns("node_modules", "dist"))
     (source / "node_modules").symlink_to(EXAMPLE / "node_modules")
-    node(VITE, "build", source, "--outDir", built, "--emptyOutDir", "--logLevel", "error")
-    backend, port = free_port(), free_port()
+    node(VITE, "build", source, "--outDir", folder / "built", "--emptyOutDir", "--logLevel", "error")
+    return folder / "built"
+
+
+@contextlib.contextmanager
+def serve_page(built: Path, runtime_port: int) -> Iterator[RunningServer]:
+    """Serves the built frontend in front of a runtime."""
+    port = free_port()
+    preview = ["node", str(VITE), "preview", str(built.parent / "frontend"), "--outDir", str(built)]
+    with run_server(
+        [*preview, "--host", "127.0.0.1", "--port", str(port), "--strictPort"],
+        port,
+        env={"COPILOTKIT_BACKEND": f"http://127.0.0.1:{runtime_port}"},
+        folder=EXAMPLE,
+    ) as frontend:
+        yield frontend
+
+
+@pytest.fixture
+def page(built: Path) -> Iterator[tuple[RunningServer, RunningServer]]:
+    backend = free_port()
     served = [sys.executable, "-m", "uvicorn", APP, "--port", str(backend), "--log-level", "warning"]
-    preview = ["node", str(VITE), "preview", str(source), "--outDir", str(built), "--host", "127.0.0.1"]
-    with (
-        run_server(served, backend, folder=ROOT) as runtime,
-        run_server(
-            [*preview, "--port", str(port), "--strictPort"],
-            port,
-            env={"COPILOTKIT_BACKEND": f"http://127.0.0.1:{runtime.port}"},
-            folder=EXAMPLE,
-        ) as frontend,
-    ):
+    with run_server(served, backend, folder=ROOT) as runtime, serve_page(built, runtime.port) as frontend:
         yield frontend, runtime
 
 
@@ -73,3 +87,20 @@ def test_surface_is_drawn_while_it_streams_and_its_button_works(page: tuple[Runn
     frontend, runtime = page
     browser = next(filter(None, map(shutil.which, BROWSERS)))
     node(DRIVER, browser, f"http://127.0.0.1:{frontend.port}/", f"http://127.0.0.1:{runtime.port}")
+
+
+@pytest.mark.client
+@pytest.mark.requirement("UI-01")
+@pytest.mark.requirement("UI-03")
+def test_app_and_page_are_drawn_and_work(built: Path) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)))
+    with (
+        run_example("generative_ui", "uvicorn clock:app --port 8001", named_port="8001") as clock,
+        run_example(
+            "generative_ui",
+            "uvicorn app:app --port 8000",
+            env={"CLOCK_URL": f"http://127.0.0.1:{clock.port}/mcp"},
+        ) as runtime,
+        serve_page(built, runtime.port) as frontend,
+    ):
+        node(APPS_DRIVER, browser, f"http://127.0.0.1:{frontend.port}/")
