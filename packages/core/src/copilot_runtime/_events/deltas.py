@@ -46,7 +46,20 @@ class DeltaStream:
     frame.
     """
 
-    __slots__ = ("after", "before", "frame_size", "id_member", "identity", "kind", "message", "records")
+    __slots__ = (
+        "after",
+        "before",
+        "delta_field",
+        "frame_size",
+        "id_member",
+        "identity",
+        "kind",
+        "message",
+        "model_class",
+        "others",
+        "read_others",
+        "records",
+    )
 
     def __init__(self, prefix: bytes, kind: str, identity: str, compactor: Compactor) -> None:
         self.kind = kind
@@ -60,6 +73,17 @@ class DeltaStream:
         """Where a replay has the deltas of reasoning."""
         self.frame_size = len(self.before) + len(self.after) + _NUMBER_SIZE
         """About how large a frame is, apart from its string."""
+        self.model_class: type[Any] | None = None
+        """The class of the model that was the last delta, if one was. Its further models are plain deltas of the same
+        message if ``read_others``, called with their fields, returns ``others``; ``delta_field`` has their string."""
+
+    def expect(self, model: DeltaModel) -> None:
+        """Has further models of a class recognised."""
+        if self.model_class is not model.model_class:
+            self.model_class = model.model_class
+            self.delta_field = model.delta_field
+            self.read_others = model.read_others
+            self.others = model.others_of(self.identity)
 
     def event(self, delta: str) -> Event:
         """Returns a delta as an agent may have yielded it."""
@@ -70,14 +94,21 @@ class DeltaStream:
 class DeltaModel:
     """How plain deltas are read from the models of one class: a dict of each would cost more than all the rest.
 
-    The delta of a model is plain if ``read_others``, called with its fields, returns ``others``: they are null.
+    The model is a plain delta if ``read_others``, called with its fields, returns its type, its id, and a null for each
+    member that plain deltas lack.
     """
 
+    model_class: type[BaseModel]
     kind: str
     id_field: str
     delta_field: str
-    read_others: Callable[[Mapping[str, Any]], Any]
-    others: Any
+    read_others: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    type_value: Any
+    nulls: tuple[None, ...]
+
+    def others_of(self, identity: str) -> tuple[Any, ...]:
+        """Returns what ``read_others`` returns for plain deltas with an id."""
+        return (self.type_value, identity, *self.nulls)
 
     @classmethod
     def of_class(cls, model: type[BaseModel]) -> DeltaModel | None:
@@ -92,9 +123,9 @@ class DeltaModel:
         others = {name: field.keeps_null for name, field in wire.items() if field.name not in own}
         if any(others.values()) or not fields.keys() >= set(own):
             return None
-        expected = {fields["type"]: default, **dict.fromkeys(others)}
-        read_others = itemgetter(*expected)
-        return cls(kind, fields[DELTA_IDS[kind]], fields["delta"], read_others, read_others(expected))
+        id_field = fields[DELTA_IDS[kind]]
+        read_others = itemgetter(fields["type"], id_field, *others)
+        return cls(model, kind, id_field, fields["delta"], read_others, default, (None,) * len(others))
 
 
 class _DeltaModels(dict[type, "DeltaModel | None"]):

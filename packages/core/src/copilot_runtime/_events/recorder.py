@@ -211,17 +211,23 @@ class RunRecorder:
         Raises InvalidEventError if clients would reject the event, which is then not recorded.
         """
         stream = self._stream
-        if stream is not None and type(event) is dict and len(event) == PLAIN_SIZE:
+        if stream is not None:
             # In one piece, since every call counts here: a further plain delta of the same message.
+            delta = None
             try:
-                if event["type"] == stream.kind and event[stream.id_member] == stream.identity:
-                    delta = event["delta"]
-                    if type(delta) is str:
-                        self._deltas.append(delta)
-                        self._delta_bytes = size = self._delta_bytes + stream.frame_size + len(delta)
-                        return self._pending_bytes + size
+                if type(event) is dict:
+                    if len(event) == PLAIN_SIZE and event["type"] == stream.kind:
+                        delta = event["delta"] if event[stream.id_member] == stream.identity else None
+                elif type(event) is stream.model_class:
+                    fields = event.__dict__
+                    if stream.read_others(fields) == stream.others and not event.__pydantic_extra__:
+                        delta = fields[stream.delta_field]
             except Exception:
                 pass  # of members that no delta has
+            if type(delta) is str:
+                self._deltas.append(delta)
+                self._delta_bytes = size = self._delta_bytes + stream.frame_size + len(delta)
+                return self._pending_bytes + size
         plain = self._find_delta(event) if self._streams else None
         if plain is not None:
             stream, delta = plain
@@ -244,8 +250,9 @@ class RunRecorder:
                     return (stream, delta) if type(delta) is str else None
             elif (model := DELTA_MODELS[type(event)]) is not None:
                 fields = event.__dict__
-                if model.read_others(fields) == model.others and not event.__pydantic_extra__:
-                    stream, delta = self._streams[model.kind][1][fields[model.id_field]], fields[model.delta_field]
+                stream, delta = self._streams[model.kind][1][fields[model.id_field]], fields[model.delta_field]
+                stream.expect(model)
+                if stream.read_others(fields) == stream.others and not event.__pydantic_extra__:
                     return (stream, delta) if type(delta) is str else None
         except Exception:  # of members that no delta has
             return None
