@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Self, SupportsIndex
 
 from ag_ui.core import Context, Message, RunAgentInput, Tool
@@ -38,6 +39,13 @@ class FailFastRunAgentInput(LenientRunAgentInput):
 
 _NAMES: Mapping[str, str] = {field.alias or name: name for name, field in LenientRunAgentInput.model_fields.items()}
 """The names of the members in Python, by those on the wire."""
+
+
+@lru_cache(maxsize=64)
+def _names_set(names: tuple[str, ...]) -> frozenset[str]:
+    """Returns the names in Python of the members of an input. Clients send the same ones again and again."""
+    return frozenset(_NAMES[name] for name in names)
+
 
 _ANYTHING: Mapping[str, tuple[str, Any]] = {"state": ("state", None), "forwarded_props": ("forwardedProps", {})}
 """The members that are not read as models: their names on the wire, and what takes the place of null."""
@@ -75,7 +83,7 @@ class DeferredRunAgentInput(LenientRunAgentInput):
         members = body.members
         self = cls.__new__(cls)
         _fields.__set__(self, {"thread_id": members["threadId"], "run_id": members["runId"]})
-        object.__setattr__(self, "__pydantic_fields_set__", {_NAMES[name] for name in names})
+        object.__setattr__(self, "__pydantic_fields_set__", _names_set(tuple(names)))
         object.__setattr__(self, "__pydantic_extra__", {})
         # A slot that models without private attributes have no use for.
         object.__setattr__(self, "__pydantic_private__", body)
@@ -129,6 +137,7 @@ class DeferredRunAgentInput(LenientRunAgentInput):
             fields = _fields.__get__(self)
             for name, value in _fields.__get__(build_input(body.data)).items():
                 fields.setdefault(name, value)
+            object.__setattr__(self, "__pydantic_fields_set__", set(self.__pydantic_fields_set__))
             object.__setattr__(self, "__pydantic_private__", None)
         object.__setattr__(self, "__class__", LenientRunAgentInput)
         return self
