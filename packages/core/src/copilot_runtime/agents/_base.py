@@ -137,10 +137,17 @@ def arity_problem(function: Callable[..., Any]) -> str | None:
     return inspect_agent(function).problem
 
 
+def _is_direct(function: Callable[..., Any]) -> bool:
+    try:
+        return getattr(function, "__func__", function) in _direct_functions
+    except TypeError:  # an object that cannot be hashed
+        return False
+
+
 def _inspect(function: Callable[..., Any], convention: CallConvention) -> AgentSignature:
     # These look through functools.partial, but not at the __call__ of an object.
     candidates = (function, getattr(function, "__call__", function))  # noqa: B004
-    if getattr(function, "__func__", function) in _direct_functions:
+    if _is_direct(function):
         kind = CallStyle.DIRECT
     elif any(map(inspect.isasyncgenfunction, candidates)):
         kind = CallStyle.ASYNC_GENERATOR
