@@ -122,7 +122,7 @@ def test_sse_ready_events_share_an_http_chunk(client: Client) -> None:
 
 
 @pytest.mark.requirement("SSE-05")
-def test_sse_run_that_never_waits_is_a_complete_body_on_wsgi(client: Client, adapter: str) -> None:
+def test_sse_run_that_never_waits_has_a_length_on_wsgi(client: Client, adapter: str) -> None:
     """It has a length, and takes neither a chunk for its end nor timers; ASGI says with the last message that it is."""
     with client.start_run("play", unique("thread"), **steps(("say", "a"))) as stream:
         assert ("content-length" in stream.headers) == ("asgi" not in adapter)

@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 CONNECTED = b": connected\n\n"
@@ -67,21 +68,22 @@ class EventStream:
     """
 
     source: StreamSource
+    length: int | None = None
+    """How many bytes the whole body has, if it is known: that of a stream which was over when it began."""
     _begun: SyncStreamIterator | None = dataclasses.field(default=None, repr=False, compare=False)
     """The iterator that has read the first chunk already."""
 
     def __iter__(self) -> SyncStreamIterator:
         return self._begun or SyncStreamIterator(self.source, CONNECTED)
 
-    def begin(self) -> bytes | EventStream:
-        """Waits on a worker thread for the first chunk, and returns it if it is the whole body.
+    def begin(self) -> EventStream:
+        """Waits on a worker thread for the first chunk, and returns a stream that begins with it.
 
-        Otherwise returns the stream that begins with it. A short run is usually over by then: as a complete body it
-        takes neither a message for its end nor timers that look after it.
+        If it is the only one, as that of a short run usually is, the stream has a ``length``, and its source is closed:
+        the server need not send the end of the stream, and no timer has to look after it.
         """
         chunks = iter(self)
-        whole = chunks.read_first()
-        return EventStream(self.source, chunks) if whole is None else whole
+        return EventStream(self.source, chunks.read_first(), chunks)
 
     def __aiter__(self) -> AsyncStreamIterator:
         return AsyncStreamIterator(self.source)
@@ -114,7 +116,7 @@ class SyncStreamIterator:
     the headers, as one chunk, which for a short run is the whole body.
     """
 
-    __slots__ = ("_first", "_greeting", "_is_sent", "_notifications", "_source")
+    __slots__ = ("_first", "_greeting", "_is_sent", "_notifications", "_notify", "_source")
 
     def __init__(self, source: StreamSource, greeting: bytes = b"") -> None:
         self._source = source
@@ -125,6 +127,8 @@ class SyncStreamIterator:
         """Whether what was ready has been yielded, so that there is probably nothing to read."""
         # Looked up now and not at import: gevent patches the module later than that.
         self._notifications: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # Without a reference to the iterator, which its source would keep in memory after a wait.
+        self._notify: Callable[[], object] = partial(self._notifications.put, None)
 
     def __iter__(self) -> SyncStreamIterator:
         return self
@@ -149,14 +153,13 @@ class SyncStreamIterator:
             if source.add_waiter(self._notify):
                 self._notifications.get()
 
-    def read_first(self) -> bytes | None:
-        """Reads the first chunk, and returns it if it is the only one. Otherwise, it is yielded first."""
-        first = self._read_first()
-        if self._source.is_at_end:
-            self._source.close()
-            return first
-        self._first = first
-        return None
+    def read_first(self) -> int | None:
+        """Reads the first chunk, which is yielded first, and returns its length if it is the only one."""
+        first = self._first = self._read_first()
+        if not self._source.is_at_end:
+            return None
+        self._source.close()
+        return len(first)
 
     def _read_first(self) -> bytes:
         source = self._source
@@ -175,13 +178,10 @@ class SyncStreamIterator:
             except queue.Empty:
                 return
 
-    def _notify(self) -> None:
-        self._notifications.put(None)
-
     def close(self) -> None:
         """Closes the source and ends a wait in another OS thread."""
         self._source.close()
-        self._notifications.put(None)
+        self._notify()
 
     def __del__(self) -> None:
         self._source.close()

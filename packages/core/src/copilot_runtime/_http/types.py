@@ -178,16 +178,24 @@ class Response:
         section 8.2.2, to HTTP/2).
         """
         fields = list(self.headers.sent_items())
-        if isinstance(self.body, bytes) and self.status not in _BODILESS_STATUSES:
-            fields.append(("content-length", str(len(self.body))))
+        length = self._length()
+        if length is not None:
+            fields.append(("content-length", str(length)))
         return fields
 
     def encoded_wire_headers(self) -> list[tuple[bytes, bytes]]:
         """Returns the same as bytes, as ASGI servers take them."""
         fields = list(self.headers.encoded_items())
-        if isinstance(self.body, bytes) and self.status not in _BODILESS_STATUSES:
-            fields.append((b"content-length", b"%d" % len(self.body)))
+        length = self._length()
+        if length is not None:
+            fields.append((b"content-length", b"%d" % length))
         return fields
+
+    def _length(self) -> int | None:
+        """Returns the length to send, if it is known."""
+        if self.status in _BODILESS_STATUSES:
+            return None
+        return len(self.body) if isinstance(self.body, bytes) else self.body.length
 
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with some members changed."""

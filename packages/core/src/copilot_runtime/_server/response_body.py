@@ -35,10 +35,10 @@ async def _open_body(runtime: CopilotRuntime, body: bytes) -> EventStream:
 
 
 def begin_response(response: Response) -> Response:
-    """Returns a response as a worker thread sends it: with a complete body if its stream is over at once.
+    """Returns a response as a worker thread sends it: with the length of its stream if that is over at once.
 
-    To be called before the header fields are sent, since a complete body has a length. Waits for the first chunk, as a
-    WSGI server would do next: it sends no header fields before that.
+    To be called before the header fields are sent, to which the length belongs. Waits for the first chunk, as a WSGI
+    server would do next: it sends no header fields before that.
 
     Args:
         response: the response of the handler.
@@ -59,6 +59,8 @@ def wsgi_body(runtime: CopilotRuntime, body: bytes | EventStream, environ: Mappi
         environ: the WSGI environ of the request.
     """
     if isinstance(body, EventStream):
+        if body.length is not None:
+            return iter(body)
         stream = body
     elif len(body) > LARGE_BODY_BYTES:
         stream = run_sync(_open_body(runtime, body))
