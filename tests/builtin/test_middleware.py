@@ -9,20 +9,31 @@ import pytest
 from tests.fixtures.middleware_agents import KINDS
 from tests.http_client import Client
 from tests.middleware_cases import CASES, play_fake_model
-from tests.servers import serve_config
+from tests.servers import RunningServer, serve_config
 
 from .fake_provider import run_fake_provider
 from .test_mcp import run_mcp_server
+from .verifier import RecordingClient, Verifier
 
 pytestmark = pytest.mark.requirement("MIDDLEWARE-02", "MIDDLEWARE-03", "MIDDLEWARE-05")
 
 
 @pytest.fixture(scope="module", params=["asgi", "wsgi"])
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     with run_fake_provider(play_fake_model) as model, run_mcp_server() as mcp:
         env = {"BUILTIN_FAKE_URL": model.url, "MCP_URL": mcp.at("/mcp").url}
-        with serve_config(request.param, "middleware", env=env) as server:
-            yield Client(server)
+        with serve_config(request.param, "middleware", env=env) as running:
+            yield running
+
+
+@pytest.fixture
+def client(server: RunningServer, judge: Verifier | None) -> Iterator[Client]:
+    """A client of the server; AG-UI's client must accept every stream that it has read."""
+    recording = RecordingClient(server)
+    recording.streams = []
+    yield recording
+    if judge is not None:
+        assert [judge.find_fault(events) for events in recording.streams] == [None] * len(recording.streams)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -72,11 +72,12 @@ def test_asynchronous_agent_in_plain_middleware_has_one_task(stack: str) -> None
 
 def test_middleware_may_give_up_on_a_plain_agent() -> None:
     """The agent is closed at its next yield; nobody waits for it."""
-    may_go, closed = threading.Event(), threading.Event()
+    entered, may_go, closed = threading.Event(), threading.Event(), threading.Event()
 
     def agent(input: Any) -> Iterator[Event]:
         yield {"type": "RUN_STARTED", **ids(input)}
         try:
+            entered.set()
             may_go.wait(HANG_SECONDS)
             yield {"type": "CUSTOM", "name": "late", "value": None}
         finally:
@@ -85,12 +86,12 @@ def test_middleware_may_give_up_on_a_plain_agent() -> None:
     async def impatient(input: Any, next: Any) -> AsyncIterator[Event]:
         events = next(input)
         yield await anext(events)
-        try:
-            async with asyncio.timeout(0):
-                await anext(events)
-        except TimeoutError:
-            yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "too late"}
-            yield {"type": "RUN_FINISHED", **ids(input)}
+        step = asyncio.ensure_future(anext(events))
+        await asyncio.to_thread(entered.wait, HANG_SECONDS)
+        step.cancel()
+        await asyncio.wait([step])
+        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "too late"}
+        yield {"type": "RUN_FINISHED", **ids(input)}
 
     assert run_once("async", agent, middleware=[impatient]).text == "too late"
     assert not closed.is_set()

@@ -88,7 +88,7 @@ def _noting(size: int, *, reading: bool) -> Callable[[], object]:
 
 @pytest.mark.parametrize("reading", [False, True])
 def test_thread_view_takes_steps_for_what_has_changed(reading: bool) -> None:
-    assert_linear(lambda size: _noting(size, reading=reading))
+    assert_linear(lambda size: _noting(size, reading=reading), size=25)
 
 
 def test_thread_view_keeps_deltas_and_not_their_events() -> None:

@@ -15,7 +15,7 @@ from ._events import RunEvents
 class Next(Protocol):
     """Runs the agent, or the next middleware around it. May be called several times."""
 
-    def __call__(self, input: RunAgentInput, context: RunContext | None = None, /) -> RunEvents:
+    def __call__(self, input: RunAgentInput, context: RunContext | None = None) -> RunEvents:
         """Returns the events of a run with this input; with another context than the run's if one is passed."""
 
 

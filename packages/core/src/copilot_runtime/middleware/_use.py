@@ -132,7 +132,7 @@ class _Chain:
         return Call(function, signature, self.styles[index], convention, arguments, opened, self.workers)
 
     def _next(self, index: int, own_context: RunContext, opened: list[RunEvents]) -> Callable[..., RunEvents]:
-        def next(input: RunAgentInput, context: RunContext | None = None, /) -> RunEvents:
+        def next(input: RunAgentInput, context: RunContext | None = None) -> RunEvents:
             if not isinstance(input, BaseModel):
                 raise TypeError(
                     f"next({type(input).__name__}): a middleware must call next with the input of the run, such as "
