@@ -158,6 +158,17 @@ def test_thread_names_asks_about_texts_only(start: Callable[..., Names]) -> None
     assert names.now == {"t": TITLE}
 
 
+def test_thread_names_asks_the_agent_without_a_user_interface(start: Callable[..., Names]) -> None:
+    pytest.importorskip("ag_ui_a2ui_toolkit")
+    agent = Agent()
+    names = start(agent, True)
+    names.run(forwarded_props={"a2uiCatalogAvailable": True})
+    first, asked = agent.inputs
+    assert [tool.name for tool in first.tools] == ["render_a2ui"]
+    assert [tool.name for tool in asked.tools] == ["nameThread"]
+    assert not asked.context
+
+
 def plain(input: Any) -> str:
     return f" {input.messages[0].content}\t{input.messages[1].content} "
 

@@ -53,6 +53,7 @@ class RunRequest:
     body, and ``memory`` an estimate of what input and body take in memory while the run lasts. ``opening`` are events
     that begin the run, and are stored before its agent starts. ``insert_messages`` returns a run with further messages,
     in wire form, by the index in its own that they come before; None if the client's messages are all.
+    ``agent_without_ui`` is the agent for runs that nobody sees, if that is another one.
     """
 
     agent_id: str
@@ -63,6 +64,7 @@ class RunRequest:
     size: int = 0
     memory: int = 0
     opening: Sequence[Event] = ()
+    agent_without_ui: Any = None
     insert_messages: Callable[[RunRequest, Mapping[int, Sequence[Mapping[str, Any]]]], RunRequest] | None = None
 
     @property

@@ -123,7 +123,8 @@ class AskedNames(_Names):
         # The tool is the frontend's, so that an agent of this package that is forced to call it runs no other one.
         choice = {"type": "function", "function": {"name": TOOL}}
         messages = [*spoken, {"id": str(uuid.uuid4()), "role": "user", "content": _INSTRUCTION}]
-        agent = clone_agent(run.agent if self._agent is None else self._agent)
+        own = run.agent if run.agent_without_ui is None else run.agent_without_ui
+        agent = clone_agent(own if self._agent is None else self._agent)
         return self._request(run, agent, messages, tools=[_TOOL], forwardedProps={"toolChoice": choice})
 
     def name_in(self, messages: Sequence[Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -52,7 +53,7 @@ async def run(context: EndpointContext) -> Response:
     """Runs an agent on a thread and streams its events."""
     agent, parsed = await _read(context, "Failed to run agent")
     runtime = context.runtime
-    layers = runtime.middleware
+    ui: tuple[Layer, ...] = ()
     wire = parsed.wire.members  # its models are built once they are looked at, which the agent may not do
     if runtime.has_generative_ui or wire.get("tools") or wire.get("forwardedProps"):
         from ..generative_ui import layers_of_run, proxied_request  # with what few runs need
@@ -60,9 +61,11 @@ async def run(context: EndpointContext) -> Response:
         proxy = proxied_request(runtime, context.agent_id, wire)
         if proxy is not None:
             return stream_response(await context.engine.suggest(_run_request(context, proxy, parsed)))
-        layers = (*layers_of_run(runtime, context.agent_id, wire), *layers)
+        ui = layers_of_run(runtime, context.agent_id, wire)
     agent = clone_agent(agent)
-    request = _run_request(context, _wrap(agent, layers) if layers else agent, parsed)
+    request = _run_request(context, _wrap(agent, (*ui, *runtime.middleware)), parsed)
+    if ui:
+        request = dataclasses.replace(request, agent_without_ui=_wrap(agent, runtime.middleware))
     runtime.note_run(request.messages)
     result = await context.engine.run(request)
     if isinstance(result, EventStream):
@@ -77,8 +80,7 @@ async def run(context: EndpointContext) -> Response:
 async def suggest(context: EndpointContext) -> Response:
     """Runs an agent on no thread: nothing of the run is stored."""
     agent, parsed = await _read(context, None)
-    agent, layers = clone_agent(agent), context.runtime.middleware
-    request = _run_request(context, _wrap(agent, layers) if layers else agent, parsed)
+    request = _run_request(context, _wrap(clone_agent(agent), context.runtime.middleware), parsed)
     return stream_response(await context.engine.suggest(request))
 
 
@@ -117,6 +119,9 @@ async def _read(context: EndpointContext, failure: str | None) -> tuple[Any, Par
 
 
 def _wrap(agent: Any, layers: Sequence[Layer]) -> Any:
+    """Returns an agent with layers around it, if there are any, outermost first."""
+    if not layers:
+        return agent
     from ...middleware._use import wrap  # with what few runs need
 
     return wrap(agent, layers)
