@@ -7,12 +7,14 @@ longer the more there is to look through.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import CoroutineType, FrameType, FunctionType, GeneratorType
 from typing import Any
@@ -25,11 +27,14 @@ from copilot_runtime._engine.readers import RunReader
 from copilot_runtime._engine.run import Run
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.run_writer import RunWriter
+from copilot_runtime._engine.thread_names import ThreadNaming
 from copilot_runtime._events import RunRecorder
 from copilot_runtime._http.streaming import AsyncStreamIterator
 from copilot_runtime._server.endpoints.run_input import parse_input
+from copilot_runtime._server.endpoints.stored_messages import insert_messages
 from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime._server.input_limits import InputLimits
+from copilot_runtime._server.thread_names import parse_thread_names
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.middleware import use
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
@@ -231,6 +236,33 @@ async def refuse(engine: Engine, agent: Callable[..., Any]) -> None:
     await asyncio.gather(first.rest(), other.rest())
 
 
+async def name_threads(engine: Engine, function: Callable[..., Any]) -> None:
+    source = parse_thread_names(function, ())
+    assert source is not None
+    engine._naming = ThreadNaming(source, engine.async_store, engine._start_naming)
+    await Reader(await engine.run(given(answers))).rest()
+    await settled(lambda: not engine._run_end_notifier._running)
+
+
+async def complete(engine: Engine, agent: Callable[..., Any]) -> None:
+    for run_id in ("first", "second"):
+        message = {"id": f"{run_id} question", "role": "user", "content": "hi"}
+        request = given(agent, run_id, messages=[message])
+        inserts = partial(insert_messages, url_schemes=())
+        context = dataclasses.replace(request.context, body=request.body)
+        await Reader(await engine.run(dataclasses.replace(request, insert_messages=inserts, context=context))).rest()
+
+
+class Forgetful:
+    """An agent that cannot say what it remembers."""
+
+    def run(self, input: Any) -> Iterator[Event]:
+        yield from synchronous(input)
+
+    async def history(self, thread_id: str, context: RunContext) -> None:
+        raise ValueError("no")
+
+
 Play = Callable[[Engine, Any], Coroutine[Any, Any, None]]
 
 WAYS: dict[str, tuple[Play, Any, dict[str, Any]]] = {
@@ -256,6 +288,11 @@ WAYS: dict[str, tuple[Play, Any, dict[str, Any]]] = {
     "superseded": (supersede, endless, {"on_concurrent_run": "supersede"}),
     "reported": (report, failing, {}),
     "shown to developers": (show, answers, {"debug": True}),
+    "named": (name_threads, lambda input: "a name", {}),
+    "named by a coroutine function": (name_threads, returning, {}),
+    "named by what fails": (name_threads, failing, {}),
+    "completed": (complete, answers, {"history": "stored"}),
+    "not completed": (complete, Forgetful(), {"history": "stored"}),
     "keeps others out": (refuse, endless, {"max_runs": 2}),
     **{
         f"{way}, in {style} middleware": (play, use(agent, middleware), {})

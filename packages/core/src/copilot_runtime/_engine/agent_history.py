@@ -40,7 +40,6 @@ async def history_frames(load: LoadHistory, thread_id: str, run_id: str, *, debu
     try:
         return await _load_frames(load, thread_id, run_id)
     except (Exception, driver.SelfCancelledError) as error:
-        logger.error("the history of thread %r could not be loaded", thread_id, exc_info=error)
         if isinstance(error, InvalidEventError):
             message = str(error)
         else:
@@ -51,7 +50,7 @@ async def history_frames(load: LoadHistory, thread_id: str, run_id: str, *, debu
 async def remembered_messages(request: RunRequest, started: RunStarted) -> Sequence[Mapping[str, Any]]:
     """Returns the messages that the agent of a run remembers of a thread that is new to the store, in wire form.
 
-    Raises whatever the agent raises.
+    Raises whatever the agent raises, which has been logged.
     """
     history = getattr(request.agent, "history", None)
     if history is None or started.event_messages or started.input_messages:
@@ -65,8 +64,13 @@ async def remembered_messages(request: RunRequest, started: RunStarted) -> Seque
 
 
 async def _load_frames(load: LoadHistory, thread_id: str, run_id: str) -> list[bytes]:
-    history = to_thread_history(await driver.with_timeout(HISTORY_TIMEOUT_SECONDS, load()))
-    return [] if history is None else _frames(history, thread_id, run_id)
+    try:
+        history = to_thread_history(await driver.with_timeout(HISTORY_TIMEOUT_SECONDS, load()))
+        return [] if history is None else _frames(history, thread_id, run_id)
+    except (Exception, driver.SelfCancelledError) as error:
+        logger.error("the history of thread %r could not be loaded", thread_id, exc_info=error)
+        # asyncio has a frame in it that has the error, which would keep the request in memory.
+        raise error.with_traceback(None) from None
 
 
 def _frames(history: ThreadHistory, thread_id: str, run_id: str) -> list[bytes]:

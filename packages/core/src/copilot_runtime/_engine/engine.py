@@ -365,7 +365,7 @@ class Engine:
         try:
             remembered = await remembered_messages(request, started)
         except (Exception, driver.SelfCancelledError) as error:
-            return request, partial(_raise, error)  # the run fails, and what the client has sent is not all there is
+            return request, partial(_raise_only, [error])  # what the client has sent is not all that the agent needs
         before = request.memory
         request = await driver.run_off_loop(complete_history, self.store, request, started, remembered)
         slot.add(request.memory - before)
@@ -602,8 +602,9 @@ class Engine:
             driver.run_sync(self._shutdown.end(lambda loop: loop is background))
 
 
-async def _raise(error: BaseException, input: Any) -> None:
-    raise error
+async def _raise_only(errors: list[BaseException], input: Any) -> None:
+    """Raises the only error of a list, which its run must not keep: its traceback has frames that have the run."""
+    raise errors.pop()
 
 
 def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) -> RunRecorder:

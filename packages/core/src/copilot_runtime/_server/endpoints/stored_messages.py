@@ -43,29 +43,9 @@ def insert_messages(request: RunRequest, inserted: InsertedMessages, *, url_sche
         inserted: stored messages, by the index in the run's own that they come before.
         url_schemes: the schemes that agents may fetch, in lower case.
     """
-    memory = 0
-    refused: list[InvalidRunInput] = []
-
-    def parse(messages: Sequence[Mapping[str, Any]]) -> Iterator[_ForAgent]:
-        nonlocal memory
-        wire = {"threadId": request.thread_id, "runId": request.run_id, "messages": messages}
-        try:
-            parsed = parse_input(to_json(wire), STORED_LIMITS, url_schemes)
-        except InvalidRunInput as error:
-            if len(messages) == 1:
-                refused.append(error)
-                yield _ForAgent(None, None)
-                return
-            middle = len(messages) // 2
-            yield from parse(messages[:middle])
-            yield from parse(messages[middle:])
-            return
-        memory += size_in_memory(parsed)
-        safe = JSONBody(parsed.agent_body)["messages"]
-        for model, message in zip(_aligned(parsed.model.messages, messages), safe, strict=True):
-            yield _ForAgent(model, message)
-
-    stored = {index: list(parse(messages)) for index, messages in inserted.items()}
+    parser = _Parser(request, url_schemes)
+    stored = {index: list(parser.parse(messages)) for index, messages in inserted.items()}
+    refused = parser.refused
     if refused:
         logger.warning(
             "%d stored messages of thread %r reach no agent: %s", len(refused), request.thread_id, refused[0]
@@ -88,8 +68,42 @@ def insert_messages(request: RunRequest, inserted: InsertedMessages, *, url_sche
         input=request.input.model_copy(update={"messages": [model for model in models if model is not None]}),
         body=body,
         context=dataclasses.replace(request.context, body=JSONBody(agent_data)),
-        memory=request.memory + memory,
+        memory=request.memory + parser.memory,
     )
+
+
+class _Parser:
+    """Parses stored messages as those of a request, for the agent of a run.
+
+    Attributes:
+        memory: about how much memory those take that have been parsed.
+        refused: why the others were refused.
+    """
+
+    def __init__(self, request: RunRequest, url_schemes: Collection[str]) -> None:
+        self._ids = {"threadId": request.thread_id, "runId": request.run_id}
+        self._url_schemes = url_schemes
+        self.memory = 0
+        self.refused: list[InvalidRunInput] = []
+
+    def parse(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[_ForAgent]:
+        """Yields what an agent receives of each message."""
+        try:
+            parsed = parse_input(to_json({**self._ids, "messages": messages}), STORED_LIMITS, self._url_schemes)
+        except InvalidRunInput as error:
+            if len(messages) == 1:
+                self.refused.append(error.with_traceback(None))  # which has the frame of all messages
+                yield _ForAgent(None, None)
+                return
+        else:
+            self.memory += size_in_memory(parsed)
+            safe = JSONBody(parsed.agent_body)["messages"]
+            yield from map(_ForAgent, _aligned(parsed.model.messages, messages), safe)
+            return
+        # One of them is refused, and AG-UI does not say reliably which one.
+        middle = len(messages) // 2
+        yield from self.parse(messages[:middle])
+        yield from self.parse(messages[middle:])
 
 
 def _aligned(models: Sequence[Any], messages: Sequence[Mapping[str, Any]]) -> list[Any]:
