@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ag_ui.core
@@ -229,3 +231,22 @@ async def test_history_that_fails_ends_a_run_that_needs_it() -> None:
         agent.returned = MESSAGES
         await client.run("a", "hi", thread_id="t")
     assert [len(ids) for ids in agent.heard] == [3]
+
+
+def test_history_in_the_docs() -> None:
+    docs = Path(__file__).parents[2] / "docs" / "threads.md"
+    blocks = re.findall(r"^```python\n(.*?)^```", docs.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "class Assistant" in block)
+    database = SimpleNamespace(messages=asynchronous([SimpleNamespace(id="u1", role="user", text="hi")]))
+    namespace: dict[str, Any] = {"database": database}
+    exec(compile(code, str(docs), "exec"), namespace)
+    runtime = CopilotRuntime(agents={"a": namespace["Assistant"]()}, identify_user=lambda request: User(id="ann"))
+    with TestClient(runtime) as client:
+        assert client.connect("a", thread_id="t").events[1]["messages"] == MESSAGES[:1]
+
+
+def asynchronous(result: Any) -> Callable[..., Any]:
+    async def function(*arguments: Any, **options: Any) -> Any:
+        return result
+
+    return function

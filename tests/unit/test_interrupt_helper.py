@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,14 @@ def test_interrupt_says_what_is_wrong_with_questions() -> None:
         Question()
     with pytest.raises(ValueError, match="there are several questions"):
         _ = interrupt(input, None, "One?", "Two?").answer
+
+
+def test_interrupt_in_the_docs(start: Callable[[Any], TestClient]) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "agents.md"
+    blocks = re.findall(r"^```python\n(.*?)^```", docs.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "import interrupt" in block)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, str(docs), "exec"), namespace)
+    client = start(namespace["cleaner"])
+    (question,) = asked(run(client))
+    assert text_of(run(client, resolve(question, "yes"))) == "Deleted."
