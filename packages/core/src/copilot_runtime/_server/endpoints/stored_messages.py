@@ -88,8 +88,9 @@ class _Parser:
 
     def parse(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[_ForAgent]:
         """Yields what an agent receives of each message."""
+        data = to_json({**self._ids, "messages": messages})
         try:
-            parsed = parse_input(to_json({**self._ids, "messages": messages}), STORED_LIMITS, self._url_schemes)
+            parsed = parse_input(data, STORED_LIMITS, self._url_schemes)
         except InvalidRunInput as error:
             if len(messages) == 1:
                 self.refused.append(error.with_traceback(None))  # which has the frame of all messages
@@ -97,7 +98,7 @@ class _Parser:
                 return
         else:
             self.memory += size_in_memory(parsed)
-            safe = JSONBody(parsed.agent_body)["messages"]
+            safe = messages if parsed.agent_body is data else JSONBody(parsed.agent_body)["messages"]
             yield from map(_ForAgent, _aligned(parsed.model.messages, messages), safe)
             return
         # One of them is refused, and AG-UI does not say reliably which one.
