@@ -267,6 +267,13 @@ def test_result_with_several_surfaces_has_a_place_for_each() -> None:
     assert list(shown(events)) == ["a-o", "b-o", "default-o"]
 
 
+def test_result_with_several_surfaces_takes_the_place_of_attempts() -> None:
+    operations = [{"createSurface": {"surfaceId": each}} for each in ("a", "b")]
+    content = json.dumps({OPERATIONS: operations})
+    events = run([*other("o"), *render("c", components=NO_ROOT), result("o", content), FINISHED])
+    assert shown(events) == {"o": {OPERATIONS: operations}}
+
+
 def test_tool_that_has_used_up_its_attempts_shows_a_failure() -> None:
     failure = {"code": "a2ui_recovery_exhausted", "error": "No luck", "attempts": [{"attempt": 1}, {"attempt": 2}]}
     events = run([*other("o"), *render("c1", components=NO_ROOT), result("o", json.dumps(failure)), FINISHED])

@@ -293,12 +293,16 @@ class Surfaces:
             surface_id = surface_of(operation)
             if surface_id not in self._drawn_surfaces:
                 by_surface.setdefault(surface_id or "default", []).append(operation)
+        drawn: dict[str, list[dict[str, Any]]] = {}
         for surface_id, of_surface in by_surface.items():
-            slot.is_settled, slot.is_retrying = True, False
-            key = slot.key if len(by_surface) == 1 else f"{surface_id}-{slot.key}"
             if not any("createSurface" in each or "deleteSurface" in each for each in of_surface):
                 of_surface = [*self._operations_before(surface_id, call_id), *of_surface]
-            yield _activity(key, {OPERATIONS: of_surface})
+            # Where attempts were made already, all take the place of these; a frontend tells the surfaces apart.
+            is_alone = len(by_surface) == 1 or slot.attempts > 0
+            drawn.setdefault(slot.key if is_alone else f"{surface_id}-{slot.key}", []).extend(of_surface)
+        for key, of_place in drawn.items():
+            slot.is_settled, slot.is_retrying = True, False
+            yield _activity(key, {OPERATIONS: of_place})
 
     def _operations_before(self, surface_id: str, call_id: str) -> Iterable[dict[str, Any]]:
         """Returns what makes a surface that a result only updates: a frontend draws each place by itself."""
