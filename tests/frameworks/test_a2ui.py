@@ -58,3 +58,30 @@ def test_graph_reads_whether_it_has_the_tool_and_the_catalog() -> None:
         client.run("graph", "hi")
     assert seen[0]["inject_a2ui_tool"] == "paint"
     assert json.loads(seen[0]["a2ui_schema"]) == schema
+
+
+def test_attempts_of_the_tool_of_ag_ui_langgraph_take_one_place() -> None:
+    import_framework("langchain.agents")
+    import_framework("ag_ui_langgraph")
+    from ag_ui_langgraph import get_a2ui_tools
+    from langchain.agents import create_agent
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    from copilot_runtime import CopilotRuntime
+    from copilot_runtime.agents import LangGraphAgent
+    from copilot_runtime.testing import TestClient
+
+    from ..fixtures.frameworks.a2ui_models import AskingModel, DesigningModel
+
+    tools = [get_a2ui_tools({"model": DesigningModel()})]
+    graph = create_agent(AskingModel(), tools=tools, checkpointer=InMemorySaver())
+    with TestClient(CopilotRuntime(agents={"graph": LangGraphAgent(graph)}, single_user=True)) as client:
+        run = client.run("graph", "hi", forwarded_props={"a2uiCatalogAvailable": True})
+    activities = of_type(run.events, "ACTIVITY_SNAPSHOT")
+    assert {event["messageId"] for event in activities} == {"a2ui-surface-outer"}
+    states = [event["content"].get("status") for event in activities if "progressTokens" not in event["content"]]
+    assert states == ["building", "retrying", None]
+    assert activities[-1]["content"]["a2ui_operations"][1]["updateComponents"]["components"] == COMPONENTS
+    # The calls within the tool are not in the thread's messages, and results without a call would fail the next run.
+    assert [event["toolCallId"] for event in of_type(run.events, "TOOL_CALL_RESULT")] == ["outer"]
+    assert run.text == "There it is."

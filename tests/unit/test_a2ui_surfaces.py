@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
+from copilot_runtime._events import apply_events
 from copilot_runtime.middleware._a2ui.operations import OPERATIONS
 from copilot_runtime.middleware._a2ui.options import A2UI, A2UIRecovery
-from copilot_runtime.middleware._a2ui.surfaces import SurfaceOptions, Surfaces
+from copilot_runtime.middleware._a2ui.surfaces import SurfaceOptions
+from copilot_runtime.middleware._a2ui.surfaces import Surfaces as UntrackedSurfaces
 
 from .cost_helpers import assert_linear
 
@@ -26,6 +28,18 @@ LIST = [
 ]
 NO_ROOT = [{"id": "main", "component": "Text", "text": "Hi"}]
 FINISHED = {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
+
+
+class Surfaces(UntrackedSurfaces):
+    """Those of a run on a thread with these messages."""
+
+    def __init__(self, options: SurfaceOptions, earlier: Sequence[Event] = ()) -> None:
+        self.seen: list[Event] = []
+        super().__init__(options, lambda: apply_events(earlier, self.seen))
+
+    def process(self, event: Event) -> Iterable[Event]:
+        self.seen.append(event)
+        return super().process(event)
 
 
 def options(**changes: Any) -> SurfaceOptions:
@@ -297,10 +311,17 @@ def test_no_surface_stays_under_construction(ending: str) -> None:
 
 
 def test_result_of_the_agent_is_the_only_one() -> None:
-    messages = [{"role": "user"}, {"role": "tool", "toolCallId": "c2"}, {"role": "tool", "toolCallId": "x"}]
-    surfaces = Surfaces(options(), lambda: messages)
+    surfaces = Surfaces(options())
     run([*render("c1", components=TEXT), result("c1", "seen"), *render("c2", components=TEXT)], surfaces)
-    assert run([FINISHED], surfaces) == [FINISHED]
+    answer = {"id": "r", "role": "tool", "toolCallId": "c2", "content": "seen"}
+    snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": [*apply_events((), surfaces.seen), answer]}
+    assert run([snapshot, FINISHED], surfaces) == [snapshot, FINISHED]
+
+
+def test_call_that_a_snapshot_of_the_messages_lacks_gets_no_result() -> None:
+    """So it is with the tool of ag-ui-langgraph: to the model the calls within it do not exist."""
+    snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": []}
+    assert run([*render(components=TEXT), snapshot, FINISHED])[-2:] == [snapshot, FINISHED]
 
 
 UPDATE = {"version": "v0.9", "updateDataModel": {"surfaceId": "s", "path": "/flights", "value": []}}
@@ -308,11 +329,11 @@ UPDATE = {"version": "v0.9", "updateDataModel": {"surfaceId": "s", "path": "/fli
 
 def rendered_earlier(**members: Any) -> Event:
     function = {"name": "render_a2ui", "arguments": json.dumps({"surfaceId": "s", **members})}
-    return {"role": "assistant", "toolCalls": [{"id": "old", "function": function}]}
+    return {"id": "m", "role": "assistant", "toolCalls": [{"id": "old", "type": "function", "function": function}]}
 
 
 def resulted_earlier(*operations: Event, call: str = "old") -> Event:
-    return {"role": "tool", "toolCallId": call, "content": json.dumps({OPERATIONS: operations})}
+    return {"id": f"{call}-r", "role": "tool", "toolCallId": call, "content": json.dumps({OPERATIONS: operations})}
 
 
 @pytest.mark.parametrize(
@@ -328,9 +349,8 @@ def resulted_earlier(*operations: Event, call: str = "old") -> Event:
 )
 def test_result_that_updates_an_earlier_surface_draws_all_of_it(message: Event) -> None:
     """In Node it draws nothing: the frontend knows only the operations of the same place."""
-    others = [{"role": "user", "content": "Hi"}, {"role": "tool", "toolCallId": "x", "content": "[" * 9000}]
-    current = resulted_earlier(UPDATE, call="o")
-    surfaces = Surfaces(options(), lambda: [message, *others, current])
+    answer = {"id": "x-r", "role": "tool", "toolCallId": "x", "content": "[" * 9000}
+    surfaces = Surfaces(options(), [message, {"id": "u", "role": "user", "content": "Hi"}, answer])
     events = run([*other("o"), result("o", json.dumps({OPERATIONS: [UPDATE]}))], surfaces)
     assert shown(events)["o"][OPERATIONS] == [
         {"version": "v0.9", "createSurface": {"surfaceId": "s", "catalogId": BASIC}},
@@ -346,12 +366,12 @@ def test_result_that_updates_an_earlier_surface_draws_all_of_it(message: Event) 
         [],
         [rendered_earlier()],
         [rendered_earlier(components="x")],
-        [{"role": "assistant", "toolCalls": [{"id": "x", "function": {"name": "render_a2ui", "arguments": "s{"}}]}],
+        [rendered_earlier(components=[])],
         [rendered_earlier(components=LIST), resulted_earlier({"deleteSurface": {"surfaceId": "s"}}, call="x")],
     ],
 )
 def test_result_that_updates_no_known_surface_is_passed_on(messages: list[Event]) -> None:
-    surfaces = Surfaces(options(), lambda: messages)
+    surfaces = Surfaces(options(), messages)
     events = run([*other("o"), result("o", json.dumps({OPERATIONS: [UPDATE]}))], surfaces)
     assert shown(events)["o"] == {OPERATIONS: [UPDATE]}
 

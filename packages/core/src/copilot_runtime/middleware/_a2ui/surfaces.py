@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -90,7 +90,7 @@ class Surfaces:
         messages: returns the thread's messages so far, in wire form.
     """
 
-    def __init__(self, options: SurfaceOptions, messages: Callable[[], Iterable[Mapping[str, Any]]] = tuple) -> None:
+    def __init__(self, options: SurfaceOptions, messages: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
         self._options = options
         self._messages = messages
         self._calls: dict[str, _RenderCall] = {}
@@ -110,12 +110,6 @@ class Surfaces:
         handler, members = row
         # What is no valid event is left to the check that all events pass.
         return handler(self, event) if all(isinstance(event.get(name), str) for name in members) else (event,)
-
-    def _note_results(self) -> None:
-        """Notes the results that were no event, but part of a snapshot of the messages."""
-        for message in self._messages():
-            if message.get("role") == "tool" and (call := self._calls.get(message.get("toolCallId", ""))) is not None:
-                call.is_answered = True
 
     def fail_unfinished(self) -> Iterator[Event]:
         """Yields what has to be sent before a run ends: that there will be no surface where one was to come."""
@@ -319,11 +313,11 @@ class Surfaces:
             if isinstance(call_id, str) and call_id in self._calls:
                 self._calls[call_id].is_answered = True  # by the user, later
         yield from self.fail_unfinished()
-        if any(call.has_ended and not call.is_answered for call in self._calls.values()):
-            self._note_results()
-        for call in self._calls.values():
-            if call.has_ended and not call.is_answered:
-                call.is_answered = True
+        unanswered = [call for call in self._calls.values() if call.has_ended and not call.is_answered]
+        open_calls = _open_calls(self._messages()) if unanswered else frozenset()
+        for call in unanswered:
+            call.is_answered = True
+            if call.id in open_calls:
                 yield _result(call)
         yield event
 
@@ -341,6 +335,21 @@ _HANDLERS: dict[str, tuple[Callable[[Surfaces, Event], Iterator[Event]], tuple[s
     "RUN_ERROR": (Surfaces._on_error, ()),
 }
 """What is done with an event, and the strings that it must have."""
+
+
+def _open_calls(messages: Iterable[Mapping[str, Any]]) -> Collection[str]:
+    """Returns the calls without a result in messages.
+
+    A snapshot of the messages may have had results that were no event, and may lack calls that were made within another
+    one: their results would have no call.
+    """
+    calls: set[str] = set()
+    answered: set[str] = set()
+    for message in messages:
+        calls.update(call["id"] for call in message.get("toolCalls") or ())
+        if message.get("role") == "tool":
+            answered.add(message["toolCallId"])
+    return calls - answered
 
 
 def _activity(key: str, content: dict[str, Any]) -> Event:
