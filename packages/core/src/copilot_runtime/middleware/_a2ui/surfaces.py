@@ -186,9 +186,11 @@ class Surfaces:
                 yield self._surface(call, data)
 
     def _draw_components(self, call: _RenderCall, surface_id: str | None) -> Iterator[Event]:
+        if not call.arguments.is_whole("components"):
+            return
         named = call.arguments.value("surfaceId")
         call.surface_id = named if named and isinstance(named, str) else surface_id or ""
-        if not call.surface_id or not call.arguments.is_whole("components"):
+        if not call.surface_id:
             return
         components = call.arguments.value("components")
         if components is None:
