@@ -135,7 +135,7 @@ def test_auto_answers_both_modes(replays: Mapping[str, list[Replay]]) -> None:
 
 ONE_FILE: Mapping[int, Sequence[str]] = {
     1: ("default", "supersede", "debug"),
-    4: ("default", "supersede", "a2ui-frontend"),
+    4: ("default", "supersede", "a2ui-frontend", "mcp-apps", "open-generative-ui"),
 }
 """What is held to its cases over SQLite, by the number of workers; the debug feed shows the runs of its own process."""
 
@@ -153,7 +153,10 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     adapter, workers = request.param
     url = f"sqlite:///{tmp_path_factory.mktemp('stores')}/{{config}}.db"
     names = ONE_FILE[workers]
-    with serve_config(adapter, ",".join(names), store=url, workers=workers) as server:
+    with (
+        run_clock_server() as clock,
+        serve_config(adapter, ",".join(names), store=url, workers=workers, env={MCP_APPS_URL: clock}) as server,
+    ):
         selections = [
             Selection(name, (name,), group) for name in names for group in groups_of(name) if group in (*STORED, name)
         ]

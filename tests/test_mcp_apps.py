@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from copilot_runtime import CopilotRuntime, User
-from copilot_runtime.agents import HttpAgent, MCPServer
+from copilot_runtime.agents import BuiltInAgent, HttpAgent, MCPServer
 from copilot_runtime.middleware import MCPApps
 from copilot_runtime.middleware._mcp_apps.apps import find_server, hash_of
 from copilot_runtime.testing import AsyncTestClient, RunResult, TestClient
 
+from .builtin.fake_provider import Exchange, run_fake_provider, tool_call_chunk
 from .fixtures.clock_server import APP
 from .fixtures.generative_ui import MCP_APPS_URL, script
 from .http_client import Client, hello_input, run_input, unique
@@ -143,6 +144,28 @@ def test_tool_of_the_frontend_is_not_replaced(url: str, caplog: pytest.LogCaptur
     run = play("async", runtime(MCPApps([MCPServer(url)])), calls(("show_clock", {"zone": "A"})), tools=tools)
     assert results(run) == []
     assert "the tool show_clock of MCPServer(" in caplog.text
+
+
+def test_frontend_that_chooses_the_tool_starts_none_of_a_server(url: str) -> None:
+    choice = {"toolChoice": {"type": "function", "function": {"name": "show_clock"}}}
+    run = play(
+        "async", runtime(MCPApps([MCPServer(url)])), calls(("show_clock", {"zone": "A"})), forwarded_props=choice
+    )
+    assert results(run) == []
+
+
+def test_model_of_a_builtin_agent_is_offered_tools_with_apps(url: str) -> None:
+    def answer(exchange: Exchange) -> None:
+        offered = {tool["function"]["name"]: tool["function"]["description"] for tool in exchange.json()["tools"]}
+        assert offered["show_clock"] == f"Shows a clock.\n[UI Resource: {APP}]"
+        exchange.start_stream()
+        exchange.send(tool_call_chunk(0, '{"zone": "UTC"}', "c", "show_clock"))
+        exchange.finish("tool_calls")
+
+    apps = MCPApps([MCPServer(url, allowed_tools=["show_clock"])])
+    with run_fake_provider(answer) as provider:
+        agent = BuiltInAgent("openai/m", base_url=provider.url, api_key="k")
+        assert results(play("async", runtime(apps, agent), "hi")) == ["12:00 UTC"]
 
 
 def test_unavailable_server_leaves_the_run_without_its_tools(url: str) -> None:

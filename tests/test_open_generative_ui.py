@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from copilot_runtime import CopilotRuntime
+from copilot_runtime.agents import BuiltInAgent
 from copilot_runtime.middleware import _open_generative_ui
 from copilot_runtime.testing import AsyncTestClient, RunResult, TestClient
 
+from .builtin.fake_provider import Exchange, chunk, run_fake_provider, tool_call_chunk
 from .fixtures.generative_ui import script
 
 pytestmark = pytest.mark.requirement("UI-03")
@@ -116,6 +118,22 @@ def test_model_is_told_that_pages_are_not_shown(caplog: pytest.LogCaptureFixture
     ]
     assert run.events[5]["content"] == run.events[7]["delta"]
     assert caplog.text.count("pass open_generative_ui=True") == 1
+
+
+def test_model_of_a_builtin_agent_is_told_as_well() -> None:
+    def answer(exchange: Exchange) -> None:
+        last = exchange.json()["messages"][-1]
+        exchange.start_stream()
+        if last["role"] == "tool":
+            exchange.send(chunk({"content": last["content"]}))
+            exchange.finish()
+        else:
+            exchange.send(tool_call_chunk(0, '{"html": "a"}', "c", "generateSandboxedUi"))
+            exchange.finish("tool_calls")
+
+    with run_fake_provider(answer) as provider:
+        run = play(BuiltInAgent("openai/m", base_url=provider.url, api_key="k"))
+    assert "not available" in run.text
 
 
 def test_agent_is_not_run_again_before_the_frontend_has_run_its_calls() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from ..agents._forwarded_props import has_tool_choice
 from ..middleware._a2ui.runs import a2ui_middleware
 from ..middleware._generative_ui_names import PROXIED_MCP_REQUEST, SANDBOXED_PAGE_TOOL
 from ..middleware._layers import Layer, parse_layers
@@ -53,7 +54,8 @@ def _a2ui(runtime: CopilotRuntime, agent_id: str, wire: Wire) -> Layer | None:
 
 def _mcp_apps(runtime: CopilotRuntime, agent_id: str, wire: Wire) -> Layer | None:
     servers = () if runtime.mcp_apps is None else runtime.mcp_apps.servers_of(agent_id)
-    if not servers:
+    # A frontend that chooses the tool, as for suggestions, must not start those of a server.
+    if not servers or has_tool_choice(wire.get("forwardedProps")):
         return None
     from ..middleware._mcp_apps.tool_calls import MCPAppsMiddleware
 
