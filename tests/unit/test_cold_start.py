@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from copilot_runtime._server.endpoints import run
+
+ROOT = Path(__file__).parents[2]
 
 UNUSED = (
     *("_sqlite3", "anyio", "email.mime", "h11", "http.cookiejar", "http.server", "httpcore", "httpcore2", "httpx"),
@@ -113,6 +120,27 @@ def test_cold_start_imports_nothing_unused(imports: str, program: str) -> None:
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["", ""]
+
+
+@pytest.mark.parametrize("module", [".wire_names", ".missing"])
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_cold_start_leaves_the_garbage_collector_as_it_was(is_enabled: bool, module: str) -> None:
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with pytest.raises(ImportError) if module == ".missing" else contextlib.nullcontext():
+            run._import_without_collecting(module)
+        assert gc.isenabled() is is_enabled
+    finally:
+        gc.enable()
+
+
+def test_cold_start_of_the_servers_that_are_measured_imports_no_models() -> None:
+    """Or the benchmark of the cold start would measure their fixtures."""
+    source = f"import sys, tests.fixtures.configured_app\n{IMPORTED.format(names=OF_RUNS)}"
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done
 
 
 BROKEN = """
