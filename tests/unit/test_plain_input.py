@@ -96,6 +96,13 @@ def test_plain_input_is_not_one_with(name: str) -> None:
     assert as_plain({**PLAIN, **NOT_PLAIN[name]}) is None
 
 
+@pytest.mark.parametrize("value", ["x", None])
+@pytest.mark.parametrize("name", ["parentRunId", "protocolVersion"])
+def test_plain_input_may_have_other_ids_if_the_installed_models_know_them(name: str, value: Any) -> None:
+    is_known = name in {field.alias for field in RunAgentInput.model_fields.values()}
+    assert (as_plain({**PLAIN, name: value}) is not None) == is_known
+
+
 @pytest.mark.parametrize("value", [[], "x", None, 1, {}])
 def test_plain_input_is_an_object_with_ids_and_messages(value: Any) -> None:
     assert as_plain(value) is None

@@ -37,14 +37,16 @@ class FailFastRunAgentInput(LenientRunAgentInput):
     context: Annotated[list[Context], FailFast()] = Field(default_factory=list)
 
 
-_NAMES: Mapping[str, str] = {field.alias or name: name for name, field in LenientRunAgentInput.model_fields.items()}
+INPUT_NAMES: Mapping[str, str] = {
+    field.alias or name: name for name, field in LenientRunAgentInput.model_fields.items()
+}
 """The names of the members in Python, by those on the wire."""
 
 
 @lru_cache(maxsize=64)
 def _names_set(names: tuple[str, ...]) -> frozenset[str]:
     """Returns the names in Python of the members of an input. Clients send the same ones again and again."""
-    return frozenset(_NAMES[name] for name in names)
+    return frozenset(INPUT_NAMES[name] for name in names)
 
 
 _ANYTHING: Mapping[str, tuple[str, Any]] = {"state": ("state", None), "forwarded_props": ("forwardedProps", {})}

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from ..._events.shapes import RUN_INPUT
-from .input_models import LenientRunAgentInput
+from .input_models import INPUT_NAMES, LenientRunAgentInput
 
 Check = Callable[[Any], bool]
 
@@ -131,11 +131,14 @@ _MESSAGES: Mapping[str | None, _Kind] = {
 _TOOL = _Kind(frozenset(("name", "description")), ("name", "description", "parameters"), {"parameters": _is_object})
 _CONTEXT = _Kind(frozenset(("description", "value")), ("description", "value"))
 
+# Versions of AG-UI that do not know a member keep it as an extra one, in whatever form.
+_OPTIONAL_IDS = frozenset(("parentRunId", "protocolVersion")) & INPUT_NAMES.keys()
+
 _INPUT = _Kind(
-    frozenset(("threadId", "runId", "parentRunId")),
+    frozenset(("threadId", "runId", *_OPTIONAL_IDS)),
     ("threadId", "runId", "messages"),
     {
-        "parentRunId": _is_null,
+        **dict.fromkeys(_OPTIONAL_IDS, _is_null),
         "messages": _list_of(_MESSAGES),
         "tools": _list_of({None: _TOOL}),
         "context": _list_of({None: _CONTEXT}),
@@ -162,7 +165,15 @@ def _examples() -> tuple[dict[str, Any], dict[str, Any]]:
     tools = [{"name": "x", "description": "x", "parameters": {}}]
     context = [{"description": "x", "value": "x"}]
     return (
-        {**ids, "parentRunId": "x", "messages": most, "tools": tools, "context": context, "state": 1, "resume": []},
+        {
+            **ids,
+            **dict.fromkeys(_OPTIONAL_IDS, "x"),
+            "messages": most,
+            "tools": tools,
+            "context": context,
+            "state": 1,
+            "resume": [],
+        },
         {**ids, "messages": least, "tools": [], "context": []},
     )
 
