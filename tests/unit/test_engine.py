@@ -1008,10 +1008,14 @@ def test_delete_before_the_first_step_calls_no_agent() -> None:
     engine = engine_on(MemoryStore())
     is_busy, may_go_on, is_done = threading.Event(), threading.Event(), threading.Event()
     called: list[Any] = []
+
+    async def agent(input: Any) -> Any:
+        called.append(input)
+
     loop = loops.background_loop()
     loop.call_soon_threadsafe(lambda: (is_busy.set(), may_go_on.wait(HANG_SECONDS)))
     assert is_busy.wait(HANG_SECONDS)
-    stream = driver.run_sync(engine.run(given(called.append)))
+    stream = driver.run_sync(engine.run(given(agent)))
     assert isinstance(stream, EventStream)
     assert driver.run_sync(engine.delete(THREAD))
     may_go_on.set()

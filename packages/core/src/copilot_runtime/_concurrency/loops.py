@@ -174,6 +174,13 @@ def copy_loop_context() -> contextvars.Context:
     return context
 
 
+def run_in_context(context: contextvars.Context, function: Callable[..., object], *args: Any) -> None:
+    """Calls a function in a copy of a context, in which `in_sync_driver` returns the same as here."""
+    context = context.copy()
+    context.run(in_sync_driver_var.set, in_sync_driver())
+    context.run(function, *args)
+
+
 def start_thread(function: Callable[..., object], *args: Any, name: str) -> None:
     """Starts a daemon thread with a copy of the caller's context."""
     context = contextvars.copy_context()

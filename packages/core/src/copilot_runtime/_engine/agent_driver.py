@@ -9,11 +9,11 @@ from types import AsyncGeneratorType
 from typing import Any, Protocol
 
 from .._concurrency import loops
-from .._concurrency.framework import NO_SCOPE, current_framework
+from .._concurrency.framework import NO_SCOPE, current_framework, guard_stop_iteration
 from .._concurrency.outcome import Outcome
 from .._concurrency.step_timing import report_long_steps
 from .._events import InvalidEventError
-from ..agents._base import CallStyle, inspect_agent
+from ..agents._base import AgentSignature, CallStyle, inspect_agent
 from .agent_threads import AgentThreads
 from .pump import pump
 from .types import RunRequest
@@ -46,22 +46,37 @@ class EventSink(Protocol):
         """Called with the seconds for which an asynchronous agent has blocked the event loop; None to not measure."""
 
 
+def is_synchronous(function: Callable[..., Any]) -> bool:
+    """Returns whether an agent's function has to be called on a thread."""
+    return inspect_agent(function).kind is CallStyle.PLAIN
+
+
+def drive_on_thread(function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads) -> Any:
+    """Runs a synchronous agent to its end on this OS thread, which is one of ``threads``.
+
+    Returns None, or what the agent's function has returned if that has to be awaited: `drive_agent` goes on with it.
+    Raises what the agent raises, and InvalidEventError.
+    """
+    _, arguments = _prepare(function, request, sink, threads)
+    return _call_plain(function, arguments, None, sink)
+
+
 def drive_agent(
-    function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads
+    function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads, events: Any = None
 ) -> Awaitable[None]:
     """Returns an awaitable that runs an agent to its end, on one of ``threads`` if it is synchronous.
+
+    If it is, ``events`` is what it has returned, if it has been called and that has to be awaited.
 
     It raises what the agent raises, and InvalidEventError. Not a coroutine function: each coroutine between a run and
     its agent is resumed at all of the agent's waits, and kept in memory meanwhile. For an async generator, there is
     none but `pump`.
     """
-    control = request.context._control
-    control.agent, control.host = request.agent, (sink.loop, threads)
-    signature = inspect_agent(function)
-    arguments = (request.input, request.context) if signature.takes_context else (request.input,)
-    if signature.kind is CallStyle.PLAIN:
+    signature, arguments = _prepare(function, request, sink, threads)
+    if signature.kind is CallStyle.PLAIN and events is None:
         return _drive_plain(function, arguments, request, sink, threads)
-    events = function(*arguments) if signature.kind is CallStyle.ASYNC_GENERATOR else None
+    if signature.kind is CallStyle.ASYNC_GENERATOR:
+        events = function(*arguments)
     if isinstance(events, AsyncGeneratorType):
         return _in_scope(pump(events, sink.feed, sink.flush), sink)
     return _in_scope(_consume_async(function, arguments, events, request, sink, threads), sink)
@@ -93,6 +108,16 @@ async def _consume_in_scope(consuming: Coroutine[Any, Any, None], scope: Abstrac
             await consuming
     finally:
         consuming.close()  # which has not begun if the scope cannot be entered
+
+
+def _prepare(
+    function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads
+) -> tuple[AgentSignature, tuple[Any, ...]]:
+    """Returns how an agent's function is called, and with what."""
+    control = request.context._control
+    control.agent, control.host = request.agent, (sink.loop, threads)
+    signature = inspect_agent(function)
+    return signature, (request.input, request.context) if signature.takes_context else (request.input,)
 
 
 async def _consume_async(
@@ -141,14 +166,7 @@ async def _run_in_thread(
 
     def work() -> None:
         try:
-            with current_framework.get().sync_agent_scope():
-                returned = function(*arguments) if events is None else events
-                if hasattr(returned, "__aiter__") or isinstance(returned, Awaitable):
-                    outcome.result = returned
-                elif _is_iterable(returned):
-                    _consume_sync(iter(returned), sink)
-                else:
-                    raise InvalidEventError(_not_iterable(returned))
+            outcome.result = _call_plain(function, arguments, events, sink)
         except BaseException as raised:
             outcome.error = raised
         loops.call_soon_threadsafe(sink.loop, settle)
@@ -165,6 +183,21 @@ async def _run_in_thread(
                 settled.cancel()
                 outcome.error = None
                 raise
+
+
+def _call_plain(function: Callable[..., Any], arguments: tuple[Any, ...], events: Any, sink: EventSink) -> Any:
+    """Calls an agent's function, unless it has returned ``events`` already, and iterates the result, on this thread.
+
+    Returns the result if it has to be awaited, else None.
+    """
+    with current_framework.get().sync_agent_scope():
+        returned = guard_stop_iteration(function, *arguments) if events is None else events
+        if hasattr(returned, "__aiter__") or isinstance(returned, Awaitable):
+            return returned
+        if not _is_iterable(returned):
+            raise InvalidEventError(_not_iterable(returned))
+        _consume_sync(iter(returned), sink)
+    return None
 
 
 def _consume_sync(iterator: Iterator[Any], sink: EventSink) -> None:

@@ -68,7 +68,21 @@ class AgentThreads:
         Raises CancelledError if the run is cancelled meanwhile; then ``work`` is not called.
         """
         await self._acquire(user)
+        self._start(work, user, name)
 
+    def start_if_free(self, work: Callable[[], None], user: str | None, *, name: str) -> bool:
+        """Runs ``work``, which must not raise, on a thread of its own. Returns False if none can be had now."""
+        with self._lock.get():
+            if not self._is_free(user):
+                return False
+            self._take(user)
+        try:
+            self._start(work, user, name)
+        except RuntimeError:  # "can't start new thread"
+            return False
+        return True
+
+    def _start(self, work: Callable[[], None], user: str | None, name: str) -> None:
         def work_and_release() -> None:
             try:
                 work()

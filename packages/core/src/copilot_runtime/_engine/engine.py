@@ -431,10 +431,10 @@ class Engine:
                 self._debug_feed.add(log, request)
             self._persistence.track(run.writer)
         self._active.add(run, loop)
-        if on_thread:
-            loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step)
-        else:
+        if not on_thread:
             run.start()
+        elif not run.start_on_thread():
+            loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step)
         return run
 
     # --- ending orphaned runs ---

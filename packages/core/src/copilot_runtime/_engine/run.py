@@ -7,12 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .._concurrency import driver, loops
 from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is_terminal
 from ..stores.protocol import Lease, RunCompletion
-from .agent_driver import drive_agent
+from .agent_driver import drive_agent, drive_on_thread, is_synchronous
 from .agent_hints import AgentHints
 from .agent_threads import AgentThreads
 from .endings import (
@@ -127,32 +128,85 @@ class Run:
         if self._started_task is not None:
             loops.hold_task(self._started_task)
 
-    async def execute(self) -> None:
-        """Runs the agent and ends the run: the body of the run's task."""
+    async def execute(self, events: Any = None) -> None:
+        """Runs the agent and ends the run: the body of the run's task.
+
+        Args:
+            events: what a synchronous agent has returned, if that has to be awaited.
+        """
         if self.is_finished:  # before it began: its thread was deleted, or its end has been forced
             return
         self._task = self._started_task or asyncio.current_task()
-        timeout = self._services.options.run_timeout_seconds
-        if timeout is not None:
-            self._timers += (self.loop.call_later(timeout, self.stop, timed_out(timeout)),)
+        if events is None:
+            self._limit_time()
         try:
             # It may have been stopped before it began.
-            if self._ending is None and (not self.request.opening or await self._record_opening()):
-                await drive_agent(self._function, self.request, self, self._services.threads)
-        except asyncio.CancelledError as cancelled:
-            by_runtime = self._task is None or self._task.cancelling() > 0
-            ending = (self._ending or INTERRUPTED) if by_runtime else self._fail(AGENT_FAILED, cancelled)
-        except InvalidEventError as error:
-            ending = self._fail(str(error), error)
+            if self._ending is None and (
+                events is not None or not self.request.opening or await self._record_opening()
+            ):
+                await drive_agent(self._function, self.request, self, self._services.threads, events)
         except BaseException as error:  # an agent's SystemExit, too, must not end the server
-            ending = self._fail(describe_error(error) if self._services.options.debug else AGENT_FAILED, error)
+            by_runtime = self._task is None or self._task.cancelling() > 0
+            ending = self._ending_after_error(error, is_cancelled=by_runtime)
         else:
-            ending = self._ending or RunEnding()
-            if self._ending is None and not self._recorder.has_ended:
-                self._services.hints.ended_without_terminal_event(
-                    self.request.agent_id, has_events=self._recorder.number > 0
-                )
+            ending = self._ending_after_return()
         await self._end(ending)
+
+    def start_on_thread(self) -> bool:
+        """Starts a synchronous agent on an OS thread of its own, which ends the run as well.
+
+        Called on a worker thread. The event loop is needed only for a stop, a timeout, and an agent that turns out to
+        be asynchronous: without a task, the run takes two switches between threads less at its begin, and two at its
+        end. Returns False if the agent is asynchronous, or would have to wait for a thread: then the run needs a task.
+        """
+        services, request = self._services, self.request
+        if not is_synchronous(self._function) or not services.threads.start_if_free(
+            self._execute_on_thread, request.user_key, name=f"copilot-runtime-agent-{request.agent_id}"
+        ):
+            return False
+        if services.options.run_timeout_seconds is not None:
+            loops.call_soon_threadsafe(self.loop, self._limit_time)
+        return True
+
+    def _execute_on_thread(self) -> None:
+        if self.is_finished:
+            return
+        returned: Any = None
+        try:
+            if self._ending is None and (not self.request.opening or driver.run_sync(self._record_opening())):
+                returned = drive_on_thread(self._function, self.request, self, self._services.threads)
+        except BaseException as error:
+            ending = self._ending_after_error(error, is_cancelled=False)
+        else:
+            if returned is not None:
+                with suppress(RuntimeError):  # the loop is closed: whoever finds that out ends the run
+                    loops.create_task_threadsafe(
+                        self.loop, self.execute(returned), after_first_step=self.after_first_step
+                    )
+                return
+            ending = self._ending_after_return()
+        driver.run_sync(self._end(ending))
+
+    def _limit_time(self) -> None:
+        timeout = self._services.options.run_timeout_seconds
+        if timeout is not None and not self.is_finished:
+            self._timers += (self.loop.call_later(timeout, self.stop, timed_out(timeout)),)
+
+    def _ending_after_error(self, error: BaseException, *, is_cancelled: bool) -> RunEnding:
+        """Returns how a run ends whose agent has raised an exception, or was cancelled by the runtime."""
+        if isinstance(error, asyncio.CancelledError):
+            return (self._ending or INTERRUPTED) if is_cancelled else self._fail(AGENT_FAILED, error)
+        if isinstance(error, InvalidEventError):
+            return self._fail(str(error), error)
+        return self._fail(describe_error(error) if self._services.options.debug else AGENT_FAILED, error)
+
+    def _ending_after_return(self) -> RunEnding:
+        """Returns how a run ends whose agent has returned, or was asked to before it began."""
+        if self._ending is None and not self._recorder.has_ended:
+            self._services.hints.ended_without_terminal_event(
+                self.request.agent_id, has_events=self._recorder.number > 0
+            )
+        return self._ending or RunEnding()
 
     async def _record_opening(self) -> bool:
         """Records the events that come before those of the agent. Returns False if they cannot be stored."""
@@ -204,6 +258,7 @@ class Run:
             # The terminal event is shown once it is stored, like that of an asynchronous agent.
             if not self._recorder.has_ended:
                 self.flush()
+                self.log.mark_started()
         return self._ending is None
 
     @property
@@ -350,7 +405,7 @@ class Run:
                 failure=self._failure,
                 started_at=self._started_at,
             )
-            self._context.run(self._services.reported, self, ended)
+            loops.run_in_context(self._context, self._services.reported, self, ended)
         return True
 
     def _append_error(self, ending: RunEnding) -> None:
@@ -363,6 +418,11 @@ class Run:
             self.writer.close()
 
     def _cancel_timers(self) -> None:
+        # Only on their loop, unless that is closed.
+        if self._timers and not (loops.in_sync_driver() and loops.call_soon_threadsafe(self.loop, self._drop_timers)):
+            self._drop_timers()
+
+    def _drop_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
         self._timers = ()

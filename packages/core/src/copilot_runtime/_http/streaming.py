@@ -19,8 +19,9 @@ TURN_BYTES = 64 * 1024
 """How many bytes may be sent before the event loop gets a turn, even if no `send` waits for the client."""
 
 
-HEADERS_SECONDS = 1.0
-"""How long the headers of a response may wait for what is about to be ready: an agent may block the event loop."""
+HEADERS_SECONDS = 0.1
+"""How long the headers of a response may wait for what is about to be ready: a synchronous agent may take its time, and
+an asynchronous one may block the event loop."""
 
 
 class StreamSource(Protocol):
