@@ -35,6 +35,13 @@ def events(input: Any) -> Iterator[Event]:
         yield {"type": "TOOL_CALL_END", "toolCallId": call_id}
     for call_id in names:
         yield {"type": "TOOL_CALL_RESULT", "toolCallId": call_id, "messageId": f"r{call_id}", "content": "ok"}
+    for call_id in names:
+        yield {
+            "type": "REASONING_ENCRYPTED_VALUE",
+            "subtype": "tool-call",
+            "entityId": call_id,
+            "encryptedValue": "x",
+        }
     yield {"type": "TOOL_CALL_CHUNK", "toolCallId": "c3", "toolCallName": "delete", "delta": "{}"}
     yield {"type": "MESSAGES_SNAPSHOT", "messages": SNAPSHOT}
     yield {"type": "RUN_FINISHED", **ids(input)}
@@ -69,6 +76,7 @@ def test_filter_tool_calls(agent: Any, options: Any, stack: str) -> None:
     calls = [event for event in filtered if event["type"].startswith("TOOL_CALL")]
     assert [event["type"].removeprefix("TOOL_CALL_") for event in calls] == ["START", "ARGS", "END", "RESULT"]
     assert {event["toolCallId"] for event in calls} == {"c1"}
+    assert [event["entityId"] for event in filtered if "entityId" in event] == ["c1"]
     (snapshot,) = [event["messages"] for event in filtered if event["type"] == "MESSAGES_SNAPSHOT"]
     assert snapshot == [
         SNAPSHOT[0],

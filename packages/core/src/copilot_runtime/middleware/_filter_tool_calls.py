@@ -70,7 +70,7 @@ class _Filter:
             self._dropped.add(event.get("toolCallId"))
         elif kind == "MESSAGES_SNAPSHOT" and isinstance(event.get("messages"), list):
             event["messages"] = list(self._without_calls(event["messages"]))
-        return () if event.get("toolCallId") in self._dropped and kind in _OF_A_CALL else (event,)
+        return () if event.get(_CALL_IDS.get(kind, "")) in self._dropped else (event,)
 
     def end(self) -> Iterable[Event]:
         """Returns the events after the last one."""
@@ -101,4 +101,8 @@ class _Filter:
         return False
 
 
-_OF_A_CALL = frozenset(("TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "TOOL_CALL_RESULT"))
+_CALL_IDS: Mapping[Any, str] = {
+    **dict.fromkeys(("TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "TOOL_CALL_RESULT"), "toolCallId"),
+    "REASONING_ENCRYPTED_VALUE": "entityId",
+}
+"""By type: the member of an event that may hold the id of a call."""
