@@ -35,6 +35,9 @@ async def show_pages(input: RunAgentInput, next: Next, context: RunContext) -> A
     async with aclosing(next(input)) as events:
         try:
             async for event in events:
+                if not pages.concerns(event):
+                    yield event
+                    continue
                 for each in pages.feed(event):
                     yield each
         except (Exception, asyncio.CancelledError):

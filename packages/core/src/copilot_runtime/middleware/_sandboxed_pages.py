@@ -30,6 +30,10 @@ class SandboxedPages:
         self._pages: dict[Any, _Page] = {}
         """The pages of the calls that are open, by the calls' ids."""
 
+    def concerns(self, event: Event) -> bool:
+        """Returns False for an event that is sent as it is, as most are: `feed` need not see it."""
+        return bool(self._pages) or event["type"] == "TOOL_CALL_START"
+
     def feed(self, event: Event) -> Iterator[Event]:
         """Yields the events to send in place of the run's next event."""
         kind = event["type"]
