@@ -11,7 +11,7 @@ import pytest
 
 from copilot_runtime import CopilotRuntime, User
 from copilot_runtime.agents import BuiltInAgent, HttpAgent, MCPServer
-from copilot_runtime.middleware import MCPApps
+from copilot_runtime.middleware import MCPApps, MCPTools
 from copilot_runtime.middleware._mcp_apps.apps import find_server, hash_of
 from copilot_runtime.testing import AsyncTestClient, RunResult, TestClient
 
@@ -137,6 +137,23 @@ def test_calls_that_wait_for_the_user_or_have_a_result_are_not_run(url: str) -> 
         yield {"type": "RUN_FINISHED", **run, "outcome": {"type": "interrupt", "interrupts": [interrupt]}}
 
     assert results(play("async", runtime(MCPApps([MCPServer(url)]), agent), "hi")) == ["its own", "12:00 c3"]
+
+
+@pytest.mark.requirement("AGENT-06")
+@pytest.mark.parametrize("kind", ["mcp_apps", "MCPTools"])
+def test_call_that_has_not_ended_is_not_run(url: str, kind: str) -> None:
+    async def agent(input: Any) -> AsyncIterator[Mapping[str, Any]]:
+        run = {"threadId": input.thread_id, "runId": input.run_id}
+        yield {"type": "RUN_STARTED", **run}
+        yield {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "show_clock"}
+        yield {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": '{"zone": "A"}'}
+        yield {"type": "RUN_FINISHED", **run}
+
+    server = MCPServer(url)
+    options: Any = {"mcp_apps": MCPApps([server])} if kind == "mcp_apps" else {"middleware": [MCPTools([server])]}
+    run = play("async", CopilotRuntime(agents={"a": agent}, **options), "hi")
+    assert run.events[-1]["type"] == "RUN_ERROR"
+    assert [json.loads(content)["status"] for content in results(run)] == ["error"]
 
 
 def test_tool_of_the_frontend_is_not_replaced(url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,26 +11,42 @@ if TYPE_CHECKING:
 JSONObject = Mapping[str, Any]
 
 
-def open_calls(messages: Sequence[JSONObject], input: RunAgentInput, finished: JSONObject) -> list[JSONObject]:
-    """Returns the calls that an agent has made and not answered, in wire form, and without those that wait for a user.
+class OpenCalls:
+    """Finds the calls that an agent has made and not answered, and that do not wait for a user.
 
     Calls of the input are none of them: it comes from the client, which could have calls run that no agent has made.
 
     Args:
-        messages: the thread's messages at the end of the run.
         input: the input of the run.
-        finished: its RUN_FINISHED event.
     """
-    excluded = {call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()}
-    excluded.update(message["toolCallId"] for message in messages if message["role"] == "tool")
-    excluded.update(_interrupted(finished))
-    return [
-        call
-        for message in messages
-        if message["role"] == "assistant"
-        for call in message.get("toolCalls") or ()
-        if call["id"] not in excluded
-    ]
+
+    def __init__(self, input: RunAgentInput) -> None:
+        self._excluded = {call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()}
+        self._incomplete: set[Any] = set()
+
+    def note(self, event: JSONObject) -> None:
+        """Has to be called with each event of the run: a call that has not ended may lack a part of its arguments."""
+        if event["type"] == "TOOL_CALL_START":
+            self._incomplete.add(event.get("toolCallId"))
+        elif event["type"] == "TOOL_CALL_END":
+            self._incomplete.discard(event.get("toolCallId"))
+
+    def find(self, messages: Sequence[JSONObject], finished: JSONObject) -> list[JSONObject]:
+        """Returns the calls in wire form.
+
+        Args:
+            messages: the thread's messages at the end of the run.
+            finished: its RUN_FINISHED event.
+        """
+        answered = {message["toolCallId"] for message in messages if message["role"] == "tool"}
+        excluded = {*self._excluded, *self._incomplete, *answered, *_interrupted(finished)}
+        return [
+            call
+            for message in messages
+            if message["role"] == "assistant"
+            for call in message.get("toolCalls") or ()
+            if call["id"] not in excluded
+        ]
 
 
 def _interrupted(finished: JSONObject) -> Iterable[Any]:

@@ -13,7 +13,7 @@ from ..agents._interrupts import with_resume
 from ..agents._tools.tool import Tool
 from ..agents._tools.toolbox import Toolbox
 from ._input import change_input
-from ._open_calls import open_calls
+from ._open_calls import OpenCalls
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
@@ -59,8 +59,10 @@ class _Run:
         run_id = input.run_id
         while True:
             events = next(input)
+            open_calls = OpenCalls(input)
             finished: Event | None = None
             async for event in events:
+                open_calls.note(event)
                 if event["type"] == "RUN_FINISHED":
                     finished = event
                     break
@@ -68,7 +70,7 @@ class _Run:
             if finished is None:
                 return
             messages = events.messages
-            calls = open_calls(messages, input, finished)
+            calls = open_calls.find(messages, finished)
             own = [call for call in calls if self._toolbox.get(call["function"]["name"]) is not None]
             results = []
             async with aclosing(self._results(own)) as run_calls:

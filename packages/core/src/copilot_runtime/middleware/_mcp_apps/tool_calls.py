@@ -21,7 +21,7 @@ from ...agents._mcp.tool_results import result_content
 from ...agents._mcp.tools import tool_name
 from ...agents._tools.tool import ToolError
 from .._input import change_input
-from .._open_calls import open_calls
+from .._open_calls import OpenCalls
 from .apps import hash_of
 from .extension import EXTENSIONS, logger, may_call, resource_uri
 
@@ -48,11 +48,13 @@ class MCPAppsMiddleware:
             if tools:
                 offered = [tool.for_agent() for tool in tools.values()]
                 input = change_input(input, tools=[*(input.tools or ()), *offered])
+            open_calls = OpenCalls(input)
             events = next(input)
             async with aclosing(events):
                 async for event in events:
+                    open_calls.note(event)
                     if tools and event["type"] == "RUN_FINISHED":
-                        calls = open_calls(events.messages, input, event)
+                        calls = open_calls.find(events.messages, event)
                         async with aclosing(_run_calls(calls, tools)) as results:
                             async for result in results:
                                 yield result
