@@ -40,6 +40,7 @@ class StreamResponse:
         "_request_body",
         "_runtime",
         "_send",
+        "_source",
         "_start",
         "_stream",
         "_task",
@@ -59,6 +60,7 @@ class StreamResponse:
     ) -> None:
         self._start: Message | None = start
         self._stream = stream
+        self._source = stream.source
         self._chunks = aiter(stream)
         self._request_body = request_body
         self._send = send
@@ -110,7 +112,7 @@ class StreamResponse:
             self._has_started = True
         elif not self._has_started:
             return  # cancelled while the server sent the headers, so that it is not known whether they have been sent
-        chunks, source = self._chunks, self._stream.source
+        chunks, source = self._chunks, self._source
         push = None
         while True:
             if self._pushed is not None:
@@ -138,14 +140,15 @@ class StreamResponse:
 
     def _push(self) -> bool:
         """Sends what has become ready, while the task waits. Returns False if the task has to do the rest."""
+        source = self._source
         try:
-            chunk = self._stream.source.read_available()
+            chunk = source.read_available()
         except OSError:
             return False  # which raises it again for the task
         if not chunk:
             return chunk is not None
         assert self._pusher is not None
-        is_last = self._stream.source.is_at_end
+        is_last = source.is_at_end
         message = {"type": "http.response.body", "body": chunk, "more_body": not is_last}
         self._pushed = self._pusher.push(message, is_last=is_last)
         return self._pushed is None

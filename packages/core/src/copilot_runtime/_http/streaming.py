@@ -251,14 +251,12 @@ class AsyncStreamIterator:
         self._without_turn = 0
         return asyncio.sleep(0)
 
-    def _notify(self) -> None:
-        if threading.get_ident() == self._thread_id:
-            self._resolve()
-        elif self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
-                self._loop.call_soon_threadsafe(self._resolve)
-
-    def _resolve(self) -> None:
+    def _notify(self, is_on_loop: bool = False) -> None:
+        if not is_on_loop and threading.get_ident() != self._thread_id:
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
+                    self._loop.call_soon_threadsafe(self._notify, True)
+            return
         future, push, self._push = self._future, self._push, None
         if future is None or future.done():
             return
