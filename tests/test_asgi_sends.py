@@ -11,8 +11,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from copilot_runtime import CopilotHandler, CopilotRuntime
+from copilot_runtime._http.streaming import AsyncStreamIterator
 from copilot_runtime_asgi import create_copilot_asgi_app
 
 from .http_client import TIMEOUT_SECONDS, run_input
@@ -329,6 +332,48 @@ def test_asgi_stream_that_is_cancelled_while_a_pushed_message_waits_sends_that_o
         assert connection.body.count(b"TEXT_MESSAGE_CONTENT") == 2
 
     on_loop(scenario)
+
+
+def sent_of(actions: list[str], *, is_pushed: bool) -> list[Any]:
+    """What a client receives of a run whose agent, server and event loop do these things in turn."""
+    received: list[Any] = []
+
+    async def scenario() -> None:
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": paced_agent(events)}))
+        connection = PickyConnection(app)
+        rest = iter(events_of(Input("thread", "run"), *map(str, range(len(actions)))))
+        for action in actions:
+            if action == "event":
+                events.put_nowait(next(rest))
+            elif action == "block":
+                connection.may_write.clear()
+            elif action == "write":
+                connection.may_write.set()
+            else:
+                await settle()
+        connection.may_write.set()
+        for event in [*rest, None]:
+            events.put_nowait(event)
+        await connection.task
+        assert connection.is_complete
+        received.extend(
+            json.loads(line[6:]) for line in connection.body.decode().splitlines() if line.startswith("data: ")
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_pushed:
+            wait = AsyncStreamIterator.wait
+            patch.setattr(AsyncStreamIterator, "wait", lambda chunks, size, push=None: wait(chunks, size))
+        on_loop(scenario)
+    return received
+
+
+@pytest.mark.requirement("ASGI-06")
+@settings(max_examples=25)
+@given(actions=st.lists(st.sampled_from(("event", "event", "turns", "turns", "block", "write")), max_size=16))
+def test_asgi_client_receives_what_is_pushed_as_what_is_not(actions: list[str]) -> None:
+    assert sent_of(actions, is_pushed=True) == sent_of(actions, is_pushed=False)
 
 
 def coroutines_with_last_chunk(connection: Connection) -> list[object]:
