@@ -50,10 +50,11 @@ class JSONBody(Mapping[str, Any]):
     @property
     def members(self) -> dict[str, Any]:
         """The members, as a dictionary."""
-        if self._members is None:
+        members = self._members
+        if members is None:
             members = loads(self.data, check_overflow=False)
-            self._members = without_nulls(members) if self._drop_nulls else members
-        return self._members
+            members = self._members = without_nulls(members) if self._drop_nulls else members
+        return members  # not what is there now: another thread may have had them forgotten
 
     def forget(self) -> None:
         """Frees the members of a body that is large, or has little but messages: they are parsed again if needed."""
