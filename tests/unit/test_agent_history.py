@@ -15,6 +15,7 @@ import pytest
 from copilot_runtime import CopilotRuntime, User
 from copilot_runtime._engine import agent_history
 from copilot_runtime.agents import HttpAgent, ThreadHistory
+from copilot_runtime.middleware import use
 from copilot_runtime.testing import AsyncTestClient, TestClient
 from tests.http_client import Event, types
 
@@ -168,6 +169,11 @@ def test_history_is_that_of_a_clone() -> None:
 
     with TestClient(CopilotRuntime(agents={"a": Cloned(MESSAGES)})) as client:
         assert len(client.connect("a", thread_id="t").events[1]["messages"]) == 3
+
+
+def test_history_is_that_of_the_agent_inside_of_middleware(connect: Connect) -> None:
+    agent = use(Remembering(MESSAGES), lambda input, next: next(input))
+    assert connect(agent)[1]["messages"] == MESSAGES
 
 
 def test_history_of_an_http_agent_is_asked_by_the_remote_thread_id() -> None:

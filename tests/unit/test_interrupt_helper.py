@@ -12,6 +12,7 @@ import pytest
 
 from copilot_runtime import CopilotRuntime, RunContext
 from copilot_runtime.agents import Question, interrupt
+from copilot_runtime.middleware import use
 from copilot_runtime.testing import TestClient
 from tests.http_client import Event, text_of
 
@@ -85,7 +86,7 @@ def resolve(question: Mapping[str, Any], payload: Any) -> Mapping[str, Any]:
     return {"interruptId": question["id"], "status": "resolved", "payload": payload}
 
 
-@pytest.mark.parametrize("agent", [deletes, deletes_async])
+@pytest.mark.parametrize("agent", [deletes, deletes_async, use(deletes, lambda input, next: next(input))])
 def test_interrupt_asks_and_has_the_answer_in_the_next_run(start: Callable[[Any], TestClient], agent: Any) -> None:
     client = start(agent)
     (question,) = asked(run(client))

@@ -208,6 +208,18 @@ def test_thread_names_calls_a_function_once_whatever_it_returns(start: Callable[
     assert len(called) == 2
 
 
+def test_thread_names_are_found_once_by_several_processes(start: Callable[..., Names], tmp_path: Path) -> None:
+    called: list[str] = []
+
+    def nothing(input: Any) -> None:
+        called.append(input.thread_id)
+
+    processes = [start(Agent(), nothing, store=f"sqlite:///{tmp_path}/shared.db") for _ in range(2)]
+    for names in (*processes, *processes):
+        names.run()
+    assert len(called) == 1
+
+
 def test_thread_names_logs_what_fails(start: Callable[..., Names], caplog: pytest.LogCaptureFixture) -> None:
     def broken(input: Any) -> str:
         raise RuntimeError("no name today")
