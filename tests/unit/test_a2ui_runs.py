@@ -16,10 +16,12 @@ from ag_ui.core import RunAgentInput
 from copilot_runtime import A2UI, CopilotRuntime, RunContext
 from copilot_runtime.agents import BuiltInAgent, HttpAgent
 from copilot_runtime.middleware import use
+from copilot_runtime.middleware._a2ui.run_input import catalog_id
 from copilot_runtime.middleware._a2ui.runs import _default
 from copilot_runtime.testing import TestClient
 
 from ..builtin.fake_provider import Exchange, run_fake_provider, tool_call_chunk
+from .cost_helpers import assert_linear
 from .middleware_helpers import STACKS, ids, run_once
 
 pytestmark = pytest.mark.requirement("A2UI-02")
@@ -28,6 +30,10 @@ Event = dict[str, Any]
 
 SURFACE = json.dumps({"surfaceId": "s", "components": [{"id": "root", "component": "Text", "text": "Hi"}]})
 BASIC = "https://a2ui.org/specification/v0_9/basic_catalog.json"
+SCHEMA = (
+    "A2UI Component Schema — available components for generating UI surfaces. "
+    "Use these component names and properties when creating A2UI operations."
+)
 CATALOG = {"a2uiCatalogAvailable": True}
 CLICK = {"a2uiAction": {"userAction": {"name": "send", "surfaceId": "s", "context": {"name": "Grace"}}}}
 
@@ -124,18 +130,16 @@ def test_tool_of_a_run(options: A2UI | None, props: Event, tool: str | None) -> 
 
 def test_own_tool_of_that_name_and_schema_are_replaced() -> None:
     schema = {"catalogId": "x", "components": {"Text": {"type": "object"}}}
-    described = "A2UI Component Schema — available components for generating UI surfaces. "
-    described += "Use these component names and properties when creating A2UI operations."
     received = run_input(
         runtime={"a2ui": A2UI(inject_tool=True, schema=schema)},
         tools=[{"name": "render_a2ui", "description": "mine", "parameters": {}}],
-        context=[{"description": "other", "value": "kept"}, {"description": described, "value": "frontend's"}],
+        context=[{"description": "other", "value": "kept"}, {"description": SCHEMA, "value": "frontend's"}],
     )
     [tool] = received.tools
     assert "mine" not in tool.description
     assert [(each.description, each.value) for each in received.context][:2] == [
         ("other", "kept"),
-        (described, json.dumps(schema, separators=(",", ":"))),
+        (SCHEMA, json.dumps(schema, separators=(",", ":"))),
     ]
 
 
@@ -178,6 +182,34 @@ def test_catalog_of_the_frontend(capabilities: str | None, catalog: str) -> None
         events = client.run("a", "hi", forwarded_props=CATALOG, context=entries).events
     created = contents(events)[-1]["a2ui_operations"][0]["createSurface"]
     assert created["catalogId"] == catalog
+
+
+@pytest.mark.parametrize(
+    ("schema", "catalog"),
+    [
+        ('{"catalogId": "my/catalog", "components": {}}', "my/catalog"),
+        ('{"catalogId": 5}', BASIC),
+        ('{"catalogId": ""}', BASIC),
+        ("[" * 100_000, BASIC),
+        ("catalog", BASIC),
+    ],
+)
+def test_catalog_in_the_schema_of_the_frontend(schema: str, catalog: str) -> None:
+    entries = [{"description": SCHEMA, "value": schema}, {"description": "A2UI catalog", "value": "- other"}]
+    with TestClient(CopilotRuntime(agents={"a": rendering}, single_user=True)) as client:
+        events = client.run("a", "hi", forwarded_props=CATALOG, context=entries).events
+    assert contents(events)[-1]["a2ui_operations"][0]["createSurface"]["catalogId"] == catalog
+
+
+@pytest.mark.parametrize("line", ["\n", "- \n", " -\n", "-\n", "x \n"])
+def test_catalogs_of_a_frontend_are_read_in_steps_in_proportion(line: str) -> None:
+    def prepare(size: int) -> Callable[[], object]:
+        entry = {"description": "A2UI catalog", "value": line * size}
+        members: Any = {"state": {}, "messages": [], "tools": [], "forwarded_props": {}}
+        input = RunAgentInput(thread_id="t", run_id="r", context=[entry], **members)
+        return lambda: catalog_id(input)
+
+    assert_linear(prepare)
 
 
 def test_builtin_agent_calls_the_tool_and_ends_its_turn() -> None:

@@ -13,6 +13,7 @@ from copilot_runtime.middleware._a2ui.operations import OPERATIONS
 from copilot_runtime.middleware._a2ui.options import A2UI, A2UIRecovery
 from copilot_runtime.middleware._a2ui.surfaces import SurfaceOptions
 from copilot_runtime.middleware._a2ui.surfaces import Surfaces as UntrackedSurfaces
+from copilot_runtime.middleware._a2ui.validation import find_errors
 
 from .cost_helpers import assert_linear
 
@@ -413,6 +414,43 @@ def test_components_cost_steps_and_bytes_in_proportion() -> None:
         return lambda: run(events)
 
     assert_linear(prepare, 40)
+
+
+def circles(size: int) -> list[Event]:
+    """Components each of which refers to the next one and to all others before it."""
+    names = ["root", *(f"c{number}" for number in range(size))]
+    following = [*names[1:], "root"]
+    return [
+        {"id": name, "component": "Column", "children": [following[index], *names[: min(index, 9)]]}
+        for index, name in enumerate(names)
+    ]
+
+
+def dangling(size: int) -> list[Event]:
+    return [{"id": "root", "component": "Column", "children": [f"x{number}" for number in range(size)]}]
+
+
+@pytest.mark.parametrize("components", [circles, dangling])
+def test_errors_cost_steps_and_bytes_in_proportion(components: Any) -> None:
+    def prepare(size: int) -> Any:
+        made = components(size)
+        return lambda: find_errors(made, None)
+
+    assert_linear(prepare, 200)
+
+
+def test_circle_of_a_few_components_is_written_out() -> None:
+    events = run([*render(components=circles(1)), FINISHED])
+    errors = {error["code"]: error["message"] for error in results(events)["c"]["errors"]}
+    assert errors == {"child_cycle": "Child reference cycle detected: c0 -> root -> c0"}
+    [error] = results(run([*render(components=circles(3000)), FINISHED]))["c"]["errors"]
+    assert error["code"] == "child_cycle"
+
+
+def test_large_surface_without_circles_is_drawn() -> None:
+    cards = [{"id": f"c{number}", "component": "Text"} for number in range(900)]
+    root = {"id": "root", "component": "Column", "children": [card["id"] for card in cards]}
+    assert OPERATIONS in shown(run(render(components=[root, *cards])))["c"]
 
 
 @pytest.mark.parametrize(

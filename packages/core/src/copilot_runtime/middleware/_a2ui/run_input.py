@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
+from .json_values import parse
 from .surfaces import LOG_EVENT_TOOL
 from .toolkit import toolkit
 
@@ -18,6 +19,9 @@ INJECT_TOOL = "injectA2UITool"
 """The member of ``forwardedProps`` by which agents learn that they have the tool, or the name that it has."""
 
 _ACTION = "a2uiAction"
+
+_CAPABILITIES = "A2UI catalog"
+"""Part of the description of the context by which a frontend lists its catalogs, its own one first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +49,27 @@ class AgentOffer:
 
 def catalog_id(input: RunAgentInput) -> str | None:
     """Returns the id of the catalog that the frontend has registered, if it says so."""
-    context = [{"description": entry.description, "value": entry.value} for entry in input.context or ()]
-    schema, others = toolkit().split_a2ui_schema_context(context)
-    found = toolkit().resolve_a2ui_catalog({"ag-ui": {"a2ui_schema": schema, "context": others}})
-    name = None if found is None else found[1]
-    return name if name and isinstance(name, str) else None
+    entries = {entry.description: entry.value for entry in reversed(input.context or ())}
+    schema = entries.get(toolkit().A2UI_SCHEMA_CONTEXT_DESCRIPTION)
+    if schema is not None:
+        # Not with the toolkit: the text is the client's, and may be nested so deeply that parsing it fails the run.
+        catalog = parse(schema)
+        name = catalog.get("catalogId") if isinstance(catalog, dict) else None
+        return name if name and isinstance(name, str) else None
+    for description, value in entries.items():
+        if _CAPABILITIES in description:
+            return _first_item(value)
+    return None
+
+
+def _first_item(text: str) -> str | None:
+    """Returns the first word of the first item of a list in Markdown."""
+    # Not with the toolkit's regular expression, which takes steps in proportion to the square of the number of lines.
+    for line in text.splitlines():
+        words = line.split(maxsplit=2)
+        if len(words) > 1 and words[0] == "-":
+            return words[1]
+    return None
 
 
 def action_messages(input: RunAgentInput) -> list[dict[str, Any]]:

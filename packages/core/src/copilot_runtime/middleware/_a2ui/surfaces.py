@@ -14,6 +14,7 @@ from .operations import EXHAUSTED, OPERATIONS, read_result, surface_of
 from .options import A2UIRecovery
 from .streamed_arguments import StreamedArguments
 from .toolkit import toolkit
+from .validation import find_errors
 
 LOG_EVENT_TOOL = "log_a2ui_event"
 """The tool of which an agent sees a call when the user has used a surface. Nobody calls it."""
@@ -196,11 +197,9 @@ class Surfaces:
         if components is None:
             self._reject(call, [_NOT_READABLE])
             return
-        validation = toolkit().validate_a2ui_components(
-            components=components, catalog=self._options.catalog, validate_bindings=False
-        )
-        if not validation["valid"]:
-            self._reject(call, validation["errors"])
+        errors = find_errors(components, self._options.catalog)
+        if errors:
+            self._reject(call, errors)
             yield self._retrying(call)
             return
         call.is_valid = True
