@@ -110,7 +110,16 @@ def test_first_of_two_members_of_a_name_counts() -> None:
     assert fed('{"b": "x", "b": "y"}').value("b") == "x"
 
 
-@pytest.mark.parametrize("text", ["[NaN]", "[1e999]", "[" * 195 + "]" * 195, '["\\x"]', "[1],[2]", "[1"])
+HALF_OF_A_CHARACTER = r'"\ud83d"'
+
+
+@pytest.mark.parametrize("depth", [195, 600, 900, 5000])
+@pytest.mark.parametrize("inside", ["", HALF_OF_A_CHARACTER])
+def test_values_that_are_nested_too_deeply_for_an_event_are_not_parsed(depth: int, inside: str) -> None:
+    assert parse("[" * depth + inside + "]" * depth) is None
+
+
+@pytest.mark.parametrize("text", ["[NaN]", "[1e999]", '["\\x"]', "[1],[2]", "[1"])
 def test_values_that_no_event_can_have_are_not_parsed(text: str) -> None:
     assert parse(text) is None
 

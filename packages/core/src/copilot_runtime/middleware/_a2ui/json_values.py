@@ -21,7 +21,7 @@ def parse(text: str) -> Any:
     data = b"[" * _WRAPPERS + join_surrogates(text).encode() + b"]" * _WRAPPERS
     try:
         value = _loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     for _ in range(_WRAPPERS):
         if len(value) != 1:
