@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
+import math
 import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -48,6 +50,12 @@ CONVERSATION = [
     {"id": "t", "role": "tool", "toolCallId": "c", "content": "rain"},
     {"id": "b", "role": "assistant", "content": "Rain."},
 ]
+ACTIVITY = {
+    "id": "c",
+    "role": "activity",
+    "activityType": "a2ui-surface",
+    "content": {"operations": [{"n": 1.5}, None]},
+}
 TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "default": None}}
 PLAIN = run_input(
     messages=CONVERSATION,
@@ -62,7 +70,10 @@ NOT_PLAIN: Mapping[str, dict[str, Any]] = {
     "messages that are none": {"messages": [7]},
     "no role": {"messages": [{"id": "u", "content": "x"}]},
     "a role that is no string": {"messages": [{"id": "u", "role": ["user"], "content": "x"}]},
-    "an activity": {"messages": [{"id": "u", "role": "activity", "activityType": "x", "content": {}}]},
+    "an activity that has no object": {
+        "messages": [{"id": "u", "role": "activity", "activityType": "x", "content": "x"}]
+    },
+    "an activity with a number that is too large": {"messages": [{**ACTIVITY, "content": {"n": math.inf}}]},
     "no id": {"messages": [{"role": "user", "content": "x"}]},
     "no content": {"messages": [{"id": "u", "role": "user"}]},
     "parts": {"messages": [{"id": "u", "role": "user", "content": [{"type": "text", "text": "x"}]}]},
@@ -145,6 +156,7 @@ MESSAGES = st.one_of(
     objects("id", "content", role=ROLES),
     objects("id", "content", "toolCallId", role=st.just("tool")),
     objects("id", role=st.just("assistant"), toolCalls=CALLS),
+    objects("id", "activityType", role=st.just("activity"), content=st.sampled_from([{}, {"x": [{"n": 1.5}, None]}])),
 )
 INPUTS = objects(
     "threadId",
@@ -169,7 +181,7 @@ def test_plain_input_is_accepted_by_models_and_by_clients_as_it_is(wire: dict[st
     assert parsed.model.model_fields_set == eager.model_fields_set
     assert parsed.model == eager
     assert parsed.model.model_dump() == eager.model_dump()
-    assert not any(message.role == "activity" for message in eager.messages)
+    assert not any(message.role == "activity" for message in parsed.model.messages)
     if plain.is_complete:
         assert RUN_INPUT(wire) is wire
 
@@ -230,6 +242,26 @@ def test_plain_input_is_repeated_and_stored_whatever_its_form(form: str) -> None
     [echo], messages = asyncio.run(play([json.dumps(members, **BODIES[form]).encode()]))
     assert echo == members
     assert messages == members["messages"]
+
+
+def test_plain_input_is_repeated_and_stored_with_activities_which_agents_do_not_get() -> None:
+    body = json.dumps({**PLAIN, "messages": [*CONVERSATION, ACTIVITY]}).encode()
+    model = parse_input(body, InputLimits()).model
+    assert type(model) is DeferredRunAgentInput
+    assert model == build_input(BODY)
+    [echo], messages = asyncio.run(play([body]))
+    assert echo["messages"] == messages == [*CONVERSATION, ACTIVITY]
+
+
+@pytest.mark.parametrize("depth", [1, 90, 95])
+def test_plain_input_is_limited_in_the_depth_of_activities(depth: int) -> None:
+    content: Any = {}
+    for _ in range(depth):
+        content = {"x": [content]}
+    body = json.dumps({**PLAIN, "messages": [{**ACTIVITY, "content": content}]}).encode()
+    for maximum, is_refused in ((2 * depth + 3, True), (2 * depth + 4, False)):
+        with pytest.raises(InvalidRunInput, match="nested") if is_refused else contextlib.nullcontext():
+            parse_input(body, InputLimits(max_depth=maximum))
 
 
 def test_plain_input_is_repeated_without_what_the_thread_has() -> None:

@@ -57,10 +57,16 @@ _fields = BaseModel.__dict__["__dict__"]
 
 
 def build_input(body: bytes) -> LenientRunAgentInput:
-    """Returns the model of a valid body. Raises ValidationError."""
-    model = LenientRunAgentInput.model_validate_json(body, by_name=False)
+    """Returns the model of a body as agents get it. Raises ValidationError."""
+    return for_agents(LenientRunAgentInput.model_validate_json(body, by_name=False))
+
+
+def for_agents(model: LenientRunAgentInput) -> LenientRunAgentInput:
+    """Returns a model as agents get it, without activity messages."""
     if model.forwarded_props is None:
         model.forwarded_props = {}
+    if any(message.role == "activity" for message in model.messages):
+        model.messages = [message for message in model.messages if message.role != "activity"]
     return model
 
 
@@ -76,7 +82,7 @@ class DeferredRunAgentInput(LenientRunAgentInput):
 
     @classmethod
     def of_body(cls, body: JSONBody, names: Iterable[str]) -> RunAgentInput:
-        """Returns the input in a body, which is valid and has no activity messages.
+        """Returns the input in a body, which is valid.
 
         Args:
             body: the body.

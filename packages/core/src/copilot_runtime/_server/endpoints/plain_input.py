@@ -1,8 +1,9 @@
 """Recognises run inputs that need no validation, as most that clients send.
 
-The messages of most conversations consist of strings only: texts, tool calls, and their results. A walk over the parsed
-body shows that in a quarter of the time that AG-UI's models take, and makes most of what follows unnecessary: the
-models are built once the agent looks at them (`DeferredRunAgentInput`), and RUN_STARTED repeats the body as it is.
+The messages of most conversations consist of strings only: texts, tool calls, and their results. Activities, such as
+surfaces of generative UI, have an object that may be anything. A walk over the parsed body shows that in less than half
+of the time that AG-UI's models take, and makes most of what follows unnecessary: the models are built once the agent
+looks at them (`DeferredRunAgentInput`), and RUN_STARTED repeats the body as it is.
 
 An input that is not plain may be as valid, and is validated as a whole.
 """
@@ -26,7 +27,7 @@ class PlainInput(NamedTuple):
     """What is known of a plain run input.
 
     Attributes:
-        rest: all of its members but the messages, as JSON.
+        rest: what does not consist of strings, as JSON: all of its members but the messages, and activities.
         is_complete: whether clients accept it in RUN_STARTED as it is.
     """
 
@@ -77,8 +78,10 @@ def as_plain(wire: Any) -> PlainInput | None:
     """
     if not _IS_SUPPORTED or not _is_input(wire):
         return None
+    members = {name: value for name, value in wire.items() if name != "messages"}
+    activities = [message for message in wire["messages"] if message["role"] == "activity"]
     try:
-        rest = to_json({name: value for name, value in wire.items() if name != "messages"})
+        rest = to_json([members, activities] if activities else members)
     except ValueError:  # such as nesting that is too deep
         return None
     if b"Infinity" in rest:  # as a number, or in a text
@@ -124,10 +127,11 @@ _MESSAGES: Mapping[str | None, _Kind] = {
     "user": _TEXT,
     "assistant": _Kind(_TEXT.texts, ("id",), {"toolCalls": _list_of({None: _CALL})}),
     "tool": _Kind(frozenset(("id", "role", "content", "toolCallId", "error")), ("id", "content", "toolCallId")),
+    "activity": _Kind(
+        frozenset(("id", "role", "activityType")), ("id", "activityType", "content"), {"content": _is_object}
+    ),
     "reasoning": _Kind(frozenset(("id", "role", "content", "encryptedValue")), ("id", "content")),
 }
-"""By role. Activities are missing, since agents receive the input without them."""
-
 _TOOL = _Kind(frozenset(("name", "description")), ("name", "description", "parameters"), {"parameters": _is_object})
 _CONTEXT = _Kind(frozenset(("description", "value")), ("description", "value"))
 
@@ -155,12 +159,15 @@ _COMPLETE = frozenset(("threadId", "runId", "messages", "tools", "context"))
 
 def _examples() -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a plain input that has all that plain objects may have, and one that has no more than they must have."""
-    calls = {"toolCalls": [{"id": "x", "type": "function", "function": {"name": "x", "arguments": "x"}}]}
+    calls = [{"id": "x", "type": "function", "function": {"name": "x", "arguments": "x"}}]
+    others: Mapping[str | None, dict[str, Any]] = {"assistant": {"toolCalls": calls}, "activity": {"content": {"x": 1}}}
     most = [
-        {**dict.fromkeys(kind.texts, "x"), **(calls if kind.checks else {}), "role": role}
+        {**dict.fromkeys(kind.texts, "x"), **others.get(role, {}), "role": role} for role, kind in _MESSAGES.items()
+    ]
+    least = [
+        {**dict.fromkeys(kind.required, "x"), **(others["activity"] if role == "activity" else {}), "role": role}
         for role, kind in _MESSAGES.items()
     ]
-    least = [{**dict.fromkeys(kind.required, "x"), "role": role} for role, kind in _MESSAGES.items()]
     ids = {"threadId": "x", "runId": "x"}
     tools = [{"name": "x", "description": "x", "parameters": {}}]
     context = [{"description": "x", "value": "x"}]

@@ -19,7 +19,7 @@ from ..errors import InvalidRunInput
 from ..input_limits import InputLimits
 from .attachment_urls import without_unsafe_urls
 from .content_generations import to_generation_0, to_generation_1
-from .input_models import DeferredRunAgentInput, FailFastRunAgentInput, LenientRunAgentInput, build_input
+from .input_models import DeferredRunAgentInput, FailFastRunAgentInput, LenientRunAgentInput, build_input, for_agents
 from .plain_input import PlainInput, as_plain
 from .wire_names import refuse_python_names, refuse_python_names_of
 
@@ -41,7 +41,7 @@ class ParsedInput(NamedTuple):
         wire: the input in wire form as the client sent it, unknown members and all messages included.
         agent_body: the same as agents get it: without URLs that they may not fetch.
         parts: how many content parts and tool calls its messages have.
-        rest: its members but the messages, as JSON, if the messages consist of strings.
+        rest: what of it does not consist of strings, as JSON, if it is plain (`PlainInput`).
     """
 
     model: RunAgentInput
@@ -75,11 +75,7 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
     agent_body = body if safe is wire else to_json(safe)
     model = _validate(agent_body, safe)
     refuse_python_names(body, model, ("messages", "tools", "resume"))
-    if model.forwarded_props is None:
-        model.forwarded_props = {}
-    if any(message.role == "activity" for message in model.messages):
-        model.messages = [message for message in model.messages if message.role != "activity"]
-    return ParsedInput(model, JSONBody(body, without_nulls(wire), drop_nulls=True), agent_body, parts)
+    return ParsedInput(for_agents(model), JSONBody(body, without_nulls(wire), drop_nulls=True), agent_body, parts)
 
 
 def size_in_memory(parsed: ParsedInput) -> int:
@@ -96,7 +92,7 @@ def size_in_memory(parsed: ParsedInput) -> int:
     else:
         strings = sum(map(len, messages)) + _CALL_MEMBERS * parsed.parts
         parsed_bytes = parsed_size(rest) + flat_size(
-            body, len(body) - len(rest), len(messages) + 2 * parsed.parts, strings
+            body, max(0, len(body) - len(rest)), len(messages) + 2 * parsed.parts, strings
         )
     kept = parsed_bytes if len(body) <= KEPT_BYTES else 0
     return 2 * len(body) + parsed_bytes + kept + models * MODEL_BYTES
@@ -118,7 +114,7 @@ def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: I
     return ParsedInput(model, members, body, parts, plain.rest)
 
 
-def _validate(body: bytes, wire: Any) -> RunAgentInput:
+def _validate(body: bytes, wire: Any) -> LenientRunAgentInput:
     """Returns the model of a run input, whichever generation of AG-UI its content parts are of."""
     model = LenientRunAgentInput if len(body) <= _SMALL_BODY else FailFastRunAgentInput
     try:
