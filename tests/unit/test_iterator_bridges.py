@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime import CopilotRuntime, RunContext
+from copilot_runtime import CopilotRuntime, EndedRun, RunContext
 from copilot_runtime._concurrency import iterator_bridges
 from copilot_runtime._engine import Engine
 from copilot_runtime.middleware import use
 from copilot_runtime.stores import MemoryStore
-from copilot_runtime.testing import AsyncTestClient
+from copilot_runtime.testing import AsyncTestClient, TestClient
 
 from .engine_helpers import HANG_SECONDS, Reader, bounded, engine_on, given
 from .middleware_helpers import STACKS, Event, async_pass, echo_events, ids, plain_pass, run_once
@@ -97,6 +97,72 @@ def test_middleware_may_give_up_on_a_plain_agent() -> None:
     assert not closed.is_set()
     may_go.set()
     assert closed.wait(HANG_SECONDS)
+
+
+def _first_event_only(input: Any, next: Any) -> Iterator[Event]:
+    for event in next(input):
+        yield event
+        break
+    yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": "m", "delta": "enough"}
+    yield {"type": "RUN_FINISHED", **ids(input)}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("layers", [[async_pass], [plain_pass, async_pass], [async_pass, plain_pass, async_pass]])
+@pytest.mark.parametrize("inner", [[], [async_pass], [async_pass, plain_pass]])
+def test_plain_middleware_closes_what_is_inside_on_its_own_thread(layers: Any, inner: Any, stack: str) -> None:
+    """The event loop would wait for itself."""
+    closed: list[bool] = []
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        try:
+            yield {"type": "RUN_STARTED", **ids(input)}
+            yield {"type": "RUN_FINISHED", **ids(input)}
+        finally:
+            closed.append(True)
+
+    assert run_once(stack, use(agent, *layers, _first_event_only, *inner)).text == "enough"
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_stop_ends_all_layers(stack: str, caplog: pytest.LogCaptureFixture) -> None:
+    waiting, cancelled = threading.Event(), threading.Event()
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        yield STARTED
+        try:
+            waiting.set()
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    ended: list[EndedRun] = []
+    layers = (plain_pass, async_pass, plain_pass, async_pass, plain_pass)
+    for count in range(1, len(layers) + 1):
+        waiting.clear()
+        cancelled.clear()
+        runtime = CopilotRuntime(
+            agents={"a": use(agent, *layers[-count:])}, stop_grace_seconds=HANG_SECONDS, on_run_end=ended.append
+        )
+        if stack == "sync":
+            with TestClient(runtime) as client, client.stream("a", "hi", thread_id="t") as stream:
+                assert waiting.wait(HANG_SECONDS)
+                client.stop("a", "t")
+                events = stream.result().events
+        else:
+            events = asyncio.run(_stopped(runtime, waiting))
+        assert events[-1]["type"] == "RUN_FINISHED"
+        assert cancelled.is_set()
+    assert [(each.outcome, each.failure) for each in ended] == [("stopped", "")] * len(layers)
+    assert caplog.messages == []
+
+
+async def _stopped(runtime: CopilotRuntime, waiting: threading.Event) -> list[Event]:
+    async with AsyncTestClient(runtime) as client, client.stream("a", "hi", thread_id="t") as stream:
+        await asyncio.to_thread(waiting.wait, HANG_SECONDS)
+        await client.stop("a", "t")
+        return (await stream.result()).events
 
 
 def test_middleware_runs_agents_at_the_same_time() -> None:

@@ -38,10 +38,17 @@ class ThreadIterator:
     Args:
         open_iterable: returns the plain iterable; called on the thread.
         is_stopping: returns whether the run is being stopped.
+        on_close: called on the thread once the iterator is closed.
     """
 
-    def __init__(self, open_iterable: Callable[[], Any], is_stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        open_iterable: Callable[[], Any],
+        is_stopping: Callable[[], bool],
+        on_close: Callable[[], object] = lambda: None,
+    ) -> None:
         self._open_iterable = open_iterable
+        self._on_close = on_close
         self._is_stopping = is_stopping
         self._iterator: Any = None
         self._loop = asyncio.get_running_loop()
@@ -105,12 +112,18 @@ class ThreadIterator:
                     while step := self._next_step():
                         step()
                 finally:
-                    close = getattr(self._iterator, "close", None)
-                    if close is not None:
-                        close()
+                    self._close()
         except BaseException as error:
             self._closing.error = error
         loops.call_soon_threadsafe(self._loop, _resolve, ended)
+
+    def _close(self) -> None:
+        try:
+            close = getattr(self._iterator, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._on_close()
 
     def _next_step(self) -> Callable[[], object] | None:
         while not self._loop.is_closed():

@@ -176,7 +176,8 @@ class Run:
             if self._ending is None and (not self.request.opening or driver.run_sync(self._record_opening())):
                 returned = drive_on_thread(self._function, self.request, self, self._services.threads)
         except BaseException as error:
-            ending = self._ending_after_error(error, is_cancelled=False)
+            # Asynchronous code within it is cancelled by a stop, and by nothing else that is the runtime's.
+            ending = self._ending_after_error(error, is_cancelled=self._ending is not None)
         else:
             if returned is not None:
                 with suppress(RuntimeError):  # the loop is closed: whoever finds that out ends the run

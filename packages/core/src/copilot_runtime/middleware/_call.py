@@ -50,9 +50,14 @@ class RunWorkers:
         else:
             await host[1].start(work, None if user is None else user.owner_key, name=_THREAD_NAME)
 
-    async def open_on_thread(self, stack: AsyncExitStack, open_iterable: Callable[[], Any]) -> tuple[Any, Any]:
-        """Calls a function on a worker thread, and returns what it returns, and an iterator of that."""
-        iterator = ThreadIterator(open_iterable, self.is_stopping)
+    async def open_on_thread(
+        self, stack: AsyncExitStack, open_iterable: Callable[[], Any], on_close: Callable[[], object]
+    ) -> tuple[Any, Any]:
+        """Calls a function on a worker thread, and returns what it returns, and an iterator of that.
+
+        ``on_close`` is called on the thread, once the iterator is closed.
+        """
+        iterator = ThreadIterator(open_iterable, self.is_stopping, on_close)
         stack.push_async_callback(iterator.aclose)
         returned = await iterator.open(self.start_thread)
         self._threads += 1
@@ -73,7 +78,11 @@ class RunWorkers:
 
 
 class Closable(Protocol):
-    """What a call has opened for the function that it calls."""
+    """What a call has opened for the function that it calls.
+
+    Each method closes it only if it is read on that side: an event loop that closed what belongs to a thread would wait
+    for itself.
+    """
 
     def close(self) -> None: ...
 
@@ -156,7 +165,7 @@ class Call:
     async def _open(self, stack: AsyncExitStack) -> Any:
         if self._kind is not CallStyle.PLAIN:
             return await self._open_async(self(), stack)
-        returned, iterator = await self._workers.open_on_thread(stack, self.call_plain)
+        returned, iterator = await self._workers.open_on_thread(stack, self.call_plain, self._close_opened)
         return await self._open_async(returned, stack) if is_async(returned) else self._checked(returned, iterator)
 
     async def _open_async(self, returned: Any, stack: AsyncExitStack) -> Any:
@@ -167,7 +176,7 @@ class Call:
             if hasattr(iterator, "aclose"):
                 stack.push_async_callback(iterator.aclose)
             return iterator
-        _, iterator = await self._workers.open_on_thread(stack, lambda: returned)
+        _, iterator = await self._workers.open_on_thread(stack, lambda: returned, self._close_opened)
         return self._checked(returned, iterator)
 
     def _open_plain(self, stack: ExitStack) -> Any:

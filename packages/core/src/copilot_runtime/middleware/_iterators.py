@@ -80,10 +80,9 @@ class EventIterator:
         return await anext(self.read())
 
     async def aclose(self) -> None:
-        """Closes the agent."""
+        """Closes what is being read with ``async for``."""
         if self._async is not None:
             await self._async.aclose()
-        self.close()
 
     def __iter__(self) -> Generator[Event]:
         return self.read_plain()
@@ -92,7 +91,7 @@ class EventIterator:
         return next(self.read_plain())
 
     def close(self) -> None:
-        """Closes the agent, from a worker thread."""
+        """Closes what is being read with ``for``, on the same thread."""
         if self._plain is not None:
             self._plain.close()
 
