@@ -156,6 +156,47 @@ def test_call_that_has_not_ended_is_not_run(url: str, kind: str) -> None:
     assert [json.loads(content)["status"] for content in results(run)] == ["error"]
 
 
+@pytest.mark.requirement("AGENT-06")
+@pytest.mark.parametrize("kind", ["mcp_apps", "MCPTools"])
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_call_of_an_earlier_run_that_an_agent_repeats_is_not_run(url: str, kind: str, is_asked: bool) -> None:
+    """A client need not send all messages, such as one whose tab was open before the call was made."""
+
+    def call(call_id: str) -> Mapping[str, Any]:
+        return {"id": call_id, "type": "function", "function": {"name": "show_clock", "arguments": '{"zone": "A"}'}}
+
+    seen: list[Any] = []
+
+    async def agent(input: Any) -> AsyncIterator[Mapping[str, Any]]:
+        run = {"threadId": input.thread_id, "runId": input.run_id}
+        yield {"type": "RUN_STARTED", **run}
+        remembered = [
+            {"id": "m1", "role": "user", "content": "earlier"},
+            {"id": "m2", "role": "assistant", "toolCalls": [call("old")]},
+            *[{"id": message.id, "role": "user", "content": "now"} for message in input.messages[:1]],
+        ]
+        if not seen and is_asked:
+            yield {
+                "type": "TOOL_CALL_START",
+                "toolCallId": "new",
+                "toolCallName": "show_clock",
+                "parentMessageId": "m3",
+            }
+            yield {"type": "TOOL_CALL_ARGS", "toolCallId": "new", "delta": '{"zone": "B"}'}
+            yield {"type": "TOOL_CALL_END", "toolCallId": "new"}
+            remembered.append({"id": "m3", "role": "assistant", "toolCalls": [call("new"), call("reported")]})
+        seen.append(input)
+        yield {"type": "MESSAGES_SNAPSHOT", "messages": remembered}
+        yield {"type": "RUN_FINISHED", **run}
+
+    server = MCPServer(url)
+    options: Any = {"mcp_apps": MCPApps([server])} if kind == "mcp_apps" else {"middleware": [MCPTools([server])]}
+    run = play("async", CopilotRuntime(agents={"a": agent}, **options), "hi" if is_asked else "")
+    answered = [event["toolCallId"] for event in run.events if event["type"] == "TOOL_CALL_RESULT"]
+    assert answered == (["new", "reported"] if is_asked else [])
+    assert len(seen) == (2 if is_asked and kind == "MCPTools" else 1)
+
+
 def test_tool_of_the_frontend_is_not_replaced(url: str, caplog: pytest.LogCaptureFixture) -> None:
     tools = [{"name": "show_clock", "description": "Mine.", "parameters": {}}]
     run = play("async", runtime(MCPApps([MCPServer(url)])), calls(("show_clock", {"zone": "A"})), tools=tools)
