@@ -176,13 +176,8 @@ def test_call_of_an_earlier_run_that_an_agent_repeats_is_not_run(url: str, kind:
             *[{"id": message.id, "role": "user", "content": "now"} for message in input.messages[:1]],
         ]
         if not seen and is_asked:
-            yield {
-                "type": "TOOL_CALL_START",
-                "toolCallId": "new",
-                "toolCallName": "show_clock",
-                "parentMessageId": "m3",
-            }
-            yield {"type": "TOOL_CALL_ARGS", "toolCallId": "new", "delta": '{"zone": "B"}'}
+            started = {"toolCallId": "new", "toolCallName": "show_clock", "parentMessageId": "m3"}
+            yield {"type": "TOOL_CALL_START", **started}
             yield {"type": "TOOL_CALL_END", "toolCallId": "new"}
             remembered.append({"id": "m3", "role": "assistant", "toolCalls": [call("new"), call("reported")]})
         seen.append(input)

@@ -12,7 +12,7 @@ import pytest
 
 from copilot_runtime import CopilotRuntime, RunContext, User
 from copilot_runtime.agents import HttpAgent
-from copilot_runtime.middleware import change_input, use
+from copilot_runtime.middleware import FilterToolCalls, change_input, use
 from copilot_runtime.testing import AsyncTestClient, TestClient
 
 from .middleware_helpers import (
@@ -527,6 +527,31 @@ def test_middleware_that_yields_something_else_fails_the_run() -> None:
     message = run_once("async", async_agent, middleware=[none]).events[-1]["message"]
     assert message == "a middleware must yield its events, or return an iterator of them, not NoneType"
     assert message == run_once("async", async_agent, middleware=[async_pass, none]).events[-1]["message"]
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({}, "unknown event type None"),
+        ({"type": []}, "unknown event type []"),
+        ({"type": "TOOL_CALL_START", "toolCallId": []}, "TOOL_CALL_START: toolCallId must be a string"),
+        ({"type": "TOOL_CALL_END", "toolCallId": 5}, "TOOL_CALL_END: toolCallId must be a string"),
+    ],
+)
+@pytest.mark.parametrize("stack", STACKS)
+def test_middleware_can_rely_on_types_of_events_and_ids_of_calls(event: Any, says: str, stack: str) -> None:
+    async def agent(input: Any) -> AsyncIterator[Any]:
+        yield {"type": "RUN_STARTED", **ids(input)}
+        yield event
+
+    async def reads(input: Any, next: Any) -> AsyncIterator[Any]:
+        seen = set()
+        async for event in next(input):
+            seen.add((event["type"], event.get("toolCallId")))
+            yield event
+
+    for layers in [], [reads], [FilterToolCalls(deny=["x"])]:
+        assert run_once(stack, agent, middleware=layers).events[-1]["message"] == says
 
 
 def test_next_refuses_what_is_no_input() -> None:

@@ -127,6 +127,11 @@ def test_calls_at_the_same_time_have_a_page_each() -> None:
         assert [event for event in sent if event.get("toolCallId") == call_id] == events
 
 
+def test_call_that_starts_twice_is_left_for_the_engine_to_refuse() -> None:
+    start, *rest = call('{"html": "a"}')
+    assert feed(start, start, *rest) == [start, start, *rest]
+
+
 def test_page_costs_in_proportion_to_its_arguments() -> None:
     def prepare(size: int) -> Callable[[], object]:
         text = json.dumps({"html": "<p>\\\n😀</p>" * size, "jsExpressions": ["f()"] * size})

@@ -9,7 +9,7 @@ from .._events.chunks import ChunkExpander
 from .._events.messages import Message
 from .._events.normalize import normalize_event
 from .._events.schema import SCHEMAS
-from .._events.sse import Event
+from .._events.sse import Event, InvalidEventError
 from ._call import Call
 from ._iterators import EventIterator
 from ._thread_view import ThreadView
@@ -31,8 +31,13 @@ class _EventReader:
     def read(self, event: Any) -> Iterable[Event]:
         """Returns the events in place of one that was yielded. Raises InvalidEventError if it is not an event."""
         event = normalize_event(event)
-        kind = event.get("type")
-        schema = SCHEMAS.get(kind) if isinstance(kind, str) else None
+        kind, call_id = event.get("type"), event.get("toolCallId")
+        # What middlewares tell events and calls apart by. Anything else that is wrong is for the engine to refuse.
+        if not isinstance(kind, str):
+            raise InvalidEventError(f"unknown event type {kind!r}")
+        if call_id is not None and not isinstance(call_id, str):
+            raise InvalidEventError(f"{kind}: toolCallId must be a string")
+        schema = SCHEMAS.get(kind)
         if schema is None:  # for a middleware that knows it, or for the engine to refuse
             return (event,)
         if self._is_again and kind == "RUN_STARTED":

@@ -25,18 +25,16 @@ class OpenCalls:
     def __init__(self, input: RunAgentInput) -> None:
         self._earlier_messages = {message.id for message in input.messages}
         self._excluded = {call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()}
-        self._started: set[str] = set()
-        self._incomplete: set[str] = set()
+        self._started: set[Any] = set()
+        self._incomplete: set[Any] = set()
 
     def note(self, event: JSONObject) -> None:
         """Has to be called with each event of the run: a call that has not ended may lack a part of its arguments."""
-        kind = event["type"]
-        if kind == "TOOL_CALL_START":
-            if isinstance(call_id := event.get("toolCallId"), str):  # the engine refuses anything else
-                self._started.add(call_id)
-                self._incomplete.add(call_id)
-        elif kind == "TOOL_CALL_END" and isinstance(call_id := event.get("toolCallId"), str):
-            self._incomplete.discard(call_id)
+        if event["type"] == "TOOL_CALL_START":
+            self._started.add(event.get("toolCallId"))
+            self._incomplete.add(event.get("toolCallId"))
+        elif event["type"] == "TOOL_CALL_END":
+            self._incomplete.discard(event.get("toolCallId"))
 
     def find(self, messages: Sequence[JSONObject], finished: JSONObject) -> list[JSONObject]:
         """Returns the calls in wire form.
@@ -60,9 +58,8 @@ class OpenCalls:
         """Returns the index of the first message that follows those of the input."""
         if not self._earlier_messages:  # a run that goes on from what the agent remembers
             return len(messages)
-        return max(
-            (index for index, each in enumerate(messages, 1) if each.get("id") in self._earlier_messages), default=0
-        )
+        after = (index for index, message in enumerate(messages, 1) if message.get("id") in self._earlier_messages)
+        return max(after, default=0)
 
 
 def _interrupted(finished: JSONObject) -> Iterable[Any]:

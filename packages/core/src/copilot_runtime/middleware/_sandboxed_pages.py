@@ -36,11 +36,11 @@ class SandboxedPages:
 
     def feed(self, event: Event) -> Iterator[Event]:
         """Yields the events to send in place of the run's next event."""
-        kind = event["type"]
-        if kind == "TOOL_CALL_START" and event.get("toolCallName") == SANDBOXED_PAGE_TOOL:
-            self._pages[event.get("toolCallId")] = _Page(event)
+        kind, call_id = event["type"], event.get("toolCallId")
+        open_page = self._pages.get(call_id) if self._pages else None
+        if open_page is None and kind == "TOOL_CALL_START" and event.get("toolCallName") == SANDBOXED_PAGE_TOOL:
+            self._pages[call_id] = _Page(event)
             return
-        open_page = self._pages.get(event.get("toolCallId")) if self._pages else None
         if open_page is None:
             if kind in _ENDS:
                 yield from self.close()
@@ -48,7 +48,7 @@ class SandboxedPages:
         elif kind == "TOOL_CALL_ARGS":
             yield from open_page.add(event)
         else:  # the end of the call, or what an agent sends instead of it
-            del self._pages[event.get("toolCallId")]
+            del self._pages[call_id]
             yield from open_page.close()
             yield event
 
