@@ -3,7 +3,8 @@
 ``/mcp`` and ``/sse`` are the server's own endpoints. ``/legacy/mcp`` is as ``/mcp``, but of the
 days when each client had to open a session. ``/broken/METHOD/mcp`` and ``/silent/METHOD/mcp``
 are as ``/legacy/mcp`` up to the request of that method, which is answered by an error, or
-never. ``/paged/mcp`` lists its tools in pages.
+never; ``/garbled/METHOD/mcp`` answers it by something that is no JSON. ``/paged/mcp`` lists its
+tools in pages.
 
 ``GET /seen`` returns all requests so far; ``GET /until/METHOD/COUNT`` does once there were ``COUNT`` of that
 method; ``GET /until-idle`` once no session and no request is open.
@@ -89,6 +90,8 @@ class McpProxy:
                 return silence
             # Its sessions are lost with it: not every client closes a broken one.
             self.sessions.discard(headers.get("mcp-session-id", ""))
+            if kind == "garbled":
+                return Response("{sk-secret", media_type="application/json")
             return Response("broken", 500)
         return self.elsewhere
 

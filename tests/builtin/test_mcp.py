@@ -217,6 +217,16 @@ def test_mcp_tool_error_has_its_text(mcp: Served, path: str) -> None:
     run(main)
 
 
+def test_mcp_response_that_cannot_be_read_is_not_shown(mcp: Served) -> None:
+    async def main() -> None:
+        # The SDK's 1.x does not notice it before the call times out.
+        async with open_tools(mcp.at("/garbled/tools/call/mcp", call_timeout_seconds=2)) as tools:
+            with pytest.raises(ToolError, match=r"The tool server failed\.|did not respond"):
+                await called(tools, "add", a=1, b=2)
+
+    run(main)
+
+
 def test_mcp_call_timeout(mcp: Served, path: str) -> None:
     async def main() -> None:
         async with open_tools(mcp.at(path, call_timeout_seconds=0.2)) as tools:
@@ -275,7 +285,7 @@ def test_mcp_server_that_is_unreachable_logs_no_secrets(transport: Any, caplog: 
 def test_mcp_server_that_dies_leaves_the_others_working(mcp: Served, path: str) -> None:
     async def main() -> None:
         with run_mcp_server() as mortal:
-            mortal_server = mortal.at(path, prefix="mortal-", call_timeout_seconds=5)
+            mortal_server = mortal.at(path, prefix="mortal-", call_timeout_seconds=2)
             async with open_tools(mortal_server, mcp.at(path)) as tools:
                 waiting = asyncio.create_task(called(tools, "mortal-wait_forever"))
                 await mortal.seen("until/tools/call/1")
@@ -422,7 +432,7 @@ def test_mcp_server_that_dies_during_a_run_does_not_end_it(fake_model: FakeProvi
 
     async def main() -> None:
         with run_mcp_server() as mortal:
-            built = agent(fake_model, mortal.at("/mcp", call_timeout_seconds=5))
+            built = agent(fake_model, mortal.at("/mcp", call_timeout_seconds=2))
             events = [event async for event in built.run(given(prompt), RunContext())]
             assert event_types(events)[-1] == "RUN_FINISHED"
             assert len(of_type(events, "TOOL_CALL_RESULT")) == 2

@@ -103,8 +103,8 @@ class Connection:
         except TimeoutError as error:
             timed_out = f"The tool server did not respond within {seconds:g} s."
             raise ToolError(_DISCONNECTED if self._task.done() else timed_out) from error
-        except sdk.mcp_error_type() as error:
-            raise ToolError(str(error)) from error
         except Exception as error:
+            if (message := sdk.server_message(error)) is not None:
+                raise ToolError(message) from error
             logger.warning("MCP server %s, tool %r: %s", server.redacted_url, name, server.describe_error(error))
             raise ToolError("The tool server failed.") from error

@@ -42,6 +42,13 @@ def mcp_error_type() -> type[Exception]:
     return getattr(mcp, "MCPError", None) or mcp.McpError  # type: ignore[no-any-return]  # 2.x, 1.x
 
 
+def server_message(error: Exception) -> str | None:
+    """Returns the message of a server's error response; None for other errors, whose texts are for logs only."""
+    if not isinstance(error, mcp_error_type()) or error.error.code in _UNUSABLE_RESPONSE:  # type: ignore[attr-defined]
+        return None
+    return str(error)
+
+
 class MCPSession:
     """An open session. Its methods raise what the SDK and its HTTP client raise."""
 
@@ -83,7 +90,10 @@ class MCPSession:
                 raise
 
 
-_METHOD_NOT_FOUND = -32601  # JSON-RPC 2.0, section 5.1
+# JSON-RPC 2.0, section 5.1
+_METHOD_NOT_FOUND = -32601
+_UNUSABLE_RESPONSE = (-32700, -32600)
+"""Parse Error and Invalid Request: the SDK's own words about a response, with an excerpt of it or where it leads."""
 
 
 @asynccontextmanager

@@ -106,9 +106,9 @@ class ProxiedRequestAgent:
             raise
         except TimeoutError as error:
             raise ToolError("The tool server did not respond in time.") from error
-        except sdk.mcp_error_type() as error:
-            raise ToolError(str(error)) from error
         except Exception as error:
+            if (message := sdk.server_message(error)) is not None:
+                raise ToolError(message) from error
             logger.warning("MCP server %s, %s: %s", server.redacted_url, request.method, server.describe_error(error))
             raise ToolError("The tool server failed.") from error
 
