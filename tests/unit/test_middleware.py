@@ -25,6 +25,7 @@ from .middleware_helpers import (
     async_pass,
     echo_events,
     ids,
+    list_loud,
     plain_agent,
     plain_loud,
     plain_pass,
@@ -118,6 +119,60 @@ def test_middleware_runs_the_agent_again(agent: Any, stack: str) -> None:
     assert types.count("RUN_STARTED") == types.count("RUN_FINISHED") == 1
     texts = [[message["content"] for message in messages] for messages in seen]
     assert texts == [["hi", "echo:hi"], ["hi", "echo:hi", "echo:hi,echo:hi"]]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("style", ["async", "plain"])
+def test_middleware_yields_only_the_last_of_several_attempts(style: str, stack: str) -> None:
+    """The last one has the RUN_STARTED of the run then."""
+
+    async def async_last(input: Any, next: Any) -> AsyncIterator[Event]:
+        for _ in range(2):
+            events = [event async for event in next(input)]
+        for event in events:
+            yield event
+
+    def plain_last(input: Any, next: Any) -> Iterator[Event]:
+        for _ in range(2):
+            events = list(next(input))
+        yield from events
+
+    middleware = plain_last if style == "plain" else async_last
+    for layers in ([middleware], [async_pass, middleware], [plain_pass, middleware]):
+        assert run_once(stack, plain_agent, middleware=layers).text == "echo:hi"
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_middleware_tries_again_after_an_attempt_that_has_not_started(stack: str) -> None:
+    attempts = itertools.count()
+
+    async def flaky(input: Any) -> AsyncIterator[Event]:
+        if next(attempts) % 2 == 0:
+            raise ConnectionError("not yet")
+        for event in echo_events(input):
+            yield event
+
+    async def retried(input: Any, next: Any) -> AsyncIterator[Event]:
+        try:
+            async for event in next(input):
+                yield event
+        except ConnectionError:
+            async for event in next(input):
+                yield event
+
+    assert run_once(stack, flaky, middleware=[retried]).text == "echo:hi"
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_middleware_adds_events_before_those_of_the_agent(stack: str) -> None:
+    def announced(input: Any, next: Any) -> Iterator[Event]:
+        yield {"type": "RUN_STARTED", **ids(input)}
+        yield {"type": "CUSTOM", "name": "checked", "value": True}
+        yield from next(input)
+
+    result = run_once(stack, async_agent, middleware=[announced])
+    assert [event["type"] for event in result.events][:3] == ["RUN_STARTED", "CUSTOM", "TEXT_MESSAGE_START"]
+    assert result.text == "echo:hi"
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -353,12 +408,44 @@ def test_middleware_keeps_stopping(agent_style: str, layers: Any, stack: str) ->
     assert ended == (["closed"] if agent_style == "plain" else ["cancelled"])
 
 
-@pytest.mark.parametrize("layers", [[async_pass], [plain_pass, async_pass], [async_pass, plain_pass, async_pass]])
-def test_middleware_around_plain_agents_waits_for_no_second_thread(layers: Any) -> None:
+async def using_agent(input: Any, context: RunContext) -> AsyncIterator[Event]:
+    async for event in use(plain_agent, async_pass).run(input, context):
+        yield event
+
+
+@pytest.mark.parametrize(
+    ("agent", "layers"),
+    [
+        (plain_agent, [async_pass]),
+        (plain_agent, [plain_pass, async_pass]),
+        (plain_agent, [async_pass, plain_pass, async_pass]),
+        (plain_agent, [list_loud, async_pass]),
+        (use(plain_agent, async_pass), [plain_pass]),
+        (use(use(plain_agent, async_pass), plain_pass), [async_pass]),
+        (using_agent, [plain_pass]),
+    ],
+    ids=name,
+)
+def test_middleware_around_plain_agents_waits_for_no_second_thread(agent: Any, layers: Any) -> None:
     """A run that had to wait for a thread while it has one would wait for itself."""
-    runtime = CopilotRuntime(agents={"a": plain_agent}, middleware=layers, max_agent_threads=1)
-    with TestClient(runtime) as client:
-        assert [client.run("a", "hi").text for _ in range(3)] == ["echo:hi"] * 3
+    options: Any = {"max_agent_threads": 1, "run_timeout_seconds": 20}
+    with TestClient(CopilotRuntime(agents={"a": agent}, middleware=layers, **options)) as client:
+        assert [client.run("a", "hi").text.lower() for _ in range(3)] == ["echo:hi"] * 3
+
+
+def test_middleware_waits_for_a_thread_for_each_of_several_attempts() -> None:
+    """An attempt that has ended has no thread any more: the next one is counted under max_agent_threads again."""
+    threads: list[int] = []
+
+    async def twice(input: Any, next: Any, context: RunContext) -> AsyncIterator[Event]:
+        for attempt in range(2):
+            async for event in next(input):
+                if attempt:
+                    yield event
+            threads.append(context._control.threads)
+
+    result = run_once("async", use(plain_agent, plain_pass), middleware=[twice])
+    assert (result.text, threads) == ("echo:hi", [0, 0])
 
 
 def test_middleware_counts_threads_of_plain_agents() -> None:

@@ -175,9 +175,16 @@ class LoopIterator:
         return item
 
     def close(self) -> None:
-        """Closes the asynchronous iterator, and waits until that has happened. Raises what closing it raises."""
+        """Closes the asynchronous iterator, and waits until that has happened. Raises what closing it raises.
+
+        On an event loop it does not wait, which would block the loop: a generator that nobody has closed is closed
+        wherever it is freed.
+        """
         if self._is_started and not self._has_ended:
             self._is_closing = True
+            if asyncio._get_running_loop() is not None and not loops.in_sync_driver():
+                loops.call_soon_threadsafe(self._loop, self._request)
+                return
             self._advance()
         self._has_ended = True
 

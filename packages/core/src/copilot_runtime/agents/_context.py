@@ -24,7 +24,7 @@ class WorkerThreads(Protocol):
 class RunControl:
     """What the engine and the code of a run share: whether the run is being stopped, and where its code runs."""
 
-    __slots__ = ("_callbacks", "agent", "host", "is_stopping")
+    __slots__ = ("_callbacks", "agent", "host", "is_stopping", "threads")
 
     def __init__(self) -> None:
         self.is_stopping = False
@@ -32,6 +32,8 @@ class RunControl:
         """The agent that the engine calls; None outside of a runtime."""
         self.host: tuple[asyncio.AbstractEventLoop, WorkerThreads] | None = None
         """The event loop of the run and the threads for its agent; None outside of a runtime."""
+        self.threads = 0
+        """How many of these threads middlewares of the run, and what they are around, have."""
         self._callbacks: tuple[Callable[[], object], ...] = ()
 
     def stop(self) -> None:

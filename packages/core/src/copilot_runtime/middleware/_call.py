@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
 from typing import Any, Protocol
 
 from .._concurrency import loops
 from .._concurrency.iterator_bridges import LoopIterator, ThreadIterator, is_plain_iterable
 from .._events.sse import InvalidEventError
-from ..agents._base import AgentSignature, CallConvention, CallStyle
+from ..agents._base import AGENT, AgentSignature, CallConvention, CallStyle
 from ..agents._context import RunContext
 from ._iterators import EventIterator
 
@@ -21,20 +21,25 @@ _THREAD_NAME = "copilot-runtime-middleware"
 class RunWorkers:
     """Where a run calls functions that cannot be called where their events are read."""
 
-    __slots__ = ("_context", "_threads")
+    __slots__ = ("_context", "_control")
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._threads = 0
+        self._control = context._control
 
-    def has_thread(self) -> None:
-        """Called if the run is on a worker thread of its own."""
-        self._threads += 1
+    @contextmanager
+    def on_thread(self) -> Generator[None]:
+        """Counts a worker thread on which code of the run is."""
+        self._control.threads += 1
+        try:
+            yield
+        finally:
+            self._control.threads -= 1
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop of asynchronous functions."""
-        host = self._context._control.host
+        host = self._control.host
         return loops.background_loop() if host is None else host[0]
 
     def is_stopping(self) -> bool:
@@ -43,9 +48,9 @@ class RunWorkers:
 
     async def start_thread(self, work: Callable[[], None]) -> None:
         """Runs ``work`` on a worker thread, as soon as one is free."""
-        host, user = self._context._control.host, self._context.user
+        host, user = self._control.host, self._context.user
         # A run that has a thread must not wait for another: all threads might belong to runs that do.
-        if host is None or self._threads:
+        if host is None or self._control.threads:
             loops.start_thread(work, name=_THREAD_NAME)
         else:
             await host[1].start(work, None if user is None else user.owner_key, name=_THREAD_NAME)
@@ -60,17 +65,13 @@ class RunWorkers:
         iterator = ThreadIterator(open_iterable, self.is_stopping, on_close)
         stack.push_async_callback(iterator.aclose)
         returned = await iterator.open(self.start_thread)
-        self._threads += 1
-        stack.callback(self._end_thread)
+        stack.enter_context(self.on_thread())
         return returned, iterator
-
-    def _end_thread(self) -> None:
-        self._threads -= 1
 
     def open_on_loop(self, stack: ExitStack, open_iterator: Callable[[], AsyncIterator[Any]]) -> LoopIterator:
         """Returns a plain iterator over an asynchronous one, which is cancelled when the run is stopped."""
         iterator = LoopIterator(self.loop, open_iterator)
-        control = self._context._control
+        control = self._control
         control.add_stop_callback(iterator.cancel)
         stack.callback(control.remove_stop_callback, iterator.cancel)
         stack.callback(iterator.close)
@@ -133,6 +134,14 @@ class Call:
             return returned.read_plain() if returned.prefers_plain else returned.read()
         return returned
 
+    def call_on_own_thread(self) -> Any:
+        """Does the same on the worker thread of the run. What the function has opened is closed if it raises."""
+        with self._workers.on_thread(), ExitStack() as stack:
+            stack.callback(self._close_opened)
+            returned = self.call_plain()
+            stack.pop_all()
+        return returned
+
     def read(self) -> AsyncGenerator[Any]:
         """Yields the events, on an event loop."""
         return self._read(self._open)
@@ -146,21 +155,30 @@ class Call:
         return self._read_plain(self._open_plain)
 
     def read_returned_plain(self, returned: Any) -> Generator[Any]:
-        """Yields the events of something plain that the function has returned, on a worker thread."""
-        return self._read_plain(partial(self._open_returned, returned))
+        """Yields the events of something plain that the function has returned, on the worker thread of the run."""
+        return self._read_plain(partial(self._open_returned_on_own_thread, returned))
 
     async def _read(
         self, open_iterator: Callable[[AsyncExitStack], Awaitable[AsyncIterator[Any]]]
     ) -> AsyncGenerator[Any]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._aclose_opened)
+            repeats_start = self._start_check()
             async for event in await open_iterator(stack):
-                yield event
+                if not repeats_start(event):
+                    yield event
 
     def _read_plain(self, open_events: Callable[[ExitStack], Any]) -> Generator[Any]:
         with ExitStack() as stack:
             stack.callback(self._close_opened)
-            yield from open_events(stack)
+            repeats_start = self._start_check()
+            for event in open_events(stack):
+                if not repeats_start(event):
+                    yield event
+
+    def _start_check(self) -> Callable[[Any], bool]:
+        """Returns a function that returns whether an event starts the run of a middleware that has started."""
+        return _never if self._convention is AGENT else _RunStarts().repeats
 
     async def _open(self, stack: AsyncExitStack) -> Any:
         if self._kind is not CallStyle.PLAIN:
@@ -186,6 +204,10 @@ class Call:
             return self._open_returned(self.call_plain(), stack)
         return self._workers.open_on_loop(stack, self.read)
 
+    def _open_returned_on_own_thread(self, returned: Any, stack: ExitStack) -> Any:
+        stack.enter_context(self._workers.on_thread())
+        return self._open_returned(returned, stack)
+
     def _open_returned(self, returned: Any, stack: ExitStack) -> Any:
         if is_async(returned):
             return self._workers.open_on_loop(stack, partial(self.read_returned, returned))
@@ -210,6 +232,32 @@ class Call:
     def _close_opened(self) -> None:
         for each in reversed(self._opened):
             each.close()
+
+
+class _RunStarts:
+    """Notices where a middleware starts a run that has started, such as by running the agent again."""
+
+    __slots__ = ("_has_started",)
+
+    def __init__(self) -> None:
+        self._has_started = False
+
+    def repeats(self, event: Any) -> bool:
+        """Has to be called with each event."""
+        kind = event.get("type") if isinstance(event, dict) else getattr(event, "type", None)
+        if kind == "RUN_STARTED":
+            was_started, self._has_started = self._has_started, True
+            return was_started
+        if kind in _RUN_ENDS:
+            self._has_started = False
+        return False
+
+
+_RUN_ENDS = ("RUN_FINISHED", "RUN_ERROR")
+
+
+def _never(event: Any) -> bool:
+    return False
 
 
 def is_async(value: Any) -> bool:

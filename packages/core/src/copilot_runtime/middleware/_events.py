@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 class _EventReader:
     """Reads what an agent or a middleware yields as events in wire form."""
 
-    __slots__ = ("_chunks", "_is_again", "view")
+    __slots__ = ("_chunks", "view")
 
-    def __init__(self, input: RunAgentInput, *, is_again: bool) -> None:
+    def __init__(self, input: RunAgentInput) -> None:
         self.view = ThreadView(input)
         self._chunks = ChunkExpander()
-        self._is_again = is_again
 
     def read(self, event: Any) -> Iterable[Event]:
         """Returns the events in place of one that was yielded. Raises InvalidEventError if it is not an event."""
@@ -40,8 +39,6 @@ class _EventReader:
         schema = SCHEMAS.get(kind)
         if schema is None:  # for a middleware that knows it, or for the engine to refuse
             return (event,)
-        if self._is_again and kind == "RUN_STARTED":
-            return ()
         if schema.chunk is None and not self._chunks.is_open:
             self.view.note(event)
             return (event,)
@@ -58,12 +55,11 @@ class _EventReader:
 class RunEvents(EventIterator):
     """The events of a run in wire form: an asynchronous iterator, and on a worker thread an iterator.
 
-    Chunk events come as the start, content and end events that they stand for. The events of a further run of the agent
-    come without RUN_STARTED, since the client's run has started.
+    Chunk events come as the start, content and end events that they stand for.
     """
 
-    def __init__(self, call: Call, input: RunAgentInput, *, is_again: bool) -> None:
-        reader = _EventReader(input, is_again=is_again)
+    def __init__(self, call: Call, input: RunAgentInput) -> None:
+        reader = _EventReader(input)
         super().__init__(call, reader)
         self._view = reader.view
 

@@ -99,13 +99,9 @@ class _PlainAgent(MiddlewareAgent):
 
     def run(self, input: RunAgentInput, context: RunContext | None = None) -> Any:
         context = context or RunContext()
-        workers = RunWorkers(context)
-        call = self._call(input, context, workers)
-        returned = call.call_plain()
-        if is_async(returned):
-            return call.read_returned(returned)
-        workers.has_thread()
-        return call.read_returned_plain(returned)
+        call = self._call(input, context, RunWorkers(context))
+        returned = call.call_on_own_thread()
+        return call.read_returned(returned) if is_async(returned) else call.read_returned_plain(returned)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,7 +135,7 @@ class _Chain:
                     "next(input), or with a changed copy of it"
                 )
             context = dataclasses.replace(context or own_context, body=InputBody(input))
-            events = RunEvents(self.call(index, input, context), input, is_again=bool(opened))
+            events = RunEvents(self.call(index, input, context), input)
             opened.append(events)
             return events
 
