@@ -320,7 +320,14 @@ def test_apps_find_their_server_by_its_hash_and_only_that_of_their_agent(url: st
         ({"method": "tools/call", "params": {}}, "params.name must be a string"),
         ({"method": "tools/call", "params": {"name": "x", "arguments": "y"}}, "params.arguments must be an object"),
         ({"method": "resources/read"}, "params.uri must be a string"),
-        ({"method": "notifications/message", "params": {}}, "params.level must be a string"),
+        ({"method": "notifications/message", "params": {}}, "params.level must be one of debug, info"),
+        ({"method": "notifications/message", "params": {"level": "loud", "data": ""}}, "params.level must be one of"),
+        ({"method": "notifications/message", "params": {"level": [], "data": ""}}, "params.level must be one of"),
+        ({"method": "notifications/message", "params": {"level": "info"}}, "params.data must be given"),
+        (
+            {"method": "notifications/message", "params": {"level": "info", "data": 1, "logger": 5}},
+            "params.logger must be a string",
+        ),
     ],
 )
 @pytest.mark.requirement("UI-02")

@@ -50,20 +50,27 @@ class ProxiedRequest(NamedTuple):
         return request
 
 
-_TYPES: Mapping[Any, str] = {str: "a string", Mapping: "an object"}
+_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")  # RFC 5424, section 6.2.1
+_TYPES: Mapping[Any, str] = {
+    str: "a string",
+    Mapping: "an object",
+    object: "given",
+    _LEVELS: f"one of {', '.join(_LEVELS)}",
+}
 _PARAMS: Mapping[str, Sequence[tuple[str, Any, bool]]] = {
     "tools/call": (("name", str, True), ("arguments", Mapping, False)),
     "resources/read": (("uri", str, True),),
-    "notifications/message": (("level", str, True),),
+    "notifications/message": (("level", _LEVELS, True), ("data", object, True), ("logger", str, False)),
 }
-"""The parameters of each method: their names, their types, and whether they are required."""
+"""The parameters of each method: their names, their types or possible values, and whether they are required."""
 
 
 def _member(members: JSONObject, name: str, kind: Any, *default: Any, root: str = "") -> Any:
     value = members.get(name)
     if value is None and default:
         return default[0]
-    if not isinstance(value, kind):
+    is_one = value in kind if isinstance(kind, tuple) else isinstance(value, kind)
+    if not is_one or name not in members:
         raise ValueError(f"forwardedProps.{PROXIED_MCP_REQUEST}.{root}{name} must be {_TYPES[kind]}")
     return value
 
