@@ -20,6 +20,7 @@ from ..._http.types import Response
 from ...agents._base import agent_headers, clone_agent
 from ...agents._context import RunContext
 from ...agents._json_body import JSONBody
+from ...middleware._generative_ui_names import asks_for_user_interfaces
 from ...stores.protocol import ThreadKey
 from ..errors import error_response
 from .agents import find_agent
@@ -55,7 +56,7 @@ async def run(context: EndpointContext) -> Response:
     runtime = context.runtime
     ui: tuple[Layer, ...] = ()
     wire = parsed.wire.members  # its models are built once they are looked at, which the agent may not do
-    if runtime.has_generative_ui or wire.get("tools") or wire.get("forwardedProps"):
+    if runtime.has_generative_ui or asks_for_user_interfaces(wire):
         from ..generative_ui import layers_of_run, proxied_request  # with what few runs need
 
         proxy = proxied_request(runtime, context.agent_id, wire)

@@ -7,15 +7,13 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .._generative_ui_names import CATALOG_AVAILABLE
 from .options import A2UI
 
 if TYPE_CHECKING:
     from .middleware import A2UIMiddleware
 
 logger = logging.getLogger("copilot_runtime.middleware")
-
-CATALOG_AVAILABLE = "a2uiCatalogAvailable"
-"""The member of ``forwardedProps`` by which a frontend says that it has a catalog of components."""
 
 
 def a2ui_middleware(a2ui: A2UI | None, agent_id: str, props: Any) -> A2UIMiddleware | None:
