@@ -22,6 +22,7 @@ pytestmark = pytest.mark.requirement("UI-03")
 TOOL = {"name": "generateSandboxedUi", "description": "Shows a page.", "parameters": {"type": "object"}}
 OTHER_TOOL = {"name": "search", "description": "Searches.", "parameters": {"type": "object"}}
 GUIDE = {"description": "Design guidelines for the generateSandboxedUi tool.", "value": "Rounded corners."}
+FUNCTIONS = {"description": "Sandbox functions available in generated sandboxed UI code.", "value": "[]"}
 OTHER_CONTEXT = {"description": "The time", "value": "noon"}
 PAGE = [["generateSandboxedUi", ['{"html": "<p>a', '</p>"}']]]
 
@@ -95,7 +96,7 @@ def test_model_is_told_that_pages_are_not_shown(caplog: pytest.LogCaptureFixture
         for event in script(input):
             yield event
 
-    run = play(agent, tools=[OTHER_TOOL, TOOL], context=[GUIDE, OTHER_CONTEXT])
+    run = play(agent, tools=[OTHER_TOOL, TOOL], context=[GUIDE, FUNCTIONS, OTHER_CONTEXT])
     assert len(seen) == 2
     for input in seen:
         assert [tool.description for tool in input.tools][:1] == ["Searches."]

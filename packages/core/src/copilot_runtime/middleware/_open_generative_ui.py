@@ -55,8 +55,10 @@ async def refuse_pages(input: RunAgentInput, next: Next, context: RunContext) ->
     """
     _warn()
     tools = [tool for tool in input.tools or () if tool.name != SANDBOXED_PAGE_TOOL]
-    hints = [entry for entry in input.context or () if SANDBOXED_PAGE_TOOL not in entry.description]
-    input = change_input(input, tools=tools, context=hints)
+    context_without_guides = [
+        entry for entry in input.context or () if not any(name in entry.description for name in _NAMES_IN_GUIDES)
+    ]
+    input = change_input(input, tools=tools, context=context_without_guides)
     async with aclosing(run_with_tools([_NOT_AVAILABLE_TOOL], input, next, context, max_rounds=MAX_ROUNDS)) as events:
         async for event in events:
             yield event
@@ -65,6 +67,9 @@ async def refuse_pages(input: RunAgentInput, next: Next, context: RunContext) ->
 def _refuse(arguments: Mapping[str, Any], context: RunContext | None) -> str:
     return _RESULT
 
+
+_NAMES_IN_GUIDES = (SANDBOXED_PAGE_TOOL, "generated sandboxed UI")
+"""What the frontend calls pages in its descriptions of how to write them, and of the functions that they may call."""
 
 _NOT_AVAILABLE = f"The tool {SANDBOXED_PAGE_TOOL} is not available in this application"
 _RESULT = f"{_NOT_AVAILABLE}: nothing has been shown. Answer in text, without it."
