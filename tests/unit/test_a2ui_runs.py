@@ -89,6 +89,21 @@ def test_surface_of_a_function(agent: Any, stack: str) -> None:
     assert contents(run_once(stack, agent).events) == []
 
 
+def test_surfaces_beside_calls_of_the_frontends_tools_have_places_of_their_own() -> None:
+    def agent(input: RunAgentInput) -> Iterator[Event]:
+        for tool in ("show_clock", "pick_date", "render_a2ui", "generateSandboxedUi", "render_a2ui"):
+            call_id = f"c{len(calls)}"
+            calls.append({"type": "TOOL_CALL_CHUNK", "toolCallId": call_id, "toolCallName": tool, "delta": SURFACE})
+        yield from ({"type": "RUN_STARTED", **ids(input)}, *calls, {"type": "RUN_FINISHED", **ids(input)})
+
+    calls: list[Event] = []
+    tool = {"name": "pick_date", "description": "", "parameters": {}}
+    with TestClient(CopilotRuntime(agents={"a": agent}, single_user=True)) as client:
+        events = client.run("a", "hi", forwarded_props=CATALOG, tools=[tool]).events
+    places = [each["messageId"] for each in events if each.get("activityType") == "a2ui-surface"]
+    assert list(dict.fromkeys(places)) == ["a2ui-surface-c2", "a2ui-surface-c4"]
+
+
 @pytest.mark.parametrize("agent", [rendering, rendering_async])
 def test_replay_shows_the_surface(agent: Any) -> None:
     with TestClient(CopilotRuntime(agents={"a": agent}, single_user=True)) as client:

@@ -48,6 +48,8 @@ def options(**changes: Any) -> SurfaceOptions:
         "tool_names": frozenset(("render_a2ui",)),
         "catalog_id": None,
         "catalog": None,
+        "frontend_tools": frozenset(),
+        "earlier_calls": frozenset(),
         "recovery": A2UIRecovery(show_progress_tokens=False),
     }
     return SurfaceOptions(**{**values, **changes})
@@ -237,6 +239,21 @@ def test_calls_of_one_message_are_drawn_side_by_side() -> None:
     assert list(shown(events)) == ["c1", "c2"]
 
 
+@pytest.mark.parametrize("between", ["pick_date", "generateSandboxedUi"])
+def test_calls_without_a_message_are_not_within_that_of_a_frontend_tool(between: str) -> None:
+    """It runs after the run. In Node both surfaces have the place of the frontend's call, and only one is seen."""
+    frontend = [start("f", between), arguments("f", "{}"), end("f")]
+    surfaces = Surfaces(options(frontend_tools=frozenset(("pick_date", "generateSandboxedUi"))))
+    calls = [*other("o"), *frontend, *render("c1", components=TEXT), *render("c2", components=TEXT), FINISHED]
+    assert list(shown(run(calls, surfaces))) == ["c1", "c2"]
+
+
+def test_call_within_another_one_that_was_made_beside_that_of_a_frontend_tool() -> None:
+    frontend = [start("f", "pick_date", "m"), arguments("f", "{}"), end("f")]
+    surfaces = Surfaces(options(frontend_tools=frozenset(("pick_date",))))
+    assert list(shown(run([*other("o", "m"), *frontend, *render("c", "within", components=TEXT)], surfaces))) == ["o"]
+
+
 def test_results_of_calls_side_by_side_are_drawn_side_by_side() -> None:
     """Node gives the first result the place of the second one, which then replaces it."""
     surface = json.dumps({OPERATIONS: [{"updateComponents": {"surfaceId": "s", "components": TEXT}}]})
@@ -325,6 +342,31 @@ def test_call_that_a_snapshot_of_the_messages_lacks_gets_no_result() -> None:
     assert run([*render(components=TEXT), snapshot, FINISHED])[-2:] == [snapshot, FINISHED]
 
 
+def test_call_that_only_a_snapshot_of_the_messages_has_is_drawn() -> None:
+    """In Node the model learns that it was rendered, and the user sees nothing."""
+    function = {"name": "render_a2ui", "arguments": json.dumps({"surfaceId": "s", "components": TEXT})}
+    broken = {"name": "render_a2ui", "arguments": "{"}
+
+    def message(call: str, function: Any) -> Event:
+        return {
+            "id": f"m-{call}",
+            "role": "assistant",
+            "toolCalls": [{"id": call, "type": "function", "function": function}],
+        }
+
+    old, answered = message("old", function), message("answered", function)
+    answer = {"id": "r", "role": "tool", "toolCallId": "answered", "content": "seen"}
+    snapshot = {
+        "type": "MESSAGES_SNAPSHOT",
+        "messages": [old, answered, answer, message("new", function), message("broken", broken)],
+    }
+    surfaces = Surfaces(options(earlier_calls=frozenset(("old",))), [old])
+    events = run([snapshot, snapshot, FINISHED], surfaces)
+    assert {key: OPERATIONS in content for key, content in activities(events)} == {"new": True, "broken": False}
+    assert {key: value["status"] for key, value in results(events).items()} == {"new": "rendered", "broken": "error"}
+    assert [each["type"] for each in events if each["type"].startswith("TOOL_CALL")] == ["TOOL_CALL_RESULT"] * 2
+
+
 UPDATE = {"version": "v0.9", "updateDataModel": {"surfaceId": "s", "path": "/flights", "value": []}}
 
 
@@ -359,6 +401,63 @@ def test_result_that_updates_an_earlier_surface_draws_all_of_it(message: Event) 
         {"version": "v0.9", "updateDataModel": {"surfaceId": "s", "path": "/", "value": {"flights": [1]}}},
         UPDATE,
     ]
+
+
+def updated(call: str, surface: str = "s", **members: Any) -> list[Event]:
+    """Returns the events of a tool whose result updates a surface."""
+    [(operation, values)] = members.items()
+    content = json.dumps({OPERATIONS: [{"version": "v0.9", operation: {"surfaceId": surface, **values}}]})
+    return [*other(call), result(call, content)]
+
+
+def test_result_that_updates_a_surface_again_draws_all_of_it() -> None:
+    """As in the frontend, components are merged by their ids, and data by its path."""
+    title = {"id": "title", "component": "Text", "text": "Flights"}
+    earlier = rendered_earlier(components=[*LIST, title], data={"flights": [1], "day": "Monday"})
+    events = run(
+        [
+            *updated("o1", updateDataModel={"path": "/flights", "value": [1, 2]}),
+            *updated("o2", updateDataModel={"path": "/day", "value": "Tuesday"}),
+            *updated("o3", updateComponents={"components": [{"id": "title", "text": "Trains"}]}),
+            *updated("o4", updateDataModel={"path": "/flights/0", "value": 3}),
+            *updated("o5", updateDataModel={"path": "/flights", "value": [4]}),
+            *updated("o6", updateDataModel={"value": {}}),
+        ],
+        Surfaces(options(), [earlier]),
+    )
+    drawn = {key: content[OPERATIONS] for key, content in shown(events).items()}
+    data = {key: [each["updateDataModel"] for each in of if "updateDataModel" in each] for key, of in drawn.items()}
+    paths = {key: [(each.get("path", "/"), each["value"]) for each in of] for key, of in data.items()}
+    root = ("/", {"flights": [1], "day": "Monday"})
+    assert paths["o2"] == [root, ("/flights", [1, 2]), ("/day", "Tuesday")]
+    assert drawn["o4"][1]["updateComponents"]["components"] == [*LIST, {**title, "text": "Trains"}]
+    assert paths["o4"] == [root, ("/flights", [1, 2]), ("/day", "Tuesday"), ("/flights/0", 3)]
+    assert paths["o5"] == [*paths["o4"], ("/flights", [4])]
+    assert paths["o6"] == [root, ("/day", "Tuesday"), ("/flights", [4]), ("/", {})]
+
+
+def test_result_that_updates_a_surface_of_the_same_run_draws_all_of_it() -> None:
+    events = run([*render(components=TEXT), *updated("o", updateDataModel={"path": "/x", "value": 1}), FINISHED])
+    assert [next(iter(each)) if len(each) == 1 else [*each][1] for each in shown(events)["o"][OPERATIONS]] == [
+        "createSurface",
+        "updateComponents",
+        "updateDataModel",
+    ]
+
+
+def test_updates_cost_steps_and_bytes_in_proportion() -> None:
+    def prepare(size: int) -> Any:
+        messages = [{**rendered_earlier(components=TEXT), "id": str(index)} for index in range(size)]
+        surfaces = UntrackedSurfaces(options(), lambda: messages)
+        updates = [updated(f"o{index}", updateDataModel={"path": "/x", "value": index}) for index in range(size)]
+
+        def process() -> None:
+            for event in (each for update in updates for one in update for each in surfaces.process(one)):
+                json.dumps(event)
+
+        return process
+
+    assert_linear(prepare)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from ..._events.sse import Event
+from .._generative_ui_names import SANDBOXED_PAGE_TOOL
 from .options import A2UI
 from .run_input import AgentOffer, action_messages, catalog_id
 from .surfaces import SurfaceOptions, Surfaces
@@ -54,6 +55,10 @@ class A2UIMiddleware:
             catalog_id=self._a2ui.default_catalog_id or catalog_id(input),
             catalog=self._a2ui.catalog,
             recovery=self._a2ui.recovery,
+            frontend_tools=frozenset((SANDBOXED_PAGE_TOOL, *(tool.name for tool in input.tools or ()))),
+            earlier_calls=frozenset(
+                call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()
+            ),
         )
 
     def _changed(self, input: RunAgentInput) -> RunAgentInput:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from ..._events.sse import Event
-from .earlier_surfaces import operations_before
+from .known_surfaces import KnownSurfaces, operations_in
 from .operations import EXHAUSTED, OPERATIONS, read_result, surface_of
 from .options import A2UIRecovery
 from .streamed_arguments import StreamedArguments
@@ -46,6 +46,10 @@ class SurfaceOptions:
     catalog: dict[str, Any] | None
     """By which components are validated, if it is known."""
     recovery: A2UIRecovery
+    frontend_tools: frozenset[str]
+    """The tools whose calls the frontend runs, after the run: no other call is made within one of these."""
+    earlier_calls: frozenset[str]
+    """The calls in the messages of the run's input."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,6 +64,14 @@ class _Slot:
     is_settled: bool = False
     """Whether it shows a surface, or that there will be none."""
     sent_tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OtherCall:
+    """A call of another tool, within which surfaces may be made."""
+
+    message_id: str | None
+    is_frontend: bool
 
 
 @dataclasses.dataclass(slots=True)
@@ -96,8 +108,12 @@ class Surfaces:
         self._messages = messages
         self._calls: dict[str, _RenderCall] = {}
         self._slots: dict[str, _Slot] = {}
-        self._open: dict[str, str | None] = {}
-        """The calls of other tools that have no result yet, with the message that each belongs to."""
+        self._open: dict[str, _OtherCall] = {}
+        """The calls of other tools that have no result yet."""
+        self._known: KnownSurfaces | None = None
+        """The thread's surfaces; None until a result updates one of them."""
+        self._has_snapshot = False
+        """Whether the agent has sent messages that may have calls that were no events."""
         self._drawn_surfaces: set[str] = set()
         self._drawn_calls: set[str] = set()
         """The calls that have rendered a surface, and those within which that was done."""
@@ -132,13 +148,18 @@ class Surfaces:
             if not slot.is_retrying:
                 yield self._state(slot, status="building")
         elif event["toolCallName"] != LOG_EVENT_TOOL:
-            self._open[call_id] = message_id
+            self._open[call_id] = _OtherCall(message_id, event["toolCallName"] in self._options.frontend_tools)
         yield event
 
     def _outer_call(self, message_id: str | None) -> str | None:
-        """Returns the call within which another one is made: the last open one that is not of the same message."""
-        for call_id, message_of_call in reversed(self._open.items()):
-            if message_id is None or message_of_call != message_id:
+        """Returns the call within which another one is made: the last open one that is not of the same message.
+
+        Without messages to compare, that is the last one. If it is for the frontend, all are calls of one message.
+        """
+        for call_id, call in reversed(self._open.items()):
+            if message_id is None:
+                return None if call.is_frontend else call_id
+            if call.message_id != message_id and not call.is_frontend:
                 return call_id
         return None
 
@@ -241,6 +262,7 @@ class Surfaces:
         ]
         if data is not None:
             operations.append(kit.update_data_model(call.surface_id, data))
+        self._note(operations)
         return _activity(call.slot.key, {OPERATIONS: operations})
 
     # --- what a slot shows in place of a surface ---------------------------------------------------------------------
@@ -285,13 +307,18 @@ class Surfaces:
     def _draw_operations(self, slot: _Slot, call_id: str, operations: list[dict[str, Any]]) -> Iterator[Event]:
         by_surface: dict[str, list[dict[str, Any]]] = {}
         for operation in operations:
-            surface_id = surface_of(operation)
-            if surface_id not in self._drawn_surfaces:
-                by_surface.setdefault(surface_id or "default", []).append(operation)
+            by_surface.setdefault(surface_of(operation) or "default", []).append(operation)
+        for surface_id in self._drawn_surfaces.intersection(by_surface):
+            if _is_whole(by_surface[surface_id]):
+                del by_surface[surface_id]
         drawn: dict[str, list[dict[str, Any]]] = {}
         for surface_id, of_surface in by_surface.items():
-            if not any("createSurface" in each or "deleteSurface" in each for each in of_surface):
-                of_surface = [*self._operations_before(surface_id, call_id), *of_surface]
+            if _is_whole(of_surface):
+                self._note(of_surface)
+            else:
+                before = self._operations_before(surface_id, call_id)
+                self._note(of_surface)
+                of_surface = [*before, *of_surface]
             # Where attempts were made already, all take the place of these; a frontend tells the surfaces apart.
             is_alone = len(by_surface) == 1 or slot.attempts > 0
             drawn.setdefault(slot.key if is_alone else f"{surface_id}-{slot.key}", []).extend(of_surface)
@@ -301,26 +328,49 @@ class Surfaces:
 
     def _operations_before(self, surface_id: str, call_id: str) -> Iterable[dict[str, Any]]:
         """Returns what makes a surface that a result only updates: a frontend draws each place by itself."""
-        others = (message for message in self._messages() if message.get("toolCallId") != call_id)
-        return operations_before(others, surface_id, self._options.tool_names, self._catalog_id)
+        if self._known is None:
+            self._known = KnownSurfaces()
+            for message in self._messages():
+                if message.get("toolCallId") != call_id:
+                    self._known.note(operations_in(message, self._options.tool_names, self._catalog_id))
+        return self._known.operations(surface_id, self._catalog_id(StreamedArguments()))
+
+    def _note(self, operations: Iterable[dict[str, Any]]) -> None:
+        if self._known is not None:
+            self._known.note(operations)
 
     # --- the end of the run ------------------------------------------------------------------------------------------
 
-    def _on_finished(self, event: Event) -> Iterator[Event]:
-        outcome = event.get("outcome")
-        interrupts = outcome.get("interrupts") if isinstance(outcome, dict) else None
-        for interrupt in interrupts if isinstance(interrupts, list) else ():
-            call_id = interrupt.get("toolCallId") if isinstance(interrupt, dict) else None
-            if isinstance(call_id, str) and call_id in self._calls:
-                self._calls[call_id].is_answered = True  # by the user, later
-        yield from self.fail_unfinished()
-        unanswered = [call for call in self._calls.values() if call.has_ended and not call.is_answered]
-        open_calls = _open_calls(self._messages()) if unanswered else frozenset()
-        for call in unanswered:
-            call.is_answered = True
-            if call.id in open_calls:
-                yield _result(call)
+    def _on_snapshot(self, event: Event) -> Iterator[Event]:
+        self._has_snapshot = True
         yield event
+
+    def _on_finished(self, event: Event) -> Iterator[Event]:
+        self._open.clear()  # what has no result now is not at work
+        is_looked_for = self._has_snapshot or any(
+            call.has_ended and not call.is_answered for call in self._calls.values()
+        )
+        open_calls = _open_calls(self._messages(), _interrupted(event)) if is_looked_for else {}
+        for call_id, function in open_calls.items():
+            if call_id not in self._calls and call_id not in self._options.earlier_calls:
+                yield from self._draw_at_once(call_id, function["name"], function["arguments"])
+        yield from self.fail_unfinished()
+        for call in self._calls.values():
+            if call.has_ended and not call.is_answered:
+                call.is_answered = True
+                if call.id in open_calls:
+                    yield _result(call)
+        yield event
+
+    def _draw_at_once(self, call_id: str, name: str, arguments: str) -> Iterator[Event]:
+        """Draws a call that only a snapshot of the messages has, as that of a model that did not stream."""
+        events = (
+            {"type": "TOOL_CALL_START", "toolCallId": call_id, "toolCallName": name},
+            {"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": arguments},
+            {"type": "TOOL_CALL_END", "toolCallId": call_id},
+        )
+        processed = [each for event in events for each in self.process(event)]
+        yield from [each for each in processed if each["type"] == "ACTIVITY_SNAPSHOT"][-1:]
 
     def _on_error(self, event: Event) -> Iterator[Event]:
         yield from self.fail_unfinished()
@@ -332,25 +382,41 @@ _HANDLERS: dict[str, tuple[Callable[[Surfaces, Event], Iterator[Event]], tuple[s
     "TOOL_CALL_ARGS": (Surfaces._on_arguments, ("toolCallId", "delta")),
     "TOOL_CALL_END": (Surfaces._on_end, ("toolCallId",)),
     "TOOL_CALL_RESULT": (Surfaces._on_result, ("toolCallId",)),
+    "MESSAGES_SNAPSHOT": (Surfaces._on_snapshot, ()),
     "RUN_FINISHED": (Surfaces._on_finished, ()),
     "RUN_ERROR": (Surfaces._on_error, ()),
 }
 """What is done with an event, and the strings that it must have."""
 
 
-def _open_calls(messages: Iterable[Mapping[str, Any]]) -> Collection[str]:
-    """Returns the calls without a result in messages.
+def _is_whole(operations: Iterable[dict[str, Any]]) -> bool:
+    """Returns whether operations for one surface do not depend on what it was before."""
+    return any("createSurface" in each or "deleteSurface" in each for each in operations)
 
-    A snapshot of the messages may have had results that were no event, and may lack calls that were made within another
-    one: their results would have no call.
+
+def _interrupted(finished: Event) -> set[Any]:
+    """Returns the calls that the user has to answer."""
+    outcome = finished.get("outcome")
+    interrupts = outcome.get("interrupts") if isinstance(outcome, dict) else None
+    interrupts = interrupts if isinstance(interrupts, list) else ()
+    return {
+        each["toolCallId"] for each in interrupts if isinstance(each, dict) and isinstance(each.get("toolCallId"), str)
+    }
+
+
+def _open_calls(messages: Iterable[Mapping[str, Any]], interrupted: Collection[Any]) -> dict[str, Mapping[str, str]]:
+    """Returns the functions of calls in messages that have no result and do not wait for the user, by the calls' ids.
+
+    A snapshot of the messages may have had calls and results that were no events, and may lack calls that were made
+    within another one: their results would have no call.
     """
-    calls: set[str] = set()
+    calls: dict[str, Mapping[str, str]] = {}
     answered: set[str] = set()
     for message in messages:
-        calls.update(call["id"] for call in message.get("toolCalls") or ())
+        calls.update((call["id"], call["function"]) for call in message.get("toolCalls") or ())
         if message.get("role") == "tool":
             answered.add(message["toolCallId"])
-    return calls - answered
+    return {call_id: calls[call_id] for call_id in calls if call_id not in answered and call_id not in interrupted}
 
 
 def _activity(key: str, content: dict[str, Any]) -> Event:
