@@ -192,6 +192,25 @@ def test_history_of_an_http_agent_is_asked_by_the_remote_thread_id() -> None:
     assert HttpAgent("http://agents.example/run").history is None
     with pytest.raises(TypeError, match=r"history=3 must be a function of \(thread_id, context\)"):
         HttpAgent("http://agents.example/run", history=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"must be a function of \(thread_id, context\)"):
+        HttpAgent("http://agents.example/run", history=lambda thread_id: [])  # type: ignore[arg-type, misc]
+
+
+class HavingList(Remembering):
+    history: Any = ("what", "the", "application", "keeps")
+
+
+class HavingOtherMethod(Remembering):
+    def history(self) -> Any:  # type: ignore[override]
+        raise AssertionError
+
+
+@pytest.mark.parametrize("kind", [HavingList, HavingOtherMethod])
+@pytest.mark.parametrize("mode", ["client", "stored"])
+def test_history_of_another_meaning_is_the_applications_own(kind: type[Remembering], mode: Any) -> None:
+    with TestClient(CopilotRuntime(agents={"a": kind(None)}, history=mode)) as client:
+        assert client.connect("a", thread_id="t").events == ()
+        assert client.run("a", "hi", thread_id="t").events[-1]["type"] == "RUN_FINISHED"
 
 
 class Hearing(Remembering):

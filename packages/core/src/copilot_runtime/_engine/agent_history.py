@@ -10,7 +10,7 @@ from typing import Any
 from .._concurrency import driver
 from .._events import Event, InvalidEventError, RunEnding, RunRecorder, decode, error_frame
 from .._events.normalize import normalize_event
-from ..agents._history import ThreadHistory, to_thread_history
+from ..agents._history import ThreadHistory, history_function, to_thread_history
 from ..stores.protocol import RunStarted
 from .endings import AGENT_FAILED, describe_error
 from .types import RunRequest
@@ -52,7 +52,7 @@ async def remembered_messages(request: RunRequest, started: RunStarted) -> Seque
 
     Raises whatever the agent raises, which has been logged.
     """
-    history = getattr(request.agent, "history", None)
+    history = history_function(request.agent)
     if history is None or started.event_messages or started.input_messages:
         return ()
     load = partial(driver.call_user_function, history, request.thread_id, request.context)

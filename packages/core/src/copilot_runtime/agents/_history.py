@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+logger = logging.getLogger("copilot_runtime.agents")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,35 @@ class ThreadHistory:
     messages: Sequence[Any]
     state: Any = None
     interrupts: Sequence[Any] = ()
+
+
+def history_function(agent: Any) -> Callable[..., Any] | None:
+    """Returns the function by which an agent remembers threads; None if it has none.
+
+    Many classes have something else of that name, such as a list, which is the application's own.
+    """
+    function: Any = getattr(agent, "history", None)
+    if not callable(function):
+        return None
+    if not is_history_function(function):
+        logger.warning(
+            "%s.history() is not called, since it does not accept (thread_id, context)", type(agent).__name__
+        )
+        return None
+    return function  # type: ignore[no-any-return]
+
+
+def is_history_function(value: Any) -> bool:
+    """Returns whether a value can be called with a thread's id and a `RunContext`."""
+    if not callable(value):
+        return False
+    try:
+        inspect.signature(value).bind("thread_id", "context")
+    except TypeError:
+        return False
+    except ValueError:  # a builtin may have no signature
+        pass
+    return True
 
 
 def to_thread_history(value: Any) -> ThreadHistory | None:

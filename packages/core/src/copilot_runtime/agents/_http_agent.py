@@ -11,6 +11,7 @@ from .. import _validation as validation
 from .._concurrency.driver import call_user_function
 from .._log_text import one_line
 from ._forwarded_props import NODE_NAME, AllowedProps
+from ._history import is_history_function
 from ._http import request as http_request
 from ._http.clients import AsyncHTTPClient, loop_local_http_client
 from ._http.errors import to_upstream_error
@@ -79,7 +80,7 @@ class HttpAgent:
         if max_event_bytes <= 0:
             raise ValueError("HttpAgent: max_event_bytes must be above 0")
         validation.check_bool("HttpAgent: scope_thread_ids", scope_thread_ids)
-        if history is not None and not callable(history):
+        if history is not None and not is_history_function(history):
             raise TypeError(f"HttpAgent: history={history!r} must be a function of (thread_id, context)")
         self._allowed_props = AllowedProps.parse("HttpAgent", allowed_forwarded_props, denied=[NODE_NAME])
         self._scope_thread_ids = scope_thread_ids

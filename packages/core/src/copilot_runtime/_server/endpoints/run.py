@@ -19,6 +19,7 @@ from ..._http.streaming import EventStream
 from ..._http.types import Response
 from ...agents._base import agent_headers, clone_agent
 from ...agents._context import RunContext
+from ...agents._history import history_function
 from ...agents._json_body import JSONBody
 from ...middleware._generative_ui_names import asks_for_user_interfaces
 from ...stores.protocol import ThreadKey
@@ -93,7 +94,7 @@ async def connect(context: EndpointContext) -> Response:
     last_seen = parsed.wire.get("lastSeenEventId") or context.request.headers.get("last-event-id")
     cursor = Cursor.parse(last_seen if isinstance(last_seen, str) else None)
     thread = ThreadKey(context.owner, parsed.model.thread_id)
-    history = None if getattr(agent, "history", None) is None else partial(_agent_history, context, agent, parsed)
+    history = None if history_function(agent) is None else partial(_agent_history, context, agent, parsed)
     return stream_response(await context.engine.connect(thread, cursor, history))
 
 
