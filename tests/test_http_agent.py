@@ -474,6 +474,12 @@ def _wrapped_in_place(agent: HttpAgent) -> Any:
     return wrapper
 
 
+def _patched(agent: HttpAgent) -> Any:
+    run = agent.run
+    agent.run = lambda input, context=None: run(_trimmed(input), context)  # type: ignore[method-assign]
+    return agent
+
+
 def _with_middleware(agent: HttpAgent) -> Any:
     async def trim(input: Any, next: Any) -> AsyncIterator[Any]:
         async for event in next(_trimmed(input)):
@@ -498,10 +504,11 @@ def _with_middleware_in_place(agent: HttpAgent) -> Any:
         _wrapped_copying,
         _wrapped_in_place,
         lambda agent: _TrimmingSubclass(agent.url),
+        _patched,
         _with_middleware,
         _with_middleware_in_place,
     ],
-    ids=["copy", "in-place", "subclass", "middleware", "middleware-in-place"],
+    ids=["copy", "in-place", "subclass", "patched", "middleware", "middleware-in-place"],
 )
 def test_http_agent_sends_the_input_that_a_wrapper_has_changed(make_agent: Any) -> None:
     """With the user's headers, and with members that AG-UI's models do not know."""

@@ -162,7 +162,8 @@ class HttpAgent:
 
     def _encode_body(self, input: RunAgentInput, context: RunContext | None, thread_id: str) -> bytes:
         body: Mapping[str, Any]
-        if context is not None and context._control.agent is self and type(self).run is HttpAgent.run:
+        is_called_first = context is not None and context._control.agent is self and "run" not in vars(self)
+        if context is not None and is_called_first and type(self).run is HttpAgent.run:
             # Nobody can have changed the input. The body is what the client has sent, such as parts of messages in
             # their own version of AG-UI.
             body = context.body
