@@ -231,12 +231,16 @@ def test_thread_names_logs_what_fails(start: Callable[..., Names], caplog: pytes
     assert caplog.text.count("RuntimeError: no name today") == 1
 
 
-def test_thread_names_waits_for_a_run_that_does_not_fail(start: Callable[..., Names]) -> None:
+@pytest.mark.parametrize("said", [False, True])
+def test_thread_names_waits_for_a_run_that_does_not_fail(start: Callable[..., Names], said: bool) -> None:
     class Failing(Agent):
         def says(self, input: Any) -> Iterator[Event]:
+            if said:
+                yield from super().says(input)
             if len(self.inputs) == 1:
                 raise RuntimeError("not yet")
-            yield from super().says(input)
+            if not said:
+                yield from super().says(input)
 
     agent = Failing()
     names = start(agent, True)
@@ -245,6 +249,8 @@ def test_thread_names_waits_for_a_run_that_does_not_fail(start: Callable[..., Na
     assert agent.asked == []
     names.run()
     assert names.now == {"t": TITLE}
+    names.run()
+    assert len(agent.asked) == 1
 
 
 def test_thread_names_keeps_the_name_that_a_user_has_given(start: Callable[..., Names]) -> None:

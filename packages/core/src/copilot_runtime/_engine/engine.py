@@ -58,7 +58,7 @@ from .run_log import RunLog
 from .shutdown import Shutdown
 from .subscribers import Subscribers
 from .thread_history import complete_history
-from .thread_names import NameSource, ThreadNaming
+from .thread_names import MAX_NEW_THREAD_MESSAGES, NameSource, ThreadNaming
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
 
 CHECK_SECONDS = 0.05
@@ -336,8 +336,8 @@ class Engine:
                 thread = await self.async_store.read(new.thread)
                 request = check_resume(request, thread.runs, started.event_messages)
             recorder = _recorder(request, started, is_resuming=is_resuming)
-            # No agent has said anything on a new thread. Whether it is one is asked once the run has ended.
-            may_be_first = self._naming is not None and not started.event_messages
+            # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
+            may_be_first = self._naming is not None and len(started.event_messages) <= MAX_NEW_THREAD_MESSAGES
             run = self._launch(request, function, lease, recorder, slot, may_be_first=may_be_first)
         except BaseException:
             self._runs.pop(lease.run, None)

@@ -24,6 +24,10 @@ logger = logging.getLogger("copilot_runtime.engine")
 NAMING_SECONDS = 60.0
 """How long naming a thread may take."""
 
+MAX_NEW_THREAD_MESSAGES = 20
+"""How many messages failed runs may have left on a thread that is still new. Longer ones are not read after each run to
+find out."""
+
 MAX_NAME_LENGTH = 100
 """How many characters of a name are kept."""
 
