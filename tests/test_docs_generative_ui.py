@@ -35,6 +35,22 @@ def test_example_of_the_option() -> None:
         assert client.info()["a2ui"] == {"enabled": True, "agents": ["default"]}
 
 
+def test_example_of_an_agent_without_a_model() -> None:
+    agent = run_example("async def departures")["departures"]
+    with TestClient(CopilotRuntime(agents={"default": agent}, single_user=True)) as client:
+        run = client.run("default", "when?", forwarded_props={"a2uiCatalogAvailable": True})
+    surface = [event["content"] for event in run.events if event["type"] == "ACTIVITY_SNAPSHOT"][-1]
+    assert [*surface["a2ui_operations"][-1]["updateDataModel"]["value"]] == ["next"]
+
+
+def test_catalog_of_the_frontend_is_that_of_the_example() -> None:
+    """The example's frontend is used in a browser."""
+    catalog = (ROOT / "examples" / "generative_ui" / "frontend" / "src" / "catalog.jsx").read_text(encoding="utf-8")
+    created = re.compile(r"const catalog = createCatalog\(.*?\n\);", re.DOTALL)
+    [documented], [used] = created.findall(PAGE), created.findall(catalog)
+    assert documented == used
+
+
 def test_example_of_a_tool_that_returns_a_surface() -> None:
     tool = run_example("def show_weather", CATALOG_ID="https://example.com/flights")["show_weather"]
 
