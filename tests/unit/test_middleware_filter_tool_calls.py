@@ -126,3 +126,29 @@ def test_filter_tool_calls_takes_one_list(options: Any) -> None:
 def test_filter_tool_calls_takes_names(options: Any) -> None:
     with pytest.raises(TypeError, match="must be a list of strings"):
         FilterToolCalls(**options)
+
+
+def snapshot(**members: Any) -> Event:
+    return {"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "m", **members}]}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "TOOL_CALL_START", "toolCallName": "denied"},
+        {"type": "TOOL_CALL_START", "toolCallName": [], "toolCallId": "c"},
+        {"type": "TOOL_CALL_RESULT", "toolCallId": None, "messageId": "m", "content": "x"},
+        snapshot(role="assistant", toolCalls=[{"type": "function", "function": {"name": "denied", "arguments": ""}}]),
+        snapshot(role="assistant", toolCalls=[{"id": "c", "type": "function", "function": {"name": []}}]),
+        snapshot(role="tool", toolCallId=[], content="x"),
+    ],
+)
+def test_filter_tool_calls_leaves_invalid_events_for_the_run_to_fail_with(event: Event) -> None:
+    def agent(input: Any) -> Iterator[Event]:
+        yield {"type": "RUN_STARTED", **ids(input)}
+        yield event
+        yield {"type": "RUN_FINISHED", **ids(input)}
+
+    bare = run_once("sync", agent).events[-1]
+    assert bare["type"] == "RUN_ERROR"
+    assert run_once("sync", use(agent, FilterToolCalls(deny=["denied"]))).events[-1] == bare

@@ -43,7 +43,7 @@ class FilterToolCalls:
 
     def allows(self, name: object) -> bool:
         """Returns whether the tool with a name is let through."""
-        return (name in self._names) is self._is_allowed_if_named
+        return (isinstance(name, str) and name in self._names) is self._is_allowed_if_named
 
     @returns_at_once
     def run(self, input: RunAgentInput, next: Next) -> EventIterator:
@@ -60,17 +60,17 @@ class _Filter:
 
     def __init__(self, tools: FilterToolCalls) -> None:
         self._tools = tools
-        self._dropped: set[Any] = set()
+        self._dropped: set[str] = set()
         """The ids of calls that are left out."""
 
     def read(self, event: Event) -> Iterable[Event]:
         """Returns the events in place of one."""
         kind = event.get("type")
-        if kind == "TOOL_CALL_START" and not self._tools.allows(event.get("toolCallName")):
-            self._dropped.add(event.get("toolCallId"))
+        if kind == "TOOL_CALL_START":
+            self._drops(event.get("toolCallId"), event.get("toolCallName"))
         elif kind == "MESSAGES_SNAPSHOT" and isinstance(event.get("messages"), list):
             event["messages"] = list(self._without_calls(event["messages"]))
-        return () if event.get(_CALL_IDS.get(kind, "")) in self._dropped else (event,)
+        return () if self._is_dropped(event.get(_CALL_IDS.get(kind, ""))) else (event,)
 
     def end(self) -> Iterable[Event]:
         """Returns the events after the last one."""
@@ -90,15 +90,22 @@ class _Filter:
                         message["toolCalls"] = kept
                     elif not message.get("content"):
                         continue
-            if message.get("role") != "tool" or message.get("toolCallId") not in self._dropped:
+            if message.get("role") != "tool" or not self._is_dropped(message.get("toolCallId")):
                 yield message
 
     def _keeps(self, call: Any) -> bool:
         function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping) or self._tools.allows(function.get("name")):
-            return True
-        self._dropped.add(call.get("id"))
-        return False
+        return not isinstance(function, Mapping) or not self._drops(call.get("id"), function.get("name"))
+
+    def _drops(self, call_id: object, name: object) -> bool:
+        """Returns whether a call is left out. One without an id is not: the run fails with it, and says why."""
+        if not isinstance(call_id, str) or self._tools.allows(name):
+            return False
+        self._dropped.add(call_id)
+        return True
+
+    def _is_dropped(self, call_id: object) -> bool:
+        return isinstance(call_id, str) and call_id in self._dropped
 
 
 _CALL_IDS: Mapping[Any, str] = {
