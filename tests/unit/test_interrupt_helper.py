@@ -99,6 +99,18 @@ def test_interrupt_asks_and_has_the_answer_in_the_next_run(start: Callable[[Any]
     assert text_of(cancelled) == "kept"
 
 
+def test_interrupt_with_half_of_a_surrogate_pair(start: Callable[[Any], TestClient]) -> None:
+    def agent(input: Any, context: Any) -> Iterator[Event]:
+        yield {"type": "RUN_STARTED", **ids(input)}
+        approval = interrupt(input, context, "Delete \ud83d?")
+        yield from [approval.event] if approval.is_open else says(input, approval.answer)
+
+    client = start(agent)
+    (question,) = asked(run(client))
+    assert question["message"] == "Delete \ufffd?"
+    assert text_of(run(client, resolve(question, "yes"))) == "yes"
+
+
 def test_interrupt_with_several_questions_in_turn(start: Callable[[Any], TestClient]) -> None:
     client = start(books)
     where, when = asked(run(client))

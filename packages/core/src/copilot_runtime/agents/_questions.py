@@ -174,4 +174,5 @@ def _carried_answers(interrupt: Mapping[str, Any]) -> dict[str, Answer]:
 
 
 def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
+    # A model may have written half of a surrogate pair.
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
