@@ -132,9 +132,10 @@ def test_mcp_tools_take_the_place_of_the_frontends_with_the_same_name(mcp: Serve
 
 
 @pytest.mark.parametrize("choice", [{"type": "function", "function": {"name": "add"}}, "required", "none"])
-def test_mcp_tools_cannot_be_chosen_by_the_frontend(mcp: Served, choice: Any) -> None:
+@pytest.mark.parametrize("prop", ["toolChoice", "tool_choice"])
+def test_mcp_tools_cannot_be_chosen_by_the_frontend(mcp: Served, prop: str, choice: Any) -> None:
     agent = Scripted(called(ADD))
-    result = play(agent, mcp.at("/mcp"), tools=[frontend_tool("confirm")], forwarded_props={"toolChoice": choice})
+    result = play(agent, mcp.at("/mcp"), tools=[frontend_tool("confirm")], forwarded_props={prop: choice})
     assert agent.offered == [["confirm"]]
     assert results(result.events) == []
 

@@ -15,6 +15,8 @@ logger = logging.getLogger("copilot_runtime.agents")
 NODE_NAME = "nodeName"
 """Where to enter a LangGraph graph, past the nodes before it."""
 
+_TOOL_CHOICE = "toolchoice"
+
 _READ_BY_THE_RUNTIME = frozenset(("a2uiaction", "a2uicatalogavailable"))
 """Members that frontends send for the runtime, as they are compared: agents do not miss them."""
 
@@ -67,8 +69,13 @@ class AllowedProps:
 
 
 def has_tool_choice(props: Any) -> bool:
-    """Returns whether ``forwardedProps`` say which tool the model is to call, or that it is to call one or none."""
-    return isinstance(props, Mapping) and props.get("toolChoice") not in (None, "auto")
+    """Returns whether ``forwardedProps`` say which tool the model is to call, or that it is to call one or none.
+
+    Under any name that an agent may read, as with `AllowedProps`: a remote one decides for itself.
+    """
+    return isinstance(props, Mapping) and any(
+        value not in (None, "auto") for name, value in props.items() if _folded(name) == _TOOL_CHOICE
+    )
 
 
 def _folded(name: str) -> str:
