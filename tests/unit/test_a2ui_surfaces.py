@@ -467,6 +467,7 @@ def test_updates_cost_steps_and_bytes_in_proportion() -> None:
         [rendered_earlier()],
         [rendered_earlier(components="x")],
         [rendered_earlier(components=[])],
+        [rendered_earlier(components=NO_ROOT)],
         [rendered_earlier(components=LIST), resulted_earlier({"deleteSurface": {"surfaceId": "s"}}, call="x")],
     ],
 )

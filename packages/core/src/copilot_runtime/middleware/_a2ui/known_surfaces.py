@@ -8,6 +8,7 @@ from typing import Any
 from .operations import OPERATIONS, read_result, surface_of
 from .streamed_arguments import StreamedArguments
 from .toolkit import toolkit
+from .validation import find_errors
 
 Operation = dict[str, Any]
 
@@ -83,14 +84,18 @@ class _Surface:
 
 
 def operations_in(
-    message: Mapping[str, Any], tool_names: Collection[str], catalog_of: Callable[[StreamedArguments], str]
+    message: Mapping[str, Any],
+    tool_names: Collection[str],
+    catalog: dict[str, Any] | None,
+    catalog_of: Callable[[StreamedArguments], str],
 ) -> Iterable[Any]:
-    """Returns the operations in a message: in the result of a tool, or as calls whose arguments are a surface.
+    """Returns the operations in a message: in the result of a tool, or as calls whose arguments are a valid surface.
 
     Args:
         message: the message, in wire form.
         tool_names: the tools whose arguments are a surface.
-        catalog_of: returns the catalog of a surface that such arguments describe.
+        catalog: by which components are validated, if it is known.
+        catalog_of: returns the id of the catalog of a surface that such arguments describe.
     """
     if message.get("role") == "tool":
         operations = read_result(message.get("content")).get(OPERATIONS)
@@ -100,20 +105,18 @@ def operations_in(
         if call["function"]["name"] in tool_names:
             arguments = StreamedArguments()
             arguments.feed(call["function"]["arguments"])
-            operations += _operations(arguments, catalog_of(arguments))
+            if not find_errors(arguments.value("components"), catalog):
+                operations += _operations(arguments, catalog_of(arguments))
     return operations
 
 
 def _operations(arguments: StreamedArguments, catalog_id: str) -> list[Operation]:
-    surface_id, components = arguments.value("surfaceId"), arguments.value("components")
-    if not isinstance(components, list):
-        return []
-    data = arguments.value("data")
+    surface_id, data = arguments.value("surfaceId"), arguments.value("data")
     operations: list[Operation] = toolkit().assemble_ops(
         intent="create",
         surface_id=surface_id if surface_id and isinstance(surface_id, str) else toolkit().DEFAULT_SURFACE_ID,
         catalog_id=catalog_id,
-        components=components,
+        components=arguments.value("components"),
         data=data if isinstance(data, dict) else None,
     )
     return operations

@@ -330,9 +330,10 @@ class Surfaces:
         """Returns what makes a surface that a result only updates: a frontend draws each place by itself."""
         if self._known is None:
             self._known = KnownSurfaces()
+            options = self._options
             for message in self._messages():
                 if message.get("toolCallId") != call_id:
-                    self._known.note(operations_in(message, self._options.tool_names, self._catalog_id))
+                    self._known.note(operations_in(message, options.tool_names, options.catalog, self._catalog_id))
         return self._known.operations(surface_id, self._catalog_id(StreamedArguments()))
 
     def _note(self, operations: Iterable[dict[str, Any]]) -> None:
