@@ -457,7 +457,7 @@ def test_updates_cost_steps_and_bytes_in_proportion() -> None:
 
         return process
 
-    assert_linear(prepare)
+    assert_linear(prepare, size=20)
 
 
 @pytest.mark.parametrize(
