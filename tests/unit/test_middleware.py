@@ -360,8 +360,16 @@ def test_middleware_view_is_not_changed_by_what_a_middleware_does_with_events() 
     assert [event["content"] for event in result.events if "content" in event] == [{"steps": []}]
 
 
+async def own_context(input: Any, next: Any) -> AsyncIterator[Event]:
+    """Has the agent called with a context that is not made from the run's."""
+    async for event in next(input, RunContext(headers={"x-tenant": "1"})):
+        yield event
+
+
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("layers", [[async_pass], [plain_pass], [plain_pass, async_pass], [async_pass, plain_pass]])
+@pytest.mark.parametrize(
+    "layers", [[async_pass], [plain_pass], [plain_pass, async_pass], [async_pass, plain_pass], [own_context]]
+)
 @pytest.mark.parametrize("agent_style", ["async", "plain"])
 def test_middleware_keeps_stopping(agent_style: str, layers: Any, stack: str) -> None:
     """An asynchronous agent is cancelled where it waits, a plain one is closed at its next yield."""
@@ -540,6 +548,13 @@ def test_use_keeps_what_the_agent_is() -> None:
     assert describe_agent(use(async_agent))[1] == "async_agent"
     assert not verifies_resume(use(async_agent))
     assert not hasattr(use(async_agent), "history")
+
+
+def test_use_keeps_what_is_set_on_the_agent_that_it_returns() -> None:
+    agent: Any = use(Described(), async_loud)
+    agent.headers = {"x-service": "other"}
+    assert agent.clone().headers == {"x-service": "other"}
+    assert use(Described(), async_loud).clone().headers == {"x-service": "secret"}
 
 
 def test_use_without_middleware_runs_the_agent() -> None:

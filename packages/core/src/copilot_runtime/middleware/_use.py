@@ -73,7 +73,9 @@ class MiddlewareAgent:
 
     def clone(self) -> MiddlewareAgent:
         """Returns the same middlewares around a clone of the agent, if it can be cloned."""
-        return wrap(clone_agent(self._agent), self._layers)
+        clone = wrap(clone_agent(self._agent), self._layers)
+        vars(clone).update((name, value) for name, value in vars(self).items() if not name.startswith("_"))
+        return clone
 
     def run(self, input: RunAgentInput, context: RunContext | None = None) -> Any:
         """Returns the events of the outermost middleware."""
@@ -134,7 +136,9 @@ class _Chain:
                     f"next({type(input).__name__}): a middleware must call next with the input of the run, such as "
                     "next(input), or with a changed copy of it"
                 )
-            context = dataclasses.replace(context or own_context, body=InputBody(input))
+            # Of a context that a middleware has made, too: its agent belongs to this run, and is stopped with it.
+            control = own_context._control
+            context = dataclasses.replace(context or own_context, body=InputBody(input), _control=control)
             events = RunEvents(self.call(index, input, context), input)
             opened.append(events)
             return events
