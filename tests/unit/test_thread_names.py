@@ -158,6 +158,16 @@ def test_thread_names_asks_about_texts_only(start: Callable[..., Names]) -> None
     assert names.now == {"t": TITLE}
 
 
+def test_thread_names_asks_about_the_beginning_of_a_long_past(start: Callable[..., Names]) -> None:
+    agent = Agent()
+    texts = [str(number) for number in range(100)]
+    names = start(agent, True)
+    names.client.run("a", texts, thread_id="t")
+    drain(names.client.runtime)
+    (asked,) = agent.asked
+    assert [message.content for message in asked.messages[:-1]] == texts[:20]
+
+
 def test_thread_names_asks_the_agent_without_a_user_interface(start: Callable[..., Names]) -> None:
     pytest.importorskip("ag_ui_a2ui_toolkit")
     agent = Agent()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 from pydantic_core import to_json
@@ -32,8 +33,11 @@ _TOOL: Mapping[str, Any] = {
         "required": ["name"],
     },
 }
+_MAX_MESSAGES = 20
+"""How many messages an agent reads to find a title, from the beginning: a new thread may come with a long past."""
+
 _MAX_TEXT_LENGTH = 2000
-"""How many characters of a message an agent reads to find a title."""
+"""How many characters of each it reads."""
 
 
 def parse_thread_names(setting: Any, url_schemes: Collection[str]) -> AskedNames | CalledNames | None:
@@ -117,7 +121,7 @@ class AskedNames(_Names):
 
     def request(self, run: RunRequest, ended: EndedRun) -> RunRequest | None:
         """Returns the run that asks the agent, which reads texts only; None if the user has written none."""
-        spoken = list(_spoken(ended.messages()))
+        spoken = list(islice(_spoken(ended.messages()), _MAX_MESSAGES))
         if not any(message["role"] == "user" for message in spoken):
             return None
         # The tool is the frontend's, so that an agent of this package that is forced to call it runs no other one.
