@@ -22,5 +22,5 @@ def asks_for_user_interfaces(run_input: Mapping[str, Any]) -> bool:
     props = run_input.get("forwardedProps")
     if props and isinstance(props, Mapping) and not _PROPS.isdisjoint(props):
         return True
-    tools = run_input.get("tools")
+    tools = run_input.get("tools") or ()
     return bool(tools) and any(tool["name"] == SANDBOXED_PAGE_TOOL for tool in tools)
