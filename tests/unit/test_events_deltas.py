@@ -163,6 +163,31 @@ def test_deltas_in_one_step_have_the_result_of_all_checks(
     assert seen[0] == seen[1]
 
 
+CHUNKS: dict[str, Event] = {
+    "TEXT_MESSAGE_CONTENT": {"type": "TEXT_MESSAGE_CHUNK", "messageId": "a"},
+    "TOOL_CALL_ARGS": {"type": "TOOL_CALL_CHUNK", "toolCallId": "a", "toolCallName": "search"},
+    "REASONING_MESSAGE_CONTENT": {"type": "REASONING_MESSAGE_CHUNK", "messageId": "a"},
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"delta": "x"}])
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+def test_plain_deltas_end_what_chunks_have_opened(kind: str, more: Event) -> None:
+    make, content = FAMILIES[kind]
+    seen = []
+    for name in ("feed", "_feed"):
+        recorder = RunRecorder(ordinal=1)
+        for event in (STARTED, {**CHUNKS[kind], **more}):
+            recorder.feed(event)
+        try:
+            getattr(recorder, name)(make(content, "a"))
+        except InvalidEventError as error:
+            assert "not open" in str(error)
+        seen.append(events_of(recorder.drain()))
+    assert seen[0] == seen[1]
+    assert make("END", "a") in seen[0]
+
+
 @pytest.mark.requirement("PERF-01")
 @pytest.mark.parametrize("form", ["dict", "enum", "model"])
 @pytest.mark.parametrize("kind", sorted(FAMILIES))

@@ -308,6 +308,8 @@ class RunRecorder:
                     self._append_joined(expanded)
             finally:
                 self._is_buffering = self._must_buffer()
+                if self._is_buffering:  # what chunks have opened ends with any other event, plain deltas included
+                    self._streams, self._stream = {}, None
         self._last_agent_event = self._number
         return self._pending_bytes
 
