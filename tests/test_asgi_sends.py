@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import inspect
 import json
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -227,8 +229,10 @@ class PickyConnection(Connection):
     async def send(self, message: Any) -> None:
         self.tasks.append(asyncio.current_task())
         self.contexts.append(SEEN.get())
+        token = SEEN.set(3)
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await self.may_write.wait()
+        SEEN.reset(token)  # as tracing does: it raises ValueError in another context
         self.tasks.append(asyncio.current_task())
         await super().send(message)
 
@@ -263,6 +267,63 @@ def test_asgi_messages_are_sent_as_by_the_task_of_the_request(is_slow: bool) -> 
         assert set(connection.contexts) == {1}
         assert len(set(seen_by_agent)) == 1
         assert seen_by_agent[0] is not connection.task
+
+    on_loop(scenario)
+
+
+class CountingConnection(Connection):
+    """A middleware that keeps something in the context from one message to the next."""
+
+    def __init__(self, app: Any) -> None:
+        self.seen: list[int] = []
+        super().__init__(app)
+
+    def send(self, message: Any) -> Any:
+        self.seen.append(SEEN.get())
+        SEEN.set(SEEN.get() + 1)
+        return super().send(message)
+
+
+@pytest.mark.requirement("ASGI-06")
+def test_asgi_messages_are_sent_in_one_context() -> None:
+    async def scenario() -> None:
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        connection = CountingConnection(
+            create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": paced_agent(events)}))
+        )
+        for event in [*events_of(Input("thread", "run"), "0"), None]:
+            await settle()
+            events.put_nowait(event)
+        await connection.task
+        assert connection.is_complete
+        assert connection.seen == list(range(len(connection.sent)))
+
+    on_loop(scenario)
+
+
+class ImpatientConnection(Connection):
+    """A middleware that gives its server no time."""
+
+    async def send(self, message: Any) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        await super().send(message)
+
+
+@pytest.mark.requirement("ASGI-06")
+def test_asgi_timeout_of_a_pushed_message_ends_its_own_wait() -> None:
+    async def scenario() -> None:
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": paced_agent(events)}))
+        connection = ImpatientConnection(app)
+        for event in [*events_of(Input("thread", "run"), "0"), None]:
+            await settle()
+            events.put_nowait(event)
+        await connection.task
+        assert connection.task.cancelling() == 0
+        assert connection.is_complete
+        assert b"RUN_FINISHED" in connection.body
 
     on_loop(scenario)
 
@@ -308,8 +369,10 @@ def test_asgi_send_that_raises_ends_the_response_and_not_the_run(error: BaseExce
         on_loop(scenario)
 
 
-@pytest.mark.requirement("ASGI-06", "STOP-07")
-def test_asgi_stream_that_is_cancelled_while_a_pushed_message_waits_sends_that_once() -> None:
+def body_of_cancelled(*, is_pushed: bool) -> bytes:
+    """What is sent of a stream that is cancelled while its second message waits for the server."""
+    bodies: list[bytes] = []
+
     async def scenario() -> None:
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": paced_agent(events)}))
@@ -328,10 +391,29 @@ def test_asgi_stream_that_is_cancelled_while_a_pushed_message_waits_sends_that_o
         await asyncio.wait((connection.task,))
         assert connection.task.cancelled()
         assert connection.is_complete
-        assert connection.body.count(b"TEXT_MESSAGE_START") == 1
-        assert connection.body.count(b"TEXT_MESSAGE_CONTENT") == 2
+        bodies.append(re.sub(rb"id: \d+", b"id: ", connection.body))
 
-    on_loop(scenario)
+    with waiting_tasks_woken(not is_pushed):
+        on_loop(scenario)
+    return bodies.pop()
+
+
+@pytest.mark.requirement("ASGI-06", "STOP-07")
+def test_asgi_stream_that_is_cancelled_while_a_pushed_message_waits_sends_what_its_own_task_would() -> None:
+    body = body_of_cancelled(is_pushed=True)
+    assert body == body_of_cancelled(is_pushed=False)
+    assert body.count(b"TEXT_MESSAGE_START") <= 1
+    assert body.count(b"TEXT_MESSAGE_CONTENT") == 2
+
+
+@contextlib.contextmanager
+def waiting_tasks_woken(are_woken: bool) -> Iterator[None]:
+    """Within it, what becomes ready is sent by the task itself and not pushed, if wanted."""
+    with pytest.MonkeyPatch.context() as patch:
+        if are_woken:
+            wait = AsyncStreamIterator.wait
+            patch.setattr(AsyncStreamIterator, "wait", lambda chunks, size, push=None: wait(chunks, size))
+        yield
 
 
 def sent_of(actions: list[str], *, is_pushed: bool) -> list[Any]:
@@ -361,10 +443,7 @@ def sent_of(actions: list[str], *, is_pushed: bool) -> list[Any]:
             json.loads(line[6:]) for line in connection.body.decode().splitlines() if line.startswith("data: ")
         )
 
-    with pytest.MonkeyPatch.context() as patch:
-        if not is_pushed:
-            wait = AsyncStreamIterator.wait
-            patch.setattr(AsyncStreamIterator, "wait", lambda chunks, size, push=None: wait(chunks, size))
+    with waiting_tasks_woken(not is_pushed):
         on_loop(scenario)
     return received
 

@@ -135,22 +135,39 @@ class StreamResponse:
                 self._pusher, push = MessagePusher(self._task, send), self._push
             waiting = chunks.wait(size, push)
             if waiting is not None:
-                await waiting
+                try:
+                    await waiting
+                except asyncio.CancelledError as cancelled:
+                    if not self._cancel_pushed(cancelled):
+                        raise
         await send({"type": "http.response.body", "body": b""})
+
+    def _cancel_pushed(self, cancelled: asyncio.CancelledError) -> bool:
+        """Has a cancellation reach the pushed `send` that waits, which may have a timeout of its own.
+
+        Returns False if none waits.
+        """
+        task, pushed = self._task, self._pushed
+        if task is None or pushed is None or not pushed.is_waiting:
+            return False
+        task.uncancel()
+        task.cancel(*cancelled.args[:1])  # at its next wait, which is that of the pushed `send`
+        return True
 
     def _push(self) -> bool:
         """Sends what has become ready, while the task waits. Returns False if the task has to do the rest."""
-        source = self._source
+        pusher, source = self._pusher, self._source
+        if pusher is None or not pusher.is_ready():
+            return False
         try:
             chunk = source.read_available()
         except OSError:
             return False  # which raises it again for the task
         if not chunk:
             return chunk is not None
-        assert self._pusher is not None
         is_last = source.is_at_end
         message = {"type": "http.response.body", "body": chunk, "more_body": not is_last}
-        self._pushed = self._pusher.push(message, is_last=is_last)
+        self._pushed = pusher.push(message, is_last=is_last)
         return self._pushed is None
 
     async def _send_end(self) -> bool:
