@@ -44,6 +44,33 @@ def test_thread_view_is_the_same_whenever_it_is_read(events: list[Event], reads:
     assert events == before
 
 
+@pytest.mark.parametrize("reading", [False, True])
+def test_thread_view_keeps_what_a_snapshot_of_messages_does_not_have(reading: bool) -> None:
+    """Activities and reasoning, as clients keep them; but not other messages."""
+    activity = {"type": "ACTIVITY_SNAPSHOT", "messageId": "plan", "activityType": "PLAN", "content": {"steps": []}}
+    snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": MESSAGES[:1]}
+    events = [activity, text("START", "m"), snapshot, text("START", "n"), snapshot]
+    view = view_of()
+    for event in events:
+        view.note(copy.deepcopy(event))
+        if reading:
+            view.messages()
+    assert [message["id"] for message in view.messages()] == ["u", "plan"]
+    assert view.messages() == apply_events(MESSAGES, events)
+
+
+def test_thread_view_does_not_collect_snapshots_of_messages() -> None:
+    view = view_of()
+    for _ in range(100):
+        view.note({"type": "MESSAGES_SNAPSHOT", "messages": MESSAGES})
+    assert view._events == []
+
+
+def test_thread_view_has_messages_that_a_middleware_has_put_in_place_of_models() -> None:
+    input = RunAgentInput.model_validate(run_input(messages=MESSAGES, state={}, forwardedProps={}))
+    assert ThreadView(input.model_copy(update={"messages": MESSAGES[:1]})).messages() == MESSAGES[:1]
+
+
 @pytest.mark.parametrize(
     "event",
     [

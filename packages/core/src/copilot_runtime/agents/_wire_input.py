@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ def input_in_wire_form(input: RunAgentInput) -> dict[str, Any]:
 
 def messages_in_wire_form(input: RunAgentInput) -> list[dict[str, Any]]:
     """Returns the messages of an input as JSON on the wire."""
-    return [_dump(message) for message in input.messages]
+    # In wire form already where a middleware has put it there with model_copy.
+    return [_dump(message) if isinstance(message, BaseModel) else deepcopy(message) for message in input.messages]
 
 
 def _dump(model: BaseModel) -> dict[str, Any]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
 
 _STATE_TYPES = frozenset(("STATE_SNAPSHOT", "STATE_DELTA"))
-_SNAPSHOTS = frozenset(("STATE_SNAPSHOT", "MESSAGES_SNAPSHOT"))
 
 
 class _Deltas:
@@ -71,6 +70,8 @@ class ThreadView:
         elif kind in REDUCED_TYPES:
             _append_valid(event, self._events)
             self._last = None
+            if kind == "MESSAGES_SNAPSHOT":  # some agents send one after each step
+                self.messages()
         elif kind in _STATE_TYPES:
             _append_valid(event, self._state_events)
 
@@ -102,11 +103,11 @@ class ThreadView:
 
 
 def _append_valid(event: Event, events: list[Any]) -> None:
-    """Appends a copy of an event as clients accept it, if they do. A snapshot takes the place of those before it."""
+    """Appends a copy of an event as clients accept it, if they do. A STATE_SNAPSHOT takes the place of those before."""
     try:
         valid = SCHEMAS[event["type"]].validate(to_jsonable(event))
     except InvalidEventError:
         return
-    if event["type"] in _SNAPSHOTS:
+    if event["type"] == "STATE_SNAPSHOT":
         events.clear()
     events.append(valid)
