@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import sys
 import types
 from collections.abc import Callable
@@ -179,10 +180,8 @@ def test_plain_deltas_end_what_chunks_have_opened(kind: str, more: Event) -> Non
         recorder = RunRecorder(ordinal=1)
         for event in (STARTED, {**CHUNKS[kind], **more}):
             recorder.feed(event)
-        try:
+        with contextlib.suppress(InvalidEventError):  # of what is not open any more
             getattr(recorder, name)(make(content, "a"))
-        except InvalidEventError as error:
-            assert "not open" in str(error)
         seen.append(events_of(recorder.drain()))
     assert seen[0] == seen[1]
     assert make("END", "a") in seen[0]

@@ -324,6 +324,11 @@ LOOKS: Mapping[str, Callable[[RunAgentInput], Any]] = {
     "model_extra": lambda model: model.model_extra,
     "validation": RunAgentInput.model_validate,
     "assignment": lambda model: setattr(model, "messages", []) or model,
+    "assignment of another member": lambda model: setattr(model, "other", 1) or model,
+    "deletion": lambda model: delattr(model, "messages") or getattr(model, "messages", "none"),
+    "deletion of plain JSON": lambda model: delattr(model, "state") or getattr(model, "state", "none"),
+    "a change of what was set": lambda model: model.model_fields_set.add("resume") or model.model_fields_set,
+    "state for others than pickle": lambda model: model.__getstate__(),
     "equality": lambda model: [model == build_input(BODY), build_input(BODY) == model, model == 1, model != 1],
 }
 

@@ -117,7 +117,21 @@ class DeferredRunAgentInput(LenientRunAgentInput):
     def __dict__(self, fields: dict[str, Any]) -> None:
         _fields.__set__(self, fields)
 
-    # These would look at the class before they look at the fields.
+    @property
+    def model_fields_set(self) -> set[str]:
+        """The names of the fields that were set, which the agent may change."""
+        return self._built().model_fields_set
+
+    # These would look at the class, or at what the fields were made from, before they look at the fields.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._built(), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._built(), name)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return self._built().__getstate__()
 
     def __copy__(self) -> Self:
         return copy.copy(self._built())
