@@ -16,7 +16,8 @@ import pytest
 from ag_ui.core import RunAgentInput, UserMessage
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 
 from copilot_runtime import (
     CopilotRuntime,
@@ -304,6 +305,14 @@ def test_messages_are_kept_as_the_body_that_has_them_unless_that_has_much_else()
 
 BODY = json.dumps(PLAIN).encode()
 
+
+class Holder(BaseModel):
+    """A model that has an input."""
+
+    input: RunAgentInput | None = None
+    anything: Any = None
+
+
 LOOKS: Mapping[str, Callable[[RunAgentInput], Any]] = {
     "messages": lambda model: model.messages,
     "tools": lambda model: model.tools,
@@ -316,6 +325,12 @@ LOOKS: Mapping[str, Callable[[RunAgentInput], Any]] = {
     "model_dump": lambda model: model.model_dump(),
     "model_dump of what was set": lambda model: model.model_dump(exclude_unset=True, by_alias=True),
     "model_dump_json": lambda model: model.model_dump_json(by_alias=True),
+    "to_json": to_json,
+    "to_json of something else": lambda model: to_json({"input": [model]}),
+    "serialisation as part of a model": lambda model: [
+        Holder(input=model).model_dump(),
+        Holder(anything=model).model_dump_json(),
+    ],
     "model_copy": lambda model: model.model_copy(update={"messages": []}),
     "model_copy, deep": lambda model: model.model_copy(deep=True),
     "copy": copy.copy,
@@ -345,6 +360,11 @@ def test_deferred_input_is_the_same_as_one_that_was_built_at_once(name: str) -> 
     assert LOOKS[name](model) == LOOKS[name](eager)
     assert model == eager
     assert type(model) is LenientRunAgentInput
+
+
+def test_deferred_input_never_has_to_be_built_as_a_class() -> None:
+    for member in ("__pydantic_serializer__", "__pydantic_validator__"):
+        assert getattr(DeferredRunAgentInput, member) is getattr(LenientRunAgentInput, member)
 
 
 def test_deferred_input_has_its_ids_and_plain_json_without_being_built() -> None:

@@ -77,7 +77,7 @@ class DeferredRunAgentInput(LenientRunAgentInput):
     waits. Agents that look at no message need none of them. Once it is built, the input is a `LenientRunAgentInput`.
     """
 
-    # Nothing is ever validated by this class.
+    # It has the validator and the serializer of its base, see below.
     model_config = ConfigDict(defer_build=True)
 
     @classmethod
@@ -163,3 +163,8 @@ class DeferredRunAgentInput(LenientRunAgentInput):
             object.__setattr__(self, "__pydantic_private__", None)
         object.__setattr__(self, "__class__", LenientRunAgentInput)
         return self
+
+
+# None of its own: pydantic before 2.13 cannot serialise an input in something else before the class has been built.
+DeferredRunAgentInput.__pydantic_serializer__ = LenientRunAgentInput.__pydantic_serializer__
+DeferredRunAgentInput.__pydantic_validator__ = LenientRunAgentInput.__pydantic_validator__
