@@ -215,6 +215,29 @@ def test_run_on_a_worker_thread_ends_without_an_agent_that_ignores_its_stop(limi
     assert agent.closed.wait(HANG_SECONDS)
 
 
+def test_timeout_that_is_set_while_a_run_on_a_worker_thread_ends_does_not_keep_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, agent = engine_on(MemoryStore(), run_timeout_seconds=1000), Waiting()
+    loop = loops.background_loop()
+    call_later = loop.call_later
+    timers: list[asyncio.TimerHandle] = []
+
+    def call_later_while_the_run_ends(delay: float, callback: Any, *args: Any, **options: Any) -> Any:
+        run = getattr(callback, "__self__", None)
+        if isinstance(run, Run):
+            agent.may_go.set()
+            until(lambda: run.log.ended)
+            timers.append(call_later(delay, callback, *args, **options))
+            return timers[0]
+        return call_later(delay, callback, *args, **options)
+
+    monkeypatch.setattr(loop, "call_later", call_later_while_the_run_ends)
+    assert read(stream_of(engine, agent))
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(HANG_SECONDS)
+    assert [timer.cancelled() for timer in timers] == [True]
+
+
 def test_run_on_a_worker_thread_continues_without_its_reader() -> None:
     engine, agent = engine_on(MemoryStore()), Waiting()
     stream = stream_of(engine, agent)

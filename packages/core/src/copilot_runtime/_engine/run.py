@@ -191,7 +191,12 @@ class Run:
     def _limit_time(self) -> None:
         timeout = self._services.options.run_timeout_seconds
         if timeout is not None and not self.is_finished:
-            self._timers += (self.loop.call_later(timeout, self.stop, timed_out(timeout)),)
+            self._call_later(timeout, self.stop, timed_out(timeout))
+
+    def _call_later(self, seconds: float, function: Callable[..., object], *args: object) -> None:
+        self._timers += (self.loop.call_later(seconds, function, *args),)
+        if self.is_finished:  # meanwhile, on the thread of a synchronous agent, which has seen no timer to cancel
+            self._drop_timers()
 
     def _ending_after_error(self, error: BaseException, *, is_cancelled: bool) -> RunEnding:
         """Returns how a run ends whose agent has raised an exception, or was cancelled by the runtime."""
@@ -289,7 +294,7 @@ class Run:
             return
         self._ending = ending
         self.request.context._control.stop()
-        self._timers += (self.loop.call_later(self._services.options.stop_grace_seconds, self._force_stop),)
+        self._call_later(self._services.options.stop_grace_seconds, self._force_stop)
         # A task that has not taken its first step would be cancelled without ever ending the run.
         if self._task is not None:
             self._task.cancel()
