@@ -347,7 +347,11 @@ def test_thread_names_of_another_kind_are_refused(setting: Any, error: type[Exce
         ("Say 'hi' to it", "Say 'hi' to it"),
         (' \n "" ', ""),
         ("", ""),
+        ("C#", "C#"),
         ("x" * 200, "x" * (MAX_NAME_LENGTH - 1) + "…"),
+        # Which would take minutes if the steps grew with the square of the length: a user may ask for such a title.
+        ("a" + " " * 300_000 + "b", "a b"),
+        ("*" * 300_000 + "a" + "*" * 300_000 + "b", "a" + "*" * (MAX_NAME_LENGTH - 2) + "…"),
     ],
 )
 def test_thread_names_are_one_line_without_markup(text: str, name: str) -> None:

@@ -7,7 +7,6 @@ not found. Naming is a run on no thread, as suggestions are: it leaves no trace,
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -32,8 +31,8 @@ MAX_NAME_LENGTH = 100
 """How many characters of a name are kept."""
 
 _QUOTES = "\"'\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb`"
-_MARKUP = re.compile(rf"^[#*_\s{_QUOTES}]+|[*_\s{_QUOTES}]+$")
-"""What models put around a title."""
+_MARKUP = f" *_{_QUOTES}"
+"""What models put around a title, besides the number signs before it."""
 
 
 class NameSource(Protocol):
@@ -109,6 +108,9 @@ def _is_first(thread: ThreadSnapshot, run: RunKey, ended: EndedRun) -> bool:
 
 def to_name(text: str) -> str:
     """Returns the name in what a model has written: one line, without markup, and not too long."""
-    lines = [line for line in text.splitlines() if _MARKUP.sub("", line)]
-    name = " ".join(_MARKUP.sub("", lines[0]).split()) if lines else ""
+    name = next(filter(None, map(_without_markup, text.splitlines())), "")
     return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1].rstrip()}…"
+
+
+def _without_markup(line: str) -> str:
+    return " ".join(line.split()).lstrip(f"#{_MARKUP}").rstrip(_MARKUP)
