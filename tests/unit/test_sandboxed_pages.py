@@ -132,6 +132,21 @@ def test_call_that_starts_twice_is_left_for_the_engine_to_refuse() -> None:
     assert feed(start, start, *rest) == [start, start, *rest]
 
 
+@pytest.mark.parametrize("ending", ['"}', ""])
+def test_large_page_grows_by_larger_parts(ending: str) -> None:
+    """Clients copy a page for each of its parts: four times as many would take sixteen times as long to apply."""
+
+    def parts(size: int) -> list[str]:
+        [content] = activities(feed(*call('{"html": "', *"x" * size, *ending)))
+        assert "".join(content["html"]) == "x" * size
+        return list(content["html"])
+
+    assert len(parts(64)) == 64
+    small, large = parts(1_000), parts(4_000)
+    assert large[: len(small) - 1] == small[:-1]
+    assert len(large) - len(small) < 100
+
+
 def test_page_costs_in_proportion_to_its_arguments() -> None:
     def prepare(size: int) -> Callable[[], object]:
         text = json.dumps({"html": "<p>\\\n😀</p>" * size, "jsExpressions": ["f()"] * size})

@@ -18,6 +18,10 @@ _LISTS = {"placeholderMessages": None, "jsExpressions": "jsExpressionsComplete"}
 """Members that are sent item by item, and the one that says that all items have been sent."""
 
 
+_SHARE = 64
+"""Of the HTML that has been sent, the share that the next part has at least: clients copy all of it for each part."""
+
+
 class SandboxedPages:
     """Adds to the events of a run what shows its pages: an activity message for each call of the tool.
 
@@ -65,7 +69,7 @@ _ENDS = frozenset(("RUN_FINISHED", "RUN_ERROR"))
 class _Page:
     """The page of one call."""
 
-    __slots__ = ("_held", "_identity", "_is_html_begun", "_is_shown", "_reader", "_texts")
+    __slots__ = ("_held", "_html", "_identity", "_is_html_begun", "_is_shown", "_reader", "_sent", "_texts", "_unsent")
 
     def __init__(self, start: Event) -> None:
         self._held: list[Event] = [start]
@@ -74,6 +78,12 @@ class _Page:
         self._reader = MemberReader()
         self._is_shown = False
         self._is_html_begun = False
+        self._html: list[str] = []
+        """The parts of the HTML that have not been sent yet."""
+        self._unsent = 0
+        """How many characters these have."""
+        self._sent = 0
+        """How many characters of the HTML have been sent."""
         self._texts: dict[str, list[str]] = {}
 
     def add(self, event: Event) -> Iterator[Event]:
@@ -95,6 +105,8 @@ class _Page:
     def close(self) -> Iterator[Event]:
         """Yields the events to send when the arguments have ended."""
         if self._is_shown:
+            for path, value in self._rest_of_html():
+                yield self._delta(path, value)
             yield self._delta("generating", False)
         else:
             yield from self._held
@@ -135,9 +147,19 @@ class _Page:
             if not self._is_html_begun:
                 self._is_html_begun = True
                 yield "html", []
-            yield "html/-", value
+            self._html.append(value)
+            self._unsent += len(value)
+            if self._unsent * _SHARE >= self._sent:
+                yield from self._rest_of_html()
         elif kind is Kind.TEXT_END:
+            yield from self._rest_of_html()
             yield "htmlComplete", True
+
+    def _rest_of_html(self) -> Iterator[tuple[str, Any]]:
+        if self._html:
+            yield "html/-", "".join(self._html)
+            self._sent += self._unsent
+            self._html, self._unsent = [], 0
 
 
 def _initial_height(piece: Piece) -> dict[str, Any]:
