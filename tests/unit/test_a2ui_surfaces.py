@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
+from ag_ui.core import RunAgentInput
 
 from copilot_runtime._events import apply_events
 from copilot_runtime.middleware._a2ui.operations import OPERATIONS
@@ -14,6 +15,7 @@ from copilot_runtime.middleware._a2ui.options import A2UI, A2UIRecovery
 from copilot_runtime.middleware._a2ui.surfaces import SurfaceOptions
 from copilot_runtime.middleware._a2ui.surfaces import Surfaces as UntrackedSurfaces
 from copilot_runtime.middleware._a2ui.validation import find_errors
+from copilot_runtime.middleware._open_calls import OpenCalls
 
 from .cost_helpers import assert_linear
 
@@ -31,12 +33,17 @@ NO_ROOT = [{"id": "main", "component": "Text", "text": "Hi"}]
 FINISHED = {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
 
 
+def input_of(messages: Sequence[Event]) -> RunAgentInput:
+    members: dict[str, Any] = {"state": {}, "tools": [], "context": [], "forwarded_props": {}}
+    return RunAgentInput(thread_id="t", run_id="r", messages=messages, **members)
+
+
 class Surfaces(UntrackedSurfaces):
     """Those of a run on a thread with these messages."""
 
     def __init__(self, options: SurfaceOptions, earlier: Sequence[Event] = ()) -> None:
         self.seen: list[Event] = []
-        super().__init__(options, lambda: apply_events(earlier, self.seen))
+        super().__init__(options, lambda: apply_events(earlier, self.seen), OpenCalls(input_of(earlier)))
 
     def process(self, event: Event) -> Iterable[Event]:
         self.seen.append(event)
@@ -49,7 +56,6 @@ def options(**changes: Any) -> SurfaceOptions:
         "catalog_id": None,
         "catalog": None,
         "frontend_tools": frozenset(),
-        "earlier_calls": frozenset(),
         "recovery": A2UIRecovery(show_progress_tokens=False),
     }
     return SurfaceOptions(**{**values, **changes})
@@ -336,6 +342,13 @@ def test_result_of_the_agent_is_the_only_one() -> None:
     assert run([snapshot, FINISHED], surfaces) == [snapshot, FINISHED]
 
 
+@pytest.mark.parametrize("interrupts", [[{"id": "i", "toolCallId": "c"}], [None], [{}], 5, None])
+def test_call_that_waits_for_the_user_gets_no_result(interrupts: Any) -> None:
+    finished = {**FINISHED, "outcome": {"type": "interrupt", "interrupts": interrupts}}
+    waits = isinstance(interrupts, list) and bool(interrupts[0])
+    assert [*results(run([*render(components=TEXT), finished]))] == ([] if waits else ["c"])
+
+
 def test_call_that_a_snapshot_of_the_messages_lacks_gets_no_result() -> None:
     """So it is with the tool of ag-ui-langgraph: to the model the calls within it do not exist."""
     snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": []}
@@ -360,7 +373,7 @@ def test_call_that_only_a_snapshot_of_the_messages_has_is_drawn() -> None:
         "type": "MESSAGES_SNAPSHOT",
         "messages": [old, answered, answer, message("new", function), message("broken", broken)],
     }
-    surfaces = Surfaces(options(earlier_calls=frozenset(("old",))), [old])
+    surfaces = Surfaces(options(), [old])
     events = run([snapshot, snapshot, FINISHED], surfaces)
     assert {key: OPERATIONS in content for key, content in activities(events)} == {"new": True, "broken": False}
     assert {key: value["status"] for key, value in results(events).items()} == {"new": "rendered", "broken": "error"}
@@ -448,7 +461,7 @@ def test_result_that_updates_a_surface_of_the_same_run_draws_all_of_it() -> None
 def test_updates_cost_steps_and_bytes_in_proportion() -> None:
     def prepare(size: int) -> Any:
         messages = [{**rendered_earlier(components=TEXT), "id": str(index)} for index in range(size)]
-        surfaces = UntrackedSurfaces(options(), lambda: messages)
+        surfaces = UntrackedSurfaces(options(), lambda: messages, OpenCalls(input_of(())))
         updates = [updated(f"o{index}", updateDataModel={"path": "/x", "value": index}) for index in range(size)]
 
         def process() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..._events.sse import Event
 from .._generative_ui_names import SANDBOXED_PAGE_TOOL
+from .._open_calls import OpenCalls
 from .options import A2UI
 from .run_input import AgentOffer, action_messages, catalog_id
 from .surfaces import SurfaceOptions, Surfaces
@@ -37,7 +38,7 @@ class A2UIMiddleware:
     async def run(self, input: RunAgentInput, next: Next) -> AsyncGenerator[Event]:
         """Yields the events of a run."""
         events = next(self._changed(input))
-        surfaces = Surfaces(self._surface_options(input), lambda: events.messages)
+        surfaces = Surfaces(self._surface_options(input), lambda: events.messages, OpenCalls(input))
         try:
             async for event in events:
                 for each in surfaces.process(event):
@@ -56,9 +57,6 @@ class A2UIMiddleware:
             catalog=self._a2ui.catalog,
             recovery=self._a2ui.recovery,
             frontend_tools=frozenset((SANDBOXED_PAGE_TOOL, *(tool.name for tool in input.tools or ()))),
-            earlier_calls=frozenset(
-                call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()
-            ),
         )
 
     def _changed(self, input: RunAgentInput) -> RunAgentInput:

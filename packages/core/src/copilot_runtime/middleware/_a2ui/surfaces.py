@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
 
 from ..._events.sse import Event
+from .._open_calls import OpenCalls
 from .known_surfaces import KnownSurfaces, operations_in
 from .operations import EXHAUSTED, OPERATIONS, read_result, surface_of
 from .options import A2UIRecovery
@@ -48,8 +49,6 @@ class SurfaceOptions:
     recovery: A2UIRecovery
     frontend_tools: frozenset[str]
     """The tools whose calls the frontend runs, after the run: no other call is made within one of these."""
-    earlier_calls: frozenset[str]
-    """The calls in the messages of the run's input."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -81,7 +80,6 @@ class _RenderCall:
     id: str
     slot: _Slot
     arguments: StreamedArguments = dataclasses.field(default_factory=StreamedArguments)
-    has_ended: bool = False
     is_answered: bool = False
     is_valid: bool | None = None
     """None until its components are whole."""
@@ -101,11 +99,15 @@ class Surfaces:
     Args:
         options: how surfaces are made.
         messages: returns the thread's messages so far, in wire form.
+        open_calls: finds the calls that have no result at the end of the run.
     """
 
-    def __init__(self, options: SurfaceOptions, messages: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
+    def __init__(
+        self, options: SurfaceOptions, messages: Callable[[], Sequence[Mapping[str, Any]]], open_calls: OpenCalls
+    ) -> None:
         self._options = options
         self._messages = messages
+        self._open_calls = open_calls
         self._calls: dict[str, _RenderCall] = {}
         self._slots: dict[str, _Slot] = {}
         self._open: dict[str, _OtherCall] = {}
@@ -137,6 +139,7 @@ class Surfaces:
     # --- calls whose arguments are a surface -------------------------------------------------------------------------
 
     def _on_start(self, event: Event) -> Iterator[Event]:
+        self._open_calls.note(event)
         call_id, message_id = event["toolCallId"], event.get("parentMessageId")
         if event["toolCallName"] in self._options.tool_names:
             key = self._outer_call(message_id) or call_id
@@ -174,9 +177,9 @@ class Surfaces:
         yield event
 
     def _on_end(self, event: Event) -> Iterator[Event]:
+        self._open_calls.note(event)
         call = self._calls.get(event["toolCallId"])
         if call is not None:
-            call.has_ended = True
             yield from self._draw(call, surface_id=toolkit().DEFAULT_SURFACE_ID)
         yield event
 
@@ -348,19 +351,16 @@ class Surfaces:
 
     def _on_finished(self, event: Event) -> Iterator[Event]:
         self._open.clear()  # what has no result now is not at work
-        is_looked_for = self._has_snapshot or any(
-            call.has_ended and not call.is_answered for call in self._calls.values()
-        )
-        open_calls = _open_calls(self._messages(), _interrupted(event)) if is_looked_for else {}
-        for call_id, function in open_calls.items():
-            if call_id not in self._calls and call_id not in self._options.earlier_calls:
-                yield from self._draw_at_once(call_id, function["name"], function["arguments"])
+        is_looked_for = self._has_snapshot or any(not call.is_answered for call in self._calls.values())
+        open_calls = self._open_calls.find(self._messages(), event) if is_looked_for else []
+        for call in open_calls:
+            if call["id"] not in self._calls:
+                yield from self._draw_at_once(call["id"], call["function"]["name"], call["function"]["arguments"])
         yield from self.fail_unfinished()
-        for call in self._calls.values():
-            if call.has_ended and not call.is_answered:
-                call.is_answered = True
-                if call.id in open_calls:
-                    yield _result(call)
+        for call in open_calls:
+            if (render_call := self._calls.get(call["id"])) is not None and not render_call.is_answered:
+                render_call.is_answered = True
+                yield _result(render_call)
         yield event
 
     def _draw_at_once(self, call_id: str, name: str, arguments: str) -> Iterator[Event]:
@@ -393,31 +393,6 @@ _HANDLERS: dict[str, tuple[Callable[[Surfaces, Event], Iterator[Event]], tuple[s
 def _is_whole(operations: Iterable[dict[str, Any]]) -> bool:
     """Returns whether operations for one surface do not depend on what it was before."""
     return any("createSurface" in each or "deleteSurface" in each for each in operations)
-
-
-def _interrupted(finished: Event) -> set[Any]:
-    """Returns the calls that the user has to answer."""
-    outcome = finished.get("outcome")
-    interrupts = outcome.get("interrupts") if isinstance(outcome, dict) else None
-    interrupts = interrupts if isinstance(interrupts, list) else ()
-    return {
-        each["toolCallId"] for each in interrupts if isinstance(each, dict) and isinstance(each.get("toolCallId"), str)
-    }
-
-
-def _open_calls(messages: Iterable[Mapping[str, Any]], interrupted: Collection[Any]) -> dict[str, Mapping[str, str]]:
-    """Returns the functions of calls in messages that have no result and do not wait for the user, by the calls' ids.
-
-    A snapshot of the messages may have had calls and results that were no events, and may lack calls that were made
-    within another one: their results would have no call.
-    """
-    calls: dict[str, Mapping[str, str]] = {}
-    answered: set[str] = set()
-    for message in messages:
-        calls.update((call["id"], call["function"]) for call in message.get("toolCalls") or ())
-        if message.get("role") == "tool":
-            answered.add(message["toolCallId"])
-    return {call_id: calls[call_id] for call_id in calls if call_id not in answered and call_id not in interrupted}
 
 
 def _activity(key: str, content: dict[str, Any]) -> Event:
