@@ -904,7 +904,7 @@ def test_periodic_task_reports_on_its_loop_that_it_starts_and_stops() -> None:
 
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        visited = asyncio.Event()
+        others_were_added = asyncio.Event()
 
         def report(what: str) -> Callable[[asyncio.AbstractEventLoop], None]:
             def called(of: asyncio.AbstractEventLoop) -> None:
@@ -915,20 +915,21 @@ def test_periodic_task_reports_on_its_loop_that_it_starts_and_stops() -> None:
 
         def visit(members: list[str]) -> None:
             reported.append("ticked")
-            if reported.count("ticked") == 2:
+            if others_were_added.is_set() and reported.count("ticked") >= 2:
                 rounds.discard("a", loop)
-            visited.set()
 
         rounds = PeriodicTask(0.001, visit, started=report("started"), stopped=report("stopped"))
         for add in (lambda: rounds.add("a", loop), lambda: asyncio.to_thread(rounds.add, "a", loop)):
             reported.clear()
+            others_were_added.clear()
             if (adding := add()) is not None:
                 await adding
             rounds.add("b", loop)
             rounds.discard("b", loop)
+            others_were_added.set()
             while "stopped" not in reported:  # noqa: ASYNC110 - a turn of the loop
                 await asyncio.sleep(0)
-            assert reported == ["started", "ticked", "ticked", "stopped"]
+            assert reported == ["started", *["ticked"] * max(2, len(reported) - 2), "stopped"]
 
     in_task(test)
 
