@@ -397,6 +397,29 @@ def test_deferred_input_has_the_defaults_of_the_model(missing: dict[str, Any]) -
     assert model == build_input(body)
 
 
+CALLS: Mapping[str, tuple[Any, ...]] = {
+    "__setattr__": ("other", 1),
+    "__delattr__": ("other",),
+    "__getstate__": (),
+    "__copy__": (),
+    "__deepcopy__": (),
+    "__reduce_ex__": (4,),
+    "__eq__": (build_input(BODY),),
+}
+
+
+def test_deferred_input_may_be_built_by_another_thread_at_any_time() -> None:
+    model, eager = deferred(), build_input(BODY)
+    assert model == eager  # so it has been built
+    members = vars(DeferredRunAgentInput)
+    for name in ("__dict__", "model_fields_set"):
+        assert members[name].__get__(model) == getattr(eager, name)
+    assert members["__getattr__"](model, "state") == eager.state
+    for name, arguments in CALLS.items():
+        # What a thread does that has looked the method up before.
+        assert members[name](model, *arguments) == getattr(eager, name)(*arguments)
+
+
 def test_deferred_input_is_built_once_for_all_threads() -> None:
     model = deferred()
     barrier = threading.Barrier(4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Self, SupportsIndex
+from typing import Annotated, Any, Self, SupportsIndex, TypeVar
 
 from ag_ui.core import Context, Message, RunAgentInput, Tool
 from pydantic import BaseModel, ConfigDict, FailFast, Field
@@ -56,6 +56,9 @@ _fields = BaseModel.__dict__["__dict__"]
 """The slot in which pydantic keeps the fields of a model."""
 
 
+_Input = TypeVar("_Input", bound=LenientRunAgentInput)
+
+
 def build_input(body: bytes) -> LenientRunAgentInput:
     """Returns the model of a body as agents get it. Raises ValidationError."""
     return for_agents(LenientRunAgentInput.model_validate_json(body, by_name=False))
@@ -67,6 +70,28 @@ def for_agents(model: LenientRunAgentInput) -> LenientRunAgentInput:
         model.forwarded_props = {}
     if any(message.role == "activity" for message in model.messages):
         model.messages = [message for message in model.messages if message.role != "activity"]
+    return model
+
+
+# Functions, since another thread may have built an input meanwhile, which then lacks the methods of its former class.
+
+
+def _body_of(model: BaseModel) -> JSONBody | None:
+    """Returns what the models of an input are built from; None if they have been built."""
+    body: JSONBody | None = object.__getattribute__(model, "__pydantic_private__")
+    return body
+
+
+def _build(model: _Input) -> _Input:
+    """Builds what is not there yet, and returns the same object."""
+    body = _body_of(model)
+    if body is not None:  # and not built by another thread meanwhile
+        fields = _fields.__get__(model)
+        for name, value in _fields.__get__(build_input(body.data)).items():
+            fields.setdefault(name, value)
+        object.__setattr__(model, "__pydantic_fields_set__", set(model.__pydantic_fields_set__))
+        object.__setattr__(model, "__pydantic_private__", None)
+    object.__setattr__(model, "__class__", LenientRunAgentInput)
     return model
 
 
@@ -99,18 +124,18 @@ class DeferredRunAgentInput(LenientRunAgentInput):
 
     def __getattr__(self, name: str) -> Any:
         """Called for what is not among the fields yet."""
-        body = self._body()
+        body = _body_of(self)
         if body is not None and name in _ANYTHING:
             wire_name, default = _ANYTHING[name]
             value = body.members.get(wire_name, default)
             # A copy, which the agent may change.
             return _fields.__get__(self).setdefault(name, from_json(to_json(value)))
-        return getattr(self._built(), name)
+        return getattr(_build(self), name)
 
     @property
     def __dict__(self) -> dict[str, Any]:
         """The fields, all of them: pydantic reads them here to copy, compare, change or serialise a model."""
-        fields: dict[str, Any] = _fields.__get__(self._built())
+        fields: dict[str, Any] = _fields.__get__(_build(self))
         return fields
 
     @__dict__.setter
@@ -120,49 +145,32 @@ class DeferredRunAgentInput(LenientRunAgentInput):
     @property
     def model_fields_set(self) -> set[str]:
         """The names of the fields that were set, which the agent may change."""
-        return self._built().model_fields_set
+        return _build(self).model_fields_set
 
     # These would look at the class, or at what the fields were made from, before they look at the fields.
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._built(), name, value)
+        setattr(_build(self), name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self._built(), name)
+        delattr(_build(self), name)
 
     def __getstate__(self) -> dict[Any, Any]:
-        return self._built().__getstate__()
+        return _build(self).__getstate__()
 
     def __copy__(self) -> Self:
-        return copy.copy(self._built())
+        return copy.copy(_build(self))
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        return copy.deepcopy(self._built(), memo)
+        return copy.deepcopy(_build(self), memo)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        return self._built().__reduce_ex__(protocol)
+        return _build(self).__reduce_ex__(protocol)
 
     def __eq__(self, other: object) -> bool:
-        return self._built() == other
+        return _build(self) == other
 
     __hash__ = None  # type: ignore[assignment]
-
-    def _body(self) -> JSONBody | None:
-        """Returns what the models are built from; None if they have been built."""
-        body: JSONBody | None = object.__getattribute__(self, "__pydantic_private__")
-        return body
-
-    def _built(self) -> Self:
-        """Builds what is not there yet, and returns the same object."""
-        body = self._body()
-        if body is not None:  # and not built by another thread meanwhile
-            fields = _fields.__get__(self)
-            for name, value in _fields.__get__(build_input(body.data)).items():
-                fields.setdefault(name, value)
-            object.__setattr__(self, "__pydantic_fields_set__", set(self.__pydantic_fields_set__))
-            object.__setattr__(self, "__pydantic_private__", None)
-        object.__setattr__(self, "__class__", LenientRunAgentInput)
-        return self
 
 
 # None of its own: pydantic before 2.13 cannot serialise an input in something else before the class has been built.
