@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import os
 import sqlite3
@@ -112,6 +113,16 @@ class TestSqliteStore(RunStoreSuite):
         for _ in range(5):
             self.clock.now += store.lease_seconds / 4
             meanwhile()
+
+
+def test_suite_refuses_a_store_that_requires_a_list_of_messages() -> None:
+    class Listing(MemoryStore):
+        def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
+            json.dumps(completion.messages)
+            super().finish(lease, frames, completion)
+
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        TestMemoryStore().test_messages_do_not_include_those_of_an_active_run(Listing())
 
 
 class RoundRobin:

@@ -188,7 +188,7 @@ class RunCompletion:
     records: Sequence[CompactedFrame] = ()
     """The run, compacted."""
     messages: Sequence[Mapping[str, Any]] = ()
-    """The messages of the run's input, in wire form. Each look at them may parse them again."""
+    """The messages of the run's input, in wire form. No list: each look at them may parse them again."""
     last_agent_event: int = 0
     """The number of the last event that the agent itself emitted. The thread's messages are
     ``messages_after_run(messages, records, last_agent_event)``."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
-from .._events import RunRecorder
+from .._events import InputMessages, RunRecorder
 from ..stores import RunStore
 from ..stores import protocol as p
 
@@ -56,7 +56,8 @@ def record_run(
     recorder = RunRecorder(ordinal=lease.run.ordinal, input_echo=(lambda: echo) if messages else None)
     for event in events:
         recorder.feed(event)
-    return recorder.drain(), p.RunCompletion.from_recorder(recorder, messages, recorder.last_agent_event)
+    sent = InputMessages({"messages": messages}, None)
+    return recorder.drain(), p.RunCompletion.from_recorder(recorder, sent, recorder.last_agent_event)
 
 
 def store_run(
