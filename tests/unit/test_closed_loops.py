@@ -16,9 +16,11 @@ import pytest
 from copilot_runtime._engine import Engine
 from copilot_runtime._engine.engine import StopResult
 from copilot_runtime._engine.leases import LeaseRenewer
+from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.run_writer import RunWriter
 from copilot_runtime._engine.types import EndedRun
+from copilot_runtime._http.streaming import EventStream
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
 from copilot_runtime.stores.protocol import Lease, RunKey, ThreadKey
 
@@ -156,6 +158,36 @@ def test_closed_loop_ends_its_runs_for_readers_of_other_loops(forever: Forever) 
 
     read()
     del own
+
+
+def test_closed_loop_has_its_streams_read_no_further_from_another_loop_of_its_thread() -> None:
+    """As that of a server that does not cancel its tasks: what waits there can be neither resumed nor sent for."""
+    log = RunLog(None, "r", "a")
+    callbacks = ReaderCallbacks(lambda _: None, lambda _: None)
+    chunks = aiter(EventStream(RunReader(log=log, callbacks=callbacks)))
+    pushed: list[bool] = []
+
+    async def waits() -> None:
+        waiting = chunks.wait(0, lambda: not pushed.append(True))
+        assert waiting is not None
+        await waiting
+
+    async def takes_its_first_step() -> asyncio.Task[None]:
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        return task
+
+    async def ends() -> None:
+        log.extend([b"data: {}\n\n"])
+        log.end()
+
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(takes_its_first_step())
+    loop.close()
+    asyncio.run(ends())
+    assert not pushed
+    assert not task.done()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def test_closed_loop_frees_its_places_under_max_streams(forever: Forever) -> None:

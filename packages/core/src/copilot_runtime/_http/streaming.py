@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import queue
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -194,13 +193,12 @@ class AsyncStreamIterator:
     May be created anywhere; its loop is that of the first wait. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_is_closed", "_loop", "_push", "_size", "_source", "_thread_id", "_without_turn")
+    __slots__ = ("_future", "_is_closed", "_loop", "_push", "_size", "_source", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread_id = 0
         self._future: asyncio.Future[None] | None = None
         self._push: Callable[[], bool] | None = None
         self._size: int | None = None
@@ -237,7 +235,6 @@ class AsyncStreamIterator:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-            self._thread_id = threading.get_ident()
         if self._source.add_waiter(self._notify):
             self._without_turn = 0
             # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
@@ -251,11 +248,12 @@ class AsyncStreamIterator:
         self._without_turn = 0
         return asyncio.sleep(0)
 
-    def _notify(self, is_on_loop: bool = False) -> None:
-        if not is_on_loop and threading.get_ident() != self._thread_id:
-            if self._loop is not None:
+    def _notify(self) -> None:
+        loop = self._loop
+        if asyncio._get_running_loop() is not loop:
+            if loop is not None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
-                    self._loop.call_soon_threadsafe(self._notify, True)
+                    loop.call_soon_threadsafe(self._notify)
             return
         future, push, self._push = self._future, self._push, None
         if future is None or future.done():
