@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import pytest
 from django.test import Client, override_settings
 
@@ -103,3 +106,30 @@ def test_django_cache_for_the_whole_site_stores_responses() -> None:
     assert "Age" in second.headers, "not from the cache"
     assert second.content == first.content
     assert "Age" not in [Client().get(f"{MOUNT}/threads") for _ in range(2)][1].headers
+
+
+def appends_a_comment(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Middleware that wraps the content of streams as Django's documentation shows."""
+
+    def wrap(chunks: Iterable[bytes]) -> Iterator[bytes]:
+        yield from chunks
+        yield b": appended\n\n"
+
+    def middleware(request: Any) -> Any:
+        response = get_response(request)
+        if response.streaming:
+            response.streaming_content = wrap(response.streaming_content)
+        return response
+
+    return middleware
+
+
+@override_settings(MIDDLEWARE=[f"{__name__}.appends_a_comment"])
+def test_django_middleware_may_wrap_the_content_of_a_run_that_is_over_at_once() -> None:
+    """Whose length is known: servers would cut the content off there."""
+    response: Any = Client().post(f"{MOUNT}/agent/whoami/run", run_input(unique("thread")), "application/json")
+    assert response.status_code == 200
+    body = b"".join(response.streaming_content)
+    assert b"RUN_FINISHED" in body
+    assert body.endswith(b": appended\n\n")
+    assert "content-length" not in response.headers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -112,6 +112,22 @@ class AsyncChunks:
         self._chunks.close()
 
 
+class _StreamResponse(StreamingHttpResponse):
+    """A stream whose length is no longer known if middleware puts another content, such as a wrapped one, in its place.
+
+    Other streams have no length, so that middleware does not remove it: a server would cut the content off there.
+    """
+
+    def __init__(self, content: Iterable[bytes] | AsyncChunks, *, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(content, status=status)
+        for name, field in headers.items():  # after the content, which removes the length
+            self[name] = field
+
+    def _set_streaming_content(self, value: Any) -> None:
+        super()._set_streaming_content(value)  # type: ignore[misc]
+        del self["Content-Length"]
+
+
 class _WSGIResponse(HttpResponse):
     """A response whose content leaves in chunks if it is large, whatever middleware has made of it.
 
@@ -181,7 +197,7 @@ def to_django_response(
     django_response: HttpResponseBase
     if isinstance(body, EventStream):
         content = (chunks or AsyncChunks(body)) if is_asgi else wsgi_body(runtime, body, django_request.META)
-        django_response = StreamingHttpResponse(content, status=status, headers=headers)
+        django_response = _StreamResponse(content, status=status, headers=headers)
         if _GZIP_MIDDLEWARE in settings.MIDDLEWARE:
             django_response["Content-Encoding"] = "identity"  # or Django 5.2 buffers the stream until it ends
     else:
