@@ -238,6 +238,24 @@ def test_timeout_that_is_set_while_a_run_on_a_worker_thread_ends_does_not_keep_i
     assert [timer.cancelled() for timer in timers] == [True]
 
 
+@pytest.mark.parametrize("name", ["yields", "raises"])
+def test_place_of_an_agent_on_a_worker_thread_is_free_before_its_client_sees_the_end(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the client's next run would have to wait, and a warning say that agents do not return."""
+    engine = engine_on(MemoryStore(), max_agent_threads=1)
+    busy: list[int] = []
+    finish = Run._finish
+
+    async def look(run: Run, ending: Any) -> bool:
+        busy.append(engine._agent_threads._busy)
+        return await finish(run, ending)
+
+    monkeypatch.setattr(Run, "_finish", look)
+    assert read(stream_of(engine, AGENTS[name]))
+    assert busy == [0]
+
+
 def test_run_on_a_worker_thread_continues_without_its_reader() -> None:
     engine, agent = engine_on(MemoryStore()), Waiting()
     stream = stream_of(engine, agent)

@@ -8,11 +8,14 @@ import math
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from .._concurrency import loops
 from .._concurrency.process_local import process_rlock
 
 logger = logging.getLogger("copilot_runtime.engine")
+
+T = TypeVar("T")
 
 WARNING_SECONDS = 60.0
 """How long no further warning of runs that wait is logged."""
@@ -70,24 +73,30 @@ class AgentThreads:
         await self._acquire(user)
         self._start(work, user, name)
 
-    def start_if_free(self, work: Callable[[], None], user: str | None, *, name: str) -> bool:
-        """Runs ``work``, which must not raise, on a thread of its own. Returns False if none can be had now."""
+    def start_if_free(self, work: Callable[[], T], user: str | None, *, name: str, then: Callable[[T], object]) -> bool:
+        """Runs ``work``, which must not raise, on a thread of its own. Returns False if none can be had now.
+
+        Calls ``then`` there, with the result, once the thread's place is free.
+        """
         with self._lock.get():
             if not self._is_free(user):
                 return False
             self._take(user)
         try:
-            self._start(work, user, name)
+            self._start(work, user, name, then)
         except RuntimeError:  # "can't start new thread"
             return False
         return True
 
-    def _start(self, work: Callable[[], None], user: str | None, name: str) -> None:
+    def _start(
+        self, work: Callable[[], T], user: str | None, name: str, then: Callable[[T], object] = lambda _: None
+    ) -> None:
         def work_and_release() -> None:
             try:
-                work()
+                result = work()
             finally:
                 self._release(user)
+            then(result)
 
         try:
             loops.start_thread(work_and_release, name=name)

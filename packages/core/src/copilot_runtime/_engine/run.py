@@ -161,16 +161,20 @@ class Run:
         """
         services, request = self._services, self.request
         if not is_synchronous(self._function) or not services.threads.start_if_free(
-            self._execute_on_thread, request.user_key, name=f"copilot-runtime-agent-{request.agent_id}"
+            self._execute_on_thread,
+            request.user_key,
+            name=f"copilot-runtime-agent-{request.agent_id}",
+            then=self._end_on_thread,
         ):
             return False
         if services.options.run_timeout_seconds is not None:
             loops.call_soon_threadsafe(self.loop, self._limit_time)
         return True
 
-    def _execute_on_thread(self) -> None:
+    def _execute_on_thread(self) -> RunEnding | None:
+        """Runs the agent, and returns how the run ends; None if this thread does not end it."""
         if self.is_finished:
-            return
+            return None
         returned: Any = None
         try:
             if self._ending is None and (not self.request.opening or driver.run_sync(self._record_opening())):
@@ -184,9 +188,14 @@ class Run:
                     loops.create_task_threadsafe(
                         self.loop, self.execute(returned), after_first_step=self.after_first_step
                     )
-                return
+                return None
             ending = self._ending_after_return()
-        driver.run_sync(self._end(ending))
+        return ending
+
+    def _end_on_thread(self, ending: RunEnding | None) -> None:
+        # Not before the agent's thread counts as free: the client may begin its next run as soon as it sees the end.
+        if ending is not None:
+            driver.run_sync(self._end(ending))
 
     def _limit_time(self) -> None:
         timeout = self._services.options.run_timeout_seconds
