@@ -198,6 +198,42 @@ def test_agent_on_a_worker_thread_is_closed_at_its_next_yield_when_it_is_stopped
     until(lambda: not run._timers)  # that of the grace period, cancelled on its loop
 
 
+@pytest.mark.parametrize("on_thread", [False, True])
+def test_coroutine_that_an_agent_returns_after_its_stop_is_awaited(on_thread: bool) -> None:
+    engine = engine_on(MemoryStore())
+    waits, may_go, is_awaited = threading.Event(), threading.Event(), threading.Event()
+
+    async def cleans_up() -> list[Event]:
+        is_awaited.set()
+        return []
+
+    def agent(input: Any) -> Any:
+        waits.set()
+        may_go.wait(HANG_SECONDS)
+        return cleans_up()
+
+    def stop() -> None:
+        assert waits.wait(HANG_SECONDS)
+        [run] = engine._runs.values()
+        run.stop_threadsafe()
+        until(lambda: run.waits_for_agent)
+        may_go.set()
+
+    async def on_a_loop() -> list[Event]:
+        reader = Reader(await engine.run(given(agent)))
+        await asyncio.to_thread(stop)
+        return await reader.rest()
+
+    if on_thread:
+        stream = stream_of(engine, agent)
+        stop()
+        events = read(stream)
+    else:
+        events = asyncio.run(on_a_loop())
+    assert [event["type"] for event in events] == ["RUN_STARTED", "RUN_FINISHED"]
+    assert is_awaited.is_set()
+
+
 @pytest.mark.parametrize("limit", ["stop", "timeout"])
 def test_run_on_a_worker_thread_ends_without_an_agent_that_ignores_its_stop(limit: str) -> None:
     options = {"run_timeout_seconds": 0.01} if limit == "timeout" else {}

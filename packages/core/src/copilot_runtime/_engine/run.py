@@ -140,9 +140,9 @@ class Run:
         if events is None:
             self._limit_time()
         try:
-            # It may have been stopped before it began.
-            if self._ending is None and (
-                events is not None or not self.request.opening or await self._record_opening()
+            # It may have been stopped before it began; but what an agent returns after its stop is awaited.
+            if events is not None or (
+                self._ending is None and (not self.request.opening or await self._record_opening())
             ):
                 await drive_agent(self._function, self.request, self, self._services.threads, events)
         except BaseException as error:  # an agent's SystemExit, too, must not end the server
