@@ -441,6 +441,20 @@ def test_middleware_around_plain_agents_waits_for_no_second_thread(agent: Any, l
         assert [client.run("a", "hi").text.lower() for _ in range(3)] == ["echo:hi"] * 3
 
 
+def test_middleware_that_reads_plain_agents_in_turn_does_not_wait_for_a_second_thread() -> None:
+    async def in_turn(input: Any, next: Any) -> AsyncIterator[Event]:
+        first, second = next(input), next(input)
+        while True:
+            event, other = await asyncio.gather(anext(first, None), anext(second, None))
+            assert event == other
+            if event is None:
+                return
+            yield event
+
+    result = run_once("async", plain_agent, middleware=[in_turn], max_agent_threads=1, run_timeout_seconds=20)
+    assert result.text == "echo:hi"
+
+
 def test_middleware_waits_for_a_thread_for_each_of_several_attempts() -> None:
     """An attempt that has ended has no thread any more: the next one is counted under max_agent_threads again."""
     threads: list[int] = []

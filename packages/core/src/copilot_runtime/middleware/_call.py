@@ -46,11 +46,10 @@ class RunWorkers:
         """Returns whether the run is being stopped."""
         return self._context.stop_requested
 
-    async def start_thread(self, work: Callable[[], None]) -> None:
-        """Runs ``work`` on a worker thread, as soon as one is free."""
+    async def _start_thread(self, work: Callable[[], None], *, is_first: bool) -> None:
         host, user = self._control.host, self._context.user
         # A run that has a thread must not wait for another: all threads might belong to runs that do.
-        if host is None or self._control.threads:
+        if host is None or not is_first:
             loops.start_thread(work, name=_THREAD_NAME)
         else:
             await host[1].start(work, None if user is None else user.owner_key, name=_THREAD_NAME)
@@ -63,9 +62,10 @@ class RunWorkers:
         ``on_close`` is called on the thread, once the iterator is closed.
         """
         iterator = ThreadIterator(open_iterable, self.is_stopping, on_close)
+        is_first = not self._control.threads
+        stack.enter_context(self.on_thread())  # also while it waits for one: what it runs meanwhile may wait for it
         stack.push_async_callback(iterator.aclose)
-        returned = await iterator.open(self.start_thread)
-        stack.enter_context(self.on_thread())
+        returned = await iterator.open(partial(self._start_thread, is_first=is_first))
         return returned, iterator
 
     def open_on_loop(self, stack: ExitStack, open_iterator: Callable[[], AsyncIterator[Any]]) -> LoopIterator:
