@@ -10,13 +10,13 @@ import math
 import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from ag_ui.core import RunAgentInput, UserMessage
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_core import to_json
 
 from copilot_runtime import (
@@ -206,6 +206,17 @@ def test_plain_and_validated_inputs_are_read_alike(wire: dict[str, Any]) -> None
 
 def test_plain_input_is_supported_by_the_installed_models() -> None:
     assert plain_input._IS_SUPPORTED
+
+
+@pytest.mark.parametrize("member", ["thread_id", "run_id"])
+def test_plain_input_is_not_supported_by_models_that_refuse_empty_strings(
+    member: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = create_model(
+        "Strict", __base__=LenientRunAgentInput, **{member: (Annotated[str, Field(min_length=1)], ...)}
+    )
+    monkeypatch.setattr(plain_input, "LenientRunAgentInput", strict)
+    assert not plain_input._are_examples_accepted()
 
 
 # --- what RUN_STARTED repeats, and what is stored

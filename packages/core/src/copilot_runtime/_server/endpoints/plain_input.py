@@ -157,24 +157,28 @@ _COMPLETE = frozenset(("threadId", "runId", "messages", "tools", "context"))
 """The members that clients require in the input of RUN_STARTED."""
 
 
-def _examples() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns a plain input that has all that plain objects may have, and one that has no more than they must have."""
-    calls = [{"id": "x", "type": "function", "function": {"name": "x", "arguments": "x"}}]
+def _examples(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns a plain input that has all that plain objects may have, and one that has no more than they must have.
+
+    Args:
+        text: all of its strings.
+    """
+    calls = [{"id": text, "type": "function", "function": {"name": text, "arguments": text}}]
     others: Mapping[str | None, dict[str, Any]] = {"assistant": {"toolCalls": calls}, "activity": {"content": {"x": 1}}}
     most = [
-        {**dict.fromkeys(kind.texts, "x"), **others.get(role, {}), "role": role} for role, kind in _MESSAGES.items()
+        {**dict.fromkeys(kind.texts, text), **others.get(role, {}), "role": role} for role, kind in _MESSAGES.items()
     ]
     least = [
-        {**dict.fromkeys(kind.required, "x"), **(others["activity"] if role == "activity" else {}), "role": role}
+        {**dict.fromkeys(kind.required, text), **(others["activity"] if role == "activity" else {}), "role": role}
         for role, kind in _MESSAGES.items()
     ]
-    ids = {"threadId": "x", "runId": "x"}
-    tools = [{"name": "x", "description": "x", "parameters": {}}]
-    context = [{"description": "x", "value": "x"}]
+    ids = {"threadId": text, "runId": text}
+    tools = [{"name": text, "description": text, "parameters": {}}]
+    context = [{"description": text, "value": text}]
     return (
         {
             **ids,
-            **dict.fromkeys(_OPTIONAL_IDS, "x"),
+            **dict.fromkeys(_OPTIONAL_IDS, text),
             "messages": most,
             "tools": tools,
             "context": context,
@@ -193,5 +197,9 @@ def _is_accepted(example: dict[str, Any]) -> bool:
     return _is_input(example) and RUN_INPUT(example) is example
 
 
-_IS_SUPPORTED = all(map(_is_accepted, _examples()))
+def _are_examples_accepted() -> bool:
+    return all(map(_is_accepted, (*_examples("x"), *_examples(""))))
+
+
+_IS_SUPPORTED = _are_examples_accepted()
 """Whether the installed AG-UI accepts what is plain here. Otherwise, every input is validated."""
