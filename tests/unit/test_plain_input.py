@@ -32,7 +32,7 @@ from copilot_runtime._events.shapes import RUN_INPUT
 from copilot_runtime._server.endpoints import plain_input
 from copilot_runtime._server.endpoints.input_models import DeferredRunAgentInput, LenientRunAgentInput, build_input
 from copilot_runtime._server.endpoints.plain_input import as_plain
-from copilot_runtime._server.endpoints.run_input import parse_input
+from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
 from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime._strict_json import loads
 from copilot_runtime.stores import MemoryStore
@@ -202,6 +202,15 @@ def test_plain_and_validated_inputs_are_read_alike(wire: dict[str, Any]) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain_input, "_IS_SUPPORTED", False)
         assert read() == read_as_is
+
+
+@pytest.mark.parametrize("message", [*CONVERSATION, ACTIVITY], ids=lambda message: message["role"])
+def test_plain_and_validated_inputs_take_as_much_memory(message: dict[str, Any]) -> None:
+    body = json.dumps({**PLAIN, "messages": [message] * 1000}).encode()
+    as_plain = size_in_memory(parse_input(body, InputLimits()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_input, "_IS_SUPPORTED", False)
+        assert size_in_memory(parse_input(body, InputLimits())) == pytest.approx(as_plain, rel=0.1)
 
 
 def test_plain_input_is_supported_by_the_installed_models() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any
 
 from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import HTTPException
@@ -108,7 +110,30 @@ def _response(
     app: Flask, status: int, headers: list[tuple[str, str]], content: Iterable[bytes], *, is_stream: bool = False
 ) -> Response:
     # A stream is passed through: code that asked for its data would wait for its end.
-    response = app.response_class(content, status_line(status), headers, direct_passthrough=is_stream)
+    make_response = _stream_class(app.response_class) if is_stream else app.response_class
+    response = make_response(content, status_line(status), headers, direct_passthrough=is_stream)
     if not any(name == "content-type" for name, _ in headers):
         del response.headers["Content-Type"]  # Werkzeug's default
     return response
+
+
+@functools.cache
+def _stream_class(response_class: type[Response]) -> type[Response]:
+    """Returns a class for streams, whose length is not sent if ``after_request`` puts another content in its place.
+
+    Such as a wrapped one: few streams have a length, so that it does not change it, and a server would cut the content
+    off there.
+    """
+
+    class StreamResponse(response_class):  # type: ignore[misc, valid-type]
+        def __init__(self, content: Iterable[bytes], *values: Any, **options: Any) -> None:
+            super().__init__(content, *values, **options)
+            self._content = content
+            self._length = self.headers.get("content-length")
+
+        def get_wsgi_headers(self, environ: Any) -> Any:
+            if self.response is not self._content and self.headers.get("content-length") == self._length:
+                self.headers.remove("content-length")
+            return super().get_wsgi_headers(environ)
+
+    return StreamResponse
