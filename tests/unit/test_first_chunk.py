@@ -138,6 +138,25 @@ def test_begin_of_more_than_one_chunk_is_a_stream_with_all_of_it(monkeypatch: py
     assert b"".join(chunks).count(b"\n\n") == 5
 
 
+def test_begin_of_a_chunk_that_its_client_may_keep_waiting_is_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a client that does not read holds its worker thread for as long as the connection lasts."""
+    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        for event in (STARTED, text("START"), text("CONTENT", delta="x" * 40_000), text("END"), FINISHED):
+            yield event
+
+    engine = engine_on(MemoryStore())
+    begun = stream_of(engine, agent).begin()
+    assert begun.length is None
+    aborted: list[bool] = []
+    begun.on_stalled(lambda: aborted.append(True))
+    [reader] = engine._subscribers._open
+    reader.tick(0)
+    assert aborted
+    begun.close()
+
+
 def test_first_chunk_has_what_is_ready_before_the_first_wait() -> None:
     may_end = threading.Event()
 

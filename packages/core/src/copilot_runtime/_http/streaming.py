@@ -17,10 +17,14 @@ CONNECTED = b": connected\n\n"
 TURN_BYTES = 64 * 1024
 """How many bytes may be sent before the event loop gets a turn, even if no `send` waits for the client."""
 
-
 HEADERS_SECONDS = 0.1
 """How long the headers of a response may wait for what is about to be ready: a synchronous agent may take its time, and
 an asynchronous one may block the event loop."""
+
+
+UNWATCHED_BYTES = 16 * 1024
+"""How much of a stream may be sent although nothing looks whether the client reads it: what Linux's default buffer of a
+connection takes at once, so that no worker thread waits for the client."""
 
 
 class StreamSource(Protocol):
@@ -79,8 +83,8 @@ class EventStream:
     def begin(self) -> EventStream:
         """Waits on a worker thread for the first chunk, and returns a stream that begins with it.
 
-        If it is the only one, as that of a short run usually is, the stream has a ``length``, and its source is closed:
-        the server need not send the end of the stream, and no timer has to look after it.
+        If it is the only one and small, as that of a short run usually is, the stream has a ``length``, and its source
+        is closed: the server need not send the end of the stream, and no timer has to look after it.
         """
         chunks = iter(self)
         return EventStream(self.source, chunks.read_first(), chunks)
@@ -154,9 +158,9 @@ class SyncStreamIterator:
                 self._notifications.get()
 
     def read_first(self) -> int | None:
-        """Reads the first chunk, which is yielded first, and returns its length if it is the only one."""
+        """Reads the first chunk, which is yielded first, and returns its length if it is the only one and small."""
         first = self._first = self._read_first()
-        if not self._source.is_at_end:
+        if len(first) > UNWATCHED_BYTES or not self._source.is_at_end:
             return None
         self._source.close()
         return len(first)
