@@ -19,6 +19,9 @@ class FirstStep(Generic[T]):
 
     __slots__ = ("_rest", "_signal", "is_done", "result")
 
+    is_done: bool
+    """Whether that step was the last one."""
+
     result: T
     """The result, if it is done."""
 

@@ -37,8 +37,8 @@ class JSONBody(Mapping[str, Any]):
         stands_for_messages: bool = False,
     ) -> None:
         self.data: bytes = data
-        self.can_be_echoed = can_be_echoed
-        self.stands_for_messages = stands_for_messages
+        self.can_be_echoed: bool = can_be_echoed
+        self.stands_for_messages: bool = stands_for_messages
         self._members = members
         self._drop_nulls = drop_nulls
 

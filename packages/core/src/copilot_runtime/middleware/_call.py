@@ -117,7 +117,7 @@ class Call:
     ) -> None:
         self._function = function
         self._kind = signature.kind
-        self.prefers_plain = style is CallStyle.PLAIN
+        self.prefers_plain: bool = style is CallStyle.PLAIN
         self._convention = convention
         self._arguments = arguments
         self._opened = opened
