@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -114,6 +114,26 @@ def test_flask_after_request_that_replaces_a_stream_closes_it() -> None:
     for _ in range(3):
         assert run(app, **{"x-replace": "please"}).text == "another"
     assert is_complete(run(app))
+
+
+@pytest.mark.requirement("FLASK-01")
+def test_flask_after_request_may_wrap_the_content_of_a_run_that_is_over_at_once() -> None:
+    """Whose length is known: servers would cut the content off there."""
+
+    def wrapped(chunks: Iterable[bytes]) -> Iterator[bytes]:
+        yield from chunks
+        yield b": appended\n\n"
+
+    def change(app: Flask, blueprint: Blueprint) -> None:
+        @app.after_request
+        def wrap(response: Any) -> Any:
+            response.response = wrapped(response.response)
+            return response
+
+    response = run(app_with(change))
+    assert "content-length" not in response.headers
+    assert response.text.endswith(": appended\n\n")
+    assert is_complete(response)
 
 
 @pytest.mark.requirement("FLASK-01")

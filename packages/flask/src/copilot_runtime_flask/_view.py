@@ -110,22 +110,23 @@ def _response(
     app: Flask, status: int, headers: list[tuple[str, str]], content: Iterable[bytes], *, is_stream: bool = False
 ) -> Response:
     # A stream is passed through: code that asked for its data would wait for its end.
-    make_response = _stream_class(app.response_class) if is_stream else app.response_class
-    response = make_response(content, status_line(status), headers, direct_passthrough=is_stream)
+    response_class: Any = app.response_class
+    if is_stream:
+        response_class = _stream_class(response_class)
+    response: Response = response_class(content, status_line(status), headers, direct_passthrough=is_stream)
     if not any(name == "content-type" for name, _ in headers):
         del response.headers["Content-Type"]  # Werkzeug's default
     return response
 
 
 @functools.cache
-def _stream_class(response_class: type[Response]) -> type[Response]:
+def _stream_class(response_class: Any) -> Any:
     """Returns a class for streams, whose length is not sent if ``after_request`` puts another content in its place.
 
-    Such as a wrapped one: few streams have a length, so that it does not change it, and a server would cut the content
-    off there.
+    Such as a wrapped one: most streams have no length to remove, and a server would cut the content off there.
     """
 
-    class StreamResponse(response_class):  # type: ignore[misc, valid-type]
+    class StreamResponse(response_class):  # type: ignore[misc]
         def __init__(self, content: Iterable[bytes], *values: Any, **options: Any) -> None:
             super().__init__(content, *values, **options)
             self._content = content
