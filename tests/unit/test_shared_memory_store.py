@@ -118,6 +118,27 @@ async def test_memory_store_is_not_flushed_by_a_timer() -> None:
     assert list(stored(here.store).raw or ()) == own.frames
 
 
+class Unhashable(MemoryStore):
+    """As any dataclass is: runtimes that share it do not find each other's runs."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@bounded
+async def test_memory_store_that_cannot_be_hashed_is_flushed_for_other_runtimes() -> None:
+    store = Unhashable()
+    here, there = engine_on(store), engine_on(store)
+    agent = Gated(1)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    joined = Reader(await there.connect(THREAD, None))
+    await joined.until(2)
+    agent.allow()
+    await own.rest()
+    await joined.rest()
+    assert joined.frames == own.frames
+
+
 @bounded
 async def test_memory_store_run_that_was_found_before_it_was_launched_is_followed() -> None:
     """By a request on another thread, which found it in the store and not yet in its engine."""

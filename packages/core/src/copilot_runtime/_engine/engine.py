@@ -118,7 +118,7 @@ class Engine:
             on_abandoned=self._abandoned,
             while_open=self._while_open,
         )
-        self._persistence = RunPersistence(store, self.async_store)
+        self._persistence = RunPersistence(store, self.async_store, has_all_readers=self._local_runs.has_all)
         self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost, self._flush_local)
         self._run_end_notifier = RunEndNotifier()
         self._shutdown = Shutdown(

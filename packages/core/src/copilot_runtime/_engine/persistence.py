@@ -61,12 +61,18 @@ class FinishResult(Enum):
 
 
 class RunPersistence:
-    """Flushes runs, with one timer for all of a loop, and has their signals polled for and their leases renewed."""
+    """Flushes runs, with one timer for all of a loop, and has their signals polled for and their leases renewed.
 
-    def __init__(self, store: RunStore, async_store: AsyncStore) -> None:
+    Args:
+        store: the store.
+        async_store: the same store, for event loops.
+        has_all_readers: whether all that read runs from the store call `flush_if_lazy` before.
+    """
+
+    def __init__(self, store: RunStore, async_store: AsyncStore, *, has_all_readers: bool = True) -> None:
         self._store = store
         self._async_store = async_store
-        self._lazy = find_lazy(store)
+        self._lazy = find_lazy(store) if has_all_readers else None
         self._max_unflushed = MAX_UNFLUSHED_BYTES if self._lazy is None else self._lazy.flush_bytes
         self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
         self._poller = self._process_poller()
