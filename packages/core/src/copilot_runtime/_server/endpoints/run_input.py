@@ -85,6 +85,8 @@ def size_in_memory(parsed: ParsedInput) -> int:
         return len(body) * MAX_FACTOR  # to be exact would take longer than it would save
     members, rest = parsed.wire.members, parsed.rest
     messages = members["messages"]
+    if b'"activity"' in (body if rest is None else rest):  # they become no models, and the rest has them
+        messages = [message for message in messages if message["role"] != "activity"]
     models = len(messages) + len(members.get("tools") or ()) + len(members.get("context") or ())
     models += 2 * parsed.parts  # each has another one in it, such as the source of an image
     if rest is None:
