@@ -137,6 +137,7 @@ _CONTEXT = _Kind(frozenset(("description", "value")), ("description", "value"))
 
 # Versions of AG-UI that do not know a member keep it as an extra one, in whatever form.
 _OPTIONAL_IDS = frozenset(("parentRunId", "protocolVersion")) & INPUT_NAMES.keys()
+_OPTIONAL_LISTS = frozenset(("resume",)) & INPUT_NAMES.keys()
 
 _INPUT = _Kind(
     frozenset(("threadId", "runId", *_OPTIONAL_IDS)),
@@ -148,7 +149,7 @@ _INPUT = _Kind(
         "context": _list_of({None: _CONTEXT}),
         "state": _is_anything,
         "forwardedProps": _is_anything,
-        "resume": _is_nothing,
+        **dict.fromkeys(_OPTIONAL_LISTS, _is_nothing),
     },
 )
 _is_input = _one_of(_INPUT)
@@ -183,7 +184,7 @@ def _examples(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
             "tools": tools,
             "context": context,
             "state": 1,
-            "resume": [],
+            **{name: [] for name in _OPTIONAL_LISTS},
         },
         {**ids, "messages": least, "tools": [], "context": []},
     )
