@@ -124,9 +124,14 @@ def test_sse_ready_events_share_an_http_chunk(client: Client) -> None:
 @pytest.mark.requirement("SSE-05")
 def test_sse_run_that_never_waits_has_a_length_on_wsgi(client: Client, adapter: str) -> None:
     """It has a length, and takes neither a chunk for its end nor timers; ASGI says with the last message that it is."""
-    with client.start_run("play", unique("thread"), **steps(("say", "a"))) as stream:
-        assert ("content-length" in stream.headers) == ("asgi" not in adapter)
-        assert types(stream.rest())[-1] == "RUN_FINISHED"
+
+    def has_length() -> bool:
+        with client.start_run("play", unique("thread"), **steps(("say", "a"))) as stream:
+            assert types(stream.rest())[-1] == "RUN_FINISHED"
+            return "content-length" in stream.headers
+
+    # Several runs, since on a busy machine one may take longer than its headers wait.
+    assert any(has_length() for _ in range(10)) == ("asgi" not in adapter)
 
 
 # --- ids -----------------------------------------------------------------------------
