@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .missing import skip_unless_ci
 from .serve import ROOT
 from .test_demo import CliClient, run_cli
 
@@ -51,10 +51,7 @@ def browser() -> str:
         missing = "playwright is not installed; run: cd examples/react_frontend && npm ci"
     elif found is None:
         missing = f"this needs a browser: {', '.join(BROWSERS)}"
-    if missing is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    skip_unless_ci(missing)
     assert found is not None
     return found
 

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.client.test_client import HERE, INSTALL
+from tests.missing import skip_unless_ci
 from tests.servers import responds
 
 PROGRAM = HERE / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
@@ -65,10 +64,7 @@ def missing_requirement() -> str | None:
 
 def needs_node() -> None:
     """Skips the test where aimock cannot run, or fails it where CI=true says that all must run."""
-    if missing := missing_requirement():
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    skip_unless_ci(missing_requirement())
 
 
 @contextlib.contextmanager

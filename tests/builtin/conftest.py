@@ -12,7 +12,7 @@ from tests.servers import RunningServer, free_port, serve_config
 from .aimock import KEY, Aimock, run_aimock
 from .fake_provider import FakeProvider, run_fake_provider
 from .scripts import Scripts
-from .verifier import RecordingClient, Verifier, run_verifier
+from .verifier import RecordingClient, Verifier, run_verifier, verified_client
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +67,5 @@ def judge() -> Iterator[Verifier | None]:
 @pytest.fixture
 def client(runtime: RunningServer, judge: Verifier | None) -> Iterator[RecordingClient]:
     """A client of the runtime; AG-UI's client must accept every stream that it has read."""
-    running = RecordingClient(runtime)
-    running.streams = []
-    yield running
-    if judge is not None:
-        assert [judge.find_fault(events) for events in running.streams] == [None] * len(running.streams), (
-            running.streams
-        )
+    with verified_client(runtime, judge) as verified:
+        yield verified

@@ -13,7 +13,7 @@ from tests.servers import RunningServer, serve_config
 
 from .fake_provider import run_fake_provider
 from .test_mcp import run_mcp_server
-from .verifier import RecordingClient, Verifier
+from .verifier import Verifier, verified_client
 
 pytestmark = pytest.mark.requirement("MIDDLEWARE-02", "MIDDLEWARE-03", "MIDDLEWARE-05")
 
@@ -29,11 +29,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
 @pytest.fixture
 def client(server: RunningServer, judge: Verifier | None) -> Iterator[Client]:
     """A client of the server; AG-UI's client must accept every stream that it has read."""
-    recording = RecordingClient(server)
-    recording.streams = []
-    yield recording
-    if judge is not None:
-        assert [judge.find_fault(events) for events in recording.streams] == [None] * len(recording.streams)
+    with verified_client(server, judge) as verified:
+        yield verified
 
 
 @pytest.mark.parametrize("kind", KINDS)

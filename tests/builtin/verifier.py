@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.http_client import Client, Event, Frame, HeaderFields, Stream, user_message
+from tests.servers import RunningServer
 
 PROGRAM = Path(__file__).with_name("verify.mjs")
 
@@ -26,6 +27,16 @@ class Verifier:
         print(json.dumps(events), file=self._process.stdin, flush=True)
         verdict: str | None = json.loads(self._process.stdout.readline())
         return verdict
+
+
+@contextlib.contextmanager
+def verified_client(server: RunningServer, judge: Verifier | None) -> Iterator[RecordingClient]:
+    """A client of a server: AG-UI's client must accept every stream that it has read in the block, if it is there."""
+    client = RecordingClient(server)
+    client.streams = []
+    yield client
+    if judge is not None:
+        assert [judge.find_fault(events) for events in client.streams] == [None] * len(client.streams), client.streams
 
 
 @contextlib.contextmanager

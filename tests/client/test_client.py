@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import skip_unless_ci
 from tests.serve import ADAPTERS
 from tests.servers import serve_config
 
@@ -96,10 +97,7 @@ def play(base_url: str, core: str = "@copilotkit/core") -> Verdicts:
 
 
 def verdicts_of(adapter: str, *core: str) -> Verdicts:
-    if missing := missing_requirement():
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    skip_unless_ci(missing_requirement())
     with serve_config(adapter, "client") as server:
         played = play(server.base_url, *core)
         return {name: error and f"{error}\n{server.log_tail()}" for name, error in played.items()}

@@ -13,6 +13,7 @@ import pytest
 
 from ..client.test_client import missing_requirement
 from ..http_client import Client, unique
+from ..missing import skip_unless_ci
 from ..servers import RunningServer
 from .launch import chat, run_example
 
@@ -23,14 +24,6 @@ BOB = {"authorization": "Bearer bob-token"}
 PAGE = "http://localhost:5173"
 OLD_FRONTEND = Path(__file__).parents[1] / "client" / "old_frontend.mjs"
 CLIENT_SECONDS = 120
-
-
-def skip_unless_ci(missing: str | None) -> None:
-    """Skips a test for which something is missing on this machine. In CI that is a failure."""
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
 
 
 @pytest.fixture(

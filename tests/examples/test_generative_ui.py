@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..http_client import Client, unique, user_message
+from ..missing import skip_unless_ci
 from ..serve import ROOT
 from ..servers import RunningServer, free_port, run_server
 from .launch import run_example
@@ -48,10 +48,7 @@ def test_frontend_has_the_packages_of_the_other_one() -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built frontend, beside its source."""
-    if missing := missing_requirement():
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    skip_unless_ci(missing_requirement())
     folder = tmp_path_factory.mktemp("generative_ui")
     source = folder / "frontend"
     shutil.copytree(FRONTEND, source, ignore=shutil.ignore_patterns("node_modules", "dist"))

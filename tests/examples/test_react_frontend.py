@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ..missing import skip_unless_ci
 from ..serve import ROOT
 from ..servers import RunningServer, free_port, run_server
 
@@ -45,10 +45,7 @@ def node(*arguments: str | Path) -> None:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[RunningServer]:
-    if missing := missing_requirement():
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    skip_unless_ci(missing_requirement())
     node(VITE, "build", "--outDir", tmp_path, "--emptyOutDir", "--logLevel", "error")
     backend, port = free_port(), free_port()
     demo = [sys.executable, "-m", "copilot_runtime", "demo", "--port", str(backend)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from tests.builtin.fake_provider import Exchange, chunk, run_fake_provider, tool
 from tests.examples.test_react_frontend import BROWSERS, EXAMPLE, VITE, missing_requirement
 from tests.fixtures.frameworks.fake_model import UNSPEAKABLE
 from tests.http_client import unique
+from tests.missing import skip_unless_ci
 from tests.serve import ROOT
 from tests.servers import free_port, run_server, serve_config
 
@@ -68,10 +68,7 @@ def node(*arguments: str | Path) -> str:
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
     for package in ("pydantic_ai.ui.ag_ui", "ag_ui_langgraph"):
         import_framework(package)
-    if missing := missing_requirement():
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    skip_unless_ci(missing_requirement())
     page, built = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("built")
     for file in (*PAGE.iterdir(), EXAMPLE / "src" / "approvals.jsx", EXAMPLE / "vite.config.js"):
         shutil.copy(file, page)
