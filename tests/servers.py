@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -169,3 +170,23 @@ def serve_runtime(adapter: str, name: str, **options: Any) -> Iterator[RunningSe
     """Serves a runtime of `fixtures.runtimes`; ``options`` are those of `serve_app`."""
     with serve_app(adapter, "tests.fixtures.runtimes:application", env={RUNTIME: name}, **options) as running:
         yield running
+
+
+@contextlib.contextmanager
+def run_on_socket(module: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Runs a server that is called with the descriptor of a listening socket, and yields its port and its process.
+
+    Nobody need wait for it: what connects earlier is served as soon as it has started.
+
+    Args:
+        module: the module that is run.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        descriptor = listening.fileno()
+        process = subprocess.Popen([sys.executable, "-m", module, str(descriptor)], cwd=ROOT, pass_fds=[descriptor])
+        port = listening.getsockname()[1]
+    try:
+        yield port, process
+    finally:
+        process.kill()
+        process.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,8 +19,7 @@ from copilot_runtime.agents import BuiltInAgent, MCPServer, RunContext
 from copilot_runtime.agents._mcp import open_mcp_servers
 from copilot_runtime.agents._tools import Tool, ToolError
 from tests.http_client import unique
-from tests.serve import ROOT
-from tests.servers import free_port
+from tests.servers import free_port, run_on_socket
 
 from .client import event_types, of_type, user_message
 from .fake_provider import FakeProvider, Script, tool_call_chunk
@@ -61,16 +59,8 @@ class Served:
 
 @contextlib.contextmanager
 def run_mcp_server() -> Iterator[Served]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        descriptor = listening.fileno()
-        command = [sys.executable, "-m", "tests.builtin.mcp_server", str(descriptor)]
-        process = subprocess.Popen(command, cwd=ROOT, pass_fds=[descriptor])
-        port = listening.getsockname()[1]
-    try:
+    with run_on_socket("tests.builtin.mcp_server") as (port, process):
         yield Served(port, process)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
