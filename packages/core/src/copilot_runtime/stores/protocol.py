@@ -17,7 +17,7 @@ A store of your own is correct if it passes `copilot_runtime.testing.RunStoreSui
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -25,6 +25,7 @@ from .._events import CompactedFrame, RunRecorder, messages_after_run
 from .._version import __version__
 
 __all__ = [
+    "FOLLOWED_SECONDS",
     "RAW_RETENTION_SECONDS",
     "ActiveRun",
     "Batch",
@@ -52,11 +53,15 @@ __all__ = [
     "ThreadQuery",
     "ThreadSnapshot",
     "ThreadUnreadable",
+    "WatchingStore",
     "messages_after_run",
 ]
 
 RAW_RETENTION_SECONDS: float = 60.0
 """How long the frames of a run that has ended are kept as they were sent."""
+
+FOLLOWED_SECONDS: float = 10.0
+"""How long a run counts as followed by another process after `LeaseSignal.FOLLOWED`."""
 
 
 class StoreError(Exception):
@@ -139,6 +144,9 @@ class LeaseSignal(Enum):
 
     STOP = "a stop was requested"
     LOST = "the lease no longer holds"
+    FOLLOWED = "another process follows the run"
+    """Optional: frames are then appended as they come, and not every 0.1 seconds. Where a lease has another signal as
+    well, that one is returned."""
 
 
 class Batch(NamedTuple):
@@ -364,7 +372,8 @@ class RunStore(Protocol):
     def poll_signals(self, leases: Sequence[Lease]) -> Mapping[Lease, LeaseSignal]:
         """Returns the signals of those leases that have one. Called often, so it should be cheap.
 
-        A signal may be left out when it was returned before for the same leases.
+        A signal may be left out when it was returned before for the same leases, `LeaseSignal.FOLLOWED` only if that
+        was less than half of `FOLLOWED_SECONDS` ago.
         """
 
     def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
@@ -470,4 +479,29 @@ class GroupingStore(RunStore, Protocol):
         """Begins and ends runs in the given order, in one transaction if possible.
 
         Returns, for each, what `begin` or `finish` returns or raises. One that raises leaves the others alone.
+        """
+
+
+class WatchingStore(RunStore, Protocol):
+    """A store that notices what other processes do, so that nobody has to poll it for that.
+
+    The method is optional: without it, the engine looks every `poll_seconds`. With it, it looks whenever it is called
+    back; `poll_seconds`, of a second or two, is then only the net for notifications that were lost.
+    """
+
+    def watch(self, run: RunKey, on_change: Callable[[], None]) -> Callable[[], None]:
+        """Calls ``on_change`` soon after other processes have changed a run, until the returned function is called.
+
+        That is after one has appended frames to it, ended it, requested its stop, taken its lease, deleted it, or begun
+        to follow it; and, since some of that may have been missed, once the store listens and after each time that a
+        lost connection has come back. Additional calls are harmless, but each costs a look at the store. What was done
+        through this very store object needs none: a run that only its own process looks at should cost nothing.
+
+        ``on_change`` may be called on any OS thread; it returns at once and raises nothing. Neither this method nor the
+        returned function waits for anything or raises `StoreError`, as both are called on event loops: a thread of the
+        store's own does the work. The returned function may be called more than once.
+
+        A run may be watched several times, by the process that holds its lease and by those that `follow` it. Processes
+        that do not hold the lease report, when they `follow` the run and at most every few seconds, that they do: that
+        is the holder's `LeaseSignal.FOLLOWED`.
         """
