@@ -395,7 +395,13 @@ class Run:
         self.size += size
         completion, result = None, FinishResult.STORED
         if writer is not None:
-            completion = RunCompletion.from_recorder(recorder, request.messages, last_agent_event, persist=persist)
+            completion = RunCompletion.from_recorder(
+                recorder,
+                request.messages,
+                last_agent_event,
+                persist=persist,
+                frame_count=len(self.log.frames) + len(frames),
+            )
             result = await self._services.persistence.finish(writer, frames, completion)
         # Before readers see the end, since a client may begin its next run as soon as it does.
         self.slot.release()

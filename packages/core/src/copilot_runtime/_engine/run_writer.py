@@ -78,4 +78,5 @@ class RunWriter:
     def batch(self) -> Batch:
         """Returns what a flush has to store; to be called with the flush lock held."""
         self.unflushed_bytes = 0
-        return Batch(self.lease, self.unflushed_frames(), self.log.duplicates)
+        frames = self.unflushed_frames()
+        return Batch(self.lease, frames, self.log.duplicates, self.flushed_count + len(frames))

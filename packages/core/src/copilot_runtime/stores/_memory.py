@@ -116,11 +116,12 @@ class MemoryStore:
             for batch in batches:
                 try:
                     thread, live = self._require_lease(batch.lease)
+                    frames = p.missing_frames(batch.frames, batch.frame_count, len(live.frames))
                 except p.LeaseLost as error:
                     refused[batch.lease] = error
                     continue
                 before = thread.size
-                thread.append(live, batch.frames, batch.duplicates)
+                thread.append(live, frames, batch.duplicates)
                 self._count_change(thread, before)
                 evicted += self._evict(thread)
                 if 0 < self._max_bytes < live.size:
@@ -135,6 +136,8 @@ class MemoryStore:
         with self._lock.get():
             self._sweep()
             thread, live = self._require_lease(lease)
+            if completion.persist:
+                frames = p.missing_frames(frames, completion.frame_count, len(live.frames))
             before = thread.size
             thread.end_run(live)
             if completion.persist:

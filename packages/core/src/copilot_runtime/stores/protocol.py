@@ -55,6 +55,7 @@ __all__ = [
     "ThreadUnreadable",
     "WatchingStore",
     "messages_after_run",
+    "missing_frames",
 ]
 
 RAW_RETENTION_SECONDS: float = 60.0
@@ -102,6 +103,8 @@ class NewRun:
     run_id: str
     agent_id: str
     size: int = 0
+    begin_id: str = ""
+    """Identifies this call of `RunStore.begin`, so that a run can be found that has begun although the call failed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,6 +140,8 @@ class ActiveRun:
     """Whether a stop was requested."""
     expired: bool = False
     """Whether its lease has expired: its process has died, or is late, and any process may `RunStore.claim` it."""
+    begin_id: str = ""
+    """That of its `NewRun`. May be left empty by a store in which no run has begun when `RunStore.begin` raises."""
 
 
 class LeaseSignal(Enum):
@@ -153,12 +158,35 @@ class Batch(NamedTuple):
     """Frames to append to a run.
 
     ``duplicates`` are the numbers of all events of the run so far, those of earlier batches included, that repeat
-    messages of the thread's history.
+    messages of the thread's history. ``frame_count`` is how many frames the run has with these, for `missing_frames`;
+    None if unknown.
     """
 
     lease: Lease
     frames: Sequence[bytes]
     duplicates: Set[int] = frozenset()
+    frame_count: int | None = None
+
+
+def missing_frames(frames: Sequence[bytes], frame_count: int | None, stored_count: int) -> Sequence[bytes]:
+    """Returns those frames to append that a store does not have yet.
+
+    It may have some: a call that failed, such as when its connection broke, may have stored them all the same.
+
+    Args:
+        frames: The frames to append.
+        frame_count: How many frames the run has with these; None to append all.
+        stored_count: How many frames of the run the store has.
+
+    Raises:
+        LeaseLost: The store has lost frames that were stored before, so that these do not continue the run.
+    """
+    if frame_count is None or frame_count == stored_count + len(frames):
+        return frames
+    first = stored_count - (frame_count - len(frames))
+    if first < 0:
+        raise LeaseLost
+    return frames[first:]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -210,6 +238,8 @@ class RunCompletion:
     """Whether a RUN_ERROR is among its events."""
     recorded_by: str = ""
     """The version of this package that has recorded all of its frames; empty if unknown."""
+    frame_count: int | None = None
+    """As in `Batch`, for the frames that `RunStore.finish` gets."""
 
     @classmethod
     def from_recorder(
@@ -221,6 +251,7 @@ class RunCompletion:
         persist: bool = True,
         keep_ordinal: bool = False,
         recorded_by: str = __version__,
+        frame_count: int | None = None,
     ) -> Self:
         """Returns the final state of a recorded run. To be called once, when the run is complete.
 
@@ -231,6 +262,7 @@ class RunCompletion:
             persist: Whether the run is to be stored.
             keep_ordinal: Whether readers may have received more than was stored.
             recorded_by: The version of this package that has recorded all of its frames; empty if unknown.
+            frame_count: How many frames the run has; None if unknown.
         """
         return cls(
             persist=persist,
@@ -243,6 +275,7 @@ class RunCompletion:
             duplicates=recorder.duplicates,
             has_run_error=recorder.has_run_error,
             recorded_by=recorded_by,
+            frame_count=frame_count,
         )
 
 
@@ -342,7 +375,8 @@ class RunStore(Protocol):
     """Stores threads, runs and frames.
 
     Methods are synchronous, and may be called from several OS threads at a time. Each method except `after_fork`
-    may raise `StoreError`.
+    may raise `StoreError`, in which case it may or may not have done its work: the engine calls `append` and `finish`
+    again.
     """
 
     blocking: bool
@@ -359,12 +393,12 @@ class RunStore(Protocol):
     def append(self, batches: Sequence[Batch]) -> Mapping[Lease, LeaseLost | RunTooLarge]:
         """Appends frames to several runs in one transaction.
 
-        Returns, per lease, why its frames were refused (`LeaseLost`) or are the last that are accepted
-        (`RunTooLarge`).
+        Of each batch, only the `missing_frames` are appended. Returns, per lease, why its frames were refused
+        (`LeaseLost`) or are the last that are accepted (`RunTooLarge`).
         """
 
     def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
-        """Appends the last frames of a run and ends it, which frees the thread. Raises LeaseLost."""
+        """Appends the last frames of a run, as `append` does, and ends it, which frees the thread. Raises LeaseLost."""
 
     def renew(self, leases: Sequence[Lease]) -> None:
         """Renews those of the leases that still hold."""
@@ -496,6 +530,9 @@ class WatchingStore(RunStore, Protocol):
         to follow it; and, since some of that may have been missed, once the store listens and after each time that a
         lost connection has come back. Additional calls are harmless, but each costs a look at the store. What was done
         through this very store object needs none: a run that only its own process looks at should cost nothing.
+
+        Where there turn out to be no notifications, as behind some proxies, it calls nobody back, and `poll_seconds` is
+        as short as without this method.
 
         ``on_change`` may be called on any OS thread; it returns at once and raises nothing. Neither this method nor the
         returned function waits for anything or raises `StoreError`, as both are called on event loops: a thread of the

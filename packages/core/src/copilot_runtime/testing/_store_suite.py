@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
 import itertools
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -67,6 +70,20 @@ _USES: Mapping[str, tuple[Callable[[RunStore, p.ThreadKey], object], bool]] = {
     "a stop without a run": (lambda store, key: store.request_stop(key, None), False),
 }
 
+_WATCHED_CHANGES: Mapping[str, Callable[[RunStore, p.Lease], object]] = {
+    "append": lambda store, lease: append_one(store, lease, record_run(lease, message_events())[0][:2]),
+    "finish": lambda store, lease: store.finish(lease, *record_run(lease, message_events())),
+    "finish without events": lambda store, lease: store.finish(lease, (), p.RunCompletion(persist=False)),
+    "delete": lambda store, lease: store.delete(lease.run.thread),
+}
+
+_WATCHED_BY_HOLDER: Mapping[str, Callable[[RunStore, p.Lease], object]] = {
+    "stop": lambda store, lease: store.request_stop(lease.run.thread, None),
+    "claim": lambda store, lease: store.claim(lease.run, force=True),
+    "delete": lambda store, lease: store.delete(lease.run.thread),
+    "follow": lambda store, lease: store.follow(lease.run, 0),
+}
+
 _INVALID_CURSORS = ("", "x", "[]", "[1]", "[1,2,3]", "{}", "null", "7", '["a","b"]', "[" * 100_000, f"[1{'0' * 400},1]")
 
 
@@ -80,6 +97,29 @@ def _write_runs(store: RunStore) -> Callable[[Sequence[p.NewRun | p.RunEnd]], Se
         pytest.skip("this store does not write runs together")
     method: Callable[[Sequence[p.NewRun | p.RunEnd]], Sequence[Any]] = store.write_runs
     return method
+
+
+@contextlib.contextmanager
+def _watched(store: RunStore, run: p.RunKey) -> Iterator[threading.Event]:
+    """Watches a run (`p.WatchingStore`), and yields what is set after a change from now on."""
+    if not hasattr(store, "watch"):
+        pytest.skip("this store has to be polled")
+    changed = threading.Event()
+    stop_watching = store.watch(run, changed.set)
+    try:
+        assert changed.wait(TIMEOUT_SECONDS), "watch() must call back once it listens"
+        changed.clear()
+        yield changed
+    finally:
+        stop_watching()
+        stop_watching()
+
+
+def _eventually_signals(store: RunStore, leases: Sequence[p.Lease], expected: Mapping[p.Lease, p.LeaseSignal]) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (signals := store.poll_signals(leases)) != expected:
+        assert time.monotonic() < deadline, signals
+        time.sleep(0.01)
 
 
 def _keys(*names: str) -> list[p.ThreadKey]:
@@ -230,6 +270,52 @@ class RunStoreSuite:
         assert not store.append([p.Batch(lease, frames[:2]), p.Batch(lease, frames[2:4], {3})])
         update = store.follow(lease.run, 0)
         assert (list(update.frames), set(update.duplicates)) == (frames[:4], {3})
+
+    @pytest.mark.parametrize("stored", [0, 1, 3])
+    def test_append_again_after_a_failure_stores_each_frame_once(self, store: RunStore, stored: int) -> None:
+        """A call that failed, such as when its connection broke, may have appended some of the frames."""
+        lease, other = begin(store).lease, begin(store, T2).lease
+        frames, _ = record_run(lease, message_events())
+        others, _ = record_run(other, message_events("m2"))
+        if stored:
+            assert not store.append([p.Batch(lease, frames[:stored], frame_count=stored)])
+        assert not store.append(
+            [p.Batch(lease, frames[:3], {3}, frame_count=3), p.Batch(other, others[:2], frame_count=2)]
+        )
+        assert not store.append([p.Batch(lease, frames[2:5], {3}, frame_count=5)])
+        assert list(store.follow(lease.run, 0).frames) == frames
+        assert list(store.follow(other.run, 0).frames) == others[:2]
+
+    @pytest.mark.parametrize("stored", [0, 2, 4])
+    def test_finish_after_a_failure_stores_each_frame_once(self, store: RunStore, stored: int) -> None:
+        lease = begin(store).lease
+        frames, completion = record_run(lease, message_events())
+        assert append_one(store, lease, frames[:stored]) is None
+        store.finish(lease, frames, dataclasses.replace(completion, frame_count=len(frames)))
+        [run] = store.read(T1, raw_ordinal=lease.run.ordinal).runs
+        assert list(run.raw or ()) == frames
+
+    def test_frames_that_do_not_continue_a_run_are_refused(self, store: RunStore) -> None:
+        """The store has lost frames that it had acknowledged: what follows them must not take their place."""
+        lease = begin(store).lease
+        frames, completion = record_run(lease, message_events())
+        assert append_one(store, lease, frames[:1]) is None
+        refused = store.append([p.Batch(lease, frames[2:3], frame_count=3)])
+        assert {lease: type(why) for lease, why in refused.items()} == {lease: p.LeaseLost}
+        with pytest.raises(p.LeaseLost):
+            store.finish(lease, frames[3:], dataclasses.replace(completion, frame_count=len(frames)))
+        assert list(store.follow(lease.run, 0).frames) == frames[:1]
+
+    def test_begin_id_of_an_active_run(self, store: RunStore) -> None:
+        """Optional: a store in which no run has begun when `begin` raises may leave it out."""
+        started = store.begin(p.NewRun(thread=T1, run_id="r", agent_id="a", begin_id="b1"))
+        assert isinstance(started, p.RunStarted)
+        busy = store.begin(p.NewRun(thread=T1, run_id="r", agent_id="a", begin_id="b2"))
+        assert isinstance(busy, p.ThreadBusy)
+        live = store.read(T1).live
+        assert live is not None
+        assert live.begin_id == busy.live.begin_id
+        assert live.begin_id in ("b1", "")
 
     def test_write_runs_begins_and_ends_runs_together(self, store: RunStore) -> None:
         write_runs = _write_runs(store)
@@ -877,6 +963,42 @@ class RunStoreSuite:
         assert later.token > lease.token
         assert store.delete(T1)
         assert poll_signal(second, later) is p.LeaseSignal.LOST
+
+    @pytest.mark.parametrize("change", _WATCHED_CHANGES)
+    def test_watch_calls_back_after_another_process_has_changed_the_run(self, store: RunStore, change: str) -> None:
+        second = self.open_second(store)
+        lease = begin(store).lease
+        with _watched(second, lease.run) as changes:
+            _WATCHED_CHANGES[change](store, lease)
+            assert changes.wait(TIMEOUT_SECONDS)
+
+    @pytest.mark.parametrize("change", _WATCHED_BY_HOLDER)
+    def test_watch_calls_back_the_holder_of_the_lease(self, store: RunStore, change: str) -> None:
+        second = self.open_second(store)
+        lease = begin(store).lease
+        with _watched(store, lease.run) as changes:
+            _WATCHED_BY_HOLDER[change](second, lease)
+            assert changes.wait(TIMEOUT_SECONDS)
+
+    def test_watch_of_several_runs_and_watchers(self, store: RunStore) -> None:
+        second = self.open_second(store)
+        first, other = begin(store).lease, begin(store, T2).lease
+        with _watched(second, first.run) as mine, _watched(second, first.run) as yours:
+            with _watched(second, other.run) as others:
+                assert append_one(store, other, record_run(other, message_events())[0]) is None
+                assert others.wait(TIMEOUT_SECONDS)
+            assert append_one(store, first, record_run(first, message_events())[0]) is None
+            assert mine.wait(TIMEOUT_SECONDS)
+            assert yours.wait(TIMEOUT_SECONDS)
+
+    def test_followed_signal(self, store: RunStore) -> None:
+        second = self.open_second(store)
+        followed, alone = begin(store).lease, begin(store, T2).lease
+        with _watched(second, followed.run):
+            second.follow(followed.run, 0)
+            _eventually_signals(store, [followed, alone], {followed: p.LeaseSignal.FOLLOWED})
+            assert second.request_stop(T1, None) is not None
+            _eventually_signals(store, [followed, alone], {followed: p.LeaseSignal.STOP})
 
     def test_concurrent_begins_in_two_processes(self, store: RunStore) -> None:
         _begin_concurrently([store, self.open_second(store)])

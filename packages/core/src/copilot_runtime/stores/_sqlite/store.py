@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -194,10 +194,34 @@ class SqliteStore:
         return work
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        merged = _merged(batches)
+        try:
+            return self._append(merged)
+        except _OtherFrames as found:  # those of a batch that was stored before
+            return self._append_missing(merged, found.stored)
+
+    def _append_missing(
+        self, batches: Iterable[p.Batch], stored: Mapping[int, int]
+    ) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        """Appends what is missing of batches. ``stored`` is how many frames there are of some runs, by their tokens."""
+        refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
+        missing: list[p.Batch] = []
+        for batch in batches:
+            frames = batch.frames
+            if batch.lease.token in stored:
+                try:
+                    frames = p.missing_frames(frames, batch.frame_count, stored[batch.lease.token])
+                except p.LeaseLost as error:
+                    refused[batch.lease] = error
+                    continue
+            missing.append(batch._replace(frames=frames))
+        return {**self.append(missing), **refused}
+
+    def _append(self, batches: Collection[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        """Appends batches of which no two are of the same run."""
         # Joined before the transaction, during which no other process can write.
-        pieces: dict[int, rows.Piece] = {}
-        for lease, frames, duplicates in _merged(batches):
-            pieces[lease.token] = rows.Piece.from_frames(frames, duplicates)
+        pieces = {batch.lease.token: rows.Piece.from_frames(batch.frames, batch.duplicates) for batch in batches}
+        counts = {batch.lease.token: batch.frame_count for batch in batches}
         length = sum([len(piece.data) for piece in pieces.values()])
         added = sum([piece.stored_bytes for piece in pieces.values()])
         self._make_room_for(length)
@@ -205,18 +229,25 @@ class SqliteStore:
         def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
             self._retention.make_room(db, length)
             sizes = rows.append_frames(db, pieces)
+            others = {
+                token: size.frames - pieces[token].frames
+                for token, size in sizes.items()
+                if counts[token] not in (None, size.frames)
+            }
+            if others:
+                raise _OtherFrames(others)
             max_uncounted = 0 if self._retention.must_count(db, added) else self._max_uncounted
             for token, size in sizes.items():
                 if size.uncounted_bytes > max_uncounted:
                     self._count_bytes(db, token, size)
             refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
             max_bytes = self._retention.max_bytes or math.inf
-            for lease, _, _ in batches:
-                found = sizes.get(lease.token)
+            for batch in batches:
+                found = sizes.get(batch.lease.token)
                 if found is None:
-                    refused[lease] = p.LeaseLost()
+                    refused[batch.lease] = p.LeaseLost()
                 elif found.size > max_bytes:
-                    refused[lease] = p.RunTooLarge()
+                    refused[batch.lease] = p.RunTooLarge()
             return refused
 
         return self._write(work)
@@ -263,8 +294,10 @@ class SqliteStore:
             added = 0
             if completion.persist:
                 self._retention.make_room(db, size)
-                count += last.frames
-                rows.insert_frames(db, frames_id, count, last)
+                missing = p.missing_frames(frames, completion.frame_count, count)
+                appended = last if missing is frames else rows.Piece.from_frames(missing)
+                count += appended.frames
+                rows.insert_frames(db, frames_id, count, appended)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
                     " records, checksum, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes)"
@@ -276,7 +309,7 @@ class SqliteStore:
                         agent_id,
                         frames_id,
                         count,
-                        stored_bytes + last.stored_bytes,
+                        stored_bytes + appended.stored_bytes,
                         now + p.RAW_RETENTION_SECONDS,
                         records,
                         rows.checksum(records, lease.run.ordinal),
@@ -286,7 +319,7 @@ class SqliteStore:
                         record_bytes,
                     ),
                 )
-                added = stored_bytes - counted_bytes + last.stored_bytes + record_bytes
+                added = stored_bytes - counted_bytes + appended.stored_bytes + record_bytes
                 if message_ids is not None:
                     added += rows.store_messages(db, thread, messages, replaces=runs > 0)
                 [(runs,)] = db.execute(
@@ -626,7 +659,15 @@ class SqliteStore:
             )
 
 
-def _merged(batches: Sequence[p.Batch]) -> Iterable[p.Batch]:
+class _OtherFrames(Exception):
+    """The file has other frames than a batch continues. ``stored`` is how many it has, by token."""
+
+    def __init__(self, stored: Mapping[int, int]) -> None:
+        super().__init__(stored)
+        self.stored = stored
+
+
+def _merged(batches: Sequence[p.Batch]) -> Collection[p.Batch]:
     """Returns batches of which no two are of the same run: a statement must not update a row twice."""
     by_lease: dict[int, p.Batch] = {}
     for batch in batches:
