@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from copilot_runtime.stores import (
     LeaseLost,
     MemoryStore,
+    MigrationRequired,
     RunStore,
     RunTooLarge,
     SqliteStore,
@@ -489,6 +491,60 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
             SqliteStore(path)
     assert rows(path, "SELECT name FROM sqlite_schema ORDER BY name") == before
     assert list_thread_ids(SqliteStore(path)) == ["t1"]
+
+
+def test_migrate_false_neither_creates_nor_migrates_a_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(path, migrate=False)
+    with pytest.raises(MigrationRequired, match=r"threads\.db: the file does not exist yet"):
+        store.read(T1)
+    assert not path.exists()
+    path.touch()
+    with pytest.raises(MigrationRequired, match="the tables do not exist yet"):
+        begin(store)
+    assert path.stat().st_size == 0
+    store_run(SqliteStore(path))
+    assert list_thread_ids(store) == ["t1"], "no restart is needed"
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE later (x);\n"))
+    with pytest.raises(MigrationRequired, match="those of an earlier version"):
+        SqliteStore(path, migrate=False).read(T1)
+    SqliteStore(path)
+    assert list_thread_ids(SqliteStore(path, migrate=False)) == ["t1"]
+
+
+def test_migrate_false_leaves_files_of_others_alone(path: Path) -> None:
+    with open_file(path) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(StoreError, match="another program's database"):
+        SqliteStore(path, migrate=False).read(T1)
+    with pytest.raises(ValueError, match="max_threads"):
+        SqliteStore(path, migrate=False, max_threads=-1)
+
+
+def test_a_run_is_stored_with_its_times(path: Path) -> None:
+    before = time.time()
+    store_run(SqliteStore(path))
+    [(started_at, ended_at)] = rows(path, "SELECT started_at, ended_at FROM runs")
+    assert before <= started_at <= ended_at <= time.time()
+
+
+def test_a_file_of_the_first_version_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        SqliteStore(path)
+    with open_file(path) as db:
+        db.execute(
+            "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes, runs) VALUES (?, ?, 1, 5, 9, 1)", T1
+        )
+        db.execute(
+            "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until, checksum,"
+            " event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes, records)"
+            " VALUES (1, 5, 'r1', 'a', 7, 0, 0, 0, 5, '[]', '[]', '[]', 0, '', 0, x'')"
+        )
+    store = SqliteStore(path)
+    assert [run.run_id for run in store.read(T1).runs] == ["r1"]
+    assert rows(path, "SELECT started_at, ended_at FROM runs") == [(0, 0)]
+    store_run(store)
+    assert [run.ordinal for run in store.read(T1).runs] == [5, 6]
 
 
 def test_many_processes_create_the_file_at_once(path: Path) -> None:

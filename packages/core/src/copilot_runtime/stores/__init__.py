@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .._lazy_exports import lazy_exports
 from ._memory import MemoryStore
 from ._urls import store_from_url
+from .migrations import MigrationRequired
 from .protocol import LeaseLost, RunStore, RunTooLarge, StoreError
 
 if TYPE_CHECKING:
@@ -12,4 +13,13 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_exports(__name__, {"._sqlite.store": ("SqliteStore",)})
 
-__all__ = ["LeaseLost", "MemoryStore", "RunStore", "RunTooLarge", "SqliteStore", "StoreError", "store_from_url"]
+__all__ = [
+    "LeaseLost",
+    "MemoryStore",
+    "MigrationRequired",
+    "RunStore",
+    "RunTooLarge",
+    "SqliteStore",
+    "StoreError",
+    "store_from_url",
+]

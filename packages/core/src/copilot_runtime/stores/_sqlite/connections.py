@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 from ..._concurrency.outcome import Outcome
 from ..._concurrency.process_local import ProcessLocal
+from ..migrations import MigrationRequired
 from ..protocol import StoreError
 from . import file_access
 from .group_commit import Group, PendingWrite, Work, withdraw
 from .room import StoreConnection
-from .schema import UnsuitableFileError, migrate
+from .schema import UnsuitableFileError, migrate, missing_migration
 from .sizes import PAGE_BYTES
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
@@ -54,10 +55,14 @@ class ConnectionPair:
         path: The file's absolute path.
         timeout_seconds: The longest wait for a lock of another process, and for other threads of this process.
         journal_bytes: How large the ``-wal`` file should become at most.
+        migrates: Whether to create the file and its tables, or to bring them up to date, where that is necessary.
     """
 
-    def __init__(self, path: str, timeout_seconds: float, journal_bytes: int = 4 * 1024 * 1024) -> None:
+    def __init__(
+        self, path: str, timeout_seconds: float, journal_bytes: int = 4 * 1024 * 1024, *, migrates: bool = True
+    ) -> None:
         self.path = path
+        self._migrates = migrates
         self._timeout = timeout_seconds
         self._journal_bytes = journal_bytes
         self._state = ProcessLocal(_State)
@@ -304,7 +309,10 @@ class ConnectionPair:
             time.sleep(OPEN_RETRY_INTERVAL)
 
     def _connect(self, connect_timeout: float, busy_timeout: float) -> StoreConnection:
-        file_access.create(self.path)
+        if self._migrates:
+            file_access.create(self.path)
+        elif not os.path.exists(self.path):
+            raise MigrationRequired(self.path, "the file does not exist yet")
         db = sqlite3.connect(
             self.path,
             timeout=connect_timeout,
@@ -322,7 +330,10 @@ class ConnectionPair:
             db.execute("PRAGMA temp_store = MEMORY")
             # What was deleted is overwritten, and not only left out.
             db.execute("PRAGMA secure_delete = ON").fetchall()
-            migrate(db)
+            if self._migrates:
+                migrate(db)
+            elif reason := missing_migration(db):
+                raise MigrationRequired(self.path, reason)
             # After that, since it changes the file: so far it may have been another program's.
             db.execute("PRAGMA journal_mode = WAL")
             # Where nobody reads at that moment, the file is then written again from its beginning.

@@ -126,7 +126,13 @@ CREATE TRIGGER owners_dropped AFTER DELETE ON owners
     BEGIN UPDATE counters SET value = value - 1 WHERE name = 'owners'; END;
 """.format(**{f"{row}_bytes": f"min(max(CAST({row}.bytes AS INTEGER), 0), 1 << 50)" for row in ("old", "new")})
 
-MIGRATIONS = (_V1,)
+# Behind the records, where only those who look for them read them. 0 for the runs that were stored before.
+_V2 = """
+ALTER TABLE runs ADD COLUMN started_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN ended_at REAL NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS = (_V1, _V2)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 
@@ -147,13 +153,7 @@ _FOREIGN = (
 def migrate(db: sqlite3.Connection) -> None:
     """Migrates a file to the current schema, in place. Raises UnsuitableFileError or sqlite3.Error."""
     _claim(db)
-    version = _version(db)
-    if version > len(MIGRATIONS):
-        raise UnsuitableFileError(
-            f"the file has schema version {version}, but this version of copilot-runtime supports only versions up to "
-            f"{len(MIGRATIONS)}: upgrade copilot-runtime, or choose another file"
-        )
-    if version == len(MIGRATIONS):
+    if _supported_version(db) == len(MIGRATIONS):
         _repair_counters(db)
         return
     db.execute("BEGIN IMMEDIATE")
@@ -168,6 +168,35 @@ def migrate(db: sqlite3.Connection) -> None:
     except BaseException:
         _roll_back(db)
         raise
+
+
+def missing_migration(db: sqlite3.Connection) -> str | None:
+    """Returns why a file has to be migrated, without doing so; None if it has the current schema.
+
+    Raises UnsuitableFileError or sqlite3.Error.
+    """
+    db.execute("BEGIN")
+    try:
+        is_ours = _is_ours(db)
+    finally:
+        _roll_back(db)
+    if not is_ours or not _supported_version(db):
+        return "the tables do not exist yet"
+    if _supported_version(db) < len(MIGRATIONS):
+        return "the tables are those of an earlier version of copilot-runtime"
+    _repair_counters(db)
+    return None
+
+
+def _supported_version(db: sqlite3.Connection) -> int:
+    """Returns the schema version of a file. Raises UnsuitableFileError for one that this version does not know."""
+    version = _version(db)
+    if version > len(MIGRATIONS):
+        raise UnsuitableFileError(
+            f"the file has schema version {version}, but this version of copilot-runtime supports only versions up to "
+            f"{len(MIGRATIONS)}: upgrade copilot-runtime, or choose another file"
+        )
+    return version
 
 
 def _repair_counters(db: sqlite3.Connection) -> None:

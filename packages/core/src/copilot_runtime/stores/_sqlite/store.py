@@ -57,6 +57,8 @@ class SqliteStore:
         lease_seconds: How long a run stays active after its process has stopped renewing its lease.
         poll_seconds: The delay until a process sees what another one has done.
         timeout_seconds: The longest wait for the file.
+        migrate: Whether to create the file and its tables, and to bring them up to date. Without it, the file is first
+            opened when it is used, and until somebody else has migrated it, methods raise `MigrationRequired`.
 
     0 means no limit. Threads with an active run are never deleted.
 
@@ -78,6 +80,7 @@ class SqliteStore:
         lease_seconds: float = 15.0,
         poll_seconds: float = 0.05,
         timeout_seconds: float = 5.0,
+        migrate: bool = True,
     ) -> None:
         self.lease_seconds: float | None = lease_seconds
         self.poll_seconds: float | None = poll_seconds
@@ -97,7 +100,9 @@ class SqliteStore:
                 raise ValueError(f"SqliteStore({name}={value!r}): must be > 0")
         _check_path(os.fspath(path))
         self._max_uncounted = _max_uncounted(max_bytes)
-        self._connections = ConnectionPair(os.path.abspath(path), timeout_seconds, _journal_bytes(max_bytes))
+        self._connections = ConnectionPair(
+            os.path.abspath(path), timeout_seconds, _journal_bytes(max_bytes), migrates=migrate
+        )
         self._next_sweep = 0.0
         """When to look for expired rows, by the monotonic clock."""
         self._used: dict[p.ThreadKey, float] = {}
@@ -115,11 +120,12 @@ class SqliteStore:
         lease expires, for how long it was renewed, and its duplicates."""
         self._shared_records: SharedFrames[CompactedFrames] = SharedFrames()
         self._shared_raw: SharedFrames[SharedList[bytes]] = SharedFrames()
-        try:
-            # No connection is left open: the process may fork after this.
-            self._connections.check()
-        except ValueError as error:
-            raise ValueError(f"SqliteStore({os.fspath(path)!r}): {error}") from error
+        if migrate:
+            try:
+                # No connection is left open: the process may fork after this.
+                self._connections.check()
+            except ValueError as error:
+                raise ValueError(f"SqliteStore({os.fspath(path)!r}): {error}") from error
 
     # --- writing runs ---
 
@@ -285,12 +291,12 @@ class SqliteStore:
             now = time.time()
             row = db.execute(
                 "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes,"
-                f" counted_bytes, (SELECT {rows.RUNS} FROM threads WHERE id = thread)",
+                f" counted_bytes, started_at, (SELECT {rows.RUNS} FROM threads WHERE id = thread)",
                 (lease.token,),
             ).fetchone()
             if row is None:
                 raise p.LeaseLost
-            thread, agent_id, frames_id, count, stored_bytes, counted_bytes, runs = row
+            thread, agent_id, frames_id, count, stored_bytes, counted_bytes, started_at, runs = row
             added = 0
             if completion.persist:
                 self._retention.make_room(db, size)
@@ -300,8 +306,8 @@ class SqliteStore:
                 rows.insert_frames(db, frames_id, count, appended)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
-                    " records, checksum, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes)"
-                    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    " records, checksum, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes,"
+                    " started_at, ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         thread,
                         lease.run.ordinal,
@@ -317,6 +323,8 @@ class SqliteStore:
                         completion.has_run_error,
                         completion.recorded_by,
                         record_bytes,
+                        started_at,
+                        now,
                     ),
                 )
                 added = stored_bytes - counted_bytes + appended.stored_bytes + record_bytes
