@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from .shared_stores import SharedStore
 
 # How long an example takes depends on what else the machine does. All else is as Hypothesis has it, in CI as well.
 hypothesis.settings.register_profile("tests", hypothesis.settings.default, deadline=None)
@@ -40,6 +44,23 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {Path(__file__).with_name(name): number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "shared_store" in metafunc.fixturenames:
+        from .shared_stores import kinds
+
+        marker = metafunc.definition.get_closest_marker("stores")
+        metafunc.parametrize("shared_store", kinds(marker.args if marker else ("sqlite",)), indirect=True)
+
+
+@pytest.fixture
+def shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedStore]:
+    """A store for the processes of one test, of the kinds that the marker ``stores`` names."""
+    from .shared_stores import STORES
+
+    with STORES[request.param](tmp_path) as store:
+        yield store
 
 
 @pytest.hookimpl(wrapper=True)

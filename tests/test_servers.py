@@ -39,8 +39,8 @@ from .fixtures.worker_app import STORE
 from .http_client import TIMEOUT_SECONDS, Client, Event, Stream, parse_frame, run_input, types, unique
 from .serve import ADAPTERS, ROOT, ServerOptions, app_command
 from .servers import STOP_SECONDS, RunningServer, free_port, run_server, serve_app, serve_runtime
+from .shared_stores import SqliteFile
 from .test_streams import set_event, steps
-from .workers import sqlite_url
 
 PLAYERS = ["play", "play-sync"]
 
@@ -415,7 +415,7 @@ def test_fork_first_runs_of_a_worker_begin_at_once(
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(configuration)
     options: dict[str, Any] = {"server": name, "preload": preload, "extra": ["--config", str(config)]}
-    store = sqlite_url(tmp_path / "threads.db") if scheme == "sqlite" else "memory://"
+    store = SqliteFile(tmp_path / "threads.db").url() if scheme == "sqlite" else "memory://"
     with serve_app("wsgi", "tests.fixtures.worker_app:application", env={STORE: store}, **options) as server:
         client, ready = Client(server), threading.Barrier(4)
 

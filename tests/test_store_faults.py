@@ -28,7 +28,8 @@ from .compaction_oracle import compact
 from .http_client import Client, Frame, Stream, unique
 from .serve import ADAPTERS, ROOT
 from .servers import RunningServer
-from .workers import events_of, eventually, frames_until, pid_of, serve_workers, sqlite_url
+from .shared_stores import SqliteFile
+from .workers import events_of, eventually, frames_until, pid_of, serve_workers
 
 STACKS = ("wsgi", "asgi")
 """What a store does to the engine is the same below every adapter; one case is for each of them."""
@@ -55,7 +56,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def over(name: str, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[RunningServer]:
-    url = sqlite_url(path, lease_seconds=LEASE_SECONDS, timeout_seconds=timeout_seconds)
+    url = SqliteFile(path).url(lease_seconds=LEASE_SECONDS, timeout_seconds=timeout_seconds)
     with serve_workers(name, url) as server:
         yield server
 

@@ -1,6 +1,6 @@
-"""Several processes over one SQLite file behave as one: runs are reached from any of them, and survive any that dies.
+"""Several processes over one store behave as one: runs are reached from any of them, and survive any that dies.
 
-With ``FULL_REPETITIONS=1`` in the environment everything is repeated as often as a release wants it.
+With ``FULL_REPETITIONS=1`` in the environment everything is repeated as often as a release wants it, on every store.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ import itertools
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 import uvicorn
 
 from copilot_runtime._engine.persistence import FLUSH_INTERVAL_SECONDS
-from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores.protocol import ThreadKey
 
 from .compaction_oracle import compact
@@ -36,7 +34,9 @@ from .fixtures.worker_app import SHUTDOWN_GRACE, STORE
 from .http_client import Client, Frame, Stream, types, unique
 from .serve import ADAPTERS, ROOT
 from .servers import STOP_SECONDS, RunningServer
+from .shared_stores import STORES, SharedStore, SqliteFile, kinds, open_store, repetitions
 from .workers import (
+    BalancedClient,
     Number,
     check_cursors,
     events_of,
@@ -45,9 +45,7 @@ from .workers import (
     numbers_of,
     ordinal_of,
     pid_of,
-    repetitions,
     serve_workers,
-    sqlite_url,
 )
 
 pytestmark = pytest.mark.workers
@@ -64,26 +62,35 @@ PARALLEL = 8
 
 
 class Deployment(NamedTuple):
-    """How a user starts several processes, by the first server of the adapter."""
+    """How a user starts several processes: a server for each of the adapters, their first one, over a kind of store."""
 
-    adapter: str
+    adapters: Sequence[str]
+    store: str = "sqlite"
     preload: bool = False
+    workers: int = WORKERS
 
 
 DEPLOYMENTS = {
-    "wsgi": Deployment("wsgi"),
-    "wsgi-preload": Deployment("wsgi", preload=True),
-    "asgi": Deployment("asgi"),
+    "wsgi": Deployment(["wsgi"]),
+    "wsgi-preload": Deployment(["wsgi"], preload=True),
+    "asgi": Deployment(["asgi"]),
+    **{
+        f"servers-{store}": Deployment(
+            ["wsgi", "asgi"] * repetitions(1, 2), store, preload=True, workers=repetitions(2, WORKERS)
+        )
+        for store in kinds(name for name in STORES if name != "sqlite")
+    },
 }
 """What processes do to each other is the engine's; `test_contract` has several workers on every adapter."""
 
 
 @pytest.fixture(scope="module", params=DEPLOYMENTS)
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    adapter, preload = DEPLOYMENTS[request.param]
-    store = sqlite_url(tmp_path_factory.mktemp("workers") / "threads.db", lease_seconds=LEASE_SECONDS)
-    with serve_workers(adapter, store, workers=WORKERS, preload=preload, threads=256) as server:
-        client = Client(server)
+    adapters, kind, preload, workers = DEPLOYMENTS[request.param]
+    with STORES[kind](tmp_path_factory.mktemp("workers")) as store, contextlib.ExitStack() as servers:
+        url = store.url(lease_seconds=LEASE_SECONDS)
+        options: dict[str, Any] = {"workers": workers, "preload": preload, "threads": 256}
+        client = BalancedClient([servers.enter_context(serve_workers(name, url, **options)) for name in adapters])
         several_answer(client)
         yield client
 
@@ -254,8 +261,8 @@ def test_workers_killed_worker_leaves_no_reader_waiting(client: Client) -> None:
 
 
 @pytest.mark.requirement("STORE-02")
-def test_workers_race_for_a_thread_has_one_winner(tmp_path: Path) -> None:
-    store = sqlite_url(tmp_path / "threads.db")
+def test_workers_race_for_a_thread_has_one_winner(shared_store: SharedStore, tmp_path: Path) -> None:
+    store = shared_store.url()
     racers = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.fixtures.racer"],
@@ -295,11 +302,11 @@ def test_workers_race_for_a_thread_has_one_winner(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def paused(process: int, file: Path) -> Iterator[None]:
+def paused(process: int, store: SharedStore) -> Iterator[None]:
     """Pauses a process between two writes: in the middle of one it would block all others."""
     os.kill(process, signal.SIGSTOP)
     try:
-        while not (stands_still(process) and writable(file)):
+        while not (stands_still(process) and store.is_writable()):
             os.kill(process, signal.SIGCONT)
             os.kill(process, signal.SIGSTOP)
             eventually(lambda: stands_still(process), 30)
@@ -320,23 +327,13 @@ def stands_still(process: int) -> bool:
     return states == {"T"}
 
 
-def writable(file: Path) -> bool:
-    """Returns whether the lock of a SQLite file is free within the time of a write."""
-    with contextlib.closing(sqlite3.connect(file, timeout=0.3, isolation_level=None)) as db:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        db.execute("ROLLBACK")
-    return True
-
-
 @pytest.mark.requirement("STORE-02", "STORE-04")
 @pytest.mark.parametrize("then", ["goes on", "ends"])
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
-def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str, then: str, tmp_path: Path) -> None:
-    file = tmp_path / "threads.db"
-    store = sqlite_url(file, lease_seconds=1)
+def test_workers_paused_process_cannot_write_after_losing_its_lease(
+    adapter: str, then: str, shared_store: SharedStore, tmp_path: Path
+) -> None:
+    store = shared_store.url(lease_seconds=1)
     first_gate, second_gate = tmp_path / "first", tmp_path / "second"
     with serve_workers(adapter, store) as one, serve_workers(adapter, store) as two:
         here, there = Client(one), Client(two)
@@ -346,7 +343,7 @@ def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str
         ):
             start = frames_until(own, 5)
             stored = frames_until(other, 1)  # a run of which nothing is stored leaves nothing to replay
-            with paused(pid_of(own), file):
+            with paused(pid_of(own), shared_store):
                 # Its reader on the other process gets the end of the run, and with that the thread is free.
                 followed = events_of([*stored, *other.frames()])
                 check_cursors(there, "count", "taken", start)
@@ -371,19 +368,18 @@ def test_workers_paused_process_cannot_write_after_losing_its_lease(adapter: str
 
 @pytest.mark.requirement("STORE-02")
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
-def test_workers_machine_that_stands_still_loses_no_run(adapter: str, tmp_path: Path) -> None:
+def test_workers_machine_that_stands_still_loses_no_run(adapter: str, shared_store: SharedStore) -> None:
     """All leases have expired when the processes continue, and the first of them must not take the others for dead."""
-    file = tmp_path / "threads.db"
-    store = sqlite_url(file, lease_seconds=1)
-    witness = SqliteStore(file)
+    store = shared_store.url(lease_seconds=1)
+    witness = open_store(shared_store)
     threads = [ThreadKey("", f"still-{number}") for number in range(8)]
     with serve_workers(adapter, store) as one, serve_workers(adapter, store) as two, contextlib.ExitStack() as streams:
         here, there = Client(one), Client(two)
         own = [streams.enter_context(here.start_run("count", thread.thread_id)) for thread in threads]
         start = [frames_until(stream, 1) for stream in own]
         other = [streams.enter_context(there.connect("count", thread.thread_id)) for thread in threads]
-        with paused(pid_of(own[0]), file):
-            with paused(pid_of(other[0]), file):
+        with paused(pid_of(own[0]), shared_store):
+            with paused(pid_of(other[0]), shared_store):
                 for thread in threads:
                     eventually(lambda thread=thread: (live := witness.read(thread).live) and live.expired, 30)
             there.info()  # it looks before the owner continues
@@ -447,8 +443,8 @@ RECYCLING = {"wsgi": ("--max-requests", "20"), "asgi": ("--limit-max-requests", 
 
 @pytest.mark.requirement("STORE-02")
 @pytest.mark.parametrize("adapter", RECYCLING)
-def test_workers_replaced_during_runs(adapter: str, tmp_path: Path) -> None:
-    store = sqlite_url(tmp_path / "threads.db", lease_seconds=LEASE_SECONDS)
+def test_workers_replaced_during_runs(adapter: str, shared_store: SharedStore) -> None:
+    store = shared_store.url(lease_seconds=LEASE_SECONDS)
     workers = repetitions(2, WORKERS)
     # Preloaded where a server can, since most of this test's time is what workers need in order to start.
     preload = adapter == "wsgi"
@@ -513,10 +509,12 @@ RETIRING = {
 
 @pytest.mark.requirement("STOP-06", "STOP-07")
 @pytest.mark.parametrize("name", RETIRING)
-def test_workers_replaced_during_a_run_that_is_longer_than_the_graceful_timeout(name: str, tmp_path: Path) -> None:
+def test_workers_replaced_during_a_run_that_is_longer_than_the_graceful_timeout(
+    name: str, shared_store: SharedStore
+) -> None:
     """The end of the run is stored and sent, whatever its agent is doing, and the thread is free at once."""
     kind, how, extra, workers = RETIRING[name]
-    store = sqlite_url(tmp_path / "threads.db", lease_seconds=300)
+    store = shared_store.url(lease_seconds=300)
     adapter = "asgi" if kind.startswith("uvicorn") else "wsgi"
     with serve_workers(adapter, store, server=kind, extra=extra, workers=workers) as server:
         client = Client(server)
@@ -546,8 +544,10 @@ WAITING = {"asgi": ("--timeout-graceful-shutdown", "30"), "wsgi": ("--graceful-t
 
 @pytest.mark.requirement("STOP-06")
 @pytest.mark.parametrize("adapter", WAITING)
-def test_workers_run_that_ends_within_the_shutdown_grace_is_complete(adapter: str, tmp_path: Path) -> None:
-    store, gate = sqlite_url(tmp_path / "threads.db"), tmp_path / "gate"
+def test_workers_run_that_ends_within_the_shutdown_grace_is_complete(
+    adapter: str, shared_store: SharedStore, tmp_path: Path
+) -> None:
+    store, gate = shared_store.url(), tmp_path / "gate"
     env = {SHUTDOWN_GRACE: "20"}
     with (
         serve_workers(adapter, store, extra=WAITING[adapter], env=env) as server,
@@ -564,18 +564,16 @@ def test_workers_run_that_ends_within_the_shutdown_grace_is_complete(adapter: st
 @pytest.mark.requirement("STOP-07")
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 def test_workers_shutdown_while_the_store_cannot_be_written_ends_streams_in_an_error(
-    adapter: str, tmp_path: Path
+    adapter: str, shared_store: SharedStore
 ) -> None:
     """Not with gevent, whose only OS thread waits for the file: docs/wsgi.md."""
-    path = tmp_path / "threads.db"
     with (
-        serve_workers(adapter, sqlite_url(path), env={SHUTDOWN_GRACE: "30"}) as running,
+        serve_workers(adapter, shared_store.url(), env={SHUTDOWN_GRACE: "30"}) as running,
         Client(running).start_run("count", "own") as own,
         Client(running).start_run("deaf", "deaf") as deaf,
     ):
         frames_until(own, 3)
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as locker:
-            locker.execute("BEGIN IMMEDIATE")
+        with shared_store.locked():
             running.process.send_signal(signal.SIGTERM)
             for stream in (own, deaf):
                 assert stream.rest()[-1]["type"] == "RUN_ERROR"
@@ -583,9 +581,11 @@ def test_workers_shutdown_while_the_store_cannot_be_written_ends_streams_in_an_e
 
 @pytest.mark.requirement("STOP-06", "STOP-07")
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
-def test_workers_reader_of_another_process_is_sent_elsewhere_at_shutdown(adapter: str, tmp_path: Path) -> None:
+def test_workers_reader_of_another_process_is_sent_elsewhere_at_shutdown(
+    adapter: str, shared_store: SharedStore
+) -> None:
     """Its run goes on, so the stream ends with an error that is not the run's."""
-    store = sqlite_url(tmp_path / "threads.db")
+    store = shared_store.url()
     with (
         serve_workers("wsgi", store) as one,
         serve_workers(adapter, store) as two,
@@ -618,8 +618,8 @@ def resumed(client: Client, seen: str, how: str) -> list[Frame]:
 @pytest.mark.requirement("STORE-05")
 @pytest.mark.parametrize("how", ["header", "body"])
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
-def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str, tmp_path: Path) -> None:
-    store = sqlite_url(tmp_path / "threads.db")
+def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str, shared_store: SharedStore) -> None:
+    store = shared_store.url()
     with (
         serve_workers(adapter, store) as before,
         Client(before).start_run("count", "kept", forwardedProps={"n": 12}) as own,
@@ -639,8 +639,8 @@ def test_restart_last_seen_event_id_gets_exactly_the_rest(adapter: str, how: str
 
 @pytest.mark.requirement("STORE-05")
 @pytest.mark.parametrize("how", ["header", "body"])
-def test_restart_last_seen_event_id_of_a_compacted_run(how: str, tmp_path: Path) -> None:
-    store = sqlite_url(tmp_path / "threads.db")
+def test_restart_last_seen_event_id_of_a_compacted_run(how: str, shared_store: SharedStore) -> None:
+    store = shared_store.url()
     with (
         serve_workers("wsgi", store, raw_seconds=0) as before,
         Client(before).start_run("count", "kept", forwardedProps={"n": 12}) as own,
@@ -659,8 +659,8 @@ def test_restart_last_seen_event_id_of_a_compacted_run(how: str, tmp_path: Path)
 
 
 @pytest.mark.requirement("STORE-05")
-def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> None:
-    store = sqlite_url(tmp_path / "threads.db", lease_seconds=1)
+def test_restart_last_seen_event_id_of_a_run_that_was_killed(shared_store: SharedStore) -> None:
+    store = shared_store.url(lease_seconds=1)
     with serve_workers("wsgi", store) as before:
         own = Client(before).start_run("count", "kept")
         start = frames_until(own, 20)
@@ -686,10 +686,11 @@ def test_restart_last_seen_event_id_of_a_run_that_was_killed(tmp_path: Path) -> 
 
 @pytest.mark.requirement("STORE-05", "CONNECT-09")
 @pytest.mark.parametrize("server", ["gevent", "uvicorn-worker"])
-def test_workers_last_seen_event_id_of_runs_whose_worker_is_killed_or_paused(server: str, tmp_path: Path) -> None:
+def test_workers_last_seen_event_id_of_runs_whose_worker_is_killed_or_paused(
+    server: str, shared_store: SharedStore
+) -> None:
     """For gthread and uvicorn, the tests above of killed and of paused processes resume their runs."""
-    path = tmp_path / "threads.db"
-    store = sqlite_url(path, lease_seconds=1)
+    store = shared_store.url(lease_seconds=1)
     adapter = "asgi" if server.startswith("uvicorn") else "wsgi"
     with serve_workers(adapter, store, server=server, workers=2) as running:
         client = Client(running)
@@ -702,7 +703,7 @@ def test_workers_last_seen_event_id_of_runs_whose_worker_is_killed_or_paused(ser
         answered(lambda: check_cursors(client, "count", "killed", streamed))
         with client.start_run("count", "paused") as own:
             streamed = frames_until(own, 20)
-            with paused(pid_of(own), path):
+            with paused(pid_of(own), shared_store):
                 check_cursors(client, "count", "paused", streamed)
             streamed += own.frames()
         assert (streamed[-1].event["type"], streamed[-1].event["code"]) == ("RUN_ERROR", "RUN_LOST")
@@ -712,15 +713,15 @@ def test_workers_last_seen_event_id_of_runs_whose_worker_is_killed_or_paused(ser
 @pytest.mark.requirement("STORE-05", "CONNECT-09")
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 @pytest.mark.parametrize("raw_seconds", [None, 0], ids=["raw", "compacted"])
-def test_restart_last_seen_event_id_that_a_crash_took(adapter: str, raw_seconds: float | None, tmp_path: Path) -> None:
+def test_restart_last_seen_event_id_that_a_crash_took(
+    adapter: str, raw_seconds: float | None, shared_store: SharedStore
+) -> None:
     """Every reader learns of the end, also one that has received events that were never stored."""
-    path = tmp_path / "threads.db"
-    store = sqlite_url(path, lease_seconds=1)
+    store = shared_store.url(lease_seconds=1)
     with serve_workers(adapter, store, raw_seconds=raw_seconds) as before:
         own = Client(before).start_run("count", "kept")
         start = frames_until(own, 20)
-        with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as lock:
-            lock.execute("BEGIN IMMEDIATE")  # from now on nothing more is stored
+        with shared_store.locked():
             start += frames_until(own, 40)
             os.killpg(before.process.pid, signal.SIGKILL)
             before.process.wait()
@@ -740,8 +741,8 @@ def test_restart_last_seen_event_id_that_a_crash_took(adapter: str, raw_seconds:
 
 @pytest.mark.requirement("STORE-05")
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_restart_shutdown_ends_runs_with_run_interrupted(adapter: str, tmp_path: Path) -> None:
-    store = sqlite_url(tmp_path / "threads.db")
+def test_restart_shutdown_ends_runs_with_run_interrupted(adapter: str, shared_store: SharedStore) -> None:
+    store = shared_store.url()
     # Without a reader: gunicorn kills a worker whose streams have not ended within its graceful timeout.
     with serve_workers(adapter, store) as before, Client(before).start_run("count", "kept") as own:
         start = frames_until(own, 3)
@@ -758,12 +759,13 @@ WITHOUT_LIFESPAN = ["mounted_in_starlette", "mounted_in_fastapi", "routed_in_sta
 
 @pytest.mark.requirement("STOP-06", "STOP-09")
 @pytest.mark.parametrize("factory", WITHOUT_LIFESPAN)
-def test_shutdown_of_a_runtime_without_lifespan_stores_the_ends_of_its_runs(factory: str, tmp_path: Path) -> None:
+def test_shutdown_of_a_runtime_without_lifespan_stores_the_ends_of_its_runs(
+    factory: str, shared_store: SharedStore
+) -> None:
     """uvicorn ends with the signal that ended it, so it has to wait for the runs, also for those that nobody reads."""
-    path = tmp_path / "threads.db"
     threads = [f"thread-{number}" for number in range(12)]
     with (
-        serve_workers("asgi", sqlite_url(path), application=f"asgi_worker_apps:{factory}") as server,
+        serve_workers("asgi", shared_store.url(), application=f"asgi_worker_apps:{factory}") as server,
         contextlib.ExitStack() as streams,
     ):
         client = Client(server)
@@ -777,7 +779,7 @@ def test_shutdown_of_a_runtime_without_lifespan_stores_the_ends_of_its_runs(fact
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(STOP_SECONDS)
         log = server.log()
-    store = SqliteStore(path)
+    store = open_store(shared_store)
     for thread in threads:
         stored = store.read(ThreadKey("", thread))
         assert stored.live is None
@@ -787,8 +789,8 @@ def test_shutdown_of_a_runtime_without_lifespan_stores_the_ends_of_its_runs(fact
 
 
 @pytest.mark.requirement("STORE-02")
-def test_workers_connect_to_an_active_run_on_another_process(tmp_path: Path) -> None:
-    store = sqlite_url(tmp_path / "threads.db")
+def test_workers_connect_to_an_active_run_on_another_process(shared_store: SharedStore, tmp_path: Path) -> None:
+    store = shared_store.url()
     gate = tmp_path / "gate"
     with (
         serve_workers("wsgi", store) as one,
@@ -806,8 +808,8 @@ def test_workers_connect_to_an_active_run_on_another_process(tmp_path: Path) -> 
 
 
 @pytest.mark.requirement("STORE-02")
-def test_workers_deleted_thread_ends_for_readers_of_every_process(tmp_path: Path) -> None:
-    store = sqlite_url(tmp_path / "threads.db")
+def test_workers_deleted_thread_ends_for_readers_of_every_process(shared_store: SharedStore) -> None:
+    store = shared_store.url()
     with serve_workers("wsgi", store) as one, serve_workers("asgi", store) as two:
         here, there = Client(one), Client(two)
         with here.start_run("count", "gone") as own, there.connect("count", "gone") as other:
@@ -822,7 +824,7 @@ def test_workers_deleted_thread_ends_for_readers_of_every_process(tmp_path: Path
 def test_store_that_is_unusable_keeps_the_server_from_starting(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="ended with status") as raised,
-        serve_workers("asgi", sqlite_url(tmp_path / "nowhere" / "threads.db")),
+        serve_workers("asgi", SqliteFile(tmp_path / "nowhere" / "threads.db").url()),
     ):
         pass
     assert any("does not exist: create it" in note for note in raised.value.__notes__)

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import http.client
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from copilot_runtime._events import Cursor
 
 from .fixtures.worker_app import PID, RAW_SECONDS, STORE
-from .http_client import Client, Event, Frame, Stream
+from .http_client import Client, Event, Frame, HeaderFields, Stream
 from .servers import RunningServer, serve_app
 
 T = TypeVar("T")
 
-FULL_REPETITIONS = "FULL_REPETITIONS"
-"""In the environment: all repetitions, where the everyday suite makes do with a few."""
-
 RETRY_SECONDS = 0.02
-
-
-def repetitions(few: int, all_: int) -> int:
-    """Returns ``all_`` if the environment wants all repetitions, else ``few``."""
-    return all_ if os.environ.get(FULL_REPETITIONS) else few
-
-
-def sqlite_url(path: Path, **options: float) -> str:
-    query = "&".join(f"{name}={value}" for name, value in options.items())
-    return f"sqlite:///{path}?{query}"
 
 
 @contextlib.contextmanager
@@ -55,6 +42,17 @@ def serve_workers(
     options: dict[str, Any] = {"workers": workers, "threads": threads, "preload": preload, "extra": extra}
     with serve_app(adapter, f"tests.fixtures.{application}", server=server, env=variables, **options) as running:
         yield running
+
+
+class BalancedClient(Client):
+    """Sends each request to the next one of several servers, as a load balancer does."""
+
+    def __init__(self, servers: Sequence[RunningServer]) -> None:
+        super().__init__(servers[0])
+        self._clients = itertools.cycle([Client(server) for server in servers])
+
+    def send(self, method: str, path: str, body: Any = None, headers: HeaderFields = ()) -> http.client.HTTPConnection:
+        return next(self._clients).send(method, path, body, headers)
 
 
 def pid_of(stream: Stream) -> int:

@@ -1,0 +1,83 @@
+"""The stores that several processes of a test share: of each kind, one of its own for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlencode
+
+from copilot_runtime.stores import RunStore
+from copilot_runtime.stores._urls import store_from_url
+
+
+class SharedStore(Protocol):
+    """A store that nobody but one test uses."""
+
+    def url(self, **options: object) -> str:
+        """Returns the URL that an application passes as ``store=``, with options in its query."""
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps all processes from writing."""
+
+    def is_writable(self) -> bool:
+        """Returns whether a write would not have to wait for one that is under way."""
+
+
+def open_store(store: SharedStore, **options: object) -> RunStore:
+    """Returns the store object of one more process."""
+    return store_from_url(store.url(**options))
+
+
+class SqliteFile:
+    """A SQLite file, whether or not it exists yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def url(self, **options: object) -> str:
+        return f"sqlite:///{self._path}?{urlencode(options)}"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        with self._connect(30) as db:
+            db.execute("BEGIN IMMEDIATE")
+            yield
+
+    def is_writable(self) -> bool:
+        with self._connect(0.3) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            db.execute("ROLLBACK")
+        return True
+
+    def _connect(self, timeout: float) -> contextlib.closing[sqlite3.Connection]:
+        return contextlib.closing(sqlite3.connect(self._path, timeout=timeout, isolation_level=None))
+
+
+@contextlib.contextmanager
+def _sqlite(folder: Path) -> Iterator[SharedStore]:
+    yield SqliteFile(folder / "threads.db")
+
+
+FULL_REPETITIONS = "FULL_REPETITIONS"
+"""In the environment: all repetitions and all stores, where the everyday suite makes do with a few."""
+
+
+def repetitions(few: int, all_: int) -> int:
+    """Returns ``all_`` if the environment wants all repetitions, else ``few``."""
+    return all_ if os.environ.get(FULL_REPETITIONS) else few
+
+
+def kinds(everyday: Iterable[str]) -> list[str]:
+    """Returns the kinds of stores to test: all if the environment wants all repetitions, else those."""
+    return list(STORES) if os.environ.get(FULL_REPETITIONS) else list(everyday)
+
+
+STORES: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[SharedStore]]] = {"sqlite": _sqlite}
+"""Creates an empty store of each kind; SQLite has its file in that folder."""
