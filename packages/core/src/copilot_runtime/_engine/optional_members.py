@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import cast
 
-from ..stores.protocol import RunStore
+from ..stores.protocol import RunStore, WatchingStore
 
 
 def has_member(store: RunStore, name: str, depends_on: Set[str]) -> bool:
@@ -16,3 +17,11 @@ def has_member(store: RunStore, name: str, depends_on: Set[str]) -> bool:
     names = {name, *depends_on}
     members = [getattr(owner, "__dict__", {}).keys() for owner in (store, *type(store).__mro__)]
     return name in next((found for found in members if found & names), ())
+
+
+def find_watching(store: RunStore) -> WatchingStore | None:
+    """Returns the store if it calls back when other processes have changed a run.
+
+    Whatever a subclass or a wrapper changes of its other methods, other processes change the same rows.
+    """
+    return cast(WatchingStore, store) if callable(getattr(store, "watch", None)) else None

@@ -27,6 +27,7 @@ from .endings import TOO_LARGE
 from .leases import LeaseRenewer
 from .optional_members import has_member
 from .outage_log import OutageLog
+from .prompt_appends import PromptAppends
 from .run_writer import RunWriter
 from .signals import SignalPoller
 
@@ -75,6 +76,7 @@ class RunPersistence:
         self._lazy = find_lazy(store) if has_all_readers else None
         self._max_unflushed = MAX_UNFLUSHED_BYTES if self._lazy is None else self._lazy.flush_bytes
         self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
+        self._prompt_appends = self._process_appends()
         self._poller = self._process_poller()
         self._renewer = self._process_renewer()
         self._flushing: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
@@ -98,6 +100,7 @@ class RunPersistence:
     def after_fork(self) -> None:
         """Forgets the parent process's runs."""
         self._flush_timer.clear()
+        self._prompt_appends = self._process_appends()
         self._poller = self._process_poller()
         self._renewer = self._process_renewer()
         self._flushing.clear()
@@ -108,7 +111,13 @@ class RunPersistence:
             renewer.heartbeat(loop)
 
     def _process_poller(self) -> ProcessLocal[SignalPoller]:
-        return ProcessLocal(lambda: SignalPoller(self._store, self._store.poll_seconds or 1.0), SignalPoller.start)
+        return ProcessLocal(
+            lambda: SignalPoller(self._store, self._store.poll_seconds or 1.0, self._append_promptly),
+            SignalPoller.start,
+        )
+
+    def _process_appends(self) -> ProcessLocal[PromptAppends]:
+        return ProcessLocal(lambda: PromptAppends(self._flush), PromptAppends.start)
 
     def _process_renewer(self) -> ProcessLocal[LeaseRenewer]:
         return ProcessLocal(lambda: LeaseRenewer(self._store, self._store.lease_seconds or 0.0), LeaseRenewer.start)
@@ -121,7 +130,13 @@ class RunPersistence:
             self._flush([writer])
         elif self._lazy is None and not writer.flush_scheduled:
             writer.flush_scheduled = True
-            self._flush_timer.add(writer, writer.loop)
+            if writer.followed_until and writer.followed_until > time.monotonic():
+                self._append_promptly(writer)
+            else:
+                self._flush_timer.add(writer, writer.loop)
+
+    def _append_promptly(self, writer: RunWriter) -> None:
+        self._prompt_appends.get().add(writer)
 
     def flush_if_lazy(self, writer: RunWriter) -> None:
         """Stores what a run has emitted so far, for someone who is about to read it from a store that may lack it."""
@@ -205,8 +220,10 @@ class RunPersistence:
         locked: list[RunWriter] = []
         try:
             for writer in writers:
-                writer.flush_lock.acquire()
-                if writer.is_closed:
+                # Where there are several, two threads might wait for each other.
+                if not writer.flush_lock.acquire(blocking=len(writers) == 1):
+                    self._flush_later(writer)
+                elif writer.is_closed or not writer.has_unflushed:
                     writer.flush_lock.release()
                 else:
                     locked.append(writer)
@@ -221,13 +238,16 @@ class RunPersistence:
             # Not the agents' failure; and perhaps they emit nothing more that would bring these frames along.
             self._flush_outage.failed(error)
             for writer in locked:
-                writer.flush_scheduled = True
-                self._flush_timer.add(writer, writer.loop)
+                self._flush_later(writer)
         except Exception:
             logger.exception("storing events failed")
         finally:
             for writer in locked:
                 writer.flush_lock.release()
+
+    def _flush_later(self, writer: RunWriter) -> None:
+        writer.flush_scheduled = True
+        self._flush_timer.add(writer, writer.loop)
 
     def _handle_refusal(self, writer: RunWriter, reason: LeaseLost | RunTooLarge) -> None:
         if isinstance(reason, RunTooLarge):

@@ -1,10 +1,13 @@
-"""Follows runs of other processes: one poller per process, however many readers there are."""
+"""Follows runs of other processes: once per process, however many readers there are."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from .._concurrency import loops
@@ -13,18 +16,29 @@ from .._events import ends_of_open, error_frame, is_terminal
 from ..stores.protocol import RunKey, RunStore, RunUpdate, ThreadUnreadable
 from .async_store import AsyncStore
 from .endings import LOST
+from .optional_members import find_watching
 from .outage_log import OutageLog
 from .run_log import RunLog
 
 logger = logging.getLogger("copilot_runtime.engine")
 
+UNREAD_SECONDS = 5.0
+"""How long a run is followed further that has no reader any more: one may come back."""
 
 _UNREADABLE = RunUpdate((), frozenset(), ended=True)
 """What readers of a run learn that can neither be followed nor ended: nothing more comes."""
 
 
+class _Fetches:
+    """The logs of one loop that are to be filled, in the next fetch. One fetch runs at a time."""
+
+    def __init__(self) -> None:
+        self.due: set[RunLog] = set()
+        self.is_running = False
+
+
 class RemoteRunFollower:
-    """Local logs of remote runs, filled from the store.
+    """Local logs of remote runs, filled from the store: when it reports a change, and every ``poll_seconds``.
 
     Args:
         store: the store.
@@ -41,12 +55,18 @@ class RemoteRunFollower:
         flush_local: Callable[[RunKey], object] = lambda _: None,
     ) -> None:
         self._store = store
+        self._watching = find_watching(store)
         self._async_store = async_store
         self._reap_lost = reap_lost
         self._flush_local = flush_local
         self._logs: dict[RunKey, RunLog] = {}
         self._timer: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
-        self._busy: set[RunLog] = set()
+        self._fetches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Fetches] = weakref.WeakKeyDictionary()
+        self._watches: dict[RunLog, Callable[[], None]] = {}
+        """The functions that end the watches."""
+        self._read_at: dict[RunLog, float] = {}
+        """When each log was last seen to have a reader."""
+        self._reaping: set[RunLog] = set()
         self._own: set[RunLog] = set()
         """Logs of runs of this process that another one has taken over: they may have frames that the store has not."""
         self._fetch_outage = OutageLog("following runs of other processes")
@@ -58,6 +78,8 @@ class RemoteRunFollower:
         if log is None:
             log = RunLog(run, run_id, agent_id)
             self._follow(run, log, loops.target_loop())
+        else:
+            self._read_at[log] = time.monotonic()
         return log
 
     def follow_own(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,23 +94,71 @@ class RemoteRunFollower:
     def _follow(self, run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
         self._logs.setdefault(run, log)
         log.is_foreign = True
+        self._read_at[log] = time.monotonic()
         self._timer.add(log, loop)
+        if self._watching is not None:
+            self._watches[log] = self._watching.watch(run, partial(self._fetch_threadsafe, log, loop))
+        self._fetch_threadsafe(log, loop)
+
+    def _unfollow(self, run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
+        if self._logs.get(run) is log:
+            del self._logs[run]
+        self._timer.discard(log, loop)
+        self._read_at.pop(log, None)
+        self._unwatch(log)
+
+    def _unwatch(self, log: RunLog) -> None:
+        stop_watching = self._watches.pop(log, None)
+        if stop_watching is not None:
+            stop_watching()
 
     def after_fork(self) -> None:
         """Forgets the parent process's logs."""
         self._logs.clear()
         self._timer.clear()
-        self._busy.clear()
+        self._fetches = weakref.WeakKeyDictionary()
+        self._watches.clear()
+        self._read_at.clear()
+        self._reaping.clear()
         self._own.clear()
 
     def _poll(self, logs: list[RunLog]) -> None:
-        ready = [log for log in logs if log not in self._busy]
-        self._busy.update(ready)
-        if ready:
-            loop = asyncio.get_running_loop()
-            loops.create_task_threadsafe(loop, self._fetch(ready, loop))
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        for log in logs:
+            if log.readers or log in self._own:
+                self._read_at[log] = now
+            elif log.run is not None and now - self._read_at.setdefault(log, now) > UNREAD_SECONDS:
+                self._unfollow(log.run, log, loop)
+        self._fetch_soon([log for log in logs if log in self._read_at], loop)
 
-    async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> None:
+    def _fetch_threadsafe(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
+        """Fills a log soon, from any thread."""
+        if not loops.call_soon_threadsafe(loop, self._fetch_soon, (log,), loop):
+            self._unwatch(log)  # the loop is closed, and its readers with it
+
+    def _fetch_soon(self, logs: Iterable[RunLog], loop: asyncio.AbstractEventLoop) -> None:
+        fetches = self._fetches.get(loop)
+        if fetches is None:
+            fetches = self._fetches[loop] = _Fetches()
+        fetches.due.update(logs)
+        if not fetches.is_running and fetches.due:
+            fetches.is_running = True
+            loops.create_task_threadsafe(loop, self._fetch_due(fetches, loop))
+
+    async def _fetch_due(self, fetches: _Fetches, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            while fetches.due:
+                due, fetches.due = fetches.due, set()
+                logs = [log for log in due if log in self._read_at and log not in self._reaping]
+                if logs and not await self._fetch(logs, loop):
+                    break  # what is still due comes with the next poll
+        finally:
+            fetches.is_running = False
+
+    async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> bool:
+        """Fills logs. Returns whether the store works."""
+
         def follow(log: RunLog) -> RunUpdate | None:
             if log.run is None:
                 return None
@@ -103,7 +173,6 @@ class RemoteRunFollower:
         def follow_all() -> list[RunUpdate | None]:
             return [follow(log) for log in logs]
 
-        done = set(logs)
         try:
             updates = await self._async_store.call(follow_all)
             for log, update in zip(logs, updates, strict=True):
@@ -111,15 +180,14 @@ class RemoteRunFollower:
                     self._apply(log, log.run, update, loop)
                     if update.expired:
                         # In a task of its own: reaping takes a while, and the other logs must not wait for it.
-                        done.discard(log)
+                        self._reaping.add(log)
                         loops.create_task_threadsafe(loop, self._reap(log, log.run))
         except Exception as error:
             # Readers get keep-alives meanwhile, and what they missed once the store works again.
             self._fetch_outage.failed(error)
-        else:
-            self._fetch_outage.recovered()
-        finally:
-            self._busy -= done
+            return False
+        self._fetch_outage.recovered()
+        return True
 
     async def _reap(self, log: RunLog, run: RunKey) -> None:
         try:
@@ -132,7 +200,7 @@ class RemoteRunFollower:
         else:
             self._reap_outage.recovered()
         finally:
-            self._busy.discard(log)
+            self._reaping.discard(log)
 
     def _apply(self, log: RunLog, run: RunKey, update: RunUpdate, loop: asyncio.AbstractEventLoop) -> None:
         log.duplicates = set(update.duplicates)
@@ -143,9 +211,7 @@ class RemoteRunFollower:
             if not (log.frames and is_terminal(log.frames[-1])):
                 # The run was deleted, or its rest was lost: a stream that just ends would look like success.
                 log.extend(_with_ends(log.frames, error_frame(LOST)))
-            if self._logs.get(run) is log:
-                del self._logs[run]
-            self._timer.discard(log, loop)
+            self._unfollow(run, log, loop)
             log.end()
 
     def _after_own_frames(self, log: RunLog, update: RunUpdate) -> Sequence[bytes]:

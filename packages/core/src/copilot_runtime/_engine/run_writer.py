@@ -37,6 +37,7 @@ class RunWriter:
         "flush_lock",
         "flush_scheduled",
         "flushed_count",
+        "followed_until",
         "is_closed",
         "lease",
         "log",
@@ -53,6 +54,8 @@ class RunWriter:
         self.flush_lock = threading.Lock()
         """Held while frames of the run are being stored, or they could be stored twice."""
         self.flush_scheduled = False
+        self.followed_until = 0.0
+        """Until when its frames are stored as they come, by the monotonic clock: another process follows the run."""
         self.is_closed = False
         """Whether the run has ended in this process: what is left of it is stored with its end."""
         self._run: WrittenRun | None = run
@@ -70,6 +73,11 @@ class RunWriter:
         """Reports, from any thread, that another process has ended the run or taken over its thread."""
         if (run := self._run) is not None:
             run.mark_lost_threadsafe()
+
+    @property
+    def has_unflushed(self) -> bool:
+        """Whether the store lacks frames; to be called with the flush lock held."""
+        return len(self.log.frames) > self.flushed_count
 
     def unflushed_frames(self) -> Sequence[bytes]:
         """Returns the frames that the store does not have; to be called with the flush lock held."""
