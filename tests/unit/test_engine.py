@@ -11,6 +11,7 @@ import functools
 import gc
 import logging
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from typing import Any
@@ -21,6 +22,7 @@ from copilot_runtime._concurrency import driver, loops
 from copilot_runtime._engine import (
     EndedRun,
     Engine,
+    ShuttingDown,
     StopResult,
     TooManyStreams,
     held_bytes,
@@ -650,13 +652,16 @@ async def test_shutdown_ends_runs_and_calls_on_run_end() -> None:
     suggestion = Reader(await engine.suggest(given(Gated())))
     await reader.until(2)
     await suggestion.until(2)
-    await engine.shutdown()
+    await engine.shutdown(0)
     assert [ended.run_id for ended in told] == ["r"]
     events = await reader.rest()
     assert events[-1]["code"] == "RUN_INTERRUPTED"
     assert (await suggestion.rest())[-1]["code"] == "RUN_INTERRUPTED"
     assert len(stored(engine.store).raw or ()) == len(events)
+    with pytest.raises(ShuttingDown):
+        await engine.run(given(Gated()))
     # The runtime can be served again, and is as it was.
+    engine.reopen()
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
     await reader.until(2)
@@ -1248,14 +1253,14 @@ def test_on_concurrent_run_reject_race_has_one_winner() -> None:
 
 
 def test_process_exit_ends_runs_of_the_background_loop() -> None:
-    engine = engine_on(MemoryStore())
+    engine = engine_on(MemoryStore(), shutdown_grace_seconds=0)
 
     async def agent(input: Any) -> AsyncIterator[Event]:
         yield STARTED
         await asyncio.Event().wait()
 
     [stream] = driven(engine, lambda: engine.run(given(agent)))
-    engine.at_exit()
+    engine.at_exit(time.monotonic())
     assert read_on_thread(stream)[-1] == "RUN_ERROR"
 
 

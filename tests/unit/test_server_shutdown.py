@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from gunicorn.workers.base import Worker
 
-from copilot_runtime._concurrency.server_shutdown import server_shutdown
+from copilot_runtime._concurrency.server_shutdown import ServerShutdown, server_shutdown
 
 
 class ConsumerWorker:
@@ -29,6 +29,7 @@ class ConsumerWorker:
 class ThreadedWorker(Worker):  # type: ignore[misc]
     def __init__(self, cfg: Any) -> None:
         self.cfg, self.alive = cfg, True
+        self.nr, self.max_requests = 0, 10
 
     def handle_exit(self, *_: Any) -> None:
         pass
@@ -56,7 +57,7 @@ def test_server_shutdown_of_uvicorn(server_class: type[uvicorn.Server]) -> None:
     signal.signal(signal.SIGTERM, server.handle_exit)
     assert server_shutdown() is None
     server.should_exit = True
-    assert server_shutdown() == (7.0, server.server_state.tasks)
+    assert server_shutdown() == ServerShutdown(7.0, server.server_state.tasks)
 
 
 @pytest.mark.requirement("STOP-06")
@@ -72,18 +73,22 @@ def test_server_shutdown_of_uvicorn_that_has_served_its_last_request() -> None:
         server.servers.append(listening)
         assert server_shutdown() is None
         listening.close()
-        assert server_shutdown() is not None
+        assert server_shutdown() == ServerShutdown(None, server.server_state.tasks, accepts_requests=True)
+        server.should_exit = True  # by a signal meanwhile
+        assert server_shutdown() == ServerShutdown(None, server.server_state.tasks)
 
     asyncio.run(scenario())
 
 
 @pytest.mark.requirement("STOP-06")
 def test_server_shutdown_of_gunicorn() -> None:
-    worker = ThreadedWorker(SimpleNamespace(graceful_timeout=9))
+    worker = ThreadedWorker(SimpleNamespace(graceful_timeout=9, timeout=30))
     signal.signal(signal.SIGTERM, worker.handle_exit)
     assert server_shutdown() is None
     worker.alive = False
-    assert server_shutdown() == (9.0, None)
+    assert server_shutdown() == ServerShutdown(9.0, exit_seconds=30.0)
+    worker.nr = worker.max_requests  # whose last request is handled after `alive` is set
+    assert server_shutdown() == ServerShutdown(9.0, accepts_requests=True, exit_seconds=30.0)
 
 
 @pytest.mark.requirement("STOP-06")

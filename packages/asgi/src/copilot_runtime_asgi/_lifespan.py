@@ -12,9 +12,8 @@ async def serve_lifespan(runtime: CopilotRuntime, receive: Receive, send: Send) 
     is_running = True
     while is_running:
         message = await receive()
-        if message["type"] == "lifespan.shutdown":
-            await runtime.shutdown()
-            is_running = False
+        await _handle(message, runtime)
+        is_running = message["type"] != "lifespan.shutdown"
         await send({"type": f"{message['type']}.complete"})
 
 
@@ -30,8 +29,7 @@ async def share_lifespan(app: ASGIApp, runtime: CopilotRuntime, scope: Scope, re
     async def receive_wrapper() -> Message:
         message = await receive()
         received.append(message)
-        if message["type"] == "lifespan.shutdown":
-            await runtime.shutdown()
+        await _handle(message, runtime)
         return message
 
     async def send_wrapper(message: Message) -> None:
@@ -49,3 +47,10 @@ async def share_lifespan(app: ASGIApp, runtime: CopilotRuntime, scope: Scope, re
             raise
     if not has_answered:
         await serve_lifespan(runtime, receive_again, send)
+
+
+async def _handle(message: Message, runtime: CopilotRuntime) -> None:
+    if message["type"] == "lifespan.startup":
+        runtime.startup()
+    elif message["type"] == "lifespan.shutdown":
+        await runtime.shutdown()

@@ -9,6 +9,8 @@ worker thread. An adapter whose framework has contexts to enter around code that
 from ._concurrency.driver import run_sync
 from ._concurrency.first_step import FirstStep
 from ._concurrency.framework import FrameworkContext, framework_scope
+from ._concurrency.lifecycle import end_process_runs
+from ._concurrency.server_shutdown import note_gunicorn_worker, note_quick_shutdown
 from ._http.body import RequestBody, UnreadableBody
 from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
 from ._http.environ import environ_headers
@@ -37,12 +39,15 @@ __all__ = [
     "build_handler",
     "coerce_handler",
     "drain_socket",
+    "end_process_runs",
     "ensure_handler",
     "environ_headers",
     "framework_scope",
     "limit_socket_wait",
     "make_form_parts",
     "may_have_body",
+    "note_gunicorn_worker",
+    "note_quick_shutdown",
     "read_chunks",
     "response_stream",
     "run_sync",

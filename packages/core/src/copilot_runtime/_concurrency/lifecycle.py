@@ -6,8 +6,9 @@ import atexit
 import concurrent.futures.thread  # noqa: F401 - registers its exit handler, which has to run after this one
 import os
 import threading
+import time
 import weakref
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .process_local import process_id, process_lock
 
@@ -18,9 +19,20 @@ class ProcessLifecycle(Protocol):
     def after_fork(self) -> None:
         """Called in a new child process: nothing that ran in the parent runs here."""
 
-    def at_exit(self) -> None:
-        """Called when the interpreter is about to exit, while its threads and executors still work."""
+    def at_exit(self, exiting_since: float) -> None:
+        """Called when the process is about to exit, while its threads and executors still work. Perhaps repeatedly.
 
+        Args:
+            exiting_since: when that was first called, for any object, by the monotonic clock.
+        """
+
+
+class _Exiting(NamedTuple):
+    process_id: int
+    since: float
+
+
+_exiting: _Exiting | None = None
 
 _lifecycles: weakref.WeakSet[ProcessLifecycle] = weakref.WeakSet()
 _pid = process_id()
@@ -50,13 +62,17 @@ def _after_fork() -> None:
     _pid = process_id()
 
 
-def _at_exit() -> None:
+def end_process_runs() -> None:
+    """Calls `at_exit`. To be called by a hook of a server that knows earlier than the interpreter."""
+    global _exiting
+    if _exiting is None or _exiting.process_id != process_id():
+        _exiting = _Exiting(process_id(), time.monotonic())
     for lifecycle in list(_lifecycles):
-        lifecycle.at_exit()
+        lifecycle.at_exit(_exiting.since)
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)
 # Not `atexit`, if it can be avoided: before that, the interpreter waits for all executors to finish, gunicorn's worker
 # threads among them. A thread that sends a stream ends only with its run, whose end takes an executor that still works.
-getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+getattr(threading, "_register_atexit", atexit.register)(end_process_runs)

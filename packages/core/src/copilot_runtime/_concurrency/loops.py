@@ -115,6 +115,13 @@ def is_running_on(loop: asyncio.AbstractEventLoop) -> bool:
     return not in_sync_driver() and asyncio._get_running_loop() is loop
 
 
+def would_block_loop() -> bool:
+    """Returns whether an event loop stands still while this code waits."""
+    loop = asyncio._get_running_loop()
+    # Below gevent, the background loop seems to run wherever this is called.
+    return loop is not None and not in_sync_driver() and loop is not running_background_loop()
+
+
 _tasks: set[asyncio.Task[Any]] = set()
 """Strong references to tasks that wait: an event loop itself holds its tasks weakly."""
 

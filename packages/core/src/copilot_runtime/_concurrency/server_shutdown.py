@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from typing import Any, NamedTuple
+
+from .process_local import process_id
 
 
 class ServerShutdown(NamedTuple):
     """A server that has begun to shut down."""
 
     limit_seconds: float | None
-    """How long it waits for open responses, and 0 in development, where nobody wants to wait; None without a limit."""
+    """How long it waits for open responses, and 0 if nobody wants to wait; None without a limit."""
     tasks: set[asyncio.Task[Any]] | None = None
     """What it waits for beside its connections. None if no task can be added."""
+    accepts_requests: bool = False
+    """Whether requests that still reach it are as welcome as ever: it only makes room for a new process after a number
+    of requests, and passes on the last one of them when it has begun to shut down."""
+    exit_seconds: float | None = None
+    """How long the process may take to exit after that before it is killed. None if nobody kills it."""
 
     def wait_for(self, task: asyncio.Task[Any]) -> None:
         """Has the server wait for a task of the running loop too, for no longer than it waits for its responses.
@@ -35,28 +43,70 @@ def server_shutdown() -> ServerShutdown | None:
 
     WSGI has no event for this, and ASGI's comes only after the server has waited for its open responses. But uvicorn
     and gunicorn (its gthread and gevent workers) handle SIGTERM with a method of the object that knows. It is only
-    looked at: signal handlers are the server's, and can be installed on the main thread alone.
+    looked at: signal handlers are the server's, and can be installed on the main thread alone. gunicorn's hooks, where
+    they are used, are called with the worker, which is then known whatever it does with signals.
     """
     server = _handler_object(signal.SIGTERM)
     if _is_a(server, *_UVICORN) and (getattr(server, "should_exit", None) is True or _has_closed(server)):
-        worker = _handler_object(getattr(signal, "SIGUSR1", signal.SIGTERM))
-        limits = [
-            _limit(getattr(server, "config", None), "timeout_graceful_shutdown"),
-            # A uvicorn that is a worker of gunicorn does not know when gunicorn kills it.
-            _limit(getattr(worker, "cfg", None), "graceful_timeout") if _is_a(worker, *_GUNICORN) else None,
-        ]
-        tasks = getattr(getattr(server, "server_state", None), "tasks", None)
-        return ServerShutdown(
-            min((limit for limit in limits if limit is not None), default=None),
-            tasks if isinstance(tasks, set) else None,
-        )
-    if _is_a(server, *_GUNICORN) and getattr(server, "alive", None) is False:
-        return ServerShutdown(_limit(getattr(server, "cfg", None), "graceful_timeout"))
+        return _uvicorn_shutdown(server)
+    worker = server if _is_a(server, *_GUNICORN) else _noted_worker()
+    if worker is not None and getattr(worker, "alive", None) is False:
+        return _gunicorn_shutdown(worker)
     return None
+
+
+def note_gunicorn_worker(worker: object) -> None:
+    """Notes the gunicorn worker of this process."""
+    global _worker
+    _worker = (process_id(), worker)
+
+
+def note_quick_shutdown() -> None:
+    """Notes that this process's server ends without waiting: nobody wants it to."""
+    global _quick_process_id
+    _quick_process_id = process_id()
+
+
+def is_reloaded_process() -> bool:
+    """Returns whether this process ends whenever the code of its application changes, by the reloaders that say so."""
+    return any(os.environ.get(name) == "true" for name in ("RUN_MAIN", "WERKZEUG_RUN_MAIN"))
 
 
 _UVICORN = ("uvicorn.server", "Server")
 _GUNICORN = ("gunicorn.workers.base", "Worker")
+
+_worker: tuple[int, object] | None = None
+_quick_process_id: int | None = None
+
+
+def _noted_worker() -> object | None:
+    return _worker[1] if _worker is not None and _worker[0] == process_id() else None
+
+
+def _uvicorn_shutdown(server: object) -> ServerShutdown:
+    worker = _handler_object(getattr(signal, "SIGUSR1", signal.SIGTERM))
+    limits = [
+        _limit(getattr(server, "config", None), "timeout_graceful_shutdown"),
+        # A uvicorn that is a worker of gunicorn does not know when gunicorn kills it.
+        _limit(getattr(worker, "cfg", None), "graceful_timeout") if _is_a(worker, *_GUNICORN) else None,
+    ]
+    tasks = getattr(getattr(server, "server_state", None), "tasks", None)
+    return ServerShutdown(
+        min((limit for limit in limits if limit is not None), default=None),
+        tasks if isinstance(tasks, set) else None,
+        accepts_requests=getattr(server, "should_exit", None) is not True,
+    )
+
+
+def _gunicorn_shutdown(worker: object) -> ServerShutdown:
+    config = getattr(worker, "cfg", None)
+    served, limit = getattr(worker, "nr", 0), getattr(worker, "max_requests", 0)
+    return ServerShutdown(
+        0.0 if _quick_process_id == process_id() else _limit(config, "graceful_timeout"),
+        accepts_requests=0 < limit <= served,
+        # Once the worker no longer runs, it does not show that it is alive.
+        exit_seconds=_limit(config, "timeout") or None,
+    )
 
 
 def _handler_object(number: signal.Signals) -> object:

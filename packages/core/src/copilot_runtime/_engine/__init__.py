@@ -3,6 +3,7 @@
 from .agent_history import history_frames
 from .engine import Engine, StopResult
 from .run_limits import InputTooLarge, TooManyRuns, TooManyRunsOfUser
+from .shutdown import ShuttingDown
 from .subscribers import TooManyStreams
 from .thread_history import interleave
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
@@ -14,6 +15,7 @@ __all__ = [
     "InputTooLarge",
     "RunEndHook",
     "RunRequest",
+    "ShuttingDown",
     "StopResult",
     "TooManyRuns",
     "TooManyRunsOfUser",

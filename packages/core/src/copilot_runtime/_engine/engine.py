@@ -55,15 +55,11 @@ from .run_limits import (
     TooManyRunsOfUser,
 )
 from .run_log import RunLog
-from .shutdown import Shutdown
+from .shutdown import CHECK_SECONDS, Shutdown, ShuttingDown
 from .subscribers import Subscribers
 from .thread_history import complete_history
 from .thread_names import MAX_NEW_THREAD_MESSAGES, NameSource, ThreadNaming
 from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
-
-CHECK_SECONDS = 0.05
-"""How often the server is looked at while runs are active on its event loop. A uvicorn without connections takes at
-least 0.1 seconds until it no longer waits for anything."""
 
 SUPERSEDE_SECONDS = 2.0
 """How long a superseded run is given to end by itself."""
@@ -148,9 +144,11 @@ class Engine:
     async def run(self, request: RunRequest) -> EventStream | ActiveRun:
         """Begins a run and returns its stream, or the run that keeps the thread busy.
 
-        Raises TypeError for what is not an agent, TooManyStreams, TooManyRuns, TooManyRunsOfUser, InputTooLarge, and
-        StoreError.
+        Raises TypeError for what is not an agent, ShuttingDown, TooManyStreams, TooManyRuns, TooManyRunsOfUser,
+        InputTooLarge, and StoreError.
         """
+        if self._shutdown.refuses_runs():
+            raise ShuttingDown
         with self._subscribers.open_stream() as open_source:
             run = await (self._begin_shielded(request) if self._begin_may_suspend else self._begin(request))
             return run if isinstance(run, ActiveRun) else open_source(self._reader(run.log))
@@ -158,8 +156,10 @@ class Engine:
     async def suggest(self, request: RunRequest) -> EventStream:
         """Runs an agent on no thread, for as long as the stream is read.
 
-        Raises TypeError, TooManyStreams, TooManyRuns, TooManyRunsOfUser, and InputTooLarge.
+        Raises TypeError, ShuttingDown, TooManyStreams, TooManyRuns, TooManyRunsOfUser, and InputTooLarge.
         """
+        if self._shutdown.refuses_runs():
+            raise ShuttingDown
         with self._subscribers.open_stream() as open_source:
             function = agent_callable(request.agent)
             slot = self._find_slot(request) or await self._make_slot(request)
@@ -329,6 +329,8 @@ class Engine:
             return started.live
         lease, is_resuming = started.lease, request.has_resume
         try:
+            if self._shutdown.is_active:  # since meanwhile: the client is sent elsewhere, where it may take its time
+                raise ShuttingDown
             if self.options.history == "stored":
                 request, function = await self._complete_history(request, function, started, slot)
             if is_resuming:
@@ -460,6 +462,13 @@ class Engine:
             if run.loop.is_closed():
                 await run.end_without_loop()
 
+    async def _end_all_not_running(self) -> None:
+        """Ends the runs of event loops that no longer run, closed or not."""
+        deadline = time.monotonic() + FINISH_RETRY_SECONDS
+        for run in self._all_runs():
+            if not run.loop.is_running() and time.monotonic() < deadline:
+                await run.end_without_loop()
+
     async def _reap(self, run: RunKey, ending: RunEnding, *, force: bool = False) -> None:
         if not force:
             # Where the machine was suspended, or its clock set forward, the owner is only late.
@@ -480,11 +489,8 @@ class Engine:
     # --- reported by readers and runs ---
 
     def _while_active(self, _: Sequence[Run]) -> None:
-        loop = asyncio.get_running_loop()
-        self._persistence.heartbeat(loop)
-        # What runs on the background loop ends when the interpreter exits.
-        if loop is not loops.running_background_loop():
-            self._shutdown.check_server()
+        self._persistence.heartbeat(asyncio.get_running_loop())
+        self._shutdown.check_server()
 
     def _while_open(self) -> None:
         self._shutdown.check_server()
@@ -552,10 +558,24 @@ class Engine:
 
     # --- the process ---
 
-    async def shutdown(self) -> None:
-        """Stops this process's runs, waits for them for at most ``shutdown_grace_seconds``, and ends all streams."""
+    async def shutdown(self, grace_seconds: float | None = None) -> None:
+        """Refuses new runs, lets this process's runs end for ``grace_seconds``, ends them, and ends all streams."""
+        self._shutdown.close()
         await self._end_all_without_loop()
-        await self._shutdown.end()
+        await self._shutdown.end(grace_seconds)
+
+    def shutdown_sync(self, grace_seconds: float | None = None) -> None:
+        """Does the same, on a thread that may wait."""
+        driver.run_sync(self._shutdown_on_thread(grace_seconds))
+
+    async def _shutdown_on_thread(self, grace_seconds: float | None) -> None:
+        self._shutdown.close()
+        await self._end_all_not_running()
+        await self._shutdown.end(grace_seconds)
+
+    def reopen(self) -> None:
+        """Accepts runs again after `shutdown`."""
+        self._shutdown.reopen()
 
     @property
     def is_shutting_down(self) -> bool:
@@ -570,7 +590,7 @@ class Engine:
             if run.loop is not background and not run.loop.is_closed():
                 run.stop_threadsafe(INTERRUPTED)
         if background is not None:
-            driver.run_sync(self._shutdown.end(lambda loop: loop is background))
+            driver.run_sync(self._shutdown.end(0.0, lambda loop: loop is background))
 
     def _all_runs(self) -> list[Run]:
         return [*self._runs.values(), *self._ephemeral_runs.values()]
@@ -590,16 +610,13 @@ class Engine:
         self._debug_feed.after_fork()
         self.store.after_fork()
 
-    def at_exit(self) -> None:
+    def at_exit(self, exiting_since: float) -> None:
         """Ends the runs of the background loop, and those of a server whose event loop no longer runs."""
         self.async_store.at_exit()
-        deadline = time.monotonic() + FINISH_RETRY_SECONDS
-        for run in self._all_runs():
-            if not run.loop.is_running() and time.monotonic() < deadline:
-                driver.run_sync(run.end_without_loop())
+        driver.run_sync(self._end_all_not_running())
         background = loops.running_background_loop()
         if background is not None:
-            driver.run_sync(self._shutdown.end(lambda loop: loop is background))
+            self._shutdown.end_at_exit(lambda loop: loop is background, exiting_since)
 
 
 async def _raise_only(errors: list[BaseException], input: Any) -> None:

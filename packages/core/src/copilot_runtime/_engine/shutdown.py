@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from .._concurrency.server_shutdown import server_shutdown
+from .._concurrency import driver, loops
+from .._concurrency.server_shutdown import ServerShutdown, is_reloaded_process, server_shutdown
 from .endings import INTERRUPTED
+from .persistence import FINISH_RETRY_SECONDS
 from .run import Run
 from .run_end_notifier import RunEndNotifier
 from .subscribers import LoopFilter, Subscribers
 
-AGENT_SECONDS = 1.0
-"""How long an agent has to react to being stopped once `shutdown_grace_seconds` have passed."""
+logger = logging.getLogger("copilot_runtime.engine")
 
-STORE_SECONDS = 1.0
-"""How long the ends of runs have to be stored. Streams whose runs cannot be stored in that time end in an error."""
+AGENT_SECONDS = 1.0
+"""How long an agent has to react to being stopped once its grace period is over."""
+
+MIN_STORE_SECONDS = 1.0
+STORE_SECONDS = FINISH_RETRY_SECONDS
+"""How long the ends of runs have to be stored: the first if the server waits no longer. Streams whose runs cannot be
+stored in that time end in an error."""
 
 SEND_SECONDS = 1.0
 """How long the ends of streams have to be sent."""
 
+CHECK_SECONDS = 0.05
+"""How often the server is looked at while runs begin, or are active on an event loop. A uvicorn without connections
+takes at least 0.1 seconds until it no longer waits for anything."""
 
-def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
+
+class ShuttingDown(Exception):
+    """No run begins any more: the runtime, or its server, is shutting down."""
+
+
+class EndTimes(NamedTuple):
+    """When a run that does not end by itself is ended, by the monotonic clock."""
+
+    stop: float
+    """When its agent is asked to end."""
+    force: float
+    """When it ends, whatever its agent does."""
+    store: float
+    """When nobody waits any longer for its end to be stored."""
+
+
+def is_open(loop: asyncio.AbstractEventLoop) -> bool:
+    """Returns whether a loop is open."""
     return not loop.is_closed()
 
 
 class Shutdown:
-    """Ends runs and streams.
+    """Ends runs and streams, and refuses new ones meanwhile.
 
     A stream that breaks off looks like success to a client (HTTP/1.0, and many proxies), so each gets a terminal event.
     A server that waits for its open responses is not kept waiting by them for long either.
 
     Args:
-        grace_seconds: how long runs may take to end.
+        grace_seconds: how long runs may take to end by themselves.
         runs: returns the runs of this process.
         subscribers: its streams.
         run_end_notifier: its calls of `on_run_end`.
@@ -47,66 +76,158 @@ class Shutdown:
         subscribers: Subscribers,
         run_end_notifier: RunEndNotifier,
     ) -> None:
-        self.is_active = False
-        """Whether runs are being ended. That their readers leave is then no reason to stop them."""
         self._grace_seconds = grace_seconds
         self._runs = runs
         self._subscribers = subscribers
         self._run_end_notifier = run_end_notifier
+        self._active_count = 0
+        """How many calls of `end` are at work."""
         self._noticed_at: float | None = None
         """When the server was first seen to shut down, by the monotonic clock."""
+        self._look_at = 0.0
+        """When it is to be looked at again."""
         self._ending: asyncio.Task[None] | None = None
+        self._is_closed_for_threads = False
+        self._closed_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
-    async def end(self, of_loop: LoopFilter = _is_open) -> None:
-        """Stops the runs of some loops, gives their agents `shutdown_grace_seconds` to react, and ends all streams."""
-        await self._end(of_loop, time.monotonic() + self._grace_seconds)
+    @property
+    def is_active(self) -> bool:
+        """Whether runs are being ended. That their readers leave is then no reason to stop them."""
+        return self._active_count > 0
+
+    def refuses_runs(self) -> bool:
+        """Returns whether no further run may begin on this event loop, or for this worker thread."""
+        if self._active_count:
+            return True
+        if self._is_closed_for_threads or self._closed_loops:
+            is_closed = (
+                self._is_closed_for_threads
+                if loops.in_sync_driver()
+                else asyncio.get_running_loop() in self._closed_loops
+            )
+            if is_closed:
+                return True
+        if self._noticed_at is None:
+            now = time.monotonic()
+            if now < self._look_at:
+                return False
+            self._look_at = now + CHECK_SECONDS
+        server = self._look()
+        return server is not None and not server.accepts_requests
+
+    def close(self) -> None:
+        """Refuses further runs from now on, and not only while runs are being ended.
+
+        That is on the event loop of the caller and those of active runs, and for worker threads if they have started
+        any: another loop is that of another server, such as a test's.
+        """
+        self._closed_loops.update(run.loop for run in self._runs())
+        if loops.in_sync_driver():
+            self._is_closed_for_threads = True
+        else:
+            self._closed_loops.add(asyncio.get_running_loop())
+            if loops.running_background_loop() is not None:
+                self._is_closed_for_threads = True
+
+    def reopen(self) -> None:
+        """Accepts runs again: a server starts to serve them."""
+        self._is_closed_for_threads = False
+        self._closed_loops.clear()
+
+    async def end(
+        self,
+        grace_seconds: float | None = None,
+        of_loop: LoopFilter = is_open,
+        *,
+        exiting_since: float | None = None,
+    ) -> None:
+        """Ends the runs of some loops, and their streams.
+
+        Args:
+            grace_seconds: how long runs may take to end by themselves; None for the configured time, counted from when
+                the server was seen to shut down, and for no longer than it waits.
+            of_loop: which loops.
+            exiting_since: when the process began to exit, by the monotonic clock; None if it does not.
+        """
+        times = self._end_times(grace_seconds, exiting_since)
+        self._active_count += 1
+        try:
+            await self._wait_ended(of_loop, times.stop)
+            for run in self._active_runs(of_loop):
+                run.stop_threadsafe(INTERRUPTED)
+            await self._wait_ended(of_loop, times.force)
+            for run in self._active_runs(of_loop):
+                run.stop_threadsafe(INTERRUPTED)  # it may have begun meanwhile
+                run.force_stop_threadsafe()
+            await self._wait_ended(of_loop, times.store)
+            await self._run_end_notifier.drain(of_loop, times.store)
+            await self._subscribers.close_all(of_loop, time.monotonic() + SEND_SECONDS)
+        finally:
+            self._active_count -= 1
+
+    def end_at_exit(self, of_loop: LoopFilter, exiting_since: float) -> None:
+        """Does the same on a thread of a process that exits. Another signal ends the runs at once."""
+        grace_seconds = 0.0 if is_reloaded_process() else None
+        runs = self._active_runs(of_loop)
+        left = self._end_times(grace_seconds, exiting_since).stop - time.monotonic()
+        if runs and left > CHECK_SECONDS:
+            text = "the process ends in %.1f seconds, since %d runs are active; another signal ends them at once"
+            logger.warning(text, left, len(runs))
+        try:
+            driver.run_sync(self.end(grace_seconds, of_loop, exiting_since=exiting_since))
+        except (KeyboardInterrupt, SystemExit):
+            driver.run_sync(self.end(0.0, of_loop, exiting_since=exiting_since))
 
     def check_server(self) -> None:
         """Has runs end in time if the server waits for its open responses in order to shut down; called on a loop."""
-        server = server_shutdown()
+        server = self._look()
         if server is None:
-            self._noticed_at = None
             return
-        if self._noticed_at is None:
-            self._noticed_at = time.monotonic()
         if self._ending is None or self._ending.done() or self._ending.get_loop().is_closed():
-            self._ending = asyncio.ensure_future(self._end_in_time(self._noticed_at, server.limit_seconds))
+            self._ending = asyncio.ensure_future(self.end())
             server.wait_for(self._ending)
 
     def after_fork(self) -> None:
         """Forgets what the parent process was doing."""
-        self.is_active, self._noticed_at, self._ending = False, None, None
+        self._active_count, self._noticed_at, self._ending = 0, None, None
+        self.reopen()
 
-    async def _end_in_time(self, noticed_at: float, limit_seconds: float | None) -> None:
-        grace, agent_seconds = self._grace_seconds, AGENT_SECONDS
-        if limit_seconds is not None:
-            grace = max(0.0, min(grace, limit_seconds - AGENT_SECONDS - STORE_SECONDS - SEND_SECONDS))
-            if limit_seconds > 0:
-                agent_seconds = min(AGENT_SECONDS, limit_seconds / 3)
-        agent_seconds = min(agent_seconds, self._grace_seconds)
-        if self._subscribers.has_open:
-            # First, they may end by themselves.
-            for run in self._runs():
-                await run.wait_ended(noticed_at + grace)
-            deadline = time.monotonic() + agent_seconds
+    def _look(self) -> ServerShutdown | None:
+        server = server_shutdown()
+        if server is None:
+            self._noticed_at = None
+        elif self._noticed_at is None:
+            self._noticed_at = time.monotonic()
+        return server
+
+    def _end_times(self, grace_seconds: float | None, exiting_since: float | None) -> EndTimes:
+        server, now = self._look(), time.monotonic()
+        agent_seconds = min(AGENT_SECONDS, self._grace_seconds)
+        limits = []
+        if server is not None and self._noticed_at is not None:
+            limits.append((self._noticed_at, server.limit_seconds))
+            if exiting_since is not None:
+                limits.append((exiting_since, server.exit_seconds))
+        ends = [since + limit for since, limit in limits if limit is not None]
+        if grace_seconds is not None:
+            stop = now + grace_seconds
         else:
-            deadline = noticed_at + max(grace, agent_seconds)
-        await self._end(_is_open, deadline)
+            began_at = next((at for at in (self._noticed_at, exiting_since) if at is not None), now)
+            stop = began_at + self._grace_seconds
+        if not ends:
+            force = max(stop, now) + agent_seconds
+            return EndTimes(stop, force, force + STORE_SECONDS)
+        end = min(ends)
+        stop = min(stop, end - AGENT_SECONDS - MIN_STORE_SECONDS - SEND_SECONDS)
+        if server is not None and server.limit_seconds:
+            agent_seconds = min(agent_seconds, server.limit_seconds / 3)
+        force = max(stop, now) + agent_seconds
+        return EndTimes(stop, force, max(force + MIN_STORE_SECONDS, min(force + STORE_SECONDS, end - SEND_SECONDS)))
 
-    async def _end(self, of_loop: LoopFilter, deadline: float) -> None:
-        runs = [run for run in self._runs() if of_loop(run.loop)]
-        self.is_active = True
-        try:
-            for run in runs:
-                run.stop_threadsafe(INTERRUPTED)
+    def _active_runs(self, of_loop: LoopFilter) -> list[Run]:
+        return [run for run in self._runs() if of_loop(run.loop) and not run.log.ended]
+
+    async def _wait_ended(self, of_loop: LoopFilter, deadline: float) -> None:
+        while (runs := self._active_runs(of_loop)) and time.monotonic() < deadline:
             for run in runs:
                 await run.wait_ended(deadline)
-            for run in runs:
-                if not run.log.ended:
-                    run.force_stop_threadsafe()
-            for run in runs:
-                await run.wait_ended(deadline + STORE_SECONDS)
-            await self._run_end_notifier.drain(of_loop, deadline)
-            await self._subscribers.close_all(of_loop, time.monotonic() + SEND_SECONDS)
-        finally:
-            self.is_active = False  # a runtime may be served again, as tests do

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._engine import InputTooLarge, TooManyRuns, TooManyRunsOfUser, TooManyStreams
+from .._engine import InputTooLarge, ShuttingDown, TooManyRuns, TooManyRunsOfUser, TooManyStreams
 from .._engine.endings import describe_error
 from .._http.body import BodyTimeout, BodyTooLarge, TooManyBodies, TooManyBodiesOfUser, UnreadableBody
 from .._http.headers import HeadersLike
@@ -28,7 +28,7 @@ def error_response(status: int, error: str, *, headers: HeadersLike = (), **memb
 SHUTTING_DOWN = error_response(
     503, "server_shutdown", headers=_RETRY_SOON, message="The server is shutting down. Send the request again."
 )
-"""For a request that the server cancels when it shuts down."""
+"""For a run that would begin while the server shuts down, and a request that the server cancels then."""
 
 
 class HTTPError(Exception):
@@ -154,8 +154,13 @@ def _transcription_failed(error: TranscriptionError, debug: bool) -> Response:
     return error_response(error.status, error.code, headers=(), **members)
 
 
+def _shutting_down(error: ShuttingDown, debug: bool) -> Response:
+    return SHUTTING_DOWN
+
+
 _RESPONSES: Mapping[type[BaseException], Callable[[Any, bool], Response]] = {
     InvalidRunInput: _invalid_run_input,
+    ShuttingDown: _shutting_down,
     TooManyStreams: _too_many_streams,
     InputTooLarge: _input_too_large,
     TooManyRuns: _too_many_runs,

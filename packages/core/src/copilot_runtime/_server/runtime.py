@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .. import _validation as validation
-from .._concurrency import driver
+from .._concurrency import driver, loops
 from .._concurrency.worker_pools import IDENTIFY_USER
 from .._engine import Engine, EngineOptions, RunEndHook
 from .._http.body_readers import BodyBudget, BodyLimits
@@ -312,9 +312,42 @@ class CopilotRuntime:
             raise TypeError(f"identify_user returned {type(user).__name__}: it must return a User(id=...) or None")
         return user
 
-    async def shutdown(self) -> None:
-        """Ends this process's runs and streams. Adapters call it where their server announces its end."""
-        await self.engine.shutdown()
+    async def shutdown(self, grace: float | None = None) -> None:
+        """Ends this process's runs and streams. Adapters call it where their server announces its end.
+
+        New runs are refused with 503 and ``Retry-After`` from now on, on this event loop until the startup event of an
+        ASGI server. Active ones may end by themselves; then they end with ``RUN_INTERRUPTED``, are stored, and their
+        streams end. That takes up to 7 seconds more where agents do not react to their stop, or the store fails.
+
+        Args:
+            grace: how long active runs may take, in seconds; 0 to end them at once. By default
+                ``shutdown_grace_seconds``, counted from when the server began to shut down if that is known, and no
+                longer than the server waits.
+
+        Raises:
+            ValueError: if ``grace`` is negative.
+        """
+        validation.check_number("grace", grace, allow_none=True)
+        await self.engine.shutdown(grace)
+
+    def shutdown_sync(self, grace: float | None = None) -> None:
+        """Does the same as `shutdown`, and returns when all has ended: for signal handlers and hooks of servers.
+
+        Args:
+            grace: as for `shutdown`.
+
+        Raises:
+            ValueError: if ``grace`` is negative.
+            RuntimeError: if called on an event loop, which would have to go on meanwhile.
+        """
+        validation.check_number("grace", grace, allow_none=True)
+        if loops.would_block_loop():
+            raise RuntimeError("shutdown_sync() would block this event loop: write 'await runtime.shutdown()'")
+        self.engine.shutdown_sync(grace)
+
+    def startup(self) -> None:
+        """Accepts runs again after `shutdown`. Adapters call it where their server announces its start."""
+        self.engine.reopen()
 
     @property
     def is_shutting_down(self) -> bool:

@@ -193,7 +193,8 @@ class AsyncTestClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.runtime.shutdown()
+        await self.runtime.shutdown(0)
+        self.runtime.startup()  # for the next client
 
     # --- runs ---
 
@@ -409,7 +410,8 @@ class TestClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        run_sync(self.runtime.shutdown())
+        run_sync(self.runtime.shutdown(0))
+        self.runtime.startup()  # for the next client
 
     def run(self, agent_id: str, messages: Messages = (), **options: Unpack[RunOptions]) -> RunResult:
         """Runs an agent and returns the result when its stream has ended.
