@@ -5,6 +5,7 @@ It uses nothing of ours, so that the bytes are judged by an independent implemen
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import http.client
 import itertools
@@ -19,6 +20,9 @@ TIMEOUT_SECONDS = 45.0
 
 Longer than the timeout of the events that servers wait for (`fixtures/events.py`).
 """
+
+PIECE = 64 * 1024
+"""How much of a stream is read at once, at most."""
 
 Event = dict[str, Any]
 HeaderFields = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -65,16 +69,23 @@ class Frame(NamedTuple):
 
 def parse_frame(block: str) -> Frame | None:
     """Returns the frame in the lines between two empty ones; None for comments."""
-    fields = [line.partition(": ") for line in block.split("\n") if line and not line.startswith(":")]
-    if not fields:
+    members: dict[str, str] = {}
+    for line in block.split("\n"):
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            members[name] = value
+    if not members:
         return None
-    members = {name: value for name, _, value in fields}
-    assert set(members) <= {"id", "data"}, block
-    return Frame(members.get("id"), json.loads(members["data"], parse_constant=_refuse_constant))
+    assert members.keys() <= {"id", "data"}, block
+    return Frame(members.get("id"), _json.decode(members["data"]))
 
 
 def _refuse_constant(word: str) -> Any:
     raise AssertionError(f"{word} is not JSON")
+
+
+_json = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Made once: some streams have hundreds of thousands of frames."""
 
 
 class ResponseHeaders(Mapping[str, str]):
@@ -148,6 +159,9 @@ class Stream:
         self.headers = ResponseHeaders(self._response)
         self.comments: list[str] = []
         self.last_id: str | None = None
+        # What has arrived and was not read yet: whole blocks, and the beginning of the next one.
+        self._blocks: collections.deque[bytes] = collections.deque()
+        self._rest = bytearray()
 
     def __enter__(self) -> Self:
         return self
@@ -162,20 +176,32 @@ class Stream:
 
     def blocks(self) -> Iterator[str]:
         """Yields what is between empty lines, comments included, as it arrives."""
-        lines: list[str] = []
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while line := self._response.readline():
+        while self._blocks or self._receive():
             if time.monotonic() > deadline:  # keep-alives may never end, so the socket's timeout is not enough
                 raise TimeoutError(f"nothing but comments for {TIMEOUT_SECONDS:g} s: {self.comments[-3:]}")
-            text = line.decode().removesuffix("\n")
-            if text:
-                lines.append(text)
-                if not text.startswith(":"):
-                    deadline = time.monotonic() + TIMEOUT_SECONDS
-            elif lines:
-                yield "\n".join(lines)
-                lines = []
-        assert not lines, f"the stream ended inside a frame: {lines}"
+            while self._blocks:
+                block = self._blocks.popleft().decode().strip("\n")
+                if block:
+                    yield block
+                    if not block.startswith(":"):
+                        deadline = time.monotonic() + TIMEOUT_SECONDS
+        assert not self._rest, f"the stream ended inside a frame: {bytes(self._rest)!r}"
+
+    def _receive(self) -> bool:
+        """Waits for more of the body. Returns False at its end, also if that came too early."""
+        try:
+            data = self._response.read1(PIECE)
+        except http.client.IncompleteRead:
+            return False
+        last = self._rest[-1:]
+        self._rest += data
+        # A frame may have a thousand pieces: it is not searched again for each of them.
+        if b"\n\n" in last + data:
+            *blocks, rest = bytes(self._rest).split(b"\n\n")
+            self._blocks += blocks
+            self._rest = bytearray(rest)
+        return bool(data)
 
     def frames(self) -> Iterator[Frame]:
         """Yields the remaining frames as they arrive."""
@@ -222,7 +248,10 @@ class Stream:
 
     def read(self) -> bytes:
         """Returns all remaining bytes."""
-        return self._response.read()
+        arrived = b"".join(block + b"\n\n" for block in self._blocks) + bytes(self._rest)
+        self._blocks.clear()
+        self._rest.clear()
+        return arrived + self._response.read()
 
     def json(self) -> Any:
         """Returns the whole body, parsed."""
