@@ -1,0 +1,250 @@
+"""Calls of the script on the server that has a shard. Every failure is a StoreError, without the server's address."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..._concurrency.loops import start_thread
+from ..protocol import StoreError, ThreadUnreadable
+from .address import Address
+from .scripts import script, script_digest
+from .server_check import check_server
+
+if TYPE_CHECKING:
+    from redis.client import PubSub
+
+logger = logging.getLogger("copilot_runtime.stores.redis")
+
+T = TypeVar("T")
+
+Arguments = Sequence[str | bytes | int | float]
+
+Call = tuple[str, str, Arguments]
+"""A shard, an operation and its arguments."""
+
+
+class Client:
+    """The connections of one process. Opens none until the first call.
+
+    Args:
+        address: Where the store is.
+        timeout_seconds: The longest wait for an answer, connecting included.
+        max_bytes: The limit of the store, which the server's memory is compared with.
+        parameters: Returns, for a shard, what every call tells the script.
+    """
+
+    def __init__(
+        self, address: Address, timeout_seconds: float, max_bytes: int, parameters: Callable[[str], str]
+    ) -> None:
+        self._address = address
+        self._timeout_seconds = timeout_seconds
+        self._max_bytes = max_bytes
+        self._parameters = parameters
+        self._is_checked = False
+        self._is_cluster = address.kind == "cluster"
+        self._redis: Any = _open_client(address, timeout_seconds)
+
+    def call(self, shard: str, operation: str, *arguments: str | bytes | int | float, is_repeated: bool = False) -> Any:
+        """Calls an operation of the script on a shard.
+
+        If the connection breaks, it is called once more: each operation may be repeated.
+
+        Args:
+            shard: The shard.
+            operation: Its name.
+            *arguments: Its arguments.
+            is_repeated: Whether it has been called before, and may have been carried out.
+
+        Raises:
+            StoreError: The server does not answer in time, or refuses the call.
+            ThreadUnreadable: The script cannot make sense of what is stored.
+        """
+
+        def attempt(is_again: bool) -> Any:
+            repeated = is_repeated or is_again
+            try:
+                return self._evaluate("EVALSHA", script_digest(), shard, operation, arguments, repeated)
+            except self._errors.NoScriptError:  # the server was restarted, or is another one
+                return self._evaluate("EVAL", script(), shard, operation, arguments, repeated)
+
+        return self._repeat_once(attempt)
+
+    def call_many(self, calls: Sequence[Call], repeated: Sequence[bool] = ()) -> list[Any]:
+        """Calls operations with one round trip, or one per node of a cluster, in the given order for each shard.
+
+        Returns, for each, its result or the StoreError that `call` raises.
+        """
+        if len(calls) == 1:
+            return [self._result_of(calls[0], bool(repeated and repeated[0]))]
+        flags = list(repeated) or [False] * len(calls)
+
+        def attempt(is_again: bool) -> list[Any]:
+            pipeline = self._redis.pipeline(transaction=False)
+            for (shard, operation, arguments), flag in zip(calls, flags, strict=True):
+                header = f"{int(flag or is_again)} {self._parameters(shard)}"
+                pipeline.execute_command("EVALSHA", script_digest(), 1, shard, operation, header, *arguments)
+            results = pipeline.execute(raise_on_error=False)
+            if broken := next((result for result in results if self._is_broken(result)), None):
+                raise broken
+            return list(results)
+
+        results = self._repeat_once(attempt)
+        for at, result in enumerate(results):
+            if isinstance(result, self._errors.NoScriptError):
+                results[at] = self._result_of(calls[at], flags[at])
+            elif isinstance(result, Exception):
+                results[at] = _store_error(result)
+        return results
+
+    def _result_of(self, call: Call, is_repeated: bool) -> Any:
+        try:
+            return self.call(call[0], call[1], *call[2], is_repeated=is_repeated)
+        except StoreError as error:
+            return error
+
+    def fetch_list(self, shard: str, name: str) -> list[bytes]:
+        """Returns a list that the server has under a name."""
+        values: list[bytes] = self._repeat_once(lambda is_again: self._redis.lrange(f"{shard}:{name}", 0, -1))
+        return values
+
+    def pubsub(self) -> PubSub:
+        """Returns a new connection for notifications. Raises what `redis` raises."""
+        pubsub: PubSub = self._redis.pubsub()
+        return pubsub
+
+    def _evaluate(
+        self, command: str, text: str, shard: str, operation: str, arguments: Arguments, is_repeated: bool
+    ) -> Any:
+        header = f"{int(is_repeated)} {self._parameters(shard)}"
+        return self._redis.execute_command(command, text, 1, shard, operation, header, *arguments)
+
+    def _repeat_once(self, attempt: Callable[[bool], T]) -> T:
+        if not self._is_checked:
+            self._is_checked = True
+            # Beside the call, which need not wait for it.
+            start_thread(self._check_server, name="copilot-runtime-redis-check")
+        began_at = time.monotonic()
+        try:
+            return attempt(False)
+        except self._failures as error:
+            if not self._is_broken(error) or time.monotonic() - began_at > self._timeout_seconds / 2:
+                raise _store_error(error) from error
+        try:
+            return attempt(True)
+        except self._failures as error:
+            raise _store_error(error) from error
+
+    def _check_server(self) -> None:
+        try:
+            check_server(self._redis, self._address.shown, self._max_bytes, is_cluster=self._is_cluster)
+        except Exception as error:
+            logger.debug("the server's settings could not be checked", exc_info=error)
+            self._is_checked = False
+
+    @property
+    def _errors(self) -> Any:
+        import redis.exceptions
+
+        return redis.exceptions
+
+    @property
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        return (self._errors.RedisError, self._errors.RedisClusterException, OSError, UnicodeError)
+
+    def _is_broken(self, error: object) -> bool:
+        """Whether the connection has broken, which says nothing about the next one."""
+        errors = self._errors
+        return (
+            isinstance(error, (errors.ConnectionError, ConnectionError, errors.RedisClusterException))
+            and not isinstance(error, (errors.AuthenticationError, errors.TimeoutError, errors.BusyLoadingError))
+        ) or isinstance(error, errors.ReadOnlyError)
+
+
+def _store_error(error: BaseException) -> StoreError:
+    import redis.exceptions as errors
+
+    if isinstance(error, StoreError):
+        return error
+    text = str(error)
+    if isinstance(error, errors.OutOfMemoryError):
+        message = "Redis has reached its maxmemory"
+    elif isinstance(error, (errors.AuthenticationError, errors.NoPermissionError)):
+        message = f"Redis does not allow the call ({type(error).__name__})"
+    elif isinstance(error, errors.ResponseError) and not isinstance(error, (errors.ReadOnlyError, errors.ExecAbortError)):
+        code = text.partition(" ")[0]
+        if code == "WRONGTYPE" or (code not in _STATES and "user_script" in text):
+            return _caused(ThreadUnreadable(f"what is stored of the thread is damaged: {text}"), error)
+        message = f"Redis refuses the call ({code if code.isupper() else type(error).__name__})"
+    else:
+        message = f"Redis does not answer ({type(error).__name__})"
+    return _caused(StoreError(message), error)
+
+
+_STATES = ("OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "BUSY", "READONLY", "TRYAGAIN", "NOPERM")
+"""Codes of errors that are about the server, whatever the script was doing."""
+
+
+def _caused(result: StoreError, error: BaseException) -> StoreError:
+    result.__cause__ = error
+    return result
+
+
+def _open_client(address: Address, timeout_seconds: float) -> Any:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    # A call may have to connect first. A call to a cluster may have to ask for the slots as well.
+    wait = timeout_seconds / (4 if address.kind == "cluster" else 2)
+    options: dict[str, Any] = {
+        "username": address.username,
+        "password": address.password,
+        "socket_timeout": wait,
+        "socket_connect_timeout": wait,
+        "socket_keepalive": True,
+        "protocol": 2,
+    }
+    if address.has_tls:
+        options.update(ssl=True, **address.tls_options)
+    if address.kind == "cluster":
+        from redis.cluster import ClusterNode, RedisCluster
+
+        return _Later(
+            lambda: RedisCluster(
+                startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
+                cluster_error_retry_attempts=1,
+                **options,
+            )
+        )
+    options.update(db=address.database, retry=Retry(NoBackoff(), 0))
+    if address.kind == "sentinel":
+        from redis.sentinel import Sentinel
+
+        sentinel_options: dict[str, Any] = {
+            "username": address.sentinel_username,
+            "password": address.sentinel_password,
+            "socket_timeout": timeout_seconds / 8,
+            "socket_connect_timeout": timeout_seconds / 8,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+        }
+        if address.has_tls:
+            sentinel_options.update(ssl=True, **address.tls_options)
+        return Sentinel(list(address.hosts), sentinel_kwargs=sentinel_options, **options).master_for(address.service)
+    [(host, port)] = address.hosts
+    return redis.Redis(host=host, port=port, **options)
+
+
+class _Later:
+    """An object that is created once it is used: creating a client of a cluster connects to it, and may fail."""
+
+    def __init__(self, create: Callable[[], Any]) -> None:
+        self._create = create
+
+    def __getattr__(self, name: str) -> Any:
+        created = self.__dict__.setdefault("_created", None) or self._create()
+        self.__dict__["_created"] = created
+        return getattr(created, name)

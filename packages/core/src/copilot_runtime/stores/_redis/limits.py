@@ -1,0 +1,75 @@
+"""The limits of a Redis store. In a cluster each shard knows by its callers what the others hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..._validation import check_number
+from ..protocol import StoreError
+from .client import Client
+
+REFRESH_SECONDS = 1.0
+"""How old what a process knows of other shards may be."""
+
+
+class Limits:
+    """The limits of a store; 0 means no limit. Raises ValueError for one that is invalid.
+
+    Args:
+        shards: The names of the shards.
+        max_threads: How many threads to keep.
+        max_runs_per_thread: How many runs of each thread to keep.
+        max_age_seconds: How long to keep threads that are not used.
+        max_bytes: How much memory of the servers threads may take.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[str],
+        *,
+        max_threads: int,
+        max_runs_per_thread: int,
+        max_age_seconds: float,
+        max_bytes: int,
+    ) -> None:
+        check_number("RedisStore: max_threads", max_threads, integer=True)
+        check_number("RedisStore: max_runs_per_thread", max_runs_per_thread, integer=True)
+        check_number("RedisStore: max_bytes", max_bytes, integer=True)
+        check_number("RedisStore: max_age_seconds", max_age_seconds)
+        self.max_threads = max_threads
+        self.max_bytes = max_bytes
+        self._own = f"{max_threads} {max_runs_per_thread} {max_bytes} {round(max_age_seconds * 1_000_000)}"
+        self._shards = shards
+        self._totals: dict[str, tuple[int, int, int]] = dict.fromkeys(shards, (0, 0, 0))
+        self._refresh_at = 0.0
+
+    def parameters(self, shard: str) -> str:
+        """Returns what the script needs to know on a shard."""
+        others = [total for name, total in self._totals.items() if name != shard]
+        threads, size, owners = map(sum, zip(*others, strict=True)) if others else (0, 0, 0)
+        return f"{self._own} {threads} {size} {owners}"
+
+    def refresh(self, client: Client) -> None:
+        """Asks all shards of a cluster what they hold, from time to time."""
+        if len(self._shards) < 2 or not (self.max_threads or self.max_bytes) or time.monotonic() < self._refresh_at:
+            return
+        self._refresh_at = time.monotonic() + REFRESH_SECONDS
+        for shard, result in zip(
+            self._shards, client.call_many([(shard, "totals", ()) for shard in self._shards]), strict=True
+        ):
+            if not isinstance(result, Exception):
+                self._totals[shard] = (int(result[0]), int(result[1]), int(result[2]))
+
+    def evict(self, client: Client) -> int:
+        """Deletes threads in all shards, first of owners who have more than their share. Returns how many."""
+        evicted = 0
+        for is_strict in (1, 0):
+            for shard in self._shards:
+                self._refresh_at = 0.0
+                try:
+                    self.refresh(client)
+                    evicted += int(client.call(shard, "evict", is_strict))
+                except StoreError:
+                    continue
+        return evicted

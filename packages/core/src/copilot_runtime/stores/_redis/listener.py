@@ -1,0 +1,178 @@
+"""Notifications: one connection per process, on which the script tells of changes to the runs that it has to do with."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..._concurrency.loops import start_thread
+from ..protocol import RunKey, StoreError
+from .client import Client
+
+logger = logging.getLogger("copilot_runtime.stores.redis")
+
+PING_SECONDS = 5.0
+"""After this long without a notification, the server is asked whether it is still there."""
+
+IDLE_SECONDS = 60.0
+"""After this long without anything to watch, the connection is closed."""
+
+_MIN_PAUSE_SECONDS = 0.05
+_MAX_PAUSE_SECONDS = 1.0
+
+
+class Listener:
+    """Calls back those who watch runs. To be created once per process; it starts its thread when it is first needed.
+
+    Args:
+        client: The connections of the process.
+        channel: The name of the channel on which the script reaches this process.
+        announce: Tells the store that this process follows a run, so that it is notified. May wait, and raise
+            StoreError.
+    """
+
+    def __init__(self, client: Client, channel: str, announce: Callable[[RunKey], object]) -> None:
+        self._client = client
+        self._channel = channel
+        self._announce = announce
+        self._to_announce: queue.Queue[tuple[RunKey, Callable[[], None]]] = queue.Queue()
+        self._is_announcing = False
+        self._lock = threading.Lock()
+        self._callbacks: dict[str, dict[object, Callable[[], None]]] = {}
+        """By run, as notifications name it."""
+        self._is_running = False
+        self._listening_since: float | None = None
+        self._is_failing = False
+
+    def watch(
+        self, run: RunKey, name: str, on_change: Callable[[], None], begun_at: float | None
+    ) -> Callable[[], None]:
+        """Calls ``on_change`` after changes to a run, until the returned function is called.
+
+        Args:
+            run: The run.
+            name: The run, as notifications name it.
+            on_change: What to call.
+            begun_at: When this process has begun the run, by the monotonic clock; None if it has not.
+        """
+        watcher = object()
+        with self._lock:
+            self._callbacks.setdefault(name, {})[watcher] = on_change
+            must_start, self._is_running = not self._is_running, True
+            listening_since = self._listening_since
+            must_announce = begun_at is None
+            if must_announce:
+                self._to_announce.put((run, on_change))
+            must_start_announcing = must_announce and not self._is_announcing
+            self._is_announcing = self._is_announcing or must_announce
+        if must_start:
+            start_thread(self._run, name="copilot-runtime-redis-listener")
+        if must_start_announcing:
+            start_thread(self._announce_runs, name="copilot-runtime-redis-followers")
+        if begun_at is not None and listening_since is not None and begun_at < listening_since:
+            on_change()  # something may have happened before
+
+        def stop() -> None:
+            with self._lock:
+                watchers = self._callbacks.get(name, {})
+                watchers.pop(watcher, None)
+                if not watchers:
+                    self._callbacks.pop(name, None)
+
+        return stop
+
+    def _announce_runs(self) -> None:
+        """Announces runs until there are none for a while."""
+        while True:
+            try:
+                run, on_change = self._to_announce.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._to_announce.empty():
+                        self._is_announcing = False
+                        return
+                continue
+            try:
+                self._announce(run)
+            except StoreError:
+                logger.debug("a run could not be announced as followed; reading it will do that", exc_info=True)
+            on_change()  # something may have happened before
+
+    def _run(self) -> None:
+        pause = _MIN_PAUSE_SECONDS
+        while True:
+            try:
+                if self._listen():
+                    return
+                pause = _MIN_PAUSE_SECONDS
+            except Exception as error:
+                if not self._is_failing:
+                    self._is_failing = True
+                    logger.warning("listening for changes failed, retrying: %s", error)
+                pause = _MIN_PAUSE_SECONDS if self._listening_since is not None else min(2 * pause, _MAX_PAUSE_SECONDS)
+            self._listening_since = None
+            time.sleep(pause)
+
+    def _listen(self) -> bool:
+        """Calls back until there is nothing to watch for a while (True). Raises what `redis` raises."""
+        pubsub = self._client.pubsub()
+        try:
+            pubsub.subscribe(self._channel)
+            idle_since = time.monotonic()
+            is_awaited = True
+            while True:
+                message = pubsub.get_message(timeout=PING_SECONDS)
+                if message is None:
+                    if is_awaited:
+                        raise ConnectionError("the server does not answer")
+                    pubsub.ping()
+                    is_awaited = True
+                elif message["type"] == "subscribe":
+                    is_awaited = False
+                    self._start_of_listening()
+                else:
+                    is_awaited = False
+                    if message["type"] == "message":
+                        self._notify(message["data"].decode())
+                if self._callbacks:
+                    idle_since = time.monotonic()
+                elif time.monotonic() - idle_since > IDLE_SECONDS and self._end():
+                    return True
+        finally:
+            pubsub.close()
+
+    def _start_of_listening(self) -> None:
+        with self._lock:
+            self._listening_since = time.monotonic()
+            callbacks = [callback for watchers in self._callbacks.values() for callback in watchers.values()]
+        if self._is_failing:
+            self._is_failing = False
+            logger.warning("listening for changes works again")
+        for callback in callbacks:
+            callback()
+
+    def _notify(self, name: str) -> None:
+        with self._lock:
+            callbacks = list(self._callbacks.get(name, {}).values())
+        for callback in callbacks:
+            callback()
+
+    def _end(self) -> bool:
+        """Ends listening unless somebody watches meanwhile. Returns whether it has."""
+        with self._lock:
+            if self._callbacks:
+                return False
+            self._is_running = False
+            self._listening_since = None
+            return True
+
+
+def run_name(thread: str, ordinal: int) -> str:
+    """Returns how notifications name a run."""
+    return f"{thread}:{ordinal}"
+
+

@@ -1,0 +1,82 @@
+-- Reading, listing and deleting threads.
+
+-- Returns the last ordinal, the active run, for each ended run what describes it and its replay, and the raw frames of
+-- one run if they are asked for and still kept.
+function operations.read(thread, touch, raw_ordinal)
+    local ordinal, owner = fields(key('t', thread), 'ordinal', 'owner')
+    if not ordinal then return false end
+    if touch == '1' then
+        redis.call('ZADD', IDLE, 'XX', NOW, thread)
+        redis.call('ZADD', key('idle', owner), 'XX', NOW, thread)
+    end
+    local raw = false
+    if raw_ordinal ~= '' and has_raw(thread, raw_ordinal) then raw = entries_after(thread, raw_ordinal, 0) end
+    return {ordinal, active_run(thread), redis.call('HGETALL', key('r', thread)), raw}
+end
+
+-- Returns {0, duplicates, whether the lease has expired, entries} of an active run, {1, what describes it, entries} of
+-- one that has ended, {2} of another one.
+function operations.follow(thread, ordinal, after, channel, seconds)
+    local live_ordinal, count, duplicates, expires, lease, holder, followers =
+        fields(key('l', thread), 'ordinal', 'count', 'duplicates', 'expires', 'lease', 'holder', 'followers')
+    after = tonumber(after)
+    if live_ordinal == ordinal then
+        note_follower(thread, ordinal, holder, followers, channel, tonumber(seconds))
+        local entries = after < integer(count) and entries_after(thread, ordinal, after) or {}
+        return {0, duplicates, has_expired(expires, lease) and 1 or 0, entries}
+    end
+    local header = redis.call('HGET', key('r', thread), 'h' .. ordinal)
+    if not header then return {2} end
+    local stored = tonumber(string.match(header, '^%d+'))
+    local entries = {}
+    if after ~= stored and has_raw(thread, ordinal) then
+        entries = entries_after(thread, ordinal, after > stored and stored - 1 or after)
+    end
+    return {1, header, entries}
+end
+
+-- Returns entries of an owner's list, some for each call, and the time of the last one.
+function operations.list(owner, before, count)
+    local found = redis.call('ZREVRANGEBYSCORE', key('list', owner), before, '-inf', 'WITHSCORES', 'LIMIT', 0, count)
+    local entries = {}
+    for at = 1, #found, 2 do
+        entries[#entries + 1] = redis.call('HMGET', key('t', found[at]),
+            'thread_text', 'agent', 'name', 'archived', 'created', 'updated')
+    end
+    return {entries, found[#found] or false}
+end
+
+function operations.update(thread, has_name, name, archived, if_unnamed)
+    local key_name = key('t', thread)
+    local owner, runs, old_name = fields(key_name, 'owner', 'runs', 'name')
+    if integer(runs) == 0 or (if_unnamed == '1' and old_name) then return 0 end
+    if archived ~= '' then redis.call('HSET', key_name, 'archived', archived) end
+    if has_name == '1' then
+        redis.call('HSET', key_name, 'name', name)
+        count_bytes(thread, owner, #name - #(old_name or ''))
+    end
+    return 1
+end
+
+function operations.delete(thread)
+    return drop_thread(thread) and 1 or 0
+end
+
+-- The serial of the last thread that was created.
+function operations.serial()
+    return redis.call('HGET', SHARD, 'serial') or '0'
+end
+
+-- Deletes threads of an owner that were created before a serial. Returns the serial, and whether there may be more.
+function operations.clear(owner, last)
+    if last == '' then last = redis.call('HGET', SHARD, 'serial') or '0' end
+    local found = redis.call('ZRANGEBYSCORE', key('all', owner), '-inf', last, 'LIMIT', 0, BATCH)
+    for _, thread in ipairs(found) do
+        if redis.call('EXISTS', key('l', thread)) == 1 then
+            clear_active_thread(thread)
+        else
+            drop_thread(thread)
+        end
+    end
+    return {last, #found == BATCH and 1 or 0}
+end

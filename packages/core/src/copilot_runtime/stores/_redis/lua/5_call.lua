@@ -1,0 +1,1 @@
+return operations[ARGV[1]](unpack(ARGV, FIRST, math.min(#ARGV, FIRST + 11)))

@@ -1,0 +1,527 @@
+"""Threads in Redis, shared by the processes of several machines."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..._concurrency.process_local import ProcessLocal
+from ..._events import CompactedFrames
+from ..._optional.optional_imports import import_optional
+from ..._validation import check_number
+from .. import protocol as p
+from .._ordinals import first_ordinal
+from .._pagination import next_cursor, parse_cursor
+from . import values
+from .address import Address
+from .client import Arguments, Client
+from .limits import Limits
+from .listener import Listener, run_name
+from .shards import CLUSTER_SHARDS, Shards, owner_digest
+
+logger = logging.getLogger("copilot_runtime.stores.redis")
+
+_LIST_BATCH = 500
+"""How many threads to look at with one call, during which nobody else is served."""
+
+_SIGNALS = {1: p.LeaseSignal.STOP, 2: p.LeaseSignal.LOST, 3: p.LeaseSignal.FOLLOWED}
+_REFUSALS = {0: p.LeaseLost, 2: p.RunTooLarge}
+
+_TOKEN_DIGITS = 9
+
+_MAX_UNSURE = 10_000
+
+_NO_FRAMES = 2**53
+"""More frames than any run has, so that none is returned."""
+
+
+class RedisStore:
+    """Keeps threads in Redis 6.2 or newer, or in Valkey.
+
+    What is acknowledged survives a restart of the server if its ``appendonly`` is on.
+
+    Args:
+        url: ``redis://[user:password@]host:6379/0``, ``rediss://`` for TLS,
+            ``redis+sentinel://host:26379,host:26379/service/0`` or ``redis+cluster://host:6379,host:6379``.
+        prefix: What all keys begin with. Stores with different prefixes have nothing in common.
+        max_threads: How many threads to keep. The least recently used are deleted first.
+        max_runs_per_thread: How many runs of each thread to keep. The oldest are deleted first.
+        max_age_seconds: Threads that have not been used for this long are deleted.
+        max_bytes: How much memory of the server the threads may take. The least recently used are deleted first.
+        lease_seconds: How long a run stays active after its process has stopped renewing its lease.
+        poll_seconds: How often to look for changes by other processes whose notifications were lost.
+        timeout_seconds: The longest wait for an answer of the server, connecting included.
+
+    0 means no limit. Threads with an active run are never deleted.
+
+    Raises:
+        ValueError: The URL or the value of an option is invalid.
+        ImportError: The package ``redis`` is not installed.
+    """
+
+    blocking: bool = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "copilot-runtime",
+        max_threads: int = 100_000,
+        max_runs_per_thread: int = 1000,
+        max_age_seconds: float = 0,
+        max_bytes: int = 1024 * 1024 * 1024,
+        lease_seconds: float = 15.0,
+        poll_seconds: float = 1.0,
+        timeout_seconds: float = 5.0,
+    ) -> None:
+        for name, value in (
+            ("lease_seconds", lease_seconds),
+            ("poll_seconds", poll_seconds),
+            ("timeout_seconds", timeout_seconds),
+        ):
+            check_number(f"RedisStore: {name}", value)
+            if value <= 0:
+                raise ValueError(f"RedisStore({name}={value!r}): must be > 0")
+        self._address = Address.from_url(url)
+        import_optional("redis", feature="RedisStore", extra="redis")
+        self._shards = Shards(prefix, CLUSTER_SHARDS if self._address.kind == "cluster" else 1)
+        self._limits = Limits(
+            self._shards.names,
+            max_threads=max_threads,
+            max_runs_per_thread=max_runs_per_thread,
+            max_age_seconds=max_age_seconds,
+            max_bytes=max_bytes,
+        )
+        self.lease_seconds: float | None = lease_seconds
+        self.poll_seconds: float | None = poll_seconds
+        self._lease = round(lease_seconds * values.MICROSECONDS)
+        self._prefix = prefix
+        self._timeout_seconds = timeout_seconds
+        self._has_evicted = False
+        self._process = ProcessLocal(self._open)
+
+    def _open(self) -> _Process:
+        client = Client(self._address, self._timeout_seconds, self._limits.max_bytes, self._limits.parameters)
+        return _Process(client, f"{self._prefix}:changes:{secrets.token_hex(8)}", self._announce)
+
+    # --- writing runs ---
+
+    def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
+        return _raised(self.write_runs([run])[0])
+
+    def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
+        _raised(self.write_runs([p.RunEnd(lease, frames, completion)])[0])
+
+    def write_runs(
+        self, changes: Sequence[p.NewRun | p.RunEnd]
+    ) -> Sequence[p.RunStarted | p.ThreadBusy | Exception | None]:
+        process = self._process.get()
+        outcomes: list[Any] = [None] * len(changes)
+        calls: dict[int, tuple[str, str, Arguments]] = {}
+        for at, change in enumerate(changes):
+            try:
+                calls[at] = self._change_call(process, change)
+            except Exception as error:  # of this run alone
+                outcomes[at] = error
+        repeated = [
+            isinstance(change := changes[at], p.RunEnd) and change.lease.token in process.unsure for at in calls
+        ]
+        self._limits.refresh(process.client)
+        began_at = time.monotonic()
+        results = process.client.call_many(list(calls.values()), repeated) if calls else []
+        for at, result in zip(calls, results, strict=True):
+            try:
+                outcomes[at] = self._change_result(process, changes[at], result, began_at)
+            except Exception as error:
+                outcomes[at] = error
+        return outcomes
+
+    def _change_call(self, process: _Process, change: p.NewRun | p.RunEnd) -> tuple[str, str, Arguments]:
+        if isinstance(change, p.NewRun):
+            place = self._shards.place(change.thread)
+            return (
+                place.shard,
+                "begin",
+                (
+                    place.thread,
+                    place.owner,
+                    values.encode(change.thread.owner),
+                    values.encode(change.thread.thread_id),
+                    values.encode(change.run_id),
+                    values.encode(change.agent_id),
+                    change.size,
+                    values.encode(change.begin_id),
+                    first_ordinal(),
+                    self._lease,
+                    _random_digits(),
+                    process.channel,
+                ),
+            )
+        return self._finish_call(change)
+
+    def _finish_call(self, end: p.RunEnd) -> tuple[str, str, Arguments]:
+        lease, frames, completion = end.lease, end.frames, end.completion
+        place = self._shards.place(lease.run.thread)
+        arguments: list[str | bytes | int | float] = [
+            place.thread,
+            lease.token,
+            int(completion.persist),
+            int(completion.keep_ordinal),
+        ]
+        if completion.persist:
+            messages = p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
+            arguments += (
+                b"".join(frames),
+                len(frames),
+                -1 if completion.frame_count is None else completion.frame_count,
+                values.RunHeader.format(lease.run_id, completion),
+                b"".join(record.frame for record in completion.records),
+                round(p.RAW_RETENTION_SECONDS * values.MICROSECONDS),
+            )
+            for items in (
+                list(map(values.encode, completion.event_messages)),
+                list(map(values.encode, completion.input_messages)),
+                [values.format_json(message) for message in messages],
+            ):
+                arguments += (len(items), *items)
+        return place.shard, "finish", arguments
+
+    def _change_result(
+        self, process: _Process, change: p.NewRun | p.RunEnd, result: Any, began_at: float
+    ) -> p.RunStarted | p.ThreadBusy | None:
+        if isinstance(change, p.RunEnd):
+            lease = change.lease
+            if isinstance(result, Exception):
+                if not isinstance(result, p.ThreadUnreadable):
+                    process.note_unsure(lease.token)
+                raise result
+            process.unsure.discard(lease.token)
+            process.begun.pop(lease.run, None)
+            if not result[0]:
+                raise p.LeaseLost
+            self._note_eviction(process, result[1], result[2])
+            return None
+        if isinstance(result, Exception):
+            raise result
+        with _checked():
+            if not result[0]:
+                return p.ThreadBusy(values.active_run(change.thread, result[1:]))
+            _, ordinal, token, evicted, is_exceeded, event_messages, input_messages = result
+            lease = p.Lease(p.RunKey(change.thread, int(ordinal)), change.run_id, int(token))
+            started = p.RunStarted(lease, values.texts(event_messages), values.texts(input_messages))
+        process.begun[lease.run] = began_at
+        self._note_eviction(process, evicted, is_exceeded)
+        return started
+
+    def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        process = self._process.get()
+        refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
+        by_shard: dict[str, list[tuple[str, p.Batch]]] = {}
+        for batch in batches:
+            place = self._shards.place(batch.lease.run.thread)
+            by_shard.setdefault(place.shard, []).append((place.thread, batch))
+        self._limits.refresh(process.client)
+        calls = [
+            (
+                shard,
+                "append",
+                [
+                    argument
+                    for thread, batch in of_shard
+                    for argument in (
+                        thread,
+                        batch.lease.token,
+                        b"".join(batch.frames),
+                        len(batch.frames),
+                        -1 if batch.frame_count is None else batch.frame_count,
+                        values.format_numbers(batch.duplicates),
+                    )
+                ],
+            )
+            for shard, of_shard in by_shard.items()
+        ]
+        for of_shard, result in zip(by_shard.values(), process.client.call_many(calls), strict=True):
+            evicted, is_exceeded, *outcomes = _raised(result)
+            for (_, batch), outcome in zip(of_shard, outcomes, strict=True):
+                if outcome in _REFUSALS:
+                    refused[batch.lease] = _REFUSALS[outcome]()
+            self._note_eviction(process, evicted, is_exceeded)
+        return refused
+
+    def renew(self, leases: Sequence[p.Lease]) -> None:
+        for shard, arguments in self._by_shard(leases).items():
+            self._call(shard, "renew", self._lease, *arguments)
+
+    def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
+        process = self._process.get()
+        signals: dict[p.Lease, p.LeaseSignal] = {}
+        by_shard: dict[str, list[p.Lease]] = {}
+        for lease in leases:
+            by_shard.setdefault(self._shards.place(lease.run.thread).shard, []).append(lease)
+        calls = [(shard, "poll", self._by_shard(of_shard)[shard]) for shard, of_shard in by_shard.items()]
+        for of_shard, result in zip(by_shard.values(), process.client.call_many(calls), strict=True):
+            for lease, code in zip(of_shard, _raised(result), strict=True):
+                if code:
+                    signals[lease] = _SIGNALS[code]
+                    if code == 2:
+                        process.begun.pop(lease.run, None)
+        return signals
+
+    def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
+        process = self._process.get()
+        place = self._shards.place(run.thread)
+        result = self._call(
+            place.shard, "claim", place.thread, run.ordinal, int(force), self._lease, _random_digits(), process.channel
+        )
+        if result is None:
+            return None
+        with _checked():
+            token, run_id, agent_id, started_at, entries, messages, event_messages = result
+            claimed = p.ClaimedRun(
+                p.Lease(run, values.text(run_id), int(token)),
+                values.text(agent_id),
+                values.seconds(started_at),
+                values.frames_after(entries, 0),
+                [values.parse_message(message) for message in messages],
+                values.texts(event_messages),
+            )
+        process.begun[run] = time.monotonic()
+        return claimed
+
+    def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
+        place = self._shards.place(thread)
+        encoded = b"" if run_id is None else values.encode(run_id)
+        row = self._call(place.shard, "stop", place.thread, int(run_id is not None), encoded)
+        with _checked():
+            return None if row is None else values.active_run(thread, row)
+
+    # --- reading ---
+
+    def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
+        place = self._shards.place(thread)
+        result = self._call(
+            place.shard, "read", place.thread, int(touch), "" if raw_ordinal is None else raw_ordinal
+        )
+        if result is None:
+            return p.ThreadSnapshot()
+        with _checked():
+            last_ordinal, live, fields, entries = result
+            runs = []
+            for ordinal, header, replay in values.stored_runs(fields):
+                has_raw = ordinal == raw_ordinal and entries is not None
+                runs.append(
+                    p.StoredRun(
+                        ordinal,
+                        header.run_id,
+                        header.agent_id,
+                        CompactedFrames(values.split_frames(replay)),
+                        values.frames_after(entries, 0) if has_raw else None,
+                        header.has_run_error,
+                        header.recorded_by,
+                        header.duplicates if has_raw else frozenset(),
+                    )
+                )
+            active = None if live is None else values.active_run(thread, live)
+            return p.ThreadSnapshot(runs, active, int(last_ordinal))
+
+    def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
+        place = self._shards.place(run.thread)
+        channel = self._process.get().channel
+        kind, *rest = self._call(
+            place.shard, "follow", place.thread, run.ordinal, after, channel, round(p.FOLLOWED_SECONDS)
+        )
+        with _checked():
+            if kind == 0:
+                duplicates, is_expired, entries = rest
+                frames = values.frames_after(entries, after)
+                return p.RunUpdate(frames, values.parse_numbers(duplicates), False, bool(is_expired))
+            if kind == 1:
+                header = values.RunHeader.parse(rest[0])
+                first = header.frame_count - 1 if after > header.frame_count else after
+                return p.RunUpdate(values.frames_after(rest[1], first), header.duplicates, True)
+        return p.RunUpdate((), frozenset(), True)
+
+    def watch(self, run: p.RunKey, on_change: Callable[[], None]) -> Callable[[], None]:
+        """Calls back after changes by other processes, see `WatchingStore`."""
+        process = self._process.get()
+        name = run_name(self._shards.place(run.thread).thread, run.ordinal)
+        stop_listening = process.listener.watch(run, name, on_change, process.begun.get(run))
+
+        def stop() -> None:
+            process.begun.pop(run, None)
+            stop_listening()
+
+        return stop
+
+    def _announce(self, run: p.RunKey) -> None:
+        """Tells the store that this process follows a run."""
+        self.follow(run, _NO_FRAMES)
+
+    def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
+        place = self._shards.place(thread)
+        stored = self._process.get().client.fetch_list(place.shard, f"m:{place.thread}")
+        with _checked():
+            return [values.parse_message(message) for message in stored]
+
+    def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
+        before: int | None = None
+        if query.cursor is not None:
+            # No two threads of an owner in a shard have the same time.
+            before = round(parse_cursor(query.cursor)[0] * values.MICROSECONDS)
+        shards = self._shards.of_owner(owner)
+        wanted = None if query.limit is None else query.limit + 1
+        found: list[p.ThreadInfo] = []
+        for shard in shards:
+            found += self._listed(shard, owner, query, before, wanted)
+        if len(shards) > 1:
+            found.sort(key=lambda info: (-info.updated_at, info.thread_id))
+            if query.cursor is not None:
+                last = parse_cursor(query.cursor)
+                found = [info for info in found if (-info.updated_at, info.thread_id) > (-last[0], last[1])]
+        if query.limit is None or len(found) <= query.limit:
+            return p.ThreadPage(found)
+        page = found[: query.limit]
+        return p.ThreadPage(page, next_cursor(page[-1]) if page else None)
+
+    def _listed(
+        self, shard: str, owner: str, query: p.ThreadQuery, before: int | None, wanted: int | None
+    ) -> list[p.ThreadInfo]:
+        """Returns the first threads of a shard's part of a list."""
+        # In a cluster, another shard may have a thread with the time of the cursor.
+        is_shared = len(self._shards.of_owner(owner)) > 1
+        start = "+inf" if before is None else f"{'' if is_shared else '('}{before}"
+        found: list[p.ThreadInfo] = []
+        damaged = 0
+        while wanted is None or len(found) < wanted:
+            has_filter = query.agent_id is not None or not query.include_archived
+            count = _LIST_BATCH if wanted is None or has_filter else min(_LIST_BATCH, wanted - len(found))
+            rows, last = self._call(shard, "list", owner_digest(owner), start, count)
+            for row in rows:
+                try:
+                    info = values.thread_info(row)
+                except (ValueError, TypeError, AttributeError):
+                    damaged += 1
+                    continue
+                if query.agent_id in (None, info.agent_id) and (query.include_archived or not info.archived):
+                    found.append(info)
+            if len(rows) < count:
+                break
+            start = f"({int(last)}"
+        if damaged:
+            logger.error("%d threads are not listed, since what is stored of them is damaged", damaged)
+        return found if wanted is None else found[:wanted]
+
+    # --- changing threads ---
+
+    def update(
+        self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
+    ) -> bool:
+        place = self._shards.place(thread)
+        updated = self._call(
+            place.shard,
+            "update",
+            place.thread,
+            int(name is not None),
+            values.encode(name or ""),
+            "" if archived is None else int(archived),
+            int(if_unnamed),
+        )
+        return bool(updated)
+
+    def delete(self, thread: p.ThreadKey) -> bool:
+        place = self._shards.place(thread)
+        return bool(self._call(place.shard, "delete", place.thread))
+
+    def clear(self, owner: str, cursor: str | None = None) -> str | None:
+        # The cursor has the last thread of each shard that is left to be cleared.
+        left = [] if cursor is None else cursor.split(",")
+        shards = self._shards.of_owner(owner)
+        if cursor is None and len(shards) > 1:
+            left = [str(int(self._call(shard, "serial"))) for shard in shards]
+        shard = shards[-len(left)] if left else shards[0]
+        last, has_more = self._call(shard, "clear", owner_digest(owner), left[0] if left else "")
+        rest = left[1:]
+        if has_more:
+            rest = [str(int(last)), *rest]
+        return ",".join(rest) or None
+
+    def sweep(self) -> bool:
+        return any([self._call(shard, "sweep") for shard in self._shards.names])
+
+    def after_fork(self) -> None:
+        """Does nothing: each process has connections of its own."""
+
+    # --- helpers ---
+
+    def _call(self, shard: str, operation: str, *arguments: str | bytes | int | float) -> Any:
+        return self._process.get().client.call(shard, operation, *arguments)
+
+    def _by_shard(self, leases: Sequence[p.Lease]) -> dict[str, list[str | bytes | int | float]]:
+        """Returns the threads and tokens of leases, by shard."""
+        arguments: dict[str, list[str | bytes | int | float]] = {}
+        for lease in leases:
+            place = self._shards.place(lease.run.thread)
+            arguments.setdefault(place.shard, []).extend((place.thread, lease.token))
+        return arguments
+
+    def _note_eviction(self, process: _Process, evicted: int, is_exceeded: int) -> None:
+        if is_exceeded and len(self._shards.names) > 1:
+            evicted += self._limits.evict(process.client)
+        if evicted and not self._has_evicted:
+            self._has_evicted = True
+            logger.warning(
+                "%s has reached its limits (max_threads=%d, max_bytes=%d), and the least recently used threads are "
+                "deleted; this is logged once",
+                self._address.shown,
+                self._limits.max_threads,
+                self._limits.max_bytes,
+            )
+
+
+class _Process:
+    """What one process has of a store.
+
+    Args:
+        client: Its connections.
+        channel: The channel on which the script reaches it.
+        announce: As for `Listener`.
+    """
+
+    def __init__(self, client: Client, channel: str, announce: Callable[[p.RunKey], object]) -> None:
+        self.client = client
+        self.channel = channel
+        self.listener = Listener(client, channel, announce)
+        self.begun: dict[p.RunKey, float] = {}
+        """When this process has begun its active runs, by the monotonic clock."""
+        self.unsure: set[int] = set()
+        """The tokens of runs whose end may have been stored although the call failed."""
+
+    def note_unsure(self, token: int) -> None:
+        """Remembers that the end of a run may have been stored."""
+        if len(self.unsure) >= _MAX_UNSURE:  # of runs that nobody tried to end again
+            self.unsure.clear()
+        self.unsure.add(token)
+
+
+@contextmanager
+def _checked() -> Iterator[None]:
+    """Raises ThreadUnreadable where the block cannot make sense of what was stored."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise p.ThreadUnreadable(f"what is stored of the thread is damaged: {type(error).__name__}: {error}") from error
+
+
+def _raised(result: Any) -> Any:
+    """Returns a result; raises it if it is an exception."""
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _random_digits() -> str:
+    return str(secrets.randbelow(10**_TOKEN_DIGITS)).zfill(_TOKEN_DIGITS)

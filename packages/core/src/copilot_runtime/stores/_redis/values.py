@@ -1,0 +1,144 @@
+"""Answers of the script as values of the protocol. They raise ValueError for what cannot have been stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from .. import protocol as p
+
+MICROSECONDS = 1_000_000
+
+
+def text(value: bytes) -> str:
+    """Returns a text, which may have halves of characters."""
+    return value.decode("utf-8", "surrogatepass")
+
+
+def encode(value: str) -> bytes:
+    """Returns a text as it is stored."""
+    return value.encode("utf-8", "surrogatepass")
+
+
+def seconds(value: bytes | int) -> float:
+    """Returns a time in seconds since the epoch."""
+    return int(value) / MICROSECONDS
+
+
+def format_json(value: Any) -> bytes:
+    """Returns ids, numbers or a message as JSON."""
+    try:
+        return to_json(value)
+    except (PydanticSerializationError, ValueError, RecursionError):  # such as half a character
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def format_numbers(numbers: Set[int]) -> bytes:
+    """Returns the numbers of events as JSON."""
+    return format_json(sorted(numbers)) if numbers else b"[]"
+
+
+def parse_numbers(value: bytes) -> frozenset[int]:
+    """Returns the numbers of events."""
+    return frozenset(from_json(value))
+
+
+def parse_message(value: bytes) -> dict[str, Any]:
+    """Returns a message."""
+    message = json.loads(value)
+    if not isinstance(message, dict):
+        raise ValueError("a message that is no object")
+    return message
+
+
+def texts(values: Iterable[bytes]) -> frozenset[str]:
+    """Returns ids."""
+    return frozenset(map(text, values))
+
+
+def active_run(key: p.ThreadKey, row: Sequence[Any]) -> p.ActiveRun:
+    """Returns what the script's ``active_run`` has returned."""
+    ordinal, run_id, agent_id, stopping, is_expired, begin_id = row
+    return p.ActiveRun(
+        p.RunKey(key, int(ordinal)), text(run_id), text(agent_id), stopping == b"1", bool(is_expired), text(begin_id)
+    )
+
+
+def split_frames(data: bytes) -> list[bytes]:
+    """Returns frames that were joined."""
+    # JSON contains no raw line feeds, so an empty line is always the end of a frame.
+    return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
+
+
+def frames_after(entries: Sequence[bytes], after: int) -> list[bytes]:
+    """Returns the frames after a number from the entries of a stream: each id is the number of its first frame."""
+    frames: list[bytes] = []
+    expected = None
+    for entry_id, data in zip(entries[::2], entries[1::2], strict=True):
+        first = int(entry_id.partition(b"-")[0])
+        if expected not in (None, first):
+            raise ValueError("some frames of the run are missing")
+        batch = split_frames(data)
+        expected = first + len(batch)
+        frames += batch[max(0, after + 1 - first) :]
+    return frames
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunHeader:
+    """What describes a run that has ended."""
+
+    frame_count: int
+    started_at: float
+    ended_at: float
+    agent_id: str
+    run_id: str
+    has_run_error: bool
+    recorded_by: str
+    duplicates: frozenset[int]
+
+    @staticmethod
+    def format(run_id: str, completion: p.RunCompletion) -> bytes:
+        """Returns the part of it that a process knows."""
+        return format_json([run_id, completion.has_run_error, completion.recorded_by, sorted(completion.duplicates)])
+
+    @classmethod
+    def parse(cls, data: bytes) -> RunHeader:
+        """Parses it, with what the script has put before it."""
+        count, started, ended, length, rest = data.split(b" ", 4)
+        agent_id, known = rest[: int(length)], rest[int(length) :]
+        run_id, has_run_error, recorded_by, duplicates = json.loads(known)
+        return cls(
+            int(count),
+            seconds(started),
+            seconds(ended),
+            text(agent_id),
+            run_id,
+            bool(has_run_error),
+            recorded_by,
+            frozenset(duplicates),
+        )
+
+
+def stored_runs(fields: Sequence[bytes]) -> Iterator[tuple[int, RunHeader, bytes]]:
+    """Yields the ordinal, the description and the replay of each run, oldest first, from the hash that has them."""
+    by_name = dict(zip(fields[::2], fields[1::2], strict=True))
+    for ordinal in sorted(int(name) for name in by_name if name[:1] != b"h"):
+        yield ordinal, RunHeader.parse(by_name[b"h%d" % ordinal]), by_name[b"%d" % ordinal]
+
+
+def thread_info(row: Sequence[Any]) -> p.ThreadInfo:
+    """Returns an entry of a list of threads."""
+    thread_id, agent_id, name, archived, created_at, updated_at = row
+    return p.ThreadInfo(
+        thread_id=text(thread_id),
+        agent_id=text(agent_id),
+        name=None if name is None else text(name),
+        archived=archived == b"1",
+        created_at=seconds(created_at),
+        updated_at=seconds(updated_at),
+    )
