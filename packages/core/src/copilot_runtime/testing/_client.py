@@ -188,13 +188,14 @@ class AsyncTestClient:
         self._timeout_seconds = timeout_seconds
 
     async def __aenter__(self) -> Self:
+        self.runtime.startup()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.runtime.shutdown(0)
-        self.runtime.startup()  # for the next client
+        self.runtime.startup()  # for a client that is no context
 
     # --- runs ---
 
@@ -405,13 +406,14 @@ class TestClient:
         self.runtime: CopilotRuntime = self._client.runtime
 
     def __enter__(self) -> Self:
+        self.runtime.startup()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         run_sync(self.runtime.shutdown(0))
-        self.runtime.startup()  # for the next client
+        self.runtime.startup()  # for a client that is no context
 
     def run(self, agent_id: str, messages: Messages = (), **options: Unpack[RunOptions]) -> RunResult:
         """Runs an agent and returns the result when its stream has ended.

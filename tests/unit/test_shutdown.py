@@ -1,0 +1,292 @@
+"""`CopilotRuntime.shutdown`: what becomes of runs, of new ones, and of their readers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from copilot_runtime import CopilotRuntime
+from copilot_runtime._concurrency import lifecycle, loops
+from copilot_runtime._engine import ShuttingDown
+from copilot_runtime.stores import MemoryStore
+from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, TestClient
+from copilot_runtime_asgi import create_copilot_asgi_app
+
+from .engine_helpers import HANG_SECONDS, THREAD, Gated, Reader, answers, bounded, engine_on, given, settled, stored
+from .recorder_helpers import FINISHED, STARTED, Event
+
+pytestmark = pytest.mark.requirement("STOP-06")
+
+
+def runtime_of(agent: Any, **options: Any) -> CopilotRuntime:
+    return CopilotRuntime(agents={"a": agent}, store="memory://", single_user=True, **options)
+
+
+def is_refused(error: HTTPStatusError) -> bool:
+    response = error.response
+    return response.status == 503 and b"server_shutdown" in response.body and "retry-after" in response.headers
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["read", "left"])
+@bounded
+async def test_shutdown_run_that_ends_within_the_grace_is_complete(reads: bool) -> None:
+    agent = Gated()
+    engine = engine_on(MemoryStore(), shutdown_grace_seconds=HANG_SECONDS, on_disconnect="stop")
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    ending = asyncio.create_task(engine.shutdown())
+    await settled(lambda: engine.is_shutting_down)
+    if not reads:  # as a server's connections are closed
+        reader.close()
+    agent.allow(3)
+    if reads:
+        assert (await reader.rest())[-1] == FINISHED
+    await ending
+    assert agent.raised is None
+    assert b"RUN_FINISHED" in stored(engine.store).records[-1].frame
+
+
+@bounded
+async def test_shutdown_run_that_is_longer_than_the_grace_is_interrupted() -> None:
+    engine = engine_on(MemoryStore())
+    reader = Reader(await engine.run(given(Gated())))
+    await reader.until(2)
+    ending = asyncio.create_task(engine.shutdown(0.05))
+    assert (await reader.rest())[-1]["code"] == "RUN_INTERRUPTED"
+    await ending
+    assert b"RUN_INTERRUPTED" in stored(engine.store).records[-1].frame
+    assert engine.store.read(THREAD).live is None
+
+
+@bounded
+async def test_shutdown_second_call_may_shorten_the_grace() -> None:
+    engine = engine_on(MemoryStore())
+    reader = Reader(await engine.run(given(Gated())))
+    await reader.until(2)
+    patient = asyncio.create_task(engine.shutdown(HANG_SECONDS))
+    await settled(lambda: engine.is_shutting_down)
+    at_once = asyncio.create_task(engine.shutdown(0))
+    assert (await reader.rest())[-1]["code"] == "RUN_INTERRUPTED"
+    await patient
+    await at_once
+    assert not engine.is_shutting_down
+
+
+@bounded
+async def test_shutdown_reader_may_join_a_run_within_its_grace() -> None:
+    agent = Gated()
+    engine = engine_on(MemoryStore())
+    own = Reader(await engine.run(given(agent)))
+    await own.until(2)
+    ending = asyncio.create_task(engine.shutdown(HANG_SECONDS))
+    await settled(lambda: engine.is_shutting_down)
+    joined = Reader(await engine.connect(THREAD, None))
+    await joined.until(2)
+    agent.allow(3)
+    assert await joined.rest() == await own.rest()
+    await ending
+    assert joined.events[-1] == FINISHED
+
+
+@bounded
+async def test_shutdown_run_that_is_about_to_begin_leaves_its_thread_free() -> None:
+    """Its client is sent to another process, which is not to find the thread busy."""
+    may_begin, begins = threading.Event(), threading.Event()
+
+    class SlowStore(MemoryStore):
+        blocking = True
+
+        def begin(self, new: Any) -> Any:
+            begins.set()
+            may_begin.wait(HANG_SECONDS)
+            return super().begin(new)
+
+    engine = engine_on(SlowStore())
+    gated = Gated()
+    keeps = Reader(await engine.suggest(given(gated)))
+    await keeps.until(2)
+    beginning = asyncio.create_task(engine.run(given(answers)))
+    await settled(begins.is_set)
+    ending = asyncio.create_task(engine.shutdown(HANG_SECONDS))
+    await settled(lambda: engine.is_shutting_down)
+    may_begin.set()
+    with pytest.raises(ShuttingDown):
+        await beginning
+    assert engine.store.read(THREAD).live is None
+    assert not engine.store.read(THREAD).runs
+    gated.allow(3)
+    await keeps.rest()
+    await ending
+
+
+@pytest.mark.requirement("STOP-11")
+@bounded
+async def test_shutdown_refuses_new_runs_with_503_and_retry_after() -> None:
+    agent = Gated()
+    client = AsyncTestClient(runtime_of(agent))
+    async with client.stream("a", thread_id="t") as stream:
+        await anext(aiter(stream))
+        ending = asyncio.create_task(client.runtime.shutdown(HANG_SECONDS))
+        await settled(lambda: client.runtime.is_shutting_down)
+        for begin in (client.run, client.suggest):
+            with pytest.raises(HTTPStatusError) as refused:
+                await begin("a", thread_id="other")
+            assert is_refused(refused.value)
+        agent.allow(3)
+        assert (await stream.result()).events[-1]["type"] == "RUN_FINISHED"
+        await ending
+    with pytest.raises(HTTPStatusError) as refused:
+        await client.run("a", thread_id="other")
+    assert is_refused(refused.value), "afterwards too"
+
+
+@pytest.mark.requirement("STOP-11")
+def test_shutdown_is_over_with_the_next_startup_event_or_event_loop() -> None:
+    """As test suites serve one application again and again."""
+    runtime = runtime_of(answers)
+    app = create_copilot_asgi_app(runtime=runtime)
+
+    async def lifespan() -> None:
+        events = iter(["lifespan.startup", "lifespan.shutdown"])
+        sent: list[str] = []
+
+        async def receive() -> Any:
+            if sent:
+                assert (await client.run("a")).events[-1]["type"] == "RUN_FINISHED"
+            return {"type": next(events)}
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        client = AsyncTestClient(runtime)
+        await app({"type": "lifespan"}, receive, send)
+        with pytest.raises(HTTPStatusError):
+            await client.run("a")
+
+    async def twice() -> None:
+        await lifespan()
+        await lifespan()
+
+    asyncio.run(twice())
+
+    async def own_lifespan() -> None:
+        client = AsyncTestClient(runtime)
+        assert (await client.run("a")).events[-1]["type"] == "RUN_FINISHED"
+        await runtime.shutdown()
+
+    for _ in range(2):
+        asyncio.run(own_lifespan())
+
+
+@pytest.mark.requirement("STOP-11")
+def test_shutdown_sync_ends_runs_of_worker_threads_and_refuses_new_ones() -> None:
+    ended = threading.Event()
+
+    def agent(input: Any) -> Iterator[Event]:
+        yield STARTED
+        ended.wait(HANG_SECONDS)
+        yield FINISHED
+
+    client = TestClient(runtime_of(agent))
+    with client.stream("a", thread_id="t") as stream:
+        next(iter(stream))
+        ending = threading.Thread(target=client.runtime.shutdown_sync, args=(HANG_SECONDS,))
+        ending.start()
+        while not client.runtime.is_shutting_down:
+            time.sleep(0.001)
+        with pytest.raises(HTTPStatusError) as refused:
+            client.run("a", thread_id="other")
+        assert is_refused(refused.value)
+        ended.set()
+        assert stream.result().events[-1]["type"] == "RUN_FINISHED"
+        ending.join(HANG_SECONDS)
+        assert not ending.is_alive()
+    with pytest.raises(HTTPStatusError):
+        client.run("a", thread_id="other")
+    with TestClient(client.runtime) as another:
+        assert another.run("a", thread_id="third").events[-1]["type"] == "RUN_FINISHED"
+    assert TestClient(client.runtime).run("a").events[-1]["type"] == "RUN_FINISHED"
+
+
+@bounded
+async def test_shutdown_sync_on_an_event_loop_says_what_to_write() -> None:
+    with pytest.raises(RuntimeError, match=r"await runtime\.shutdown\(\)"):
+        runtime_of(answers).shutdown_sync()
+
+
+@pytest.mark.parametrize("grace", [-1, "10", float("nan"), True])
+def test_shutdown_grace_is_a_number_of_seconds(grace: Any) -> None:
+    runtime = runtime_of(answers)
+    with pytest.raises(ValueError, match="grace="):
+        asyncio.run(runtime.shutdown(grace))
+    with pytest.raises(ValueError, match="grace="):
+        runtime.shutdown_sync(grace)
+
+
+# --- the exit of a process -------------------------------------------------------------
+
+
+async def endless(input: Any) -> AsyncIterator[Event]:
+    yield STARTED
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("variable", ["RUN_MAIN", "WERKZEUG_RUN_MAIN"])
+def test_process_exit_below_a_reloader_waits_for_no_run(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "true")
+    client = TestClient(runtime_of(endless, shutdown_grace_seconds=HANG_SECONDS), timeout_seconds=HANG_SECONDS / 2)
+    with client.stream("a", thread_id="t") as stream:
+        next(iter(stream))
+        client.runtime.engine.at_exit(time.monotonic())
+        assert stream.result().events[-1]["code"] == "RUN_INTERRUPTED"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_process_exit_another_signal_ends_runs_at_once(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = TestClient(runtime_of(endless, shutdown_grace_seconds=HANG_SECONDS), timeout_seconds=HANG_SECONDS / 2)
+    shutdown = client.runtime.engine._shutdown
+    end = shutdown.end
+    raises = iter([True])
+
+    async def interrupted(*args: Any, **named: Any) -> None:
+        if next(raises, False):
+            raise error
+        await end(*args, **named)
+
+    monkeypatch.setattr(shutdown, "end", interrupted)
+    with client.stream("a", thread_id="t") as stream:
+        next(iter(stream))
+        client.runtime.engine.at_exit(time.monotonic())
+        assert stream.result().events[-1]["code"] == "RUN_INTERRUPTED"
+    assert "another signal ends them at once" in caplog.text
+
+
+def test_process_exit_time_is_counted_once_for_all_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten runtimes of one process, or a server's hook before the interpreter's, do not add up their grace periods."""
+    seen: list[float] = []
+
+    class Life:
+        def after_fork(self) -> None: ...
+
+        def at_exit(self, exiting_since: float) -> None:
+            seen.append(exiting_since)
+
+    lives = [Life(), Life()]
+    monkeypatch.setattr(lifecycle, "_lifecycles", set(lives))
+    monkeypatch.setattr(lifecycle, "_exiting", None)
+    lifecycle.end_process_runs()
+    lifecycle.end_process_runs()
+    assert len(seen) == 4
+    assert len(set(seen)) == 1
+
+
+def test_background_loop_is_not_blocked_by_who_waits_on_a_thread() -> None:
+    loops.background_loop()
+    assert not loops.would_block_loop()
