@@ -100,6 +100,7 @@ SERVERS: Mapping[str, Server] = {
     "gevent": Server(gunicorn("gevent"), frozenset({"workers", "preload"})),
     "sync": Server(gunicorn("sync"), frozenset({"workers", "preload"})),
     "uvicorn-worker": Server(gunicorn("uvicorn.workers.UvicornWorker"), frozenset({"workers", "preload"})),
+    "gunicorn-asgi": Server(gunicorn("asgi"), frozenset({"workers", "preload"})),
     "waitress": Server(waitress, frozenset({"threads"})),
     "wsgiref": Server(wsgiref),
 }

@@ -1,0 +1,233 @@
+"""What becomes of the runs of a process that ends: every one has a stored terminal event, on every server and store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from copilot_runtime.stores.protocol import ThreadKey
+
+from .fixtures.worker_app import SHUTDOWN_GRACE
+from .http_client import TIMEOUT_SECONDS, Client, Event, Stream, receive_response, run_input
+from .servers import STOP_SECONDS, RunningServer
+from .shared_stores import FULL_REPETITIONS, STORES, SharedStore, open_store
+from .workers import events_of, eventually, frames_until, serve_workers
+
+pytestmark = pytest.mark.workers
+
+LEASE_SECONDS = 300.0
+"""So long that no test waits until a run is reaped: what has ended was ended by its own process."""
+PATIENT = "30"
+"""Seconds that servers wait for their streams, which is more than any grace period here."""
+GRACE = "2"
+ENDLESS_GRACE = "600"
+
+
+class Start(NamedTuple):
+    """A server, and how it is started so that it leaves its runs their grace."""
+
+    adapter: str
+    extra: Sequence[str]
+
+
+GUNICORN = ("--graceful-timeout", PATIENT, "--timeout", "60")
+STARTS = {
+    "gthread": Start("wsgi", GUNICORN),
+    "gevent": Start("wsgi", GUNICORN),
+    "uvicorn": Start("asgi", ("--timeout-graceful-shutdown", PATIENT)),
+    "uvicorn-worker": Start("asgi", GUNICORN),
+    "gunicorn-asgi": Start("asgi", GUNICORN),
+}
+
+
+@contextlib.contextmanager
+def serve(
+    name: str, store: SharedStore, *, grace: str = GRACE, hooks: Path | None = None, extra: Sequence[str] = ()
+) -> Iterator[RunningServer]:
+    """A server of `STARTS`; gunicorn has the hooks of this package if there is a folder for its configuration."""
+    start = STARTS[name]
+    if hooks is not None:
+        config = hooks / "gunicorn.conf.py"
+        config.write_text("from copilot_runtime_wsgi.gunicorn import *\n")
+        extra = (*extra, "--config", str(config))
+    url, env = store.url(lease_seconds=LEASE_SECONDS), {SHUTDOWN_GRACE: grace}
+    with serve_workers(start.adapter, url, server=name, extra=(*start.extra, *extra), env=env) as server:
+        yield server
+
+
+def stop(server: RunningServer, number: signal.Signals = signal.SIGTERM) -> None:
+    """Ends a server, and fails unless it ends by itself."""
+    server.process.send_signal(number)
+    server.process.wait(STOP_SECONDS)
+    assert "SIGKILL" not in server.log(), "gunicorn killed its worker"
+
+
+def stored_end(store: SharedStore, thread: str) -> Event:
+    """Returns the last event of the only run of a thread, which no process has any more."""
+    found = open_store(store).read(ThreadKey("", thread))
+    assert found.live is None
+    [run] = found.runs
+    event: Event = json.loads(run.records[-1].frame.partition(b"data: ")[2])
+    return event
+
+
+def outcome(event: Event) -> str:
+    return str(event["code"] if event["type"] == "RUN_ERROR" else event["type"])
+
+
+# --- many runs -----------------------------------------------------------------------
+
+ENDING = ["gthread", "gevent", "uvicorn"]
+ALL = bool(os.environ.get(FULL_REPETITIONS))
+CASES = [(server, store) for store in STORES for server in (ENDING if ALL or store == "sqlite" else ENDING[:1])]
+
+
+@pytest.mark.requirement("STOP-06", "STOP-07", "STOP-09")
+@pytest.mark.parametrize(("server", "kind"), CASES)
+def test_sigterm_with_50_live_runs_ends_each_in_a_stored_terminal_event(server: str, kind: str, tmp_path: Path) -> None:
+    """Those that end by themselves within the grace are complete, and the others are interrupted, read or not."""
+    gate = tmp_path / "gate"
+    threads = {f"thread-{number}": {"until": str(gate)} if number % 5 < 2 else {} for number in range(50)}
+    with STORES[kind](tmp_path) as store, contextlib.ExitStack() as streams:
+        with serve(server, store) as running:
+            client = Client(running)
+            read: dict[str, Stream] = {}
+            for number, (thread, props) in enumerate(threads.items()):
+                agent = ("count", "count-sync")[number % 2]
+                own = client.start_run(agent, thread, forwardedProps={"interval": 0.2, **props})
+                frames_until(own, 0)
+                if number % 10 < 8:
+                    read[thread] = streams.enter_context(own)
+                else:
+                    own.close()
+            running.process.send_signal(signal.SIGTERM)
+            gate.touch()
+            sent = {thread: outcome(events_of(own.frames())[-1]) for thread, own in read.items()}
+            streams.close()  # gevent's worker waits for connections without a request, too
+            running.process.wait(STOP_SECONDS)
+            assert "SIGKILL" not in running.log()
+            assert "Traceback" not in running.log()
+        expected = {thread: "RUN_FINISHED" if props else "RUN_INTERRUPTED" for thread, props in threads.items()}
+        assert {thread: outcome(stored_end(store, thread)) for thread in threads} == expected
+        assert sent == {thread: expected[thread] for thread in read}
+
+
+# --- a few runs ----------------------------------------------------------------------
+
+
+def leave_run(client: Client, thread: str, **props: object) -> None:
+    """Begins a run, and leaves it once its agent is at work."""
+    with client.start_run("count", thread, forwardedProps=props) as own:
+        frames_until(own, 0)
+
+
+@pytest.mark.requirement("STOP-06", "STOP-09")
+@pytest.mark.parametrize("server", [name for name in STARTS if name != "gunicorn-asgi"])
+def test_sigterm_run_without_a_reader_has_its_grace(server: str, shared_store: SharedStore) -> None:
+    """Its reader may have reloaded the page, or follow it on another process."""
+    with serve(server, shared_store, grace=PATIENT) as running:
+        leave_run(Client(running), "left", n=5, interval=0.2)
+        stop(running)
+    assert outcome(stored_end(shared_store, "left")) == "RUN_FINISHED"
+
+
+@pytest.mark.requirement("STOP-06", "WSGI-03")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
+@pytest.mark.parametrize("server", ["gthread", "gevent"])
+def test_gunicorn_hooks_end_runs_at_once_where_nobody_waits(
+    server: str, number: signal.Signals, shared_store: SharedStore, tmp_path: Path
+) -> None:
+    with serve(
+        server, shared_store, grace=ENDLESS_GRACE, hooks=tmp_path, extra=("--graceful-timeout", "300")
+    ) as running:
+        leave_run(Client(running), "left")
+        stop(running, number)
+    assert outcome(stored_end(shared_store, "left")) == "RUN_INTERRUPTED"
+
+
+@pytest.mark.requirement("STOP-06", "WSGI-03")
+@pytest.mark.parametrize("server", ["gthread", "gevent", "gunicorn-asgi", "uvicorn-worker"])
+def test_gunicorn_hooks_leave_runs_their_grace(server: str, shared_store: SharedStore, tmp_path: Path) -> None:
+    with serve(server, shared_store, hooks=tmp_path) as running:
+        client = Client(running)
+        leave_run(client, "left", n=5, interval=0.2)
+        with client.start_run("count", "kept", forwardedProps={"n": 5, "interval": 0.2}) as kept:
+            frames_until(kept, 0)
+            with client.start_run("count", "endless") as endless:
+                frames_until(endless, 0)
+                running.process.send_signal(signal.SIGTERM)
+                sent = [outcome(events_of(own.frames())[-1]) for own in (kept, endless)]
+        stop(running)
+    assert sent == ["RUN_FINISHED", "RUN_INTERRUPTED"]
+    ends = [outcome(stored_end(shared_store, thread)) for thread in ("left", "kept", "endless")]
+    assert ends == ["RUN_FINISHED", "RUN_FINISHED", "RUN_INTERRUPTED"]
+
+
+@pytest.mark.requirement("STOP-11", "WSGI-03")
+def test_gunicorn_max_requests_last_request_of_a_worker_is_not_refused(shared_store: SharedStore) -> None:
+    """gunicorn marks the worker before it handles that request."""
+    with serve("gthread", shared_store, extra=("--max-requests", "2")) as running:
+        client = Client(running)
+        for number in range(4):
+            with client.start_run("count", f"thread-{number}", forwardedProps={"n": 1}) as own:
+                assert own.status == 200
+                assert own.rest()[-1]["type"] == "RUN_FINISHED"
+
+
+def begun_requests(port: int, count: int) -> Iterator[tuple[socket.socket, bytes]]:
+    """Connections on which a server has received the head of a request for a run, each with the body that is left."""
+    for number in range(count):
+        body = json.dumps(run_input(f"late-{number}", forwardedProps={"n": 1})).encode()
+        head = [
+            "POST /api/copilotkit/agent/count/run HTTP/1.1",
+            "host: here",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            "connection: close",
+        ]
+        connection = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+        connection.sendall("\r\n".join([*head, "", ""]).encode())
+        yield connection, body
+
+
+@pytest.mark.requirement("STOP-11")
+@pytest.mark.parametrize("server", ["gthread", "gevent", "uvicorn"])
+def test_sigterm_new_runs_are_refused_with_503_and_retry_after(
+    server: str, shared_store: SharedStore, tmp_path: Path
+) -> None:
+    """Those whose requests the server has accepted before. It accepts no further ones."""
+    gate = tmp_path / "gate"
+    with serve(server, shared_store, grace=PATIENT) as running, contextlib.ExitStack() as connections:
+        own = connections.enter_context(Client(running).start_run("count", "kept", forwardedProps={"until": str(gate)}))
+        frames_until(own, 0)
+        begun = list(begun_requests(running.port, 40))
+        for connection, _ in begun:
+            connections.enter_context(connection)
+        Client(running).info()  # so the server has seen those that came before
+        running.process.send_signal(signal.SIGTERM)
+        left = iter(begun)
+
+        def is_refused() -> bool:
+            connection, body = next(left)
+            connection.sendall(body)
+            response = receive_response(connection)
+            assert response is not None
+            if response.status == 200:  # the signal has not arrived
+                assert response.events()[-1]["type"] == "RUN_FINISHED"
+                return False
+            assert (response.status, response.json()["error"]) == (503, "server_shutdown")
+            return int(response.headers["retry-after"]) > 0
+
+        eventually(is_refused, 20)
+        gate.touch()
+        assert own.rest()[-1]["type"] == "RUN_FINISHED"
+        connections.close()
+        running.process.wait(STOP_SECONDS)
