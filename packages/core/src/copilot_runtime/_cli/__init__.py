@@ -1,1 +1,1 @@
-"""The commands ``copilot-runtime demo`` and ``copilot-runtime serve``."""
+"""The commands of ``copilot-runtime``."""

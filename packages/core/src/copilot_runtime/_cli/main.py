@@ -1,4 +1,4 @@
-"""The command line: ``copilot-runtime demo`` and ``copilot-runtime serve``."""
+"""The command line: ``copilot-runtime demo``, ``serve`` and ``copy-threads``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .._version import __version__
+from .errors import CommandError
 from .trusted_hosts import parse_host
 
 if TYPE_CHECKING:
@@ -24,14 +25,6 @@ _SERVER_PACKAGES = {"uvicorn": "uvicorn", "copilot_runtime_asgi": "copilot-runti
 _MODES = ("auto", "multi-route", "single-route")
 
 
-class CommandError(Exception):
-    """A command cannot be carried out. The text is a message for the user."""
-
-    def __init__(self, message: str, exit_code: int = 2) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -39,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the arguments after the program's name; by default those of this process.
 
     Returns:
-        The exit code: 0, 1 (the server could not start) or 2 (usage error).
+        The exit code: 0, 1 (the server could not start, or threads are not copied) or 2 (usage error).
     """
     options = _parser().parse_args(arguments)
     return _execute(options)
@@ -78,6 +71,17 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     serve.add_argument("--reload", action="store_true", help="restart when a Python file of the current folder changes")
+
+    copy_threads = commands.add_parser(
+        "copy-threads",
+        help="copy all threads from one store to another",
+        description="Copies the threads of all users, with their runs and messages. It can be repeated: what TO has "
+        "already is left alone, and threads that were continued in FROM meanwhile are copied again.",
+    )
+    copy_threads.set_defaults(command=_copy_threads, log_level=logging.WARNING)
+    _add_version(copy_threads)
+    copy_threads.add_argument("source", metavar="FROM", help="URL of the store with the threads, which is not changed")
+    copy_threads.add_argument("target", metavar="TO", help="URL of the store to copy them to")
 
     for command in (demo, serve):
         _add_version(command)
@@ -176,6 +180,12 @@ def _run(app: ASGIApp, options: argparse.Namespace, greeting: str, listener: soc
     except BindError as error:
         raise CommandError(str(error), exit_code=1) from error
     return 0 if has_started else 1
+
+
+def _copy_threads(options: argparse.Namespace) -> int:
+    from .copy_threads import copy_threads
+
+    return copy_threads(options)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,15 @@ from .migrations import MigrationRequired
 from .protocol import LeaseLost, RunStore, RunTooLarge, StoreError
 
 if TYPE_CHECKING:
+    from ._copying import CopyReport, copy_threads
     from ._sqlite.store import SqliteStore
 else:
-    __getattr__, __dir__ = lazy_exports(__name__, {"._sqlite.store": ("SqliteStore",)})
+    __getattr__, __dir__ = lazy_exports(
+        __name__, {"._copying": ("CopyReport", "copy_threads"), "._sqlite.store": ("SqliteStore",)}
+    )
 
 __all__ = [
+    "CopyReport",
     "LeaseLost",
     "MemoryStore",
     "MigrationRequired",
@@ -21,5 +25,6 @@ __all__ = [
     "RunTooLarge",
     "SqliteStore",
     "StoreError",
+    "copy_threads",
     "store_from_url",
 ]

@@ -18,6 +18,7 @@ from ._memory_owners import Limit, Limits, Owners
 from ._memory_threads import ActiveRun, Messages, StoredRun, Thread
 from ._ordinals import first_ordinal
 from ._pagination import paginate
+from .portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 
 logger = logging.getLogger("copilot_runtime.stores.memory")
 
@@ -269,6 +270,49 @@ class MemoryStore:
                     self._last_token += 1
                     self._add(Thread(thread.key, self._last_token, ordinal=thread.ordinal, live=thread.live))
             return str(last) if len(found) == _CLEAR_BATCH else None
+
+    # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
+
+    def thread_keys(self, cursor: str | None, limit: int) -> KeyPage:
+        after = 0 if cursor is None else int(cursor)
+        with self._lock.get():
+            # They are in the order of their tokens, which increase.
+            found = list(itertools.islice((t for t in self._threads.values() if t.token > after), limit))
+            keys = [thread.key for thread in found]
+            return KeyPage(keys, str(found[-1].token) if len(found) == limit else None)
+
+    def export_thread(self, thread: p.ThreadKey) -> PortableThread | None:
+        from ._memory_portable import copy_of, export_thread
+
+        with self._lock.get():
+            stored = self._threads.get(thread)
+            if stored is None:
+                return None
+            stored = copy_of(stored)
+        return export_thread(stored)
+
+    def import_thread(self, thread: PortableThread) -> ImportOutcome:
+        from ._memory_portable import import_thread, state_of
+
+        imported = import_thread(thread)
+        with self._lock.get():
+            self._sweep()
+            stored = self._threads.get(thread.key)
+            outcome = import_outcome(None if stored is None else state_of(stored), thread)
+            if outcome.is_written:
+                before = 0 if stored is None else stored.size
+                check_room("max_runs_per_thread", self._max_runs, len(thread.runs))
+                check_room("max_threads", self._max_threads, len(self._threads) + (stored is None))
+                check_room("max_bytes", self._max_bytes, self._size - before + imported.size)
+                if stored is not None:
+                    self._delete(stored)
+                self._last_token += 1
+                imported.token = self._last_token
+                self._add(imported)
+                self._set_idle(imported)
+        return outcome
+
+    # --- retention and forks ---
 
     def sweep(self) -> bool:
         with self._lock.get():

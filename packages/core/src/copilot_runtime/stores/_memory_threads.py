@@ -216,6 +216,11 @@ class Messages:
             return None
         return cls(_encode(messages), None, last)
 
+    @classmethod
+    def of(cls, messages: Sequence[Mapping[str, Any]]) -> Messages:
+        """Returns messages of which none are in the events of a run."""
+        return cls(_encode(messages)) if messages else _NO_MESSAGES
+
     def decode(self) -> list[dict[str, Any]]:
         """Returns the messages in wire form."""
         records = () if self.run is None else self.run.records
@@ -225,7 +230,7 @@ class Messages:
 
     def without_run(self) -> Messages:
         """Returns the same messages, for when the run is deleted."""
-        return Messages(_encode(self.decode()))
+        return Messages.of(self.decode())
 
 
 _NO_MESSAGES = Messages()

@@ -48,7 +48,8 @@ def __getattr__(name: str) -> object:
     import pytest
 
     # Registered before the import, so that failing asserts of the suite show the values that they compare.
-    pytest.register_assert_rewrite("copilot_runtime.testing._store_suite")
+    for module in ("_store_suite", "_portable_suite"):
+        pytest.register_assert_rewrite(f"copilot_runtime.testing.{module}")
     from ._store_suite import RunStoreSuite
 
     return RunStoreSuite

@@ -34,6 +34,7 @@ from ._factories import (
     store_run,
     text_event,
 )
+from ._portable_suite import PortableTests
 
 TIMEOUT_SECONDS = 30.0
 """The longest wait. Only a store that fails reaches it."""
@@ -126,7 +127,7 @@ def _keys(*names: str) -> list[p.ThreadKey]:
     return [p.ThreadKey(ADA, name) for name in names]
 
 
-class RunStoreSuite:
+class RunStoreSuite(PortableTests):
     """The tests that a store has to pass.
 
     Derive a class whose name begins with ``Test``, and override `make_store`. Override the other methods of this

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from ..._validation import check_number
+from ..portable import check_room
 from ..protocol import RAW_RETENTION_SECONDS
 from .garbage import PIECE_BYTES, collect, delete_raw_frames, delete_run, delete_threads
 from .room import StoreConnection
@@ -88,6 +90,14 @@ class Retention:
         """
         has_room = not self.max_bytes or db.room.take(size=added)
         return not has_room and _uses_more_than(db, (self.max_bytes + self._file_limit) / 2)
+
+    def check_room(self, db: Db, threads: int, size: int) -> None:
+        """Raises NoRoomError if the limits do not leave room for more threads and bytes."""
+        totals = _totals(db)
+        check_room("max_threads", self.max_threads, totals["threads"] + threads)
+        check_room("max_bytes", self.max_bytes, totals["bytes"] + size)
+        if self.max_bytes and _uses_more_than(db, self._file_limit - size):
+            check_room("max_bytes", self.max_bytes, math.ceil((_used_bytes(db) + size) / MAX_FILE_RATIO))
 
     def evict(self, db: Db, thread: int, runs: int, added: int) -> bool:
         """Enforces the limits after ``thread`` has grown. Returns whether that has deleted other threads.

@@ -334,12 +334,13 @@ def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces
         [(thread, message_id, message, checksum(message.encode())) for message_id, message in added.items()],
     )
     if not stored:
-        return _messages_bytes(added)
+        return messages_bytes(added)
     removed = {message_id: stored[message_id] for message_id in stored.keys() - messages.keys()}
     replaced = {message_id: stored[message_id] for message_id in added.keys() & stored.keys()}
     db.executemany("DELETE FROM messages WHERE thread = ? AND id = ?", [(thread, message_id) for message_id in removed])
-    return _messages_bytes(added) - _messages_bytes(removed) - _messages_bytes(replaced)
+    return messages_bytes(added) - messages_bytes(removed) - messages_bytes(replaced)
 
 
-def _messages_bytes(messages: Mapping[str, str]) -> int:
+def messages_bytes(messages: Mapping[str, str]) -> int:
+    """Returns about how many bytes of the file messages take, given as JSON by their ids."""
     return sum(message_bytes(message_id, message) for message_id, message in messages.items())

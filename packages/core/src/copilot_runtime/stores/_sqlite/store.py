@@ -15,6 +15,7 @@ from ..._events import CompactedFrames
 from .. import protocol as p
 from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
+from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import rows
 from .connections import ConnectionPair
 from .garbage import PIECE_BYTES, clear_active_thread, collect, delete_frames, delete_threads
@@ -607,6 +608,41 @@ class SqliteStore:
             return str(last) if len(found) == BATCH_SIZE else None
 
         return self._write(work)
+
+    # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
+
+    def thread_keys(self, cursor: str | None, limit: int) -> KeyPage:
+        from .portable_rows import select_keys
+
+        return self._read(lambda db: select_keys(db, cursor, limit))
+
+    def export_thread(self, thread: p.ThreadKey) -> PortableThread | None:
+        from .portable_rows import select_thread
+
+        return self._read(lambda db: select_thread(db, thread))
+
+    def import_thread(self, thread: PortableThread) -> ImportOutcome:
+        from .portable_rows import ThreadRows, select_state
+
+        imported = ThreadRows(thread)
+        self._make_room_for(imported.size)
+
+        def work(db: Db) -> ImportOutcome:
+            row_id, size, state = select_state(db, thread.key) or (None, 0, None)
+            outcome = import_outcome(state, thread)
+            if outcome.is_written:
+                check_room("max_runs_per_thread", self._retention.max_runs_per_thread, len(thread.runs))
+                self._retention.make_room(db, imported.size)
+                self._retention.check_room(db, 1 if row_id is None else 0, imported.size - size)
+                if row_id is not None:
+                    delete_threads(db, (row_id,))
+                imported.insert(db, time.time())
+                db.room.take(size=imported.size, threads=1)
+            return outcome
+
+        return self._write(work)
+
+    # --- retention and forks ---
 
     def sweep(self) -> bool:
         def work(db: Db) -> bool:

@@ -1,0 +1,107 @@
+"""Threads of a memory store as they are copied to other stores, and the reverse."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from .._events import CompactedFrames, frames_of
+from . import protocol as p
+from ._memory_threads import ActiveRun, MessageIds, Messages, StoredRun, Thread, ids_with_run
+from .portable import PortableRun, PortableThread, ThreadState
+
+
+def copy_of(thread: Thread) -> Thread:
+    """Returns a copy that does not change with the thread, in little time. Its runs are those of the thread."""
+    copied = copy.copy(thread)
+    copied.runs = list(thread.runs)
+    return copied
+
+
+def export_thread(thread: Thread) -> PortableThread:
+    """Returns a thread that nobody changes meanwhile."""
+    in_events, in_inputs = _ids_by_run(thread.event_messages), _ids_by_run(thread.input_messages)
+    return PortableThread(
+        key=thread.key,
+        last_ordinal=thread.ordinal,
+        agent_id=thread.agent_id,
+        name=thread.name,
+        archived=thread.archived,
+        created_at=thread.created_at,
+        updated_at=thread.updated_at,
+        used_at=time.time() - (time.monotonic() - thread.used_at),
+        messages=thread.messages.decode(),
+        runs=[
+            PortableRun(
+                ordinal=run.ordinal,
+                run_id=run.run_id,
+                agent_id=run.agent_id,
+                records=frames_of(run.records),
+                event_messages=in_events.get(run.ordinal, ()),
+                input_messages=in_inputs.get(run.ordinal, ()),
+                has_run_error=run.has_run_error,
+                recorded_by=run.recorded_by,
+            )
+            for run in thread.runs
+        ],
+        active=None if thread.live is None else thread.live.view(),
+    )
+
+
+def import_thread(thread: PortableThread) -> Thread:
+    """Returns a thread of a memory store without a token, which was used just now."""
+    event_messages: MessageIds = {}
+    input_messages: MessageIds = {}
+    for run in thread.runs:
+        event_messages, _ = ids_with_run(event_messages, run.ordinal, frozenset(run.event_messages))
+        input_messages, _ = ids_with_run(input_messages, run.ordinal, frozenset(run.input_messages))
+    return Thread(
+        thread.key,
+        0,
+        ordinal=thread.last_ordinal,
+        agent_id=thread.agent_id,
+        name=thread.name,
+        archived=thread.archived,
+        created_at=thread.created_at,
+        updated_at=thread.updated_at,
+        used_at=time.monotonic(),
+        runs=[_import_run(run, thread.key) for run in thread.runs],
+        event_messages=event_messages,
+        input_messages=input_messages,
+        messages=Messages.of(thread.messages),
+    )
+
+
+def state_of(thread: Thread) -> ThreadState:
+    """Returns what an import compares a thread with."""
+    last = thread.runs[-1] if thread.runs else None
+    return ThreadState(
+        thread.ordinal,
+        None if last is None else (last.ordinal, last.run_id),
+        thread.updated_at,
+        thread.name,
+        thread.archived,
+        thread.live is not None,
+    )
+
+
+def _import_run(run: PortableRun, thread: p.ThreadKey) -> StoredRun:
+    lease = p.Lease(p.RunKey(thread, run.ordinal), run.run_id, 0)
+    completion = p.RunCompletion(
+        persist=True,
+        records=CompactedFrames(run.records),
+        has_run_error=run.has_run_error,
+        recorded_by=run.recorded_by,
+    )
+    stored = StoredRun.from_completion(ActiveRun(lease, run.agent_id, 0, 0.0), completion, 0.0)
+    stored.raw = None
+    return stored
+
+
+def _ids_by_run(ids: MessageIds) -> Mapping[int, Sequence[str]]:
+    by_run: defaultdict[int, list[str]] = defaultdict(list)
+    for text, ordinal in ids.items():
+        by_run[ordinal].append(text)
+    return by_run

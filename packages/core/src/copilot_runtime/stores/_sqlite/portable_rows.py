@@ -1,0 +1,159 @@
+"""Threads of a SQLite store as they are copied to other stores, and the reverse."""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+from .. import protocol as p
+from ..portable import KeyPage, PortableRun, PortableThread, ThreadState
+from . import rows
+from .sizes import run_bytes, text_bytes, thread_bytes
+
+Db = rows.Db
+
+
+def select_keys(db: Db, cursor: str | None, limit: int) -> KeyPage:
+    """Returns a page of the keys of all threads."""
+    found = db.execute(
+        # As bytes, since a text that is damaged would fail the whole query.
+        "SELECT id, CAST(owner AS BLOB), CAST(thread_id AS BLOB) FROM threads WHERE id > ? ORDER BY id LIMIT ?",
+        (0 if cursor is None else int(cursor), limit),
+    ).fetchall()
+    keys: list[p.ThreadKey] = []
+    for _, owner, thread_id in found:
+        try:
+            keys.append(p.ThreadKey(owner.decode(), thread_id.decode()))
+        except UnicodeDecodeError:
+            pass  # counted
+    next_cursor = str(found[-1][0]) if len(found) == limit else None
+    return KeyPage(keys, next_cursor, unreadable=len(found) - len(keys))
+
+
+def select_thread(db: Db, key: p.ThreadKey) -> PortableThread | None:
+    """Returns a thread, or None if there is no such thread."""
+    row = db.execute(
+        f"SELECT id, ordinal, used_at, {rows.THREAD_INFO_COLUMNS} FROM threads WHERE owner = ? AND thread_id = ?",
+        tuple(key),
+    ).fetchone()
+    if row is None:
+        return None
+    row_id, last_ordinal, used_at, *columns = row
+    info = rows.thread_info(columns)
+    message_ids = {
+        ordinal: (in_events, in_inputs) for ordinal, in_events, in_inputs in rows.select_message_ids(db, row_id, 0)
+    }
+    runs = [
+        PortableRun(
+            ordinal=rows.integer(ordinal),
+            run_id=rows.text(run_id),
+            agent_id=rows.text(agent_id),
+            records=rows.select_records(db, row_id, ordinal).frames,
+            event_messages=message_ids[ordinal][0],
+            input_messages=message_ids[ordinal][1],
+            has_run_error=bool(has_run_error),
+            recorded_by=rows.text(recorded_by),
+            started_at=rows.seconds(started_at),
+            ended_at=rows.seconds(ended_at),
+        )
+        for ordinal, run_id, agent_id, has_run_error, recorded_by, started_at, ended_at in db.execute(
+            "SELECT ordinal, run_id, agent_id, has_run_error, recorded_by, started_at, ended_at FROM runs"
+            " WHERE thread = ? ORDER BY ordinal",
+            (row_id,),
+        ).fetchall()
+    ]
+    return PortableThread(
+        key=key,
+        last_ordinal=rows.integer(last_ordinal),
+        agent_id=info.agent_id,
+        name=info.name,
+        archived=info.archived,
+        created_at=info.created_at,
+        updated_at=info.updated_at,
+        used_at=rows.seconds(used_at),
+        messages=rows.select_messages(db, row_id),
+        runs=runs,
+        active=rows.select_active_run(db, key, time.time()),
+    )
+
+
+class ThreadRows:
+    """A thread as the rows that an import inserts. Made before the transaction, during which no others can write."""
+
+    def __init__(self, thread: PortableThread) -> None:
+        self._thread = thread
+        self._messages = {message["id"]: rows.format_json(message) for message in thread.messages}
+        self._message_ids = rows.format_json(list(self._messages))
+        self._runs: list[tuple[object, ...]] = []
+        texts = text_bytes(thread.name or "") + text_bytes(self._message_ids) - len("[]")
+        self._bytes = thread_bytes(*thread.key) + texts
+        for run in thread.runs:
+            records = b"".join(run.records)
+            lists = [rows.format_list(frozenset(ids)) for ids in (run.event_messages, run.input_messages)]
+            size = run_bytes(records, *lists, "[]", run.run_id)
+            self._bytes += size
+            self._runs.append(
+                (
+                    run.ordinal,
+                    run.run_id,
+                    run.agent_id,
+                    records,
+                    rows.checksum(records, run.ordinal),
+                    *lists,
+                    run.has_run_error,
+                    run.recorded_by,
+                    size,
+                    run.started_at,
+                    run.ended_at,
+                )
+            )
+        self.size = self._bytes + rows.messages_bytes(self._messages)
+        """About how many bytes of the file they take."""
+
+    def insert(self, db: Db, now: float) -> None:
+        """Inserts the rows. There must be no such thread."""
+        thread = self._thread
+        row_id = db.execute(
+            "INSERT INTO threads (owner, thread_id, agent_id, name, archived, created_at, updated_at, used_at, ordinal,"
+            " runs, message_ids, bytes) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                *thread.key,
+                thread.agent_id,
+                thread.name,
+                thread.archived,
+                thread.created_at,
+                thread.updated_at,
+                min(thread.used_at, now),
+                thread.last_ordinal,
+                len(thread.runs),
+                self._message_ids,
+                self.size,
+            ),
+        ).lastrowid
+        db.executemany(
+            # Without raw frames, as of a run whose raw frames have expired.
+            "INSERT INTO runs (thread, ordinal, run_id, agent_id, records, checksum, event_messages, input_messages,"
+            " has_run_error, recorded_by, bytes, started_at, ended_at, frames_id, frames, frames_bytes, raw_until,"
+            " duplicates) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?, 0, 0, 0, 0, '[]')",
+            [(row_id, *run) for run in self._runs],
+        )
+        rows.store_messages(db, cast(int, row_id), self._messages, replaces=False)
+
+
+def select_state(db: Db, key: p.ThreadKey) -> tuple[int, int, ThreadState] | None:
+    """Returns the row id of a thread, its bytes, and what an import compares; None if there is no such thread."""
+    row = db.execute(
+        "SELECT id, bytes, ordinal, updated_at, name, archived, EXISTS (SELECT 1 FROM live WHERE thread = id)"
+        " FROM threads WHERE owner = ? AND thread_id = ?",
+        tuple(key),
+    ).fetchone()
+    if row is None:
+        return None
+    row_id, size, last_ordinal, updated_at, name, archived, is_active = row
+    last_run = db.execute(
+        "SELECT ordinal, run_id FROM runs WHERE thread = ? ORDER BY ordinal DESC LIMIT 1", (row_id,)
+    ).fetchone()
+    state = ThreadState(
+        rows.integer(last_ordinal), last_run, rows.seconds(updated_at), name, bool(archived), bool(is_active)
+    )
+    return row_id, rows.integer(size), state
