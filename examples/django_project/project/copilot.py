@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from notes.agents import secretary
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime_django import django_user
+from copilot_runtime_django import django_store, django_user
 
 runtime = CopilotRuntime(
     agents={"default": secretary},
     identify_user=django_user,
-    # A file, because all worker processes need the same store.
-    store=f"sqlite:///{settings.DATA_DIR / 'copilot.db'}",
+    # All worker processes need the same store.
+    store=django_store("default"),
 )

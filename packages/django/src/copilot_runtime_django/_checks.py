@@ -48,7 +48,7 @@ def _check_mount(outer_path: str, pattern: CopilotPattern | MisconfiguredPattern
     if pattern.handler.runtime.is_single_process and not settings.DEBUG:
         yield Warning(
             f"The CopilotKit runtime at {code} keeps its threads in the memory of one process.",
-            hint='Use a store that all processes share: CopilotRuntime(store="sqlite:////var/lib/app/copilot.db").',
+            hint='Use a store that all processes share: CopilotRuntime(store=django_store("default")).',
             id="copilot_runtime.W001",
         )
 

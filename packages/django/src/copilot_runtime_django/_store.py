@@ -1,0 +1,111 @@
+"""A store in a database of ``settings.DATABASES``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+from weakref import WeakValueDictionary
+
+from django.core.exceptions import ImproperlyConfigured
+
+from copilot_runtime.stores import MigrationRequired, RunStore, StoreError
+
+from ._databases import Database, find_database
+
+
+def django_store(alias: str = "default", **options: Any) -> RunStore:
+    """Returns a store in a database of ``settings.DATABASES``: ``CopilotRuntime(store=django_store("default"))``.
+
+    It has connections of its own, with the credentials and options of that database. ``manage.py migrate`` creates its
+    tables; the app ``copilot_runtime_django`` must be in ``INSTALLED_APPS``. Nothing is connected to until the store is
+    used, and under Django's test runner it uses the test database.
+
+    With PostgreSQL, the tables are in the schema ``copilot_runtime``. With SQLite, they are in a file of their own next
+    to the database: that of ``db.sqlite3`` is ``db-copilot.sqlite3``.
+
+    Args:
+        alias: the database.
+        **options: options of the store, such as ``max_threads``.
+
+    Raises:
+        ImproperlyConfigured: there is no such database, its engine is not supported, or an option is invalid.
+    """
+    try:
+        store = DjangoStore(find_database(alias), options)
+    except (TypeError, ValueError, ImportError, ImproperlyConfigured) as error:
+        raise ImproperlyConfigured(f"django_store({alias!r}): {error}") from error
+    _stores[alias] = store
+    return cast(RunStore, store)
+
+
+class DjangoStore:
+    """A store in the database that Django uses at the moment, which test runners replace.
+
+    It has whatever members the store of that database has, the optional ones included.
+
+    Args:
+        database: the database.
+        options: options of the store.
+
+    Raises:
+        TypeError: an option does not exist.
+        ValueError: the value of an option is invalid.
+    """
+
+    def __init__(self, database: Database, options: Mapping[str, Any]) -> None:
+        self._database = database
+        self._options = options
+        self._lock = threading.Lock()
+        self._opened: tuple[Hashable, RunStore] = (database.identity(), database.open_store(options))
+        store = self._opened[1]
+        for name in dir(store):
+            if not name.startswith("_") and callable(getattr(store, name)) and name not in vars(type(self)):
+                setattr(self, name, partial(self._call, name))
+
+    def __getattr__(self, name: str) -> Any:
+        # Its attributes. The methods are attributes of this object, where the engine looks for optional ones.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._opened[1], name)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._opened[1].after_fork()
+
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        method: Callable[..., Any] = getattr(self._store(), name)
+        try:
+            return method(*args, **kwargs)
+        except MigrationRequired as error:
+            raise StoreError(f"{error.place}: {error.reason}: run manage.py migrate") from error
+
+    def _store(self) -> RunStore:
+        identity, store = self._opened
+        if identity != self._database.identity():
+            with self._lock:
+                identity = self._database.identity()
+                if self._opened[0] != identity:
+                    self._opened = identity, self._database.open_store(self._options)
+                store = self._opened[1]
+        return store
+
+
+def aliases_of_project() -> Sequence[str]:
+    """Returns the databases in which the project has created stores."""
+    return list(_stores)
+
+
+def store_in(alias: str) -> RunStore:
+    """Returns the store that the project has created in a database, or another one for the same tables.
+
+    Raises:
+        ImproperlyConfigured: as `django_store` does.
+    """
+    store = _stores.get(alias)
+    return cast(RunStore, store) if store is not None else django_store(alias)
+
+
+_stores: WeakValueDictionary[str, DjangoStore] = WeakValueDictionary()
+"""By alias, the store that was created last."""

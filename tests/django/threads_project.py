@@ -1,0 +1,69 @@
+"""The project of `fixtures.threads_django` with databases of its own, its commands and its servers."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..http_client import Client, unique
+from ..serve import ROOT
+from ..servers import RunningServer, serve_app
+
+PROJECT = "tests.fixtures.threads_django"
+MOUNT = "/public/copilotkit"
+CHANGELIST = "/admin/copilot_runtime_django/thread/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """The project with a database: a member of ``DATABASES``."""
+
+    database: Mapping[str, Any]
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {"DJANGO_SETTINGS_MODULE": f"{PROJECT}.settings", "THREADS_DJANGO_DATABASE": json.dumps(self.database)}
+
+    def command(self, *arguments: str, fails: bool = False) -> str:
+        """Runs a command of ``manage.py``, and returns what it prints."""
+        return self.run(["-m", "django", *arguments], fails=fails)
+
+    def run(self, arguments: Sequence[str], *, fails: bool = False, **env: str) -> str:
+        """Runs Python with more environment variables, and returns what it prints."""
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        done = subprocess.run(
+            [sys.executable, "-B", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **self.env, "PYTHONPATH": path, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def prepare(self) -> None:
+        """Creates the tables and the users."""
+        self.command("migrate", "--verbosity=0")
+        self.run(["-m", f"{PROJECT}.site"])
+
+    @contextlib.contextmanager
+    def serve(self) -> Iterator[RunningServer]:
+        with serve_app("django-wsgi", f"{PROJECT}.site:application", mount=MOUNT, env=self.env) as server:
+            yield server
+
+
+def sqlite_project(folder: Path) -> Project:
+    return Project({"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")})
+
+
+def say(client: Client, text: str, thread: str) -> list[dict[str, Any]]:
+    """Returns the events of a run with a message of the user."""
+    return client.run("echo", thread, messages=[{"id": unique("message"), "role": "user", "content": text}])
