@@ -17,7 +17,7 @@ def significant(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -27,7 +27,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def bars(outcomes: Sequence[Outcome]) -> str:
     """Returns the table of the bars."""
-    return _table(_BAR_COLUMNS, map(_bar_row, outcomes))
+    return table(_BAR_COLUMNS, map(_bar_row, outcomes))
 
 
 def _bar_row(outcome: Outcome) -> Sequence[str]:
@@ -72,7 +72,7 @@ def bars_summary(outcomes: Sequence[Outcome], left_out: int) -> str:
 
 def growth(series: Iterable[Series]) -> str:
     """Returns the table of what grows."""
-    return _table(_GROWTH_COLUMNS, (_growth_row(one, step) for one in series for step in one.steps()))
+    return table(_GROWTH_COLUMNS, (_growth_row(one, step) for one in series for step in one.steps()))
 
 
 def _growth_row(series: Series, step: Step) -> Sequence[str]:

@@ -1,0 +1,1 @@
+"""What stores cost: with many threads, and over a network."""
