@@ -767,6 +767,44 @@ def test_the_cost_of_a_run_does_not_depend_on_how_much_is_stored(path: Path) -> 
     assert steps("last") < 1.5 * few
 
 
+@pytest.mark.requirement("STORE-13")
+def test_the_cost_of_a_list_does_not_depend_on_how_many_threads_there_are(path: Path) -> None:
+    store = SqliteStore(path)
+    for number in range(3):
+        store_run(store, ThreadKey(ADA, f"rare{number}"), agent="rare")
+        store_run(store, ThreadKey(ADA, f"active{number}"), agent="filed")
+
+    def add(count: int) -> None:
+        for number in range(count):
+            for agent in ("often", "filed"):
+                key = ThreadKey(ADA, f"{agent}{count}-{number}")
+                store_run(store, key, agent=agent)
+                store.update(key, archived=agent == "filed")
+
+    def steps(**query: Any) -> int:
+        """Returns the work of a list, in tens of instructions of SQLite's virtual machine."""
+        seen: list[None] = []
+        store._connections.read(lambda db: db.set_progress_handler(lambda: seen.append(None), 10))
+        page = store.threads(ADA, ThreadQuery(**query))
+        store._connections.read(lambda db: db.set_progress_handler(None, 10))
+        assert len(page.threads) == 3
+        return len(seen)
+
+    queries: list[dict[str, Any]] = [
+        {"limit": 3},
+        {"limit": 3, "include_archived": True},
+        {"agent_id": "rare", "limit": 10},
+        {"agent_id": "rare", "limit": 10, "include_archived": True},
+        {"agent_id": "filed", "limit": 10},
+        {"limit": 3, "cursor": store.threads(ADA, ThreadQuery(limit=2)).next_cursor},
+    ]
+    add(20)
+    few = [steps(**query) for query in queries]
+    add(80)
+    many = [steps(**query) for query in queries]
+    assert all(after < 1.5 * before + 5 for before, after in zip(few, many, strict=True)), (few, many)
+
+
 @pytest.mark.requirement("THREADS-08")
 def test_max_bytes_of_one_thread_in_sqlite(path: Path) -> None:
     store = SqliteStore(path, max_bytes=3000)

@@ -41,21 +41,18 @@ class _Thread:
         if not rows:
             return
         self.ordinals += [ordinal for ordinal, _, _ in rows]
-        self.in_events, self.in_inputs = self.in_events.copy(), self.in_inputs.copy()
-        for ordinal, in_events, in_inputs in rows:
-            self._add(self.in_events, in_events, ordinal)
-            self._add(self.in_inputs, in_inputs, ordinal)
+        in_events, in_inputs = self.in_events.copy(), self.in_inputs.copy()
+        for ordinal, event_ids, input_ids in rows:
+            in_events.update(dict.fromkeys(event_ids, ordinal))
+            in_inputs.update(dict.fromkeys(input_ids, ordinal))
+        self.size += _size(in_events.keys() - self.in_events.keys()) + _size(in_inputs.keys() - self.in_inputs.keys())
+        self.in_events, self.in_inputs = in_events, in_inputs
 
     def drop(self, first: int) -> None:
         """Drops the runs before the first one that is left."""
         self.ordinals = [ordinal for ordinal in self.ordinals if ordinal >= first]
         self.in_events = self._drop(self.in_events, first)
         self.in_inputs = self._drop(self.in_inputs, first)
-
-    def _add(self, known: dict[str, int], ids: Iterable[str], ordinal: int) -> None:
-        ids = dict.fromkeys(ids, ordinal)
-        self.size += _size(ids.keys() - known.keys())
-        known.update(ids)
 
     def _drop(self, known: dict[str, int], first: int) -> dict[str, int]:
         dropped = [text for text, last in known.items() if last < first]

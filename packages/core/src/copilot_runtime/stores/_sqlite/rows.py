@@ -81,10 +81,18 @@ def _blob(value: Any, stored_checksum: Any, seed: int = 0) -> bytes:
 
 
 def _parse_list(value: Any, kind: type[T]) -> list[T]:
-    items = json.loads(text(value))
-    if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
-        raise ValueError("JSON of another form than was stored")
+    [items] = _parse_lists([value], kind)
     return items
+
+
+def _parse_lists(values: Sequence[Any], kind: type[T]) -> list[list[T]]:
+    # Together: most of the time of a parse of few items is that of the call.
+    lists = json.loads(f"[{','.join(map(text, values))}]")
+    if len(lists) != len(values) or not all(
+        type(items) is list and {kind}.issuperset(map(type, items)) for items in lists
+    ):
+        raise ValueError("JSON of another form than was stored")
+    return lists  # type: ignore[no-any-return]
 
 
 def format_list(items: Set[str] | Set[int]) -> str:
@@ -135,6 +143,13 @@ def thread_info(row: Sequence[Any]) -> p.ThreadInfo:
         created_at=seconds(created_at),
         updated_at=seconds(updated_at),
     )
+
+
+def list_order(row: Sequence[Any]) -> tuple[bool, float, bytes]:
+    """Returns where a row of `THREAD_INFO_COLUMNS` comes in a list; those with damaged times come first."""
+    thread_id, *_, updated_at = row
+    is_number = isinstance(updated_at, (int, float))
+    return is_number, -updated_at if is_number else 0.0, thread_id
 
 
 # --- active runs ---
@@ -294,13 +309,13 @@ def parse_duplicates(value: Any) -> frozenset[int]:
 
 def select_message_ids(db: sqlite3.Connection, thread: int, after: int) -> list[tuple[int, list[str], list[str]]]:
     """Returns the ids of the messages in the events and in the inputs of a thread's runs after an ordinal."""
+    found = db.execute(
+        "SELECT ordinal, event_messages, input_messages FROM runs WHERE thread = ? AND ordinal > ? ORDER BY ordinal",
+        (thread, after),
+    ).fetchall()
+    lists = _parse_lists([ids for _, *both in found for ids in both], str)
     return [
-        (integer(ordinal), _parse_list(event_messages, str), _parse_list(input_messages, str))
-        for ordinal, event_messages, input_messages in db.execute(
-            "SELECT ordinal, event_messages, input_messages FROM runs WHERE thread = ? AND ordinal > ?"
-            " ORDER BY ordinal",
-            (thread, after),
-        )
+        (integer(row[0]), *both) for row, both in zip(found, zip(lists[::2], lists[1::2], strict=True), strict=True)
     ]
 
 

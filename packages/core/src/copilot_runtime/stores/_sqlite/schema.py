@@ -132,7 +132,15 @@ ALTER TABLE runs ADD COLUMN started_at REAL NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN ended_at REAL NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS = (_V1, _V2)
+# Every list of threads is a range of an index, and a list with archived threads two of them.
+_V3 = """
+DROP INDEX threads_listed;
+CREATE INDEX threads_listed ON threads (owner, archived <> 0, updated_at DESC, thread_id) WHERE runs > 0;
+CREATE INDEX threads_listed_by_agent ON threads (owner, agent_id, archived <> 0, updated_at DESC, thread_id)
+    WHERE runs > 0;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 

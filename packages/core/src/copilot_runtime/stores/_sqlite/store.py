@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -512,16 +513,15 @@ class SqliteStore:
         return self._read(work)
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
-        conditions: list[str] = ["owner = ?", "runs > 0"]
-        values: list[Any] = [owner]
+        conditions: list[str] = ["owner = ?", "runs > 0", "(archived <> 0) = ?"]
+        values: list[Any] = []
         if query.agent_id is not None:
             conditions.append("agent_id = ?")
             values.append(query.agent_id)
-        if not query.include_archived:
-            conditions.append("archived = 0")
         if query.cursor is not None:
             updated_at, thread_id = parse_cursor(query.cursor)
-            conditions.append("(updated_at < ? OR (updated_at = ? AND thread_id > ?))")
+            # The first condition alone would do for an index.
+            conditions.append("updated_at <= ? AND (updated_at < ? OR thread_id > ?)")
             values += [updated_at, updated_at, thread_id]
         sql = (
             f"SELECT {rows.THREAD_INFO_COLUMNS} FROM threads WHERE "
@@ -532,9 +532,13 @@ class SqliteStore:
 
         def work(db: Db) -> list[p.ThreadInfo]:
             infos: list[p.ThreadInfo] = []
-            # Closed, or it would keep the snapshot. Without a limit, since the page goes on after damaged rows.
-            with closing(db.execute(sql, values)) as cursor:
-                for row in cursor:
+            with ExitStack() as stack:
+                # Closed, or they would keep the snapshot. Without a limit, since the page goes on after damaged rows.
+                cursors = [
+                    stack.enter_context(closing(db.execute(sql, (owner, is_archived, *values))))
+                    for is_archived in ((False, True) if query.include_archived else (False,))
+                ]
+                for row in heapq.merge(*cursors, key=rows.list_order):
                     try:
                         infos.append(rows.thread_info(row))
                     except ValueError as error:
