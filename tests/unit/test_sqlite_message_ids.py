@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copilot_runtime.stores import SqliteStore
-from copilot_runtime.stores._sqlite import message_ids, rows
+from copilot_runtime.stores._sql import message_ids
+from copilot_runtime.stores._sqlite import rows
 from copilot_runtime.stores.protocol import NewRun, RunEnd, RunStarted
 from copilot_runtime.testing._factories import T1, T2, begin, message_events, record_run, store_run
 

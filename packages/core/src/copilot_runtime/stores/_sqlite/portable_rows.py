@@ -6,6 +6,7 @@ import time
 from typing import cast
 
 from .. import protocol as p
+from .._sql.encoding import checksum, format_json, format_list, integer, seconds, text
 from ..portable import KeyPage, PortableRun, PortableThread, ThreadState
 from . import rows
 from .sizes import run_bytes, text_bytes, thread_bytes
@@ -45,16 +46,16 @@ def select_thread(db: Db, key: p.ThreadKey) -> PortableThread | None:
     }
     runs = [
         PortableRun(
-            ordinal=rows.integer(ordinal),
-            run_id=rows.text(run_id),
-            agent_id=rows.text(agent_id),
+            ordinal=integer(ordinal),
+            run_id=text(run_id),
+            agent_id=text(agent_id),
             records=rows.select_records(db, row_id, ordinal).frames,
             event_messages=message_ids[ordinal][0],
             input_messages=message_ids[ordinal][1],
             has_run_error=bool(has_run_error),
-            recorded_by=rows.text(recorded_by),
-            started_at=rows.seconds(started_at),
-            ended_at=rows.seconds(ended_at),
+            recorded_by=text(recorded_by),
+            started_at=seconds(started_at),
+            ended_at=seconds(ended_at),
         )
         for ordinal, run_id, agent_id, has_run_error, recorded_by, started_at, ended_at in db.execute(
             "SELECT ordinal, run_id, agent_id, has_run_error, recorded_by, started_at, ended_at FROM runs"
@@ -64,13 +65,13 @@ def select_thread(db: Db, key: p.ThreadKey) -> PortableThread | None:
     ]
     return PortableThread(
         key=key,
-        last_ordinal=rows.integer(last_ordinal),
+        last_ordinal=integer(last_ordinal),
         agent_id=info.agent_id,
         name=info.name,
         archived=info.archived,
         created_at=info.created_at,
         updated_at=info.updated_at,
-        used_at=rows.seconds(used_at),
+        used_at=seconds(used_at),
         messages=rows.select_messages(db, row_id),
         runs=runs,
         active=rows.select_active_run(db, key, time.time()),
@@ -82,14 +83,14 @@ class ThreadRows:
 
     def __init__(self, thread: PortableThread) -> None:
         self._thread = thread
-        self._messages = {message["id"]: rows.format_json(message) for message in thread.messages}
-        self._message_ids = rows.format_json(list(self._messages))
+        self._messages = {message["id"]: format_json(message) for message in thread.messages}
+        self._message_ids = format_json(list(self._messages))
         self._runs: list[tuple[object, ...]] = []
         texts = text_bytes(thread.name or "") + text_bytes(self._message_ids) - len("[]")
         self._bytes = thread_bytes(*thread.key) + texts
         for run in thread.runs:
             records = b"".join(run.records)
-            lists = [rows.format_list(frozenset(ids)) for ids in (run.event_messages, run.input_messages)]
+            lists = [format_list(frozenset(ids)) for ids in (run.event_messages, run.input_messages)]
             size = run_bytes(records, *lists, "[]", run.run_id)
             self._bytes += size
             self._runs.append(
@@ -98,7 +99,7 @@ class ThreadRows:
                     run.run_id,
                     run.agent_id,
                     records,
-                    rows.checksum(records, run.ordinal),
+                    checksum(records, run.ordinal),
                     *lists,
                     run.has_run_error,
                     run.recorded_by,
@@ -153,7 +154,5 @@ def select_state(db: Db, key: p.ThreadKey) -> tuple[int, int, ThreadState] | Non
     last_run = db.execute(
         "SELECT ordinal, run_id FROM runs WHERE thread = ? ORDER BY ordinal DESC LIMIT 1", (row_id,)
     ).fetchone()
-    state = ThreadState(
-        rows.integer(last_ordinal), last_run, rows.seconds(updated_at), name, bool(archived), bool(is_active)
-    )
-    return row_id, rows.integer(size), state
+    state = ThreadState(integer(last_ordinal), last_run, seconds(updated_at), name, bool(archived), bool(is_active))
+    return row_id, integer(size), state

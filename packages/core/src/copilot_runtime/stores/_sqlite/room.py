@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 
-from .message_ids import MessageIds
+from .._sql.message_ids import MessageIds
 
 
 class Room:

@@ -1,30 +1,32 @@
-"""The rows of a SQLite store as values of the protocol. ``thread`` is the row id of a thread.
-
-A file may be damaged: by a disk, or by a program that has written to it. Whatever is read is checked, so that damage
-is reported as such, and only for the thread that it concerns.
-"""
+"""The rows of a SQLite store as values of the protocol. ``thread`` is the row id of a thread."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic_core import PydanticSerializationError, to_json
-
 from ..._events import CompactedFrames
 from .. import protocol as p
+from .._sql.encoding import (
+    blob,
+    checksum,
+    format_list,
+    integer,
+    parse_duplicates,
+    parse_list,
+    parse_lists,
+    seconds,
+    split_frames,
+    text,
+)
 from .room import StoreConnection
 from .sizes import frames_bytes, message_bytes
 
 T = TypeVar("T")
 
 Db = StoreConnection
-
-_MAX_SECONDS = 1e11
-"""Later than any time that can be: the year 5138."""
 
 _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, sqlite3.IntegrityError)
 
@@ -48,69 +50,6 @@ def checked(work: Callable[[Db], T]) -> Callable[[Db], T]:
 
 def _code(error: sqlite3.Error) -> int | None:
     return getattr(error, "sqlite_errorcode", None)
-
-
-# --- checks ---
-
-
-def text(value: Any) -> str:
-    """Returns a text. Raises ValueError for anything else, as the next three do."""
-    if not isinstance(value, str):
-        raise ValueError(f"{type(value).__name__} in place of a text")
-    return value
-
-
-def integer(value: Any) -> int:
-    """Returns an integer."""
-    if not isinstance(value, int):
-        raise ValueError(f"{type(value).__name__} in place of an integer")
-    return value
-
-
-def seconds(value: Any) -> float:
-    """Returns a time in seconds since the epoch."""
-    if not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS:
-        raise ValueError(f"{value!r:.40} in place of a time")
-    return value
-
-
-def _blob(value: Any, stored_checksum: Any, seed: int = 0) -> bytes:
-    if not isinstance(value, bytes) or checksum(value, seed) != stored_checksum:
-        raise ValueError("bytes that are not those that were stored")
-    return value
-
-
-def _parse_list(value: Any, kind: type[T]) -> list[T]:
-    [items] = _parse_lists([value], kind)
-    return items
-
-
-def _parse_lists(values: Sequence[Any], kind: type[T]) -> list[list[T]]:
-    # Together: most of the time of a parse of few items is that of the call.
-    lists = json.loads(f"[{','.join(map(text, values))}]")
-    if len(lists) != len(values) or not all(
-        type(items) is list and {kind}.issuperset(map(type, items)) for items in lists
-    ):
-        raise ValueError("JSON of another form than was stored")
-    return lists  # type: ignore[no-any-return]
-
-
-def format_list(items: Set[str] | Set[int]) -> str:
-    """Returns a set of ids or numbers as JSON."""
-    return format_json(sorted(items)) if items else "[]"
-
-
-def format_json(value: Any) -> str:
-    """Returns ids, numbers or a message as JSON."""
-    try:
-        return to_json(value).decode()
-    except (PydanticSerializationError, ValueError, RecursionError):  # such as half a character
-        return json.dumps(value, separators=(",", ":"))
-
-
-def checksum(data: bytes, seed: int = 0) -> int:
-    """Returns a checksum. ``seed`` is a number that belongs to the data."""
-    return zlib.crc32(data, seed & 0xFFFFFFFF)
 
 
 # --- threads ---
@@ -272,7 +211,7 @@ def select_frames(db: Db, frames_id: int, after: int) -> list[bytes]:
     frames: list[bytes] = []
     next_first = None
     for first, data, stored_checksum in rows:
-        batch = _split_frames(_blob(data, stored_checksum, integer(first)))
+        batch = split_frames(blob(data, stored_checksum, integer(first)))
         if next_first not in (None, first):
             raise ValueError("some frames of the run are missing")
         next_first = first + len(batch)
@@ -280,28 +219,18 @@ def select_frames(db: Db, frames_id: int, after: int) -> list[bytes]:
     return frames
 
 
-def _split_frames(data: bytes) -> list[bytes]:
-    # JSON contains no raw line feeds, so an empty line is always the end of a frame.
-    return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
-
-
 def select_records(db: Db, thread: int, ordinal: int) -> CompactedFrames:
     """Returns a run that has ended, compacted."""
     [(data, stored_checksum)] = db.execute(
         "SELECT records, checksum FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal)
     )
-    return CompactedFrames(_split_frames(_blob(data, stored_checksum, ordinal)))
+    return CompactedFrames(split_frames(blob(data, stored_checksum, ordinal)))
 
 
 def select_duplicates(db: Db, thread: int, ordinal: int) -> frozenset[int]:
     """Returns the numbers of the events of a run that has ended that repeat messages."""
     [(value,)] = db.execute("SELECT duplicates FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
     return parse_duplicates(value)
-
-
-def parse_duplicates(value: Any) -> frozenset[int]:
-    """Returns the numbers of events that repeat messages."""
-    return frozenset(_parse_list(value, int))
 
 
 # --- messages ---
@@ -313,10 +242,16 @@ def select_message_ids(db: sqlite3.Connection, thread: int, after: int) -> list[
         "SELECT ordinal, event_messages, input_messages FROM runs WHERE thread = ? AND ordinal > ? ORDER BY ordinal",
         (thread, after),
     ).fetchall()
-    lists = _parse_lists([ids for _, *both in found for ids in both], str)
+    lists = parse_lists([ids for _, *both in found for ids in both], str)
     return [
         (integer(row[0]), *both) for row, both in zip(found, zip(lists[::2], lists[1::2], strict=True), strict=True)
     ]
+
+
+def select_first_ordinal(db: sqlite3.Connection, thread: int) -> int:
+    """Returns the ordinal of the oldest run of a thread that is left."""
+    [(first,)] = db.execute("SELECT min(ordinal) FROM runs WHERE thread = ?", (thread,))
+    return integer(first)
 
 
 def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
@@ -329,9 +264,9 @@ def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
         )
     }
     messages: list[dict[str, Any]] = []
-    for message_id in _parse_list(ids, str):
+    for message_id in parse_list(ids, str):
         message, stored_checksum = stored[message_id]
-        messages.append(json.loads(_blob(text(message).encode(), stored_checksum)))
+        messages.append(json.loads(blob(text(message).encode(), stored_checksum)))
     return messages
 
 

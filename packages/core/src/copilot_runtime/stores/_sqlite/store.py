@@ -16,13 +16,14 @@ from ..._events import CompactedFrames
 from .. import protocol as p
 from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
+from .._sql.encoding import FinishedRun, checksum, format_json, integer, merged, parse_duplicates, seconds, text
+from .._sql.shared_frames import SharedFrames, SharedList
 from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import rows
 from .connections import ConnectionPair
 from .garbage import PIECE_BYTES, clear_active_thread, collect, delete_frames, delete_threads
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
-from .shared_frames import SharedFrames, SharedList
 from .sizes import run_bytes, text_bytes, thread_bytes
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
@@ -182,7 +183,7 @@ class SqliteStore:
                 " frames_id) VALUES (?,?,?,?,?,?,?,?, (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'live'))",
                 (
                     thread,
-                    rows.integer(ordinal),
+                    integer(ordinal),
                     run.run_id,
                     run.agent_id,
                     now,
@@ -194,7 +195,12 @@ class SqliteStore:
             # Before the commit, after which others can ask something of the run: a poll that sees that has to look.
             self._held.add(cast(int, token))
             if runs:
-                message_ids = db.message_ids.select(db, thread, runs, rows.select_message_ids)
+                message_ids = db.message_ids.select(
+                    thread,
+                    runs,
+                    lambda after: rows.select_message_ids(db, thread, after),
+                    lambda: rows.select_first_ordinal(db, thread),
+                )
             else:
                 message_ids = frozenset[str](), frozenset[str]()
             return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
@@ -202,11 +208,11 @@ class SqliteStore:
         return work
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        merged = _merged(batches)
+        joined = merged(batches)
         try:
-            return self._append(merged)
+            return self._append(joined)
         except _OtherFrames as found:  # those of a batch that was stored before
-            return self._append_missing(merged, found.stored)
+            return self._append_missing(joined, found.stored)
 
     def _append_missing(
         self, batches: Iterable[p.Batch], stored: Mapping[int, int]
@@ -274,16 +280,10 @@ class SqliteStore:
         self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion
     ) -> Callable[[Db], None]:
         # Serialised before the transaction, during which no other process can write.
-        messages = {
-            message["id"]: rows.format_json(message)
-            for message in p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
-        }
-        message_ids = rows.format_json(list(messages)) if messages else None
-        records = b"".join(record.frame for record in completion.records)
-        lists = [
-            rows.format_list(numbers_or_ids)
-            for numbers_or_ids in (completion.event_messages, completion.input_messages, completion.duplicates)
-        ]
+        run = FinishedRun.from_completion(completion)
+        messages, records = run.messages, run.records
+        message_ids = format_json(list(messages)) if messages else None
+        lists = (run.event_messages, run.input_messages, run.duplicates)
         record_bytes = run_bytes(records, *lists, lease.run_id)
         last = rows.Piece.from_frames(frames)
         size = len(last.data) + len(records) + sum(map(len, messages.values()))
@@ -320,7 +320,7 @@ class SqliteStore:
                         stored_bytes + appended.stored_bytes,
                         now + p.RAW_RETENTION_SECONDS,
                         records,
-                        rows.checksum(records, lease.run.ordinal),
+                        checksum(records, lease.run.ordinal),
                         *lists,
                         completion.has_run_error,
                         completion.recorded_by,
@@ -390,7 +390,7 @@ class SqliteStore:
                 return None
             thread, run_id, agent_id, started_at, expires_at, lease_seconds, frames_id, *counts = row
             for count in counts:
-                rows.integer(count)  # or it could not be finished, and would be claimed again and again
+                integer(count)  # or it could not be finished, and would be claimed again and again
             if not force and not rows.has_expired(expires_at, lease_seconds, now):
                 return None
             token = db.execute(
@@ -403,9 +403,9 @@ class SqliteStore:
             ).lastrowid
             event_messages = {text for _, ids, _ in rows.select_message_ids(db, thread, 0) for text in ids}
             return p.ClaimedRun(
-                p.Lease(run, rows.text(run_id), cast(int, token)),
-                rows.text(agent_id),
-                rows.seconds(started_at),
+                p.Lease(run, text(run_id), cast(int, token)),
+                text(agent_id),
+                seconds(started_at),
                 rows.select_frames(db, frames_id, 0),
                 rows.select_messages(db, thread),
                 event_messages,
@@ -437,26 +437,26 @@ class SqliteStore:
                 return p.ThreadSnapshot()
             row_id, last_ordinal = row
             runs = []
-            for ordinal, run_id, agent_id, checksum, frames_id, raw_until, has_run_error, recorded_by in db.execute(
+            for ordinal, run_id, agent_id, crc, frames_id, raw_until, has_run_error, recorded_by in db.execute(
                 "SELECT ordinal, run_id, agent_id, checksum, frames_id, raw_until, has_run_error, recorded_by"
                 " FROM runs WHERE thread = ? ORDER BY ordinal",
                 (row_id,),
             ).fetchall():
-                key = (thread, ordinal, frames_id, checksum)
+                key = (thread, ordinal, frames_id, crc)
                 has_raw = ordinal == raw_ordinal and now < raw_until <= now + 2 * p.RAW_RETENTION_SECONDS
                 runs.append(
                     p.StoredRun(
                         ordinal,
-                        rows.text(run_id),
-                        rows.text(agent_id),
+                        text(run_id),
+                        text(agent_id),
                         self._shared_records.get(key, partial(rows.select_records, db, row_id, ordinal)),
                         self._shared_raw.get(key, partial(raw_frames, frames_id)) if has_raw else None,
                         bool(has_run_error),
-                        rows.text(recorded_by),
+                        text(recorded_by),
                         rows.select_duplicates(db, row_id, ordinal) if has_raw else frozenset(),
                     )
                 )
-            return p.ThreadSnapshot(runs, rows.select_active_run(db, thread, now), rows.integer(last_ordinal))
+            return p.ThreadSnapshot(runs, rows.select_active_run(db, thread, now), integer(last_ordinal))
 
         snapshot = self._read(work)
         if touch and self._retention.tracks_usage and (snapshot.runs or snapshot.live):
@@ -484,7 +484,7 @@ class SqliteStore:
                 expires_at, lease_seconds, duplicates, frames_id = row
                 frames = rows.select_frames(db, frames_id, after)
                 has_expired = rows.has_expired(expires_at, lease_seconds, time.time())
-                update = p.RunUpdate(frames, rows.parse_duplicates(duplicates), False, has_expired)
+                update = p.RunUpdate(frames, parse_duplicates(duplicates), False, has_expired)
                 return update, expires_at, lease_seconds
             row = db.execute(
                 "SELECT frames, duplicates, frames_id, raw_until FROM runs WHERE thread = ? AND ordinal = ?",
@@ -495,7 +495,7 @@ class SqliteStore:
             count, duplicates, frames_id, raw_until = row
             # Without an expiry they are being deleted, and some of them may be left.
             frames = rows.select_frames(db, frames_id, count - 1 if after > count else after) if raw_until else []
-            return p.RunUpdate(frames, rows.parse_duplicates(duplicates), True), 0.0, 0.0
+            return p.RunUpdate(frames, parse_duplicates(duplicates), True), 0.0, 0.0
 
         update, expires_at, lease_seconds = self._read(work)
         if update.ended:
@@ -713,17 +713,6 @@ class _OtherFrames(Exception):
     def __init__(self, stored: Mapping[int, int]) -> None:
         super().__init__(stored)
         self.stored = stored
-
-
-def _merged(batches: Sequence[p.Batch]) -> Collection[p.Batch]:
-    """Returns batches of which no two are of the same run: a statement must not update a row twice."""
-    by_lease: dict[int, p.Batch] = {}
-    for batch in batches:
-        before = by_lease.get(batch.lease.token)
-        if before is not None:
-            batch = batch._replace(frames=[*before.frames, *batch.frames])
-        by_lease[batch.lease.token] = batch
-    return by_lease.values()
 
 
 def _raise(error: Exception, db: Db) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence, Set
 
 MIN_RUNS = 8
 """Of how many runs a thread has to be kept. Fewer are read in less time than it takes to look after them."""
@@ -19,7 +18,7 @@ _ENTRY_BYTES = 100
 Row = tuple[int, Iterable[str], Iterable[str]]
 """An ordinal, the ids in the events of that run, and those in its input."""
 
-ReadRows = Callable[[sqlite3.Connection, int, int], Sequence[Row]]
+ReadRows = Callable[[int], Sequence[Row]]
 """Returns the runs of a thread after an ordinal, in their order."""
 
 
@@ -68,11 +67,11 @@ def _size(ids: Collection[str]) -> int:
 
 
 class MessageIds:
-    """The ids of the threads that a connection has written to last."""
+    """The ids of the threads that were written to last."""
 
     def __init__(self) -> None:
-        self._threads: OrderedDict[int, _Thread] = OrderedDict()
-        """By row id, the least recently used first."""
+        self._threads: OrderedDict[Hashable, _Thread] = OrderedDict()
+        """The least recently used first."""
         self._size = 0
 
     def clear(self) -> None:
@@ -80,25 +79,31 @@ class MessageIds:
         self._threads.clear()
         self._size = 0
 
-    def select(self, db: sqlite3.Connection, thread: int, runs: int, read: ReadRows) -> tuple[Set[str], Set[str]]:
+    def last_ordinal(self, thread: Hashable) -> int:
+        """Returns the ordinal of the last run of a thread whose ids are known; 0 if none are."""
+        known = self._threads.get(thread)
+        return known.ordinals[-1] if known is not None else 0
+
+    def select(
+        self, thread: Hashable, runs: int, read: ReadRows, first_ordinal: Callable[[], int]
+    ) -> tuple[Set[str], Set[str]]:
         """Returns the ids of the messages in the events of a thread's runs, and of those in their inputs.
 
         Args:
-            db: The connection.
-            thread: The row id of the thread.
+            thread: The thread.
             runs: How many runs it has.
             read: Reads the ids of runs.
+            first_ordinal: Returns the ordinal of its oldest run.
         """
         known = self._threads.pop(thread, None)
         if known is not None:
             self._size -= known.size
-            known.add(read(db, thread, known.ordinals[-1]))
+            known.add(read(known.ordinals[-1]))
             if len(known.ordinals) != runs:  # the oldest were deleted
-                [(first,)] = db.execute("SELECT min(ordinal) FROM runs WHERE thread = ?", (thread,))
-                known.drop(first)
+                known.drop(first_ordinal())
         if known is None or len(known.ordinals) != runs:
             known = _Thread()
-            known.add(read(db, thread, 0))
+            known.add(read(0))
         if len(known.ordinals) >= MIN_RUNS and known.size <= MAX_BYTES:
             self._threads[thread] = known
             self._size += known.size

@@ -1,0 +1,1 @@
+"""What the stores share that keep threads in the tables of a database."""
