@@ -1,0 +1,1 @@
+"""The store that keeps threads in a PostgreSQL database."""
