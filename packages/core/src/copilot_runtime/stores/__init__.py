@@ -10,10 +10,16 @@ from .protocol import LeaseLost, RunStore, RunTooLarge, StoreError
 
 if TYPE_CHECKING:
     from ._copying import CopyReport, copy_threads
+    from ._postgres.store import PostgresStore
     from ._sqlite.store import SqliteStore
 else:
     __getattr__, __dir__ = lazy_exports(
-        __name__, {"._copying": ("CopyReport", "copy_threads"), "._sqlite.store": ("SqliteStore",)}
+        __name__,
+        {
+            "._copying": ("CopyReport", "copy_threads"),
+            "._postgres.store": ("PostgresStore",),
+            "._sqlite.store": ("SqliteStore",),
+        },
     )
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "LeaseLost",
     "MemoryStore",
     "MigrationRequired",
+    "PostgresStore",
     "RunStore",
     "RunTooLarge",
     "SqliteStore",

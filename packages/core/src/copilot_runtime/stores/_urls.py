@@ -6,12 +6,20 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ._memory import MemoryStore
+from ._passwords import without_password
 from .protocol import RunStore
 
-_OptionParsers = Mapping[str, Callable[[str], float]]
+_OptionParsers = Mapping[str, Callable[[str], Any]]
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "false": False}[text]
+
+
+_KINDS: Mapping[Callable[[str], Any], str] = {int: "an integer", _boolean: "true or false"}
 
 _MEMORY_OPTIONS: _OptionParsers = {
     "max_threads": int,
@@ -24,6 +32,13 @@ _SQLITE_OPTIONS: _OptionParsers = {
     "lease_seconds": float,
     "poll_seconds": float,
     "timeout_seconds": float,
+}
+_POSTGRES_OPTIONS: _OptionParsers = {
+    **_SQLITE_OPTIONS,
+    "schema": str,
+    "migrate": _boolean,
+    "notifications": _boolean,
+    "max_connections": int,
 }
 
 
@@ -47,15 +62,31 @@ def _sqlite(url: str, parts: SplitResult) -> RunStore:
     return SqliteStore(path, **_parse_options(url, parts, _SQLITE_OPTIONS))
 
 
-_SCHEMES: Mapping[str, Callable[[str, SplitResult], RunStore]] = {"memory": _memory, "sqlite": _sqlite}
+def _postgres(url: str, parts: SplitResult) -> RunStore:
+    own, theirs = [], []  # the store's options, and those of libpq
+    for option in parse_qsl(parts.query, keep_blank_values=True):
+        (own if option[0] in _POSTGRES_OPTIONS else theirs).append(option)
+    options = _parse_options(url, parts._replace(query=urlencode(own)), _POSTGRES_OPTIONS)
+    from ._postgres.store import PostgresStore
+
+    return PostgresStore(urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote))), **options)
+
+
+_SCHEMES: Mapping[str, Callable[[str, SplitResult], RunStore]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "postgresql": _postgres,
+    "postgres": _postgres,
+}
 
 
 def store_from_url(store: str | RunStore) -> RunStore:
     """Returns the store of a URL. A store object is returned as it is.
 
     Args:
-        store: ``memory://``, ``sqlite:///relative/path`` or ``sqlite:////absolute/path``. The store's options may
-            follow as a query, as in ``sqlite:///copilot.db?max_threads=1000``.
+        store: ``memory://``, ``sqlite:///relative/path``, ``sqlite:////absolute/path`` or
+            ``postgresql://user:password@host/database``. The store's options may follow as a query, as in
+            ``sqlite:///copilot.db?max_threads=1000``.
 
     Raises:
         ValueError: The scheme or an option is unknown, or the store refuses the path or the value of an option.
@@ -67,9 +98,10 @@ def store_from_url(store: str | RunStore) -> RunStore:
         return store
     parts = urlsplit(store)
     if parts.scheme not in _SCHEMES:
-        raise ValueError(f"store={store!r}: use one of {', '.join(f'{name}://' for name in _SCHEMES)}")
+        allowed = ", ".join(f"{name}://" for name in _SCHEMES)
+        raise ValueError(f"store={without_password(store)!r}: use one of {allowed}")
     if parts.fragment:
-        raise ValueError(f"store={store!r}: write # in a path as %23")
+        raise ValueError(f"store={without_password(store)!r}: write # in a path or a password as %23")
     return _SCHEMES[parts.scheme](store, parts)
 
 
@@ -99,17 +131,18 @@ def _check_protocol(store: RunStore) -> None:
 
 def _parse_options(url: str, parts: SplitResult, parsers: _OptionParsers) -> dict[str, Any]:
     options: dict[str, Any] = {}
+    shown = without_password(url)
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name not in parsers:
-            raise ValueError(f"store={url!r}: unknown option {name!r}, must be one of {', '.join(parsers)}")
+            raise ValueError(f"store={shown!r}: unknown option {name!r}, must be one of {', '.join(parsers)}")
         if name in options:
-            raise ValueError(f"store={url!r}: {name} must occur only once")
+            raise ValueError(f"store={shown!r}: {name} must occur only once")
         try:
             value = parsers[name](text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            kind = "an integer" if parsers[name] is int else "a number"
-            raise ValueError(f"store={url!r}: {name} must be {kind}, got {text!r}")
+            is_valid = isinstance(value, str) or math.isfinite(value)
+        except (ValueError, LookupError):
+            is_valid = False
+        if not is_valid:
+            raise ValueError(f"store={shown!r}: {name} must be {_KINDS.get(parsers[name], 'a number')}, got {text!r}")
         options[name] = value
     return options

@@ -52,8 +52,8 @@ CREATE FUNCTION {s}.begin_runs(
     p_ordinals bigint[], p_sizes bigint[], p_thread_bytes bigint[], p_known_threads bigint[], p_known_ordinals bigint[]
 ) RETURNS TABLE (
     item integer, outcome text, thread bigint, ordinal bigint, token bigint, run_id text, agent_id text,
-    stopping boolean, expired boolean, runs integer, after bigint, ordinals bigint[], event_messages text[],
-    input_messages text[], needed integer[]
+    stopping boolean, expired boolean, runs integer, after bigint, first bigint, ordinals bigint[],
+    event_messages text[], input_messages text[], needed integer[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -93,6 +93,8 @@ BEGIN
             SELECT array_agg(o.ordinal ORDER BY o.ordinal), array_agg(o.event_messages ORDER BY o.ordinal),
                 array_agg(o.input_messages ORDER BY o.ordinal) INTO ordinals, event_messages, input_messages
                 FROM {s}.runs AS o WHERE o.thread = begin_runs.thread AND o.ordinal > after;
+            first := CASE WHEN after > 0 THEN (SELECT min(o.ordinal) FROM {s}.runs AS o
+                WHERE o.thread = begin_runs.thread) END;
         END IF;
         RETURN NEXT;
     END LOOP;
@@ -175,8 +177,8 @@ CREATE FUNCTION {s}.finish_runs(
     p_message_checksums bigint[], p_messages text[]
 ) RETURNS TABLE (
     item integer, outcome text, thread bigint, ordinal bigint, token bigint, run_id text, agent_id text,
-    stopping boolean, expired boolean, runs integer, after bigint, ordinals bigint[], event_messages text[],
-    input_messages text[], needed integer[]
+    stopping boolean, expired boolean, runs integer, after bigint, first bigint, ordinals bigint[],
+    event_messages text[], input_messages text[], needed integer[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE

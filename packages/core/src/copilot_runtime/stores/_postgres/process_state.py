@@ -1,0 +1,94 @@
+"""What one process knows of a PostgreSQL store: the runs that it holds, and what became of its last writes."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence, Set
+
+from ..._events import CompactedFrames
+from .. import protocol as p
+from .._sql.encoding import parse_list
+from .._sql.message_ids import MIN_RUNS, MessageIds, Row
+from .._sql.shared_frames import SharedFrames, SharedList
+from .limits import Limits, Room
+from .writes import Begin, Written
+
+MAX_KNOWN_THREADS = 10_000
+
+NO_IDS: frozenset[str] = frozenset()
+
+ReadIds = Callable[[int], Sequence[Row]]
+"""Reads the ids of all runs of a thread, by its row id."""
+
+
+class HeldRun:
+    """A run whose lease this process has."""
+
+    __slots__ = ("appended", "in_events", "in_inputs", "is_uncertain", "key")
+
+    def __init__(self, key: bytes, in_events: Set[str] = NO_IDS, in_inputs: Set[str] = NO_IDS) -> None:
+        self.key = key
+        self.in_events = in_events
+        """The ids of the thread's messages when the run began, as `p.RunStarted` has them."""
+        self.in_inputs = in_inputs
+        self.appended = 0
+        """How many frames this process has appended."""
+        self.is_uncertain = False
+        """Whether the outcome of the last write is unknown."""
+
+
+class ProcessState:
+    """See the module. Created on first use in a process, and so after a fork."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.id = secrets.randbits(63)
+        """The process, for notifications."""
+        self.room = Room(limits)
+        self.held: dict[int, HeldRun] = {}
+        """By token."""
+        self.abandoned: deque[tuple[bytes, int]] = deque()
+        """The keys of threads, and the attempts to begin a run of which it is not known whether they have succeeded."""
+        self.shared_records: SharedFrames[CompactedFrames] = SharedFrames()
+        self.shared_raw: SharedFrames[SharedList[bytes]] = SharedFrames()
+        self.next_sweep = time.monotonic()
+        self.has_evicted = False
+        self._lock = threading.Lock()
+        self._message_ids = MessageIds()
+        """Of threads with many runs, by their row ids."""
+        self._row_ids: OrderedDict[bytes, int] = OrderedDict()
+        """The row ids of these threads, by their keys."""
+
+    def last_known(self, key: bytes) -> tuple[int, int]:
+        """Returns the row id of a thread, and the ordinal of the last run whose message ids are known; 0 if unknown."""
+        row_id = self._row_ids.get(key, 0)
+        return row_id, self._message_ids.last_ordinal(row_id) if row_id else 0
+
+    def started(self, begin: Begin, row: Written, read_ids: ReadIds) -> p.RunStarted:
+        """Returns a run that has begun, and remembers it."""
+        in_events, in_inputs = self._known_ids(begin.key, row, read_ids) if row.runs else (NO_IDS, NO_IDS)
+        self.held[row.token] = HeldRun(begin.key, in_events, in_inputs)
+        lease = p.Lease(p.RunKey(begin.run.thread, row.ordinal), begin.run.run_id, row.token)
+        return p.RunStarted(lease, in_events, in_inputs)
+
+    def _known_ids(self, key: bytes, row: Written, read_ids: ReadIds) -> tuple[Set[str], Set[str]]:
+        sent: list[Row] = [
+            (ordinal, parse_list(in_events, str), parse_list(in_inputs, str))
+            for ordinal, in_events, in_inputs in zip(
+                row.ordinals or (), row.event_messages or (), row.input_messages or (), strict=True
+            )
+        ]
+        if row.runs < MIN_RUNS:
+            return {text for _, ids, _ in sent for text in ids}, {text for _, _, ids in sent for text in ids}
+
+        def read(after: int) -> Sequence[Row]:
+            return sent if after == row.after else [each for each in read_ids(row.thread) if each[0] > after]
+
+        with self._lock:
+            self._row_ids[key] = row.thread
+            self._row_ids.move_to_end(key)
+            if len(self._row_ids) > MAX_KNOWN_THREADS:
+                self._row_ids.popitem(last=False)
+            return self._message_ids.select(row.thread, row.runs, read, lambda: row.first or 0)

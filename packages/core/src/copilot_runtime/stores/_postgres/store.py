@@ -1,0 +1,652 @@
+"""Threads in a PostgreSQL database, shared by the processes of any number of machines."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ..._concurrency.process_local import ProcessLocal
+from ..._optional.optional_imports import import_optional
+from .. import protocol as p
+from .._pagination import next_cursor, parse_cursor
+from .._passwords import without_password
+from .._sql.encoding import checksum, format_list, merged, parse_list
+from . import reading
+from .encoding import decode_text, encode_text, owner_digest, thread_digest
+from .limits import Limits
+from .process_state import HeldRun, ProcessState
+from .schema import DEFAULT_SCHEMA, Migrated, check_name, quoted
+from .sizes import THREAD_BYTES, frames_bytes
+from .writes import (
+    APPEND_TYPES,
+    BEGIN_TYPES,
+    FINISH_TYPES,
+    Begin,
+    End,
+    Written,
+    begin_values,
+    call,
+    finish_values,
+    new_attempt,
+)
+
+if TYPE_CHECKING:
+    from .connections import BoundedConnection, Connections
+
+logger = logging.getLogger("copilot_runtime.stores.postgres")
+
+T = TypeVar("T")
+
+SWEEP_INTERVAL_SECONDS = 10.0
+"""How often expired frames and threads are looked for."""
+
+SWEEP_ROWS = 500
+"""About how many rows a sweep deletes at a time."""
+
+EVICTION_BATCH = 200
+"""The most threads that one write deletes."""
+
+CLEAR_BATCH = 200
+
+FOLLOW_SECONDS = 6.0
+"""For how long a run counts as followed after another process has read from it."""
+
+POLL_SECONDS = 0.1
+"""How often to look for changes where there are no notifications, such as behind PgBouncer."""
+
+POLL_WITH_NOTIFICATIONS_SECONDS = 2.0
+
+
+class PostgresStore:
+    """Keeps threads in a PostgreSQL database.
+
+    Nothing is connected until the first use. The tables are in a schema of their own, which is created, and migrated
+    where it is older, at first use or by ``copilot-runtime migrate``.
+
+    Args:
+        url: The database, as libpq has it: ``postgresql://user:password@host:5432/database``, with libpq's options as
+            a query, such as ``sslmode=verify-full``.
+        schema: The name of the schema.
+        migrate: Whether to create and migrate the tables at first use. If not, a schema that is missing or older is an
+            error.
+        max_threads: How many threads to keep. The least recently used are deleted first.
+        max_runs_per_thread: How many runs of each thread to keep. The oldest are deleted first.
+        max_age_seconds: Threads that have not been used for this long are deleted.
+        max_bytes: How many bytes the rows may have, before compression and without the space of deleted ones. The least
+            recently used threads are deleted first.
+        lease_seconds: How long a run stays active after its process has stopped renewing its lease.
+        poll_seconds: The delay until a process sees what another one has done, where notifications do not get through.
+        timeout_seconds: The longest wait for a connection, and for the answer of the server.
+        max_connections: How many connections a process has at most, and one more for notifications.
+        notifications: Whether to use notifications (``LISTEN``), where they get through. PgBouncer is recognised; say
+            no for another pooler that uses a connection for several clients.
+
+    0 means no limit. Threads with an active run are never deleted.
+
+    Raises:
+        ValueError: The URL or the value of an option is invalid.
+        ImportError: psycopg is not installed.
+    """
+
+    blocking: bool = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        migrate: bool = True,
+        max_threads: int = 0,
+        max_runs_per_thread: int = 1000,
+        max_age_seconds: float = 0,
+        max_bytes: int = 0,
+        lease_seconds: float = 15.0,
+        poll_seconds: float | None = None,
+        timeout_seconds: float = 5.0,
+        max_connections: int = 4,
+        notifications: bool = True,
+    ) -> None:
+        self._limits = Limits(
+            max_threads=max_threads,
+            max_runs_per_thread=max_runs_per_thread,
+            max_age_seconds=max_age_seconds,
+            max_bytes=max_bytes,
+        )
+        for name, value in (
+            ("lease_seconds", lease_seconds),
+            ("poll_seconds", math.inf if poll_seconds is None else poll_seconds),
+            ("timeout_seconds", timeout_seconds),
+            ("max_connections", max_connections),
+        ):
+            if not value > 0:
+                raise ValueError(f"PostgresStore({name}={value!r}): must be > 0")
+        check_name(schema)
+        import_optional("psycopg", feature="PostgresStore", extra="postgres")
+        if find_spec("psycopg_pool") is None:  # not imported yet: see `connections`
+            import_optional("psycopg_pool", feature="PostgresStore", extra="postgres")
+        from .options import parse_conninfo
+
+        self._given = parse_conninfo(url)
+        self.lease_seconds: float | None = lease_seconds
+        self._lease_seconds = lease_seconds
+        self._poll_seconds = poll_seconds
+        self._timeout_seconds = timeout_seconds
+        self._max_connections = max_connections
+        self._migrates = migrate
+        self._notifications = notifications
+        self._schema = schema
+        self._s = quoted(schema)
+        self._url = url
+        self._connections_of_process = ProcessLocal(self._new_connections)
+        self._states = ProcessLocal(lambda: ProcessState(self._limits))
+        self._begin = call(self._s, "begin_runs", BEGIN_TYPES)
+        self._finish = call(self._s, "finish_runs", FINISH_TYPES)
+        self._append = call(self._s, "append_frames", APPEND_TYPES)
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({without_password(self._url)!r}, schema={self._schema!r})"
+
+    @property
+    def poll_seconds(self) -> float | None:
+        """How often to look for changes made by other processes, in seconds."""
+        return self._poll_seconds or POLL_SECONDS
+
+    @property
+    def _connections(self) -> Connections:
+        return self._connections_of_process.get()
+
+    def _new_connections(self) -> Connections:
+        from .connections import Connections
+        from .options import complete_conninfo, describe
+
+        return Connections(
+            complete_conninfo(self._given, self._timeout_seconds),
+            self._schema,
+            describe(self._given),
+            self._timeout_seconds,
+            self._max_connections,
+            self._migrates,
+        )
+
+    def migrate(self) -> Migrated:
+        """Creates the schema, or brings it up to date. Returns its versions before and after."""
+        return self._connections.migrate()
+
+    def close(self) -> None:
+        """Closes the connections of this process. They are opened again when the store is used."""
+        self._connections.close()
+
+    # --- writing runs ---
+
+    def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
+        [outcome] = self.write_runs((run,))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return cast(p.RunStarted | p.ThreadBusy, outcome)
+
+    def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
+        [outcome] = self.write_runs((p.RunEnd(lease, frames, completion),))
+        if isinstance(outcome, Exception):
+            raise outcome
+
+    def write_runs(
+        self, changes: Sequence[p.NewRun | p.RunEnd]
+    ) -> Sequence[p.RunStarted | p.ThreadBusy | Exception | None]:
+        state = self._states.get()
+        outcomes: list[p.RunStarted | p.ThreadBusy | Exception | None] = [None] * len(changes)
+        prepared: list[tuple[int, Begin | End]] = []
+        for index, change in enumerate(changes):
+            try:
+                prepared.append((index, self._prepare(state, change)))
+            except Exception as error:  # of this run alone
+                outcomes[index] = _as_store_error(error)
+        for part in _ordered_parts(prepared):
+            try:
+                self._write(state, part, outcomes)
+            except p.ThreadUnreadable as error:
+                # Nothing was done. The others are not concerned.
+                for item in part:
+                    try:
+                        if len(part) == 1:
+                            raise error
+                        self._write(state, [item], outcomes)
+                    except p.StoreError as own:
+                        outcomes[item[0]] = own
+            except p.StoreError as error:
+                for index, _ in part:
+                    outcomes[index] = p.StoreError(
+                        str(error)
+                    )  # one of its own: whoever raises it adds to its traceback
+        return outcomes
+
+    def _prepare(self, state: ProcessState, change: p.NewRun | p.RunEnd) -> Begin | End:
+        if isinstance(change, p.NewRun):
+            return Begin.from_run(change, state.last_known(thread_digest(change.thread)))
+        held = state.held.get(change.lease.token)
+        if held is not None and held.is_uncertain:
+            change = self._without_stored_frames(change, held)
+        return End.from_run(change)
+
+    def _write(
+        self,
+        state: ProcessState,
+        part: Sequence[tuple[int, Begin | End]],
+        outcomes: list[p.RunStarted | p.ThreadBusy | Exception | None],
+    ) -> None:
+        """Writes beginnings and ends of runs in one transaction: first the ends."""
+        ends = [(index, item) for index, item in part if isinstance(item, End)]
+        begins = [(index, item) for index, item in part if isinstance(item, Begin)]
+        if begins:
+            self._undo_abandoned(state)
+        attempt = new_attempt()
+        queries: list[str] = []
+        values: list[Any] = []
+        if ends:
+            lock = [begin.key for _, begin in begins]
+            queries.append(self._finish)
+            values += [
+                None,
+                *finish_values(
+                    [end for _, end in ends],
+                    lock,
+                    self._limits.max_runs_per_thread,
+                    [end.bodies(*_known(state.held.get(end.lease.token))) for _, end in ends],
+                ),
+            ]
+        if begins:
+            queries.append(self._begin)
+            values += [None, *begin_values(state.id, self._lease_seconds, attempt, [begin for _, begin in begins])]
+        sql = " UNION ALL ".join(queries)  # of which the first is executed first
+        at = [index for index, value in enumerate(values) if value is None]
+
+        def work(db: BoundedConnection) -> list[Written]:
+            for index in at:
+                values[index] = db.not_after()
+            return [Written._make(row) for row in db.execute(sql, values, binary=True).fetchall()]
+
+        try:
+            rows = self._connections.run(work)
+        except p.StoreError as error:
+            if _is_unknown(error):
+                state.abandoned += [(begin.key, attempt) for _, begin in begins]
+                for _, end in ends:
+                    state.held.setdefault(end.lease.token, HeldRun(end.key)).is_uncertain = True
+            raise
+        by_outcome = _by_item(rows)
+        for number, (index, end) in enumerate(ends, 1):
+            row = by_outcome[number, False]
+            if row.outcome == "incomplete":
+                state.held.pop(end.lease.token, None)  # so that all messages are sent
+                self._write(state, [(index, end)], outcomes)
+                continue
+            state.held.pop(end.lease.token, None)
+            outcomes[index] = p.LeaseLost() if row.outcome == "lost" else None
+        for number, (index, begin) in enumerate(begins, 1):
+            row = by_outcome[number, True]
+            if row.outcome == "busy":
+                live = (row.ordinal, row.run_id, row.agent_id, row.stopping, row.expired)
+                outcomes[index] = p.ThreadBusy(reading.active_run(begin.run.thread, live))
+            else:
+                outcomes[index] = state.started(begin, row, self._read_message_ids)
+        new = sum(by_outcome[number, False].runs == 1 for number in range(1, len(ends) + 1))
+        self._make_room(state, [end for _, end in ends], new, len(begins))
+
+    def _without_stored_frames(self, end: p.RunEnd, held: HeldRun) -> p.RunEnd:
+        """Returns the end of a run without frames that the last write has stored."""
+        stored = self._stored_frames(held, end.lease)
+        return p.RunEnd(end.lease, end.frames[max(0, stored - held.appended) :], end.completion)
+
+    def _stored_frames(self, held: HeldRun, lease: p.Lease) -> int:
+        """Returns how many frames of a run are stored, after a write whose outcome is unknown.
+
+        Raises `_AlreadyDone` if it has ended by this process.
+        """
+        rows = self._fetch(
+            f"SELECT frames, false FROM {self._s}.live WHERE token = %(token)b UNION ALL"
+            f" SELECT o.frames, true FROM {self._s}.threads AS t JOIN {self._s}.runs AS o ON o.thread = t.id"
+            " WHERE t.key = %(key)b AND o.ordinal = %(ordinal)b AND o.token = %(token)b",
+            {"token": lease.token, "key": held.key, "ordinal": lease.run.ordinal},
+        )
+        if not rows:
+            return held.appended
+        [(frames, has_ended)] = rows
+        if has_ended:
+            raise _AlreadyDone
+        held.is_uncertain = False
+        return int(frames)
+
+    def _undo_abandoned(self, state: ProcessState) -> None:
+        """Ends the runs of which nobody knows that they have begun."""
+        if not state.abandoned:
+            return
+        abandoned = [state.abandoned.popleft() for _ in range(len(state.abandoned))]
+        values = ([key for key, _ in abandoned], [attempt for _, attempt in abandoned])
+        try:
+            self._execute(f"SELECT {self._s}.abandon_runs(%b::bytea[], %b::bigint[])", values, repeatable=True)
+        except p.StoreError:
+            state.abandoned.extend(abandoned)
+            raise
+
+    def _read_message_ids(self, thread: int) -> list[tuple[int, list[str], list[str]]]:
+        rows = self._fetch(
+            f"SELECT ordinal, event_messages, input_messages FROM {self._s}.runs WHERE thread = %b ORDER BY ordinal",
+            (thread,),
+        )
+        return [
+            (ordinal, parse_list(in_events, str), parse_list(in_inputs, str)) for ordinal, in_events, in_inputs in rows
+        ]
+
+    def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        if not batches:
+            return {}
+        state = self._states.get()
+        joined = [self._without_stored(state, batch) for batch in merged(batches)]
+        data = [b"".join(batch.frames) for batch in joined]
+        counts = [len(batch.frames) for batch in joined]
+        values = [
+            [batch.lease.token for batch in joined],
+            counts,
+            [len(each) for each in data],
+            [frames_bytes(len(each)) for each in data],
+            [checksum(each) for each in data],
+            [format_list(batch.duplicates) for batch in joined],
+            data,
+        ]
+        try:
+            rows = self._run(lambda db: db.execute(self._append, [db.not_after(), *values], binary=True).fetchall())
+        except p.StoreError as error:
+            if _is_unknown(error):
+                for batch in joined:
+                    run = state.held.setdefault(batch.lease.token, HeldRun(thread_digest(batch.lease.run.thread)))
+                    run.is_uncertain = True
+            raise
+        for batch in joined:
+            held = state.held.get(batch.lease.token)
+            if held is not None:
+                held.appended += len(batch.frames)
+        sizes = {token: (size, uncounted) for token, _, size, uncounted in rows}
+        max_bytes = self._limits.max_bytes or math.inf
+        refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
+        grown: list[p.Lease] = []
+        for batch in joined:
+            size, uncounted = sizes.get(batch.lease.token, (None, 0))
+            if size is None:
+                state.held.pop(batch.lease.token, None)
+                refused[batch.lease] = p.LeaseLost()
+            elif size > max_bytes:
+                refused[batch.lease] = p.RunTooLarge()
+            if uncounted > self._limits.max_uncounted and self._limits.tracks_usage:
+                grown.append(batch.lease)
+        if grown:
+            self._count(state, grown)
+        return refused
+
+    def _without_stored(self, state: ProcessState, batch: p.Batch) -> p.Batch:
+        """Returns a batch without frames that the last write has stored, if its outcome is unknown."""
+        held = state.held.get(batch.lease.token)
+        if held is None or not held.is_uncertain:
+            return batch
+        try:
+            skip = max(0, self._stored_frames(held, batch.lease) - held.appended)
+        except _AlreadyDone:
+            skip = len(batch.frames)
+        held.appended += skip
+        return batch._replace(frames=batch.frames[skip:])
+
+    def renew(self, leases: Sequence[p.Lease]) -> None:
+        if leases:
+            tokens = [lease.token for lease in leases]
+            self._run(
+                lambda db: db.execute(
+                    f"SELECT {self._s}.renew_leases(%b::double precision, %b::bigint[], %b::double precision)",
+                    (db.not_after(), tokens, self._lease_seconds),
+                ),
+                repeatable=True,
+            )
+
+    def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
+        if not leases:
+            return {}
+        rows = self._fetch(
+            f"SELECT token, stopping FROM {self._s}.live WHERE token = ANY (%b::bigint[])",
+            ([lease.token for lease in leases],),
+        )
+        stopping = dict(rows)
+        return {
+            lease: p.LeaseSignal.LOST if lease.token not in stopping else p.LeaseSignal.STOP
+            for lease in leases
+            if stopping.get(lease.token, True)
+        }
+
+    def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
+        state, key = self._states.get(), thread_digest(run.thread)
+        types = ("double precision", "bytea", "bigint", "boolean", "bigint", "double precision")
+        rows = self._run(
+            lambda db: db.execute(
+                call(self._s, "claim_run", types),
+                (db.not_after(), key, run.ordinal, force, state.id, self._lease_seconds),
+                binary=True,
+            ).fetchall()
+        )
+        if not rows:
+            return None
+        [(thread, token, run_id, agent_id, started_at, frames_id)] = rows
+        pieces = self._fetch(
+            f"SELECT first, checksum, frames FROM {self._s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
+        )
+        message_ids = reading.checked(lambda: self._read_message_ids(thread))
+        frames = reading.checked(lambda: reading.join_pieces(pieces, 0))
+        in_events = {text for _, ids, _ in message_ids for text in ids}
+        held = HeldRun(key, in_events, {text for _, _, ids in message_ids for text in ids})
+        held.appended = len(frames)
+        state.held[token] = held
+        lease = p.Lease(run, decode_text(run_id), token)
+        messages = self.messages(run.thread)
+        return p.ClaimedRun(lease, decode_text(agent_id), started_at, frames, messages, in_events)
+
+    def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
+        encoded = None if run_id is None else encode_text(run_id)
+        rows = self._fetch(
+            f"SELECT * FROM {self._s}.request_stop(%b::bytea, %b::text)", (thread_digest(thread), encoded)
+        )
+        return reading.active_run(thread, rows[0]) if rows else None
+
+    # --- reading ---
+
+    def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
+        state = self._states.get()
+        sql = reading.READ + (reading.READ_RAW if raw_ordinal is not None else "") + reading.READ_ORDER
+        values = {"key": thread_digest(thread), "raw": raw_ordinal}
+        if raw_ordinal is None:
+            del values["raw"]
+        rows = self._fetch(sql.replace("{s}", self._s), values)
+        if touch and rows and self._limits.tracks_usage:
+            self._execute(
+                f"UPDATE {self._s}.threads SET used_at = clock_timestamp() WHERE key = %b",
+                (values["key"],),
+                repeatable=True,
+            )
+        return reading.checked(
+            lambda: reading.snapshot(thread, rows, raw_ordinal, state.shared_records, state.shared_raw)
+        )
+
+    def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
+        types = ("bytea", "bigint", "integer", "bigint", "double precision")
+        values = (thread_digest(run.thread), run.ordinal, after, self._states.get().id, FOLLOW_SECONDS)
+        rows = self._fetch(call(self._s, "follow_run", types), values)
+        return reading.checked(lambda: reading.update(rows))
+
+    def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
+        rows = self._fetch(reading.MESSAGES.replace("{s}", self._s), (thread_digest(thread),))
+        return reading.checked(lambda: reading.messages(rows))
+
+    def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
+        sql = reading.THREADS.replace("{s}", self._s)
+        values: dict[str, Any] = {"owner": owner_digest(owner)}
+        if query.agent_id is not None:
+            sql += " AND agent_id = %(agent)s"
+            values["agent"] = encode_text(query.agent_id)
+        if not query.include_archived:
+            sql += " AND NOT archived"
+        if query.cursor is not None:
+            values["at"], thread_id = parse_cursor(query.cursor)
+            values["after"] = encode_text(thread_id)
+            at = "to_timestamp(%(at)b)"
+            sql += f" AND updated_at <= {at} AND (updated_at < {at} OR thread_id > %(after)s)"
+        sql += " ORDER BY updated_at DESC, thread_id"
+        if query.limit is not None:
+            sql += " LIMIT %(limit)b"
+            values["limit"] = query.limit + 1  # which shows whether there is another page
+        rows = self._fetch(sql, values)
+        infos = reading.checked(lambda: [reading.thread_info(row) for row in rows])
+        if query.limit is None or len(infos) <= query.limit:
+            return p.ThreadPage(infos)
+        page = infos[: query.limit]
+        return p.ThreadPage(page, next_cursor(page[-1]) if page else None)
+
+    # --- changing threads ---
+
+    def update(
+        self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
+    ) -> bool:
+        values = {
+            "key": thread_digest(thread),
+            "name": None if name is None else encode_text(name),
+            "archived": archived,
+            "if_unnamed": if_unnamed,
+        }
+        rows = self._fetch(
+            f"UPDATE {self._s}.threads SET bytes = bytes + CASE WHEN %(name)s::text IS NULL THEN 0 ELSE"
+            " octet_length(%(name)s::text) - octet_length(coalesce(name, '')) END,"
+            " name = coalesce(%(name)s::text, name), archived = coalesce(%(archived)s::boolean, archived)"
+            " WHERE key = %(key)b AND runs > 0 AND (name IS NULL OR NOT %(if_unnamed)s::boolean) RETURNING 1",
+            values,
+            repeatable=not if_unnamed,
+        )
+        return bool(rows)
+
+    def delete(self, thread: p.ThreadKey) -> bool:
+        [(was_listed,)] = self._fetch(
+            f"SELECT {self._s}.delete_thread(%b::bytea)", (thread_digest(thread),), repeatable=False
+        )
+        return bool(was_listed)
+
+    def clear(self, owner: str, cursor: str | None = None) -> str | None:
+        if cursor is None:
+            # Row ids increase, so the threads that have been created since the first call are known by theirs.
+            [(last,)] = self._fetch(f"SELECT coalesce(max(id), 0) FROM {self._s}.threads", ())
+        else:
+            last = int(cursor)
+        types = ("bytea", "bigint", "integer", "bigint")
+        [(count,)] = self._fetch(
+            call(self._s, "clear_threads", types),
+            (owner_digest(owner), last, CLEAR_BATCH, THREAD_BYTES + len(owner)),
+            repeatable=False,
+        )
+        return str(last) if count == CLEAR_BATCH else None
+
+    def sweep(self) -> bool:
+        types = ("double precision", "double precision", "integer")
+        values = (float(self._limits.max_age_seconds), float(p.RAW_RETENTION_SECONDS), SWEEP_ROWS)
+        [(has_more,)] = self._fetch(call(self._s, "sweep", types), values)
+        return bool(has_more)
+
+    def after_fork(self) -> None:
+        """Nothing to do: what belongs to a process is created on its first use there."""
+
+    # --- limits ---
+
+    def _make_room(self, state: ProcessState, ends: Sequence[End], new: int, begun: int) -> None:
+        """Enforces the limits after runs have ended, unless there is certainly room.
+
+        Args:
+            state: The state of the process.
+            ends: The runs that have ended.
+            new: How many of them were the first of their threads.
+            begun: How many runs have begun.
+        """
+        size = sum(end.size for end in ends) + THREAD_BYTES * begun
+        if not state.room.take(size=size, threads=new) and ends:
+            self._enforce(state, (), [end.key for end in ends])
+
+    def _count(self, state: ProcessState, leases: Sequence[p.Lease]) -> None:
+        """Counts what active runs have added, and enforces the limits."""
+        self._enforce(state, [lease.token for lease in leases], [thread_digest(lease.run.thread) for lease in leases])
+
+    def _enforce(self, state: ProcessState, tokens: Sequence[int], keys: Sequence[bytes]) -> None:
+        types = ("double precision", "bigint[]", "bytea[]", "bigint", "bigint", "integer")
+        sql = call(self._s, "make_room", types)
+        limits = (self._limits.max_threads, self._limits.max_bytes, EVICTION_BATCH)
+        with suppress(p.StoreError):  # what was written stays, and the next write does it
+            [(evicted, threads_left, bytes_left)] = self._run(
+                lambda db: db.execute(sql, (db.not_after(), list(tokens), list(keys), *limits), binary=True).fetchall()
+            )
+            state.room.found(threads_left, bytes_left)
+            if evicted and not state.has_evicted:
+                state.has_evicted = True
+                logger.warning(
+                    "%s has reached its limits (max_threads=%d, max_bytes=%d), and the least recently used threads are "
+                    "deleted; this is logged once",
+                    self._connections.where,
+                    self._limits.max_threads,
+                    self._limits.max_bytes,
+                )
+
+    # --- helpers ---
+
+    def _run(self, work: Callable[[BoundedConnection], T], *, repeatable: bool = False) -> T:
+        return self._connections.run(work, repeatable=repeatable)
+
+    def _fetch(self, sql: str, values: Any, *, repeatable: bool = True) -> list[Any]:
+        try:
+            return self._run(lambda db: db.execute(sql, values, binary=True).fetchall(), repeatable=repeatable)
+        except UnicodeError as error:  # half a character, which no id that is stored has
+            raise p.ThreadUnreadable(f"not a text: {error}") from error
+
+    def _execute(self, sql: str, values: Any, *, repeatable: bool) -> None:
+        self._run(lambda db: db.execute(sql, values), repeatable=repeatable)
+
+
+class _AlreadyDone(Exception):
+    """The write whose outcome was unknown has ended the run."""
+
+
+def _known(held: HeldRun | None) -> tuple[Any, Any]:
+    return (frozenset(), frozenset()) if held is None else (held.in_events, held.in_inputs)
+
+
+def _is_unknown(error: p.StoreError) -> bool:
+    from .connections import OutcomeUnknown
+
+    return isinstance(error, OutcomeUnknown)
+
+
+def _as_store_error(error: Exception) -> Exception | None:
+    if isinstance(error, _AlreadyDone):
+        return None
+    if isinstance(error, (p.StoreError, p.LeaseLost)) or not isinstance(error, reading.DAMAGE):
+        return error
+    return p.ThreadUnreadable(f"cannot be stored: {type(error).__name__}: {error}")
+
+
+def _ordered_parts(items: Sequence[tuple[int, Begin | End]]) -> list[list[tuple[int, Begin | End]]]:
+    """Returns the items in parts, of which each can be written with the ends of runs first."""
+    parts: list[list[tuple[int, Begin | End]]] = []
+    begun: set[bytes] = set()
+    for index, item in items:
+        if not parts or (isinstance(item, End) and item.key in begun):
+            parts.append([])
+            begun = set()
+        parts[-1].append((index, item))
+        if isinstance(item, Begin):
+            begun.add(item.key)
+    return parts
+
+
+def _by_item(rows: Sequence[Written]) -> dict[tuple[int, bool], Written]:
+    """Returns the rows by their items, and whether these are beginnings."""
+    return {(row.item, row.outcome in ("begun", "busy")): row for row in rows}
