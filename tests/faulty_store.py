@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from copilot_runtime.stores import RunStore, StoreError
+from copilot_runtime.stores.protocol import ActiveRun, NewRun, RunKey, RunStarted
 
 METHODS = (
     "begin",
@@ -33,13 +35,15 @@ HANG_SECONDS = 30.0
 class FaultyStore:
     """Does what another store does, unless it is told to fail. ``calls`` counts the calls of each method.
 
-    What is said of a method holds until `work` is called; ``*names`` are all methods if there are none.
+    What is said of a method holds until `work` is called; ``*names`` are all methods if there are none. It knows with
+    which `NewRun.begin_id` runs have begun, as stores do that may lose an answer.
     """
 
     def __init__(self, store: RunStore) -> None:
         self.inner = store
         self.calls: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self._begun: dict[RunKey, str] = {}
         self._before: dict[str, Callable[[], object]] = {}
         self._after: dict[str, Callable[[], object]] = {}
         self.may_go_on = threading.Event()
@@ -93,7 +97,7 @@ class FaultyStore:
             self.calls[name] += 1
             try:
                 self._before.get(name, _nothing)()
-                result = method(*args, **named)
+                result = self._with_begin_ids(method(*args, **named), args[:1])
                 self._after.get(name, _nothing)()
             except StoreError:
                 self.failures[name] += 1
@@ -101,6 +105,15 @@ class FaultyStore:
             return result
 
         return call
+
+    def _with_begin_ids(self, result: Any, args: tuple[Any, ...]) -> Any:
+        changes, results = (args[0], result) if isinstance(result, list) and args else (args, (result,))
+        for change, begun in zip(changes, results, strict=False):
+            if isinstance(change, NewRun) and isinstance(begun, RunStarted):
+                self._begun[begun.lease.run] = change.begin_id
+        if isinstance(result, ActiveRun):
+            return dataclasses.replace(result, begin_id=self._begun.get(result.run, ""))
+        return result
 
 
 def _nothing() -> None:

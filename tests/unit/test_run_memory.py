@@ -356,7 +356,7 @@ def test_run_that_cannot_be_stored_is_freed_without_the_garbage_collector(
             raise StoreError("full")
         return usual(changes) if usual is not None else None
 
-    monkeypatch.setattr(persistence, "FINISH_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(persistence.RunPersistence, "_retry_seconds", lambda self: 0.0)
     monkeypatch.setattr(store, method, fail)
     if usual is not None:
         monkeypatch.setattr(store, "write_runs", fail_together)

@@ -26,6 +26,10 @@ from .store_writes import StoreWrites, find_grouping
 
 T = TypeVar("T")
 
+MAX_WAIT_SECONDS = 5.0
+"""How long a call may wait for a pool thread. Where the store does not answer, each thread is busy until the store
+gives up: without a limit, hundreds of requests would wait for one another, each for as long as that takes."""
+
 MIN_PAUSE_SECONDS = 0.001
 MAX_PAUSE_SECONDS = 0.1
 """How long others are left alone with the store between two pieces of a long operation."""
@@ -50,8 +54,13 @@ class AsyncStore:
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Calls a function that uses the store, possibly several times, and returns its result."""
         if self._store.blocking and not self._interpreter_exiting:
-            return await driver.run_blocking(function, *args)
+            return await driver.run_blocking(_call_in_time, time.monotonic() + MAX_WAIT_SECONDS, function, args)
         return function(*args)
+
+    @property
+    def is_interpreter_exiting(self) -> bool:
+        """Whether this is about to be over, so that nothing is waited for long."""
+        return self._interpreter_exiting
 
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
@@ -105,6 +114,13 @@ class AsyncStore:
             while await self.call(self._store.sweep):
                 await _pause_since(started)
                 started = time.monotonic()
+
+
+def _call_in_time(deadline: float, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+    """Calls a function that uses the store. Raises StoreError after ``deadline``, by the monotonic clock."""
+    if time.monotonic() > deadline:
+        raise StoreError(f"the calls before this one have kept the store busy for {MAX_WAIT_SECONDS:g} seconds")
+    return function(*args)
 
 
 async def _pause_since(started: float) -> None:

@@ -38,6 +38,7 @@ from .debug_feed import DebugFeed
 from .endings import INTERRUPTED, LOST, STOPPED_BY_USER
 from .leases import REAP_GRACE_SECONDS
 from .local_runs import local_runs
+from .lost_begins import LostBegins
 from .persistence import FINISH_RETRY_SECONDS, RunPersistence
 from .readers import RunReader
 from .reaper import reap
@@ -114,6 +115,7 @@ class Engine:
             on_abandoned=self._abandoned,
             while_open=self._while_open,
         )
+        self._lost_begins = LostBegins(store, self.async_store)
         self._persistence = RunPersistence(store, self.async_store, has_all_readers=self._local_runs.has_all)
         self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost, self._flush_local)
         self._run_end_notifier = RunEndNotifier()
@@ -284,6 +286,7 @@ class Engine:
             run_id=request.run_id,
             agent_id=request.agent_id,
             size=request.size,
+            begin_id=self._lost_begins.next_id() if self.store.blocking else "",
         )
         slot = self._find_slot(request) or await self._make_slot(request, new.thread)
         try:
@@ -320,9 +323,9 @@ class Engine:
         self, slot: RunSlot, request: RunRequest, function: Callable[..., Any], new: NewRun
     ) -> Run | ActiveRun:
         missed = self._local_runs.last_missed
-        started = await self.async_store.begin(new)
+        started = await self._begin_in_store(new)
         if isinstance(started, ThreadBusy) and await self._end_orphan(started.live):
-            started = await self.async_store.begin(new)
+            started = await self._begin_in_store(new)
         if isinstance(started, ThreadBusy) and self.options.on_concurrent_run == "supersede":
             started = await self._supersede(new, started)
         if isinstance(started, ThreadBusy):
@@ -344,7 +347,10 @@ class Engine:
         except BaseException:
             self._runs.pop(lease.run, None)
             self._local_runs.pop(lease.run, None)
-            await self.async_store.finish(lease, (), RunCompletion(persist=False))
+            try:
+                await self.async_store.finish(lease, (), RunCompletion(persist=False))
+            except StoreError:
+                self._lost_begins.add(lease)
             raise
         # A stop that was requested since the lease was taken has not found the run here, and a store that is not
         # polled would not report it again. The run has begun, whether or not the store works now.
@@ -355,6 +361,13 @@ class Engine:
             except StoreError:
                 pass
         return run
+
+    async def _begin_in_store(self, new: NewRun) -> RunStarted | ThreadBusy:
+        try:
+            return await self.async_store.begin(new)
+        except StoreError:
+            self._lost_begins.add(new)
+            raise
 
     def _may_have_missed(self, last_missed: object) -> bool:
         """Returns whether anybody may have looked for a run that was not here since ``last_missed`` was."""
@@ -383,10 +396,10 @@ class Engine:
                 await run.wait_ended(deadline)
             else:
                 await driver.sleep(min(left, self.store.poll_seconds or left))
-            started = await self.async_store.begin(new)
+            started = await self._begin_in_store(new)
         if isinstance(started, ThreadBusy):
             await self._fence(started.live)
-            started = await self.async_store.begin(new)
+            started = await self._begin_in_store(new)
         return started
 
     async def _fence(self, live: ActiveRun) -> None:
@@ -606,6 +619,7 @@ class Engine:
         self._shutdown.after_fork()
         self._run_end_notifier.after_fork()
         self._persistence.after_fork()
+        self._lost_begins.after_fork()
         self._remote_runs.after_fork()
         self._debug_feed.after_fork()
         self.store.after_fork()

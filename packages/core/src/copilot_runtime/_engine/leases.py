@@ -17,7 +17,11 @@ RENEWALS_PER_LEASE = 3
 """How often a lease is renewed within its time, so that one renewal may fail."""
 
 RETRIES_PER_LEASE = 15
-"""How often within a lease's time a renewal that has failed is tried again."""
+"""How often within a lease's time a renewal that has failed is tried again, at least."""
+
+MAX_RETRY_SECONDS = 0.25
+"""How long after a failure it is tried again at the latest: well within `REAP_GRACE_SECONDS` once the store is back, so
+that a lease that has expired during the outage holds again before another process ends its run."""
 
 CLOCK_CHECK_SECONDS = 0.1
 """How late a renewal may be after the machine was suspended, or its clock was set."""
@@ -42,6 +46,8 @@ class LeaseRenewer:
         self._lease_seconds = lease_seconds
         self._renewed_at: dict[RunWriter, float] = {}
         """When each run's lease was last known to hold, by the monotonic clock."""
+        self._failing_since: float | None = None
+        """When the first call began of those that have failed since the last one that did not."""
         self._active_seconds = 0.0
         """For how long this thread has been running: a clock that stands still when the process does."""
         self._heartbeats: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, float] = weakref.WeakKeyDictionary()
@@ -74,7 +80,8 @@ class LeaseRenewer:
             self._has_leases.clear()
             while self._renewed_at:
                 # After a failure sooner: a store that works again finds leases that still hold.
-                self._sleep(self._lease_seconds / (RENEWALS_PER_LEASE if is_working else RETRIES_PER_LEASE))
+                retry_seconds = min(self._lease_seconds / RETRIES_PER_LEASE, MAX_RETRY_SECONDS)
+                self._sleep(self._lease_seconds / RENEWALS_PER_LEASE if is_working else retry_seconds)
                 is_working = self._renew()
 
     def _sleep(self, seconds: float) -> None:
@@ -105,11 +112,16 @@ class LeaseRenewer:
             self._store.renew([writer.lease for writer in alive])
         except Exception as error:
             self._outage.failed(error)
+            if self._failing_since is None:
+                self._failing_since = now
             for writer, renewed in alive.items():
-                if now - renewed >= self._lease_seconds:
+                # From the beginning of the outage on, and not of the lease, which is up to a third of its time older:
+                # if the store is away for all processes, nobody takes the thread meanwhile.
+                if now - max(renewed, self._failing_since) >= self._lease_seconds:
                     # A process that does reach the store may have taken the thread by now.
                     writer.stop(STORE_UNREACHABLE)
             return False
+        self._failing_since = None
         self._outage.recovered()
         for writer in alive:
             if writer in self._renewed_at:

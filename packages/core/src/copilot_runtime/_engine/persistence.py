@@ -38,7 +38,8 @@ MAX_UNFLUSHED_BYTES = 64 * 1024
 """What a crash may take of a run: the events of this interval, or this many bytes if the store does not block."""
 
 FINISH_RETRY_SECONDS = 5.0
-"""How long storing the end of a run is tried again while the store fails."""
+"""How long storing the end of a run is tried again while the store fails, if there are no leases or the interpreter
+exits. Otherwise for as long as a lease holds: until then, no other process ends the run."""
 
 FINISH_RETRY_INTERVAL = 0.1
 
@@ -171,21 +172,35 @@ class RunPersistence:
         began_at = time.monotonic()
         if writer.flush_lock.locked():  # most runs are over before their first flush
             await self._wait_for_flush(writer)
+        is_uncertain = False
         while True:
             try:
-                await self._async_store.finish(writer.lease, [*writer.unflushed_frames(), *frames], completion)
-                return FinishResult.STORED
-            except LeaseLost:
-                return FinishResult.LEASE_LOST
+                return await self._try_to_finish(writer, frames, completion, is_uncertain=is_uncertain)
             except Exception as error:
                 may_succeed_later = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
-                # Meanwhile the lease is renewed; without leases no other process could take the run.
-                limit = min(FINISH_RETRY_SECONDS, self._store.lease_seconds or FINISH_RETRY_SECONDS)
-                if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > began_at + limit:
+                if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > began_at + self._retry_seconds():
                     logger.exception("run %r has ended, but its end could not be stored", writer.lease.run_id)
                     return FinishResult.NOT_STORED
+                is_uncertain = True
             writer.log.mark_started()
             await driver.sleep(FINISH_RETRY_INTERVAL)
+
+    def _retry_seconds(self) -> float:
+        lease_seconds = self._store.lease_seconds
+        return (
+            FINISH_RETRY_SECONDS if lease_seconds is None or self._async_store.is_interpreter_exiting else lease_seconds
+        )
+
+    async def _try_to_finish(
+        self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion, *, is_uncertain: bool
+    ) -> FinishResult:
+        """Stores the end of a run. ``is_uncertain``: a call that failed may have stored it. Raises StoreError."""
+        try:
+            await self._async_store.finish(writer.lease, [*writer.unflushed_frames(), *frames], completion)
+        except LeaseLost:
+            is_stored = is_uncertain and await self._async_store.call(_has_ended_with, self._store, writer, frames)
+            return FinishResult.STORED if is_stored else FinishResult.LEASE_LOST
+        return FinishResult.STORED
 
     async def _wait_for_flush(self, writer: RunWriter) -> None:
         """Waits for a flush of the run that has begun. Another one does not begin once the run is closed."""
@@ -254,3 +269,10 @@ class RunPersistence:
             writer.stop(TOO_LARGE)
         else:
             writer.report_lost()
+
+
+def _has_ended_with(store: RunStore, writer: RunWriter, frames: Sequence[bytes]) -> bool:
+    """Returns whether a run has ended in the store with these frames: another process would have stored others."""
+    count = len(writer.log.frames)
+    update = store.follow(writer.lease.run, count)
+    return update.ended and bool(frames) and list(update.frames) == list(frames)

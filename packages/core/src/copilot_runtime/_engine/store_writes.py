@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -11,7 +12,16 @@ from typing import NamedTuple, cast
 
 from .._concurrency import driver, loops
 from .._concurrency.outcome import Outcome
-from ..stores.protocol import GroupingStore, NewRun, RunCompletion, RunEnd, RunStarted, RunStore, ThreadBusy
+from ..stores.protocol import (
+    GroupingStore,
+    NewRun,
+    RunCompletion,
+    RunEnd,
+    RunStarted,
+    RunStore,
+    StoreError,
+    ThreadBusy,
+)
 from .optional_members import has_member
 
 Change = NewRun | RunEnd
@@ -19,6 +29,9 @@ Result = RunStarted | ThreadBusy | None
 
 MAX_CHANGES = 64
 """The most changes in one call of the store, so that none of them waits long for the others."""
+
+MAX_WAIT_SECONDS = 5.0
+"""How long a run that is to begin may wait for its call. The end of a run waits for longer: nobody would try again."""
 
 
 def find_grouping(store: RunStore) -> GroupingStore | None:
@@ -53,11 +66,12 @@ class StoreWrites:
 
 
 class _Write(NamedTuple):
-    """A change, and what has become of it once it is ``done``."""
+    """A change, what has become of it once it is ``done``, and until when it may wait, by the monotonic clock."""
 
     change: Change
     done: asyncio.Future[None]
     outcome: Outcome[Result]
+    deadline: float
 
 
 class _LoopQueue:
@@ -69,7 +83,7 @@ class _LoopQueue:
         self._is_writing = False
 
     def add(self, change: Change, loop: asyncio.AbstractEventLoop) -> _Write:
-        write = _Write(change, loop.create_future(), Outcome())
+        write = _Write(change, loop.create_future(), Outcome(), time.monotonic() + MAX_WAIT_SECONDS)
         self._waiting.append(write)
         if not self._is_writing:
             self._is_writing = True
@@ -99,8 +113,9 @@ class _LoopQueue:
         """Writes changes, on a pool thread."""
         results: Sequence[Result | BaseException]
         while batch:
+            batch = self._refuse_late(batch, loop)
             try:
-                results = self._store.write_runs([write.change for write in batch])
+                results = self._store.write_runs([write.change for write in batch]) if batch else ()
                 if len(results) != len(batch):
                     raise RuntimeError(f"{self._store!r}.write_runs() returned {len(results)} of {len(batch)} results")
             except BaseException as error:
@@ -111,13 +126,34 @@ class _LoopQueue:
                 batch = self._take()  # nobody else would write the rest, now that the loop is closed
             results = ()  # an exception among them has this frame in its traceback
 
+    def _refuse_late(self, batch: Sequence[_Write], loop: asyncio.AbstractEventLoop) -> Sequence[_Write]:
+        """Returns the changes of a batch without the runs to begin that have waited for too long, which fail."""
+        now = time.monotonic()
+        late = [write for write in batch if write.deadline < now and isinstance(write.change, NewRun)]
+        if not late:
+            return batch
+        error = StoreError(f"the calls before this one have kept the store busy for {MAX_WAIT_SECONDS:g} seconds")
+        loops.call_soon_threadsafe(loop, self._set_results, loop, late, _for_each(late, error))
+        refused = set(map(id, late))
+        return [write for write in batch if id(write) not in refused]
+
     def _resolve(
         self,
         loop: asyncio.AbstractEventLoop,
         batch: Sequence[_Write],
         results: Sequence[Result | BaseException],
     ) -> None:
-        for (_, done, outcome), result in zip(batch, results, strict=True):
+        self._set_results(loop, batch, results)
+        # After those that have been waiting: runs that begin now may be over before the next call.
+        loop.call_soon(self._start, loop)
+
+    def _set_results(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: Sequence[_Write],
+        results: Sequence[Result | BaseException],
+    ) -> None:
+        for (_, done, outcome, _), result in zip(batch, results, strict=True):
             if done.done():  # cancelled
                 self.end_unused(result, loop)
                 continue
@@ -126,8 +162,6 @@ class _LoopQueue:
             else:
                 outcome.result = result
             done.set_result(None)
-        # After those that have been waiting: runs that begin now may be over before the next call.
-        loop.call_soon(self._start, loop)
 
 
 def _for_each(batch: Sequence[_Write], error: BaseException) -> Sequence[BaseException]:
