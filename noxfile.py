@@ -41,6 +41,8 @@ print(json.dumps({"python": platform.python_version(), **versions}))
 # Which server it is changes nothing about a version.
 ON_FRAMEWORKS = ["tests/flask", "tests/django", "-k", "not gevent and not waitress and not dispatcher"]
 IN_BROWSER = "tests/frameworks/test_approvals_in_browser.py"
+ON_SERVERS = "tests/frameworks/test_servers.py"
+LESS_COMMON_SERVERS = ["hypercorn>=0.17", "granian>=2", "pyuwsgi>=2.0.28"]
 # Stores, HTTP and event loops see nothing of AG-UI's models.
 LOOKS_AT_MODELS = "events agent builtin content_generations engine input_limits wire_names resume testing_client types"
 ON_AGUI = [
@@ -173,10 +175,14 @@ def matrix(session: nox.Session, flask: str, django: str, agui: str) -> None:
 @nox.session
 @nox.parametrize("agui", [nox.param("ag-ui-protocol>=1", id="agui-1"), nox.param("ag-ui-protocol<1", id="agui-0.1")])
 def frameworks(session: nox.Session, agui: str) -> None:
-    """Agents of other frameworks, in process, with each of the two lines of AG-UI; with one also in a browser."""
-    install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]", "langchain>=1")
+    """Agents of other frameworks, in process, with each of the two lines of AG-UI; with one also what needs no second.
+
+    That is what runs in a browser, and on less common servers.
+    """
+    install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]", "langchain>=1", *LESS_COMMON_SERVERS)
     # What goes over the wire is the same with both, which is what the other tests are about.
-    chosen = ["tests/frameworks"] if agui.endswith(">=1") else ["tests/frameworks", "--ignore", IN_BROWSER]
+    once = [option for file in (IN_BROWSER, ON_SERVERS) for option in ("--ignore", file)]
+    chosen = ["tests/frameworks"] if agui.endswith(">=1") else ["tests/frameworks", *once]
     run_pytest(session, *(session.posargs or chosen), env={"FRAMEWORKS": "1"})
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import concurrent.futures.thread  # noqa: F401 - registers its exit handler, which has to run after this one
 import os
+import sys
 import threading
 import time
 import weakref
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .process_local import process_id, process_lock
 
@@ -69,6 +70,24 @@ def end_process_runs() -> None:
         _exiting = _Exiting(process_id(), time.monotonic())
     for lifecycle in list(_lifecycles):
         lifecycle.at_exit(_exiting.since)
+
+
+def end_runs_at_uwsgi_exit() -> None:
+    """Has uWSGI call `end_process_runs` when a worker exits, also if it then skips the interpreter's own exit.
+
+    To be called in a worker, since what the application has set as ``uwsgi.atexit`` is called as well.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is None:
+        return
+    own = getattr(uwsgi, "atexit", None)
+
+    def exit_worker() -> None:
+        end_process_runs()
+        if own is not None:
+            own()
+
+    uwsgi.atexit = exit_worker
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from .._concurrency.lifecycle import end_runs_at_uwsgi_exit
 from .runtime import CopilotRuntime
 
 logger = logging.getLogger("copilot_runtime.wsgi")
@@ -41,6 +42,8 @@ class WSGIDeploymentChecks:
         if self._is_done or not any(name in environ for name in _SERVER_VARIABLES):
             return
         self._is_done = True
+        if "uwsgi.version" in environ:
+            end_runs_at_uwsgi_exit()
         if not environ.get("wsgi.multithread", True):
             is_gunicorn = str(environ.get("SERVER_SOFTWARE", "")).startswith("gunicorn")
             logger.warning(_ONE_AT_A_TIME, _SYNC_TIMEOUT if is_gunicorn else "")
