@@ -140,6 +140,12 @@ def test_django_store_needs_a_supported_database(alias: str, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [], "no file is created before migrate"
 
 
+def test_django_store_needs_its_app(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(apps.app_configs, "copilot_runtime_django")
+    with pytest.raises(ImproperlyConfigured, match="add 'copilot_runtime_django' to INSTALLED_APPS"):
+        django_store(alias)
+
+
 def test_django_store_has_the_members_of_its_store(alias: str) -> None:
     store = django_store(alias, lease_seconds=7.0)
     assert store_from_url(store) is store

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
 from copilot_runtime.stores import MigrationRequired, RunStore, StoreError
@@ -30,8 +31,13 @@ def django_store(alias: str = "default", **options: Any) -> RunStore:
         **options: options of the store, such as ``max_threads``.
 
     Raises:
-        ImproperlyConfigured: there is no such database, its engine is not supported, or an option is invalid.
+        ImproperlyConfigured: there is no such database, its engine is not supported, an option is invalid, or the app
+            is not installed.
     """
+    if apps.apps_ready and not apps.is_installed(__package__):
+        raise ImproperlyConfigured(
+            f"django_store({alias!r}): add {__package__!r} to INSTALLED_APPS, or manage.py migrate creates no tables"
+        )
     try:
         store = DjangoStore(find_database(alias), options)
     except (TypeError, ValueError, ImportError, ImproperlyConfigured) as error:

@@ -89,8 +89,14 @@ def as_time(value: float | datetime | None) -> datetime | None:
 
 
 def user_of(owner: str) -> User | None:
-    """Returns the user to whom a store files threads under a key; None where users are not identified."""
+    """Returns the user under whose key a store has filed threads; None where users are not identified.
+
+    Raises ValueError if it is no such key.
+    """
     if not owner:
         return None
-    tenant, user_id = json.loads(owner)
+    try:
+        tenant, user_id = json.loads(owner)
+    except TypeError as error:
+        raise ValueError(owner) from error
     return User(id=user_id, tenant=tenant)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.text import Truncator
 
 from ._databases import SCHEMA
+
+MAX_TITLE_LENGTH = 100
+"""How much of a thread's name, or of its id, is its title in lists."""
 
 
 class NoThreads(models.Manager["Thread"]):
@@ -43,4 +47,5 @@ class Thread(models.Model):
         default_permissions = ("view", "delete")
 
     def __str__(self) -> str:
-        return self.name or self.thread_id
+        # Clients choose both.
+        return Truncator(self.name or self.thread_id).chars(MAX_TITLE_LENGTH)
