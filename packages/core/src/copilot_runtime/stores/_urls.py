@@ -63,7 +63,8 @@ def _sqlite(url: str, parts: SplitResult) -> RunStore:
 
 
 def _postgres(url: str, parts: SplitResult) -> RunStore:
-    own, theirs = [], []  # the store's options, and those of libpq
+    own: list[tuple[str, str]] = []
+    theirs: list[tuple[str, str]] = []  # those of libpq
     for option in parse_qsl(parts.query, keep_blank_values=True):
         (own if option[0] in _POSTGRES_OPTIONS else theirs).append(option)
     options = _parse_options(url, parts._replace(query=urlencode(own)), _POSTGRES_OPTIONS)

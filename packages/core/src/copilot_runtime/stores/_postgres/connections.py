@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import select
+import sys
 import time
 from collections.abc import Callable, Generator
 from typing import Any, Self, TypeVar
@@ -17,6 +18,7 @@ from psycopg import errors, waiting
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ..._concurrency.process_local import ProcessLocal
+from ..migrations import MigrationRequired
 from ..protocol import StoreError, ThreadUnreadable
 from .functions import TOO_LATE
 from .schema import MIGRATIONS, Migrated, UnsuitableSchemaError, migrate, read_version
@@ -62,7 +64,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     """Whether something in between, such as PgBouncer, may use another connection for each transaction."""
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
-        if select.poll is not _poll:  # replaced since psycopg was imported, and chose how to wait
+        if _IS_PATCHED:  # perhaps since psycopg was imported, and chose how to wait
             return waiting.wait_poll(self._bounded(gen), self.pgconn.socket, interval=0.1)
         return super().wait(self._bounded(gen), *args, **kwargs)
 
@@ -131,7 +133,8 @@ POOL_NAME = "copilot-runtime"
 
 logging.getLogger("psycopg.pool").addFilter(_QuietPool())
 
-_poll = select.poll
+_monkey: Any = sys.modules.get("gevent.monkey")
+_IS_PATCHED = _monkey is not None and _monkey.is_module_patched("select")
 
 Work = Callable[[BoundedConnection], T]
 
@@ -309,12 +312,14 @@ class Connections:
             if version == len(MIGRATIONS):
                 return
             if not self._migrates:
-                raise UnsuitableSchemaError(
-                    f"the schema {self._schema} has version {version}, and {len(MIGRATIONS)} is required: "
-                    "run copilot-runtime migrate with the URL of the store"
+                raise MigrationRequired(
+                    f"{self.where}, schema {self._schema}",
+                    f"the tables have version {version}, and {len(MIGRATIONS)} is required"
+                    if version
+                    else "there are no tables yet",
                 )
             self._migrate(db)
-        except UnsuitableSchemaError as error:
+        except (MigrationRequired, UnsuitableSchemaError) as error:
             logger.error("%s: %s", self.where, error)
             raise
 

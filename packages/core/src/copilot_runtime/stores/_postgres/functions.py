@@ -35,6 +35,19 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Tells the holder (null: nobody) and the followers of an active run that something has changed.
+CREATE FUNCTION {s}.notify_watchers(
+    p_key bytea, p_holder bigint, p_followed_until timestamptz, p_followers bigint[]
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_holder IS NOT NULL THEN
+        PERFORM {s}.notify(p_holder, ARRAY[p_key]);
+    END IF;
+    IF p_followed_until > clock_timestamp() THEN
+        PERFORM {s}.notify(process, ARRAY[p_key]) FROM unnest(p_followers) AS process;
+    END IF;
+END $$;
+
 -- Tells the processes that follow active runs, given by their keys, that something has changed.
 CREATE FUNCTION {s}.notify_followers(p_keys bytea[], p_followers bigint[]) RETURNS void LANGUAGE sql AS $$
     SELECT {s}.notify(process, array_agg(key)) FROM unnest(p_keys, p_followers) AS u(key, process) GROUP BY process
@@ -47,12 +60,13 @@ $$;
 
 _RUNS = """
 CREATE FUNCTION {s}.begin_runs(
-    p_not_after double precision, p_holder bigint, p_lease_seconds double precision, p_attempt bigint,
-    p_keys bytea[], p_owner_keys bytea[], p_owners text[], p_thread_ids text[], p_run_ids text[], p_agent_ids text[],
-    p_ordinals bigint[], p_sizes bigint[], p_thread_bytes bigint[], p_known_threads bigint[], p_known_ordinals bigint[]
+    p_not_after double precision, p_holder bigint, p_lease_seconds double precision, p_keys bytea[],
+    p_owner_keys bytea[], p_owners text[], p_thread_ids text[], p_run_ids text[], p_agent_ids text[],
+    p_begin_ids text[], p_ordinals bigint[], p_sizes bigint[], p_thread_bytes bigint[], p_known_threads bigint[],
+    p_known_ordinals bigint[]
 ) RETURNS TABLE (
     item integer, outcome text, thread bigint, ordinal bigint, token bigint, run_id text, agent_id text,
-    stopping boolean, expired boolean, runs integer, after bigint, first bigint, ordinals bigint[],
+    stopping boolean, expired boolean, begin_id text, runs integer, after bigint, first bigint, ordinals bigint[],
     event_messages text[], input_messages text[], needed integer[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -61,9 +75,9 @@ DECLARE
 BEGIN
     PERFORM {s}.check_time(p_not_after);
     FOR r IN SELECT u.*, u.place::integer AS item FROM unnest(p_keys, p_owner_keys, p_owners, p_thread_ids, p_run_ids,
-        p_agent_ids, p_ordinals, p_sizes, p_thread_bytes, p_known_threads, p_known_ordinals) WITH ORDINALITY
-        AS u(key, owner_key, owner, thread_id, run_id, agent_id, ordinal, size, bytes, known_thread, known_ordinal,
-        place) ORDER BY u.key, u.place
+        p_agent_ids, p_begin_ids, p_ordinals, p_sizes, p_thread_bytes, p_known_threads, p_known_ordinals)
+        WITH ORDINALITY AS u(key, owner_key, owner, thread_id, run_id, agent_id, begin_id, ordinal, size, bytes,
+        known_thread, known_ordinal, place) ORDER BY u.key, u.place
     LOOP
         item := r.item; outcome := 'begun'; run_id := r.run_id; agent_id := r.agent_id;
         stopping := false; expired := false; ordinals := NULL; event_messages := NULL; input_messages := NULL;
@@ -74,8 +88,8 @@ BEGIN
         IF NOT FOUND THEN
             outcome := 'busy';
             SELECT l.thread, l.ordinal, l.token, l.run_id, l.agent_id, l.stopping,
-                {s}.has_expired(l.expires_at, l.lease_seconds)
-                INTO thread, ordinal, token, run_id, agent_id, stopping, expired
+                {s}.has_expired(l.expires_at, l.lease_seconds), l.begin_id
+                INTO thread, ordinal, token, run_id, agent_id, stopping, expired, begin_id
                 FROM {s}.live AS l WHERE l.key = r.key;
             IF NOT FOUND THEN
                 RAISE EXCEPTION 'a thread that has an active run and has none' USING ERRCODE = 'data_corrupted';
@@ -84,9 +98,9 @@ BEGIN
             CONTINUE;
         END IF;
         token := nextval('{s}.tokens');
-        INSERT INTO {s}.live (token, key, thread, ordinal, run_id, agent_id, holder, attempt, started_at, expires_at,
-            lease_seconds, frames_id, size)
-            VALUES (token, r.key, thread, ordinal, r.run_id, r.agent_id, p_holder, p_attempt, clock_timestamp(),
+        INSERT INTO {s}.live (token, key, thread, ordinal, run_id, agent_id, holder, begin_id, started_at,
+            expires_at, lease_seconds, frames_id, size)
+            VALUES (token, r.key, thread, ordinal, r.run_id, r.agent_id, p_holder, r.begin_id, clock_timestamp(),
             clock_timestamp() + make_interval(secs => p_lease_seconds), p_lease_seconds, token, r.size);
         IF runs > 0 THEN
             after := CASE WHEN r.known_thread = thread THEN r.known_ordinal ELSE 0 END;
@@ -100,63 +114,41 @@ BEGIN
     END LOOP;
 END $$;
 
--- Undoes beginnings whose outcome their process does not know.
-CREATE FUNCTION {s}.abandon_runs(p_keys bytea[], p_attempts bigint[]) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    r record;
-BEGIN
-    PERFORM {s}.lock_threads(p_keys);
-    FOR r IN SELECT l.* FROM unnest(p_keys, p_attempts) AS u(key, attempt)
-        JOIN {s}.live AS l ON l.key = u.key AND l.attempt = u.attempt ORDER BY l.key FOR UPDATE OF l
-    LOOP
-        PERFORM {s}.drop_live(r.token, true);
-        UPDATE {s}.threads SET active = false WHERE id = r.thread;
-        IF r.frames > 0 THEN
-            INSERT INTO {s}.garbage (frames_id) VALUES (r.frames_id);
-        END IF;
-        -- No reader has heard of it: it may begin with another ordinal next time.
-        DELETE FROM {s}.threads WHERE id = r.thread AND runs = 0;
-    END LOOP;
-END $$;
-
 -- Deletes an active run, and tells those whom that concerns.
 CREATE FUNCTION {s}.drop_live(p_token bigint, p_by_holder boolean DEFAULT false) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     r record;
 BEGIN
     DELETE FROM {s}.live WHERE token = p_token RETURNING key, holder, followers, followed_until INTO r;
-    IF NOT p_by_holder THEN
-        PERFORM {s}.notify(r.holder, ARRAY[r.key]);
-    END IF;
-    IF r.followed_until > clock_timestamp() THEN
-        PERFORM {s}.notify(process, ARRAY[r.key]) FROM unnest(r.followers) AS process;
-    END IF;
+    PERFORM {s}.notify_watchers(r.key, CASE WHEN NOT p_by_holder THEN r.holder END, r.followed_until, r.followers);
 END $$;
 
--- Appends frames to active runs. Uncounted bytes are those that are not yet among the thread's.
+-- Appends frames to active runs. p_expected is how many a run is to have then (null: any number): where that is not so,
+-- nothing is appended. Uncounted bytes are those that are not yet among the thread's.
 CREATE FUNCTION {s}.append_frames(
-    p_not_after double precision, p_tokens bigint[], p_counts integer[], p_sizes bigint[], p_bytes bigint[],
-    p_checksums bigint[], p_duplicates text[], p_frames bytea[]
-) RETURNS TABLE (token bigint, frames integer, size bigint, uncounted bigint) LANGUAGE plpgsql AS $$
+    p_not_after double precision, p_tokens bigint[], p_counts integer[], p_expected integer[], p_sizes bigint[],
+    p_bytes bigint[], p_checksums bigint[], p_duplicates text[], p_frames bytea[]
+) RETURNS TABLE (token bigint, frames integer, size bigint, uncounted bigint, appended boolean) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_keys bytea[];
     v_followers bigint[];
 BEGIN
     PERFORM {s}.check_time(p_not_after);
-    IF cardinality(p_tokens) > 1 THEN
-        PERFORM 1 FROM {s}.live AS l WHERE l.token = ANY (p_tokens) ORDER BY l.key FOR UPDATE;
-    END IF;
+    PERFORM 1 FROM {s}.live AS l WHERE l.token = ANY (p_tokens) ORDER BY l.key FOR UPDATE;
     RETURN QUERY WITH
-        given AS (SELECT * FROM unnest(p_tokens, p_counts, p_sizes, p_bytes, p_checksums, p_duplicates, p_frames)
-            AS u(token, count, size, bytes, checksum, duplicates, frames)),
+        given AS (SELECT * FROM unnest(p_tokens, p_counts, p_expected, p_sizes, p_bytes, p_checksums,
+            p_duplicates, p_frames) AS u(token, count, expected, size, bytes, checksum, duplicates, frames)),
         grown AS (UPDATE {s}.live AS l SET frames = l.frames + g.count, frames_bytes = l.frames_bytes + g.bytes,
             size = l.size + g.size, duplicates = g.duplicates FROM given AS g WHERE l.token = g.token
+            AND l.frames + g.count = coalesce(g.expected, l.frames + g.count)
             RETURNING l.token, l.frames_id, l.frames, l.size, l.frames_bytes - l.counted_bytes AS uncounted),
         added AS (INSERT INTO {s}.frames (frames_id, first, count, checksum, frames)
             SELECT o.frames_id, o.frames - g.count + 1, g.count, g.checksum, g.frames
             FROM grown AS o JOIN given AS g ON g.token = o.token WHERE g.count > 0)
-        SELECT o.token, o.frames, o.size, o.uncounted FROM grown AS o;
+        SELECT o.token, o.frames, o.size, o.uncounted, true FROM grown AS o UNION ALL
+        SELECT l.token, l.frames, l.size, 0::bigint, false FROM {s}.live AS l JOIN given AS g ON g.token = l.token
+            WHERE l.frames + g.count <> g.expected;
     SELECT array_agg(l.key), array_agg(process) INTO v_keys, v_followers
         FROM {s}.live AS l CROSS JOIN unnest(l.followers) AS process
         WHERE l.token = ANY (p_tokens) AND l.followed_until > clock_timestamp();
@@ -167,17 +159,19 @@ END $$;
 
 -- Ends runs. p_lock are the keys of all threads that the statement changes. The messages are those of all runs, of
 -- which p_message_counts says how many each has (-1: it leaves those of before). One whose body is null has not
--- changed, as far as the caller knows: if it has, nothing is done, and needed says which bodies are missing.
+-- changed, as far as the caller knows: if it has, nothing is done, and needed says which bodies are missing. Nothing is
+-- done either where a run would not have the number of frames that is expected; after says how many it has.
 CREATE FUNCTION {s}.finish_runs(
     p_not_after double precision, p_lock bytea[], p_raw_seconds double precision, p_max_runs integer,
-    p_tokens bigint[], p_persist boolean[], p_keep_ordinal boolean[], p_frame_counts integer[], p_frame_bytes bigint[],
-    p_frame_checksums bigint[], p_frames bytea[], p_record_bytes bigint[], p_record_checksums bigint[],
-    p_records bytea[], p_event_messages text[], p_input_messages text[], p_duplicates text[], p_has_error boolean[],
+    p_tokens bigint[], p_persist boolean[], p_keep_ordinal boolean[], p_frame_counts integer[], p_expected integer[],
+    p_frame_bytes bigint[], p_frame_checksums bigint[], p_frames bytea[], p_record_bytes bigint[],
+    p_record_checksums bigint[], p_records bytea[], p_event_messages text[], p_input_messages text[],
+    p_duplicates text[], p_has_error boolean[],
     p_recorded_by text[], p_message_counts integer[], p_messages_bytes bigint[], p_message_keys bytea[],
     p_message_checksums bigint[], p_messages text[]
 ) RETURNS TABLE (
     item integer, outcome text, thread bigint, ordinal bigint, token bigint, run_id text, agent_id text,
-    stopping boolean, expired boolean, runs integer, after bigint, first bigint, ordinals bigint[],
+    stopping boolean, expired boolean, begin_id text, runs integer, after bigint, first bigint, ordinals bigint[],
     event_messages text[], input_messages text[], needed integer[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -227,6 +221,12 @@ BEGIN
             RETURN NEXT;
             CONTINUE;
         END IF;
+        IF r.frames + p_frame_counts[item] <> p_expected[item] THEN
+            outcome := 'frames';
+            after := r.frames;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
         IF p_message_counts[item] >= 0 THEN
             v_keys := p_message_keys[v_first[item] : v_first[item] + p_message_counts[item] - 1];
             v_checksums := p_message_checksums[v_first[item] : v_first[item] + p_message_counts[item] - 1];
@@ -273,9 +273,7 @@ BEGIN
             bytes = t.bytes + v_added WHERE t.id = r.thread RETURNING t.runs INTO runs;
         -- Not its holder, which knows it.
         DELETE FROM {s}.live AS l WHERE l.token = r.token;
-        IF r.followed_until > clock_timestamp() THEN
-            PERFORM {s}.notify(process, ARRAY[r.key]) FROM unnest(r.followers) AS process;
-        END IF;
+        PERFORM {s}.notify_watchers(r.key, NULL, r.followed_until, r.followers);
         IF p_max_runs > 0 AND runs > p_max_runs THEN
             PERFORM {s}.delete_run(r.thread, o.ordinal) FROM (SELECT ordinal FROM {s}.runs AS x
                 WHERE x.thread = r.thread ORDER BY ordinal LIMIT least(runs - p_max_runs, 200)) AS o;
@@ -303,7 +301,7 @@ BEGIN
     v_token := nextval('{s}.tokens');
     UPDATE {s}.live AS l SET token = v_token, holder = p_holder, lease_seconds = p_lease_seconds,
         expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds) WHERE l.token = r.token;
-    PERFORM {s}.notify(r.holder, ARRAY[p_key]);
+    PERFORM {s}.notify_watchers(r.key, r.holder, r.followed_until, r.followers);
     RETURN QUERY SELECT r.thread, v_token, r.run_id, r.agent_id, extract(epoch FROM r.started_at)::double precision,
         r.frames_id;
 END $$;
@@ -318,7 +316,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION {s}.request_stop(p_key bytea, p_run_id text) RETURNS TABLE (ordinal bigint, run_id text, agent_id text,
-    stopping boolean, expired boolean) LANGUAGE plpgsql AS $$
+    stopping boolean, expired boolean, begin_id text) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     r record;
@@ -330,34 +328,40 @@ BEGIN
     END IF;
     IF NOT r.expired AND NOT r.stopping AND (p_run_id IS NULL OR r.run_id = p_run_id) THEN
         UPDATE {s}.live AS l SET stopping = true WHERE l.token = r.token;
-        PERFORM {s}.notify(r.holder, ARRAY[p_key]);
+        PERFORM {s}.notify_watchers(r.key, r.holder, r.followed_until, r.followers);
     END IF;
-    RETURN QUERY SELECT r.ordinal, r.run_id, r.agent_id, r.stopping, r.expired;
+    RETURN QUERY SELECT r.ordinal, r.run_id, r.agent_id, r.stopping, r.expired, r.begin_id;
 END $$;
 
--- Returns a run's progress: a row about the run, with pieces of its frames in further rows. A process that does not
--- hold its lease is noted as a follower for a while, and the holder is told.
+-- Notes for a while that a process follows an active run whose lease it does not hold, and tells the holder.
+CREATE FUNCTION {s}.note_follower(p_key bytea, p_ordinal bigint, p_process bigint, p_seconds double precision)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    SELECT l.key, l.holder, l.followed_until, l.followers, l.token INTO r FROM {s}.live AS l
+        WHERE l.key = p_key AND l.ordinal = p_ordinal;
+    IF FOUND AND r.holder <> p_process AND (r.followed_until IS NULL OR NOT p_process = ANY (r.followers)
+        OR r.followed_until < clock_timestamp() + make_interval(secs => p_seconds / 2))
+    THEN
+        UPDATE {s}.live AS l SET followed_until = clock_timestamp() + make_interval(secs => p_seconds),
+            followers = CASE WHEN l.followed_until > clock_timestamp()
+            THEN array_append(array_remove(l.followers, p_process), p_process) ELSE ARRAY[p_process] END
+            WHERE l.token = r.token;
+        IF r.followed_until IS NULL OR r.followed_until < clock_timestamp() THEN
+            PERFORM {s}.notify(r.holder, ARRAY[r.key]);
+        END IF;
+    END IF;
+END $$;
+
+-- Returns a run's progress: a row about the run, with pieces of its frames in further rows.
 CREATE FUNCTION {s}.follow_run(
     p_key bytea, p_ordinal bigint, p_after integer, p_process bigint, p_follow_seconds double precision
 ) RETURNS TABLE (ended boolean, expired boolean, duplicates text, skip integer, first integer, checksum bigint,
     frames bytea) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE
-    r record;
 BEGIN
-    SELECT l.holder, l.followed_until, l.followers, l.token INTO r FROM {s}.live AS l
-        WHERE l.key = p_key AND l.ordinal = p_ordinal;
-    IF FOUND AND r.holder <> p_process AND (r.followed_until IS NULL OR NOT p_process = ANY (r.followers)
-        OR r.followed_until < clock_timestamp() + make_interval(secs => p_follow_seconds / 2))
-    THEN
-        UPDATE {s}.live AS l SET followed_until = clock_timestamp() + make_interval(secs => p_follow_seconds),
-            followers = CASE WHEN l.followed_until > clock_timestamp()
-            THEN array_append(array_remove(l.followers, p_process), p_process) ELSE ARRAY[p_process] END
-            WHERE l.token = r.token;
-        IF r.followed_until IS NULL OR r.followed_until < clock_timestamp() THEN
-            PERFORM {s}.notify(r.holder, ARRAY[p_key]);
-        END IF;
-    END IF;
+    PERFORM {s}.note_follower(p_key, p_ordinal, p_process, p_follow_seconds);
     RETURN QUERY SELECT false, {s}.has_expired(l.expires_at, l.lease_seconds), l.duplicates, p_after, f.first,
         f.checksum, f.frames FROM {s}.live AS l LEFT JOIN {s}.frames AS f
         ON f.frames_id = l.frames_id AND f.first + f.count > p_after + 1

@@ -5,15 +5,15 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
 
 from ..._events import CompactedFrames
 from .. import protocol as p
-from .._sql.encoding import parse_list
 from .._sql.message_ids import MIN_RUNS, MessageIds, Row
 from .._sql.shared_frames import SharedFrames, SharedList
 from .limits import Limits, Room
+from .reading import message_ids
 from .writes import Begin, Written
 
 MAX_KNOWN_THREADS = 10_000
@@ -27,17 +27,14 @@ ReadIds = Callable[[int], Sequence[Row]]
 class HeldRun:
     """A run whose lease this process has."""
 
-    __slots__ = ("appended", "in_events", "in_inputs", "is_uncertain", "key")
+    __slots__ = ("begun_at", "in_events", "in_inputs", "token")
 
-    def __init__(self, key: bytes, in_events: Set[str] = NO_IDS, in_inputs: Set[str] = NO_IDS) -> None:
-        self.key = key
+    def __init__(self, token: int, in_events: Set[str], in_inputs: Set[str]) -> None:
+        self.token = token
+        self.begun_at = time.monotonic()
         self.in_events = in_events
         """The ids of the thread's messages when the run began, as `p.RunStarted` has them."""
         self.in_inputs = in_inputs
-        self.appended = 0
-        """How many frames this process has appended."""
-        self.is_uncertain = False
-        """Whether the outcome of the last write is unknown."""
 
 
 class ProcessState:
@@ -47,10 +44,9 @@ class ProcessState:
         self.id = secrets.randbits(63)
         """The process, for notifications."""
         self.room = Room(limits)
-        self.held: dict[int, HeldRun] = {}
-        """By token."""
-        self.abandoned: deque[tuple[bytes, int]] = deque()
-        """The keys of threads, and the attempts to begin a run of which it is not known whether they have succeeded."""
+        self.held: dict[p.RunKey, HeldRun] = {}
+        self.uncertain: set[int] = set()
+        """The tokens of runs whose end was written, or not: the server has not answered."""
         self.shared_records: SharedFrames[CompactedFrames] = SharedFrames()
         self.shared_raw: SharedFrames[SharedList[bytes]] = SharedFrames()
         self.next_sweep = time.monotonic()
@@ -61,6 +57,23 @@ class ProcessState:
         self._row_ids: OrderedDict[bytes, int] = OrderedDict()
         """The row ids of these threads, by their keys."""
 
+    def known_messages(self, lease: p.Lease) -> tuple[Set[str], Set[str]]:
+        """Returns the ids of the messages that a thread had when a run of this process began."""
+        held = self.held.get(lease.run)
+        return (NO_IDS, NO_IDS) if held is None or held.token != lease.token else (held.in_events, held.in_inputs)
+
+    def forget(self, lease: p.Lease) -> None:
+        """Forgets a run whose lease does not hold any more."""
+        held = self.held.get(lease.run)
+        if held is not None and held.token == lease.token:
+            self.held.pop(lease.run, None)
+        self.uncertain.discard(lease.token)
+
+    def begun_at(self, run: p.RunKey) -> float | None:
+        """Returns when this process has begun a run, by the monotonic clock; None if it does not have its lease."""
+        held = self.held.get(run)
+        return None if held is None else held.begun_at
+
     def last_known(self, key: bytes) -> tuple[int, int]:
         """Returns the row id of a thread, and the ordinal of the last run whose message ids are known; 0 if unknown."""
         row_id = self._row_ids.get(key, 0)
@@ -69,17 +82,13 @@ class ProcessState:
     def started(self, begin: Begin, row: Written, read_ids: ReadIds) -> p.RunStarted:
         """Returns a run that has begun, and remembers it."""
         in_events, in_inputs = self._known_ids(begin.key, row, read_ids) if row.runs else (NO_IDS, NO_IDS)
-        self.held[row.token] = HeldRun(begin.key, in_events, in_inputs)
         lease = p.Lease(p.RunKey(begin.run.thread, row.ordinal), begin.run.run_id, row.token)
+        self.held[lease.run] = HeldRun(row.token, in_events, in_inputs)
         return p.RunStarted(lease, in_events, in_inputs)
 
     def _known_ids(self, key: bytes, row: Written, read_ids: ReadIds) -> tuple[Set[str], Set[str]]:
-        sent: list[Row] = [
-            (ordinal, parse_list(in_events, str), parse_list(in_inputs, str))
-            for ordinal, in_events, in_inputs in zip(
-                row.ordinals or (), row.event_messages or (), row.input_messages or (), strict=True
-            )
-        ]
+        columns = (row.ordinals or (), row.event_messages or (), row.input_messages or ())
+        sent = message_ids(list(zip(*columns, strict=True)))
         if row.runs < MIN_RUNS:
             return {text for _, ids, _ in sent for text in ids}, {text for _, _, ids in sent for text in ids}
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..._events import CompactedFrames
 from .. import protocol as p
-from .._sql.encoding import blob, integer, parse_list, seconds, split_frames
+from .._sql.encoding import blob, integer, parse_list, parse_lists, seconds, split_frames
 from .._sql.shared_frames import SharedFrames, SharedList
 from .encoding import decode_text
 from .writes import message_checksum
@@ -19,7 +19,7 @@ DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, R
 
 READ = """
 SELECT 0, t.ordinal, l.ordinal, l.run_id, l.agent_id, l.stopping, {s}.has_expired(l.expires_at, l.lease_seconds),
-    NULL::text, t.id, NULL::bigint, NULL::bytea
+    l.begin_id, t.id, NULL::bigint, NULL::bytea
 FROM {s}.threads AS t LEFT JOIN {s}.live AS l ON l.key = t.key WHERE t.key = %(key)b
 UNION ALL
 SELECT 1, o.ordinal, o.frames_id, o.run_id, o.agent_id, o.has_run_error, o.raw_until > clock_timestamp()
@@ -70,9 +70,16 @@ def join_pieces(rows: Iterable[tuple[int, int, bytes]], after: int) -> list[byte
 
 
 def active_run(thread: p.ThreadKey, row: Sequence[Any]) -> p.ActiveRun:
-    """Returns an active run: its ordinal, ids, whether to stop, and whether its lease has expired."""
-    ordinal, run_id, agent_id, stopping, expired = row
-    return p.ActiveRun(p.RunKey(thread, ordinal), decode_text(run_id), decode_text(agent_id), stopping, expired)
+    """Returns an active run from its ordinal, its ids, whether to stop, whether its lease has expired, and begin_id."""
+    ordinal, run_id, agent_id, stopping, expired, begin_id = row
+    return p.ActiveRun(
+        p.RunKey(thread, ordinal),
+        decode_text(run_id),
+        decode_text(agent_id),
+        stopping,
+        expired,
+        decode_text(begin_id),
+    )
 
 
 def snapshot(
@@ -112,7 +119,7 @@ def snapshot(
                 frozenset(parse_list(duplicates, int)) if raw is not None else frozenset(),
             )
         )
-    _, last_ordinal, live_ordinal, *live = rows[0][:7]
+    _, last_ordinal, live_ordinal, *live = rows[0][:8]
     active = None if live_ordinal is None else active_run(thread, (live_ordinal, *live))
     return p.ThreadSnapshot(runs, active, last_ordinal)
 
@@ -152,3 +159,9 @@ def thread_info(row: Sequence[Any]) -> p.ThreadInfo:
         created_at=seconds(created_at),
         updated_at=seconds(updated_at),
     )
+
+
+def message_ids(rows: Sequence[Sequence[Any]]) -> list[tuple[int, list[str], list[str]]]:
+    """Returns the ids of the messages in the events and in the inputs of runs, by ordinal."""
+    lists = parse_lists([ids for _, *both in rows for ids in both], str)
+    return [(row[0], *both) for row, both in zip(rows, zip(lists[::2], lists[1::2], strict=True), strict=True)]

@@ -14,7 +14,7 @@ from ..._optional.optional_imports import import_optional
 from .. import protocol as p
 from .._pagination import next_cursor, parse_cursor
 from .._passwords import without_password
-from .._sql.encoding import checksum, format_list, merged, parse_list
+from .._sql.encoding import checksum, format_list, merged
 from . import reading
 from .encoding import decode_text, encode_text, owner_digest, thread_digest
 from .limits import Limits
@@ -31,11 +31,11 @@ from .writes import (
     begin_values,
     call,
     finish_values,
-    new_attempt,
 )
 
 if TYPE_CHECKING:
     from .connections import BoundedConnection, Connections
+    from .notifications import Listener
 
 logger = logging.getLogger("copilot_runtime.stores.postgres")
 
@@ -52,13 +52,8 @@ EVICTION_BATCH = 200
 
 CLEAR_BATCH = 200
 
-FOLLOW_SECONDS = 6.0
-"""For how long a run counts as followed after another process has read from it."""
-
-POLL_SECONDS = 0.1
-"""How often to look for changes where there are no notifications, such as behind PgBouncer."""
-
-POLL_WITH_NOTIFICATIONS_SECONDS = 2.0
+POLL_SECONDS = 2.0
+"""How often to look for changes of which there was no notification."""
 
 
 class PostgresStore:
@@ -79,7 +74,8 @@ class PostgresStore:
         max_bytes: How many bytes the rows may have, before compression and without the space of deleted ones. The least
             recently used threads are deleted first.
         lease_seconds: How long a run stays active after its process has stopped renewing its lease.
-        poll_seconds: The delay until a process sees what another one has done, where notifications do not get through.
+        poll_seconds: The longest delay until a process sees what another one has done, in case a notification is lost
+            (2), or none get through (0.1).
         timeout_seconds: The longest wait for a connection, and for the answer of the server.
         max_connections: How many connections a process has at most, and one more for notifications.
         notifications: Whether to use notifications (``LISTEN``), where they get through. PgBouncer is recognised; say
@@ -133,7 +129,8 @@ class PostgresStore:
         self._given = parse_conninfo(url)
         self.lease_seconds: float | None = lease_seconds
         self._lease_seconds = lease_seconds
-        self._poll_seconds = poll_seconds
+        self._given_poll_seconds = poll_seconds
+        self.poll_seconds: float | None = poll_seconds or POLL_SECONDS
         self._timeout_seconds = timeout_seconds
         self._max_connections = max_connections
         self._migrates = migrate
@@ -143,6 +140,7 @@ class PostgresStore:
         self._url = url
         self._connections_of_process = ProcessLocal(self._new_connections)
         self._states = ProcessLocal(lambda: ProcessState(self._limits))
+        self._listeners = ProcessLocal(self._new_listener)
         self._begin = call(self._s, "begin_runs", BEGIN_TYPES)
         self._finish = call(self._s, "finish_runs", FINISH_TYPES)
         self._append = call(self._s, "append_frames", APPEND_TYPES)
@@ -151,13 +149,26 @@ class PostgresStore:
         return f"PostgresStore({without_password(self._url)!r}, schema={self._schema!r})"
 
     @property
-    def poll_seconds(self) -> float | None:
-        """How often to look for changes made by other processes, in seconds."""
-        return self._poll_seconds or POLL_SECONDS
-
-    @property
     def _connections(self) -> Connections:
         return self._connections_of_process.get()
+
+    def _new_listener(self) -> Listener:
+        from .notifications import Listener
+
+        # Where the engine polls as often as the application wants, nobody need be called back for that.
+        polls = self._given_poll_seconds is None
+        return Listener(
+            self._connections,
+            self._states.get().id,
+            self._announce,
+            is_enabled=self._notifications,
+            polls=polls,
+        )
+
+    def _announce(self, run: p.RunKey) -> None:
+        types = ("bytea", "bigint", "bigint", "double precision")
+        values = (thread_digest(run.thread), run.ordinal, self._states.get().id, p.FOLLOWED_SECONDS)
+        self._execute(call(self._s, "note_follower", types), values, repeatable=True)
 
     def _new_connections(self) -> Connections:
         from .connections import Connections
@@ -178,6 +189,10 @@ class PostgresStore:
 
     def close(self) -> None:
         """Closes the connections of this process. They are opened again when the store is used."""
+        listener = self._listeners.get_existing()
+        if listener is not None:
+            listener.close()
+            self._listeners = ProcessLocal(self._new_listener)
         self._connections.close()
 
     # --- writing runs ---
@@ -226,40 +241,25 @@ class PostgresStore:
     def _prepare(self, state: ProcessState, change: p.NewRun | p.RunEnd) -> Begin | End:
         if isinstance(change, p.NewRun):
             return Begin.from_run(change, state.last_known(thread_digest(change.thread)))
-        held = state.held.get(change.lease.token)
-        if held is not None and held.is_uncertain:
-            change = self._without_stored_frames(change, held)
         return End.from_run(change)
 
-    def _write(
-        self,
-        state: ProcessState,
-        part: Sequence[tuple[int, Begin | End]],
-        outcomes: list[p.RunStarted | p.ThreadBusy | Exception | None],
-    ) -> None:
+    def _write(self, state: ProcessState, part: Sequence[tuple[int, Begin | End]], outcomes: list[Any]) -> None:
         """Writes beginnings and ends of runs in one transaction: first the ends."""
         ends = [(index, item) for index, item in part if isinstance(item, End)]
         begins = [(index, item) for index, item in part if isinstance(item, Begin)]
-        if begins:
-            self._undo_abandoned(state)
-        attempt = new_attempt()
         queries: list[str] = []
         values: list[Any] = []
         if ends:
             lock = [begin.key for _, begin in begins]
+            bodies = [end.bodies(*state.known_messages(end.run.lease)) for _, end in ends]
             queries.append(self._finish)
             values += [
                 None,
-                *finish_values(
-                    [end for _, end in ends],
-                    lock,
-                    self._limits.max_runs_per_thread,
-                    [end.bodies(*_known(state.held.get(end.lease.token))) for _, end in ends],
-                ),
+                *finish_values([end for _, end in ends], lock, self._limits.max_runs_per_thread, bodies),
             ]
         if begins:
             queries.append(self._begin)
-            values += [None, *begin_values(state.id, self._lease_seconds, attempt, [begin for _, begin in begins])]
+            values += [None, *begin_values(state.id, self._lease_seconds, [begin for _, begin in begins])]
         sql = " UNION ALL ".join(queries)  # of which the first is executed first
         at = [index for index, value in enumerate(values) if value is None]
 
@@ -269,133 +269,102 @@ class PostgresStore:
             return [Written._make(row) for row in db.execute(sql, values, binary=True).fetchall()]
 
         try:
-            rows = self._connections.run(work)
+            rows = self._run(work)
         except p.StoreError as error:
             if _is_unknown(error):
-                state.abandoned += [(begin.key, attempt) for _, begin in begins]
-                for _, end in ends:
-                    state.held.setdefault(end.lease.token, HeldRun(end.key)).is_uncertain = True
+                state.uncertain.update(end.run.lease.token for _, end in ends)
             raise
-        by_outcome = _by_item(rows)
+        by_item = {(row.item, row.outcome in ("begun", "busy")): row for row in rows}
+        ended: list[End] = []
+        new_threads = 0
         for number, (index, end) in enumerate(ends, 1):
-            row = by_outcome[number, False]
-            if row.outcome == "incomplete":
-                state.held.pop(end.lease.token, None)  # so that all messages are sent
-                self._write(state, [(index, end)], outcomes)
-                continue
-            state.held.pop(end.lease.token, None)
-            outcomes[index] = p.LeaseLost() if row.outcome == "lost" else None
+            row = by_item[number, False]
+            outcomes[index] = self._outcome_of_end(state, end, row)
+            if row.outcome == "ended":
+                ended.append(end)
+                new_threads += row.runs == 1
         for number, (index, begin) in enumerate(begins, 1):
-            row = by_outcome[number, True]
+            row = by_item[number, True]
             if row.outcome == "busy":
-                live = (row.ordinal, row.run_id, row.agent_id, row.stopping, row.expired)
+                live = (row.ordinal, row.run_id, row.agent_id, row.stopping, row.expired, row.begin_id)
                 outcomes[index] = p.ThreadBusy(reading.active_run(begin.run.thread, live))
             else:
                 outcomes[index] = state.started(begin, row, self._read_message_ids)
-        new = sum(by_outcome[number, False].runs == 1 for number in range(1, len(ends) + 1))
-        self._make_room(state, [end for _, end in ends], new, len(begins))
+        self._make_room(state, ended, new_threads, len(begins))
 
-    def _without_stored_frames(self, end: p.RunEnd, held: HeldRun) -> p.RunEnd:
-        """Returns the end of a run without frames that the last write has stored."""
-        stored = self._stored_frames(held, end.lease)
-        return p.RunEnd(end.lease, end.frames[max(0, stored - held.appended) :], end.completion)
-
-    def _stored_frames(self, held: HeldRun, lease: p.Lease) -> int:
-        """Returns how many frames of a run are stored, after a write whose outcome is unknown.
-
-        Raises `_AlreadyDone` if it has ended by this process.
-        """
-        rows = self._fetch(
-            f"SELECT frames, false FROM {self._s}.live WHERE token = %(token)b UNION ALL"
-            f" SELECT o.frames, true FROM {self._s}.threads AS t JOIN {self._s}.runs AS o ON o.thread = t.id"
-            " WHERE t.key = %(key)b AND o.ordinal = %(ordinal)b AND o.token = %(token)b",
-            {"token": lease.token, "key": held.key, "ordinal": lease.run.ordinal},
-        )
-        if not rows:
-            return held.appended
-        [(frames, has_ended)] = rows
-        if has_ended:
-            raise _AlreadyDone
-        held.is_uncertain = False
-        return int(frames)
-
-    def _undo_abandoned(self, state: ProcessState) -> None:
-        """Ends the runs of which nobody knows that they have begun."""
-        if not state.abandoned:
-            return
-        abandoned = [state.abandoned.popleft() for _ in range(len(state.abandoned))]
-        values = ([key for key, _ in abandoned], [attempt for _, attempt in abandoned])
+    def _outcome_of_end(self, state: ProcessState, end: End, row: Written) -> Exception | None:
+        """Returns what `finish` raises, or None; writes the end once more where something was missing."""
+        run = end.run
         try:
-            self._execute(f"SELECT {self._s}.abandon_runs(%b::bytea[], %b::bigint[])", values, repeatable=True)
-        except p.StoreError:
-            state.abandoned.extend(abandoned)
-            raise
+            if row.outcome == "frames":
+                frames = p.missing_frames(run.frames, run.completion.frame_count, row.after)
+                self.finish(run.lease, frames, run.completion)
+            elif row.outcome == "incomplete":
+                state.held.pop(run.lease.run, None)  # so that all messages are sent
+                self.finish(run.lease, run.frames, run.completion)
+            elif row.outcome == "lost" and not self._has_ended(state, run):
+                state.forget(run.lease)
+                return p.LeaseLost()
+        except (p.StoreError, p.LeaseLost) as error:
+            return error
+        state.forget(run.lease)
+        return None
+
+    def _has_ended(self, state: ProcessState, run: p.RunEnd) -> bool:
+        """Returns whether an earlier call has ended a run, although it has failed."""
+        if run.lease.token not in state.uncertain:
+            return False
+        rows = self._fetch(
+            f"SELECT 1 FROM {self._s}.threads AS t JOIN {self._s}.runs AS o ON o.thread = t.id"
+            " WHERE t.key = %b AND o.ordinal = %b AND o.token = %b",
+            (thread_digest(run.lease.run.thread), run.lease.run.ordinal, run.lease.token),
+        )
+        return bool(rows) or not run.completion.persist
 
     def _read_message_ids(self, thread: int) -> list[tuple[int, list[str], list[str]]]:
         rows = self._fetch(
             f"SELECT ordinal, event_messages, input_messages FROM {self._s}.runs WHERE thread = %b ORDER BY ordinal",
             (thread,),
         )
-        return [
-            (ordinal, parse_list(in_events, str), parse_list(in_inputs, str)) for ordinal, in_events, in_inputs in rows
-        ]
+        return reading.message_ids(rows)
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
         if not batches:
             return {}
-        state = self._states.get()
-        joined = [self._without_stored(state, batch) for batch in merged(batches)]
+        joined = merged(batches)
         data = [b"".join(batch.frames) for batch in joined]
-        counts = [len(batch.frames) for batch in joined]
         values = [
             [batch.lease.token for batch in joined],
-            counts,
+            [len(batch.frames) for batch in joined],
+            [batch.frame_count for batch in joined],
             [len(each) for each in data],
             [frames_bytes(len(each)) for each in data],
             [checksum(each) for each in data],
             [format_list(batch.duplicates) for batch in joined],
             data,
         ]
-        try:
-            rows = self._run(lambda db: db.execute(self._append, [db.not_after(), *values], binary=True).fetchall())
-        except p.StoreError as error:
-            if _is_unknown(error):
-                for batch in joined:
-                    run = state.held.setdefault(batch.lease.token, HeldRun(thread_digest(batch.lease.run.thread)))
-                    run.is_uncertain = True
-            raise
-        for batch in joined:
-            held = state.held.get(batch.lease.token)
-            if held is not None:
-                held.appended += len(batch.frames)
-        sizes = {token: (size, uncounted) for token, _, size, uncounted in rows}
+        rows = self._run(lambda db: db.execute(self._append, [db.not_after(), *values], binary=True).fetchall())
+        found = {row[0]: row[1:] for row in rows}
         max_bytes = self._limits.max_bytes or math.inf
         refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
         grown: list[p.Lease] = []
+        again: list[p.Batch] = []
         for batch in joined:
-            size, uncounted = sizes.get(batch.lease.token, (None, 0))
+            frames, size, uncounted, was_appended = found.get(batch.lease.token, (0, None, 0, False))
             if size is None:
-                state.held.pop(batch.lease.token, None)
                 refused[batch.lease] = p.LeaseLost()
+            elif not was_appended:  # an earlier call has, although it has failed
+                try:
+                    again.append(batch._replace(frames=p.missing_frames(batch.frames, batch.frame_count, frames)))
+                except p.LeaseLost as error:
+                    refused[batch.lease] = error
             elif size > max_bytes:
                 refused[batch.lease] = p.RunTooLarge()
             if uncounted > self._limits.max_uncounted and self._limits.tracks_usage:
                 grown.append(batch.lease)
         if grown:
-            self._count(state, grown)
-        return refused
-
-    def _without_stored(self, state: ProcessState, batch: p.Batch) -> p.Batch:
-        """Returns a batch without frames that the last write has stored, if its outcome is unknown."""
-        held = state.held.get(batch.lease.token)
-        if held is None or not held.is_uncertain:
-            return batch
-        try:
-            skip = max(0, self._stored_frames(held, batch.lease) - held.appended)
-        except _AlreadyDone:
-            skip = len(batch.frames)
-        held.appended += skip
-        return batch._replace(frames=batch.frames[skip:])
+            self._count(grown)
+        return {**self.append(again), **refused}
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
         if leases:
@@ -412,15 +381,15 @@ class PostgresStore:
         if not leases:
             return {}
         rows = self._fetch(
-            f"SELECT token, stopping FROM {self._s}.live WHERE token = ANY (%b::bigint[])",
+            "SELECT token, CASE WHEN stopping THEN 'STOP' WHEN followed_until > clock_timestamp() THEN 'FOLLOWED' END"
+            f" FROM {self._s}.live WHERE token = ANY (%b::bigint[])",
             ([lease.token for lease in leases],),
         )
-        stopping = dict(rows)
-        return {
-            lease: p.LeaseSignal.LOST if lease.token not in stopping else p.LeaseSignal.STOP
-            for lease in leases
-            if stopping.get(lease.token, True)
-        }
+        signals = dict(rows)
+        found = {lease: signals.get(lease.token, "LOST") for lease in leases}
+        for lease in [lease for lease, name in found.items() if name == "LOST"]:
+            self._states.get().forget(lease)
+        return {lease: p.LeaseSignal[name] for lease, name in found.items() if name is not None}
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         state, key = self._states.get(), thread_digest(run.thread)
@@ -438,12 +407,10 @@ class PostgresStore:
         pieces = self._fetch(
             f"SELECT first, checksum, frames FROM {self._s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
         )
-        message_ids = reading.checked(lambda: self._read_message_ids(thread))
         frames = reading.checked(lambda: reading.join_pieces(pieces, 0))
+        message_ids = reading.checked(lambda: self._read_message_ids(thread))
         in_events = {text for _, ids, _ in message_ids for text in ids}
-        held = HeldRun(key, in_events, {text for _, _, ids in message_ids for text in ids})
-        held.appended = len(frames)
-        state.held[token] = held
+        state.held[run] = HeldRun(token, in_events, {text for _, _, ids in message_ids for text in ids})
         lease = p.Lease(run, decode_text(run_id), token)
         messages = self.messages(run.thread)
         return p.ClaimedRun(lease, decode_text(agent_id), started_at, frames, messages, in_events)
@@ -454,6 +421,10 @@ class PostgresStore:
             f"SELECT * FROM {self._s}.request_stop(%b::bytea, %b::text)", (thread_digest(thread), encoded)
         )
         return reading.active_run(thread, rows[0]) if rows else None
+
+    def watch(self, run: p.RunKey, on_change: Callable[[], None]) -> Callable[[], None]:
+        begun_at = self._states.get().begun_at(run)
+        return self._listeners.get().watch(run, thread_digest(run.thread), on_change, begun_at)
 
     # --- reading ---
 
@@ -476,7 +447,7 @@ class PostgresStore:
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
         types = ("bytea", "bigint", "integer", "bigint", "double precision")
-        values = (thread_digest(run.thread), run.ordinal, after, self._states.get().id, FOLLOW_SECONDS)
+        values = (thread_digest(run.thread), run.ordinal, after, self._states.get().id, p.FOLLOWED_SECONDS)
         rows = self._fetch(call(self._s, "follow_run", types), values)
         return reading.checked(lambda: reading.update(rows))
 
@@ -571,13 +542,14 @@ class PostgresStore:
         """
         size = sum(end.size for end in ends) + THREAD_BYTES * begun
         if not state.room.take(size=size, threads=new) and ends:
-            self._enforce(state, (), [end.key for end in ends])
+            self._enforce((), [end.key for end in ends])
 
-    def _count(self, state: ProcessState, leases: Sequence[p.Lease]) -> None:
+    def _count(self, leases: Sequence[p.Lease]) -> None:
         """Counts what active runs have added, and enforces the limits."""
-        self._enforce(state, [lease.token for lease in leases], [thread_digest(lease.run.thread) for lease in leases])
+        self._enforce([lease.token for lease in leases], [thread_digest(lease.run.thread) for lease in leases])
 
-    def _enforce(self, state: ProcessState, tokens: Sequence[int], keys: Sequence[bytes]) -> None:
+    def _enforce(self, tokens: Sequence[int], keys: Sequence[bytes]) -> None:
+        state = self._states.get()
         types = ("double precision", "bigint[]", "bytea[]", "bigint", "bigint", "integer")
         sql = call(self._s, "make_room", types)
         limits = (self._limits.max_threads, self._limits.max_bytes, EVICTION_BATCH)
@@ -611,23 +583,13 @@ class PostgresStore:
         self._run(lambda db: db.execute(sql, values), repeatable=repeatable)
 
 
-class _AlreadyDone(Exception):
-    """The write whose outcome was unknown has ended the run."""
-
-
-def _known(held: HeldRun | None) -> tuple[Any, Any]:
-    return (frozenset(), frozenset()) if held is None else (held.in_events, held.in_inputs)
-
-
 def _is_unknown(error: p.StoreError) -> bool:
     from .connections import OutcomeUnknown
 
     return isinstance(error, OutcomeUnknown)
 
 
-def _as_store_error(error: Exception) -> Exception | None:
-    if isinstance(error, _AlreadyDone):
-        return None
+def _as_store_error(error: Exception) -> Exception:
     if isinstance(error, (p.StoreError, p.LeaseLost)) or not isinstance(error, reading.DAMAGE):
         return error
     return p.ThreadUnreadable(f"cannot be stored: {type(error).__name__}: {error}")
@@ -645,8 +607,3 @@ def _ordered_parts(items: Sequence[tuple[int, Begin | End]]) -> list[list[tuple[
         if isinstance(item, Begin):
             begun.add(item.key)
     return parts
-
-
-def _by_item(rows: Sequence[Written]) -> dict[tuple[int, bool], Written]:
-    """Returns the rows by their items, and whether these are beginnings."""
-    return {(row.item, row.outcome in ("begun", "busy")): row for row in rows}

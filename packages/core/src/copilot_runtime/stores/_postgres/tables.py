@@ -47,7 +47,7 @@ CREATE TABLE {s}.live (
     run_id text NOT NULL,
     agent_id text NOT NULL,
     holder bigint NOT NULL,
-    attempt bigint NOT NULL,
+    begin_id text NOT NULL,
     started_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
     lease_seconds double precision NOT NULL,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
@@ -15,19 +14,35 @@ from .sizes import frames_bytes, message_bytes, run_bytes, thread_bytes
 _TEXT, _BYTES, _INT, _BIGINT, _BOOL = "text[]", "bytea[]", "integer[]", "bigint[]", "boolean[]"
 
 BEGIN_TYPES = (
-    *("double precision", "bigint", "double precision", "bigint"),
-    *(_BYTES, _BYTES, _TEXT, _TEXT, _TEXT, _TEXT, _BIGINT, _BIGINT, _BIGINT, _BIGINT, _BIGINT),
+    *("double precision", "bigint", "double precision"),
+    *(_BYTES, _BYTES, _TEXT, _TEXT, _TEXT, _TEXT, _TEXT, _BIGINT, _BIGINT, _BIGINT, _BIGINT, _BIGINT),
 )
 """The parameters of the function ``begin_runs``."""
 
 FINISH_TYPES = (
     *("double precision", _BYTES, "double precision", "integer"),
-    *(_BIGINT, _BOOL, _BOOL, _INT, _BIGINT, _BIGINT, _BYTES, _BIGINT, _BIGINT, _BYTES, _TEXT, _TEXT, _TEXT, _BOOL),
+    *(
+        _BIGINT,
+        _BOOL,
+        _BOOL,
+        _INT,
+        _INT,
+        _BIGINT,
+        _BIGINT,
+        _BYTES,
+        _BIGINT,
+        _BIGINT,
+        _BYTES,
+        _TEXT,
+        _TEXT,
+        _TEXT,
+        _BOOL,
+    ),
     *(_TEXT, _INT, _BIGINT, _BYTES, _BIGINT, _TEXT),
 )
 """The parameters of the function ``finish_runs``."""
 
-APPEND_TYPES = ("double precision", _BIGINT, _INT, _BIGINT, _BIGINT, _BIGINT, _TEXT, _BYTES)
+APPEND_TYPES = ("double precision", _BIGINT, _INT, _INT, _BIGINT, _BIGINT, _BIGINT, _TEXT, _BYTES)
 """The parameters of the function ``append_frames``."""
 
 
@@ -48,6 +63,7 @@ class Written(NamedTuple):
     agent_id: str
     stopping: bool
     expired: bool
+    begin_id: str
     runs: int
     after: int
     first: int | None
@@ -86,12 +102,13 @@ class Begin(NamedTuple):
             encode_text(run.thread.thread_id),
             encode_text(run.run_id),
             encode_text(run.agent_id),
+            encode_text(run.begin_id),
             first_ordinal(),
             run.size,
             thread_bytes(*run.thread),
             *last_known,
         )
-        for text in columns[2:6]:
+        for text in columns[2:7]:
             text.encode()  # halves of characters are refused, for this run alone
         return cls(run, key, columns)
 
@@ -99,7 +116,7 @@ class Begin(NamedTuple):
 class End(NamedTuple):
     """A run that is to end."""
 
-    lease: p.Lease
+    run: p.RunEnd
     key: bytes
     columns: tuple[Any, ...]
     size: int
@@ -122,6 +139,7 @@ class End(NamedTuple):
             completion.persist,
             completion.keep_ordinal,
             len(frames),
+            completion.frame_count,
             frames_bytes(len(data)),
             checksum(data),
             data,
@@ -137,7 +155,7 @@ class End(NamedTuple):
             messages_bytes,
         )
         return cls(
-            end.lease,
+            end,
             thread_digest(end.lease.run.thread),
             columns,
             frames_bytes(len(data)) + record_bytes + messages_bytes,
@@ -154,13 +172,12 @@ class End(NamedTuple):
         ]
 
 
-def begin_values(holder: int, lease_seconds: float, attempt: int, begins: Sequence[Begin]) -> list[Any]:
+def begin_values(holder: int, lease_seconds: float, begins: Sequence[Begin]) -> list[Any]:
     """Returns the parameters of ``begin_runs`` but the first."""
     return [
         holder,
         lease_seconds,
-        attempt,
-        *(list(column) for column in zip(*(b.columns for b in begins), strict=True)),
+        *map(list, zip(*(begin.columns for begin in begins), strict=True)),
     ]
 
 
@@ -177,8 +194,3 @@ def finish_values(
         [value for end in ends for value in end.checksums],
         [body for each in bodies for body in each],
     ]
-
-
-def new_attempt() -> int:
-    """Returns a number that no other attempt to begin runs has."""
-    return secrets.randbits(63)
