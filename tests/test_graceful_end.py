@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +19,13 @@ import pytest
 
 from copilot_runtime.stores.protocol import ThreadKey
 
-from .fixtures.worker_app import SHUTDOWN_GRACE
-from .http_client import TIMEOUT_SECONDS, Client, Event, Stream, receive_response, run_input
-from .servers import STOP_SECONDS, RunningServer
+from .fixtures.worker_app import SHUTDOWN_GRACE, STORE
+from .http_client import TIMEOUT_SECONDS, Client, Event, Stream, receive_response, run_input, unique
+from .missing import skip_unless_ci
+from .serve import ROOT, ServerOptions, app_command
+from .servers import STOP_SECONDS, RunningServer, free_port, run_server
 from .shared_stores import FULL_REPETITIONS, STORES, SharedStore, open_store
-from .workers import events_of, eventually, frames_until, serve_workers
+from .workers import events_of, eventually, frames_until, resume, serve_workers
 
 pytestmark = pytest.mark.workers
 
@@ -230,3 +236,107 @@ def test_sigterm_new_runs_are_refused_with_503_and_retry_after(
         assert own.rest()[-1]["type"] == "RUN_FINISHED"
         connections.close()
         running.process.wait(STOP_SECONDS)
+
+
+# --- a rolling restart ---------------------------------------------------------------
+
+NGINX = """
+daemon off;
+pid {folder}/pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {upstream}
+    server {{
+        listen 127.0.0.1:{port};
+        {location}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def balance(ports: Sequence[int], folder: Path) -> Iterator[Client]:
+    """A client of nginx, with the configuration that the documentation has for several processes."""
+    [block] = re.findall(r"```nginx\n(.+?)```", (ROOT / "docs/shutdown.md").read_text("utf-8"), re.DOTALL)
+    for number, port in enumerate(ports, 8000):
+        assert f"127.0.0.1:{number}" in block
+        block = block.replace(f"127.0.0.1:{number}", f"127.0.0.1:{port}")
+    upstream, _, location = block.partition("\n\n")
+    port, file = free_port(), folder / "nginx.conf"
+    file.write_text(NGINX.format(folder=folder, port=port, upstream=upstream, location=location))
+    with run_server(["nginx", "-e", "stderr", "-c", str(file)], port) as running:
+        yield Client(running)
+
+
+class Restartable:
+    """A server that is started again on its port."""
+
+    def __init__(self, name: str, store: SharedStore) -> None:
+        self.port = free_port()
+        self._running = contextlib.ExitStack()
+        self._name = name
+        self._env = {STORE: store.url(lease_seconds=LEASE_SECONDS), SHUTDOWN_GRACE: GRACE}
+        self.start()
+
+    def start(self) -> None:
+        adapter, extra = STARTS[self._name]
+        options = ServerOptions(factory="tests.fixtures.worker_app:application", port=str(self.port), extra=extra)
+        command = app_command(adapter, options, server=self._name)
+        env = {**command.environment, **self._env}
+        self.server = self._running.enter_context(run_server(command.arguments, self.port, env=env))
+        self.client = Client(self.server)
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+def run_until(client: Client, is_over: threading.Event) -> list[str]:
+    """Begins one short run after the other, and returns how they end."""
+    ends = []
+    while not is_over.is_set():
+        with client.start_run("count", unique("short"), forwardedProps={"n": 8, "interval": 0.05}) as own:
+            ends.append(outcome(own.rest()[-1]) if own.status == 200 else f"{own.status} {own.read()!r}")
+    return ends
+
+
+@pytest.mark.requirement("STOP-11", "STOP-12")
+def test_rolling_restart_loses_no_run_and_readers_resume_elsewhere(shared_store: SharedStore, tmp_path: Path) -> None:
+    skip_unless_ci(None if shutil.which("nginx") else "nginx is not installed")
+    is_over = threading.Event()
+    with contextlib.ExitStack() as stack:
+        one, two = Restartable("uvicorn", shared_store), Restartable("gthread", shared_store)
+        for restartable in (one, two):
+            stack.callback(restartable.stop)
+        client = stack.enter_context(balance([one.port, two.port], tmp_path))
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(4))
+        stack.callback(is_over.set)
+        short = [pool.submit(run_until, client, is_over) for _ in range(4)]
+        long, other = (
+            stack.enter_context(each.client.start_run("count", name)) for each, name in ((one, "a"), (two, "b"))
+        )
+        seen = frames_until(long, 3)[-1].id
+        frames_until(other, 3)
+        followed = stack.enter_context(one.client.connect("count", "b"))
+        frames_until(followed, 3)
+
+        one.stop()
+        assert outcome(long.rest()[-1]) == "RUN_INTERRUPTED"
+        assert outcome(events_of(resume(client, "count", "a", seen))[-1]) == "RUN_INTERRUPTED"
+        assert outcome(followed.rest()[-1]) == "SERVER_SHUTDOWN"
+        one.start()
+        with client.connect("count", "b", followed.last_id) as resumed:
+            frames_until(resumed, 3)
+            two.stop()
+            assert outcome(resumed.rest()[-1]) in ("RUN_INTERRUPTED", "SERVER_SHUTDOWN")
+        two.start()
+        is_over.set()
+        ends = [end for each in short for end in each.result()]
+    assert set(ends) == {"RUN_FINISHED"}, ends
+    assert outcome(stored_end(shared_store, "b")) == "RUN_INTERRUPTED"
