@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ import pytest
 
 from .compaction_oracle import compact
 from .http_client import Client, Frame, Stream, unique
+from .services.postgres import run_postgres
 from .services.redis import new_prefix, run_redis
 from .services.tcp_proxy import TcpProxy, run_tcp_proxy
+from .shared_stores import FULL_REPETITIONS
 from .workers import events_of, eventually, frames_until, serve_workers
 
 LEASE_SECONDS = 8.0
@@ -40,7 +43,7 @@ class Service(NamedTuple):
     restart: Callable[[], None]
     end_connections: Callable[[], None]
     fill: Callable[[], None]
-    """Lets the server refuse all writes, until `empty`."""
+    """Lets the server refuse all writes, until `empty`: it has no memory left, or is read-only."""
     empty: Callable[[], None]
 
 
@@ -60,21 +63,47 @@ def redis_service() -> Iterator[Service]:
         )
 
 
-SERVICES: dict[str, Callable[[], contextlib.AbstractContextManager[Service]]] = {"redis": redis_service}
+@contextlib.contextmanager
+def postgres_service() -> Iterator[Service]:
+    with run_postgres() as server, run_tcp_proxy(server.port) as proxy:
+
+        def set_read_only(value: str) -> None:
+            with server.connect() as db:
+                db.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+                db.execute("SELECT pg_reload_conf()")
+
+        yield Service(
+            proxy,
+            server.url(port=proxy.port, lease_seconds=LEASE_SECONDS, timeout_seconds=TIMEOUT_SECONDS, poll_seconds=0.5),
+            server.pause,
+            server.resume,
+            server.restart,
+            lambda: server.terminate_backends() and None,
+            lambda: set_read_only("on"),
+            lambda: set_read_only("off"),
+        )
 
 
-@pytest.fixture(params=SERVICES)
-def service(request: pytest.FixtureRequest) -> Iterator[Service]:
-    with SERVICES[request.param]() as service:
-        yield service
+SERVICES: dict[str, Callable[[], contextlib.AbstractContextManager[Service]]] = {
+    "redis": redis_service,
+    "postgres": postgres_service,
+}
 
 
 class Outage:
     """A fault of the store's server, from the outside. ``begin`` returns once it is there, ``end`` once it is over."""
 
-    def __init__(self, begin: Callable[[Service], object], end: Callable[[Service], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        begin: Callable[[Service], object],
+        end: Callable[[Service], object] = lambda _: None,
+        *,
+        is_total: bool = False,
+    ) -> None:
         self.begin = begin
         self.end = end
+        self.is_total = is_total
+        """Whether nothing works meanwhile."""
 
 
 def cut_again_and_again(service: Service) -> None:
@@ -86,12 +115,12 @@ def cut_again_and_again(service: Service) -> None:
 
 OUTAGES = {
     "restarted": Outage(lambda service: service.restart()),
-    "suspended": Outage(lambda service: service.pause(), lambda service: service.resume()),
-    "cut off": Outage(lambda service: service.proxy.refuse(), lambda service: service.proxy.restore()),
-    "silent": Outage(lambda service: service.proxy.freeze(), lambda service: service.proxy.restore()),
+    "suspended": Outage(lambda service: service.pause(), lambda service: service.resume(), is_total=True),
+    "cut off": Outage(lambda service: service.proxy.refuse(), lambda service: service.proxy.restore(), is_total=True),
+    "silent": Outage(lambda service: service.proxy.freeze(), lambda service: service.proxy.restore(), is_total=True),
     "connections cut": Outage(cut_again_and_again),
     "connections ended by the server": Outage(lambda service: service.end_connections()),
-    "out of memory": Outage(lambda service: service.fill(), lambda service: service.empty()),
+    "refusing writes": Outage(lambda service: service.fill(), lambda service: service.empty()),
 }
 
 
@@ -152,57 +181,130 @@ class Crowd:
             self._reached.release()
             return [*begun, *stream.frames()]
 
+    def let_end(self) -> None:
+        """Has the agents return."""
+        self._until.touch()
+
     def end(self) -> tuple[list[list[Frame]], list[list[Frame]]]:
         """Ends all runs, and returns what their readers, and those on another process, have received."""
-        self._until.touch()
+        self.let_end()
         streamed = [future.result(BOUND_SECONDS) for future in self._streams]
         joined = [future.result(BOUND_SECONDS) for future in self._joined]
         self._pool.shutdown()
         return streamed, joined
 
 
-@contextlib.contextmanager
-def two_servers(name: str, service: Service) -> Iterator[tuple[Client, Client]]:
-    with serve_workers(name, service.url) as first, serve_workers(name, service.url) as second:
-        yield Client(first), Client(second)
+class Servers(NamedTuple):
+    """Two servers over one store."""
+
+    service: Service
+    owner: Client
+    other: Client
+
+
+EVERYDAY = ("redis-asgi", "postgres-wsgi")
+"""A store's server in front of each kind of ours; with `FULL_REPETITIONS`, each store in front of both."""
+ALL = [f"{service}-{name}" for service in SERVICES for name in ("asgi", "wsgi")]
+
+
+@pytest.fixture(scope="module", params=ALL if os.environ.get(FULL_REPETITIONS) else EVERYDAY)
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    kind, _, name = request.param.partition("-")
+    with (
+        SERVICES[kind]() as service,
+        serve_workers(name, service.url) as owner,
+        serve_workers(name, service.url) as other,
+    ):
+        yield Servers(service, Client(owner), Client(other))
+
+
+def ask_everything(client: Client, before: str) -> list[bool]:
+    """Sends requests of all kinds at once. Returns whether each was refused; none may hang."""
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        streams = [
+            *(pool.submit(client.connect, "count", before) for _ in range(5)),
+            *(pool.submit(client.start_run, "count", unique("while"), forwardedProps={"n": 1}) for _ in range(5)),
+            *(pool.submit(client.open, "POST", f"/agent/count/stop/{unique('none')}") for _ in range(5)),
+            *(pool.submit(client.open, "GET", "/threads") for _ in range(5)),
+        ]
+        return [refused(stream.result(BOUND_SECONDS)) for stream in streams]
+
+
+def recovers(servers: Servers) -> None:
+    for client in (servers.owner, servers.other):
+        eventually(lambda client=client: works(client, unique("after")), BOUND_SECONDS)  # type: ignore[misc]
 
 
 @pytest.mark.requirement("STORE-06")
 @pytest.mark.parametrize("outage", OUTAGES)
-@pytest.mark.parametrize("name", ["asgi", "wsgi"])
-def test_outage_in_the_middle_of_runs(name: str, service: Service, outage: str, tmp_path: Path) -> None:
+def test_outage_in_the_middle_of_runs(servers: Servers, outage: str, tmp_path: Path) -> None:
+    service, owner, other = servers
     fault = OUTAGES[outage]
-    with two_servers(name, service) as (owner, other):
-        before = unique("before")
-        assert works(owner, before)
-        kept = events_of(other.replay("count", before))
-        crowd = Crowd(owner, other, tmp_path / "until", RUNS)
-        fault.begin(service)
-        # Not one of these hangs, or is answered in another way.
-        with concurrent.futures.ThreadPoolExecutor(20) as pool:
-            asked = [
-                *(pool.submit(owner.connect, "count", before) for _ in range(5)),
-                *(
-                    pool.submit(owner.start_run, "count", unique("meanwhile"), forwardedProps={"n": 1})
-                    for _ in range(5)
-                ),
-                *(pool.submit(owner.open, "POST", f"/agent/count/stop/{unique('none')}") for _ in range(5)),
-                *(pool.submit(owner.open, "GET", "/threads") for _ in range(5)),
-            ]
-            answers = [refused(request.result(BOUND_SECONDS)) for request in asked]
-        fault.end(service)
-        if fault.end is not None and outage in ("suspended", "cut off", "silent"):
-            assert all(answers)
-        streamed, joined = crowd.end()
-        for frames, thread in zip(streamed, crowd.threads, strict=True):
+    before = unique("before")
+    eventually(lambda: works(owner, before), BOUND_SECONDS)
+    kept = events_of(other.replay("count", before))
+    crowd = Crowd(owner, other, tmp_path / "until", RUNS)
+    fault.begin(service)
+    answers = ask_everything(owner, before)
+    fault.end(service)
+    if fault.is_total:
+        assert all(answers)
+    streamed, joined = crowd.end()
+    for frames, thread in zip(streamed, crowd.threads, strict=True):
+        assert frames[-1].event["type"] == "RUN_FINISHED", frames[-1]
+        replayed = eventually(lambda thread=thread: _replay(other, thread), BOUND_SECONDS)  # type: ignore[misc]
+        assert events_of(replayed) == compact(events_of(frames)), thread
+    for followed, frames in zip(joined, streamed, strict=False):
+        assert events_of(followed) == events_of(frames)
+    recovers(servers)
+    assert events_of(other.replay("count", before)) == kept
+
+
+@pytest.mark.requirement("STORE-06")
+@pytest.mark.parametrize("outage", ["cut off", "suspended"])
+def test_outage_at_the_end_of_runs(servers: Servers, outage: str, tmp_path: Path) -> None:
+    """Their streams stay open, and end as if nothing had been."""
+    service, owner, other = servers
+    fault = OUTAGES[outage]
+    crowd = Crowd(owner, other, tmp_path / "until", 10)
+    fault.begin(service)
+    crowd.let_end()
+    ask_everything(owner, crowd.threads[0])
+    fault.end(service)
+    streamed, joined = crowd.end()
+    for frames, thread in zip(streamed, crowd.threads, strict=True):
+        assert frames[-1].event["type"] == "RUN_FINISHED", frames[-1]
+        assert events_of(other.replay("count", thread)) == compact(events_of(frames)), thread
+    for followed, frames in zip(joined, streamed, strict=False):
+        assert events_of(followed) == events_of(frames)
+    recovers(servers)
+
+
+@pytest.mark.requirement("STORE-06")
+def test_connections_that_break_while_runs_begin_and_end(servers: Servers) -> None:
+    """Of each run, the client learns either that there is none, or how it ended; and its thread is free soon."""
+    service, owner, other = servers
+    threads = [unique("short") for _ in range(60)]
+
+    def run(thread: str) -> list[Frame]:
+        with owner.start_run("count", thread, forwardedProps={"n": 3, "interval": 0.01}) as stream:
+            if stream.status != 200:
+                assert refused(stream)
+                return []
+            return list(stream.frames())
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        runs = [pool.submit(run, thread) for thread in threads]
+        while concurrent.futures.wait(runs, timeout=0.05).not_done:
+            service.proxy.drop()
+        results = [each.result(BOUND_SECONDS) for each in runs]
+    for thread, frames in zip(threads, results, strict=True):
+        if frames:
             assert frames[-1].event["type"] == "RUN_FINISHED", frames[-1]
-            replayed = eventually(lambda thread=thread: _replay(other, thread), BOUND_SECONDS)  # type: ignore[misc]
-            assert events_of(replayed) == compact(events_of(frames)), thread
-        for followed, frames in zip(joined, streamed, strict=False):
-            assert [frame.event for frame in followed] == events_of(frames)
-        for client in (owner, other):
-            eventually(lambda client=client: works(client, unique("after")), BOUND_SECONDS)  # type: ignore[misc]
-        assert events_of(other.replay("count", before)) == kept
+            assert events_of(other.replay("count", thread)) == compact(events_of(frames)), thread
+    refused_threads = [thread for thread, frames in zip(threads, results, strict=True) if not frames]
+    for thread in refused_threads:
+        eventually(lambda thread=thread: works(other, thread), LEASE_SECONDS / 2)  # type: ignore[misc]
 
 
 def _replay(client: Client, thread: str) -> list[Frame] | None:
