@@ -12,10 +12,10 @@ from .._concurrency import driver, loops
 from ..stores.protocol import Lease, LeaseLost, NewRun, RunCompletion, RunStore, StoreError
 from .async_store import AsyncStore
 
-CHECK_SECONDS = 0.5
+CHECK_SECONDS = 0.2
 """How often the store is asked while there are such runs."""
 
-CHECKS = 2
+CHECKS = 3
 """How often the store has to answer that there is no such run. The call that failed may still be on its way to it."""
 
 KEEP_SECONDS = 60.0
