@@ -15,6 +15,7 @@ from .. import protocol as p
 from .._pagination import next_cursor, parse_cursor
 from .._passwords import without_password
 from .._sql.encoding import checksum, format_list, merged
+from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import reading
 from .encoding import decode_text, encode_text, owner_digest, thread_digest
 from .limits import Limits
@@ -25,6 +26,7 @@ from .writes import (
     APPEND_TYPES,
     BEGIN_TYPES,
     FINISH_TYPES,
+    MAKE_ROOM_TYPES,
     Begin,
     End,
     Written,
@@ -144,6 +146,7 @@ class PostgresStore:
         self._begin = call(self._s, "begin_runs", BEGIN_TYPES)
         self._finish = call(self._s, "finish_runs", FINISH_TYPES)
         self._append = call(self._s, "append_frames", APPEND_TYPES)
+        self._make_room_sql = call(self._s, "make_room", MAKE_ROOM_TYPES)
 
     def __repr__(self) -> str:
         return f"PostgresStore({without_password(self._url)!r}, schema={self._schema!r})"
@@ -520,6 +523,56 @@ class PostgresStore:
         )
         return str(last) if count == CLEAR_BATCH else None
 
+    # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
+
+    def thread_keys(self, cursor: str | None, limit: int) -> KeyPage:
+        from .portable_threads import KEYS, key_page
+
+        rows = self._fetch(KEYS.replace("{s}", self._s), (0 if cursor is None else int(cursor), limit))
+        return key_page(rows, limit)
+
+    def export_thread(self, thread: p.ThreadKey) -> PortableThread | None:
+        from .portable_threads import EXPORT, exported
+
+        rows = self._fetch(EXPORT.replace("{s}", self._s), (thread_digest(thread),))
+        return reading.checked(lambda: exported(thread, rows[0])) if rows else None
+
+    def import_thread(self, thread: PortableThread) -> ImportOutcome:
+        from .portable_threads import IMPORT_TYPES, STATE, ThreadColumns, parse_state
+
+        columns = ThreadColumns(thread)
+        sql = call(self._s, "import_thread", IMPORT_TYPES)
+        attempted: ImportOutcome | None = None
+        while True:
+            rows = self._fetch(STATE.replace("{s}", self._s), (columns.key,))
+            version, size, existing = parse_state(rows)
+            outcome = import_outcome(existing, thread)
+            if outcome is ImportOutcome.UNCHANGED and attempted is not None:
+                return attempted  # by a call whose answer was lost
+            if not outcome.is_written:
+                return outcome
+            check_room("max_runs_per_thread", self._limits.max_runs_per_thread, len(thread.runs))
+            self._check_room(int(existing is None), columns.bytes - size)
+            values = (columns.key, version, *columns.values)
+            [(is_stored,)] = self._run(
+                lambda db, values=values: db.execute(sql, (db.not_after(), *values), binary=True).fetchall(),  # type: ignore[misc]
+                repeatable=True,
+            )
+            if is_stored:
+                return outcome
+            attempted = outcome
+
+    def _check_room(self, threads: int, size: int) -> None:
+        """Raises NoRoomError if the limits do not leave room for more threads and bytes."""
+        state, limits = self._states.get(), self._limits
+        if state.room.take(threads=threads, size=size):
+            return
+        threads_left, bytes_left = self._look_at_limits(state)
+        check_room("max_threads", limits.max_threads, limits.max_threads - threads_left + threads)
+        check_room("max_bytes", limits.max_bytes, limits.max_bytes - bytes_left + size)
+
+    # --- retention and forks ---
+
     def sweep(self) -> bool:
         types = ("double precision", "double precision", "integer")
         values = (float(self._limits.max_age_seconds), float(p.RAW_RETENTION_SECONDS), SWEEP_ROWS)
@@ -548,14 +601,26 @@ class PostgresStore:
         """Counts what active runs have added, and enforces the limits."""
         self._enforce([lease.token for lease in leases], [thread_digest(lease.run.thread) for lease in leases])
 
+    def _look_at_limits(self, state: ProcessState) -> tuple[int, int]:
+        """Returns how many threads and bytes there is room for."""
+        [(_, threads_left, bytes_left)] = self._run(
+            lambda db: db.execute(
+                self._make_room_sql,
+                (db.not_after(), [], [], self._limits.max_threads, self._limits.max_bytes, 0),
+                binary=True,
+            ).fetchall()
+        )
+        state.room.found(threads_left, bytes_left)
+        return threads_left, bytes_left
+
     def _enforce(self, tokens: Sequence[int], keys: Sequence[bytes]) -> None:
         state = self._states.get()
-        types = ("double precision", "bigint[]", "bytea[]", "bigint", "bigint", "integer")
-        sql = call(self._s, "make_room", types)
         limits = (self._limits.max_threads, self._limits.max_bytes, EVICTION_BATCH)
         with suppress(p.StoreError):  # what was written stays, and the next write does it
             [(evicted, threads_left, bytes_left)] = self._run(
-                lambda db: db.execute(sql, (db.not_after(), list(tokens), list(keys), *limits), binary=True).fetchall()
+                lambda db: db.execute(
+                    self._make_room_sql, (db.not_after(), list(tokens), list(keys), *limits), binary=True
+                ).fetchall()
             )
             state.room.found(threads_left, bytes_left)
             if evicted and not state.has_evicted:

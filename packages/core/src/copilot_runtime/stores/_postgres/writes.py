@@ -45,6 +45,9 @@ FINISH_TYPES = (
 APPEND_TYPES = ("double precision", _BIGINT, _INT, _INT, _BIGINT, _BIGINT, _BIGINT, _TEXT, _BYTES)
 """The parameters of the function ``append_frames``."""
 
+MAKE_ROOM_TYPES = ("double precision", _BIGINT, _BYTES, "bigint", "bigint", "integer")
+"""The parameters of the function ``make_room``."""
+
 
 def call(schema: str, function: str, types: Sequence[str]) -> str:
     """Returns a query of a function."""
