@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import tracemalloc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -19,6 +19,15 @@ from .recorder_helpers import FINISHED, STARTED, Event, call, custom, run_input,
 
 MAX_RATIO = 1.5
 """How much more than it counts a store may take, and how much less."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_objects_to_collect() -> Iterator[None]:
+    """Leaves what there is already out of the many collections here, each of which would look at all of it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def play(store: MemoryStore, key: ThreadKey, events: Iterable[Event], body: bytes = b"{}", **members: Any) -> None:
