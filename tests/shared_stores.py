@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlencode
 
-from copilot_runtime.stores import RunStore
-from copilot_runtime.stores._urls import store_from_url
+from psycopg import sql
+
+from copilot_runtime.stores import RunStore, store_from_url
+
+from .services.postgres import PostgresServer, new_schema, shared_postgres
 
 
 class SharedStore(Protocol):
@@ -60,13 +63,44 @@ class SqliteFile:
         return contextlib.closing(sqlite3.connect(self._path, timeout=timeout, isolation_level=None))
 
 
+class PostgresSchema:
+    """A schema of a server, whether or not it exists yet."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._schema = new_schema()
+
+    def url(self, **options: object) -> str:
+        return self._server.url(self._schema, **options)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        with self._server.connect() as db, db.transaction():
+            tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [self._schema]).fetchall()
+            names = sql.SQL(", ").join(sql.Identifier(self._schema, name) for (name,) in tables)
+            db.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(names))
+            yield
+
+    def is_writable(self) -> bool:
+        return True  # one statement is all that a process ever has under way
+
+
 @contextlib.contextmanager
 def _sqlite(folder: Path) -> Iterator[SharedStore]:
     yield SqliteFile(folder / "threads.db")
 
 
+@contextlib.contextmanager
+def _postgres(folder: Path) -> Iterator[SharedStore]:
+    yield PostgresSchema(shared_postgres())
+
+
 FULL_REPETITIONS = "FULL_REPETITIONS"
 """In the environment: all repetitions and all stores, where the everyday suite makes do with a few."""
+
+
+SHARED_STORES = "SHARED_STORES"
+"""In the environment: the kinds of stores to test, separated by commas, such as ``postgres``."""
 
 
 def repetitions(few: int, all_: int) -> int:
@@ -75,9 +109,14 @@ def repetitions(few: int, all_: int) -> int:
 
 
 def kinds(everyday: Iterable[str]) -> list[str]:
-    """Returns the kinds of stores to test: all if the environment wants all repetitions, else those."""
+    """Returns the kinds of stores to test: those that the environment names or, with all repetitions, all; or these."""
+    if chosen := os.environ.get(SHARED_STORES):
+        return chosen.split(",")
     return list(STORES) if os.environ.get(FULL_REPETITIONS) else list(everyday)
 
 
-STORES: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[SharedStore]]] = {"sqlite": _sqlite}
+STORES: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[SharedStore]]] = {
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+}
 """Creates an empty store of each kind; SQLite has its file in that folder."""

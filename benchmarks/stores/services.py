@@ -6,14 +6,17 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
+
+from tests.services.postgres import run_postgres
+from tests.services.redis import run_redis
 
 
 class Service(NamedTuple):
     """A running store. ``url`` creates the URL of a new store there, with options; ``pids`` are its own processes."""
 
-    url: Callable[[Mapping[str, object]], str]
+    url: Callable[[Mapping[str, Any]], str]
     pids: Callable[[], list[int]]
 
     def cpu_seconds(self) -> dict[int, float]:
@@ -51,8 +54,22 @@ def _sqlite() -> Iterator[Service]:
         yield Service(lambda options: f"sqlite:///{folder}/{next(names)}.db?{urlencode(options)}", list)
 
 
+@contextlib.contextmanager
+def _postgres() -> Iterator[Service]:
+    with run_postgres() as server:
+        yield Service(lambda options: server.url(**options), server.pids)
+
+
+@contextlib.contextmanager
+def _redis() -> Iterator[Service]:
+    with run_redis("--appendfsync", "everysec") as server:
+        yield Service(lambda options: f"{server.url}&{urlencode(options)}", lambda: [server.process.pid])
+
+
 SERVICES: Mapping[str, Callable[[], contextlib.AbstractContextManager[Service]]] = {
     "memory": _memory,
     "sqlite": _sqlite,
+    "postgres": _postgres,
+    "redis": _redis,
 }
 """Starts the service of a kind of store, with the settings that its users have."""

@@ -173,7 +173,9 @@ def _store_error(error: BaseException) -> StoreError:
         message = "Redis has reached its maxmemory"
     elif isinstance(error, (errors.AuthenticationError, errors.NoPermissionError)):
         message = f"Redis does not allow the call ({type(error).__name__})"
-    elif isinstance(error, errors.ResponseError) and not isinstance(error, (errors.ReadOnlyError, errors.ExecAbortError)):
+    elif isinstance(error, errors.ResponseError) and not isinstance(
+        error, (errors.ReadOnlyError, errors.ExecAbortError)
+    ):
         code = text.partition(" ")[0]
         if code == "WRONGTYPE" or (code not in _STATES and "user_script" in text):
             return _caused(ThreadUnreadable(f"what is stored of the thread is damaged: {text}"), error)
@@ -183,7 +185,18 @@ def _store_error(error: BaseException) -> StoreError:
     return _caused(StoreError(message), error)
 
 
-_STATES = ("OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "BUSY", "READONLY", "TRYAGAIN", "NOPERM")
+_STATES = (
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "LOADING",
+    "BUSY",
+    "READONLY",
+    "TRYAGAIN",
+    "NOPERM",
+)
 """Codes of errors that are about the server, whatever the script was doing."""
 
 

@@ -174,5 +174,3 @@ class Listener:
 def run_name(thread: str, ordinal: int) -> str:
     """Returns how notifications name a run."""
     return f"{thread}:{ordinal}"
-
-

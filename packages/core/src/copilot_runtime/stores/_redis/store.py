@@ -303,9 +303,7 @@ class RedisStore:
 
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
         place = self._shards.place(thread)
-        result = self._call(
-            place.shard, "read", place.thread, int(touch), "" if raw_ordinal is None else raw_ordinal
-        )
+        result = self._call(place.shard, "read", place.thread, int(touch), "" if raw_ordinal is None else raw_ordinal)
         if result is None:
             return p.ThreadSnapshot()
         with _checked():
