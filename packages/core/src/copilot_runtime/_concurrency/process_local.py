@@ -74,12 +74,24 @@ class ProcessLocal(Generic[T]):
         self._start = start
         # The values of other processes are kept: closing what the parent still uses may break it there.
         self._values: dict[object, T] = {}
+        self._last: tuple[int, object, T] | None = None
+        """What `get` returned last, and for which process and class of locks."""
 
     def get(self) -> T:
         """Returns this process's value."""
+        last = self._last  # a short run gets half a dozen of them
+        if last is not None and last[1] is threading.Lock and last[0] == process_id():
+            return last[2]
         # By id and not by a hook, since servers written in C fork without Python's hooks. The class of locks is
         # another one once gevent has replaced the module.
         key = (process_id(), threading.Lock)
+        value = self._find(key)
+        self._last = (*key, value)
+        if self._values.get(key) is not value:  # another thread could not start it
+            self._last = None
+        return value
+
+    def _find(self, key: object) -> T:
         value = self._values.get(key)
         if value is None:
             created = self._create()
@@ -90,6 +102,7 @@ class ProcessLocal(Generic[T]):
                     self._start(value)
                 except BaseException:  # such as "can't start new thread": the next caller tries again
                     self._values.pop(key, None)
+                    self._last = None
                     raise
         return value
 

@@ -386,20 +386,16 @@ class Run:
         """Completes, stores and shows the run. Returns False if it was another process's to end."""
         recorder, request, writer = self._recorder, self.request, self.writer
         with self._lock:
-            last_agent_event, had_ended = recorder.last_agent_event, recorder.has_ended
-            persist = not (recorder.number == 0 and ending.failed)
-            recorder.complete(ending, request.thread_id, request.run_id)
-            has_failed = recorder.has_failed
-            recorder.seal()
-            frames, size = recorder.take()
-        self.size += size
+            end = recorder.end(ending, request.thread_id, request.run_id)
+        frames = end.frames
+        self.size += end.size
         completion, result = None, FinishResult.STORED
         if writer is not None:
             completion = RunCompletion.from_recorder(
                 recorder,
                 request.messages,
-                last_agent_event,
-                persist=persist,
+                end.last_agent_event,
+                persist=not (end.was_empty and ending.failed),
                 frame_count=len(self.log.frames) + len(frames),
             )
             result = await self._services.persistence.finish(writer, frames, completion)
@@ -422,7 +418,7 @@ class Run:
                 run_id=request.run_id,
                 agent_id=request.agent_id,
                 user=request.context.user,
-                outcome=_outcome(has_failed=has_failed, ending=None if had_ended else ending),
+                outcome=_outcome(has_failed=end.has_failed, ending=None if end.had_ended else ending),
                 failure=self._failure,
                 started_at=self._started_at,
             )

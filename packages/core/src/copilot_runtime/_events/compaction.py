@@ -36,26 +36,24 @@ class CompactedFrame(NamedTuple):
         """Parses the number of a compacted frame, which is the second part of its id."""
         return cls(_parse_number(frame), frame)
 
-    def with_own_id(self) -> Self:
-        """Returns the same event with an id that only the compacted run has."""
-        end = self.frame.index(b"\n")
-        return self._replace(frame=b"%b%b%b" % (self.frame[:end], COMPACTED_SUFFIX, self.frame[end:]))
-
 
 class CompactedFrames(Sequence[CompactedFrame]):
-    """A stored run, compacted. Its numbers are parsed once they are looked at, which a whole replay does not do.
+    """A compacted run. Its numbers are parsed once they are looked at, which a whole replay does not do.
 
     Args:
         frames: Its frames.
         stored: The frames that these were made of and whose numbers they have, if their own ids are not all there.
+        numbers: Its numbers, if they are known.
     """
 
     __slots__ = ("__weakref__", "_numbers", "_stored", "frames")
 
-    def __init__(self, frames: Sequence[bytes], stored: Sequence[bytes] | None = None) -> None:
+    def __init__(
+        self, frames: Sequence[bytes], stored: Sequence[bytes] | None = None, numbers: Sequence[int] | None = None
+    ) -> None:
         self.frames = frames
         self._stored = frames if stored is None else stored
-        self._numbers: Sequence[int] | None = None
+        self._numbers = numbers
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CompactedFrames) and self.frames == other.frames
@@ -99,20 +97,42 @@ def _parse_number(frame: bytes) -> int:
     return int(frame.partition(b"\n")[0].partition(b".")[2].removesuffix(COMPACTED_SUFFIX))
 
 
+class FrameList:
+    """Frames of a compacted run with their numbers. Two lists, since a pair for each frame would cost more than it."""
+
+    __slots__ = ("frames", "numbers")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.numbers: list[int] = []
+
+    def append(self, number: int, frame: bytes) -> None:
+        """Adds a frame."""
+        self.numbers.append(number)
+        self.frames.append(frame)
+
+    def extend(self, numbers: Iterable[int], frames: Iterable[bytes]) -> None:
+        """Adds frames."""
+        self.numbers += numbers
+        self.frames += frames
+
+
 class OpenMessage:
     """A text message or tool call that has no end event yet."""
 
-    __slots__ = ("deltas", "first", "followers", "last", "metadata", "start")
+    __slots__ = ("deltas", "first", "followers", "frame", "last", "metadata", "number")
 
-    def __init__(self, start: CompactedFrame) -> None:
-        self.start = start
+    def __init__(self, number: int, frame: bytes) -> None:
+        self.number = number
+        self.frame = frame
+        """Those of its start event."""
         self.deltas: list[str] = []
         self.first: bytes = b""
         """The frame of the first delta."""
-        self.last = start.number
+        self.last = number
         """The number of the last delta."""
         self.metadata: dict[str, Any] | None = None
-        self.followers: list[CompactedFrame] = []
+        self.followers: FrameList | None = None
         """Frames that came while this was open, to be placed after it."""
 
     def append_delta(self, number: int, event: Event, frame: bytes) -> None:
@@ -143,28 +163,31 @@ class Compactor:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._out: list[CompactedFrame] = []
+        self._out = FrameList()
         self._texts: dict[str, OpenMessage] = {}
         self._calls: dict[str, OpenMessage] = {}
         self._leader: OpenMessage | None = None
         """The open message after which events are placed, once there is such an event."""
-        self._states: list[CompactedFrame] = []
-        self._merged_states: list[range] = []
+        self._states: FrameList | None = None
+        self._merged_states: list[range] | None = None
         """For each merged state, the numbers of events after which a reader of the run itself has a part of it."""
         self._started: CompactedFrame | None = None
         self.has_run_error = False
         """Whether a RUN_ERROR was among the events."""
 
-    def records(self) -> tuple[CompactedFrame, ...]:
+    def records(self) -> CompactedFrames:
         """Returns the compacted run. To be called once, at the end."""
-        self._flush_open()
-        self._out += self._states  # of a run that never reached a terminal event
-        return tuple(_with_own_ids(self._out, self._merged_states))
+        if self._texts or self._calls:
+            self._flush_open()
+        out = self._out
+        if self._states is not None:  # of a run that never reached a terminal event
+            out.extend(self._states.numbers, self._states.frames)
+        return _with_own_ids(out, self._merged_states)
 
     def _flush_open(self) -> None:
         for group, kind, member in ((self._texts, *_TEXT), (self._calls, *_CALL)):
             for identity, message in list(group.items()):
-                self._flush(group, identity, message, kind, member, None)
+                self._flush(group, identity, message, kind, member)
 
     def open_message(self, delta_type: str, identity: str) -> OpenMessage | None:
         """Returns what deltas of a type and id are merged into, or None for a type whose deltas are not merged."""
@@ -172,13 +195,18 @@ class Compactor:
             return self._texts[identity]
         return self._calls[identity] if delta_type == _CALL[0] else None
 
-    def next_place(self) -> list[CompactedFrame]:
+    def next_place(self) -> FrameList:
         """Returns the list for an event that is not merged, and for those after it until something opens or closes."""
         # An event that comes while messages are open is placed after one of them. Text messages are preferred
         # to tool calls, but one that has followers already comes first, or these events would change places.
-        if self._leader is None and (self._texts or self._calls):
-            self._leader = next(iter(self._texts.values()), None) or next(iter(self._calls.values()), None)
-        return self._out if self._leader is None else self._leader.followers
+        leader = self._leader
+        if leader is None:
+            if not self._texts and not self._calls:
+                return self._out
+            leader = self._leader = next(iter(self._texts.values()), None) or next(iter(self._calls.values()))
+        if leader.followers is None:
+            leader.followers = FrameList()
+        return leader.followers
 
     def _flush(
         self,
@@ -187,50 +215,53 @@ class Compactor:
         message: OpenMessage,
         kind: str,
         member: str,
-        end: CompactedFrame | None,
+        end: tuple[int, bytes] | None = None,
     ) -> None:
         del group[identity]
         if message is self._leader:
             self._leader = None
-        self._out.append(message.start)
+        out = self._out
+        out.append(message.number, message.frame)
         if len(message.deltas) == 1:
-            self._out.append(CompactedFrame(message.last, message.first))
+            out.append(message.last, message.first)
         elif message.deltas:
             merged: Event = {"type": kind, member: identity, "delta": "".join(message.deltas)}
             if message.metadata is not None:
                 merged["metadata"] = message.metadata
-            self._out.append(CompactedFrame(message.last, format_frame(encode(merged), self._prefix, message.last)))
+            out.append(message.last, format_frame(encode(merged), self._prefix, message.last))
         if end is not None:
-            self._out.append(end)
-        self._out += message.followers
+            out.append(*end)
+        if message.followers is not None:
+            out.extend(message.followers.numbers, message.followers.frames)
 
     def _pass_through(self, number: int, event: Event, frame: bytes) -> None:
-        self.next_place().append(CompactedFrame(number, frame))
+        self.next_place().append(number, frame)
 
     def _run_started(self, number: int, event: Event, frame: bytes) -> None:
         self._started = CompactedFrame(number, frame)
-        self.next_place().append(self._started)
+        self.next_place().append(number, frame)
 
     def _state(self, number: int, event: Event, frame: bytes) -> None:
-        self._states.append(CompactedFrame(number, frame))
+        if self._states is None:
+            self._states = FrameList()
+        self._states.append(number, frame)
 
     def _run_error(self, number: int, event: Event, frame: bytes) -> None:
         self.has_run_error = True
         self._terminal(number, event, frame)
 
     def _terminal(self, number: int, event: Event, frame: bytes) -> None:
-        for record in self._merge_states():
-            self.next_place().append(record)
-        self._states.clear()
-        self.next_place().append(CompactedFrame(number, frame))
+        place = self.next_place()
+        if self._states is not None:
+            states, self._states = self._states, None
+            self._merge_states(states, place)
+        place.append(number, frame)
 
-    def _merge_states(self) -> list[CompactedFrame]:
-        if not self._states:
-            return []
-        first, last = self._states[0].number, self._states[-1].number
+    def _merge_states(self, states: FrameList, place: FrameList) -> None:
+        first, last = states.numbers[0], states.numbers[-1]
         try:
             # Decoded again, so that applying the deltas cannot change what is stored or what the agent holds.
-            events = [decode(record.frame) for record in self._states]
+            events = [decode(frame) for frame in states.frames]
             initial = self._initial_state()
             if initial and self._started is not None and events[0]["type"] == "STATE_DELTA":
                 # The deltas are for the client that has sent this state: no replay shows it before it is merged.
@@ -238,9 +269,10 @@ class Compactor:
             state = apply_state_events(initial, events)
             data = encode({"type": "STATE_SNAPSHOT", "snapshot": state})
         except (ValueError, InvalidEventError):
-            return list(self._states)
-        self._merged_states.append(range(first, last))
-        return [CompactedFrame(last, format_frame(data, self._prefix, last))]
+            place.extend(states.numbers, states.frames)
+            return
+        self._merged_states = [*(self._merged_states or ()), range(first, last)]
+        place.append(last, format_frame(data, self._prefix, last))
 
     def _initial_state(self) -> Any:
         """Returns the state in the run's input, as RUN_STARTED echoes it."""
@@ -249,44 +281,51 @@ class Compactor:
         return {} if state is None else state
 
     def _text_start(self, number: int, event: Event, frame: bytes) -> None:
-        self._texts[event["messageId"]] = OpenMessage(CompactedFrame(number, frame))
+        self._texts[event["messageId"]] = OpenMessage(number, frame)
 
     def _text_content(self, number: int, event: Event, frame: bytes) -> None:
         self._texts[event["messageId"]].append_delta(number, event, frame)
 
     def _text_end(self, number: int, event: Event, frame: bytes) -> None:
         identity = event["messageId"]
-        self._flush(self._texts, identity, self._texts[identity], *_TEXT, CompactedFrame(number, frame))
+        self._flush(self._texts, identity, self._texts[identity], *_TEXT, (number, frame))
 
     def _call_start(self, number: int, event: Event, frame: bytes) -> None:
-        self._calls[event["toolCallId"]] = OpenMessage(CompactedFrame(number, frame))
+        self._calls[event["toolCallId"]] = OpenMessage(number, frame)
 
     def _call_args(self, number: int, event: Event, frame: bytes) -> None:
         self._calls[event["toolCallId"]].append_delta(number, event, frame)
 
     def _call_end(self, number: int, event: Event, frame: bytes) -> None:
         identity = event["toolCallId"]
-        self._flush(self._calls, identity, self._calls[identity], *_CALL, CompactedFrame(number, frame))
+        self._flush(self._calls, identity, self._calls[identity], *_CALL, (number, frame))
 
 
-def _with_own_ids(records: list[CompactedFrame], merged_states: Sequence[range]) -> list[CompactedFrame]:
+def _with_own_ids(out: FrameList, merged_states: Sequence[range] | None) -> CompactedFrames:
     """Gives ids of their own to the frames at which a reader of the compacted run has other events than one of the run.
 
     Both must be able to resume exactly after the last id that they have received. Where the same events have come
     before, and only there, one id serves both.
     """
-    numbers = [record.number for record in records]
+    numbers, frames = out.numbers, out.frames
     if not merged_states and numbers == sorted(numbers):
-        return records
+        return CompactedFrames(frames, numbers=numbers)
+    merged_states = merged_states or ()
     starts = [numbers_of_state.start for numbers_of_state in merged_states]
     highest = accumulate(numbers, max)
     lowest_later = [*accumulate(reversed(numbers[1:]), min, initial=numbers[-1] + 1)][::-1]
     marked = []
-    for record, high, low in zip(records, highest, lowest_later, strict=True):
-        state = bisect.bisect(starts, record.number) - 1
-        is_same = high == record.number < low and (state < 0 or record.number not in merged_states[state])
-        marked.append(record if is_same else record.with_own_id())
-    return marked
+    for number, frame, high, low in zip(numbers, frames, highest, lowest_later, strict=True):
+        state = bisect.bisect(starts, number) - 1
+        is_same = high == number < low and (state < 0 or number not in merged_states[state])
+        marked.append(frame if is_same else _with_own_id(frame))
+    return CompactedFrames(marked, numbers=numbers)
+
+
+def _with_own_id(frame: bytes) -> bytes:
+    """Returns the same event with an id that only the compacted run has."""
+    end = frame.index(b"\n")
+    return b"%b%b%b" % (frame[:end], COMPACTED_SUFFIX, frame[end:])
 
 
 _TEXT = ("TEXT_MESSAGE_CONTENT", "messageId")

@@ -49,11 +49,14 @@ class Phase(Enum):
     SEALED = "after the run was ended"
 
 
+# Looked up once: an attribute of an enum takes as long as a call, and so does the hash of a member.
+NEW, RUNNING, FINISHED, FAILED, SEALED = Phase
+
 _ALLOWED_OUTSIDE_RUN: Mapping[Phase, frozenset[str]] = {
-    Phase.NEW: frozenset(("RUN_STARTED", "RUN_ERROR")),
-    Phase.FINISHED: frozenset(("RUN_STARTED", "RUN_ERROR")),
-    Phase.FAILED: frozenset(("RUN_STARTED",)),
-    Phase.SEALED: frozenset(),
+    NEW: frozenset(("RUN_STARTED", "RUN_ERROR")),
+    FINISHED: frozenset(("RUN_STARTED", "RUN_ERROR")),
+    FAILED: frozenset(("RUN_STARTED",)),
+    SEALED: frozenset(),
 }
 
 
@@ -83,7 +86,7 @@ class ProtocolState:
     def __init__(self, *, is_resuming: bool = False) -> None:
         self.is_resuming = is_resuming
         """Whether the client has responded to interrupts, even if the input does not have its responses any more."""
-        self.phase = Phase.NEW
+        self.phase = NEW
         self.texts: dict[str, None] = {}
         """Ids of open text messages, in the order in which they were opened."""
         self.open_calls: dict[str, None] = {}
@@ -101,35 +104,39 @@ class ProtocolState:
     @property
     def has_ended(self) -> bool:
         """Whether the last event was a terminal one."""
-        return self.phase is Phase.FINISHED or self.phase is Phase.FAILED
+        phase = self.phase
+        return phase is FINISHED or phase is FAILED
 
     def check_phase(self, kind: str) -> None:
         """Raises InvalidEventError if an event of type ``kind`` is not allowed in this phase."""
-        if self.phase is not Phase.RUNNING and kind not in _ALLOWED_OUTSIDE_RUN[self.phase]:
+        if self.phase is not RUNNING and kind not in _ALLOWED_OUTSIDE_RUN[self.phase]:
             raise InvalidEventError(f"{kind} is not allowed {self.phase.value}")
 
 
 def _run_started(state: ProtocolState, event: Event) -> None:
-    if state.phase is Phase.RUNNING:
+    if state.phase is RUNNING:
         raise InvalidEventError("RUN_STARTED is not allowed before the current run has ended")
-    state.phase = Phase.RUNNING
-    # All else was closed before the terminal event of an earlier run; its calls may have been left to the client.
-    state.calls.clear()
-    state.spans.clear()
-    run_input = event.get("input")
-    is_resuming = state.is_resuming or (isinstance(run_input, dict) and bool(run_input.get("resume")))
+    if state.phase is not NEW:
+        # All else was closed before the terminal event of an earlier run; its calls may have been left to the client.
+        state.calls.clear()
+        state.spans.clear()
+    state.phase = RUNNING
+    is_resuming = state.is_resuming
+    if not is_resuming and "input" in event:
+        run_input = event["input"]
+        is_resuming = isinstance(run_input, dict) and bool(run_input.get("resume"))
     state.resumed_run = event if is_resuming else None
 
 
 def _run_finished(state: ProtocolState, event: Event) -> None:
-    still_open = [*state.texts, *state.open_calls, *(step.name for step in state.steps)]
-    if still_open:
+    if state.texts or state.open_calls or state.steps:
+        still_open = [*state.texts, *state.open_calls, *(step.name for step in state.steps)]
         raise InvalidEventError(f"RUN_FINISHED is not allowed while {', '.join(map(repr, still_open))} is open")
-    state.phase = Phase.FINISHED
+    state.phase = FINISHED
 
 
 def _run_error(state: ProtocolState, event: Event) -> None:
-    state.phase = Phase.FAILED
+    state.phase = FAILED
 
 
 def _text_start(state: ProtocolState, event: Event) -> None:

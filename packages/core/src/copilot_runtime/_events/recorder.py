@@ -8,9 +8,9 @@ string is kept until another event comes, or until someone looks, and then all o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, NamedTuple
 
 from .chunks import ChunkExpander
 from .compaction import (
@@ -24,12 +24,7 @@ from .completion import RunEnding, closing_events, events_before_error
 from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, in_order
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
-from .protocol_state import (
-    TRANSITIONS,
-    Phase,
-    ProtocolState,
-    Transition,
-)
+from .protocol_state import FAILED, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
 from .schema import SCHEMAS, EventSchema
 from .sse import (
     Event,
@@ -85,6 +80,26 @@ _EVENT_RULES: Mapping[str, _EventRule] = {
     )
     for kind, schema in SCHEMAS.items()
 }
+
+
+class RecordedEnd(NamedTuple):
+    """How a recorded run has ended.
+
+    Attributes:
+        frames: the frames that nobody had taken yet.
+        size: their size.
+        last_agent_event: as in `RunRecorder`, like the others.
+        was_empty: whether there were no events at all before it was completed.
+        had_ended: whether the last event was a terminal one before it was completed.
+        has_failed: whether the last event is RUN_ERROR.
+    """
+
+    frames: list[bytes]
+    size: int
+    last_agent_event: int
+    was_empty: bool
+    had_ended: bool
+    has_failed: bool
 
 
 class RunRecorder:
@@ -188,7 +203,7 @@ class RunRecorder:
     @property
     def has_failed(self) -> bool:
         """Whether the last event was RUN_ERROR."""
-        return self._state.phase is Phase.FAILED
+        return self._state.phase is FAILED
 
     @property
     def has_run_error(self) -> bool:
@@ -237,7 +252,8 @@ class RunRecorder:
             self._deltas.append(delta)
             self._delta_bytes += stream.frame_size + len(delta)
             return self._pending_bytes + self._delta_bytes
-        self._add_deltas()
+        if self._deltas:
+            self._add_deltas()
         return self._feed(event)
 
     def _find_delta(self, event: Any) -> tuple[DeltaStream, str] | None:
@@ -279,9 +295,9 @@ class RunRecorder:
         self._pending += frames
         self._pending_bytes += len(b"".join(frames))  # faster than a sum, and for one frame there is no copy
         message = stream.message
-        if message is None:
-            stream.records += map(CompactedFrame, range(first, last + 1), frames)
-        else:
+        if stream.records is not None:
+            stream.records.extend(range(first, last + 1), frames)
+        if message is not None:
             if not message.deltas:
                 message.first = frames[0]
             message.deltas += deltas
@@ -346,9 +362,22 @@ class RunRecorder:
 
     def seal(self) -> None:
         """Ends the recording: `feed` raises InvalidEventError from now on."""
-        self._add_deltas()
-        self._state.phase = Phase.SEALED
+        if self._deltas:
+            self._add_deltas()
+        self._state.phase = SEALED
         self._streams, self._stream = {}, None
+
+    def end(self, ending: RunEnding, thread_id: str, run_id: str) -> RecordedEnd:
+        """Completes a run that its agent left unfinished, takes the pending frames, and ends the recording."""
+        self._add_deltas()
+        state = self._state
+        number, last_agent_event, had_ended = self._number, self._last_agent_event, state.has_ended
+        if not had_ended:
+            self.complete(ending, thread_id, run_id)
+        has_failed = state.phase is FAILED
+        self.seal()
+        frames, size = self.take()
+        return RecordedEnd(frames, size, last_agent_event, number == 0, had_ended, has_failed)
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
@@ -362,9 +391,10 @@ class RunRecorder:
         self._pending, self._pending_bytes = [], 0
         return taken
 
-    def records(self) -> tuple[CompactedFrame, ...]:
+    def records(self) -> Sequence[CompactedFrame]:
         """Returns the compacted run. To be called once, at the end."""
-        self._add_deltas()
+        if self._deltas:
+            self._add_deltas()
         return () if self._compactor is None else self._compactor.records()
 
     def _must_buffer(self) -> bool:
@@ -410,7 +440,7 @@ class RunRecorder:
             event = in_order(event, delta_id)
         echo = None
         state = self._state
-        if state.phase is not Phase.RUNNING:
+        if state.phase is not RUNNING:
             state.check_phase(rule.kind)
             if rule.kind == "RUN_STARTED":
                 echo = self._echo_for(event)
@@ -433,7 +463,8 @@ class RunRecorder:
             self._track_message_id(number, event["messageId"])
         rule.compact(compactor, id_number, event, frame)
         if delta_id is None:
-            self._streams, self._stream = {}, None
+            if self._streams:
+                self._streams, self._stream = {}, None
             if rule.opens is not None:
                 self._open_stream(rule.opens, event[DELTA_IDS[rule.opens]], compactor)
         elif len(event) == PLAIN_SIZE:
@@ -454,9 +485,10 @@ class RunRecorder:
 
     def _track_message_id(self, number: int, message_id: Any) -> None:
         if isinstance(message_id, str):
-            if message_id not in self._message_ids[-1:]:
-                self._message_ids.append(message_id)
-            if message_id in self._known_message_ids:
+            ids = self._message_ids
+            if not ids or ids[-1] != message_id:
+                ids.append(message_id)
+            if self._known_message_ids and message_id in self._known_message_ids:
                 if not isinstance(self.duplicates, set):
                     self.duplicates = set()
                 self.duplicates.add(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,8 @@ class MemoryStore:
         self._owners = Owners()
         self._raw: OrderedDict[StoredRun, Thread] = OrderedDict()
         """The runs with raw frames, in the order in which these expire."""
+        self._next_expiry = math.inf
+        """Before this time by the monotonic clock, no raw frames expire."""
         self._has_evicted = False
         self._lock = process_lock()
 
@@ -88,22 +91,24 @@ class MemoryStore:
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
+        key = run.thread
         with self._lock.get():
-            self._sweep()
-            stored = self._threads.get(run.thread)
+            now = self._sweep()
+            stored = self._threads.get(key)
             if stored is not None and stored.live is not None:
                 return p.ThreadBusy(stored.live.view())
-            self._last_token += 1
-            thread = stored or Thread(run.thread, self._last_token, ordinal=first_ordinal() - 1)
-            thread.ordinal += 1
-            lease = p.Lease(p.RunKey(run.thread, thread.ordinal), run.run_id, self._last_token)
-            before = 0 if stored is None else thread.size
+            self._last_token = token = self._last_token + 1
+            thread = stored or Thread.new(key, token, first_ordinal() - 1)
+            thread.ordinal = ordinal = thread.ordinal + 1
+            lease = p.Lease(p.RunKey(key, ordinal), run.run_id, token)
+            before = thread.size
             thread.begin_run(ActiveRun.begin(lease, run, time.time()))
+            thread.used_at = now
             if stored is None:
                 self._add(thread)
             else:
                 self._count_change(thread, before)
-                self._touch(thread)
+                self._set_active(thread)
             started = p.RunStarted(lease, thread.event_messages.keys(), thread.input_messages.keys())
             evicted = self._evict(thread)
         if evicted:
@@ -135,18 +140,22 @@ class MemoryStore:
         # Before the lock is taken, since this may take a while.
         messages = Messages.after_run(completion) if completion.persist else None
         with self._lock.get():
-            self._sweep()
+            now = self._sweep()
             thread, live = self._require_lease(lease)
             if completion.persist:
                 frames = p.missing_frames(frames, completion.frame_count, len(live.frames))
             before = thread.size
             thread.end_run(live)
             if completion.persist:
-                live.frames.extend(frames)
-                self._store_run(thread, live, completion, messages)
+                if live.frames:
+                    live.frames.extend(frames)
+                else:
+                    live.frames = list(frames)
+                self._store_run(thread, live, completion, messages, now)
             self._count_change(thread, before)
             if thread.runs or completion.keep_ordinal:
-                self._touch(thread)
+                thread.used_at = now
+                self._set_idle(thread)
             else:
                 self._delete(thread)
             evicted = self._evict(thread)
@@ -343,10 +352,12 @@ class MemoryStore:
         return thread, live
 
     def _store_run(
-        self, thread: Thread, live: ActiveRun, completion: p.RunCompletion, messages: Messages | None
+        self, thread: Thread, live: ActiveRun, completion: p.RunCompletion, messages: Messages | None, now: float
     ) -> None:
-        expires_at = time.monotonic() + p.RAW_RETENTION_SECONDS
+        expires_at = now + p.RAW_RETENTION_SECONDS
         self._raw[thread.add_run(live, completion, messages, now=time.time(), expires_at=expires_at)] = thread
+        if expires_at < self._next_expiry:
+            self._next_expiry = expires_at
         while 0 < self._max_runs < len(thread.runs):
             self._delete_oldest_run(thread)
 
@@ -372,7 +383,7 @@ class MemoryStore:
         """Counts that a thread no longer has the size that it had before."""
         change = thread.size - before
         self._size += change
-        self._owners.resize(thread, change)
+        thread.owner.size += change
 
     def _touch(self, thread: Thread) -> None:
         """Marks a thread as used now: as long as it has an active run, it is not among those that may be deleted."""
@@ -380,24 +391,39 @@ class MemoryStore:
         if thread.live is None:
             self._set_idle(thread)
         else:
-            self._idle.pop(thread.key, None)
-            self._owners.set_active(thread)
+            self._set_active(thread)
+
+    def _set_active(self, thread: Thread) -> None:
+        key = thread.key
+        for idle in (self._idle, thread.owner.idle):
+            idle.pop(key, None)
 
     def _set_idle(self, thread: Thread) -> None:
-        self._idle[thread.key] = thread
-        self._idle.move_to_end(thread.key)
-        self._owners.set_idle(thread)
+        key = thread.key
+        for idle in (self._idle, thread.owner.idle):
+            idle[key] = thread
+            idle.move_to_end(key)
 
-    def _sweep(self) -> None:
-        """Deletes expired raw frames and threads."""
+    def _sweep(self) -> float:
+        """Deletes expired raw frames and threads, and returns the time by the monotonic clock."""
         now = time.monotonic()
         while self._max_age:
             oldest = self._idle_thread(None)
             if oldest is None or now - oldest.used_at < self._max_age:
                 break
             self._delete(oldest)
-        while self._raw and ((raw := next(iter(self._raw)).raw) is None or raw.expires_at <= now):
-            self._drop_raw_frames(next(iter(self._raw)))
+        if now >= self._next_expiry:
+            self._drop_expired(now)
+        return now
+
+    def _drop_expired(self, now: float) -> None:
+        self._next_expiry = math.inf
+        while self._raw:
+            run = next(iter(self._raw))
+            if run.raw is not None and run.raw.expires_at > now:
+                self._next_expiry = run.raw.expires_at
+                return
+            self._drop_raw_frames(run)
 
     def _drop_raw_frames(self, run: StoredRun) -> None:
         thread = self._raw.pop(run)
@@ -406,7 +432,10 @@ class MemoryStore:
         self._count_change(thread, before)
 
     def _idle_thread(self, current: Thread | None) -> Thread | None:
-        return next((thread for thread in self._idle.values() if thread is not current), None)
+        for thread in self._idle.values():
+            if thread is not current:
+                return thread
+        return None
 
     def _evict(self, current: Thread | None = None) -> int:
         """Enforces the limits after ``current`` has grown. Returns how many other threads that has deleted.
@@ -429,10 +458,10 @@ class MemoryStore:
         """Does what is to be done about the owner of ``current`` while a limit, which is exceeded, is."""
         if current is None:
             return 0
-        owner = current.key.owner
+        owner = current.owner
         evicted = 0
         while self._owners.is_above_share(owner, limit):
-            thread = self._owners.idle_thread(owner, current)
+            thread = owner.idle_thread(current)
             if thread is None:
                 break
             self._delete(thread)
@@ -440,13 +469,13 @@ class MemoryStore:
             if not limit.is_exceeded():
                 return evicted
         if limit is self._limits.bytes:
-            self._trim(current, lambda: limit.is_exceeded() and self._owners.is_above_share(owner, limit), owner)
+            self._trim(current, lambda: limit.is_exceeded() and self._owners.is_above_share(owner, limit), current.key.owner)
         return evicted
 
     def _evict_others(self, limit: Limit, current: Thread | None) -> int:
         evicted = 0
         while limit.is_exceeded() and (thread := self._idle_thread(current)) is not None:
-            if not self._owners.is_above_share(thread.key.owner, limit):
+            if not self._owners.is_above_share(thread.owner, limit):
                 thread = self._owners.idle_thread_above_share(limit, current) or thread
             self._delete(thread)
             evicted += 1

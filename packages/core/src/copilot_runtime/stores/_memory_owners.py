@@ -33,7 +33,10 @@ class Owner:
 
     def idle_thread(self, current: Thread | None) -> Thread | None:
         """Returns the least recently used thread without an active run other than ``current``."""
-        return next((thread for thread in self.idle.values() if thread is not current), None)
+        for thread in self.idle.values():
+            if thread is not current:
+                return thread
+        return None
 
 
 class Limit(NamedTuple):
@@ -62,65 +65,47 @@ class Owners:
 
     def __init__(self) -> None:
         self._owners: dict[str, Owner] = {}
-        self._heaviest: str | None = None
+        self._heaviest: Owner | None = None
         """The owner that had most when all were compared last, which is not often."""
 
     def add(self, thread: Thread) -> None:
         """Adds a thread with an active run."""
-        owner = self._owners.get(thread.key.owner)
+        key = thread.key
+        owner = self._owners.get(key.owner)
         if owner is None:
-            owner = self._owners[thread.key.owner] = Owner()
-        owner.threads[thread.key] = thread
+            owner = self._owners[key.owner] = Owner()
+        thread.owner = owner
+        owner.threads[key] = thread
         owner.size += thread.size
 
     def remove(self, thread: Thread) -> None:
         """Removes a thread."""
-        owner = self._owners[thread.key.owner]
+        key, owner = thread.key, thread.owner
         owner.size -= thread.size
-        del owner.threads[thread.key]
-        owner.idle.pop(thread.key, None)
+        del owner.threads[key]
+        owner.idle.pop(key, None)
         if not owner.threads:
-            del self._owners[thread.key.owner]
-
-    def set_active(self, thread: Thread) -> None:
-        """Marks a thread as one with an active run."""
-        self._owners[thread.key.owner].idle.pop(thread.key, None)
-
-    def set_idle(self, thread: Thread) -> None:
-        """Marks a thread as one without an active run, and as the one that was used last."""
-        idle = self._owners[thread.key.owner].idle
-        idle[thread.key] = thread
-        idle.move_to_end(thread.key)
-
-    def resize(self, thread: Thread, size: int) -> None:
-        """Adds to the size of a thread's owner."""
-        self._owners[thread.key.owner].size += size
+            del self._owners[key.owner]
 
     def threads(self, owner: str) -> Iterator[Thread]:
         """Yields an owner's threads."""
         found = self._owners.get(owner)
         yield from () if found is None else found.threads.values()
 
-    def is_above_share(self, owner: str, limit: Limit) -> bool:
+    def is_above_share(self, owner: Owner, limit: Limit) -> bool:
         """Returns whether an owner has more of a limit than each would have if all had the same."""
-        found = self._owners.get(owner)
-        return found is not None and limit.measure(found) * len(self._owners) > limit.maximum
-
-    def idle_thread(self, owner: str, current: Thread | None) -> Thread | None:
-        """Returns an owner's least recently used thread without an active run other than ``current``."""
-        found = self._owners.get(owner)
-        return None if found is None else found.idle_thread(current)
+        return limit.measure(owner) * len(self._owners) > limit.maximum
 
     def idle_thread_above_share(self, limit: Limit, current: Thread | None) -> Thread | None:
         """Returns the thread to delete first of owners that have more than their share."""
         found = self._idle_above_share(self._heaviest, limit, current)
         if found is None:
-            able = [name for name in self._owners if self._idle_above_share(name, limit, current) is not None]
-            self._heaviest = max(able, key=lambda name: limit.measure(self._owners[name]), default=None)
+            able = [owner for owner in self._owners.values() if self._idle_above_share(owner, limit, current)]
+            self._heaviest = max(able, key=limit.measure, default=None)
             found = self._idle_above_share(self._heaviest, limit, current)
         return found
 
-    def _idle_above_share(self, owner: str | None, limit: Limit, current: Thread | None) -> Thread | None:
+    def _idle_above_share(self, owner: Owner | None, limit: Limit, current: Thread | None) -> Thread | None:
         if owner is None or not self.is_above_share(owner, limit):
             return None
-        return self.idle_thread(owner, current)
+        return owner.idle_thread(current)

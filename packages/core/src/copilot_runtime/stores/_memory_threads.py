@@ -12,12 +12,15 @@ import json
 import sys
 from array import array
 from collections.abc import Collection, Mapping, Sequence, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from .._events import CompactedFrames, InputMessages, frames_of
 from . import protocol as p
+
+if TYPE_CHECKING:
+    from ._memory_owners import Owner
 
 # Measured with tracemalloc on CPython 3.11 to 3.13: what objects take beside their contents.
 _THREAD_BYTES = 1150  # with an active run
@@ -63,7 +66,8 @@ class ActiveRun:
     @classmethod
     def begin(cls, lease: p.Lease, run: p.NewRun, now: float) -> ActiveRun:
         """Returns a run that has no frames yet."""
-        return cls(lease, run.agent_id, run.size + _text_size(run.run_id, run.agent_id), now)
+        agent_id = run.agent_id
+        return cls(lease, agent_id, run.size + sys.getsizeof(run.run_id) + sys.getsizeof(agent_id), now)
 
     def append(self, frames: Sequence[bytes], duplicates: Set[int]) -> int:
         """Appends frames, and returns how many bytes that takes."""
@@ -87,14 +91,18 @@ class RawFrames:
     __slots__ = ("_data", "_lengths", "duplicates", "expires_at", "size")
 
     def __init__(self, frames: Sequence[bytes], duplicates: Set[int], expires_at: float) -> None:
-        self._lengths = array("I")
-        pieces: list[bytes] = []
-        # Piece by piece, so that the processor's cache has what is looked at twice.
-        for start in range(0, len(frames), _PIECE_FRAMES):
-            piece = frames[start : start + _PIECE_FRAMES]
-            pieces.append(b"".join(piece))
-            self._lengths.extend(map(len, piece))
-        self._data = b"".join(pieces)
+        if len(frames) <= _PIECE_FRAMES:
+            self._lengths = array("I", [len(frame) for frame in frames])
+            self._data = b"".join(frames)
+        else:
+            self._lengths = array("I")
+            pieces: list[bytes] = []
+            # Piece by piece, so that the processor's cache has what is looked at twice.
+            for start in range(0, len(frames), _PIECE_FRAMES):
+                piece = frames[start : start + _PIECE_FRAMES]
+                pieces.append(b"".join(piece))
+                self._lengths.extend(map(len, piece))
+            self._data = b"".join(pieces)
         self.duplicates = duplicates
         self.expires_at = expires_at
         """By the monotonic clock."""
@@ -130,8 +138,8 @@ class StoredRun:
         run_id, agent_id = live.lease.run_id, live.agent_id
         # Their numbers are in their ids: pairs would be objects that the garbage collector looks at again and again.
         frames = tuple(frames_of(completion.records))
-        size = _RUN_BYTES + _text_size(run_id, agent_id)
-        size += sum(map(len, frames)) + (_RECORD_BYTES + _FRAME_BYTES) * len(frames)
+        size = _RUN_BYTES + sys.getsizeof(run_id) + sys.getsizeof(agent_id)
+        size += len(b"".join(frames)) + (_RECORD_BYTES + _FRAME_BYTES) * len(frames)
         raw = RawFrames(live.frames, completion.duplicates, expires_at)
         return cls(
             live.lease.run.ordinal,
@@ -169,8 +177,6 @@ def ids_size(ids: MessageIds) -> int:
 
 def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageIds, int]:
     """Returns the ids once another run has ended, and how many more bytes they take."""
-    if not new:
-        return ids, 0
     if not ids:
         result = dict.fromkeys(new, ordinal)
         return result, ids_size(result)
@@ -234,6 +240,7 @@ class Messages:
 
 
 _NO_MESSAGES = Messages()
+_NEW_THREAD_BYTES = _THREAD_BYTES + len(_NO_MESSAGES.data)
 
 
 def _encode(messages: Sequence[Mapping[str, Any]]) -> bytes:
@@ -267,9 +274,19 @@ class Thread:
     """The messages of the input and of the agent's own events of the last run that had any."""
     size: int = 0
     """The bytes that it takes. Changed where the thread is, or each call would look at all of its runs."""
+    owner: Owner = dataclasses.field(init=False, repr=False)
+    """Its owner, once it is in the store."""
 
     def __post_init__(self) -> None:
-        self.size = self.measured_size()
+        if self.size == 0:
+            self.size = self.measured_size()
+
+    @classmethod
+    def new(cls, key: p.ThreadKey, token: int, ordinal: int) -> Thread:
+        """Returns a thread that has nothing yet."""
+        owner, thread_id = key
+        size = _NEW_THREAD_BYTES + sys.getsizeof(thread_id) + (sys.getsizeof(owner) if owner else 0)
+        return cls(key, token, ordinal, size=size)
 
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the thread has."""
@@ -313,9 +330,13 @@ class Thread:
         self.updated_at = now
         self.agent_id = live.agent_id
         self.runs.append(run)
-        self.event_messages, more = ids_with_run(self.event_messages, run.ordinal, completion.event_messages)
-        self.input_messages, more_of_inputs = ids_with_run(self.input_messages, run.ordinal, completion.input_messages)
-        self.size += run.total_size + more + more_of_inputs
+        self.size += run.total_size
+        if completion.event_messages:
+            self.event_messages, more = ids_with_run(self.event_messages, run.ordinal, completion.event_messages)
+            self.size += more
+        if completion.input_messages:
+            self.input_messages, more = ids_with_run(self.input_messages, run.ordinal, completion.input_messages)
+            self.size += more
         if messages is not None:
             messages.run = run
             self._replace_messages(messages)
