@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Unpack, overload
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
 from copilot_runtime.adapters import (
+    MAX_KEPT_CHARACTERS,
     SHUTTING_DOWN,
     AsyncBody,
     BodyLimits,
@@ -85,15 +87,16 @@ class CopilotASGIApp:
             path, root_path = _target(scope)
             response = None if body.may_exist else self._handler.respond_at_once(scope["method"], path, root_path)
             if response is None:
-                response = await self._respond(_create_request(scope, path, root_path, body, self._handler.body_limits))
+                response = await self._respond(_create_request(scope, path, root_path, body, runtime.body_limits))
             if body.is_disconnected:
                 response.close()
                 return
-            stream = await response_stream(runtime, response)
+            content = response.body
+            is_endless = isinstance(content, EventStream)
+            stream = content if isinstance(content, EventStream) else await response_stream(runtime, response)
             if stream is None:
-                await _send_body(_start_message(response), response.body, body, send, runtime)
+                await _send_body(_start_message(response), content, body, send, runtime)
             else:
-                is_endless = isinstance(response.body, EventStream)
                 await StreamResponse(
                     _start_message(response), stream, body, send, runtime, is_endless=is_endless
                 ).send()
@@ -119,11 +122,20 @@ class CopilotASGIApp:
 
 def _target(scope: Scope) -> tuple[str, str]:
     """Returns the path of a request and its root path, percent-encoded."""
-    path, root_path = scope["path"], scope.get("root_path", "").rstrip("/")
+    path, root_path, raw = scope["path"], scope.get("root_path", ""), scope.get("raw_path")
+    if len(path) + len(root_path) + len(raw or b"") <= MAX_KEPT_CHARACTERS:
+        return _read_target(path, root_path, raw)
+    return _read_target.__wrapped__(path, root_path, raw)
+
+
+# Typed, since bytes and a string of the same characters have one hash: `python -bb` lets nobody compare them.
+@functools.lru_cache(maxsize=256, typed=True)
+def _read_target(path: str, root_path: str, raw: bytes | None) -> tuple[str, str]:
+    root_path = root_path.rstrip("/")
     if not f"{path}/".startswith(f"{root_path}/"):
         # Some servers and frameworks leave the root path out of the path, as the specification once had it.
         path = root_path + path
-    return split_raw_target(scope.get("raw_path"), path.encode("utf-8", "surrogateescape"), root_path.encode())
+    return split_raw_target(raw, path.encode("utf-8", "surrogateescape"), root_path.encode())
 
 
 def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody, limits: BodyLimits) -> Request:

@@ -16,7 +16,7 @@ from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
 from ._http.environ import environ_headers
 from ._http.form import make_form_parts
 from ._http.streaming import StreamSource
-from ._http.target import split_raw_target
+from ._http.target import MAX_KEPT_CHARACTERS, split_raw_target
 from ._server.errors import SHUTTING_DOWN
 from ._server.handler import HandlerOptions, build_handler, coerce_handler, ensure_handler
 from ._server.request_socket import drain_socket, limit_socket_wait, may_have_body
@@ -24,6 +24,7 @@ from ._server.response_body import begin_response, response_stream, wsgi_body
 from ._server.wsgi_checks import WSGIDeploymentChecks
 
 __all__ = [
+    "MAX_KEPT_CHARACTERS",
     "SHUTTING_DOWN",
     "AsyncBody",
     "BodyLimits",

@@ -185,6 +185,14 @@ class LimitedBody(RequestBody):
             self._deadline = min(self._deadline, time.monotonic() + self._limits.timeout_seconds)
 
     def _accept(self, chunk: bytes) -> None:
+        """Adds bytes after which others may come. Raises what `_take` raises."""
+        self._take(chunk)
+        if self._limits.timeout_seconds is not None:
+            # No later, or a client could send most of a body at once, and hold it for as long as it might have taken.
+            latest = time.monotonic() + self._limits.timeout_seconds
+            self._deadline = min(self._deadline + len(chunk) / BYTES_PER_SECOND, latest)
+
+    def _take(self, chunk: bytes) -> None:
         """Adds bytes. Raises BodyTooLarge, TooManyBodies and TooManyBodiesOfUser."""
         if self._size + len(chunk) > self._max_bytes:
             raise self._fail(BodyTooLarge(self._max_bytes, self._advice))
@@ -195,10 +203,6 @@ class LimitedBody(RequestBody):
                 raise self._fail(error) from None
         self._size += len(chunk)
         self._chunks.append(chunk)
-        if self._limits.timeout_seconds is not None:
-            # No later, or a client could send most of a body at once, and hold it for as long as it might have taken.
-            latest = time.monotonic() + self._limits.timeout_seconds
-            self._deadline = min(self._deadline + len(chunk) / BYTES_PER_SECOND, latest)
 
     def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
         chunks, self._chunks = self._chunks, []
@@ -240,36 +244,48 @@ class AsyncBody(LimitedBody):
             return self._data
         if asyncio.get_running_loop() is not self._loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.read(), self._loop))
+        first = None
         if self._lock is None:
-            reading = FirstStep(self._read())
-            if reading.is_done:  # most bodies have arrived before anything asks for them
-                return reading.result
+            if self._error is not None:
+                raise self._error
+            try:
+                first = FirstStep(self._receive())
+            except UnreadableBody as error:
+                raise self._fail(error) from None
+            if first.is_done and self._has_ended():  # most bodies have arrived before anything asks for them
+                if first.result:
+                    self._take(first.result)
+                return self._finish_receiving()
             self._lock = asyncio.Lock()  # for others that read while this one waits
-            async with self._lock:
-                return await reading
         async with self._lock:
-            return await self._read()
+            return await self._read(first)
 
-    async def _read(self) -> bytes:
+    async def _read(self, first: FirstStep[bytes] | None) -> bytes:
+        """Reads the body, of which ``first`` is the first step if that has been taken."""
         if self._data is not None:
             return self._data
         self._begin()
         try:
-            while chunk := await self._receive_in_time():
+            while chunk := await self._receive_in_time(first):
+                first = None
                 self._accept(chunk)
                 if self._has_ended():
                     break
         except UnreadableBody as error:
             raise self._fail(error) from None
+        return self._finish_receiving()
+
+    def _finish_receiving(self) -> bytes:
         del self._receive, self._has_ended  # which keep the connection, while the request is kept by its run
         return self._finish()
 
-    async def _receive_in_time(self) -> bytes:
-        if self._limits.timeout_seconds is None:
-            return await self._receive()
-        step = FirstStep(self._receive())
+    async def _receive_in_time(self, step: FirstStep[bytes] | None) -> bytes:
+        if step is None:
+            step = FirstStep(self._receive())
         if step.is_done:  # and needs no timer
             return step.result
+        if self._limits.timeout_seconds is None:
+            return await step
         try:
             async with asyncio.timeout(self.deadline() - time.monotonic()) as limit:
                 return await step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .. import _validation as validation
 from .headers import Headers
@@ -59,13 +59,15 @@ def _normalize(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in names if name.strip())
 
 
-def merge_headers(forwarded: Mapping[str, str], own: Iterable[tuple[str, str]]) -> dict[str, str]:
+def merge_headers(forwarded: Mapping[str, str], own: Collection[tuple[str, str]]) -> dict[str, str]:
     """Returns the headers for an agent.
 
     Args:
         forwarded: headers of the request, by lower-case name.
         own: headers that the server sets for the agent. They win; of several spellings of a name the first counts.
     """
+    if not own:
+        return dict(forwarded)
     merged: dict[str, str] = {}
     own_names: set[str] = set()
     for name, value in own:

@@ -33,7 +33,7 @@ from .endpoints.context import EndpointContext
 from .errors import SHUTTING_DOWN, HTTPError, error_response, response_for
 from .hooks import HookContext, RequestHook, ResponseHook, RuntimeHooks
 from .route_table import RouteMatch
-from .router import Mode, RequestHead, ResolvedRequest, Router
+from .router import Mode, RequestHead, Router
 from .runtime import CopilotRuntime
 
 logger = logging.getLogger("copilot_runtime.handler")
@@ -187,13 +187,23 @@ class CopilotHandler:
         resolved = self._router.resolve(state.request, head)
         state.request, state.route = resolved.request, resolved.match
         state.path = resolved.request.path
-        if self._hooks.on_before_handler is not None or self._hooks.on_response is not None:
+        hooks = self._hooks
+        if hooks.on_before_handler is not None or hooks.on_response is not None:
             await state.request.read()
-        if self._hooks.on_before_handler is not None:
+        if hooks.on_before_handler is not None:
             state.step = "on_before_handler"
-            state.request = await self._run_request_hook(self._hooks.on_before_handler, state)
-        state.step = f"the endpoint {resolved.match.name}"
-        return await self._call_endpoint(resolved, state.request, user)
+            state.request = await self._run_request_hook(hooks.on_before_handler, state)
+        state.step = "the endpoint"
+        try:
+            require_thread_access(self.runtime.thread_access, resolved.route.access)
+            return await resolved.endpoint(
+                EndpointContext(state.request, self.runtime, resolved.match, user, resolved.single_route)
+            )
+        except Exception as error:
+            response = response_for(error, debug=self.runtime.debug)
+            if response is None:
+                raise
+            return response
 
     def _read_head(self, request: Request) -> RequestHead:
         """Returns what the head of a request tells, and limits its body accordingly.
@@ -210,17 +220,6 @@ class CopilotHandler:
             raise BodyTooLarge(limit, advice)
         request.limit_body(limit, advice)
         return head
-
-    async def _call_endpoint(self, resolved: ResolvedRequest, request: Request, user: User | None) -> Response:
-        context = EndpointContext(request, self.runtime, resolved.match, user, resolved.single_route)
-        try:
-            require_thread_access(self.runtime.thread_access, resolved.route.access)
-            return await resolved.endpoint(context)
-        except Exception as error:
-            response = response_for(error, debug=self.runtime.debug)
-            if response is None:
-                raise
-            return response
 
     # --- hooks ---
 
@@ -252,7 +251,8 @@ class CopilotHandler:
         return result
 
     async def _handle_error(self, state: _RequestState, error: Exception) -> Response:
-        failures = [f"{state.step} raised {describe_error(error)}"]
+        step = f"{state.step} {state.route.name}" if state.step == "the endpoint" and state.route else state.step
+        failures = [f"{step} raised {describe_error(error)}"]
         if self._hooks.on_error is None:
             logger.error("%s %s failed", state.request.method, one_line(state.path), exc_info=error)
         else:

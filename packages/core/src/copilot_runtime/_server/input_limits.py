@@ -10,6 +10,13 @@ from .errors import InvalidRunInput
 
 _PART_LISTS = ("content", "toolCalls", "tool_calls")
 
+_LIST_LIMITS = (
+    ("messages", "max_messages"),
+    ("tools", "max_tools"),
+    ("context", "max_context"),
+    ("resume", "max_resume"),
+)
+
 FLAT_DEPTH = 6
 """How deeply the function of a tool call in a message is nested, the body included."""
 
@@ -67,16 +74,12 @@ class InputLimits:
         if not isinstance(wire, dict):
             return 0
         known_lists = 0
-        for name, limit, maximum in (
-            ("messages", "max_messages", self.max_messages),
-            ("tools", "max_tools", self.max_tools),
-            ("context", "max_context", self.max_context),
-            ("resume", "max_resume", self.max_resume),
-        ):
+        for name, limit in _LIST_LIMITS:
             value = wire.get(name)
-            if isinstance(value, list):
+            if value.__class__ is list:
                 known_lists += 1
-                _check_length(name, value, maximum, limit)
+                if value:
+                    _check_length(name, value, getattr(self, limit), limit)
         messages = wire.get("messages")
         return self._check_parts(messages) if lists > known_lists and isinstance(messages, list) else 0
 

@@ -122,6 +122,9 @@ class Router:
             HTTPError: the request has no route.
         """
         head = head or self.read_head(request)
+        match, route_match = head.match, head.route_match
+        if match is not None and route_match is not None and not match.route.memories:
+            return ResolvedRequest(match.route, route_match, request, match.route.endpoint)
         try:
             if head.segments is None:
                 raise _not_found()

@@ -469,7 +469,9 @@ class MemoryStore:
             if not limit.is_exceeded():
                 return evicted
         if limit is self._limits.bytes:
-            self._trim(current, lambda: limit.is_exceeded() and self._owners.is_above_share(owner, limit), current.key.owner)
+            self._trim(
+                current, lambda: limit.is_exceeded() and self._owners.is_above_share(owner, limit), current.key.owner
+            )
         return evicted
 
     def _evict_others(self, limit: Limit, current: Thread | None) -> int:

@@ -27,7 +27,7 @@ class PlainInput(NamedTuple):
     """What is known of a plain run input.
 
     Attributes:
-        rest: what does not consist of strings, as JSON: all of its members but the messages, and activities.
+        rest: what does not consist of strings, as JSON: activities, and all of its members but the messages and ids.
         is_complete: whether clients accept it in RUN_STARTED as it is.
     """
 
@@ -60,7 +60,7 @@ def _are_plain(objects: Sequence[Any], kinds: Mapping[str | None, _Kind]) -> boo
             for name, member in each.items():
                 if member.__class__ is str and name in texts:
                     continue
-                if name not in checks or not checks[name](member):
+                if name not in checks or not ((check := checks[name]) is _is_anything or check(member)):
                     return False
             for name in required:
                 if name not in each:
@@ -78,14 +78,16 @@ def as_plain(wire: Any) -> PlainInput | None:
     """
     if not _IS_SUPPORTED or not _is_input(wire):
         return None
-    members = {name: value for name, value in wire.items() if name != "messages"}
-    activities = [message for message in wire["messages"] if message["role"] == "activity"]
-    try:
-        rest = to_json([members, activities] if activities else members)
-    except ValueError:  # such as nesting that is too deep
-        return None
-    if b"Infinity" in rest:  # as a number, or in a text
-        return None
+    members = [wire[name] for name in _NO_STRINGS if wire.get(name)]
+    members += [message for message in wire["messages"] if message["role"] == "activity"]
+    rest = b""
+    if members:
+        try:
+            rest = to_json(members)
+        except ValueError:  # such as nesting that is too deep
+            return None
+        if b"Infinity" in rest:  # as a number, or in a text
+            return None
     return PlainInput(rest, wire.keys() >= _COMPLETE and None not in wire.values())
 
 
@@ -110,11 +112,12 @@ def _is_function(value: Any) -> bool:
 
 
 def _one_of(kind: _Kind) -> Check:
-    return lambda value: _are_plain((value,), {None: kind})
+    kinds = {None: kind}
+    return lambda value: _are_plain((value,), kinds)
 
 
 def _list_of(kinds: Mapping[str | None, _Kind]) -> Check:
-    return lambda value: value.__class__ is list and _are_plain(value, kinds)
+    return lambda value: value.__class__ is list and (not value or _are_plain(value, kinds))
 
 
 _FUNCTION = _Kind(frozenset(("name", "arguments")), ("name", "arguments"))
@@ -153,6 +156,9 @@ _INPUT = _Kind(
     },
 )
 _is_input = _one_of(_INPUT)
+
+_NO_STRINGS = tuple(_INPUT.checks.keys() - {"messages"})
+"""The members that may have something else than strings, some of which are empty in most inputs."""
 
 _COMPLETE = frozenset(("threadId", "runId", "messages", "tools", "context"))
 """The members that clients require in the input of RUN_STARTED."""

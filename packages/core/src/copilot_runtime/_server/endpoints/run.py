@@ -114,9 +114,12 @@ async def _read(context: EndpointContext, failure: str | None) -> tuple[Any, Par
 
     ``failure`` is the ``error`` of the response if the factory of agents fails; None leaves that to the handler.
     """
-    agent = await find_agent(context, failure)
-    run_input = _run_input or await _import_input()
     runtime = context.runtime
+    agents = runtime.fixed_agents
+    agent = None if agents is None else agents.get(context.agent_id)
+    if agent is None:
+        agent = await find_agent(context, failure)
+    run_input = _run_input or await _import_input()
     return agent, run_input.parse_input(context.body, runtime.input_limits, runtime.attachment_url_schemes)
 
 
