@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import types
+from collections.abc import Generator
 from contextlib import suppress
 
 from copilot_runtime import CopilotRuntime, EventStream
+from copilot_runtime.adapters import AsyncStreamIterator
 
 from ._asgi_types import Message, Send
 from ._cancelled_stream import send_end
 from ._pushed_message import MessagePusher, PushedMessage
 from ._received_body import ReceivedBody
+
+
+@types.coroutine
+def _turn() -> Generator[None, None, None]:
+    """Waits for one turn of the event loop."""
+    yield
 
 
 class StreamResponse:
@@ -61,7 +70,8 @@ class StreamResponse:
         self._start: Message | None = start
         self._stream = stream
         self._source = stream.source
-        self._chunks = aiter(stream)
+        self._chunks: AsyncStreamIterator | None = None
+        """What the response waits with, once it has to."""
         self._request_body = request_body
         self._send = send
         self._runtime = runtime
@@ -78,14 +88,15 @@ class StreamResponse:
 
     async def send(self) -> None:
         """Sends all of it, unless the client disconnects or does not read."""
-        task = self._task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = self._task = asyncio.current_task(loop)
         before = 0 if task is None else task.cancelling()
         try:
             try:
                 # The run's task has its turn now. A run that never waits has ended then.
-                await asyncio.sleep(0)
+                await _turn()
                 # Called at the next turn of the loop, so only if something below has to wait.
-                self._watching = asyncio.get_running_loop().call_soon(self._watch)
+                self._watching = loop.call_soon(self._watch)
                 await self._send_rest(self._send)
             except asyncio.CancelledError:
                 is_ours = self._is_stalled and task is not None and task.cancelling() <= before + 1
@@ -96,7 +107,7 @@ class StreamResponse:
         finally:
             self._has_ended = True
             self._pusher = None
-            self._chunks.close()
+            self._close()
             if self._watching is not None:
                 self._watching.cancel()
             if self._watcher is not None:
@@ -112,8 +123,8 @@ class StreamResponse:
             self._has_started = True
         elif not self._has_started:
             return  # cancelled while the server sent the headers, so that it is not known whether they have been sent
-        chunks, source = self._chunks, self._source
-        push = None
+        source = self._source
+        chunks = push = None
         while True:
             if self._pushed is not None:
                 pushed, self._pushed = self._pushed, None
@@ -130,9 +141,11 @@ class StreamResponse:
                 if is_last:
                     return
             del chunk
-            if push is None and send is self._send and self._task is not None:
-                # Not for what a cancelled stream has left, whose `send` has a time limit.
-                self._pusher, push = MessagePusher(self._task, send), self._push
+            if chunks is None:
+                chunks = self._chunks = self._chunks or aiter(self._stream)
+                if send is self._send and self._task is not None:
+                    # Not for what a cancelled stream has left, whose `send` has a time limit.
+                    self._pusher, push = MessagePusher(self._task, send), self._push
             waiting = chunks.wait(size, push)
             if waiting is not None:
                 try:
@@ -186,7 +199,13 @@ class StreamResponse:
         self._stream.on_stalled(self._abort_threadsafe)
 
     def _disconnected(self, _: asyncio.Future[None]) -> None:
-        self._chunks.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._chunks is None:
+            self._source.close()
+        else:
+            self._chunks.close()  # which ends a wait, too
 
     def _abort_threadsafe(self) -> None:
         if self._task is not None:

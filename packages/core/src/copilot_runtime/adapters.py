@@ -15,7 +15,7 @@ from ._http.body import RequestBody, UnreadableBody
 from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
 from ._http.environ import environ_headers
 from ._http.form import make_form_parts
-from ._http.streaming import StreamSource
+from ._http.streaming import AsyncStreamIterator, StreamSource
 from ._http.target import MAX_KEPT_CHARACTERS, split_raw_target
 from ._server.errors import SHUTTING_DOWN
 from ._server.handler import HandlerOptions, build_handler, coerce_handler, ensure_handler
@@ -27,6 +27,7 @@ __all__ = [
     "MAX_KEPT_CHARACTERS",
     "SHUTTING_DOWN",
     "AsyncBody",
+    "AsyncStreamIterator",
     "BodyLimits",
     "FirstStep",
     "FrameworkContext",

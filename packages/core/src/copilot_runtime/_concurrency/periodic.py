@@ -44,10 +44,21 @@ class PeriodicTask(Generic[T]):
         self._started = started
         self._stopped = stopped
         self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTimer[T]] = weakref.WeakKeyDictionary()
+        self._last: tuple[weakref.ref[asyncio.AbstractEventLoop], _LoopTimer[T]] | None = None
+        """The timer of the loop that was asked for last, since most processes have but one."""
+
+    def _find(self, loop: asyncio.AbstractEventLoop) -> _LoopTimer[T] | None:
+        last = self._last
+        if last is not None and last[0]() is loop:
+            return last[1]
+        timer = self._timers.get(loop)
+        if timer is not None:
+            self._last = (weakref.ref(loop), timer)
+        return timer
 
     def add(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
         """Adds a member, for which the callback runs on ``loop``."""
-        timer = self._timers.get(loop)
+        timer = self._find(loop)
         if timer is None:
             timer = _LoopTimer(self._seconds, self._callback, self._started, self._stopped)
             timer = self._timers.setdefault(loop, timer)
@@ -61,13 +72,13 @@ class PeriodicTask(Generic[T]):
 
     def discard(self, member: T, loop: asyncio.AbstractEventLoop) -> None:
         """Removes a member, if it is one."""
-        timer = self._timers.get(loop)
+        timer = self._find(loop)
         if timer is not None:
             timer.members.discard(member)
 
     def clear(self) -> None:
         """Drops all members: they were the parent process's."""
-        self._timers = weakref.WeakKeyDictionary()
+        self._timers, self._last = weakref.WeakKeyDictionary(), None
 
 
 class _LoopTimer(Generic[T]):

@@ -19,6 +19,11 @@ class Waiters:
     def __init__(self) -> None:
         self._waiting: set[Notify] = set()
 
+    @property
+    def has_waiters(self) -> bool:
+        """Whether anything waits for the next change."""
+        return bool(self._waiting)
+
     def add(self, notify: Notify) -> None:
         """Has ``notify`` called at the next change, once."""
         self._waiting.add(notify)

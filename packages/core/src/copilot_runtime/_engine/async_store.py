@@ -65,11 +65,15 @@ class AsyncStore:
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
             return cast(RunStarted | ThreadBusy, await writes.write(run))
+        if not self._store.blocking:
+            return self._store.begin(run)
         return await self.call(self._store.begin, run)
 
     async def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
             await writes.write(RunEnd(lease, frames, completion))
+        elif not self._store.blocking:
+            self._store.finish(lease, frames, completion)
         else:
             await self.call(self._store.finish, lease, frames, completion)
 

@@ -272,7 +272,7 @@ class RunReader(BaseReader):
         self._log = log
         self._seen = seen
         self._is_resumed = seen > 0
-        self._is_following = False
+        self._is_following = log is not None and not (seen or history or skip_duplicates)
         """Whether all that is left to read is the log, and its frames are to be sent as they are."""
         self._skip_duplicates = skip_duplicates
         self._repair_history = repair_history
@@ -288,10 +288,19 @@ class RunReader(BaseReader):
 
     def _read(self) -> bytes | None:
         log, seen = self._log, self._seen
-        if self._is_following and log is not None and len(log.frames) == seen + 1 and not log.is_foreign:
-            self._seen = seen + 1  # one event more: of a paced run, all are read here, which is most of what they cost
-            return log.frames[seen]
-        chunk: bytes | None = b""
+        chunk: bytes | None
+        if self._is_following and log is not None and not log.is_foreign:
+            frames = log.frames
+            count = len(frames)
+            if count == seen + 1:
+                self._seen = count  # one event more: of a paced run, all are read here, which is most of what they cost
+                return frames[seen]
+            if not seen and 0 < count <= MAX_CHUNK_FRAMES:  # a run that has just begun, and may be over
+                chunk = b"".join(frames[:count])
+                if len(chunk) <= MAX_CHUNK_BYTES:
+                    self._seen = count
+                    return chunk
+        chunk = b""
         if self._history:
             chunk = self._read_history()
         if not chunk and not self._is_evicted:

@@ -142,6 +142,8 @@ class Subscribers:
         while_open: Callable[[], None],
     ) -> None:
         self._limiter = StreamLimiter(max_streams)
+        self._unlimited = None if max_streams is not None else StreamSlot(self._limiter)
+        """One for all streams: without a limit there is nothing to release."""
         self._keep_alive = KeepAlive(keep_alive_seconds)
         self._on_abandoned = on_abandoned
         self._open: set[BaseReader] = set()
@@ -162,6 +164,8 @@ class Subscribers:
 
     def open_stream(self) -> StreamSlot:
         """Takes one of `max_streams`. Raises TooManyStreams."""
+        if self._unlimited is not None:
+            return self._unlimited
         try:
             self._limiter.acquire()
         except TooManyStreams:
@@ -199,13 +203,13 @@ class Subscribers:
             if isinstance(reader, BaseReader):
                 self._held.hold(reader, [(log, lambda: size)])
                 reader.watch()
-                if reader not in log.readers:  # it may have left on its own thread meanwhile
+                if reader.is_closed:  # on its own thread, meanwhile
                     self._held.release(reader)
 
     # --- called by readers ---
 
     def _reader_opened(self, reader: BaseReader) -> None:
-        _set_loop(reader)
+        reader.loop = loops.target_loop()
         self._open.add(reader)
         if reader.log is not None:
             reader.log.readers.add(reader)
@@ -225,13 +229,17 @@ class Subscribers:
     def _reader_closed(self, reader: BaseReader) -> None:
         if reader in self._open:  # and none of the parent process, which closes in the child as it is collected
             self._open.discard(reader)
-            self._limiter.release()
-        self._forget(reader)
-        self._closed.notify()
+            if self._unlimited is None:
+                self._limiter.release()
+        if reader.is_watched:  # before that, nothing has been counted for it
+            self._forget(reader)
+        if self._closed.has_waiters:
+            self._closed.notify()
         log, reader.log = reader.log, None
         if log is not None:
             log.readers.discard(reader)
-            self.reader_left(log)
+            if not log.ended:
+                self.reader_left(log)
 
     # --- timers and ends ---
 
