@@ -281,12 +281,13 @@ class Engine:
 
     async def _begin(self, request: RunRequest) -> Run | ActiveRun:
         function = agent_callable(request.agent)  # before the thread is taken: a factory may return anything
+        run_input = request.input
         new = NewRun(
-            thread=ThreadKey(request.owner, request.thread_id),
-            run_id=request.run_id,
-            agent_id=request.agent_id,
-            size=request.size,
-            begin_id=self._lost_begins.next_id() if self.store.blocking else "",
+            ThreadKey(request.owner, run_input.thread_id),
+            run_input.run_id,
+            request.agent_id,
+            request.size,
+            self._lost_begins.next_id() if self.store.blocking else "",
         )
         slot = self._find_slot(request) or await self._make_slot(request, new.thread)
         try:
@@ -559,15 +560,17 @@ class Engine:
 
     def _unregister(self, run: Run) -> None:
         self._active.discard(run, run.loop)
-        run.slot.release()
-        if run.writer is None:
+        if not run.slot.is_released:
+            run.slot.release()
+        writer = run.writer
+        if writer is None:
             self._ephemeral_runs.pop(run.log, None)
             return
-        key = run.writer.lease.run
+        key = writer.lease.run
         for runs in (self._runs, self._local_runs):
             if runs.get(key) is run:  # an ordinal may be in use again, where a store was replaced
                 del runs[key]
-        self._persistence.untrack(run.writer)
+        self._persistence.untrack(writer)
 
     # --- the process ---
 

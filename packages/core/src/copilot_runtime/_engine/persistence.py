@@ -92,7 +92,8 @@ class RunPersistence:
 
     def untrack(self, writer: RunWriter) -> None:
         """Forgets a run that has ended."""
-        self._cancel_flush(writer)
+        if writer.flush_scheduled:
+            self._cancel_flush(writer)
         if self._store.poll_seconds is not None and (poller := self._poller.get_existing()) is not None:
             poller.discard(writer)
         if self._store.lease_seconds is not None and (renewer := self._renewer.get_existing()) is not None:
@@ -145,8 +146,7 @@ class RunPersistence:
             self._flush([writer])
 
     def _cancel_flush(self, writer: RunWriter) -> None:
-        if writer.flush_scheduled:  # most runs are over before their first flush
-            self._flush_timer.discard(writer, writer.loop)
+        self._flush_timer.discard(writer, writer.loop)
 
     async def flush_now(self, writer: RunWriter) -> bool:
         """Stores what a run has emitted so far. Returns False if it fails, is refused, or the run has ended."""
@@ -168,10 +168,11 @@ class RunPersistence:
 
     async def finish(self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> FinishResult:
         """Stores the end of a run, ``frames`` being its last ones; retries for a while if the store fails."""
-        self._cancel_flush(writer)
-        began_at = time.monotonic()
-        if writer.flush_lock.locked():  # most runs are over before their first flush
+        if writer.flush_scheduled:  # most runs are over before their first flush
+            self._cancel_flush(writer)
+        if writer.flush_lock.locked():
             await self._wait_for_flush(writer)
+        began_at = time.monotonic()
         is_uncertain = False
         while True:
             try:
@@ -196,7 +197,8 @@ class RunPersistence:
     ) -> FinishResult:
         """Stores the end of a run. ``is_uncertain``: a call that failed may have stored it. Raises StoreError."""
         try:
-            await self._async_store.finish(writer.lease, [*writer.unflushed_frames(), *frames], completion)
+            unflushed = writer.unflushed_frames()
+            await self._async_store.finish(writer.lease, [*unflushed, *frames] if unflushed else frames, completion)
         except LeaseLost:
             is_stored = is_uncertain and await self._async_store.call(_has_ended_with, self._store, writer, frames)
             return FinishResult.STORED if is_stored else FinishResult.LEASE_LOST

@@ -296,10 +296,10 @@ class RunReader(BaseReader):
                 self._seen = count  # one event more: of a paced run, all are read here, which is most of what they cost
                 return frames[seen]
             if not seen and 0 < count <= MAX_CHUNK_FRAMES:  # a run that has just begun, and may be over
-                chunk = b"".join(frames[:count])
-                if len(chunk) <= MAX_CHUNK_BYTES:
+                frames = frames[:count]
+                if sum(map(len, frames)) <= MAX_CHUNK_BYTES:
                     self._seen = count
-                    return chunk
+                    return b"".join(frames)
         chunk = b""
         if self._history:
             chunk = self._read_history()

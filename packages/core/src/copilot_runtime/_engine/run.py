@@ -137,7 +137,7 @@ class Run:
         if self.is_finished:  # before it began: its thread was deleted, or its end has been forced
             return
         self._task = self._started_task or asyncio.current_task()
-        if events is None:
+        if events is None and self._services.options.run_timeout_seconds is not None:
             self._limit_time()
         try:
             # It may have been stopped before it began; but what an agent returns after its stop is awaited.
@@ -149,7 +149,7 @@ class Run:
             by_runtime = self._task is None or self._task.cancelling() > 0
             ending = self._ending_after_error(error, is_cancelled=by_runtime)
         else:
-            ending = self._ending_after_return()
+            ending = self._ending or self._ending_after_return()
         await self._end(ending)
 
     def start_on_thread(self) -> bool:
@@ -221,7 +221,7 @@ class Run:
             self._services.hints.ended_without_terminal_event(
                 self.request.agent_id, has_events=self._recorder.number > 0
             )
-        return self._ending or RunEnding()
+        return self._ending or _RETURNED
 
     async def _record_opening(self) -> bool:
         """Records the events that come before those of the agent. Returns False if they cannot be stored."""
@@ -355,7 +355,8 @@ class Run:
                 return
             self._recorder.seal()
             self._close()
-        self._cancel_timers()
+        if self._timers:
+            self._cancel_timers()
         self._hold_task()
         if self._task is not None:
             self._task.cancel()
@@ -366,7 +367,8 @@ class Run:
             if self.is_finished:
                 return
             self._close()
-        self._cancel_timers()
+        if self._timers:
+            self._cancel_timers()
         is_ours = True
         try:
             is_ours = await self._finish(ending)
@@ -436,13 +438,17 @@ class Run:
 
     def _cancel_timers(self) -> None:
         # Only on their loop, unless that is closed.
-        if self._timers and not (loops.in_sync_driver() and loops.call_soon_threadsafe(self.loop, self._drop_timers)):
+        if not (loops.in_sync_driver() and loops.call_soon_threadsafe(self.loop, self._drop_timers)):
             self._drop_timers()
 
     def _drop_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
         self._timers = ()
+
+
+_RETURNED = RunEnding()
+"""Of an agent that has returned, without a terminal event if that is needed."""
 
 
 def _ignore_first_start(feed: Callable[[Any], int]) -> Callable[[Any], int]:

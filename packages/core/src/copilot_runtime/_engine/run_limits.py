@@ -146,7 +146,12 @@ class RunLimiter:
                 raise TooManyRuns("max_runs")
             if self._size + size > self._max_bytes:
                 raise TooManyRuns("max_runs_bytes")
-            return self._add(RunSlot(self, user, size))
+            slot = RunSlot(self, user, size)
+            self._slots.add(slot)
+            self._size += size
+            if user is not None:
+                self._count_user(user, size)
+            return slot
 
     def _check_user(self, user: str, size: int) -> None:
         if self._of_users[user] >= self._max_runs_per_user:
@@ -219,9 +224,12 @@ class RunLimiter:
         self._slots.add(slot)
         self._size += slot.size
         if slot.user is not None:
-            self._of_users[slot.user] += 1
-            self._sizes_of_users[slot.user] += slot.size
+            self._count_user(slot.user, slot.size)
         return slot
+
+    def _count_user(self, user: str, size: int) -> None:
+        self._of_users[user] += 1
+        self._sizes_of_users[user] += size
 
     def after_fork(self) -> None:
         """Starts at zero in a child process."""

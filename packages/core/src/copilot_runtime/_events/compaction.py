@@ -8,7 +8,7 @@ at hand then; of the frames already serialised, only the few state events are pa
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, Self, overload
 

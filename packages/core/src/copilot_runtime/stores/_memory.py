@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
 import math
@@ -182,7 +181,7 @@ class MemoryStore:
             if thread is None or (live := thread.live) is None or live.lease.run != run or not force:
                 return None
             self._last_token += 1
-            live.lease = lease = dataclasses.replace(live.lease, token=self._last_token)
+            live.lease = lease = live.lease._replace(token=self._last_token)
             agent_id, started_at = live.agent_id, live.started_at
             frames, event_messages = tuple(live.frames), thread.event_messages.keys()
         return p.ClaimedRun(lease, agent_id, started_at, frames, self.messages(run.thread), event_messages)

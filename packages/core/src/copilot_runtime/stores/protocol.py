@@ -95,8 +95,7 @@ class RunKey(NamedTuple):
     ordinal: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
+class NewRun(NamedTuple):
     """A run that is about to begin. ``size`` is the size of its input in bytes."""
 
     thread: ThreadKey
@@ -107,8 +106,7 @@ class NewRun:
     """Identifies this call of `RunStore.begin`, so that a run can be found that has begun although the call failed."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The right to write to a run. ``token`` is the fencing token: it increases with every lease of the thread."""
 
     run: RunKey
@@ -116,8 +114,7 @@ class Lease:
     token: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """The run has begun.
 
     The ids of the thread's messages at this moment, which do not change afterwards: ``event_messages`` are those
@@ -212,8 +209,7 @@ class ThreadBusy:
     live: ActiveRun
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RunCompletion:
+class RunCompletion(NamedTuple):
     """The final state of a run."""
 
     persist: bool
@@ -264,18 +260,19 @@ class RunCompletion:
             recorded_by: The version of this package that has recorded all of its frames; empty if unknown.
             frame_count: How many frames the run has; None if unknown.
         """
+        # By position, since that takes a third of the time.
         return cls(
-            persist=persist,
-            keep_ordinal=keep_ordinal,
-            records=recorder.records(),
-            messages=messages,
-            last_agent_event=last_agent_event,
-            event_messages=recorder.message_ids,
-            input_messages=recorder.input_ids,
-            duplicates=recorder.duplicates,
-            has_run_error=recorder.has_run_error,
-            recorded_by=recorded_by,
-            frame_count=frame_count,
+            persist,
+            keep_ordinal,
+            recorder.records(),
+            messages,
+            last_agent_event,
+            recorder.message_ids,
+            recorder.input_ids,
+            recorder.duplicates,
+            recorder.has_run_error,
+            recorded_by,
+            frame_count,
         )
 
 

@@ -292,7 +292,7 @@ class RunStoreSuite(PortableTests):
         lease = begin(store).lease
         frames, completion = record_run(lease, message_events())
         assert append_one(store, lease, frames[:stored]) is None
-        store.finish(lease, frames, dataclasses.replace(completion, frame_count=len(frames)))
+        store.finish(lease, frames, completion._replace(frame_count=len(frames)))
         [run] = store.read(T1, raw_ordinal=lease.run.ordinal).runs
         assert list(run.raw or ()) == frames
 
@@ -304,7 +304,7 @@ class RunStoreSuite(PortableTests):
         refused = store.append([p.Batch(lease, frames[2:3], frame_count=3)])
         assert {lease: type(why) for lease, why in refused.items()} == {lease: p.LeaseLost}
         with pytest.raises(p.LeaseLost):
-            store.finish(lease, frames[3:], dataclasses.replace(completion, frame_count=len(frames)))
+            store.finish(lease, frames[3:], completion._replace(frame_count=len(frames)))
         assert list(store.follow(lease.run, 0).frames) == frames[:1]
 
     def test_begin_id_of_an_active_run(self, store: RunStore) -> None:

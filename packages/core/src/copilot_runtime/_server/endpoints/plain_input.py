@@ -112,7 +112,7 @@ def _is_function(value: Any) -> bool:
 
 
 def _one_of(kind: _Kind) -> Check:
-    kinds = {None: kind}
+    kinds: Mapping[str | None, _Kind] = {None: kind}
     return lambda value: _are_plain((value,), kinds)
 
 
