@@ -79,8 +79,9 @@ class ProcessLocal(Generic[T]):
 
     def get(self) -> T:
         """Returns this process's value."""
-        last = self._last  # a short run gets half a dozen of them
-        if last is not None and last[1] is threading.Lock and last[0] == process_id():
+        last = self._last
+        # Without a call of `process_id`, since a short run gets half a dozen of them.
+        if last is not None and last[1] is threading.Lock and _page is not None and _page[0] and last[0] == _pid:
             return last[2]
         # By id and not by a hook, since servers written in C fork without Python's hooks. The class of locks is
         # another one once gevent has replaced the module.

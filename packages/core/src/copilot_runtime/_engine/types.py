@@ -45,9 +45,9 @@ class EngineOptions(RunSettings):
     shutdown_grace_seconds: float = 10
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)  # not frozen: each run makes one, which would take twice as long
 class RunRequest:
-    """Everything that a run is started with.
+    """Everything that a run is started with. Never changed.
 
     ``input`` is for the agent; ``body`` is the same in wire form, as the client sent it. ``size`` is the size of the
     body, and ``memory`` an estimate of what input and body take in memory while the run lasts. ``opening`` are events

@@ -448,8 +448,9 @@ class MemoryStore:
         for limit in self._limits:
             if limit.is_exceeded():
                 evicted += self._evict_own(limit, current)
-                evicted += self._evict_others(limit, current)
-        if self._limits.bytes.is_exceeded():
+                if limit.is_exceeded():
+                    evicted += self._evict_others(limit, current)
+        if 0 < self._max_bytes < self._size:
             self._trim(current, self._limits.bytes.is_exceeded)
         return evicted
 

@@ -55,6 +55,11 @@ _ANYTHING: Mapping[str, tuple[str, Any]] = {"state": ("state", None), "forwarded
 _fields = BaseModel.__dict__["__dict__"]
 """The slot in which pydantic keeps the fields of a model."""
 
+_set_names, _set_extra, _set_private = (
+    BaseModel.__dict__[f"__pydantic_{name}__"].__set__ for name in ("fields_set", "extra", "private")
+)
+"""Of its other slots, which `BaseModel` lets nobody set."""
+
 
 _Input = TypeVar("_Input", bound=LenientRunAgentInput)
 
@@ -116,10 +121,10 @@ class DeferredRunAgentInput(LenientRunAgentInput):
         members = body.members
         self = cls.__new__(cls)
         _fields.__set__(self, {"thread_id": members["threadId"], "run_id": members["runId"]})
-        object.__setattr__(self, "__pydantic_fields_set__", _names_set(tuple(names)))
-        object.__setattr__(self, "__pydantic_extra__", {})
+        _set_names(self, _names_set(tuple(names)))
+        _set_extra(self, {})
         # A slot that models without private attributes have no use for.
-        object.__setattr__(self, "__pydantic_private__", body)
+        _set_private(self, body)
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -129,7 +134,8 @@ class DeferredRunAgentInput(LenientRunAgentInput):
             wire_name, default = _ANYTHING[name]
             value = body.members.get(wire_name, default)
             # A copy, which the agent may change.
-            return _fields.__get__(self).setdefault(name, from_json(to_json(value)))
+            copied = from_json(to_json(value)) if value else type(value)()
+            return _fields.__get__(self).setdefault(name, copied)
         return getattr(_build(self), name)
 
     @property
