@@ -152,8 +152,10 @@ def _text_content(state: ProtocolState, event: Event) -> None:
 
 
 def _text_end(state: ProtocolState, event: Event) -> None:
-    _text_content(state, event)
-    del state.texts[event["messageId"]]
+    message = event["messageId"]
+    if message not in state.texts:
+        _text_content(state, event)  # which raises
+    del state.texts[message]
 
 
 def _call_start(state: ProtocolState, event: Event) -> None:

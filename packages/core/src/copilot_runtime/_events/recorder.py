@@ -459,7 +459,7 @@ class RunRecorder:
         compactor = self._compactor
         if compactor is None:
             return
-        if "messageId" in event and (rule.introduces_message or self._known_message_ids):
+        if (rule.introduces_message or self._known_message_ids) and "messageId" in event:
             self._track_message_id(number, event["messageId"])
         rule.compact(compactor, id_number, event, frame)
         if delta_id is None:

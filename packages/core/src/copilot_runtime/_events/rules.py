@@ -71,6 +71,14 @@ json_object = _instance_of(dict, "an object")
 json_list = _instance_of(list, "a list")
 
 
+_choices: dict[Rule, frozenset[str]] = {}
+
+
+def choices(rule: Rule) -> frozenset[str]:
+    """Returns strings that a rule returns as they are, so that it need not be called for one of them."""
+    return _choices.get(rule, frozenset())
+
+
 def one_of(*values: str) -> Rule:
     """Accepts these strings."""
     accepted, description = frozenset(values), f"one of {', '.join(values)}"
@@ -80,6 +88,7 @@ def one_of(*values: str) -> Rule:
             return value
         return _plain(value, description, lambda plain: isinstance(plain, str) and plain in accepted)
 
+    _choices[rule] = accepted
     return rule
 
 

@@ -10,7 +10,19 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .rules import InvalidValueError, Rule, array, boolean, json_object, one_of, or_absent, shape, string, timestamp
+from .rules import (
+    InvalidValueError,
+    Rule,
+    array,
+    boolean,
+    choices,
+    json_object,
+    one_of,
+    or_absent,
+    shape,
+    string,
+    timestamp,
+)
 from .shapes import (
     MESSAGE,
     PATCH,
@@ -66,11 +78,15 @@ class EventSchema:
     """The number of members of an event that needs no more than its strings checked."""
     rule: Rule = dataclasses.field(init=False)
     """The rule for everything but the strings."""
+    roles: frozenset[str] = dataclasses.field(init=False)
+    """The roles with which it needs no more than its strings checked, if that is its only other member."""
 
     def __post_init__(self) -> None:
         optional = {**_COMMON_OPTIONAL, **self.optional}
         object.__setattr__(self, "size", 0 if self.required or self.defaults else 1 + len(self.strings))
         object.__setattr__(self, "rule", shape(self.required, optional, defaults=self.defaults))
+        roles = choices(self.optional["role"]) if self.size and "role" in self.optional else frozenset()
+        object.__setattr__(self, "roles", roles)
 
     def validate(self, event: Event) -> Event:
         """Returns the event as clients accept it. Raises InvalidEventError if they would reject it."""
@@ -80,7 +96,12 @@ class EventSchema:
                     raise InvalidEventError(f"{event['type']}: {name} must be a string")
         except KeyError:
             raise InvalidEventError(f"{event['type']}: {name} must be a string") from None
-        return self._validate_rest(event) if len(event) > self.size else event
+        others = len(event) - self.size
+        if others <= 0 or (
+            others == 1 and self.roles and (role := event.get("role")).__class__ is str and role in self.roles
+        ):
+            return event
+        return self._validate_rest(event)
 
     def _validate_rest(self, event: Event) -> Event:
         try:

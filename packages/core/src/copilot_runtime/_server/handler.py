@@ -25,7 +25,6 @@ from .._http.cors import (
 from .._http.target import normalize_base_path
 from .._http.types import Request, Response
 from .._log_text import one_line
-from .._users import User
 from .._validation import check_choice
 from .access import require_thread_access
 from .cors_log import RefusedOrigins
