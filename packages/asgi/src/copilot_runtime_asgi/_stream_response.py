@@ -180,8 +180,8 @@ class StreamResponse:
             return chunk is not None
         is_last = source.is_at_end
         message = {"type": "http.response.body", "body": chunk, "more_body": not is_last}
-        self._pushed = pusher.push(message, is_last=is_last)
-        return self._pushed is None
+        pushed = self._pushed = pusher.push(message, is_last=is_last)
+        return pushed is None
 
     async def _send_end(self) -> bool:
         """Sends the end after a cancellation, if there is one to send. Returns whether the server shuts down."""

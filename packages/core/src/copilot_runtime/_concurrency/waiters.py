@@ -4,36 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .process_local import process_lock
+
 Notify = Callable[[], object]
 
 
+_creating = process_lock()
+"""Held while what few things need is created: a set takes 216 bytes, and there are thousands of idle streams."""
+
+
 class Waiters:
-    """One-shot callbacks, added and called from any thread, without a lock.
+    """Callbacks that are called at changes, once or at each. Added and called from any thread, without a lock.
 
     Code that changes something calls `notify` after the change; code that waits for it adds a callback and then looks
     again, since the change may have come in between: one of the two has then seen the other.
     """
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_listening", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: set[Notify] = set()
+        self._waiting: set[Notify] | None = None
+        """Called once."""
+        self._listening: set[Notify] | None = None
+        """Called at each change."""
 
     @property
     def has_waiters(self) -> bool:
-        """Whether anything waits for the next change."""
-        return bool(self._waiting)
+        """Whether there are any callbacks."""
+        return bool(self._waiting or self._listening)
 
     def add(self, notify: Notify) -> None:
         """Has ``notify`` called at the next change, once."""
-        self._waiting.add(notify)
+        while (waiting := self._waiting) is None:
+            with _creating.get():
+                if self._waiting is None:
+                    self._waiting = set()
+        waiting.add(notify)
+
+    def listen(self, notify: Notify) -> None:
+        """Has ``notify`` called at each change, until `discard`. It may be called once more by another thread."""
+        while (listening := self._listening) is None:
+            with _creating.get():
+                if self._listening is None:
+                    self._listening = set()
+        listening.add(notify)
 
     def discard(self, notify: Notify) -> None:
         """Forgets a callback: nobody waits any more. It may be called all the same if the change comes meanwhile."""
-        self._waiting.discard(notify)
+        for callbacks in (self._waiting, self._listening):
+            if callbacks is not None:
+                callbacks.discard(notify)
 
     def notify(self) -> None:
-        """Calls all callbacks that were added since the last change."""
+        """Calls the callbacks that were added since the last change, and those that are called at each."""
+        if self._listening:
+            for notify in tuple(self._listening):
+                notify()
         if self._waiting:
             waiting, self._waiting = self._waiting, set()
             # A copy, since a thread that loaded the old set may still add to it; its second look saves it.

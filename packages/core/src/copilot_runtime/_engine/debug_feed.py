@@ -80,7 +80,7 @@ class _DebugReader(BaseReader):
             return None if self._is_cut else self._keep_alive()
         return b"".join(chunks)
 
-    def _wait(self, notify: Notify) -> bool:
+    def _wait(self, notify: Notify, *, is_lasting: bool) -> bool:
         positions = list(self._positions.items())
         # A run that begins after this look notifies through `add`.
         return self._greeted and all(log.add_waiter(position.seen, notify) for log, position in positions)

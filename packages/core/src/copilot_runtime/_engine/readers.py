@@ -121,20 +121,23 @@ class BaseReader:
         """Whether the last chunk has been read. If so, `read_available` would return None; False may be late."""
         return False
 
-    def add_waiter(self, notify: Notify, *, is_brief: bool = False) -> bool:
+    def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         """Has ``notify`` called once there is something to read. Returns False if there is already.
 
         ``is_brief``: the wait has a limit of its own, so that no timer has to look at the reader meanwhile.
+        ``is_lasting``: it may be called at later changes, too, and is the same in all further calls.
         """
         self._notify = notify  # before the look, so that whoever changes something after it finds the callback
-        if self._callbacks is None or self._rest or self._keep_alive_due or self._is_cut or not self._wait(notify):
+        if self._callbacks is None or self._rest or self._keep_alive_due or self._is_cut:
+            return False
+        if not self._wait(notify, is_lasting=is_lasting):
             return False
         self.sending_ticks = -1
         if not (self.is_watched or is_brief):
             self.watch()
         return True
 
-    def _wait(self, notify: Notify) -> bool:
+    def _wait(self, notify: Notify, *, is_lasting: bool) -> bool:
         """Adds a callback to what the reader reads. Returns False if there is something to read."""
         return False
 
@@ -248,6 +251,7 @@ class RunReader(BaseReader):
         "_history_seen",
         "_is_evicted",
         "_is_following",
+        "_is_listening",
         "_is_resumed",
         "_joined",
         "_log",
@@ -274,6 +278,8 @@ class RunReader(BaseReader):
         self._is_resumed = seen > 0
         self._is_following = log is not None and not (seen or history or skip_duplicates)
         """Whether all that is left to read is the log, and its frames are to be sent as they are."""
+        self._is_listening = False
+        """Whether the log calls back at each change."""
         self._skip_duplicates = skip_duplicates
         self._repair_history = repair_history
         self._joined = joined
@@ -376,9 +382,16 @@ class RunReader(BaseReader):
             and not (self._rest or self._is_resumed or self._is_broken_off)
         )
 
-    def _wait(self, notify: Notify) -> bool:
+    def _wait(self, notify: Notify, *, is_lasting: bool) -> bool:
         log = self._log
-        return log is not None and not self._history and log.add_waiter(self._seen, notify)
+        if log is None or self._history:
+            return False
+        if not is_lasting:
+            return log.add_waiter(self._seen, notify)
+        if not self._is_listening:
+            self._is_listening = True
+            log.listen(notify)
+        return not (len(log.frames) > self._seen or log.ended)
 
     def close(self) -> None:
         self._drop()

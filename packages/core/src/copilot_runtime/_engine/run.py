@@ -27,7 +27,7 @@ from .endings import (
     timed_out,
 )
 from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
-from .run_limits import RunSlot
+from .run_limits import GROWTH_BYTES, RunSlot
 from .run_log import RunLog
 from .run_writer import RunWriter
 from .types import EndedRun, Outcome, RunRequest, RunSettings
@@ -70,6 +70,7 @@ class Run:
         "_started_task",
         "_task",
         "_timers",
+        "_uncounted",
         "feed",
         "is_finished",
         "log",
@@ -101,6 +102,8 @@ class Run:
         self.is_finished = False
         self.size = 0
         """The bytes of its frames, which take long to count where there are many."""
+        self._uncounted = 0
+        """Those that its slot does not count yet."""
         self.feed: Callable[[Any], int] = _ignore_first_start(recorder.feed) if request.opening else recorder.feed
         self._services = services
         self._function = function
@@ -255,8 +258,11 @@ class Run:
         if not size:
             return
         self.size += size
-        if not self.slot.grow(size):
-            self.stop_threadsafe(MEMORY_EXCEEDED)
+        self._uncounted += size
+        if self._uncounted >= GROWTH_BYTES:
+            grown, self._uncounted = self._uncounted, 0
+            if not self.slot.grow(grown):
+                self.stop_threadsafe(MEMORY_EXCEEDED)
         if recorder.duplicates:
             self.log.duplicates = recorder.duplicates
         self.log.extend(frames)

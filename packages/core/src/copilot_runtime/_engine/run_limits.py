@@ -19,7 +19,7 @@ MAX_EXCESS = 1.25
 USER_SHARE = 0.5
 """How much of the memory that all may take several runs of one user may take."""
 
-_STEP_BYTES = 64 * 1024
+GROWTH_BYTES = 64 * 1024
 """How much a run may grow until that is counted."""
 
 
@@ -55,22 +55,20 @@ class RunSlot:
         size: how many bytes of memory are counted for the run.
     """
 
-    __slots__ = ("_grown", "_limiter", "_replaced", "size", "user")
+    __slots__ = ("_limiter", "_replaced", "size", "user")
 
     def __init__(self, limiter: RunLimiter, user: str | None, size: int, replaced: RunSlot | None = None) -> None:
         self._limiter: RunLimiter | None = limiter
-        self._grown = 0
         self._replaced = replaced
         self.user = user
         self.size = size
 
     def grow(self, frame_bytes: int) -> bool:
-        """Counts what the run has emitted. Returns False if the run is to end, since there is too much in memory."""
-        self._grown += frame_bytes
-        if self._grown < _STEP_BYTES or self._limiter is None:
-            return True
-        grown, self._grown = EVENT_FACTOR * self._grown, 0
-        return self._limiter.grow(self, grown)
+        """Counts what the run has emitted. Returns False if the run is to end, since there is too much in memory.
+
+        To be called when that is `GROWTH_BYTES` or more, since each call has its cost.
+        """
+        return self._limiter is None or self._limiter.grow(self, EVENT_FACTOR * frame_bytes)
 
     def add(self, size: int) -> None:
         """Counts a larger input, of a run that has not begun. Raises what `RunLimiter.acquire` raises."""

@@ -27,7 +27,7 @@ class RunLog(Waiters):
     )
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str, *, is_starting: bool = False) -> None:
-        super().__init__()
+        self._waiting = self._listening = None
         self.run = run
         """None for a run on no thread."""
         self.run_id = run_id
@@ -66,7 +66,7 @@ class RunLog(Waiters):
         """
         if len(self.frames) > seen or self.ended:
             return False
-        self._waiting.add(notify)  # not by `add`, since every event of a paced run comes by here
+        self.add(notify)
         return not (len(self.frames) > seen or self.ended)
 
     def add_end_waiter(self, notify: Notify) -> bool:

@@ -283,17 +283,22 @@ class RunRecorder:
         before, after, first = stream.before, stream.after, self._number + 1
         try:
             # As `encode` writes strings, at a third of the cost.
-            frames = [
-                f"{before}{number}{after}{encode_basestring(delta)}}}\n\n".encode()
-                for number, delta in enumerate(deltas, first)
-            ]
+            if len(deltas) == 1:
+                frames = [f"{before}{first}{after}{encode_basestring(deltas[0])}}}\n\n".encode()]
+                size = len(frames[0])
+            else:
+                frames = [
+                    f"{before}{number}{after}{encode_basestring(delta)}}}\n\n".encode()
+                    for number, delta in enumerate(deltas, first)
+                ]
+                size = len(b"".join(frames))  # faster than a sum
         except UnicodeEncodeError:  # of half a character, which is joined with its other half
             for delta in deltas:
                 self._feed(stream.event(delta))
             return
         self._number = self._last_agent_event = last = self._number + len(frames)
         self._pending += frames
-        self._pending_bytes += len(b"".join(frames))  # faster than a sum, and for one frame there is no copy
+        self._pending_bytes += size
         message = stream.message
         if stream.records is not None:
             stream.records.extend(range(first, last + 1), frames)

@@ -41,11 +41,12 @@ class StreamSource(Protocol):
     def read_available(self) -> bytes | None:
         """Returns bytes that are ready, joined; ``b""`` if none are, and None at the end."""
 
-    def add_waiter(self, notify: Callable[[], object], *, is_brief: bool = False) -> bool:
+    def add_waiter(self, notify: Callable[[], object], *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         """Has ``notify`` called once there is something to read.
 
         Returns False if there is something already: then ``notify`` may never be called. ``is_brief`` is whether the
-        wait has a limit of its own, so that nothing needs to look after the stream meanwhile.
+        wait has a limit of its own, so that nothing needs to look after the stream meanwhile. ``is_lasting`` is whether
+        ``notify`` may be called at any later change, too: it is added once then, and is the same in all further calls.
         """
 
     def on_stalled(self, abort: Callable[[], object]) -> None:
@@ -239,7 +240,8 @@ class AsyncStreamIterator:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-        if self._source.add_waiter(self._notify):
+        # Lasting only for who is certain to close the source: until then, what it reads keeps this iterator in memory.
+        if self._source.add_waiter(self._notify, is_lasting=push is not None):
             self._without_turn = 0
             # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
             future = self._future = loop.create_future()
@@ -262,7 +264,7 @@ class AsyncStreamIterator:
         future, push, self._push = self._future, self._push, None
         if future is None or future.done():
             return
-        if push is not None and push() and self._source.add_waiter(self._notify):
+        if push is not None and push() and self._source.add_waiter(self._notify, is_lasting=True):
             self._push = push
         else:
             future.set_result(None)
