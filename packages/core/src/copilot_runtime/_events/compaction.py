@@ -222,13 +222,14 @@ class Compactor:
             self._leader = None
         out = self._out
         out.append(message.number, message.frame)
-        if len(message.deltas) == 1:
-            out.append(message.last, message.first)
-        elif message.deltas:
-            merged: Event = {"type": kind, member: identity, "delta": "".join(message.deltas)}
-            if message.metadata is not None:
-                merged["metadata"] = message.metadata
-            out.append(message.last, format_frame(encode(merged), self._prefix, message.last))
+        if message.deltas:
+            frame = message.first
+            if len(message.deltas) > 1:
+                merged: Event = {"type": kind, member: identity, "delta": "".join(message.deltas)}
+                if message.metadata is not None:
+                    merged["metadata"] = message.metadata
+                frame = format_frame(encode(merged), self._prefix, message.last)
+            out.append(message.last, frame)
         if end is not None:
             out.append(*end)
         if message.followers is not None:

@@ -231,8 +231,12 @@ class RunRecorder:
             delta = None
             try:
                 if type(event) is dict:
-                    if len(event) == PLAIN_SIZE and event["type"] == stream.kind:
-                        delta = event["delta"] if event[stream.id_member] == stream.identity else None
+                    if (
+                        len(event) == PLAIN_SIZE
+                        and event["type"] == stream.kind
+                        and event[stream.id_member] == stream.identity
+                    ):
+                        delta = event["delta"]
                 elif type(event) is stream.model_class:
                     fields = event.__dict__
                     if stream.read_others(fields) == stream.others and not event.__pydantic_extra__:
@@ -243,8 +247,7 @@ class RunRecorder:
                 self._deltas.append(delta)
                 self._delta_bytes = size = self._delta_bytes + stream.frame_size + len(delta)
                 return self._pending_bytes + size
-        plain = self._find_delta(event) if self._streams else None
-        if plain is not None:
+        if self._streams and (plain := self._find_delta(event)) is not None:
             stream, delta = plain
             if stream is not self._stream:
                 self._add_deltas()
@@ -454,8 +457,8 @@ class RunRecorder:
         except InvalidEventError as error:
             self._append_repaired(event, rule, error)
             return
-        if rule.transition is not None:
-            rule.transition(state, event)
+        if (transition := rule.transition) is not None:
+            transition(state, event)
         self._number = number = self._number + 1
         id_number = number + self._number_offset
         frame = format_frame(data, self._prefix, id_number)

@@ -44,7 +44,7 @@ class ForwardHeaders:
         if self.allow:
             candidates = {name: value for name, value in fields if name in self.allow}
         else:
-            candidates = {name: value for name, value in fields if name.startswith("x-") or name == "authorization"}
+            candidates = {name: value for name, value in fields if name[:2] == "x-" or name == "authorization"}
         return {name: value for name, value in candidates.items() if not self._is_denied(name)} if candidates else {}
 
     def _is_denied(self, name: str) -> bool:

@@ -72,7 +72,10 @@ class Headers(Mapping[str, str]):
 
     def _by_name(self) -> dict[str, str]:
         if self._index is None:
-            index = {name.lower(): value for name, value in self._items}
+            index = dict(self._items)
+            names = "".join(index)
+            if names != names.lower():  # servers that know ASGI or HTTP/2 pass them on in lower case
+                index = {name.lower(): value for name, value in self._items}
             if len(index) < len(self._items):
                 index = _joined(self._items)
             object.__setattr__(self, "_index", index)

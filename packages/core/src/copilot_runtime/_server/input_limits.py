@@ -78,8 +78,8 @@ class InputLimits:
             value = wire.get(name)
             if value.__class__ is list:
                 known_lists += 1
-                if value:
-                    _check_length(name, value, getattr(self, limit), limit)
+                if len(value) > getattr(self, limit):
+                    raise _too_long(name, value, getattr(self, limit), limit)
         messages = wire.get("messages")
         return self._check_parts(messages) if lists > known_lists and isinstance(messages, list) else 0
 
@@ -91,14 +91,14 @@ class InputLimits:
             for name in _PART_LISTS:
                 parts = message.get(name)
                 if isinstance(parts, list):
-                    _check_length(f"messages.{index}.{name}", parts, self.max_parts, "max_parts")
+                    if len(parts) > self.max_parts:
+                        raise _too_long(f"messages.{index}.{name}", parts, self.max_parts, "max_parts")
                     count += len(parts)
         return count
 
 
-def _check_length(place: str, value: list[Any], maximum: int, limit: str) -> None:
-    if len(value) > maximum:
-        raise InvalidRunInput(f"{place}: has {len(value)} items, send at most {maximum} (input_limits.{limit})")
+def _too_long(place: str, value: list[Any], maximum: int, limit: str) -> InvalidRunInput:
+    return InvalidRunInput(f"{place}: has {len(value)} items, send at most {maximum} (input_limits.{limit})")
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

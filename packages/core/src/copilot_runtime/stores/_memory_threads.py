@@ -92,7 +92,7 @@ class RawFrames:
 
     def __init__(self, frames: Sequence[bytes], duplicates: Set[int], expires_at: float) -> None:
         if len(frames) <= _PIECE_FRAMES:
-            self._lengths = array("I", [len(frame) for frame in frames])
+            self._lengths = array("I", map(len, frames))
             self._data = b"".join(frames)
         else:
             self._lengths = array("I")
