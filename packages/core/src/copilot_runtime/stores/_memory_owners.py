@@ -6,37 +6,10 @@ its own.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from . import protocol as p
-from ._memory_threads import Thread
-
-
-class Owner:
-    """What one owner has in the store."""
-
-    __slots__ = ("idle", "size", "threads")
-
-    def __init__(self) -> None:
-        self.size = 0
-        """The bytes that its threads take."""
-        self.threads: dict[p.ThreadKey, Thread] = {}
-        self.idle: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
-        """Those without an active run, the least recently used first."""
-
-    @property
-    def thread_count(self) -> int:
-        """The number of its threads."""
-        return len(self.threads)
-
-    def idle_thread(self, current: Thread | None) -> Thread | None:
-        """Returns the least recently used thread without an active run other than ``current``."""
-        for thread in self.idle.values():
-            if thread is not current:
-                return thread
-        return None
+from ._memory_threads import Owner, Thread
 
 
 class Limit(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the memory store keeps of a thread, and how many bytes of memory that takes.
+"""What the memory store keeps of a thread and of its owner, and how many bytes of memory that takes.
 
 Whatever grows with what clients and agents send is kept as bytes or as strings, whose size is known, and not as parsed
 JSON, which takes 10 to 25 times as much.
@@ -11,16 +11,14 @@ import itertools
 import json
 import sys
 from array import array
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from .._events import CompactedFrames, InputMessages, frames_of
 from . import protocol as p
-
-if TYPE_CHECKING:
-    from ._memory_owners import Owner
 
 # Measured with tracemalloc on CPython 3.11 to 3.13: what objects take beside their contents.
 _THREAD_BYTES = 1150  # with an active run
@@ -372,3 +370,28 @@ class Thread:
             created_at=self.created_at,
             updated_at=self.updated_at,
         )
+
+
+class Owner:
+    """What one owner has in the store."""
+
+    __slots__ = ("idle", "size", "threads")
+
+    def __init__(self) -> None:
+        self.size = 0
+        """The bytes that its threads take."""
+        self.threads: dict[p.ThreadKey, Thread] = {}
+        self.idle: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
+        """Those without an active run, the least recently used first."""
+
+    @property
+    def thread_count(self) -> int:
+        """The number of its threads."""
+        return len(self.threads)
+
+    def idle_thread(self, current: Thread | None) -> Thread | None:
+        """Returns the least recently used thread without an active run other than ``current``."""
+        for thread in self.idle.values():
+            if thread is not current:
+                return thread
+        return None

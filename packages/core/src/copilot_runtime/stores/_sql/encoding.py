@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from ..._events import frames_of
 from .. import protocol as p
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ class FinishedRun(NamedTuple):
         """Returns it for the final state of a run."""
         messages = p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
         return cls(
-            b"".join(record.frame for record in completion.records),
+            b"".join(frames_of(completion.records)),
             {message["id"]: format_json(message) for message in messages},
             format_list(completion.event_messages),
             format_list(completion.input_messages),
