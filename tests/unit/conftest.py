@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 import pytest
 
 from copilot_runtime.stores._sqlite import connections
+
+from .postgres_helpers import Stores
 
 
 @pytest.fixture
@@ -20,3 +23,11 @@ def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
         return db
 
     monkeypatch.setattr(connections.ConnectionPair, "_connect", connect_without_syncs)
+
+
+@pytest.fixture
+def stores() -> Iterator[Stores]:
+    """PostgreSQL stores in a new schema."""
+    stores = Stores()
+    yield stores
+    stores.close()

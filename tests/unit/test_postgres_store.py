@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from copilot_runtime.stores import PostgresStore, RunStore
+from copilot_runtime.stores import RunStore
 from copilot_runtime.stores.protocol import Lease
 from copilot_runtime.testing import RunStoreSuite
 
-from ..services.postgres import new_schema, shared_postgres
+from .postgres_helpers import Stores
 from .test_store_suite import RoundRobin
 
 pytestmark = pytest.mark.requirement("STORE-01")
-
-
-class Stores:
-    """Stores in one schema, which are closed at the end of the test."""
-
-    def __init__(self) -> None:
-        self.schema = new_schema()
-        self._opened: list[PostgresStore] = []
-
-    def open(self, **options: Any) -> PostgresStore:
-        store = PostgresStore(shared_postgres().url(self.schema).partition("?")[0], schema=self.schema, **options)
-        self._opened.append(store)
-        return store
-
-    def close(self) -> None:
-        for store in self._opened:
-            store.close()
-
-    def execute(self, sql: str, *values: Any) -> list[Any]:
-        """Executes SQL in the schema. Returns the rows, if there are any."""
-        with shared_postgres().connect() as db:
-            db.execute(f"SET search_path = {self.schema}")
-            cursor = db.execute(sql, values)
-            return cursor.fetchall() if cursor.description else []
-
-
-@pytest.fixture
-def stores() -> Iterator[Stores]:
-    stores = Stores()
-    yield stores
-    stores.close()
 
 
 class TestPostgresStore(RunStoreSuite):

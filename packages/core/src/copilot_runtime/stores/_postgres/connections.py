@@ -46,6 +46,10 @@ _NOT_THERE = (errors.UndefinedTable, errors.UndefinedFunction, errors.InvalidSch
 """Raised if the schema was dropped, such as by a test, or one of an older backup is there."""
 
 
+_NOTHING_DONE = (errors.ReadOnlySqlTransaction, errors.AdminShutdown)
+"""Raised if another server is the primary now, or has ended the connection. `TOO_LATE` as well: the clock was set."""
+
+
 class OutcomeUnknown(StoreError):
     """The server has not answered: it may have done what it was to do, or not."""
 
@@ -224,11 +228,11 @@ class Connections:
             except _DAMAGE as error:
                 raise ThreadUnreadable(f"{self.where}: rows of the thread are damaged: {_text(error)}") from error
             except psycopg.Error as error:
-                if error.sqlstate == TOO_LATE or isinstance(error, errors.ReadOnlySqlTransaction):
-                    db.close()  # the clock was set, or another server is the primary now; nothing was done
+                if error.sqlstate == TOO_LATE or isinstance(error, _NOTHING_DONE):
+                    db.close()
                     if is_last or time.monotonic() >= deadline:
                         raise self._error(error) from error
-                elif not db.closed and not isinstance(error, errors.AdminShutdown):
+                elif not db.closed:
                     raise self._error(error) from error
                 else:
                     db.close()

@@ -630,9 +630,10 @@ BEGIN
 END $$;
 
 -- Deletes, in small pieces, what has expired or is not visible any more. Returns whether there is more; false also if
--- another process is doing it.
-CREATE FUNCTION {s}.sweep(p_max_age double precision, p_raw_seconds double precision, p_rows integer) RETURNS boolean
-LANGUAGE plpgsql AS $$
+-- another process is doing it, or has done it in the last p_interval seconds.
+CREATE FUNCTION {s}.sweep(
+    p_max_age double precision, p_raw_seconds double precision, p_rows integer, p_interval double precision
+) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     r record;
     v_expired integer := 0;
@@ -642,6 +643,13 @@ DECLARE
 BEGIN
     IF NOT pg_try_advisory_xact_lock('{s}.usage'::regclass::oid::integer, 2) THEN
         RETURN false;
+    END IF;
+    IF p_interval > 0 THEN
+        UPDATE {s}.sweeps SET swept_at = clock_timestamp() WHERE swept_at > clock_timestamp()
+            OR swept_at <= clock_timestamp() - make_interval(secs => p_interval);
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
     END IF;
     -- An expiry or a use that is later than any can be: the clock was set back.
     FOR r IN SELECT t.id, o.ordinal FROM (

@@ -16,6 +16,9 @@ from .limits import Limits, Room
 from .reading import message_ids
 from .writes import Begin, Written
 
+SWEEP_DELAY_SECONDS = 2.0
+"""When a process first looks for what is to be deleted."""
+
 MAX_KNOWN_THREADS = 10_000
 
 NO_IDS: frozenset[str] = frozenset()
@@ -49,7 +52,7 @@ class ProcessState:
         """The tokens of runs whose end was written, or not: the server has not answered."""
         self.shared_records: SharedFrames[CompactedFrames] = SharedFrames()
         self.shared_raw: SharedFrames[SharedList[bytes]] = SharedFrames()
-        self.next_sweep = time.monotonic()
+        self.next_sweep = time.monotonic() + SWEEP_DELAY_SECONDS
         self.has_evicted = False
         self._lock = threading.Lock()
         self._message_ids = MessageIds()

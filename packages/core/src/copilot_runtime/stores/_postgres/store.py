@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..._concurrency.loops import start_thread
 from ..._concurrency.process_local import ProcessLocal
 from ..._optional.optional_imports import import_optional
 from .. import protocol as p
@@ -45,6 +47,9 @@ T = TypeVar("T")
 
 SWEEP_INTERVAL_SECONDS = 10.0
 """How often expired frames and threads are looked for."""
+
+SWEEP_PAUSE_SECONDS = 0.1
+"""The pause between two pieces of a sweep."""
 
 SWEEP_ROWS = 500
 """About how many rows a sweep deletes at a time."""
@@ -294,6 +299,7 @@ class PostgresStore:
             else:
                 outcomes[index] = state.started(begin, row, self._read_message_ids)
         self._make_room(state, ended, new_threads, len(begins))
+        self._sweep_if_due(state)
 
     def _outcome_of_end(self, state: ProcessState, end: End, row: Written) -> Exception | None:
         """Returns what `finish` raises, or None; writes the end once more where something was missing."""
@@ -346,7 +352,10 @@ class PostgresStore:
             [format_list(batch.duplicates) for batch in joined],
             data,
         ]
-        rows = self._run(lambda db: db.execute(self._append, [db.not_after(), *values], binary=True).fetchall())
+        rows = self._run(
+            lambda db: db.execute(self._append, [db.not_after(), *values], binary=True).fetchall(),
+            repeatable=all(batch.frame_count is not None for batch in joined),
+        )
         found = {row[0]: row[1:] for row in rows}
         max_bytes = self._limits.max_bytes or math.inf
         refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
@@ -574,10 +583,28 @@ class PostgresStore:
     # --- retention and forks ---
 
     def sweep(self) -> bool:
-        types = ("double precision", "double precision", "integer")
-        values = (float(self._limits.max_age_seconds), float(p.RAW_RETENTION_SECONDS), SWEEP_ROWS)
+        return self._sweep(0.0)
+
+    def _sweep(self, interval: float) -> bool:
+        """Sweeps, unless somebody has done so in the last ``interval`` seconds. Returns whether there is more."""
+        types = ("double precision", "double precision", "integer", "double precision")
+        values = (float(self._limits.max_age_seconds), float(p.RAW_RETENTION_SECONDS), SWEEP_ROWS, interval)
         [(has_more,)] = self._fetch(call(self._s, "sweep", types), values)
         return bool(has_more)
+
+    def _sweep_if_due(self, state: ProcessState) -> None:
+        """Sweeps from time to time, on another OS thread: no request waits for it."""
+        now = time.monotonic()
+        if now >= state.next_sweep:
+            state.next_sweep = now + SWEEP_INTERVAL_SECONDS
+            start_thread(self._sweep_all, name="copilot-runtime-postgres-sweep")
+
+    def _sweep_all(self) -> None:
+        with suppress(p.StoreError):  # which requests report
+            has_more = self._sweep(SWEEP_INTERVAL_SECONDS)
+            while has_more:
+                time.sleep(SWEEP_PAUSE_SECONDS)
+                has_more = self._sweep(0.0)
 
     def after_fork(self) -> None:
         """Nothing to do: what belongs to a process is created on its first use there."""

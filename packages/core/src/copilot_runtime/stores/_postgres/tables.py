@@ -125,6 +125,10 @@ CREATE TABLE {s}.garbage (
     frames_id bigint
 );
 
+-- When some process has swept.
+CREATE TABLE {s}.sweeps (swept_at timestamptz NOT NULL);
+INSERT INTO {s}.sweeps VALUES (clock_timestamp());
+
 -- How many threads and bytes each owner has, and all together (an empty owner_key): as of the last time that the
 -- changes were added to it. Transactions that changed these rows themselves would wait for each other.
 CREATE TABLE {s}.usage (

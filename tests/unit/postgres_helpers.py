@@ -1,0 +1,43 @@
+"""What tests of PostgreSQL stores share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from copilot_runtime.stores import PostgresStore
+
+from ..services.postgres import new_schema, shared_postgres
+
+
+class Stores:
+    """Stores in one schema, which are closed at the end of the test.
+
+    Args:
+        url: The database; by default that of the server which all tests share.
+    """
+
+    def __init__(self, url: str = "") -> None:
+        self.schema = new_schema()
+        self.url = url or shared_postgres().url().partition("?")[0]
+        self._opened: list[PostgresStore] = []
+
+    def open(self, url: str = "", **options: Any) -> PostgresStore:
+        """Returns a new store, as another process would open it."""
+        store = PostgresStore(url or self.url, schema=self.schema, **options)
+        self._opened.append(store)
+        return store
+
+    def close(self) -> None:
+        for store in self._opened:
+            store.close()
+
+    def execute(self, sql: str, *values: Any) -> list[Any]:
+        """Executes SQL in the schema. Returns the rows, if there are any."""
+        with shared_postgres().connect() as db:
+            db.execute(f"SET search_path = {self.schema}")
+            cursor = db.execute(sql, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def count(self, table: str) -> int:
+        [(count,)] = self.execute(f"SELECT count(*) FROM {table}")
+        return int(count)

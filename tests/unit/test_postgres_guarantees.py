@@ -1,0 +1,495 @@
+"""What a PostgreSQL store guarantees beyond the public suite: with real servers, also ones that fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from copilot_runtime.stores import LeaseLost, MigrationRequired, PostgresStore, StoreError, store_from_url
+from copilot_runtime.stores import protocol as p
+from copilot_runtime.stores._postgres import connections as connections_module
+from copilot_runtime.stores._postgres import process_state
+from copilot_runtime.stores._postgres import schema as schema_module
+from copilot_runtime.stores._postgres import store as store_module
+from copilot_runtime.testing._factories import (
+    ADA,
+    BOB,
+    QUESTION,
+    T1,
+    T2,
+    append_one,
+    begin,
+    clear_all,
+    list_thread_ids,
+    message_events,
+    poll_signal,
+    race,
+    record_run,
+    store_run,
+)
+
+from ..services.pgbouncer import run_pgbouncer
+from ..services.postgres import PostgresServer, run_postgres, shared_postgres
+from .postgres_helpers import Stores
+
+pytestmark = pytest.mark.requirement("STORE-12")
+
+LOG = "copilot_runtime.stores.postgres"
+BOUND_SECONDS = 30.0
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + BOUND_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A server that tests may stop."""
+    with run_postgres("fsync=off") as server:
+        yield server
+
+
+@pytest.fixture
+def own_stores(server: PostgresServer) -> Iterator[Stores]:
+    stores = Stores(server.url().partition("?")[0])
+    yield stores
+    stores.close()
+
+
+# --- configuration ---
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://u:secret@h/db?max_thread=1", "max_thread"),
+        ("postgresql://u:secret@h/db?schema=a b", "schema='a b'"),
+        ("postgresql://u:secret@h/db?schema=pg_mine", "letters, digits"),
+        ("postgresql://u:secret@h/db?migrate=perhaps", "true or false"),
+        ("postgresql://u:secret@h/db?max_threads=-1", "max_threads=-1"),
+        ("postgresql://u:secret@h/db?timeout_seconds=0", "timeout_seconds"),
+        ("postgresql://u:secret@h/db#x", "%23"),
+        ("postgresqll://u:secret@h/db", "postgresql://"),
+    ],
+)
+def test_options_that_are_invalid_are_refused_without_the_password(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        store_from_url(url)
+    assert "secret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_options_of_libpq_and_of_the_store_in_one_url(stores: Stores) -> None:
+    url = shared_postgres().url(stores.schema, max_threads=7, application_name="mine", connect_timeout=3)
+    store = store_from_url(url.replace("postgresql://", "postgres://"))
+    assert isinstance(store, PostgresStore)
+    store_run(store)
+    assert list_thread_ids(store) == ["t1"]
+    assert stores.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = 'mine'")
+    assert "secret" not in repr(store)
+    store.close()
+
+
+def test_nothing_is_connected_until_the_first_use() -> None:
+    PostgresStore("postgresql://nobody@192.0.2.1/none")
+
+
+def test_error_says_what_is_wrong_but_not_the_password() -> None:
+    store = PostgresStore("postgresql://u:secret@127.0.0.1:1/db", timeout_seconds=0.3)
+    with pytest.raises(StoreError, match=r"PostgreSQL on 127.0.0.1:1/db: no connection.*refused") as raised:
+        store.read(T1)
+    assert "secret" not in str(raised.value)
+    store.close()
+
+
+# --- the schema ---
+
+
+def test_many_processes_create_the_schema_at_once(stores: Stores) -> None:
+    opened = [stores.open() for _ in range(6)]
+    assert race(6, lambda index: store_run(opened[index], p.ThreadKey(ADA, f"t{index}")) and None) == [None] * 6
+    assert len(list_thread_ids(opened[0])) == 6
+
+
+def test_a_newer_schema_is_refused(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+    store_run(stores.open())
+    stores.execute("INSERT INTO schema_versions (version) VALUES (1000)")
+    for use in (lambda: stores.open().read(T1), lambda: stores.open().migrate()):
+        with pytest.raises(StoreError, match=r"version 1000.*upgrade copilot-runtime"):
+            use()
+    assert stores.count("runs") == 1
+
+
+def test_an_older_schema_is_migrated_in_place(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = stores.open()
+    store_run(store)
+    lease = begin(store, T2).lease
+    added = "CREATE TABLE {s}.later (x integer NOT NULL); INSERT INTO {s}.later VALUES (7)"
+    migrations = (*schema_module.MIGRATIONS, added)
+    monkeypatch.setattr(schema_module, "MIGRATIONS", migrations)
+    monkeypatch.setattr(connections_module, "MIGRATIONS", migrations)
+    newer = stores.open()
+    assert list_thread_ids(newer) == ["t1"]
+    assert stores.execute("SELECT x FROM later") == [(7,)]
+    # A process that has it open continues.
+    assert append_one(store, lease, record_run(lease, message_events())[0]) is None
+    assert newer.migrate() == (2, 2)
+
+
+def test_a_migration_that_fails_changes_nothing(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_run(stores.open())
+    with monkeypatch.context() as patch:
+        migrations = (
+            *schema_module.MIGRATIONS,
+            "CREATE TABLE {s}.later (x integer); CREATE TABLE {s}.later (x integer)",
+        )
+        patch.setattr(schema_module, "MIGRATIONS", migrations)
+        patch.setattr(connections_module, "MIGRATIONS", migrations)
+        with pytest.raises(StoreError, match="later"):
+            stores.open().read(T1)
+    assert stores.execute("SELECT to_regclass('later')") == [(None,)]
+    assert list_thread_ids(stores.open()) == ["t1"]
+
+
+def test_tables_of_another_program_are_left_alone(stores: Stores) -> None:
+    stores.execute(f"CREATE SCHEMA {stores.schema}")
+    stores.execute("CREATE TABLE threads (x integer)")
+    with pytest.raises(StoreError, match=r"tables of another program.*choose another"):
+        stores.open().read(T1)
+    assert stores.execute("SELECT count(*) FROM pg_tables WHERE schemaname = %s", stores.schema) == [(1,)]
+
+
+def test_without_migrate_missing_tables_are_an_error_until_they_are_there(stores: Stores) -> None:
+    store = stores.open(migrate=False)
+    with pytest.raises(MigrationRequired, match="no tables yet"):
+        store.read(T1)
+    assert stores.open().migrate() == (0, len(schema_module.MIGRATIONS))
+    store_run(store)
+
+
+def test_a_role_that_may_not_create_schemas_uses_an_existing_one(stores: Stores) -> None:
+    stores.execute(f"CREATE ROLE role_{stores.schema} LOGIN")
+    stores.execute(f"CREATE SCHEMA {stores.schema} AUTHORIZATION role_{stores.schema}")
+    store_run(stores.open(stores.url.replace("postgres:secret", f"role_{stores.schema}")))
+
+
+def test_a_schema_that_was_dropped_is_created_again_and_old_leases_do_not_hold(stores: Stores) -> None:
+    store = stores.open()
+    old = begin(store).lease
+    stores.execute(f"DROP SCHEMA {stores.schema} CASCADE")
+    new = begin(store).lease
+    assert old.token != new.token
+    assert isinstance(append_one(store, old, [b"x\n\n"]), LeaseLost)
+    assert poll_signal(store, old) is p.LeaseSignal.LOST
+    assert poll_signal(store, new) is None
+
+
+# --- connections ---
+
+
+def test_terminated_connections_are_replaced(own_stores: Stores, server: PostgresServer) -> None:
+    store, other = own_stores.open(), own_stores.open()
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    changed = threading.Event()
+    stop_watching = other.watch(lease.run, changed.set)
+    assert changed.wait(BOUND_SECONDS)
+    changed.clear()
+    assert server.terminate_backends() >= 2
+    assert append_one(store, lease, frames[:2]) is None
+    assert changed.wait(BOUND_SECONDS)  # the connection for notifications is back, too
+    changed.clear()
+    other.follow(lease.run, 0)
+    assert append_one(store, lease, frames[2:3]) is None
+    assert changed.wait(BOUND_SECONDS)
+    stop_watching()
+    server.terminate_backends()
+    store.finish(lease, frames[3:], completion)
+    assert len(store.read(T1).runs) == 1
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGQUIT"])
+def test_restart_of_the_server(own_stores: Stores, server: PostgresServer, how: str) -> None:
+    store = own_stores.open(timeout_seconds=10)
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    assert append_one(store, lease, frames[:2]) is None
+    server.restart(getattr(signal, how))
+    store.finish(lease, frames[2:], completion)
+    [run] = store.read(T1, raw_ordinal=lease.run.ordinal).runs
+    assert list(run.raw or ()) == frames
+
+
+def test_a_server_that_is_away_is_reported_and_used_again(own_stores: Stores, server: PostgresServer) -> None:
+    store = own_stores.open(timeout_seconds=0.5)
+    store_run(store)
+    server.stop()
+    try:
+        for use in (lambda: store.read(T1), lambda: begin(store), lambda: store.threads(ADA, p.ThreadQuery())):
+            with pytest.raises(StoreError):
+                use()
+    finally:
+        server.start()
+    assert list_thread_ids(store) == ["t1"]
+
+
+def test_what_a_frozen_server_was_asked_is_not_done_later(own_stores: Stores, server: PostgresServer) -> None:
+    store = own_stores.open(timeout_seconds=0.5)
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    completion = dataclasses.replace(completion, frame_count=len(frames))
+    first = p.Batch(lease, frames[:2], frame_count=2)
+    server.pause()
+    try:
+        for use in (
+            lambda: begin(store, T2),
+            lambda: store.append([first]),
+            lambda: store.read(T1),
+            lambda: store.finish(lease, frames, completion),
+        ):
+            with pytest.raises(StoreError):
+                use()
+    finally:
+        server.resume()
+    eventually(lambda: _reads(store))
+    assert store.read(T2) == p.ThreadSnapshot()
+    assert not store.append([first])
+    store.finish(lease, frames[2:], completion)
+    [run] = store.read(T1, raw_ordinal=lease.run.ordinal).runs
+    assert list(run.raw or ()) == frames
+    assert store.read(T2) == p.ThreadSnapshot()
+
+
+def _reads(store: PostgresStore) -> bool:
+    try:
+        store.read(T1)
+    except StoreError:
+        return False
+    return True
+
+
+def test_an_end_whose_answer_was_lost_is_repeated(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = stores.open()
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    run = connections_module.Connections.run
+
+    def lose_answer(self: Any, *args: Any, **options: Any) -> Any:
+        run(self, *args, **options)
+        raise connections_module.OutcomeUnknown("lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connections_module.Connections, "run", lose_answer)
+        with pytest.raises(StoreError):
+            store.finish(lease, frames, completion)
+    store.finish(lease, frames, completion)
+    assert len(store.read(T1).runs) == 1
+    with pytest.raises(LeaseLost):
+        store.finish(lease, frames, completion)
+
+
+def test_processes_that_write_the_same_threads_in_other_orders_do_not_block_each_other(stores: Stores) -> None:
+    opened = [stores.open(), stores.open()]
+    keys = [p.ThreadKey(ADA, f"t{number}") for number in range(12)]
+
+    def work(index: int) -> int:
+        store, done = opened[index % 2], 0
+        for _ in range(15):
+            begins = [p.NewRun(thread=key, run_id="r", agent_id="a") for key in keys[:: 1 if index % 2 else -1]]
+            leases = [each.lease for each in store.write_runs(begins) if isinstance(each, p.RunStarted)]
+            store.append([p.Batch(lease, [b"x\n\n"]) for lease in leases])
+            store.renew(leases[::-1])
+            ends = [p.RunEnd(lease, *record_run(lease, message_events())) for lease in leases]
+            outcomes = store.write_runs(ends)
+            assert not any(isinstance(outcome, StoreError) for outcome in outcomes), outcomes
+            done += len(leases)
+        return done
+
+    results = race(4, work)
+    assert all(isinstance(result, int) for result in results), results
+    assert sum(results) == stores.count("runs")
+
+
+def test_beginning_a_run_takes_one_round_trip(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = stores.open()
+    for number in range(12):  # so many that ids of messages are kept in the process
+        store_run(store, message=f"m{number}")
+    statements: list[str] = []
+    execute = connections_module.BoundedConnection.execute
+
+    def count(self: Any, sql: str, *args: Any, **options: Any) -> Any:
+        statements.append(sql)
+        return execute(self, sql, *args, **options)
+
+    monkeypatch.setattr(connections_module.BoundedConnection, "execute", count)
+    started = begin(store)
+    assert len(statements) == 1
+    assert len(started.event_messages) == 12
+    assert append_one(store, started.lease, [b"x\n\n"]) is None
+    store.finish(started.lease, *record_run(started.lease, message_events("m"), [QUESTION]))
+    assert len(statements) == 3
+
+
+def test_fork(stores: Stores) -> None:
+    store = stores.open()
+    store_run(store)
+    lease = begin(store, T2).lease
+    frames, completion = record_run(lease, message_events("m2"))
+    append_one(store, lease, frames[:2])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        report = "raised"
+        try:
+            store.after_fork()
+            live = store.read(T2).live
+            store_run(store, p.ThreadKey(ADA, "t3"))
+            report = f"{list_thread_ids(store)} {live is not None and not live.expired}"
+        finally:
+            os.write(writing, report.encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "['t3', 't1'] True"
+    os.waitpid(child, 0)
+    assert append_one(store, lease, frames[2:3]) is None
+    store.finish(lease, frames[3:], completion)
+    assert list_thread_ids(store) == ["t2", "t3", "t1"]
+
+
+# --- PgBouncer ---
+
+
+def test_pgbouncer_in_transaction_mode(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+    server = shared_postgres()
+    with run_pgbouncer(server, pool_size=2) as port:
+        url = stores.url.replace(f":{server.port}/", f":{port}/")
+        store, other = stores.open(url), stores.open(url)
+        with caplog.at_level(logging.WARNING, LOG):
+            results = race(6, lambda index: store_run(store, p.ThreadKey(BOB, f"t{index}")) and None)
+            assert results == [None] * 6
+            lease = begin(store).lease
+            frames, completion = record_run(lease, message_events())
+            changes = threading.Semaphore(0)
+            stops = [other.watch(lease.run, changes.release) for _ in range(2)]
+            for count in range(4):
+                assert append_one(store, lease, frames[count : count + 1]) is None
+                eventually(
+                    lambda count=count: changes.acquire() and len(other.follow(lease.run, 0).frames) == count + 1
+                )
+            store.finish(lease, frames[4:], completion)
+            while not other.follow(lease.run, 0).ended:
+                assert changes.acquire(timeout=BOUND_SECONDS)
+            for stop in stops:
+                stop()
+    assert [record.message for record in caplog.records if "pooler" in record.message] != []
+    assert len([record for record in caplog.records if "pooler" in record.message]) == 1
+    other.close()
+    store.close()
+
+
+# --- retention ---
+
+
+def test_raw_frames_expire(stores: Stores) -> None:
+    store = stores.open()
+    frames = store_run(store)
+    lease = begin(store, T2).lease
+    append_one(store, lease, frames[:1])
+    ordinal = store.read(T1).runs[0].ordinal
+    assert list(store.read(T1, raw_ordinal=ordinal).runs[0].raw or ()) == frames
+    stores.execute("UPDATE runs SET raw_until = raw_until - interval '60 seconds'")
+    assert store.read(T1, raw_ordinal=ordinal).runs[0].raw is None
+    assert not store.sweep()
+    assert stores.count("frames") == 1
+    assert list(store.follow(lease.run, 0).frames) == frames[:1]
+    update = store.follow(p.RunKey(T1, ordinal), 0)
+    assert (list(update.frames), update.ended) == ([], True)
+
+
+def test_max_age_seconds(stores: Stores) -> None:
+    store = stores.open(max_age_seconds=100)
+    a, b, c = (p.ThreadKey(ADA, name) for name in "abc")
+    for key in (a, b):
+        store_run(store, key)
+    lease = begin(store, c).lease
+    stores.execute("UPDATE threads SET used_at = used_at - interval '101 seconds'")
+    store.read(b, touch=True)
+    while store.sweep():
+        pass
+    assert set(list_thread_ids(store)) == {"b"}
+    assert poll_signal(store, lease) is None
+
+
+def test_deleted_threads_leave_no_rows(stores: Stores) -> None:
+    store = stores.open()
+    for key in (T1, T2):
+        store_run(store, key)
+    lease = begin(store, T1).lease
+    append_one(store, lease, record_run(lease, message_events())[0][:2])
+    store.delete(T1)
+    clear_all(store)
+    lease = begin(store, T1).lease
+    append_one(store, lease, record_run(lease, message_events())[0][:2])
+    store.finish(lease, (), p.RunCompletion(persist=False))
+    while store.sweep():
+        pass
+    for table in ("threads", "live", "runs", "frames", "messages", "garbage", "usage_changes"):
+        assert stores.count(table) == 0, table
+    assert stores.execute("SELECT owner_key, owners, threads, bytes FROM usage") == [(b"", 0, 0, 0)]
+
+
+def test_a_process_sweeps_by_itself(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_state, "SWEEP_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(store_module, "SWEEP_INTERVAL_SECONDS", 0.0)
+    store = stores.open()
+    store_run(store)
+    store.delete(T1)
+    begin(store, T2)
+    eventually(lambda: stores.count("runs") == 0)
+
+
+def test_a_new_limit_is_reached_in_batches(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "EVICTION_BATCH", 3)
+    for number in range(10):
+        store_run(stores.open(), p.ThreadKey(ADA, f"t{number}"))
+    store = stores.open(max_threads=2)
+    for remaining in (7, 4, 2, 2):
+        store_run(store, T1)
+        assert len(list_thread_ids(store)) == remaining
+
+
+def test_only_messages_that_are_new_are_sent(stores: Stores) -> None:
+    store = stores.open()
+    history: list[Any] = []
+    for number in range(5):
+        history.append({"id": f"u{number}", "role": "user", "content": "x" * 1000})
+        lease = begin(store).lease
+        store.finish(lease, *record_run(lease, message_events(f"m{number}"), history))
+        history = store.messages(T1)
+    assert len(history) == 10
+    assert stores.count("messages") == 10
+    # None of them was written again.
+    assert stores.execute("SELECT count(DISTINCT xmin::text) FROM messages") == [(5,)]
+
+
+def test_long_and_random_ids(stores: Stores) -> None:
+    """Longer than an index takes, and not compressible."""
+    store = stores.open()
+    owner, thread, message = (os.urandom(4000).hex() for _ in range(3))
+    key = p.ThreadKey(owner, thread)
+    store_run(store, key, message)
+    assert list_thread_ids(store, owner) == [thread]
+    assert store.messages(key)[-1]["id"] == message
+    assert store.delete(key)
