@@ -28,8 +28,8 @@ class Stores:
         return store
 
     def close(self) -> None:
-        for store in self._opened:
-            store.close()
+        while self._opened:
+            self._opened.pop().close()
 
     def execute(self, sql: str, *values: Any) -> list[Any]:
         """Executes SQL in the schema. Returns the rows, if there are any."""

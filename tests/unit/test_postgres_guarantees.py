@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from copilot_runtime._cli.main import main
 from copilot_runtime.stores import LeaseLost, MigrationRequired, PostgresStore, StoreError, store_from_url
 from copilot_runtime.stores import protocol as p
 from copilot_runtime.stores._postgres import connections as connections_module
@@ -39,8 +40,6 @@ from copilot_runtime.testing._factories import (
 from ..services.pgbouncer import run_pgbouncer
 from ..services.postgres import PostgresServer, run_postgres, shared_postgres
 from .postgres_helpers import Stores
-
-pytestmark = pytest.mark.requirement("STORE-12")
 
 LOG = "copilot_runtime.stores.postgres"
 BOUND_SECONDS = 30.0
@@ -116,13 +115,15 @@ def test_error_says_what_is_wrong_but_not_the_password() -> None:
 # --- the schema ---
 
 
+@pytest.mark.requirement("POSTGRES-01")
 def test_many_processes_create_the_schema_at_once(stores: Stores) -> None:
     opened = [stores.open() for _ in range(6)]
     assert race(6, lambda index: store_run(opened[index], p.ThreadKey(ADA, f"t{index}")) and None) == [None] * 6
     assert len(list_thread_ids(opened[0])) == 6
 
 
-def test_a_newer_schema_is_refused(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.requirement("POSTGRES-01")
+def test_a_newer_schema_is_refused(stores: Stores) -> None:
     store_run(stores.open())
     stores.execute("INSERT INTO schema_versions (version) VALUES (1000)")
     for use in (lambda: stores.open().read(T1), lambda: stores.open().migrate()):
@@ -131,6 +132,7 @@ def test_a_newer_schema_is_refused(stores: Stores, caplog: pytest.LogCaptureFixt
     assert stores.count("runs") == 1
 
 
+@pytest.mark.requirement("POSTGRES-01")
 def test_an_older_schema_is_migrated_in_place(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     store = stores.open()
     store_run(store)
@@ -147,6 +149,7 @@ def test_an_older_schema_is_migrated_in_place(stores: Stores, monkeypatch: pytes
     assert newer.migrate() == (2, 2)
 
 
+@pytest.mark.requirement("POSTGRES-01")
 def test_a_migration_that_fails_changes_nothing(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     store_run(stores.open())
     with monkeypatch.context() as patch:
@@ -162,6 +165,7 @@ def test_a_migration_that_fails_changes_nothing(stores: Stores, monkeypatch: pyt
     assert list_thread_ids(stores.open()) == ["t1"]
 
 
+@pytest.mark.requirement("POSTGRES-01")
 def test_tables_of_another_program_are_left_alone(stores: Stores) -> None:
     stores.execute(f"CREATE SCHEMA {stores.schema}")
     stores.execute("CREATE TABLE threads (x integer)")
@@ -198,6 +202,7 @@ def test_a_schema_that_was_dropped_is_created_again_and_old_leases_do_not_hold(s
 # --- connections ---
 
 
+@pytest.mark.requirement("POSTGRES-02")
 def test_terminated_connections_are_replaced(own_stores: Stores, server: PostgresServer) -> None:
     store, other = own_stores.open(), own_stores.open()
     lease = begin(store).lease
@@ -219,6 +224,7 @@ def test_terminated_connections_are_replaced(own_stores: Stores, server: Postgre
     assert len(store.read(T1).runs) == 1
 
 
+@pytest.mark.requirement("POSTGRES-02")
 @pytest.mark.parametrize("how", ["SIGINT", "SIGQUIT"])
 def test_restart_of_the_server(own_stores: Stores, server: PostgresServer, how: str) -> None:
     store = own_stores.open(timeout_seconds=10)
@@ -231,6 +237,7 @@ def test_restart_of_the_server(own_stores: Stores, server: PostgresServer, how: 
     assert list(run.raw or ()) == frames
 
 
+@pytest.mark.requirement("POSTGRES-02")
 def test_a_server_that_is_away_is_reported_and_used_again(own_stores: Stores, server: PostgresServer) -> None:
     store = own_stores.open(timeout_seconds=0.5)
     store_run(store)
@@ -244,11 +251,12 @@ def test_a_server_that_is_away_is_reported_and_used_again(own_stores: Stores, se
     assert list_thread_ids(store) == ["t1"]
 
 
+@pytest.mark.requirement("POSTGRES-02")
 def test_what_a_frozen_server_was_asked_is_not_done_later(own_stores: Stores, server: PostgresServer) -> None:
     store = own_stores.open(timeout_seconds=0.5)
     lease = begin(store).lease
     frames, completion = record_run(lease, message_events())
-    completion = dataclasses.replace(completion, frame_count=len(frames))
+    completion = completion._replace(frame_count=len(frames))
     first = p.Batch(lease, frames[:2], frame_count=2)
     server.pause()
     try:
@@ -279,6 +287,7 @@ def _reads(store: PostgresStore) -> bool:
     return True
 
 
+@pytest.mark.requirement("POSTGRES-02")
 def test_an_end_whose_answer_was_lost_is_repeated(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     store = stores.open()
     lease = begin(store).lease
@@ -299,6 +308,7 @@ def test_an_end_whose_answer_was_lost_is_repeated(stores: Stores, monkeypatch: p
         store.finish(lease, frames, completion)
 
 
+@pytest.mark.requirement("POSTGRES-03")
 def test_processes_that_write_the_same_threads_in_other_orders_do_not_block_each_other(stores: Stores) -> None:
     opened = [stores.open(), stores.open()]
     keys = [p.ThreadKey(ADA, f"t{number}") for number in range(12)]
@@ -321,6 +331,7 @@ def test_processes_that_write_the_same_threads_in_other_orders_do_not_block_each
     assert sum(results) == stores.count("runs")
 
 
+@pytest.mark.requirement("POSTGRES-03")
 def test_beginning_a_run_takes_one_round_trip(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     store = stores.open()
     for number in range(12):  # so many that ids of messages are kept in the process
@@ -371,6 +382,7 @@ def test_fork(stores: Stores) -> None:
 # --- PgBouncer ---
 
 
+@pytest.mark.requirement("POSTGRES-03")
 def test_pgbouncer_in_transaction_mode(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
     server = shared_postgres()
     with run_pgbouncer(server, pool_size=2) as port:
@@ -493,3 +505,28 @@ def test_long_and_random_ids(stores: Stores) -> None:
     assert list_thread_ids(store, owner) == [thread]
     assert store.messages(key)[-1]["id"] == message
     assert store.delete(key)
+
+
+# --- the command ---
+
+
+def migrate(url: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Returns the exit code of ``copilot-runtime migrate``, and its last line."""
+    status = main(["migrate", url])
+    captured = capsys.readouterr()
+    return status, (captured.out + captured.err).strip().splitlines()[-1]
+
+
+def test_migrate_command(stores: Stores, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = shared_postgres().url(stores.schema)
+    for expected in ("created the tables, version 1", "up to date, with version 1"):
+        status, line = migrate(url, capsys)
+        assert (status, expected in line, "secret" in line) == (0, True, False)
+    stores.execute("INSERT INTO schema_versions (version) VALUES (1000)")
+    status, line = migrate(url, capsys)
+    assert (status, "version 1000" in line, "secret" in line) == (1, True, False)
+    assert migrate(f"sqlite:///{tmp_path}/threads.db", capsys) == (0, f"sqlite:///{tmp_path}/threads.db: up to date.")
+    assert (tmp_path / "threads.db").exists()
+    for wrong in ("memory://", "nothing://x", "postgresql://u:secret@h/db?nothing=1"):
+        status, line = migrate(wrong, capsys)
+        assert (status, "secret" in line) == (2, False)

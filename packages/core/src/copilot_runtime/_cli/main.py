@@ -1,4 +1,4 @@
-"""The command line: ``copilot-runtime demo``, ``serve`` and ``copy-threads``."""
+"""The command line: ``copilot-runtime demo``, ``serve``, ``migrate`` and ``copy-threads``."""
 
 from __future__ import annotations
 
@@ -71,6 +71,16 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     serve.add_argument("--reload", action="store_true", help="restart when a Python file of the current folder changes")
+
+    migrate = commands.add_parser(
+        "migrate",
+        help="create the tables of a store, or bring them up to date",
+        description="Creates the tables of a store, or brings them up to date, in one transaction. Processes that use "
+        "them may go on meanwhile.",
+    )
+    migrate.set_defaults(command=_migrate, log_level=logging.WARNING)
+    _add_version(migrate)
+    migrate.add_argument("store", metavar="URL", help="URL of the store")
 
     copy_threads = commands.add_parser(
         "copy-threads",
@@ -180,6 +190,12 @@ def _run(app: ASGIApp, options: argparse.Namespace, greeting: str, listener: soc
     except BindError as error:
         raise CommandError(str(error), exit_code=1) from error
     return 0 if has_started else 1
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    from .migrate import migrate
+
+    return migrate(options)
 
 
 def _copy_threads(options: argparse.Namespace) -> int:

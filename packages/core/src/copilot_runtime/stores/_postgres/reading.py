@@ -148,8 +148,19 @@ def messages(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def thread_info(row: Sequence[Any]) -> p.ThreadInfo:
-    """Returns a list entry from a row of `THREADS`."""
+def thread_infos(rows: Sequence[Sequence[Any]]) -> tuple[list[p.ThreadInfo], Exception | None]:
+    """Returns list entries from rows of `THREADS`, without damaged ones, and what is the matter with one of those."""
+    infos: list[p.ThreadInfo] = []
+    damage: Exception | None = None
+    for row in rows:
+        try:
+            infos.append(_thread_info(row))
+        except ValueError as error:
+            damage = error
+    return infos, damage
+
+
+def _thread_info(row: Sequence[Any]) -> p.ThreadInfo:
     thread_id, agent_id, name, archived, created_at, updated_at = row
     return p.ThreadInfo(
         thread_id=decode_text(thread_id),

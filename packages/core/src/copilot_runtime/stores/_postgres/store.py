@@ -297,9 +297,19 @@ class PostgresStore:
                 live = (row.ordinal, row.run_id, row.agent_id, row.stopping, row.expired, row.begin_id)
                 outcomes[index] = p.ThreadBusy(reading.active_run(begin.run.thread, live))
             else:
-                outcomes[index] = state.started(begin, row, self._read_message_ids)
+                outcomes[index] = self._started(state, begin, row)
         self._make_room(state, ended, new_threads, len(begins))
         self._sweep_if_due(state)
+
+    def _started(self, state: ProcessState, begin: Begin, row: Written) -> p.RunStarted | p.StoreError:
+        """Returns a run that has begun. If the thread is damaged, it is ended again, and an error is returned."""
+        try:
+            return reading.checked(lambda: state.started(begin, row, self._read_message_ids))
+        except p.StoreError as error:
+            lease = p.Lease(p.RunKey(begin.run.thread, row.ordinal), begin.run.run_id, row.token)
+            with suppress(p.StoreError, p.LeaseLost):
+                self.finish(lease, (), p.RunCompletion(persist=False))
+            return error
 
     def _outcome_of_end(self, state: ProcessState, end: End, row: Written) -> Exception | None:
         """Returns what `finish` raises, or None; writes the end once more where something was missing."""
@@ -485,11 +495,12 @@ class PostgresStore:
             sql += " LIMIT %(limit)b"
             values["limit"] = query.limit + 1  # which shows whether there is another page
         rows = self._fetch(sql, values)
-        infos = reading.checked(lambda: [reading.thread_info(row) for row in rows])
-        if query.limit is None or len(infos) <= query.limit:
-            return p.ThreadPage(infos)
-        page = infos[: query.limit]
-        return p.ThreadPage(page, next_cursor(page[-1]) if page else None)
+        infos, damage = reading.thread_infos(rows if query.limit is None else rows[: query.limit])
+        if damage is not None:
+            # The others are listed, or nobody would find them.
+            logger.error("some threads are not listed, since their rows are damaged: %s", damage)
+        has_more = query.limit is not None and len(rows) > query.limit
+        return p.ThreadPage(infos, next_cursor(infos[-1]) if has_more and infos else None)
 
     # --- changing threads ---
 
