@@ -102,7 +102,7 @@ class TcpProxy:
         self._writers |= both
         try:
             await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # the latter at the end, which the server of asyncio would report
             pass
         finally:
             self._writers -= both
