@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from copilot_runtime._concurrency import driver
-from copilot_runtime._engine import EndedRun, Engine, async_store, leases, lost_begins, persistence, store_writes
+from copilot_runtime._engine import (
+    EndedRun,
+    Engine,
+    async_store,
+    leases,
+    lost_begins,
+    persistence,
+    store_queue,
+    store_writes,
+)
 from copilot_runtime.stores import SqliteStore, StoreError
 from copilot_runtime.stores.protocol import StoredRun, ThreadKey
 
@@ -172,17 +181,35 @@ class Clock:
 async def test_requests_of_a_store_that_hangs_do_not_wait_for_each_other(
     store: FaultyStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that have waited for as long as a call may take fail, and are no further calls."""
+    """Those that have waited for the first ones fail with them, and are no further calls."""
     clock = Clock()
-    monkeypatch.setattr(async_store, "time", clock)
+    for module in (async_store, store_queue):
+        monkeypatch.setattr(module, "time", clock)
     store.hang("read")
     requests = [asyncio.ensure_future(engine.connect(ThreadKey("", f"t{number}"), None)) for number in range(100)]
     await settled(lambda: store.calls["read"] == driver._POOL_THREADS)
-    clock.now += async_store.MAX_WAIT_SECONDS + 1.0
+    clock.now += 1.0
     store.may_go_on.set()
     results = await asyncio.gather(*requests, return_exceptions=True)
     assert {type(result) for result in results} == {StoreError}
     assert store.calls["read"] == driver._POOL_THREADS
+
+
+@pytest.mark.parametrize(("seconds", "refused"), [(4.0, 0), (6.0, 100 - driver._POOL_THREADS)])
+@bounded
+async def test_requests_of_a_slow_store_wait_for_some_seconds(
+    store: FaultyStore, engine: Engine, monkeypatch: pytest.MonkeyPatch, seconds: float, refused: int
+) -> None:
+    clock = Clock()
+    for module in (async_store, store_queue):
+        monkeypatch.setattr(module, "time", clock)
+    store.hang("read", then_fail=False)
+    requests = [asyncio.ensure_future(engine.connect(ThreadKey("", f"t{number}"), None)) for number in range(100)]
+    await settled(lambda: store.calls["read"] == driver._POOL_THREADS)
+    clock.now += seconds
+    store.may_go_on.set()
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert sum(isinstance(result, StoreError) for result in results) == refused
 
 
 @bounded
@@ -190,14 +217,15 @@ async def test_runs_that_begin_on_a_store_that_hangs_do_not_wait_for_each_other(
     store: FaultyStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(store_writes, "time", clock)
+    for module in (store_writes, store_queue):
+        monkeypatch.setattr(module, "time", clock)
     store.hang("write_runs")
     requests = [
         asyncio.ensure_future(engine.run(given(answers, "r", f"t{number}")))
         for number in range(4 * store_writes.MAX_CHANGES)
     ]
     await settled(lambda: store.calls["write_runs"] == 1)
-    clock.now += store_writes.MAX_WAIT_SECONDS + 1.0
+    clock.now += 1.0
     store.may_go_on.set()
     results = await asyncio.gather(*requests, return_exceptions=True)
     assert {type(result) for result in results} == {StoreError}

@@ -22,13 +22,10 @@ from ..stores.protocol import (
     ThreadKey,
     ThreadSnapshot,
 )
+from .store_queue import StoreQueue
 from .store_writes import StoreWrites, find_grouping
 
 T = TypeVar("T")
-
-MAX_WAIT_SECONDS = 5.0
-"""How long a call may wait for a pool thread. Where the store does not answer, each thread is busy until the store
-gives up: without a limit, hundreds of requests would wait for one another, each for as long as that takes."""
 
 MIN_PAUSE_SECONDS = 0.001
 MAX_PAUSE_SECONDS = 0.1
@@ -44,7 +41,8 @@ class AsyncStore:
     def __init__(self, store: RunStore) -> None:
         self._store = store
         grouping = find_grouping(store)
-        self._writes = None if grouping is None else StoreWrites(grouping)
+        self._queue = StoreQueue()
+        self._writes = None if grouping is None else StoreWrites(grouping, self._queue)
         self._interpreter_exiting = False
 
     def at_exit(self) -> None:
@@ -54,13 +52,24 @@ class AsyncStore:
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Calls a function that uses the store, possibly several times, and returns its result."""
         if self._store.blocking and not self._interpreter_exiting:
-            return await driver.run_blocking(_call_in_time, time.monotonic() + MAX_WAIT_SECONDS, function, args)
+            return await driver.run_blocking(self._call_in_turn, time.monotonic(), function, args)
         return function(*args)
 
     @property
     def is_interpreter_exiting(self) -> bool:
         """Whether this is about to be over, so that nothing is waited for long."""
         return self._interpreter_exiting
+
+    def _call_in_turn(self, waiting_since: float, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        if (late := self._queue.check(waiting_since)) is not None:
+            raise late
+        try:
+            result = function(*args)
+        except Exception as error:
+            self._queue.failed(error)
+            raise
+        self._queue.succeeded()
+        return result
 
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
@@ -118,13 +127,6 @@ class AsyncStore:
             while await self.call(self._store.sweep):
                 await _pause_since(started)
                 started = time.monotonic()
-
-
-def _call_in_time(deadline: float, function: Callable[..., T], args: tuple[Any, ...]) -> T:
-    """Calls a function that uses the store. Raises StoreError after ``deadline``, by the monotonic clock."""
-    if time.monotonic() > deadline:
-        raise StoreError(f"the calls before this one have kept the store busy for {MAX_WAIT_SECONDS:g} seconds")
-    return function(*args)
 
 
 async def _pause_since(started: float) -> None:

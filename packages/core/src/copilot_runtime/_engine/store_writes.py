@@ -23,15 +23,13 @@ from ..stores.protocol import (
     ThreadBusy,
 )
 from .optional_members import has_member
+from .store_queue import StoreQueue
 
 Change = NewRun | RunEnd
 Result = RunStarted | ThreadBusy | None
 
 MAX_CHANGES = 64
 """The most changes in one call of the store, so that none of them waits long for the others."""
-
-MAX_WAIT_SECONDS = 5.0
-"""How long a run that is to begin may wait for its call. The end of a run waits for longer: nobody would try again."""
 
 
 def find_grouping(store: RunStore) -> GroupingStore | None:
@@ -46,8 +44,9 @@ class StoreWrites:
     One call then costs one hop to a pool thread, one hop back, and one transaction, however many runs it concerns.
     """
 
-    def __init__(self, store: GroupingStore) -> None:
+    def __init__(self, store: GroupingStore, waits: StoreQueue) -> None:
         self._store = store
+        self._waits = waits
         self._queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopQueue] = weakref.WeakKeyDictionary()
 
     async def write(self, change: Change) -> Result:
@@ -55,7 +54,7 @@ class StoreWrites:
         loop = asyncio.get_running_loop()
         queue = self._queues.get(loop)
         if queue is None:
-            queue = self._queues[loop] = _LoopQueue(self._store)
+            queue = self._queues[loop] = _LoopQueue(self._store, self._waits)
         write = queue.add(change, loop)
         try:
             await write.done
@@ -66,24 +65,25 @@ class StoreWrites:
 
 
 class _Write(NamedTuple):
-    """A change, what has become of it once it is ``done``, and until when it may wait, by the monotonic clock."""
+    """A change, what has become of it once it is ``done``, and since when it waits, by the monotonic clock."""
 
     change: Change
     done: asyncio.Future[None]
     outcome: Outcome[Result]
-    deadline: float
+    since: float
 
 
 class _LoopQueue:
     """The changes of one loop that wait for the store."""
 
-    def __init__(self, store: GroupingStore) -> None:
+    def __init__(self, store: GroupingStore, waits: StoreQueue) -> None:
         self._store = store
+        self._waits = waits
         self._waiting: deque[_Write] = deque()
         self._is_writing = False
 
     def add(self, change: Change, loop: asyncio.AbstractEventLoop) -> _Write:
-        write = _Write(change, loop.create_future(), Outcome(), time.monotonic() + MAX_WAIT_SECONDS)
+        write = _Write(change, loop.create_future(), Outcome(), time.monotonic())
         self._waiting.append(write)
         if not self._is_writing:
             self._is_writing = True
@@ -120,21 +120,28 @@ class _LoopQueue:
                     raise RuntimeError(f"{self._store!r}.write_runs() returned {len(results)} of {len(batch)} results")
             except BaseException as error:
                 results = _for_each(batch, error)
+            self._record(results)
             if loops.call_soon_threadsafe(loop, self._resolve, loop, batch, results):
                 batch = ()
             else:
                 batch = self._take()  # nobody else would write the rest, now that the loop is closed
             results = ()  # an exception among them has this frame in its traceback
 
+    def _record(self, results: Sequence[Result | BaseException]) -> None:
+        failures = [result for result in results if isinstance(result, StoreError)]
+        if len(failures) < len(results):
+            self._waits.succeeded()
+        elif failures:
+            self._waits.failed(failures[0])
+
     def _refuse_late(self, batch: Sequence[_Write], loop: asyncio.AbstractEventLoop) -> Sequence[_Write]:
         """Returns the changes of a batch without the runs to begin that have waited for too long, which fail."""
-        now = time.monotonic()
-        late = [write for write in batch if write.deadline < now and isinstance(write.change, NewRun)]
+        errors = [(write, self._waits.check(write.since)) for write in batch if isinstance(write.change, NewRun)]
+        late = [(write, error) for write, error in errors if error is not None]
         if not late:
             return batch
-        error = StoreError(f"the calls before this one have kept the store busy for {MAX_WAIT_SECONDS:g} seconds")
-        loops.call_soon_threadsafe(loop, self._set_results, loop, late, _for_each(late, error))
-        refused = set(map(id, late))
+        loops.call_soon_threadsafe(loop, self._set_results, loop, *zip(*late, strict=True))
+        refused = {id(write) for write, _ in late}
         return [write for write in batch if id(write) not in refused]
 
     def _resolve(
