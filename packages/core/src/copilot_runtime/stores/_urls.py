@@ -102,7 +102,7 @@ def store_from_url(store: str | RunStore) -> RunStore:
         allowed = ", ".join(f"{name}://" for name in _SCHEMES)
         raise ValueError(f"store={without_password(store)!r}: use one of {allowed}")
     if parts.fragment:
-        raise ValueError(f"store={without_password(store)!r}: write # in a path or a password as %23")
+        raise ValueError(f"store={without_password(store)!r}: write # in a path as %23, and so in a password")
     return _SCHEMES[parts.scheme](store, parts)
 
 
