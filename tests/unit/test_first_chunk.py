@@ -106,7 +106,7 @@ def test_begin_of_a_stream_that_is_dropped_closes_its_source() -> None:
         assert not engine._subscribers.has_open
     finally:
         gc.enable()
-    engine.at_exit()
+    engine.close()
 
 
 def test_begin_of_a_run_that_waits_is_a_stream_with_all_of_it() -> None:
@@ -186,7 +186,7 @@ async def waits_in_a_function(input: Any) -> Any:
 def test_first_chunk_of_an_agent_that_waits_is_a_comment(agent: Any) -> None:
     engine = engine_on(MemoryStore())
     assert first_chunk(stream_of(engine, agent)) == CONNECTED
-    engine.at_exit()
+    engine.close()
 
 
 def test_first_chunk_of_a_synchronous_agent_that_blocks_is_a_comment() -> None:
