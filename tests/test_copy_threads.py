@@ -32,6 +32,7 @@ from copilot_runtime.testing._factories import (
     store_run,
 )
 
+from .shared_stores import SharedStore
 from .unit.store_helpers import recomputed
 from .workers import eventually
 
@@ -287,6 +288,27 @@ def test_a_copied_thread_is_replayed_and_continued_as_before() -> None:
         assert client.connect("a", "t", last_event_id=replay.last_event_id).events == (), "nothing is replayed twice"
         assert client.run("a", "three", thread_id="t", run_id="r3").error is None
         assert len(client.threads()) == 1
+
+
+@pytest.mark.stores("sqlite", "postgres")
+def test_copy_threads_to_each_store_and_back(
+    shared_store: SharedStore, source: SqliteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exported(store: SqliteStore) -> list[PortableThread]:
+        threads = [store.export_thread(ThreadKey(ADA, f"t{number}")) for number in range(3)]
+        return [thread for thread in threads if thread is not None]
+
+    source.update(T1, name="ü", archived=True)
+    with closing(sqlite3.connect("from.db")) as db, db:  # not every store keeps all digits of a time
+        db.execute("UPDATE threads SET created_at = 1e9, updated_at = 1e9 + id, used_at = 1e9 + 2 * id")
+        db.execute("UPDATE runs SET started_at = 1e9 + ordinal, ended_at = 1e9 + ordinal + 0.5")
+    url = shared_store.url()
+    assert run_command(FROM, url) == 0
+    assert run_command(FROM, url) == 0
+    assert capsys.readouterr().out.endswith("3 threads already there\nIn total 0 runs and 0 messages copied\n")
+    assert run_command(url, TO) == 0
+    target = SqliteStore("to.db")
+    assert exported(target) == exported(source)
 
 
 # --- what it costs ---
