@@ -91,6 +91,12 @@ def test_copy_threads_again_copies_what_has_changed(source: SqliteStore, capsys:
     assert all_threads(SqliteStore("to.db")) == all_threads(source)
 
 
+def test_copy_threads_from_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
+    SqliteStore("from.db")
+    assert run_command() == 0
+    assert capsys.readouterr().out == "FROM has no threads\nIn total 0 runs and 0 messages copied\n"
+
+
 def test_copy_threads_reports_an_active_run(source: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
     lease = begin(source, T1, "active").lease
     alone = begin(source, ThreadKey(BOB, "alone"), "alone").lease

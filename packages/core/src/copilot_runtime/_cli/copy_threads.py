@@ -96,6 +96,8 @@ def _end(report: CopyReport, problem: str | None) -> int:
     ):
         if number:
             print(text)
+    if problem is None and report == CopyReport():
+        print("FROM has no threads")
     print(f"In total {_count(report.runs, 'run')} and {_count(report.messages, 'message')} copied")
     if problem is not None:
         print(f"copilot-runtime: {problem}", file=sys.stderr)
