@@ -6,10 +6,13 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -217,6 +220,42 @@ def test_copy_threads_can_be_killed_and_repeated() -> None:
         assert target.messages(key) == source.messages(key)
     assert run_command() == 0
     assert all_threads(target) == all_threads(source)
+
+
+def test_copy_threads_while_the_source_is_in_use() -> None:
+    source, target = SqliteStore("from.db"), SqliteStore("to.db")
+    random = Random(7)
+    has_to_end = threading.Event()
+
+    def use() -> None:
+        store = SqliteStore("from.db")
+        number = 0
+        while not has_to_end.is_set():
+            number += 1
+            key = ThreadKey(random.choice((ADA, BOB)), f"t{random.randrange(20)}")
+            store_run(store, key, f"m{number}")
+            store.update(key, name=f"n{number}", archived=number % 3 == 0)
+
+    user = threading.Thread(target=use)
+    user.start()
+    outcomes: Counter[ImportOutcome] = Counter()
+
+    def copy() -> bool:
+        outcomes.update(copy_threads(source, target).outcomes)
+        return outcomes[ImportOutcome.REPLACED] > 20
+
+    try:
+        eventually(copy, seconds=30)
+    finally:
+        has_to_end.set()
+        user.join()
+    copy()
+    assert outcomes.keys() <= {ImportOutcome.CREATED, ImportOutcome.REPLACED, ImportOutcome.UNCHANGED}
+    assert all_threads(target) == all_threads(source)
+    for owner in (ADA, BOB):
+        for thread_id in list_thread_ids(source, owner, include_archived=True):
+            key = ThreadKey(owner, thread_id)
+            assert target.export_thread(key) == source.export_thread(key)
 
 
 class Failing(SqliteStore):
