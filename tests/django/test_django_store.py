@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,18 +14,20 @@ import pytest
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.db.utils import load_backend
 
 from copilot_runtime._engine.optional_members import has_member
 from copilot_runtime.stores import store_from_url
+from copilot_runtime.stores._postgres import store as postgres
 from copilot_runtime_django import django_store
 from copilot_runtime_django._tables import create_tables
 
 from ..http_client import Client, types, unique
-from .threads_project import MOUNT, PROJECT, Project, say, sqlite_project
+from ..services.postgres import run_postgres, shared_postgres
+from ..services.processes import account, service_folder
+from .threads_project import MOUNT, PROJECT, PROJECTS, Project, django_database, say, sqlite_project
 
 pytestmark = pytest.mark.requirement("DJANGO-06")
-
-PROJECTS: Mapping[str, Callable[[Path], Project]] = {"sqlite": sqlite_project}
 
 
 @pytest.fixture(params=PROJECTS)
@@ -31,59 +35,83 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     return PROJECTS[request.param](tmp_path)
 
 
-def test_runs_before_migrate_are_a_503_and_need_no_restart(project: Project) -> None:
+def test_runs_need_migrate_but_no_restart_and_survive_other_commands(project: Project) -> None:
     thread = unique("thread")
     with project.serve() as server:
         client = Client(server, MOUNT)
         with client.start_run("echo", thread) as response:
             assert (response.status, response.json()["error"]) == (503, "store_unavailable")
             assert int(response.headers["retry-after"]) > 0
-        assert "run manage.py migrate" in server.log()
+        assert "manage.py migrate" in server.log()
         project.command("migrate", "--verbosity=0")
         assert types(say(client, "hi", thread))[-1] == "RUN_FINISHED"
+    output = project.commands(
+        ["makemigrations", "--check"],
+        ["check", "--fail-level=WARNING"],
+        ["dumpdata", "--all"],
+        ["flush", "--noinput"],
+        ["migrate", "copilot_runtime_django", "zero", "--verbosity=0"],
+        ["migrate", "--verbosity=0"],
+    )
+    assert "No changes detected" in output
+    assert '"copilot_runtime_django.thread"' not in output, "a dump would have threads without their runs"
     with project.serve() as server:
         [*_, last] = Client(server, MOUNT).replay("echo", thread)
-        assert last.event["type"] == "RUN_FINISHED", "a restart keeps threads"
+        assert last.event["type"] == "RUN_FINISHED"
 
 
 def test_sqlite_tables_are_in_a_file_next_to_the_database(tmp_path: Path) -> None:
     project = sqlite_project(tmp_path)
     project.command("migrate", "--verbosity=0")
-    (tmp_path / "db.sqlite3").chmod(0o664)
     with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as db:
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
         assert "auth_user" in names
         assert "threads" not in names
-    assert (tmp_path / "db-copilot.sqlite3").stat().st_mode & 0o777 == 0o640
-
-
-def test_migrate_repairs_what_is_missing(project: Project, tmp_path: Path) -> None:
-    assert "copilot_runtime_django.0001_initial... OK" in project.command("migrate")
+    file = tmp_path / "db-copilot.sqlite3"
+    assert file.stat().st_mode & 0o777 == (tmp_path / "db.sqlite3").stat().st_mode & 0o660
+    file.unlink()
     assert "No migrations to apply" in project.command("migrate")
-    for file in tmp_path.glob("db-copilot.sqlite3*"):
-        file.unlink()
-    project.command("migrate")
-    assert (tmp_path / "db-copilot.sqlite3").exists()
+    assert file.exists(), "created again"
 
 
-def test_other_commands_leave_the_tables_alone(project: Project) -> None:
-    project.command("migrate", "--verbosity=0")
-    with project.serve() as server:
-        client, thread = Client(server, MOUNT), unique("thread")
-        say(client, "hi", thread)
-        assert "No changes detected" in project.command("makemigrations", "--check")
-        assert '"copilot_runtime_django.thread"' not in project.command("dumpdata", "--all")
-        project.command("check", "--fail-level=WARNING")
-        project.command("flush", "--noinput")
-        assert len(client.replay("echo", thread)) > 0
-        project.command("migrate", "copilot_runtime_django", "zero", "--verbosity=0")
+def test_postgres_tables_are_in_a_schema_of_their_own() -> None:
+    """With the site's credentials, TLS and role."""
+    with (
+        service_folder("tls", account("postgres")) as folder,
+        run_postgres("ssl=on", *certificate(folder)) as server,
+    ):
+        with server.connect() as db:
+            db.execute('CREATE ROLE "the site"')
+            db.execute('CREATE DATABASE site OWNER "the site"')
+        database = django_database(server, "site", sslmode="require", assume_role="the site", application_name="site")
+        project = Project(database)
         project.command("migrate", "--verbosity=0")
-        assert len(client.replay("echo", thread)) > 0
+        with server.connect("site") as db:
+            found = db.execute("SELECT schemaname, tableowner FROM pg_tables WHERE tablename = 'threads'").fetchall()
+            assert found == [("copilot_runtime", "the site")]
+            with project.serve() as site:
+                say(Client(site, MOUNT), "hi", unique("thread"))
+                sessions = "SELECT DISTINCT ssl, application_name FROM pg_stat_activity JOIN pg_stat_ssl USING (pid)"
+                assert db.execute(f"{sessions} WHERE datname = 'site' AND pid <> pg_backend_pid()").fetchall() == [
+                    (True, "site")
+                ]
 
+
+def certificate(folder: Path) -> list[str]:
+    """Returns the settings of a server for a certificate of its own."""
+    files = [str(folder / "server.crt"), str(folder / "server.key")]
+    openssl = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 -out {} -keyout {}"
+    subprocess.run(openssl.format(*files).split(), check=True, capture_output=True)
+    for file in files:
+        shutil.chown(file, account("postgres"))
+        Path(file).chmod(0o600)
+    return [f"ssl_cert_file={files[0]}", f"ssl_key_file={files[1]}"]
+
+
+POSTGRES = "django.db.backends.postgresql"
 
 RUNNERS = {
-    "manage.py test": ["-m", "django", "test", "--noinput", PROJECT],
-    "in parallel": ["-m", "django", "test", "--noinput", "--parallel=2", PROJECT],
+    "manage.py test": ["-m", "django", "test", "--noinput", "--parallel=2", PROJECT],
     "pytest-django": [
         *("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--nomigrations"),
         *("--ds", f"{PROJECT}.settings", "tests/fixtures/threads_django/tests.py"),
@@ -91,19 +119,25 @@ RUNNERS = {
 }
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
-def test_under_test_runners_threads_are_those_of_the_test_database(
-    project: Project, runner: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("kind", "runner"),
+    [("sqlite", "manage.py test"), ("sqlite", "pytest-django"), ("postgres", "manage.py test")],
+)
+def test_under_test_runners_threads_are_those_of_the_test_database(kind: str, runner: str, tmp_path: Path) -> None:
+    project = PROJECTS[kind](tmp_path)
     output = project.run(RUNNERS[runner], TMPDIR=str(tmp_path))
     assert "2 passed" in output or "Ran 2 tests" in output
     assert "Traceback" not in output
     assert [path.name for path in tmp_path.iterdir()] == [], "the tests have left nothing"
+    if project.database["ENGINE"] == POSTGRES:
+        with shared_postgres().connect() as db:
+            pattern = f"test_{project.database['NAME']}%"
+            assert db.execute("SELECT 1 FROM pg_database WHERE datname LIKE %s", [pattern]).fetchall() == []
 
 
 def test_under_test_runners_a_test_database_in_a_file(tmp_path: Path) -> None:
     database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db"), "TEST": {"NAME": f"{tmp_path}/t"}}
-    assert "Ran 2 tests" in Project(database).run(RUNNERS["manage.py test"], TMPDIR=str(tmp_path))
+    assert "Ran 2 tests" in Project(database).run(["-m", "django", "test", "--noinput", PROJECT], TMPDIR=str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [], "the tests have left nothing"
 
 
@@ -114,8 +148,8 @@ def test_under_test_runners_a_test_database_in_a_file(tmp_path: Path) -> None:
 def alias(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """Adds databases to the settings of this process, whose files do not exist."""
     sqlite = {**connections.settings["default"], "ENGINE": "django.db.backends.sqlite3"}
-    for name, engine in (("files", sqlite["ENGINE"]), ("oracles", "tests.django.unsupported")):
-        database = {**sqlite, "ENGINE": engine, "NAME": str(tmp_path / f"{name}.db")}
+    for name, engine in (("files", sqlite["ENGINE"]), ("oracles", "tests.django.unsupported"), ("servers", POSTGRES)):
+        database = {**sqlite, "ENGINE": engine, "NAME": "site" if engine == POSTGRES else str(tmp_path / "files.db")}
         monkeypatch.setitem(connections.settings, name, database)
     return "files"
 
@@ -140,6 +174,18 @@ def test_django_store_needs_a_supported_database(alias: str, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [], "no file is created before migrate"
 
 
+def test_django_store_needs_the_extra(
+    alias: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load_backend(POSTGRES)  # Django itself may use psycopg2
+    monkeypatch.setattr(postgres, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "psycopg_pool", None)
+    with pytest.raises(ImproperlyConfigured, match=r"pip install 'copilot-runtime\[postgres\]'"):
+        django_store("servers")
+    create_tables(apps.get_app_config("copilot_runtime_django"), "servers", apps=apps)
+    assert capfd.readouterr().out == "", "migrate works for sites that have no store there"
+
+
 def test_django_store_needs_its_app(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(apps.app_configs, "copilot_runtime_django")
     with pytest.raises(ImproperlyConfigured, match="add 'copilot_runtime_django' to INSTALLED_APPS"):
@@ -157,7 +203,7 @@ def test_django_store_has_the_members_of_its_store(alias: str) -> None:
 
 def test_migrate_without_a_supported_database_does_nothing(alias: str, capsys: pytest.CaptureFixture[str]) -> None:
     config = apps.get_app_config("copilot_runtime_django")
-    create_tables(config, "oracles")
+    create_tables(config, "oracles", apps=apps)
     assert capsys.readouterr().out == ""
-    create_tables(config, "oracles", verbosity=2)
+    create_tables(config, "oracles", verbosity=2, apps=apps)
     assert "cannot be stored in a database of the engine tests.django.unsupported" in capsys.readouterr().out

@@ -13,8 +13,7 @@ import pytest
 from ..examples.django_sites import Browser
 from ..http_client import unique
 from ..servers import RunningServer
-from .test_django_store import PROJECTS
-from .threads_project import CHANGELIST, say
+from .threads_project import CHANGELIST, PROJECTS, say
 
 pytestmark = pytest.mark.requirement("DJANGO-07")
 
@@ -76,6 +75,9 @@ def test_admin_searches_by_user_thread_and_agent(server: RunningServer, ada: Bro
     assert found(ada, q="ada hers") == found(ada, q="nobody") == set()
     assert hers in found(ada, q="eve")
     assert f"{mine} ada (1) echo 1" in page(ada)
+    renamed = unique("Größe")
+    assert ada.request("PATCH", f"/threads/{mine}", {"agentId": "echo", "name": renamed}).status == 200
+    assert found(ada, q=renamed) == {renamed}
 
 
 def test_admin_shows_messages_runs_outcomes_and_times(ada: Browser) -> None:

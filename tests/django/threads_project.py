@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..http_client import Client, unique
 from ..serve import ROOT
 from ..servers import RunningServer, serve_app
+from ..services.postgres import PostgresServer, shared_postgres
 
 PROJECT = "tests.fixtures.threads_django"
 MOUNT = "/public/copilotkit"
 CHANGELIST = "/admin/copilot_runtime_django/thread/"
+
+_databases = itertools.count(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Project:
     def command(self, *arguments: str, fails: bool = False) -> str:
         """Runs a command of ``manage.py``, and returns what it prints."""
         return self.run(["-m", "django", *arguments], fails=fails)
+
+    def commands(self, *commands: Sequence[str]) -> str:
+        """Runs several commands, which is faster than one after the other, and returns what they print."""
+        code = f"from {PROJECT}.site import call; [call(*command) for command in {commands!r}]"
+        return self.run(["-c", code])
 
     def run(self, arguments: Sequence[str], *, fails: bool = False, **env: str) -> str:
         """Runs Python with more environment variables, and returns what it prints."""
@@ -51,7 +60,6 @@ class Project:
 
     def prepare(self) -> None:
         """Creates the tables and the users."""
-        self.command("migrate", "--verbosity=0")
         self.run(["-m", f"{PROJECT}.site"])
 
     @contextlib.contextmanager
@@ -62,6 +70,30 @@ class Project:
 
 def sqlite_project(folder: Path) -> Project:
     return Project({"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")})
+
+
+def postgres_project(folder: Path) -> Project:
+    server, name = shared_postgres(), f"site_{os.getpid()}_{next(_databases)}"
+    with server.connect() as db:
+        db.execute(f"CREATE DATABASE {name}")
+    return Project(django_database(server, name))
+
+
+def django_database(server: PostgresServer, name: str, **options: str) -> dict[str, Any]:
+    """Returns a member of ``DATABASES``."""
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": "127.0.0.1",
+        "PORT": server.port,
+        "USER": "postgres",
+        "PASSWORD": "a secret: 50% @/?",
+        "NAME": name,
+        "OPTIONS": options,
+    }
+
+
+PROJECTS: Mapping[str, Callable[[Path], Project]] = {"sqlite": sqlite_project, "postgres": postgres_project}
+"""By kind of database, a function that returns a project with a new one; its argument is a folder."""
 
 
 def say(client: Client, text: str, thread: str) -> list[dict[str, Any]]:

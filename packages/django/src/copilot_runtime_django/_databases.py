@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Hashable, Mapping
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.connection import ConnectionDoesNotExist
 
-from copilot_runtime.stores import RunStore, SqliteStore
+from copilot_runtime import stores
 
 from ._test_connections import is_test_environment
 
@@ -27,10 +28,12 @@ SCHEMA = "copilot_runtime"
 class Database(Protocol):
     """A database of ``settings.DATABASES``, in which a store has its tables."""
 
+    alias: str
+
     def identity(self) -> Hashable:
         """Returns a value that changes when a test runner puts another database in its place. Called often."""
 
-    def open_store(self, options: Mapping[str, Any]) -> RunStore:
+    def open_store(self, options: Mapping[str, Any]) -> stores.RunStore:
         """Returns a store that does not create its tables, without using the database yet.
 
         Raises TypeError or ValueError for invalid options.
@@ -42,6 +45,9 @@ class Database(Protocol):
     def has_tables(self, connection: Any) -> bool:
         """Returns whether one of Django's connections can read the tables, whose names begin with `SCHEMA`."""
 
+    def decode(self, text: str) -> str:
+        """Returns an id or a name as it was before the store wrote it to a row."""
+
 
 class SqliteDatabase:
     """A SQLite database: the tables are in a file of their own next to it.
@@ -52,19 +58,19 @@ class SqliteDatabase:
     """
 
     def __init__(self, alias: str) -> None:
-        self._alias = alias
+        self.alias = alias
 
     def identity(self) -> Hashable:
         return (self._name(), os.getpid()) if self._is_temporary() else self._name()
 
-    def open_store(self, options: Mapping[str, Any]) -> RunStore:
-        return SqliteStore(self.path(), migrate=self._is_temporary(), **options)
+    def open_store(self, options: Mapping[str, Any]) -> stores.RunStore:
+        return stores.SqliteStore(self.path(), migrate=self._is_temporary(), **options)
 
     def create_tables(self) -> None:
         path = self.path()
         if not self._is_temporary():
             _create_as(path, self._path_of_site())
-        SqliteStore(path)
+        stores.SqliteStore(path)
 
     def has_tables(self, connection: Any) -> bool:
         path = self.path()
@@ -80,6 +86,9 @@ class SqliteDatabase:
                 cursor.execute(f"ATTACH DATABASE %s AS {SCHEMA}", [f"file:{quote(str(path.resolve()))}?mode=ro"])
             cursor.execute(f"SELECT 1 FROM {SCHEMA}.sqlite_master WHERE name = 'threads'")
             return cursor.fetchone() is not None
+
+    def decode(self, text: str) -> str:
+        return text
 
     def path(self) -> Path:
         """Returns where the tables are."""
@@ -98,10 +107,61 @@ class SqliteDatabase:
         return name == ":memory:" or "mode=memory" in name or is_test_environment()
 
     def _name(self) -> str:
-        return str(connections.settings[self._alias]["NAME"])
+        return str(connections.settings[self.alias]["NAME"])
 
 
-_KINDS: Mapping[str, Callable[[str], Database]] = {"sqlite": SqliteDatabase}
+class PostgresDatabase:
+    """A PostgreSQL database: the tables are in a schema of their own."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def identity(self) -> Hashable:
+        return str(connections.settings[self.alias]["NAME"])
+
+    def open_store(self, options: Mapping[str, Any]) -> stores.RunStore:
+        if "schema" in options:
+            raise TypeError(f"schema is always {SCHEMA!r}, where the admin looks for the tables")
+        return stores.PostgresStore(self._url(), migrate=False, **options)
+
+    def create_tables(self) -> None:
+        store = stores.PostgresStore(self._url())
+        try:
+            store.migrate()
+        finally:
+            store.close()
+
+    def has_tables(self, connection: Any) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{SCHEMA}.threads"])
+            return bool(cursor.fetchone()[0])
+
+    def decode(self, text: str) -> str:
+        from copilot_runtime.stores._postgres.encoding import decode_text  # with SQLite there may be no psycopg
+
+        return decode_text(text)
+
+    def _url(self) -> str:
+        """Returns the URL for libpq that has Django's connection parameters."""
+        connection: Any = connections[self.alias]
+        parameters = connection.get_connection_params()
+        role = connection.settings_dict["OPTIONS"].get("assume_role")
+        if role:
+            escaped = re.sub(r"([\\ ])", r"\\\1", role)
+            parameters["options"] = f"{parameters.get('options', '')} -c role={escaped}".strip()
+        return "postgresql:///?" + urlencode(
+            {name: value for name, value in parameters.items() if name not in _NOT_OF_LIBPQ and value is not None},
+            quote_via=quote,
+        )
+
+
+_NOT_OF_LIBPQ = frozenset(
+    {"autocommit", "connection_factory", "context", "cursor_factory", "prepare_threshold", "row_factory"}
+)
+"""The connection parameters that are for Django's driver."""
+
+
+_KINDS: Mapping[str, Callable[[str], Database]] = {"postgresql": PostgresDatabase, "sqlite": SqliteDatabase}
 """By ``vendor`` of Django's database backends."""
 
 

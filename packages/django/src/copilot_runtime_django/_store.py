@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
-from copilot_runtime.stores import MigrationRequired, RunStore, StoreError
+from copilot_runtime.stores import RunStore
 
 from ._databases import Database, find_database
 
@@ -43,6 +43,7 @@ def django_store(alias: str = "default", **options: Any) -> RunStore:
     except (TypeError, ValueError, ImportError, ImproperlyConfigured) as error:
         raise ImproperlyConfigured(f"django_store({alias!r}): {error}") from error
     _stores[alias] = store
+    _all_stores.add(store)
     return cast(RunStore, store)
 
 
@@ -61,7 +62,7 @@ class DjangoStore:
     """
 
     def __init__(self, database: Database, options: Mapping[str, Any]) -> None:
-        self._database = database
+        self.database = database
         self._options = options
         self._lock = threading.Lock()
         self._opened: tuple[Hashable, RunStore] = (database.identity(), database.open_store(options))
@@ -80,22 +81,26 @@ class DjangoStore:
         self._lock = threading.Lock()
         self._opened[1].after_fork()
 
-    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         method: Callable[..., Any] = getattr(self._store(), name)
-        try:
-            return method(*args, **kwargs)
-        except MigrationRequired as error:
-            raise StoreError(f"{error.place}: {error.reason}: run manage.py migrate") from error
+        return method(*args, **kwargs)
 
     def _store(self) -> RunStore:
         identity, store = self._opened
-        if identity != self._database.identity():
+        if identity != self.database.identity():
             with self._lock:
-                identity = self._database.identity()
+                identity = self.database.identity()
                 if self._opened[0] != identity:
-                    self._opened = identity, self._database.open_store(self._options)
+                    self.close_connections()
+                    self._opened = identity, self.database.open_store(self._options)
                 store = self._opened[1]
         return store
+
+    def close_connections(self) -> None:
+        """Closes the connections of this process, if the store leaves any open. They are opened again when needed."""
+        close = getattr(self._opened[1], "close", None)
+        if close is not None:
+            close()
 
 
 def aliases_of_project() -> Sequence[str]:
@@ -113,5 +118,13 @@ def store_in(alias: str) -> RunStore:
     return cast(RunStore, store) if store is not None else django_store(alias)
 
 
+def close_stores(alias: str) -> None:
+    """Closes the connections of all stores in a database, which a test runner is about to delete."""
+    for store in list(_all_stores):
+        if store.database.alias == alias:
+            store.close_connections()
+
+
 _stores: WeakValueDictionary[str, DjangoStore] = WeakValueDictionary()
 """By alias, the store that was created last."""
+_all_stores: WeakSet[DjangoStore] = WeakSet()

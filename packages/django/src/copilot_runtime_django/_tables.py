@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from django.apps import AppConfig
-from django.apps import apps as global_apps
 from django.apps.registry import Apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import router
+from django.db import connections, router
 
 from copilot_runtime.stores import StoreError
 
 from ._databases import find_database
-from ._store import aliases_of_project
+from ._store import aliases_of_project, close_stores
+from ._test_connections import is_test_environment
 from .models import Thread
 
 
@@ -30,10 +31,10 @@ def create_tables(
     Raises:
         CommandError: The project has a store in the database, and its tables could not be created.
     """
-    if not router.allow_migrate_model(using, Thread):
-        return
+    if apps is None or not router.allow_migrate_model(using, Thread):
+        return  # without apps it was `flush`, which leaves tables alone
     try:
-        (apps or global_apps).get_model(app_config.label, Thread.__name__)
+        apps.get_model(app_config.label, Thread.__name__)
     except LookupError:
         return  # the migration of this app was undone, or has not been applied yet
     try:
@@ -42,6 +43,32 @@ def create_tables(
         _report(using, error, is_error=using in aliases_of_project(), is_shown=verbosity > 1, stdout=stdout)
     except (StoreError, ValueError) as error:
         _report(using, error, is_error=using in aliases_of_project(), is_shown=verbosity > 0, stdout=stdout)
+
+    if is_test_environment():
+        _close_stores_with(connections[using])
+
+
+def _close_stores_with(connection: Any) -> None:
+    """Has the connections of stores closed when a test runner is about to delete their database.
+
+    PostgreSQL deletes no database that has connections.
+    """
+    close_pool = getattr(connection, "close_pool", None)  # only of Django's backend for PostgreSQL
+    if close_pool is None or isinstance(close_pool, _CloseStores):
+        return
+    connection.close_pool = _CloseStores(connection.alias, close_pool)
+
+
+class _CloseStores:
+    """What Django calls before it deletes a test database."""
+
+    def __init__(self, alias: str, close_pool: Callable[[], object]) -> None:
+        self._alias = alias
+        self._close_pool = close_pool
+
+    def __call__(self) -> None:
+        close_stores(self._alias)
+        self._close_pool()
 
 
 def _report(using: str, error: Exception, *, is_error: bool, is_shown: bool, stdout: Any) -> None:

@@ -314,11 +314,14 @@ def _has_tables(alias: str) -> bool:
 
 
 def _key(thread: Thread) -> ThreadKey:
-    return ThreadKey(thread.owner, thread.thread_id)
+    decode = find_database(_alias()).decode
+    return ThreadKey(decode(thread.owner), decode(thread.thread_id))
 
 
 def _format_time(value: datetime | None) -> str:
-    return "-" if value is None else str(localize(timezone.localtime(value)))
+    if value is None:
+        return "-"
+    return str(localize(timezone.localtime(value) if timezone.is_aware(value) else value))
 
 
 def _text(message: Mapping[str, Any]) -> str:

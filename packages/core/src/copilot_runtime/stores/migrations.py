@@ -16,5 +16,6 @@ class MigrationRequired(StoreError):
     """
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"{place}: {reason}: create the store once without migrate=False")
-        self.place, self.reason = place, reason
+        super().__init__(
+            f"{place}: {reason}: run copilot-runtime migrate with the URL of the store, or with Django manage.py migrate"
+        )
