@@ -9,21 +9,23 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import pytest
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 from django.db import connections
 from django.db.utils import load_backend
 
 from copilot_runtime._engine.optional_members import has_member
 from copilot_runtime.stores import store_from_url
 from copilot_runtime.stores._postgres import store as postgres
-from copilot_runtime_django import django_store
+from copilot_runtime_django import _databases, _store, django_store
 from copilot_runtime_django._tables import create_tables
 
 from ..http_client import Client, types, unique
-from ..services.postgres import run_postgres, shared_postgres
+from ..services.postgres import PostgresServer, run_postgres, shared_postgres
 from ..services.processes import account, service_folder
 from .threads_project import MOUNT, PROJECT, PROJECTS, Project, django_database, say, sqlite_project
 
@@ -95,6 +97,24 @@ def test_postgres_tables_are_in_a_schema_of_their_own() -> None:
                 assert db.execute(f"{sessions} WHERE datname = 'site' AND pid <> pg_backend_pid()").fetchall() == [
                     (True, "site")
                 ]
+        check_schema_of_administrators(server)
+
+
+def check_schema_of_administrators(server: PostgresServer) -> None:
+    """Migrates with a role that may create no schema, before and after an administrator has created it."""
+    with server.connect() as db:
+        db.execute("CREATE ROLE limited LOGIN")
+        db.execute("CREATE DATABASE managed")
+    with server.connect("managed") as db:
+        db.execute("GRANT ALL ON SCHEMA public TO limited")
+        limited = Project({**django_database(server, "managed"), "USER": "limited"})
+        output = limited.command("migrate", "copilot_runtime_django", fails=True)
+        assert (
+            "CommandError: The tables of CopilotKit's threads could not be created in the database 'default'" in output
+        )
+        assert "permission denied" in output
+        db.execute("CREATE SCHEMA copilot_runtime AUTHORIZATION limited")
+    limited.command("migrate", "copilot_runtime_django")
 
 
 def certificate(folder: Path) -> list[str]:
@@ -146,7 +166,8 @@ def test_under_test_runners_a_test_database_in_a_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def alias(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """Adds databases to the settings of this process, whose files do not exist."""
+    """Adds databases to the settings of this process, whose files do not exist, and that have no stores yet."""
+    monkeypatch.setattr(_store, "_stores", WeakValueDictionary())
     sqlite = {**connections.settings["default"], "ENGINE": "django.db.backends.sqlite3"}
     for name, engine in (("files", sqlite["ENGINE"]), ("oracles", "tests.django.unsupported"), ("servers", POSTGRES)):
         database = {**sqlite, "ENGINE": engine, "NAME": "site" if engine == POSTGRES else str(tmp_path / "files.db")}
@@ -199,6 +220,20 @@ def test_django_store_has_the_members_of_its_store(alias: str) -> None:
     assert has_member(store, "write_runs", {"begin", "finish"})
     assert not has_member(store, "watch", {"follow"})
     copy.copy(store)
+
+
+def test_migrate_fails_only_if_the_project_has_a_store_there(
+    alias: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_databases, "is_test_environment", lambda: False)
+    monkeypatch.setitem(connections.settings[alias], "NAME", "/no/such/folder/db.sqlite3")
+    config = apps.get_app_config("copilot_runtime_django")
+    create_tables(config, alias, apps=apps)
+    assert "could not be created in the database 'files': " in capsys.readouterr().out
+    store = django_store(alias)
+    with pytest.raises(CommandError, match="the directory /no/such/folder does not exist"):
+        create_tables(config, alias, apps=apps)
+    del store
 
 
 def test_migrate_without_a_supported_database_does_nothing(alias: str, capsys: pytest.CaptureFixture[str]) -> None:
