@@ -87,7 +87,7 @@ def test_admin_shows_messages_runs_outcomes_and_times(ada: Browser) -> None:
     text = page(ada, link(ada, thread))
     assert "echo failed (INCOMPLETE_STREAM: The agent failed)" in text
     assert "a secret" not in text
-    assert re.search(r"echo finished \w+\.? \d+, \d{4}, .* 0\.\d s", text), "as the locale has it"
+    assert re.search(r"echo finished \w+\.? \d+, \d{4}, \d\d:\d\d:\d\d .* \d+\.\d s", text), "as the locale has it"
     assert "user fail assistant You said: fail" in text
 
 

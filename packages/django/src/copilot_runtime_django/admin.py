@@ -319,9 +319,11 @@ def _key(thread: Thread) -> ThreadKey:
 
 
 def _format_time(value: datetime | None) -> str:
+    """Returns a time as the locale has it, with its seconds."""
     if value is None:
         return "-"
-    return str(localize(timezone.localtime(value) if timezone.is_aware(value) else value))
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    return f"{localize(local.date())}, {local:%H:%M:%S}"
 
 
 def _text(message: Mapping[str, Any]) -> str:
