@@ -231,11 +231,16 @@ def describe_agent(agent: Any) -> tuple[str, str, Any]:
         text, name, source = (_attribute(agent, each) for each in ("description", "__name__", "get_capabilities"))
         if source is None:
             source = _attribute(agent, "capabilities")
+    return *describe(text, name, type(agent)), source
+
+
+def describe(text: Any, name: Any, kind: type) -> tuple[str, str]:
+    """Returns the description and the name of an agent of a class that has these as its own."""
     if not isinstance(text, str):
         text = ""
     elif not text.isascii():
         text = text.encode("utf-8", "replace").decode()
-    return text, name if isinstance(name, str) else type(agent).__name__, source
+    return text, name if isinstance(name, str) else kind.__name__
 
 
 def agent_headers(agent: Any) -> tuple[tuple[str, str], ...]:

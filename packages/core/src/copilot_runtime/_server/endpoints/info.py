@@ -15,7 +15,7 @@ from ..._events import encode
 from ..._http.types import Response
 from ..._log_text import one_line
 from ..._version import __version__
-from ...agents._base import as_capabilities, describe_agent
+from ...agents._base import as_capabilities, describe, describe_agent
 from ..access import ThreadAccess
 from ..runtime import CopilotRuntime
 from .agents import resolve_agents
@@ -33,19 +33,44 @@ async def info(context: EndpointContext) -> Response:
     listed = _listed(agents)
     functions = _functions(listed)
     reported = await _call_all(functions) if functions else {}
-    return _response(context.runtime, listed, reported, single_route=context.single_route)
+    return _respond(context.runtime, _describe_all(listed, reported), single_route=context.single_route)
 
 
 def info_at_once(runtime: CopilotRuntime) -> Response | None:
     """Returns the same, unless an agent's capabilities have to be waited for, or the agents depend on the request."""
-    if not isinstance(runtime.agents, Mapping):
+    agents = runtime.fixed_agents
+    if agents is None:
         return None
-    listed = _listed(runtime.agents)
-    return None if _functions(listed) else _response(runtime, listed, {}, single_route=False)
+    try:
+        described = _list_plain(_shown(agents))
+    except Exception:  # one has capabilities, a description that is no text, or a property that raises
+        listed = _listed(agents)
+        if _functions(listed):
+            return None
+        described = _describe_all(listed, {})
+    return _respond(runtime, described, single_route=False)
 
 
 _Listed = list[tuple[str, str, str, Any]]
 """The id, description and class name of each agent, and what has its capabilities."""
+
+_Described = tuple[tuple[str, str, str, bytes | None], ...]
+"""The same, and its capabilities as JSON."""
+
+
+def _shown(agents: Mapping[str, Any]) -> tuple[tuple[str, type, str | None, str | None], ...]:
+    """Returns all that ``/info`` shows of agents without capabilities. Raises ValueError for others."""
+    shown = []
+    for agent_id, agent in agents.items():
+        if getattr(agent, "get_capabilities", None) is not None or getattr(agent, "capabilities", None) is not None:
+            raise ValueError("it has capabilities")
+        shown.append((agent_id, type(agent), getattr(agent, "description", None), getattr(agent, "__name__", None)))
+    return tuple(shown)
+
+
+@functools.lru_cache(maxsize=32)
+def _list_plain(shown: tuple[tuple[str, type, str | None, str | None], ...]) -> _Described:
+    return tuple((agent_id, *describe(text, name, kind), None) for agent_id, kind, text, name in shown)
 
 
 def _listed(agents: Mapping[str, Any]) -> _Listed:
@@ -56,17 +81,16 @@ def _functions(listed: _Listed) -> dict[str, Callable[[], Any]]:
     return {agent_id: source for agent_id, _, _, source in listed if source is not None and callable(source)}
 
 
-def _response(
-    runtime: CopilotRuntime, listed: _Listed, reported: Mapping[str, bytes | None], *, single_route: bool
-) -> Response:
-    agents = [
+def _describe_all(listed: _Listed, reported: Mapping[str, bytes | None]) -> _Described:
+    return tuple(
         (agent_id, text, name, source if source is None else _capabilities(agent_id, source, reported))
         for agent_id, text, name, source in listed
-    ]
-    has_transcription = runtime.transcription_service is not None
-    return _kept_response(
-        tuple(agents), has_transcription, _generative_ui(runtime), runtime.thread_access, single_route
     )
+
+
+def _respond(runtime: CopilotRuntime, agents: _Described, *, single_route: bool) -> Response:
+    has_transcription = runtime.transcription_service is not None
+    return _kept_response(agents, has_transcription, _generative_ui(runtime), runtime.thread_access, single_route)
 
 
 def _generative_ui(runtime: CopilotRuntime) -> bytes:
@@ -94,7 +118,7 @@ def _agent_json(agent_id: str, text: str, class_name: str, capabilities: bytes |
 
 @functools.lru_cache(maxsize=32)
 def _kept_response(
-    agents: tuple[tuple[str, str, str, bytes | None], ...],
+    agents: _Described,
     has_transcription: bool,
     generative_ui: bytes,
     access: ThreadAccess,

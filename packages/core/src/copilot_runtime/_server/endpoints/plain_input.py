@@ -45,8 +45,11 @@ class _Kind(NamedTuple):
     """
 
     texts: frozenset[str]
-    required: tuple[str, ...]
+    required: frozenset[str]
     checks: Mapping[str, Check] = MappingProxyType({})
+
+
+_ONLY_STRINGS = frozenset((str,))
 
 
 def _are_plain(objects: Sequence[Any], kinds: Mapping[str | None, _Kind]) -> bool:
@@ -57,14 +60,15 @@ def _are_plain(objects: Sequence[Any], kinds: Mapping[str | None, _Kind]) -> boo
             if each.__class__ is not dict:
                 return False
             texts, required, checks = kinds[each.get("role")]
+            if texts >= each.keys() >= required and _ONLY_STRINGS.issuperset(map(type, each.values())):
+                continue
             for name, member in each.items():
                 if member.__class__ is str and name in texts:
                     continue
                 if name not in checks or not ((check := checks[name]) is _is_anything or check(member)):
                     return False
-            for name in required:
-                if name not in each:
-                    return False
+            if not each.keys() >= required:
+                return False
     except (KeyError, TypeError):  # no such role, or one that is no string
         return False
     return True
@@ -89,6 +93,11 @@ def as_plain(wire: Any) -> PlainInput | None:
         if b"Infinity" in rest:  # as a number, or in a text
             return None
     return PlainInput(rest, wire.keys() >= _COMPLETE and None not in wire.values())
+
+
+def _kind(texts: str, required: str, checks: Mapping[str, Check] = MappingProxyType({})) -> _Kind:
+    """Returns what objects consist of, with the names of the members separated by spaces."""
+    return _Kind(frozenset(texts.split()), frozenset(required.split()), checks)
 
 
 def _is_anything(value: Any) -> bool:
@@ -120,31 +129,29 @@ def _list_of(kinds: Mapping[str | None, _Kind]) -> Check:
     return lambda value: value.__class__ is list and (not value or _are_plain(value, kinds))
 
 
-_FUNCTION = _Kind(frozenset(("name", "arguments")), ("name", "arguments"))
-_CALL = _Kind(frozenset(("id",)), ("id", "type", "function"), {"type": _is_function, "function": _one_of(_FUNCTION)})
-_TEXT = _Kind(frozenset(("id", "role", "content", "name")), ("id", "content"))
+_FUNCTION = _kind("name arguments", "name arguments")
+_CALL = _kind("id", "id type function", {"type": _is_function, "function": _one_of(_FUNCTION)})
+_TEXT = _kind("id role content name", "id content")
 
 _MESSAGES: Mapping[str | None, _Kind] = {
     "developer": _TEXT,
     "system": _TEXT,
     "user": _TEXT,
-    "assistant": _Kind(_TEXT.texts, ("id",), {"toolCalls": _list_of({None: _CALL})}),
-    "tool": _Kind(frozenset(("id", "role", "content", "toolCallId", "error")), ("id", "content", "toolCallId")),
-    "activity": _Kind(
-        frozenset(("id", "role", "activityType")), ("id", "activityType", "content"), {"content": _is_object}
-    ),
-    "reasoning": _Kind(frozenset(("id", "role", "content", "encryptedValue")), ("id", "content")),
+    "assistant": _kind("id role content name", "id", {"toolCalls": _list_of({None: _CALL})}),
+    "tool": _kind("id role content toolCallId error", "id content toolCallId"),
+    "activity": _kind("id role activityType", "id activityType content", {"content": _is_object}),
+    "reasoning": _kind("id role content encryptedValue", "id content"),
 }
-_TOOL = _Kind(frozenset(("name", "description")), ("name", "description", "parameters"), {"parameters": _is_object})
-_CONTEXT = _Kind(frozenset(("description", "value")), ("description", "value"))
+_TOOL = _kind("name description", "name description parameters", {"parameters": _is_object})
+_CONTEXT = _kind("description value", "description value")
 
 # Versions of AG-UI that do not know a member keep it as an extra one, in whatever form.
 _OPTIONAL_IDS = frozenset(("parentRunId", "protocolVersion")) & INPUT_NAMES.keys()
 _OPTIONAL_LISTS = frozenset(("resume",)) & INPUT_NAMES.keys()
 
-_INPUT = _Kind(
-    frozenset(("threadId", "runId", *_OPTIONAL_IDS)),
-    ("threadId", "runId", "messages"),
+_INPUT = _kind(
+    " ".join(("threadId", "runId", *_OPTIONAL_IDS)),
+    "threadId runId messages",
     {
         **dict.fromkeys(_OPTIONAL_IDS, _is_null),
         "messages": _list_of(_MESSAGES),
