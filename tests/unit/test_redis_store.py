@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
-from copilot_runtime.stores import RunStore
-from copilot_runtime.stores._redis.store import RedisStore
+from copilot_runtime.stores import RedisStore, RunStore, store_from_url
+from copilot_runtime.stores import protocol as p
 from copilot_runtime.testing import RunStoreSuite
+from copilot_runtime.testing._factories import (
+    append_one,
+    begin,
+    clear_all,
+    list_thread_ids,
+    message_events,
+    record_run,
+    store_run,
+)
 
-from ..services.redis import new_prefix, shared_redis
+from ..services.redis import RedisCluster, new_prefix, run_cluster, shared_redis
+from ..shared_stores import repetitions
 
 pytestmark = pytest.mark.requirement("STORE-01")
 
@@ -28,7 +43,78 @@ class TestRedisStore(RunStoreSuite):
         return RedisStore(self.url, prefix=self.prefix, **limits)
 
     def make_leasing(self, lease_seconds: float) -> RunStore:
-        return RedisStore(self.url, prefix=self.prefix, lease_seconds=lease_seconds)
+        # Shorter, since these tests wait for it.
+        return RedisStore(self.url, prefix=self.prefix, lease_seconds=lease_seconds / 3)
 
     def open_second(self, store: RunStore) -> RunStore:
         return RedisStore(self.url, prefix=self.prefix)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with run_cluster() as cluster:
+        yield cluster
+
+
+class TestRedisCluster(TestRedisStore):
+    __test__ = bool(repetitions(0, 1))
+
+    @pytest.fixture(autouse=True)
+    def _place(self, cluster: RedisCluster) -> None:  # type: ignore[override]
+        self.url = cluster.url.partition("?")[0]
+        self.prefix = new_prefix()
+
+
+def test_redis_cluster_has_the_threads_of_all_owners_in_one_list_each(cluster: RedisCluster) -> None:
+    """Those without an owner are spread over the nodes."""
+    store = store_from_url(cluster.url)
+    owners = ["", *(f"user{number}" for number in range(10))]
+    for owner in owners:
+        for number in range(5):
+            store_run(store, p.ThreadKey(owner, f"t{number}"))
+    sizes = [int(master.command("DBSIZE")[1:]) for master in cluster.masters]
+    assert min(sizes) > sum(sizes) / 10
+    for owner in owners:
+        assert list_thread_ids(store, owner) == ["t4", "t3", "t2", "t1", "t0"]
+        page = store.threads(owner, p.ThreadQuery(limit=2))
+        rest = store.threads(owner, p.ThreadQuery(cursor=page.next_cursor))
+        assert [info.thread_id for info in (*page.threads, *rest.threads)] == ["t4", "t3", "t2", "t1", "t0"]
+    assert clear_all(store, "") > 1
+    assert list_thread_ids(store, "") == []
+    assert list_thread_ids(store, "user1") != []
+
+
+def test_redis_cluster_calls_of_several_nodes_at_once(cluster: RedisCluster) -> None:
+    store: Any = store_from_url(cluster.url)
+    keys = [p.ThreadKey(f"user{number}", "t") for number in range(12)]
+    leases = [
+        started.lease for started in store.write_runs([p.NewRun(thread=k, run_id="r", agent_id="a") for k in keys])
+    ]
+    frames, completion = record_run(leases[0], message_events())
+    assert not store.append([p.Batch(lease, frames[:2]) for lease in leases])
+    store.renew(leases)
+    store.request_stop(keys[3], None)
+    assert store.poll_signals(leases) == {leases[3]: p.LeaseSignal.STOP}
+    assert store.write_runs([p.RunEnd(lease, frames[2:], completion) for lease in leases]) == [None] * 12
+    changed = threading.Event()
+    lease = begin(store, keys[0]).lease
+    stop = store_from_url(f"{cluster.url.partition('?')[0]}?prefix={store._prefix}").watch(lease.run, changed.set)  # type: ignore[attr-defined]
+    assert changed.wait(30)
+    changed.clear()
+    append_one(store, lease, frames[:1])
+    assert changed.wait(30)
+    stop()
+
+
+def test_redis_cluster_limits_are_those_of_all_nodes(cluster: RedisCluster) -> None:
+    store = store_from_url(f"{cluster.url}&max_threads=6")
+    store_run(store, p.ThreadKey("light", "t"))
+    for number in range(10):
+        store_run(store, p.ThreadKey("heavy", f"t{number}"))
+    clear_all(store, "nobody")
+    time_out = time.monotonic() + 30
+    while len(list_thread_ids(store, "heavy")) > 5:  # others learn after a while what a node has
+        store_run(store, p.ThreadKey("heavy", "last"))
+        assert time.monotonic() < time_out
+    assert list_thread_ids(store, "light") == ["t"]
+    assert "last" in list_thread_ids(store, "heavy") or "t9" in list_thread_ids(store, "heavy")

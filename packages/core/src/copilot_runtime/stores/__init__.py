@@ -11,6 +11,7 @@ from .protocol import LeaseLost, RunStore, RunTooLarge, StoreError
 if TYPE_CHECKING:
     from ._copying import CopyReport, copy_threads
     from ._postgres.store import PostgresStore
+    from ._redis.store import RedisStore
     from ._sqlite.store import SqliteStore
 else:
     __getattr__, __dir__ = lazy_exports(
@@ -18,6 +19,7 @@ else:
         {
             "._copying": ("CopyReport", "copy_threads"),
             "._postgres.store": ("PostgresStore",),
+            "._redis.store": ("RedisStore",),
             "._sqlite.store": ("SqliteStore",),
         },
     )
@@ -28,6 +30,7 @@ __all__ = [
     "MemoryStore",
     "MigrationRequired",
     "PostgresStore",
+    "RedisStore",
     "RunStore",
     "RunTooLarge",
     "SqliteStore",

@@ -40,6 +40,7 @@ _POSTGRES_OPTIONS: _OptionParsers = {
     "notifications": _boolean,
     "max_connections": int,
 }
+_REDIS_OPTIONS: _OptionParsers = {**_SQLITE_OPTIONS, "prefix": str}
 
 
 def _memory(url: str, parts: SplitResult) -> RunStore:
@@ -63,14 +64,27 @@ def _sqlite(url: str, parts: SplitResult) -> RunStore:
 
 
 def _postgres(url: str, parts: SplitResult) -> RunStore:
-    own: list[tuple[str, str]] = []
-    theirs: list[tuple[str, str]] = []  # those of libpq
-    for option in parse_qsl(parts.query, keep_blank_values=True):
-        (own if option[0] in _POSTGRES_OPTIONS else theirs).append(option)
-    options = _parse_options(url, parts._replace(query=urlencode(own)), _POSTGRES_OPTIONS)
+    options, address = _split_options(url, parts, _POSTGRES_OPTIONS)
     from ._postgres.store import PostgresStore
 
-    return PostgresStore(urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote))), **options)
+    return PostgresStore(address, **options)
+
+
+def _redis(url: str, parts: SplitResult) -> RunStore:
+    options, address = _split_options(url, parts, _REDIS_OPTIONS)
+    from ._redis.store import RedisStore
+
+    return RedisStore(address, **options)
+
+
+def _split_options(url: str, parts: SplitResult, parsers: _OptionParsers) -> tuple[dict[str, Any], str]:
+    """Returns the store's options, and the URL without them: the others are for the library that connects."""
+    own: list[tuple[str, str]] = []
+    theirs: list[tuple[str, str]] = []
+    for option in parse_qsl(parts.query, keep_blank_values=True):
+        (own if option[0] in parsers else theirs).append(option)
+    options = _parse_options(url, parts._replace(query=urlencode(own)), parsers)
+    return options, urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote)))
 
 
 _SCHEMES: Mapping[str, Callable[[str, SplitResult], RunStore]] = {
@@ -78,6 +92,7 @@ _SCHEMES: Mapping[str, Callable[[str, SplitResult], RunStore]] = {
     "sqlite": _sqlite,
     "postgresql": _postgres,
     "postgres": _postgres,
+    **{f"{tls}{kind}": _redis for tls in ("redis", "rediss") for kind in ("", "+sentinel", "+cluster")},
 }
 
 
@@ -85,8 +100,9 @@ def store_from_url(store: str | RunStore) -> RunStore:
     """Returns the store of a URL. A store object is returned as it is.
 
     Args:
-        store: ``memory://``, ``sqlite:///relative/path``, ``sqlite:////absolute/path`` or
-            ``postgresql://user:password@host/database``. The store's options may follow as a query, as in
+        store: ``memory://``, ``sqlite:///relative/path``, ``sqlite:////absolute/path``,
+            ``postgresql://user:password@host/database``, ``redis://user:password@host:6379/0`` or another form that
+            `RedisStore` accepts. The store's options may follow as a query, as in
             ``sqlite:///copilot.db?max_threads=1000``.
 
     Raises:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .._passwords import without_password
+
 Kind = Literal["server", "sentinel", "cluster"]
 
 SCHEMES: Mapping[str, tuple[Kind, bool]] = {
@@ -94,13 +96,6 @@ class Address:
             sentinel_username=options.get("sentinel_username"),
             sentinel_password=options.get("sentinel_password"),
         )
-
-
-def without_password(url: str) -> str:
-    """Returns a URL without its credentials and options."""
-    scheme, separator, rest = url.partition("://")
-    address = rest.partition("?")[0]
-    return f"{scheme}{separator}{address.rpartition('@')[2]}"
 
 
 def _host_and_port(text: str, default_port: int) -> tuple[str, int]:

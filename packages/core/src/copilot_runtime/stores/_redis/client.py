@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..._concurrency.loops import start_thread
+from ..._optional.optional_imports import import_optional
 from ..protocol import StoreError, ThreadUnreadable
 from .address import Address
+from .background import start_in_background
 from .scripts import script, script_digest
 from .server_check import check_server
 
@@ -43,7 +45,9 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._parameters = parameters
-        self._is_checked = False
+        self._has_begun_check = False
+        self.is_checked = False
+        """Whether the server's settings were checked, and logged."""
         self._is_cluster = address.kind == "cluster"
         self._redis: Any = _open_client(address, timeout_seconds)
 
@@ -73,28 +77,42 @@ class Client:
         return self._repeat_once(attempt)
 
     def call_many(self, calls: Sequence[Call], repeated: Sequence[bool] = ()) -> list[Any]:
-        """Calls operations with one round trip, or one per node of a cluster, in the given order for each shard.
+        """Calls operations with one round trip, or one for each shard, in the given order.
 
         Returns, for each, its result or the StoreError that `call` raises.
         """
+        flags = repeated or [False] * len(calls)
+        results: list[Any] = [None] * len(calls)
+        by_shard: dict[str, list[int]] = {}
+        for at, (shard, _, _) in enumerate(calls):
+            by_shard.setdefault(shard, []).append(at)
+        for places in by_shard.values():
+            of_shard = [calls[at] for at in places]
+            for at, result in zip(places, self._call_shard(of_shard, [flags[at] for at in places]), strict=True):
+                results[at] = result
+        return results
+
+    def _call_shard(self, calls: Sequence[Call], repeated: Sequence[bool]) -> list[Any]:
         if len(calls) == 1:
-            return [self._result_of(calls[0], bool(repeated and repeated[0]))]
-        flags = list(repeated) or [False] * len(calls)
+            return [self._result_of(calls[0], repeated[0])]
 
         def attempt(is_again: bool) -> list[Any]:
             pipeline = self._redis.pipeline(transaction=False)
-            for (shard, operation, arguments), flag in zip(calls, flags, strict=True):
-                header = f"{int(flag or is_again)} {self._parameters(shard)}"
+            for (shard, operation, arguments), is_repeated in zip(calls, repeated, strict=True):
+                header = f"{int(is_repeated or is_again)} {self._parameters(shard)}"
                 pipeline.execute_command("EVALSHA", script_digest(), 1, shard, operation, header, *arguments)
             results = pipeline.execute(raise_on_error=False)
             if broken := next((result for result in results if self._is_broken(result)), None):
                 raise broken
             return list(results)
 
-        results = self._repeat_once(attempt)
+        try:
+            results = self._repeat_once(attempt)
+        except StoreError as error:
+            return [error] * len(calls)
         for at, result in enumerate(results):
             if isinstance(result, self._errors.NoScriptError):
-                results[at] = self._result_of(calls[at], flags[at])
+                results[at] = self._result_of(calls[at], repeated[at])
             elif isinstance(result, Exception):
                 results[at] = _store_error(result)
         return results
@@ -122,16 +140,19 @@ class Client:
         return self._redis.execute_command(command, text, 1, shard, operation, header, *arguments)
 
     def _repeat_once(self, attempt: Callable[[bool], T]) -> T:
-        if not self._is_checked:
-            self._is_checked = True
+        if not self._has_begun_check:
+            self._has_begun_check = True
             # Beside the call, which need not wait for it.
-            start_thread(self._check_server, name="copilot-runtime-redis-check")
+            start_in_background(self._check_server, name="copilot-runtime-redis-check")
         began_at = time.monotonic()
         try:
             return attempt(False)
         except self._failures as error:
             if not self._is_broken(error) or time.monotonic() - began_at > self._timeout_seconds / 2:
                 raise _store_error(error) from error
+            if isinstance(error, self._errors.ReadOnlyError) and not self._is_cluster:
+                # Behind a name or a proxy that leads to another master now.
+                self._redis.connection_pool.disconnect(inuse_connections=False)
         try:
             return attempt(True)
         except self._failures as error:
@@ -142,7 +163,9 @@ class Client:
             check_server(self._redis, self._address.shown, self._max_bytes, is_cluster=self._is_cluster)
         except Exception as error:
             logger.debug("the server's settings could not be checked", exc_info=error)
-            self._is_checked = False
+            self._has_begun_check = False
+        else:
+            self.is_checked = True
 
     @property
     def _errors(self) -> Any:
@@ -169,35 +192,25 @@ def _store_error(error: BaseException) -> StoreError:
     if isinstance(error, StoreError):
         return error
     text = str(error)
-    if isinstance(error, errors.OutOfMemoryError):
-        message = "Redis has reached its maxmemory"
-    elif isinstance(error, (errors.AuthenticationError, errors.NoPermissionError)):
-        message = f"Redis does not allow the call ({type(error).__name__})"
-    elif isinstance(error, errors.ResponseError) and not isinstance(
-        error, (errors.ReadOnlyError, errors.ExecAbortError)
-    ):
-        code = text.partition(" ")[0]
-        if code == "WRONGTYPE" or (code not in _STATES and "user_script" in text):
-            return _caused(ThreadUnreadable(f"what is stored of the thread is damaged: {text}"), error)
-        message = f"Redis refuses the call ({code if code.isupper() else type(error).__name__})"
+    if state := _STATE.search(text):
+        message = f"Redis refuses the call ({state[1]}{_EXPLANATIONS.get(state[1], '')})"
+    elif isinstance(error, errors.OutOfMemoryError):
+        message = f"Redis refuses the call (OOM{_EXPLANATIONS['OOM']})"
+    elif isinstance(error, errors.ResponseError) and ("user_script" in text or text.startswith("WRONGTYPE")):
+        return _caused(ThreadUnreadable(f"what is stored of the thread is damaged: {text}"), error)
+    elif isinstance(error, errors.ResponseError):
+        message = f"Redis refuses the call ({type(error).__name__})"
     else:
         message = f"Redis does not answer ({type(error).__name__})"
     return _caused(StoreError(message), error)
 
 
-_STATES = (
-    "OOM",
-    "MISCONF",
-    "NOREPLICAS",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "LOADING",
-    "BUSY",
-    "READONLY",
-    "TRYAGAIN",
-    "NOPERM",
+_STATE = re.compile(
+    r"(?:^|[\s-])(OOM|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|LOADING|BUSY|READONLY|TRYAGAIN|NOPERM) "
 )
 """Codes of errors that are about the server, whatever the script was doing."""
+
+_EXPLANATIONS = {"OOM": ": maxmemory is reached"}
 
 
 def _caused(result: StoreError, error: BaseException) -> StoreError:
@@ -206,10 +219,8 @@ def _caused(result: StoreError, error: BaseException) -> StoreError:
 
 
 def _open_client(address: Address, timeout_seconds: float) -> Any:
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
+    retry = _redis("redis.retry").Retry
+    no_backoff = _redis("redis.backoff").NoBackoff()
     # A call may have to connect first. A call to a cluster may have to ask for the slots as well.
     wait = timeout_seconds / (4 if address.kind == "cluster" else 2)
     options: dict[str, Any] = {
@@ -223,32 +234,34 @@ def _open_client(address: Address, timeout_seconds: float) -> Any:
     if address.has_tls:
         options.update(ssl=True, **address.tls_options)
     if address.kind == "cluster":
-        from redis.cluster import ClusterNode, RedisCluster
-
+        cluster = _redis("redis.cluster")
         return _Later(
-            lambda: RedisCluster(
-                startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
-                cluster_error_retry_attempts=1,
+            lambda: cluster.RedisCluster(
+                startup_nodes=[cluster.ClusterNode(host, port) for host, port in address.hosts],
+                retry=retry(no_backoff, 1),
                 **options,
             )
         )
-    options.update(db=address.database, retry=Retry(NoBackoff(), 0))
+    options.update(db=address.database, retry=retry(no_backoff, 0))
     if address.kind == "sentinel":
-        from redis.sentinel import Sentinel
-
         sentinel_options: dict[str, Any] = {
             "username": address.sentinel_username,
             "password": address.sentinel_password,
             "socket_timeout": timeout_seconds / 8,
             "socket_connect_timeout": timeout_seconds / 8,
-            "retry": Retry(NoBackoff(), 0),
+            "retry": retry(no_backoff, 0),
             "protocol": 2,
         }
         if address.has_tls:
             sentinel_options.update(ssl=True, **address.tls_options)
-        return Sentinel(list(address.hosts), sentinel_kwargs=sentinel_options, **options).master_for(address.service)
+        sentinels = _redis("redis.sentinel").Sentinel(list(address.hosts), sentinel_kwargs=sentinel_options, **options)
+        return sentinels.master_for(address.service)
     [(host, port)] = address.hosts
-    return redis.Redis(host=host, port=port, **options)
+    return _redis("redis").Redis(host=host, port=port, **options)
+
+
+def _redis(module: str) -> Any:
+    return import_optional(module, feature="RedisStore", extra="redis")
 
 
 class _Later:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Sequence
 
 from ..._validation import check_number
 from ..protocol import StoreError
+from .background import start_in_background
 from .client import Client
 
 REFRESH_SECONDS = 1.0
@@ -50,26 +53,29 @@ class Limits:
         threads, size, owners = map(sum, zip(*others, strict=True)) if others else (0, 0, 0)
         return f"{self._own} {threads} {size} {owners}"
 
-    def refresh(self, client: Client) -> None:
-        """Asks all shards of a cluster what they hold, from time to time."""
+    def refresh_soon(self, client: Client) -> None:
+        """Asks all shards of a cluster from time to time what they hold. Does not wait for the answers."""
         if len(self._shards) < 2 or not (self.max_threads or self.max_bytes) or time.monotonic() < self._refresh_at:
             return
-        self._refresh_at = time.monotonic() + REFRESH_SECONDS
-        for shard, result in zip(
-            self._shards, client.call_many([(shard, "totals", ()) for shard in self._shards]), strict=True
-        ):
-            if not isinstance(result, Exception):
-                self._totals[shard] = (int(result[0]), int(result[1]), int(result[2]))
+        self._refresh_at = math.inf  # until this one is done
+        if not start_in_background(self._refresh, client, name="copilot-runtime-redis-totals"):
+            self._refresh_at = 0.0
 
-    def evict(self, client: Client) -> int:
-        """Deletes threads in all shards, first of owners who have more than their share. Returns how many."""
+    def _refresh(self, client: Client) -> None:
+        calls = [(shard, "totals", ()) for shard in self._shards]
+        try:
+            for shard, result in zip(self._shards, client.call_many(calls), strict=True):
+                if not isinstance(result, Exception):
+                    self._totals[shard] = (int(result[0]), int(result[1]), int(result[2]))
+        finally:
+            self._refresh_at = time.monotonic() + REFRESH_SECONDS
+
+    def evict(self, client: Client, thread: str) -> int:
+        """Deletes threads other than ``thread`` in all shards, first of owners above their share. Returns how many."""
         evicted = 0
         for is_strict in (1, 0):
             for shard in self._shards:
-                self._refresh_at = 0.0
-                try:
-                    self.refresh(client)
-                    evicted += int(client.call(shard, "evict", is_strict))
-                except StoreError:
-                    continue
+                self._refresh(client)
+                with contextlib.suppress(StoreError):
+                    evicted += int(client.call(shard, "evict", is_strict, thread))
         return evicted

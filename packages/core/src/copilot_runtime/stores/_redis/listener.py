@@ -1,4 +1,4 @@
-"""Notifications: one connection per process, on which the script tells of changes to the runs that it has to do with."""
+"""Notifications: one connection per process, on which the script reports changes to runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from ..._concurrency.loops import start_thread
 from ..protocol import RunKey, StoreError
+from .background import start_in_background
 from .client import Client
 
 logger = logging.getLogger("copilot_runtime.stores.redis")
@@ -69,10 +68,12 @@ class Listener:
                 self._to_announce.put((run, on_change))
             must_start_announcing = must_announce and not self._is_announcing
             self._is_announcing = self._is_announcing or must_announce
-        if must_start:
-            start_thread(self._run, name="copilot-runtime-redis-listener")
-        if must_start_announcing:
-            start_thread(self._announce_runs, name="copilot-runtime-redis-followers")
+        if must_start and not start_in_background(self._run, name="copilot-runtime-redis-listener"):
+            self._is_running = False
+        if must_start_announcing and not start_in_background(
+            self._announce_runs, name="copilot-runtime-redis-followers"
+        ):
+            self._is_announcing = False
         if begun_at is not None and listening_since is not None and begun_at < listening_since:
             on_change()  # something may have happened before
 

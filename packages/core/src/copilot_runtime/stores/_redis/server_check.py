@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 logger = logging.getLogger("copilot_runtime.stores.redis")
 
-_WARNINGS = (
+_WARNINGS: Sequence[tuple[Callable[[Mapping[str, Any], float], bool], str]] = (
     (
         lambda info, max_bytes: not int(info.get("aof_enabled", 1)),
         "appendonly is off: acknowledged events are lost when Redis restarts. Set 'appendonly yes'",
@@ -18,8 +19,8 @@ _WARNINGS = (
         "maxmemory-policy is not noeviction: Redis may delete parts of threads. Set 'maxmemory-policy noeviction'",
     ),
     (
-        lambda info, max_bytes: 0 < int(info.get("maxmemory", 0)) < (max_bytes or float("inf")),
-        "the store may take more than maxmemory, and no runs could begin then: set the store's max_bytes to less than "
+        lambda info, max_bytes: 0 < int(info.get("maxmemory", 0)) < (max_bytes or math.inf),
+        "the store may take more than maxmemory, and then no run could begin. Set the store's max_bytes to less than "
         "maxmemory, with room for what else the server keeps",
     ),
 )
@@ -39,7 +40,7 @@ def check_server(redis: Any, shown: str, max_bytes: int, *, is_cluster: bool) ->
     nodes = list(redis.get_primaries()) if is_cluster else [None]
     infos = [_info(redis, node) for node in nodes]
     for is_met, text in _WARNINGS:
-        if any(is_met(info, max_bytes // len(infos)) for info in infos):
+        if any(is_met(info, max_bytes / len(infos)) for info in infos):
             logger.warning("%s: %s", shown, text)
 
 

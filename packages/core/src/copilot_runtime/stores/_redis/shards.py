@@ -39,7 +39,7 @@ class Shards:
     def __init__(self, prefix: str, count: int) -> None:
         if not _VALID_PREFIX.fullmatch(prefix):
             raise ValueError(f"RedisStore(prefix={prefix!r}): must not be empty, nor have spaces or braces")
-        self.names: tuple[str, ...] = ("{%s}" % prefix,) if count == 1 else _spread(prefix, count)
+        self.names: tuple[str, ...] = (f"{{{prefix}}}",) if count == 1 else _spread(prefix, count)
 
     def place(self, key: ThreadKey) -> ThreadPlace:
         """Returns where a thread is."""
@@ -72,7 +72,7 @@ def _spread(prefix: str, count: int) -> tuple[str, ...]:
     names: dict[int, str] = {}
     number = 0
     while len(names) < count:
-        name = "{%s.%d}" % (prefix, number)
+        name = f"{{{prefix}.{number}}}"
         names.setdefault(key_slot(name.encode()) * count // _SLOTS, name)
         number += 1
     return tuple(names[part] for part in range(count))

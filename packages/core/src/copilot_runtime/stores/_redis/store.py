@@ -16,6 +16,8 @@ from ..._validation import check_number
 from .. import protocol as p
 from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
+from .._sql.encoding import format_json, format_list, parse_duplicates, split_frames
+from .._sql.shared_frames import SharedFrames, SharedList
 from . import values
 from .address import Address
 from .client import Arguments, Client
@@ -29,7 +31,7 @@ _LIST_BATCH = 500
 """How many threads to look at with one call, during which nobody else is served."""
 
 _SIGNALS = {1: p.LeaseSignal.STOP, 2: p.LeaseSignal.LOST, 3: p.LeaseSignal.FOLLOWED}
-_REFUSALS = {0: p.LeaseLost, 2: p.RunTooLarge}
+_REFUSALS: Mapping[int, type[p.LeaseLost] | type[p.RunTooLarge]] = {0: p.LeaseLost, 2: p.RunTooLarge}
 
 _TOKEN_DIGITS = 9
 
@@ -111,7 +113,8 @@ class RedisStore:
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
-        return _raised(self.write_runs([run])[0])
+        started: p.RunStarted | p.ThreadBusy = _raised(self.write_runs([run])[0])
+        return started
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
         _raised(self.write_runs([p.RunEnd(lease, frames, completion)])[0])
@@ -130,7 +133,7 @@ class RedisStore:
         repeated = [
             isinstance(change := changes[at], p.RunEnd) and change.lease.token in process.unsure for at in calls
         ]
-        self._limits.refresh(process.client)
+        self._limits.refresh_soon(process.client)
         began_at = time.monotonic()
         results = process.client.call_many(list(calls.values()), repeated) if calls else []
         for at, result in zip(calls, results, strict=True):
@@ -180,12 +183,12 @@ class RedisStore:
                 -1 if completion.frame_count is None else completion.frame_count,
                 values.RunHeader.format(lease.run_id, completion),
                 b"".join(record.frame for record in completion.records),
+                "\n".join(map(format_json, messages)),  # which has no line feeds of its own
                 round(p.RAW_RETENTION_SECONDS * values.MICROSECONDS),
             )
             for items in (
                 list(map(values.encode, completion.event_messages)),
                 list(map(values.encode, completion.input_messages)),
-                [values.format_json(message) for message in messages],
             ):
                 arguments += (len(items), *items)
         return place.shard, "finish", arguments
@@ -203,7 +206,7 @@ class RedisStore:
             process.begun.pop(lease.run, None)
             if not result[0]:
                 raise p.LeaseLost
-            self._note_eviction(process, result[1], result[2])
+            self._note_eviction(process, lease.run.thread, result[1], result[2])
             return None
         if isinstance(result, Exception):
             raise result
@@ -214,7 +217,7 @@ class RedisStore:
             lease = p.Lease(p.RunKey(change.thread, int(ordinal)), change.run_id, int(token))
             started = p.RunStarted(lease, values.texts(event_messages), values.texts(input_messages))
         process.begun[lease.run] = began_at
-        self._note_eviction(process, evicted, is_exceeded)
+        self._note_eviction(process, change.thread, evicted, is_exceeded)
         return started
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
@@ -224,7 +227,7 @@ class RedisStore:
         for batch in batches:
             place = self._shards.place(batch.lease.run.thread)
             by_shard.setdefault(place.shard, []).append((place.thread, batch))
-        self._limits.refresh(process.client)
+        self._limits.refresh_soon(process.client)
         calls = [
             (
                 shard,
@@ -238,7 +241,7 @@ class RedisStore:
                         b"".join(batch.frames),
                         len(batch.frames),
                         -1 if batch.frame_count is None else batch.frame_count,
-                        values.format_numbers(batch.duplicates),
+                        format_list(batch.duplicates),
                     )
                 ],
             )
@@ -249,12 +252,13 @@ class RedisStore:
             for (_, batch), outcome in zip(of_shard, outcomes, strict=True):
                 if outcome in _REFUSALS:
                     refused[batch.lease] = _REFUSALS[outcome]()
-            self._note_eviction(process, evicted, is_exceeded)
+            self._note_eviction(process, of_shard[0][1].lease.run.thread, evicted, is_exceeded)
         return refused
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
-        for shard, arguments in self._by_shard(leases).items():
-            self._call(shard, "renew", self._lease, *arguments)
+        calls = [(shard, "renew", [self._lease, *arguments]) for shard, arguments in self._by_shard(leases).items()]
+        for result in self._process.get().client.call_many(calls):
+            _raised(result)
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         process = self._process.get()
@@ -302,7 +306,7 @@ class RedisStore:
     # --- reading ---
 
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
-        place = self._shards.place(thread)
+        process, place = self._process.get(), self._shards.place(thread)
         result = self._call(place.shard, "read", place.thread, int(touch), "" if raw_ordinal is None else raw_ordinal)
         if result is None:
             return p.ThreadSnapshot()
@@ -310,14 +314,16 @@ class RedisStore:
             last_ordinal, live, fields, entries = result
             runs = []
             for ordinal, header, replay in values.stored_runs(fields):
+                # A run does not change, and a thread that is created again has other ordinals.
+                key = (thread, ordinal, header.ended_at)
                 has_raw = ordinal == raw_ordinal and entries is not None
                 runs.append(
                     p.StoredRun(
                         ordinal,
                         header.run_id,
                         header.agent_id,
-                        CompactedFrames(values.split_frames(replay)),
-                        values.frames_after(entries, 0) if has_raw else None,
+                        process.records.get(key, lambda replay=replay: CompactedFrames(split_frames(replay))),  # type: ignore[misc]
+                        process.raw.get(key, lambda: SharedList(values.frames_after(entries, 0))) if has_raw else None,
                         header.has_run_error,
                         header.recorded_by,
                         header.duplicates if has_raw else frozenset(),
@@ -336,7 +342,7 @@ class RedisStore:
             if kind == 0:
                 duplicates, is_expired, entries = rest
                 frames = values.frames_after(entries, after)
-                return p.RunUpdate(frames, values.parse_numbers(duplicates), False, bool(is_expired))
+                return p.RunUpdate(frames, parse_duplicates(duplicates.decode()), False, bool(is_expired))
             if kind == 1:
                 header = values.RunHeader.parse(rest[0])
                 first = header.frame_count - 1 if after > header.frame_count else after
@@ -394,9 +400,8 @@ class RedisStore:
         start = "+inf" if before is None else f"{'' if is_shared else '('}{before}"
         found: list[p.ThreadInfo] = []
         damaged = 0
+        count = _LIST_BATCH if wanted is None else min(_LIST_BATCH, wanted)
         while wanted is None or len(found) < wanted:
-            has_filter = query.agent_id is not None or not query.include_archived
-            count = _LIST_BATCH if wanted is None or has_filter else min(_LIST_BATCH, wanted - len(found))
             rows, last = self._call(shard, "list", owner_digest(owner), start, count)
             for row in rows:
                 try:
@@ -409,6 +414,7 @@ class RedisStore:
             if len(rows) < count:
                 break
             start = f"({int(last)}"
+            count = min(_LIST_BATCH, 2 * count)  # most of what was read is not wanted
         if damaged:
             logger.error("%d threads are not listed, since what is stored of them is damaged", damaged)
         return found if wanted is None else found[:wanted]
@@ -432,7 +438,7 @@ class RedisStore:
 
     def delete(self, thread: p.ThreadKey) -> bool:
         place = self._shards.place(thread)
-        return bool(self._call(place.shard, "delete", place.thread))
+        return bool(self._call(place.shard, "delete", place.thread, place.owner))
 
     def clear(self, owner: str, cursor: str | None = None) -> str | None:
         # The cursor has the last thread of each shard that is left to be cleared.
@@ -448,7 +454,7 @@ class RedisStore:
         return ",".join(rest) or None
 
     def sweep(self) -> bool:
-        return any([self._call(shard, "sweep") for shard in self._shards.names])
+        return any(self._call(shard, "sweep") for shard in self._shards.names)
 
     def after_fork(self) -> None:
         """Does nothing: each process has connections of its own."""
@@ -466,9 +472,9 @@ class RedisStore:
             arguments.setdefault(place.shard, []).extend((place.thread, lease.token))
         return arguments
 
-    def _note_eviction(self, process: _Process, evicted: int, is_exceeded: int) -> None:
+    def _note_eviction(self, process: _Process, thread: p.ThreadKey, evicted: int, is_exceeded: int) -> None:
         if is_exceeded and len(self._shards.names) > 1:
-            evicted += self._limits.evict(process.client)
+            evicted += self._limits.evict(process.client, self._shards.place(thread).thread)
         if evicted and not self._has_evicted:
             self._has_evicted = True
             logger.warning(
@@ -495,6 +501,8 @@ class _Process:
         self.listener = Listener(client, channel, announce)
         self.begun: dict[p.RunKey, float] = {}
         """When this process has begun its active runs, by the monotonic clock."""
+        self.records: SharedFrames[CompactedFrames] = SharedFrames()
+        self.raw: SharedFrames[SharedList[bytes]] = SharedFrames()
         self.unsure: set[int] = set()
         """The tokens of runs whose end may have been stored although the call failed."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
-
 from .. import protocol as p
+from .._sql.encoding import format_json, split_frames
 
 MICROSECONDS = 1_000_000
 
@@ -27,24 +26,6 @@ def encode(value: str) -> bytes:
 def seconds(value: bytes | int) -> float:
     """Returns a time in seconds since the epoch."""
     return int(value) / MICROSECONDS
-
-
-def format_json(value: Any) -> bytes:
-    """Returns ids, numbers or a message as JSON."""
-    try:
-        return to_json(value)
-    except (PydanticSerializationError, ValueError, RecursionError):  # such as half a character
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
-def format_numbers(numbers: Set[int]) -> bytes:
-    """Returns the numbers of events as JSON."""
-    return format_json(sorted(numbers)) if numbers else b"[]"
-
-
-def parse_numbers(value: bytes) -> frozenset[int]:
-    """Returns the numbers of events."""
-    return frozenset(from_json(value))
 
 
 def parse_message(value: bytes) -> dict[str, Any]:
@@ -68,18 +49,13 @@ def active_run(key: p.ThreadKey, row: Sequence[Any]) -> p.ActiveRun:
     )
 
 
-def split_frames(data: bytes) -> list[bytes]:
-    """Returns frames that were joined."""
-    # JSON contains no raw line feeds, so an empty line is always the end of a frame.
-    return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
-
-
 def frames_after(entries: Sequence[bytes], after: int) -> list[bytes]:
-    """Returns the frames after a number from the entries of a stream: each id is the number of its first frame."""
+    """Returns the frames after a number from entries, each of which begins with the number of its first frame."""
     frames: list[bytes] = []
     expected = None
-    for entry_id, data in zip(entries[::2], entries[1::2], strict=True):
-        first = int(entry_id.partition(b"-")[0])
+    for entry in entries:
+        number, _, data = entry.partition(b" ")
+        first = int(number)
         if expected not in (None, first):
             raise ValueError("some frames of the run are missing")
         batch = split_frames(data)
@@ -102,7 +78,7 @@ class RunHeader:
     duplicates: frozenset[int]
 
     @staticmethod
-    def format(run_id: str, completion: p.RunCompletion) -> bytes:
+    def format(run_id: str, completion: p.RunCompletion) -> str:
         """Returns the part of it that a process knows."""
         return format_json([run_id, completion.has_run_error, completion.recorded_by, sorted(completion.duplicates)])
 

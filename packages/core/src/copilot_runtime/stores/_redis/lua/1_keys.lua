@@ -14,7 +14,7 @@
 --   <shard>:m:<thread>     list    its messages
 --   <shard>:e:<thread>     zset    the ids of the messages in its events, by the last run that has them
 --   <shard>:i:<thread>     zset    the ids of the messages in its inputs, likewise
---   <shard>:f:<thread>:<ordinal>   stream   the raw frames of a run: the id of an entry is the number of its first one
+--   <shard>:f:<thread>:<ordinal>   list   the raw frames of a run, as they were appended: <number of the first> <frames>
 --
 -- Threads and owners are digests. Times are in microseconds, by the server's clock.
 
@@ -22,7 +22,7 @@ local SHARD = KEYS[1]
 local IDLE, RAW, THREADS, BYTES = SHARD .. ':idle', SHARD .. ':raw', SHARD .. ':threads', SHARD .. ':bytes'
 
 -- About what the server's memory has besides texts and blobs.
-local THREAD_BYTES, LIVE_BYTES, RUN_BYTES, MESSAGE_BYTES, ID_BYTES, FRAMES_BYTES = 900, 700, 300, 16, 90, 40
+local THREAD_BYTES, LIVE_BYTES, RUN_BYTES, MESSAGE_BYTES, ID_BYTES, FRAMES_BYTES = 1300, 200, 450, 24, 100, 40
 
 local BATCH = 100 -- the most threads or runs to delete at once: nobody else is served meanwhile
 
@@ -52,6 +52,24 @@ end
 
 local function fields(name, ...)
     return unpack(redis.call('HMGET', name, ...))
+end
+
+-- The same for what others must be able to do although another program has put something else under the name.
+local function fields_if_intact(name, ...)
+    local values = redis.pcall('HMGET', name, ...)
+    if values.err then return nil end
+    return unpack(values)
+end
+
+-- Calls a function for one of several threads. Returns nil if what is stored of that one is damaged.
+local function if_intact(work, ...)
+    local succeeded, result = pcall(work, ...)
+    if succeeded then return result end
+    local text = type(result) == 'table' and (result.err or '') or tostring(result)
+    for _, code in ipairs({'OOM', 'MISCONF', 'NOREPLICAS', 'READONLY', 'NOPERM'}) do -- of the server
+        if string.find(text, code .. ' ', 1, true) then error(result, 0) end
+    end
+    return nil
 end
 
 -- Active runs
@@ -124,15 +142,18 @@ local function has_raw(thread, ordinal)
     return false
 end
 
+local function append_frames(thread, ordinal, first, frames)
+    -- A list and not a stream, which takes 4 KiB at least.
+    redis.call('RPUSH', frames_key(thread, ordinal), first .. ' ' .. frames)
+end
+
 -- Returns the entries of a run's frames from the one on that has the frame after a number.
 local function entries_after(thread, ordinal, after)
-    local name = frames_key(thread, ordinal)
-    local first = redis.call('XREVRANGE', name, digits(after + 1), '-', 'COUNT', 1)[1]
-    local entries = {}
-    if first then
-        for at, entry in ipairs(redis.call('XRANGE', name, first[1], '+')) do
-            entries[2 * at - 1], entries[2 * at] = entry[1], entry[2][2]
-        end
+    local name, count = frames_key(thread, ordinal), 1
+    if after == 0 then return redis.call('LRANGE', name, 0, -1) end
+    while true do -- from the end, where readers mostly are
+        local entries = redis.call('LRANGE', name, -count, -1)
+        if #entries < count or tonumber(string.match(entries[1], '^%d+')) <= after + 1 then return entries end
+        count = count * 4
     end
-    return entries
 end

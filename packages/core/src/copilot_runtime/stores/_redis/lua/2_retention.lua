@@ -62,21 +62,21 @@ end
 
 local function uncount_thread(owner, size)
     redis.call('HINCRBY', SHARD, 'threads', -1)
-    redis.call('HINCRBY', SHARD, 'bytes', -size)
+    redis.call('HINCRBY', SHARD, 'bytes', 0 - size) -- and not -size, which may be -0
     if tonumber(redis.call('ZINCRBY', THREADS, -1, owner)) <= 0 then
         redis.call('ZREM', THREADS, owner)
         redis.call('ZREM', BYTES, owner)
     else
-        redis.call('ZINCRBY', BYTES, -size, owner)
+        redis.call('ZINCRBY', BYTES, 0 - size, owner)
     end
 end
 
 -- Deletes a thread. Returns whether it was listed.
 local function drop_thread(thread)
-    local owner, size, raw, runs = fields(key('t', thread), 'owner', 'bytes', 'raw', 'runs')
+    local owner, size, raw, runs = fields_if_intact(key('t', thread), 'owner', 'bytes', 'raw', 'runs')
     if not owner then return false end
-    wake_all(thread)
-    local ordinal = redis.call('HGET', key('l', thread), 'ordinal')
+    local ordinal = fields_if_intact(key('l', thread), 'ordinal')
+    if ordinal then wake_all(thread) end
     drop_history(thread, owner, raw)
     set_active(thread, owner)
     redis.call('UNLINK', key('l', thread))
@@ -139,8 +139,8 @@ local function sweep(count)
     local expired = redis.call('ZRANGEBYSCORE', RAW, '-inf', NOW, 'LIMIT', 0, count)
     for _, entry in ipairs(expired) do
         local thread, ordinal = string.match(entry, '^(.+):(%d+)$')
-        local owner = redis.call('HGET', key('t', thread), 'owner')
-        if owner then drop_raw(thread, owner, ordinal) end
+        local owner = fields_if_intact(key('t', thread), 'owner')
+        if owner then if_intact(drop_raw, thread, owner, ordinal) end
         redis.call('ZREM', RAW, entry)
     end
     local unused = {}
@@ -148,7 +148,7 @@ local function sweep(count)
         unused = redis.call('ZRANGEBYSCORE', IDLE, '-inf', NOW - MAX_AGE, 'LIMIT', 0, count)
         for _, thread in ipairs(unused) do
             drop_thread(thread)
-            redis.call('ZREM', IDLE, thread)
+            redis.call('ZREM', IDLE, thread) -- a damaged one would come first each time
         end
     end
     return #expired == count or #unused == count
@@ -179,7 +179,7 @@ end
 local function next_victim(thread, measure, is_strict)
     local oldest = oldest_but(IDLE, thread)
     if not oldest then return nil end
-    if is_above_share(redis.call('HGET', key('t', oldest), 'owner') or '', measure) then return oldest end
+    if is_above_share(fields_if_intact(key('t', oldest), 'owner') or '', measure) then return oldest end
     -- Usually the first one has a thread that may be deleted.
     for _, owner in ipairs(redis.call('ZREVRANGE', MEASURES[measure].owners, 0, 9)) do
         if not is_above_share(owner, measure) then break end
@@ -205,6 +205,13 @@ local function trim(thread, owner, is_needed)
     end
 end
 
+-- Deletes a thread. One that is damaged is no longer looked at.
+local function evict_thread(thread, owner)
+    drop_thread(thread)
+    redis.call('ZREM', IDLE, thread)
+    if owner then redis.call('ZREM', key('idle', owner), thread) end
+end
+
 local function evict_threads(thread, owner, measure, count)
     local evicted = 0
     local function is_owners_fault()
@@ -213,14 +220,14 @@ local function evict_threads(thread, owner, measure, count)
     while evicted < count and is_owners_fault() do
         local other = oldest_but(key('idle', owner), thread)
         if not other then break end
-        drop_thread(other)
+        evict_thread(other, owner)
         evicted = evicted + 1
     end
     if measure == 'bytes' and evicted < count then trim(thread, owner, is_owners_fault) end
     while evicted < count and exceeds(measure) do
         local victim = next_victim(thread, measure, OTHER_OWNERS > 0)
         if not victim then break end
-        drop_thread(victim)
+        evict_thread(victim)
         evicted = evicted + 1
     end
     return evicted
@@ -258,14 +265,15 @@ function operations.totals()
     return {integer(threads), integer(bytes), redis.call('ZCARD', THREADS)}
 end
 
--- Deletes threads because the whole cluster exceeds a limit; with `is_strict`, only of owners above their share.
-function operations.evict(is_strict)
+-- Deletes threads other than the given one because the whole cluster exceeds a limit; with `is_strict`, only of owners
+-- above their share.
+function operations.evict(is_strict, thread)
     local evicted = 0
     for _, measure in ipairs({'threads', 'bytes'}) do
         while evicted < BATCH and exceeds(measure) do
-            local victim = next_victim('', measure, is_strict == '1')
+            local victim = next_victim(thread, measure, is_strict == '1')
             if not victim then break end
-            drop_thread(victim)
+            evict_thread(victim)
             evicted = evicted + 1
         end
     end

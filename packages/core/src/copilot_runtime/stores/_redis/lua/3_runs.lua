@@ -8,18 +8,26 @@ local function next_token(thread, random)
     return digits(leased) .. random
 end
 
-local function begun(thread, ordinal, token, evicted, is_exceeded)
-    return {
-        1, ordinal, token, evicted, is_exceeded,
-        redis.call('ZRANGE', key('e', thread), 0, -1), redis.call('ZRANGE', key('i', thread), 0, -1),
-    }
+local TYPES = {r = 'hash', m = 'list', e = 'zset', i = 'zset'}
+
+-- Fails before anything is changed if another program has put something else under the names of a thread.
+local function check_types(thread)
+    for kind, expected in pairs(TYPES) do
+        local found = redis.call('TYPE', key(kind, thread)).ok
+        if found ~= 'none' and found ~= expected then error('WRONGTYPE ' .. found .. ' in place of ' .. expected, 0) end
+    end
 end
 
 function operations.begin(thread, owner, owner_text, thread_text, run, agent, size, begin, first, lease, random, holder)
     local live = active_run(thread)
+    -- Before anything is changed, since it fails where they are damaged.
+    local events, inputs = redis.call('ZRANGE', key('e', thread), 0, -1), redis.call('ZRANGE', key('i', thread), 0, -1)
+    local function begun(ordinal, token, evicted, is_exceeded)
+        return {1, ordinal, token, evicted, is_exceeded, events, inputs}
+    end
     if live then
         local token = redis.call('HGET', key('l', thread), 'token')
-        if IS_REPEATED == 1 and string.sub(token, -#random) == random then return begun(thread, live[1], token, 0, 0) end
+        if IS_REPEATED == 1 and string.sub(token, -#random) == random then return begun(live[1], token, 0, 0) end
         return {0, unpack(live)}
     end
     local name = key('t', thread)
@@ -37,7 +45,7 @@ function operations.begin(thread, owner, owner_text, thread_text, run, agent, si
         'count', 0, 'bytes', LIVE_BYTES, 'size', size, 'duplicates', '[]')
     count_bytes(thread, owner, LIVE_BYTES)
     sweep(4)
-    return begun(thread, ordinal, token, outcome_of_eviction(evict(thread, owner)))
+    return begun(ordinal, token, outcome_of_eviction(evict(thread, owner)))
 end
 
 -- Returns frames without the first ones: each ends with an empty line.
@@ -70,7 +78,7 @@ local function append(thread, token, frames, count, total, duplicates)
     if count == 0 and duplicates == known_duplicates then return 1 end
     size = integer(size)
     if count > 0 then
-        redis.call('XADD', frames_key(thread, ordinal), digits(stored + 1) .. '-0', 'f', frames)
+        append_frames(thread, ordinal, stored + 1, frames)
         local added = #frames + FRAMES_BYTES
         size = size + #frames
         redis.call('HSET', name, 'count', stored + count, 'bytes', bytes + added, 'size', size, 'duplicates', duplicates)
@@ -86,11 +94,11 @@ end
 function operations.append()
     local results, evicted = {0, 0}, 0
     for at = FIRST, #ARGV, 6 do
-        results[#results + 1] = append(unpack(ARGV, at, at + 5))
+        results[#results + 1] = if_intact(append, unpack(ARGV, at, at + 5)) or 0
     end
     if exceeds('bytes') then
         for at = FIRST, #ARGV, 6 do
-            local owner = redis.call('HGET', key('t', ARGV[at]), 'owner')
+            local owner = fields_if_intact(key('t', ARGV[at]), 'owner')
             if owner then evicted = evicted + evict(ARGV[at], owner) end
         end
     end
@@ -114,8 +122,11 @@ local function store_ids(name, ordinal, ids)
     return added
 end
 
--- Replaces a thread's messages, of which the first ones rarely change. Returns how many bytes more they take.
-local function store_messages(name, messages)
+-- Replaces a thread's messages, one on each line, of which the first ones rarely change. Returns how many bytes more
+-- they take.
+local function store_messages(name, lines)
+    local messages = {}
+    for message in string.gmatch(lines, '[^\n]+') do messages[#messages + 1] = message end
     local stored, same, added = redis.call('LRANGE', name, 0, -1), 0, 0
     while same < #messages and stored[same + 1] == messages[same + 1] do same = same + 1 end
     for at = same + 1, #stored do added = added - #stored[at] - MESSAGE_BYTES end
@@ -146,7 +157,8 @@ local function update_time(owner)
 end
 
 -- Returns {1, evicted, whether a limit is exceeded}, or {0} if the lease does not hold.
-function operations.finish(thread, token, persist, keep, frames, count, total, header, replay, retention)
+function operations.finish(thread, token, persist, keep, frames, count, total, header, replay, messages,
+    retention)
     local name = key('t', thread)
     local held, ordinal, owner, agent, stored, bytes, followers, started =
         fields(key('l', thread), 'token', 'ordinal', 'owner', 'agent', 'count', 'bytes', 'followers', 'started')
@@ -159,6 +171,7 @@ function operations.finish(thread, token, persist, keep, frames, count, total, h
     if persist == '1' then
         frames, count = missing(frames, tonumber(count), tonumber(total), stored)
         if not frames then return {0} end
+        check_types(thread)
     end
     -- First, since it takes no memory: a run can end where the memory is used up.
     redis.call('DEL', key('l', thread))
@@ -167,7 +180,7 @@ function operations.finish(thread, token, persist, keep, frames, count, total, h
     local added = -LIVE_BYTES
     if persist == '1' then
         if count > 0 then
-            redis.call('XADD', raw_name, digits(stored + 1) .. '-0', 'f', frames)
+            append_frames(thread, ordinal, stored + 1, frames)
             bytes = bytes + #frames + FRAMES_BYTES
             added = added + #frames + FRAMES_BYTES
         end
@@ -178,12 +191,11 @@ function operations.finish(thread, token, persist, keep, frames, count, total, h
         header = table.concat({digits(stored + count), started, digits(NOW), #agent, agent .. header}, ' ')
         redis.call('HSET', key('r', thread), 'h' .. ordinal, header, ordinal, replay)
         added = added + #header + #replay + RUN_BYTES
-        local ids, at = list_at(FIRST + 10)
+        local ids, at = list_at(FIRST + 11)
         added = added + store_ids(key('e', thread), ordinal, ids)
-        ids, at = list_at(at)
+        ids = list_at(at)
         added = added + store_ids(key('i', thread), ordinal, ids)
-        local messages = list_at(at)
-        if #messages > 0 then added = added + store_messages(key('m', thread), messages) end
+        if messages ~= '' then added = added + store_messages(key('m', thread), messages) end
         local updated = update_time(owner)
         if runs == 0 then
             redis.call('HSET', name, 'created', updated)
@@ -213,7 +225,7 @@ end
 function operations.renew(lease)
     for at = FIRST + 1, #ARGV, 2 do
         local name = key('l', ARGV[at])
-        if redis.call('HGET', name, 'token') == ARGV[at + 1] then
+        if fields_if_intact(name, 'token') == ARGV[at + 1] then
             redis.call('HSET', name, 'expires', NOW + lease, 'lease', lease)
         end
     end
@@ -224,7 +236,7 @@ end
 function operations.poll()
     local signals = {}
     for at = FIRST, #ARGV, 2 do
-        local token, stopping, followers = fields(key('l', ARGV[at]), 'token', 'stopping', 'followers')
+        local token, stopping, followers = fields_if_intact(key('l', ARGV[at]), 'token', 'stopping', 'followers')
         local signal = 0
         if token ~= ARGV[at + 1] then
             signal = 2

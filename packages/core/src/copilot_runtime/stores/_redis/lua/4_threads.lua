@@ -40,8 +40,8 @@ function operations.list(owner, before, count)
     local found = redis.call('ZREVRANGEBYSCORE', key('list', owner), before, '-inf', 'WITHSCORES', 'LIMIT', 0, count)
     local entries = {}
     for at = 1, #found, 2 do
-        entries[#entries + 1] = redis.call('HMGET', key('t', found[at]),
-            'thread_text', 'agent', 'name', 'archived', 'created', 'updated')
+        entries[#entries + 1] = {fields_if_intact(key('t', found[at]),
+            'thread_text', 'agent', 'name', 'archived', 'created', 'updated')}
     end
     return {entries, found[#found] or false}
 end
@@ -58,8 +58,17 @@ function operations.update(thread, has_name, name, archived, if_unnamed)
     return 1
 end
 
-function operations.delete(thread)
-    return drop_thread(thread) and 1 or 0
+-- Also deletes a thread that is damaged, of which not even the owner may be known.
+function operations.delete(thread, owner)
+    local serial = redis.call('ZSCORE', key('all', owner), thread)
+    local was_listed = redis.call('ZSCORE', key('list', owner), thread)
+    if not drop_thread(thread) and serial and redis.call('ZSCORE', key('all', owner), thread) then
+        drop_history(thread, owner, '')
+        set_active(thread, owner)
+        redis.call('UNLINK', key('l', thread))
+        uncount_thread(owner, 0)
+    end
+    return was_listed and 1 or 0
 end
 
 -- The serial of the last thread that was created.

@@ -1,0 +1,549 @@
+"""What a Redis store does when its server fails, is full, is another one, or holds what nobody of us has written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from copilot_runtime.stores import LeaseLost, RedisStore, StoreError, store_from_url
+from copilot_runtime.stores._redis import address
+from copilot_runtime.stores.protocol import (
+    NewRun,
+    RunCompletion,
+    RunEnd,
+    RunStarted,
+    ThreadBusy,
+    ThreadKey,
+    ThreadQuery,
+    ThreadUnreadable,
+)
+from copilot_runtime.testing._factories import (
+    ADA,
+    T1,
+    T2,
+    append_one,
+    begin,
+    clear_all,
+    list_thread_ids,
+    message_events,
+    poll_signal,
+    record_run,
+    store_run,
+)
+
+from ..servers import free_port
+from ..services.redis import RedisServer, new_prefix, redis_url, run_redis, run_sentinel, wait_until
+from .store_helpers import read_raw
+
+pytestmark = pytest.mark.requirement("REDIS-01")
+
+LOGGER = "copilot_runtime.stores.redis"
+WAIT_SECONDS = 30.0
+ALL = ThreadQuery()
+FIRST_PAGE = ThreadQuery(limit=20)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A server that these tests may break."""
+    with run_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def store(server: RedisServer) -> RedisStore:
+    return RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix(), timeout_seconds=1.0)
+
+
+def client_of(store: RedisStore) -> Any:
+    """Returns the client of the package ``redis`` that a store uses."""
+    return store._process.get().client._redis
+
+
+def key(store: RedisStore, kind: str, thread: ThreadKey) -> str:
+    place = store._shards.place(thread)
+    return f"{place.shard}:{kind}:{place.thread}"
+
+
+def lose_one_answer(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the next call be carried out, and its connection break before the answer."""
+    client = client_of(store)
+    original = client.execute_command
+    has_lost: list[bool] = []
+
+    def execute_command(*args: Any, **options: Any) -> Any:
+        result = original(*args, **options)
+        if not has_lost:
+            has_lost.append(True)
+            raise redis.exceptions.ConnectionError("Connection closed by server.")
+        return result
+
+    monkeypatch.setattr(client, "execute_command", execute_command)
+
+
+# --- outages ---
+
+
+def test_redis_that_restarts_has_everything_that_was_acknowledged(server: RedisServer, store: RedisStore) -> None:
+    frames = store_run(store)
+    lease = begin(store, T2).lease
+    rest, completion = record_run(lease, message_events("m2"))
+    append_one(store, lease, rest[:2])
+    server.restart()
+    assert list(read_raw(store, T1).runs[0].raw or ()) == frames
+    assert poll_signal(store, lease) is None
+    store.finish(lease, rest[2:], completion)
+    assert list(read_raw(store, T2).runs[0].raw or ()) == rest
+
+
+def test_redis_that_does_not_answer_fails_within_timeout_seconds(server: RedisServer, store: RedisStore) -> None:
+    store_run(store)
+    server.pause()
+    try:
+        for call in (lambda: begin(store, T2), lambda: store.read(T1), lambda: store.threads(ADA, ALL)):
+            with pytest.raises(StoreError, match="does not answer"):
+                call()
+        with pytest.raises(StoreError, match="does not answer"):
+            RedisStore(f"redis://127.0.0.1:{server.port}", timeout_seconds=0.2).messages(T1)
+    finally:
+        server.resume()
+    assert list_thread_ids(store) == ["t1"]
+
+
+def test_redis_connections_that_were_cut_are_not_noticed(server: RedisServer, store: RedisStore) -> None:
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    server.command("CLIENT", "KILL", "TYPE", "normal")
+    assert append_one(store, lease, frames[:2]) is None
+    server.command("CLIENT", "KILL", "TYPE", "normal")
+    store.write_runs([RunEnd(lease, frames[2:], completion), NewRun(thread=T2, run_id="r", agent_id="a")])
+    assert list(read_raw(store, T1).runs[0].raw or ()) == frames
+
+
+def test_redis_begin_whose_answer_is_lost_begins_once(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose_one_answer(store, monkeypatch)
+    lease = begin(store).lease
+    assert poll_signal(store, lease) is None
+    assert isinstance(store.begin(NewRun(thread=T1, run_id="r", agent_id="a")), ThreadBusy)
+
+
+def test_redis_finish_whose_answer_is_lost_ends_once(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    lose_one_answer(store, monkeypatch)
+    store.finish(lease, frames, completion)
+    assert list(read_raw(store, T1).runs[0].raw or ()) == frames
+    with pytest.raises(LeaseLost):
+        store.finish(lease, frames, completion)
+
+
+def test_redis_finish_that_timed_out_may_be_called_again(server: RedisServer, store: RedisStore) -> None:
+    """The server carries out what it has received while it was paused."""
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    server.pause()
+    try:
+        with pytest.raises(StoreError):
+            store.finish(lease, frames, completion)
+    finally:
+        server.resume()
+    wait_until(lambda: store.read(T1).live is None, "the first call to be carried out")
+    store.finish(lease, frames, completion)
+    assert len(store.read(T1).runs) == 1
+
+
+def test_redis_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServer, store: RedisStore) -> None:
+    store_run(store)
+    server.command("SCRIPT", "FLUSH")
+    results = store.write_runs([NewRun(thread=ThreadKey(ADA, name), run_id="r", agent_id="a") for name in "abc"])
+    assert [type(result) for result in results] == [RunStarted] * 3
+
+
+def test_redis_watch_calls_back_after_a_restart(server: RedisServer, store: RedisStore) -> None:
+    run = begin(store).lease.run
+    second = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=store._prefix)
+    changed = threading.Event()
+    stop = second.watch(run, changed.set)
+    assert changed.wait(WAIT_SECONDS)
+    changed.clear()
+    server.restart()
+    assert changed.wait(WAIT_SECONDS)
+    stop()
+
+
+def test_redis_with_maxmemory_reached_refuses_and_changes_nothing(server: RedisServer, store: RedisStore) -> None:
+    lease = begin(store).lease
+    frames, completion = record_run(lease, message_events())
+    append_one(store, lease, frames[:1])
+    store_run(store, T2)
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    try:
+        for call in (
+            lambda: begin(store, ThreadKey(ADA, "new")),
+            lambda: begin(store, T2),
+            lambda: append_one(store, lease, frames[1:2]),
+        ):
+            with pytest.raises(StoreError, match="maxmemory"):
+                call()
+        assert list(store.follow(lease.run, 0).frames) == frames[:1]
+        assert set(list_thread_ids(store)) == {"t2"}
+        assert store.read(T2).live is None
+        # What was accepted can end, and what there is can be deleted.
+        store.finish(lease, frames[1:], completion)
+        assert list(read_raw(store, T1).runs[0].raw or ()) == frames
+        assert store.delete(T1)
+    finally:
+        server.command("CONFIG", "SET", "maxmemory", "0")
+    store_run(store, T1)
+
+
+def test_redis_sentinel_fails_over_to_the_new_master() -> None:
+    with run_sentinel() as sentinel:
+        store = store_from_url(f"{sentinel.url}&timeout_seconds=2")
+        store_run(store)
+        lease = begin(store, T2).lease
+        sentinel.servers[0].command("WAIT", "1", "5000")
+        sentinel.master.kill()
+
+        def works() -> bool:
+            try:
+                store.renew([lease])
+            except StoreError:
+                return False
+            return True
+
+        wait_until(works, "the new master")
+        frames, completion = record_run(lease, message_events("m2"))
+        store.finish(lease, frames, completion)
+        assert set(list_thread_ids(store)) == {"t1", "t2"}
+
+
+# --- settings and addresses ---
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ()),
+        (("--appendonly", "no"), ("appendonly yes",)),
+        (("--maxmemory-policy", "allkeys-lru"), ("noeviction",)),
+        (("--maxmemory", "100mb"), ("max_bytes",)),
+    ],
+    ids=["recommended", "appendonly", "maxmemory-policy", "maxmemory"],
+)
+def test_redis_settings_that_threaten_threads_are_logged_once(
+    options: tuple[str, ...], expected: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    with run_redis(*options) as server, caplog.at_level(logging.WARNING, LOGGER):
+        store = RedisStore(f"redis://127.0.0.1:{server.port}")
+        for _ in range(3):
+            store_run(store)
+        wait_until(lambda: store._process.get().client.is_checked, "the check")
+        assert [text for record in caplog.records for text in expected if text in record.message] == list(expected)
+        assert len(caplog.records) == len(expected)
+
+
+def test_redis_errors_do_not_show_the_address_or_the_password(caplog: pytest.LogCaptureFixture) -> None:
+    with run_redis("--requirepass", "right") as server:
+        for url in (f"redis://:wrong@127.0.0.1:{server.port}", f"redis://:wrong@127.0.0.1:{free_port()}"):
+            with caplog.at_level(logging.DEBUG, LOGGER), pytest.raises(StoreError) as raised:
+                RedisStore(url).read(T1)
+            assert "127.0.0.1" not in str(raised.value)
+            assert "wrong" not in str(raised.value)
+        store_run(RedisStore(f"redis://:right@127.0.0.1:{server.port}"))
+        store_run(RedisStore(f"redis://default:right@127.0.0.1:{server.port}"))
+    assert "wrong" not in caplog.text
+
+
+def test_redis_user_with_the_documented_rights(server: RedisServer, store: RedisStore) -> None:
+    page = (Path(__file__).parents[2] / "docs/stores.md").read_text("utf-8")
+    [(keys, channels)] = re.findall(r"Keys `(~\S+)` and channels `(&\S+)`", page)
+    [commands] = re.findall(r"subscribe and `INFO`: `([^`]+)`", page)
+    rights = [text.replace("PREFIX", store._prefix) for text in (keys, channels, *commands.split())]
+    assert server.command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rights) == "+OK"
+    url = f"redis://app:pw@127.0.0.1:{server.port}"
+    mine, second = (RedisStore(url, prefix=store._prefix) for _ in range(2))
+    lease = begin(mine).lease
+    changed = threading.Event()
+    stop = second.watch(lease.run, changed.set)
+    assert changed.wait(WAIT_SECONDS)
+    wait_until(lambda: mine._process.get().client.is_checked, "the check of the server's settings")
+    changed.clear()
+    frames, completion = record_run(lease, message_events())
+    append_one(mine, lease, frames[:2])
+    assert changed.wait(WAIT_SECONDS)
+    stop()
+    mine.finish(lease, frames[2:], completion)
+    second.update(T1, name="x", archived=False)
+    second.read(T1, touch=True, raw_ordinal=lease.run.ordinal)
+    assert list_thread_ids(second) == ["t1"]
+    assert second.messages(T1)
+    clear_all(second)
+    mine.sweep()
+    with pytest.raises(StoreError, match="refuses"):
+        begin(RedisStore(url, prefix="other"))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_redis_over_tls(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    create = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*create, *subject], check=True, capture_output=True)
+    port = free_port()
+    tls = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no")
+    with run_redis("--tls-port", str(port), *tls):
+        store_run(store_from_url(f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}"))
+        for url in (f"rediss://127.0.0.1:{port}", f"redis://127.0.0.1:{port}"):
+            with pytest.raises(StoreError):
+                store_run(store_from_url(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://host/x", "database must be a number"),
+        ("redis://host:99999", "is not a host and a port"),
+        ("redis://one:1,two:2", r"redis\+sentinel://"),
+        ("redis://host?ssl_ca_certs=x", "rediss://"),
+        ("redis://host?max_thread=1", "unknown option 'max_thread'"),
+        ("redis://host?max_threads=x", "max_threads must be an integer"),
+        ("redis://host?max_threads=-1", "max_threads"),
+        ("redis://host?lease_seconds=0", "lease_seconds"),
+        ("redis://host?prefix=a%20b", "prefix"),
+        ("redis://host?prefix=", "prefix"),
+        ("redis+sentinel://one:1", "name of the service"),
+        ("redis+sentinel://one:1/main/x", "database must be a number"),
+        ("redis+cluster://one:1/3", "only database 0"),
+        ("redis://host/1/2", "database"),
+        ("redis://host#x", "%23"),
+    ],
+)
+def test_redis_urls_that_are_invalid(url: str, text: str) -> None:
+    with_password = url.replace("://", "://user:hidden@", 1)
+    with pytest.raises(ValueError, match=text) as raised:
+        store_from_url(with_password)
+    assert "hidden" not in str(raised.value)
+
+
+def test_redis_urls_are_parsed() -> None:
+    parse = address.Address.from_url
+    plain = parse("redis://ada:p%40ss@[::1]:7000/3")
+    assert (plain.hosts, plain.database, plain.username, plain.password) == ((("::1", 7000),), 3, "ada", "p@ss")
+    assert "p@ss" not in repr(plain)
+    assert parse("redis://host").hosts == (("host", 6379),)
+    tls = parse("rediss://host?ssl_ca_certs=/ca.pem")
+    assert (tls.has_tls, tls.tls_options) == (True, {"ssl_ca_certs": "/ca.pem"})
+    sentinel = parse("redis+sentinel://one,two:2/main/1?sentinel_password=x")
+    assert (sentinel.hosts, sentinel.service, sentinel.database) == ((("one", 26379), ("two", 2)), "main", 1)
+    assert parse("redis+cluster://one,two:2").hosts == (("one", 6379), ("two", 2))
+
+
+def test_redis_package_that_is_missing_is_named_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    text = """RedisStore requires the "redis" package: pip install 'copilot-runtime[redis]'"""
+    with pytest.raises(ImportError, match=f"^{re.escape(text)}$"):
+        store_from_url("redis://localhost")
+
+
+# --- what is stored ---
+
+
+def test_redis_keys_have_the_prefix_and_one_hash_tag(store: RedisStore, server: RedisServer) -> None:
+    lease = begin(store, T2).lease
+    append_one(store, lease, record_run(lease, message_events("m2"))[0][:2])
+    store_run(store)
+    names = [name.decode() for name in redis.Redis(port=server.port).keys(f"*{store._prefix}*")]
+    assert names
+    assert all(name.startswith(f"{{{store._prefix}}}") for name in names)
+    clear_all(store)
+    store.delete(T2)
+    left = redis.Redis(port=server.port).keys(f"*{store._prefix}*")
+    assert [name.decode() for name in left] == [f"{{{store._prefix}}}"], "only the totals are left"
+
+
+def test_redis_never_scans_its_keys_and_a_run_costs_the_same_in_a_full_store(server: RedisServer) -> None:
+    store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix(), max_threads=10_000, max_age_seconds=1e6)
+
+    def commands(use: Callable[[], object]) -> dict[str, int]:
+        server.command("CONFIG", "RESETSTAT")
+        use()
+        stats = server.info("commandstats")
+        return {name.removeprefix("cmdstat_"): int(line.split(",")[0][6:]) for name, line in stats.items()}
+
+    def use() -> None:
+        thread = ThreadKey(ADA, "used")
+        store_run(store, thread)
+        store.read(thread, touch=True)
+        store.threads(ADA, FIRST_PAGE)
+        store.delete(thread)
+
+    store_run(store)
+    few = commands(use)
+    for number in range(300):
+        store_run(store, ThreadKey(ADA, f"t{number}"))
+    store.sweep()
+    many = commands(use)
+    assert not {"keys", "scan", "sscan", "hscan", "zscan"} & (few.keys() | many.keys())
+    # Of a page, each entry is read.
+    assert {**many, "hmget": 0} == {**few, "hmget": 0}
+    assert many["hmget"] <= few["hmget"] + 20
+
+
+def test_redis_begin_takes_one_round_trip(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_run(store)
+    wait_until(lambda: store._process.get().client.is_checked, "the check of the server's settings")
+    client = client_of(store)
+    calls: list[str] = []
+    original = client.execute_command
+
+    def execute_command(*args: Any, **options: Any) -> Any:
+        calls.append(args[0])
+        return original(*args, **options)
+
+    monkeypatch.setattr(client, "execute_command", execute_command)
+    begin(store)
+    assert calls == ["EVALSHA"]
+
+
+@pytest.mark.parametrize("size", [10, 3000], ids=["short", "long"])
+def test_redis_max_bytes_is_about_the_memory_of_the_server(size: int, server: RedisServer) -> None:
+    client: Any = redis.Redis(port=server.port)
+    client.flushall()
+    store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix())
+    store_run(store)
+    before = client.info("memory")["used_memory"]
+    for number in range(400):
+        lease = begin(store, ThreadKey(ADA, f"thread-{number // 4}")).lease
+        store.finish(lease, *record_run(lease, message_events(f"m{number}", "x" * size)))
+    used = client.info("memory")["used_memory"] - before
+    counted = int(client.hget(f"{{{store._prefix}}}", "bytes"))
+    assert used / 1.5 < counted < used * 1.5
+
+
+_READS: dict[str, Callable[[RedisStore], object]] = {
+    "t": lambda store: store.read(T1),
+    "l": lambda store: store.begin(NewRun(thread=T1, run_id="r", agent_id="a")),
+    "r": lambda store: store.read(T1),
+    "m": lambda store: store.messages(T1),
+    "e": lambda store: store.begin(NewRun(thread=T1, run_id="r", agent_id="a")),
+    "i": lambda store: store.begin(NewRun(thread=T1, run_id="r", agent_id="a")),
+}
+
+
+@pytest.mark.parametrize("kind", _READS)
+def test_redis_thread_that_is_damaged_concerns_no_other_and_can_be_deleted(kind: str, store: RedisStore) -> None:
+    store_run(store, T1)
+    store_run(store, T2)
+    lease = begin(store, T2).lease
+    frames = record_run(lease, message_events("m2"))[0]
+    client_of(store).delete(key(store, kind, T1))
+    client_of(store).set(key(store, kind, T1), "something else")
+    with pytest.raises(ThreadUnreadable):
+        _READS[kind](store)
+    if kind in "ei":
+        assert store.read(T1).live is None
+    assert append_one(store, lease, frames[:2]) is None
+    store.finish(lease, frames[2:], RunCompletion(persist=True))
+    assert "t2" in list_thread_ids(store)
+    store.sweep()
+    assert store.delete(T1)
+    assert not store.read(T1).runs
+    store_run(store, T1)
+    assert set(list_thread_ids(store)) == {"t1", "t2"}
+
+
+def test_redis_lease_of_lost_data_is_not_valid_for_what_replaces_it(store: RedisStore, server: RedisServer) -> None:
+    """As after a failover to a replica that has not received the last writes."""
+    lost = begin(store).lease
+    server.command("FLUSHALL")
+    new = begin(store).lease
+    frames, completion = record_run(lost, message_events())
+    assert isinstance(append_one(store, lost, frames), LeaseLost)
+    with pytest.raises(LeaseLost):
+        store.finish(lost, frames, completion)
+    assert poll_signal(store, new) is None
+
+
+def test_redis_finish_of_a_thread_that_is_damaged_changes_nothing(store: RedisStore) -> None:
+    lease = begin(store, T1).lease
+    frames, completion = record_run(lease, message_events())
+    client_of(store).set(key(store, "m", T1), "something else")
+    with pytest.raises(ThreadUnreadable):
+        store.finish(lease, frames, completion)
+    assert poll_signal(store, lease) is None
+    assert not store.read(T1).runs
+    client_of(store).delete(key(store, "m", T1))
+    store.finish(lease, frames, completion)
+    assert list(read_raw(store, T1).runs[0].raw or ()) == frames
+
+
+# --- processes ---
+
+
+def test_redis_after_fork_connections_are_not_shared(store: RedisStore) -> None:
+    store_run(store)
+    lease = begin(store, T2).lease
+    frames, completion = record_run(lease, message_events("m2"))
+    append_one(store, lease, frames[:2])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        report = "raised"
+        try:
+            store.after_fork()
+            store_run(store, ThreadKey(ADA, "t3"))
+            live = store.read(T2).live
+            report = f"{list_thread_ids(store)} {live is not None and not live.expired}"
+        finally:
+            os.write(writing, report.encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "['t3', 't1'] True"
+    os.waitpid(child, 0)
+    store.finish(lease, frames[2:], completion)
+    assert list_thread_ids(store) == ["t2", "t3", "t1"]
+
+
+GEVENT = """
+from gevent import monkey
+monkey.patch_all()
+import sys, threading
+from copilot_runtime.stores import store_from_url
+from copilot_runtime.testing._factories import T1, append_one, begin, message_events, record_run
+store, second = store_from_url(sys.argv[1]), store_from_url(sys.argv[1])
+lease = begin(store).lease
+changed = threading.Event()
+stop = second.watch(lease.run, changed.set)
+assert changed.wait(30)
+changed.clear()
+frames, completion = record_run(lease, message_events())
+append_one(store, lease, frames[:2])
+assert changed.wait(30)
+store.finish(lease, frames[2:], completion)
+print(len(second.read(T1).runs))
+"""
+
+
+def test_redis_under_gevent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GEVENT, redis_url()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.stdout.strip() == "1", done.stderr
