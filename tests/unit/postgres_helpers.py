@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
+
 from copilot_runtime.stores import PostgresStore
 
 from ..services.postgres import new_schema, shared_postgres
@@ -20,6 +22,7 @@ class Stores:
         self.schema = new_schema()
         self.url = url or shared_postgres().url().partition("?")[0]
         self._opened: list[PostgresStore] = []
+        self._db: psycopg.Connection | None = None
 
     def open(self, url: str = "", **options: Any) -> PostgresStore:
         """Returns a new store, as another process would open it."""
@@ -30,13 +33,17 @@ class Stores:
     def close(self) -> None:
         while self._opened:
             self._opened.pop().close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
     def execute(self, sql: str, *values: Any) -> list[Any]:
         """Executes SQL in the schema. Returns the rows, if there are any."""
-        with shared_postgres().connect() as db:
-            db.execute(f"SET search_path = {self.schema}")
-            cursor = db.execute(sql, values or None)
-            return cursor.fetchall() if cursor.description else []
+        if self._db is None:
+            self._db = shared_postgres().connect()
+            self._db.execute(f"SET search_path = {self.schema}")
+        cursor = self._db.execute(sql, values or None)
+        return cursor.fetchall() if cursor.description else []
 
     def count(self, table: str) -> int:
         [(count,)] = self.execute(f"SELECT count(*) FROM {table}")

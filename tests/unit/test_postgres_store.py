@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from copilot_runtime.stores import RunStore
 from copilot_runtime.stores.protocol import Lease
 from copilot_runtime.testing import RunStoreSuite
 
+from ..shared_stores import FULL_REPETITIONS
 from .postgres_helpers import Stores
 from .test_store_suite import RoundRobin
 
@@ -46,6 +48,7 @@ class TestPostgresStore(RunStoreSuite):
             meanwhile()
 
 
+@pytest.mark.skipif(FULL_REPETITIONS not in os.environ, reason=f"all of the suite once more, with {FULL_REPETITIONS}=1")
 class TestPostgresStoreOfTwoProcesses(TestPostgresStore):
     def make_store(self) -> Any:
         return self.make_limited()
