@@ -462,6 +462,16 @@ def test_deleted_threads_leave_no_rows(stores: Stores) -> None:
     assert stores.execute("SELECT owner_key, owners, threads, bytes FROM usage") == [(b"", 0, 0, 0)]
 
 
+def test_sweep_deletes_the_raw_frames_of_all_runs_of_a_thread(stores: Stores) -> None:
+    store = stores.open()
+    for number in range(40):
+        store_run(store, T1, f"m{number}")
+    stores.execute("UPDATE runs SET raw_until = clock_timestamp() - interval '1 second'")
+    while store.sweep():
+        pass
+    assert stores.count("frames") == 0
+
+
 def test_a_process_sweeps_by_itself(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_state, "SWEEP_DELAY_SECONDS", 0.0)
     monkeypatch.setattr(store_module, "SWEEP_INTERVAL_SECONDS", 0.0)

@@ -652,11 +652,14 @@ BEGIN
         END IF;
     END IF;
     -- An expiry or a use that is later than any can be: the clock was set back.
-    FOR r IN SELECT t.id, o.ordinal FROM (
+    FOR r IN WITH expired AS MATERIALIZED (
         (SELECT thread, ordinal FROM {s}.runs WHERE raw_until <= clock_timestamp() ORDER BY raw_until LIMIT p_rows)
         UNION ALL (SELECT thread, ordinal FROM {s}.runs WHERE raw_until > clock_timestamp()
-        + make_interval(secs => 2 * p_raw_seconds) ORDER BY raw_until DESC LIMIT p_rows)) AS o
-        JOIN {s}.threads AS t ON t.id = o.thread FOR UPDATE OF t SKIP LOCKED
+        + make_interval(secs => 2 * p_raw_seconds) ORDER BY raw_until DESC LIMIT p_rows)),
+        -- Each thread once: FOR UPDATE leaves out a row that the loop has changed since the query began.
+        locked AS MATERIALIZED (SELECT id FROM {s}.threads WHERE id IN (SELECT thread FROM expired)
+        FOR UPDATE SKIP LOCKED)
+        SELECT locked.id, expired.ordinal FROM locked JOIN expired ON expired.thread = locked.id
     LOOP
         PERFORM {s}.delete_raw_frames(r.id, r.ordinal);
         v_expired := v_expired + 1;
