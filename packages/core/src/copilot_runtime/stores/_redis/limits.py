@@ -42,6 +42,7 @@ class Limits:
         check_number("RedisStore: max_age_seconds", max_age_seconds)
         self.max_threads = max_threads
         self.max_bytes = max_bytes
+        self.max_runs_per_thread = max_runs_per_thread
         self._own = f"{max_threads} {max_runs_per_thread} {max_bytes} {round(max_age_seconds * 1_000_000)}"
         self._shards = shards
         self._totals: dict[str, tuple[int, int, int]] = dict.fromkeys(shards, (0, 0, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 import time
@@ -18,6 +19,7 @@ from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
 from .._sql.encoding import format_json, format_list, parse_duplicates, split_frames
 from .._sql.shared_frames import SharedFrames, SharedList
+from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import values
 from .address import Address
 from .client import Arguments, Client
@@ -452,6 +454,71 @@ class RedisStore:
         if has_more:
             rest = [str(int(last)), *rest]
         return ",".join(rest) or None
+
+    # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
+
+    def thread_keys(self, cursor: str | None, limit: int) -> KeyPage:
+        from .portable_threads import OWNERS_AT_ONCE, KeyPosition
+
+        position = KeyPosition.parse(cursor)
+        keys: list[p.ThreadKey] = []
+        unreadable = 0
+        while len(keys) + unreadable < limit:
+            if position.shard == len(self._shards.names):
+                return KeyPage(keys, None, unreadable)
+            shard = self._shards.names[position.shard]
+            if position.owners:
+                missing = limit - len(keys) - unreadable
+                names, last = self._call(shard, "keys", position.owners[0], position.after, missing)
+                for owner, thread_id in names:
+                    try:
+                        keys.append(p.ThreadKey(values.text(owner), values.text(thread_id)))
+                    except (ValueError, AttributeError):
+                        unreadable += 1
+                if len(names) == missing:
+                    position = dataclasses.replace(position, after=last.decode())
+                else:
+                    position = position.after_owner()
+            elif position.scan is None:
+                position = KeyPosition(position.shard + 1)
+            else:
+                scan, owners = self._call(shard, "owners", position.scan, OWNERS_AT_ONCE)
+                position = position.with_owners(scan.decode(), [owner.decode() for owner in owners])
+        return KeyPage(keys, position.format(), unreadable)
+
+    def export_thread(self, thread: p.ThreadKey) -> PortableThread | None:
+        from .portable_threads import parse_thread
+
+        place = self._shards.place(thread)
+        row = self._call(place.shard, "export", place.thread)
+        with _checked():
+            return None if row is None else parse_thread(thread, row)
+
+    def import_thread(self, thread: PortableThread) -> ImportOutcome:
+        from .portable_threads import import_arguments, parse_state
+
+        place = self._shards.place(thread.key)
+        attempted: ImportOutcome | None = None
+        while True:
+            row = self._call(place.shard, "state", place.thread)
+            with _checked():
+                version, state = parse_state(row)
+            outcome = import_outcome(state, thread)
+            if outcome is ImportOutcome.UNCHANGED and attempted is not None:
+                return attempted  # by a call whose answer was lost
+            if not outcome.is_written:
+                return outcome
+            check_room("max_runs_per_thread", self._limits.max_runs_per_thread, len(thread.runs))
+            self._limits.refresh_soon(self._process.get().client)
+            code, *needed = self._call(place.shard, "import", *import_arguments(thread, place, version))
+            if code == 1:
+                return outcome
+            if code == 2:
+                limit = needed[0].decode()
+                check_room(limit, getattr(self._limits, limit), int(needed[1]))
+            attempted = outcome
+
+    # --- retention and forks ---
 
     def sweep(self) -> bool:
         return any(self._call(shard, "sweep") for shard in self._shards.names)

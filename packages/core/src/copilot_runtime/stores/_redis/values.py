@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import protocol as p
 from .._sql.encoding import format_json, split_frames
+from ..portable import PortableRun
 
 MICROSECONDS = 1_000_000
 
@@ -26,6 +27,11 @@ def encode(value: str) -> bytes:
 def seconds(value: bytes | int) -> float:
     """Returns a time in seconds since the epoch."""
     return int(value) / MICROSECONDS
+
+
+def microseconds(moment: float) -> int:
+    """Returns a time as it is stored."""
+    return round(moment * MICROSECONDS)
 
 
 def parse_message(value: bytes) -> dict[str, Any]:
@@ -81,6 +87,14 @@ class RunHeader:
     def format(run_id: str, completion: p.RunCompletion) -> str:
         """Returns the part of it that a process knows."""
         return format_json([run_id, completion.has_run_error, completion.recorded_by, sorted(completion.duplicates)])
+
+    @staticmethod
+    def format_moved(run: PortableRun) -> bytes:
+        """Returns all of it for a run of another store, which has no raw frames."""
+        agent_id = encode(run.agent_id)
+        times = microseconds(run.started_at), microseconds(run.ended_at)
+        known = format_json([run.run_id, run.has_run_error, run.recorded_by, []]).encode()
+        return b"0 %d %d %d %b%b" % (*times, len(agent_id), agent_id, known)
 
     @classmethod
     def parse(cls, data: bytes) -> RunHeader:

@@ -1,0 +1,140 @@
+"""Threads of a Redis store as they are copied to other stores, and the reverse."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from .. import protocol as p
+from .._sql.encoding import format_json, split_frames
+from ..portable import PortableRun, PortableThread, ThreadState
+from . import values
+from .shards import ThreadPlace
+
+OWNERS_AT_ONCE = 100
+"""About how many owners to ask for at once."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyPosition:
+    """Where a list of the threads of all owners goes on."""
+
+    shard: int = 0
+    scan: str | None = "0"
+    """Where to go on with the shard's owners; None if `owners` has the last ones."""
+    owners: tuple[str, ...] = ()
+    """Owners that have been found and whose threads have not been listed yet."""
+    after: str = "0"
+    """The serial of the last thread of the first of them that has been listed."""
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> KeyPosition:
+        """Parses a cursor; None is that of the first page."""
+        if cursor is None:
+            return cls()
+        shard, scan, owners, after = json.loads(cursor)
+        return cls(shard, scan, tuple(owners), after)
+
+    def format(self) -> str:
+        """Returns it as a cursor."""
+        return json.dumps([self.shard, self.scan, self.owners, self.after])
+
+    def with_owners(self, scan: str, owners: Collection[str]) -> KeyPosition:
+        """Returns the position once more owners have been found."""
+        return dataclasses.replace(self, scan=None if scan == "0" else scan, owners=(*self.owners, *owners))
+
+    def after_owner(self) -> KeyPosition:
+        """Returns the position after all threads of the first owner."""
+        return dataclasses.replace(self, owners=self.owners[1:], after="0")
+
+
+def parse_thread(key: p.ThreadKey, row: Sequence[Any]) -> PortableThread:
+    """Returns what the script's ``export`` has returned. Raises ValueError and others if it is damaged."""
+    (ordinal, *fields), used_at, active, runs, messages, in_events, in_inputs = row
+    event_messages, input_messages = _ids_by_run(in_events), _ids_by_run(in_inputs)
+    agent_id, name, archived, created_at, updated_at = fields
+    return PortableThread(
+        key=key,
+        last_ordinal=int(ordinal),
+        agent_id=values.text(agent_id or b""),
+        name=None if name is None else values.text(name),
+        archived=archived == b"1",
+        created_at=values.seconds(created_at or 0),
+        updated_at=values.seconds(updated_at or 0),
+        used_at=values.seconds(round(float(used_at))),
+        messages=[values.parse_message(message) for message in messages],
+        runs=[
+            PortableRun(
+                ordinal=run_ordinal,
+                run_id=header.run_id,
+                agent_id=header.agent_id,
+                records=split_frames(replay),
+                event_messages=event_messages.get(run_ordinal, ()),
+                input_messages=input_messages.get(run_ordinal, ()),
+                has_run_error=header.has_run_error,
+                recorded_by=header.recorded_by,
+                started_at=header.started_at,
+                ended_at=header.ended_at,
+            )
+            for run_ordinal, header, replay in values.stored_runs(runs)
+        ],
+        active=None if active is None else values.active_run(key, active),
+    )
+
+
+def parse_state(row: Sequence[Any]) -> tuple[bytes, ThreadState | None]:
+    """Returns the version that the script's ``state`` has returned, and what an import is decided by."""
+    version, (ordinal, last, updated_at, name, archived), header, is_active = row
+    if not version:
+        return version, None
+    last_run = None if header is None else (int(last), values.RunHeader.parse(header).run_id)
+    return version, ThreadState(
+        int(ordinal),
+        last_run,
+        values.seconds(updated_at or 0),
+        None if name is None else values.text(name),
+        archived == b"1",
+        bool(is_active),
+    )
+
+
+def import_arguments(thread: PortableThread, place: ThreadPlace, version: bytes) -> list[str | bytes | int]:
+    """Returns the arguments of the script's ``import``."""
+    arguments: list[str | bytes | int] = [
+        place.thread,
+        place.owner,
+        values.encode(thread.key.owner),
+        values.encode(thread.key.thread_id),
+        version,
+        thread.last_ordinal,
+        values.encode(thread.agent_id),
+        b"" if thread.name is None else b"=" + values.encode(thread.name),
+        int(thread.archived),
+        *(values.microseconds(moment) for moment in (thread.created_at, thread.updated_at, thread.used_at)),
+    ]
+    runs: list[str | bytes | int] = []
+    for run in thread.runs:
+        runs += (run.ordinal, values.RunHeader.format_moved(run), b"".join(run.records))
+    for items in (
+        runs,
+        _flat_ids([(run.ordinal, run.event_messages) for run in thread.runs]),
+        _flat_ids([(run.ordinal, run.input_messages) for run in thread.runs]),
+        [format_json(message) for message in thread.messages],
+    ):
+        arguments += (len(items), *items)
+    return arguments
+
+
+def _flat_ids(runs: Sequence[tuple[int, Collection[str]]]) -> list[str | bytes | int]:
+    """Returns each id once, after the ordinal of the last run that has it."""
+    last = {text: ordinal for ordinal, ids in runs for text in ids}
+    return [item for text, ordinal in last.items() for item in (ordinal, values.encode(text))]
+
+
+def _ids_by_run(row: Sequence[bytes]) -> Mapping[int, Sequence[str]]:
+    by_run: dict[int, list[str]] = {}
+    for text, ordinal in zip(row[::2], row[1::2], strict=True):
+        by_run.setdefault(int(ordinal), []).append(values.text(text))
+    return by_run

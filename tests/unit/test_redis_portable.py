@@ -1,0 +1,106 @@
+"""Threads that are moved to and from Redis, in addition to what the suite tests of every store."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from copilot_runtime.stores import MemoryStore, RedisStore, StoreError, copy_threads, store_from_url
+from copilot_runtime.stores.portable import ImportOutcome, PortableStore
+from copilot_runtime.stores.protocol import ThreadKey, ThreadQuery
+from copilot_runtime.testing._factories import ADA, T1, begin, message_events, record_run, store_run
+
+from ..services.redis import RedisCluster, redis_url, run_cluster, run_redis, shared_redis
+
+pytestmark = pytest.mark.requirement("COPY-01")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with run_cluster() as cluster:
+        yield cluster
+
+
+def open_portable(url: str) -> PortableStore:
+    store = store_from_url(url)
+    assert isinstance(store, RedisStore)
+    return store
+
+
+def all_keys(store: PortableStore, limit: int) -> list[ThreadKey]:
+    keys: list[ThreadKey] = []
+    cursor = None
+    while True:
+        page = store.thread_keys(cursor, limit)
+        keys += page.keys
+        if (cursor := page.next_cursor) is None:
+            return keys
+
+
+@pytest.mark.parametrize("limit", [1, 7, 500])
+def test_thread_keys_of_many_owners(limit: int) -> None:
+    """More owners than Redis returns at once, threads of owners on several pages, and threads without an owner."""
+    store = open_portable(redis_url())
+    keys = [ThreadKey(f"owner{number}", "t") for number in range(300)]
+    keys += [ThreadKey(owner, f"t{number}") for owner in ("", "many") for number in range(20)]
+    for key in keys:
+        begin(store, key)  # those with active runs are there as well
+    assert sorted(all_keys(store, limit)) == sorted(keys)
+
+
+def test_copy_threads_through_a_cluster(cluster: RedisCluster) -> None:
+    source, back = MemoryStore(), MemoryStore()
+    owners = ("", *(f"owner{number}" for number in range(20)))
+    for owner in owners:
+        for number in range(4):
+            store_run(source, ThreadKey(owner, f"t{number}"))
+    store = open_portable(cluster.url)
+    assert copy_threads(source, store).outcomes == {ImportOutcome.CREATED: 4 * len(owners)}
+    assert copy_threads(store, back).outcomes == {ImportOutcome.CREATED: 4 * len(owners)}
+    for owner in owners:
+        names = {info.thread_id for info in back.threads(owner, ThreadQuery()).threads}
+        assert names == {f"t{number}" for number in range(4)}
+
+
+def test_imported_threads_are_counted_like_others() -> None:
+    url = redis_url()
+    store = open_portable(url)
+    [prefix] = re.findall(r"prefix=(\S+)", url)
+
+    def totals() -> dict[str, str]:
+        return {name: shared_redis().command("HINCRBY", f"{{{prefix}}}", name, "0") for name in ("threads", "bytes")}
+
+    for _ in range(2):
+        lease = begin(store).lease
+        _, completion = record_run(lease, message_events(), [{"id": "q", "role": "user", "content": "?"}])
+        store.finish(lease, (), completion)
+    store.update(T1, name="a name")
+    before, exported = totals(), store.export_thread(T1)
+    assert exported is not None
+    store.delete(T1)
+    assert store.import_thread(exported) is ImportOutcome.CREATED
+    assert totals() == before
+    assert store.import_thread(dataclasses.replace(exported, name="another")) is ImportOutcome.REPLACED
+    store.delete(T1)
+    assert totals() == {"threads": ":0", "bytes": ":0"}
+
+
+def test_import_into_redis_that_has_no_memory_left_changes_nothing() -> None:
+    with run_redis() as server:
+        store, memory = open_portable(server.url), MemoryStore()
+        store_run(store)
+        store_run(store, ThreadKey(ADA, "other"))
+        copy_threads(store, memory)
+        store_run(memory, T1, "m2")
+        expected = store.read(T1).runs
+        assert server.command("CONFIG", "SET", "maxmemory", "1") == "+OK"
+        with pytest.raises(StoreError, match="maxmemory"):
+            copy_threads(memory, store)
+        assert store.read(T1).runs == expected
+        assert server.command("CONFIG", "SET", "maxmemory", "0") == "+OK"
+        report = copy_threads(memory, store)
+        assert report.outcomes == {ImportOutcome.REPLACED: 1, ImportOutcome.UNCHANGED: 1}
+        assert len(store.read(T1).runs) == 2
