@@ -32,14 +32,10 @@ from .threads_project import MOUNT, PROJECT, PROJECTS, Project, django_database,
 pytestmark = pytest.mark.requirement("DJANGO-06")
 
 
-@pytest.fixture(params=PROJECTS)
-def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
-    return PROJECTS[request.param](tmp_path)
-
-
-def test_runs_need_migrate_but_no_restart_and_survive_other_commands(project: Project) -> None:
-    thread = unique("thread")
-    with project.serve() as server:
+@pytest.mark.parametrize(("kind", "stack"), [("sqlite", "wsgi"), ("postgres", "asgi")])
+def test_runs_need_migrate_but_no_restart_and_survive_other_commands(kind: str, stack: str, tmp_path: Path) -> None:
+    project, thread = PROJECTS[kind](tmp_path), unique("thread")
+    with project.serve(stack) as server:
         client = Client(server, MOUNT)
         with client.start_run("echo", thread) as response:
             assert (response.status, response.json()["error"]) == (503, "store_unavailable")

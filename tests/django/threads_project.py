@@ -63,8 +63,9 @@ class Project:
         self.run(["-m", f"{PROJECT}.site"])
 
     @contextlib.contextmanager
-    def serve(self) -> Iterator[RunningServer]:
-        with serve_app("django-wsgi", f"{PROJECT}.site:application", mount=MOUNT, env=self.env) as server:
+    def serve(self, stack: str = "wsgi") -> Iterator[RunningServer]:
+        """Serves the project; ``stack`` is ``wsgi`` or ``asgi``."""
+        with serve_app(f"django-{stack}", f"{PROJECT}.site:{stack}", mount=MOUNT, env=self.env) as server:
             yield server
 
 
