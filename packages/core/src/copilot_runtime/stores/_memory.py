@@ -219,10 +219,10 @@ class MemoryStore:
             if live is not None and live.lease.run == run:
                 return p.RunUpdate(live.frames[after:], live.duplicates, False)
             ended = next((stored for stored in thread.runs if stored.ordinal == run.ordinal), None)
-            if ended is None or ended.raw is None:
+            frames = None if ended is None else ended.raw_frames()
+            if ended is None or frames is None:
                 return p.RunUpdate((), frozenset(), True)
-            frames = ended.raw.frames()
-            return p.RunUpdate(frames[-1:] if after > len(frames) else frames[after:], ended.raw.duplicates, True)
+            return p.RunUpdate(frames[-1:] if after > len(frames) else frames[after:], ended.duplicates, True)
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         with self._lock.get():
@@ -419,8 +419,8 @@ class MemoryStore:
         self._next_expiry = math.inf
         while self._raw:
             run = next(iter(self._raw))
-            if run.raw is not None and run.raw.expires_at > now:
-                self._next_expiry = run.raw.expires_at
+            if run.expires_at > now:
+                self._next_expiry = run.expires_at
                 return
             self._drop_raw_frames(run)
 
@@ -505,14 +505,14 @@ class MemoryStore:
 
 
 def _snapshot(run: StoredRun, *, with_raw: bool) -> p.StoredRun:
-    raw = run.raw if with_raw else None
+    raw = run.raw_frames() if with_raw else None
     return p.StoredRun(
         run.ordinal,
         run.run_id,
         run.agent_id,
-        run.records,
-        None if raw is None else raw.frames(),
+        run,
+        raw,
         run.has_run_error,
         run.recorded_by,
-        frozenset() if raw is None else raw.duplicates,
+        frozenset() if raw is None else run.duplicates,
     )

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from .._events import CompactedFrames, frames_of
+from .._events import CompactedFrames
 from . import protocol as p
 from ._memory_threads import ActiveRun, MessageIds, Messages, StoredRun, Thread, ids_with_run
 from .portable import PortableRun, PortableThread, ThreadState
@@ -38,7 +38,7 @@ def export_thread(thread: Thread) -> PortableThread:
                 ordinal=run.ordinal,
                 run_id=run.run_id,
                 agent_id=run.agent_id,
-                records=frames_of(run.records),
+                records=run.frames,
                 event_messages=in_events.get(run.ordinal, ()),
                 input_messages=in_inputs.get(run.ordinal, ()),
                 has_run_error=run.has_run_error,
@@ -70,7 +70,7 @@ def import_thread(thread: PortableThread) -> Thread:
         runs=[_import_run(run, thread.key) for run in thread.runs],
         event_messages=event_messages,
         input_messages=input_messages,
-        messages=Messages.of(thread.messages),
+        messages_data=Messages.of(thread.messages).data,
     )
 
 
@@ -95,9 +95,7 @@ def _import_run(run: PortableRun, thread: p.ThreadKey) -> StoredRun:
         has_run_error=run.has_run_error,
         recorded_by=run.recorded_by,
     )
-    stored = StoredRun.from_completion(ActiveRun(lease, run.agent_id, 0, 0.0), completion, 0.0)
-    stored.raw = None
-    return stored
+    return StoredRun(ActiveRun(lease, run.agent_id, 0, 0.0), completion)
 
 
 def _ids_by_run(ids: MessageIds) -> Mapping[int, Sequence[str]]:

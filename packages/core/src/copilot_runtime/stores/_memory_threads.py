@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import sys
 from array import array
 from collections import OrderedDict
@@ -26,11 +27,11 @@ _RUN_BYTES = 430
 _RECORD_BYTES = 32  # with its number, if that has been looked at
 _FRAME_BYTES = 40
 _SLOT_BYTES = 8
-_LENGTH_BYTES = 4
 _NUMBER_BYTES = 32
 _ID_BYTES = 49
 _WIDE_BYTES = 2  # a character of most alphabets
 _PIECE_FRAMES = 512
+_NO_DUPLICATES: Set[int] = frozenset()
 _DUPLICATE_BYTES = 80  # a number and its place in a set
 
 
@@ -80,80 +81,87 @@ class ActiveRun:
         return p.ActiveRun(self.lease.run, self.lease.run_id, self.agent_id, self.stopping)
 
 
-class RawFrames:
-    """The frames of a run as they were sent.
+class StoredRun(CompactedFrames):
+    """A run that has ended.
 
-    Kept in one piece: few read them again, and thousands of small objects take more memory, and long to free.
+    Whatever is kept of it is in one object, or in some that the garbage collector does not look at: it goes through all
+    objects of a store again and again, as new ones are added.
     """
 
-    __slots__ = ("_data", "_lengths", "duplicates", "expires_at", "size")
+    __slots__ = (
+        "_raw_lengths",
+        "agent_id",
+        "duplicates",
+        "expires_at",
+        "has_run_error",
+        "ordinal",
+        "raw",
+        "recorded_by",
+        "run_id",
+        "size",
+    )
 
-    def __init__(self, frames: Sequence[bytes], duplicates: Set[int], expires_at: float) -> None:
-        if len(frames) <= _PIECE_FRAMES:
-            self._lengths = array("I", map(len, frames))
-            self._data = b"".join(frames)
-        else:
-            self._lengths = array("I")
-            pieces: list[bytes] = []
-            # Piece by piece, so that the processor's cache has what is looked at twice.
-            for start in range(0, len(frames), _PIECE_FRAMES):
-                piece = frames[start : start + _PIECE_FRAMES]
-                pieces.append(b"".join(piece))
-                self._lengths.extend(map(len, piece))
-            self._data = b"".join(pieces)
-        self.duplicates = duplicates
-        self.expires_at = expires_at
-        """By the monotonic clock."""
-        self.size = len(self._data) + _LENGTH_BYTES * len(self._lengths)
-        """The bytes that dropping them frees."""
-        if duplicates:
-            self.size += sys.getsizeof(duplicates) + _NUMBER_BYTES * len(duplicates)
-
-    def frames(self) -> list[bytes]:
-        """Returns the frames."""
-        ends = list(itertools.accumulate(self._lengths))
-        return [self._data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class StoredRun:
-    """A run that has ended."""
-
-    ordinal: int
-    run_id: str
-    agent_id: str
-    records: Sequence[p.CompactedFrame]
-    size: int
-    """The bytes that it takes, apart from those of its raw frames."""
-    raw: RawFrames | None
-    """None once they have expired."""
-    has_run_error: bool
-    recorded_by: str
-
-    @classmethod
-    def from_completion(cls, live: ActiveRun, completion: p.RunCompletion, expires_at: float) -> StoredRun:
-        """Returns a run that has just ended."""
-        run_id, agent_id = live.lease.run_id, live.agent_id
+    def __init__(self, live: ActiveRun, completion: p.RunCompletion) -> None:
         # Their numbers are in their ids: pairs would be objects that the garbage collector looks at again and again.
         frames = tuple(frames_of(completion.records))
-        size = _RUN_BYTES + sys.getsizeof(run_id) + sys.getsizeof(agent_id)
-        size += len(b"".join(frames)) + (_RECORD_BYTES + _FRAME_BYTES) * len(frames)
-        raw = RawFrames(live.frames, completion.duplicates, expires_at)
-        return cls(
-            live.lease.run.ordinal,
-            run_id,
-            agent_id,
-            CompactedFrames(frames),
-            size,
-            raw,
-            completion.has_run_error,
-            completion.recorded_by,
-        )
+        super().__init__(frames)
+        self.ordinal = live.lease.run.ordinal
+        self.run_id = live.lease.run_id
+        self.agent_id = live.agent_id
+        self.has_run_error = completion.has_run_error
+        self.recorded_by = completion.recorded_by
+        self.size = _RUN_BYTES + sys.getsizeof(self.run_id) + sys.getsizeof(self.agent_id)
+        """The bytes that it takes, apart from those of its raw frames."""
+        self.size += len(b"".join(frames)) + (_RECORD_BYTES + _FRAME_BYTES) * len(frames)
+        self.raw: bytes | None = None
+        """Its frames as they were sent, until they expire.
+
+        Kept in one piece: few read them again, and thousands of small objects take more memory, and long to free."""
+        self._raw_lengths = b""
+        self.duplicates: Set[int] = _NO_DUPLICATES
+        self.expires_at = math.inf
+        """When the raw frames expire, by the monotonic clock."""
+
+    # Each is another one, whatever its frames.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def keep_raw(self, frames: Sequence[bytes], duplicates: Set[int], expires_at: float) -> None:
+        """Keeps the frames as they were sent."""
+        self.duplicates, self.expires_at = duplicates, expires_at
+        if len(frames) <= _PIECE_FRAMES:
+            self.raw = b"".join(frames)
+            self._raw_lengths = array("I", map(len, frames)).tobytes()
+            return
+        lengths, pieces = array("I"), []
+        # Piece by piece, so that the processor's cache has what is looked at twice.
+        for start in range(0, len(frames), _PIECE_FRAMES):
+            piece = frames[start : start + _PIECE_FRAMES]
+            pieces.append(b"".join(piece))
+            lengths.extend(map(len, piece))
+        self.raw, self._raw_lengths = b"".join(pieces), lengths.tobytes()
+
+    def raw_frames(self) -> list[bytes] | None:
+        """Returns the frames as they were sent; None if they have expired."""
+        data = self.raw
+        if data is None:
+            return None
+        ends = list(itertools.accumulate(array("I", self._raw_lengths)))
+        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def drop_raw(self) -> None:
+        """Drops the frames as they were sent."""
+        self.raw, self._raw_lengths, self.duplicates = None, b"", _NO_DUPLICATES
 
     @property
     def total_size(self) -> int:
         """The bytes that it takes."""
-        return self.size if self.raw is None else self.size + self.raw.size
+        if self.raw is None:
+            return self.size
+        size = self.size + len(self.raw) + len(self._raw_lengths)
+        if self.duplicates:
+            size += sys.getsizeof(self.duplicates) + _NUMBER_BYTES * len(self.duplicates)
+        return size
 
 
 MessageIds = dict[str, int]
@@ -227,7 +235,7 @@ class Messages:
 
     def decode(self) -> list[dict[str, Any]]:
         """Returns the messages in wire form."""
-        records = () if self.run is None else self.run.records
+        records = () if self.run is None else self.run
         kept = json.loads(self.data)
         messages = kept["messages"] if isinstance(kept, dict) else kept
         return p.messages_after_run(messages, records, self.last_agent_event)
@@ -268,8 +276,10 @@ class Thread:
     runs: list[StoredRun] = dataclasses.field(default_factory=list)
     event_messages: MessageIds = dataclasses.field(default_factory=lambda: _NO_IDS)
     input_messages: MessageIds = dataclasses.field(default_factory=lambda: _NO_IDS)
-    messages: Messages = _NO_MESSAGES
-    """The messages of the input and of the agent's own events of the last run that had any."""
+    messages_data: bytes = b"[]"
+    """As in `Messages`, like the next two: of the last run that had any."""
+    messages_run: StoredRun | None = None
+    last_agent_event: int = 0
     size: int = 0
     """The bytes that it takes. Changed where the thread is, or each call would look at all of its runs."""
     owner: Owner = dataclasses.field(init=False, repr=False)
@@ -278,6 +288,11 @@ class Thread:
     def __post_init__(self) -> None:
         if self.size == 0:
             self.size = self.measured_size()
+
+    @property
+    def messages(self) -> Messages:
+        """The messages of the input and of the agent's own events of the last run that had any."""
+        return Messages(self.messages_data, self.messages_run, self.last_agent_event)
 
     @classmethod
     def new(cls, key: p.ThreadKey, token: int, ordinal: int) -> Thread:
@@ -288,7 +303,7 @@ class Thread:
 
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the thread has."""
-        size = _THREAD_BYTES + _text_size(*self.key, self.name) + len(self.messages.data)
+        size = _THREAD_BYTES + _text_size(*self.key, self.name) + len(self.messages_data)
         size += ids_size(self.event_messages) + ids_size(self.input_messages)
         if self.live is not None:
             size += self.live.size
@@ -323,7 +338,8 @@ class Thread:
         expires_at: float,
     ) -> StoredRun:
         """Adds a run that has just ended."""
-        run = StoredRun.from_completion(live, completion, expires_at)
+        run = StoredRun(live, completion)
+        run.keep_raw(live.frames, completion.duplicates, expires_at)
         self.created_at = self.created_at or now
         self.updated_at = now
         self.agent_id = live.agent_id
@@ -336,15 +352,14 @@ class Thread:
             self.input_messages, more = ids_with_run(self.input_messages, run.ordinal, completion.input_messages)
             self.size += more
         if messages is not None:
-            messages.run = run
-            self._replace_messages(messages)
+            self._replace_messages(messages.data, run, messages.last_agent_event)
         return run
 
     def delete_oldest_run(self) -> StoredRun:
         """Deletes the oldest run, and returns it."""
         run = self.runs.pop(0)
-        if self.messages.run is run:
-            self._replace_messages(self.messages.without_run())
+        if self.messages_run is run:
+            self._replace_messages(self.messages.without_run().data, None, 0)
         self.event_messages, more = ids_without_runs(self.event_messages, run.ordinal)
         self.input_messages, more_of_inputs = ids_without_runs(self.input_messages, run.ordinal)
         self.size += more + more_of_inputs - run.total_size
@@ -352,13 +367,13 @@ class Thread:
 
     def drop_raw_frames(self, run: StoredRun) -> None:
         """Drops the raw frames of a run."""
-        if run.raw is not None:
-            self.size -= run.raw.size
-            run.raw = None
+        before = run.total_size
+        run.drop_raw()
+        self.size += run.total_size - before
 
-    def _replace_messages(self, messages: Messages) -> None:
-        self.size += len(messages.data) - len(self.messages.data)
-        self.messages = messages
+    def _replace_messages(self, data: bytes, run: StoredRun | None, last_agent_event: int) -> None:
+        self.size += len(data) - len(self.messages_data)
+        self.messages_data, self.messages_run, self.last_agent_event = data, run, last_agent_event
 
     def info(self) -> p.ThreadInfo:
         """Returns it as an entry of a list of threads."""
