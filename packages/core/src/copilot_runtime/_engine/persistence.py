@@ -211,7 +211,10 @@ class RunPersistence:
             with writer.flush_lock:
                 pass
 
-        await self._async_store.call(wait)
+        if self._store.blocking and not self._async_store.is_interpreter_exiting:
+            await driver.run_blocking(wait)  # not in the store's queue, which may refuse calls
+        else:
+            wait()
 
     def _flush_tick(self, writers: list[RunWriter]) -> None:
         # One flush at a time: calls that wait for a store which does not answer would use up all pool threads.
