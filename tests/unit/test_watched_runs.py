@@ -242,3 +242,27 @@ async def test_append_of_followed_runs_that_fails_is_repeated(
     await own.rest()
     await joined.rest()
     assert joined.frames == own.frames
+
+
+@pytest.mark.requirement("STORE-07")
+@bounded
+async def test_runtimes_that_share_a_store_object_need_no_polls(
+    make: Callable[..., Engine], notifications: Notifications
+) -> None:
+    """Nobody tells a store what was done through itself."""
+    here = make()
+    there = engine_on(here.store)
+    agent = Gated(5)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    joined = Reader(await there.connect(THREAD, None))
+    for number in range(2, 6):
+        await joined.until(number)
+        agent.allow()
+    assert calls(here)["append"] == calls(here)["follow"] == 0
+    assert await there.stop(THREAD, None) == StopResult(True)
+    await own.rest()
+    await joined.rest()
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert joined.frames == own.frames
+    await settled(lambda: not notifications.watchers)

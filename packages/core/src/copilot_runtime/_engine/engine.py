@@ -117,7 +117,9 @@ class Engine:
         )
         self._lost_begins = LostBegins(store, self.async_store)
         self._persistence = RunPersistence(store, self.async_store, has_all_readers=self._local_runs.has_all)
-        self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost, self._flush_local)
+        self._remote_runs = RemoteRunFollower(
+            store, self.async_store, self._reap_lost, self._flush_local, self._find_local_log
+        )
         self._run_end_notifier = RunEndNotifier()
         self._shutdown = Shutdown(
             grace_seconds=options.shutdown_grace_seconds,
@@ -499,6 +501,14 @@ class Engine:
         run = self._local_runs.get(key)
         if run is not None and run.writer is not None:
             self._persistence.flush_if_lazy(run.writer)
+
+    def _find_local_log(self, key: RunKey) -> RunLog | None:
+        """Returns the log of an active run of this process that any engine over the same store object runs.
+
+        None if the store is not polled, since that is looked at often.
+        """
+        run = None if self.store.poll_seconds is None else self._local_runs.get(key)
+        return None if run is None or run.loop.is_closed() else run.log
 
     # --- reported by readers and runs ---
 

@@ -36,12 +36,7 @@ _runs: weakref.WeakKeyDictionary[RunStore, LocalRuns] = weakref.WeakKeyDictionar
 
 
 def local_runs(store: RunStore) -> LocalRuns:
-    """Returns the active runs of all engines over a store object, which the engines add and remove.
-
-    Of a store that is polled, each engine has its own: there the store itself tells a run's owner to stop.
-    """
-    if store.poll_seconds is not None:
-        return LocalRuns(has_all=False)
+    """Returns the active runs of all engines over a store object, which the engines add and remove."""
     try:
         return _runs.setdefault(store, LocalRuns(has_all=True))
     except TypeError:  # a store of the user's that has no hash, or takes no weak references

@@ -45,6 +45,8 @@ class RemoteRunFollower:
         async_store: the same store, for event loops.
         reap_lost: ends a run whose process has died.
         flush_local: stores what a run has emitted so far, if it is one of this process.
+        find_local: returns the log of an active run of this process, which another engine over the same store object
+            runs: neither the store nor this engine is told of it by anybody else.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class RemoteRunFollower:
         async_store: AsyncStore,
         reap_lost: Callable[[RunKey], Coroutine[Any, Any, None]],
         flush_local: Callable[[RunKey], object] = lambda _: None,
+        find_local: Callable[[RunKey], RunLog | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._watching = find_watching(store)
         self._async_store = async_store
         self._reap_lost = reap_lost
         self._flush_local = flush_local
+        self._find_local = find_local
         self._logs: dict[RunKey, RunLog] = {}
         self._timer: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
         self._fetches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Fetches] = weakref.WeakKeyDictionary()
@@ -96,7 +100,7 @@ class RemoteRunFollower:
         log.is_foreign = True
         self._read_at[log] = time.monotonic()
         self._timer.add(log, loop)
-        if self._watching is not None:
+        if self._watching is not None and self._find_local(run) is None:
             self._watches[log] = self._watching.watch(run, partial(self._fetch_threadsafe, log, loop))
         self._fetch_threadsafe(log, loop)
 
@@ -151,10 +155,25 @@ class RemoteRunFollower:
             while fetches.due:
                 due, fetches.due = fetches.due, set()
                 logs = [log for log in due if log in self._read_at and log not in self._reaping]
-                if logs and not await self._fetch(logs, loop):
+                remote = [log for log in logs if not self._copy_local(log, loop)]
+                if remote and not await self._fetch(remote, loop):
                     break  # what is still due comes with the next poll
         finally:
             fetches.is_running = False
+
+    def _copy_local(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> bool:
+        """Fills the log of a run that is active in this process. Returns False if it is not one."""
+        local = None if log.run is None or log in self._own else self._find_local(log.run)
+        if local is None or local is log:
+            return False
+        fetch = partial(self._fetch_threadsafe, log, loop)
+        while not local.ended:
+            log.duplicates = local.duplicates
+            if len(local.frames) > len(log.frames):
+                log.extend(local.frames[len(log.frames) :])
+            if local.add_waiter(len(log.frames), fetch):
+                return True
+        return False  # its end is in the store
 
     async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> bool:
         """Fills logs. Returns whether the store works."""
