@@ -73,6 +73,16 @@ def test_a_failing_store_is_503(method: str, path: str, body: Any, caplog: pytes
     assert errors == [], "it is no failure of the application"
 
 
+@pytest.mark.requirement("STORE-06")
+def test_a_failing_store_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with make_client(store=BrokenStore()) as client:
+        for _ in range(20):
+            assert client.request("GET", "/threads", check=False).status == 503
+    failures = [record for record in caplog.records if "the store failed" in record.getMessage()]
+    assert len(failures) == 20
+    assert sum(record.exc_info is not None for record in failures) <= 2  # one in ten seconds
+
+
 def test_a_store_error_of_a_hook_is_the_hooks() -> None:
     errors: list[str] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,10 +13,10 @@ from .._http.types import Response
 from ..stores.protocol import StoreError, ThreadUnreadable
 from ..transcription import ProviderError, TranscriptionError
 from .route_table import RouteMatch
-
-logger = logging.getLogger("copilot_runtime.handler")
+from .store_failures import StoreFailureLog
 
 _RETRY_SOON = {"retry-after": "1"}
+_store_failures = StoreFailureLog()
 
 
 def error_response(status: int, error: str, *, headers: HeadersLike = (), **members: object) -> Response:
@@ -137,7 +136,7 @@ def _unreadable_body(error: UnreadableBody, debug: bool) -> Response:
 
 
 def _store_unavailable(error: StoreError, debug: bool) -> Response:
-    logger.error("the store failed", exc_info=error)
+    _store_failures.log(error)
     cause = f" ({describe_error(error)})" if debug else ""
     if isinstance(error, ThreadUnreadable):
         message = f"What is stored of this thread cannot be read{cause}. The thread can be deleted."
