@@ -12,12 +12,25 @@ import pytest
 
 from copilot_runtime import CopilotRuntime
 from copilot_runtime._concurrency import lifecycle, loops
+from copilot_runtime._concurrency.server_shutdown import ServerShutdown
 from copilot_runtime._engine import ShuttingDown
 from copilot_runtime.stores import MemoryStore
 from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, TestClient
 from copilot_runtime_asgi import create_copilot_asgi_app
 
-from .engine_helpers import HANG_SECONDS, THREAD, Gated, Reader, answers, bounded, engine_on, given, settled, stored
+from .engine_helpers import (
+    HANG_SECONDS,
+    THREAD,
+    Deaf,
+    Gated,
+    Reader,
+    answers,
+    bounded,
+    engine_on,
+    given,
+    settled,
+    stored,
+)
 from .recorder_helpers import FINISHED, STARTED, Event
 
 pytestmark = pytest.mark.requirement("STOP-06")
@@ -226,6 +239,55 @@ def test_shutdown_grace_is_a_number_of_seconds(grace: Any) -> None:
         asyncio.run(runtime.shutdown(grace))
     with pytest.raises(ValueError, match="grace="):
         runtime.shutdown_sync(grace)
+
+
+GIVEN = 10.0
+"""The configured grace period of the rows below."""
+LIMITS = {
+    "no limit": (ServerShutdown(None), False, GIVEN),
+    "a long one": (ServerShutdown(30.0), False, GIVEN),
+    "one that is shorter than the grace period": (ServerShutdown(9.0), False, 6.0),
+    "one that leaves no time": (ServerShutdown(3.0), False, 0.0),
+    "development": (ServerShutdown(0.0), False, 0.0),
+    "one that leaves no time, for a last request": (
+        ServerShutdown(3.0, accepts_requests=True),
+        False,
+        1.0,
+    ),
+    "that of the process, which does not exit": (ServerShutdown(30.0, exit_seconds=8.0), False, GIVEN),
+    "that of the process, which exits": (ServerShutdown(30.0, exit_seconds=8.0), True, 5.0),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@bounded
+async def test_shutdown_grace_seconds_are_no_more_than_the_server_allows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By when agents are stopped after the server was seen to shut down, with a while left to store what they did."""
+    server, exits, expected = LIMITS[name]
+    monkeypatch.setattr("copilot_runtime._engine.shutdown.server_shutdown", lambda: server)
+    shutdown = engine_on(MemoryStore(), shutdown_grace_seconds=GIVEN)._shutdown
+    shutdown.refuses_runs()
+    noticed = shutdown._noticed_at
+    assert noticed is not None
+    times = shutdown._end_times(None, noticed if exits else None)
+    assert max(times.stop, noticed) <= times.force <= times.store - 1
+    assert max(times.stop - noticed, 0.0) == pytest.approx(expected)
+
+
+@bounded
+async def test_shutdown_agent_that_does_not_react_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Although the server, its lifespan and the exit of the process may all end its run."""
+    agent = Deaf()
+    engine = engine_on(MemoryStore(), shutdown_grace_seconds=0)
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    endings = [asyncio.create_task(engine.shutdown()) for _ in range(3)]
+    assert (await reader.rest())[-1]["code"] == "RUN_INTERRUPTED"
+    await asyncio.gather(*endings)
+    agent.may_go.set()
+    assert caplog.text.count("did not stop in time") == 1
 
 
 # --- the exit of a process -------------------------------------------------------------

@@ -87,6 +87,8 @@ class Shutdown:
         self._look_at = 0.0
         """When it is to be looked at again."""
         self._ending: asyncio.Task[None] | None = None
+        self._forced: weakref.WeakSet[Run] = weakref.WeakSet()
+        """Runs that are ended without their agents, by several calls of `end` perhaps."""
         self._is_closed_for_threads = False
         self._closed_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
@@ -158,7 +160,9 @@ class Shutdown:
             await self._wait_ended(of_loop, times.force)
             for run in self._active_runs(of_loop):
                 run.stop_threadsafe(INTERRUPTED)  # it may have begun meanwhile
-                run.force_stop_threadsafe()
+                if run not in self._forced:
+                    self._forced.add(run)
+                    run.force_stop_threadsafe()
             await self._wait_ended(of_loop, times.store)
             await self._run_end_notifier.drain(of_loop, times.store)
             await self._subscribers.close_all(of_loop, time.monotonic() + SEND_SECONDS)
@@ -217,8 +221,11 @@ class Shutdown:
         if not ends:
             force = max(stop, now) + agent_seconds
             return EndTimes(stop, force, force + STORE_SECONDS)
-        end = min(ends)
-        stop = min(stop, end - AGENT_SECONDS - MIN_STORE_SECONDS - SEND_SECONDS)
+        end, reserved = min(ends), AGENT_SECONDS + MIN_STORE_SECONDS + SEND_SECONDS
+        if server is not None and server.accepts_requests:
+            # Its last request has just come. However little time there is, a run may begin with it.
+            reserved = min(reserved, 2 / 3 * (server.limit_seconds or 0.0))
+        stop = min(stop, end - reserved)
         if server is not None and server.limit_seconds:
             agent_seconds = min(agent_seconds, server.limit_seconds / 3)
         force = max(stop, now) + agent_seconds
