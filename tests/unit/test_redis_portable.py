@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from copilot_runtime.stores import MemoryStore, RedisStore, StoreError, copy_threads, store_from_url
+from copilot_runtime._cli.main import main
+from copilot_runtime.stores import MemoryStore, RedisStore, SqliteStore, StoreError, copy_threads, store_from_url
 from copilot_runtime.stores.portable import ImportOutcome, PortableStore
 from copilot_runtime.stores.protocol import ThreadKey, ThreadQuery
 from copilot_runtime.testing._factories import ADA, T1, begin, message_events, record_run, store_run
@@ -63,6 +65,19 @@ def test_copy_threads_through_a_cluster(cluster: RedisCluster) -> None:
     for owner in owners:
         names = {info.thread_id for info in back.threads(owner, ThreadQuery()).threads}
         assert names == {f"t{number}" for number in range(4)}
+
+
+def test_copy_threads_by_urls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = SqliteStore(tmp_path / "from.db")
+    for number in range(3):
+        store_run(source, ThreadKey(ADA, f"t{number}"))
+    url = redis_url()
+    for pair in ([f"sqlite:///{tmp_path}/from.db", url], [url, f"sqlite:///{tmp_path}/to.db"]):
+        assert main(["copy-threads", *pair]) == 0
+        assert capsys.readouterr().out == "3 threads copied\nIn total 3 runs and 6 messages copied\n"
+    for number in range(3):
+        key = ThreadKey(ADA, f"t{number}")
+        assert SqliteStore(tmp_path / "to.db").read(key).runs == source.read(key).runs
 
 
 def test_imported_threads_are_counted_like_others() -> None:

@@ -53,9 +53,9 @@ function operations.state(thread)
     }
 end
 
-local function store_known_ids(name, ids)
-    for first = 1, #ids, 1000 do
-        redis.call('ZADD', name, unpack(ids, first, math.min(first + 999, #ids)))
+local function store_in_pieces(command, name, values)
+    for first = 1, #values, 1000 do
+        redis.call(command, name, unpack(values, first, math.min(first + 999, #values)))
     end
 end
 
@@ -99,9 +99,9 @@ function operations.import(
     for run = 1, #runs, 3 do
         redis.call('HSET', key('r', thread), 'h' .. runs[run], runs[run + 1], runs[run], runs[run + 2])
     end
-    store_known_ids(key('e', thread), in_events)
-    store_known_ids(key('i', thread), in_inputs)
-    if #messages > 0 then store_messages(key('m', thread), messages) end
+    store_in_pieces('ZADD', key('e', thread), in_events)
+    store_in_pieces('ZADD', key('i', thread), in_inputs)
+    store_in_pieces('RPUSH', key('m', thread), messages)
     redis.call('ZADD', key('list', owner), updated, thread)
     count_bytes(thread, owner, added)
     set_idle(thread, owner, math.min(tonumber(used), NOW))
