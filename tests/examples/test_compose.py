@@ -219,6 +219,8 @@ def test_any_container_reaches_any_thread(site: Site, client: Client) -> None:
             assert text_of(stream.rest()) == "1 2 "
     assert [replayed(client, thread) for thread in threads] == ["1 2 "] * 6
     assert all(site.streams(name) for name in WEB), "nginx asks both"
+    for server in site.web.values():
+        assert not re.search("appendonly|maxmemory", server.log()), "the settings are those that the store needs"
 
 
 def test_a_run_is_stopped_and_followed_through_either_container(client: Client) -> None:
