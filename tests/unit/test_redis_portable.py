@@ -71,8 +71,9 @@ def test_copy_threads_by_urls(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     source = SqliteStore(tmp_path / "from.db")
     for number in range(3):
         store_run(source, ThreadKey(ADA, f"t{number}"))
-    url = redis_url()
-    for pair in ([f"sqlite:///{tmp_path}/from.db", url], [url, f"sqlite:///{tmp_path}/to.db"]):
+    url, other_prefix = redis_url(), redis_url()
+    files = [f"sqlite:///{tmp_path}/{name}.db" for name in ("from", "to")]
+    for pair in ([files[0], url], [url, other_prefix], [other_prefix, files[1]]):
         assert main(["copy-threads", *pair]) == 0
         assert capsys.readouterr().out == "3 threads copied\nIn total 3 runs and 6 messages copied\n"
     for number in range(3):

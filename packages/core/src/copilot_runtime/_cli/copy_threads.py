@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .._log_text import one_line
 from ..stores import CopyReport, RunStore, StoreError, store_from_url
@@ -17,6 +17,9 @@ INTERRUPTED = 130
 """The exit code of a command that Ctrl+C has ended, as shells have it."""
 
 _AGAIN = "What was copied is complete; run the same command again to go on."
+
+_OTHER_OPTIONS = ("max_", "lease_", "poll_", "timeout_", "migrate", "notifications")
+"""How the names of options begin that do not say where a store is, unlike a schema or a prefix."""
 
 _PROGRESS_INTERVAL = 100
 """After how many threads to show how far the command is."""
@@ -50,7 +53,7 @@ def _open_stores(source: str, target: str) -> tuple[RunStore, RunStore]:
     for name, url in (("FROM", source), ("TO", target)):
         if urlsplit(url).scheme == "memory":
             raise CommandError(f"{name}: the threads of memory:// are in the process that serves them, and in no other")
-    if source.partition("?")[0] == target.partition("?")[0]:
+    if _place(source) == _place(target):
         raise CommandError("FROM and TO are the same store.")
     parts = urlsplit(source)
     path = unquote(parts.path).removeprefix("/")
@@ -60,6 +63,12 @@ def _open_stores(source: str, target: str) -> tuple[RunStore, RunStore]:
         return store_from_url(source), store_from_url(target)
     except (ImportError, ValueError) as error:
         raise CommandError(str(error)) from error
+
+
+def _place(url: str) -> tuple[str, list[tuple[str, str]]]:
+    """Returns a URL without the options that do not say where the threads are."""
+    base, _, query = url.partition("?")
+    return base, sorted(option for option in parse_qsl(query) if not option[0].startswith(_OTHER_OPTIONS))
 
 
 def _show(thread: CopiedThread, report: CopyReport) -> None:
