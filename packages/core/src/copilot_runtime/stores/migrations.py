@@ -17,5 +17,5 @@ class MigrationRequired(StoreError):
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(
-            f"{place}: {reason}: run copilot-runtime migrate with the URL of the store, or with Django manage.py migrate"
+            f"{place}: {reason}: run copilot-runtime migrate with the store's URL (Django: manage.py migrate)"
         )
