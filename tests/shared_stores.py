@@ -15,6 +15,7 @@ from psycopg import sql
 from copilot_runtime.stores import RunStore, store_from_url
 
 from .services.postgres import PostgresServer, new_schema, shared_postgres
+from .services.redis import RedisServer, shared_redis
 
 
 class SharedStore(Protocol):
@@ -85,6 +86,28 @@ class PostgresSchema:
         return True  # one statement is all that a process ever has under way
 
 
+class RedisPrefix:
+    """A prefix of a server."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._url = server.url
+
+    def url(self, **options: object) -> str:
+        return "&".join([self._url, *filter(None, [urlencode(options)])])
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        self._server.command("CLIENT", "PAUSE", "600000", "WRITE")
+        try:
+            yield
+        finally:
+            self._server.command("CLIENT", "UNPAUSE")
+
+    def is_writable(self) -> bool:
+        return True  # one command is all that a process ever has under way
+
+
 @contextlib.contextmanager
 def _sqlite(folder: Path) -> Iterator[SharedStore]:
     yield SqliteFile(folder / "threads.db")
@@ -115,8 +138,14 @@ def kinds(everyday: Iterable[str]) -> list[str]:
     return list(STORES) if os.environ.get(FULL_REPETITIONS) else list(everyday)
 
 
+@contextlib.contextmanager
+def _redis(folder: Path) -> Iterator[SharedStore]:
+    yield RedisPrefix(shared_redis())
+
+
 STORES: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[SharedStore]]] = {
     "sqlite": _sqlite,
     "postgres": _postgres,
+    "redis": _redis,
 }
 """Creates an empty store of each kind; SQLite has its file in that folder."""

@@ -14,7 +14,7 @@ from ..._concurrency.loops import start_thread
 from ..._concurrency.process_local import ProcessLocal
 from ..._optional.optional_imports import import_optional
 from .. import protocol as p
-from .._pagination import next_cursor, parse_cursor
+from .._pagination import next_cursor
 from .._passwords import without_password
 from .._sql.encoding import checksum, format_list, merged
 from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
@@ -478,23 +478,8 @@ class PostgresStore:
         return reading.checked(lambda: reading.messages(rows))
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
-        sql = reading.THREADS.replace("{s}", self._s)
-        values: dict[str, Any] = {"owner": owner_digest(owner)}
-        if query.agent_id is not None:
-            sql += " AND agent_id = %(agent)s"
-            values["agent"] = encode_text(query.agent_id)
-        if not query.include_archived:
-            sql += " AND NOT archived"
-        if query.cursor is not None:
-            values["at"], thread_id = parse_cursor(query.cursor)
-            values["after"] = encode_text(thread_id)
-            at = "to_timestamp(%(at)b)"
-            sql += f" AND updated_at <= {at} AND (updated_at < {at} OR thread_id > %(after)s)"
-        sql += " ORDER BY updated_at DESC, thread_id"
-        if query.limit is not None:
-            sql += " LIMIT %(limit)b"
-            values["limit"] = query.limit + 1  # which shows whether there is another page
-        rows = self._fetch(sql, values)
+        sql, values = reading.threads_statement(owner, query)
+        rows = self._fetch(sql.replace("{s}", self._s), values)
         infos, damage = reading.thread_infos(rows if query.limit is None else rows[: query.limit])
         if damage is not None:
             # The others are listed, or nobody would find them.

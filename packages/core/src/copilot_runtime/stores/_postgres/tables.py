@@ -35,7 +35,11 @@ CREATE TABLE {s}.threads (
     bytes bigint NOT NULL
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE {s}.threads IS 'A thread, which is listed once it has runs; active: whether it has a row in live';
-CREATE INDEX threads_listed ON {s}.threads (owner_key, updated_at DESC, id) WHERE runs > 0;
+-- Every list of threads is a range of an index, and a list with archived threads two of them. An index takes no texts
+-- of any length.
+CREATE INDEX threads_listed ON {s}.threads (owner_key, archived, updated_at DESC) WHERE runs > 0;
+CREATE INDEX threads_listed_by_agent ON {s}.threads (owner_key, left(agent_id, 100), archived, updated_at DESC)
+    WHERE runs > 0;
 CREATE INDEX threads_used ON {s}.threads (used_at);
 CREATE INDEX threads_used_by_owner ON {s}.threads (owner_key, used_at);
 
