@@ -24,6 +24,9 @@ class SharedStore(Protocol):
     def url(self, **options: object) -> str:
         """Returns the URL that an application passes as ``store=``, with options in its query."""
 
+    def url_of(self, placeholder: str) -> str:
+        """Returns a URL of several stores, with a placeholder for the name of each."""
+
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Keeps all processes from writing."""
 
@@ -44,6 +47,9 @@ class SqliteFile:
 
     def url(self, **options: object) -> str:
         return f"sqlite:///{self._path}?{urlencode(options)}"
+
+    def url_of(self, placeholder: str) -> str:
+        return f"sqlite:///{self._path.parent}/{placeholder}.db"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -74,6 +80,9 @@ class PostgresSchema:
     def url(self, **options: object) -> str:
         return self._server.url(self._schema, **options)
 
+    def url_of(self, placeholder: str) -> str:
+        return self.url().replace(self._schema, f"{self._schema}_{placeholder}")
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         with self._server.connect() as db, db.transaction():
@@ -95,6 +104,9 @@ class RedisPrefix:
 
     def url(self, **options: object) -> str:
         return "&".join([self._url, *filter(None, [urlencode(options)])])
+
+    def url_of(self, placeholder: str) -> str:
+        return f"{self._url}-{placeholder}"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from .fixtures.generative_ui import MCP_APPS_URL
 from .mcp_apps import run_clock_server
 from .serve import ADAPTERS
 from .servers import RunningServer, serve_config
+from .shared_stores import STORES, repetitions
 
 pytestmark = pytest.mark.contract
 
@@ -133,29 +134,42 @@ def test_auto_answers_both_modes(replays: Mapping[str, list[Replay]]) -> None:
     assert set(failed) == set(EXPECTED_DIFFERENCES), failed
 
 
-ONE_FILE: Mapping[int, Sequence[str]] = {
+SHARED: Mapping[int, Sequence[str]] = {
     1: ("default", "supersede", "debug"),
     4: ("default", "supersede", "a2ui-frontend", "mcp-apps", "open-generative-ui"),
 }
-"""What is held to its cases over SQLite, by the number of workers; the debug feed shows the runs of its own process."""
+"""What is held to its cases over a shared store, by the number of workers; the debug feed shows the runs of its own
+process."""
 
-ON_ONE_FILE = [(name, 4) for name, adapter in ADAPTERS.items() if adapter.workers] + [("asgi", 1), ("wsgi", 1)]
-"""Adapters, and workers of each: several are tried on all, one alone on the two that the others are made of."""
+ON_SHARED_STORES = [
+    *(("sqlite", name, 4) for name, adapter in ADAPTERS.items() if adapter.workers),
+    *(("sqlite", name, 1) for name in ("asgi", "wsgi")),
+    *(("postgres", name, 4) for name in ("asgi", "wsgi")[: repetitions(1, 2)]),
+    *(("redis", name, 4) for name in ("wsgi", "asgi")[: repetitions(1, 2)]),
+]
+"""Stores, adapters, and workers of each: with SQLite, several are tried on all adapters, one alone on the two that the
+others are made of."""
 
 
 @pytest.fixture(
     scope="module",
-    params=ON_ONE_FILE,
-    ids=lambda param: f"{param[0]}-{param[1]}",
+    params=ON_SHARED_STORES,
+    ids=lambda param: "-".join(map(str, param)),
 )
 def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Replay]]:
-    """The cases that touch the store, over a file for each configuration."""
-    adapter, workers = request.param
-    url = f"sqlite:///{tmp_path_factory.mktemp('stores')}/{{config}}.db"
-    names = ONE_FILE[workers]
+    """The cases that touch the store, over one for each configuration."""
+    kind, adapter, workers = request.param
+    names = SHARED[workers]
     with (
         run_clock_server() as clock,
-        serve_config(adapter, ",".join(names), store=url, workers=workers, env={MCP_APPS_URL: clock}) as server,
+        STORES[kind](tmp_path_factory.mktemp("stores")) as store,
+        serve_config(
+            adapter,
+            ",".join(names),
+            store=store.url_of("{config}"),
+            workers=workers,
+            env={MCP_APPS_URL: clock},
+        ) as server,
     ):
         selections = [
             Selection(name, (name,), group) for name in names for group in groups_of(name) if group in (*STORED, name)
