@@ -62,6 +62,7 @@ class Run:
         "_context",
         "_ending",
         "_failure",
+        "_feed",
         "_function",
         "_lock",
         "_recorder",
@@ -71,7 +72,6 @@ class Run:
         "_task",
         "_timers",
         "_uncounted",
-        "feed",
         "is_finished",
         "log",
         "loop",
@@ -104,10 +104,10 @@ class Run:
         """The bytes of its frames, which take long to count where there are many."""
         self._uncounted = 0
         """Those that its slot does not count yet."""
-        self.feed: Callable[[Any], int] = _ignore_first_start(recorder.feed) if request.opening else recorder.feed
         self._services = services
         self._function = function
         self._recorder = recorder
+        self._feed = _ignore_first_start(recorder.feed) if request.opening else None
         self._ending: RunEnding | None = None
         self._failure = ""
         self._started_task: asyncio.Task[Any] | None = None
@@ -249,6 +249,11 @@ class Run:
 
     # --- events ---
 
+    @property
+    def feed(self) -> Callable[[Any], int]:
+        """Records an event and returns how many bytes are ready to be flushed. Raises InvalidEventError."""
+        return self._recorder.feed if self._feed is None else self._feed
+
     def flush(self) -> None:
         """Makes what was recorded visible to readers, and has it stored soon."""
         if self.is_finished:
@@ -275,7 +280,7 @@ class Run:
         with self._lock:
             if self.is_finished:
                 return False
-            self.feed(event)
+            (self._feed or self._recorder.feed)(event)
             # The terminal event is shown once it is stored, like that of an asynchronous agent.
             if not self._recorder.has_ended:
                 self.flush()

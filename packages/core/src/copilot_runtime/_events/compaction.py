@@ -8,7 +8,7 @@ at hand then; of the frames already serialised, only the few state events are pa
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, Self, overload
 
@@ -97,42 +97,21 @@ def _parse_number(frame: bytes) -> int:
     return int(frame.partition(b"\n")[0].partition(b".")[2].removesuffix(COMPACTED_SUFFIX))
 
 
-class FrameList:
-    """Frames of a compacted run with their numbers. Two lists, since a pair for each frame would cost more than it."""
-
-    __slots__ = ("frames", "numbers")
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-        self.numbers: list[int] = []
-
-    def append(self, number: int, frame: bytes) -> None:
-        """Adds a frame."""
-        self.numbers.append(number)
-        self.frames.append(frame)
-
-    def extend(self, numbers: Iterable[int], frames: Iterable[bytes]) -> None:
-        """Adds frames."""
-        self.numbers += numbers
-        self.frames += frames
-
-
 class OpenMessage:
     """A text message or tool call that has no end event yet."""
 
-    __slots__ = ("deltas", "first", "followers", "frame", "last", "metadata", "number")
+    __slots__ = ("deltas", "first", "followers", "frame", "last", "metadata")
 
     def __init__(self, number: int, frame: bytes) -> None:
-        self.number = number
         self.frame = frame
-        """Those of its start event."""
+        """That of its start event."""
         self.deltas: list[str] = []
         self.first: bytes = b""
         """The frame of the first delta."""
         self.last = number
         """The number of the last delta."""
         self.metadata: dict[str, Any] | None = None
-        self.followers: FrameList | None = None
+        self.followers: list[bytes] | None = None
         """Frames that came while this was open, to be placed after it."""
 
     def append_delta(self, number: int, event: Event, frame: bytes) -> None:
@@ -151,6 +130,7 @@ class Compactor:
 
     __slots__ = (
         "_calls",
+        "_is_disordered",
         "_leader",
         "_merged_states",
         "_out",
@@ -163,15 +143,19 @@ class Compactor:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._out = FrameList()
+        self._out: list[bytes] = []
+        """Frames alone: their numbers, which are in their ids, are needed for those of few runs."""
+        self._is_disordered = False
+        """Whether these may not be in the order of their numbers."""
         self._texts: dict[str, OpenMessage] = {}
         self._calls: dict[str, OpenMessage] = {}
         self._leader: OpenMessage | None = None
         """The open message after which events are placed, once there is such an event."""
-        self._states: FrameList | None = None
+        self._states: list[CompactedFrame] | None = None
         self._merged_states: list[range] | None = None
         """For each merged state, the numbers of events after which a reader of the run itself has a part of it."""
-        self._started: CompactedFrame | None = None
+        self._started: bytes | None = None
+        """The frame of the last RUN_STARTED."""
         self.has_run_error = False
         """Whether a RUN_ERROR was among the events."""
 
@@ -179,10 +163,11 @@ class Compactor:
         """Returns the compacted run. To be called once, at the end."""
         if self._texts or self._calls:
             self._flush_open()
-        out = self._out
         if self._states is not None:  # of a run that never reached a terminal event
-            out.extend(self._states.numbers, self._states.frames)
-        return _with_own_ids(out, self._merged_states)
+            self._out += [record.frame for record in self._states]
+            self._is_disordered = True
+        records = CompactedFrames(self._out)
+        return _with_own_ids(records, self._merged_states or ()) if self._is_disordered else records
 
     def _flush_open(self) -> None:
         for group, kind, member in ((self._texts, *_TEXT), (self._calls, *_CALL)):
@@ -195,7 +180,7 @@ class Compactor:
             return self._texts[identity]
         return self._calls[identity] if delta_type == _CALL[0] else None
 
-    def next_place(self) -> FrameList:
+    def next_place(self) -> list[bytes]:
         """Returns the list for an event that is not merged, and for those after it until something opens or closes."""
         # An event that comes while messages are open is placed after one of them. Text messages are preferred
         # to tool calls, but one that has followers already comes first, or these events would change places.
@@ -205,7 +190,7 @@ class Compactor:
                 return self._out
             leader = self._leader = next(iter(self._texts.values()), None) or next(iter(self._calls.values()))
         if leader.followers is None:
-            leader.followers = FrameList()
+            leader.followers = []
         return leader.followers
 
     def _flush(
@@ -215,13 +200,15 @@ class Compactor:
         message: OpenMessage,
         kind: str,
         member: str,
-        end: tuple[int, bytes] | None = None,
+        end: bytes | None = None,
     ) -> None:
         del group[identity]
+        if self._texts or self._calls or message.followers:
+            self._is_disordered = True
         if message is self._leader:
             self._leader = None
         out = self._out
-        out.append(message.number, message.frame)
+        out.append(message.frame)
         if message.deltas:
             frame = message.first
             if len(message.deltas) > 1:
@@ -229,23 +216,23 @@ class Compactor:
                 if message.metadata is not None:
                     merged["metadata"] = message.metadata
                 frame = format_frame(encode(merged), self._prefix, message.last)
-            out.append(message.last, frame)
+            out.append(frame)
         if end is not None:
-            out.append(*end)
+            out.append(end)
         if message.followers is not None:
-            out.extend(message.followers.numbers, message.followers.frames)
+            out += message.followers
 
     def _pass_through(self, number: int, event: Event, frame: bytes) -> None:
-        self.next_place().append(number, frame)
+        self.next_place().append(frame)
 
     def _run_started(self, number: int, event: Event, frame: bytes) -> None:
-        self._started = CompactedFrame(number, frame)
-        self.next_place().append(number, frame)
+        self._started = frame
+        self.next_place().append(frame)
 
     def _state(self, number: int, event: Event, frame: bytes) -> None:
         if self._states is None:
-            self._states = FrameList()
-        self._states.append(number, frame)
+            self._states = []
+        self._states.append(CompactedFrame(number, frame))
 
     def _run_error(self, number: int, event: Event, frame: bytes) -> None:
         self.has_run_error = True
@@ -255,29 +242,30 @@ class Compactor:
         place = self.next_place()
         if self._states is not None:
             states, self._states = self._states, None
+            self._is_disordered = True
             self._merge_states(states, place)
-        place.append(number, frame)
+        place.append(frame)
 
-    def _merge_states(self, states: FrameList, place: FrameList) -> None:
-        first, last = states.numbers[0], states.numbers[-1]
+    def _merge_states(self, states: Sequence[CompactedFrame], place: list[bytes]) -> None:
+        first, last = states[0].number, states[-1].number
         try:
             # Decoded again, so that applying the deltas cannot change what is stored or what the agent holds.
-            events = [decode(frame) for frame in states.frames]
+            events = [decode(record.frame) for record in states]
             initial = self._initial_state()
             if initial and self._started is not None and events[0]["type"] == "STATE_DELTA":
                 # The deltas are for the client that has sent this state: no replay shows it before it is merged.
-                first = self._started.number
+                first = _parse_number(self._started)
             state = apply_state_events(initial, events)
             data = encode({"type": "STATE_SNAPSHOT", "snapshot": state})
         except (ValueError, InvalidEventError):
-            place.extend(states.numbers, states.frames)
+            place += [record.frame for record in states]
             return
         self._merged_states = [*(self._merged_states or ()), range(first, last)]
-        place.append(last, format_frame(data, self._prefix, last))
+        place.append(format_frame(data, self._prefix, last))
 
     def _initial_state(self) -> Any:
         """Returns the state in the run's input, as RUN_STARTED echoes it."""
-        run_input = None if self._started is None else decode(self._started.frame).get("input")
+        run_input = None if self._started is None else decode(self._started).get("input")
         state = run_input.get("state") if isinstance(run_input, dict) else None
         return {} if state is None else state
 
@@ -289,7 +277,7 @@ class Compactor:
 
     def _text_end(self, number: int, event: Event, frame: bytes) -> None:
         identity = event["messageId"]
-        self._flush(self._texts, identity, self._texts[identity], *_TEXT, (number, frame))
+        self._flush(self._texts, identity, self._texts[identity], *_TEXT, frame)
 
     def _call_start(self, number: int, event: Event, frame: bytes) -> None:
         self._calls[event["toolCallId"]] = OpenMessage(number, frame)
@@ -299,19 +287,18 @@ class Compactor:
 
     def _call_end(self, number: int, event: Event, frame: bytes) -> None:
         identity = event["toolCallId"]
-        self._flush(self._calls, identity, self._calls[identity], *_CALL, (number, frame))
+        self._flush(self._calls, identity, self._calls[identity], *_CALL, frame)
 
 
-def _with_own_ids(out: FrameList, merged_states: Sequence[range] | None) -> CompactedFrames:
+def _with_own_ids(records: CompactedFrames, merged_states: Sequence[range]) -> CompactedFrames:
     """Gives ids of their own to the frames at which a reader of the compacted run has other events than one of the run.
 
     Both must be able to resume exactly after the last id that they have received. Where the same events have come
     before, and only there, one id serves both.
     """
-    numbers, frames = out.numbers, out.frames
+    numbers, frames = records.numbers, records.frames
     if not merged_states and numbers == sorted(numbers):
-        return CompactedFrames(frames, numbers=numbers)
-    merged_states = merged_states or ()
+        return records
     starts = [numbers_of_state.start for numbers_of_state in merged_states]
     highest = accumulate(numbers, max)
     lowest_later = [*accumulate(reversed(numbers[1:]), min, initial=numbers[-1] + 1)][::-1]

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from .._pydantic_models import BaseModel
-from .compaction import Compactor, FrameList
+from .compaction import Compactor
 from .normalize import wire_fields
 from .schema import SCHEMAS
 from .sse import Event
@@ -69,7 +69,7 @@ class DeltaStream:
         self.after = f'\ndata: {{"type":"{kind}","{self.id_member}":{encode_basestring(identity)},"delta":'
         self.message = compactor.open_message(kind, identity)
         """What the deltas are merged into; None for reasoning, which a replay has as it was."""
-        self.records: FrameList | None = compactor.next_place() if self.message is None else None
+        self.records: list[bytes] | None = compactor.next_place() if self.message is None else None
         """Where a replay has the deltas of reasoning."""
         self.frame_size = len(self.before) + len(self.after) + _NUMBER_SIZE
         """About how large a frame is, apart from its string."""

@@ -156,9 +156,9 @@ class RunRecorder:
         self._is_buffering = False
         """What `_must_buffer` has returned last."""
         self._compactor = Compactor(self._prefix) if self._prefix else None
-        self._streams: dict[str, tuple[str, dict[str, DeltaStream]]] = {}
-        """By type: the member with the id, and by id what is known to be open, so that `feed` has nothing to check for
-        its plain deltas. Forgotten at every event that is not a delta."""
+        self._streams: dict[str, DeltaStream] = {}
+        """By id, what is known to be open, so that `feed` has nothing to check for its plain deltas. Forgotten at every
+        event that is not a delta."""
         self._deltas: list[str] = []
         """Strings of plain deltas that are not frames yet."""
         self._stream: DeltaStream | None = None
@@ -171,9 +171,9 @@ class RunRecorder:
         """About the size of the frames that ``_deltas`` become."""
         self._number = 0
         self._last_agent_event = 0
-        # Lists, since an idle run should take little memory.
+        # Not sets, since an idle run should take little memory.
         self._message_ids: list[str] = []
-        self._input_ids: list[str] = []
+        self._input_ids: Sequence[str] = ()
         self.duplicates: Set[int] = _NO_NUMBERS
         """Numbers of the events whose message id was already in use on the thread. Grows in place."""
 
@@ -264,12 +264,14 @@ class RunRecorder:
         try:
             if type(event) is dict:
                 if len(event) == PLAIN_SIZE:
-                    id_member, stream_by_id = self._streams[event["type"]]
-                    stream, delta = stream_by_id[event[id_member]], event["delta"]
-                    return (stream, delta) if type(delta) is str else None
+                    kind, delta = event["type"], event["delta"]
+                    stream = self._streams[event[DELTA_IDS[kind]]]
+                    return (stream, delta) if type(delta) is str and stream.kind == kind else None
             elif (model := DELTA_MODELS[type(event)]) is not None:
                 fields = event.__dict__
-                stream, delta = self._streams[model.kind][1][fields[model.id_field]], fields[model.delta_field]
+                stream, delta = self._streams[fields[model.id_field]], fields[model.delta_field]
+                if stream.kind != model.kind:
+                    return None
                 stream.expect(model)
                 if stream.read_others(fields) == stream.others and not event.__pydantic_extra__:
                     return (stream, delta) if type(delta) is str else None
@@ -304,7 +306,7 @@ class RunRecorder:
         self._pending_bytes += size
         message = stream.message
         if stream.records is not None:
-            stream.records.extend(range(first, last + 1), frames)
+            stream.records += frames
         if message is not None:
             if not message.deltas:
                 message.first = frames[0]
@@ -485,11 +487,10 @@ class RunRecorder:
         id_member = DELTA_IDS[kind]
         if id_member == "messageId" and identity in self._known_message_ids:  # each is a duplicate
             return
-        if kind not in self._streams:
-            self._streams[kind] = (id_member, {})
-        _, streams = self._streams[kind]
-        if identity not in streams:
-            streams[identity] = self._stream = DeltaStream(self._prefix, kind, identity, compactor)
+        if (
+            identity not in self._streams
+        ):  # nor does another type have the same id, whose deltas are recorded one by one
+            self._streams[identity] = self._stream = DeltaStream(self._prefix, kind, identity, compactor)
 
     def _track_message_id(self, number: int, message_id: Any) -> None:
         if isinstance(message_id, str):
@@ -504,10 +505,10 @@ class RunRecorder:
     def _echo_for(self, event: Event) -> InputEcho | None:
         """Returns the input that RUN_STARTED gets; None if it has one, or gets none."""
         if "input" in event or self._input_echo is None:
-            self._input_ids += message_ids(event.get("input", {}))
+            self._input_ids = [*self._input_ids, *message_ids(event.get("input", {}))]
             return None
         echo = self._input_echo()
         if not isinstance(echo, InputEcho):
             echo = encode_echo(echo)
-        self._input_ids += echo.message_ids
+        self._input_ids = [*self._input_ids, *echo.message_ids] if self._input_ids else echo.message_ids
         return echo
