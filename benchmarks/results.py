@@ -17,8 +17,13 @@ TITLE = """\
 Written by `python -m benchmarks --node --write`, with `--quick` if only the main servers and no streams are here.
 README.md explains the columns.
 """
-SECTIONS: Mapping[str, str] = {"Bars": "results.svg", "Growth": "growth.svg"}
-"""With their plots, in this order. Each is replaced without the other."""
+SECTIONS: Mapping[str, str | None] = {
+    "Bars": "results.svg",
+    "Growth": "growth.svg",
+    "Stores": None,
+    "Many threads": None,
+}
+"""With their plots, if they have one, in this order. Each is replaced without the others."""
 WIDTH = 120
 
 
@@ -32,11 +37,23 @@ def write_growth(series: Sequence[Series], machine: str) -> None:
     _write("Growth", (machine, tables.growth(series), tables.growth_summary(series)), plots.growth(series))
 
 
-def _write(section: str, paragraphs: Sequence[str], plot: str) -> None:
+def write_stores(table: str, machine: str) -> None:
+    """Replaces what stores cost. ``machine`` is what the figures depend on."""
+    _write("Stores", (machine, table))
+
+
+def write_many_threads(table: str, machine: str) -> None:
+    """Replaces what stores cost with many threads. ``machine`` is what the figures depend on."""
+    _write("Many threads", (machine, table))
+
+
+def _write(section: str, paragraphs: Sequence[str], plot: str = "") -> None:
     image = SECTIONS[section]
-    FILE.with_name(image).write_text(plot, encoding="utf-8")
-    wrapped = (text.rstrip() if text.startswith("|") else textwrap.fill(text, WIDTH) for text in paragraphs)
-    content = "\n\n".join((*wrapped, f"![{section}]({image})"))
+    parts = [text.rstrip() if text.startswith("|") else textwrap.fill(text, WIDTH) for text in paragraphs]
+    if image is not None:
+        FILE.with_name(image).write_text(plot, encoding="utf-8")
+        parts.append(f"![{section}]({image})")
+    content = "\n\n".join(parts)
     text = FILE.read_text(encoding="utf-8") if FILE.is_file() else TITLE
     FILE.write_text(replace(text, section, content), encoding="utf-8")
 

@@ -327,6 +327,39 @@ def stands_still(process: int) -> bool:
     return states == {"T"}
 
 
+def take_over(here: Client, there: Client, store: SharedStore, then: str, folder: Path) -> None:
+    """Pauses the process of a run beyond its lease, begins another run on the thread, and lets the process continue."""
+    thread = unique("taken")
+    first_gate, second_gate = folder / f"{thread}-first", folder / f"{thread}-second"
+    with (
+        here.start_run("count", thread, "first", forwardedProps={"until": str(first_gate)}) as own,
+        there.connect("count", thread) as other,
+    ):
+        start = frames_until(own, 5)
+        stored = frames_until(other, 1)  # a run of which nothing is stored leaves nothing to replay
+        with paused(pid_of(own), store):
+            # Its reader on the other process gets the end of the run, and with that the thread is free.
+            followed = events_of([*stored, *other.frames()])
+            check_cursors(there, "count", thread, start)
+            taking = there.start_run("count", thread, "second", forwardedProps={"until": str(second_gate)})
+            assert taking.status == 200
+            taken = frames_until(taking, 1)
+            if then == "ends":
+                first_gate.touch()
+        streamed = events_of([*start, *own.frames()])
+        taken += frames_until(taking, numbers_of(events_of(taken))[-1].value + 10)
+        second_gate.touch()
+        taken += taking.frames()
+    assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
+    assert (streamed[-1]["type"], streamed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
+    assert taken[-1].event["type"] == "RUN_FINISHED"
+    assert {frame.id.partition(".")[0] for frame in taken if frame.id} == {str(ordinal_of(start) + 1)}
+    lost = {"type": "RUN_FINISHED", "threadId": thread, "runId": "first"}  # no longer the thread's last event
+    replay = [*compact(followed)[:-1], lost, *compact(events_of(taken))]
+    assert events_of(there.replay("count", thread)) == replay
+    assert events_of(here.replay("count", thread)) == replay
+
+
 @pytest.mark.requirement("STORE-02", "STORE-04")
 @pytest.mark.parametrize("then", ["goes on", "ends"])
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
@@ -334,36 +367,18 @@ def test_workers_paused_process_cannot_write_after_losing_its_lease(
     adapter: str, then: str, shared_store: SharedStore, tmp_path: Path
 ) -> None:
     store = shared_store.url(lease_seconds=1)
-    first_gate, second_gate = tmp_path / "first", tmp_path / "second"
     with serve_workers(adapter, store) as one, serve_workers(adapter, store) as two:
-        here, there = Client(one), Client(two)
-        with (
-            here.start_run("count", "taken", "first", forwardedProps={"until": str(first_gate)}) as own,
-            there.connect("count", "taken") as other,
-        ):
-            start = frames_until(own, 5)
-            stored = frames_until(other, 1)  # a run of which nothing is stored leaves nothing to replay
-            with paused(pid_of(own), shared_store):
-                # Its reader on the other process gets the end of the run, and with that the thread is free.
-                followed = events_of([*stored, *other.frames()])
-                check_cursors(there, "count", "taken", start)
-                taking = there.start_run("count", "taken", "second", forwardedProps={"until": str(second_gate)})
-                assert taking.status == 200
-                taken = frames_until(taking, 1)
-                if then == "ends":
-                    first_gate.touch()
-            streamed = events_of([*start, *own.frames()])
-            taken += frames_until(taking, numbers_of(events_of(taken))[-1].value + 10)
-            second_gate.touch()
-            taken += taking.frames()
-        assert (followed[-1]["type"], followed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
-        assert (streamed[-1]["type"], streamed[-1]["code"]) == ("RUN_ERROR", "RUN_LOST")
-        assert taken[-1].event["type"] == "RUN_FINISHED"
-        assert {frame.id.partition(".")[0] for frame in taken if frame.id} == {str(ordinal_of(start) + 1)}
-        lost = {"type": "RUN_FINISHED", "threadId": "taken", "runId": "first"}  # no longer the thread's last event
-        replay = [*compact(followed)[:-1], lost, *compact(events_of(taken))]
-        assert events_of(there.replay("count", "taken")) == replay
-        assert events_of(here.replay("count", "taken")) == replay
+        for _ in range(repetitions(1, 20)):
+            take_over(Client(one), Client(two), shared_store, then, tmp_path)
+
+
+@pytest.mark.requirement("STORE-02", "STORE-04")
+@pytest.mark.stores("postgres", "redis")
+def test_workers_paused_process_of_another_machine(shared_store: SharedStore, tmp_path: Path) -> None:
+    """Everything else of this is the same with every store."""
+    store = shared_store.url(lease_seconds=1)
+    with serve_workers("wsgi", store) as one, serve_workers("asgi", store) as two:
+        take_over(Client(one), Client(two), shared_store, "goes on", tmp_path)
 
 
 @pytest.mark.requirement("STORE-02")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from benchmarks.growth.measure import GROUPS
 from benchmarks.growth.series import Growth, Point, Series
 from benchmarks.node import SERVER as NODE
 from benchmarks.outcomes import Outcome, Verdict, compare, outcome
+from benchmarks.stores.round_trips import counting_proxy
 
 FLOORS = {name for name in bars.FLOORS.values() if name not in servers.OURS}
 HALF = Bar("ours-asgi", "W1", CPU, "floor", 0.5)
@@ -139,6 +141,22 @@ def test_growth_is_compared_with_what_it_may_be(growth: Growth, figures: list[fl
 
 def test_growth_factors_are_from_step_to_step() -> None:
     assert [step.factor for step in series(Growth.LINEAR, 5, 10, 40).steps()] == [None, 2, 4]
+
+
+# --- stores ---
+
+
+def test_round_trips_are_counted_by_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, counting_proxy(server.getsockname()[1]) as proxy:
+        with socket.create_connection(("127.0.0.1", proxy.port)) as client, server.accept()[0] as answering:
+            answering.sendall(b"unasked")
+            assert client.recv(100) == b"unasked"
+            for _ in range(2):
+                client.sendall(b"question")
+                assert answering.recv(100) == b"question"
+                answering.sendall(b"answer")
+                assert client.recv(100) == b"answer"
+        assert proxy.round_trips == 2
 
 
 # --- tables, plots, RESULTS.md ---
