@@ -423,11 +423,16 @@ def answered(ask: Callable[[], T]) -> T:
 def recycled(client: Client, number: int) -> int:
     """Runs an agent whose process may get SIGTERM in the middle, and returns the id of that process."""
 
-    def start() -> tuple[str, Stream]:
+    def start() -> tuple[str, Stream] | None:
         thread = unique("recycled")  # another one each time, since it may have begun without an answer
-        return thread, client.start_run("count", thread, forwardedProps={"n": 5 + number % 20})
+        own = client.start_run("count", thread, forwardedProps={"n": 5 + number % 20})
+        if own.status != 503:
+            return thread, own
+        assert own.json()["error"] == "server_shutdown"  # refused by a worker that is about to end
+        assert own.headers["retry-after"]
+        return None
 
-    thread, own = answered(start)
+    thread, own = eventually(lambda: answered(start), 60)
     frames: list[Frame] = []
     with own:
         assert own.status == 200
