@@ -46,14 +46,14 @@ class Budget:
 
 BUDGETS = (
     # An event of a burst: all that are ready leave in one chunk.
-    Budget("bench", "per_event", 8.3),
+    Budget("bench", "per_event", 8.2),
     Budget("bench-model", "per_event", 9.3),
     # An event that the event loop gets a turn after: it leaves alone, in the turn in which it comes.
-    Budget("bench", "per_ticked_event", 83.1),
-    Budget("bench-model", "per_ticked_event", 84.1),
+    Budget("bench", "per_ticked_event", 82.1),
+    Budget("bench-model", "per_ticked_event", 83.2),
     # A whole run of ten deltas: the request, its validation, the lease, the events, the end.
-    Budget("bench", "per_run", 848.0),
-    Budget("bench-model", "per_run", 893.0),
+    Budget("bench", "per_run", 760.0),
+    Budget("bench-model", "per_run", 806.0),
 )
 
 
