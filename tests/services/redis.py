@@ -31,9 +31,14 @@ class RedisServer:
     def __init__(self, folder: Path, *options: str, program: Sequence[str] = ("redis-server",)) -> None:
         self.port = free_port()
         self.folder = folder
-        self._arguments = [*program, *options, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._command = [*program, *options]
         folder.mkdir(exist_ok=True)
-        self.start()
+        while True:
+            try:
+                self.start()
+                break
+            except ChildProcessError:  # another process has taken the port meanwhile
+                self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -44,9 +49,19 @@ class RedisServer:
         """Starts the server, also again, with the files that it has left."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self._arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*self._command, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
-        wait_until(lambda: self.process.poll() is None and self._pings(), f"redis on port {self.port} to answer")
+        wait_until(self._has_started, f"redis on port {self.port} to answer")
+
+    def _has_started(self) -> bool:
+        if self.process.poll() is not None:
+            log = (self.folder / "log").read_text(errors="replace")
+            raise (ChildProcessError if "in use" in log.splitlines()[-2:][0] else RuntimeError)(log)
+        return self._pings()
 
     def _pings(self) -> bool:
         try:

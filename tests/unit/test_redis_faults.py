@@ -18,6 +18,7 @@ import redis
 
 from copilot_runtime.stores import LeaseLost, RedisStore, StoreError, store_from_url
 from copilot_runtime.stores._redis import address
+from copilot_runtime.stores._redis import store as redis_module
 from copilot_runtime.stores.protocol import (
     NewRun,
     RunCompletion,
@@ -30,6 +31,7 @@ from copilot_runtime.stores.protocol import (
 )
 from copilot_runtime.testing._factories import (
     ADA,
+    BOB,
     T1,
     T2,
     append_one,
@@ -399,6 +401,33 @@ def test_redis_never_scans_its_keys_and_a_run_costs_the_same_in_a_full_store(ser
     # Of a page, each entry is read.
     assert {**many, "hmget": 0} == {**few, "hmget": 0}
     assert many["hmget"] <= few["hmget"] + 20
+
+
+def test_redis_max_age_seconds_deletes_all_that_have_expired(store: RedisStore, server: RedisServer) -> None:
+    """Beside the run that begins, and in pieces."""
+    for number in range(130):
+        store_run(store, ThreadKey(ADA, f"t{number}"))
+    active = begin(store, ThreadKey(ADA, "active")).lease
+    aging = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=store._prefix, max_age_seconds=0.001)
+    keeping = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=store._prefix, max_age_seconds=1000)
+    store_run(keeping, ThreadKey(BOB, "new"))
+    assert len(list_thread_ids(store)) == 130
+    begin(aging, ThreadKey(BOB, "newer"))
+    wait_until(lambda: list_thread_ids(store) == [], "the threads to be deleted")
+    assert poll_signal(store, active) is None
+
+
+def test_redis_raw_frames_that_have_expired_are_no_reason_to_delete_threads(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module.p, "RAW_RETENTION_SECONDS", 0.001)
+    store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix(), max_bytes=100_000)
+    for number in range(20):
+        lease = begin(store, ThreadKey(ADA, f"t{number}")).lease
+        frames, _ = record_run(lease, message_events("m", "x" * 20_000))
+        _, completion = record_run(lease, message_events())
+        store.finish(lease, frames, completion)
+    assert len(list_thread_ids(store)) == 20
 
 
 def test_redis_begin_takes_one_round_trip(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..._concurrency.process_local import ProcessLocal
@@ -22,6 +22,7 @@ from .._sql.shared_frames import SharedFrames, SharedList
 from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import values
 from .address import Address
+from .background import start_in_background
 from .client import Arguments, Client
 from .limits import Limits
 from .listener import Listener, run_name
@@ -31,6 +32,10 @@ logger = logging.getLogger("copilot_runtime.stores.redis")
 
 _LIST_BATCH = 500
 """How many threads to look at with one call, during which nobody else is served."""
+
+_SWEEP_INTERVAL_SECONDS = 10.0
+_SWEEP_PAUSE_SECONDS = 0.01
+"""How long others are left alone with the server between two pieces."""
 
 _SIGNALS = {1: p.LeaseSignal.STOP, 2: p.LeaseSignal.LOST, 3: p.LeaseSignal.FOLLOWED}
 _REFUSALS: Mapping[int, type[p.LeaseLost] | type[p.RunTooLarge]] = {0: p.LeaseLost, 2: p.RunTooLarge}
@@ -105,6 +110,7 @@ class RedisStore:
         self._lease = round(lease_seconds * values.MICROSECONDS)
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
+        self._expires_threads = max_age_seconds > 0
         self._has_evicted = False
         self._process = ProcessLocal(self._open)
 
@@ -136,6 +142,7 @@ class RedisStore:
             isinstance(change := changes[at], p.RunEnd) and change.lease.token in process.unsure for at in calls
         ]
         self._limits.refresh_soon(process.client)
+        self._sweep_soon(process)
         began_at = time.monotonic()
         results = process.client.call_many(list(calls.values()), repeated) if calls else []
         for at, result in zip(calls, results, strict=True):
@@ -523,6 +530,17 @@ class RedisStore:
     def sweep(self) -> bool:
         return any(self._call(shard, "sweep") for shard in self._shards.names)
 
+    def _sweep_soon(self, process: _Process) -> None:
+        """Deletes threads that have expired, from time to time, beside the calls."""
+        if self._expires_threads and time.monotonic() >= process.next_sweep:
+            process.next_sweep = time.monotonic() + _SWEEP_INTERVAL_SECONDS
+            start_in_background(self._sweep_all, name="copilot-runtime-redis-sweep")
+
+    def _sweep_all(self) -> None:
+        with suppress(p.StoreError):  # others will
+            while self.sweep():
+                time.sleep(_SWEEP_PAUSE_SECONDS)
+
     def after_fork(self) -> None:
         """Does nothing: each process has connections of its own."""
 
@@ -570,6 +588,8 @@ class _Process:
         """When this process has begun its active runs, by the monotonic clock."""
         self.records: SharedFrames[CompactedFrames] = SharedFrames()
         self.raw: SharedFrames[SharedList[bytes]] = SharedFrames()
+        self.next_sweep = 0.0
+        """When to look for threads that have expired, by the monotonic clock."""
         self.unsure: set[int] = set()
         """The tokens of runs whose end may have been stored although the call failed."""
 

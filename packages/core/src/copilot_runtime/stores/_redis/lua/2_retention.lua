@@ -241,6 +241,9 @@ local function evict(thread, owner)
             if not drop_oldest_run(thread, owner) then break end
         end
     end
+    for _ = 1, 10 do -- what has expired counts until it is swept, and is no reason to delete anything else
+        if not (exceeds('threads') or exceeds('bytes')) or not sweep(BATCH) then break end
+    end
     local evicted = 0
     if exceeds('threads') then evicted = evict_threads(thread, owner, 'threads', BATCH) end
     if exceeds('bytes') then
