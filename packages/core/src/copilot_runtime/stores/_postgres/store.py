@@ -60,7 +60,8 @@ EVICTION_BATCH = 200
 CLEAR_BATCH = 200
 
 POLL_SECONDS = 2.0
-"""How often to look for changes of which there was no notification."""
+POLLS_PER_LEASE = 8
+"""How often to look for changes of which there was no notification, such as that a lease has expired."""
 
 
 class PostgresStore:
@@ -137,7 +138,7 @@ class PostgresStore:
         self.lease_seconds: float | None = lease_seconds
         self._lease_seconds = lease_seconds
         self._given_poll_seconds = poll_seconds
-        self.poll_seconds: float | None = poll_seconds or POLL_SECONDS
+        self.poll_seconds: float | None = poll_seconds or min(POLL_SECONDS, lease_seconds / POLLS_PER_LEASE)
         self._timeout_seconds = timeout_seconds
         self._max_connections = max_connections
         self._migrates = migrate
