@@ -244,7 +244,7 @@ def recovers(servers: Servers) -> None:
         eventually(lambda client=client: works(client, unique("after")), BOUND_SECONDS)  # type: ignore[misc]
 
 
-@pytest.mark.requirement("STORE-06")
+@pytest.mark.requirement("STORE-14")
 @pytest.mark.parametrize("outage", OUTAGES if ALL else ["restarted", "silent", "connections cut"])
 def test_outage_in_the_middle_of_runs(servers: Servers, outage: str, tmp_path: Path) -> None:
     service, owner, other = servers
@@ -270,7 +270,7 @@ def test_outage_in_the_middle_of_runs(servers: Servers, outage: str, tmp_path: P
     assert events_of(other.replay("count", before)) == kept
 
 
-@pytest.mark.requirement("STORE-06")
+@pytest.mark.requirement("STORE-14")
 @pytest.mark.parametrize("outage", ["cut off", "suspended"] if ALL else ["suspended"])
 def test_outage_at_the_end_of_runs(servers: Servers, outage: str, tmp_path: Path) -> None:
     """Their streams stay open, and end as if nothing had been."""
@@ -291,7 +291,7 @@ def test_outage_at_the_end_of_runs(servers: Servers, outage: str, tmp_path: Path
     recovers(servers)
 
 
-@pytest.mark.requirement("STORE-06")
+@pytest.mark.requirement("STORE-14")
 def test_connections_that_break_while_runs_begin_and_end(servers: Servers) -> None:
     """Of each run, the client learns either that there is none, or how it ended; and its thread is free soon."""
     service, owner, other = servers

@@ -26,6 +26,8 @@ from ..faulty_store import FaultyStore
 from .engine_helpers import THREAD, Gated, Reader, answers, bounded, engine_on, given, settled, stored
 from .recorder_helpers import FINISHED
 
+pytestmark = pytest.mark.requirement("STORE-14")
+
 LEASE_SECONDS = 3.0
 
 
@@ -55,7 +57,6 @@ def raw_of(store: FaultyStore) -> list[bytes]:
 # --- a run that is active during the outage ---
 
 
-@pytest.mark.requirement("STORE-06")
 @bounded
 async def test_outage_during_a_run_is_not_noticed_by_its_reader(store: FaultyStore, engine: Engine) -> None:
     agent = Gated(5)

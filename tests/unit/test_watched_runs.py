@@ -21,7 +21,7 @@ from .engine_helpers import HANG_SECONDS, THREAD, Gated, Reader, answers, bounde
 from .recorder_helpers import FINISHED
 from .watched_store import NEVER, Notifications, WatchedStore
 
-pytestmark = pytest.mark.requirement("STORE-02")
+pytestmark = pytest.mark.requirement("STORE-15")
 
 
 @pytest.fixture
