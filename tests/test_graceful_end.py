@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from .http_client import TIMEOUT_SECONDS, Client, Event, Stream, receive_respons
 from .missing import skip_unless_ci
 from .serve import ROOT, ServerOptions, app_command
 from .servers import STOP_SECONDS, RunningServer, free_port, run_server
-from .shared_stores import FULL_REPETITIONS, STORES, SharedStore, open_store
+from .shared_stores import FULL_REPETITIONS, STORES, SharedStore, kinds, open_store
 from .workers import events_of, eventually, frames_until, resume, serve_workers
 
 pytestmark = pytest.mark.workers
@@ -38,10 +39,11 @@ ENDLESS_GRACE = "600"
 
 
 class Start(NamedTuple):
-    """A server, and how it is started so that it leaves its runs their grace."""
+    """A server, and how it is started so that it leaves its runs their grace. ``server`` is its name if not the key."""
 
     adapter: str
     extra: Sequence[str]
+    server: str | None = None
 
 
 GUNICORN = ("--graceful-timeout", PATIENT, "--timeout", "60")
@@ -51,6 +53,7 @@ STARTS = {
     "uvicorn": Start("asgi", ("--timeout-graceful-shutdown", PATIENT)),
     "uvicorn-worker": Start("asgi", GUNICORN),
     "gunicorn-asgi": Start("asgi", GUNICORN),
+    "uvicorn-django": Start("django-asgi", ("--timeout-graceful-shutdown", PATIENT), "uvicorn"),
 }
 
 
@@ -65,7 +68,9 @@ def serve(
         config.write_text("from copilot_runtime_wsgi.gunicorn import *\n")
         extra = (*extra, "--config", str(config))
     url, env = store.url(lease_seconds=LEASE_SECONDS), {SHUTDOWN_GRACE: grace}
-    with serve_workers(start.adapter, url, server=name, extra=(*start.extra, *extra), env=env) as server:
+    with serve_workers(
+        start.adapter, url, server=start.server or name, extra=(*start.extra, *extra), env=env
+    ) as server:
         yield server
 
 
@@ -93,7 +98,7 @@ def outcome(event: Event) -> str:
 
 ENDING = ["gthread", "gevent", "uvicorn"]
 ALL = bool(os.environ.get(FULL_REPETITIONS))
-CASES = [(server, store) for store in STORES for server in (ENDING if ALL or store == "sqlite" else ENDING[:1])]
+CASES = [(server, store) for store in kinds(STORES) for server in (ENDING if ALL or store == "sqlite" else ENDING[:1])]
 
 
 @pytest.mark.requirement("STOP-06", "STOP-07", "STOP-09")
@@ -136,7 +141,7 @@ def leave_run(client: Client, thread: str, **props: object) -> None:
 
 
 @pytest.mark.requirement("STOP-06", "STOP-09")
-@pytest.mark.parametrize("server", ENDING)
+@pytest.mark.parametrize("server", [*ENDING, "uvicorn-django"])
 def test_sigterm_run_without_a_reader_has_its_grace(server: str, shared_store: SharedStore) -> None:
     """Its reader may have reloaded the page, or follow it on another process."""
     with serve(server, shared_store, grace=PATIENT) as running:
@@ -179,7 +184,7 @@ def test_gunicorn_hooks_leave_runs_their_grace(server: str, shared_store: Shared
 @pytest.mark.requirement("STOP-11", "WSGI-03")
 def test_gunicorn_max_requests_last_request_of_a_worker_is_not_refused(shared_store: SharedStore) -> None:
     """gunicorn marks the worker before it handles that request."""
-    with serve("gthread", shared_store, extra=("--max-requests", "2")) as running:
+    with serve("gthread", shared_store, extra=("--max-requests", "2", "--preload")) as running:
         client = Client(running)
         for number in range(4):
             with client.start_run("count", f"thread-{number}", forwardedProps={"n": 1}) as own:
@@ -238,6 +243,28 @@ def test_sigterm_new_runs_are_refused_with_503_and_retry_after(
         running.process.wait(STOP_SECONDS)
 
 
+@pytest.mark.requirement("STOP-06", "WSGI-04")
+def test_waitress_sigterm_with_the_script_of_the_documentation(shared_store: SharedStore, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.+?)```", (ROOT / "docs/shutdown.md").read_text("utf-8"), re.DOTALL)
+    [script] = [block for block in blocks if "waitress" in block]
+    port = free_port()
+    (tmp_path / "serve.py").write_text(script.replace("8000", str(port)))
+    (tmp_path / "main.py").write_text("from tests.fixtures import worker_app\napplication = worker_app.application()\n")
+    start = app_command("wsgi", ServerOptions(factory="", port=str(port)))
+    env = {STORE: shared_store.url(lease_seconds=LEASE_SECONDS), SHUTDOWN_GRACE: GRACE}
+    arguments = [sys.executable, str(tmp_path / "serve.py")]
+    with run_server(arguments, port, env={**start.environment, **env}) as server:
+        client = Client(server)
+        leave_run(client, "endless")
+        with client.start_run("count", "kept", forwardedProps={"n": 3, "interval": 0.2}) as kept:
+            frames_until(kept, 0)
+            server.process.send_signal(signal.SIGTERM)
+            assert kept.rest()[-1]["type"] == "RUN_FINISHED"
+        server.process.wait(STOP_SECONDS)
+    assert outcome(stored_end(shared_store, "kept")) == "RUN_FINISHED"
+    assert outcome(stored_end(shared_store, "endless")) == "RUN_INTERRUPTED"
+
+
 # --- a rolling restart ---------------------------------------------------------------
 
 NGINX = """
@@ -286,7 +313,7 @@ class Restartable:
         self.start()
 
     def start(self) -> None:
-        adapter, extra = STARTS[self._name]
+        adapter, extra, _ = STARTS[self._name]
         options = ServerOptions(factory="tests.fixtures.worker_app:application", port=str(self.port), extra=extra)
         command = app_command(adapter, options, server=self._name)
         env = {**command.environment, **self._env}

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from copilot_runtime.adapters import UnreadableBody
+from copilot_runtime.adapters import DRAIN_BYTES, UnreadableBody
 
 from ._asgi_types import Receive, Scope
 
 DRAIN_SECONDS = 2.0
-"""How long the rest of a body is still read after the response."""
-
-DRAIN_BYTES = 32 * 1024 * 1024
-"""How much of it; over HTTP/2 there is no limit."""
+"""How long the rest of a body is still read after the response, which costs no worker thread here."""
 
 
 _BODY_FIELDS = frozenset((b"content-length", b"transfer-encoding"))

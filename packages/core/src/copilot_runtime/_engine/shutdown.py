@@ -120,16 +120,14 @@ class Shutdown:
     def close(self) -> None:
         """Refuses further runs from now on, and not only while runs are being ended.
 
-        That is on the event loop of the caller and those of active runs, and for worker threads if they have started
-        any: another loop is that of another server, such as a test's.
+        That is where the caller is, on its event loop or on worker threads, and where runs are active: another loop is
+        that of another server, such as a test's.
         """
         self._closed_loops.update(run.loop for run in self._runs())
-        if loops.in_sync_driver():
-            self._is_closed_for_threads = True
-        else:
+        if not loops.in_sync_driver():
             self._closed_loops.add(asyncio.get_running_loop())
-            if loops.running_background_loop() is not None:
-                self._is_closed_for_threads = True
+        if loops.in_sync_driver() or loops.running_background_loop() in self._closed_loops:
+            self._is_closed_for_threads = True
 
     def reopen(self) -> None:
         """Accepts runs again: a server starts to serve them."""

@@ -22,10 +22,10 @@ IDLE_SECONDS = 0.25
 """How long to wait for a client to send more, once it has the response."""
 
 DRAIN_SECONDS = 1.0
-"""How long the rest of a body is still read after the response."""
+"""How long the rest of a body is still read after the response, by a worker thread."""
 
 DRAIN_BYTES = 32 * 1024 * 1024
-"""How much of it."""
+"""How much of it. Over HTTP/2 there is no limit."""
 
 _SOCKET_VARIABLES = ("gunicorn.socket", "werkzeug.socket")
 """Where servers put the connection. Other servers do not show it, or have a timeout of their own."""

@@ -182,20 +182,20 @@ class AsyncTestClient:
         self.runtime: CopilotRuntime = self.handler.runtime
         if self.handler.mode == "single-route":
             raise ValueError("the client sends REST paths: use a handler with mode='auto' or mode='multi-route'")
+        self.runtime.startup()  # a test may have shut it down
         self._headers = Headers(headers)
         self._native = native
         self._framework = framework
         self._timeout_seconds = timeout_seconds
 
     async def __aenter__(self) -> Self:
-        self.runtime.startup()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.runtime.shutdown(0)
-        self.runtime.startup()  # for a client that is no context
+        self.runtime.startup()
 
     # --- runs ---
 
@@ -406,14 +406,13 @@ class TestClient:
         self.runtime: CopilotRuntime = self._client.runtime
 
     def __enter__(self) -> Self:
-        self.runtime.startup()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         run_sync(self.runtime.shutdown(0))
-        self.runtime.startup()  # for a client that is no context
+        self.runtime.startup()
 
     def run(self, agent_id: str, messages: Messages = (), **options: Unpack[RunOptions]) -> RunResult:
         """Runs an agent and returns the result when its stream has ended.
