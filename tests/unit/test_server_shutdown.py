@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,12 @@ import pytest
 import uvicorn
 from gunicorn.workers.base import Worker
 
+from copilot_runtime import CopilotRuntime
+from copilot_runtime._concurrency import lifecycle
+from copilot_runtime._concurrency import server_shutdown as module
 from copilot_runtime._concurrency.server_shutdown import ServerShutdown, server_shutdown
+from copilot_runtime.adapters import WSGIDeploymentChecks
+from copilot_runtime_wsgi import gunicorn
 
 
 class ConsumerWorker:
@@ -103,6 +110,46 @@ def test_server_shutdown_of_uvicorn_as_a_worker_of_gunicorn(own: int | None, lim
     found = server_shutdown()
     assert found is not None
     assert found.limit_seconds == limit
+
+
+@pytest.mark.requirement("STOP-06", "WSGI-03")
+def test_gunicorn_hooks_show_a_worker_that_handles_no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_worker", None)
+    monkeypatch.setattr(module, "_quick_process_id", None)
+    worker = ThreadedWorker(SimpleNamespace(graceful_timeout=9, timeout=0))
+    gunicorn.post_worker_init(worker)
+    assert server_shutdown() is None
+    worker.alive = False
+    assert server_shutdown() == ServerShutdown(9.0)
+    gunicorn.worker_int(worker)
+    assert server_shutdown() == ServerShutdown(0.0)
+    monkeypatch.setattr(module, "process_id", lambda: -1)
+    assert server_shutdown() is None, "in another process"
+
+
+@pytest.mark.requirement("WSGI-03")
+@pytest.mark.parametrize(("process_id", "count"), [(os.getpid(), 1), (1, 0)], ids=["worker", "main process"])
+def test_gunicorn_worker_exit_ends_runs_in_the_worker_alone(
+    process_id: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main process calls the hook as well, for each worker that has died."""
+    calls: list[object] = []
+    monkeypatch.setattr(gunicorn, "end_process_runs", lambda: calls.append(None))
+    gunicorn.worker_exit(None, SimpleNamespace(pid=process_id))
+    assert len(calls) == count
+
+
+@pytest.mark.requirement("STOP-06")
+def test_uwsgi_exit_ends_runs_and_calls_what_the_application_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    uwsgi = SimpleNamespace(atexit=lambda: calls.append("own"))
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    monkeypatch.setattr(lifecycle, "end_process_runs", lambda: calls.append("runs"))
+    checks = WSGIDeploymentChecks(CopilotRuntime(agents={"a": lambda input: None}, store="memory://"))
+    for _ in range(2):
+        checks.check({"uwsgi.version": b"2.0.30"})
+    uwsgi.atexit()
+    assert calls == ["runs", "own"]
 
 
 @pytest.mark.requirement("STOP-06")

@@ -277,6 +277,17 @@ async def test_shutdown_grace_seconds_are_no_more_than_the_server_allows(
 
 
 @bounded
+async def test_shutdown_looks_at_the_server_once_for_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    engine = engine_on(MemoryStore())
+    monkeypatch.setattr("copilot_runtime._engine.shutdown.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("copilot_runtime._engine.shutdown.server_shutdown", lambda: looks.append(None))
+    for _ in range(100):
+        assert not engine._shutdown.refuses_runs()
+    assert len(looks) == 1
+
+
+@bounded
 async def test_shutdown_agent_that_does_not_react_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """Although the server, its lifespan and the exit of the process may all end its run."""
     agent = Deaf()
