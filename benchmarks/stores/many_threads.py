@@ -250,6 +250,7 @@ def main() -> int:
                 filled.fill()
                 seconds = time.monotonic() - began
                 print(f"# {kind}: {filled.threads} threads after {seconds:.0f} s", file=sys.stderr, flush=True)
+            service.settle()
             found += rows(kind, measure(service, stores, options.blocks))
     columns = [f"{size:,} threads" for size in sizes]
     table = tables.table(("store", "operation", *columns, "CPU", *columns, "time", ""), found)

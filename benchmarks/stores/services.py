@@ -14,10 +14,15 @@ from tests.services.redis import run_redis
 
 
 class Service(NamedTuple):
-    """A running store. ``url`` creates the URL of a new store there, with options; ``pids`` are its own processes."""
+    """A running store.
+
+    ``url`` creates the URL of a new store there, with options; ``pids`` are its own processes; ``settle`` does at once
+    what the store would do within minutes after it was filled.
+    """
 
     url: Callable[[Mapping[str, Any]], str]
     pids: Callable[[], list[int]]
+    settle: Callable[[], object] = lambda: None
 
     def cpu_seconds(self) -> dict[int, float]:
         """Returns the CPU time of each of its processes so far."""
@@ -57,7 +62,13 @@ def _sqlite() -> Iterator[Service]:
 @contextlib.contextmanager
 def _postgres() -> Iterator[Service]:
     with run_postgres() as server:
-        yield Service(lambda options: server.url(**options), server.pids)
+
+        def vacuum() -> None:
+            with server.connect() as db:
+                db.execute("VACUUM ANALYZE")
+                db.execute("CHECKPOINT")
+
+        yield Service(lambda options: server.url(**options), server.pids, vacuum)
 
 
 @contextlib.contextmanager

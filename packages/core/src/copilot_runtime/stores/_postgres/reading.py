@@ -11,7 +11,7 @@ from .. import protocol as p
 from .._pagination import parse_cursor
 from .._sql.encoding import blob, integer, parse_list, parse_lists, seconds, split_frames
 from .._sql.shared_frames import SharedFrames, SharedList
-from .encoding import decode_text, encode_text, owner_digest
+from .encoding import decode_text, encode_text, owner_digest, thread_digest
 from .writes import message_checksum
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ ORDER BY m.position
 
 _THREADS = """
 SELECT thread_id, agent_id, name, archived, extract(epoch FROM created_at)::double precision,
-    extract(epoch FROM updated_at)::double precision
+    extract(epoch FROM updated_at)::double precision, key
 FROM {s}.threads WHERE owner_key = %(owner)b AND runs > 0
 """
 
@@ -59,20 +59,20 @@ def threads_statement(owner: str, query: p.ThreadQuery) -> tuple[str, dict[str, 
     if query.agent_id is not None:
         values["agent"] = agent = encode_text(query.agent_id)
         sql += " AND left(agent_id, 100) = left(%(agent)s, 100)"
-        if len(agent) >= 100:  # only then, since the planner would take it for one more condition that few rows meet
+        if len(agent) >= 100:  # which an index may not take as a whole
             sql += " AND agent_id = %(agent)s"
     if query.cursor is not None:
         values["at"], thread_id = parse_cursor(query.cursor)
-        values["after"] = encode_text(thread_id)
+        values["after"] = thread_digest(p.ThreadKey(owner, thread_id))
         at = "to_timestamp(%(at)b)"
-        sql += f" AND updated_at <= {at} AND (updated_at < {at} OR thread_id > %(after)s)"
+        sql += f" AND updated_at <= {at} AND (updated_at < {at} OR key > %(after)b)"
     limit = ""
     if query.limit is not None:
         limit = " LIMIT %(limit)b"
         values["limit"] = query.limit + 1
-    active, archived = (f"{sql} AND {which} ORDER BY updated_at DESC, thread_id{limit}" for which in _ARCHIVED)
+    active, archived = (f"{sql} AND {which} ORDER BY updated_at DESC, key{limit}" for which in _ARCHIVED)
     if query.include_archived:
-        return f"SELECT * FROM (({active}) UNION ALL ({archived})) AS found ORDER BY 6 DESC, 1{limit}", values
+        return f"SELECT * FROM (({active}) UNION ALL ({archived})) AS found ORDER BY 6 DESC, 7{limit}", values
     return active, values
 
 
@@ -180,7 +180,7 @@ def messages(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def thread_infos(rows: Sequence[Sequence[Any]]) -> tuple[list[p.ThreadInfo], Exception | None]:
-    """Returns list entries from rows of `threads_statement`, without damaged ones, and what is the matter with one of those."""
+    """Returns list entries from rows of a list, without damaged ones, and what is the matter with one of those."""
     infos: list[p.ThreadInfo] = []
     damage: Exception | None = None
     for row in rows:
@@ -192,7 +192,7 @@ def thread_infos(rows: Sequence[Sequence[Any]]) -> tuple[list[p.ThreadInfo], Exc
 
 
 def _thread_info(row: Sequence[Any]) -> p.ThreadInfo:
-    thread_id, agent_id, name, archived, created_at, updated_at = row
+    thread_id, agent_id, name, archived, created_at, updated_at, _ = row
     return p.ThreadInfo(
         thread_id=decode_text(thread_id),
         agent_id=decode_text(agent_id),

@@ -35,10 +35,10 @@ CREATE TABLE {s}.threads (
     bytes bigint NOT NULL
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE {s}.threads IS 'A thread, which is listed once it has runs; active: whether it has a row in live';
--- Every list of threads is a range of an index, and a list with archived threads two of them. An index takes no texts
--- of any length.
-CREATE INDEX threads_listed ON {s}.threads (owner_key, archived, updated_at DESC) WHERE runs > 0;
-CREATE INDEX threads_listed_by_agent ON {s}.threads (owner_key, left(agent_id, 100), archived, updated_at DESC)
+-- Every list of threads is a range of an index, and a list with archived threads two of them. They have the whole order
+-- of the list, or the planner would sort all threads of an owner whom it takes for one with few.
+CREATE INDEX threads_listed ON {s}.threads (owner_key, archived, updated_at DESC, key) WHERE runs > 0;
+CREATE INDEX threads_listed_by_agent ON {s}.threads (owner_key, left(agent_id, 100), archived, updated_at DESC, key)
     WHERE runs > 0;
 CREATE INDEX threads_used ON {s}.threads (used_at);
 CREATE INDEX threads_used_by_owner ON {s}.threads (owner_key, used_at);
