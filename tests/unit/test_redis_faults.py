@@ -211,7 +211,7 @@ def test_redis_with_maxmemory_reached_refuses_and_changes_nothing(server: RedisS
 
 
 def test_redis_sentinel_fails_over_to_the_new_master() -> None:
-    with run_sentinel() as sentinel:
+    with run_sentinel(sentinels=1) as sentinel:
         store = store_from_url(f"{sentinel.url}&timeout_seconds=2")
         store_run(store)
         lease = begin(store, T2).lease
@@ -376,7 +376,7 @@ def test_redis_keys_have_the_prefix_and_one_hash_tag(store: RedisStore, server: 
 
 
 def test_redis_never_scans_its_keys_and_a_run_costs_the_same_in_a_full_store(server: RedisServer) -> None:
-    store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix(), max_threads=10_000, max_age_seconds=1e6)
+    store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix(), max_threads=10_000)
 
     def commands(use: Callable[[], object]) -> dict[str, int]:
         server.command("CONFIG", "RESETSTAT")
@@ -392,8 +392,9 @@ def test_redis_never_scans_its_keys_and_a_run_costs_the_same_in_a_full_store(ser
         store.delete(thread)
 
     store_run(store)
+    wait_until(lambda: store._process.get().client.is_checked, "the check of the server's settings")
     few = commands(use)
-    for number in range(300):
+    for number in range(100):
         store_run(store, ThreadKey(ADA, f"t{number}"))
     store.sweep()
     many = commands(use)
@@ -453,7 +454,7 @@ def test_redis_max_bytes_is_about_the_memory_of_the_server(size: int, server: Re
     store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix())
     store_run(store)
     before = client.info("memory")["used_memory"]
-    for number in range(400):
+    for number in range(160):
         lease = begin(store, ThreadKey(ADA, f"thread-{number // 4}")).lease
         store.finish(lease, *record_run(lease, message_events(f"m{number}", "x" * size)))
     used = client.info("memory")["used_memory"] - before
