@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -377,6 +379,43 @@ def test_fork(stores: Stores) -> None:
     assert append_one(store, lease, frames[2:3]) is None
     store.finish(lease, frames[3:], completion)
     assert list_thread_ids(store) == ["t2", "t3", "t1"]
+
+
+UNDER_GEVENT = """
+import sys, threading
+from copilot_runtime.stores import PostgresStore
+from copilot_runtime.stores import protocol as p
+stores = [PostgresStore(sys.argv[1], schema=sys.argv[2]) for _ in range(2)]
+from gevent import monkey, pool, sleep, spawn
+monkey.patch_all()  # late, as in a worker that was forked with the application
+from copilot_runtime.testing._factories import T1, begin, store_run
+ticks = []
+def tick():
+    while True:
+        ticks.append(None)
+        sleep(0.002)
+ticker = spawn(tick)
+workers = pool.Pool(8)
+for number in range(24):
+    workers.spawn(store_run, stores[0], p.ThreadKey("o", f"t{number}"))
+workers.join(raise_error=True)
+lease, changed = begin(stores[0]).lease, threading.Event()
+stores[0].watch(lease.run, changed.set)
+assert changed.wait(10)
+changed.clear()
+stores[1].request_stop(T1, None)
+assert changed.wait(10)
+before = len(ticks)
+stores[0]._fetch("SELECT pg_sleep(0.2)", ())
+print(len(stores[0].threads("o", p.ThreadQuery()).threads), len(ticks) > before + 10)
+"""
+
+
+def test_gevent_that_replaces_modules_late(stores: Stores) -> None:
+    """The process goes on while a greenlet waits for the server."""
+    command = [sys.executable, "-c", UNDER_GEVENT, stores.url, stores.schema]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_SECONDS, check=False)
+    assert ended.stdout.split() == ["24", "True"], ended.stderr
 
 
 # --- PgBouncer ---

@@ -455,38 +455,29 @@ BEGIN
     RETURN v_raw + v_bytes;
 END $$;
 
--- Adds the changes to the usage. One process at a time: the others wait for the end of its statement.
+-- Adds some of the changes to the usage. One process at a time: the others wait for the end of its statement.
 CREATE FUNCTION {s}.fold_usage() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     r record;
-    v_threads bigint;
-    v_owners bigint := 0;
-    v_total_threads bigint := 0;
-    v_total_bytes bigint := 0;
+    v_deleted bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock('{s}.usage'::regclass::oid::integer, 1);
-    FOR r IN WITH gone AS (DELETE FROM {s}.usage_changes WHERE id IN (SELECT id FROM {s}.usage_changes LIMIT 10000)
-        RETURNING owner_key, threads, bytes)
-        SELECT owner_key, sum(threads)::bigint AS threads, sum(bytes)::bigint AS bytes FROM gone GROUP BY owner_key
-    LOOP
-        UPDATE {s}.usage SET threads = threads + r.threads, bytes = bytes + r.bytes WHERE owner_key = r.owner_key
-            RETURNING threads INTO v_threads;
-        IF NOT FOUND THEN
-            INSERT INTO {s}.usage (owner_key, threads, bytes) VALUES (r.owner_key, r.threads, r.bytes);
-            v_owners := v_owners + 1;
-            v_threads := r.threads;
-        END IF;
-        IF v_threads = 0 THEN
-            DELETE FROM {s}.usage WHERE owner_key = r.owner_key;
-            v_owners := v_owners - 1;
-        END IF;
-        v_total_threads := v_total_threads + r.threads;
-        v_total_bytes := v_total_bytes + r.bytes;
-    END LOOP;
-    IF v_total_threads <> 0 OR v_total_bytes <> 0 OR v_owners <> 0 THEN
-        UPDATE {s}.usage SET owners = owners + v_owners, threads = threads + v_total_threads,
-            bytes = bytes + v_total_bytes WHERE owner_key = '';
+    WITH gone AS (DELETE FROM {s}.usage_changes WHERE id IN (SELECT id FROM {s}.usage_changes LIMIT 2000)
+            RETURNING owner_key, threads, bytes),
+        sums AS (SELECT owner_key, sum(threads)::bigint AS threads, sum(bytes)::bigint AS bytes
+            FROM gone GROUP BY owner_key),
+        changed AS (INSERT INTO {s}.usage AS u (owner_key, threads, bytes) SELECT owner_key, threads, bytes FROM sums
+            ON CONFLICT (owner_key) DO UPDATE SET threads = u.threads + excluded.threads,
+            bytes = u.bytes + excluded.bytes RETURNING u.owner_key, u.threads, u.xmax = 0 AS is_new)
+        SELECT count(*) FILTER (WHERE is_new) AS added, array_agg(owner_key) FILTER (WHERE threads = 0) AS without,
+            (SELECT sum(threads) FROM sums) AS threads, (SELECT sum(bytes) FROM sums) AS bytes INTO r FROM changed;
+    IF r.threads IS NULL THEN  -- nothing has changed
+        RETURN;
     END IF;
+    DELETE FROM {s}.usage WHERE owner_key = ANY (r.without);
+    GET DIAGNOSTICS v_deleted = ROW_COUNT;
+    UPDATE {s}.usage SET owners = owners + r.added - v_deleted, threads = threads + r.threads, bytes = bytes + r.bytes
+        WHERE owner_key = '';
 END $$;
 
 -- Deletes the least recently used idle thread of an owner, or of all (null). Returns whether there was one that nobody
@@ -536,6 +527,7 @@ DECLARE
     -- A little less, so that not every run has to make room for itself.
     v_target bigint := p_limit - p_limit / 64;
     v_owner_key bytea;
+    v_share bigint;
     v_other record;
     v_evicted integer := 0;
 BEGIN
@@ -561,11 +553,16 @@ BEGIN
         IF {s}.is_above_share(v_other.owner_key, p_measure, p_limit) THEN
             EXIT WHEN NOT {s}.evict_one(v_other.owner_key, p_thread);
         ELSE
-            SELECT u.owner_key INTO v_other FROM {s}.usage AS u WHERE u.owner_key <> ''
-                AND {s}.is_above_share(u.owner_key, p_measure, p_limit)
-                AND EXISTS (SELECT 1 FROM {s}.threads AS t WHERE t.owner_key = u.owner_key AND NOT t.active
-                AND t.id <> p_thread)
-                ORDER BY CASE p_measure WHEN 'threads' THEN u.threads ELSE u.bytes END DESC LIMIT 1;
+            SELECT p_limit / greatest(owners, 1) INTO v_share FROM {s}.usage WHERE owner_key = '';
+            IF p_measure = 'threads' THEN  -- a query for each, or none could use an index
+                SELECT u.owner_key INTO v_other FROM {s}.usage AS u WHERE u.owner_key <> '' AND u.threads > v_share
+                    AND EXISTS (SELECT 1 FROM {s}.threads AS t WHERE t.owner_key = u.owner_key AND NOT t.active
+                    AND t.id <> p_thread) ORDER BY u.threads DESC LIMIT 1;
+            ELSE
+                SELECT u.owner_key INTO v_other FROM {s}.usage AS u WHERE u.owner_key <> '' AND u.bytes > v_share
+                    AND EXISTS (SELECT 1 FROM {s}.threads AS t WHERE t.owner_key = u.owner_key AND NOT t.active
+                    AND t.id <> p_thread) ORDER BY u.bytes DESC LIMIT 1;
+            END IF;
             EXIT WHEN NOT {s}.evict_one(CASE WHEN FOUND THEN v_other.owner_key END, p_thread);
         END IF;
         v_evicted := v_evicted + 1;
@@ -686,7 +683,7 @@ BEGIN
     END LOOP;
     PERFORM {s}.fold_usage();
     RETURN v_expired >= p_rows OR coalesce(cardinality(v_old), 0) >= p_rows OR EXISTS (SELECT 1 FROM {s}.garbage)
-        OR EXISTS (SELECT 1 FROM {s}.usage_changes OFFSET 10000);
+        OR EXISTS (SELECT 1 FROM {s}.usage_changes OFFSET 2000);
 END $$;
 
 -- Deletes up to p_rows rows of a thread that is gone, or of frames, and returns how many.
