@@ -229,12 +229,13 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 
 def ask_everything(client: Client, before: str) -> list[bool]:
     """Sends requests of all kinds at once. Returns whether each was refused; none may hang."""
-    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
         streams = [
             *(pool.submit(client.connect, "count", before) for _ in range(5)),
             *(pool.submit(client.start_run, "count", unique("while"), forwardedProps={"n": 1}) for _ in range(5)),
             *(pool.submit(client.open, "POST", f"/agent/count/stop/{unique('none')}") for _ in range(5)),
             *(pool.submit(client.open, "GET", "/threads") for _ in range(5)),
+            *(pool.submit(client.open, "GET", f"/threads/{before}/messages") for _ in range(20)),
         ]
         return [refused(stream.result(BOUND_SECONDS)) for stream in streams]
 
@@ -295,7 +296,7 @@ def test_outage_at_the_end_of_runs(servers: Servers, outage: str, tmp_path: Path
 def test_connections_that_break_while_runs_begin_and_end(servers: Servers) -> None:
     """Of each run, the client learns either that there is none, or how it ended; and its thread is free soon."""
     service, owner, other = servers
-    threads = [unique("short") for _ in range(60)]
+    threads = [unique("short") for _ in range(repetitions(24, 200))]
 
     def run(thread: str) -> list[Frame]:
         with owner.start_run("count", thread, forwardedProps={"n": 3, "interval": 0.01}) as stream:
@@ -319,7 +320,8 @@ def test_connections_that_break_while_runs_begin_and_end(servers: Servers) -> No
 
 
 @pytest.mark.requirement("STORE-06")
-@pytest.mark.parametrize("kind", SERVICES if ALL else ["postgres"])
+@pytest.mark.skipif(not ALL, reason="takes long, and the engine's part is tested in tests/unit/test_store_outages.py")
+@pytest.mark.parametrize("kind", SERVICES)
 def test_outage_that_is_longer_than_the_lease(kind: str, tmp_path: Path) -> None:
     with (
         SERVICES[kind](lease_seconds=1.5, is_shared=True) as service,

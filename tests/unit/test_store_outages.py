@@ -19,6 +19,7 @@ from copilot_runtime._engine import (
     store_queue,
     store_writes,
 )
+from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime.stores import SqliteStore, StoreError
 from copilot_runtime.stores.protocol import StoredRun, ThreadKey
 
@@ -194,6 +195,25 @@ async def test_requests_of_a_store_that_hangs_do_not_wait_for_each_other(
     results = await asyncio.gather(*requests, return_exceptions=True)
     assert {type(result) for result in results} == {StoreError}
     assert store.calls["read"] == driver._POOL_THREADS
+
+
+@bounded
+async def test_messages_of_a_store_that_hangs_do_not_wait_for_each_other(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read on other threads, which serialise them as well."""
+    calls = AsyncStore(store)  # type: ignore[arg-type]
+    clock = Clock()
+    for module in (async_store, store_queue):
+        monkeypatch.setattr(module, "time", clock)
+    store.hang("messages")
+    requests = [asyncio.ensure_future(calls.call_off_loop(store.messages, THREAD)) for _ in range(100)]
+    await settled(lambda: store.calls["messages"] == 4)
+    clock.now += 1.0
+    store.may_go_on.set()
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert {type(result) for result in results} == {StoreError}
+    assert store.calls["messages"] == 4
 
 
 @pytest.mark.parametrize(("seconds", "refused"), [(4.0, 0), (6.0, 100 - driver._POOL_THREADS)])

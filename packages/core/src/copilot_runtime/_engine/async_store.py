@@ -55,6 +55,10 @@ class AsyncStore:
             return await driver.run_blocking(self._call_in_turn, time.monotonic(), function, args)
         return function(*args)
 
+    async def call_off_loop(self, function: Callable[..., T], *args: Any) -> T:
+        """Does the same with a function that computes for long as well."""
+        return await driver.run_off_loop(self._call_in_turn, time.monotonic(), function, args)
+
     @property
     def is_interpreter_exiting(self) -> bool:
         """Whether this is about to be over, so that nothing is waited for long."""

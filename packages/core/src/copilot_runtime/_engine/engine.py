@@ -385,7 +385,7 @@ class Engine:
         except (Exception, driver.SelfCancelledError) as error:
             return request, partial(_raise_only, [error])  # what the client has sent is not all that the agent needs
         before = request.memory
-        request = await driver.run_off_loop(complete_history, self.store, request, started, remembered)
+        request = await self.async_store.call_off_loop(complete_history, self.store, request, started, remembered)
         slot.add(request.memory - before)
         return request, function
 

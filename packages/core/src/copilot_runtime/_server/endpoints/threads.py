@@ -54,7 +54,7 @@ async def messages(context: EndpointContext) -> Response:
         stored = context.runtime.store.messages(context.thread)
         return Response.json({"messages": [_message_json(message) for message in stored]})
 
-    return await run_off_loop(respond)
+    return await context.store.call_off_loop(respond)
 
 
 async def events(context: EndpointContext) -> Response:
