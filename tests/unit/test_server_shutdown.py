@@ -142,6 +142,8 @@ def test_gunicorn_worker_exit_ends_runs_in_the_worker_alone(
 @pytest.mark.requirement("STOP-06")
 def test_uwsgi_exit_ends_runs_and_calls_what_the_application_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
+    monkeypatch.setattr(module, "_serving_process_id", None)
+    assert not module.waits_at_exit()
     uwsgi = SimpleNamespace(atexit=lambda: calls.append("own"))
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
     monkeypatch.setattr(lifecycle, "end_process_runs", lambda: calls.append("runs"))
@@ -150,6 +152,7 @@ def test_uwsgi_exit_ends_runs_and_calls_what_the_application_has_set(monkeypatch
         checks.check({"uwsgi.version": b"2.0.30"})
     uwsgi.atexit()
     assert calls == ["runs", "own"]
+    assert module.waits_at_exit()
 
 
 @pytest.mark.requirement("STOP-06")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime._concurrency import lifecycle, loops
+from copilot_runtime._concurrency import lifecycle, loops, server_shutdown
 from copilot_runtime._concurrency.server_shutdown import ServerShutdown
 from copilot_runtime._engine import ShuttingDown
 from copilot_runtime.stores import MemoryStore
@@ -309,9 +310,17 @@ async def endless(input: Any) -> AsyncIterator[Event]:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("variable", ["RUN_MAIN", "WERKZEUG_RUN_MAIN"])
-def test_process_exit_below_a_reloader_waits_for_no_run(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(variable, "true")
+@pytest.mark.parametrize(
+    ("serves", "variable"),
+    [(False, ""), (True, "RUN_MAIN"), (True, "WERKZEUG_RUN_MAIN")],
+    ids=["script", "django", "werkzeug"],
+)
+def test_process_exit_of_a_script_and_below_a_reloader_waits_for_no_run(
+    serves: bool, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_shutdown, "_serving_process_id", os.getpid() if serves else None)
+    if variable:
+        monkeypatch.setenv(variable, "true")
     client = TestClient(runtime_of(endless, shutdown_grace_seconds=HANG_SECONDS), timeout_seconds=HANG_SECONDS / 2)
     with client.stream("a", thread_id="t") as stream:
         next(iter(stream))
@@ -323,6 +332,7 @@ def test_process_exit_below_a_reloader_waits_for_no_run(variable: str, monkeypat
 def test_process_exit_another_signal_ends_runs_at_once(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(server_shutdown, "_serving_process_id", os.getpid())
     client = TestClient(runtime_of(endless, shutdown_grace_seconds=HANG_SECONDS), timeout_seconds=HANG_SECONDS / 2)
     shutdown = client.runtime.engine._shutdown
     end = shutdown.end

@@ -67,9 +67,19 @@ def note_quick_shutdown() -> None:
     _quick_process_id = process_id()
 
 
-def is_reloaded_process() -> bool:
-    """Returns whether this process ends whenever the code of its application changes, by the reloaders that say so."""
-    return any(os.environ.get(name) == "true" for name in ("RUN_MAIN", "WERKZEUG_RUN_MAIN"))
+def note_server() -> None:
+    """Notes that this process answers requests of a server, and not only those of a script or of tests."""
+    global _serving_process_id
+    _serving_process_id = process_id()
+
+
+def waits_at_exit() -> bool:
+    """Returns whether this process may take its time to exit.
+
+    That is one with a server, unless it is one that reloaders end whenever the code of its application changes.
+    """
+    has_server = _serving_process_id == process_id() or server_shutdown() is not None
+    return has_server and not any(os.environ.get(name) == "true" for name in ("RUN_MAIN", "WERKZEUG_RUN_MAIN"))
 
 
 _UVICORN = ("uvicorn.server", "Server")
@@ -77,6 +87,7 @@ _GUNICORN = ("gunicorn.workers.base", "Worker")
 
 _worker: tuple[int, object] | None = None
 _quick_process_id: int | None = None
+_serving_process_id: int | None = None
 
 
 def _noted_worker() -> object | None:

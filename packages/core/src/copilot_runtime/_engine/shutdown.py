@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .._concurrency import driver, loops
-from .._concurrency.server_shutdown import ServerShutdown, is_reloaded_process, server_shutdown
+from .._concurrency.server_shutdown import ServerShutdown, server_shutdown, waits_at_exit
 from .endings import INTERRUPTED
 from .persistence import FINISH_RETRY_SECONDS
 from .run import Run
@@ -169,7 +169,7 @@ class Shutdown:
 
     def end_at_exit(self, of_loop: LoopFilter, exiting_since: float) -> None:
         """Does the same on a thread of a process that exits. Another signal ends the runs at once."""
-        grace_seconds = 0.0 if is_reloaded_process() else None
+        grace_seconds = None if waits_at_exit() else 0.0
         runs = self._active_runs(of_loop)
         left = self._end_times(grace_seconds, exiting_since).stop - time.monotonic()
         if runs and left > CHECK_SECONDS:

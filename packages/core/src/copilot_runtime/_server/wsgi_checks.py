@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._concurrency.lifecycle import end_runs_at_uwsgi_exit
+from .._concurrency.server_shutdown import note_server
 from .runtime import CopilotRuntime
 
 logger = logging.getLogger("copilot_runtime.wsgi")
@@ -42,6 +43,7 @@ class WSGIDeploymentChecks:
         if self._is_done or not any(name in environ for name in _SERVER_VARIABLES):
             return
         self._is_done = True
+        note_server()
         if "uwsgi.version" in environ:
             end_runs_at_uwsgi_exit()
         if not environ.get("wsgi.multithread", True):
