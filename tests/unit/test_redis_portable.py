@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from copilot_runtime._cli.main import main
 from copilot_runtime.stores import MemoryStore, RedisStore, SqliteStore, StoreError, copy_threads, store_from_url
-from copilot_runtime.stores.portable import ImportOutcome, PortableStore
+from copilot_runtime.stores._redis import portable_threads
+from copilot_runtime.stores._redis.client import Client
+from copilot_runtime.stores.portable import ImportOutcome, NoRoomError, PortableStore
 from copilot_runtime.stores.protocol import ThreadKey, ThreadQuery
 from copilot_runtime.testing._factories import ADA, T1, begin, message_events, record_run, store_run
 
@@ -102,6 +105,50 @@ def test_imported_threads_are_counted_like_others() -> None:
     assert store.import_thread(dataclasses.replace(exported, name="another")) is ImportOutcome.REPLACED
     store.delete(T1)
     assert totals() == {"threads": ":0", "bytes": ":0"}
+
+
+def prefixed_keys(url: str) -> list[str]:
+    [prefix] = re.findall(r"prefix=(\S+)", url)
+    client = redis.Redis(port=shared_redis().port)
+    return sorted(key.decode() for key in client.scan_iter(f"{{{prefix}}}*"))
+
+
+def test_a_large_thread_is_stored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call keeps the server for long, and what an import that fails leaves does not stay."""
+    monkeypatch.setattr(portable_threads, "PIECE_BYTES", 300)
+    calls: list[int] = []
+    original = Client.call_many
+    monkeypatch.setattr(Client, "call_many", lambda self, each: calls.append(len(each)) or original(self, each))
+    source, url = MemoryStore(), redis_url()
+    store = open_portable(url)
+    history = [{"id": f"q{number}", "role": "user", "content": "?" * 100} for number in range(10)]
+    for number in range(5):
+        lease = begin(source).lease
+        source.finish(lease, *record_run(lease, message_events(f"m{number}"), history))
+    exported = source.export_thread(T1)
+    assert exported is not None
+    assert store.import_thread(exported) is ImportOutcome.CREATED
+    assert len(calls) > 5
+    assert store.messages(T1) == source.messages(T1)
+    copied = store.export_thread(T1)
+    assert copied is not None
+    assert [list(run.records) for run in copied.runs] == [list(run.records) for run in exported.runs]
+    assert {text for run in copied.runs for text in run.event_messages} == {f"m{number}" for number in range(5)}
+    keys = prefixed_keys(url)
+    full = open_portable(f"{url}&max_threads=1")
+    with pytest.raises(NoRoomError):
+        full.import_thread(dataclasses.replace(exported, key=ThreadKey(ADA, "other")))
+    assert prefixed_keys(url) == keys
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            portable_threads.Staging, "import_arguments", lambda self, version: [T1.thread_id, *[""] * 3, "x"]
+        )
+        with pytest.raises(StoreError, match="changes all the time"):
+            store.import_thread(dataclasses.replace(exported, key=ThreadKey(ADA, "other")))
+    left = set(prefixed_keys(url)) - set(keys)
+    assert left
+    client = redis.Redis(port=shared_redis().port)
+    assert all(0 < client.ttl(key) <= 3600 for key in left)
 
 
 def test_import_into_redis_that_has_no_memory_left_changes_nothing() -> None:

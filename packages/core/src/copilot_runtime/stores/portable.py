@@ -29,6 +29,10 @@ _TIME_ERROR_SECONDS = 0.001
 """How far apart equal times may be, since not every store keeps all digits."""
 
 
+MAX_IMPORT_ATTEMPTS = 10
+"""How often to look at a thread of the store that is changed before it can be replaced."""
+
+
 class NoRoomError(Exception):
     """A limit of the store does not leave room for a thread. The text says which one."""
 
@@ -175,7 +179,7 @@ class PortableStore(RunStore, Protocol):
         """Returns a thread as of one moment; None if it does not exist. Does not count as use."""
 
     def import_thread(self, thread: PortableThread) -> ImportOutcome:
-        """Stores a thread with its runs as `import_outcome` decides, in one transaction.
+        """Stores a thread, which has at least one run, as `import_outcome` decides, in one transaction.
 
         Raises NoRoomError if the store would exceed a limit; nothing is deleted to make room.
         """

@@ -17,7 +17,7 @@ from .. import protocol as p
 from .._pagination import next_cursor
 from .._passwords import without_password
 from .._sql.encoding import checksum, format_list, merged
-from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
+from ..portable import MAX_IMPORT_ATTEMPTS, ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import reading
 from .encoding import decode_text, encode_text, owner_digest, thread_digest
 from .limits import Limits
@@ -549,7 +549,7 @@ class PostgresStore:
         columns = ThreadColumns(thread)
         sql = call(self._s, "import_thread", IMPORT_TYPES)
         attempted: ImportOutcome | None = None
-        while True:
+        for _ in range(MAX_IMPORT_ATTEMPTS):
             rows = self._fetch(STATE.replace("{s}", self._s), (columns.key,))
             version, size, existing = parse_state(rows)
             outcome = import_outcome(existing, thread)
@@ -567,6 +567,7 @@ class PostgresStore:
             if is_stored:
                 return outcome
             attempted = outcome
+        raise p.StoreError("the thread that is to be replaced changes all the time")
 
     def _check_room(self, threads: int, size: int) -> None:
         """Raises NoRoomError if the limits do not leave room for more threads and bytes."""

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import protocol as p
 from .._sql.encoding import format_json, split_frames
 from ..portable import PortableRun, PortableThread, ThreadState
 from . import values
+from .client import Arguments, Call, Client
 from .shards import ThreadPlace
 
 OWNERS_AT_ONCE = 100
 """About how many owners to ask for at once."""
+
+PIECE_BYTES = 256 * 1024
+"""About how many bytes of a thread to store at once, unless one run or message is larger."""
+
+Value = str | bytes | int | float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,34 +107,99 @@ def parse_state(row: Sequence[Any]) -> tuple[bytes, ThreadState | None]:
     )
 
 
-def import_arguments(thread: PortableThread, place: ThreadPlace, version: bytes) -> list[str | bytes | int]:
-    """Returns the arguments of the script's ``import``."""
-    arguments: list[str | bytes | int] = [
-        place.thread,
-        place.owner,
-        values.encode(thread.key.owner),
-        values.encode(thread.key.thread_id),
-        version,
-        thread.last_ordinal,
-        values.encode(thread.agent_id),
-        b"" if thread.name is None else b"=" + values.encode(thread.name),
-        int(thread.archived),
-        *(values.microseconds(moment) for moment in (thread.created_at, thread.updated_at, thread.used_at)),
-    ]
-    runs: list[str | bytes | int] = []
-    for run in thread.runs:
-        runs += (run.ordinal, values.RunHeader.format_moved(run), b"".join(run.records))
-    for items in (
-        runs,
-        _flat_ids([(run.ordinal, run.event_messages) for run in thread.runs]),
-        _flat_ids([(run.ordinal, run.input_messages) for run in thread.runs]),
-        [format_json(message) for message in thread.messages],
-    ):
-        arguments += (len(items), *items)
-    return arguments
+class Staging:
+    """A thread that is stored in parts, before an import makes them the thread: no call keeps the server for long.
+
+    Args:
+        thread: The thread.
+        place: Where it will be.
+    """
+
+    def __init__(self, thread: PortableThread, place: ThreadPlace) -> None:
+        self._thread = thread
+        self._place = place
+        self._name = f"{place.thread}.{secrets.token_hex(8)}"
+        self._size: int | None = None
+
+    def store(self, client: Client) -> None:
+        """Stores the parts, unless that is done already."""
+        if self._size is None:
+            batches = list(_batches([(self._place.shard, "stage", part) for part in self._parts()]))
+            results = [result for batch in batches for result in client.call_many(batch)]
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+            self._size = sum(results)
+
+    def discard(self, client: Client) -> None:
+        """Deletes the parts, which do not become a thread."""
+        client.call(self._place.shard, "unstage", self._name)
+
+    def import_arguments(self, version: bytes) -> Arguments:
+        """Returns the arguments of the script's ``import``."""
+        thread, place = self._thread, self._place
+        return [
+            place.thread,
+            place.owner,
+            values.encode(thread.key.owner),
+            values.encode(thread.key.thread_id),
+            version,
+            thread.last_ordinal,
+            values.encode(thread.agent_id),
+            b"" if thread.name is None else b"=" + values.encode(thread.name),
+            int(thread.archived),
+            *(values.microseconds(moment) for moment in (thread.created_at, thread.updated_at, thread.used_at)),
+            self._name,
+            self._size or 0,
+            len(thread.runs),
+            thread.runs[0].ordinal,
+            thread.runs[-1].ordinal,
+        ]
+
+    def _parts(self) -> Iterator[Arguments]:
+        """Yields the arguments of the script's ``stage``."""
+        runs: list[Value] = []
+        for run in self._thread.runs:
+            runs += (f"h{run.ordinal}", values.RunHeader.format_moved(run), run.ordinal, b"".join(run.records))
+        in_events = _flat_ids([(run.ordinal, run.event_messages) for run in self._thread.runs])
+        in_inputs = _flat_ids([(run.ordinal, run.input_messages) for run in self._thread.runs])
+        messages: list[Value] = [format_json(message) for message in self._thread.messages]
+        for kind, items, step in (("r", runs, 2), ("e", in_events, 2), ("i", in_inputs, 2), ("m", messages, 1)):
+            first = 0
+            for piece in _pieces(items, step):
+                yield [self._name, kind, first, *piece]
+                first += len(piece)
 
 
-def _flat_ids(runs: Sequence[tuple[int, Collection[str]]]) -> list[str | bytes | int]:
+def _pieces(items: Sequence[Value], step: int) -> Iterator[Sequence[Value]]:
+    """Yields the items in pieces of about `PIECE_BYTES`, whose lengths are multiples of ``step``."""
+    start = size = 0
+    for at in range(0, len(items), step):
+        size += sum(_length(item) for item in items[at : at + step])
+        if size >= PIECE_BYTES or at + step == len(items):
+            yield items[start : at + step]
+            start, size = at + step, 0
+
+
+def _batches(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    """Yields calls in groups of about `PIECE_BYTES`, for one round trip each."""
+    batch: list[Call] = []
+    size = 0
+    for call in calls:
+        batch.append(call)
+        size += sum(map(_length, call[2]))
+        if size >= PIECE_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _length(value: Value) -> int:
+    return len(value) if isinstance(value, (str, bytes)) else 8
+
+
+def _flat_ids(runs: Sequence[tuple[int, Collection[str]]]) -> list[Value]:
     """Returns each id once, after the ordinal of the last run that has it."""
     last = {text: ordinal for ordinal, ids in runs for text in ids}
     return [item for text, ordinal in last.items() for item in (ordinal, values.encode(text))]

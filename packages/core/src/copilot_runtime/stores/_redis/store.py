@@ -19,7 +19,7 @@ from .._ordinals import first_ordinal
 from .._pagination import next_cursor, parse_cursor
 from .._sql.encoding import format_json, format_list, parse_duplicates, split_frames
 from .._sql.shared_frames import SharedFrames, SharedList
-from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
+from ..portable import MAX_IMPORT_ATTEMPTS, ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import values
 from .address import Address
 from .background import start_in_background
@@ -502,11 +502,12 @@ class RedisStore:
             return None if row is None else parse_thread(thread, row)
 
     def import_thread(self, thread: PortableThread) -> ImportOutcome:
-        from .portable_threads import import_arguments, parse_state
+        from .portable_threads import Staging, parse_state
 
-        place = self._shards.place(thread.key)
+        client, place = self._process.get().client, self._shards.place(thread.key)
+        staging = Staging(thread, place)
         attempted: ImportOutcome | None = None
-        while True:
+        for _ in range(MAX_IMPORT_ATTEMPTS):
             row = self._call(place.shard, "state", place.thread)
             with _checked():
                 version, state = parse_state(row)
@@ -516,14 +517,17 @@ class RedisStore:
             if not outcome.is_written:
                 return outcome
             check_room("max_runs_per_thread", self._limits.max_runs_per_thread, len(thread.runs))
-            self._limits.refresh_soon(self._process.get().client)
-            code, *needed = self._call(place.shard, "import", *import_arguments(thread, place, version))
+            self._limits.refresh_soon(client)
+            staging.store(client)
+            code, *needed = self._call(place.shard, "import", *staging.import_arguments(version))
             if code == 1:
                 return outcome
             if code == 2:
+                staging.discard(client)
                 limit = needed[0].decode()
                 check_room(limit, getattr(self._limits, limit), int(needed[1]))
             attempted = outcome
+        raise p.StoreError("the thread that is to be replaced changes all the time")
 
     # --- retention and forks ---
 

@@ -53,30 +53,53 @@ function operations.state(thread)
     }
 end
 
-local function store_in_pieces(command, name, values)
-    for first = 1, #values, 1000 do
-        redis.call(command, name, unpack(values, first, math.min(first + 999, #values)))
+-- How the parts of a thread are stored: runs, the ids in events, the ids in inputs, and messages.
+local STAGED = {
+    r = {command = 'HSET', bytes = function(name, value)
+        return #value + (string.sub(name, 1, 1) == 'h' and RUN_BYTES or 0)
+    end},
+    e = {command = 'ZADD', bytes = function(_, id) return #id + ID_BYTES end},
+    i = {command = 'ZADD', bytes = function(_, id) return #id + ID_BYTES end},
+    m = {command = 'RPUSH', bytes = function(message) return #message + MESSAGE_BYTES end},
+}
+local STAGED_MILLISECONDS = 3600000 -- after which what an import that was broken off leaves is deleted
+
+-- Stores values of one kind of a thread that is being imported, under a name of their own. Of messages, `first` is how
+-- many came before. Returns the bytes that the values take.
+function operations.stage(stage, kind, first)
+    local name, how = key(kind, stage), STAGED[kind]
+    local step, added = kind == 'm' and 1 or 2, 0
+    for at = FIRST + 3, #ARGV, step do added = added + how.bytes(ARGV[at], ARGV[at + 1]) end
+    if kind == 'm' then
+        local length = redis.call('LLEN', name)
+        if length > tonumber(first) then return added end -- by a call whose answer was lost
+        if length < tonumber(first) then return redis.error_reply('ERR a part of the thread is missing') end
     end
+    for at = FIRST + 3, #ARGV, 1000 do
+        redis.call(how.command, name, unpack(ARGV, at, math.min(at + 999, #ARGV)))
+    end
+    redis.call('PEXPIRE', name, STAGED_MILLISECONDS)
+    return added
 end
 
--- Replaces a thread that has the given version, which is empty if there must be none. Four lists follow: <ordinal>, what
--- describes the run and the replay, for each run; <ordinal> and id, for each id in events, and in inputs; the messages.
--- Returns {1} if it is stored, {0} if the version is another one, or {2, limit, how much of it is needed}.
+-- Deletes what was staged.
+function operations.unstage(stage)
+    for kind in pairs(STAGED) do redis.call('UNLINK', key(kind, stage)) end
+    return 1
+end
+
+-- Replaces a thread that has the given version, which is empty if there must be none, by what was staged. Further
+-- arguments are the name of that, its bytes, the number of runs, and the ordinals of the first and the last one. Returns
+-- {1} if it is stored, {0} if the version is another one, or {2, limit, how much of it is needed}.
 function operations.import(
     thread, owner, owner_text, thread_text, version, ordinal, agent, name, archived, created, updated, used
 )
+    local stage, staged_bytes, runs, first, last = unpack(ARGV, FIRST + 12, FIRST + 16)
     if version_of(thread) ~= version then return {0} end
-    local runs, at = list_at(FIRST + 12)
-    local in_events, in_inputs, messages
-    in_events, at = list_at(at)
-    in_inputs, at = list_at(at)
-    messages = list_at(at)
-    local added = math.max(#name - 1, 0)
-    for run = 1, #runs, 3 do added = added + #runs[run + 1] + #runs[run + 2] + RUN_BYTES end
-    for _, ids in ipairs({in_events, in_inputs}) do
-        for id = 2, #ids, 2 do added = added + #ids[id] + ID_BYTES end
+    if redis.call('EXISTS', key('r', stage)) == 0 then
+        return redis.error_reply('ERR a part of the thread is missing')
     end
-    for _, message in ipairs(messages) do added = added + #message + MESSAGE_BYTES end
+    local added = tonumber(staged_bytes) + math.max(#name - 1, 0)
     local is_new = version == ''
     local needed = {
         threads = integer(redis.call('HGET', SHARD, 'threads')) + OTHER_THREADS + (is_new and 1 or 0),
@@ -93,15 +116,15 @@ function operations.import(
     add_thread(thread, owner, owner_text, thread_text, ordinal)
     updated = tonumber(updated)
     while redis.call('ZCOUNT', key('list', owner), updated, updated) > 0 do updated = updated + 1 end
-    redis.call('HSET', key('t', thread), 'runs', #runs / 3, 'agent', agent, 'archived', archived, 'created', created,
-        'updated', digits(updated), 'first', runs[1], 'last', runs[#runs - 2], 'raw', '')
+    redis.call('HSET', key('t', thread), 'runs', runs, 'agent', agent, 'archived', archived, 'created', created,
+        'updated', digits(updated), 'first', first, 'last', last, 'raw', '')
     if name ~= '' then redis.call('HSET', key('t', thread), 'name', string.sub(name, 2)) end
-    for run = 1, #runs, 3 do
-        redis.call('HSET', key('r', thread), 'h' .. runs[run], runs[run + 1], runs[run], runs[run + 2])
+    for kind in pairs(STAGED) do
+        if redis.call('EXISTS', key(kind, stage)) == 1 then
+            redis.call('RENAME', key(kind, stage), key(kind, thread))
+            redis.call('PERSIST', key(kind, thread))
+        end
     end
-    store_in_pieces('ZADD', key('e', thread), in_events)
-    store_in_pieces('ZADD', key('i', thread), in_inputs)
-    store_in_pieces('RPUSH', key('m', thread), messages)
     redis.call('ZADD', key('list', owner), updated, thread)
     count_bytes(thread, owner, added)
     set_idle(thread, owner, math.min(tonumber(used), NOW))
