@@ -19,14 +19,16 @@ hypothesis.settings.register_profile("tests", hypothesis.settings.default, deadl
 hypothesis.settings.load_profile("tests")
 
 LONGEST = (
+    "test_workers.py",
+    "test_servers.py",
     "test_contract.py",
     "test_misbehaving_agents.py",
-    "test_servers.py",
-    "test_input_validation.py",
-    "test_workers.py",
-    "test_users.py",
-    "test_store_faults.py",
+    "test_graceful_end.py",
+    "test_store_outages.py",
     "test_streams.py",
+    "test_input_validation.py",
+    "test_store_faults.py",
+    "test_users.py",
 )
 """Files that take the longest, the longest first: one that starts last would be waited for at the end."""
 

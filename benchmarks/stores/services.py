@@ -61,7 +61,7 @@ def _sqlite() -> Iterator[Service]:
 
 @contextlib.contextmanager
 def _postgres() -> Iterator[Service]:
-    with run_postgres() as server:
+    with run_postgres("shared_buffers=1GB", "max_wal_size=4GB") as server:
 
         def vacuum() -> None:
             with server.connect() as db:
