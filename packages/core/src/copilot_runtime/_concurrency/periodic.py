@@ -44,16 +44,16 @@ class PeriodicTask(Generic[T]):
         self._started = started
         self._stopped = stopped
         self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTimer[T]] = weakref.WeakKeyDictionary()
-        self._last: tuple[weakref.ref[asyncio.AbstractEventLoop], _LoopTimer[T]] | None = None
-        """The timer of the loop that was asked for last, since most processes have but one."""
+        self._last: tuple[weakref.ref[asyncio.AbstractEventLoop], weakref.ref[_LoopTimer[T]]] | None = None
+        """The loop that was looked for last, since most processes have but one, and its timer, which the loop keeps."""
 
     def _find(self, loop: asyncio.AbstractEventLoop) -> _LoopTimer[T] | None:
         last = self._last
         if last is not None and last[0]() is loop:
-            return last[1]
+            return last[1]()
         timer = self._timers.get(loop)
         if timer is not None:
-            self._last = (weakref.ref(loop), timer)
+            self._last = (weakref.ref(loop), weakref.ref(timer))
         return timer
 
     def add(self, member: T, loop: asyncio.AbstractEventLoop) -> None:

@@ -94,7 +94,8 @@ def numbers_of(records: Sequence[CompactedFrame]) -> Sequence[int]:
 
 
 def _parse_number(frame: bytes) -> int:
-    return int(frame.partition(b"\n")[0].partition(b".")[2].removesuffix(COMPACTED_SUFFIX))
+    number = frame[frame.index(b".") + 1 : frame.index(b"\n")]
+    return int(number.removesuffix(COMPACTED_SUFFIX))
 
 
 class OpenMessage:

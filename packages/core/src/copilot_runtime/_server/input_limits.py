@@ -78,7 +78,7 @@ class InputLimits:
             value = wire.get(name)
             if value.__class__ is list:
                 known_lists += 1
-                if len(value) > getattr(self, limit):
+                if value and len(value) > getattr(self, limit):
                     raise _too_long(name, value, getattr(self, limit), limit)
         messages = wire.get("messages")
         return self._check_parts(messages) if lists > known_lists and isinstance(messages, list) else 0
