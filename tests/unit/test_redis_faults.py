@@ -19,6 +19,7 @@ import redis
 from copilot_runtime.stores import LeaseLost, RedisStore, StoreError, store_from_url
 from copilot_runtime.stores._redis import address
 from copilot_runtime.stores._redis import store as redis_module
+from copilot_runtime.stores._redis.server_check import check_server
 from copilot_runtime.stores.protocol import (
     NewRun,
     RunCompletion,
@@ -254,6 +255,20 @@ def test_redis_settings_that_threaten_threads_are_logged_once(
         wait_until(lambda: store._process.get().client.is_checked, "the check")
         assert [text for record in caplog.records for text in expected if text in record.message] == list(expected)
         assert len(caplog.records) == len(expected)
+
+
+def test_redis_version_that_is_too_old_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Old:
+        def info(self, section: str) -> dict[str, Any]:
+            return {"redis_version": "6.0.16", "aof_enabled": 1}
+
+    check_server(Old(), "redis://host", 0, is_cluster=False)
+    assert [record.message for record in caplog.records] == ["redis://host: Redis is too old: 6.2 or newer is required"]
+
+
+def test_redis_url_of_the_wrong_kind_of_server_is_explained(server: RedisServer) -> None:
+    with pytest.raises(StoreError, match=r"requires a URL with redis://"):
+        RedisStore(f"redis+cluster://127.0.0.1:{server.port}", timeout_seconds=1).read(T1)
 
 
 def test_redis_errors_do_not_show_the_address_or_the_password(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from copilot_runtime.testing._factories import (
     clear_all,
     list_thread_ids,
     message_events,
+    race,
     record_run,
     store_run,
 )
@@ -83,6 +84,14 @@ def test_redis_cluster_has_the_threads_of_all_owners_in_one_list_each(cluster: R
     assert clear_all(store, "") > 1
     assert list_thread_ids(store, "") == []
     assert list_thread_ids(store, "user1") != []
+
+
+def test_redis_cluster_requires_a_url_of_its_own(cluster: RedisCluster) -> None:
+    stores = [RedisStore(f"redis://127.0.0.1:{master.port}") for master in cluster.masters]
+    results = race(len(stores), lambda number: stores[number].read(p.ThreadKey("", "t")))
+    refused = [str(result) for result in results if isinstance(result, p.StoreError)]
+    assert len(refused) == len(stores) - 1
+    assert all("redis+cluster://" in text for text in refused)
 
 
 def test_redis_cluster_calls_of_several_nodes_at_once(cluster: RedisCluster) -> None:

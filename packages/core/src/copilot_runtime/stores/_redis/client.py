@@ -192,7 +192,11 @@ def _store_error(error: BaseException) -> StoreError:
     if isinstance(error, StoreError):
         return error
     text = str(error)
-    if state := _STATE.search(text):
+    if isinstance(error, errors.MovedError):
+        message = "the Redis server is a node of a cluster, which requires a URL with redis+cluster://"
+    elif "cluster support disabled" in text or "cluster mode is not enabled" in text.lower():
+        message = "the Redis server is no node of a cluster, which requires a URL with redis://"
+    elif state := _STATE.search(text):
         message = f"Redis refuses the call ({state[1]}{_EXPLANATIONS.get(state[1], '')})"
     elif isinstance(error, errors.OutOfMemoryError):
         message = f"Redis refuses the call (OOM{_EXPLANATIONS['OOM']})"

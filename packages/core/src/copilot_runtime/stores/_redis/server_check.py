@@ -9,7 +9,13 @@ from typing import Any
 
 logger = logging.getLogger("copilot_runtime.stores.redis")
 
+_MIN_VERSION = (6, 2)
+
 _WARNINGS: Sequence[tuple[Callable[[Mapping[str, Any], float], bool], str]] = (
+    (
+        lambda info, max_bytes: _version(info) < _MIN_VERSION,
+        "Redis is too old: 6.2 or newer is required",
+    ),
     (
         lambda info, max_bytes: not int(info.get("aof_enabled", 1)),
         "appendonly is off: acknowledged events are lost when Redis restarts. Set 'appendonly yes'",
@@ -44,6 +50,14 @@ def check_server(redis: Any, shown: str, max_bytes: int, *, is_cluster: bool) ->
             logger.warning("%s: %s", shown, text)
 
 
+def _version(info: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(part) for part in str(info.get("redis_version", "6.2")).split(".")[:2] if part.isdecimal())
+
+
 def _info(redis: Any, node: Any) -> Mapping[str, Any]:
     where = {} if node is None else {"target_nodes": node}
-    return {**redis.info("persistence", **where), **redis.info("memory", **where)}
+    return {
+        name: value
+        for section in ("server", "persistence", "memory")
+        for name, value in redis.info(section, **where).items()
+    }
