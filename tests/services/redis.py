@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import signal
@@ -145,7 +146,9 @@ def run_redis(*options: str) -> Iterator[RedisServer]:
 def _shared_server(_process: int) -> RedisServer:
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(run_redis("--appendfsync", "everysec"))
+    server = stack.enter_context(run_redis("--appendfsync", "everysec"))
+    stack.callback(logging.disable)  # or stores of the tests would report that it is away, after pytest's last line
+    return server
 
 
 def shared_redis() -> RedisServer:
