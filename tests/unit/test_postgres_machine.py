@@ -12,6 +12,7 @@ from hypothesis.stateful import rule
 from copilot_runtime.stores import PostgresStore
 from copilot_runtime.stores._postgres.sizes import frames_bytes, message_bytes, run_bytes, thread_bytes
 
+from ..shared_stores import repetitions
 from .postgres_helpers import Stores
 from .test_store_machine import Machine
 
@@ -99,5 +100,5 @@ class PostgresStoreMachine(Machine):
 
 TestPostgresStoreMachine = PostgresStoreMachine.TestCase
 TestPostgresStoreMachine.settings = settings(
-    max_examples=10, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=repetitions(6, 60), stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
