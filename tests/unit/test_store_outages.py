@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from copilot_runtime.stores.protocol import StoredRun, ThreadKey
 
 from ..faulty_store import FaultyStore
 from .engine_helpers import THREAD, Gated, Reader, answers, bounded, engine_on, given, settled, stored
-from .recorder_helpers import FINISHED
+from .recorder_helpers import FINISHED, Event
 
 pytestmark = pytest.mark.requirement("STORE-14")
 
@@ -119,6 +120,36 @@ async def test_answer_that_is_lost_stores_each_event_once(path: Path, method: st
     assert raw_of(store) == own.frames
     await settled(lambda: len(ended) == 1)
     assert ended[0].outcome == "finished"
+
+
+async def fails_at_once(input: Any) -> AsyncIterator[Event]:
+    raise RuntimeError("no")
+    yield {}
+
+
+async def goes_on_after_its_end(input: Any) -> AsyncIterator[Event]:
+    async for event in answers(input):
+        yield event
+    await asyncio.sleep(0.05)  # meanwhile, the end is shown
+
+
+@pytest.mark.parametrize(
+    ("agent", "outcome", "code"),
+    [(fails_at_once, "failed", "INCOMPLETE_STREAM"), (goes_on_after_its_end, "finished", "")],
+)
+@bounded
+async def test_answer_that_is_lost_for_an_unusual_end(
+    store: FaultyStore, engine: Engine, agent: Any, outcome: str, code: str
+) -> None:
+    ended: list[EndedRun] = []
+    engine.on_run_end = ended.append
+    own = Reader(await engine.run(given(agent)))
+    store.fail_afterwards("write_runs")
+    await settled(lambda: store.failures["write_runs"] >= 1)
+    store.work()
+    assert (await own.rest())[-1].get("code", "") == code
+    await settled(lambda: len(ended) == 1)
+    assert ended[0].outcome == outcome
 
 
 @bounded

@@ -200,7 +200,9 @@ class RunPersistence:
             unflushed = writer.unflushed_frames()
             await self._async_store.finish(writer.lease, [*unflushed, *frames] if unflushed else frames, completion)
         except LeaseLost:
-            is_stored = is_uncertain and await self._async_store.call(_has_ended_with, self._store, writer, frames)
+            is_stored = is_uncertain and await self._async_store.call(
+                _has_ended_with, self._store, writer, frames, completion
+            )
             return FinishResult.STORED if is_stored else FinishResult.LEASE_LOST
         return FinishResult.STORED
 
@@ -276,8 +278,9 @@ class RunPersistence:
             writer.report_lost()
 
 
-def _has_ended_with(store: RunStore, writer: RunWriter, frames: Sequence[bytes]) -> bool:
+def _has_ended_with(store: RunStore, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> bool:
     """Returns whether a run has ended in the store with these frames: another process would have stored others."""
-    count = len(writer.log.frames)
-    update = store.follow(writer.lease.run, count)
-    return update.ended and bool(frames) and list(update.frames) == list(frames)
+    sent = writer.log.frames
+    last = list(frames) or sent[-1:]
+    update = store.follow(writer.lease.run, len(sent) if frames else max(0, len(sent) - 1))
+    return update.ended and list(update.frames) == (last if completion.persist else [])
