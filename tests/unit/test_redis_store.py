@@ -128,3 +128,53 @@ def test_redis_cluster_limits_are_those_of_all_nodes(cluster: RedisCluster) -> N
         assert time.monotonic() < time_out
     assert list_thread_ids(store, "light") == ["t"]
     assert "last" in list_thread_ids(store, "heavy") or "t9" in list_thread_ids(store, "heavy")
+
+
+@pytest.mark.requirement("STORE-13")
+def test_the_cost_of_a_list_does_not_depend_on_how_many_threads_there_are() -> None:
+    server = shared_redis()
+    store = RedisStore(f"redis://127.0.0.1:{server.port}/0", prefix=new_prefix())
+    for number in range(3):
+        store_run(store, p.ThreadKey("ada", f"rare{number}"), agent="rare")
+
+    def add(count: int) -> None:
+        for number in range(count):
+            key = p.ThreadKey("ada", f"{count}-{number}")
+            store_run(store, key, agent="often")
+            store.update(key, archived=number > 4)
+
+    def looked_at(**query: Any) -> int:
+        """Returns how many threads a list looks at."""
+        before = _calls(server.info("commandstats"), "hmget")
+        assert len(store.threads("ada", p.ThreadQuery(**query)).threads) == 3
+        return _calls(server.info("commandstats"), "hmget") - before
+
+    queries: list[dict[str, Any]] = [
+        {"limit": 3},
+        {"limit": 3, "include_archived": True},
+        {"limit": 10, "agent_id": "rare", "include_archived": True},
+        {"limit": 3, "agent_id": "often"},
+    ]
+    add(10)
+    few = [looked_at(**query) for query in queries]
+    add(40)
+    assert [looked_at(**query) for query in queries] == few
+
+
+def test_list_of_an_agent_has_the_threads_whose_last_run_was_its_own() -> None:
+    store = RedisStore(f"redis://127.0.0.1:{shared_redis().port}/0", prefix=new_prefix())
+    key = p.ThreadKey("ada", "t")
+    for agent, archived in (("a", True), ("b", False), ("a", True), ("b", True)):
+        store_run(store, key, agent=agent)
+        store.update(key, archived=archived)
+        for other in ("a", "b"):
+            listed = ["t"] if other == agent else []
+            assert list_thread_ids(store, "ada", agent_id=other, include_archived=True) == listed
+            assert list_thread_ids(store, "ada", agent_id=other) == ([] if archived else listed)
+    store.delete(key)
+    assert list_thread_ids(store, "ada", agent_id="b", include_archived=True) == []
+
+
+def _calls(stats: dict[str, str], command: str) -> int:
+    """Returns how often a command was executed, scripts included."""
+    return int(stats[f"cmdstat_{command}"].partition("calls=")[2].partition(",")[0])

@@ -411,19 +411,27 @@ class RedisStore:
         damaged = 0
         count = _LIST_BATCH if wanted is None else min(_LIST_BATCH, wanted)
         while wanted is None or len(found) < wanted:
-            rows, last = self._call(shard, "list", owner_digest(owner), start, count)
+            rows, last = self._call(
+                shard,
+                "list",
+                owner_digest(owner),
+                int(query.agent_id is not None),
+                values.encode(query.agent_id or ""),
+                int(query.include_archived),
+                start,
+                count,
+            )
             for row in rows:
                 try:
                     info = values.thread_info(row)
                 except (ValueError, TypeError, AttributeError):
                     damaged += 1
                     continue
-                if query.agent_id in (None, info.agent_id) and (query.include_archived or not info.archived):
+                if query.agent_id in (None, info.agent_id):  # or it was damaged when it got another agent
                     found.append(info)
             if len(rows) < count:
                 break
             start = f"({int(last)}"
-            count = min(_LIST_BATCH, 2 * count)  # most of what was read is not wanted
         if damaged:
             logger.error("%d threads are not listed, since what is stored of them is damaged", damaged)
         return found if wanted is None else found[:wanted]

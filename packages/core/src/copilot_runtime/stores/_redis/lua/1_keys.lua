@@ -7,7 +7,9 @@
 --   <shard>:bytes          zset    owners by the bytes of their threads
 --   <shard>:idle:<owner>   zset    an owner's threads without an active run, by their last use
 --   <shard>:all:<owner>    zset    an owner's threads, by their serial
---   <shard>:list:<owner>   zset    an owner's threads of which a run has ended, by when the last one did
+--   <shard>:list:<owner>   zset    an owner's threads of which a run has ended, by when the last one did, but for:
+--   <shard>:filed:<owner>  zset    those that are archived
+--   <shard>:list:<owner>:<agent>, <shard>:filed:<owner>:<agent>   zset   the same, of one agent
 --   <shard>:t:<thread>     hash    a thread
 --   <shard>:l:<thread>     hash    its active run
 --   <shard>:r:<thread>     hash    its ended runs: <ordinal> is the replay, h<ordinal> describes the run
@@ -22,7 +24,7 @@ local SHARD = KEYS[1]
 local IDLE, RAW, THREADS, BYTES = SHARD .. ':idle', SHARD .. ':raw', SHARD .. ':threads', SHARD .. ':bytes'
 
 -- About what the server's memory has besides texts and blobs.
-local THREAD_BYTES, LIVE_BYTES, RUN_BYTES, MESSAGE_BYTES, ID_BYTES, FRAMES_BYTES = 1300, 200, 450, 24, 100, 40
+local THREAD_BYTES, LIVE_BYTES, RUN_BYTES, MESSAGE_BYTES, ID_BYTES, FRAMES_BYTES = 1400, 200, 450, 24, 100, 40
 
 local BATCH = 100 -- the most threads or runs to delete at once: nobody else is served meanwhile
 

@@ -49,14 +49,46 @@ local function add_thread(thread, owner, owner_text, thread_text, ordinal)
     count_bytes(thread, owner, THREAD_BYTES + 2 * (#owner_text + #thread_text))
 end
 
+-- Lists: all of an owner, and that of one agent
+
+local function list_of(owner, archived, agent)
+    local name = key(archived and 'filed' or 'list', owner)
+    return agent and name .. ':' .. redis.sha1hex(agent) or name
+end
+
+local function enlist(thread, owner, archived, agent, updated)
+    redis.call('ZADD', list_of(owner, archived), updated, thread)
+    redis.call('ZADD', list_of(owner, archived, agent), updated, thread)
+end
+
+local function unlist(thread, owner)
+    local agent = fields_if_intact(key('t', thread), 'agent')
+    for _, archived in ipairs({false, true}) do
+        redis.call('ZREM', list_of(owner, archived), thread)
+        -- Otherwise, the list itself notices that there is no such thread.
+        if agent then redis.call('ZREM', list_of(owner, archived, agent), thread) end
+    end
+end
+
+local function is_listed(thread, owner)
+    return redis.call('ZSCORE', list_of(owner, false), thread) or redis.call('ZSCORE', list_of(owner, true), thread)
+end
+
+-- Returns a time from the given one on at which no other thread of the owner was updated, so that a list has one order.
+local function unused_time(owner, time)
+    while redis.call('ZCOUNT', list_of(owner, false), time, time) > 0
+        or redis.call('ZCOUNT', list_of(owner, true), time, time) > 0 do time = time + 1 end
+    return time
+end
+
 -- Deletes all of a thread but its active run.
 local function drop_history(thread, owner, raw)
+    unlist(thread, owner)
     for ordinal in string.gmatch(raw or '', '(%d+):%d+:%d+ ') do
         redis.call('UNLINK', frames_key(thread, ordinal))
         redis.call('ZREM', RAW, thread .. ':' .. ordinal)
     end
     redis.call('UNLINK', key('t', thread), key('r', thread), key('m', thread), key('e', thread), key('i', thread))
-    redis.call('ZREM', key('list', owner), thread)
     redis.call('ZREM', key('all', owner), thread)
 end
 

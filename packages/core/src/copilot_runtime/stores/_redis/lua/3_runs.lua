@@ -149,13 +149,6 @@ local function list_at(at)
     return values, at + #values + 1
 end
 
--- Returns a time at which no other thread of the owner was updated, so that a list has one order.
-local function update_time(owner)
-    local time = NOW
-    while redis.call('ZCOUNT', key('list', owner), time, time) > 0 do time = time + 1 end
-    return time
-end
-
 -- Returns {1, evicted, whether a limit is exceeded}, or {0} if the lease does not hold.
 function operations.finish(thread, token, persist, keep, frames, count, total, header, replay, messages,
     retention)
@@ -196,14 +189,16 @@ function operations.finish(thread, token, persist, keep, frames, count, total, h
         ids = list_at(at)
         added = added + store_ids(key('i', thread), ordinal, ids)
         if messages ~= '' then added = added + store_messages(key('m', thread), messages) end
-        local updated = update_time(owner)
+        local updated = unused_time(owner, NOW)
+        local old_agent, archived = fields(name, 'agent', 'archived')
+        if old_agent and old_agent ~= agent then unlist(thread, owner) end
         if runs == 0 then
             redis.call('HSET', name, 'created', updated)
             if not first then redis.call('HSET', name, 'first', ordinal) end
         end
         redis.call('HSET', name, 'runs', runs + 1, 'agent', agent, 'updated', updated, 'raw', raw, 'last', ordinal,
             'done', token)
-        redis.call('ZADD', key('list', owner), updated, thread)
+        enlist(thread, owner, archived == '1', agent, updated)
     else
         redis.call('UNLINK', raw_name)
         added = -bytes

@@ -35,22 +35,38 @@ function operations.follow(thread, ordinal, after, channel, seconds)
     return {1, header, entries}
 end
 
--- Returns entries of an owner's list, some for each call, and the time of the last one.
-function operations.list(owner, before, count)
-    local found = redis.call('ZREVRANGEBYSCORE', key('list', owner), before, '-inf', 'WITHSCORES', 'LIMIT', 0, count)
-    local entries = {}
-    for at = 1, #found, 2 do
-        entries[#entries + 1] = {fields_if_intact(key('t', found[at]),
-            'thread_text', 'agent', 'name', 'archived', 'created', 'updated')}
+-- Returns entries of an owner's list, or of that of one agent, some for each call, and the time of the last one.
+function operations.list(owner, has_agent, agent, with_archived, before, count)
+    local found = {}
+    for _, archived in ipairs(with_archived == '1' and {false, true} or {false}) do
+        local name = list_of(owner, archived, has_agent == '1' and agent)
+        local part = redis.call('ZREVRANGEBYSCORE', name, before, '-inf', 'WITHSCORES', 'LIMIT', 0, count)
+        for at = 1, #part, 2 do found[#found + 1] = {tonumber(part[at + 1]), part[at], name} end
     end
-    return {entries, found[#found] or false}
+    table.sort(found, function(one, other) return one[1] > other[1] end)
+    local entries, last = {}, false
+    for at = 1, math.min(#found, tonumber(count)) do
+        local updated, thread, name = unpack(found[at])
+        entries[at] = {fields_if_intact(key('t', thread),
+            'thread_text', 'agent', 'name', 'archived', 'created', 'updated')}
+        if redis.call('EXISTS', key('t', thread)) == 0 then redis.call('ZREM', name, thread) end
+        last = digits(updated)
+    end
+    return {entries, last}
 end
 
 function operations.update(thread, has_name, name, archived, if_unnamed)
     local key_name = key('t', thread)
-    local owner, runs, old_name = fields(key_name, 'owner', 'runs', 'name')
+    local owner, runs, old_name, agent, updated, was_archived =
+        fields(key_name, 'owner', 'runs', 'name', 'agent', 'updated', 'archived')
     if integer(runs) == 0 or (if_unnamed == '1' and old_name) then return 0 end
-    if archived ~= '' then redis.call('HSET', key_name, 'archived', archived) end
+    if archived ~= '' then
+        redis.call('HSET', key_name, 'archived', archived)
+        if (was_archived == '1') ~= (archived == '1') then
+            unlist(thread, owner)
+            enlist(thread, owner, archived == '1', agent, updated)
+        end
+    end
     if has_name == '1' then
         redis.call('HSET', key_name, 'name', name)
         count_bytes(thread, owner, #name - #(old_name or ''))
@@ -61,7 +77,7 @@ end
 -- Also deletes a thread that is damaged, of which not even the owner may be known.
 function operations.delete(thread, owner)
     local serial = redis.call('ZSCORE', key('all', owner), thread)
-    local was_listed = redis.call('ZSCORE', key('list', owner), thread)
+    local was_listed = is_listed(thread, owner)
     if not drop_thread(thread) and serial and redis.call('ZSCORE', key('all', owner), thread) then
         drop_history(thread, owner, '')
         set_active(thread, owner)

@@ -114,8 +114,7 @@ function operations.import(
     next_serial()
     if not is_new then drop_thread(thread) end
     add_thread(thread, owner, owner_text, thread_text, ordinal)
-    updated = tonumber(updated)
-    while redis.call('ZCOUNT', key('list', owner), updated, updated) > 0 do updated = updated + 1 end
+    updated = unused_time(owner, tonumber(updated))
     redis.call('HSET', key('t', thread), 'runs', runs, 'agent', agent, 'archived', archived, 'created', created,
         'updated', digits(updated), 'first', first, 'last', last, 'raw', '')
     if name ~= '' then redis.call('HSET', key('t', thread), 'name', string.sub(name, 2)) end
@@ -125,7 +124,7 @@ function operations.import(
             redis.call('PERSIST', key(kind, thread))
         end
     end
-    redis.call('ZADD', key('list', owner), updated, thread)
+    enlist(thread, owner, archived == '1', agent, updated)
     count_bytes(thread, owner, added)
     set_idle(thread, owner, math.min(tonumber(used), NOW))
     return {1}
