@@ -21,6 +21,7 @@ from copilot_runtime.stores._redis import address
 from copilot_runtime.stores._redis import store as redis_module
 from copilot_runtime.stores._redis.server_check import check_server
 from copilot_runtime.stores.protocol import (
+    Batch,
     NewRun,
     RunCompletion,
     RunEnd,
@@ -519,6 +520,25 @@ def test_redis_lease_of_lost_data_is_not_valid_for_what_replaces_it(store: Redis
     with pytest.raises(LeaseLost):
         store.finish(lost, frames, completion)
     assert poll_signal(store, new) is None
+
+
+def test_redis_append_that_comes_late_changes_nothing(store: RedisStore) -> None:
+    """A server that was paused carries it out after the one that has replaced it."""
+    lease = begin(store).lease
+    frames, _ = record_run(lease, message_events())
+    late = Batch(lease, frames[:2], frozenset(), 2)
+    assert not store.append([Batch(lease, frames[:3], {3}, 3)])
+    assert not store.append([late])
+    update = store.follow(lease.run, 0)
+    assert (list(update.frames), update.duplicates) == (frames[:3], {3})
+
+
+def test_redis_claim_of_a_thread_that_is_damaged_changes_nothing(store: RedisStore) -> None:
+    lease = begin(store).lease
+    client_of(store).set(key(store, "m", T1), "something else")
+    with pytest.raises(ThreadUnreadable):
+        store.claim(lease.run, force=True)
+    assert poll_signal(store, lease) is None
 
 
 def test_redis_finish_of_a_thread_that_is_damaged_changes_nothing(store: RedisStore) -> None:

@@ -73,6 +73,7 @@ local function append(thread, token, frames, count, total, duplicates)
     local held, ordinal, owner, stored, bytes, size, known_duplicates, followers =
         fields(name, 'token', 'ordinal', 'owner', 'count', 'bytes', 'size', 'duplicates', 'followers')
     if held ~= token then return 0 end
+    if tonumber(total) >= 0 and tonumber(total) < integer(stored) then return 1 end -- an earlier call that came late
     frames, count = missing(frames, tonumber(count), tonumber(total), integer(stored))
     if not frames then return 0 end
     if count == 0 and duplicates == known_duplicates then return 1 end
@@ -252,13 +253,13 @@ function operations.claim(thread, ordinal, force, lease, random, holder)
     local live_ordinal, run, agent, started, expires, old_lease =
         fields(name, 'ordinal', 'run', 'agent', 'started', 'expires', 'lease')
     if live_ordinal ~= ordinal or not (force == '1' or has_expired(expires, old_lease)) then return false end
+    -- Before anything is changed: a run of a damaged thread would be claimed again and again.
+    check_types(thread)
+    local entries, messages = entries_after(thread, ordinal, 0), redis.call('LRANGE', key('m', thread), 0, -1)
     local token = next_token(thread, random)
     wake_all(thread)
     redis.call('HSET', name, 'token', token, 'expires', NOW + lease, 'lease', lease, 'holder', holder)
-    return {
-        token, run, agent, started, entries_after(thread, ordinal, 0),
-        redis.call('LRANGE', key('m', thread), 0, -1), redis.call('ZRANGE', key('e', thread), 0, -1),
-    }
+    return {token, run, agent, started, entries, messages, redis.call('ZRANGE', key('e', thread), 0, -1)}
 end
 
 function operations.stop(thread, has_id, run)
