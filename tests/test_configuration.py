@@ -77,7 +77,7 @@ CASES = [
     *of(runtime, "agents", {"": agent}, {" ": agent}, {3: agent}, {None: agent}),
     *of(runtime, "agents", {"agent": 3}, {"agent": None}, {"agent": "agent"}, {"agent": Agent},
         {"agent": object()}, error=TypeError),
-    *of(runtime, "store", "", "memory", "redis", "nothing://", "postgres://localhost", 3, None, object(), MemoryStore),
+    *of(runtime, "store", "", "memory", "redis", "nothing://", "mysql://localhost", 3, None, object(), MemoryStore),
     *of(runtime, "transcription_service", 3, "openai", object(), lambda audio: "text"),
     *of(runtime, "on_run_end", 3, "hook", [identify], error=TypeError),
     *of(runtime, "identify_user", 3, "user", User(id="a"), {"id": "a"}),

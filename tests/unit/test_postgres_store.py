@@ -63,46 +63,47 @@ if FULL_REPETITIONS in os.environ:
         def make_leasing(self, lease_seconds: float) -> Any:
             return RoundRobin([self.stores.open(lease_seconds=lease_seconds) for _ in range(2)])
 
-    @pytest.mark.requirement("STORE-13")
-    def test_the_cost_of_a_list_does_not_depend_on_how_many_threads_there_are(stores: Stores) -> None:
-        store = stores.open()
-        store_run(store, T1)
-        owner = T1.owner
 
-        def add(count: int) -> None:
-            # A tenth is not archived, and of an agent of its own.
-            stores.execute(
-                "INSERT INTO threads (key, owner_key, owner, thread_id, agent_id, archived, created_at, updated_at,"
-                " ordinal, runs, bytes) SELECT decode(md5(%s || i), 'hex'), owner_key, owner, 'more-' || i,"
-                " CASE i %% 10 WHEN 0 THEN 'rare' ELSE 'often' END, i %% 10 > 0, created_at,"
-                " updated_at - make_interval(secs => i), 1, 1, 0"
-                " FROM threads, generate_series(1, %s) AS i WHERE thread_id = 't1'",
-                str(count),
-                count,
-            )
-            stores.execute(
-                "ANALYZE threads"
-            )  # as autovacuum does within a minute: without that, the planner expects few rows
+@pytest.mark.requirement("STORE-13")
+def test_the_cost_of_a_list_does_not_depend_on_how_many_threads_there_are(stores: Stores) -> None:
+    store = stores.open()
+    store_run(store, T1)
+    owner = T1.owner
 
-        def pages(**query: Any) -> int:
-            """Returns how many pages of tables and indexes a list reads."""
-            sql, values = threads_statement(owner, ThreadQuery(limit=3, **query))
-            with shared_postgres().connect() as db:
-                statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql.replace('{s}', stores.schema)}"
-                [(plans,)] = db.execute(statement, values).fetchall()
-            return int(plans[0]["Plan"]["Shared Hit Blocks"] + plans[0]["Plan"]["Shared Read Blocks"])
+    def add(count: int) -> None:
+        # A tenth is not archived, and of an agent of its own.
+        stores.execute(
+            "INSERT INTO threads (key, owner_key, owner, thread_id, agent_id, archived, created_at, updated_at,"
+            " ordinal, runs, bytes) SELECT decode(md5(%s || i), 'hex'), owner_key, owner, 'more-' || i,"
+            " CASE i %% 10 WHEN 0 THEN 'rare' ELSE 'often' END, i %% 10 > 0, created_at,"
+            " updated_at - make_interval(secs => i), 1, 1, 0"
+            " FROM threads, generate_series(1, %s) AS i WHERE thread_id = 't1'",
+            str(count),
+            count,
+        )
+        stores.execute(
+            "ANALYZE threads"
+        )  # as autovacuum does within a minute: without that, the planner expects few rows
 
-        add(1000)
-        cursor = store.threads(owner, ThreadQuery(limit=50)).next_cursor
-        queries: list[dict[str, Any]] = [
-            {},
-            {"include_archived": True},
-            {"agent_id": "rare"},
-            {"agent_id": "nobody", "include_archived": True},
-            {"cursor": cursor},
-            {"cursor": cursor, "include_archived": True, "agent_id": "often"},
-        ]
-        few = [pages(**query) for query in queries]
-        add(4000)
-        many = [pages(**query) for query in queries]
-        assert all(after <= before + 8 for before, after in zip(few, many, strict=True)), (few, many)
+    def pages(**query: Any) -> int:
+        """Returns how many pages of tables and indexes a list reads."""
+        sql, values = threads_statement(owner, ThreadQuery(limit=3, **query))
+        with shared_postgres().connect() as db:
+            statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql.replace('{s}', stores.schema)}"
+            [(plans,)] = db.execute(statement, values).fetchall()
+        return int(plans[0]["Plan"]["Shared Hit Blocks"] + plans[0]["Plan"]["Shared Read Blocks"])
+
+    add(1000)
+    cursor = store.threads(owner, ThreadQuery(limit=50)).next_cursor
+    queries: list[dict[str, Any]] = [
+        {},
+        {"include_archived": True},
+        {"agent_id": "rare"},
+        {"agent_id": "nobody", "include_archived": True},
+        {"cursor": cursor},
+        {"cursor": cursor, "include_archived": True, "agent_id": "often"},
+    ]
+    few = [pages(**query) for query in queries]
+    add(4000)
+    many = [pages(**query) for query in queries]
+    assert all(after <= before + 8 for before, after in zip(few, many, strict=True)), (few, many)
