@@ -141,7 +141,7 @@ def leave_run(client: Client, thread: str, **props: object) -> None:
 
 
 @pytest.mark.requirement("STOP-06", "STOP-09")
-@pytest.mark.parametrize("server", [*ENDING, "uvicorn-django"])
+@pytest.mark.parametrize("server", [*ENDING, "uvicorn-django"] if ALL else ["gevent", "uvicorn-django"])
 def test_sigterm_run_without_a_reader_has_its_grace(server: str, shared_store: SharedStore) -> None:
     """Its reader may have reloaded the page, or follow it on another process."""
     with serve(server, shared_store, grace=PATIENT) as running:
@@ -164,7 +164,7 @@ def test_gunicorn_hooks_end_runs_at_once_where_nobody_waits(
 
 
 @pytest.mark.requirement("STOP-06", "WSGI-03")
-@pytest.mark.parametrize("server", ["gthread", "gunicorn-asgi", "uvicorn-worker"])
+@pytest.mark.parametrize("server", ["gthread", "gunicorn-asgi", *(["uvicorn-worker"] if ALL else [])])
 def test_gunicorn_hooks_leave_runs_their_grace(server: str, shared_store: SharedStore, tmp_path: Path) -> None:
     with serve(server, shared_store, hooks=tmp_path) as running:
         client = Client(running)
@@ -209,7 +209,7 @@ def begun_requests(port: int, count: int) -> Iterator[tuple[socket.socket, bytes
 
 
 @pytest.mark.requirement("STOP-11")
-@pytest.mark.parametrize("server", ["gthread", "gevent", "uvicorn"])
+@pytest.mark.parametrize("server", ENDING if ALL else ["gthread", "uvicorn"])
 def test_sigterm_new_runs_are_refused_with_503_and_retry_after(
     server: str, shared_store: SharedStore, tmp_path: Path
 ) -> None:

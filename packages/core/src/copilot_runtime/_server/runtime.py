@@ -103,7 +103,7 @@ class CopilotRuntime:
         send_timeout_seconds: a response is broken off if its client accepts nothing for this long; None for never.
         run_timeout_seconds: how long a run may take; None for no limit.
         stop_grace_seconds: how long an agent may take to react to a stop.
-        shutdown_grace_seconds: how long runs may take to end when the process does.
+        shutdown_grace_seconds: how long active runs may take to end by themselves when the process shuts down.
         expose_memory_routes: whether the hosted backend's memory routes are answered with 422 and not with 404.
         debug: serves the debug feed, and puts texts of exceptions into responses. Not for production.
 
