@@ -335,7 +335,7 @@ def test_a_copied_thread_is_replayed_and_continued_as_before() -> None:
         assert len(client.threads()) == 1
 
 
-@pytest.mark.stores("sqlite", "postgres")
+@pytest.mark.stores("sqlite", "postgres", "redis")
 def test_copy_threads_to_each_store_and_back(
     shared_store: SharedStore, source: SqliteStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

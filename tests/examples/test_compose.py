@@ -235,6 +235,7 @@ def test_a_run_is_stopped_and_followed_through_either_container(client: Client) 
     assert len(set(ends)) == 1
 
 
+@pytest.mark.parametrize("site", ["postgres"], indirect=True)
 def test_containers_are_replaced_one_at_a_time(site: Site, client: Client) -> None:
     threads = [unique("thread") for _ in range(4)]
     with contextlib.ExitStack() as stack:
