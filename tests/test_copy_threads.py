@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sqlite3
 import subprocess
@@ -335,13 +336,28 @@ def test_a_copied_thread_is_replayed_and_continued_as_before() -> None:
         assert len(client.threads()) == 1
 
 
+def with_last_ids(thread: PortableThread) -> PortableThread:
+    """Returns a thread whose runs have only ids that no later run has, as some stores keep them."""
+    in_events = {text: run.ordinal for run in thread.runs for text in run.event_messages}
+    in_inputs = {text: run.ordinal for run in thread.runs for text in run.input_messages}
+    runs = [
+        dataclasses.replace(
+            run,
+            event_messages={text for text, last in in_events.items() if last == run.ordinal},
+            input_messages={text for text, last in in_inputs.items() if last == run.ordinal},
+        )
+        for run in thread.runs
+    ]
+    return dataclasses.replace(thread, runs=runs)
+
+
 @pytest.mark.stores("sqlite", "postgres", "redis")
 def test_copy_threads_to_each_store_and_back(
     shared_store: SharedStore, source: SqliteStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def exported(store: SqliteStore) -> list[PortableThread]:
         threads = [store.export_thread(ThreadKey(ADA, f"t{number}")) for number in range(3)]
-        return [thread for thread in threads if thread is not None]
+        return [with_last_ids(thread) for thread in threads if thread is not None]
 
     source.update(T1, name="ü", archived=True)
     with closing(sqlite3.connect("from.db")) as db, db:  # not every store keeps all digits of a time
