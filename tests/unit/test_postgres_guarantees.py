@@ -19,7 +19,7 @@ from copilot_runtime._cli.main import main
 from copilot_runtime.stores import LeaseLost, MigrationRequired, PostgresStore, StoreError, store_from_url
 from copilot_runtime.stores import protocol as p
 from copilot_runtime.stores._postgres import connections as connections_module
-from copilot_runtime.stores._postgres import process_state
+from copilot_runtime.stores._postgres import notifications, process_state
 from copilot_runtime.stores._postgres import schema as schema_module
 from copilot_runtime.stores._postgres import store as store_module
 from copilot_runtime.testing._factories import (
@@ -279,6 +279,30 @@ def test_what_a_frozen_server_was_asked_is_not_done_later(own_stores: Stores, se
     [run] = store.read(T1, raw_ordinal=lease.run.ordinal).runs
     assert list(run.raw or ()) == frames
     assert store.read(T2) == p.ThreadSnapshot()
+
+
+@pytest.mark.requirement("POSTGRES-02")
+def test_listening_goes_on_after_a_server_was_frozen(
+    own_stores: Stores, server: PostgresServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(notifications, "CHECK_SECONDS", 0.1)
+    store, other = own_stores.open(timeout_seconds=0.5), own_stores.open()
+    lease = begin(store).lease
+    changed = threading.Event()
+    stop_watching = store.watch(lease.run, changed.set)
+    assert changed.wait(BOUND_SECONDS)
+    server.pause()
+    try:
+        eventually(lambda: "listening for changes failed" in caplog.text)
+    finally:
+        server.resume()
+    changed.clear()
+    assert changed.wait(BOUND_SECONDS)  # since something may have been missed
+    changed.clear()
+    other.request_stop(T1, None)
+    assert changed.wait(BOUND_SECONDS)
+    stop_watching()
+    assert "Traceback" not in caplog.text
 
 
 def _reads(store: PostgresStore) -> bool:

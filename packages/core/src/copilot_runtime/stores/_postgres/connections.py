@@ -54,8 +54,8 @@ class OutcomeUnknown(StoreError):
     """The server has not answered: it may have done what it was to do, or not."""
 
 
-class _TimedOut(Exception):
-    pass
+class TimedOut(Exception):
+    """The server has not answered before the deadline. The connection is of no use any more."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -78,7 +78,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             while True:
                 ready = yield wanted
                 if time.monotonic() >= self.deadline:
-                    raise _TimedOut
+                    raise TimedOut
                 wanted = gen.send(ready)
         except StopIteration as stop:
             result: T = stop.value
@@ -215,7 +215,7 @@ class Connections:
                     continue
                 db.deadline = max(deadline, time.monotonic() + FAST_FAIL_SECONDS)
                 return work(db)
-            except _TimedOut:
+            except TimedOut:
                 process.failing = True
                 raise OutcomeUnknown(f"{self.where}: no answer within {self.timeout_seconds:g} s") from None
             except (errors.DeadlockDetected, errors.SerializationFailure) as error:
@@ -250,7 +250,7 @@ class Connections:
         db = self._acquire(process, time.monotonic() + self.timeout_seconds)
         try:
             return self._migrate(db)
-        except (psycopg.Error, _TimedOut) as error:
+        except (psycopg.Error, TimedOut) as error:
             raise self._error(error) from error
         finally:
             if db.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
@@ -262,7 +262,7 @@ class Connections:
         try:
             db = BoundedConnection.connect(self._conninfo, autocommit=True, report=lambda error: None)
             self._configure(db)
-        except (psycopg.Error, _TimedOut) as error:
+        except (psycopg.Error, TimedOut) as error:
             raise self._error(error) from error
         return db
 
@@ -293,6 +293,8 @@ class Connections:
                 raise StoreError(
                     f"{self.where}: no connection within {self.timeout_seconds:g} s{process.last_error}"
                 ) from None
+            except psycopg.Error as error:  # such as that the store was closed meanwhile
+                raise self._error(error) from error
             if db.is_usable():
                 process.failing, process.last_error = False, ""
                 process.is_pooled = db.is_pooled
@@ -304,7 +306,7 @@ class Connections:
         db.deadline = time.monotonic() + self.timeout_seconds
         try:
             db.configure(self.timeout_seconds)
-        except _TimedOut:
+        except TimedOut:
             db.close()
             raise psycopg.OperationalError("the server does not answer") from None
 

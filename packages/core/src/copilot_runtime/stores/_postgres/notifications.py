@@ -14,7 +14,7 @@ import psycopg
 
 from ..._concurrency.loops import start_thread
 from ..protocol import RunKey, StoreError
-from .connections import BoundedConnection, Connections
+from .connections import BoundedConnection, Connections, TimedOut
 
 logger = logging.getLogger("copilot_runtime.stores.postgres")
 
@@ -127,12 +127,14 @@ class Listener:
                 if self._listen():
                     return
                 pause = MIN_PAUSE_SECONDS
-            except (StoreError, psycopg.Error, OSError) as error:
+            except (StoreError, TimedOut, psycopg.Error, OSError) as error:
                 if self._is_closed:
                     return
                 if not self._was_reported:
                     self._was_reported = True
-                    logger.warning("listening for changes failed, retrying: %s", " ".join(str(error).split()))
+                    logger.warning(
+                        "listening for changes failed, retrying: %s", " ".join(str(error).split()) or "no answer"
+                    )
                 pause = MIN_PAUSE_SECONDS if self._listening_since is not None else min(2 * pause, MAX_PAUSE_SECONDS)
             except Exception:
                 logger.exception("listening for changes failed, retrying")
