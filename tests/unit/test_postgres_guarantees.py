@@ -474,6 +474,22 @@ def test_pgbouncer_in_transaction_mode(stores: Stores, caplog: pytest.LogCapture
     store.close()
 
 
+def test_without_notifications_nothing_is_left_behind_in_a_session(stores: Stores) -> None:
+    """As other poolers need it that share connections, and are not recognised."""
+    store = stores.open(notifications=False, max_connections=1, timeout_seconds=7)
+    for number in range(8):
+        store_run(store, message=f"m{number}")
+    assert store._fetch("SELECT count(*) FROM pg_prepared_statements", ()) == [(0,)]
+    assert store._fetch("SELECT current_setting('statement_timeout')", ()) == [("0",)]
+    lease = begin(store).lease
+    changed = threading.Event()
+    stop_watching = store.watch(lease.run, changed.set)
+    for _ in range(3):  # who watches looks again and again
+        assert changed.wait(BOUND_SECONDS)
+        changed.clear()
+    stop_watching()
+
+
 # --- retention ---
 
 

@@ -88,15 +88,15 @@ class BoundedConnection(psycopg.Connection[Any]):
         """Returns the deadline by the server's clock, in seconds since the epoch."""
         return self.deadline + self.clock_offset
 
-    def configure(self, timeout_seconds: float) -> None:
-        """Prepares a new connection."""
+    def configure(self, timeout_seconds: float, *, is_pooled: bool) -> None:
+        """Prepares a new connection. ``is_pooled``: as the attribute, also if it cannot be recognised."""
         before = time.monotonic()
         [(process, now)] = self.execute(
             "SELECT pg_backend_pid(), extract(epoch FROM clock_timestamp())::double precision"
         ).fetchall()
         self.clock_offset = now - (before + time.monotonic()) / 2
         # PgBouncer has process ids of its own. A setting would be that of another client later.
-        self.is_pooled = process != self.info.backend_pid
+        self.is_pooled = is_pooled or process != self.info.backend_pid
         if self.is_pooled:
             self.prepare_threshold = None
         else:
@@ -155,16 +155,26 @@ class Connections:
         timeout_seconds: The longest wait for a connection or for an answer.
         max_size: How many connections there are at most.
         migrates: Whether to bring the schema up to date on first use.
+        assumes_pooler: Whether to leave nothing behind in a session, as for PgBouncer, which is recognised.
     """
 
     def __init__(
-        self, conninfo: str, schema: str, where: str, timeout_seconds: float, max_size: int, migrates: bool
+        self,
+        conninfo: str,
+        schema: str,
+        where: str,
+        timeout_seconds: float,
+        max_size: int,
+        migrates: bool,
+        *,
+        assumes_pooler: bool = False,
     ) -> None:
         self.where = where
         self.timeout_seconds = timeout_seconds
         self._conninfo = conninfo
         self._schema = schema
         self._migrates = migrates
+        self._assumes_pooler = assumes_pooler
         self._max_size = max_size
         self._processes = ProcessLocal(self._new_process)
 
@@ -305,7 +315,7 @@ class Connections:
     def _configure(self, db: BoundedConnection) -> None:
         db.deadline = time.monotonic() + self.timeout_seconds
         try:
-            db.configure(self.timeout_seconds)
+            db.configure(self.timeout_seconds, is_pooled=self._assumes_pooler)
         except TimedOut:
             db.close()
             raise psycopg.OperationalError("the server does not answer") from None

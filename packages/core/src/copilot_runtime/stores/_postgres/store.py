@@ -190,6 +190,7 @@ class PostgresStore:
             self._timeout_seconds,
             self._max_connections,
             self._migrates,
+            assumes_pooler=not self._notifications,
         )
 
     def migrate(self) -> Migrated:
