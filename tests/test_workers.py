@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 WORKERS = 4
 LEASE_SECONDS = 2.0
-NOTICE_SECONDS = {"sqlite": 2.0, "postgres": 4.0, "redis": 4.0}
+NOTICE_SECONDS = {"sqlite": 2.0, "postgres": 5.0, "redis": 5.0}
 """Seconds after its lease in which a lost run may stay open for a reader, by store. Nobody notifies of a lease that
 expires, and those that notify of all else are asked every two seconds only."""
 WRITE_SECONDS = 0.4
