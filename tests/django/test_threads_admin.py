@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,7 +16,7 @@ import pytest
 from ..examples.django_sites import Browser
 from ..http_client import unique
 from ..servers import RunningServer
-from .threads_project import CHANGELIST, PROJECTS, say
+from .threads_project import CHANGELIST, PROJECTS, Project, say
 
 pytestmark = pytest.mark.requirement("DJANGO-07")
 
@@ -21,9 +24,14 @@ MARKUP = "<script>alert('x')</script>"
 
 
 @pytest.fixture(scope="module", params=PROJECTS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = PROJECTS[request.param](tmp_path_factory.mktemp("project"))
     project.prepare()
+    return project
+
+
+@pytest.fixture(scope="module")
+def server(project: Project) -> Iterator[RunningServer]:
     with project.serve() as server:
         yield server
 
@@ -147,3 +155,22 @@ def test_admin_delete_of_an_active_thread_ends_its_run(ada: Browser) -> None:
         assert ada.submit(link(ada, thread).replace("change", "delete"), post="yes") == 302
         assert stream.rest()[-1]["type"] == "RUN_ERROR"
     assert found(ada, q=thread) == set()
+
+
+def test_admin_shows_threads_with_damaged_columns(project: Project, ada: Browser) -> None:
+    file = Path(str(project.database["NAME"])).with_name("db-copilot.sqlite3")
+    if not file.exists():
+        pytest.skip("PostgreSQL has no values of other types")
+    columns = ("thread_id", "name", "agent_id", "owner", "archived", "created_at", "updated_at", "used_at", "runs")
+    damaged = {column: unique(column) for column in columns}
+    for thread in damaged.values():
+        say(ada, "hi", thread)
+    with closing(sqlite3.connect(file, isolation_level=None)) as db:
+        for column, thread in damaged.items():
+            db.execute(f"UPDATE threads SET {column} = CAST(x'ff' AS TEXT) WHERE thread_id = ?", [thread])
+        [(last,)] = db.execute("SELECT max(id) FROM threads")
+    listed = found(ada)
+    assert listed >= set(damaged.values()) - {damaged["thread_id"], damaged["name"]}
+    assert "\N{REPLACEMENT CHARACTER}" in listed
+    for number in range(last - len(columns) + 1, last + 1):
+        assert "Oldest first" in page(ada, f"{CHANGELIST}{number}/change/")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.db import connections, router
+from django.db import DatabaseError, connections, router
 from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -137,12 +137,24 @@ class ThreadAdmin(_ModelAdmin):
         return thread
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        alias = _alias()
-        if not _has_tables(alias):
-            text = f"There are no tables for threads in the database {alias!r}: run manage.py migrate."
-            messages.warning(request, text)
+        def view() -> HttpResponse:
+            alias = _alias()
+            if not _has_tables(alias):
+                text = f"There are no tables for threads in the database {alias!r}: run manage.py migrate."
+                messages.warning(request, text)
+            return super(ThreadAdmin, self).changelist_view(request, extra_context)
+
+        return self._unless_store_fails(request, view)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
         return self._unless_store_fails(
-            request, lambda: super(ThreadAdmin, self).changelist_view(request, extra_context)
+            request, lambda: super(ThreadAdmin, self).changeform_view(request, object_id, form_url, extra_context)
         )
 
     # --- what is shown ---
@@ -188,7 +200,7 @@ class ThreadAdmin(_ModelAdmin):
 
     @admin.display(description="archived", boolean=True, ordering="archived")
     def is_archived(self, thread: Thread) -> bool:
-        return thread.archived
+        return bool(thread.archived)
 
     @admin.display(description="newest first")
     def run_list(self, thread: Thread) -> str:
@@ -258,13 +270,17 @@ class ThreadAdmin(_ModelAdmin):
             if not store.sweep():
                 break
 
-    def _unless_store_fails(self, request: HttpRequest, view: Any) -> HttpResponse:
+    def _unless_store_fails(self, request: HttpRequest, view: Callable[[], Any]) -> HttpResponse:
         try:
             response: HttpResponse = view()
         except StoreError:
             logger.exception("the store of the threads failed")
             messages.error(request, "The threads could not be deleted; the log says why.")
             return HttpResponseRedirect(reverse(f"{self.admin_site.name}:copilot_runtime_django_thread_changelist"))
+        except DatabaseError:
+            logger.exception("the tables of the threads cannot be read")
+            messages.error(request, "The threads cannot be read; the log says why.")
+            return HttpResponseRedirect(reverse(f"{self.admin_site.name}:index"))
         return response
 
     # --- users ---

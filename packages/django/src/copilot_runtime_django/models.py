@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.text import Truncator
 
+from ._columns import StoredBooleanField, StoredFloatField, StoredIntegerField, StoredTextField
 from ._databases import SCHEMA
 
 MAX_TITLE_LENGTH = 100
@@ -22,15 +23,15 @@ class Thread(models.Model):
     """A thread of a store that `copilot_runtime_django.django_store` has created."""
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
-    owner: models.TextField[str, str] = models.TextField()
-    thread_id: models.TextField[str, str] = models.TextField()
-    agent_id: models.TextField[str, str] = models.TextField()
-    name: models.TextField[str | None, str | None] = models.TextField(null=True)
-    archived: models.BooleanField[bool, bool] = models.BooleanField()
-    created_at: models.FloatField[float, float] = models.FloatField()
-    updated_at: models.FloatField[float, float] = models.FloatField()
-    used_at: models.FloatField[float, float] = models.FloatField()
-    runs: models.IntegerField[int, int] = models.IntegerField()
+    owner: models.TextField[str, str] = StoredTextField()
+    thread_id: models.TextField[str, str] = StoredTextField()
+    agent_id: models.TextField[str, str] = StoredTextField()
+    name: models.TextField[str | None, str | None] = StoredTextField(null=True)
+    archived: models.BooleanField[bool, bool] = StoredBooleanField()
+    created_at: models.FloatField[float, float] = StoredFloatField()
+    updated_at: models.FloatField[float, float] = StoredFloatField()
+    used_at: models.FloatField[float, float] = StoredFloatField()
+    runs: models.IntegerField[int, int] = StoredIntegerField()
 
     is_active = False
     """Whether it has an active run. Set by queries that ask for it."""
