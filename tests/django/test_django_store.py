@@ -9,20 +9,25 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from weakref import WeakValueDictionary
 
 import pytest
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import connections
+from django.db import connections, router
 from django.db.utils import load_backend
+from django.urls import include, path
 
+from copilot_runtime import CopilotRuntime
 from copilot_runtime._engine.optional_members import has_member
 from copilot_runtime.stores import store_from_url
 from copilot_runtime.stores._postgres import store as postgres
-from copilot_runtime_django import _databases, _store, django_store
+from copilot_runtime_django import _databases, _store, _tables, create_copilot_urls, django_store
 from copilot_runtime_django._tables import create_tables
+from copilot_runtime_django._urlconf import MisconfiguredPattern
 
 from ..http_client import Client, types, unique
 from ..services.postgres import PostgresServer, run_postgres, shared_postgres
@@ -218,10 +223,39 @@ def test_django_store_has_the_members_of_its_store(alias: str) -> None:
     copy.copy(store)
 
 
-def test_migrate_fails_only_if_the_project_has_a_store_there(
-    alias: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def urlconf(settings: Any, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A URLconf without runtimes, as outside of tests."""
     monkeypatch.setattr(_databases, "is_test_environment", lambda: False)
+    monkeypatch.setattr(_tables, "is_test_environment", lambda: False)
+    settings.ROOT_URLCONF = module = ModuleType("urls")
+    vars(module)["urlpatterns"] = []
+    return module
+
+
+def test_migrate_creates_tables_where_the_project_has_a_store(alias: str, urlconf: ModuleType, tmp_path: Path) -> None:
+    config, file = apps.get_app_config("copilot_runtime_django"), tmp_path / "files-copilot.db"
+    urlconf.urlpatterns = runtime_at_chat(store="memory://")
+    create_tables(config, alias, apps=apps)
+    assert not file.exists()
+    urlconf.urlpatterns = runtime_at_chat(store=django_store(alias))
+    create_tables(config, "servers", apps=apps)
+    create_tables(config, alias, apps=apps)
+    assert file.exists()
+
+
+@pytest.mark.parametrize("found", [[], [MisconfiguredPattern(ImproperlyConfigured("such as a missing package"))], None])
+def test_migrate_creates_tables_where_a_store_may_not_have_been_found(
+    alias: str, urlconf: ModuleType, tmp_path: Path, found: list[Any] | None
+) -> None:
+    urlconf.urlpatterns = found
+    create_tables(apps.get_app_config("copilot_runtime_django"), alias, apps=apps)
+    assert (tmp_path / "files-copilot.db").exists()
+
+
+def test_migrate_fails_only_if_the_project_has_a_store_there(
+    alias: str, urlconf: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(connections.settings[alias], "NAME", "/no/such/folder/db.sqlite3")
     config = apps.get_app_config("copilot_runtime_django")
     create_tables(config, alias, apps=apps)
@@ -230,6 +264,23 @@ def test_migrate_fails_only_if_the_project_has_a_store_there(
     with pytest.raises(CommandError, match="the directory /no/such/folder does not exist"):
         create_tables(config, alias, apps=apps)
     del store
+
+
+def test_migrate_reports_a_router_that_refuses_the_tables_of_a_store(
+    alias: str, urlconf: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(router, "allow_migrate_model", lambda using, model: False)
+    config, store = apps.get_app_config("copilot_runtime_django"), django_store(alias)
+    create_tables(config, alias, apps=apps)
+    assert "does not allow the tables of CopilotKit's threads in the database 'files'" in capsys.readouterr().out
+    create_tables(config, "servers", apps=apps)
+    assert capsys.readouterr().out == ""
+    del store
+
+
+def runtime_at_chat(**options: Any) -> list[Any]:
+    """Returns URL patterns with a runtime."""
+    return [path("chat", include(create_copilot_urls(runtime=CopilotRuntime(agents={"echo": print}, **options))))]
 
 
 def test_migrate_without_a_supported_database_does_nothing(alias: str, capsys: pytest.CaptureFixture[str]) -> None:

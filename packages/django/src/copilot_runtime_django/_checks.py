@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
-from django.urls import Resolver404, URLResolver, get_resolver
+from django.urls import Resolver404, get_resolver
 
+from ._mounts import find_mounts
 from ._urlconf import CopilotPattern, MisconfiguredPattern
-
-Mount = tuple[str, CopilotPattern | MisconfiguredPattern]
 
 
 def check_runtimes(**_: Any) -> list[CheckMessage]:
     """Returns the problems of all runtimes in the URLconf."""
-    return [message for mount in _mounts(get_resolver().url_patterns, "") for message in _check_mount(*mount)]
-
-
-def _mounts(patterns: Iterable[Any], outer_path: str) -> Iterator[Mount]:
-    for pattern in patterns:
-        if isinstance(pattern, CopilotPattern | MisconfiguredPattern):
-            yield outer_path, pattern
-        elif isinstance(pattern, URLResolver):
-            yield from _mounts(pattern.url_patterns, outer_path + str(pattern.pattern))
+    return [message for mount in find_mounts() for message in _check_mount(*mount)]
 
 
 def _check_mount(outer_path: str, pattern: CopilotPattern | MisconfiguredPattern) -> Iterator[CheckMessage]:

@@ -15,8 +15,10 @@ from django.db import connections, router
 from copilot_runtime.stores import StoreError
 
 from ._databases import find_database
+from ._mounts import find_mounts
 from ._store import aliases_of_project, close_stores
 from ._test_connections import is_test_environment
+from ._urlconf import CopilotPattern
 from .models import Thread
 
 
@@ -25,14 +27,19 @@ def create_tables(
 ) -> None:
     """Creates the tables in a database, or brings them up to date, whether or not a migration was applied just now.
 
-    The store has migrations of its own, which may come with a new version without one for Django. A database that
-    cannot have the tables is left alone, unless the project has a store in it.
+    The store has migrations of its own, which may come with a new version without one for Django. A database is left
+    alone if no runtime of the project has a store in it; where that is not known, if it cannot have the tables.
 
     Raises:
         CommandError: The project has a store in the database, and its tables could not be created.
     """
-    if apps is None or not router.allow_migrate_model(using, Thread):
+    if apps is None or not _needs_tables(using):
         return  # without apps it was `flush`, which leaves tables alone
+    if not router.allow_migrate_model(using, Thread):
+        if using in aliases_of_project() and verbosity > 0:
+            text = f"A database router does not allow the tables of CopilotKit's threads in the database {using!r}."
+            print(text, file=stdout or sys.stdout)
+        return
     try:
         apps.get_model(app_config.label, Thread.__name__)
     except LookupError:
@@ -46,6 +53,19 @@ def create_tables(
 
     if is_test_environment():
         _close_stores_with(connections[using])
+
+
+def _needs_tables(using: str) -> bool:
+    """Returns whether the project has a store in a database, or may have one that was not found."""
+    if using in aliases_of_project() or is_test_environment():
+        return True
+    try:
+        patterns = [pattern for _, pattern in find_mounts()]
+    except Exception:  # whatever importing the project's URLconf raises
+        return True
+    # A runtime that only ``asgi.py`` imports is not among them.
+    is_complete = patterns and all(isinstance(pattern, CopilotPattern) for pattern in patterns)
+    return using in aliases_of_project() or not is_complete
 
 
 def _close_stores_with(connection: Any) -> None:

@@ -100,6 +100,10 @@ class ThreadAdmin(_ModelAdmin):
 
     # --- what is allowed ---
 
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        # Not on the pages of sites that use the app without storing threads in their database.
+        return super().has_module_permission(request) and (bool(aliases_of_project()) or _has_tables(_alias()))
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
