@@ -14,7 +14,7 @@ from . import node
 
 PACKAGES = (
     *("copilot-runtime", "ag-ui-protocol", "pydantic", "pydantic-core", "uvicorn", "uvloop", "httptools"),
-    *("gunicorn", "flask", "django"),
+    *("gunicorn", "flask", "django", "psycopg", "redis"),
 )
 
 
