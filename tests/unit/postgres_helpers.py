@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -24,7 +25,7 @@ class Stores:
         self._opened: list[PostgresStore] = []
         self._db: psycopg.Connection | None = None
 
-    def open(self, url: str = "", **options: Any) -> PostgresStore:
+    def open(self, url: str | Callable[[], str] = "", **options: Any) -> PostgresStore:
         """Returns a new store, as another process would open it."""
         store = PostgresStore(url or self.url, schema=self.schema, **options)
         self._opened.append(store)

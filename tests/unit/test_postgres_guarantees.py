@@ -205,6 +205,38 @@ def test_a_schema_that_was_dropped_is_created_again_and_old_leases_do_not_hold(s
 
 
 @pytest.mark.requirement("POSTGRES-02")
+def test_url_is_read_for_each_connection(own_stores: Stores, server: PostgresServer) -> None:
+    """Where a password, here a user, is valid for some time only."""
+    users = ["first"]
+    for user in ("first", "second"):
+        execute(server, f"CREATE ROLE {user} SUPERUSER LOGIN")
+
+    def url() -> str:
+        if not users:
+            raise ValueError("there is no token")
+        return own_stores.url.replace("postgres:secret", users[-1])
+
+    store = own_stores.open(url, timeout_seconds=1.0)
+    store_run(store)
+    execute(server, "ALTER ROLE first NOLOGIN")
+    users.append("second")
+    server.terminate_backends()
+    store_run(store)
+    assert execute(server, "SELECT DISTINCT usename FROM pg_stat_activity WHERE usename <> 'postgres'") == [("second",)]
+    users.clear()
+    server.terminate_backends()
+    with pytest.raises(StoreError, match="there is no token"):
+        store_run(store)
+    users.append("second")
+    store_run(store)
+
+
+def execute(server: PostgresServer, sql: str) -> list[Any]:
+    with server.connect() as db:
+        cursor = db.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
 def test_terminated_connections_are_replaced(own_stores: Stores, server: PostgresServer) -> None:
     store, other = own_stores.open(), own_stores.open()
     lease = begin(store).lease

@@ -122,10 +122,11 @@ class PostgresDatabase:
     def open_store(self, options: Mapping[str, Any]) -> stores.RunStore:
         if "schema" in options:
             raise TypeError(f"schema is always {SCHEMA!r}, where the admin looks for the tables")
-        return stores.PostgresStore(self._url(), migrate=False, **options)
+        # For each connection: a database backend may have passwords that are valid for some minutes.
+        return stores.PostgresStore(self._url, migrate=False, **options)
 
     def create_tables(self) -> None:
-        store = stores.PostgresStore(self._url())
+        store = stores.PostgresStore(self._url)
         try:
             store.migrate()
         finally:

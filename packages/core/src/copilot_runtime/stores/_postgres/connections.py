@@ -116,9 +116,27 @@ class BoundedConnection(psycopg.Connection[Any]):
         return not poll.poll(0)
 
     @classmethod
-    def connect(cls, conninfo: str = "", *, report: Callable[[Exception], object], **kwargs: Any) -> Self:  # type: ignore[override]
-        """Opens a connection. ``report`` is called with the error if that fails: a pool does not pass it on."""
+    def connect(  # type: ignore[override]
+        cls,
+        conninfo: str = "",
+        *,
+        read_conninfo: Callable[[], str],
+        report: Callable[[Exception], object],
+        **kwargs: Any,
+    ) -> Self:
+        """Opens a connection.
+
+        Args:
+            conninfo: Ignored.
+            read_conninfo: Returns libpq's options for this connection.
+            report: Called with the error if that fails: a pool does not pass it on.
+            **kwargs: As psycopg has them.
+        """
         try:
+            try:
+                conninfo = read_conninfo()
+            except Exception as error:  # of the application
+                raise psycopg.OperationalError(f"the function that returns the URL failed: {error}") from error
             return super().connect(conninfo, **kwargs)
         except psycopg.Error as error:
             report(error)
@@ -149,7 +167,7 @@ class Connections:
     All methods but `close` and `after_fork` raise StoreError if the server fails.
 
     Args:
-        conninfo: libpq's options.
+        conninfo: Returns libpq's options for a new connection.
         schema: The name of the schema.
         where: The server, for errors and logs.
         timeout_seconds: The longest wait for a connection or for an answer.
@@ -160,7 +178,7 @@ class Connections:
 
     def __init__(
         self,
-        conninfo: str,
+        conninfo: Callable[[], str],
         schema: str,
         where: str,
         timeout_seconds: float,
@@ -181,9 +199,8 @@ class Connections:
     def _new_process(self) -> _Process:
         process = _Process()
         process.pool = ConnectionPool(
-            self._conninfo,
             connection_class=BoundedConnection,
-            kwargs={"autocommit": True, "report": process.failed},
+            kwargs={"autocommit": True, "report": process.failed, "read_conninfo": self._conninfo},
             name=POOL_NAME,
             min_size=0,
             max_size=self._max_size,
@@ -270,7 +287,7 @@ class Connections:
     def connect(self) -> BoundedConnection:
         """Opens a connection of the caller's own."""
         try:
-            db = BoundedConnection.connect(self._conninfo, autocommit=True, report=lambda error: None)
+            db = BoundedConnection.connect(read_conninfo=self._conninfo, autocommit=True, report=lambda error: None)
             self._configure(db)
         except (psycopg.Error, TimedOut) as error:
             raise self._error(error) from error

@@ -72,7 +72,8 @@ class PostgresStore:
 
     Args:
         url: The database, as libpq has it: ``postgresql://user:password@host:5432/database``, with libpq's options as
-            a query, such as ``sslmode=verify-full``.
+            a query, such as ``sslmode=verify-full``. Or a function that returns it, which is called for each new
+            connection, for passwords that are valid for some minutes.
         schema: The name of the schema.
         migrate: Whether to create and migrate the tables at first use. If not, a schema that is missing or older is an
             error.
@@ -100,7 +101,7 @@ class PostgresStore:
 
     def __init__(
         self,
-        url: str,
+        url: str | Callable[[], str],
         *,
         schema: str = DEFAULT_SCHEMA,
         migrate: bool = True,
@@ -134,7 +135,9 @@ class PostgresStore:
             import_optional("psycopg_pool", feature="PostgresStore", extra="postgres")
         from .options import parse_conninfo
 
-        self._given = parse_conninfo(url)
+        self._read_url = url if callable(url) else None
+        self._url = url() if callable(url) else url
+        self._given = parse_conninfo(self._url)
         self.lease_seconds: float | None = lease_seconds
         self._lease_seconds = lease_seconds
         self._given_poll_seconds = poll_seconds
@@ -145,7 +148,6 @@ class PostgresStore:
         self._notifications = notifications
         self._schema = schema
         self._s = quoted(schema)
-        self._url = url
         self._connections_of_process = ProcessLocal(self._new_connections)
         self._states = ProcessLocal(lambda: ProcessState(self._limits))
         self._listeners = ProcessLocal(self._new_listener)
@@ -181,10 +183,16 @@ class PostgresStore:
 
     def _new_connections(self) -> Connections:
         from .connections import Connections
-        from .options import complete_conninfo, describe
+        from .options import complete_conninfo, describe, parse_conninfo
+
+        read_url, timeout = self._read_url, self._timeout_seconds
+        fixed = complete_conninfo(self._given, timeout)
+
+        def conninfo() -> str:
+            return fixed if read_url is None else complete_conninfo(parse_conninfo(read_url()), timeout)
 
         return Connections(
-            complete_conninfo(self._given, self._timeout_seconds),
+            conninfo,
             self._schema,
             describe(self._given),
             self._timeout_seconds,
