@@ -586,7 +586,7 @@ def test_sqlite_path_that_is_none_is_refused(path: str, tmp_path: Path, monkeypa
         ("memory://?lease_seconds=1", "unknown option 'lease_seconds', must be one of max_threads, "),
         ("memory://here", "memory:// takes no path"),
         ("memory:///here", "memory:// takes no path"),
-        ("redis://localhost", "use one of memory://, sqlite://"),
+        ("mysql://localhost", "use one of memory://, sqlite://"),
     ],
 )
 def test_store_url_that_is_invalid_is_refused(url: str, sentence: str, tmp_path: Path, monkeypatch: Any) -> None:
