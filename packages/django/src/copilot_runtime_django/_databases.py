@@ -138,9 +138,7 @@ class PostgresDatabase:
             return bool(cursor.fetchone()[0])
 
     def decode(self, text: str) -> str:
-        from copilot_runtime.stores._postgres.encoding import decode_text  # with SQLite there may be no psycopg
-
-        return decode_text(text)
+        return stores.PostgresStore.decode_text(text)
 
     def _url(self) -> str:
         """Returns the URL for libpq that has Django's connection parameters."""

@@ -201,6 +201,11 @@ class PostgresStore:
             assumes_pooler=not self._notifications,
         )
 
+    @staticmethod
+    def decode_text(text: str) -> str:
+        """Returns an id or a name as it was before a store wrote it to its tables, for programs that read them."""
+        return decode_text(text)
+
     def migrate(self) -> Migrated:
         """Creates the schema, or brings it up to date. Returns its versions before and after."""
         return self._connections.migrate()
