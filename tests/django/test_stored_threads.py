@@ -88,7 +88,7 @@ def test_outcome_of_a_run_whose_last_event_cannot_be_read(db: Any, data: str) ->
 
 @pytest.mark.parametrize("value", ["CAST(x'ff' AS TEXT)", "x'ff'", "'text'", "9e999"])
 def test_runs_with_damaged_columns_are_listed(db: Any, value: str) -> None:
-    columns = ("run_id", "agent_id", "started_at", "ended_at", "records", "has_run_error")
+    columns = ("run_id", "agent_id", "started_at", "ended_at", "records", "has_run_error", "was_stopped")
     with db.cursor() as cursor:
         for number, column in enumerate(columns, 1):
             add_run(db, START, ordinal=number)

@@ -110,6 +110,7 @@ def test_admin_shows_an_active_run(ada: Browser) -> None:
         ada.stop("echo", thread)
         assert stream.rest()[-1]["type"] == "RUN_FINISHED"
     assert thread in found(ada, active="0")
+    assert "echo stopped" in page(ada, link(ada, thread))
 
 
 def test_admin_changes_nothing(ada: Browser) -> None:

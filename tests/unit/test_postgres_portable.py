@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from copilot_runtime.stores import MemoryStore, PostgresStore, copy_threads
+from copilot_runtime.stores import MemoryStore, PostgresStore, SqliteStore, copy_threads
 from copilot_runtime.stores.portable import ImportOutcome
 from copilot_runtime.stores.protocol import ThreadKey
 from copilot_runtime.testing._factories import T1, begin, message_events, record_run, store_run
@@ -47,6 +48,28 @@ def test_imported_threads_are_counted_like_others() -> None:
         pass
     assert totals() == [(0, 0, 0)]
     assert query(f"SELECT (SELECT count(*) FROM {schema}.runs), (SELECT count(*) FROM {schema}.messages)") == [(0, 0)]
+
+
+def test_copy_threads_keeps_how_long_runs_have_taken_and_which_were_stopped(tmp_path: Path) -> None:
+    schema = new_schema()
+    stores = [
+        SqliteStore(tmp_path / "source.db"),
+        PostgresStore(shared_postgres().url(schema).partition("?")[0], schema=schema),
+        SqliteStore(tmp_path / "target.db"),
+    ]
+    store_run(stores[0])
+    lease = begin(stores[0]).lease
+    _, completion = record_run(lease, message_events("m2"))
+    stores[0].finish(lease, (), completion._replace(was_stopped=True))
+    found = []
+    for store in stores:
+        exported = store.export_thread(T1)
+        assert exported is not None
+        found.append([(run.was_stopped, run.started_at, run.ended_at) for run in exported.runs])
+        if len(found) < len(stores):
+            copy_threads(store, stores[len(found)])
+    assert [was_stopped for was_stopped, *_ in found[0]] == [False, True]
+    assert found[1] == found[2] == [(each[0], *map(pytest.approx, each[1:])) for each in found[0]]
 
 
 def test_copy_threads_with_characters_that_postgres_has_not() -> None:

@@ -56,7 +56,9 @@ def select_runs(connection: Any, thread: int) -> Sequence[RunRow]:
     vendor = connection.vendor
     run_id, agent_id = (as_type(vendor, name, "BLOB") for name in ("run_id", "agent_id"))
     started_at, ended_at = (as_type(vendor, name, "REAL") for name in ("started_at", "ended_at"))
-    stopping, has_run_error = (as_type(vendor, name, "INTEGER") for name in ("stopping", "has_run_error"))
+    stopping, has_run_error, was_stopped = (
+        as_type(vendor, name, "INTEGER") for name in ("stopping", "has_run_error", "was_stopped")
+    )
     with connection.cursor() as cursor:
 
         def select_tail(ordinal: int, size: int) -> bytes:
@@ -72,15 +74,15 @@ def select_runs(connection: Any, thread: int) -> Sequence[RunRow]:
             for run, agent, stops, started in cursor.fetchall()
         ]
         cursor.execute(
-            f"SELECT ordinal, {run_id}, {agent_id}, {has_run_error}, {started_at}, {ended_at},"
+            f"SELECT ordinal, {run_id}, {agent_id}, {has_run_error}, {was_stopped}, {started_at}, {ended_at},"
             f" {_TAIL[vendor].format(size=_TAIL_BYTES[0])}"
             f" FROM {SCHEMA}.runs WHERE thread = %s ORDER BY ordinal DESC LIMIT {MAX_RUNS}",
             [thread],
         )
         ended = []
-        for ordinal, run, agent, has_error, started, finished, tail in cursor.fetchall():
+        for ordinal, run, agent, has_error, stopped, started, finished, tail in cursor.fetchall():
             event = _last_event(bytes(tail), partial(select_tail, ordinal))
-            outcome = _outcome(event, has_error)
+            outcome = ("stopped", "") if stopped else _outcome(event, has_error)
             ended.append(RunRow(as_text(run), as_text(agent), *outcome, as_time(started), as_time(finished)))
     return [*active, *ended]
 
@@ -107,7 +109,7 @@ def _last_event(tail: bytes, select_tail: Callable[[int], bytes]) -> Mapping[str
 
 
 def _outcome(event: Mapping[str, Any], has_run_error: bool) -> tuple[str, str]:
-    """Returns how a run has ended, and why. ``event`` is its last one."""
+    """Returns how a run has ended that was not stopped, and why. ``event`` is its last one."""
     if has_run_error or event.get("type") == "RUN_ERROR":
         detail = ": ".join(str(event[name]) for name in ("code", "message") if event.get(name))
         return "failed", Truncator(detail).chars(_MAX_DETAIL_LENGTH)

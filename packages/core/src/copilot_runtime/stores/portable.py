@@ -63,6 +63,8 @@ class PortableRun:
     started_at: float = 0.0
     ended_at: float = 0.0
     """When it began and ended; 0 if the store does not know."""
+    was_stopped: bool = False
+    """As in `RunCompletion`; False if the store does not know."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

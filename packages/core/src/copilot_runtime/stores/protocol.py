@@ -236,6 +236,8 @@ class RunCompletion(NamedTuple):
     """The version of this package that has recorded all of its frames; empty if unknown."""
     frame_count: int | None = None
     """As in `Batch`, for the frames that `RunStore.finish` gets."""
+    was_stopped: bool = False
+    """Whether it was ended because it was stopped: its RUN_FINISHED is not the agent's."""
 
     @classmethod
     def from_recorder(
@@ -273,6 +275,8 @@ class RunCompletion(NamedTuple):
             recorder.has_run_error,
             recorded_by,
             frame_count,
+            # All other runs that an agent does not end itself end with RUN_ERROR.
+            recorder.number > last_agent_event and not recorder.has_run_error,
         )
 
 

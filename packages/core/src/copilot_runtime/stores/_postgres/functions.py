@@ -166,7 +166,7 @@ CREATE FUNCTION {s}.finish_runs(
     p_tokens bigint[], p_persist boolean[], p_keep_ordinal boolean[], p_frame_counts integer[], p_expected integer[],
     p_frame_bytes bigint[], p_frame_checksums bigint[], p_frames bytea[], p_record_bytes bigint[],
     p_record_checksums bigint[], p_records bytea[], p_event_messages text[], p_input_messages text[],
-    p_duplicates text[], p_has_error boolean[],
+    p_duplicates text[], p_has_error boolean[], p_was_stopped boolean[],
     p_recorded_by text[], p_message_counts integer[], p_messages_bytes bigint[], p_message_keys bytea[],
     p_message_checksums bigint[], p_messages text[]
 ) RETURNS TABLE (
@@ -255,12 +255,12 @@ BEGIN
                 p_frame_counts[item], p_frame_checksums[item], p_frames[item]);
         END IF;
         INSERT INTO {s}.runs (thread, ordinal, run_id, agent_id, token, started_at, ended_at, frames_id, frames,
-            frames_bytes, raw_until, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes,
-            checksum, records)
+            frames_bytes, raw_until, event_messages, input_messages, duplicates, has_run_error, was_stopped,
+            recorded_by, bytes, checksum, records)
             VALUES (r.thread, r.ordinal, r.run_id, r.agent_id, r.token, r.started_at, clock_timestamp(), r.frames_id,
             r.frames + p_frame_counts[item], r.frames_bytes + p_frame_bytes[item],
             clock_timestamp() + make_interval(secs => p_raw_seconds), p_event_messages[item], p_input_messages[item],
-            p_duplicates[item], p_has_error[item], p_recorded_by[item], p_record_bytes[item],
+            p_duplicates[item], p_has_error[item], p_was_stopped[item], p_recorded_by[item], p_record_bytes[item],
             p_record_checksums[item], p_records[item]);
         v_added := r.frames_bytes - r.counted_bytes + p_frame_bytes[item] + p_record_bytes[item];
         IF p_message_counts[item] >= 0 THEN
@@ -724,8 +724,8 @@ CREATE FUNCTION {s}.import_thread(
     p_used_at double precision, p_ordinal bigint, p_bytes bigint, p_messages_bytes bigint,
     p_ordinals bigint[], p_run_ids text[], p_agent_ids text[], p_started_at double precision[],
     p_ended_at double precision[], p_event_messages text[], p_input_messages text[], p_has_error boolean[],
-    p_recorded_by text[], p_run_bytes bigint[], p_checksums bigint[], p_records bytea[], p_message_keys bytea[],
-    p_message_checksums bigint[], p_messages text[]
+    p_was_stopped boolean[], p_recorded_by text[], p_run_bytes bigint[], p_checksums bigint[], p_records bytea[],
+    p_message_keys bytea[], p_message_checksums bigint[], p_messages text[]
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_version text;
@@ -750,12 +750,15 @@ BEGIN
         RETURN false;
     END IF;
     INSERT INTO {s}.runs (thread, ordinal, run_id, agent_id, token, started_at, ended_at, frames_id, frames,
-        frames_bytes, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes, checksum, records)
+        frames_bytes, event_messages, input_messages, duplicates, has_run_error, was_stopped, recorded_by, bytes,
+        checksum, records)
         SELECT v_thread, u.ordinal, u.run_id, u.agent_id, 0, to_timestamp(u.started_at), to_timestamp(u.ended_at), 0, 0,
-        0, u.event_messages, u.input_messages, '[]', u.has_error, u.recorded_by, u.bytes, u.checksum, u.records
+        0, u.event_messages, u.input_messages, '[]', u.has_error, u.was_stopped, u.recorded_by, u.bytes,
+        u.checksum, u.records
         FROM unnest(p_ordinals, p_run_ids, p_agent_ids, p_started_at, p_ended_at, p_event_messages, p_input_messages,
-        p_has_error, p_recorded_by, p_run_bytes, p_checksums, p_records) AS u(ordinal, run_id, agent_id, started_at,
-        ended_at, event_messages, input_messages, has_error, recorded_by, bytes, checksum, records);
+        p_has_error, p_was_stopped, p_recorded_by, p_run_bytes, p_checksums, p_records)
+        AS u(ordinal, run_id, agent_id, started_at, ended_at, event_messages, input_messages,
+        has_error, was_stopped, recorded_by, bytes, checksum, records);
     INSERT INTO {s}.messages (thread, key, position, checksum, message)
         SELECT v_thread, u.key, u.place, u.checksum, u.message FROM unnest(p_message_keys, p_message_checksums,
         p_messages) WITH ORDINALITY AS u(key, checksum, message, place);

@@ -16,8 +16,8 @@ from .writes import message_checksum
 KEYS = "SELECT id, owner, thread_id FROM {s}.threads WHERE id > %b ORDER BY id LIMIT %b"
 
 _RUN_COLUMNS = (
-    *("ordinal", "run_id", "agent_id", "event_messages", "input_messages", "has_run_error", "recorded_by"),
-    *("checksum", "records", "extract(epoch FROM started_at)::double precision"),
+    *("ordinal", "run_id", "agent_id", "event_messages", "input_messages", "has_run_error", "was_stopped"),
+    *("recorded_by", "checksum", "records", "extract(epoch FROM started_at)::double precision"),
     "extract(epoch FROM ended_at)::double precision",
 )
 
@@ -48,8 +48,8 @@ _DOUBLE = "double precision"
 IMPORT_TYPES = (
     *(_DOUBLE, "bytea", "text", "bytea", "text", "text", "text", "text", "boolean", _DOUBLE, _DOUBLE, _DOUBLE),
     *("bigint", "bigint", "bigint"),
-    *("bigint[]", "text[]", "text[]", f"{_DOUBLE}[]", f"{_DOUBLE}[]", "text[]", "text[]", "boolean[]", "text[]"),
-    *("bigint[]", "bigint[]", "bytea[]", "bytea[]", "bigint[]", "text[]"),
+    *("bigint[]", "text[]", "text[]", f"{_DOUBLE}[]", f"{_DOUBLE}[]", "text[]", "text[]", "boolean[]", "boolean[]"),
+    *("text[]", "bigint[]", "bigint[]", "bytea[]", "bytea[]", "bigint[]", "text[]"),
 )
 """The parameters of the function ``import_thread``."""
 
@@ -80,9 +80,8 @@ def exported(key: p.ThreadKey, row: Sequence[Any]) -> PortableThread:
 
 
 def _exported_run(row: Sequence[Any]) -> PortableRun:
-    ordinal, run_id, agent_id, in_events, in_inputs, has_run_error, recorded_by, crc, records, started_at, ended_at = (
-        row
-    )
+    ordinal, run_id, agent_id, in_events, in_inputs, has_run_error, was_stopped, *rest = row
+    recorded_by, crc, records, started_at, ended_at = rest
     return PortableRun(
         ordinal=ordinal,
         run_id=decode_text(run_id),
@@ -94,6 +93,7 @@ def _exported_run(row: Sequence[Any]) -> PortableRun:
         recorded_by=recorded_by,
         started_at=seconds(started_at),
         ended_at=seconds(ended_at),
+        was_stopped=was_stopped,
     )
 
 
@@ -115,7 +115,7 @@ class ThreadColumns:
         messages = [(message["id"], format_json(message)) for message in thread.messages]
         messages_bytes = sum(message_bytes(message) for _, message in messages)
         runs = [_run_columns(run) for run in thread.runs]
-        self.bytes = thread_bytes(*thread.key) + len(thread.name or "") + messages_bytes + sum(run[9] for run in runs)
+        self.bytes = thread_bytes(*thread.key) + len(thread.name or "") + messages_bytes + sum(run[10] for run in runs)
         self.values: list[Any] = [
             owner_digest(thread.key.owner),
             encode_text(thread.key.owner),
@@ -148,6 +148,7 @@ def _run_columns(run: PortableRun) -> tuple[Any, ...]:
         in_events,
         in_inputs,
         run.has_run_error,
+        run.was_stopped,
         run.recorded_by,
         run_bytes(records, in_events, in_inputs, "[]"),
         checksum(records, run.ordinal),

@@ -84,6 +84,7 @@ CREATE TABLE {s}.runs (
     input_messages text NOT NULL,
     duplicates text NOT NULL,
     has_run_error boolean NOT NULL,
+    was_stopped boolean NOT NULL DEFAULT false,
     recorded_by text NOT NULL,
     bytes bigint NOT NULL,
     checksum bigint NOT NULL,

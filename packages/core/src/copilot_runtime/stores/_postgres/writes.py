@@ -37,6 +37,7 @@ FINISH_TYPES = (
         _TEXT,
         _TEXT,
         _BOOL,
+        _BOOL,
     ),
     *(_TEXT, _INT, _BIGINT, _BYTES, _BIGINT, _TEXT),
 )
@@ -153,6 +154,7 @@ class End(NamedTuple):
             run.input_messages,
             run.duplicates,
             completion.has_run_error,
+            completion.was_stopped,
             completion.recorded_by,
             len(messages) or -1,
             messages_bytes,

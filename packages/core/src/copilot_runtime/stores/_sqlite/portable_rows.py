@@ -56,9 +56,10 @@ def select_thread(db: Db, key: p.ThreadKey) -> PortableThread | None:
             recorded_by=text(recorded_by),
             started_at=seconds(started_at),
             ended_at=seconds(ended_at),
+            was_stopped=bool(was_stopped),
         )
-        for ordinal, run_id, agent_id, has_run_error, recorded_by, started_at, ended_at in db.execute(
-            "SELECT ordinal, run_id, agent_id, has_run_error, recorded_by, started_at, ended_at FROM runs"
+        for ordinal, run_id, agent_id, has_run_error, recorded_by, started_at, ended_at, was_stopped in db.execute(
+            "SELECT ordinal, run_id, agent_id, has_run_error, recorded_by, started_at, ended_at, was_stopped FROM runs"
             " WHERE thread = ? ORDER BY ordinal",
             (row_id,),
         ).fetchall()
@@ -106,6 +107,7 @@ class ThreadRows:
                     size,
                     run.started_at,
                     run.ended_at,
+                    run.was_stopped,
                 )
             )
         self.size = self._bytes + rows.messages_bytes(self._messages)
@@ -134,8 +136,8 @@ class ThreadRows:
         db.executemany(
             # Without raw frames, as of a run whose raw frames have expired.
             "INSERT INTO runs (thread, ordinal, run_id, agent_id, records, checksum, event_messages, input_messages,"
-            " has_run_error, recorded_by, bytes, started_at, ended_at, frames_id, frames, frames_bytes, raw_until,"
-            " duplicates) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?, 0, 0, 0, 0, '[]')",
+            " has_run_error, recorded_by, bytes, started_at, ended_at, was_stopped, frames_id, frames, frames_bytes,"
+            " raw_until, duplicates) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?, 0, 0, 0, 0, '[]')",
             [(row_id, *run) for run in self._runs],
         )
         rows.store_messages(db, cast(int, row_id), self._messages, replaces=False)

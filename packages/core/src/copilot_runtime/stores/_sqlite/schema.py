@@ -130,6 +130,7 @@ CREATE TRIGGER owners_dropped AFTER DELETE ON owners
 _V2 = """
 ALTER TABLE runs ADD COLUMN started_at REAL NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN ended_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN was_stopped INTEGER NOT NULL DEFAULT 0;
 """
 
 # Every list of threads is a range of an index, and a list with archived threads two of them.

@@ -309,7 +309,7 @@ class SqliteStore:
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
                     " records, checksum, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes,"
-                    " started_at, ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    " started_at, ended_at, was_stopped) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         thread,
                         lease.run.ordinal,
@@ -327,6 +327,7 @@ class SqliteStore:
                         record_bytes,
                         started_at,
                         now,
+                        completion.was_stopped,
                     ),
                 )
                 added = stored_bytes - counted_bytes + appended.stored_bytes + record_bytes
