@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from copilot_runtime._events import RunRecorder
 from copilot_runtime.stores import MemoryStore
@@ -268,3 +269,15 @@ def test_max_bytes_bounds_long_names_of_threads() -> None:
     for number in range(40):
         store.update(key(number), name="n" * 100_000)
         assert store._size <= 1_000_000
+
+
+def test_max_bytes_counts_names_that_replace_names_in_any_alphabet() -> None:
+    store = MemoryStore()
+    play(store, key(1), said(1))
+    before = store._size
+    for _ in range(20):
+        name = "名" * 1000
+        store.update(key(1), name=name)
+        to_json(name)  # as for a response: CPython keeps what was encoded, with the string
+    store.update(key(1), name="")
+    assert store._size == before

@@ -28,7 +28,7 @@ _RECORD_BYTES = 32  # with its number, if that has been looked at
 _FRAME_BYTES = 40
 _SLOT_BYTES = 8
 _NUMBER_BYTES = 32
-_ID_BYTES = 49
+_TEXT_BYTES = 49
 _WIDE_BYTES = 2  # a character of most alphabets
 _PIECE_FRAMES = 512
 _NO_DUPLICATES: Set[int] = frozenset()
@@ -40,13 +40,17 @@ def frames_size(frames: Collection[bytes]) -> int:
     return sum(map(len, frames)) + (_FRAME_BYTES + _SLOT_BYTES) * len(frames)
 
 
-def _id_size(text: str) -> int:
-    """Returns the same for equal ids, whereas ``sys.getsizeof`` grows once a string was encoded."""
-    return _ID_BYTES + len(text) * (1 if text.isascii() else _WIDE_BYTES)
+def _text_size(text: str) -> int:
+    """Returns the bytes that an id or a name takes.
+
+    It is the same for equal texts, whereas ``sys.getsizeof`` grows once a string was encoded: a thread that is renamed
+    must lose exactly what its former name has added.
+    """
+    return _TEXT_BYTES + len(text) * (1 if text.isascii() else _WIDE_BYTES)
 
 
-def _text_size(*texts: str | None) -> int:
-    return sum(map(sys.getsizeof, filter(None, texts)))
+def _texts_size(*texts: str | None) -> int:
+    return sum(map(_text_size, filter(None, texts)))
 
 
 @dataclasses.dataclass(slots=True)
@@ -177,8 +181,8 @@ def ids_size(ids: MessageIds) -> int:
         return 0
     joined = "".join(ids)
     if joined.isascii():  # as nearly all are: in one step, since a long history has many
-        return sys.getsizeof(ids) + _ID_BYTES * len(ids) + len(joined)
-    return sys.getsizeof(ids) + sum(map(_id_size, ids))
+        return sys.getsizeof(ids) + _TEXT_BYTES * len(ids) + len(joined)
+    return sys.getsizeof(ids) + sum(map(_text_size, ids))
 
 
 def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageIds, int]:
@@ -189,7 +193,7 @@ def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageI
     result, growth = ids.copy(), 0
     for text in new:
         if result.pop(text, None) is None:  # one that is there already moves to the end
-            growth += _id_size(text)
+            growth += _text_size(text)
         result[text] = ordinal
     return result, growth + sys.getsizeof(result) - (sys.getsizeof(ids) if ids else 0)
 
@@ -203,7 +207,7 @@ def ids_without_runs(ids: MessageIds, ordinal: int) -> tuple[MessageIds, int]:
     for text in old:
         del result[text]
     growth = (sys.getsizeof(result) if result else 0) - sys.getsizeof(ids)
-    return result, growth - sum(map(_id_size, old))
+    return result, growth - sum(map(_text_size, old))
 
 
 _NO_IDS: MessageIds = {}
@@ -298,12 +302,12 @@ class Thread:
     def new(cls, key: p.ThreadKey, token: int, ordinal: int) -> Thread:
         """Returns a thread that has nothing yet."""
         owner, thread_id = key
-        size = _NEW_THREAD_BYTES + sys.getsizeof(thread_id) + (sys.getsizeof(owner) if owner else 0)
+        size = _NEW_THREAD_BYTES + _texts_size(thread_id, owner)
         return cls(key, token, ordinal, size=size)
 
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the thread has."""
-        size = _THREAD_BYTES + _text_size(*self.key, self.name) + len(self.messages_data)
+        size = _THREAD_BYTES + _texts_size(*self.key, self.name) + len(self.messages_data)
         size += ids_size(self.event_messages) + ids_size(self.input_messages)
         if self.live is not None:
             size += self.live.size
@@ -311,7 +315,7 @@ class Thread:
 
     def rename(self, name: str) -> None:
         """Sets the name."""
-        self.size += _text_size(name) - _text_size(self.name)
+        self.size += _texts_size(name) - _texts_size(self.name)
         self.name = name
 
     def begin_run(self, live: ActiveRun) -> None:
