@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
+from redis.crc import key_slot
 
 from copilot_runtime.stores import RedisStore, RunStore, store_from_url
 from copilot_runtime.stores import protocol as p
@@ -23,7 +25,7 @@ from copilot_runtime.testing._factories import (
     store_run,
 )
 
-from ..services.redis import RedisCluster, new_prefix, run_cluster, shared_redis
+from ..services.redis import RedisCluster, RedisServer, new_prefix, run_cluster, shared_redis
 from ..shared_stores import repetitions
 
 pytestmark = pytest.mark.requirement("STORE-01")
@@ -128,6 +130,61 @@ def test_redis_cluster_limits_are_those_of_all_nodes(cluster: RedisCluster) -> N
         assert time.monotonic() < time_out
     assert list_thread_ids(store, "light") == ["t"]
     assert "last" in list_thread_ids(store, "heavy") or "t9" in list_thread_ids(store, "heavy")
+
+
+def test_redis_cluster_that_moves_a_slot_loses_no_run(cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile each node has some of the keys of the slot's threads, and would take those of the other for missing."""
+    monkeypatch.setattr(redis.RedisCluster, "RedisClusterRequestTTL", 2)  # how often it tries again
+    store: Any = store_from_url(cluster.url)
+    key, other = p.ThreadKey("ada", "t"), p.ThreadKey("ada", "other")
+    lease = begin(store, key).lease
+    frames, completion = record_run(lease, message_events())
+    store_run(store, other)
+    place = store._shards.place(key)
+    slot = str(key_slot(place.shard.encode()))
+    client = store._process.get().client._redis
+    port = client.get_node_from_key(place.shard).port
+    source = next(master for master in cluster.masters if master.port == port)
+    target = next(master for master in cluster.masters if master is not source)
+    ids = {master.port: _cluster_id(master) for master in (source, target)}
+    target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+    source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+
+    def move(name: str) -> None:
+        assert source.command("MIGRATE", "127.0.0.1", str(target.port), name, "0", "5000") == "+OK"
+
+    def check_refused() -> None:
+        for call in (
+            lambda: begin(store, other),
+            lambda: begin(store, p.ThreadKey("ada", "new")),
+            lambda: append_one(store, lease, frames[:1]),
+            lambda: store.finish(lease, frames, completion),
+            lambda: store.poll_signals([lease]),
+            lambda: store.read(other),
+        ):
+            with pytest.raises(p.StoreError, match="moves"):
+                call()
+
+    check_refused()
+    for kind in ("l", "t"):
+        move(f"{place.shard}:{kind}:{place.thread}")
+    check_refused()
+    move(place.shard)
+    check_refused()
+    left: Any = redis.Redis(port=source.port, decode_responses=True)
+    for name in left.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
+        move(name)
+    for master in (target, source, *cluster.masters):
+        master.command("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+    assert append_one(store, lease, frames[:1]) is None
+    store.finish(lease, frames[1:], completion)
+    assert [run.run_id for run in store.read(key).runs] == [lease.run_id]
+    assert set(list_thread_ids(store, "ada")) == {"t", "other"}
+
+
+def _cluster_id(master: RedisServer) -> str:
+    client: Any = redis.Redis(port=master.port, decode_responses=True)
+    return str(client.execute_command("CLUSTER MYID"))
 
 
 @pytest.mark.requirement("STORE-13")

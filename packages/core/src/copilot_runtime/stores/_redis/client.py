@@ -100,7 +100,7 @@ class Client:
             pipeline = self._redis.pipeline(transaction=False)
             for (shard, operation, arguments), is_repeated in zip(calls, repeated, strict=True):
                 header = f"{int(is_repeated or is_again)} {self._parameters(shard)}"
-                pipeline.execute_command("EVALSHA", script_digest(), 1, shard, operation, header, *arguments)
+                pipeline.execute_command("EVALSHA", script_digest(), *_keys(shard), operation, header, *arguments)
             results = pipeline.execute(raise_on_error=False)
             if broken := next((result for result in results if self._is_broken(result)), None):
                 raise broken
@@ -112,7 +112,8 @@ class Client:
             return [error] * len(calls)
         for at, result in enumerate(results):
             if isinstance(result, self._errors.NoScriptError):
-                results[at] = self._result_of(calls[at], repeated[at])
+                # The server may be another one than that of the first attempt, which may have carried it out.
+                results[at] = self._result_of(calls[at], True)
             elif isinstance(result, Exception):
                 results[at] = _store_error(result)
         return results
@@ -137,7 +138,7 @@ class Client:
         self, command: str, text: str, shard: str, operation: str, arguments: Arguments, is_repeated: bool
     ) -> Any:
         header = f"{int(is_repeated)} {self._parameters(shard)}"
-        return self._redis.execute_command(command, text, 1, shard, operation, header, *arguments)
+        return self._redis.execute_command(command, text, *_keys(shard), operation, header, *arguments)
 
     def _repeat_once(self, attempt: Callable[[bool], T]) -> T:
         if not self._has_begun_check:
@@ -186,6 +187,15 @@ class Client:
         ) or isinstance(error, errors.ReadOnlyError)
 
 
+def _keys(shard: str) -> tuple[int, str, str]:
+    """Returns the keys that a call names; the script finds the others, which have the same slot, by the first one.
+
+    The second one never exists: while a cluster moves the slot from node to node, key by key, it therefore refuses calls
+    of more than one key. Otherwise, the script would take keys for missing that are on the other node.
+    """
+    return 2, shard, f"{shard}:none"
+
+
 def _store_error(error: BaseException) -> StoreError:
     import redis.exceptions as errors
 
@@ -196,6 +206,8 @@ def _store_error(error: BaseException) -> StoreError:
         message = "the Redis server is a node of a cluster, which requires a URL with redis+cluster://"
     elif "cluster support disabled" in text or "cluster mode is not enabled" in text.lower():
         message = "the Redis server is no node of a cluster, which requires a URL with redis://"
+    elif isinstance(error, errors.ClusterError):  # that of redirections without end
+        message = "the Redis cluster moves the threads from one node to another"
     elif state := _STATE.search(text):
         message = f"Redis refuses the call ({state[1]}{_EXPLANATIONS.get(state[1], '')})"
     elif isinstance(error, errors.OutOfMemoryError):

@@ -1,4 +1,5 @@
 -- What all operations use. An operation runs as a whole, on the keys of one shard, all of which begin with KEYS[1].
+-- KEYS[2] never exists, and is for clusters that move slots.
 --
 --   <shard>                hash    totals: threads, bytes; serial: of the thread that was created last
 --   <shard>:idle           zset    threads without an active run, by their last use
