@@ -107,8 +107,9 @@ async def test_shutdown_reader_may_join_a_run_within_its_grace() -> None:
     assert joined.events[-1] == FINISHED
 
 
+@pytest.mark.parametrize("is_over", [False, True], ids=["at work", "over"])
 @bounded
-async def test_shutdown_run_that_is_about_to_begin_leaves_its_thread_free() -> None:
+async def test_shutdown_run_that_is_about_to_begin_leaves_its_thread_free(is_over: bool) -> None:
     """Its client is sent to another process, which is not to find the thread busy."""
     may_begin, begins = threading.Event(), threading.Event()
 
@@ -128,14 +129,59 @@ async def test_shutdown_run_that_is_about_to_begin_leaves_its_thread_free() -> N
     await settled(begins.is_set)
     ending = asyncio.create_task(engine.shutdown(HANG_SECONDS))
     await settled(lambda: engine.is_shutting_down)
+    if is_over:
+        gated.allow(3)
+        await keeps.rest()
+        await ending
     may_begin.set()
     with pytest.raises(ShuttingDown):
         await beginning
     assert engine.store.read(THREAD).live is None
     assert not engine.store.read(THREAD).runs
-    gated.allow(3)
+    if not is_over:
+        gated.allow(3)
+        await keeps.rest()
+        await ending
+
+
+@bounded
+async def test_shutdown_while_the_history_of_a_run_is_loaded_leaves_its_thread_free() -> None:
+    may_load, loads = asyncio.Event(), asyncio.Event()
+
+    class Remembers:
+        async def __call__(self, input: Any) -> AsyncIterator[Event]:
+            yield STARTED
+            yield FINISHED
+
+        async def history(self, thread_id: str, context: Any) -> list[Any]:
+            loads.set()
+            await may_load.wait()
+            return []
+
+    engine = engine_on(MemoryStore(), history="stored")
+    beginning = asyncio.create_task(engine.run(given(Remembers())))
+    await loads.wait()
+    await engine.shutdown(0)
+    may_load.set()
+    with pytest.raises(ShuttingDown):
+        await beginning
+    assert engine.store.read(THREAD).live is None
+
+
+@pytest.mark.requirement("STOP-11")
+@bounded
+async def test_shutdown_last_request_of_a_recycled_worker_may_begin_a_run_beside_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = ServerShutdown(HANG_SECONDS, accepts_requests=True)
+    monkeypatch.setattr("copilot_runtime._engine.shutdown.server_shutdown", lambda: server)
+    engine, agent = engine_on(MemoryStore(), shutdown_grace_seconds=HANG_SECONDS), Gated()
+    keeps = Reader(await engine.suggest(given(agent)))
+    await keeps.until(2)
+    await settled(lambda: engine._shutdown.is_active)
+    assert (await Reader(await engine.run(given(answers))).rest())[-1] == FINISHED
+    agent.allow(3)
     await keeps.rest()
-    await ending
 
 
 @pytest.mark.requirement("STOP-11")

@@ -335,14 +335,14 @@ class Engine:
             return started.live
         lease, is_resuming = started.lease, request.has_resume
         try:
-            if self._shutdown.is_active:  # since meanwhile: the client is sent elsewhere, where it may take its time
-                raise ShuttingDown
             if self.options.history == "stored":
                 request, function = await self._complete_history(request, function, started, slot)
             if is_resuming:
                 # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
                 thread = await self.async_store.read(new.thread)
                 request = check_resume(request, thread.runs, started.event_messages)
+            if self._shutdown.refuses_runs():  # since meanwhile: the client is sent elsewhere
+                raise ShuttingDown
             recorder = _recorder(request, started, is_resuming=is_resuming)
             # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
             may_be_first = self._naming is not None and len(started.event_messages) <= MAX_NEW_THREAD_MESSAGES

@@ -99,8 +99,6 @@ class Shutdown:
 
     def refuses_runs(self) -> bool:
         """Returns whether no further run may begin on this event loop, or for this worker thread."""
-        if self._active_count:
-            return True
         if self._is_closed_for_threads or self._closed_loops:
             is_closed = (
                 self._is_closed_for_threads
@@ -109,13 +107,13 @@ class Shutdown:
             )
             if is_closed:
                 return True
-        if self._noticed_at is None:
+        if self._noticed_at is None and not self._active_count:
             now = time.monotonic()
             if now < self._look_at:
                 return False
             self._look_at = now + CHECK_SECONDS
         server = self._look()
-        return server is not None and not server.accepts_requests
+        return self._active_count > 0 if server is None else not server.accepts_requests
 
     def close(self) -> None:
         """Refuses further runs from now on, and not only while runs are being ended.
