@@ -416,6 +416,24 @@ def test_process_exit_time_is_counted_once_for_all_runtimes(monkeypatch: pytest.
     assert len(set(seen)) == 1
 
 
+def test_process_exit_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The other runtimes of the process have runs as well, and a server's hook more to do."""
+    ended = []
+
+    class Life:
+        def after_fork(self) -> None: ...
+
+        def at_exit(self, exiting_since: float) -> None:
+            ended.append(self)
+            raise OSError("the disk is full")
+
+    lives = [Life(), Life()]
+    monkeypatch.setattr(lifecycle, "_lifecycles", set(lives))
+    lifecycle.end_process_runs()
+    assert len(ended) == 2
+    assert [record.name for record in caplog.records] == ["copilot_runtime.lifecycle"] * 2
+
+
 def test_background_loop_is_not_blocked_by_who_waits_on_a_thread() -> None:
     loops.background_loop()
     assert not loops.would_block_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures.thread  # noqa: F401 - registers its exit handler, which has to run after this one
+import logging
 import os
 import sys
 import threading
@@ -12,6 +13,8 @@ import weakref
 from typing import Any, NamedTuple, Protocol
 
 from .process_local import process_id, process_lock
+
+logger = logging.getLogger("copilot_runtime.lifecycle")
 
 
 class ProcessLifecycle(Protocol):
@@ -69,7 +72,10 @@ def end_process_runs() -> None:
     if _exiting is None or _exiting.process_id != process_id():
         _exiting = _Exiting(process_id(), time.monotonic())
     for lifecycle in list(_lifecycles):
-        lifecycle.at_exit(_exiting.since)
+        try:
+            lifecycle.at_exit(_exiting.since)
+        except Exception:  # the others have runs as well
+            logger.exception("runs could not be ended at the exit of the process")
 
 
 def end_runs_at_uwsgi_exit() -> None:
