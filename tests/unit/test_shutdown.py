@@ -434,6 +434,11 @@ def test_process_exit_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch, ca
     assert [record.name for record in caplog.records] == ["copilot_runtime.lifecycle"] * 2
 
 
-def test_background_loop_is_not_blocked_by_who_waits_on_a_thread() -> None:
-    loops.background_loop()
+def test_background_loop_is_blocked_only_by_who_waits_on_it() -> None:
+    assert not loops.would_block_loop()
+
+    async def would_block() -> bool:
+        return loops.would_block_loop()
+
+    assert asyncio.run_coroutine_threadsafe(would_block(), loops.background_loop()).result(HANG_SECONDS)
     assert not loops.would_block_loop()

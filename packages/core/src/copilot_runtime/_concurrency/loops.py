@@ -118,8 +118,10 @@ def is_running_on(loop: asyncio.AbstractEventLoop) -> bool:
 def would_block_loop() -> bool:
     """Returns whether an event loop stands still while this code waits."""
     loop = asyncio._get_running_loop()
+    if loop is None or in_sync_driver():
+        return False
     # Below gevent, the background loop seems to run wherever this is called.
-    return loop is not None and not in_sync_driver() and loop is not running_background_loop()
+    return loop is not running_background_loop() or threading.get_ident() == _background.get().thread_id
 
 
 _tasks: set[asyncio.Task[Any]] = set()
@@ -200,6 +202,8 @@ class _BackgroundLoop:
 
     loop: asyncio.AbstractEventLoop
     """Set once it is ``ready``."""
+    thread_id: int | None = None
+    """That of its OS thread or, below gevent, of its greenlet."""
     _inbox: _Inbox
     """Kept for as long as the loop, or nearly every run would create one."""
 
@@ -218,6 +222,7 @@ class _BackgroundLoop:
             raise
 
     def _run(self) -> None:
+        self.thread_id = threading.get_ident()
         while not self.loop.is_closed():
             try:
                 self.loop.run_forever()
