@@ -553,7 +553,7 @@ def test_workers_replaced_during_a_run_that_is_longer_than_the_graceful_timeout(
         if how is not send_requests:  # which retires the next worker as soon
             answered(lambda: check_cursors(client, "count", "long", streamed))
         for thread in ("long", "deaf"):
-            assert answered(lambda thread=thread: finishes(client, thread))
+            eventually(lambda thread=thread: answered(lambda: finishes(client, thread)), 60)
         log = server.log()
     assert "Traceback" not in log
     assert "cannot schedule" not in log
