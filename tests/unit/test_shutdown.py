@@ -356,6 +356,13 @@ async def endless(input: Any) -> AsyncIterator[Event]:
     await asyncio.Event().wait()
 
 
+@pytest.fixture
+def nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does not wait for streams that are read only once the process has exited."""
+    monkeypatch.setattr("copilot_runtime._engine.shutdown.SEND_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("nobody_reads")
 @pytest.mark.parametrize(
     ("serves", "variable"),
     [(False, ""), (True, "RUN_MAIN"), (True, "WERKZEUG_RUN_MAIN")],
@@ -374,6 +381,7 @@ def test_process_exit_of_a_script_and_below_a_reloader_waits_for_no_run(
         assert stream.result().events[-1]["code"] == "RUN_INTERRUPTED"
 
 
+@pytest.mark.usefixtures("nobody_reads")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_process_exit_another_signal_ends_runs_at_once(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
