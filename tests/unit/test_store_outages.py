@@ -247,6 +247,34 @@ async def test_messages_of_a_store_that_hangs_do_not_wait_for_each_other(
     assert store.calls["messages"] == 4
 
 
+@bounded
+async def test_flush_that_waits_too_long_for_its_turn_is_repeated(
+    store: FaultyStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without another event that would bring its frames along."""
+    agent = Gated()
+    own = Reader(await engine.run(given(agent)))
+    await own.until(2)
+    await settled(lambda: store.calls["append"] >= 1)
+    appended = store.calls["append"]
+    clock = Clock()
+    for module in (async_store, store_queue):
+        monkeypatch.setattr(module, "time", clock)
+    store.hang("read")
+    requests = [asyncio.ensure_future(engine.connect(THREAD, None)) for _ in range(driver._POOL_THREADS)]
+    await settled(lambda: store.calls["read"] == driver._POOL_THREADS)
+    agent.allow()
+    await own.until(3)
+    await settled(lambda: driver._pool.get()._work_queue.qsize() >= 1)
+    clock.now += 60.0
+    store.work()
+    await asyncio.gather(*requests, return_exceptions=True)
+    await settled(lambda: store.calls["append"] > appended)
+    agent.allow(agent.count)
+    await own.rest()
+    assert raw_of(store) == own.frames
+
+
 @pytest.mark.parametrize(("seconds", "refused"), [(4.0, 0), (6.0, 100 - driver._POOL_THREADS)])
 @bounded
 async def test_requests_of_a_slow_store_wait_for_some_seconds(

@@ -235,6 +235,10 @@ class RunPersistence:
     async def _flush_in_thread(self, writers: Sequence[RunWriter], loop: asyncio.AbstractEventLoop) -> None:
         try:
             await self._async_store.call(self._flush, writers)
+        except Exception as error:  # it was not called: its turn did not come in time, or no thread can be started
+            self._flush_outage.failed(error)
+            for writer in writers:
+                self._flush_later(writer)
         finally:
             self._flushing.discard(loop)
 
