@@ -206,6 +206,30 @@ def test_copy_threads_refuses_urls(source: str, target: str, message: str, capsy
     assert not os.path.exists("to.db")
 
 
+def test_copy_threads_interrupted_before_the_first_thread(
+    source: SqliteStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_store(url: str) -> RunStore:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("copilot_runtime._cli.copy_threads.store_from_url", open_store)
+    assert run_command() == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+def test_copy_threads_waits_longer_than_requests(source: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For large threads, and for a server that restarts meanwhile."""
+    opened: list[str] = []
+
+    def open_store(url: str) -> RunStore:
+        opened.append(url)
+        return store_from_url(url)
+
+    monkeypatch.setattr("copilot_runtime._cli.copy_threads.store_from_url", open_store)
+    assert run_command(FROM, f"{TO}?max_threads=9&timeout_seconds=7") == 0
+    assert opened == [f"{FROM}?timeout_seconds=30", f"{TO}?max_threads=9&timeout_seconds=7"]
+
+
 def test_copy_threads_can_be_killed_and_repeated() -> None:
     source = SqliteStore("from.db")
     for number in range(300):
@@ -259,6 +283,16 @@ def test_copy_threads_while_the_source_is_in_use() -> None:
             assert target.export_thread(key) == source.export_thread(key)
 
 
+def test_copy_threads_takes_names_from_the_source_and_restores_deleted_threads(source: SqliteStore) -> None:
+    """Nothing tells on which side a thread was renamed, or whether a missing one was deleted."""
+    run_command()
+    target = SqliteStore("to.db")
+    target.update(ThreadKey(ADA, "t0"), name="renamed", archived=True)
+    target.delete(ThreadKey(ADA, "t2"))
+    assert run_command() == 0
+    assert all_threads(target) == all_threads(source)
+
+
 class Failing(SqliteStore):
     """A store that fails once it has imported two threads."""
 
@@ -288,7 +322,7 @@ def test_copy_threads_prints_what_was_copied_before_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def open_store(url: str) -> RunStore:
-        return Failing("to.db") if url == TO else store_from_url(url)
+        return Failing("to.db") if url.startswith(TO) else store_from_url(url)
 
     monkeypatch.setattr(Failing, "failure", failure)
     monkeypatch.setattr("copilot_runtime._cli.copy_threads.store_from_url", open_store)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from copilot_runtime._cli.main import main
 from copilot_runtime.stores import MemoryStore, PostgresStore, SqliteStore, copy_threads
 from copilot_runtime.stores.portable import ImportOutcome
 from copilot_runtime.stores.protocol import ThreadKey
@@ -70,6 +71,15 @@ def test_copy_threads_keeps_how_long_runs_have_taken_and_which_were_stopped(tmp_
             copy_threads(store, stores[len(found)])
     assert [was_stopped for was_stopped, *_ in found[0]] == [False, True]
     assert found[1] == found[2] == [(each[0], *map(pytest.approx, each[1:])) for each in found[0]]
+
+
+def test_copy_threads_creates_no_tables_in_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A URL with another schema than was meant is not an empty store."""
+    url, target = shared_postgres().url("mistyped"), f"sqlite:///{tmp_path}/to.db"
+    assert main(["copy-threads", url, target]) == 1
+    assert "schema mistyped: there are no tables yet" in capsys.readouterr().err
+    assert query("SELECT count(*) FROM pg_namespace WHERE nspname = 'mistyped'") == [(0,)]
+    assert main(["copy-threads", target, url]) == 0
 
 
 def test_copy_threads_with_characters_that_postgres_has_not() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from .._log_text import one_line
 from ..stores import CopyReport, RunStore, StoreError, store_from_url
 from ..stores._copying import CopiedThread, copy_each
+from ..stores.migrations import MigrationRequired
 from ..stores.portable import ImportOutcome, NoRoomError
 from .errors import CommandError
 
@@ -21,6 +22,9 @@ _AGAIN = "What was copied is complete; run the same command again to go on."
 _OTHER_OPTIONS = ("max_", "lease_", "poll_", "timeout_", "migrate", "notifications")
 """How the names of options begin that do not say where a store is, unlike a schema or a prefix."""
 
+_TIMEOUT_SECONDS = 30
+"""How long to wait for a store: longer than requests may, for a thread that is large or a server that restarts."""
+
 _PROGRESS_INTERVAL = 100
 """After how many threads to show how far the command is."""
 
@@ -31,14 +35,16 @@ def copy_threads(options: argparse.Namespace) -> int:
     Returns:
         The exit code: 0 if the target has all threads of the source, otherwise 1.
     """
-    source, target = _open_stores(options.source, options.target)
     report = CopyReport()
     try:
+        source, target = _open_stores(options.source, options.target)
         for thread in copy_each(source, target):
             report.add(thread)
             _show(thread, report)
     except NoRoomError as error:
         return _end(report, f"TO has no room for more threads: {error}. Raise that limit in the URL. {_AGAIN}")
+    except MigrationRequired as error:
+        return _end(report, one_line(error))
     except StoreError as error:
         return _end(report, f"A store is not working: {one_line(error)}. {_AGAIN}")
     except ValueError as error:
@@ -60,9 +66,19 @@ def _open_stores(source: str, target: str) -> tuple[RunStore, RunStore]:
     if parts.scheme == "sqlite" and not os.path.exists(path):  # or it would be created
         raise CommandError(f"FROM: there is no file {path}")
     try:
-        return store_from_url(source), store_from_url(target)
+        # Where tables are missing, the URL is wrong: to create them would show an empty store.
+        untouched = {"migrate": "false"} if parts.scheme in ("postgresql", "postgres") else {}
+        return store_from_url(_with_options(source, **untouched)), store_from_url(_with_options(target))
     except (ImportError, ValueError) as error:
         raise CommandError(str(error)) from error
+
+
+def _with_options(url: str, **options: str) -> str:
+    """Returns a URL with options of this command, unless the URL has them itself."""
+    given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    options = {"timeout_seconds": str(_TIMEOUT_SECONDS), **options}
+    added = urlencode({name: value for name, value in options.items() if name not in given})
+    return f"{url}{'&' if '?' in url else '?'}{added}" if added else url
 
 
 def _place(url: str) -> tuple[str, list[tuple[str, str]]]:
