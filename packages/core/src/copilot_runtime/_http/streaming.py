@@ -198,11 +198,13 @@ class AsyncStreamIterator:
     May be created anywhere; its loop is that of the first wait. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_is_closed", "_loop", "_push", "_size", "_source", "_without_turn")
+    __slots__ = ("_future", "_is_closed", "_is_notifying", "_loop", "_push", "_size", "_source", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._is_closed = False
+        self._is_notifying = False
+        """Whether another thread has the loop notify it, which looks at the source only then."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._future: asyncio.Future[None] | None = None
         self._push: Callable[[], bool] | None = None
@@ -257,16 +259,18 @@ class AsyncStreamIterator:
     def _notify(self) -> None:
         loop = self._loop
         if asyncio._get_running_loop() is not loop:
-            if loop is not None:
+            if loop is not None and not self._is_notifying:  # a thread may notify at each of thousands of events
+                self._is_notifying = True
                 with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
                     loop.call_soon_threadsafe(self._notify)
             return
+        self._is_notifying = False
         future, push, self._push = self._future, self._push, None
         if future is None or future.done():
             return
         if push is not None and push() and self._source.add_waiter(self._notify, is_lasting=True):
             self._push = push
-        else:
+        elif not future.done():  # by a change that came while it was pushed
             future.set_result(None)
 
     def close(self) -> None:
