@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from copilot_runtime._engine import Engine, StopResult, persistence, remote_runs, signals
+from copilot_runtime._engine import engine as engine_module
 from copilot_runtime._engine.persistence import RunPersistence
+from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime.stores import StoreError
-from copilot_runtime.stores.protocol import Batch
+from copilot_runtime.stores.protocol import Batch, NewRun, RunKey, RunStarted, ThreadKey
 
 from ..faulty_store import FaultyStore
 from .engine_helpers import HANG_SECONDS, THREAD, Gated, Reader, answers, bounded, engine_on, given, settled
@@ -189,6 +191,85 @@ async def test_watch_of_a_closed_event_loop_ends(make: Callable[..., Engine], no
     await asyncio.to_thread(asyncio.run, joins())
     notifications.notify(None, THREAD)
     await settled(lambda: all(store is not there.store for store, _, _ in notifications.watchers))
+
+
+@pytest.mark.parametrize("is_same_run", [True, False])
+@bounded
+async def test_run_that_was_followed_on_a_closed_event_loop_is_followed_on_another(
+    make: Callable[..., Engine], notifications: Notifications, is_same_run: bool
+) -> None:
+    here, there = make(), make()
+    agents = {name: Gated(1) for name in ("t", "other")}
+    own = {name: Reader(await here.run(given(agent, "r", name))) for name, agent in agents.items()}
+    for reader in own.values():
+        await reader.until(2)
+
+    async def joins() -> None:
+        await Reader(await there.connect(THREAD, None)).until(2)
+
+    await asyncio.to_thread(asyncio.run, joins())
+    name = "t" if is_same_run else "other"
+    joined = Reader(await there.connect(ThreadKey("", name), None))
+    await joined.until(2)
+    for agent in agents.values():
+        agent.allow()
+    await joined.rest()
+    for reader in own.values():
+        await reader.rest()
+    assert joined.frames == own[name].frames
+    await settled(lambda: not there._remote_runs._logs and not notifications.watchers)
+
+
+@bounded
+async def test_reader_that_comes_on_another_thread_while_an_unread_run_is_dropped_gets_the_rest(
+    make: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_runs, "UNREAD_SECONDS", 0.0)
+    here, there = make(), make(poll_seconds=0.005)
+    agent = Gated(1)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    follower = there._remote_runs
+    unfollow = follower._unfollow
+    found: list[RunLog] = []
+
+    def find(log: RunLog) -> None:
+        assert log.run is not None
+        found.append(follower.log(log.run, log.run_id, log.agent_id))
+        found[0].readers.add(found[0])
+
+    def unfollow_slowly(run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> Any:
+        if not found:
+            coming = threading.Thread(target=find, args=(log,))
+            coming.start()
+            coming.join()
+        return unfollow(run, log, loop)
+
+    monkeypatch.setattr(follower, "_unfollow", unfollow_slowly)
+    joined = Reader(await there.connect(THREAD, None))
+    await joined.until(2)
+    joined.close()
+    await settled(lambda: bool(found))
+    agent.allow()
+    await own.rest()
+    await settled(lambda: found[0].ended)
+    assert found[0].frames == own.frames
+
+
+@bounded
+async def test_reader_of_a_lost_run_gets_its_end_as_soon_as_its_process_has_ended_it(
+    make: Callable[..., Engine], notifications: Notifications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.0)
+    there = make(lease_seconds=0.2)
+    begun = make(lease_seconds=0.2).store.begin(NewRun(THREAD, "r", "a"))
+    assert isinstance(begun, RunStarted)
+    joined = Reader(await there.connect(THREAD, None))
+    rest = asyncio.ensure_future(joined.rest())
+    await settled(lambda: calls(there)["follow"] >= 1)
+    await settled(lambda: (live := there.store.read(THREAD).live) is not None and live.expired)
+    notifications.notify(None, THREAD)
+    assert (await rest)[-1]["code"] == "RUN_LOST"
 
 
 @bounded

@@ -66,6 +66,8 @@ class RemoteRunFollower:
         self._logs: dict[RunKey, RunLog] = {}
         self._timer: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
         self._fetches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Fetches] = weakref.WeakKeyDictionary()
+        self._loops: dict[RunLog, asyncio.AbstractEventLoop] = {}
+        """On which loop each log is filled."""
         self._watches: dict[RunLog, Callable[[], None]] = {}
         """The functions that end the watches."""
         self._read_at: dict[RunLog, float] = {}
@@ -81,9 +83,11 @@ class RemoteRunFollower:
         log = self._logs.get(run)
         if log is None:
             log = RunLog(run, run_id, agent_id)
+        self._read_at[log] = time.monotonic()
+        # After that, the loop of a log that it has just dropped for lack of readers finds that there is one.
+        loop = self._loops.get(log)
+        if self._logs.get(run) is not log or loop is None or loop.is_closed():
             self._follow(run, log, loops.target_loop())
-        else:
-            self._read_at[log] = time.monotonic()
         return log
 
     def follow_own(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
@@ -96,7 +100,21 @@ class RemoteRunFollower:
             self._follow(log.run, log, loop)
 
     def _follow(self, run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
+        if loop not in self._fetches:
+            self._take_over_from_closed(loop)
+        self._start(run, log, loop)
+
+    def _take_over_from_closed(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has a loop fill the logs of those that are closed: they may have readers on others, or are dropped there."""
+        for log, old_loop in list(self._loops.items()):
+            if log.run is not None and old_loop.is_closed():
+                self._start(log.run, log, loop)
+
+    def _start(self, run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
+        self._unwatch(log)
+        self._reaping.discard(log)  # by a loop that is closed
         self._logs.setdefault(run, log)
+        self._loops[log] = loop
         log.is_foreign = True
         self._read_at[log] = time.monotonic()
         self._timer.add(log, loop)
@@ -104,12 +122,14 @@ class RemoteRunFollower:
             self._watches[log] = self._watching.watch(run, partial(self._fetch_threadsafe, log, loop))
         self._fetch_threadsafe(log, loop)
 
-    def _unfollow(self, run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
+    def _unfollow(self, run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> float | None:
+        """Follows a run no further. Returns when it was last seen to have a reader."""
         if self._logs.get(run) is log:
             del self._logs[run]
         self._timer.discard(log, loop)
-        self._read_at.pop(log, None)
+        self._loops.pop(log, None)
         self._unwatch(log)
+        return self._read_at.pop(log, None)
 
     def _unwatch(self, log: RunLog) -> None:
         stop_watching = self._watches.pop(log, None)
@@ -121,6 +141,7 @@ class RemoteRunFollower:
         self._logs.clear()
         self._timer.clear()
         self._fetches = weakref.WeakKeyDictionary()
+        self._loops.clear()
         self._watches.clear()
         self._read_at.clear()
         self._reaping.clear()
@@ -130,10 +151,12 @@ class RemoteRunFollower:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
         for log in logs:
+            read_at = self._read_at.setdefault(log, now)
             if log.readers or log in self._own:
                 self._read_at[log] = now
-            elif log.run is not None and now - self._read_at.setdefault(log, now) > UNREAD_SECONDS:
-                self._unfollow(log.run, log, loop)
+            elif log.run is not None and now - read_at > UNREAD_SECONDS:
+                if self._unfollow(log.run, log, loop) != read_at:  # a reader has come meanwhile, on another thread
+                    self._follow(log.run, log, loop)
         self._fetch_soon([log for log in logs if log in self._read_at], loop)
 
     def _fetch_threadsafe(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:
@@ -220,6 +243,8 @@ class RemoteRunFollower:
             self._reap_outage.recovered()
         finally:
             self._reaping.discard(log)
+        # Nobody reports to this process what it has done itself.
+        self._fetch_soon((log,), asyncio.get_running_loop())
 
     def _apply(self, log: RunLog, run: RunKey, update: RunUpdate, loop: asyncio.AbstractEventLoop) -> None:
         log.duplicates = set(update.duplicates)
