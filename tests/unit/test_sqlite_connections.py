@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -262,3 +263,10 @@ def test_a_sqlite_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
     with pytest.raises(ValueError, match=r"SQLite 3\.35 or newer is required, and this Python has 3\.34\.1"):
         ConnectionPair(str(tmp_path / "threads.db"), 20.0).check()
+
+
+def test_statements_have_no_numbered_parameters() -> None:
+    """Python 3.12.0 to 3.12.3 warns of them at each use, and with warnings as errors no run would be stored."""
+    folder = Path(connections_module.__file__).parent
+    numbered = {(path.name, found) for path in folder.glob("*.py") for found in re.findall(r"\?\d", path.read_text())}
+    assert numbered == set()

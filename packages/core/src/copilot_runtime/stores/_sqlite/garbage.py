@@ -148,9 +148,9 @@ def _collect_runs(db: Db, thread: int, budget: _Budget) -> bool:
         frames_id, length = row
         if _collect_frames(db, frames_id, budget):
             db.execute(
-                "DELETE FROM runs WHERE thread = ?1 AND ordinal ="
-                " (SELECT ordinal FROM runs WHERE thread = ?1 ORDER BY ordinal LIMIT 1)",
-                (thread,),
+                "DELETE FROM runs WHERE thread = ? AND ordinal ="
+                " (SELECT ordinal FROM runs WHERE thread = ? ORDER BY ordinal LIMIT 1)",
+                (thread, thread),
             )
             budget.take([length or 0])
     return False
@@ -172,8 +172,8 @@ def _collect_rows(db: Db, table: str, owner: str, value: int, key: str, content:
     ).fetchall()
     count = budget.take([length or 0 for (length,) in rows])
     db.execute(
-        f"DELETE FROM {table} WHERE {owner} = ?1 AND {key} <="
-        f" (SELECT {key} FROM {table} WHERE {owner} = ?1 ORDER BY {key} LIMIT 1 OFFSET ?2)",
-        (value, count - 1),
+        f"DELETE FROM {table} WHERE {owner} = ? AND {key} <="
+        f" (SELECT {key} FROM {table} WHERE {owner} = ? ORDER BY {key} LIMIT 1 OFFSET ?)",
+        (value, value, count - 1),
     )
     return count == len(rows)

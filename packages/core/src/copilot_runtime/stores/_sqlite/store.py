@@ -334,12 +334,12 @@ class SqliteStore:
                 if message_ids is not None:
                     added += rows.store_messages(db, thread, messages, replaces=runs > 0)
                 [(runs,)] = db.execute(
-                    "UPDATE threads SET runs = runs + 1, agent_id = ?1, updated_at = ?2, used_at = ?2,"
-                    " created_at = CASE created_at WHEN 0 THEN ?2 ELSE created_at END,"
-                    " message_ids = coalesce(?3, message_ids), bytes = bytes + ?4"
-                    " + length(CAST(coalesce(?3, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
-                    f" WHERE id = ?5 RETURNING {rows.RUNS}",
-                    (agent_id, now, message_ids, added, thread),
+                    "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
+                    " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
+                    " message_ids = coalesce(?, message_ids), bytes = bytes + ?"
+                    " + length(CAST(coalesce(?, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
+                    f" WHERE id = ? RETURNING {rows.RUNS}",
+                    (agent_id, now, now, now, message_ids, added, message_ids, thread),
                 ).fetchall()
             else:
                 delete_frames(db, frames_id)
@@ -565,11 +565,11 @@ class SqliteStore:
     ) -> bool:
         def work(db: Db) -> bool:
             updated = db.execute(
-                "UPDATE threads SET bytes = bytes + length(CAST(coalesce(?1, name, '') AS BLOB))"
+                "UPDATE threads SET bytes = bytes + length(CAST(coalesce(?, name, '') AS BLOB))"
                 " - length(CAST(coalesce(name, '') AS BLOB)),"
-                " name = coalesce(?1, name), archived = coalesce(?2, archived)"
-                " WHERE owner = ?3 AND thread_id = ?4 AND runs > 0 AND (name IS NULL OR NOT ?5)",
-                (name, archived, *thread, if_unnamed),
+                " name = coalesce(?, name), archived = coalesce(?, archived)"
+                " WHERE owner = ? AND thread_id = ? AND runs > 0 AND (name IS NULL OR NOT ?)",
+                (name, name, archived, *thread, if_unnamed),
             )
             db.room.take(size=text_bytes(name or ""))
             return updated.rowcount > 0
