@@ -9,7 +9,7 @@ from typing import Any
 import ag_ui.core
 import pytest
 
-from copilot_runtime._events import InvalidEventError, encode, format_frame, repair_frames
+from copilot_runtime._events import InputEcho, InvalidEventError, RunRecorder, encode, format_frame, repair_frames
 from copilot_runtime._events.shapes import MESSAGE
 
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, read_frame, recorded, run_input, shown, text
@@ -255,6 +255,19 @@ def test_input_of_a_run_is_shown_without_what_clients_would_reject() -> None:
     recorder, frames = recorded([STARTED], input_echo=lambda: odd)
     assert read_frame(frames[0]).event["input"] == expected
     assert recorder.input_ids == {"u", "x", "v"}
+
+
+def test_input_ids_of_further_runs_are_added_in_place() -> None:
+    echo = InputEcho(b"{}", ("u",))
+    recorder = RunRecorder(ordinal=1, input_echo=lambda: echo)
+    recorder.feed(STARTED)
+    for message in "vw":
+        ids = recorder._input_ids
+        recorder.feed(FINISHED)
+        recorder.feed({**STARTED, "input": run_input(messages=[{"id": message, "role": "user", "content": ""}])})
+    assert recorder._input_ids is ids  # not a copy at each run, which would be quadratic
+    assert recorder.input_ids == {"u", "v", "w"}
+    assert echo.message_ids == ("u",)
 
 
 def test_models_and_dicts_are_cleaned_alike() -> None:

@@ -676,5 +676,5 @@ def _echo(request: RunRequest, known_from_events: Set[str], known_from_inputs: S
     # Nothing needs them again before the end of the run.
     body.forget()
     if body.can_be_echoed and members["messages"] is messages:
-        return InputEcho(body.data, [message["id"] for message in messages])
+        return InputEcho(body.data, tuple([message["id"] for message in messages]))
     return encode_echo(members)

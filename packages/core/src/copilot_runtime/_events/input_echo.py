@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .shapes import RUN_INPUT
@@ -18,12 +18,12 @@ class InputEcho(NamedTuple):
     """
 
     data: bytes
-    message_ids: Sequence[str]
+    message_ids: tuple[str, ...]
 
 
 def encode_echo(run_input: Mapping[str, Any]) -> InputEcho:
     """Returns an input, as it was parsed from JSON, without what clients would reject. Raises InvalidEventError."""
-    return InputEcho(encode_parsed(RUN_INPUT(run_input)), message_ids(run_input))
+    return InputEcho(encode_parsed(RUN_INPUT(run_input)), tuple(message_ids(run_input)))
 
 
 def message_ids(run_input: Mapping[str, Any]) -> list[str]:

@@ -487,9 +487,7 @@ class RunRecorder:
         id_member = DELTA_IDS[kind]
         if id_member == "messageId" and identity in self._known_message_ids:  # each is a duplicate
             return
-        if (
-            identity not in self._streams
-        ):  # nor does another type have the same id, whose deltas are recorded one by one
+        if identity not in self._streams:  # not even of another type, or its deltas are recorded one by one
             self._streams[identity] = self._stream = DeltaStream(self._prefix, kind, identity, compactor)
 
     def _track_message_id(self, number: int, message_id: Any) -> None:
@@ -505,10 +503,19 @@ class RunRecorder:
     def _echo_for(self, event: Event) -> InputEcho | None:
         """Returns the input that RUN_STARTED gets; None if it has one, or gets none."""
         if "input" in event or self._input_echo is None:
-            self._input_ids = [*self._input_ids, *message_ids(event.get("input", {}))]
+            self._add_input_ids(message_ids(event.get("input", {})))
             return None
         echo = self._input_echo()
         if not isinstance(echo, InputEcho):
             echo = encode_echo(echo)
-        self._input_ids = [*self._input_ids, *echo.message_ids] if self._input_ids else echo.message_ids
+        self._add_input_ids(echo.message_ids)
         return echo
+
+    def _add_input_ids(self, ids: Sequence[str]) -> None:
+        known = self._input_ids
+        if not known:
+            self._input_ids = ids
+        elif isinstance(known, list):
+            known += ids
+        else:
+            self._input_ids = [*known, *ids]
