@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -16,12 +17,13 @@ from typing import Any
 import pytest
 import redis
 
-from copilot_runtime.stores import LeaseLost, RedisStore, StoreError, store_from_url
+from copilot_runtime.stores import LeaseLost, MemoryStore, RedisStore, StoreError, store_from_url
 from copilot_runtime.stores._redis import address
 from copilot_runtime.stores._redis import store as redis_module
 from copilot_runtime.stores._redis.server_check import check_server
 from copilot_runtime.stores.protocol import (
     Batch,
+    LeaseSignal,
     NewRun,
     RunCompletion,
     RunEnd,
@@ -210,6 +212,41 @@ def test_redis_with_maxmemory_reached_refuses_and_changes_nothing(server: RedisS
     finally:
         server.command("CONFIG", "SET", "maxmemory", "0")
     store_run(store, T1)
+
+
+@pytest.mark.parametrize("state", ["maxmemory", "min-replicas-to-write"])
+def test_redis_that_takes_no_writes_can_be_read(state: str, server: RedisServer, store: RedisStore) -> None:
+    lease = begin(store, T1).lease
+    frames, _ = record_run(lease, message_events())
+    append_one(store, lease, frames[:1])
+    store_run(store, T2)
+    other = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=store._prefix)
+    server.command("CONFIG", "SET", state, "1")
+    try:
+        assert store.read(T2, touch=True).runs
+        assert list(other.follow(lease.run, 0).frames) == frames[:1]
+        assert store.poll_signals([lease]) == {}
+        assert list_thread_ids(store) == ["t2"]
+    finally:
+        server.command("CONFIG", "SET", state, "0")
+
+
+def test_redis_with_maxmemory_reached_keeps_leases_and_stops_runs(server: RedisServer, store: RedisStore) -> None:
+    leasing = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=store._prefix, lease_seconds=0.2)
+    lease, dead = begin(leasing, T1).lease, begin(leasing, T2).lease
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    try:
+        wait_until(lambda: leasing.follow(dead.run, 0).expired, "the lease to expire")
+        store.renew([lease])
+        assert not store.follow(lease.run, 0).expired
+        assert store.request_stop(T1, None)
+        assert poll_signal(store, lease) is LeaseSignal.STOP
+        claimed = store.claim(dead.run)
+        assert claimed
+        store.finish(claimed.lease, (), RunCompletion(persist=False))
+        assert store.read(T2).live is None
+    finally:
+        server.command("CONFIG", "SET", "maxmemory", "0")
 
 
 def test_redis_sentinel_fails_over_to_the_new_master() -> None:
@@ -465,17 +502,17 @@ def test_redis_begin_takes_one_round_trip(store: RedisStore, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("size", [10, 3000], ids=["short", "long"])
-def test_redis_max_bytes_is_about_the_memory_of_the_server(size: int, server: RedisServer) -> None:
-    client: Any = redis.Redis(port=server.port)
-    client.flushall()
-    store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix())
-    store_run(store)
-    before = client.info("memory")["used_memory"]
-    for number in range(160):
-        lease = begin(store, ThreadKey(ADA, f"thread-{number // 4}")).lease
-        store.finish(lease, *record_run(lease, message_events(f"m{number}", "x" * size)))
-    used = client.info("memory")["used_memory"] - before
-    counted = int(client.hget(f"{{{store._prefix}}}", "bytes"))
+def test_redis_max_bytes_is_about_the_memory_of_the_server(size: int) -> None:
+    with run_redis() as server:  # of its own: others free at some time what earlier tests have used
+        client: Any = redis.Redis(port=server.port)
+        store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix())
+        store_run(store)
+        before = client.info("memory")["used_memory"]
+        for number in range(160):
+            lease = begin(store, ThreadKey(ADA, f"thread-{number // 4}")).lease
+            store.finish(lease, *record_run(lease, message_events(f"m{number}", "x" * size)))
+        used = client.info("memory")["used_memory"] - before
+        counted = int(client.hget(f"{{{store._prefix}}}", "bytes"))
     assert used / 1.5 < counted < used * 1.5
 
 
@@ -553,6 +590,68 @@ def test_redis_finish_of_a_thread_that_is_damaged_changes_nothing(store: RedisSt
     client_of(store).delete(key(store, "m", T1))
     store.finish(lease, frames, completion)
     assert list(read_raw(store, T1).runs[0].raw or ()) == frames
+
+
+def test_redis_clear_deletes_threads_of_which_keys_are_missing(store: RedisStore) -> None:
+    """As where the server's maxmemory-policy has deleted some."""
+    for number in range(130):
+        store_run(store, ThreadKey(ADA, f"t{number}"))
+        client_of(store).delete(key(store, "t", ThreadKey(ADA, f"t{number}")))
+    without_lease, without_thread = begin(store, T1).lease, begin(store, T2).lease
+    client_of(store).delete(key(store, "l", T1), key(store, "t", T2))
+    store_run(store, ThreadKey(ADA, "intact"))
+    cursor = store.clear(ADA)
+    for _ in range(3):
+        cursor = cursor and store.clear(ADA, cursor)
+    assert cursor is None
+    assert list_thread_ids(store) == []
+    assert poll_signal(store, without_lease) is poll_signal(store, without_thread) is LeaseSignal.LOST
+    assert client_of(store).hget(f"{{{store._prefix}}}", "threads") == b"0"
+    store_run(store, T1)
+    assert list_thread_ids(store) == ["t1"]
+
+
+def test_redis_clock_that_is_set_back_a_little_ends_no_lease(store: RedisStore) -> None:
+    """As after a failover to a server whose clock is behind."""
+    lease = begin(store).lease
+    client = client_of(store)
+
+    def shift(microseconds: int) -> None:
+        client.hincrby(key(store, "l", T1), "expires", microseconds)
+
+    shift(3_000_000)
+    assert not store.follow(lease.run, 0).expired
+    assert store.claim(lease.run) is None
+    shift(100_000_000)
+    assert store.follow(lease.run, 0).expired
+
+
+def test_redis_append_of_many_runs_deletes_a_bounded_number_of_threads(server: RedisServer, store: RedisStore) -> None:
+    """No other call is served meanwhile."""
+    for number in range(130):
+        store_run(store, ThreadKey(ADA, f"t{number}"))
+    leases = [begin(store, ThreadKey(BOB, f"t{number}")).lease for number in range(3)]
+    limited = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=store._prefix, max_bytes=1000)
+    limited.append([Batch(lease, record_run(lease, message_events())[0][:1]) for lease in leases])
+    assert len(list_thread_ids(store)) == 30
+
+
+def test_redis_cost_of_times_that_are_equal(server: RedisServer, store: RedisStore) -> None:
+    """As of threads that were copied from a store that keeps seconds."""
+    source = MemoryStore()
+
+    def copy(count: int) -> int:
+        for number in range(count):
+            thread = ThreadKey(ADA, f"{count}-{number}")
+            store_run(source, thread)
+            exported = source.export_thread(thread)
+            assert exported
+            store.import_thread(dataclasses.replace(exported, updated_at=1_000_000.0))
+        return int(server.info("commandstats")["cmdstat_zcount"].split(",")[0][6:])
+
+    few = copy(40)
+    many = copy(160)
+    assert many - few <= 6 * few
 
 
 # --- processes ---

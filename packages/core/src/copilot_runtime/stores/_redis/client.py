@@ -190,8 +190,8 @@ class Client:
 def _keys(shard: str) -> tuple[int, str, str]:
     """Returns the keys that a call names; the script finds the others, which have the same slot, by the first one.
 
-    The second one never exists: while a cluster moves the slot from node to node, key by key, it therefore refuses calls
-    of more than one key. Otherwise, the script would take keys for missing that are on the other node.
+    The second one never exists: while a cluster moves the slot from node to node, key by key, it therefore refuses
+    calls of more than one key. Otherwise, the script would take keys for missing that are on the other node.
     """
     return 2, shard, f"{shard}:none"
 

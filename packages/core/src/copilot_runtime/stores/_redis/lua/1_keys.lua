@@ -75,12 +75,19 @@ local function if_intact(work, ...)
     return nil
 end
 
+-- Lets what follows change keys although the server's memory is used up: a script that has written something may go on,
+-- and a deletion is never refused. For what takes no more memory than before.
+local function use_full_memory()
+    redis.call('DEL', KEYS[2])
+end
+
 -- Active runs
 
 local function has_expired(expires, lease)
     expires = integer(expires)
-    -- One that expires later than it can since it was last renewed was renewed before the clock was set back.
-    return not (NOW < expires and expires <= NOW + integer(lease))
+    -- One that expires much later than it can since it was last renewed was renewed before the clock was set back. By
+    -- less than that, the clocks of a master and of the replica that replaces it may differ.
+    return not (NOW < expires and expires <= NOW + 2 * integer(lease))
 end
 
 local function active_run(thread)
@@ -106,7 +113,8 @@ local function wake_all(thread)
     wake_followers(thread, ordinal, followers)
 end
 
--- Notes that a process follows a run, and tells the one that runs it.
+-- Notes that a process follows a run, and tells the one that runs it; unless the server takes no writes at the moment,
+-- which readers need not notice.
 local function note_follower(thread, ordinal, holder, followers, channel, seconds)
     if channel == '' or channel == holder then return end
     local kept, is_new = {}, true
@@ -118,8 +126,8 @@ local function note_follower(thread, ordinal, holder, followers, channel, second
         end
     end
     kept[#kept + 1] = channel .. ' ' .. digits(NOW + seconds * 1000000) .. '\n'
-    redis.call('HSET', key('l', thread), 'followers', table.concat(kept))
-    redis.call('PUBLISH', holder, thread .. ':' .. ordinal)
+    local noted = redis.pcall('HSET', key('l', thread), 'followers', table.concat(kept))
+    if type(noted) == 'number' then redis.call('PUBLISH', holder, thread .. ':' .. ordinal) end
 end
 
 -- Raw frames

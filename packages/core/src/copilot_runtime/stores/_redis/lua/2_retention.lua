@@ -43,9 +43,10 @@ local function add_thread(thread, owner, owner_text, thread_text, ordinal)
     local serial = next_serial()
     redis.call('HSET', key('t', thread), 'owner', owner, 'owner_text', owner_text, 'thread_text', thread_text,
         'ordinal', ordinal, 'serial', serial, 'runs', 0, 'bytes', 0)
-    redis.call('ZADD', key('all', owner), serial, thread)
-    redis.call('HINCRBY', SHARD, 'threads', 1)
-    redis.call('ZINCRBY', THREADS, 1, owner)
+    if redis.call('ZADD', key('all', owner), serial, thread) == 1 then -- or it was counted before it was damaged
+        redis.call('HINCRBY', SHARD, 'threads', 1)
+        redis.call('ZINCRBY', THREADS, 1, owner)
+    end
     count_bytes(thread, owner, THREAD_BYTES + 2 * (#owner_text + #thread_text))
 end
 
@@ -76,9 +77,18 @@ end
 
 -- Returns a time from the given one on at which no other thread of the owner was updated, so that a list has one order.
 local function unused_time(owner, time)
-    while redis.call('ZCOUNT', list_of(owner, false), time, time) > 0
-        or redis.call('ZCOUNT', list_of(owner, true), time, time) > 0 do time = time + 1 end
-    return time
+    local function is_any_unused(width)
+        local last = time + width - 1
+        return redis.call('ZCOUNT', list_of(owner, false), time, last)
+            + redis.call('ZCOUNT', list_of(owner, true), time, last) < width
+    end
+    local used, width = 0, 1
+    while not is_any_unused(width) do used, width = width, width * 2 end
+    while width - used > 1 do
+        local middle = math.floor((used + width) / 2)
+        if is_any_unused(middle) then width = middle else used = middle end
+    end
+    return time + width - 1
 end
 
 -- Deletes all of a thread but its active run.
@@ -117,7 +127,7 @@ local function drop_thread(thread)
     return integer(runs) > 0
 end
 
--- Deletes the history of a thread whose active run goes on, on a thread that is otherwise new.
+-- Deletes the history of a thread whose active run goes on, on a thread that is otherwise new. Returns true.
 local function clear_active_thread(thread)
     local owner, owner_text, thread_text, ordinal, size, raw =
         fields(key('t', thread), 'owner', 'owner_text', 'thread_text', 'ordinal', 'bytes', 'raw')
@@ -125,6 +135,24 @@ local function clear_active_thread(thread)
     uncount_thread(owner, integer(size))
     add_thread(thread, owner, owner_text, thread_text, ordinal)
     count_bytes(thread, owner, integer(redis.call('HGET', key('l', thread), 'bytes')))
+    return true
+end
+
+-- Deletes a thread of an owner also if it is damaged, so that not even its owner may be known. Returns whether it was
+-- listed.
+local function drop_thread_of(thread, owner)
+    local was_listed = is_listed(thread, owner)
+    local serial = redis.call('ZSCORE', key('all', owner), thread)
+    if not drop_thread(thread) and serial and redis.call('ZSCORE', key('all', owner), thread) then
+        local ordinal = fields_if_intact(key('l', thread), 'ordinal')
+        if ordinal then wake_all(thread) end
+        drop_history(thread, owner, '')
+        set_active(thread, owner)
+        redis.call('UNLINK', key('l', thread))
+        if ordinal then redis.call('UNLINK', frames_key(thread, ordinal)) end
+        uncount_thread(owner, 0)
+    end
+    return was_listed
 end
 
 local function drop_raw(thread, owner, ordinal)

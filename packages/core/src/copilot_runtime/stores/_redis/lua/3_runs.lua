@@ -1,5 +1,5 @@
 -- Runs from their beginning to their end. A command that is refused once the server's memory is used up comes first
--- where a run begins or grows, so that such a server changes nothing; and last where one ends.
+-- where a run begins or grows, so that such a server changes nothing. What ends runs, or keeps leases, is not refused.
 
 local function next_token(thread, random)
     local leased = math.max(NOW, integer(redis.call('HGET', key('t', thread), 'leased')) + 1)
@@ -100,7 +100,7 @@ function operations.append()
     if exceeds('bytes') then
         for at = FIRST, #ARGV, 6 do
             local owner = fields_if_intact(key('t', ARGV[at]), 'owner')
-            if owner then evicted = evicted + evict(ARGV[at], owner) end
+            if owner and evicted < BATCH then evicted = evicted + evict(ARGV[at], owner) end
         end
     end
     results[1], results[2] = outcome_of_eviction(evicted)
@@ -219,6 +219,7 @@ end
 -- Leases: pairs of a thread and a token.
 
 function operations.renew(lease)
+    use_full_memory()
     for at = FIRST + 1, #ARGV, 2 do
         local name = key('l', ARGV[at])
         if fields_if_intact(name, 'token') == ARGV[at + 1] then
@@ -256,6 +257,7 @@ function operations.claim(thread, ordinal, force, lease, random, holder)
     -- Before anything is changed: a run of a damaged thread would be claimed again and again.
     check_types(thread)
     local entries, messages = entries_after(thread, ordinal, 0), redis.call('LRANGE', key('m', thread), 0, -1)
+    use_full_memory()
     local token = next_token(thread, random)
     wake_all(thread)
     redis.call('HSET', name, 'token', token, 'expires', NOW + lease, 'lease', lease, 'holder', holder)
@@ -265,6 +267,7 @@ end
 function operations.stop(thread, has_id, run)
     local live = active_run(thread)
     if live and live[5] == 0 and (has_id == '0' or live[2] == run) and live[4] ~= '1' then
+        use_full_memory()
         redis.call('HSET', key('l', thread), 'stopping', 1)
         redis.call('PUBLISH', redis.call('HGET', key('l', thread), 'holder'), thread .. ':' .. live[1])
     end

@@ -5,9 +5,9 @@
 function operations.read(thread, touch, raw_ordinal)
     local ordinal, owner = fields(key('t', thread), 'ordinal', 'owner')
     if not ordinal then return false end
-    if touch == '1' then
-        redis.call('ZADD', IDLE, 'XX', NOW, thread)
-        redis.call('ZADD', key('idle', owner), 'XX', NOW, thread)
+    if touch == '1' then -- unless the server takes no writes at the moment
+        redis.pcall('ZADD', IDLE, 'XX', NOW, thread)
+        redis.pcall('ZADD', key('idle', owner), 'XX', NOW, thread)
     end
     local raw = false
     if raw_ordinal ~= '' and has_raw(thread, raw_ordinal) then raw = entries_after(thread, raw_ordinal, 0) end
@@ -74,17 +74,8 @@ function operations.update(thread, has_name, name, archived, if_unnamed)
     return 1
 end
 
--- Also deletes a thread that is damaged, of which not even the owner may be known.
 function operations.delete(thread, owner)
-    local serial = redis.call('ZSCORE', key('all', owner), thread)
-    local was_listed = is_listed(thread, owner)
-    if not drop_thread(thread) and serial and redis.call('ZSCORE', key('all', owner), thread) then
-        drop_history(thread, owner, '')
-        set_active(thread, owner)
-        redis.call('UNLINK', key('l', thread))
-        uncount_thread(owner, 0)
-    end
-    return was_listed and 1 or 0
+    return drop_thread_of(thread, owner) and 1 or 0
 end
 
 -- The serial of the last thread that was created.
@@ -97,11 +88,8 @@ function operations.clear(owner, last)
     if last == '' then last = redis.call('HGET', SHARD, 'serial') or '0' end
     local found = redis.call('ZRANGEBYSCORE', key('all', owner), '-inf', last, 'LIMIT', 0, BATCH)
     for _, thread in ipairs(found) do
-        if redis.call('EXISTS', key('l', thread)) == 1 then
-            clear_active_thread(thread)
-        else
-            drop_thread(thread)
-        end
+        local is_active = redis.call('EXISTS', key('l', thread), key('t', thread)) == 2
+        if not (is_active and if_intact(clear_active_thread, thread)) then drop_thread_of(thread, owner) end
     end
     return {last, #found == BATCH and 1 or 0}
 end
