@@ -383,11 +383,15 @@ def test_process_exit_of_a_script_and_below_a_reloader_waits_for_no_run(
 
 @pytest.mark.usefixtures("nobody_reads")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_process_exit_another_signal_ends_runs_at_once(
+def test_process_exit_ctrl_c_ends_the_runs_of_all_runtimes_at_once(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server_shutdown, "_serving_process_id", os.getpid())
-    client = TestClient(runtime_of(endless, shutdown_grace_seconds=HANG_SECONDS), timeout_seconds=HANG_SECONDS / 2)
+    monkeypatch.setattr(server_shutdown, "_quick_process_id", None)
+    client, other = (
+        TestClient(runtime_of(endless, shutdown_grace_seconds=HANG_SECONDS), timeout_seconds=HANG_SECONDS / 2)
+        for _ in range(2)
+    )
     shutdown = client.runtime.engine._shutdown
     end = shutdown.end
     raises = iter([True])
@@ -398,11 +402,14 @@ def test_process_exit_another_signal_ends_runs_at_once(
         await end(*args, **named)
 
     monkeypatch.setattr(shutdown, "end", interrupted)
-    with client.stream("a", thread_id="t") as stream:
-        next(iter(stream))
-        client.runtime.engine.at_exit(time.monotonic())
-        assert stream.result().events[-1]["code"] == "RUN_INTERRUPTED"
-    assert "another signal ends them at once" in caplog.text
+    with client.stream("a", thread_id="t") as stream, other.stream("a", thread_id="t") as another:
+        for each in (stream, another):
+            next(iter(each))
+        for each in (client, other):
+            each.runtime.engine.at_exit(time.monotonic())
+        for each in (stream, another):
+            assert each.result().events[-1]["code"] == "RUN_INTERRUPTED"
+    assert caplog.text.count("Ctrl+C ends them at once") == 1
 
 
 def test_process_exit_time_is_counted_once_for_all_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:

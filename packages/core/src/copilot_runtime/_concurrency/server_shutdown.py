@@ -76,8 +76,10 @@ def note_server() -> None:
 def waits_at_exit() -> bool:
     """Returns whether this process may take its time to exit.
 
-    That is one with a server, unless it is one that reloaders end whenever the code of its application changes.
+    That is one with a server, unless nobody wants to wait: reloaders end it whenever the application's code changes.
     """
+    if _quick_process_id == process_id():
+        return False
     has_server = _serving_process_id == process_id() or server_shutdown() is not None
     return has_server and not any(os.environ.get(name) == "true" for name in ("RUN_MAIN", "WERKZEUG_RUN_MAIN"))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .._concurrency import driver, loops
-from .._concurrency.server_shutdown import ServerShutdown, server_shutdown, waits_at_exit
+from .._concurrency.server_shutdown import ServerShutdown, note_quick_shutdown, server_shutdown, waits_at_exit
 from .endings import INTERRUPTED
 from .persistence import FINISH_RETRY_SECONDS
 from .run import Run
@@ -166,16 +166,17 @@ class Shutdown:
             self._active_count -= 1
 
     def end_at_exit(self, of_loop: LoopFilter, exiting_since: float) -> None:
-        """Does the same on a thread of a process that exits. Another signal ends the runs at once."""
+        """Does the same on a thread of a process that exits. Ctrl+C ends the runs at once."""
         grace_seconds = None if waits_at_exit() else 0.0
         runs = self._active_runs(of_loop)
         left = self._end_times(grace_seconds, exiting_since).stop - time.monotonic()
         if runs and left > CHECK_SECONDS:
-            text = "the process ends in %.1f seconds, since %d runs are active; another signal ends them at once"
+            text = "the process ends in %.1f seconds, since %d runs are active; Ctrl+C ends them at once"
             logger.warning(text, left, len(runs))
         try:
             driver.run_sync(self.end(grace_seconds, of_loop, exiting_since=exiting_since))
         except (KeyboardInterrupt, SystemExit):
+            note_quick_shutdown()  # for the other runtimes of the process
             driver.run_sync(self.end(0.0, of_loop, exiting_since=exiting_since))
 
     def check_server(self) -> None:
