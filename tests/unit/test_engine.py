@@ -661,7 +661,7 @@ async def test_shutdown_ends_runs_and_calls_on_run_end() -> None:
     with pytest.raises(ShuttingDown):
         await engine.run(given(Gated()))
     # The runtime can be served again, and is as it was.
-    engine.reopen()
+    engine.accept_runs()
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
     await reader.until(2)

@@ -586,7 +586,7 @@ class Engine:
 
     async def shutdown(self, grace_seconds: float | None = None) -> None:
         """Refuses new runs, lets this process's runs end for ``grace_seconds``, ends them, and ends all streams."""
-        self._shutdown.close()
+        self._shutdown.refuse_runs()
         await self._end_all_without_loop()
         await self._shutdown.end(grace_seconds)
 
@@ -595,13 +595,13 @@ class Engine:
         driver.run_sync(self._shutdown_on_thread(grace_seconds))
 
     async def _shutdown_on_thread(self, grace_seconds: float | None) -> None:
-        self._shutdown.close()
+        self._shutdown.refuse_runs()
         await self._end_all_not_running()
         await self._shutdown.end(grace_seconds)
 
-    def reopen(self) -> None:
+    def accept_runs(self) -> None:
         """Accepts runs again after `shutdown`."""
-        self._shutdown.reopen()
+        self._shutdown.accept_runs()
 
     @property
     def is_shutting_down(self) -> bool:

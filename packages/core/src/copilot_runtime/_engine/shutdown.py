@@ -89,8 +89,8 @@ class Shutdown:
         self._ending: asyncio.Task[None] | None = None
         self._forced: weakref.WeakSet[Run] = weakref.WeakSet()
         """Runs that are ended without their agents, by several calls of `end` perhaps."""
-        self._is_closed_for_threads = False
-        self._closed_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._refuses_threads = False
+        self._refusing_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
     @property
     def is_active(self) -> bool:
@@ -99,13 +99,11 @@ class Shutdown:
 
     def refuses_runs(self) -> bool:
         """Returns whether no further run may begin on this event loop, or for this worker thread."""
-        if self._is_closed_for_threads or self._closed_loops:
-            is_closed = (
-                self._is_closed_for_threads
-                if loops.in_sync_driver()
-                else asyncio.get_running_loop() in self._closed_loops
+        if self._refuses_threads or self._refusing_loops:
+            is_refused = (
+                self._refuses_threads if loops.in_sync_driver() else asyncio.get_running_loop() in self._refusing_loops
             )
-            if is_closed:
+            if is_refused:
                 return True
         if self._noticed_at is None and not self._active_count:
             now = time.monotonic()
@@ -115,22 +113,22 @@ class Shutdown:
         server = self._look()
         return self._active_count > 0 if server is None else not server.accepts_requests
 
-    def close(self) -> None:
+    def refuse_runs(self) -> None:
         """Refuses further runs from now on, and not only while runs are being ended.
 
         That is where the caller is, on its event loop or on worker threads, and where runs are active: another loop is
         that of another server, such as a test's.
         """
-        self._closed_loops.update(run.loop for run in self._runs())
+        self._refusing_loops.update(run.loop for run in self._runs())
         if not loops.in_sync_driver():
-            self._closed_loops.add(asyncio.get_running_loop())
-        if loops.in_sync_driver() or loops.running_background_loop() in self._closed_loops:
-            self._is_closed_for_threads = True
+            self._refusing_loops.add(asyncio.get_running_loop())
+        if loops.in_sync_driver() or loops.running_background_loop() in self._refusing_loops:
+            self._refuses_threads = True
 
-    def reopen(self) -> None:
+    def accept_runs(self) -> None:
         """Accepts runs again: a server starts to serve them."""
-        self._is_closed_for_threads = False
-        self._closed_loops.clear()
+        self._refuses_threads = False
+        self._refusing_loops.clear()
 
     async def end(
         self,
@@ -191,7 +189,7 @@ class Shutdown:
     def after_fork(self) -> None:
         """Forgets what the parent process was doing."""
         self._active_count, self._noticed_at, self._ending = 0, None, None
-        self.reopen()
+        self.accept_runs()
 
     def _look(self) -> ServerShutdown | None:
         server = server_shutdown()

@@ -358,7 +358,7 @@ class CopilotRuntime:
 
     def startup(self) -> None:
         """Accepts runs again after `shutdown`. Adapters call it where their server announces its start."""
-        self.engine.reopen()
+        self.engine.accept_runs()
 
     @property
     def is_shutting_down(self) -> bool:
