@@ -132,6 +132,52 @@ def test_redis_cluster_limits_are_those_of_all_nodes(cluster: RedisCluster) -> N
     assert "last" in list_thread_ids(store, "heavy") or "t9" in list_thread_ids(store, "heavy")
 
 
+def test_redis_cluster_pages_end_with_the_last_thread(cluster: RedisCluster) -> None:
+    """Also where all that is left of a list is on the node with the last thread of the page before."""
+    store: Any = store_from_url(cluster.url)
+    keys = [
+        key
+        for number in range(200)
+        if store._shards.place(key := p.ThreadKey("", f"t{number}")).shard == store._shards.names[0]
+    ][:4]
+    for key in keys:
+        store_run(store, key)
+    found: list[str] = []
+    cursor = None
+    while cursor is not None or not found:
+        page = store.threads("", p.ThreadQuery(limit=1, cursor=cursor))
+        found += [info.thread_id for info in page.threads]
+        cursor = page.next_cursor
+    assert found == [key.thread_id for key in reversed(keys)]
+
+
+def test_redis_cluster_looks_at_few_nodes_when_its_limits_are_exceeded(
+    cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: Any = store_from_url(f"{cluster.url}&max_threads=3")
+    for number in range(3):
+        store_run(store, p.ThreadKey("heavy", f"t{number}"))
+    client = store._process.get().client
+    store._limits._refresh(client)
+    calls: list[str] = []
+    original = client._evaluate
+
+    def evaluate(command: str, text: str, shard: str, operation: str, *rest: Any) -> Any:
+        calls.append(operation)
+        return original(command, text, shard, operation, *rest)
+
+    monkeypatch.setattr(client, "_evaluate", evaluate)
+    light = next(
+        key
+        for number in range(100)
+        if store._shards.place(key := p.ThreadKey(f"user{number}", "t")).shard
+        != store._shards.place(p.ThreadKey("heavy", "t")).shard
+    )
+    begin(store, light)
+    assert list_thread_ids(store, "heavy") == ["t2", "t1"]
+    assert len(calls) < 50
+
+
 def test_redis_cluster_that_moves_a_slot_loses_no_run(cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Meanwhile each node has some of the keys of the slot's threads, and would take those of the other for missing."""
     monkeypatch.setattr(redis.RedisCluster, "RedisClusterRequestTTL", 2)  # how often it tries again

@@ -71,12 +71,30 @@ class Limits:
         finally:
             self._refresh_at = time.monotonic() + REFRESH_SECONDS
 
+    def after_fork(self) -> None:
+        """Asks again soon: the thread that did exists only in the parent."""
+        self._refresh_at = 0.0
+
     def evict(self, client: Client, thread: str) -> int:
         """Deletes threads other than ``thread`` in all shards, first of owners above their share. Returns how many."""
         evicted = 0
         for is_strict in (1, 0):
-            for shard in self._shards:
+            left = set(self._shards)
+            while left:
                 self._refresh(client)
+                if not self._is_exceeded():
+                    return evicted
+                # Most likely the one that has the most.
+                shard = max(left, key=self._part_of_limits)
+                left.remove(shard)
                 with contextlib.suppress(StoreError):
                     evicted += int(client.call(shard, "evict", is_strict, thread))
         return evicted
+
+    def _is_exceeded(self) -> bool:
+        threads, size, _ = map(sum, zip(*self._totals.values(), strict=True))
+        return 0 < self.max_threads < threads or 0 < self.max_bytes < size
+
+    def _part_of_limits(self, shard: str) -> float:
+        threads, size, _ = self._totals[shard]
+        return max(threads / (self.max_threads or math.inf), size / (self.max_bytes or math.inf))

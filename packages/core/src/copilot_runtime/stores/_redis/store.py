@@ -386,7 +386,9 @@ class RedisStore:
             # No two threads of an owner in a shard have the same time.
             before = round(parse_cursor(query.cursor)[0] * values.MICROSECONDS)
         shards = self._shards.of_owner(owner)
-        wanted = None if query.limit is None else query.limit + 1
+        # The last thread of the page before is found again in its shard.
+        again = int(query.cursor is not None and len(shards) > 1)
+        wanted = None if query.limit is None else query.limit + 1 + again
         found: list[p.ThreadInfo] = []
         for shard in shards:
             found += self._listed(shard, owner, query, before, wanted)
@@ -554,7 +556,8 @@ class RedisStore:
                 time.sleep(_SWEEP_PAUSE_SECONDS)
 
     def after_fork(self) -> None:
-        """Does nothing: each process has connections of its own."""
+        # Each process has connections of its own.
+        self._limits.after_fork()
 
     # --- helpers ---
 
