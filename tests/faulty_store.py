@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from copilot_runtime.stores import RunStore, StoreError
@@ -67,9 +68,9 @@ class FaultyStore:
         """Lets calls fail without having done anything, as if the store were away."""
         self._set(self._before, names, self._raise)
 
-    def fail_afterwards(self, *names: str) -> None:
+    def fail_afterwards(self, *names: str, error: BaseException | None = None) -> None:
         """Lets calls do their work and then fail, as if the connection broke before the answer."""
-        self._set(self._after, names, self._raise)
+        self._set(self._after, names, partial(self._raise, error))
 
     def hang(self, *names: str, then_fail: bool = True) -> None:
         """Lets calls wait until `work`, and then fail as after a timeout, or do their work."""
@@ -89,8 +90,8 @@ class FaultyStore:
         faults.update(dict.fromkeys(names or METHODS, fault))
 
     @staticmethod
-    def _raise() -> None:
-        raise StoreError("the store is away")
+    def _raise(error: BaseException | None = None) -> None:
+        raise error or StoreError("the store is away")
 
     def _wrapped(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **named: Any) -> Any:

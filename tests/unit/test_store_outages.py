@@ -22,7 +22,7 @@ from copilot_runtime._engine import (
 )
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime.stores import SqliteStore, StoreError
-from copilot_runtime.stores.protocol import StoredRun, ThreadKey
+from copilot_runtime.stores.protocol import StoredRun, ThreadKey, ThreadUnreadable
 
 from ..faulty_store import FaultyStore
 from .engine_helpers import THREAD, Gated, Reader, answers, bounded, engine_on, given, settled, stored
@@ -224,7 +224,7 @@ async def test_requests_of_a_store_that_hangs_do_not_wait_for_each_other(
     clock.now += 1.0
     store.may_go_on.set()
     results = await asyncio.gather(*requests, return_exceptions=True)
-    assert {type(result) for result in results} == {StoreError}
+    assert all(isinstance(result, StoreError) for result in results)
     assert store.calls["read"] == driver._POOL_THREADS
 
 
@@ -243,7 +243,7 @@ async def test_messages_of_a_store_that_hangs_do_not_wait_for_each_other(
     clock.now += 1.0
     store.may_go_on.set()
     results = await asyncio.gather(*requests, return_exceptions=True)
-    assert {type(result) for result in results} == {StoreError}
+    assert all(isinstance(result, StoreError) for result in results)
     assert store.calls["messages"] == 4
 
 
@@ -308,10 +308,14 @@ async def test_runs_that_begin_on_a_store_that_hangs_do_not_wait_for_each_other(
     clock.now += 1.0
     store.may_go_on.set()
     results = await asyncio.gather(*requests, return_exceptions=True)
-    assert {type(result) for result in results} == {StoreError}
+    assert all(isinstance(result, StoreError) for result in results)
     assert store.calls["write_runs"] == 1
     store.work()
     assert (await Reader(await engine.run(given(answers))).rest())[-1] == FINISHED
+    # Only what the store was called with may have begun.
+    await settled(lambda: store.calls["request_stop"] >= lost_begins.CHECKS * store_writes.MAX_CHANGES)
+    await settled(lambda: not engine._lost_begins._pending)
+    assert store.calls["request_stop"] == lost_begins.CHECKS * store_writes.MAX_CHANGES
 
 
 @pytest.mark.parametrize("where", ["event loop", "worker thread"])
@@ -335,6 +339,42 @@ async def test_run_that_has_begun_although_begin_failed_frees_its_thread(
     own = Reader(await run("second"))
     assert (await own.rest())[-1] == FINISHED
     assert [stored.run_id for stored in store.inner.read(THREAD).runs] == ["second"]
+
+
+@bounded
+async def test_run_that_has_begun_although_its_worker_thread_was_interrupted_frees_its_thread(
+    store: FaultyStore, engine: Engine
+) -> None:
+    """As servers do that limit the time of a request: by an exception wherever it is."""
+
+    class Interrupt(BaseException):
+        pass
+
+    store.fail_afterwards("begin", error=Interrupt())
+    with pytest.raises(Interrupt):
+        await asyncio.to_thread(driver.run_sync, engine.run(given(answers)))
+    store.work()
+    await settled(lambda: store.inner.read(THREAD).live is None)
+
+
+@bounded
+async def test_damaged_thread_does_not_keep_others_busy_whose_begin_failed(path: Path) -> None:
+    store = FaultyStore(SqliteStore(path, lease_seconds=3600))
+    engine = engine_on(store)  # type: ignore[arg-type]
+    request_stop = store.request_stop
+
+    def fails_of_one(thread: ThreadKey, run_id: str | None) -> Any:
+        if thread.thread_id == "damaged":
+            raise ThreadUnreadable("damaged")
+        return request_stop(thread, run_id)
+
+    store.request_stop = fails_of_one
+    store.fail_afterwards("begin", "write_runs")
+    for name in ("damaged", "t"):
+        with pytest.raises(StoreError):
+            await engine.run(given(answers, "r", name))
+    store.work()
+    await settled(lambda: store.inner.read(THREAD).live is None)
 
 
 @bounded

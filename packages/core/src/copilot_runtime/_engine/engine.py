@@ -57,6 +57,7 @@ from .run_limits import (
 )
 from .run_log import RunLog
 from .shutdown import CHECK_SECONDS, Shutdown, ShuttingDown
+from .store_queue import TurnMissed
 from .subscribers import Subscribers
 from .thread_history import complete_history
 from .thread_names import MAX_NEW_THREAD_MESSAGES, NameSource, ThreadNaming
@@ -368,7 +369,9 @@ class Engine:
     async def _begin_in_store(self, new: NewRun) -> RunStarted | ThreadBusy:
         try:
             return await self.async_store.begin(new)
-        except StoreError:
+        except TurnMissed:
+            raise
+        except BaseException:  # also if a server interrupts its worker thread in the middle of the call
             self._lost_begins.add(new)
             raise
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 import uuid
-import weakref
 
 from .._concurrency import driver, loops
-from ..stores.protocol import Lease, LeaseLost, NewRun, RunCompletion, RunStore, StoreError
+from ..stores.protocol import Lease, LeaseLost, NewRun, RunCompletion, RunStore, StoreError, ThreadUnreadable
 from .async_store import AsyncStore
 
 CHECK_SECONDS = 0.2
@@ -25,7 +23,8 @@ KEEP_SECONDS = 60.0
 class LostBegins:
     """Frees the threads of runs that are not run here, once the store works again. Until then, they are busy.
 
-    Without it, they would be busy until the lease expires, although the client was told that there is no run.
+    Without it, they would be busy until the lease expires, although the client was told that there is no run. On the
+    background loop, since that of the request may be about to be closed.
     """
 
     def __init__(self, store: RunStore, async_store: AsyncStore) -> None:
@@ -33,9 +32,7 @@ class LostBegins:
         self._async_store = async_store
         self._prefix = uuid.uuid4().hex
         self._numbers = itertools.count()
-        self._pending: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[NewRun | Lease, _Check]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._pending: dict[NewRun | Lease, _Check] = {}
 
     def next_id(self) -> str:
         """Returns a `NewRun.begin_id` that no other call has."""
@@ -43,21 +40,19 @@ class LostBegins:
 
     def add(self, lost: NewRun | Lease) -> None:
         """Ends a run soon, from any thread, if it has begun; of a lease, that is known."""
-        loop = loops.target_loop()
-        loops.call_soon_threadsafe(loop, self._start, lost, loop)
+        loops.call_soon_threadsafe(loops.background_loop(), self._start, lost)
 
     def after_fork(self) -> None:
         """Forgets the parent process's runs."""
         self._prefix = uuid.uuid4().hex
-        self._pending = weakref.WeakKeyDictionary()
+        self._pending = {}
 
-    def _start(self, lost: NewRun | Lease, loop: asyncio.AbstractEventLoop) -> None:
-        pending = self._pending.setdefault(loop, {})
-        is_idle = not pending
+    def _start(self, lost: NewRun | Lease) -> None:
+        is_idle = not self._pending
         seconds = self._store.lease_seconds or KEEP_SECONDS
-        pending[lost] = _Check(time.monotonic() + seconds)
+        self._pending[lost] = _Check(time.monotonic() + seconds)
         if is_idle:
-            loops.create_task_threadsafe(loop, self._check_all(pending))
+            loops.create_task_threadsafe(loops.background_loop(), self._check_all(self._pending))
 
     async def _check_all(self, pending: dict[NewRun | Lease, _Check]) -> None:
         while pending:
@@ -65,6 +60,8 @@ class LostBegins:
             for lost, check in list(pending.items()):
                 try:
                     is_over = await self._async_store.call(_end, self._store, lost)
+                except ThreadUnreadable:
+                    is_over = True
                 except StoreError:
                     now = time.monotonic()
                     for late in [late for late, check in pending.items() if check.deadline < now]:

@@ -154,9 +154,10 @@ class RemoteRunFollower:
             read_at = self._read_at.setdefault(log, now)
             if log.readers or log in self._own:
                 self._read_at[log] = now
-            elif log.run is not None and now - read_at > UNREAD_SECONDS:
-                if self._unfollow(log.run, log, loop) != read_at:  # a reader has come meanwhile, on another thread
-                    self._follow(log.run, log, loop)
+            elif (run := log.run) is not None and now - read_at > UNREAD_SECONDS:
+                last_read_at = self._unfollow(run, log, loop)
+                if last_read_at != read_at:  # a reader has come meanwhile, on another thread
+                    self._follow(run, log, loop)
         self._fetch_soon([log for log in logs if log in self._read_at], loop)
 
     def _fetch_threadsafe(self, log: RunLog, loop: asyncio.AbstractEventLoop) -> None:

@@ -14,6 +14,10 @@ MAX_WAIT_WHILE_FAILING_SECONDS = 0.5
 them would otherwise wait for that itself, one after the other."""
 
 
+class TurnMissed(StoreError):
+    """The store was not called at all: the calls before have taken too long."""
+
+
 class StoreQueue:
     """Refuses calls that have waited for too long. Used on any thread."""
 
@@ -31,9 +35,9 @@ class StoreQueue:
         """Records that a call has raised an exception."""
         self._is_failing = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
 
-    def check(self, waiting_since: float) -> StoreError | None:
+    def check(self, waiting_since: float) -> TurnMissed | None:
         """Returns the error of a call that has waited for too long since then, by the monotonic clock; None if not."""
         limit = MAX_WAIT_WHILE_FAILING_SECONDS if self._is_failing else MAX_WAIT_SECONDS
         if time.monotonic() - waiting_since <= limit:
             return None
-        return StoreError(f"the calls before this one have kept the store busy for more than {limit:g} seconds")
+        return TurnMissed(f"the calls before this one have kept the store busy for more than {limit:g} seconds")
