@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
+import psycopg
 import pytest
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
@@ -26,6 +27,7 @@ from copilot_runtime._engine.optional_members import has_member
 from copilot_runtime.stores import store_from_url
 from copilot_runtime.stores._postgres import store as postgres
 from copilot_runtime_django import _databases, _store, _tables, create_copilot_urls, django_store
+from copilot_runtime_django._databases import PostgresDatabase
 from copilot_runtime_django._tables import create_tables
 from copilot_runtime_django._urlconf import MisconfiguredPattern
 
@@ -116,6 +118,11 @@ def check_schema_of_administrators(server: PostgresServer) -> None:
         assert "permission denied" in output
         db.execute("CREATE SCHEMA copilot_runtime AUTHORIZATION limited")
     limited.command("migrate", "copilot_runtime_django")
+    with server.connect() as db:
+        db.execute("CREATE ROLE stranger LOGIN")
+    for user, is_readable in (("limited", True), ("stranger", False)):
+        with psycopg.connect(host="127.0.0.1", port=server.port, user=user, dbname="managed") as db:
+            assert PostgresDatabase("default").has_tables(db) is is_readable
 
 
 def certificate(folder: Path) -> list[str]:

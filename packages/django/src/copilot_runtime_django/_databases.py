@@ -134,8 +134,14 @@ class PostgresDatabase:
 
     def has_tables(self, connection: Any) -> bool:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{SCHEMA}.threads"])
-            return bool(cursor.fetchone()[0])
+            # Not to_regclass, which raises an error where the schema is another program's.
+            cursor.execute(
+                "SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+                " WHERE nspname = %s AND relname = 'threads'"
+                " AND has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(pg_class.oid, 'SELECT')",
+                [SCHEMA],
+            )
+            return cursor.fetchone() is not None
 
     def decode(self, text: str) -> str:
         return stores.PostgresStore.decode_text(text)
