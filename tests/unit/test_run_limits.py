@@ -16,7 +16,7 @@ import pytest
 from copilot_runtime import User
 from copilot_runtime._engine import Engine, EngineOptions, InputTooLarge, TooManyRuns, TooManyRunsOfUser
 from copilot_runtime._engine.agent_threads import AgentThreads
-from copilot_runtime._engine.run_limits import RUN_BYTES, RunLimiter
+from copilot_runtime._engine.run_limits import EVENT_FACTOR, MAX_EXCESS, RUN_BYTES, RunLimiter
 from copilot_runtime._engine.types import RunRequest
 from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
 from copilot_runtime._server.input_limits import InputLimits
@@ -501,6 +501,29 @@ async def test_max_runs_bytes_counts_runs_and_suggestions_together() -> None:
     assert engine._run_limiter._size == 0
     with pytest.raises(InputTooLarge):
         await engine.run(request_of(answers, state_body(6_000)))
+
+
+@pytest.mark.requirement("LIMIT-03")
+@bounded
+async def test_max_runs_bytes_counts_many_runs_that_emit_little() -> None:
+    async def agent(input: Any) -> Any:
+        yield STARTED
+        yield text("START")
+        for _ in range(60):
+            yield text("CONTENT", delta="x" * 1000)
+            await asyncio.sleep(0)
+        await asyncio.Event().wait()
+
+    engine = engine_on(MemoryStore(), max_runs_bytes=1_000_000)
+    readers = [Reader(await engine.run(given(agent, thread_id=f"t-{number}"))) for number in range(40)]
+    for _ in range(200):
+        await asyncio.sleep(0)
+    counted = engine._run_limiter._size
+    taken = sum(RUN_BYTES + EVENT_FACTOR * run.size for run in engine._runs.values())
+    assert taken <= 1.25 * counted <= 1.25 * MAX_EXCESS * 1_000_000
+    await engine.shutdown(0)
+    for reader in readers:
+        await reader.rest()
 
 
 @pytest.mark.requirement("LIMIT-03")

@@ -27,7 +27,7 @@ from .endings import (
     timed_out,
 )
 from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
-from .run_limits import GROWTH_BYTES, RunSlot
+from .run_limits import RunSlot
 from .run_log import RunLog
 from .run_writer import RunWriter
 from .types import EndedRun, Outcome, RunRequest, RunSettings
@@ -264,7 +264,7 @@ class Run:
             return
         self.size += size
         self._uncounted += size
-        if self._uncounted >= GROWTH_BYTES:
+        if self._uncounted >= self.slot.allowance:
             grown, self._uncounted = self._uncounted, 0
             if not self.slot.grow(grown):
                 self.stop_threadsafe(MEMORY_EXCEEDED)

@@ -19,8 +19,11 @@ MAX_EXCESS = 1.25
 USER_SHARE = 0.5
 """How much of the memory that all may take several runs of one user may take."""
 
-GROWTH_BYTES = 64 * 1024
-"""How much a run may grow until that is counted."""
+MAX_UNCOUNTED_BYTES = 64 * 1024
+"""How much a run may emit until that is counted."""
+
+UNCOUNTED_SHARE = 16
+"""And of the memory that is counted for it, which part: or many small runs would take several times what is counted."""
 
 
 class RunLimitReached(Exception):
@@ -53,22 +56,28 @@ class RunSlot:
     Attributes:
         user: the key of the run's user; None if users are not identified.
         size: how many bytes of memory are counted for the run.
+        allowance: how many bytes it may emit until these are counted.
     """
 
-    __slots__ = ("_limiter", "_replaced", "size", "user")
+    __slots__ = ("_limiter", "_replaced", "allowance", "size", "user")
 
     def __init__(self, limiter: RunLimiter, user: str | None, size: int, replaced: RunSlot | None = None) -> None:
         self._limiter: RunLimiter | None = limiter
         self._replaced = replaced
         self.user = user
         self.size = size
+        self.allowance = _allowance(size)
 
     def grow(self, frame_bytes: int) -> bool:
         """Counts what the run has emitted. Returns False if the run is to end, since there is too much in memory.
 
-        To be called when that is `GROWTH_BYTES` or more, since each call has its cost.
+        To be called when that is `allowance` or more, since each call has its cost.
         """
-        return self._limiter is None or self._limiter.grow(self, EVENT_FACTOR * frame_bytes)
+        if self._limiter is None:
+            return True
+        may_go_on = self._limiter.grow(self, EVENT_FACTOR * frame_bytes)
+        self.allowance = _allowance(self.size)
+        return may_go_on
 
     def add(self, size: int) -> None:
         """Counts a larger input, of a run that has not begun. Raises what `RunLimiter.acquire` raises."""
@@ -99,6 +108,11 @@ class RunSlot:
     def is_released(self) -> bool:
         """Whether the run has ended, whether or not its place was taken over before."""
         return self._limiter is None
+
+
+def _allowance(size: int) -> int:
+    share = size // UNCOUNTED_SHARE
+    return share if share < MAX_UNCOUNTED_BYTES else MAX_UNCOUNTED_BYTES
 
 
 class RunLimiter:
