@@ -17,6 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from copilot_runtime._concurrency import waiters
 from copilot_runtime._concurrency.periodic import PeriodicTask
 from copilot_runtime._engine import held_bytes, subscribers
 from copilot_runtime._engine import readers as reader_module
@@ -741,12 +742,26 @@ def test_add_waiter_with_ready_frames(life: Life) -> None:
 def test_add_waiter_while_others_are_notified() -> None:
     """It has loaded the set of waiters, and adds to it while the producer goes through it."""
     log = log_of()
-    waiters = log
-    log.add_waiter(0, lambda: waiters.add(lambda: None))
-    log.add_waiter(0, lambda: waiters.add(lambda: 1))
+    log.add_waiter(0, lambda: log.add(lambda: None))
+    log.add_waiter(0, lambda: log.add(lambda: 1))
     log.extend([b"a"])
     log.end()
     assert log.ended
+
+
+def test_waiters_may_be_added_by_a_signal_handler_while_others_are() -> None:
+    """As `shutdown_sync` does, on the OS thread that may be adding one just then."""
+    added: list[object] = []
+
+    def add() -> None:
+        with waiters._creating.get():
+            log_of().add(print)
+        added.append(print)
+
+    thread = threading.Thread(target=add, daemon=True)
+    thread.start()
+    thread.join(HANG_SECONDS)
+    assert added
 
 
 @pytest.fixture

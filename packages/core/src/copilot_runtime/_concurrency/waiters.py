@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .process_local import process_lock
+from .process_local import process_rlock
 
 Notify = Callable[[], object]
 
 
-_creating = process_lock()
-"""Held while what few things need is created: a set takes 216 bytes, and there are thousands of idle streams."""
+_creating = process_rlock()
+"""Held while what few things need is created: a set takes 216 bytes, and there are thousands of idle streams.
+
+Reentrant, for what a signal handler or the garbage collector runs meanwhile."""
 
 
 class Waiters:
