@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from copilot_runtime.stores.protocol import (
     ThreadBusy,
     ThreadKey,
     ThreadQuery,
+    ThreadSnapshot,
     ThreadUnreadable,
 )
 from copilot_runtime.testing._factories import (
@@ -125,6 +127,42 @@ def test_redis_that_does_not_answer_fails_within_timeout_seconds(server: RedisSe
     finally:
         server.resume()
     assert list_thread_ids(store) == ["t1"]
+
+
+def test_redis_that_was_suspended_begins_no_run_that_was_given_up(server: RedisServer) -> None:
+    store = RedisStore(f"redis://127.0.0.1:{server.port}", prefix=new_prefix(), timeout_seconds=0.4)
+    store_run(store, ThreadKey(ADA, "before"))
+    server.pause()
+    try:
+        with pytest.raises(StoreError):
+            begin(store, T1)
+        given_up = time.monotonic()
+        while time.monotonic() < given_up + 0.4:
+            with pytest.raises(StoreError):
+                store.read(T2)
+    finally:
+        server.resume()
+    wait_until(lambda: answers(store), "the server to answer")
+    assert store.read(T1) == ThreadSnapshot()
+    begin(store, T1)
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_redis_clock_that_is_set_prevents_no_run(seconds: int, store: RedisStore) -> None:
+    store_run(store, T2)
+    clock = store._process.get().clock
+    shard = store._shards.place(T1).shard
+    clock._offsets[shard] += seconds * 1_000_000
+    assert begin(store, T1)
+    assert abs(clock.after(shard, 0) / 1e6 - time.time()) < 60
+    assert isinstance(store.begin(NewRun(thread=T1, run_id="r", agent_id="a")), ThreadBusy)
+
+
+def answers(store: RedisStore) -> bool:
+    try:
+        return store.read(T2) == ThreadSnapshot()
+    except StoreError:
+        return False
 
 
 def test_redis_connections_that_were_cut_are_not_noticed(server: RedisServer, store: RedisStore) -> None:
