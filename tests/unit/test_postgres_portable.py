@@ -12,7 +12,7 @@ from copilot_runtime._cli.main import main
 from copilot_runtime.stores import MemoryStore, PostgresStore, SqliteStore, copy_threads
 from copilot_runtime.stores.portable import ImportOutcome
 from copilot_runtime.stores.protocol import ThreadKey
-from copilot_runtime.testing._factories import T1, begin, message_events, record_run, store_run
+from copilot_runtime.testing._factories import ADA, T1, begin, message_events, record_run, store_run
 
 from ..services.postgres import new_schema, shared_postgres
 
@@ -80,6 +80,25 @@ def test_copy_threads_creates_no_tables_in_the_source(tmp_path: Path, capsys: py
     assert "schema mistyped: there are no tables yet" in capsys.readouterr().err
     assert query("SELECT count(*) FROM pg_namespace WHERE nspname = 'mistyped'") == [(0,)]
     assert main(["copy-threads", target, url]) == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE {}.runs SET records = 'x'",
+        "UPDATE {}.runs SET event_messages = '{{'",
+        "UPDATE {}.messages SET message = '{{}}'",
+        "UPDATE {}.threads SET updated_at = 'infinity'",
+    ],
+)
+def test_copy_threads_goes_on_after_a_damaged_row(damage: str) -> None:
+    schema = new_schema()
+    store = PostgresStore(shared_postgres().url(schema).partition("?")[0], schema=schema)
+    store_run(store)
+    query(damage.format(schema) + " RETURNING 1")
+    store_run(store, ThreadKey(ADA, "other"))
+    report = copy_threads(store, MemoryStore())
+    assert (report.outcomes, report.unreadable) == ({ImportOutcome.CREATED: 1}, 1)
 
 
 def test_copy_threads_with_characters_that_postgres_has_not() -> None:

@@ -113,6 +113,19 @@ def prefixed_keys(url: str) -> list[str]:
     return sorted(key.decode() for key in client.scan_iter(f"{{{prefix}}}*"))
 
 
+@pytest.mark.parametrize("kind", "trmei")
+def test_copy_threads_goes_on_after_a_damaged_key(kind: str) -> None:
+    """Something else has been stored under one key of a thread."""
+    url = redis_url()
+    store = open_portable(url)
+    for number in range(3):
+        store_run(store, ThreadKey(ADA, f"t{number}"))
+    [damaged, *_] = [key for key in prefixed_keys(url) if f":{kind}:" in key]
+    redis.Redis(port=shared_redis().port).set(damaged, "junk")
+    report = copy_threads(store, MemoryStore())
+    assert (report.outcomes, report.unreadable) == ({ImportOutcome.CREATED: 2}, 1)
+
+
 def test_a_large_thread_is_stored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call keeps the server for long, and what an import that fails leaves does not stay."""
     monkeypatch.setattr(portable_threads, "PIECE_BYTES", 300)

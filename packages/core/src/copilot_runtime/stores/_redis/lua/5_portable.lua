@@ -8,13 +8,15 @@ function operations.owners(cursor, count)
     return {found[1], owners}
 end
 
--- Returns the names of an owner's threads that were created after a serial, and the serial of the last one.
+-- Returns the names of an owner's threads that were created after a serial, and the serial of the last one. Damaged
+-- threads have no names.
 function operations.keys(owner, serial, count)
     local found =
         redis.call('ZRANGEBYSCORE', key('all', owner), '(' .. serial, '+inf', 'WITHSCORES', 'LIMIT', 0, count)
     local names = {}
     for at = 1, #found, 2 do
-        names[#names + 1] = redis.call('HMGET', key('t', found[at]), 'owner_text', 'thread_text')
+        local owner_text, thread_text = fields_if_intact(key('t', found[at]), 'owner_text', 'thread_text')
+        names[#names + 1] = {owner_text or false, thread_text or false}
     end
     return {names, found[#found] or false}
 end
