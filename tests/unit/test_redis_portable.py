@@ -164,6 +164,26 @@ def test_a_large_thread_is_stored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(0 < client.ttl(key) <= 3600 for key in left)
 
 
+def test_import_that_another_one_precedes_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two commands copy the same threads at once."""
+    memory, url = MemoryStore(), redis_url()
+    store, other = open_portable(url), open_portable(url)
+    store_run(memory)
+    exported = memory.export_thread(T1)
+    assert exported is not None
+    original = portable_threads.Staging.store
+
+    def store_parts(self: portable_threads.Staging, client: Client) -> None:
+        original(self, client)
+        monkeypatch.undo()
+        assert other.import_thread(exported) is ImportOutcome.CREATED
+
+    monkeypatch.setattr(portable_threads.Staging, "store", store_parts)
+    assert store.import_thread(exported) is ImportOutcome.CREATED
+    assert not [key for key in prefixed_keys(url) if "." in key]
+    assert len(store.read(T1).runs) == 1
+
+
 def test_import_into_redis_that_has_no_memory_left_changes_nothing() -> None:
     with run_redis() as server:
         store, memory = open_portable(server.url), MemoryStore()

@@ -132,8 +132,9 @@ class Staging:
             self._size = sum(results)
 
     def discard(self, client: Client) -> None:
-        """Deletes the parts, which do not become a thread."""
-        client.call(self._place.shard, "unstage", self._name)
+        """Deletes the parts, if there are any, which do not become a thread."""
+        if self._size is not None:
+            client.call(self._place.shard, "unstage", self._name)
 
     def import_arguments(self, version: bytes) -> Arguments:
         """Returns the arguments of the script's ``import``."""

@@ -532,9 +532,10 @@ class RedisStore:
             with _checked():
                 version, state = parse_state(row)
             outcome = import_outcome(state, thread)
-            if outcome is ImportOutcome.UNCHANGED and attempted is not None:
-                return attempted  # by a call whose answer was lost
             if not outcome.is_written:
+                staging.discard(client)
+                if outcome is ImportOutcome.UNCHANGED and attempted is not None:
+                    return attempted  # by a call whose answer was lost
                 return outcome
             check_room("max_runs_per_thread", self._limits.max_runs_per_thread, len(thread.runs))
             self._limits.refresh_soon(client)
