@@ -22,6 +22,7 @@ from copilot_runtime._concurrency.periodic import PeriodicTask
 from copilot_runtime._engine import held_bytes, subscribers
 from copilot_runtime._engine import readers as reader_module
 from copilot_runtime._engine.readers import (
+    MAX_CHUNK_BYTES,
     BaseReader,
     BodyReader,
     ReaderCallbacks,
@@ -614,6 +615,29 @@ def test_held_bytes_count_once_what_readers_share(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.requirement("SSE-11")
+def test_held_bytes_of_a_run_that_ends_while_its_reader_reads_the_history() -> None:
+    async def main() -> None:
+        readers = subscribers.Subscribers(
+            max_streams=None,
+            keep_alive_seconds=0,
+            send_timeout_seconds=None,
+            on_abandoned=lambda log: None,
+            while_open=lambda: None,
+        )
+        log = log_of(b"x" * 100_000)
+        reader = RunReader(log=log, history=[b"h"], callbacks=readers.callbacks)
+        readers.hold_frames(reader, [b"h"])
+        log.end()
+        readers.run_ended(log, 100_000)
+        assert readers._held.size == 100_001
+        assert [reader.read_available() for _ in range(2)] == [b"h", b"x" * MAX_CHUNK_BYTES]
+        assert readers._held.size == 100_000
+        reader.close()
+        assert readers._held.size == 0
+
+    asyncio.run(main())
+
+
 def test_slow_readers_that_hold_too_much_are_evicted(monkeypatch: pytest.MonkeyPatch, life: Life) -> None:
     holders = Holders(monkeypatch, life, 1000)
     slow = [holders.open(bytes([number]) * 600) for number in range(3)]

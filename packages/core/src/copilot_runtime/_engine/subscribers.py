@@ -153,7 +153,7 @@ class Subscribers:
         self._while_open = while_open
         self._closed = Waiters()
         self._held = HeldBytes()
-        self.callbacks = ReaderCallbacks(self._reader_opened, self._reader_closed, self._held.release, self._watch)
+        self.callbacks = ReaderCallbacks(self._reader_opened, self._reader_closed, self._history_read, self._watch)
         """Those of the readers of streams."""
         self._body_callbacks = ReaderCallbacks(_set_loop, self._forget, watched=self._watch)
 
@@ -201,10 +201,13 @@ class Subscribers:
             return
         for reader in list(log.readers):
             if isinstance(reader, BaseReader):
-                self._held.hold(reader, [(log, lambda: size)])
-                reader.watch()
-                if reader.is_closed:  # on its own thread, meanwhile
-                    self._held.release(reader)
+                self._hold_log(reader, log, size)
+
+    def _hold_log(self, reader: BaseReader, log: RunLog, size: int) -> None:
+        self._held.hold(reader, [(log, lambda: size)])
+        reader.watch()
+        if reader.is_closed:  # on its own thread, meanwhile
+            self._held.release(reader)
 
     # --- called by readers ---
 
@@ -213,6 +216,14 @@ class Subscribers:
         self._open.add(reader)
         if reader.log is not None:
             reader.log.readers.add(reader)
+
+    def _history_read(self, reader: BaseReader) -> None:
+        self._held.release(reader)
+        log = reader.log
+        if log is not None and log.ended:  # meanwhile: what it holds of the run, which it has yet to read, is kept
+            size = sum(map(len, log.frames))
+            if size > UNCOUNTED_BYTES:
+                self._hold_log(reader, log, size)
 
     def _watch(self, reader: BaseReader) -> None:
         self._watched.add(reader, reader.loop)
