@@ -80,6 +80,7 @@ def own_stores(server: PostgresServer) -> Iterator[Stores]:
         ("postgresql://u:secret@h/db?migrate=perhaps", "true or false"),
         ("postgresql://u:secret@h/db?max_threads=-1", "max_threads=-1"),
         ("postgresql://u:secret@h/db?timeout_seconds=0", "timeout_seconds"),
+        ("postgresql://u:secret@h/db?timeout_seconds=1e10", "timeout_seconds"),
         ("postgresql://u:secret@h/db#x", "%23"),
         ("postgresqll://u:secret@h/db", "postgresql://"),
     ],

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 from ._memory import MemoryStore
 from ._passwords import without_password
@@ -79,12 +79,12 @@ def _redis(url: str, parts: SplitResult) -> RunStore:
 
 def _split_options(url: str, parts: SplitResult, parsers: _OptionParsers) -> tuple[dict[str, Any], str]:
     """Returns the store's options, and the URL without them: the others are for the library that connects."""
-    own: list[tuple[str, str]] = []
-    theirs: list[tuple[str, str]] = []
-    for option in parse_qsl(parts.query, keep_blank_values=True):
-        (own if option[0] in parsers else theirs).append(option)
-    options = _parse_options(url, parts._replace(query=urlencode(own)), parsers)
-    return options, urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote)))
+    own: list[str] = []
+    theirs: list[str] = []
+    for option in parts.query.split("&"):
+        (own if unquote(option.partition("=")[0]) in parsers else theirs).append(option)
+    options = _parse_options(url, parts._replace(query="&".join(own)), parsers)
+    return options, urlunsplit(parts._replace(query="&".join(theirs)))  # as they are: + is a space only for some
 
 
 _SCHEMES: Mapping[str, Callable[[str, SplitResult], RunStore]] = {

@@ -821,6 +821,13 @@ class RunStoreSuite(PortableTests):
         with pytest.raises(ValueError, match="cursor"):
             store.threads(ADA, p.ThreadQuery(cursor=cursor))
 
+    @pytest.mark.parametrize(("at", "found"), [(1e300, ["t1"]), (-1e300, [])])
+    def test_a_cursor_with_a_time_that_cannot_be(self, store: RunStore, at: float, found: list[str]) -> None:
+        """Clients may send it. It is in the future, or before all threads."""
+        store_run(store)
+        page = store.threads(ADA, p.ThreadQuery(cursor=f'[{at},"t"]', limit=3))
+        assert [info.thread_id for info in page.threads] == found
+
     # --- expired leases ---
 
     def test_claim_with_force(self, store: RunStore) -> None:

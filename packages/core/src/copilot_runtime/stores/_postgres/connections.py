@@ -17,10 +17,12 @@ import psycopg
 from psycopg import errors, waiting
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from ..._concurrency.fair_semaphore import FairSemaphore
 from ..._concurrency.process_local import ProcessLocal
 from ..migrations import MigrationRequired
 from ..protocol import StoreError, ThreadUnreadable
 from .functions import TOO_LATE
+from .options import MAX_SETTING
 from .schema import MIGRATIONS, Migrated, UnsuitableSchemaError, migrate, read_version
 
 logger = logging.getLogger("copilot_runtime.stores.postgres")
@@ -100,9 +102,10 @@ class BoundedConnection(psycopg.Connection[Any]):
         if self.is_pooled:
             self.prepare_threshold = None
         else:
-            milliseconds = str(max(1, int(timeout_seconds * 1000)))
+            milliseconds = str(min(max(1, int(timeout_seconds * 1000)), MAX_SETTING))
             self.execute(
-                "SELECT set_config('statement_timeout', %s, false), set_config('client_min_messages', 'error', false)",
+                "SELECT set_config('statement_timeout', %s, false), set_config('client_min_messages', 'error', false),"
+                " set_config('default_transaction_isolation', 'read committed', false)",
                 (milliseconds,),
             )
 
@@ -197,7 +200,7 @@ class Connections:
         self._processes = ProcessLocal(self._new_process)
 
     def _new_process(self) -> _Process:
-        process = _Process()
+        process = _Process(self._max_size)
         process.pool = ConnectionPool(
             connection_class=BoundedConnection,
             kwargs={"autocommit": True, "report": process.failed, "read_conninfo": self._conninfo},
@@ -238,8 +241,6 @@ class Connections:
                 if not process.is_ready:
                     self._prepare(db)
                     process.is_ready = True
-                if db.closed:  # after a migration
-                    continue
                 db.deadline = max(deadline, time.monotonic() + FAST_FAIL_SECONDS)
                 return work(db)
             except TimedOut:
@@ -266,9 +267,7 @@ class Connections:
                     if is_last or not repeatable:
                         raise OutcomeUnknown(f"{self.where}: {_text(error)}") from error
             finally:
-                if db.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                    db.close()
-                process.pool.putconn(db)
+                self._release(process, db)
         raise AssertionError("the last attempt returns or raises")
 
     def migrate(self) -> Migrated:
@@ -280,9 +279,7 @@ class Connections:
         except (psycopg.Error, TimedOut) as error:
             raise self._error(error) from error
         finally:
-            if db.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                db.close()
-            process.pool.putconn(db)
+            self._release(process, db)
 
     def connect(self) -> BoundedConnection:
         """Opens a connection of the caller's own."""
@@ -310,6 +307,23 @@ class Connections:
     def _acquire(self, process: _Process, deadline: float) -> BoundedConnection:
         if process.failing:
             deadline = min(deadline, time.monotonic() + FAST_FAIL_SECONDS)
+        if not process.turns.acquire(deadline - time.monotonic()):
+            raise StoreError(
+                f"{self.where}: all connections were in use for {self.timeout_seconds:g} s{process.last_error}"
+            )
+        try:
+            return self._get_usable(process, deadline)
+        except BaseException:
+            process.turns.release()
+            raise
+
+    def _release(self, process: _Process, db: BoundedConnection) -> None:
+        if db.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            db.close()
+        process.pool.putconn(db)
+        process.turns.release()
+
+    def _get_usable(self, process: _Process, deadline: float) -> BoundedConnection:
         while True:
             try:
                 db = process.pool.getconn(timeout=max(0.01, min(ATTEMPT_SECONDS, deadline - time.monotonic())))
@@ -358,11 +372,7 @@ class Connections:
 
     def _migrate(self, db: BoundedConnection) -> Migrated:
         db.deadline = time.monotonic() + MIGRATION_SECONDS
-        db.execute("SELECT set_config('statement_timeout', '0', false)")
-        try:
-            migrated = migrate(db, self._schema)
-        finally:
-            db.close()  # with its settings
+        migrated = migrate(db, self._schema)
         if migrated.before != migrated.after:
             logger.info("%s: schema %s migrated from version %d to %d", self.where, self._schema, *migrated)
         return migrated
@@ -376,7 +386,9 @@ class _Process:
 
     pool: ConnectionPool[BoundedConnection]
 
-    def __init__(self) -> None:
+    def __init__(self, max_size: int) -> None:
+        self.turns = FairSemaphore(max_size)
+        """Who may ask the pool, which has no turns: it is asked again and again."""
         self.is_open = False
         self.is_ready = False
         """Whether the schema was checked."""

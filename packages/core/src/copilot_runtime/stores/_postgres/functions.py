@@ -97,7 +97,7 @@ BEGIN
             RETURN NEXT;
             CONTINUE;
         END IF;
-        token := nextval('{s}.tokens');
+        token := {s}.next_token();
         INSERT INTO {s}.live (token, key, thread, ordinal, run_id, agent_id, holder, begin_id, started_at,
             expires_at, lease_seconds, frames_id, size)
             VALUES (token, r.key, thread, ordinal, r.run_id, r.agent_id, p_holder, r.begin_id, clock_timestamp(),
@@ -298,7 +298,7 @@ BEGIN
     IF NOT FOUND OR NOT (p_force OR {s}.has_expired(r.expires_at, r.lease_seconds)) THEN
         RETURN;
     END IF;
-    v_token := nextval('{s}.tokens');
+    v_token := {s}.next_token();
     UPDATE {s}.live AS l SET token = v_token, holder = p_holder, lease_seconds = p_lease_seconds,
         expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds) WHERE l.token = r.token;
     PERFORM {s}.notify_watchers(r.key, r.holder, r.followed_until, r.followers);

@@ -18,6 +18,9 @@ _DEFAULTS = {
     "keepalives_count": 3,
 }
 
+MAX_SETTING = 2**31 - 1
+"""The largest integer that libpq's options and PostgreSQL's settings take."""
+
 
 def parse_conninfo(url: str) -> dict[str, Any]:
     """Returns libpq's options. Raises ValueError, without the password, if there is an unknown one."""
@@ -32,10 +35,11 @@ def parse_conninfo(url: str) -> dict[str, Any]:
 def complete_conninfo(given: dict[str, Any], timeout_seconds: float) -> str:
     """Returns libpq's options, with our own where they are not given."""
     timeouts = {
-        "connect_timeout": max(2, math.ceil(timeout_seconds)),
-        "tcp_user_timeout": max(2000, int(timeout_seconds * 2000)),
+        "connect_timeout": min(max(2, math.ceil(timeout_seconds)), MAX_SETTING),
+        "tcp_user_timeout": min(max(2000, int(timeout_seconds * 2000)), MAX_SETTING),
     }
-    return make_conninfo("", **{**_DEFAULTS, **timeouts, **given})
+    # The encoding is ours: that of the database, or of an environment variable, may lack characters.
+    return make_conninfo("", **{**_DEFAULTS, **timeouts, **given, "client_encoding": "UTF8"})
 
 
 def describe(given: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..._events import CompactedFrames
 from .. import protocol as p
 from .._pagination import parse_cursor
-from .._sql.encoding import blob, integer, parse_list, parse_lists, seconds, split_frames
+from .._sql.encoding import MAX_SECONDS, blob, integer, parse_list, parse_lists, seconds, split_frames
 from .._sql.shared_frames import SharedFrames, SharedList
 from .encoding import decode_text, encode_text, owner_digest, thread_digest
 from .writes import message_checksum
@@ -62,10 +62,11 @@ def threads_statement(owner: str, query: p.ThreadQuery) -> tuple[str, dict[str, 
         if len(agent) >= 100:  # which an index may not take as a whole
             sql += " AND agent_id = %(agent)s"
     if query.cursor is not None:
-        values["at"], thread_id = parse_cursor(query.cursor)
+        at, thread_id = parse_cursor(query.cursor)
+        values["at"] = min(max(at, 0.0), MAX_SECONDS)  # clients may send any number
         values["after"] = thread_digest(p.ThreadKey(owner, thread_id))
-        at = "to_timestamp(%(at)b)"
-        sql += f" AND updated_at <= {at} AND (updated_at < {at} OR key > %(after)b)"
+        time = "to_timestamp(%(at)b)"
+        sql += f" AND updated_at <= {time} AND (updated_at < {time} OR key > %(after)b)"
     limit = ""
     if query.limit is not None:
         limit = " LIMIT %(limit)b"

@@ -14,6 +14,9 @@ MIGRATIONS = (TABLES + FUNCTIONS,)
 
 DEFAULT_SCHEMA = "copilot_runtime"
 
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Those in which any text can be stored. SQL_ASCII takes all bytes as they are."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -49,13 +52,19 @@ def read_version(db: Any, schema: str) -> int:
         schema: The name of the schema.
 
     Raises:
-        UnsuitableSchemaError: The version is newer than this package, or the tables are another program's.
+        UnsuitableSchemaError: The version is newer than this package, the tables are another program's, or the database
+            has another encoding.
     """
-    [(table, others)] = db.execute(
+    [(table, others, encoding)] = db.execute(
         "SELECT to_regclass(%s), (SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-        " WHERE nspname = %s AND relkind IN ('r', 'p', 'v', 'm'))",
+        " WHERE nspname = %s AND relkind IN ('r', 'p', 'v', 'm')), current_setting('server_encoding')",
         (f"{quoted(schema)}.schema_versions", schema),
     ).fetchall()
+    if encoding not in _ENCODINGS:
+        raise UnsuitableSchemaError(
+            f"the database has the encoding {encoding}, in which not all texts can be stored: use a database that was "
+            "created with ENCODING 'UTF8'"
+        )
     if table is None:
         if others:
             raise UnsuitableSchemaError(
@@ -86,6 +95,10 @@ def migrate(db: Any, schema: str) -> Migrated:
     if before == len(MIGRATIONS):
         return Migrated(before, before)
     with db.transaction():
+        # Whatever the role's settings are, and only here: behind a pooler, a session is soon another client's.
+        db.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        db.execute("SET LOCAL statement_timeout = 0")
+        db.execute("SET LOCAL lock_timeout = 0")
         db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"copilot_runtime migrates {schema}",))
         before = read_version(db, schema)  # again: another process may have migrated it meanwhile
         # Who may not create schemas may still use one that an administrator has created.

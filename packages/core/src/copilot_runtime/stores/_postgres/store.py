@@ -59,6 +59,8 @@ EVICTION_BATCH = 200
 
 CLEAR_BATCH = 200
 
+MAX_OPTION = 1e9
+
 POLL_SECONDS = 2.0
 POLLS_PER_LEASE = 8
 """How often to look for changes of which there was no notification, such as that a lease has expired."""
@@ -123,12 +125,12 @@ class PostgresStore:
         )
         for name, value in (
             ("lease_seconds", lease_seconds),
-            ("poll_seconds", math.inf if poll_seconds is None else poll_seconds),
+            ("poll_seconds", 1 if poll_seconds is None else poll_seconds),
             ("timeout_seconds", timeout_seconds),
             ("max_connections", max_connections),
         ):
-            if not value > 0:
-                raise ValueError(f"PostgresStore({name}={value!r}): must be > 0")
+            if not 0 < value <= MAX_OPTION:
+                raise ValueError(f"PostgresStore({name}={value!r}): must be > 0, and at most {MAX_OPTION:g}")
         check_name(schema)
         import_optional("psycopg", feature="PostgresStore", extra="postgres")
         if find_spec("psycopg_pool") is None:  # not imported yet: see `connections`

@@ -12,9 +12,13 @@ likes skips those that are locked.
 from __future__ import annotations
 
 TABLES = """
--- Tokens start at a random number: a lease of a deleted schema must not be valid in the one that replaces it.
+-- A lease must not hold for another run: of the schema that replaces a deleted one, or on a standby that has become the
+-- primary without the last transactions. So tokens start at a random number, and their last digits are random.
 CREATE SEQUENCE {s}.tokens;
 SELECT setval('{s}.tokens', (random() * 1e12)::bigint + 1);
+CREATE FUNCTION {s}.next_token() RETURNS bigint LANGUAGE sql AS $$
+    SELECT nextval('{s}.tokens') * 1048576 + floor(random() * 1048576)::bigint
+$$;
 
 CREATE TABLE {s}.threads (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -115,10 +119,10 @@ CREATE TABLE {s}.messages (
 ) WITH (fillfactor = 95);
 COMMENT ON TABLE {s}.messages IS 'A message of a thread, as JSON';
 
--- A faster compression, where the server was built with it.
+-- A faster compression, where the server was built with it. PostgreSQL 13 would not parse the statements.
 DO $$ BEGIN
-    ALTER TABLE {s}.runs ALTER COLUMN records SET COMPRESSION lz4;
-    ALTER TABLE {s}.messages ALTER COLUMN message SET COMPRESSION lz4;
+    EXECUTE 'ALTER TABLE {s}.runs ALTER COLUMN records SET COMPRESSION lz4';
+    EXECUTE 'ALTER TABLE {s}.messages ALTER COLUMN message SET COMPRESSION lz4';
 EXCEPTION WHEN OTHERS THEN
     NULL;
 END $$;

@@ -18,7 +18,7 @@ from .. import protocol as p
 
 T = TypeVar("T")
 
-_MAX_SECONDS = 1e11
+MAX_SECONDS = 1e11
 """Later than any time that can be: the year 5138."""
 
 
@@ -38,7 +38,7 @@ def integer(value: Any) -> int:
 
 def seconds(value: Any) -> float:
     """Returns a time in seconds since the epoch."""
-    if not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS:
+    if not isinstance(value, (int, float)) or not 0 <= value <= MAX_SECONDS:
         raise ValueError(f"{value!r:.40} in place of a time")
     return value
 
