@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -138,7 +139,7 @@ def test_connections_are_used_in_turn(stores: Stores) -> None:
     threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
     for count, thread in enumerate(threads):
         thread.start()
-        eventually(lambda count=count: turns.waiting == count and not turns.free)
+        eventually(partial(lambda expected: turns.waiting == expected and not turns.free, count))
     stores.execute("SELECT pg_advisory_unlock(hashtext(%s))", stores.schema)
     for thread in threads:
         thread.join(BOUND_SECONDS)

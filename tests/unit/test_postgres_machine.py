@@ -33,9 +33,8 @@ class PostgresStoreMachine(Machine):
 
     def open(self, **limits: int) -> None:
         self.stores = shared_stores()
-        self.stores.close()
-        self.stores.execute("TRUNCATE threads, live, runs, frames, messages, garbage, usage, usage_changes")
-        self.stores.execute("INSERT INTO usage (owner_key) VALUES ('')")
+        self.stores.close_stores()
+        self.stores.empty()
         self.store = self.stores.open(lease_seconds=1e9, **limits)
 
     def teardown(self) -> None:

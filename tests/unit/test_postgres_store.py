@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +22,24 @@ from .test_store_suite import RoundRobin
 pytestmark = pytest.mark.requirement("STORE-01")
 
 
+@pytest.fixture(scope="module")
+def reused_stores() -> Iterator[Stores]:
+    """PostgreSQL stores in one schema for all tests: to create it takes longer than most of them."""
+    stores = Stores()
+    stores.open().migrate()
+    yield stores
+    stores.close()
+
+
 class TestPostgresStore(RunStoreSuite):
     limits = ("max_threads", "max_runs_per_thread", "max_bytes")
 
     @pytest.fixture(autouse=True)
-    def _place(self, stores: Stores) -> None:
-        self.stores = stores
+    def _place(self, reused_stores: Stores) -> Iterator[None]:
+        self.stores = reused_stores
+        yield
+        self.stores.close_stores()
+        self.stores.empty()
 
     def make_store(self) -> RunStore:
         return self.stores.open()
