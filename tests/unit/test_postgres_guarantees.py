@@ -286,6 +286,19 @@ def test_a_server_that_is_away_is_reported_and_used_again(own_stores: Stores, se
     assert list_thread_ids(store) == ["t1"]
 
 
+def test_a_server_without_room_can_be_read(stores: Stores) -> None:
+    store = stores.open()
+    store_run(store)
+    stores.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$"
+    )
+    stores.execute("CREATE TRIGGER refuse BEFORE UPDATE ON threads FOR EACH ROW EXECUTE FUNCTION refuse()")
+    with pytest.raises(StoreError):
+        begin(store)
+    assert len(store.read(T1, touch=True).runs) == 1
+
+
 @pytest.mark.requirement("POSTGRES-02")
 def test_what_a_frozen_server_was_asked_is_not_done_later(own_stores: Stores, server: PostgresServer) -> None:
     store = own_stores.open(timeout_seconds=0.5)

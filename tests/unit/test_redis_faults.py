@@ -242,7 +242,9 @@ def test_redis_with_maxmemory_reached_refuses_and_changes_nothing(server: RedisS
                 call()
         assert list(store.follow(lease.run, 0).frames) == frames[:1]
         assert set(list_thread_ids(store)) == {"t2"}
-        assert store.read(T2).live is None
+        for is_use in (False, True):
+            snapshot = store.read(T2, touch=is_use)
+            assert (len(snapshot.runs), snapshot.live) == (1, None)
         # What was accepted can end, and what there is can be deleted.
         store.finish(lease, frames[1:], completion)
         assert list(read_raw(store, T1).runs[0].raw or ()) == frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -475,11 +476,13 @@ class PostgresStore:
             del values["raw"]
         rows = self._fetch(sql.replace("{s}", self._s), values)
         if touch and rows and self._limits.tracks_usage:
-            self._execute(
-                f"UPDATE {self._s}.threads SET used_at = clock_timestamp() WHERE key = %b",
-                (values["key"],),
-                repeatable=True,
-            )
+            # A server that refuses writes, such as one whose disk is full, can still be read.
+            with contextlib.suppress(p.StoreError):
+                self._execute(
+                    f"UPDATE {self._s}.threads SET used_at = clock_timestamp() WHERE key = %b",
+                    (values["key"],),
+                    repeatable=True,
+                )
         return reading.checked(
             lambda: reading.snapshot(thread, rows, raw_ordinal, state.shared_records, state.shared_raw)
         )
