@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -219,12 +219,21 @@ PAIRS = [f"{service}-{name}" for service in SERVICES for name in ("asgi", "wsgi"
 @pytest.fixture(scope="module", params=PAIRS if ALL else ["redis-asgi", "postgres-wsgi"])
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     kind, _, name = request.param.partition("-")
+    # To start PostgreSQL takes long, and what happens to it every day happens in the proxy.
+    is_shared = kind == "postgres" and not ALL
     with (
-        SERVICES[kind]() as service,
+        SERVICES[kind](is_shared=is_shared) as service,
         serve_workers(name, service.url) as owner,
         serve_workers(name, service.url) as other,
     ):
         yield Servers(service, Client(owner), Client(other))
+
+
+def outages(names: Iterable[str], every_day: Sequence[tuple[str, str]]) -> pytest.MarkDecorator:
+    """Runs a test with each outage on all servers, or every day with some of them on some of these."""
+    if ALL:
+        return pytest.mark.parametrize("outage", list(names))
+    return pytest.mark.parametrize(("servers", "outage"), every_day, indirect=["servers"], scope="module")
 
 
 def ask_everything(client: Client, before: str) -> list[bool]:
@@ -246,7 +255,7 @@ def recovers(servers: Servers) -> None:
 
 
 @pytest.mark.requirement("STORE-14")
-@pytest.mark.parametrize("outage", OUTAGES if ALL else ["restarted", "silent", "connections cut"])
+@outages(OUTAGES, every_day=[("redis-asgi", "restarted"), ("postgres-wsgi", "silent")])
 def test_outage_in_the_middle_of_runs(servers: Servers, outage: str, tmp_path: Path) -> None:
     service, owner, other = servers
     fault = OUTAGES[outage]
@@ -272,7 +281,7 @@ def test_outage_in_the_middle_of_runs(servers: Servers, outage: str, tmp_path: P
 
 
 @pytest.mark.requirement("STORE-14")
-@pytest.mark.parametrize("outage", ["cut off", "suspended"] if ALL else ["suspended"])
+@outages(["cut off", "suspended"], every_day=[("redis-asgi", "suspended")])
 def test_outage_at_the_end_of_runs(servers: Servers, outage: str, tmp_path: Path) -> None:
     """Their streams stay open, and end as if nothing had been."""
     service, owner, other = servers
