@@ -286,6 +286,24 @@ def test_a_server_that_is_away_is_reported_and_used_again(own_stores: Stores, se
     assert list_thread_ids(store) == ["t1"]
 
 
+def test_watching_starts_again_after_no_thread_could_be_started(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store = stores.open()
+    lease = begin(store).lease
+    with monkeypatch.context() as patched:
+        patched.setattr(notifications, "start_thread", failing)
+        store.watch(lease.run, lambda: None)()
+    changed = threading.Event()
+    stop = store.watch(lease.run, changed.set)
+    stores.open().request_stop(T1, None)
+    assert changed.wait(10)
+    stop()
+
+
 def test_a_server_without_room_can_be_read(stores: Stores) -> None:
     store = stores.open()
     store_run(store)

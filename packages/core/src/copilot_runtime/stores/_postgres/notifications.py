@@ -99,7 +99,10 @@ class Listener:
             if begun_at is None:
                 self._to_announce.append((run, on_change))
         if must_start:
-            start_thread(self._run, name="copilot-runtime-postgres-listener")
+            try:
+                start_thread(self._run, name="copilot-runtime-postgres-listener")
+            except RuntimeError:  # none can be started now; the next one who watches tries again
+                self._is_running = False
         elif begun_at is None:
             self._wake()
         elif listening_since is not None and begun_at < listening_since:
