@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._concurrency import driver
+from copilot_runtime._concurrency import driver, loops
 from copilot_runtime._engine import (
     EndedRun,
     Engine,
@@ -357,6 +357,19 @@ async def test_run_that_has_begun_although_its_worker_thread_was_interrupted_fre
         await asyncio.to_thread(driver.run_sync, engine.run(given(answers)))
     store.work()
     await settled(lambda: store.inner.read(THREAD).live is None)
+
+
+@bounded
+async def test_begin_that_failed_is_reported_although_no_thread_can_be_started(
+    store: FaultyStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(loops, "background_loop", failing)
+    store.fail("write_runs")
+    with pytest.raises(StoreError):
+        await engine.run(given(answers))
 
 
 @bounded

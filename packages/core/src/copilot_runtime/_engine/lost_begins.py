@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 import uuid
@@ -40,7 +41,8 @@ class LostBegins:
 
     def add(self, lost: NewRun | Lease) -> None:
         """Ends a run soon, from any thread, if it has begun; of a lease, that is known."""
-        loops.call_soon_threadsafe(loops.background_loop(), self._start, lost)
+        with contextlib.suppress(RuntimeError):  # no thread can be started: its lease expires
+            loops.call_soon_threadsafe(loops.background_loop(), self._start, lost)
 
     def after_fork(self) -> None:
         """Forgets the parent process's runs."""
