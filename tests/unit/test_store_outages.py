@@ -21,7 +21,7 @@ from copilot_runtime._engine import (
     store_writes,
 )
 from copilot_runtime._engine.async_store import AsyncStore
-from copilot_runtime.stores import SqliteStore, StoreError
+from copilot_runtime.stores import MemoryStore, SqliteStore, StoreError
 from copilot_runtime.stores.protocol import StoredRun, ThreadKey, ThreadUnreadable
 
 from ..faulty_store import FaultyStore
@@ -370,6 +370,26 @@ async def test_begin_that_failed_is_reported_although_no_thread_can_be_started(
     store.fail("write_runs")
     with pytest.raises(StoreError):
         await engine.run(given(answers))
+
+
+@bounded
+async def test_begin_that_failed_in_a_store_that_does_not_block_ends_no_other_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FaultyStore(MemoryStore())
+    engine = engine_on(store)  # type: ignore[arg-type]
+    looked_for: list[Any] = []
+    monkeypatch.setattr(engine._lost_begins, "add", looked_for.append)
+    agent = Gated(1)
+    own = Reader(await engine.run(given(agent)))
+    await own.until(2)
+    store.fail("begin")
+    with pytest.raises(StoreError):
+        await engine.run(given(answers, "second"))
+    assert not looked_for
+    store.work()
+    agent.allow()
+    assert (await own.rest())[-1] == FINISHED
 
 
 @bounded

@@ -372,7 +372,8 @@ class Engine:
         except TurnMissed:
             raise
         except BaseException:  # also if a server interrupts its worker thread in the middle of the call
-            self._lost_begins.add(new)
+            if new.begin_id:  # without one, the thread's active run may be any other
+                self._lost_begins.add(new)
             raise
 
     def _may_have_missed(self, last_missed: object) -> bool:
