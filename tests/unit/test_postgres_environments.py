@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -119,6 +120,20 @@ def test_options_of_libpq_are_passed_on_as_they_are(stores: Stores) -> None:
     assert isinstance(store, PostgresStore)
     assert store._fetch("SELECT current_setting('application_name')", ()) == [("a+b %26",)]
     store.close()
+
+
+def test_a_clock_that_was_set_forward_concerns_no_request(stores: Stores) -> None:
+    """All connections have measured the server's clock before."""
+    store = stores.open(max_connections=6)
+    store.migrate()
+    connections = store._connections
+    process = connections._process()
+    opened = [connections._acquire(process, time.monotonic() + BOUND_SECONDS) for _ in range(6)]
+    for db in opened:
+        db.clock_offset -= 3600
+        connections._release(process, db)
+    eventually(lambda: process.pool.get_stats()["pool_available"] == 6)
+    store_run(store)
 
 
 # --- more threads than connections ---

@@ -191,6 +191,21 @@ def test_a_role_that_may_not_create_schemas_uses_an_existing_one(stores: Stores)
     store_run(stores.open(stores.url.replace("postgres:secret", f"role_{stores.schema}")))
 
 
+def test_a_role_that_has_not_migrated_needs_these_rights(stores: Stores) -> None:
+    stores.open().migrate()
+    role = f"role_{stores.schema}"
+    stores.execute(f"CREATE ROLE {role} LOGIN")
+    stores.execute(f"GRANT USAGE ON SCHEMA {stores.schema} TO {role}")
+    stores.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {stores.schema} TO {role}")
+    stores.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {stores.schema} TO {role}")
+    store = stores.open(stores.url.replace("postgres:secret", role), migrate=False, max_threads=1, max_age_seconds=9)
+    store_run(store, T1)
+    store_run(store, T2)
+    store.sweep()
+    assert list_thread_ids(store) == ["t2"]
+    clear_all(store, ADA)
+
+
 def test_a_schema_that_was_dropped_is_created_again_and_old_leases_do_not_hold(stores: Stores) -> None:
     store = stores.open()
     old = begin(store).lease

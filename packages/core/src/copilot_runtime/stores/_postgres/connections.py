@@ -234,8 +234,9 @@ class Connections:
         """
         process = self._process()
         deadline = time.monotonic() + self.timeout_seconds
-        for attempt in range(MAX_ATTEMPTS):
-            is_last = attempt == MAX_ATTEMPTS - 1
+        most = MAX_ATTEMPTS + self._max_size  # each of the connections may be one of before the clock was set
+        for attempt in range(most):
+            is_last = attempt >= MAX_ATTEMPTS - 1
             db = self._acquire(process, deadline)
             try:
                 if not process.is_ready:
@@ -258,7 +259,7 @@ class Connections:
             except psycopg.Error as error:
                 if error.sqlstate == TOO_LATE or isinstance(error, _NOTHING_DONE):
                     db.close()
-                    if is_last or time.monotonic() >= deadline:
+                    if attempt == most - 1 or time.monotonic() >= deadline:
                         raise self._error(error) from error
                 elif not db.closed:
                     raise self._error(error) from error
