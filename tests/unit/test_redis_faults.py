@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -409,6 +410,7 @@ def test_redis_over_tls(tmp_path: Path) -> None:
     ("url", "text"),
     [
         ("redis://host/x", "database must be a number"),
+        ("rediss://host?ssl_cert_reqs=maybe", "ssl_cert_reqs must be one of required, optional, none"),
         ("redis://host:99999", "is not a host and a port"),
         ("redis://one:1,two:2", r"redis\+sentinel://"),
         ("redis://host?ssl_ca_certs=x", "rediss://"),
@@ -430,6 +432,15 @@ def test_redis_urls_that_are_invalid(url: str, text: str) -> None:
     with pytest.raises(ValueError, match=text) as raised:
         store_from_url(with_password)
     assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("create", [store_from_url, RedisStore])
+@pytest.mark.parametrize("password", ["pa\u2100secret", "p[secret", "p[secret]x", "secret#x", "p/secret", "p?secret"])
+def test_redis_passwords_that_are_not_encoded_are_not_shown(password: str, create: Callable[[str], object]) -> None:
+    with pytest.raises(ValueError, match=r"redis://:\*\*\*@host") as raised:
+        create(f"redis://:{password}@host/0")
+    assert "secret" not in "".join(traceback.format_exception_only(raised.value))
+    assert raised.value.__context__ is None or raised.value.__suppress_context__
 
 
 def test_redis_urls_are_parsed() -> None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from .._log_text import one_line
 from ..stores import CopyReport, RunStore, StoreError, store_from_url
 from ..stores._copying import CopiedThread, copy_each
+from ..stores._passwords import split_url
 from ..stores.migrations import MigrationRequired
 from ..stores.portable import ImportOutcome, NoRoomError
 from .errors import CommandError
@@ -57,7 +58,11 @@ def copy_threads(options: argparse.Namespace) -> int:
 
 def _open_stores(source: str, target: str) -> tuple[RunStore, RunStore]:
     for name, url in (("FROM", source), ("TO", target)):
-        if urlsplit(url).scheme == "memory":
+        try:
+            scheme = split_url(url).scheme
+        except ValueError as error:
+            raise CommandError(f"{name}: {error}") from error
+        if scheme == "memory":
             raise CommandError(f"{name}: the threads of memory:// are in the process that serves them, and in no other")
     if _place(source) == _place(target):
         raise CommandError("FROM and TO are the same store.")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from urllib.parse import urlsplit
 
 from .._log_text import one_line
 from ..stores import StoreError, store_from_url
-from ..stores._passwords import without_password
+from ..stores._passwords import split_url, without_password
 from .errors import CommandError
 
 
@@ -18,9 +17,9 @@ def migrate(options: argparse.Namespace) -> int:
         The exit code: 0 if they are.
     """
     shown = without_password(options.store)
-    if urlsplit(options.store).scheme == "memory":
-        raise CommandError("memory:// has no tables, and nothing that stays")
     try:
+        if split_url(options.store).scheme == "memory":
+            raise CommandError("memory:// has no tables, and nothing that stays")
         store = store_from_url(options.store)
         migrate_tables = getattr(store, "migrate", None)
         migrated = migrate_tables() if migrate_tables is not None else None

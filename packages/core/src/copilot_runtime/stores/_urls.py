@@ -6,10 +6,10 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlunsplit
 
 from ._memory import MemoryStore
-from ._passwords import without_password
+from ._passwords import split_url, without_password
 from .protocol import RunStore
 
 _OptionParsers = Mapping[str, Callable[[str], Any]]
@@ -113,7 +113,7 @@ def store_from_url(store: str | RunStore) -> RunStore:
             raise ValueError(f"store={store!r}: use a URL, such as 'memory://', or a store, such as MemoryStore()")
         _check_protocol(store)
         return store
-    parts = urlsplit(store)
+    parts = split_url(store)
     if parts.scheme not in _SCHEMES:
         allowed = ", ".join(f"{name}://" for name in _SCHEMES)
         raise ValueError(f"store={without_password(store)!r}: use one of {allowed}")

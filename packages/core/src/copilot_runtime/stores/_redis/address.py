@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from typing import Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
-from .._passwords import without_password
+from .._passwords import split_url, without_password
 
 Kind = Literal["server", "sentinel", "cluster"]
 
@@ -30,6 +30,7 @@ _EXAMPLES: Mapping[Kind, str] = {
 }
 
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs")
+_CERTIFICATE_REQUIREMENTS = ("required", "optional", "none")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 
@@ -61,7 +62,7 @@ class Address:
         kind, has_tls = SCHEMES[scheme]
         problem = f"RedisStore({without_password(url)!r}): "
         example = f"; write it like {_EXAMPLES[kind]}"
-        parts = urlsplit(url)
+        parts = split_url(url)
         credentials, _, hosts = parts.netloc.rpartition("@")
         username, _, password = credentials.partition(":")
         segments = [unquote(segment) for segment in parts.path.split("/")[1:] if segment]
@@ -77,10 +78,12 @@ class Address:
         for name in options:
             if name not in allowed:
                 raise ValueError(f"{problem}unknown option {name!r}{_hint(name, scheme, allowed)}")
+        if options.get("ssl_cert_reqs", "required") not in _CERTIFICATE_REQUIREMENTS:
+            raise ValueError(f"{problem}ssl_cert_reqs must be one of {', '.join(_CERTIFICATE_REQUIREMENTS)}")
         try:
             addresses = tuple(_host_and_port(host, _PORTS[kind]) for host in hosts.split(","))
-        except ValueError as error:
-            raise ValueError(f"{problem}{error}{example}") from None
+        except ValueError:
+            raise ValueError(f"{problem}that is not a host and a port{example}") from None
         if kind == "server" and len(addresses) > 1:
             raise ValueError(f"{problem}several hosts; use redis+sentinel:// or redis+cluster://")
         return cls(
@@ -104,7 +107,7 @@ def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
         host, port = text, ""
     host = unquote(host).removeprefix("[").removesuffix("]")
     if not host or not (port.isdecimal() or not port) or (port and not 0 < int(port) < 65536):
-        raise ValueError(f"{text!r} is not a host and a port")
+        raise ValueError("not a host and a port")  # without it: it may be a password in the wrong place
     return host, int(port) if port else default_port
 
 
