@@ -202,7 +202,7 @@ def _store_error(error: BaseException) -> StoreError:
     if isinstance(error, StoreError):
         return error
     text = str(error)
-    if isinstance(error, errors.MovedError):
+    if text.startswith("MOVED ") or isinstance(error, errors.MovedError):  # which of them depends on the version
         message = "the Redis server is a node of a cluster, which requires a URL with redis+cluster://"
     elif "cluster support disabled" in text or "cluster mode is not enabled" in text.lower():
         message = "the Redis server is no node of a cluster, which requires a URL with redis://"
