@@ -105,7 +105,7 @@ async def delete_succeeds(engine: Engine) -> None:
 
 @bounded
 async def shutdown_ends_it(engine: Engine) -> None:
-    await engine.shutdown()
+    await engine.shutdown(0)
 
 
 @bounded

@@ -330,7 +330,7 @@ def test_shutdown_with_a_blocked_synchronous_agent_ends_the_loop() -> None:
         engine = engine_on(MemoryStore(), stop_grace_seconds=0.01, shutdown_grace_seconds=0.02)
         reader = Reader(await engine.run(given(blocks)))
         await reader.until(1)
-        await engine.shutdown()
+        await engine.shutdown(0)
 
     server = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     server.start()
@@ -676,7 +676,7 @@ async def test_shutdown_grace_seconds_abandons_an_agent_that_ignores_its_cancell
     agent = Deaf()
     reader = Reader(await engine.run(given(agent)))
     await reader.until(2)
-    await engine.shutdown()
+    await engine.shutdown(0)
     agent.may_go.set()
     await reader.rest()
 
@@ -1060,7 +1060,7 @@ async def test_lease_lost_at_the_end_of_a_run() -> None:
     assert (await own.rest())[-1]["type"] in ("RUN_FINISHED", "RUN_ERROR")
     assert store.read(THREAD).runs == ()
     second.close()
-    await there.shutdown()
+    await there.shutdown(0)
 
 
 # --- a store that may wait ---

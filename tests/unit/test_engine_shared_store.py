@@ -288,7 +288,7 @@ async def test_remote_shutdown_is_seen(make: Make) -> None:
     own = Reader(await here.run(given(Gated())))
     await own.until(2)
     joined = Reader(await there.connect(THREAD, None))
-    await here.shutdown()
+    await here.shutdown(0)
     assert (await joined.rest())[-1]["code"] == "RUN_INTERRUPTED"
     assert (await own.rest()) == joined.events
     assert isinstance(await there.run(given(answers, "second")), EventStream)
@@ -395,7 +395,7 @@ class Process:
 
     def end(self) -> None:
         self.go_on()
-        asyncio.run_coroutine_threadsafe(self.engine.shutdown(), self.loop).result(HANG_SECONDS)
+        asyncio.run_coroutine_threadsafe(self.engine.shutdown(0), self.loop).result(HANG_SECONDS)
         self.halt()
         self.loop.close()
 
@@ -586,7 +586,7 @@ async def test_orphaned_run_is_ended_once_by_many_requests(make: Make, owner: Pr
     check_buried(engines[0], own, 3)
     assert len(owner.told) == 1
     for engine in engines:
-        await engine.shutdown()
+        await engine.shutdown(0)
 
 
 @pytest.mark.requirement("STORE-03")

@@ -274,7 +274,7 @@ async def test_max_agent_threads_a_waiting_run_ends_without_a_thread(end: str) -
     elif end == "stop":
         assert (await engine.stop(THREAD, None)).is_stopping
     elif end == "shutdown":
-        await engine.shutdown()
+        await engine.shutdown(0)
     elif end == "delete":
         assert await engine.delete(THREAD)
     await no_runs(engine)

@@ -200,7 +200,7 @@ async def leave_and_connect(engine: Engine, agent: Callable[..., Any]) -> None:
 async def shut_down(engine: Engine, agent: Callable[..., Any]) -> None:
     reader = Reader(await engine.run(given(agent)))
     await reader.until(1)
-    await asyncio.gather(engine.shutdown(), reader.rest())
+    await asyncio.gather(engine.shutdown(0), reader.rest())
 
 
 async def supersede(engine: Engine, agent: Callable[..., Any]) -> None:
@@ -232,7 +232,7 @@ async def refuse(engine: Engine, agent: Callable[..., Any]) -> None:
     other = Reader(await engine.run(given(agent, thread_id="second")))
     with pytest.raises(TooManyRuns):
         await engine.run(given(answers, thread_id="other"))
-    await engine.shutdown()
+    await engine.shutdown(0)
     await asyncio.gather(first.rest(), other.rest())
 
 

@@ -67,7 +67,7 @@ async def test_shared_memory_store_shutdown_of_another_runtime_stops_nothing() -
     agent = Gated(1)
     own = Reader(await here.run(given(agent)))
     await own.until(2)
-    await there.shutdown()
+    await there.shutdown(0)
     agent.allow()
     assert (await own.rest())[-1] == FINISHED
     assert not here._local_runs
