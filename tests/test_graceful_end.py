@@ -23,6 +23,7 @@ from copilot_runtime.stores.protocol import ThreadKey
 from .fixtures.worker_app import SHUTDOWN_GRACE, STORE
 from .http_client import TIMEOUT_SECONDS, Client, Event, Stream, receive_response, run_input, unique
 from .missing import skip_unless_ci
+from .nginx import run_nginx, server_block
 from .serve import ROOT, ServerOptions, app_command
 from .servers import STOP_SECONDS, RunningServer, free_port, run_server
 from .shared_stores import FULL_REPETITIONS, STORES, SharedStore, kinds, open_store
@@ -271,26 +272,6 @@ def test_waitress_sigterm_with_the_script_of_the_documentation(shared_store: Sha
 
 # --- a rolling restart ---------------------------------------------------------------
 
-NGINX = """
-daemon off;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    {upstream}
-    server {{
-        listen 127.0.0.1:{port};
-        {location}
-    }}
-}}
-"""
-
 
 @contextlib.contextmanager
 def balance(ports: Sequence[int], folder: Path) -> Iterator[Client]:
@@ -300,10 +281,9 @@ def balance(ports: Sequence[int], folder: Path) -> Iterator[Client]:
         assert f"127.0.0.1:{number}" in block
         block = block.replace(f"127.0.0.1:{number}", f"127.0.0.1:{port}")
     upstream, _, location = block.partition("\n\n")
-    port, file = free_port(), folder / "nginx.conf"
-    file.write_text(NGINX.format(folder=folder, port=port, upstream=upstream, location=location))
-    with run_server(["nginx", "-e", "stderr", "-c", str(file)], port) as running:
-        yield Client(running)
+    port = free_port()
+    with run_nginx(f"{upstream}\n{server_block(port, location)}", port, folder) as client:
+        yield client
 
 
 class Restartable:

@@ -13,34 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from .fixtures.configs import MOUNT
 from .http_client import Client, types, unique
+from .nginx import run_nginx, server_block
 from .serve import ROOT
-from .servers import RunningServer, free_port, run_server, serve_runtime
+from .servers import RunningServer, free_port, serve_runtime
 from .test_streams import steps
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 
 DOCS = ["README.md", "docs/flask.md", "docs/django.md"]
-
-CONFIGURATION = """
-daemon off;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        {location}
-    }}
-}}
-"""
 
 
 def documented(page: str) -> str:
@@ -59,10 +40,8 @@ def nginx_before(server: RunningServer, folder: Path) -> Iterator[Client]:
     port = free_port()
     location = documented(DOCS[0]).replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
     assert str(server.port) in location
-    file = folder / "nginx.conf"
-    file.write_text(CONFIGURATION.format(folder=folder, port=port, location=location))
-    with run_server(["nginx", "-e", "stderr", "-c", str(file)], port, mount=MOUNT) as running:
-        yield Client(running)
+    with run_nginx(server_block(port, location), port, folder) as client:
+        yield client
 
 
 @pytest.mark.requirement("STOP-07")

@@ -29,7 +29,7 @@ from .http_client import Client, Frame, Stream, unique
 from .serve import ADAPTERS, ROOT
 from .servers import RunningServer
 from .shared_stores import SqliteFile
-from .workers import events_of, eventually, frames_until, pid_of, serve_workers
+from .workers import events_of, eventually, frames_until, pid_of, serve_workers, works
 
 STACKS = ("wsgi", "asgi")
 """What a store does to the engine is the same below every adapter; one case is for each of them."""
@@ -101,18 +101,6 @@ def run_whole(client: Client, thread: str, n: int = 3) -> list[Frame]:
         frames = list(stream.frames())
     assert frames[-1].event["type"] == "RUN_FINISHED"
     return frames
-
-
-def works(client: Client, thread: str) -> bool:
-    """Whether a run on a thread is begun, which then ends well and is kept. False where it is not begun yet."""
-    with client.start_run("count", thread, forwardedProps={"n": 1}) as stream:
-        if stream.status != 200:
-            assert stream.status in (409, 503), stream.read()
-            return False
-        frames = events_of(stream.frames())
-    assert frames[-1]["type"] == "RUN_FINISHED"
-    assert events_of(client.replay("count", thread))[-len(compact(frames)) :] == compact(frames)
-    return True
 
 
 def comes_back(client: Client, *threads: str) -> None:

@@ -23,7 +23,7 @@ from .services.postgres import run_postgres, shared_postgres
 from .services.redis import new_prefix, run_redis, shared_redis
 from .services.tcp_proxy import TcpProxy, run_tcp_proxy
 from .shared_stores import FULL_REPETITIONS, repetitions
-from .workers import events_of, eventually, frames_until, numbers_of, serve_workers
+from .workers import events_of, eventually, frames_until, numbers_of, serve_workers, works
 
 ALL = bool(os.environ.get(FULL_REPETITIONS))
 LEASE_SECONDS = 8.0
@@ -141,18 +141,6 @@ def refused(stream: Stream) -> bool:
         response = stream.json()
     assert response["error"] == "store_unavailable"
     assert not {"127.0.0.1", "redis", "psycopg", "postgres"} & set(response["message"].lower().split())
-    return True
-
-
-def works(client: Client, thread: str) -> bool:
-    """Whether a run is begun, which then ends well and is kept. False where it is not begun yet."""
-    with client.start_run("count", thread, forwardedProps={"n": 1}) as stream:
-        if stream.status != 200:
-            assert stream.status in (409, 503), stream.read()
-            return False
-        frames = events_of(stream.frames())
-    assert frames[-1]["type"] == "RUN_FINISHED", frames[-1]
-    assert events_of(client.replay("count", thread))[-len(compact(frames)) :] == compact(frames)
     return True
 
 

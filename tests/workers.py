@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from copilot_runtime._events import Cursor
 
+from .compaction_oracle import compact
 from .fixtures.worker_app import PID, RAW_SECONDS, STORE
 from .http_client import Client, Event, Frame, HeaderFields, Stream
 from .servers import RunningServer, serve_app
@@ -142,3 +143,15 @@ def _cursor(frame: Frame) -> Cursor:
     cursor = Cursor.parse(frame.id)
     assert cursor is not None
     return cursor
+
+
+def works(client: Client, thread: str) -> bool:
+    """Whether a run on a thread is begun, which then ends well and is kept. False where it is not begun yet."""
+    with client.start_run("count", thread, forwardedProps={"n": 1}) as stream:
+        if stream.status != 200:
+            assert stream.status in (409, 503), stream.read()
+            return False
+        frames = events_of(stream.frames())
+    assert frames[-1]["type"] == "RUN_FINISHED"
+    assert events_of(client.replay("count", thread))[-len(compact(frames)) :] == compact(frames)
+    return True

@@ -17,6 +17,7 @@ import pytest
 
 from ..http_client import Client, Stream, text_of, types, unique, user_message
 from ..missing import skip_unless_ci
+from ..nginx import run_nginx
 from ..serve import ROOT
 from ..servers import RunningServer, free_port, run_server
 from ..services.postgres import shared_postgres
@@ -32,22 +33,6 @@ README = (FOLDER / "README.md").read_text("utf-8")
 WEB = ("web1", "web2")
 ENDLESS = 10**6
 """A count that no run reaches."""
-
-HTTP = """
-daemon off;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/site.conf;
-}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +170,9 @@ def nginx(web: Mapping[str, RunningServer]) -> Iterator[Client]:
         assert site.count(before) == 1
         site = site.replace(before, after)
     with tempfile.TemporaryDirectory(prefix="copilot-nginx-") as name:
-        folder = Path(name)
-        (folder / "site.conf").write_text(site)
-        (folder / "nginx.conf").write_text(HTTP.format(folder=folder))
-        with run_server(["nginx", "-e", "stderr", "-c", str(folder / "nginx.conf")], port) as running:
-            yield Client(running)
+        (Path(name) / "site.conf").write_text(site)
+        with run_nginx(f"include {name}/site.conf;", port, Path(name)) as client:
+            yield client
 
 
 @pytest.fixture(scope="module", params=STORES)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 
 from copilot_runtime.stores import MemoryStore, RunStore
 from copilot_runtime.stores._memory_threads import _DUPLICATE_BYTES, frames_size
 from copilot_runtime.stores.protocol import Lease, ThreadKey, ThreadSnapshot
+from copilot_runtime.testing._factories import (
+    ADA,
+    T2,
+    append_one,
+    begin,
+    list_thread_ids,
+    message_events,
+    record_run,
+    store_run,
+)
 
 
 class Clock:
@@ -66,3 +77,30 @@ def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = Non
     assert sorted(idle) == sorted(store._idle)
     assert sorted(idle) == sorted(key for owner in store._owners._owners.values() for key in owner.idle)
     return sum(by_owner.values())
+
+
+def check_fork(store: RunStore) -> None:
+    """Checks that a store is used by a process and its child at the same time, and that the parent keeps its lease."""
+    store_run(store)
+    lease = begin(store, T2).lease
+    frames, completion = record_run(lease, message_events("m2"))
+    append_one(store, lease, frames[:2])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        report = "raised"
+        try:
+            store.after_fork()
+            live = store.read(T2).live
+            store_run(store, ThreadKey(ADA, "t3"))
+            report = f"{list_thread_ids(store)} {live is not None and not live.expired}"
+        finally:
+            os.write(writing, report.encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "['t3', 't1'] True"
+    os.waitpid(child, 0)
+    assert append_one(store, lease, frames[2:3]) is None
+    store.finish(lease, frames[3:], completion)
+    assert list_thread_ids(store) == ["t2", "t3", "t1"]

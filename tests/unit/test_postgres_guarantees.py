@@ -42,6 +42,7 @@ from copilot_runtime.testing._factories import (
 from ..services.pgbouncer import run_pgbouncer
 from ..services.postgres import PostgresServer, run_postgres, shared_postgres
 from .postgres_helpers import Stores
+from .store_helpers import check_fork
 
 LOG = "copilot_runtime.stores.postgres"
 BOUND_SECONDS = 30.0
@@ -458,30 +459,7 @@ def test_beginning_a_run_takes_one_round_trip(stores: Stores, monkeypatch: pytes
 
 
 def test_fork(stores: Stores) -> None:
-    store = stores.open()
-    store_run(store)
-    lease = begin(store, T2).lease
-    frames, completion = record_run(lease, message_events("m2"))
-    append_one(store, lease, frames[:2])
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        report = "raised"
-        try:
-            store.after_fork()
-            live = store.read(T2).live
-            store_run(store, p.ThreadKey(ADA, "t3"))
-            report = f"{list_thread_ids(store)} {live is not None and not live.expired}"
-        finally:
-            os.write(writing, report.encode())
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        assert pipe.read() == "['t3', 't1'] True"
-    os.waitpid(child, 0)
-    assert append_one(store, lease, frames[2:3]) is None
-    store.finish(lease, frames[3:], completion)
-    assert list_thread_ids(store) == ["t2", "t3", "t1"]
+    check_fork(stores.open())
 
 
 UNDER_GEVENT = """

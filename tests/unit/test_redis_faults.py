@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -53,7 +52,7 @@ from copilot_runtime.testing._factories import (
 
 from ..servers import free_port
 from ..services.redis import RedisServer, new_prefix, redis_url, run_redis, run_sentinel, wait_until
-from .store_helpers import read_raw
+from .store_helpers import check_fork, read_raw
 
 pytestmark = pytest.mark.requirement("REDIS-01")
 
@@ -709,28 +708,7 @@ def test_redis_cost_of_times_that_are_equal(server: RedisServer, store: RedisSto
 
 
 def test_redis_after_fork_connections_are_not_shared(store: RedisStore) -> None:
-    store_run(store)
-    lease = begin(store, T2).lease
-    frames, completion = record_run(lease, message_events("m2"))
-    append_one(store, lease, frames[:2])
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        report = "raised"
-        try:
-            store.after_fork()
-            store_run(store, ThreadKey(ADA, "t3"))
-            live = store.read(T2).live
-            report = f"{list_thread_ids(store)} {live is not None and not live.expired}"
-        finally:
-            os.write(writing, report.encode())
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        assert pipe.read() == "['t3', 't1'] True"
-    os.waitpid(child, 0)
-    store.finish(lease, frames[2:], completion)
-    assert list_thread_ids(store) == ["t2", "t3", "t1"]
+    check_fork(store)
 
 
 GEVENT = """

@@ -158,7 +158,7 @@ def test_redis_cluster_looks_at_few_nodes_when_its_limits_are_exceeded(
     for number in range(3):
         store_run(store, p.ThreadKey("heavy", f"t{number}"))
     client = store._process.get().client
-    store._limits._refresh(client)
+    store._totals._refresh(client)
     calls: list[str] = []
     original = client._evaluate
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import ClassVar
 
-from ..._validation import check_number
+from .._limits import StoreLimits
 
 SHARE = 16
 """A process uses up to this part of the room that it has seen before it looks again: others write as well."""
@@ -17,23 +18,10 @@ MAX_UNCOUNTED_BYTES = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The limits; 0 means none. Raises ValueError for a negative one."""
+class Limits(StoreLimits):
+    """The limits of a PostgreSQL store."""
 
-    max_threads: int
-    max_runs_per_thread: int
-    max_age_seconds: float
-    max_bytes: int
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            is_integer = field.name != "max_age_seconds"
-            check_number(f"PostgresStore: {field.name}", getattr(self, field.name), integer=is_integer)
-
-    @property
-    def tracks_usage(self) -> bool:
-        """Whether any limit depends on when a thread was last used."""
-        return bool(self.max_threads or self.max_age_seconds or self.max_bytes)
+    store: ClassVar[str] = "PostgresStore"
 
     @property
     def max_uncounted(self) -> int:

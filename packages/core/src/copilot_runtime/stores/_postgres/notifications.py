@@ -13,6 +13,7 @@ from collections.abc import Callable
 import psycopg
 
 from ..._concurrency.loops import start_thread
+from .._watchers import Watchers
 from ..protocol import RunKey, StoreError
 from .connections import BoundedConnection, Connections, TimedOut
 
@@ -60,7 +61,7 @@ class Listener:
         self._is_enabled = is_enabled
         self._polls = polls
         self._lock = threading.Lock()
-        self._callbacks: dict[str, dict[object, Callable[[], None]]] = {}
+        self._watchers = Watchers()
         """By the keys of threads, as notifications name them."""
         self._to_announce: deque[tuple[RunKey, Callable[[], None]]] = deque()
         self._is_running = False
@@ -91,9 +92,8 @@ class Listener:
             on_change: What to call.
             begun_at: When this process has begun the run, by the monotonic clock; None if it has not.
         """
-        watcher, name = object(), key.hex()
+        stop = self._watchers.add(key.hex(), on_change)
         with self._lock:
-            self._callbacks.setdefault(name, {})[watcher] = on_change
             must_start, self._is_running = not self._is_running, True
             listening_since = self._listening_since
             if begun_at is None:
@@ -107,14 +107,6 @@ class Listener:
             self._wake()
         elif listening_since is not None and begun_at < listening_since:
             on_change()  # something may have happened before
-
-        def stop() -> None:
-            with self._lock:
-                watchers = self._callbacks.get(name, {})
-                watchers.pop(watcher, None)
-                if not watchers:
-                    self._callbacks.pop(name, None)
-
         return stop
 
     def _wake(self) -> None:
@@ -163,7 +155,7 @@ class Listener:
             with self._lock:
                 self._listening_since = time.monotonic()
             self._was_reported = False
-            self._call_all()
+            self._watchers.notify_all()
             return self._serve(db)
         finally:
             if db is not None:
@@ -176,19 +168,20 @@ class Listener:
             now = time.monotonic()
             if self._is_closed:
                 return True
-            if self._callbacks:
+            if self._watchers:
                 idle_since = now
             elif now - idle_since > IDLE_SECONDS and self._end():
                 return True
             if db is None:
                 self._wait([], POLL_SECONDS if self._polls else 1.0)
                 if self._polls:
-                    self._call_all()
+                    self._watchers.notify_all()
                 continue
             self._wait([db.pgconn.socket], 1.0)
             db.pgconn.consume_input()
             while (notification := db.pgconn.notifies()) is not None:
-                self._notify(notification.extra.decode())
+                for key in notification.extra.decode().split(","):
+                    self._watchers.notify(key)
             if now - checked_at > CHECK_SECONDS:
                 checked_at = now
                 db.deadline = now + self._connections.timeout_seconds
@@ -211,18 +204,8 @@ class Listener:
 
     def _end(self) -> bool:
         with self._lock:
-            if self._callbacks or self._to_announce:
+            if self._watchers or self._to_announce:
                 return False
             self._is_running = False
             self._listening_since = None
             return True
-
-    def _call_all(self) -> None:
-        for watchers in list(self._callbacks.values()):
-            for on_change in list(watchers.values()):
-                on_change()
-
-    def _notify(self, keys: str) -> None:
-        for key in keys.split(","):
-            for on_change in list(self._callbacks.get(key, {}).values()):
-                on_change()

@@ -669,13 +669,7 @@ class PostgresStore:
             state.room.found(threads_left, bytes_left)
             if evicted and not state.has_evicted:
                 state.has_evicted = True
-                logger.warning(
-                    "%s has reached its limits (max_threads=%d, max_bytes=%d), and the least recently used threads are "
-                    "deleted; this is logged once",
-                    self._connections.where,
-                    self._limits.max_threads,
-                    self._limits.max_bytes,
-                )
+                self._limits.log_eviction(logger, self._connections.where)
 
     # --- helpers ---
 

@@ -1,13 +1,15 @@
-"""The limits of a Redis store. In a cluster each shard knows by its callers what the others hold."""
+"""The limits of a Redis store. In a cluster each shard learns from its callers what the others hold."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
+from typing import ClassVar
 
-from ..._validation import check_number
+from .._limits import StoreLimits
 from ..protocol import StoreError
 from .background import start_in_background
 from .client import Client
@@ -16,34 +18,29 @@ REFRESH_SECONDS = 1.0
 """How old what a process knows of other shards may be."""
 
 
-class Limits:
-    """The limits of a store; 0 means no limit. Raises ValueError for one that is invalid.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits(StoreLimits):
+    """The limits of a Redis store."""
+
+    store: ClassVar[str] = "RedisStore"
+
+    def __str__(self) -> str:
+        """Returns the limits as the script parses them."""
+        max_age = round(self.max_age_seconds * 1_000_000)
+        return f"{self.max_threads} {self.max_runs_per_thread} {self.max_bytes} {max_age}"
+
+
+class ShardTotals:
+    """What a process knows of how much each shard holds, since the limits are those of all shards together.
 
     Args:
         shards: The names of the shards.
-        max_threads: How many threads to keep.
-        max_runs_per_thread: How many runs of each thread to keep.
-        max_age_seconds: How long to keep threads that are not used.
-        max_bytes: How much memory of the servers threads may take.
+        limits: The limits of the store.
     """
 
-    def __init__(
-        self,
-        shards: Sequence[str],
-        *,
-        max_threads: int,
-        max_runs_per_thread: int,
-        max_age_seconds: float,
-        max_bytes: int,
-    ) -> None:
-        check_number("RedisStore: max_threads", max_threads, integer=True)
-        check_number("RedisStore: max_runs_per_thread", max_runs_per_thread, integer=True)
-        check_number("RedisStore: max_bytes", max_bytes, integer=True)
-        check_number("RedisStore: max_age_seconds", max_age_seconds)
-        self.max_threads = max_threads
-        self.max_bytes = max_bytes
-        self.max_runs_per_thread = max_runs_per_thread
-        self._own = f"{max_threads} {max_runs_per_thread} {max_bytes} {round(max_age_seconds * 1_000_000)}"
+    def __init__(self, shards: Sequence[str], limits: Limits) -> None:
+        self._limits = limits
+        self._limits_text = str(limits)
         self._shards = shards
         self._totals: dict[str, tuple[int, int, int]] = dict.fromkeys(shards, (0, 0, 0))
         self._refresh_at = 0.0
@@ -52,11 +49,15 @@ class Limits:
         """Returns what the script needs to know on a shard."""
         others = [total for name, total in self._totals.items() if name != shard]
         threads, size, owners = map(sum, zip(*others, strict=True)) if others else (0, 0, 0)
-        return f"{self._own} {threads} {size} {owners}"
+        return f"{self._limits_text} {threads} {size} {owners}"
 
     def refresh_soon(self, client: Client) -> None:
         """Asks all shards of a cluster from time to time what they hold. Does not wait for the answers."""
-        if len(self._shards) < 2 or not (self.max_threads or self.max_bytes) or time.monotonic() < self._refresh_at:
+        if (
+            len(self._shards) < 2
+            or not (self._limits.max_threads or self._limits.max_bytes)
+            or time.monotonic() < self._refresh_at
+        ):
             return
         self._refresh_at = math.inf  # until this one is done
         if not start_in_background(self._refresh, client, name="copilot-runtime-redis-totals"):
@@ -93,8 +94,8 @@ class Limits:
 
     def _is_exceeded(self) -> bool:
         threads, size, _ = map(sum, zip(*self._totals.values(), strict=True))
-        return 0 < self.max_threads < threads or 0 < self.max_bytes < size
+        return 0 < self._limits.max_threads < threads or 0 < self._limits.max_bytes < size
 
     def _part_of_limits(self, shard: str) -> float:
         threads, size, _ = self._totals[shard]
-        return max(threads / (self.max_threads or math.inf), size / (self.max_bytes or math.inf))
+        return max(threads / (self._limits.max_threads or math.inf), size / (self._limits.max_bytes or math.inf))

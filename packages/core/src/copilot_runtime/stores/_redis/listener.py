@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from .._watchers import Watchers
 from ..protocol import RunKey, StoreError
 from .background import start_in_background
 from .client import Client
@@ -41,7 +42,7 @@ class Listener:
         self._to_announce: queue.Queue[tuple[RunKey, Callable[[], None]]] = queue.Queue()
         self._is_announcing = False
         self._lock = threading.Lock()
-        self._callbacks: dict[str, dict[object, Callable[[], None]]] = {}
+        self._watchers = Watchers()
         """By run, as notifications name it."""
         self._is_running = False
         self._listening_since: float | None = None
@@ -58,9 +59,8 @@ class Listener:
             on_change: What to call.
             begun_at: When this process has begun the run, by the monotonic clock; None if it has not.
         """
-        watcher = object()
+        stop = self._watchers.add(name, on_change)
         with self._lock:
-            self._callbacks.setdefault(name, {})[watcher] = on_change
             must_start, self._is_running = not self._is_running, True
             listening_since = self._listening_since
             must_announce = begun_at is None
@@ -76,14 +76,6 @@ class Listener:
             self._is_announcing = False
         if begun_at is not None and listening_since is not None and begun_at < listening_since:
             on_change()  # something may have happened before
-
-        def stop() -> None:
-            with self._lock:
-                watchers = self._callbacks.get(name, {})
-                watchers.pop(watcher, None)
-                if not watchers:
-                    self._callbacks.pop(name, None)
-
         return stop
 
     def _announce_runs(self) -> None:
@@ -138,8 +130,8 @@ class Listener:
                 else:
                     is_awaited = False
                     if message["type"] == "message":
-                        self._notify(message["data"].decode())
-                if self._callbacks:
+                        self._watchers.notify(message["data"].decode())
+                if self._watchers:
                     idle_since = time.monotonic()
                 elif time.monotonic() - idle_since > IDLE_SECONDS and self._end():
                     return True
@@ -149,23 +141,15 @@ class Listener:
     def _start_of_listening(self) -> None:
         with self._lock:
             self._listening_since = time.monotonic()
-            callbacks = [callback for watchers in self._callbacks.values() for callback in watchers.values()]
         if self._is_failing:
             self._is_failing = False
             logger.warning("listening for changes works again")
-        for callback in callbacks:
-            callback()
-
-    def _notify(self, name: str) -> None:
-        with self._lock:
-            callbacks = list(self._callbacks.get(name, {}).values())
-        for callback in callbacks:
-            callback()
+        self._watchers.notify_all()
 
     def _end(self) -> bool:
         """Ends listening unless somebody watches meanwhile. Returns whether it has."""
         with self._lock:
-            if self._callbacks:
+            if self._watchers:
                 return False
             self._is_running = False
             self._listening_since = None

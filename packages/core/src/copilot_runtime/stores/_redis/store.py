@@ -25,7 +25,7 @@ from .address import Address
 from .background import start_in_background
 from .client import Arguments, Client
 from .clock import ServerClock
-from .limits import Limits
+from .limits import Limits, ShardTotals
 from .listener import Listener, run_name
 from .shards import CLUSTER_SHARDS, Shards, owner_digest
 
@@ -100,12 +100,12 @@ class RedisStore:
         import_optional("redis", feature="RedisStore", extra="redis")
         self._shards = Shards(prefix, CLUSTER_SHARDS if self._address.kind == "cluster" else 1)
         self._limits = Limits(
-            self._shards.names,
             max_threads=max_threads,
             max_runs_per_thread=max_runs_per_thread,
             max_age_seconds=max_age_seconds,
             max_bytes=max_bytes,
         )
+        self._totals = ShardTotals(self._shards.names, self._limits)
         self.lease_seconds: float | None = lease_seconds
         self.poll_seconds: float | None = poll_seconds
         self._lease = round(lease_seconds * values.MICROSECONDS)
@@ -116,7 +116,7 @@ class RedisStore:
         self._process = ProcessLocal(self._open)
 
     def _open(self) -> _Process:
-        client = Client(self._address, self._timeout_seconds, self._limits.max_bytes, self._limits.parameters)
+        client = Client(self._address, self._timeout_seconds, self._limits.max_bytes, self._totals.parameters)
         return _Process(client, f"{self._prefix}:changes:{secrets.token_hex(8)}", self._announce)
 
     # --- writing runs ---
@@ -142,7 +142,7 @@ class RedisStore:
         repeated = [
             isinstance(change := changes[at], p.RunEnd) and change.lease.token in process.unsure for at in calls
         ]
-        self._limits.refresh_soon(process.client)
+        self._totals.refresh_soon(process.client)
         self._sweep_soon(process)
         began_at = time.monotonic()
         results = process.client.call_many(list(calls.values()), repeated) if calls else []
@@ -246,7 +246,7 @@ class RedisStore:
         for batch in batches:
             place = self._shards.place(batch.lease.run.thread)
             by_shard.setdefault(place.shard, []).append((place.thread, batch))
-        self._limits.refresh_soon(process.client)
+        self._totals.refresh_soon(process.client)
         calls = [
             (
                 shard,
@@ -538,7 +538,7 @@ class RedisStore:
                     return attempted  # by a call whose answer was lost
                 return outcome
             check_room("max_runs_per_thread", self._limits.max_runs_per_thread, len(thread.runs))
-            self._limits.refresh_soon(client)
+            self._totals.refresh_soon(client)
             staging.store(client)
             code, *needed = self._call(place.shard, "import", *staging.import_arguments(version))
             if code == 1:
@@ -568,7 +568,7 @@ class RedisStore:
 
     def after_fork(self) -> None:
         # Each process has connections of its own.
-        self._limits.after_fork()
+        self._totals.after_fork()
 
     # --- helpers ---
 
@@ -585,16 +585,10 @@ class RedisStore:
 
     def _note_eviction(self, process: _Process, thread: p.ThreadKey, evicted: int, is_exceeded: int) -> None:
         if is_exceeded and len(self._shards.names) > 1:
-            evicted += self._limits.evict(process.client, self._shards.place(thread).thread)
+            evicted += self._totals.evict(process.client, self._shards.place(thread).thread)
         if evicted and not self._has_evicted:
             self._has_evicted = True
-            logger.warning(
-                "%s has reached its limits (max_threads=%d, max_bytes=%d), and the least recently used threads are "
-                "deleted; this is logged once",
-                self._address.shown,
-                self._limits.max_threads,
-                self._limits.max_bytes,
-            )
+            self._limits.log_eviction(logger, self._address.shown)
 
 
 class _Process:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
-from ..._validation import check_number
+from .._limits import StoreLimits
 from ..portable import check_room
 from ..protocol import RAW_RETENTION_SECONDS
 from .garbage import PIECE_BYTES, collect, delete_raw_frames, delete_run, delete_threads
@@ -30,23 +31,10 @@ Db = StoreConnection
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """The limits of a store; 0 means no limit. Raises ValueError for a negative one."""
+class Retention(StoreLimits):
+    """The limits of a SQLite store, and how they are kept."""
 
-    max_threads: int
-    max_runs_per_thread: int
-    max_age_seconds: float
-    max_bytes: int
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            is_integer = field.name != "max_age_seconds"
-            check_number(f"SqliteStore: {field.name}", getattr(self, field.name), integer=is_integer)
-
-    @property
-    def tracks_usage(self) -> bool:
-        """Whether any limit depends on when a thread was last used."""
-        return bool(self.max_threads or self.max_age_seconds or self.max_bytes)
+    store: ClassVar[str] = "SqliteStore"
 
     def sweep(self, db: Db, now: float) -> bool:
         """Deletes expired raw frames and threads. Returns whether more of them are left."""

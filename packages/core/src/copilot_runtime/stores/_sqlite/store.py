@@ -699,13 +699,7 @@ class SqliteStore:
     def _warn_evicted(self, has_evicted: bool) -> None:
         if has_evicted and not self._has_evicted:
             self._has_evicted = True
-            logger.warning(
-                "%s has reached its limits (max_threads=%d, max_bytes=%d), and the least recently used threads are "
-                "deleted; this is logged once",
-                self._connections.path,
-                self._retention.max_threads,
-                self._retention.max_bytes,
-            )
+            self._retention.log_eviction(logger, self._connections.path)
 
 
 class _OtherFrames(Exception):
