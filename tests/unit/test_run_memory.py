@@ -76,7 +76,9 @@ def is_ours(value: object) -> bool:
     """Returns whether something is an object of the runtime, or code of it that has not ended."""
     code = {FunctionType: "__code__", CoroutineType: "cr_code", GeneratorType: "gi_code", FrameType: "f_code"}
     if (name := code.get(type(value))) is not None:
-        return "copilot_runtime" in getattr(value, name).co_filename
+        path = Path(getattr(value, name).co_filename)
+        # No store here is on a server: what earlier tests had there may still be listened to, on OS threads.
+        return "copilot_runtime" in path.parts and not {"_postgres", "_redis"}.intersection(path.parts)
     return type(value).__module__.startswith("copilot_runtime")
 
 

@@ -23,6 +23,7 @@ LOGGERS = (
     "copilot_runtime.endpoints",
     "copilot_runtime.engine",
     "copilot_runtime.handler",
+    "copilot_runtime.lifecycle",
     "copilot_runtime.loops",
     "copilot_runtime.middleware",
     "copilot_runtime.runtime",
