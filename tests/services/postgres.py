@@ -72,7 +72,7 @@ class PostgresServer:
         settings = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": self.folder,
+            "unix_socket_directories": "",  # whose path may be too long: temporary folders can be deep
             "max_connections": 300,
             "log_min_messages": "warning",
         }
