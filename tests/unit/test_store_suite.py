@@ -58,7 +58,7 @@ from copilot_runtime.testing._factories import (
     store_run,
 )
 
-from .store_helpers import Clock, raws, read_raw, recomputed
+from .store_helpers import Clock, check_fork, raws, read_raw, recomputed
 
 pytestmark = pytest.mark.requirement("STORE-01")
 
@@ -597,32 +597,7 @@ def test_a_deleted_file_is_replaced_by_an_empty_store(path: Path) -> None:
 
 
 def test_after_fork_connections_are_not_shared(path: Path) -> None:
-    store = SqliteStore(path)
-    store_run(store)
-    lease = begin(store, T2).lease
-    frames, completion = record_run(lease, message_events("m2"))
-    append_one(store, lease, frames[:2])
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        # In the child: reports what it sees, and exits.
-        report = "raised"
-        try:
-            store.after_fork()
-            live = store.read(T2).live
-            store_run(store, ThreadKey(ADA, "t3"))
-            report = f"{list_thread_ids(store)} {live is not None and not live.expired}"
-        finally:
-            os.write(writing, report.encode())
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        assert pipe.read() == "['t3', 't1'] True"
-    os.waitpid(child, 0)
-    # The run still belongs to the parent.
-    assert append_one(store, lease, frames[2:3]) is None
-    store.finish(lease, frames[3:], completion)
-    assert list_thread_ids(store) == ["t2", "t3", "t1"]
+    check_fork(SqliteStore(path))
 
 
 def test_a_lease_expires_by_the_wall_clock(path: Path) -> None:
