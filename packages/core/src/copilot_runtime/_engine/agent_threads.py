@@ -65,6 +65,11 @@ class AgentThreads:
         # Reentrant: a task that is garbage-collected while it waits leaves the queue wherever that happens.
         self._lock = process_rlock()
 
+    @property
+    def busy_count(self) -> int:
+        """How many threads there are."""
+        return self._busy
+
     async def start(self, work: Callable[[], None], user: str | None, *, name: str) -> None:
         """Runs ``work``, which must not raise, on a thread of its own, as soon as one is free.
 

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Sequence, Set
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._concurrency import driver, lifecycle, loops
 from .._concurrency.loop_watchdog import unwatch_loop, watch_loop
@@ -73,6 +73,17 @@ class StopResult:
 
     is_stopping: bool
     is_other: bool = False
+
+
+class EngineStatus(NamedTuple):
+    """How many runs and streams there are in this process, and may be; None for no limit."""
+
+    live_runs: int
+    max_runs: int | None
+    open_streams: int
+    max_streams: int | None
+    busy_agent_threads: int
+    max_agent_threads: int | None
 
 
 class Engine:
@@ -611,6 +622,23 @@ class Engine:
     def is_shutting_down(self) -> bool:
         """Whether this process's runs are being ended, or its server shows that it shuts down."""
         return self._shutdown.is_active or server_shutdown() is not None
+
+    @property
+    def refuses_runs(self) -> bool:
+        """Whether no further run may begin on this event loop, or for this worker thread: it shuts down."""
+        return self._shutdown.refuses_runs()
+
+    def status(self) -> EngineStatus:
+        """Returns how many runs and streams there are."""
+        options = self.options
+        return EngineStatus(
+            len(self._runs) + len(self._ephemeral_runs),
+            options.max_runs,
+            self._subscribers.open_count,
+            options.max_streams,
+            self._agent_threads.busy_count,
+            options.max_agent_threads,
+        )
 
     def close(self) -> None:
         """Stops this process's runs, and waits for those of the background loop: other loops may not run any more."""

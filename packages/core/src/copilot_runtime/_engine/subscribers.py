@@ -162,6 +162,11 @@ class Subscribers:
         """Whether any stream is open."""
         return bool(self._open)
 
+    @property
+    def open_count(self) -> int:
+        """How many streams are open."""
+        return len(self._open)
+
     def open_stream(self) -> StreamSlot:
         """Takes one of `max_streams`. Raises TooManyStreams."""
         if self._unlimited is not None:

@@ -30,6 +30,8 @@ from .access import require_thread_access
 from .cors_log import RefusedOrigins
 from .endpoints.context import EndpointContext
 from .errors import SHUTTING_DOWN, HTTPError, error_response, response_for
+from .health import PATH as HEALTH_PATH
+from .health import HealthCheck
 from .hooks import HookContext, RequestHook, ResponseHook, RuntimeHooks
 from .route_table import RouteMatch
 from .router import Mode, RequestHead, Router
@@ -78,6 +80,7 @@ class CopilotHandler:
         self._refused_origins = RefusedOrigins(cors)
         self._hooks = hooks
         self._is_plain = cors is None and hooks == RuntimeHooks()
+        self._health = HealthCheck(runtime) if runtime.healthz else None
 
     @property
     def base_path(self) -> str | None:
@@ -144,6 +147,9 @@ class CopilotHandler:
         state = _RequestState(request, request.path)
         response: Response | None = None
         try:
+            if self._health is not None and self._is_probe(request):
+                # Before hooks and `identify_user`: a probe is nobody, and must not fail because of that.
+                return await self._health.respond(request)
             try:
                 response = await self._handle(state, decision)
             except HTTPError as error:
@@ -203,6 +209,9 @@ class CopilotHandler:
             if response is None:
                 raise
             return response
+
+    def _is_probe(self, request: Request) -> bool:
+        return request.method == "GET" and self._router.read_head(request).segments == HEALTH_PATH
 
     def _read_head(self, request: Request) -> RequestHead:
         """Returns what the head of a request tells, and limits its body accordingly.

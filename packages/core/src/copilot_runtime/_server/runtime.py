@@ -105,6 +105,8 @@ class CopilotRuntime:
         stop_grace_seconds: how long an agent may take to react to a stop.
         shutdown_grace_seconds: how long active runs may take to end by themselves when the process shuts down.
         expose_memory_routes: whether the hosted backend's memory routes are answered with 422 and not with 404.
+        healthz: whether ``GET {mount}/healthz`` reports the health of this process, to everybody, before hooks and
+            ``identify_user`` (docs/observability.md).
         debug: serves the debug feed, and puts texts of exceptions into responses. Not for production.
 
     Raises:
@@ -128,6 +130,7 @@ class CopilotRuntime:
     input_limits: InputLimits
     attachment_url_schemes: frozenset[str]
     expose_memory_routes: bool
+    healthz: bool
     debug: bool
 
     def __init__(
@@ -165,6 +168,7 @@ class CopilotRuntime:
         stop_grace_seconds: float = 10,
         shutdown_grace_seconds: float = 10,
         expose_memory_routes: bool = False,
+        healthz: bool = False,
         debug: bool = False,
     ) -> None:
         validation.check_choice("on_concurrent_run", on_concurrent_run, ("reject", "supersede"))
@@ -172,6 +176,7 @@ class CopilotRuntime:
         validation.check_choice("history", history, ("client", "stored"))
         validation.check_bool("single_user", single_user)
         validation.check_bool("expose_memory_routes", expose_memory_routes)
+        validation.check_bool("healthz", healthz)
         validation.check_bool("debug", debug)
         validation.check_number("max_body_bytes", max_body_bytes, minimum=1, integer=True)
         if max_total_body_bytes is None:
@@ -227,6 +232,7 @@ class CopilotRuntime:
         self.input_limits = input_limits or InputLimits()
         self.attachment_url_schemes = _validate_url_schemes(attachment_url_schemes)
         self.expose_memory_routes = expose_memory_routes
+        self.healthz = healthz
         self.debug = debug
         self._memory_store_check = MemoryStoreCheck() if isinstance(store, str) else None
         self._engine = Engine(
