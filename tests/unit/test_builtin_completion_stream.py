@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from copilot_runtime.agents._builtin.completion_stream import CompletionTranslator
-from copilot_runtime.agents._builtin.providers import PROVIDERS
 from copilot_runtime.agents._builtin.usage import Usage
+
+from .builtin_helpers import ChatCompletion
 
 Event = dict[str, Any]
 
@@ -30,15 +30,15 @@ def calls(*pieces: dict[str, Any]) -> ChatCompletionChunk:
     return chunk({"tool_calls": list(pieces)})
 
 
-def told(answer: CompletionTranslator, chunks: Iterable[ChatCompletionChunk]) -> list[Event]:
-    events = [event for chunk in chunks for event in answer.feed(chunk)]
+def told(answer: ChatCompletion, chunks: Iterable[ChatCompletionChunk]) -> list[Event]:
+    events = [event for chunk in chunks for event in answer.feed_chunk(chunk)]
     return [*events, *answer.close()]
 
 
 def answered(
     *chunks: ChatCompletionChunk, taken: Iterable[str] = (), tools: Collection[str] = ()
-) -> tuple[CompletionTranslator, list[Event]]:
-    answer = CompletionTranslator(PROVIDERS[0], taken, tools)
+) -> tuple[ChatCompletion, list[Event]]:
+    answer = ChatCompletion(tools, used_call_ids=taken)
     return answer, told(answer, chunks)
 
 
@@ -68,7 +68,7 @@ def test_text_is_one_message_in_chunks() -> None:
     )
     assert outline(events) == ["TEXT_MESSAGE_START", *["TEXT_MESSAGE_CONTENT"] * 2, "TEXT_MESSAGE_END"]
     assert len({event["messageId"] for event in events}) == 1
-    assert answer.message() == {"role": "assistant", "content": "Hello"}
+    assert answer.chat_message() == {"role": "assistant", "content": "Hello"}
     assert answer.finish_reason == "stop"
 
 
@@ -201,15 +201,15 @@ def test_text_after_a_tool_call_is_a_message_of_its_own() -> None:
 
 def test_thought_signatures_are_sent_back_with_their_tool_calls() -> None:
     answer, _ = answered(chunk({"reasoning_content": "hm"}), calls(piece(0, id="a", name="f", arguments="{}")))
-    assert answer.message()["reasoning_content"] == "hm"
+    assert answer.chat_message()["reasoning_content"] == "hm"
     answer, _ = answered(chunk({"reasoning_content": "hm"}), chunk({"content": "Hello"}))
-    assert answer.message() == {"role": "assistant", "content": "Hello"}
+    assert answer.chat_message() == {"role": "assistant", "content": "Hello"}
 
 
 def test_thought_signature_of_a_tool_call_reaches_the_client() -> None:
     signature = {"google": {"thought_signature": "abc"}}
     answer, events = answered(calls(piece(0, id="a", name="f", arguments="{}", extra_content=signature)))
-    assert answer.message()["tool_calls"][0]["extra_content"] == signature
+    assert answer.chat_message()["tool_calls"][0]["extra_content"] == signature
     assert events[-1]["type"] == "REASONING_ENCRYPTED_VALUE"
     assert events[-1]["entityId"] == "a"
     assert "abc" in events[-1]["encryptedValue"]
@@ -241,14 +241,14 @@ def test_usage_that_grows_with_each_chunk_is_counted_once() -> None:
     answer, _ = answered(
         chunk({"content": "a"}, usage={**USAGE, "total_tokens": 1}), chunk({}, "stop"), chunk(None, usage=USAGE)
     )
-    assert answer.usage.total_tokens == 15
+    assert answer.usage["totalTokens"] == 15
 
 
 def test_usage_is_summed_over_a_runs_requests() -> None:
     answer, _ = answered(chunk(None, usage=USAGE))
     usage = Usage("openai", "m")
     usage.add(answer.usage)
-    usage.add(None)
+    usage.add({})
     usage.add(answer.usage)
     assert usage.counts == {"inputTokens": 20, "outputTokens": 10, "totalTokens": 30, "cachedInputTokens": 6}
 

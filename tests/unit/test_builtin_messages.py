@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime.agents._builtin.chat_messages import to_chat_messages
-from copilot_runtime.agents._builtin.content_parts import flatten_text, to_content_parts
+from copilot_runtime.agents._builtin.encrypted_values import encode_encrypted
+from copilot_runtime.agents._builtin.media import flatten_text, read_parts
+from copilot_runtime.agents._builtin.messages import UserMessage
 from copilot_runtime.agents._builtin.providers import OPENAI_COMPATIBLE, PROVIDERS, Provider
-from copilot_runtime.agents._builtin.thought_signatures import encode_signature
+
+from .builtin_helpers import chat_messages, chat_request_messages
 
 BY_NAME = {provider.name: provider for provider in (*PROVIDERS, OPENAI_COMPATIBLE)}
 OPENAI = BY_NAME["openai"]
@@ -33,9 +35,15 @@ def sent(
     developer: bool = False,
 ) -> list[dict[str, Any]]:
     numbered = [{"id": f"m{number}", **message} for number, message in enumerate(messages)]
-    return to_chat_messages(
+    return chat_request_messages(
         read(numbered), provider, resumed_results=answers, forward_system=system, forward_developer=developer
     )
+
+
+def content_parts(*parts: Any) -> list[dict[str, Any]]:
+    (message,) = chat_messages([UserMessage(read_parts(parts))], OPENAI)
+    content: list[dict[str, Any]] = message["content"]
+    return content
 
 
 def user(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def test_thought_signature_is_sent_to_its_own_provider_only() -> None:
     google, signature = BY_NAME["google"], {"extra_content": {"google": {"thought_signature": "abc"}}}
     message = {
         "role": "assistant",
-        "toolCalls": [{**call("c1"), "encryptedValue": encode_signature(signature, google)}],
+        "toolCalls": [{**call("c1"), "encryptedValue": encode_encrypted(signature, google.name)}],
     }
     assert sent(message, provider=google)[0]["tool_calls"][0]["extra_content"] == signature["extra_content"]
     assert "extra_content" not in sent(message, provider=OPENAI)[0]["tool_calls"][0]
@@ -259,7 +267,7 @@ def test_content_part_image_for_every_provider(provider: Provider) -> None:
 def test_content_part_binary_is_read_by_its_media_type(members: dict[str, Any], kind: str) -> None:
     """AG-UI 0.1 has it, 1.x has not: so it is made by hand here."""
     part = SimpleNamespace(type="binary", **{"id": None, "url": None, "data": None, "filename": None, **members})
-    (made,) = to_content_parts([part], supported_media=OPENAI.supported_media)
+    (made,) = content_parts(part)
     assert made["type"] == kind
 
 
@@ -267,9 +275,7 @@ def test_content_part_binary_is_read_by_its_media_type(members: dict[str, Any], 
 def test_content_part_file_id(kind: str, made: str) -> None:
     """AG-UI 1.x has such sources, 0.1 has not."""
     source = SimpleNamespace(type="file", value="file-1", mime_type=None)
-    (part,) = to_content_parts(
-        [SimpleNamespace(type=kind, source=source, metadata=None)], supported_media=OPENAI.supported_media
-    )
+    (part,) = content_parts(SimpleNamespace(type=kind, source=source, metadata=None))
     assert part["type"] == made
     assert "file-1" in json.dumps(part)
 

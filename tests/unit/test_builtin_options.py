@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from copilot_runtime.agents._builtin._apis.chat import request_params
 from copilot_runtime.agents._builtin.errors import ModelError
 from copilot_runtime.agents._builtin.options import (
     Options,
@@ -103,14 +104,14 @@ def test_tool_choice_of_another_tool_is_refused(forwarded: dict[str, Any]) -> No
 
 
 def test_option_that_is_not_set_is_not_sent() -> None:
-    assert Options().to_request_params("max_tokens") == {"stream_options": {"include_usage": True}, "extra_body": {}}
+    assert request_params(Options(), "max_tokens") == {"stream_options": {"include_usage": True}, "extra_body": {}}
 
 
 def test_option_names_of_the_api() -> None:
     options = Options.parse(
         {"temperature": 0.5, "top_p": 1, "stop_sequences": ["END"], "seed": 1, "max_output_tokens": 9, "timeout": 3}
     )
-    assert options.to_request_params("max_completion_tokens") == {
+    assert request_params(options, "max_completion_tokens") == {
         "temperature": 0.5,
         "top_p": 1,
         "stop": ("END",),
@@ -124,4 +125,4 @@ def test_option_names_of_the_api() -> None:
 
 def test_provider_options_add_and_remove_members() -> None:
     options = Options.parse({"temperature": 1, "provider_options": {"top_k": 5, "stream_options": None}})
-    assert options.to_request_params("max_tokens") == {"temperature": 1, "extra_body": {"top_k": 5}}
+    assert request_params(options, "max_tokens") == {"temperature": 1, "extra_body": {"top_k": 5}}

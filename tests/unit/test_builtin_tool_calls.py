@@ -8,8 +8,7 @@ import pytest
 from openai._models import construct_type
 from openai.types.chat import ChatCompletionChunk
 
-from copilot_runtime.agents._builtin.completion_stream import CompletionTranslator
-from copilot_runtime.agents._builtin.providers import PROVIDERS
+from .builtin_helpers import ChatCompletion
 
 FAULT = "a fault"
 TOOLS = ("f", "g", "get_weather")
@@ -26,18 +25,18 @@ def piece(index: Any = None, **members: Any) -> dict[str, Any]:
     return {**({} if index is None else {"index": index}), **members, "function": function}
 
 
-def completed(*deltas: Any, finish: str | None = "tool_calls") -> tuple[CompletionTranslator, list[dict[str, Any]]]:
+def completed(*deltas: Any, finish: str | None = "tool_calls") -> tuple[ChatCompletion, list[dict[str, Any]]]:
     """The completion of these deltas; a list is the tool calls of one, a dict a whole delta."""
-    completion = CompletionTranslator(PROVIDERS[0], tool_names=TOOLS)
+    completion = ChatCompletion(TOOLS)
     events: list[dict[str, Any]] = []
     for delta in deltas:
         given = {"tool_calls": delta} if isinstance(delta, list) else delta
-        events += completion.feed(chunk({"delta": given, "finish_reason": None}))
-    events += completion.feed(chunk({"delta": {}, "finish_reason": finish}))
+        events += completion.feed_chunk(chunk({"delta": given, "finish_reason": None}))
+    events += completion.feed_chunk(chunk({"delta": {}, "finish_reason": finish}))
     return completion, [*events, *completion.close()]
 
 
-def calls_of(completion: CompletionTranslator) -> list[Call]:
+def calls_of(completion: ChatCompletion) -> list[Call]:
     return [(call.name, FAULT if call.fault else call.arguments) for call in completion.calls]
 
 
@@ -266,24 +265,24 @@ def test_junk_in_a_delta_is_ignored(junk: Any) -> None:
 
 @pytest.mark.parametrize("junk", ["text", 1, None, [], {"choices": "x"}, {"choices": [None, "x", {}]}, {"choices": {}}])
 def test_junk_in_place_of_a_chunk_is_ignored(junk: Any) -> None:
-    completion = CompletionTranslator(PROVIDERS[0])
-    assert list(completion.feed(construct_type(type_=ChatCompletionChunk, value=junk))) == []
+    completion = ChatCompletion()
+    assert list(completion.feed_chunk(construct_type(type_=ChatCompletionChunk, value=junk))) == []
     assert completion.finish is None
 
 
 def test_message_in_place_of_the_delta() -> None:
-    completion = CompletionTranslator(PROVIDERS[0])
+    completion = ChatCompletion()
     message = {"content": "Hi", "tool_calls": [piece(id="a", name="f", arguments=X)]}
-    events = [*completion.feed(chunk({"message": message, "finish_reason": "tool_calls"})), *completion.close()]
+    events = [*completion.feed_chunk(chunk({"message": message, "finish_reason": "tool_calls"})), *completion.close()]
     assert [event["delta"] for event in events if "delta" in event] == ["Hi", X]
     assert calls_of(completion) == [("f", X)]
 
 
 def test_message_after_deltas_is_not_repeated() -> None:
-    completion = CompletionTranslator(PROVIDERS[0])
+    completion = ChatCompletion()
     events = [
-        *completion.feed(chunk({"delta": {"content": "Hi"}})),
-        *completion.feed(chunk({"message": {"content": "Hi"}, "finish_reason": "stop"})),
+        *completion.feed_chunk(chunk({"delta": {"content": "Hi"}})),
+        *completion.feed_chunk(chunk({"message": {"content": "Hi"}, "finish_reason": "stop"})),
     ]
     assert [event["delta"] for event in events if "delta" in event] == ["Hi"]
     assert completion.finish_reason == "stop"
@@ -320,7 +319,7 @@ def test_failed_completion_leaves_no_call_to_run(finish: str | None) -> None:
 
 def test_finish_reason_that_is_worse_counts() -> None:
     completion, _ = completed([HEAD], finish="error")
-    list(completion.feed(chunk({"delta": {}, "finish_reason": "stop"})))
+    list(completion.feed_chunk(chunk({"delta": {}, "finish_reason": "stop"})))
     assert completion.finish_reason == "error"
     assert completion.has_failed
 
@@ -329,17 +328,18 @@ def test_finish_reason_that_is_worse_counts() -> None:
 
 
 def test_tool_call_is_sent_as_soon_as_its_name_is_known() -> None:
-    completion = CompletionTranslator(PROVIDERS[0], tool_names=TOOLS)
-    assert [event["type"] for event in completion.feed(chunk({"delta": {"tool_calls": [HEAD]}}))] == ["TOOL_CALL_START"]
+    completion = ChatCompletion(TOOLS)
+    events = completion.feed_chunk(chunk({"delta": {"tool_calls": [HEAD]}}))
+    assert [event["type"] for event in events] == ["TOOL_CALL_START"]
 
 
 def test_tool_call_whose_name_may_go_on_is_sent_with_its_arguments() -> None:
-    completion = CompletionTranslator(PROVIDERS[0], tool_names=("f", "fg"))
-    assert list(completion.feed(chunk({"delta": {"tool_calls": [HEAD]}}))) == []
-    text = completion.feed(chunk({"delta": {"content": "Well"}}))
+    completion = ChatCompletion(("f", "fg"))
+    assert list(completion.feed_chunk(chunk({"delta": {"tool_calls": [HEAD]}}))) == []
+    text = completion.feed_chunk(chunk({"delta": {"content": "Well"}}))
     assert [event["type"] for event in text][:2] == ["TOOL_CALL_START", "TEXT_MESSAGE_START"]
 
 
 def test_half_a_character_in_the_text_is_joined_for_the_next_request() -> None:
     completion, _ = completed({"content": "\ud83d"}, {"content": "\ude00 \ud83d"}, finish="stop")
-    assert completion.message()["content"] == "😀 \ufffd"
+    assert completion.chat_message()["content"] == "😀 \ufffd"

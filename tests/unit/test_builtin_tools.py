@@ -252,8 +252,8 @@ def frontend(name: str) -> FrontendTool:
 
 def test_tools_of_server_and_frontend_are_offered() -> None:
     box = Toolbox([define_tool(add)], [frontend("pick")], debug=False)
-    assert [definition["function"]["name"] for definition in box.definitions] == ["add", "pick"]
-    assert box.definitions[1]["function"]["parameters"] == {"type": "object", "properties": {}}
+    assert [definition.name for definition in box.definitions] == ["add", "pick"]
+    assert box.definitions[1].parameters == {"type": "object", "properties": {}}
     assert not box.is_client_tool("add")
     assert box.is_client_tool("pick")
     assert not box.is_client_tool("nobody's")

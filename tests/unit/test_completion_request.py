@@ -11,7 +11,7 @@ from ag_ui.core import RunAgentInput, Tool, UserMessage
 from openai.resources.chat.completions import AsyncCompletions
 
 from copilot_runtime.agents import BuiltInAgent
-from copilot_runtime.agents._builtin.completion_request import COMPARED_ITEMS, completion_arguments
+from copilot_runtime.agents._builtin._apis.chat.request import COMPARED_ITEMS, completion_arguments
 
 TOOL = {"type": "function", "function": {"name": "search"}}
 

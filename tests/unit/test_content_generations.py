@@ -12,10 +12,10 @@ from copilot_runtime import CopilotRuntime, RunContext
 from copilot_runtime._server.endpoints.run_input import parse_input
 from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime._server.input_limits import InputLimits
-from copilot_runtime.agents._builtin.chat_messages import to_chat_messages
 from copilot_runtime.agents._builtin.providers import PROVIDERS
 from copilot_runtime.testing import TestClient
 
+from .builtin_helpers import chat_request_messages
 from .recorder_helpers import FINISHED, STARTED, run_input
 
 Part = dict[str, Any]
@@ -72,7 +72,7 @@ def test_content_parts_of_a_user_reach_the_model(name: str) -> None:
     wire = run_input(messages=[user({"type": "text", "text": "Look:"}, part)], x={"unknown": None})
     parsed = parse_input(json.dumps(wire).encode(), InputLimits())
     assert parsed.wire == wire
-    [message] = to_chat_messages(
+    [message] = chat_request_messages(
         parsed.model.messages, OPENAI, resumed_results={}, forward_system=False, forward_developer=False
     )
     assert message == {"role": "user", "content": [{"type": "text", "text": "Look:"}, sent]}
@@ -92,7 +92,7 @@ def test_content_parts_of_a_user_reach_the_model(name: str) -> None:
 )
 def test_content_parts_of_a_tool_reach_the_model(content: Any, expected: list[str]) -> None:
     parsed = parse_input(json.dumps(run_input(messages=tool(content))).encode(), InputLimits())
-    [_, result] = to_chat_messages(
+    [_, result] = chat_request_messages(
         parsed.model.messages, OPENAI, resumed_results={}, forward_system=False, forward_developer=False
     )
     assert result["role"] == "tool"

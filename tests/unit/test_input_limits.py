@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from copilot_runtime import CopilotRuntime, InputLimits
 from copilot_runtime._server.endpoints.run_input import parse_input
 from copilot_runtime._server.errors import InvalidRunInput
-from copilot_runtime.agents._builtin.chat_messages import to_chat_messages
 from copilot_runtime.agents._builtin.providers import OPENAI_COMPATIBLE
 from copilot_runtime.agents._interrupts import parse_resume_entries
 from copilot_runtime.testing import TestClient
+
+from .builtin_helpers import chat_request_messages
 
 pytestmark = pytest.mark.requirement("BODY-07")
 
@@ -168,7 +169,7 @@ def log_lines(run: Callable[[int], object], count: int, caplog: pytest.LogCaptur
 
 def chat_messages(*messages: dict[str, Any]) -> object:
     model = parse_input(body(messages=list(messages)), InputLimits()).model
-    return to_chat_messages(
+    return chat_request_messages(
         model.messages, OPENAI_COMPATIBLE, resumed_results={}, forward_system=False, forward_developer=False
     )
 

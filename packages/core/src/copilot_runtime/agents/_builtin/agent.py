@@ -14,9 +14,10 @@ from .._mcp.server import parse_mcp_servers
 from .._tools.tool import Tool
 from .._tools.toolbox import Toolbox, ToolResult
 from .agent_loop import AgentLoop, tool_result_event
-from .chat_messages import ChatMessage, to_chat_messages
 from .completion_stream import Event
+from .conversation import to_messages
 from .errors import to_model_error
+from .messages import Message, SystemMessage
 from .options import Options, forced_tool, forwarded_props, parse_overridable
 from .prompt import build_system_prompt
 from .providers import Credentials, Model
@@ -195,14 +196,13 @@ class BuiltInAgent:
                 if not interrupts and not resumption.waits_for_client():
                     forced = forced_tool(forwarded_props(input), toolbox.client_names)
                     loop = AgentLoop(
-                        client=config.client,
+                        connection=config.connection,
                         model=config.model,
-                        request_params=config.options.to_request_params(config.model.provider.max_tokens_param),
+                        options=config.options,
                         tool_choice=forced or config.options.tool_choice,
                         # By forcing its own tool a frontend must not get around the choice of the application.
                         runs_server_tools=forced is None and config.options.tool_choice != "none",
-                        max_steps=config.options.max_steps,
-                        messages=self._chat_messages(input, config, resumption.results),
+                        messages=self._messages(input, config, resumption.results),
                         used_call_ids={
                             call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()
                         },
@@ -216,7 +216,7 @@ class BuiltInAgent:
                             yield event
                     interrupts = loop.interrupts
         except Exception as error:
-            failure = to_model_error(error, secret="" if config is None else config.client.api_key)
+            failure = to_model_error(error, secret="" if config is None else config.connection.secret)
             if failure is None:
                 raise
             logger.warning("%s: %s", self._config_resolver.model if config is None else config.model, one_line(failure))
@@ -240,12 +240,10 @@ class BuiltInAgent:
             return nullcontext(())
         return open_mcp_servers(self._mcp_servers, context)
 
-    def _chat_messages(
-        self, input: RunAgentInput, config: RunConfig, resumed: Mapping[str, ToolResult]
-    ) -> list[ChatMessage]:
-        messages = to_chat_messages(
+    def _messages(self, input: RunAgentInput, config: RunConfig, resumed: Mapping[str, ToolResult]) -> list[Message]:
+        messages = to_messages(
             input.messages,
-            config.model.provider,
+            config.model.provider.name,
             resumed_results={call_id: result.for_model for call_id, result in resumed.items()},
             forward_system=self._forward_system,
             forward_developer=self._forward_developer,
@@ -253,4 +251,4 @@ class BuiltInAgent:
         prompt = build_system_prompt(
             config.options.prompt, input.context or (), input.state, state_tools=self._state_tools
         )
-        return [{"role": "system", "content": prompt}, *messages] if prompt else messages
+        return [SystemMessage(prompt), *messages] if prompt else messages

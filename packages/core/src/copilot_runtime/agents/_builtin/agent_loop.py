@@ -8,24 +8,21 @@ import logging
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._log_text import one_line
 from .._context import RunContext
 from .._tools.toolbox import Toolbox, ToolResult
-from .chat_messages import ChatMessage, to_chat_tool_result
-from .chunk_reader import ChunkReader
-from .completion_request import completion_arguments
 from .completion_stream import CompletionTranslator, Event
 from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError
 from .finish_reasons import Finish
+from .messages import Message, ToolMessage
+from .model_api import ModelConnection, ModelRequest
+from .options import Options
 from .providers import Model
 from .state_tools import SharedState
 from .tool_calls import ToolCall
 from .usage import Usage
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
@@ -36,15 +33,13 @@ _SERVER_TOOLS_OFF = "The call was not run: the server's tools cannot be called i
 class AgentLoop:
     """The state of one run, not shared with any other."""
 
-    client: AsyncOpenAI
+    connection: ModelConnection
     model: Model
-    request_params: Mapping[str, Any]
-    """The parameters of each request, except messages, tools and tool choice."""
+    options: Options
     tool_choice: str | dict[str, Any] | None
     runs_server_tools: bool
     """Whether the server's tools are run. Not every server heeds a tool choice."""
-    max_steps: int
-    messages: list[ChatMessage]
+    messages: list[Message]
     used_call_ids: set[str]
     """The ids of all tool calls of the conversation."""
     toolbox: Toolbox
@@ -56,35 +51,36 @@ class AgentLoop:
 
     async def events(self) -> AsyncGenerator[Event]:
         """Yields the events of the model and its tools. Raises ModelError and what the SDK raises."""
-        for step in range(self.max_steps):
-            completion = CompletionTranslator(self.model.provider, self.used_call_ids, self.toolbox.names)
+        for step in range(self.options.max_steps):
+            completion = CompletionTranslator(self.model.provider.name, self.used_call_ids, self.toolbox.names)
             async with aclosing(self._stream_completion(completion, is_first=step == 0)) as events:
                 async for event in events:
                     yield event
-            self.messages.append(completion.message())
+            message = completion.message()
+            if message is not None:
+                self.messages.append(message)
             self.used_call_ids.update(call.id for call in completion.calls)
             async with aclosing(self._run_tools(completion.calls)) as events:
                 async for event in events:
                     yield event
-            with_result = {message["tool_call_id"] for message in self.messages if message["role"] == "tool"}
+            with_result = {message.call_id for message in self.messages if isinstance(message, ToolMessage)}
             if not completion.calls or not with_result.issuperset(call.id for call in completion.calls):
                 return
 
     async def _stream_completion(self, completion: CompletionTranslator, *, is_first: bool) -> AsyncGenerator[Event]:
-        create: Any = self.client.chat.completions.create  # its overloads do not accept a dict of parameters
-        params = {**self.request_params, **self._tool_choice(is_first)}
-        arguments = completion_arguments(params, self.messages, self.toolbox.definitions)
+        request = ModelRequest(
+            model=self.model.name,
+            messages=self.messages,
+            tools=self.toolbox.definitions,
+            tool_choice=self._tool_choice(is_first),
+            options=self.options,
+        )
         try:
             # Leaving the block closes the connection to the provider.
-            async with await create(model=self.model.name, stream=True, **arguments) as stream:
-                chunks = ChunkReader(stream)
-                while (chunk := await chunks.next()) is not None:
-                    is_progress = False
-                    for event in completion.feed(chunk):
-                        is_progress = True
+            async with self.connection.stream(request) as stream:
+                while (deltas := await stream.next()) is not None:
+                    for event in completion.feed(deltas):
                         yield event
-                    if completion.finish is not None:
-                        chunks.expect_end(extend=is_progress)
             _check_complete(completion)
         except asyncio.CancelledError:
             # Clients reject the end of a run, also that of a stopped one, while a message is open.
@@ -103,12 +99,10 @@ class AgentLoop:
         for event in completion.close():
             yield event
 
-    def _tool_choice(self, is_first: bool) -> dict[str, Any]:
+    def _tool_choice(self, is_first: bool) -> str | Mapping[str, Any] | None:
         choice = self.tool_choice
         # A forced tool applies to the first step only: otherwise the model would call it in every step.
-        if not self.toolbox.definitions or choice is None or (not is_first and choice != "none"):
-            return {}
-        return {"tool_choice": choice}
+        return choice if self.toolbox.definitions and (is_first or choice == "none") else None
 
     async def _run_tools(self, calls: list[ToolCall]) -> AsyncGenerator[Event]:
         """Runs the calls of server tools concurrently, and yields their results in the order of the calls.
@@ -122,7 +116,7 @@ class AgentLoop:
                 for event in self.state.drain_events():
                     yield event
                 if result is not None:
-                    self.messages.append(to_chat_tool_result(call.id, result.for_model))
+                    self.messages.append(ToolMessage(call.id, call.name, result.for_model))
                     yield tool_result_event(call.id, result)
         finally:
             for _, task in tasks:

@@ -1,40 +1,58 @@
-"""Translates the stream of one completion to AG-UI events, on the wire."""
+"""Translates the deltas of one completion to AG-UI events, on the wire."""
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..._events.surrogates import join_surrogates
-from .chat_messages import ChatMessage, to_chat_tool_call
-from .finish_reasons import Finish, parse_finish_reason
-from .providers import Provider
-from .thought_signatures import encode_signature
-from .tool_calls import BROKEN_OFF, ToolCall, ToolCallAssembler, extra_members, member, parse_pieces
+from . import deltas as kinds
+from .conversation import json_object
+from .deltas import Delta
+from .encrypted_values import encode_encrypted
+from .finish_reasons import Finish
+from .messages import AssistantMessage, Call, Encrypted, Reasoning, Text
+from .tool_calls import BROKEN_OFF, ToolCall, ToolCallAssembler
 
 Event = dict[str, Any]
 
-_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
-"""Of DeepSeek, Qwen and vLLM; of OpenRouter, Groq and Ollama; of others."""
+
+@dataclasses.dataclass(slots=True)
+class _Block:
+    """A text, or a block of reasoning, as far as it has been received."""
+
+    id: str
+    deltas: list[str] = dataclasses.field(default_factory=list)
+    encrypted: Encrypted | None = None
+
+    @property
+    def text(self) -> str:
+        return join_surrogates("".join(self.deltas))
+
+
+class _TextBlock(_Block):
+    pass
+
+
+class _ReasoningBlock(_Block):
+    pass
 
 
 class CompletionTranslator:
-    """Translates the chunks of one completion, and collects its message.
+    """Translates the deltas of one completion, and collects its message.
 
     Args:
-        provider: the provider of the model.
+        provider: the name of the model's provider.
         used_call_ids: the ids of the conversation's tool calls: servers that number the calls of each completion from
             0 would repeat them.
         tool_names: the names of the tools that the model may call. A call is sent as soon as its name is one of them,
             any other once its arguments begin: its name may be sent in pieces.
     """
 
-    def __init__(self, provider: Provider, used_call_ids: Iterable[str] = (), tool_names: Collection[str] = ()) -> None:
-        self.text = ""
-        self.reasoning: dict[str, str] = {}
-        """By the server's name for the field."""
-        self.usage: Any = None
+    def __init__(self, provider: str, used_call_ids: Iterable[str] = (), tool_names: Collection[str] = ()) -> None:
+        self.usage: Mapping[str, int] = {}
         self.finish: Finish | None = None
         """How the completion ended; None as long as it has not."""
         self.finish_reason: str | None = None
@@ -43,12 +61,14 @@ class CompletionTranslator:
         self._used_call_ids = set(used_call_ids)
         self._tool_names = tool_names
         self._message_id = _new_id()
-        self._text_id: str | None = None
-        self._reasoning_id: str | None = None
-        self._text_deltas: list[str] = []
+        self._has_message = False
+        """Whether an event with the message's id has been yielded."""
+        self._blocks: list[_Block] = []
+        self._text: _TextBlock | None = None
+        """The text in progress."""
+        self._reasoning: _ReasoningBlock | None = None
         self._assembler = ToolCallAssembler(self._unique_id)
         self._call_in_progress: ToolCall | None = None
-        self._has_delta = False
 
     @property
     def calls(self) -> list[ToolCall]:
@@ -60,18 +80,10 @@ class CompletionTranslator:
         """Whether the completion broke off, or must not be used for another reason."""
         return self.finish is None or self.finish > Finish.LENGTH
 
-    def feed(self, chunk: Any) -> Iterator[Event]:
-        """Yields the events of a chunk; has to be iterated to its end."""
-        # The SDK does not validate: any value may be of any type.
-        usage = member(chunk, "usage")
-        if usage is not None:
-            self.usage = usage  # some servers send the running total in each chunk
-        choices = member(chunk, "choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if member(choice, "index"):
-                continue
-            yield from self._delta(self._delta_of(choice))
-            self._note_finish(member(choice, "finish_reason"))
+    def feed(self, deltas: Iterable[Delta]) -> Iterator[Event]:
+        """Yields the events of deltas; has to be iterated to its end."""
+        for delta in deltas:
+            yield from _HANDLERS[type(delta)](self, delta)
 
     def close(self) -> Iterator[Event]:
         """Yields the events that end everything open; call it once the completion is complete or has failed.
@@ -88,92 +100,111 @@ class CompletionTranslator:
             yield from self._send_call(call)
         for call in self.calls:
             yield {"type": "TOOL_CALL_END", "toolCallId": call.id}
-            if call.signature is not None:
-                yield {
-                    "type": "REASONING_ENCRYPTED_VALUE",
-                    "subtype": "tool-call",
-                    "entityId": call.id,
-                    "encryptedValue": encode_signature(call.signature, self._provider),
-                }
-        self.text = join_surrogates("".join(self._text_deltas))
-        self.reasoning = {name: join_surrogates(text) for name, text in self.reasoning.items()}
+        for block in self._blocks:
+            if block.encrypted is not None:
+                yield self._encrypted_value("message", block.id, block.encrypted)
+        for call in self.calls:
+            if call.encrypted is not None:
+                yield self._encrypted_value("tool-call", call.id, call.encrypted)
 
-    def message(self) -> ChatMessage:
-        """Returns the completion as a message of the next request."""
-        message: ChatMessage = {"role": "assistant"}
-        if self.text:
-            message["content"] = self.text
-        if self.calls:
-            message["tool_calls"] = [
-                to_chat_tool_call(call.id, call.name, call.arguments, call.signature) for call in self.calls
-            ]
-            # DeepSeek rejects tool calls that are sent back without the reasoning before them.
-            message.update(self.reasoning)
-        return message
+    def message(self) -> AssistantMessage | None:
+        """Returns the completion as a message of the next request; None if it is empty."""
+        parts: list[Text | Reasoning | Call] = [
+            (Text if isinstance(block, _TextBlock) else Reasoning)(block.text, block.encrypted)
+            for block in self._blocks
+        ]
+        parts += [Call(call.id, call.name, json_object(call.arguments), call.encrypted) for call in self.calls]
+        return AssistantMessage(tuple(parts)) if parts else None
 
-    def _delta_of(self, choice: Any) -> Any:
-        """Returns the delta of a choice: some servers send it as a ``message``."""
-        delta = member(choice, "delta")
-        self._has_delta = self._has_delta or delta is not None
-        return delta if self._has_delta else extra_members(choice).get("message")
+    def _encrypted_value(self, subtype: str, entity_id: str, encrypted: Encrypted) -> Event:
+        return {
+            "type": "REASONING_ENCRYPTED_VALUE",
+            "subtype": subtype,
+            "entityId": entity_id,
+            "encryptedValue": encode_encrypted(encrypted, self._provider),
+        }
 
-    def _delta(self, delta: Any) -> Iterator[Event]:
-        extra = extra_members(delta)
-        if extra:
-            yield from self._reasoning_delta(extra)
-        text = _to_text(member(delta, "content") or member(delta, "refusal"))
-        if text:
-            yield from self._text_delta(text)
-        for call in self._assembler.add(parse_pieces(delta)):
-            self._call_in_progress = call
-            if call.name and (not call.is_empty or call.has_started or self._is_whole_name(call.name)):
-                yield from self._send_call(call)
+    def _add_usage(self, delta: kinds.UsageReport) -> Iterator[Event]:
+        self.usage = {**self.usage, **delta.counts}
+        return iter(())
 
-    def _note_finish(self, value: Any) -> None:
-        finish = parse_finish_reason(value)
-        if finish is not None and (self.finish is None or finish >= self.finish):
-            self.finish, self.finish_reason = finish, str(value)
+    def _end(self, delta: kinds.End) -> Iterator[Event]:
+        if self.finish is None or delta.finish >= self.finish:
+            self.finish, self.finish_reason = delta.finish, delta.reason
+        return iter(())
 
     # --- text and reasoning ---
 
-    def _text_delta(self, text: str) -> Iterator[Event]:
+    def _add_text(self, delta: kinds.TextDelta) -> Iterator[Event]:
         self._call_in_progress = None
-        if self._text_id is None:
+        if self._text is None:
             yield from self._end_reasoning()
             yield from self._send_pending_calls()
-            # Text after a tool call is a message of its own: the parent message of the call has ended.
-            self._text_id = _new_id() if self.calls or self._text_deltas else self._message_id
-            yield {"type": "TEXT_MESSAGE_START", "messageId": self._text_id, "role": "assistant"}
-        self._text_deltas.append(text)
-        yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text_id, "delta": text}
+            if self._has_message:
+                # Text after a tool call is a message of its own: the parent message of the call has ended.
+                self._message_id = _new_id()
+            self._has_message = True
+            self._text = _TextBlock(self._message_id)
+            self._blocks.append(self._text)
+            yield {"type": "TEXT_MESSAGE_START", "messageId": self._text.id, "role": "assistant"}
+        self._text.deltas.append(delta.text)
+        yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": self._text.id, "delta": delta.text}
 
     def _end_text(self) -> Iterator[Event]:
-        if self._text_id is not None:
-            yield {"type": "TEXT_MESSAGE_END", "messageId": self._text_id}
-            self._text_id = None
+        if self._text is not None:
+            yield {"type": "TEXT_MESSAGE_END", "messageId": self._text.id}
+            self._text = None
 
-    def _reasoning_delta(self, members: Mapping[str, Any]) -> Iterator[Event]:
-        name = next((name for name in _REASONING_FIELDS if members.get(name) and isinstance(members[name], str)), None)
-        if name is None:
-            return
+    def _add_reasoning(self, delta: kinds.ReasoningDelta) -> Iterator[Event]:
         self._call_in_progress = None
-        text = members[name]
-        self.reasoning[name] = self.reasoning.get(name, "") + text
-        if self._reasoning_id is None:
-            yield from self._end_text()
-            yield from self._send_pending_calls()
-            self._reasoning_id = _new_id()
-            yield {"type": "REASONING_START", "messageId": self._reasoning_id}
-            yield {"type": "REASONING_MESSAGE_START", "messageId": self._reasoning_id, "role": "reasoning"}
-        yield {"type": "REASONING_MESSAGE_CONTENT", "messageId": self._reasoning_id, "delta": text}
+        if self._reasoning is None:
+            yield from self._start_reasoning()
+        block = self._blocks[-1]
+        block.deltas.append(delta.text)
+        yield {"type": "REASONING_MESSAGE_CONTENT", "messageId": block.id, "delta": delta.text}
+
+    def _start_reasoning(self) -> Iterator[Event]:
+        yield from self._end_text()
+        yield from self._send_pending_calls()
+        if self._has_message:
+            # What follows is a message of its own, since the order of reasoning and calls matters to makers.
+            self._message_id, self._has_message = _new_id(), False
+        self._reasoning = block = _ReasoningBlock(_new_id())
+        self._blocks.append(block)
+        yield {"type": "REASONING_START", "messageId": block.id}
+        yield {"type": "REASONING_MESSAGE_START", "messageId": block.id, "role": "reasoning"}
+
+    def _end_reasoning_block(self, delta: kinds.ReasoningEnd) -> Iterator[Event]:
+        if self._reasoning is None:
+            yield from self._start_reasoning()
+        self._blocks[-1].encrypted = delta.encrypted
+        yield from self._end_reasoning()
 
     def _end_reasoning(self) -> Iterator[Event]:
-        if self._reasoning_id is not None:
-            yield {"type": "REASONING_MESSAGE_END", "messageId": self._reasoning_id}
-            yield {"type": "REASONING_END", "messageId": self._reasoning_id}
-            self._reasoning_id = None
+        if self._reasoning is not None:
+            yield {"type": "REASONING_MESSAGE_END", "messageId": self._reasoning.id}
+            yield {"type": "REASONING_END", "messageId": self._reasoning.id}
+            self._reasoning = None
+
+    def _attach_to_text(self, delta: kinds.TextEncrypted) -> Iterator[Event]:
+        return self._attach(_TextBlock, delta.encrypted)
+
+    def _attach_to_reasoning(self, delta: kinds.ReasoningEncrypted) -> Iterator[Event]:
+        return self._attach(_ReasoningBlock, delta.encrypted)
+
+    def _attach(self, kind: type[_Block], encrypted: Encrypted) -> Iterator[Event]:
+        block = next((block for block in reversed(self._blocks) if isinstance(block, kind)), None)
+        if block is not None:
+            block.encrypted = encrypted
+        return iter(())
 
     # --- tool calls ---
+
+    def _add_pieces(self, delta: kinds.ToolCallPieces) -> Iterator[Event]:
+        for call in self._assembler.add(delta.pieces):
+            self._call_in_progress = call
+            if call.name and (not call.is_empty or call.has_started or self._is_whole_name(call.name)):
+                yield from self._send_call(call)
 
     def _send_call(self, call: ToolCall) -> Iterator[Event]:
         """Yields the events of a call that have not been sent yet, except its end."""
@@ -182,6 +213,7 @@ class CompletionTranslator:
             yield from self._send_pending_calls(before=call)
             yield from self._end_reasoning()
             yield from self._end_text()
+            self._has_message = True
             yield {
                 "type": "TOOL_CALL_START",
                 "toolCallId": call.id,
@@ -212,12 +244,16 @@ class CompletionTranslator:
         return call_id
 
 
-def _to_text(content: Any) -> str:
-    """Returns the text of a delta; some servers send it in parts, as in a request."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else ()
-    return "".join(part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str))
+_HANDLERS: Mapping[type, Callable[[CompletionTranslator, Any], Iterator[Event]]] = {
+    kinds.TextDelta: CompletionTranslator._add_text,
+    kinds.TextEncrypted: CompletionTranslator._attach_to_text,
+    kinds.ReasoningDelta: CompletionTranslator._add_reasoning,
+    kinds.ReasoningEncrypted: CompletionTranslator._attach_to_reasoning,
+    kinds.ReasoningEnd: CompletionTranslator._end_reasoning_block,
+    kinds.ToolCallPieces: CompletionTranslator._add_pieces,
+    kinds.UsageReport: CompletionTranslator._add_usage,
+    kinds.End: CompletionTranslator._end,
+}
 
 
 def _new_id() -> str:

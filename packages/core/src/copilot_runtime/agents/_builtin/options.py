@@ -23,8 +23,6 @@ class _Option:
     """Returns the value. Raises ValueError with a description of what is accepted."""
     wire_name: str | None = None
     """Its name in ``forwardedProps``; None if a run must not override it."""
-    request_param: str | None = None
-    """Its name in a request to the model, if it is sent as it is."""
 
 
 _OPTIONS: Mapping[str, _Option] = {
@@ -32,12 +30,12 @@ _OPTIONS: Mapping[str, _Option] = {
     "max_steps": _Option(parsers.integer_parser(1, 1000)),
     "tool_choice": _Option(parsers.parse_tool_choice, "toolChoice"),
     "max_output_tokens": _Option(parsers.integer_parser(1, parsers.MAX_SAFE_INTEGER), "maxOutputTokens"),
-    "temperature": _Option(parsers.number_parser(0, 2), "temperature", "temperature"),
-    "top_p": _Option(parsers.number_parser(0, 1), "topP", "top_p"),
-    "presence_penalty": _Option(parsers.number_parser(-2, 2), "presencePenalty", "presence_penalty"),
-    "frequency_penalty": _Option(parsers.number_parser(-2, 2), "frequencyPenalty", "frequency_penalty"),
-    "stop_sequences": _Option(parsers.parse_strings, "stopSequences", "stop"),
-    "seed": _Option(parsers.integer_parser(-parsers.MAX_SAFE_INTEGER, parsers.MAX_SAFE_INTEGER), "seed", "seed"),
+    "temperature": _Option(parsers.number_parser(0, 2), "temperature"),
+    "top_p": _Option(parsers.number_parser(0, 1), "topP"),
+    "presence_penalty": _Option(parsers.number_parser(-2, 2), "presencePenalty"),
+    "frequency_penalty": _Option(parsers.number_parser(-2, 2), "frequencyPenalty"),
+    "stop_sequences": _Option(parsers.parse_strings, "stopSequences"),
+    "seed": _Option(parsers.integer_parser(-parsers.MAX_SAFE_INTEGER, parsers.MAX_SAFE_INTEGER), "seed"),
     "max_retries": _Option(parsers.integer_parser(0, 100), "maxRetries"),
     "timeout": _Option(parsers.parse_timeout),
     "provider_options": _Option(parsers.parse_provider_options, "providerOptions"),
@@ -108,24 +106,6 @@ class Options:
                     message = f"forwardedProps.{_WIRE_NAMES[name]} must be {error}."
                     raise ModelError(INVALID_REQUEST, message) from error
         return dataclasses.replace(self, **values) if values else self
-
-    def to_request_params(self, max_tokens_param: str) -> dict[str, Any]:
-        """Returns the parameters of a request; ``max_tokens_param`` is the provider's name for the token limit."""
-        params = {
-            option.request_param: getattr(self, name)
-            for name, option in _OPTIONS.items()
-            if option.request_param is not None and getattr(self, name) is not None
-        }
-        if self.max_output_tokens is not None:
-            params[max_tokens_param] = self.max_output_tokens
-        if self.timeout is not None:
-            params["timeout"] = self.timeout
-        params["stream_options"] = {"include_usage": True}
-        extra = self.provider_options
-        # In extra_body, since the SDK's function accepts only the parameters that it knows. None removes one, which a
-        # server may reject.
-        params = {name: value for name, value in params.items() if name not in extra}
-        return {**params, "extra_body": {name: value for name, value in extra.items() if value is not None}}
 
 
 def forwarded_props(input: RunAgentInput) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from .._context import RunContext
 from .._interrupts import ResumeEntry, is_copy, parse_resume_entries
 from .._tools.toolbox import Toolbox, ToolResult, serialize_result
-from .content_parts import flatten_text
+from .media import flatten_text
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 

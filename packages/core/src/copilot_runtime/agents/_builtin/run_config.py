@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..._concurrency.loop_local import LoopLocal
 from ..._optional.openai_client import loop_local_openai_client
+from ._apis.chat import ChatConnection
 from .errors import INVALID_REQUEST, ModelError
+from .model_api import ModelConnection
 from .options import Options, forwarded_model, forwarded_props
 from .providers import OPENAI_COMPATIBLE, Credentials, Endpoint, Model
 from .usage import Usage
@@ -26,7 +28,7 @@ class RunConfig:
 
     model: Model
     options: Options
-    client: AsyncOpenAI
+    connection: ModelConnection
     usage: Usage
 
 
@@ -60,7 +62,8 @@ class RunConfigResolver:
         client = await self._client_for(model)
         if options.max_retries is not None:
             client = client.with_options(max_retries=options.max_retries)
-        return RunConfig(model, options, client, Usage(model.provider.name, model.name))
+        connection = ChatConnection(client, model.provider)
+        return RunConfig(model, options, connection, Usage(model.provider.name, model.name))
 
     async def aclose(self) -> None:
         """Closes the running loop's clients; the next run opens others."""

@@ -8,16 +8,14 @@ which the model receives as its result: a call must never be run with only some 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
-
-from pydantic import BaseModel
-from pydantic_core import to_json
 
 from ..._events.surrogates import join_surrogates
 from .._tools.arguments import parse_arguments
 from .._tools.tool import ToolError
-from .thought_signatures import extract_signature
+from .deltas import ToolCallPiece
+from .messages import Encrypted
 
 UNNAMED = "unnamed_tool"
 """The name of a call that was received without one."""
@@ -26,60 +24,6 @@ _NO_NAME = "The call was not run: it did not name a tool."
 _NO_ARGUMENTS = "The call was not run: its arguments were not received."
 TRUNCATED = "The call was not run: the response reached its token limit while the call was being written."
 BROKEN_OFF = "The call was not run: the response of the model broke off."
-
-
-def member(value: Any, name: str) -> Any:
-    """Returns a member of an object of a chunk: the SDK's model, or a dict if the SDK did not expect one there."""
-    if isinstance(value, BaseModel):
-        return getattr(value, name, None)
-    return value.get(name) if isinstance(value, Mapping) else None
-
-
-def extra_members(value: Any) -> Mapping[str, Any]:
-    """Returns the members of such an object that the SDK does not know."""
-    if isinstance(value, BaseModel):
-        return value.model_extra or {}
-    return value if isinstance(value, Mapping) else {}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ToolCallPiece:
-    """A piece of a tool call. Its strings are empty if the server did not send them."""
-
-    index: Any
-    id: str
-    name: str
-    arguments: str
-    signature: dict[str, Any] | None
-
-
-def parse_pieces(delta: Any) -> list[ToolCallPiece]:
-    """Returns the pieces of tool calls in a delta, or in a complete message."""
-    calls = member(delta, "tool_calls")
-    if isinstance(calls, Mapping):
-        calls = [calls]
-    elif not calls:
-        # The predecessor of tool_calls; servers that send both send the same call.
-        function = member(delta, "function_call")
-        calls = [{"function": function}] if function else ()
-    return [_parse_piece(call) for call in calls if isinstance(call, Mapping | BaseModel)]
-
-
-def _parse_piece(call: Any) -> ToolCallPiece:
-    function, call_id = member(call, "function"), member(call, "id")
-    name, arguments = member(function, "name"), member(function, "arguments")
-    if isinstance(call_id, int):
-        call_id = str(call_id)
-    if not isinstance(arguments, str):
-        # An empty object is sent before the actual arguments, or in place of none.
-        arguments = "" if arguments in (None, {}, []) else to_json(arguments).decode()
-    return ToolCallPiece(
-        index=member(call, "index"),
-        id=call_id if isinstance(call_id, str) else "",
-        name=name if isinstance(name, str) and name.strip() else "",
-        arguments=arguments,
-        signature=extract_signature(extra_members(call)),
-    )
 
 
 @dataclasses.dataclass(slots=True)
@@ -92,7 +36,7 @@ class ToolCall:
     """Its index in the stream."""
     provider_id: str = ""
     """Its id in the stream."""
-    signature: dict[str, Any] | None = None
+    encrypted: Encrypted | None = None
     fault: str | None = None
     """Why it must not be run; the model receives this text."""
     deltas: list[str] = dataclasses.field(default_factory=list)
@@ -155,7 +99,7 @@ class ToolCallAssembler:
             elif piece.name and piece.arguments and call.arguments == piece.arguments:
                 continue  # the complete call, repeated
             call.name = _joined_name(call.name, piece.name)
-            call.signature = piece.signature or call.signature
+            call.encrypted = piece.encrypted or call.encrypted
             if piece.arguments:
                 call.deltas.append(piece.arguments)
             yield call

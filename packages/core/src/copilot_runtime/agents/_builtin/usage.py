@@ -15,14 +15,22 @@ _EVENTS_WITH_USAGE = frozenset(
     if "usage" in model.model_fields
 )
 
-_COUNTS: Mapping[str, tuple[str, ...]] = {
-    "inputTokens": ("prompt_tokens",),
-    "outputTokens": ("completion_tokens",),
-    "totalTokens": ("total_tokens",),
-    "reasoningTokens": ("completion_tokens_details", "reasoning_tokens"),
-    "cachedInputTokens": ("prompt_tokens_details", "cached_tokens"),
-}
-"""By AG-UI's name of a count, its path in the SDK's usage."""
+
+def read_counts(usage: Any, paths: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Returns the counts of an SDK's usage that are there and valid.
+
+    Args:
+        usage: the usage.
+        paths: by AG-UI's name of a count, its path in the usage.
+    """
+    counts = {}
+    for name, path in paths.items():
+        value = usage
+        for attribute in path:
+            value = getattr(value, attribute, None)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            counts[name] = value
+    return counts
 
 
 @dataclasses.dataclass(slots=True)
@@ -33,14 +41,10 @@ class Usage:
     model: str
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
 
-    def add(self, usage: Any) -> None:
-        """Adds the usage that the provider reported for a request, which may be None."""
-        for name, path in _COUNTS.items():
-            value = usage
-            for attribute in path:
-                value = getattr(value, attribute, None)
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-                self.counts[name] = self.counts.get(name, 0) + value
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Adds the counts that the provider reported for a request, by AG-UI's names."""
+        for name, count in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
 
     def event_fields(self, event_type: str) -> dict[str, Any]:
         """Returns the fields to add to an event; empty if there is no usage, or the event does not have the field."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -29,6 +29,16 @@ class ToolResult:
     for_model: str
     for_client: str
     failed: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolDefinition:
+    """What the model receives of a tool."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """A JSON Schema."""
 
 
 class Toolbox:
@@ -64,7 +74,9 @@ class Toolbox:
         """The names of the tools that run in the frontend."""
         tools = (*self._server_tools.values(), *self._client_tools.values())
         self.names = frozenset(tool.name for tool in tools)
-        self.definitions = [_definition(tool.name, tool.description, tool.parameters) for tool in tools]
+        self.definitions = [
+            ToolDefinition(tool.name, tool.description, tool.parameters or _NO_PARAMETERS) for tool in tools
+        ]
 
     @property
     def server_tools(self) -> Collection[Tool]:
@@ -118,10 +130,3 @@ def _named(names: Collection[str]) -> str:
     first = sorted(names)[:_LOGGED_NAMES]
     more = len(names) - len(first)
     return ", ".join(f"{name[:100]!r}" for name in first) + (f" and {more} more" if more else "")
-
-
-def _definition(name: str, description: str, parameters: Any) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "function": {"name": name, "description": description, "parameters": parameters or _NO_PARAMETERS},
-    }

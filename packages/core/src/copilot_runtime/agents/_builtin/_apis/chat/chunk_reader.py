@@ -1,10 +1,13 @@
-"""Reads the chunks of a completion, and stops once it is over, even if its stream is not."""
+"""Reads the completion of the Chat Completions API, and stops once it is over, even if its stream is not."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from typing import Any
+
+from ...deltas import Delta, End, UsageReport
+from .chunks import ChunkParser
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
@@ -19,23 +22,33 @@ class ChunkReader:
         stream: an ``openai.AsyncStream``, which the caller closes.
     """
 
-    __slots__ = ("_deadline", "_stream")
+    __slots__ = ("_deadline", "_parser", "_stream")
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._parser = ChunkParser()
         self._deadline: float | None = None
 
-    def expect_end(self, *, extend: bool) -> None:
-        """Limits the time until the end of the stream; call it for each chunk once the completion is over.
+    async def next(self) -> list[Delta] | None:
+        """Returns the deltas of the next chunk; None at the end.
 
-        Args:
-            extend: whether the limit applies from now on, and not from the first call on.
+        Raises what the SDK raises, unless the completion is over.
         """
-        if extend or self._deadline is None:
+        chunk = await self._next_chunk()
+        if chunk is None:
+            return None
+        deltas = list(self._parser.deltas(chunk))
+        if self._deadline is not None or any(isinstance(delta, End) for delta in deltas):
+            self._expect_end(deltas)
+        return deltas
+
+    def _expect_end(self, deltas: list[Delta]) -> None:
+        """Limits the time until the end of the stream, for each chunk once the completion is over."""
+        is_progress = any(not isinstance(delta, End | UsageReport) for delta in deltas)
+        if is_progress or self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + _USAGE_TIMEOUT_SECONDS
 
-    async def next(self) -> Any:
-        """Returns the next chunk; None at the end. Raises what the SDK raises, unless the completion is over."""
+    async def _next_chunk(self) -> Any:
         if self._deadline is None:
             return await anext(self._stream, None)
         try:

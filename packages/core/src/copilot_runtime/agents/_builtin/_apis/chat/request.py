@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .chat_messages import ChatMessage
+from .messages import ChatMessage
 
 COMPARED_ITEMS = 64
 """How many messages and parts of them, and how many tools, the SDK is to compare with its types.

@@ -1,0 +1,1 @@
+"""The APIs by which makers serve models, one package or module each."""

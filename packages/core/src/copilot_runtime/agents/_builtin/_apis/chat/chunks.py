@@ -1,0 +1,133 @@
+"""Reads the chunks of a completion of the Chat Completions API, of servers with habits of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from ...deltas import (
+    Delta,
+    End,
+    ReasoningDelta,
+    ReasoningEncrypted,
+    TextDelta,
+    ToolCallPiece,
+    ToolCallPieces,
+    UsageReport,
+)
+from ...finish_reasons import parse_finish_reason
+from ...usage import read_counts
+from .messages import REASONING_FIELD, REASONING_FIELDS, call_member
+
+_COUNTS: Mapping[str, tuple[str, ...]] = {
+    "inputTokens": ("prompt_tokens",),
+    "outputTokens": ("completion_tokens",),
+    "totalTokens": ("total_tokens",),
+    "reasoningTokens": ("completion_tokens_details", "reasoning_tokens"),
+    "cachedInputTokens": ("prompt_tokens_details", "cached_tokens"),
+}
+"""By AG-UI's name of a count, its path in the SDK's usage."""
+
+
+class ChunkParser:
+    """Reads the chunks of one completion."""
+
+    def __init__(self) -> None:
+        self._has_delta = False
+        self._reasoning_field: str | None = None
+        """The server's name for the field of reasoning that no tool call has followed yet."""
+
+    def deltas(self, chunk: Any) -> Iterator[Delta]:
+        """Yields the deltas of a chunk; has to be iterated to its end."""
+        # The SDK does not validate: any value may be of any type.
+        usage = _member(chunk, "usage")
+        if usage is not None:
+            yield UsageReport(read_counts(usage, _COUNTS))  # some servers send the running total in each chunk
+        choices = _member(chunk, "choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if _member(choice, "index"):
+                continue
+            yield from self._choice(self._delta_of(choice))
+            reason = _member(choice, "finish_reason")
+            finish = parse_finish_reason(reason)
+            if finish is not None:
+                yield End(finish, str(reason))
+
+    def _delta_of(self, choice: Any) -> Any:
+        """Returns the delta of a choice: some servers send it as a ``message``."""
+        delta = _member(choice, "delta")
+        self._has_delta = self._has_delta or delta is not None
+        return delta if self._has_delta else _extra_members(choice).get("message")
+
+    def _choice(self, delta: Any) -> Iterator[Delta]:
+        extra = _extra_members(delta)
+        if extra:
+            for name in REASONING_FIELDS:
+                if extra.get(name) and isinstance(extra[name], str):
+                    self._reasoning_field = name
+                    yield ReasoningDelta(extra[name])
+                    break
+        text = _to_text(_member(delta, "content") or _member(delta, "refusal"))
+        if text:
+            yield TextDelta(text)
+        pieces = _parse_pieces(delta)
+        if pieces:
+            if self._reasoning_field is not None:
+                # Only reasoning before tool calls is sent back.
+                yield ReasoningEncrypted({REASONING_FIELD: self._reasoning_field})
+                self._reasoning_field = None
+            yield ToolCallPieces(pieces)
+
+
+def _member(value: Any, name: str) -> Any:
+    """Returns a member of an object of a chunk: the SDK's model, or a dict if the SDK did not expect one there."""
+    if isinstance(value, BaseModel):
+        return getattr(value, name, None)
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _extra_members(value: Any) -> Mapping[str, Any]:
+    """Returns the members of such an object that the SDK does not know."""
+    if isinstance(value, BaseModel):
+        return value.model_extra or {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _to_text(content: Any) -> str:
+    """Returns the text of a delta; some servers send it in parts, as in a request."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    return "".join(part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str))
+
+
+def _parse_pieces(delta: Any) -> list[ToolCallPiece]:
+    """Returns the pieces of tool calls in a delta, or in a complete message."""
+    calls = _member(delta, "tool_calls")
+    if isinstance(calls, Mapping):
+        calls = [calls]
+    elif not calls:
+        # The predecessor of tool_calls; servers that send both send the same call.
+        function = _member(delta, "function_call")
+        calls = [{"function": function}] if function else ()
+    return [_parse_piece(call) for call in calls if isinstance(call, Mapping | BaseModel)]
+
+
+def _parse_piece(call: Any) -> ToolCallPiece:
+    function, call_id = _member(call, "function"), _member(call, "id")
+    name, arguments = _member(function, "name"), _member(function, "arguments")
+    if isinstance(call_id, int):
+        call_id = str(call_id)
+    if not isinstance(arguments, str):
+        # An empty object is sent before the actual arguments, or in place of none.
+        arguments = "" if arguments in (None, {}, []) else to_json(arguments).decode()
+    return ToolCallPiece(
+        index=_member(call, "index"),
+        id=call_id if isinstance(call_id, str) else "",
+        name=name if isinstance(name, str) and name.strip() else "",
+        arguments=arguments,
+        encrypted=call_member(_extra_members(call)),
+    )

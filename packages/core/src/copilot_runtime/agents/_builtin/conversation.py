@@ -1,0 +1,177 @@
+"""Converts AG-UI messages to those of a request to the model.
+
+Makers reject a request that has a tool call without a result, or a result without a call. But conversations have both:
+a run was stopped, a page was closed, a history was truncated. So each call is followed by its result, or by a
+placeholder, and a result without a call is sent as text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from ... import _strict_json as strict_json
+from .encrypted_values import decode_encrypted
+from .media import flatten_text, read_parts
+from .messages import AssistantMessage, Call, Message, Reasoning, SystemMessage, Text, ToolMessage, UserMessage
+
+logger = logging.getLogger("copilot_runtime.agents.builtin")
+
+_NO_RESULT = "There is no result: this call was never completed."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _ConversionContext:
+    provider: str
+    forward_system: bool
+    forward_developer: bool
+    results: Mapping[str, str]
+    """The results of tool calls, by the calls' ids."""
+    call_ids: frozenset[str]
+
+
+def to_messages(
+    messages: Iterable[Any],
+    provider: str,
+    *,
+    resumed_results: Mapping[str, str],
+    forward_system: bool,
+    forward_developer: bool,
+) -> list[Message]:
+    """Returns the messages of a request.
+
+    Activities are omitted, and reasoning to which this provider has not attached anything.
+
+    Args:
+        messages: AG-UI's messages.
+        provider: the name of the provider to send them to.
+        resumed_results: results of tool calls that the messages do not have, by the calls' ids.
+        forward_system: whether ``system`` messages are included. Clients write messages, but not the prompt.
+        forward_developer: whether ``developer`` messages are included.
+    """
+    messages = list(messages)
+    unsupported = Counter[str]()
+    results = {
+        message.tool_call_id: _result_text(message, unsupported) for message in messages if message.role == "tool"
+    }
+    call_ids = frozenset(
+        call.id for message in messages if message.role == "assistant" for call in message.tool_calls or ()
+    )
+    context = _ConversionContext(provider, forward_system, forward_developer, {**results, **resumed_results}, call_ids)
+    log_unsupported(unsupported)
+    without_call = sum(message.role == "tool" and message.tool_call_id not in call_ids for message in messages)
+    if without_call:
+        logger.warning("tool results without a tool call in the conversation were sent as text: %d", without_call)
+    return list(_convert(messages, context))
+
+
+def log_unsupported(unsupported: Counter[str]) -> None:
+    """Logs the attachments that were replaced, by kind, in one line: the client decides how many there are."""
+    if unsupported:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(unsupported.items()))
+        logger.warning("the model does not support attachments, which were replaced by placeholders: %s", counts)
+
+
+def json_object(arguments: str) -> str:
+    """Returns arguments that every maker accepts: models do not always produce JSON, and some servers parse it."""
+    if not arguments.strip():
+        return "{}"
+    try:
+        value = strict_json.loads(arguments.encode())
+    except ValueError:
+        value = None
+    return arguments if isinstance(value, dict) else to_json({"invalid_arguments": arguments}).decode()
+
+
+def _convert(messages: Iterable[Any], context: _ConversionContext) -> Iterator[Message]:
+    response: list[Text | Reasoning | Call] = []
+    for message in messages:
+        role = message.role
+        if role in _CONVERTERS:
+            if response:
+                yield from _response(response, context)
+                response = []
+            yield from _CONVERTERS[role](message, context)
+            continue
+        if role == "activity":
+            continue
+        # What follows a call immediately belongs to the same response, and must not come after the call's result.
+        if not isinstance(response[-1] if response else None, Reasoning) and not _calls(response):
+            yield from _response(response, context)
+            response = []
+        response.extend(_RESPONSE_PARTS[role](message, context))
+    if response:
+        yield from _response(response, context)
+
+
+def _response(parts: list[Text | Reasoning | Call], context: _ConversionContext) -> Iterator[Message]:
+    """Yields one response of the model, with the results of its calls."""
+    # Reasoning that led to nothing, since the run was stopped, is rejected by makers.
+    while parts and isinstance(parts[-1], Reasoning):
+        parts.pop()
+    if parts:
+        yield AssistantMessage(tuple(parts))
+    for call in _calls(parts):
+        yield ToolMessage(call.id, call.name, context.results.get(call.id, _NO_RESULT))
+
+
+def _calls(parts: Iterable[Any]) -> list[Call]:
+    return [part for part in parts if isinstance(part, Call)]
+
+
+def _result_text(message: Any, unsupported: Counter[str] | None = None) -> str:
+    text = flatten_text(message.content, unsupported)
+    return "\n".join(filter(None, (text, f"Error: {message.error}"))) if message.error else text
+
+
+def _reasoning(message: Any, context: _ConversionContext) -> Iterator[Reasoning]:
+    encrypted = decode_encrypted(getattr(message, "encrypted_value", None), context.provider)
+    if encrypted is not None:
+        yield Reasoning(message.content, encrypted)
+
+
+def _assistant(message: Any, context: _ConversionContext) -> Iterator[Text | Call]:
+    if message.content:
+        yield Text(message.content, decode_encrypted(getattr(message, "encrypted_value", None), context.provider))
+    for call in message.tool_calls or ():
+        encrypted = decode_encrypted(getattr(call, "encrypted_value", None), context.provider)
+        yield Call(call.id, call.function.name, json_object(call.function.arguments), encrypted)
+
+
+def _user(message: Any, context: _ConversionContext) -> Iterable[Message]:
+    content = message.content
+    return (UserMessage(content if isinstance(content, str) else read_parts(content)),) if content else ()
+
+
+def _tool(message: Any, context: _ConversionContext) -> Iterator[Message]:
+    if message.tool_call_id not in context.call_ids:
+        yield UserMessage(f"[The result of an earlier tool call:]\n{_result_text(message)}")
+
+
+def _system(message: Any, context: _ConversionContext) -> Iterator[Message]:
+    if context.forward_system and message.content:
+        yield SystemMessage(message.content)
+
+
+def _developer(message: Any, context: _ConversionContext) -> Iterator[Message]:
+    if context.forward_developer and message.content:
+        yield SystemMessage(message.content, is_developer=True)
+
+
+_RESPONSE_PARTS: Mapping[str, Callable[[Any, _ConversionContext], Iterator[Text | Reasoning | Call]]] = {
+    "assistant": _assistant,
+    "reasoning": _reasoning,
+}
+"""By role: what is part of a response of the model."""
+
+_CONVERTERS: Mapping[str, Callable[[Any, _ConversionContext], Iterable[Message]]] = {
+    "user": _user,
+    "tool": _tool,
+    "system": _system,
+    "developer": _developer,
+}
