@@ -6,7 +6,7 @@ import collections
 import contextlib
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -42,6 +42,44 @@ FAMILIES: dict[str, tuple[Callable[[str, str], Event], str]] = {
     "TEXT_MESSAGE_CONTENT": (text, "CONTENT"),
     "TOOL_CALL_ARGS": (call, "ARGS"),
     "REASONING_MESSAGE_CONTENT": (reasoning, "CONTENT"),
+}
+
+
+class FeedAll:
+    """`feed_all` of a recorder, one event at a time."""
+
+    def __init__(self, recorder: RunRecorder, max_bytes: int = sys.maxsize) -> None:
+        self._recorder = recorder
+        self._max_bytes = max_bytes
+        self._start()
+
+    def _start(self) -> None:
+        self._coroutine = self._recorder.feed_all(self, self._max_bytes)
+        self._coroutine.send(None)  # it waits for the first event
+
+    def __aiter__(self) -> FeedAll:
+        return self
+
+    @types.coroutine
+    def __anext__(self) -> Generator[str, Any, Any]:
+        return (yield "waits for the next event")
+
+    def __call__(self, event: Any) -> int:
+        """Feeds an event, and returns how many turns the loop gets."""
+        turns = 0
+        try:
+            while self._coroutine.send(None if turns else event) is None:
+                turns += 1
+        except InvalidEventError:
+            self._start()
+            raise
+        return turns
+
+
+FEEDS: dict[str, Callable[[RunRecorder], Callable[[Any], int]]] = {
+    "one step": lambda recorder: recorder.feed,
+    "one step for all": FeedAll,
+    "all checks": lambda recorder: recorder._feed,
 }
 
 
@@ -158,10 +196,11 @@ def test_deltas_in_one_step_have_the_result_of_all_checks(
     actions: list[Any], ordinal: int | None, known: tuple[str, ...]
 ) -> None:
     seen = []
-    for name in ("feed", "_feed"):
+    for feed in FEEDS.values():
         recorder = RunRecorder(ordinal=ordinal, known_message_ids=frozenset(known))
-        seen.append(play(recorder, getattr(recorder, name), actions))
-    assert seen[0] == seen[1]
+        seen.append(play(recorder, feed(recorder), actions))
+    assert seen[0] == seen[2]
+    assert seen[1] == seen[2]
 
 
 CHUNKS: dict[str, Event] = {
@@ -176,14 +215,15 @@ CHUNKS: dict[str, Event] = {
 def test_plain_deltas_end_what_chunks_have_opened(kind: str, more: Event) -> None:
     make, content = FAMILIES[kind]
     seen = []
-    for name in ("feed", "_feed"):
+    for feed in FEEDS.values():
         recorder = RunRecorder(ordinal=1)
         for event in (STARTED, {**CHUNKS[kind], **more}):
             recorder.feed(event)
         with contextlib.suppress(InvalidEventError):  # of what is not open any more
-            getattr(recorder, name)(make(content, "a"))
+            feed(recorder)(make(content, "a"))
         seen.append(events_of(recorder.drain()))
-    assert seen[0] == seen[1]
+    assert seen[0] == seen[2]
+    assert seen[1] == seen[2]
     assert make("END", "a") in seen[0]
 
 
@@ -223,6 +263,33 @@ def test_deltas_that_are_not_frames_yet_count_for_what_is_ready() -> None:
     sizes = [recorder.feed(text("CONTENT", delta="x" * 1000)) for _ in range(50)]
     assert sizes == sorted(sizes)
     assert sizes[-1] == pytest.approx(recorder.pending_bytes, rel=0.02)
+
+
+@pytest.mark.parametrize("form", ["dict", "model"])
+@pytest.mark.parametrize("sizes", [[1], [32], [33], [1000], [1, 1000], [*[1] * 50, 33]], ids=str)
+def test_deltas_of_any_length_get_the_event_loop_a_turn_in_time(sizes: list[int], form: str) -> None:
+    recorder = RunRecorder(ordinal=1)
+    feed = FeedAll(recorder, 50_000)
+    for event in (STARTED, text("START")):
+        feed(event)
+    pending = []
+    for number in range(3000):
+        if feed(FORMS[form](text("CONTENT", delta="x" * sizes[number % len(sizes)]))):
+            pending.append(recorder.pending_bytes)
+            recorder.drain()
+    assert pending
+    assert all(25_000 < size < 100_000 for size in pending)
+    assert recorder.pending_bytes < 100_000
+
+
+def test_deltas_that_wait_for_their_frames_are_recorded_before_the_next_event() -> None:
+    recorder = RunRecorder(ordinal=1)
+    feed = FeedAll(recorder)
+    events = [STARTED, text("START", "a"), text("CONTENT", "a"), text("CONTENT", "a"), text("START", "b")]
+    events += [text("CONTENT", "b"), text("CONTENT", "a"), text("CONTENT", "a"), text("END", "a")]
+    for event in events:
+        feed(event)
+    assert events_of(recorder.drain())[1:] == events[1:]
 
 
 def test_deltas_of_every_kind_have_a_table_row_and_a_model() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from copilot_runtime._engine.pump import FLUSH_BYTES, pump
+from copilot_runtime._engine.pump import FLUSH_BYTES, feed_each, pump
 
 Agent = Callable[[], AsyncIterator[Any]]
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
@@ -35,7 +36,7 @@ class Sink:
         self.ready = []
 
     async def pump(self, iterator: Any) -> None:
-        await pump(iterator, self.feed, self.flush)
+        await pump(iterator, partial(feed_each, self.feed), self.flush)
         self.flush()
 
 
@@ -314,7 +315,7 @@ def test_pump_raises_the_consumers_exception() -> None:
         def feed(event: Any) -> int:
             raise KeyError("fed")
 
-        await pump(burst(), feed, lambda: None)
+        await pump(burst(), partial(feed_each, feed), lambda: None)
 
     with pytest.raises(KeyError, match="fed"):
         asyncio.run(main())

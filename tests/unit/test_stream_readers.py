@@ -94,6 +94,23 @@ def test_reader_joins_ready_frames_in_one_chunk(life: Life) -> None:
     assert life.gone == life.begun
 
 
+@pytest.mark.parametrize("size", [10, reader_module.MAX_CHUNK_BYTES // 2])
+def test_reader_of_frames_that_were_joined_already_reads_each_once(life: Life, size: int) -> None:
+    log = log_of(b"a")
+    reader, late = (life.reader(log) for _ in range(2))
+    assert reader.read_available() == b"a"
+    frames = [b"b" * size, b"c" * size, b"d" * size]
+    log.extend(frames, b"".join(frames))
+    others = b""
+    while others.count(b"d") < size:
+        others += reader.read_available() or b""
+    assert others == b"".join(frames)
+    log.extend([b"e"])
+    assert reader.read_available() == b"e"
+    log.end()
+    assert read_to_end(late) == b"a" + b"".join(frames) + b"e"
+
+
 def test_sync_reader_is_notified_by_other_threads(life: Life) -> None:
     log = log_of()
     thread = Thread(SyncStreamIterator(life.reader(log)))

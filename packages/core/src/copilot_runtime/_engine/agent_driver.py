@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import AsyncGeneratorType
 from typing import Any, Protocol
@@ -28,8 +28,8 @@ class EventSink(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
-    def feed(self, event: Any, /) -> int:
-        """Records an event and returns how many bytes are ready to be flushed. Raises InvalidEventError."""
+    def feed_all(self, events: AsyncIterable[Any], /) -> Coroutine[Any, Any, None]:
+        """Records all events of an asynchronous agent. Raises InvalidEventError."""
 
     def flush(self) -> None:
         """Makes what was recorded visible to readers."""
@@ -78,7 +78,7 @@ def drive_agent(
     if signature.kind is CallStyle.ASYNC_GENERATOR:
         events = function(*arguments)
     if isinstance(events, AsyncGeneratorType):
-        return _in_scope(pump(events, sink.feed, sink.flush), sink)
+        return _in_scope(pump(events, sink.feed_all, sink.flush), sink)
     return _in_scope(_consume_async(function, arguments, events, request, sink, threads), sink)
 
 
@@ -138,7 +138,7 @@ async def _consume_async(
             await _run_in_thread(function, arguments, events, request, sink, threads)
             return
         raise InvalidEventError(_not_iterable(events))
-    await pump(events.__aiter__(), sink.feed, sink.flush)
+    await pump(events.__aiter__(), sink.feed_all, sink.flush)
 
 
 async def _run_in_thread(

@@ -9,9 +9,13 @@ and an exception for each event. Only waits come to `pump`, as the signals that 
 
 from __future__ import annotations
 
+import asyncio
 import types
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator
 from typing import Any
+
+FeedAll = Callable[[AsyncIterable[Any]], Coroutine[Any, Any, None]]
+"""Feeds all events, and waits only where the iterator does, and for a turn of the loop once much is ready."""
 
 FLUSH_BYTES = 48 * 1024
 """About how much may be ready before it is flushed although the agent does not wait; then the loop gets a turn, too.
@@ -20,14 +24,14 @@ Less than a chunk of a reader may have, since it is an estimate. A burst of delt
 
 
 @types.coroutine
-def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -> Generator[Any, Any, None]:
-    """Feeds each event, and flushes before every wait and whenever ``feed`` returns at least ``FLUSH_BYTES``.
+def pump(iterator: Any, feed_all: FeedAll, flush: Callable[[], None]) -> Generator[Any, Any, None]:
+    """Feeds all events, and flushes before every wait of the agent or of ``feed_all``.
 
     Closes the iterator at the end, if it can be closed.
     """
     close = getattr(iterator, "aclose", None)
     try:
-        feeding = _feed_all(_Events(iterator), feed)
+        feeding = feed_all(_Events(iterator))
         try:
             signal = feeding.send(None)
             while True:
@@ -48,6 +52,13 @@ def pump(iterator: Any, feed: Callable[[Any], int], flush: Callable[[], None]) -
             yield from close().__await__()
 
 
+async def feed_each(feed: Callable[[Any], int], events: AsyncIterable[Any]) -> None:
+    """Feeds each event. The event loop gets a turn whenever ``feed`` returns at least `FLUSH_BYTES`."""
+    async for event in events:
+        if feed(event) >= FLUSH_BYTES:
+            await asyncio.sleep(0)
+
+
 class _Events:
     """Has ``async for`` use an iterator that exists, be it one without an ``__aiter__`` of its own."""
 
@@ -58,15 +69,3 @@ class _Events:
 
     def __aiter__(self) -> Any:
         return self._iterator
-
-
-async def _feed_all(events: _Events, feed: Callable[[Any], int]) -> None:
-    async for event in events:
-        if feed(event) >= FLUSH_BYTES:
-            await _turn()
-
-
-@types.coroutine
-def _turn() -> Generator[None, None, None]:
-    """Waits for one turn of the event loop."""
-    yield

@@ -301,6 +301,10 @@ class RunReader(BaseReader):
             if count == seen + 1:
                 self._seen = count  # one event more: of a paced run, all are read here, which is most of what they cost
                 return frames[seen]
+            tail = log.tail
+            if tail is not None and tail.start == seen and len(tail.joined) <= MAX_CHUNK_BYTES:
+                self._seen = tail.end
+                return tail.joined
             if not seen and 0 < count <= MAX_CHUNK_FRAMES:  # a run that has just begun, and may be over
                 frames = frames[:count]
                 if sum(map(len, frames)) <= MAX_CHUNK_BYTES:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from .endings import (
     timed_out,
 )
 from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
+from .pump import FLUSH_BYTES, feed_each
 from .run_limits import RunSlot
 from .run_log import RunLog
 from .run_writer import RunWriter
@@ -249,17 +250,18 @@ class Run:
 
     # --- events ---
 
-    @property
-    def feed(self) -> Callable[[Any], int]:
-        """Records an event and returns how many bytes are ready to be flushed. Raises InvalidEventError."""
-        return self._recorder.feed if self._feed is None else self._feed
+    def feed_all(self, events: AsyncIterable[Any]) -> Coroutine[Any, Any, None]:
+        """Records all events of an asynchronous agent. Raises InvalidEventError."""
+        if self._feed is None:
+            return self._recorder.feed_all(events, FLUSH_BYTES)
+        return feed_each(self._feed, events)
 
     def flush(self) -> None:
         """Makes what was recorded visible to readers, and has it stored soon."""
         if self.is_finished:
             return
         recorder, writer = self._recorder, self.writer
-        frames, size = recorder.take()
+        frames, size, joined = recorder.take()
         if not size:
             return
         self.size += size
@@ -270,7 +272,7 @@ class Run:
                 self.stop_threadsafe(MEMORY_EXCEEDED)
         if recorder.duplicates:
             self.log.duplicates = recorder.duplicates
-        self.log.extend(frames)
+        self.log.extend(frames, joined)
         if writer is not None:
             writer.unflushed_bytes += size
             self._services.persistence.schedule_flush(writer)

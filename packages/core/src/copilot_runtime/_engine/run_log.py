@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from typing import NamedTuple
 
 from .._concurrency.waiters import Notify, Waiters
 from ..stores.protocol import RunKey
 
+MAX_TAIL_BYTES = 64 * 1024
+"""How much of a log is kept joined, too, for as long as nothing is added."""
+
 _NO_DUPLICATES: Set[int] = frozenset()
 """One for all logs, since most have none, and CPython makes a new set of 216 bytes for each ``frozenset()``."""
+
+
+class Tail(NamedTuple):
+    """The frames from ``start`` to ``end``, joined: a chunk for readers that have read all before."""
+
+    start: int
+    end: int
+    joined: bytes
 
 
 class RunLog(Waiters):
@@ -24,6 +36,7 @@ class RunLog(Waiters):
         "readers",
         "run",
         "run_id",
+        "tail",
     )
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str, *, is_starting: bool = False) -> None:
@@ -41,10 +54,14 @@ class RunLog(Waiters):
         """Whether the run may have frames before it waits for the first time: readers are notified when it has not."""
         self.ended = False
         self.readers: set[object] = set()
+        self.tail: Tail | None = None
+        """What was added last, if it was joined already."""
 
-    def extend(self, frames: Sequence[bytes]) -> None:
-        """Adds frames and notifies waiting readers."""
+    def extend(self, frames: Sequence[bytes], joined: bytes = b"") -> None:
+        """Adds frames, of which ``joined`` is all if they have been joined already, and notifies waiting readers."""
+        start = len(self.frames)
         self.frames.extend(frames)
+        self.tail = Tail(start, start + len(frames), joined) if 0 < len(joined) <= MAX_TAIL_BYTES else None
         self.notify()
 
     def mark_started(self) -> None:
@@ -57,6 +74,7 @@ class RunLog(Waiters):
         """Marks the log as complete and notifies waiting readers."""
         self.ended = True
         self.is_starting = False
+        self.tail = None
         self.notify()
 
     def add_waiter(self, seen: int, notify: Notify) -> bool:

@@ -7,8 +7,9 @@ string is kept until another event comes, or until someone looks, and then all o
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence, Set
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from .compaction import (
     Handler,
 )
 from .completion import RunEnding, closing_events, events_before_error
-from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, in_order
+from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, SHORT_DELTA, DeltaStream, in_order
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
 from .protocol_state import FAILED, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
@@ -43,6 +44,9 @@ store, and no run that fits into memory has this many: so no id is used for two 
 
 _NO_NUMBERS: Set[int] = frozenset()
 """One for all runs, since CPython makes a new set of 216 bytes for each ``frozenset()``."""
+
+_NO_STREAM = object()
+"""What no recorder has as its stream."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class RunRecorder:
         "_input_echo",
         "_input_ids",
         "_is_buffering",
+        "_joined",
         "_known_message_ids",
         "_last_agent_event",
         "_message_ids",
@@ -160,15 +165,17 @@ class RunRecorder:
         """By id, what is known to be open, so that `feed` has nothing to check for its plain deltas. Forgotten at every
         event that is not a delta."""
         self._deltas: list[str] = []
-        """Strings of plain deltas that are not frames yet."""
+        """Strings of plain deltas that are not frames yet. Always the same list."""
         self._stream: DeltaStream | None = None
         """What they belong to, and probably the next ones as well: one of ``_streams``."""
         self._pending: list[bytes] = []
         """Frames that have not been drained yet."""
         self._pending_bytes = 0
         """Their size."""
+        self._joined = b""
+        """The first of them, joined, if that was needed for their size."""
         self._delta_bytes = 0
-        """About the size of the frames that ``_deltas`` become."""
+        """About the size of the frames that ``_deltas`` become, apart from short ones that `feed_all` has added."""
         self._number = 0
         self._last_agent_event = 0
         # Not sets, since an idle run should take little memory.
@@ -225,28 +232,6 @@ class RunRecorder:
 
         Raises InvalidEventError if clients would reject the event, which is then not recorded.
         """
-        stream = self._stream
-        if stream is not None:
-            # In one piece, since every call counts here: a further plain delta of the same message.
-            delta = None
-            try:
-                if type(event) is dict:
-                    if (
-                        len(event) == PLAIN_SIZE
-                        and event["type"] == stream.kind
-                        and event[stream.id_member] == stream.identity
-                    ):
-                        delta = event["delta"]
-                elif type(event) is stream.model_class:
-                    fields = event.__dict__
-                    if stream.read_others(fields) == stream.others and not event.__pydantic_extra__:
-                        delta = fields[stream.delta_field]
-            except Exception:
-                pass  # of members that no delta has
-            if type(delta) is str:
-                self._deltas.append(delta)
-                self._delta_bytes = size = self._delta_bytes + stream.frame_size + len(delta)
-                return self._pending_bytes + size
         if self._streams and (plain := self._find_delta(event)) is not None:
             stream, delta = plain
             if stream is not self._stream:
@@ -258,6 +243,49 @@ class RunRecorder:
         if self._deltas:
             self._add_deltas()
         return self._feed(event)
+
+    async def feed_all(self, events: AsyncIterable[Any], max_bytes: int) -> None:
+        """Records all that an asynchronous agent yields.
+
+        The event loop gets a turn whenever the frames that have not been drained yet have about ``max_bytes``. Raises
+        InvalidEventError at the first event that clients would reject.
+        """
+        deltas = self._deltas
+        # What `feed` does, in one piece, for further short deltas of the same message: every call counts here.
+        expected: object = _NO_STREAM
+        kind = id_member = identity = delta_field = ""
+        model_class = others = None
+        read_others: Callable[[Mapping[str, Any]], object] = len
+        room = 0
+        async for event in events:
+            delta = None
+            if expected is self._stream:
+                try:
+                    if type(event) is dict:
+                        if len(event) == PLAIN_SIZE and event["type"] == kind and event[id_member] == identity:
+                            delta = event["delta"]
+                    elif type(event) is model_class:
+                        fields = event.__dict__
+                        if read_others(fields) == others and not event.__pydantic_extra__:
+                            delta = fields[delta_field]
+                except Exception:
+                    pass  # of members that no delta has
+            if type(delta) is str and len(delta) <= SHORT_DELTA:
+                deltas.append(delta)
+                if len(deltas) >= room:
+                    await asyncio.sleep(0)
+                continue
+            if self.feed(event) >= max_bytes:
+                await asyncio.sleep(0)
+            stream = self._stream
+            if stream is None:
+                expected = _NO_STREAM
+            else:
+                expected, kind, id_member, identity = stream, stream.kind, stream.id_member, stream.identity
+                room = max_bytes // (stream.frame_size + SHORT_DELTA)
+                model_class = stream.model_class
+                if model_class is not None:
+                    read_others, others, delta_field = stream.read_others, stream.others, stream.delta_field
 
     def _find_delta(self, event: Any) -> tuple[DeltaStream, str] | None:
         """Returns what a plain delta of something open belongs to, and its string; None for all other events."""
@@ -284,7 +312,7 @@ class RunRecorder:
         deltas, stream = self._deltas, self._stream
         if stream is None or not deltas:
             return
-        self._deltas, self._delta_bytes = [], 0
+        self._delta_bytes = 0
         before, after, first = stream.before, stream.after, self._number + 1
         try:
             # As `encode` writes strings, at a third of the cost.
@@ -296,10 +324,15 @@ class RunRecorder:
                     f"{before}{number}{after}{encode_basestring(delta)}}}\n\n".encode()
                     for number, delta in enumerate(deltas, first)
                 ]
-                size = len(b"".join(frames))  # faster than a sum
+                joined = b"".join(frames)  # which is faster than the sum of their sizes
+                size = len(joined)
+                if not self._pending:
+                    self._joined = joined
         except UnicodeEncodeError:  # of half a character, which is joined with its other half
-            for delta in deltas:
-                self._feed(stream.event(delta))
+            events = [stream.event(delta) for delta in deltas]
+            deltas.clear()
+            for event in events:
+                self._feed(event)
             return
         self._number = self._last_agent_event = last = self._number + len(frames)
         self._pending += frames
@@ -312,6 +345,7 @@ class RunRecorder:
                 message.first = frames[0]
             message.deltas += deltas
             message.last = last
+        deltas.clear()
 
     def _feed(self, event: Any) -> int:
         """Records any event, with all checks."""
@@ -386,20 +420,27 @@ class RunRecorder:
             self.complete(ending, thread_id, run_id)
         has_failed = state.phase is FAILED
         self.seal()
-        frames, size = self.take()
+        frames, size, _ = self.take()
         return RecordedEnd(frames, size, last_agent_event, number == 0, had_ended, has_failed)
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
         return self.take()[0]
 
-    def take(self) -> tuple[list[bytes], int]:
-        """Returns the pending frames and their size, and forgets them."""
+    def take(self) -> tuple[list[bytes], int, bytes]:
+        """Returns the pending frames, their size, and all of them joined if that was done already, else ``b""``.
+
+        Forgets them.
+        """
         if self._deltas:
             self._add_deltas()
-        taken = self._pending, self._pending_bytes
+        frames, size, joined = self._pending, self._pending_bytes, self._joined
         self._pending, self._pending_bytes = [], 0
-        return taken
+        if joined:
+            self._joined = b""
+            if len(joined) < size:
+                joined = b""
+        return frames, size, joined
 
     def records(self) -> Sequence[CompactedFrame]:
         """Returns the compacted run. To be called once, at the end."""

@@ -30,14 +30,13 @@ _SLOT_BYTES = 8
 _NUMBER_BYTES = 32
 _TEXT_BYTES = 49
 _WIDE_BYTES = 2  # a character of most alphabets
-_PIECE_FRAMES = 512
 _NO_DUPLICATES: Set[int] = frozenset()
 _DUPLICATE_BYTES = 80  # a number and its place in a set
 
 
 def frames_size(frames: Collection[bytes]) -> int:
     """Returns the bytes that a list of frames takes."""
-    return sum(map(len, frames)) + (_FRAME_BYTES + _SLOT_BYTES) * len(frames)
+    return len(b"".join(frames)) + (_FRAME_BYTES + _SLOT_BYTES) * len(frames)  # faster than a sum
 
 
 def _text_size(text: str) -> int:
@@ -133,17 +132,9 @@ class StoredRun(CompactedFrames):
     def keep_raw(self, frames: Sequence[bytes], duplicates: Set[int], expires_at: float) -> None:
         """Keeps the frames as they were sent."""
         self.duplicates, self.expires_at = duplicates, expires_at
-        if len(frames) <= _PIECE_FRAMES:
-            self.raw = b"".join(frames)
-            self._raw_lengths = array("I", map(len, frames)).tobytes()
-            return
-        lengths, pieces = array("I"), []
-        # Piece by piece, so that the processor's cache has what is looked at twice.
-        for start in range(0, len(frames), _PIECE_FRAMES):
-            piece = frames[start : start + _PIECE_FRAMES]
-            pieces.append(b"".join(piece))
-            lengths.extend(map(len, piece))
-        self.raw, self._raw_lengths = b"".join(pieces), lengths.tobytes()
+        # In the order in which they were created, and twice: the processor's cache has what is looked at again.
+        self._raw_lengths = array("I", [len(frame) for frame in frames]).tobytes()
+        self.raw = b"".join(frames)
 
     def raw_frames(self) -> list[bytes] | None:
         """Returns the frames as they were sent; None if they have expired."""
