@@ -4,7 +4,9 @@
 days when each client had to open a session. ``/broken/METHOD/mcp`` and ``/silent/METHOD/mcp``
 are as ``/legacy/mcp`` up to the request of that method, which is answered by an error, or
 never; ``/garbled/METHOD/mcp`` answers it by something that is no JSON. ``/paged/mcp`` lists its
-tools in pages.
+tools in pages. ``/odd/mcp`` breaks the protocol: `ODD_TOOLS` and `ODD_RESULTS` are what it sends.
+
+``GET /forget`` has all sessions forgotten, as after a restart.
 
 ``GET /seen`` returns all requests so far; ``GET /until/METHOD/COUNT`` does once there were ``COUNT`` of that
 method; ``GET /until-idle`` once no session and no request is open.
@@ -25,6 +27,36 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 PAGES = [["one", "two"], ["three"], ["four"]]
 """The names of the tools of ``/paged/mcp``."""
 
+ODD_TOOLS: list[Any] = [
+    {"name": "null_schema", "inputSchema": None, "description": None, "title": "Untitled"},
+    {"name": "no_schema"},
+    {"name": "typeless", "inputSchema": {"properties": {"a": True}}, "outputSchema": "none", "annotations": 1},
+    {"name": ""},
+    {"inputSchema": {"type": "object"}},
+    "a tool",
+    {"name": "declared", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object", "required": ["a"]}},
+]
+
+ODD_RESULTS: dict[str, Any] = {
+    "without structured content": {"content": [{"type": "text", "text": "only text"}]},
+    "structured content that does not fit": {"content": [], "structuredContent": {"b": 1}},
+    "structured content that is a list": {"content": [], "structuredContent": [1, 2]},
+    "no content": {"structuredContent": {"a": 1}},
+    "content null": {"content": None, "structuredContent": None, "isError": None},
+    "content a text": {"content": "plain"},
+    "blocks": {
+        "content": [
+            "bare",
+            {"type": "text", "text": None},
+            {"text": "untyped"},
+            {"type": "chart", "data": 1},
+            {"type": "image"},
+            {"type": "resource", "resource": {"uri": "file:///a"}},
+        ]
+    },
+}
+"""By the argument ``odd`` of a call."""
+
 
 @dataclasses.dataclass
 class McpProxy:
@@ -34,6 +66,7 @@ class McpProxy:
     sse: ASGIApp
     requests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     sessions: set[str] = dataclasses.field(default_factory=set)
+    forgotten: set[str] = dataclasses.field(default_factory=set)
     open_requests: int = 0
     changed: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
 
@@ -42,7 +75,10 @@ class McpProxy:
             await self.streamable(scope, receive, send)
             return
         kind, *rest = scope["path"].strip("/").split("/")
-        if kind in ("seen", "until", "until-idle"):
+        if kind == "forget":
+            self.forgotten |= self.sessions
+            self.sessions.clear()
+        if kind in ("seen", "until", "until-idle", "forget"):
             await self.until(self.condition(kind, "/".join(rest[:-1]), rest[-1:]))
             await JSONResponse(self.requests)(scope, receive, send)
             return
@@ -51,7 +87,7 @@ class McpProxy:
     def condition(self, kind: str, method: str, count: list[str]) -> Callable[[], bool]:
         if kind == "until":
             return lambda: sum(request["method"] == method for request in self.requests) >= int(count[0])
-        return lambda: kind == "seen" or not (self.sessions or self.open_requests)
+        return lambda: kind in ("seen", "forget") or not (self.sessions or self.open_requests)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with self.changed:
@@ -83,8 +119,14 @@ class McpProxy:
             return self.sse
         if kind != "mcp" and headers.get("mcp-protocol-version", "") > "2026":
             return Response("Bad Request: unsupported protocol version", 400)
+        if headers.get("mcp-session-id") in self.forgotten:
+            return JSONResponse(
+                {"jsonrpc": "2.0", "id": None, "error": {"code": -32001, "message": "Session not found"}}, 404
+            )
         if kind == "paged":
             return paged(request)
+        if kind == "odd":
+            return odd(request)
         if method == request.get("method"):
             if kind == "silent":
                 return silence
@@ -115,21 +157,32 @@ async def silence(scope: Scope, receive: Receive, send: Send) -> None:
 
 def paged(request: Any) -> Response:
     """A server by hand, since the SDK's lists everything at once; it has no sessions."""
+    page = int(request.get("params", {}).get("cursor", 0))
+    tools = {
+        "tools": [{"name": name, "inputSchema": {"type": "object"}} for name in PAGES[page]],
+        **({"nextCursor": str(page + 1)} if page + 1 < len(PAGES) else {}),
+    }
+    return by_hand(request, {"tools/list": tools})
+
+
+def odd(request: Any) -> Response:
+    """A server by hand, since the SDK's keeps to the protocol; its cursor leads back to where it comes from."""
+    case = request.get("params", {}).get("arguments", {}).get("odd")
+    tools = {"tools": ODD_TOOLS, "nextCursor": "again"}
+    return by_hand(request, {"tools/list": tools, "tools/call": ODD_RESULTS.get(case)})
+
+
+def by_hand(request: Any, results: dict[str, Any]) -> Response:
+    """Responds to a request with the result for its method."""
     if "id" not in request:
         return Response(status_code=202 if request else 405)
-    page = int(request.get("params", {}).get("cursor", 0))
-    results: dict[str, dict[str, Any]] = {
-        "initialize": {
-            "protocolVersion": "2025-06-18",
-            "capabilities": {"tools": {}},
-            "serverInfo": {"name": "paged", "version": "1"},
-        },
-        "tools/list": {
-            "tools": [{"name": name, "inputSchema": {"type": "object"}} for name in PAGES[page]],
-            **({"nextCursor": str(page + 1)} if page + 1 < len(PAGES) else {}),
-        },
+    initialized = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "by hand", "version": "1"},
     }
-    return JSONResponse({"jsonrpc": "2.0", "id": request["id"], "result": results[request["method"]]})
+    result = {"initialize": initialized, **results}[request["method"]]
+    return JSONResponse({"jsonrpc": "2.0", "id": request["id"], "result": result})
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

@@ -75,6 +75,17 @@ async def wait_forever() -> str:
 
 
 @server.tool(structured_output=False)
+def process(variable: str = "") -> str:
+    """Returns the id of the process, and a variable of its environment."""
+    return f"{os.getpid()} {os.environ.get(variable)}"
+
+
+@server.tool(structured_output=False)
+def write(characters: int) -> str:
+    return "x" * characters
+
+
+@server.tool(structured_output=False)
 def die() -> str:
     os._exit(1)
 
@@ -85,6 +96,9 @@ def result(*blocks: Any, structured: Any = None, is_error: bool = False) -> Call
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "stdio":
+        server.run("stdio")
+        sys.exit()
     # The listening socket is inherited, so that the parent need not wait for it.
     listening = socket.socket(fileno=int(sys.argv[1]))
     watch = McpProxy(server.streamable_http_app(), server.sse_app())

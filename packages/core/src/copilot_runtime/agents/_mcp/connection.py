@@ -1,110 +1,154 @@
-"""The session with one server, for the duration of a run.
-
-It has a task of its own, which opens, holds and closes it: the SDK's cancel scopes have to be exited in the task that
-entered them, but a run may be closed from any task.
-"""
+"""What a run has of one server: its tools, and the session in which they are called."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from .._context import RunContext
 from .._tools.tool import Tool, ToolError
 from . import sdk
+from .kept_sessions import KeptSessions
 from .server import MCPServer
+from .session_task import DISCONNECTED, SessionTask
 from .tool_results import result_content
 from .tools import allowed_definitions, build_tool
 
 logger = logging.getLogger("copilot_runtime.agents.mcp")
 
-_DISCONNECTED = "The tool server disconnected."
+T = TypeVar("T")
 
 
 class Connection:
-    """A session that opens on the running loop as soon as it is constructed. `close` must be called."""
+    """A server, for the duration of a run. `close` must be called.
+
+    The session is opened for the first request. A server that has lost it gets the request again in a new one, as MCP
+    demands of clients, and one that has died is started or connected to again for the next request.
+    """
 
     def __init__(self, server: MCPServer, context: RunContext, extensions: sdk.Extensions = sdk.NO_EXTENSIONS) -> None:
         self.server = server
+        self._context = context
         self._extensions = extensions
-        self._session: asyncio.Future[sdk.MCPSession] = asyncio.get_running_loop().create_future()
-        self._definitions: list[sdk.JSONObject] = []
-        self._call_timeouts: set[asyncio.Timeout] = set()
-        self._close_requested = asyncio.Event()
-        self._task = asyncio.create_task(self._run(context))
+        self._settings: Mapping[str, str] | None = None
+        self._session: SessionTask | None = None
+        self._kept: KeptSessions | None = None
+        self._opening = asyncio.Lock()
+        self._abandoned: list[asyncio.Task[None]] = []
 
     async def definitions(self) -> list[sdk.JSONObject]:
-        """Waits for the server's list of tools and returns the allowed ones; none if the server is unavailable."""
-        await asyncio.wait((self._task, self._session), return_when=asyncio.FIRST_COMPLETED)
-        return self._definitions
+        """Returns the allowed ones of the server's tools; none if the server is unavailable."""
+        server, seconds = self.server, self.server.connect_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                definitions = await self._list(seconds)
+            return allowed_definitions(server, definitions)
+        except TimeoutError:
+            logger.warning(
+                "MCP server %s did not list its tools within %g s; continuing the run without it", server.label, seconds
+            )
+        except Exception as error:
+            logger.warning(
+                "MCP server %s is unavailable; continuing the run without it: %s",
+                server.label,
+                server.describe_error((isinstance(error, ToolError) and error.__cause__) or error),
+            )
+        self._discard()
+        return []
 
     async def tools(self) -> list[Tool]:
         """Returns the same as tools for a model."""
         return [build_tool(self.server, definition, self._call_for_model) for definition in await self.definitions()]
 
-    def close(self) -> asyncio.Task[None]:
-        """Requests the session to close, and returns the task that closes it."""
-        if self._session.done():
-            self._close_requested.set()
-        else:
-            self._task.cancel()
-        return self._task
+    def close(self) -> list[asyncio.Task[None]]:
+        """Ends the use of the session, and returns the tasks that close what has to be closed."""
+        session, self._session = self._session, None
+        if session is not None and self._kept is not None:
+            self._kept.release(self._key, session, self.server.keep)
+        elif session is not None:
+            session.close()
+            self._abandoned.append(session.task)
+        return self._abandoned
 
-    async def _run(self, context: RunContext) -> None:
-        server, seconds = self.server, self.server.connect_timeout_seconds
-        try:
-            async with asyncio.timeout(seconds) as timeout:
-                headers = await server.resolve_headers(context)
-                async with sdk.session(server.url, server.transport, seconds, headers, self._extensions) as session:
-                    self._definitions = allowed_definitions(server, await session.list_tools())
-                    timeout.reschedule(None)
-                    self._session.set_result(session)
-                    await self._close_requested.wait()
-        except TimeoutError:
-            logger.warning(
-                "MCP server %s did not list its tools within %g s; continuing the run without it",
-                server.redacted_url,
-                seconds,
-            )
-        except Exception as error:
-            if self._session.done():
-                logger.warning(
-                    "MCP server %s disconnected during a run: %s", server.redacted_url, server.describe_error(error)
-                )
-            else:
-                logger.warning(
-                    "MCP server %s is unavailable; continuing the run without it: %s",
-                    server.redacted_url,
-                    server.describe_error(error),
-                )
-        finally:
-            # The SDK's 1.x never completes a call whose connection was closed.
-            for timeout in self._call_timeouts:
-                if not timeout.expired():
-                    timeout.reschedule(asyncio.get_running_loop().time())
+    def _discard(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+            self._abandoned.append(session.task)
 
     async def _call_for_model(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        return result_content(await self.call(name, arguments))
+        return result_content(await self.call(name, arguments), self.server.max_result_characters)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> sdk.JSONObject:
         """Returns the result of a tool as the server sends it. Raises ToolError if there is none."""
         server, seconds = self.server, self.server.call_timeout_seconds
-        if self._task.done():
-            raise ToolError(_DISCONNECTED)
         try:
-            async with asyncio.timeout(seconds) as timeout:
-                self._call_timeouts.add(timeout)
-                try:
-                    return await self._session.result().call_tool(name, arguments)
-                finally:
-                    self._call_timeouts.discard(timeout)
+            return await self._request(lambda session: session.call_tool(name, arguments), seconds)
+        except ToolError:
+            raise
+        except sdk.Disconnected as error:
+            raise ToolError(DISCONNECTED) from error
         except TimeoutError as error:
-            timed_out = f"The tool server did not respond within {seconds:g} s."
-            raise ToolError(_DISCONNECTED if self._task.done() else timed_out) from error
+            raise ToolError(f"The tool server did not respond within {seconds:g} s.") from error
         except Exception as error:
             if (message := sdk.server_message(error)) is not None:
                 raise ToolError(message) from error
-            logger.warning("MCP server %s, tool %r: %s", server.redacted_url, name, server.describe_error(error))
+            logger.warning("MCP server %s, tool %r: %s", server.label, name, server.describe_error(error))
             raise ToolError("The tool server failed.") from error
+
+    async def _list(self, seconds: float) -> list[sdk.JSONObject]:
+        try:
+            return await self._request(sdk.MCPSession.list_tools, seconds)
+        except (sdk.Disconnected, ToolError):
+            if self._kept is None:
+                raise
+            # A session that has been kept may have ended since; unlike a call, a list can be asked for again.
+            return await self._request(sdk.MCPSession.list_tools, seconds)
+
+    async def _request(self, send: Callable[[sdk.MCPSession], Awaitable[T]], seconds: float) -> T:
+        session = await self._usable_session()
+        try:
+            return await session.request(send, seconds)
+        except sdk.SessionLost:
+            return await (await self._usable_session()).request(send, seconds)
+
+    async def _usable_session(self) -> SessionTask:
+        async with self._opening:  # of several calls at once, one opens it
+            if self._session is not None and self._session.is_usable:
+                return self._session
+            reopens = self._session is not None
+            self._discard()
+            session = self._session = await self._open()
+            try:
+                async with asyncio.timeout(self.server.connect_timeout_seconds):
+                    await session.session()
+            except Exception as error:
+                if not reopens:
+                    raise
+                logger.warning(
+                    "MCP server %s could not be reached again: %s",
+                    self.server.label,
+                    self.server.describe_error(error),
+                )
+                raise ToolError(DISCONNECTED) from error
+            return session
+
+    async def _open(self) -> SessionTask:
+        server, context = self.server, self._context
+        if self._settings is None:
+            self._settings = await server.resolve_settings(context)
+        settings = self._settings
+        client = await server.resolve_client(context)
+
+        def open_session() -> SessionTask:
+            opened = server.open_session(settings, client, self._extensions)
+            return SessionTask(opened, server.label, server.describe_error)
+
+        if not server.keep:
+            return open_session()
+        owner = None if context.user is None else context.user.owner_key
+        self._key = (owner, frozenset(settings.items()), frozenset(self._extensions))
+        self._kept = await server._kept.get()
+        return self._kept.acquire(self._key, open_session)

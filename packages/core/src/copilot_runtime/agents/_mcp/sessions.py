@@ -9,17 +9,16 @@ from contextlib import asynccontextmanager
 from .._context import RunContext
 from .._tools.tool import Tool
 from .connection import Connection
+from .kept_sessions import close_all
 from .sdk import NO_EXTENSIONS, Extensions
 from .server import MCPServer
-
-_CLOSE_TIMEOUT_SECONDS = 2.0
 
 
 @asynccontextmanager
 async def open_connections(
     servers: Sequence[MCPServer], context: RunContext | None, extensions: Extensions = NO_EXTENSIONS
 ) -> AsyncGenerator[list[Connection]]:
-    """Opens a session to each server.
+    """Yields a connection to each server.
 
     An unavailable server has no tools, with a warning in the log. Later failures are failures of single tool calls. The
     block may be exited in another task than it was entered in, and by cancellation.
@@ -28,7 +27,7 @@ async def open_connections(
     try:
         yield connections
     finally:
-        await _close(connections)
+        await close_all([task for connection in connections for task in connection.close()])
 
 
 @asynccontextmanager
@@ -37,14 +36,3 @@ async def open_mcp_servers(servers: Sequence[MCPServer], context: RunContext | N
     async with open_connections(servers, context) as connections:
         tools_by_server = await asyncio.gather(*(connection.tools() for connection in connections))
         yield [tool for tools in tools_by_server for tool in tools]
-
-
-async def _close(connections: Sequence[Connection]) -> None:
-    if not connections:
-        return
-    tasks = [connection.close() for connection in connections]
-    try:
-        await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT_SECONDS)
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -7,19 +7,32 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._tools.tool import ToolError
+from .._tools.toolbox import serialize_result
 
 
-def result_content(result: Mapping[str, Any]) -> Any:
+def result_content(result: Mapping[str, Any], max_characters: int) -> Any:
     """Returns the text of a ``tools/call`` result, or its structured content if it has no text.
 
-    Servers should repeat structured content as text (MCP 2025-06-18, "Structured Content"). Raises ToolError if the
-    result is an error.
+    Servers should repeat structured content as text (MCP 2025-06-18, "Structured Content"). What is longer than
+    ``max_characters`` is cut, and says so. Raises ToolError if the result is an error.
     """
     text = "\n\n".join(_FORMATTERS.get(block["type"], _format_other)(block) for block in result.get("content") or ())
     if result.get("isError"):
-        raise ToolError(text or "The tool failed without a message.")
+        raise ToolError(_cut(text, max_characters) or "The tool failed without a message.")
     structured = result.get("structuredContent")
-    return structured if structured is not None and not text else text
+    if structured is None or text:
+        return _cut(text, max_characters)
+    serialised = serialize_result(structured)
+    return structured if len(serialised) <= max_characters else _cut(serialised, max_characters)
+
+
+def _cut(text: str, max_characters: int) -> str:
+    if len(text) <= max_characters:
+        return text
+    return (
+        f"{text[:max_characters]}\n\n[The result was cut: these are the first {max_characters} of its {len(text)} "
+        "characters. Call the tool so that it returns less, if it can.]"
+    )
 
 
 def _format_text(block: Mapping[str, Any]) -> str:

@@ -62,6 +62,8 @@ def hash_of(server: MCPServer) -> str:
 
     The same as other runtimes compute, so that the apps of threads that come from them find their server.
     """
+    if server.url is None:
+        return _hash("stdio", json.dumps(server.command))
     return _hash("sse" if server.transport == "sse" else "http", server.url)
 
 

@@ -116,7 +116,7 @@ class ProxiedRequestAgent:
         except Exception as error:
             if (message := sdk.server_message(error)) is not None:
                 raise ToolError(message) from error
-            logger.warning("MCP server %s, %s: %s", server.redacted_url, request.method, server.describe_error(error))
+            logger.warning("MCP server %s, %s: %s", server.label, request.method, server.describe_error(error))
             raise ToolError("The tool server failed.") from error
 
 
@@ -129,8 +129,8 @@ async def _call(
     outcome: Outcome[JSONObject] | None = None
     try:
         async with asyncio.timeout(seconds) as timeout:
-            headers = await server.resolve_headers(context)
-            async with sdk.session(server.url, server.transport, seconds, headers, EXTENSIONS) as session:
+            settings, client = await server.resolve_settings(context), await server.resolve_client(context)
+            async with server.open_session(settings, client, EXTENSIONS) as session:
                 timeout.reschedule(now() + server.call_timeout_seconds)
                 # Kept until the session is closed, whose task group would wrap an exception in a group.
                 try:
@@ -141,7 +141,7 @@ async def _call(
     except Exception as error:
         if outcome is None:
             raise
-        logger.info("MCP server %s: closing a session: %s", server.redacted_url, server.describe_error(error))
+        logger.info("MCP server %s: closing a session: %s", server.label, server.describe_error(error))
     assert outcome is not None
     return outcome.take()
 

@@ -105,8 +105,9 @@ async def _list_tools(connections: Sequence[Connection], taken: Collection[str])
     the calls of its own tools.
     """
     tools: dict[str, _AppTool] = {}
-    for connection in connections:
-        for definition in await connection.definitions():
+    listed = await asyncio.gather(*(connection.definitions() for connection in connections))
+    for connection, definitions in zip(connections, listed, strict=True):
+        for definition in definitions:
             uri = resource_uri(definition)
             if uri is None or not may_call("model", definition):
                 continue
@@ -144,7 +145,7 @@ async def _run_call(call_id: str, tool: _AppTool, arguments_text: str) -> list[E
     except ToolError as error:
         return [_result_event(call_id, to_json({"error": str(error)}).decode())]
     return [
-        _result_event(call_id, _text(result)),
+        _result_event(call_id, _text(result, tool.connection.server.max_result_characters)),
         {
             "type": "ACTIVITY_SNAPSHOT",
             "messageId": str(uuid.uuid4()),
@@ -165,10 +166,10 @@ def _parse_arguments(text: str) -> dict[str, Any]:
     return arguments
 
 
-def _text(result: JSONObject) -> str:
+def _text(result: JSONObject, max_characters: int) -> str:
     """Returns the result of a call as a model reads it, also of a call that failed."""
     try:
-        content = result_content(result)
+        content = result_content(result, max_characters)
     except ToolError as error:
         return str(error)
     return content if isinstance(content, str) else to_json(content).decode()
