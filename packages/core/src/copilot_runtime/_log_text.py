@@ -7,6 +7,7 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any
 
 # With them a text could pass for further lines of the log, or write over them in a terminal: C0 and C1 controls, the
@@ -22,10 +23,12 @@ LOGGERS = (
     "copilot_runtime.django",
     "copilot_runtime.endpoints",
     "copilot_runtime.engine",
+    "copilot_runtime.events",
     "copilot_runtime.handler",
     "copilot_runtime.lifecycle",
     "copilot_runtime.loops",
     "copilot_runtime.middleware",
+    "copilot_runtime.runs",
     "copilot_runtime.runtime",
     "copilot_runtime.stores.memory",
     "copilot_runtime.stores.postgres",
@@ -40,6 +43,53 @@ LOGGERS = (
 def one_line(text: object) -> str:
     """Returns a text that a client, a provider or another server wrote, in one line, with its controls escaped."""
     return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], str(text))
+
+
+def log_failure(logger: logging.Logger, error: BaseException, message: str, *args: object) -> None:
+    """Logs an exception of the application's code as an ERROR, with its traceback from that code on.
+
+    What the runtime itself has to say about that code, such as that a hook has returned the wrong type, is one line.
+    """
+    trace = _traceback_of_application(error)
+    if trace is None:
+        logger.error(f"{message}: %s", *args, _describe(error), stacklevel=2)  # noqa: G004 - the message is constant
+    else:
+        logger.error(message, *args, exc_info=(type(error), error, trace), stacklevel=2)
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return one_line(f"{type(error).__name__}: {error}")
+    except Exception:  # raised by the exception's own __str__
+        return type(error).__name__
+
+
+_GLUE = frozenset(("asyncio", "concurrent", "contextlib", "contextvars", "threading"))
+"""Modules of the standard library between the runtime and the functions that it calls."""
+
+_NOT_CALLABLE_SO = re.compile(r"takes (?:from )?(?:no|\d+) .*argument|missing \d+ required|unexpected keyword argument")
+"""What Python says of a call that does not fit the function's parameters: it is raised where the runtime calls it."""
+
+
+def _traceback_of_application(error: BaseException) -> TracebackType | None:
+    """Returns the traceback without the frames of the runtime that called the application.
+
+    None if the text of the error says all: where the runtime raises it because of what the application's code has
+    returned (it has ``is_mistake_of_application``), and where a function could not be called with its arguments.
+    """
+    if getattr(type(error), "is_mistake_of_application", False):
+        return None
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__", "")):
+        trace = trace.tb_next
+    if trace is None and not (isinstance(error, TypeError) and _NOT_CALLABLE_SO.search(_describe(error))):
+        return error.__traceback__
+    return trace
+
+
+def _is_ours(module: str) -> bool:
+    package = module.partition(".")[0]
+    return package in _GLUE or package == "copilot_runtime" or package.startswith("copilot_runtime_")
 
 
 def escape_log_records() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import json
 
 
@@ -42,3 +44,13 @@ ANONYMOUS_OWNER = ""
 def owner_key(user: User | None) -> str:
     """Returns the key under which a store files the threads of a user; of None, where users are not identified."""
     return ANONYMOUS_OWNER if user is None else user.owner_key
+
+
+@functools.lru_cache(maxsize=256)
+def owner_hash(user: User | None) -> str | None:
+    """Returns what logs and traces have in place of a user; None where users are not identified.
+
+    The same for all processes and restarts, so that it can be searched for. It hides an id that cannot be guessed;
+    whoever knows an id can compute it.
+    """
+    return None if user is None else hashlib.sha256(user.owner_key.encode()).hexdigest()[:16]

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+class UnusableResult(TypeError):
+    """A function of the application has returned what cannot be used. Its text says all, so no traceback is logged."""
+
+    is_mistake_of_application = True
+
+
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Raises ValueError for a value that is none of the choices."""
     allowed = tuple(choices)

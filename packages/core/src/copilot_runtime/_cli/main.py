@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _execute(options: argparse.Namespace) -> int:
-    logging.basicConfig(level=options.log_level, format="%(levelname)s %(name)s: %(message)s")
+    _configure_logging(options)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -48,8 +48,20 @@ def _execute(options: argparse.Namespace) -> int:
         return error.exit_code
 
 
+def _configure_logging(options: argparse.Namespace) -> None:
+    if options.log_format == "text":
+        logging.basicConfig(level=options.log_level, format="%(levelname)s %(name)s: %(message)s")
+        return
+    from ..log_format import JSONFormatter
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONFormatter())
+    logging.basicConfig(level=options.log_level, handlers=[handler])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="copilot-runtime", description="A CopilotKit runtime in Python.")
+    parser.set_defaults(log_format="text")
     _add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -70,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         help="origins whose pages may use the runtime, such as https://app.example, or * for any",
     )
 
+    serve.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how lines are logged; json has the fields of each line, such as those of a run (default: %(default)s)",
+    )
     serve.add_argument("--reload", action="store_true", help="restart when a Python file of the current folder changes")
 
     migrate = commands.add_parser(

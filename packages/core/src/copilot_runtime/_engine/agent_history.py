@@ -10,6 +10,7 @@ from typing import Any
 from .._concurrency import driver
 from .._events import Event, InvalidEventError, RunEnding, RunRecorder, decode, error_frame
 from .._events.normalize import normalize_event
+from .._log_text import log_failure
 from ..agents._history import ThreadHistory, history_function, to_thread_history
 from ..stores.protocol import RunStarted
 from .endings import AGENT_FAILED, describe_error
@@ -68,7 +69,7 @@ async def _load_frames(load: LoadHistory, thread_id: str, run_id: str) -> list[b
         history = to_thread_history(await driver.with_timeout(HISTORY_TIMEOUT_SECONDS, load()))
         return [] if history is None else _frames(history, thread_id, run_id)
     except (Exception, driver.SelfCancelledError) as error:
-        logger.error("the history of thread %r could not be loaded", thread_id, exc_info=error)
+        log_failure(logger, error, "the history of thread %r could not be loaded", thread_id)
         # asyncio has a frame in it that has the error, which would keep the request in memory.
         raise error.with_traceback(None) from None
 

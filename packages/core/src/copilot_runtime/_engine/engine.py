@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence, Set
 from functools import partial
@@ -36,6 +37,7 @@ from .agent_threads import AgentThreads
 from .async_store import AsyncStore
 from .debug_feed import DebugFeed
 from .endings import INTERRUPTED, LOST, STOPPED_BY_USER
+from .event_log import log_events
 from .leases import REAP_GRACE_SECONDS
 from .local_runs import local_runs
 from .lost_begins import LostBegins
@@ -56,6 +58,8 @@ from .run_limits import (
     TooManyRunsOfUser,
 )
 from .run_log import RunLog
+from .run_report import log_reaped_run, log_run
+from .run_report import logger as run_logger
 from .shutdown import CHECK_SECONDS, Shutdown, ShuttingDown
 from .store_queue import TurnMissed
 from .subscribers import Subscribers
@@ -463,6 +467,8 @@ class Engine:
             if self.options.debug:
                 self._debug_feed.add(log, request)
             self._persistence.track(run.writer)
+        if self.options.debug:
+            log_events(log)
         self._active.add(run, loop)
         if not on_thread:
             run.start()
@@ -505,6 +511,8 @@ class Engine:
             # Where the machine was suspended, or its clock set forward, the owner is only late.
             await driver.sleep(REAP_GRACE_SECONDS)
         ended = await self.async_store.call(lambda: reap(self.store, run, ending, force=force))
+        if ended is not None and run_logger.isEnabledFor(logging.INFO):
+            log_reaped_run(ended)
         if ended is not None and self.on_run_end is not None:
             await self._run_end_notifier.notify(self.on_run_end, ended)
 
@@ -574,6 +582,10 @@ class Engine:
             raise
 
     def _run_ended(self, run: Run) -> None:
+        # Before readers see the end: whoever has read a run finds its line.
+        if run_logger.isEnabledFor(logging.INFO):
+            log_run(run)
+        run.log.end()
         self._unregister(run)
         self._subscribers.run_ended(run.log, run.size)
 
@@ -581,6 +593,8 @@ class Engine:
         """Has the run's readers read what the store has of it."""
         self._unregister(run)
         run.log.mark_started()
+        if run_logger.isEnabledFor(logging.INFO):
+            log_run(run, is_lost=True)
         self._remote_runs.follow_own(run.log, loops.running_loop(run.loop))
 
     def _unregister(self, run: Run) -> None:

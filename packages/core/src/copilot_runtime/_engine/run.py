@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .._concurrency import driver, loops
 from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is_terminal
+from .._log_text import log_failure
 from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent, drive_on_thread, is_synchronous
 from .agent_hints import AgentHints
@@ -44,7 +45,7 @@ class RunServices(NamedTuple):
     persistence: RunPersistence
     hints: AgentHints
     ended: Callable[[Run], None]
-    """Called when a run has ended and its log is complete."""
+    """Called when a run has ended and its log is complete, which it marks as ended."""
     lost: Callable[[Run], None]
     """Called when another process has ended a run or taken over its thread."""
     reported: Callable[[Run, EndedRun], None] | None = None
@@ -68,7 +69,6 @@ class Run:
         "_lock",
         "_recorder",
         "_services",
-        "_started_at",
         "_started_task",
         "_task",
         "_timers",
@@ -79,6 +79,8 @@ class Run:
         "request",
         "size",
         "slot",
+        "started_at",
+        "was_stopped",
         "writer",
     )
 
@@ -117,7 +119,9 @@ class Run:
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
         self._context = loops.copy_loop_context()
         """That of the request, for what the run starts beside its agent, which may have changed its own."""
-        self._started_at = time.time()
+        self.started_at = time.time()
+        self.was_stopped = False
+        """Whether it ended on request, and not by its agent."""
         # Only a synchronous agent's thread and the loop can meet in the recorder.
         self._lock = threading.Lock()
 
@@ -241,7 +245,7 @@ class Run:
         if self.is_finished:
             return LOST
         self._failure = describe_error(error)
-        logger.error("agent %r failed in run %r", self.request.agent_id, self.request.run_id, exc_info=error)
+        log_failure(logger, error, "agent %r failed in run %r", self.request.agent_id, self.request.run_id)
         if self._ending is None:
             return RunEnding(message, failed=True)
         if self._ending.stopped and self._services.options.debug:
@@ -255,6 +259,11 @@ class Run:
         if self._feed is None:
             return self._recorder.feed_all(events, FLUSH_BYTES)
         return feed_each(self._feed, events)
+
+    @property
+    def event_count(self) -> int:
+        """How many events there are."""
+        return self._recorder.number
 
     def flush(self) -> None:
         """Makes what was recorded visible to readers, and has it stored soon."""
@@ -394,7 +403,6 @@ class Run:
                 self._append_error(RunEnding(AGENT_FAILED))
         finally:
             if is_ours:
-                self.log.end()
                 self._services.ended(self)
 
     async def _finish(self, ending: RunEnding) -> bool:
@@ -424,6 +432,7 @@ class Run:
             # The lease is left to expire: then another process reaps the run, and calls on_run_end.
             self._append_error(NOT_STORED)
             return True
+        self.was_stopped = ending.stopped and not end.had_ended
         self.log.duplicates = recorder.duplicates
         self.log.frames += frames  # which readers see with its end, so that the last chunk says that it is the last
         if completion is not None and self._services.reported is not None:
@@ -435,7 +444,7 @@ class Run:
                 user=request.context.user,
                 outcome=_outcome(has_failed=end.has_failed, ending=None if end.had_ended else ending),
                 failure=self._failure,
-                started_at=self._started_at,
+                started_at=self.started_at,
             )
             loops.run_in_context(self._context, self._services.reported, self, ended)
         return True

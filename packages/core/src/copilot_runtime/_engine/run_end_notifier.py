@@ -10,6 +10,7 @@ from .._concurrency import driver, loops
 from .._concurrency.framework import current_framework
 from .._concurrency.waiters import Waiters
 from .._concurrency.worker_pools import RUN_END
+from .._log_text import log_failure
 from .types import EndedRun, RunEndHook
 
 logger = logging.getLogger("copilot_runtime.engine")
@@ -33,8 +34,8 @@ class RunEndNotifier:
         """Calls a hook."""
         try:
             await driver.call_user_function(hook, ended, pool=RUN_END)
-        except Exception:
-            logger.exception("on_run_end failed for run %r", ended.run_id)
+        except Exception as error:
+            log_failure(logger, error, "on_run_end failed for run %r", ended.run_id)
 
     async def drain(self, of_loop: Callable[[asyncio.AbstractEventLoop], bool], deadline: float) -> None:
         """Waits until no hook runs on some loops any more, or until ``deadline`` on the monotonic clock."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from .._concurrency.driver import run_off_loop
 from .._events import apply_events, decode
+from .._log_text import log_failure
 from ..stores.protocol import RunKey, StoreError, ThreadSnapshot
 from .async_store import AsyncStore
 from .run import Run
@@ -73,8 +74,8 @@ class ThreadNaming:
                     await self._store.update(run.thread, name=name, if_unnamed=True)
         except StoreError as error:
             logger.warning("thread %r has no name, since the store does not work: %s", run.thread.thread_id, error)
-        except Exception:
-            logger.exception("thread %r could not be named", run.thread.thread_id)
+        except Exception as error:
+            log_failure(logger, error, "thread %r could not be named", run.thread.thread_id)
 
     async def _find_name(self, request: RunRequest, ended: EndedRun) -> str:
         naming = await run_off_loop(self._source.request, request, ended)

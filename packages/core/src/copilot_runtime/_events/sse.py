@@ -20,6 +20,9 @@ Event = dict[str, Any]
 class InvalidEventError(Exception):
     """The agent emitted an event that clients would reject. The message is meant for developers."""
 
+    is_mistake_of_application = True
+    """Its text says all, so no traceback is logged: it would show where the event was read."""
+
 
 def encode(event: Mapping[str, Any]) -> bytes:
     """Serialises an event as one line of JSON (RFC 8259). Raises InvalidEventError if JSON cannot represent it."""

@@ -24,8 +24,8 @@ from .._http.cors import (
 )
 from .._http.target import normalize_base_path
 from .._http.types import Request, Response
-from .._log_text import one_line
-from .._validation import check_choice
+from .._log_text import log_failure, one_line
+from .._validation import UnusableResult, check_choice
 from .access import require_thread_access
 from .cors_log import RefusedOrigins
 from .endpoints.context import EndpointContext
@@ -241,7 +241,9 @@ class CopilotHandler:
         if isinstance(result, Response):
             raise HTTPError(result)
         if not isinstance(result, Request):
-            raise TypeError(f"a hook returned {type(result).__name__}: it must return a Request, a Response or None")
+            raise UnusableResult(
+                f"a hook returned {type(result).__name__}: it must return a Request, a Response or None"
+            )
         return result
 
     async def _run_response_hook(self, hook: ResponseHook, state: _RequestState, response: Response) -> Response:
@@ -253,7 +255,7 @@ class CopilotHandler:
         if result is None:
             return response
         if not isinstance(result, Response):
-            raise TypeError(f"on_response returned {type(result).__name__}: it must return a Response or None")
+            raise UnusableResult(f"on_response returned {type(result).__name__}: it must return a Response or None")
         if result.body is not response.body:
             response.close()
         return result
@@ -262,18 +264,18 @@ class CopilotHandler:
         step = f"{state.step} {state.route.name}" if state.step == "the endpoint" and state.route else state.step
         failures = [f"{step} raised {describe_error(error)}"]
         if self._hooks.on_error is None:
-            logger.error("%s %s failed", state.request.method, one_line(state.path), exc_info=error)
+            log_failure(logger, error, "%s %s failed", state.request.method, one_line(state.path))
         else:
             state.request = state.request.without_unread_body()
             try:
                 result = await driver.call_user_function(self._hooks.on_error, self._hook_context(state, error=error))
             except Exception as failure:
-                logger.exception("on_error failed for %s %s", state.request.method, one_line(state.path))
+                log_failure(logger, failure, "on_error failed for %s %s", state.request.method, one_line(state.path))
                 failures.append(f"on_error raised {describe_error(failure)}")
             else:
                 if isinstance(result, Response):
                     return result
-                logger.error("%s %s failed", state.request.method, one_line(state.path), exc_info=error)
+                log_failure(logger, error, "%s %s failed", state.request.method, one_line(state.path))
         members: dict[str, object] = {"message": "; ".join(failures)} if self.runtime.debug else {}
         return error_response(500, "internal_error", headers=(), **members)
 

@@ -298,7 +298,7 @@ class CopilotRuntime:
     async def agents_for(self, request: Request, user: User | None) -> agents_types.AgentMapping:
         """Returns the agents that a request may use.
 
-        Raises TypeError or ValueError if the factory of agents returns something else, and what it raises itself.
+        Raises UnusableResult if the factory of agents returns something else, and what it raises itself.
         """
         agents = self.fixed_agents
         if agents is not None:
@@ -307,18 +307,21 @@ class CopilotRuntime:
             cast("agents_types.AgentsFactory", self.agents), AgentsContext(request=request, user=user)
         )
         if not isinstance(agents, Mapping):
-            raise TypeError(
+            raise validation.UnusableResult(
                 f"the factory of agents returned {type(agents).__name__}: it must return a mapping of ids to agents, "
                 "such as {'default': agent}"
             )
-        check_agents(agents)
+        try:
+            check_agents(agents)
+        except (TypeError, ValueError) as error:
+            raise validation.UnusableResult(str(error)) from None
         return agents
 
     async def identify(self, request: Request) -> User | None:
         """Returns who makes a request; None if users are not identified.
 
-        Raises Unauthenticated if nobody is signed in, TypeError if ``identify_user`` returns something else than a
-        `User`, and what it raises itself.
+        Raises Unauthenticated if nobody is signed in, UnusableResult if ``identify_user`` returns something else than
+        a `User`, and what it raises itself.
         """
         if self.identify_user is None:
             return None
@@ -326,7 +329,9 @@ class CopilotRuntime:
         if user is None:
             raise Unauthenticated(debug=self.debug)
         if not isinstance(user, User):
-            raise TypeError(f"identify_user returned {type(user).__name__}: it must return a User(id=...) or None")
+            raise validation.UnusableResult(
+                f"identify_user returned {type(user).__name__}: it must return a User(id=...) or None"
+            )
         return user
 
     async def shutdown(self, grace: float | None = None) -> None:

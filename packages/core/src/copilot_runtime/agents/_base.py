@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from .._lazy_exports import LazyModule
 from .._pydantic_models import BaseModel
+from .._validation import UnusableResult
 
 if TYPE_CHECKING:
     from . import _types
@@ -122,7 +123,7 @@ def agent_callable(agent: Any) -> Callable[..., Any]:
             return run  # type: ignore[no-any-return]
         if callable(agent):
             return agent  # type: ignore[no-any-return]
-    raise TypeError(
+    raise UnusableResult(
         f"{agent!r} is not an agent: expected a function of (input) or (input, context), or an object with run()"
     )
 

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from .._validation import UnusableResult
+
 logger = logging.getLogger("copilot_runtime.agents")
 
 
@@ -65,7 +67,7 @@ def to_thread_history(value: Any) -> ThreadHistory | None:
     elif isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         history = ThreadHistory(messages=list(value))
     else:
-        raise TypeError(
+        raise UnusableResult(
             f"history() of an agent returned {type(value).__name__}: it must return a list of messages, a "
             "ThreadHistory, or None"
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._engine.endings import describe_error
+from ..._log_text import log_failure
 from ..errors import HTTPError, error_response
 from .context import EndpointContext
 
@@ -31,7 +32,7 @@ async def resolve_agents(context: EndpointContext, failure: str | None) -> Mappi
     except Exception as error:
         if failure is None:
             raise
-        logger.error("the factory of agents failed", exc_info=error)
+        log_failure(logger, error, "the factory of agents failed")
         message = "The agents could not be created. The server's log says why."
         if context.runtime.debug:
             message = f"The factory of agents raised {describe_error(error)}"

@@ -7,7 +7,7 @@ import logging
 from ..._concurrency.driver import call_user_function, run_off_loop
 from ..._concurrency.worker_pools import TRANSCRIPTION
 from ..._http.types import Response
-from ..._log_text import one_line
+from ..._log_text import log_failure, one_line
 from ...transcription import ProviderError, TranscriptionService
 from ...transcription._errors import ServiceNotConfigured, classify
 from .audio import Audio, read_audio
@@ -39,7 +39,7 @@ async def _transcribe(service: TranscriptionService, audio: Audio) -> str:
     except Exception as error:
         failure = classify(error)
         if isinstance(failure, ProviderError):
-            logger.exception("the transcription service failed")
+            log_failure(logger, error, "the transcription service failed")
         else:
             logger.warning("transcription failed (%s): %s", failure.code, one_line(failure))
         raise failure from failure.__cause__
