@@ -133,6 +133,7 @@ ELSEWHERE: Mapping[str, str] = {
     "_http.cors.add_cors_headers": "reads only the response",
     "_http.target.normalize_base_path": "reads the configuration",
     "_log_text.escape_log_records": "installs what calls one_line",
+    "_log_text.log_failure": "reads the text of one exception of the application, once, with one_line",
     "agents._http.request.validate_headers": "reads the configuration",
     "agents._http.response.raise_for_status": "reads at most 2,000 bytes",
     "agents._http.response.EventDecoder.finish": "reads nothing",
