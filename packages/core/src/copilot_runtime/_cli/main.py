@@ -1,4 +1,4 @@
-"""The command line: ``copilot-runtime demo``, ``serve``, ``migrate`` and ``copy-threads``."""
+"""The command line: ``copilot-runtime demo``, ``serve``, ``doctor``, ``migrate`` and ``copy-threads``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .._version import __version__
+from .doctor.arguments import add_doctor
 from .errors import CommandError
 from .trusted_hosts import parse_host
 
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the arguments after the program's name; by default those of this process.
 
     Returns:
-        The exit code: 0, 1 (the server could not start, or threads are not copied) or 2 (usage error).
+        The exit code: 0, 1 (the server could not start, threads are not copied, or something is wrong with what
+        ``doctor`` looked at) or 2 (usage error).
     """
     options = _parser().parse_args(arguments)
     return _execute(options)
@@ -89,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         help="how lines are logged; json has the fields of each line, such as those of a run (default: %(default)s)",
     )
     serve.add_argument("--reload", action="store_true", help="restart when a Python file of the current folder changes")
+
+    _add_version(add_doctor(commands))
 
     migrate = commands.add_parser(
         "migrate",

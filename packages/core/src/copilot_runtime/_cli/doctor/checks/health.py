@@ -1,0 +1,74 @@
+"""What the runtime says of its processes, where ``healthz`` is on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ..examination import Examination
+from ..findings import Finding, Status, ok, skipped
+from ..mount import Answer, Unanswered
+
+REQUESTS = 12
+"""How many requests at once look for further processes."""
+
+
+async def check_health(examination: Examination) -> list[Finding]:
+    """Returns how the processes that answer are, and whether they share a store."""
+    if not examination.has_rest:
+        return []
+    results = await asyncio.gather(
+        *(examination.mount.request("GET", "/healthz") for _ in range(REQUESTS)), return_exceptions=True
+    )
+    answers = [result for result in results if isinstance(result, Answer)]
+    if len(answers) < len(results):
+        failure = next(result for result in results if isinstance(result, BaseException))
+        if not isinstance(failure, Unanswered):
+            raise failure
+        return [skipped("health", f"{REQUESTS} requests at once: {failure}.")]
+    reports = [members for answer in answers if answer.status in (200, 503) and (members := _report(answer))]
+    if not reports:
+        return [skipped("health", "healthz is off: CopilotRuntime(healthz=True) shows processes and their store.")]
+    return [_processes(examination, reports), *_failing(reports)]
+
+
+def _report(answer: Answer) -> dict[str, Any] | None:
+    members = answer.json()
+    return members if members is not None and isinstance(members.get("process"), dict) else None
+
+
+def _processes(examination: Examination, reports: list[dict[str, Any]]) -> Finding:
+    ids = {str(report["process"].get("id")) for report in reports}
+    kinds = sorted({str((report.get("store") or {}).get("kind")) for report in reports})
+    described = f"{len(ids)} {'process' if len(ids) == 1 else 'processes'} with the store {', '.join(kinds)}"
+    if len(ids) > 1 and kinds == ["memory"]:
+        return Finding(
+            check="processes",
+            status=Status.WRONG,
+            summary=f"{described}, which each of them has for itself: a reload or a stop finds its run only if it "
+            "happens "
+            "to reach the process that runs it.",
+            advice="Use a store that the processes share, or one process.",
+            snippet=examination.snippet("store"),
+            measured={"processes": len(ids)},
+        )
+    return ok("processes", f"{described}.", processes=len(ids))
+
+
+def _failing(reports: list[dict[str, Any]]) -> list[Finding]:
+    failing = [report for report in reports if report.get("status") != "ok"]
+    if not failing:
+        return []
+    parts = [
+        f"{name}: {part}"
+        for name in ("store", "loop", "runs", "streams")
+        if isinstance(part := failing[0].get(name), dict)
+    ]
+    return [
+        Finding(
+            check="health",
+            status=Status.WRONG,
+            summary=f"healthz says {failing[0].get('status')}: {'; '.join(parts)[:400]}.",
+            advice="The log of the server says what fails (loggers copilot_runtime.*).",
+        )
+    ]

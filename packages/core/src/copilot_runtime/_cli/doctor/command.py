@@ -1,0 +1,69 @@
+"""Carries out ``copilot-runtime doctor``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from .arguments import DoctorOptions
+from .checks.agents import check_agents, check_frontends
+from .checks.bodies import check_bodies
+from .checks.cors import check_cors
+from .checks.health import check_health
+from .checks.run import check_run
+from .checks.same_origin import check_host
+from .checks.streams import check_streams
+from .examination import Examination
+from .findings import Finding, Status
+from .mount import Mount
+from .reach import reach
+from .render import finding_text, report_json, summary_text
+
+_CHECKS: tuple[Callable[[Examination], Awaitable[list[Finding]]], ...] = (
+    check_agents,
+    check_frontends,
+    check_streams,
+    check_bodies,
+    check_cors,
+    check_host,
+    check_health,
+    check_run,
+)
+
+
+def doctor(options: DoctorOptions) -> int:
+    """Looks at a mount, prints what was found, and returns the exit code: 1 if something is wrong."""
+    try:
+        return asyncio.run(_doctor(options))
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _doctor(options: DoctorOptions) -> int:
+    findings: list[Finding] = []
+
+    def report(finding: Finding) -> None:
+        findings.append(finding)
+        if not options.as_json:
+            print(finding_text(finding), flush=True)
+
+    async with Mount(options.url, options.headers, options.timeout_seconds) as mount:
+        if not options.as_json:
+            print(_introduction(options), flush=True)
+        examination = await reach(mount, options, report)
+        if examination is not None:
+            for check in _CHECKS:
+                for finding in await check(examination):
+                    report(finding)
+        if options.as_json:
+            print(report_json(mount.url, mount.software.names, findings))
+        else:
+            print(f"\n{summary_text(findings)}")
+    return 1 if any(finding.status is Status.WRONG for finding in findings) else 0
+
+
+def _introduction(options: DoctorOptions) -> str:
+    text = f"Looking at {options.url} as a page of {options.origin or 'its own origin'} would.\n"
+    if options.agent is not None:
+        text += f"This runs the agent {options.agent!r} once, with the message {options.message!r}, and stops it.\n"
+    return text
