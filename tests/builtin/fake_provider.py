@@ -47,6 +47,10 @@ class Exchange:
             frame = f"data: {item if isinstance(item, str) else json.dumps(item)}\n\n".encode()
             self.handler.wfile.write(b"%x\r\n%b\r\n" % (len(frame), frame))
 
+    def send_bytes(self, data: bytes) -> None:
+        """A part of the stream, as it is."""
+        self.handler.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+
     def end_stream(self) -> None:
         """The end of a stream, whatever was sent before."""
         self.handler.wfile.write(b"0\r\n\r\n")

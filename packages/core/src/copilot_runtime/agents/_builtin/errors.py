@@ -7,7 +7,7 @@ wording of a message.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
 from .._errors import AgentError
@@ -36,14 +36,20 @@ class ModelError(AgentError):
     }
 
 
-# By an error's `code` or `type`, as OpenAI, Anthropic, Google, OpenRouter and llama.cpp name them, or HTTP status.
+# By an error's `code` or `type`, as OpenAI, Anthropic, Google, OpenRouter and llama.cpp name them, or HTTP status; for
+# MiniMax, whose numbers are its own, with its name.
 _BY_NAME: Mapping[str, str] = {
     "rate_limit_exceeded": RATE_LIMITED,
     "rate_limit_error": RATE_LIMITED,
     "insufficient_quota": RATE_LIMITED,
     "overloaded_error": RATE_LIMITED,
     "RESOURCE_EXHAUSTED": RATE_LIMITED,
+    "402": RATE_LIMITED,
     "429": RATE_LIMITED,
+    "529": RATE_LIMITED,
+    "minimax:1002": RATE_LIMITED,
+    "minimax:1008": RATE_LIMITED,
+    "minimax:1039": RATE_LIMITED,
     "invalid_api_key": AUTH_FAILED,
     "authentication_error": AUTH_FAILED,
     "permission_error": AUTH_FAILED,
@@ -51,13 +57,17 @@ _BY_NAME: Mapping[str, str] = {
     "PERMISSION_DENIED": AUTH_FAILED,
     "401": AUTH_FAILED,
     "403": AUTH_FAILED,
+    "minimax:1004": AUTH_FAILED,
+    "minimax:2049": AUTH_FAILED,
     "context_length_exceeded": CONTEXT_LENGTH,
     "exceed_context_size_error": CONTEXT_LENGTH,
     "request_too_large": CONTEXT_LENGTH,
+    "413": CONTEXT_LENGTH,
     "timeout_error": TIMEOUT,
     "DEADLINE_EXCEEDED": TIMEOUT,
     "408": TIMEOUT,
     "504": TIMEOUT,
+    "minimax:1001": TIMEOUT,
 }
 
 # By package and class; the nearest base class counts. The SDK does not wrap all exceptions of its HTTP client.
@@ -80,12 +90,19 @@ def to_model_error(error: Exception, *, secret: str = "") -> ModelError | None:
         secret: a text to mask in the detail, such as the API key.
     """
     if isinstance(error, ModelError):
-        return error
-    code = next((_BY_NAME[name] for name in _names(error) if name in _BY_NAME), None) or _code_by_class(error)
+        if not secret or secret not in error.detail:
+            return error
+        return ModelError(error.code, error.message, error.detail.replace(secret, "***"))
+    code = next(code_of_names(_names(error)), None) or _code_by_class(error)
     if code is None:
         return None
     detail = _describe(error)
     return ModelError(code, detail=detail.replace(secret, "***") if secret else detail)
+
+
+def code_of_names(names: Iterable[str]) -> Iterator[str]:
+    """Yields the codes that the names of an error mean, as far as they are known."""
+    return (_BY_NAME[name] for name in names if name in _BY_NAME)
 
 
 def _describe(error: Exception) -> str:

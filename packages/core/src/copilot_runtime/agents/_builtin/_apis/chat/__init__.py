@@ -10,6 +10,7 @@ from ...model_api import DeltaStream, ModelRequest
 from ...options import Options
 from ...providers import Provider
 from ..conversion import ConvertedMessages
+from ..event_frames import read_event_frames
 from .chunk_reader import ChunkReader
 from .messages import ChatMessage, chat_message_converter, to_chat_tools
 from .request import completion_arguments
@@ -46,7 +47,7 @@ class ChatConnection:
             params["tool_choice"] = request.tool_choice
         arguments = completion_arguments(params, self._messages.update(request.messages), to_chat_tools(request.tools))
         async with await create(model=request.model, stream=True, **arguments) as stream:
-            yield ChunkReader(stream)
+            yield ChunkReader(read_event_frames(stream))
 
 
 _PARAMS: Mapping[str, str] = {

@@ -1,0 +1,152 @@
+"""Reads the event streams of model servers in the place of the SDKs' own decoders.
+
+These take a frame without data for broken JSON, and know neither a byte order mark nor responses that are no event
+stream: an error, a whole completion, lines of JSON, or a page for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from ..._http.sse import EventTooLarge, SseParser
+from ..errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError
+from .embedded_errors import raise_embedded_error
+
+_MAX_FRAME_BYTES = 64 * 1024 * 1024
+_MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Of a response that is no event stream."""
+_EXCERPT_BYTES = 500
+_DONE = "[DONE]"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class EventFrame:
+    """A frame with data, as the SDKs of OpenAI and Anthropic read it."""
+
+    __slots__ = ("_value", "data", "event")
+
+    id = None
+    retry = None
+
+    def __init__(self, data: str, value: Any) -> None:
+        self.data = data
+        self.event: str | None = None
+        """Its type. The data repeats it, and some servers leave out the field."""
+        self._value = value
+        if isinstance(value, dict) and isinstance(kind := value.get("type"), str):
+            self.event = kind
+
+    def json(self) -> Any:
+        """Returns the data."""
+        return self._value
+
+
+class EventFrameDecoder:
+    """Decodes one response; what an SDK calls its decoder of server-sent events."""
+
+    async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[EventFrame]:
+        """Yields the frames that have data. Raises ModelError for errors that they report, and for other responses."""
+        parser = SseParser(_MAX_FRAME_BYTES)
+        head = bytearray()
+        is_other_body = has_frames = False
+        async for chunk in iterator:
+            if not has_frames and len(head) < _MAX_BODY_BYTES:
+                is_other_body = is_other_body or _is_other_body(head[:_EXCERPT_BYTES] + chunk)
+                head += chunk
+            if is_other_body:
+                continue
+            try:
+                for data in parser.feed(chunk):
+                    for frame in _frames(data):
+                        has_frames = True
+                        yield frame
+            except EventTooLarge as error:
+                raise ModelError(PROVIDER_ERROR, detail=str(error)) from error
+        if is_other_body:
+            for frame in _frames_of_body(bytes(head)):
+                yield frame
+            return
+        # The last frame may lack the empty line that ends it.
+        for data in parser.feed(b"\n\n"):
+            if _is_json(data) or data.strip() == _DONE.encode():
+                for frame in _frames(data):
+                    has_frames = True
+                    yield frame
+        if not has_frames and head.strip() and not _has_fields(head):
+            raise _not_a_stream(bytes(head))
+
+
+def read_event_frames(stream: Any) -> Any:
+    """Has an ``AsyncStream`` of OpenAI's or Anthropic's SDK, which nobody has read yet, use our decoder; returns it.
+
+    Anything else, such as a wrapper that records what passes, is left as it is.
+    """
+    if hasattr(stream, "_decoder"):
+        stream._decoder = EventFrameDecoder()
+    return stream
+
+
+def _is_other_body(head: bytes | bytearray) -> bool:
+    """Returns whether a response begins as JSON or HTML, which no event stream does."""
+    return head.removeprefix(_BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[", b"<")
+
+
+def _has_fields(head: bytes | bytearray) -> bool:
+    """Returns whether a response has fields or comments of an event stream, even if they have no data."""
+    lines = head[:_EXCERPT_BYTES].removeprefix(_BYTE_ORDER_MARK).splitlines()
+    return any(line.partition(b":")[0] in (b"", b"data", b"event", b"id", b"retry") for line in lines if line)
+
+
+def _frames(data: bytes) -> Iterator[EventFrame]:
+    if not data.strip():
+        return
+    text = data.decode("utf-8", "replace")
+    if text.startswith(_DONE):
+        yield EventFrame(text, None)
+        return
+    try:
+        value = json.loads(text)  # which, unlike others, takes half a character
+    except (ValueError, RecursionError) as error:
+        detail = f"a frame is not JSON: {error}: {text[:_EXCERPT_BYTES]!r}"
+        raise ModelError(PROVIDER_ERROR, detail=detail) from error
+    yield from _frames_of_value(value, text)
+
+
+def _frames_of_value(value: Any, text: str) -> Iterator[EventFrame]:
+    if isinstance(value, dict):
+        raise_embedded_error(value)
+        yield EventFrame(text, value)
+    elif isinstance(value, list):  # Google's errors, and its streams without ``alt=sse``
+        for item in value:
+            yield from _frames_of_value(item, json.dumps(item))
+
+
+def _frames_of_body(body: bytes) -> Iterator[EventFrame]:
+    """Yields the frames that a body of JSON stands for: an object, a list of objects, or an object on each line."""
+    body = body.removeprefix(_BYTE_ORDER_MARK).strip()
+    documents = [body] if _is_json(body) else body.splitlines()
+    if not all(map(_is_json, documents)):
+        if body.startswith(b"<"):
+            raise _not_a_stream(body)
+        raise ModelError(NETWORK_ERROR, detail=f"the response is JSON that breaks off: {_excerpt(body)!r}")
+    for document in documents:
+        yield from _frames_of_value(json.loads(document), document.decode())
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _not_a_stream(body: bytes) -> ModelError:
+    message = "The model provider did not respond with an event stream."
+    return ModelError(PROVIDER_ERROR, message, detail=f"it sent {_excerpt(body)!r}")
+
+
+def _excerpt(body: bytes) -> str:
+    return body[:_EXCERPT_BYTES].decode("utf-8", "replace")

@@ -1,0 +1,71 @@
+"""Model servers whose streams are not what the SDKs expect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from .client import TEXT, event_types, finished_run, only_event, text_of
+from .fake_provider import Exchange, Script, chunk
+from .scripts import Scripts
+from .verifier import RecordingClient
+
+pytestmark = pytest.mark.requirement("AGENT-06")
+
+
+def raw(*parts: bytes | str) -> Script:
+    def script(exchange: Exchange) -> None:
+        exchange.start_stream()
+        for part in parts:
+            exchange.send_bytes(part if isinstance(part, bytes) else part.encode())
+        exchange.end_stream()
+
+    return script
+
+
+def frames(*deltas: dict[str, object], before: str = "", end: str = "\n\n") -> Iterable[str]:
+    for item in (*map(chunk, deltas), chunk({}, "stop")):
+        yield f"{before}data: {json.dumps(item)}{end}"
+    yield f"data: [DONE]{end}"
+
+
+HI = ({"content": "H"}, {"content": "i"})
+BODIES: dict[str, list[str]] = {
+    "pings": ["event: ping\n\n", *frames(*HI, before="event: ping\n\nretry: 3\n\n")],
+    "comments after ids": list(frames(*HI, before="id: 7\n: comment\n", end="\n\n: comment\n\n")),
+    "byte order mark": ["\ufeff", *frames(*HI)],
+    "CRLF": list(frames(*HI, end="\r\n\r\n")),
+    "CR": list(frames(*HI, end="\r\r")),
+    "several data lines": [frame.replace('"choices"', '\ndata: "choices"') for frame in frames(*HI)],
+    "no stream": [
+        json.dumps({"choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]})
+    ],
+    "no empty line at the end": ["".join(frames(*HI)).removesuffix("data: [DONE]\n\n").rstrip("\n")],
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_odd_stream_is_read(client: RecordingClient, scripts: Scripts, case: str) -> None:
+    events = client.chat("fake-plain", scripts.on(raw(*BODIES[case])))
+    assert text_of(events) == "Hi"
+    assert event_types(events) == finished_run(*TEXT)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"error": {"message": "the key sk-fake is wrong", "code": "invalid_api_key"}}, "auth_failed"),
+        ({"object": "error", "message": "slow down", "code": 429}, "rate_limited"),
+        ({"base_resp": {"status_code": 1002, "status_msg": "slow down"}}, "rate_limited"),
+        ("<html>Log in</html>", "provider_error"),
+    ],
+)
+def test_error_inside_a_200_has_its_code(client: RecordingClient, scripts: Scripts, body: object, code: str) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    for response in (text, f"data: {text}\n\n") if text.startswith("{") else (text,):
+        events = client.chat("fake-plain", scripts.on(raw(response)))
+        error = only_event(events, "RUN_ERROR")
+        assert error["code"] == code
+        assert not any(word in error["message"] for word in ("sk-fake", "slow down", "Log in"))
