@@ -43,6 +43,7 @@ def export_thread(thread: Thread) -> PortableThread:
                 input_messages=in_inputs.get(run.ordinal, ()),
                 has_run_error=run.has_run_error,
                 recorded_by=run.recorded_by,
+                was_stopped=run.was_stopped,
             )
             for run in thread.runs
         ],
@@ -94,6 +95,7 @@ def _import_run(run: PortableRun, thread: p.ThreadKey) -> StoredRun:
         records=CompactedFrames(run.records),
         has_run_error=run.has_run_error,
         recorded_by=run.recorded_by,
+        was_stopped=run.was_stopped,
     )
     return StoredRun(ActiveRun(lease, run.agent_id, 0, 0.0), completion)
 

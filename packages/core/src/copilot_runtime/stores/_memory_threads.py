@@ -102,6 +102,7 @@ class StoredRun(CompactedFrames):
         "recorded_by",
         "run_id",
         "size",
+        "was_stopped",
     )
 
     def __init__(self, live: ActiveRun, completion: p.RunCompletion) -> None:
@@ -112,6 +113,7 @@ class StoredRun(CompactedFrames):
         self.run_id = live.lease.run_id
         self.agent_id = live.agent_id
         self.has_run_error = completion.has_run_error
+        self.was_stopped = completion.was_stopped
         self.recorded_by = completion.recorded_by
         self.size = _RUN_BYTES + sys.getsizeof(self.run_id) + sys.getsizeof(self.agent_id)
         """The bytes that it takes, apart from those of its raw frames."""

@@ -64,7 +64,7 @@ class PortableRun:
     ended_at: float = 0.0
     """When it began and ended; 0 if the store does not know."""
     was_stopped: bool = False
-    """As in `RunCompletion`; False if the store does not know."""
+    """As in `RunCompletion`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

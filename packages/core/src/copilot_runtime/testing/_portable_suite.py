@@ -91,6 +91,17 @@ class PortableTests:
         again = _export(store)
         assert dataclasses.replace(again, used_at=0.0) == dataclasses.replace(exported, used_at=0.0)
 
+    def test_export_and_import_keep_whether_a_run_was_stopped(self, store: RunStore) -> None:
+        for was_stopped in (True, False):
+            lease = begin(store, T1).lease
+            frames, completion = record_run(lease, message_events())
+            store.finish(lease, frames, completion._replace(was_stopped=was_stopped))
+        for _ in range(2):
+            exported = _export(store)
+            assert [run.was_stopped for run in exported.runs] == [True, False]
+            store.delete(T1)
+            _portable(store).import_thread(exported)
+
     def test_an_imported_thread_can_be_continued(self, store: RunStore) -> None:
         _run_with(store, T1, "r1", "m1", "q1")
         exported = _export(store)

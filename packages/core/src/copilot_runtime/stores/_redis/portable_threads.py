@@ -84,6 +84,7 @@ def parse_thread(key: p.ThreadKey, row: Sequence[Any]) -> PortableThread:
                 recorded_by=header.recorded_by,
                 started_at=header.started_at,
                 ended_at=header.ended_at,
+                was_stopped=header.was_stopped,
             )
             for run_ordinal, header, replay in values.stored_runs(runs)
         ],

@@ -80,20 +80,23 @@ class RunHeader:
     agent_id: str
     run_id: str
     has_run_error: bool
+    was_stopped: bool
     recorded_by: str
     duplicates: frozenset[int]
 
     @staticmethod
     def format(run_id: str, completion: p.RunCompletion) -> str:
         """Returns the part of it that a process knows."""
-        return format_json([run_id, completion.has_run_error, completion.recorded_by, sorted(completion.duplicates)])
+        duplicates = sorted(completion.duplicates)
+        known = [run_id, completion.has_run_error, completion.was_stopped, completion.recorded_by, duplicates]
+        return format_json(known)
 
     @staticmethod
     def format_moved(run: PortableRun) -> bytes:
         """Returns all of it for a run of another store, which has no raw frames."""
         agent_id = encode(run.agent_id)
         times = microseconds(run.started_at), microseconds(run.ended_at)
-        known = format_json([run.run_id, run.has_run_error, run.recorded_by, []]).encode()
+        known = format_json([run.run_id, run.has_run_error, run.was_stopped, run.recorded_by, []]).encode()
         return b"0 %d %d %d %b%b" % (*times, len(agent_id), agent_id, known)
 
     @classmethod
@@ -101,7 +104,7 @@ class RunHeader:
         """Parses it, with what the script has put before it."""
         count, started, ended, length, rest = data.split(b" ", 4)
         agent_id, known = rest[: int(length)], rest[int(length) :]
-        run_id, has_run_error, recorded_by, duplicates = json.loads(known)
+        run_id, has_run_error, was_stopped, recorded_by, duplicates = json.loads(known)
         return cls(
             int(count),
             seconds(started),
@@ -109,6 +112,7 @@ class RunHeader:
             text(agent_id),
             run_id,
             bool(has_run_error),
+            bool(was_stopped),
             recorded_by,
             frozenset(duplicates),
         )
