@@ -36,11 +36,18 @@ def add_run(db: Any, *events: dict[str, Any], **values: Any) -> None:
     """Adds a run of the thread 1 with these events, and with other values in some columns."""
     frames = [f"id: 1.{number}\ndata: {json.dumps(event)}\n\n" for number, event in enumerate(events, 1)]
     texts = dict.fromkeys(("run_id", "agent_id", "recorded_by"), "text")
-    lists = dict.fromkeys(("event_messages", "input_messages", "duplicates"), "[]")
     numbers = dict.fromkeys(
         ("frames_id", "frames", "frames_bytes", "raw_until", "checksum", "has_run_error", "bytes"), 1
     )
-    row = {"thread": 1, "ordinal": 1, **texts, **lists, **numbers, "records": "".join(frames).encode(), **values}
+    row = {
+        "thread": 1,
+        "ordinal": 1,
+        **texts,
+        "duplicates": "[]",
+        **numbers,
+        "records": "".join(frames).encode(),
+        **values,
+    }
     with db.cursor() as cursor:
         places = ", ".join(["%s"] * len(row))
         cursor.execute(f"INSERT INTO copilot_runtime.runs ({', '.join(row)}) VALUES ({places})", list(row.values()))

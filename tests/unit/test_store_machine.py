@@ -22,7 +22,7 @@ from copilot_runtime.stores import (
     _memory as memory,
 )
 from copilot_runtime.stores._sqlite import store as sqlite
-from copilot_runtime.stores._sqlite.sizes import frames_bytes, message_bytes, run_bytes, thread_bytes
+from copilot_runtime.stores._sqlite.sizes import frames_bytes, ids_bytes, message_bytes, run_bytes, thread_bytes
 from copilot_runtime.stores.protocol import (
     Lease,
     LeaseSignal,
@@ -216,8 +216,10 @@ class SqliteStoreMachine(Machine):
         for frames_id, length in self.rows("SELECT frames_id, length(frames) FROM frames"):
             frames[frames_id] = frames.get(frames_id, 0) + frames_bytes(length)
         sizes = {
-            thread: thread_bytes(owner, thread_id) + len(ids) - len("[]")
-            for thread, owner, thread_id, ids in self.rows("SELECT id, owner, thread_id, message_ids FROM threads")
+            thread: thread_bytes(owner, thread_id) + len(ids) - len("[]") + len(recent_ids)
+            for thread, owner, thread_id, ids, recent_ids in self.rows(
+                "SELECT id, owner, thread_id, message_ids, recent_ids FROM threads"
+            )
         }
         for thread, frames_id, stored, counted in self.rows(
             "SELECT thread, frames_id, frames_bytes, counted_bytes FROM live"
@@ -226,7 +228,7 @@ class SqliteStoreMachine(Machine):
             assert stored - self.store._max_uncounted <= counted <= stored
             sizes[thread] += counted
         for thread, frames_id, raw_until, *columns in self.rows(
-            "SELECT thread, frames_id, raw_until, run_id, records, event_messages, input_messages, duplicates FROM runs"
+            "SELECT thread, frames_id, raw_until, run_id, records, duplicates FROM runs"
             " WHERE thread IN (SELECT id FROM threads)"
         ):
             sizes[thread] += run_bytes(*columns) + (frames.get(frames_id, 0) if raw_until else 0)
@@ -234,6 +236,11 @@ class SqliteStoreMachine(Machine):
             "SELECT thread, id, message FROM messages WHERE thread IN (SELECT id FROM threads)"
         ):
             sizes[thread] += message_bytes(*columns)
+        for thread, size, length in self.rows(
+            "SELECT thread, bytes, length(ids) FROM message_ids WHERE thread IN (SELECT id FROM threads)"
+        ):
+            assert size == ids_bytes(length)
+            sizes[thread] += size
         return sizes
 
     def check(self) -> None:

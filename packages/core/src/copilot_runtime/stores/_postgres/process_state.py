@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence, Set
 
 from ..._events import CompactedFrames
 from .. import protocol as p
-from .._sql.message_ids import MIN_RUNS, MessageIds, Row
+from .._sql.message_ids import Ids, MessageIds, ids_of_runs
 from .._sql.shared_frames import SharedFrames, SharedList
 from .limits import Limits, Room
 from .reading import message_ids
@@ -21,9 +21,12 @@ SWEEP_DELAY_SECONDS = 2.0
 
 MAX_KNOWN_THREADS = 10_000
 
+MIN_RUNS = 8
+"""Of how many runs a thread's message ids are kept. Fewer are read in less time than it takes to look after them."""
+
 NO_IDS: frozenset[str] = frozenset()
 
-ReadIds = Callable[[int], Sequence[Row]]
+ReadIds = Callable[[int], Sequence[tuple[int, list[str], list[str]]]]
 """Reads the ids of all runs of a thread, by its row id."""
 
 
@@ -95,12 +98,12 @@ class ProcessState:
         if row.runs < MIN_RUNS:
             return {text for _, ids, _ in sent for text in ids}, {text for _, _, ids in sent for text in ids}
 
-        def read(after: int) -> Sequence[Row]:
-            return sent if after == row.after else [each for each in read_ids(row.thread) if each[0] > after]
+        def read(after: int) -> Ids:
+            return ids_of_runs(sent if after == row.after else read_ids(row.thread))
 
         with self._lock:
             self._row_ids[key] = row.thread
             self._row_ids.move_to_end(key)
             if len(self._row_ids) > MAX_KNOWN_THREADS:
                 self._row_ids.popitem(last=False)
-            return self._message_ids.select(row.thread, row.runs, read, lambda: row.first or 0)
+            return self._message_ids.select(row.thread, row.first or 0, row.ordinal - 1, read)

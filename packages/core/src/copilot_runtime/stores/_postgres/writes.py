@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import protocol as p
 from .._ordinals import first_ordinal
-from .._sql.encoding import FinishedRun, checksum
+from .._sql.encoding import FinishedRun, checksum, format_list
 from .encoding import digest, encode_text, owner_digest, thread_digest
 from .sizes import frames_bytes, message_bytes, run_bytes, thread_bytes
 
@@ -135,7 +135,8 @@ class End(NamedTuple):
         completion, frames = end.completion, end.frames
         run = FinishedRun.from_completion(completion)
         data = b"".join(frames)
-        record_bytes = run_bytes(run.records, run.event_messages, run.input_messages, run.duplicates)
+        ids = format_list(completion.event_messages), format_list(completion.input_messages)
+        record_bytes = run_bytes(run.records, *ids, run.duplicates)
         messages = run.messages
         messages_bytes = sum(map(message_bytes, messages.values()))
         columns = (
@@ -150,8 +151,7 @@ class End(NamedTuple):
             record_bytes,
             checksum(run.records, end.lease.run.ordinal),
             run.records,
-            run.event_messages,
-            run.input_messages,
+            *ids,
             run.duplicates,
             completion.has_run_error,
             completion.was_stopped,

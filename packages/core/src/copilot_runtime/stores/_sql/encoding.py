@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Collection, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from ..._events import frames_of
 from .. import protocol as p
@@ -59,12 +59,20 @@ def parse_list(value: Any, kind: type[T]) -> list[T]:
 def parse_lists(values: Sequence[Any], kind: type[T]) -> list[list[T]]:
     """Returns the items of several JSON lists."""
     # Together: most of the time of a parse of few items is that of the call.
-    lists = json.loads(f"[{','.join(map(text, values))}]")
+    lists = parse_json(f"[{','.join(map(text, values))}]")
     if len(lists) != len(values) or not all(
         type(items) is list and {kind}.issuperset(map(type, items)) for items in lists
     ):
         raise ValueError("JSON of another form than was stored")
     return lists  # type: ignore[no-any-return]
+
+
+def parse_json(data: str) -> Any:
+    """Returns ids and numbers from JSON, in a tenth of the time that `json` takes."""
+    try:
+        return from_json(data)
+    except ValueError:  # such as half a character
+        return json.loads(data)
 
 
 def format_list(items: Set[str] | Set[int]) -> str:
@@ -113,8 +121,6 @@ class FinishedRun(NamedTuple):
     records: bytes
     messages: dict[str, str]
     """The thread's messages, as JSON, by their ids."""
-    event_messages: str
-    input_messages: str
     duplicates: str
 
     @classmethod
@@ -124,7 +130,5 @@ class FinishedRun(NamedTuple):
         return cls(
             b"".join(frames_of(completion.records)),
             {message["id"]: format_json(message) for message in messages},
-            format_list(completion.event_messages),
-            format_list(completion.input_messages),
             format_list(completion.duplicates),
         )

@@ -52,12 +52,12 @@ def delete_frames(db: Db, frames_id: int) -> None:
 
 
 def delete_run(db: Db, thread: int, ordinal: int) -> None:
-    """Deletes a run that has ended. The rest of its frames is left to `collect`."""
+    """Deletes the oldest run of a thread. The rest of its frames is left to `collect`."""
     delete_raw_frames(db, thread, ordinal)
     db.execute(
-        "UPDATE threads SET runs = runs - 1, bytes = bytes -"
+        "UPDATE threads SET runs = runs - 1, first_run = ?, bytes = bytes -"
         " (SELECT bytes FROM runs WHERE thread = id AND ordinal = ?) WHERE id = ?",
-        (ordinal, thread),
+        (ordinal + 1, ordinal, thread),
     )
     db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
 
@@ -98,7 +98,11 @@ def collect(db: Db, max_bytes: int = PIECE_BYTES) -> bool:
         if thread is None:
             is_gone = _collect_frames(db, frames_id, budget)
         else:
-            is_gone = _collect_runs(db, thread, budget) and _collect_messages(db, thread, budget)
+            is_gone = (
+                _collect_runs(db, thread, budget)
+                and _collect_messages(db, thread, budget)
+                and _collect_ids(db, thread, budget)
+            )
         if is_gone:
             db.execute("DELETE FROM garbage WHERE id = ?", (entry,))
             budget.take([0])
@@ -133,7 +137,7 @@ class _Budget:
 
 def _collect_frames(db: Db, frames_id: int, budget: _Budget) -> bool:
     """Deletes the frames of a run as far as the budget goes. Returns whether none are left."""
-    return _collect_rows(db, "frames", "frames_id", frames_id, "first", "frames", budget)
+    return _collect_rows(db, "frames", "frames_id", frames_id, "first", "length(frames)", budget)
 
 
 def _collect_runs(db: Db, thread: int, budget: _Budget) -> bool:
@@ -158,17 +162,22 @@ def _collect_runs(db: Db, thread: int, budget: _Budget) -> bool:
 
 def _collect_messages(db: Db, thread: int, budget: _Budget) -> bool:
     """Deletes the messages of a thread as far as the budget goes. Returns whether none are left."""
-    return _collect_rows(db, "messages", "thread", thread, "id", "message", budget)
+    return _collect_rows(db, "messages", "thread", thread, "id", "length(message)", budget)
 
 
-def _collect_rows(db: Db, table: str, owner: str, value: int, key: str, content: str, budget: _Budget) -> bool:
+def _collect_ids(db: Db, thread: int, budget: _Budget) -> bool:
+    """Deletes the message ids of a thread as far as the budget goes. Returns whether none are left."""
+    return _collect_rows(db, "message_ids", "thread", thread, "last", "length(ids)", budget)
+
+
+def _collect_rows(db: Db, table: str, owner: str, value: int, key: str, length: str, budget: _Budget) -> bool:
     """Deletes the rows of ``table`` whose ``owner`` is ``value``, in the order of ``key``, as far as the budget goes.
 
     Returns whether none are left.
     """
     # The lengths are known without reading the content.
     rows = db.execute(
-        f"SELECT length({content}) FROM {table} WHERE {owner} = ? ORDER BY {key} LIMIT ?", (value, budget.rows + 1)
+        f"SELECT {length} FROM {table} WHERE {owner} = ? ORDER BY {key} LIMIT ?", (value, budget.rows + 1)
     ).fetchall()
     count = budget.take([length or 0 for (length,) in rows])
     db.execute(

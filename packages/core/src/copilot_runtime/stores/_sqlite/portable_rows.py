@@ -6,9 +6,11 @@ import time
 from typing import cast
 
 from .. import protocol as p
-from .._sql.encoding import checksum, format_json, format_list, integer, seconds, text
+from .._sql.encoding import checksum, format_json, integer, seconds, text
+from .._sql.message_ids import ids_by_run, ids_of_runs
 from ..portable import KeyPage, PortableRun, PortableThread, ThreadState
 from . import rows
+from .message_ids import insert_ids, rows_of_ids, select_ids
 from .sizes import run_bytes, text_bytes, thread_bytes
 
 Db = rows.Db
@@ -41,17 +43,15 @@ def select_thread(db: Db, key: p.ThreadKey) -> PortableThread | None:
         return None
     row_id, last_ordinal, used_at, *columns = row
     info = rows.thread_info(columns)
-    message_ids = {
-        ordinal: (in_events, in_inputs) for ordinal, in_events, in_inputs in rows.select_message_ids(db, row_id, 0)
-    }
+    in_events, in_inputs = map(ids_by_run, select_ids(db, row_id))
     runs = [
         PortableRun(
             ordinal=integer(ordinal),
             run_id=text(run_id),
             agent_id=text(agent_id),
             records=rows.select_records(db, row_id, ordinal).frames,
-            event_messages=message_ids[ordinal][0],
-            input_messages=message_ids[ordinal][1],
+            event_messages=in_events.get(ordinal, ()),
+            input_messages=in_inputs.get(ordinal, ()),
             has_run_error=bool(has_run_error),
             recorded_by=text(recorded_by),
             started_at=seconds(started_at),
@@ -88,11 +88,14 @@ class ThreadRows:
         self._message_ids = format_json(list(self._messages))
         self._runs: list[tuple[object, ...]] = []
         texts = text_bytes(thread.name or "") + text_bytes(self._message_ids) - len("[]")
-        self._bytes = thread_bytes(*thread.key) + texts
+        self._ids, self._recent_ids = rows_of_ids(
+            ids_of_runs((run.ordinal, run.event_messages, run.input_messages) for run in thread.runs)
+        )
+        texts += text_bytes(self._recent_ids)
+        self._bytes = thread_bytes(*thread.key) + texts + sum(row.bytes for row in self._ids)
         for run in thread.runs:
             records = b"".join(run.records)
-            lists = [format_list(frozenset(ids)) for ids in (run.event_messages, run.input_messages)]
-            size = run_bytes(records, *lists, "[]", run.run_id)
+            size = run_bytes(records, "[]", run.run_id)
             self._bytes += size
             self._runs.append(
                 (
@@ -101,7 +104,6 @@ class ThreadRows:
                     run.agent_id,
                     records,
                     checksum(records, run.ordinal),
-                    *lists,
                     run.has_run_error,
                     run.recorded_by,
                     size,
@@ -118,7 +120,7 @@ class ThreadRows:
         thread = self._thread
         row_id = db.execute(
             "INSERT INTO threads (owner, thread_id, agent_id, name, archived, created_at, updated_at, used_at, ordinal,"
-            " runs, message_ids, bytes) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            " runs, message_ids, bytes, ids_until, recent_ids) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 *thread.key,
                 thread.agent_id,
@@ -131,15 +133,18 @@ class ThreadRows:
                 len(thread.runs),
                 self._message_ids,
                 self.size,
+                self._ids[-1].last if self._ids else 0,
+                self._recent_ids,
             ),
         ).lastrowid
         db.executemany(
             # Without raw frames, as of a run whose raw frames have expired.
-            "INSERT INTO runs (thread, ordinal, run_id, agent_id, records, checksum, event_messages, input_messages,"
-            " has_run_error, recorded_by, bytes, started_at, ended_at, was_stopped, frames_id, frames, frames_bytes,"
-            " raw_until, duplicates) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?, 0, 0, 0, 0, '[]')",
+            "INSERT INTO runs (thread, ordinal, run_id, agent_id, records, checksum, has_run_error, recorded_by, bytes,"
+            " started_at, ended_at, was_stopped, frames_id, frames, frames_bytes, raw_until, duplicates)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?, 0, 0, 0, 0, '[]')",
             [(row_id, *run) for run in self._runs],
         )
+        insert_ids(db, cast(int, row_id), self._ids)
         rows.store_messages(db, cast(int, row_id), self._messages, replaces=False)
 
 

@@ -11,6 +11,7 @@ from .._limits import StoreLimits
 from ..portable import check_room
 from ..protocol import RAW_RETENTION_SECONDS
 from .garbage import PIECE_BYTES, collect, delete_raw_frames, delete_run, delete_threads
+from .message_ids import delete_old_ids
 from .room import StoreConnection
 from .shares import Measure, is_above_share, next_victim, own_idle_threads
 from .sizes import PAGE_BYTES
@@ -151,6 +152,8 @@ class Retention(StoreLimits):
                 if not is_needed():
                     return
                 delete(db, thread, ordinal)
+        size = delete_old_ids(db, thread)
+        db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (size, thread))
 
     def _exceeds_any(self, db: Db) -> bool:
         """Whether a limit may be exceeded. Notes how far away they are if none is."""

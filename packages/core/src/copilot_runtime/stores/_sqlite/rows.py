@@ -16,7 +16,6 @@ from .._sql.encoding import (
     integer,
     parse_duplicates,
     parse_list,
-    parse_lists,
     seconds,
     split_frames,
     text,
@@ -234,24 +233,6 @@ def select_duplicates(db: Db, thread: int, ordinal: int) -> frozenset[int]:
 
 
 # --- messages ---
-
-
-def select_message_ids(db: sqlite3.Connection, thread: int, after: int) -> list[tuple[int, list[str], list[str]]]:
-    """Returns the ids of the messages in the events and in the inputs of a thread's runs after an ordinal."""
-    found = db.execute(
-        "SELECT ordinal, event_messages, input_messages FROM runs WHERE thread = ? AND ordinal > ? ORDER BY ordinal",
-        (thread, after),
-    ).fetchall()
-    lists = parse_lists([ids for _, *both in found for ids in both], str)
-    return [
-        (integer(row[0]), *both) for row, both in zip(found, zip(lists[::2], lists[1::2], strict=True), strict=True)
-    ]
-
-
-def select_first_ordinal(db: sqlite3.Connection, thread: int) -> int:
-    """Returns the ordinal of the oldest run of a thread that is left."""
-    [(first,)] = db.execute("SELECT min(ordinal) FROM runs WHERE thread = ?", (thread,))
-    return integer(first)
 
 
 def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:

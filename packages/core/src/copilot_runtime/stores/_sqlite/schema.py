@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from .message_ids import format_old_run
+
 _V1 = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO counters VALUES ('threads', 0), ('bytes', 0), ('owners', 0);
@@ -141,7 +143,28 @@ CREATE INDEX threads_listed_by_agent ON threads (owner, agent_id, archived <> 0,
     WHERE runs > 0;
 """
 
-MIGRATIONS = (_V1, _V2, _V3)
+# The ids of the messages of a thread's runs (see ``message_ids.py``): those of the last runs are in the row of the
+# thread, which each run changes anyway, and those of the runs up to ``ids_until`` in rows of their own. The oldest run
+# that is left has the ordinal ``first_run`` or a later one.
+_V4 = """
+ALTER TABLE threads ADD COLUMN first_run INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE threads ADD COLUMN ids_until INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE threads ADD COLUMN recent_ids TEXT NOT NULL DEFAULT '';
+CREATE TABLE message_ids (
+    thread INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    ids TEXT NOT NULL,
+    UNIQUE (thread, last)
+);
+INSERT INTO message_ids (thread, last, bytes, ids)
+    SELECT thread, ordinal, 0, ids_of_run(event_messages, input_messages, ordinal) FROM runs;
+UPDATE threads SET ids_until = coalesce((SELECT max(ordinal) FROM runs WHERE thread = threads.id), 0);
+ALTER TABLE runs DROP COLUMN event_messages;
+ALTER TABLE runs DROP COLUMN input_messages;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 
@@ -165,6 +188,7 @@ def migrate(db: sqlite3.Connection) -> None:
     if _supported_version(db) == len(MIGRATIONS):
         _repair_counters(db)
         return
+    db.create_function("ids_of_run", 3, format_old_run, deterministic=True)
     db.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have migrated it meanwhile.

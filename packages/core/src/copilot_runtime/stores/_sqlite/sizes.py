@@ -69,6 +69,11 @@ def run_bytes(*columns: str | bytes | int) -> int:
     return row_bytes(*columns) + 2 * _SHORT_ENTRY
 
 
+def ids_bytes(length: int) -> int:
+    """Returns about how many bytes of the file a row of message ids takes, whose texts have ``length`` bytes."""
+    return _cell_bytes(length, _MAX_LOCAL_OF_ROW) + _SHORT_ENTRY
+
+
 def message_bytes(message_id: str | int, message: str | int) -> int:
     """Returns about how many bytes of the file a message takes."""
     id_length = _length(message_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
 import math
 import os
@@ -22,6 +23,7 @@ from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, impor
 from . import rows
 from .connections import ConnectionPair
 from .garbage import PIECE_BYTES, clear_active_thread, collect, delete_frames, delete_threads
+from .message_ids import ID_COLUMNS, IdColumns, format_run, select_ids, select_known, store_ids
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
 from .sizes import run_bytes, text_bytes, thread_bytes
@@ -39,6 +41,8 @@ _MAX_JOURNAL_BYTES = 16 * 1024 * 1024
 MiB in place of 4, storing a run takes a tenth less. It would hold copies of deleted text for longer, too."""
 
 _MAX_UNCOUNTED_BYTES = 64 * 1024
+
+_NO_IDS: frozenset[str] = frozenset()
 
 Db = StoreConnection
 
@@ -168,7 +172,7 @@ class SqliteStore:
                 " VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET used_at = excluded.used_at, ordinal = ordinal + 1"
                 " WHERE NOT EXISTS (SELECT 1 FROM live WHERE thread = threads.id)"
-                " RETURNING id, ordinal, runs",
+                f" RETURNING id, ordinal, runs, {ID_COLUMNS}",
                 (*run.thread, now, first_ordinal(), size),
             ).fetchone()
             if begun is None:
@@ -177,7 +181,7 @@ class SqliteStore:
                     raise ValueError("a thread that has an active run and has none")
                 return p.ThreadBusy(active)
             db.room.take(size=size, threads=1)
-            thread, ordinal, runs = begun
+            thread, ordinal, runs, *ids = begun
             token = db.execute(
                 "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds, size,"
                 " frames_id) VALUES (?,?,?,?,?,?,?,?, (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'live'))",
@@ -194,15 +198,7 @@ class SqliteStore:
             ).lastrowid
             # Before the commit, after which others can ask something of the run: a poll that sees that has to look.
             self._held.add(cast(int, token))
-            if runs:
-                message_ids = db.message_ids.select(
-                    thread,
-                    runs,
-                    lambda after: rows.select_message_ids(db, thread, after),
-                    lambda: rows.select_first_ordinal(db, thread),
-                )
-            else:
-                message_ids = frozenset[str](), frozenset[str]()
+            message_ids = select_known(db, thread, ordinal, IdColumns._make(ids)) if runs else (_NO_IDS, _NO_IDS)
             return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
 
         return work
@@ -283,8 +279,9 @@ class SqliteStore:
         run = FinishedRun.from_completion(completion)
         messages, records = run.messages, run.records
         message_ids = format_json(list(messages)) if messages else None
-        lists = (run.event_messages, run.input_messages, run.duplicates)
-        record_bytes = run_bytes(records, *lists, lease.run_id)
+        ids = completion.event_messages, completion.input_messages
+        new_ids = format_run(*ids, lease.run.ordinal)
+        record_bytes = run_bytes(records, run.duplicates, lease.run_id)
         last = rows.Piece.from_frames(frames)
         size = len(last.data) + len(records) + sum(map(len, messages.values()))
         self._make_room_for(size)
@@ -293,12 +290,13 @@ class SqliteStore:
             now = time.time()
             row = db.execute(
                 "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes,"
-                f" counted_bytes, started_at, (SELECT {rows.RUNS} FROM threads WHERE id = thread)",
+                f" counted_bytes, started_at, (SELECT {rows.RUNS} FROM threads WHERE id = thread),"
+                " (SELECT recent_ids FROM threads WHERE id = thread)",
                 (lease.token,),
             ).fetchone()
             if row is None:
                 raise p.LeaseLost
-            thread, agent_id, frames_id, count, stored_bytes, counted_bytes, started_at, runs = row
+            thread, agent_id, frames_id, count, stored_bytes, counted_bytes, started_at, runs, recent_ids = row
             added = 0
             if completion.persist:
                 self._retention.make_room(db, size)
@@ -308,8 +306,8 @@ class SqliteStore:
                 rows.insert_frames(db, frames_id, count, appended)
                 db.execute(
                     "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
-                    " records, checksum, event_messages, input_messages, duplicates, has_run_error, recorded_by, bytes,"
-                    " started_at, ended_at, was_stopped) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    " records, checksum, duplicates, has_run_error, recorded_by, bytes, started_at, ended_at,"
+                    " was_stopped) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         thread,
                         lease.run.ordinal,
@@ -321,7 +319,7 @@ class SqliteStore:
                         now + p.RAW_RETENTION_SECONDS,
                         records,
                         checksum(records, lease.run.ordinal),
-                        *lists,
+                        run.duplicates,
                         completion.has_run_error,
                         completion.recorded_by,
                         record_bytes,
@@ -331,15 +329,20 @@ class SqliteStore:
                     ),
                 )
                 added = stored_bytes - counted_bytes + appended.stored_bytes + record_bytes
+                recent_ids, ids_until, added_ids = store_ids(
+                    db, thread, lease.run.ordinal, recent_ids, new_ids, itertools.chain(*ids)
+                )
+                added += added_ids
                 if message_ids is not None:
                     added += rows.store_messages(db, thread, messages, replaces=runs > 0)
                 [(runs,)] = db.execute(
                     "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
+                    " recent_ids = ?, ids_until = coalesce(?, ids_until),"
                     " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
                     " message_ids = coalesce(?, message_ids), bytes = bytes + ?"
                     " + length(CAST(coalesce(?, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
                     f" WHERE id = ? RETURNING {rows.RUNS}",
-                    (agent_id, now, now, now, message_ids, added, message_ids, thread),
+                    (agent_id, now, now, recent_ids, ids_until, now, message_ids, added, message_ids, thread),
                 ).fetchall()
             else:
                 delete_frames(db, frames_id)
@@ -402,14 +405,14 @@ class SqliteStore:
                 " FROM live WHERE thread = ?",
                 (now + self._lease_seconds, self._lease_seconds, thread),
             ).lastrowid
-            event_messages = {text for _, ids, _ in rows.select_message_ids(db, thread, 0) for text in ids}
+            in_events, _ = select_ids(db, thread)
             return p.ClaimedRun(
                 p.Lease(run, text(run_id), cast(int, token)),
                 text(agent_id),
                 seconds(started_at),
                 rows.select_frames(db, frames_id, 0),
                 rows.select_messages(db, thread),
-                event_messages,
+                in_events.keys(),
             )
 
         return self._write_signals(work)
