@@ -362,6 +362,38 @@ def test_what_a_frozen_server_was_asked_is_not_done_later(own_stores: Stores, se
 
 
 @pytest.mark.requirement("POSTGRES-02")
+def test_what_a_frozen_server_was_asked_to_change_is_not_changed_later(
+    own_stores: Stores, server: PostgresServer
+) -> None:
+    """Or a thread could be deleted that was created again since then, or a later run be stopped."""
+    store = own_stores.open(timeout_seconds=0.5)
+    for thread in (T1, T2):
+        store_run(store, thread)
+    lease = begin(store).lease
+    server.pause()
+    try:
+        for use in (
+            lambda: store.delete(T2),
+            lambda: store.clear(T1.owner, "1000"),
+            lambda: store.update(T1, name="too late"),
+            lambda: store.update(T1, name="too late", if_unnamed=True),
+            lambda: store.request_stop(T1, None),
+            lambda: store.claim(lease.run, force=True),
+        ):
+            with pytest.raises(StoreError):
+                use()
+    finally:
+        server.resume()
+    eventually(lambda: _reads(store))
+    infos = store.threads(T1.owner, p.ThreadQuery()).threads
+    assert {(info.thread_id, info.name) for info in infos} == {("t1", None), ("t2", None)}
+    assert store.poll_signals([lease]) == {}
+    assert store.update(T1, name="in time")
+    assert store.request_stop(T1, None) is not None
+    assert store.delete(T2)
+
+
+@pytest.mark.requirement("POSTGRES-02")
 def test_listening_goes_on_after_a_server_was_frozen(
     own_stores: Stores, server: PostgresServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -315,12 +315,13 @@ BEGIN
         lease_seconds = p_lease_seconds WHERE token = ANY (p_tokens);
 END $$;
 
-CREATE FUNCTION {s}.request_stop(p_key bytea, p_run_id text) RETURNS TABLE (ordinal bigint, run_id text, agent_id text,
-    stopping boolean, expired boolean, begin_id text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION {s}.request_stop(p_not_after double precision, p_key bytea, p_run_id text) RETURNS TABLE (
+    ordinal bigint, run_id text, agent_id text, stopping boolean, expired boolean, begin_id text) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     r record;
 BEGIN
+    PERFORM {s}.check_time(p_not_after);
     SELECT l.*, {s}.has_expired(l.expires_at, l.lease_seconds) AS expired INTO r FROM {s}.live AS l
         WHERE l.key = p_key FOR UPDATE;
     IF NOT FOUND THEN
@@ -389,10 +390,23 @@ BEGIN
     DELETE FROM {s}.threads WHERE id = ANY (p_threads);
 END $$;
 
-CREATE FUNCTION {s}.delete_thread(p_key bytea) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Changes those columns of a thread whose new values are not null. Returns whether the thread is listed and, if
+-- p_if_unnamed, had no name.
+CREATE FUNCTION {s}.update_thread(p_not_after double precision, p_key bytea, p_name text, p_archived boolean,
+    p_if_unnamed boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM {s}.check_time(p_not_after);
+    UPDATE {s}.threads SET bytes = bytes + CASE WHEN p_name IS NULL THEN 0 ELSE octet_length(p_name)
+        - octet_length(coalesce(name, '')) END, name = coalesce(p_name, name), archived = coalesce(p_archived, archived)
+        WHERE key = p_key AND runs > 0 AND (name IS NULL OR NOT p_if_unnamed);
+    RETURN FOUND;
+END $$;
+
+CREATE FUNCTION {s}.delete_thread(p_not_after double precision, p_key bytea) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     r record;
 BEGIN
+    PERFORM {s}.check_time(p_not_after);
     SELECT id, runs <> 0 AS listed INTO r FROM {s}.threads WHERE key = p_key FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
@@ -403,13 +417,14 @@ END $$;
 
 -- Deletes some of an owner's threads, up to an id, and returns how many that were. An active run continues, on
 -- a new thread.
-CREATE FUNCTION {s}.clear_threads(p_owner_key bytea, p_last bigint, p_limit integer, p_thread_bytes bigint)
-RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION {s}.clear_threads(p_not_after double precision, p_owner_key bytea, p_last bigint, p_limit integer,
+    p_thread_bytes bigint) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     r record;
     v_keys bytea[] := ARRAY(SELECT key FROM {s}.threads WHERE owner_key = p_owner_key AND id <= p_last LIMIT p_limit);
     v_new bigint;
 BEGIN
+    PERFORM {s}.check_time(p_not_after);
     PERFORM {s}.lock_threads(v_keys);
     FOR r IN SELECT t.id, t.key, t.owner, t.thread_id, t.ordinal, t.active FROM {s}.threads AS t
         WHERE t.key = ANY (v_keys) AND t.id <= p_last ORDER BY t.key

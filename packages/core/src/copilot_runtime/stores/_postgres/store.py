@@ -433,14 +433,8 @@ class PostgresStore:
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         state, key = self._states.get(), thread_digest(run.thread)
-        types = ("double precision", "bytea", "bigint", "boolean", "bigint", "double precision")
-        rows = self._run(
-            lambda db: db.execute(
-                call(self._s, "claim_run", types),
-                (db.not_after(), key, run.ordinal, force, state.id, self._lease_seconds),
-                binary=True,
-            ).fetchall()
-        )
+        types = ("bytea", "bigint", "boolean", "bigint", "double precision")
+        rows = self._call("claim_run", types, (key, run.ordinal, force, state.id, self._lease_seconds))
         if not rows:
             return None
         [(thread, token, run_id, agent_id, started_at, frames_id)] = rows
@@ -457,9 +451,7 @@ class PostgresStore:
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         encoded = None if run_id is None else encode_text(run_id)
-        rows = self._fetch(
-            f"SELECT * FROM {self._s}.request_stop(%b::bytea, %b::text)", (thread_digest(thread), encoded)
-        )
+        rows = self._call("request_stop", ("bytea", "text"), (thread_digest(thread), encoded), repeatable=True)
         return reading.active_run(thread, rows[0]) if rows else None
 
     def watch(self, run: p.RunKey, on_change: Callable[[], None]) -> Callable[[], None]:
@@ -512,26 +504,13 @@ class PostgresStore:
     def update(
         self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
     ) -> bool:
-        values = {
-            "key": thread_digest(thread),
-            "name": None if name is None else encode_text(name),
-            "archived": archived,
-            "if_unnamed": if_unnamed,
-        }
-        rows = self._fetch(
-            f"UPDATE {self._s}.threads SET bytes = bytes + CASE WHEN %(name)s::text IS NULL THEN 0 ELSE"
-            " octet_length(%(name)s::text) - octet_length(coalesce(name, '')) END,"
-            " name = coalesce(%(name)s::text, name), archived = coalesce(%(archived)s::boolean, archived)"
-            " WHERE key = %(key)b AND runs > 0 AND (name IS NULL OR NOT %(if_unnamed)s::boolean) RETURNING 1",
-            values,
-            repeatable=not if_unnamed,
-        )
-        return bool(rows)
+        values = (thread_digest(thread), None if name is None else encode_text(name), archived, if_unnamed)
+        types = ("bytea", "text", "boolean", "boolean")
+        [(is_updated,)] = self._call("update_thread", types, values, repeatable=not if_unnamed)
+        return bool(is_updated)
 
     def delete(self, thread: p.ThreadKey) -> bool:
-        [(was_listed,)] = self._fetch(
-            f"SELECT {self._s}.delete_thread(%b::bytea)", (thread_digest(thread),), repeatable=False
-        )
+        [(was_listed,)] = self._call("delete_thread", ("bytea",), (thread_digest(thread),))
         return bool(was_listed)
 
     def clear(self, owner: str, cursor: str | None = None) -> str | None:
@@ -541,11 +520,8 @@ class PostgresStore:
         else:
             last = int(cursor)
         types = ("bytea", "bigint", "integer", "bigint")
-        [(count,)] = self._fetch(
-            call(self._s, "clear_threads", types),
-            (owner_digest(owner), last, CLEAR_BATCH, THREAD_BYTES + len(owner)),
-            repeatable=False,
-        )
+        values = (owner_digest(owner), last, CLEAR_BATCH, THREAD_BYTES + len(owner))
+        [(count,)] = self._call("clear_threads", types, values)
         return str(last) if count == CLEAR_BATCH else None
 
     # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
@@ -677,8 +653,18 @@ class PostgresStore:
         return self._connections.run(work, repeatable=repeatable)
 
     def _fetch(self, sql: str, values: Any, *, repeatable: bool = True) -> list[Any]:
+        return self._checked(lambda db: db.execute(sql, values, binary=True).fetchall(), repeatable)
+
+    def _call(
+        self, function: str, types: Sequence[str], values: Sequence[Any], *, repeatable: bool = False
+    ) -> list[Any]:
+        """Returns what a function returns that does nothing once this call has failed."""
+        sql = call(self._s, function, ("double precision", *types))
+        return self._checked(lambda db: db.execute(sql, (db.not_after(), *values), binary=True).fetchall(), repeatable)
+
+    def _checked(self, work: Callable[[BoundedConnection], list[Any]], repeatable: bool) -> list[Any]:
         try:
-            return self._run(lambda db: db.execute(sql, values, binary=True).fetchall(), repeatable=repeatable)
+            return self._run(work, repeatable=repeatable)
         except UnicodeError as error:  # half a character, which no id that is stored has
             raise p.ThreadUnreadable(f"not a text: {error}") from error
 
