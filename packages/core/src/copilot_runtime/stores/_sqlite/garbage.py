@@ -53,10 +53,10 @@ def delete_frames(db: Db, frames_id: int) -> None:
 
 def delete_run(db: Db, thread: int, ordinal: int) -> None:
     """Deletes the oldest run of a thread. The rest of its frames is left to `collect`."""
-    delete_raw_frames(db, thread, ordinal)
+    _drop_raw_frames(db, thread, ordinal)
     db.execute(
         "UPDATE threads SET runs = runs - 1, first_run = ?, bytes = bytes -"
-        " (SELECT bytes FROM runs WHERE thread = id AND ordinal = ?) WHERE id = ?",
+        " (SELECT bytes + frames_bytes FROM runs WHERE thread = id AND ordinal = ?) WHERE id = ?",
         (ordinal + 1, ordinal, thread),
     )
     db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
@@ -64,17 +64,21 @@ def delete_run(db: Db, thread: int, ordinal: int) -> None:
 
 def delete_raw_frames(db: Db, thread: int, ordinal: int) -> None:
     """Deletes the raw frames of a run that has ended. Their rows are left to `collect`."""
-    db.room.has_garbage = True
-    db.execute(
-        "INSERT INTO garbage (frames_id) SELECT frames_id FROM runs WHERE thread = ? AND ordinal = ? AND raw_until > 0",
-        (thread, ordinal),
-    )
+    _drop_raw_frames(db, thread, ordinal)
     db.execute(
         "UPDATE threads SET bytes = bytes - (SELECT frames_bytes FROM runs WHERE thread = id AND ordinal = ?)"
         " WHERE id = ?",
         (ordinal, thread),
     )
     db.execute("UPDATE runs SET raw_until = 0, frames_bytes = 0 WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+
+
+def _drop_raw_frames(db: Db, thread: int, ordinal: int) -> None:
+    db.room.has_garbage = True
+    db.execute(
+        "INSERT INTO garbage (frames_id) SELECT frames_id FROM runs WHERE thread = ? AND ordinal = ? AND raw_until > 0",
+        (thread, ordinal),
+    )
 
 
 def collect(db: Db, max_bytes: int = PIECE_BYTES) -> bool:
