@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,19 +21,25 @@ def test_first_step_that_is_all_needs_no_loop() -> None:
     assert (step.is_done, step.result) == (True, [])
 
 
-def test_first_step_raises_at_once() -> None:
+def test_first_step_without_an_object_for_the_result() -> None:
+    assert FirstStep.take(wait()) is None
+
+
+@pytest.mark.parametrize("take", [FirstStep, FirstStep.take])
+def test_first_step_raises_at_once(take: Callable[[Any], object]) -> None:
     async def fail() -> None:
         raise ValueError("at once")
 
     with pytest.raises(ValueError, match="at once"):
-        FirstStep(fail())
+        take(fail())
 
 
+@pytest.mark.parametrize("take", [FirstStep, FirstStep.take])
 @pytest.mark.parametrize("waits", [1, 3])
-def test_first_step_is_followed_by_the_rest(waits: int) -> None:
+def test_first_step_is_followed_by_the_rest(waits: int, take: Callable[[Any], Any]) -> None:
     async def check() -> list[int]:
         futures = [asyncio.get_running_loop().create_future() for _ in range(waits)]
-        step = FirstStep(wait(*futures))
+        step = take(wait(*futures))
         assert not step.is_done
         for number, future in enumerate(futures):
             asyncio.get_running_loop().call_soon(future.set_result, number)

@@ -84,6 +84,7 @@ class MessagePusher:
             _leave_task(loop, current)
         _enter_task(loop, task)
         try:
+            # `send` may be a plain function, which is called in the context as well.
             step = context.run(_take_first_step, self._send, message)
         except BaseException as error:
             return PushedMessage(None, error, is_last=is_last)
@@ -91,11 +92,11 @@ class MessagePusher:
             _leave_task(loop, task)
             if current is not None:
                 _enter_task(loop, current)
-        return None if step.is_done and not is_last else PushedMessage(step, None, is_last=is_last)
+        return None if step is None and not is_last else PushedMessage(step, None, is_last=is_last)
 
 
-def _take_first_step(send: Send, message: Message) -> FirstStep[None]:
-    return FirstStep(send(message))  # `send` may be a plain function, which is called in the context as well
+def _take_first_step(send: Send, message: Message) -> FirstStep[None] | None:
+    return FirstStep.take(send(message))
 
 
 def _context_of(task: Any) -> contextvars.Context | None:

@@ -7,6 +7,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+_DONE = object()
+"""What no awaitable signals."""
+
 
 class FirstStep(Generic[T]):
     """An awaitable that has taken its first step.
@@ -33,6 +36,20 @@ class FirstStep(Generic[T]):
             self.is_done, self.result = True, stop.value
         else:
             self.is_done = False
+
+    @classmethod
+    def take(cls, awaitable: Awaitable[T]) -> FirstStep[T] | None:
+        """Takes the first step of an awaitable whose result nobody needs. Returns None if it was all.
+
+        Most are, and then there is neither an exception nor an object.
+        """
+        rest: Any = awaitable.__await__()
+        signal = next(rest, _DONE)
+        if signal is _DONE:
+            return None
+        step = cls.__new__(cls)
+        step._rest, step._signal, step.is_done = rest, signal, False
+        return step
 
     def __await__(self) -> Generator[Any, Any, T]:
         """Waits for the rest. To be awaited once, in the task that has taken the first step, if it is not done."""

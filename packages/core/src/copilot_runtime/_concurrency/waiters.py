@@ -10,7 +10,7 @@ Notify = Callable[[], object]
 
 
 _creating = process_rlock()
-"""Held while what few things need is created: a set takes 216 bytes, and there are thousands of idle streams.
+"""Held while what few things need is created or changed: a set takes 216 bytes, and thousands of streams may be idle.
 
 Reentrant, for what a signal handler or the garbage collector runs meanwhile."""
 
@@ -27,8 +27,8 @@ class Waiters:
     def __init__(self) -> None:
         self._waiting: set[Notify] | None = None
         """Called once."""
-        self._listening: set[Notify] | None = None
-        """Called at each change."""
+        self._listening: tuple[Notify, ...] = ()
+        """Called at each change. Never changed in place, so that nothing has to copy it at each."""
 
     @property
     def has_waiters(self) -> bool:
@@ -45,23 +45,21 @@ class Waiters:
 
     def listen(self, notify: Notify) -> None:
         """Has ``notify`` called at each change, until `discard`. It may be called once more by another thread."""
-        while (listening := self._listening) is None:
-            with _creating.get():
-                if self._listening is None:
-                    self._listening = set()
-        listening.add(notify)
+        with _creating.get():
+            self._listening = (*self._listening, notify)
 
     def discard(self, notify: Notify) -> None:
         """Forgets a callback: nobody waits any more. It may be called all the same if the change comes meanwhile."""
-        for callbacks in (self._waiting, self._listening):
-            if callbacks is not None:
-                callbacks.discard(notify)
+        if self._waiting is not None:
+            self._waiting.discard(notify)
+        if notify in self._listening:
+            with _creating.get():
+                self._listening = tuple([other for other in self._listening if other != notify])
 
     def notify(self) -> None:
         """Calls the callbacks that were added since the last change, and those that are called at each."""
-        if self._listening:
-            for notify in tuple(self._listening):
-                notify()
+        for notify in self._listening:
+            notify()
         if self._waiting:
             waiting, self._waiting = self._waiting, set()
             # A copy, since a thread that loaded the old set may still add to it; its second look saves it.

@@ -85,6 +85,8 @@ class RunPersistence:
 
     def track(self, writer: RunWriter) -> None:
         """Polls for signals about a run that has begun, and renews its lease."""
+        if self._lazy is not None:
+            writer.flush_bytes = self._max_unflushed
         if self._store.poll_seconds is not None:
             self._poller.get().add(writer)
         if self._store.lease_seconds is not None:

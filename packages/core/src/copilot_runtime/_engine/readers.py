@@ -292,25 +292,40 @@ class RunReader(BaseReader):
         log = self._log
         return log is not None and log.is_starting
 
-    def _read(self) -> bytes | None:
+    def read_available(self) -> bytes | None:
+        """Returns what any reader does. In one piece for most runs: all that has come, or a paced run's next event."""
         log, seen = self._log, self._seen
-        chunk: bytes | None
-        if self._is_following and log is not None and not log.is_foreign:
-            frames = log.frames
+        if self._is_following and log is not None and not (self._rest or log.is_foreign):
+            frames, tail, chunk = log.frames, log.tail, b""
             count = len(frames)
             if count == seen + 1:
-                self._seen = count  # one event more: of a paced run, all are read here, which is most of what they cost
-                return frames[seen]
-            tail = log.tail
-            if tail is not None and tail.start == seen and len(tail.joined) <= MAX_CHUNK_BYTES:
-                self._seen = tail.end
-                return tail.joined
-            if not seen and 0 < count <= MAX_CHUNK_FRAMES:  # a run that has just begun, and may be over
+                chunk = frames[seen]
+            elif tail is not None and tail.start == seen:
+                chunk, count = tail.joined, tail.end
+            elif not seen and 0 < count <= MAX_CHUNK_FRAMES:  # a run that has just begun, and may be over
                 frames = frames[:count]
                 if sum(map(len, frames)) <= MAX_CHUNK_BYTES:
-                    self._seen = count
-                    return b"".join(frames)
-        chunk = b""
+                    chunk = b"".join(frames)
+            if 0 < len(chunk) <= MAX_CHUNK_BYTES:
+                self._seen = count
+                self.last_sent = time.monotonic()
+                self.sending_ticks = 0
+                self._keep_alive_due = False
+                return chunk
+        return super().read_available()
+
+    def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
+        """Does what any reader does. In one piece for who has been notified, and goes on waiting."""
+        log = self._log
+        if self._is_listening and is_lasting and log is not None and len(log.frames) == self._seen:
+            if log.ended or self._rest or self._keep_alive_due or self._is_cut:
+                return False
+            self.sending_ticks = -1
+            return True
+        return super().add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting)
+
+    def _read(self) -> bytes | None:
+        chunk: bytes | None = b""
         if self._history:
             chunk = self._read_history()
         if not chunk and not self._is_evicted:

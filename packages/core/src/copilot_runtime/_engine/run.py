@@ -104,9 +104,9 @@ class Run:
         """None for a run on no thread, of which nothing is stored."""
         self.is_finished = False
         self.size = 0
-        """The bytes of its frames, which take long to count where there are many."""
+        """The bytes of its frames once it has ended, which take long to count where there are many."""
         self._uncounted = 0
-        """Those that its slot does not count yet."""
+        """Those that neither this nor its slot counts yet."""
         self._services = services
         self._function = function
         self._recorder = recorder
@@ -269,22 +269,27 @@ class Run:
         """Makes what was recorded visible to readers, and has it stored soon."""
         if self.is_finished:
             return
-        recorder, writer = self._recorder, self.writer
-        frames, size, joined = recorder.take()
+        frames, size, joined = self._recorder.take()
         if not size:
             return
-        self.size += size
-        self._uncounted += size
-        if self._uncounted >= self.slot.allowance:
-            grown, self._uncounted = self._uncounted, 0
-            if not self.slot.grow(grown):
-                self.stop_threadsafe(MEMORY_EXCEEDED)
-        if recorder.duplicates:
-            self.log.duplicates = recorder.duplicates
-        self.log.extend(frames, joined)
+        self._uncounted = uncounted = self._uncounted + size
+        if uncounted >= self.slot.allowance:
+            self._count()
+        log, writer = self.log, self.writer
+        if self._recorder.duplicates:
+            log.duplicates = self._recorder.duplicates
+        log.extend(frames, joined)
         if writer is not None:
-            writer.unflushed_bytes += size
-            self._services.persistence.schedule_flush(writer)
+            writer.unflushed_bytes = unflushed = writer.unflushed_bytes + size
+            if unflushed >= writer.flush_bytes:
+                self._services.persistence.schedule_flush(writer)
+
+    def _count(self) -> None:
+        """Has the frames of the run counted, and the run stopped if there is too much in memory."""
+        grown, self._uncounted = self._uncounted, 0
+        self.size += grown
+        if not self.slot.grow(grown):
+            self.stop_threadsafe(MEMORY_EXCEEDED)
 
     def feed_threadsafe(self, event: Any) -> bool:
         """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""
@@ -411,7 +416,7 @@ class Run:
         with self._lock:
             end = recorder.end(ending, request.thread_id, request.run_id)
         frames = end.frames
-        self.size += end.size
+        self.size += self._uncounted + end.size
         completion, result = None, FinishResult.STORED
         if writer is not None:
             completion = RunCompletion.from_recorder(

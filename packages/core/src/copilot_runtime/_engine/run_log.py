@@ -40,7 +40,7 @@ class RunLog(Waiters):
     )
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str, *, is_starting: bool = False) -> None:
-        self._waiting = self._listening = None
+        self._waiting, self._listening = None, ()
         self.run = run
         """None for a run on no thread."""
         self.run_id = run_id
@@ -59,9 +59,13 @@ class RunLog(Waiters):
 
     def extend(self, frames: Sequence[bytes], joined: bytes = b"") -> None:
         """Adds frames, of which ``joined`` is all if they have been joined already, and notifies waiting readers."""
-        start = len(self.frames)
-        self.frames.extend(frames)
-        self.tail = Tail(start, start + len(frames), joined) if 0 < len(joined) <= MAX_TAIL_BYTES else None
+        if joined and len(joined) <= MAX_TAIL_BYTES:
+            start = len(self.frames)
+            self.frames += frames
+            self.tail = Tail(start, start + len(frames), joined)
+        else:
+            self.frames += frames
+            self.tail = None
         self.notify()
 
     def mark_started(self) -> None:

@@ -34,6 +34,7 @@ class RunWriter:
 
     __slots__ = (
         "_run",
+        "flush_bytes",
         "flush_lock",
         "flush_scheduled",
         "flushed_count",
@@ -51,6 +52,8 @@ class RunWriter:
         self.loop = loop
         self.flushed_count = 0
         self.unflushed_bytes = 0
+        self.flush_bytes = 0
+        """How many of them there have to be for a flush to be scheduled."""
         self.flush_lock = threading.Lock()
         """Held while frames of the run are being stored, or they could be stored twice."""
         self.flush_scheduled = False

@@ -126,7 +126,6 @@ class RunRecorder:
         "_input_echo",
         "_input_ids",
         "_is_buffering",
-        "_joined",
         "_known_message_ids",
         "_last_agent_event",
         "_message_ids",
@@ -172,8 +171,6 @@ class RunRecorder:
         """Frames that have not been drained yet."""
         self._pending_bytes = 0
         """Their size."""
-        self._joined = b""
-        """The first of them, joined, if that was needed for their size."""
         self._delta_bytes = 0
         """About the size of the frames that ``_deltas`` become, apart from short ones that `feed_all` has added."""
         self._number = 0
@@ -308,12 +305,21 @@ class RunRecorder:
         return None
 
     def _add_deltas(self) -> None:
-        """Records the plain deltas that have come since the last other event."""
+        """Adds the frames of the plain deltas that have come since the last other event."""
+        if self._deltas:
+            frames, size, _ = self._take_deltas()
+            self._pending += frames
+            self._pending_bytes += size
+
+    def _take_deltas(self) -> tuple[list[bytes], int, bytes]:
+        """Records the plain deltas that have come since the last other event, of which there is one or more.
+
+        Returns what `take` does, for frames that are not pending yet.
+        """
         deltas, stream = self._deltas, self._stream
-        if stream is None or not deltas:
-            return
+        assert stream is not None
         self._delta_bytes = 0
-        before, after, first = stream.before, stream.after, self._number + 1
+        before, after, first, joined = stream.before, stream.after, self._number + 1, b""
         try:
             # As `encode` writes strings, at a third of the cost.
             if len(deltas) == 1:
@@ -326,26 +332,24 @@ class RunRecorder:
                 ]
                 joined = b"".join(frames)  # which is faster than the sum of their sizes
                 size = len(joined)
-                if not self._pending:
-                    self._joined = joined
         except UnicodeEncodeError:  # of half a character, which is joined with its other half
             events = [stream.event(delta) for delta in deltas]
             deltas.clear()
             for event in events:
                 self._feed(event)
-            return
+            return [], 0, b""
         self._number = self._last_agent_event = last = self._number + len(frames)
-        self._pending += frames
-        self._pending_bytes += size
         message = stream.message
-        if stream.records is not None:
-            stream.records += frames
-        if message is not None:
+        if message is None:
+            if stream.records is not None:
+                stream.records += frames
+        else:
             if not message.deltas:
                 message.first = frames[0]
             message.deltas += deltas
             message.last = last
         deltas.clear()
+        return frames, size, joined
 
     def _feed(self, event: Any) -> int:
         """Records any event, with all checks."""
@@ -433,14 +437,12 @@ class RunRecorder:
         Forgets them.
         """
         if self._deltas:
+            if not self._pending and (taken := self._take_deltas())[1]:
+                return taken
             self._add_deltas()
-        frames, size, joined = self._pending, self._pending_bytes, self._joined
+        taken = self._pending, self._pending_bytes, b""
         self._pending, self._pending_bytes = [], 0
-        if joined:
-            self._joined = b""
-            if len(joined) < size:
-                joined = b""
-        return frames, size, joined
+        return taken
 
     def records(self) -> Sequence[CompactedFrame]:
         """Returns the compacted run. To be called once, at the end."""
