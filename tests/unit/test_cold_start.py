@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 UNUSED = (
     *("_sqlite3", "anyio", "email.mime", "h11", "http.cookiejar", "http.server", "httpcore", "httpcore2", "httpx"),
-    *("httpx2", "jsonpatch", "jsonpointer", "jsonschema", "mcp", "openai", "sqlite3", "starlette", "werkzeug"),
+    *("httpx2", "jsonpatch", "jsonpointer", "jsonschema", "mcp", "openai", "opentelemetry", "sqlite3", "starlette"),
+    "werkzeug",
     *("copilot_runtime.agents._builtin", "copilot_runtime.agents._http_agent", "copilot_runtime.agents._langgraph"),
     *("copilot_runtime.agents._pydantic_ai", "copilot_runtime.stores._sqlite", "copilot_runtime.testing"),
     *("copilot_runtime.transcription._openai",),

@@ -16,12 +16,14 @@ from ._lazy_exports import lazy_exports as _lazy_exports
 from ._log_text import escape_log_records as _escape_log_records
 from ._server.access import ThreadAccess
 from ._server.agents_context import AgentsContext
-from ._server.handler import CopilotHandler, create_copilot_runtime_handler
+from ._server.handler import CopilotHandler
+from ._server.handlers import create_copilot_runtime_handler
 from ._server.hooks import ErrorHook, HookContext, RequestHook, RespondWith, ResponseHook, RuntimeHooks
 from ._server.input_limits import InputLimits
 from ._server.route_table import RouteMatch
 from ._server.runtime import CopilotRuntime, IdentifyUser
 from ._server.store_override import notify_pytest_plugin as _notify_pytest_plugin
+from ._telemetry.options import OpenTelemetry
 from ._users import User
 from ._version import __version__
 from .agents._context import RunContext
@@ -58,6 +60,7 @@ __all__ = [
     "IdentifyUser",
     "InputLimits",
     "MCPApps",
+    "OpenTelemetry",
     "Request",
     "RequestHook",
     "RespondWith",

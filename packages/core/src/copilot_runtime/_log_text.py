@@ -45,16 +45,18 @@ def one_line(text: object) -> str:
     return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
-def log_failure(logger: logging.Logger, error: BaseException, message: str, *args: object) -> None:
-    """Logs an exception of the application's code as an ERROR, with its traceback from that code on.
+def log_failure(
+    logger: logging.Logger, error: BaseException, message: str, *args: object, level: int = logging.ERROR
+) -> None:
+    """Logs an exception of the application's code, with its traceback from that code on.
 
     What the runtime itself has to say about that code, such as that a hook has returned the wrong type, is one line.
     """
     trace = _traceback_of_application(error)
     if trace is None:
-        logger.error(f"{message}: %s", *args, _describe(error), stacklevel=2)  # noqa: G004 - the message is constant
+        logger.log(level, f"{message}: %s", *args, _describe(error), stacklevel=2)  # noqa: G004 - the message is constant
     else:
-        logger.error(message, *args, exc_info=(type(error), error, trace), stacklevel=2)
+        logger.log(level, message, *args, exc_info=(type(error), error, trace), stacklevel=2)
 
 
 def _describe(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from ._http.form import make_form_parts
 from ._http.streaming import AsyncStreamIterator, StreamSource
 from ._http.target import MAX_KEPT_CHARACTERS, split_raw_target
 from ._server.errors import SHUTTING_DOWN
-from ._server.handler import HandlerOptions, build_handler, coerce_handler, ensure_handler
+from ._server.handlers import HandlerOptions, build_handler, coerce_handler, ensure_handler
 from ._server.request_socket import DRAIN_BYTES, drain_socket, limit_socket_wait, may_have_body
 from ._server.response_body import begin_response, response_stream, wsgi_body
 from ._server.wsgi_checks import WSGIDeploymentChecks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from .._concurrency import driver, loops
@@ -98,7 +99,7 @@ class AsyncStore:
         return await self.call(self._store.poll_signals, leases)
 
     async def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:
-        return await self.call(lambda: self._store.read(thread, touch=touch, raw_ordinal=raw_ordinal))
+        return await self.call(partial(self._store.read, thread, touch=touch, raw_ordinal=raw_ordinal))
 
     async def request_stop(self, thread: ThreadKey, run_id: str | None) -> ActiveRun | None:
         return await self.call(self._store.request_stop, thread, run_id)
@@ -106,7 +107,8 @@ class AsyncStore:
     async def update(
         self, thread: ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
     ) -> bool:
-        return await self.call(lambda: self._store.update(thread, name=name, archived=archived, if_unnamed=if_unnamed))
+        changes = partial(self._store.update, thread, name=name, archived=archived, if_unnamed=if_unnamed)
+        return await self.call(changes)
 
     async def delete(self, thread: ThreadKey) -> bool:
         existed = await self.call(self._store.delete, thread)

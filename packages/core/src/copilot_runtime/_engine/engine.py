@@ -108,7 +108,7 @@ class Engine:
         thread_names: NameSource | None = None,
     ) -> None:
         self.store = store
-        self.async_store: AsyncStore = AsyncStore(store)
+        self.async_store = self._make_async_store(store)
         self.options = options
         self.on_run_end: RunEndHook | None = on_run_end
         self.thread_names: NameSource | None = thread_names
@@ -158,6 +158,13 @@ class Engine:
         )
         self._debug_feed = DebugFeed()
         lifecycle.register_lifecycle(self)
+
+    def with_store(self, store: RunStore) -> Engine:
+        """Returns an engine over another store, which is the same otherwise."""
+        return Engine(store, self.options, self.on_run_end, self.thread_names)
+
+    def _make_async_store(self, store: RunStore) -> AsyncStore:
+        return AsyncStore(store)
 
     # --- for endpoints ---
 
@@ -510,11 +517,16 @@ class Engine:
         if not force:
             # Where the machine was suspended, or its clock set forward, the owner is only late.
             await driver.sleep(REAP_GRACE_SECONDS)
-        ended = await self.async_store.call(lambda: reap(self.store, run, ending, force=force))
-        if ended is not None and run_logger.isEnabledFor(logging.INFO):
-            log_reaped_run(ended)
-        if ended is not None and self.on_run_end is not None:
+        ended = await self.async_store.call(partial(reap, self.store, run, ending, force=force))
+        if ended is None:
+            return
+        self._run_reaped(ended)
+        if self.on_run_end is not None:
             await self._run_end_notifier.notify(self.on_run_end, ended)
+
+    def _run_reaped(self, ended: EndedRun) -> None:
+        if run_logger.isEnabledFor(logging.INFO):
+            log_reaped_run(ended)
 
     async def _reap_lost(self, run: RunKey) -> None:
         await self._reap(run, LOST)

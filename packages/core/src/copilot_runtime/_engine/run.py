@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
 
 from .._concurrency import driver, loops
 from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is_terminal
@@ -35,6 +36,8 @@ from .run_writer import RunWriter
 from .types import EndedRun, Outcome, RunRequest, RunSettings
 
 logger = logging.getLogger("copilot_runtime.engine")
+
+T = TypeVar("T")
 
 
 class RunServices(NamedTuple):
@@ -259,6 +262,10 @@ class Run:
         if self._feed is None:
             return self._recorder.feed_all(events, FLUSH_BYTES)
         return feed_each(self._feed, events)
+
+    def context_value(self, variable: ContextVar[T]) -> T | None:
+        """Returns the value of a context variable in the context in which the run was created; None if it had none."""
+        return self._context.get(variable)
 
     @property
     def event_count(self) -> int:

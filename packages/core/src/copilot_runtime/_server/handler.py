@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from typing import Any, TypedDict, get_args
+from typing import Any
 
 from .._concurrency import driver
 from .._concurrency.framework import current_framework
@@ -22,10 +22,9 @@ from .._http.cors import (
     preflight,
     reject_cross_site,
 )
-from .._http.target import normalize_base_path
 from .._http.types import Request, Response
 from .._log_text import log_failure, one_line
-from .._validation import UnusableResult, check_choice
+from .._validation import UnusableResult
 from .access import require_thread_access
 from .cors_log import RefusedOrigins
 from .endpoints.context import EndpointContext
@@ -38,15 +37,6 @@ from .router import Mode, RequestHead, Router
 from .runtime import CopilotRuntime
 
 logger = logging.getLogger("copilot_runtime.handler")
-
-
-class HandlerOptions(TypedDict, total=False):
-    """Options of `create_copilot_runtime_handler`, which adapters accept as ``**options: Unpack[HandlerOptions]``."""
-
-    base_path: str | None
-    mode: Mode
-    cors: bool | CorsConfig
-    hooks: RuntimeHooks | None
 
 
 @dataclasses.dataclass(slots=True)
@@ -278,87 +268,6 @@ class CopilotHandler:
                 log_failure(logger, error, "%s %s failed", state.request.method, one_line(state.path))
         members: dict[str, object] = {"message": "; ".join(failures)} if self.runtime.debug else {}
         return error_response(500, "internal_error", headers=(), **members)
-
-
-def ensure_handler(handler: object) -> CopilotHandler:
-    """Returns the handler that an adapter was called with. Raises TypeError for anything else."""
-    if not isinstance(handler, CopilotHandler):
-        raise TypeError(f"handler must be created by create_copilot_runtime_handler(), got {handler!r}")
-    return handler
-
-
-def coerce_handler(source: object) -> CopilotHandler:
-    """Returns the handler of an object that an application's configuration names: a runtime or a handler.
-
-    Raises TypeError for anything else.
-    """
-    if isinstance(source, CopilotHandler):
-        return source
-    if isinstance(source, CopilotRuntime):
-        return create_copilot_runtime_handler(runtime=source)
-    raise TypeError(f"expected a CopilotRuntime or a CopilotHandler, got {type(source).__name__}")
-
-
-def build_handler(
-    *, runtime: CopilotRuntime | None, handler: CopilotHandler | None, options: HandlerOptions
-) -> CopilotHandler:
-    """Returns the handler that an adapter was called with, or one for the runtime that it was called with.
-
-    Args:
-        runtime: the runtime, if there is no handler.
-        handler: the handler, if there is no runtime.
-        options: of `create_copilot_runtime_handler`, for a runtime.
-
-    Raises:
-        TypeError: there are both, neither, or options beside a handler; or one of them is of the wrong type.
-        ValueError: an option has a value that cannot work.
-    """
-    if (runtime is None) == (handler is None) or (handler is not None and options):
-        raise TypeError("use either runtime=..., with options, or a ready handler=... alone")
-    if runtime is None:
-        return ensure_handler(handler)
-    return create_copilot_runtime_handler(runtime=runtime, **options)
-
-
-def create_copilot_runtime_handler(
-    *,
-    runtime: CopilotRuntime,
-    base_path: str | None = None,
-    mode: Mode = "auto",
-    cors: bool | CorsConfig = False,
-    hooks: RuntimeHooks | None = None,
-) -> CopilotHandler:
-    """Returns a runtime as a coroutine function from a `Request` to a `Response`.
-
-    Args:
-        runtime: the runtime.
-        base_path: the path at which the runtime is mounted; None for wherever the server has mounted it, or anywhere.
-        mode: ``multi-route`` (REST paths), ``single-route`` (an envelope POSTed to the base path), or ``auto``, which
-            is both.
-        cors: False for no CORS headers, True for any origin without credentials, or a `CorsConfig`.
-        hooks: functions to call around every request.
-
-    Raises:
-        ValueError: an option has a value that cannot work.
-        TypeError: an option has a value of the wrong type.
-    """
-    if not isinstance(runtime, CopilotRuntime):
-        raise TypeError(f"runtime={runtime!r}: must be a CopilotRuntime, such as CopilotRuntime(agents=...)")
-    check_choice("mode", mode, get_args(Mode))
-    if not isinstance(cors, (bool, CorsConfig)):
-        raise TypeError(f"cors={cors!r}: must be False, True or a CorsConfig, such as CorsConfig(allow_origins=[...])")
-    if hooks is not None and not isinstance(hooks, RuntimeHooks):
-        raise TypeError(f"hooks={hooks!r}: must be a RuntimeHooks, such as RuntimeHooks(on_request=...)")
-    return CopilotHandler(
-        runtime=runtime,
-        router=Router(
-            mode=mode,
-            base_path=normalize_base_path(base_path),
-            expose_memory_routes=runtime.expose_memory_routes,
-        ),
-        cors=(CorsConfig() if cors else None) if isinstance(cors, bool) else cors,
-        hooks=hooks or RuntimeHooks(),
-    )
 
 
 def _keep_private(response: Response, route: RouteMatch | None) -> Response:

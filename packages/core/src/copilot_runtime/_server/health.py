@@ -14,6 +14,7 @@ from .._concurrency import driver, loops
 from .._concurrency.loop_lag import LoopLag
 from .._concurrency.process_local import ProcessLocal
 from .._engine.endings import describe_error
+from .._engine.store_kinds import store_kind
 from .._http.types import Request, Response
 from ..stores.protocol import RunStore, ThreadKey
 from .runtime import CopilotRuntime
@@ -31,14 +32,6 @@ FRESH_SECONDS = 1.0
 
 STUCK_SECONDS = 5.0
 """How late the background loop may be until the process counts as failing."""
-
-_KINDS: Mapping[str, str] = {
-    "MemoryStore": "memory",
-    "SqliteStore": "sqlite",
-    "PostgresStore": "postgres",
-    "RedisStore": "redis",
-    "DjangoStore": "django",
-}
 
 _PROBE = ThreadKey("healthz", "healthz")
 """A thread that does not exist. No user has this owner key: theirs are JSON."""
@@ -85,7 +78,7 @@ class HealthCheck:
 
     async def _check_store(self, process: _ProcessState) -> dict[str, Any]:
         store = self._runtime.store
-        described = {"kind": _KINDS.get(type(store).__name__, "custom"), "shared": store.poll_seconds is not None}
+        described = {"kind": store_kind(store).name, "shared": store.poll_seconds is not None}
         check = process.check_of(store)
         if not check.is_due():
             return {**described, **check.result()}

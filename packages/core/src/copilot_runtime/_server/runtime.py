@@ -17,6 +17,8 @@ from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
 from .._http.url_safety import WEB_SCHEMES
 from .._lazy_exports import LazyModule
+from .._optional.optional_imports import import_optional
+from .._telemetry.options import OpenTelemetry
 from .._users import User
 from ..agents._agent_checks import agent_instead_of_agents, check_agents
 from ..middleware._layers import Layer, parse_layers
@@ -32,6 +34,7 @@ from .store_override import current_engine, store_of_new_runtime
 from .thread_names import ThreadNames, parse_thread_names
 
 if TYPE_CHECKING:
+    from .._telemetry.telemetry import Telemetry
     from ..middleware import _mcp_apps
     from ..middleware import _types as middleware_types
     from ..middleware._a2ui import options as a2ui_options
@@ -107,7 +110,9 @@ class CopilotRuntime:
         expose_memory_routes: whether the hosted backend's memory routes are answered with 422 and not with 404.
         healthz: whether ``GET {mount}/healthz`` reports the health of this process, to everybody, before hooks and
             ``identify_user`` (docs/observability.md).
-        debug: serves the debug feed, and puts texts of exceptions into responses. Not for production.
+        opentelemetry: whether the runtime is traced and measured with OpenTelemetry's API, extra ``otel``; an
+            `OpenTelemetry` says with which providers (docs/observability.md).
+        debug: serves the debug feed, logs events, and puts texts of exceptions into responses. Not for production.
 
     Raises:
         ValueError: an option has a value that cannot work, or that is not safe together with another.
@@ -131,6 +136,8 @@ class CopilotRuntime:
     attachment_url_schemes: frozenset[str]
     expose_memory_routes: bool
     healthz: bool
+    telemetry: Telemetry | None
+    """Where requests and runs are reported; None for nowhere."""
     debug: bool
 
     def __init__(
@@ -169,6 +176,7 @@ class CopilotRuntime:
         shutdown_grace_seconds: float = 10,
         expose_memory_routes: bool = False,
         healthz: bool = False,
+        opentelemetry: bool | OpenTelemetry = False,
         debug: bool = False,
     ) -> None:
         validation.check_choice("on_concurrent_run", on_concurrent_run, ("reject", "supersede"))
@@ -177,6 +185,8 @@ class CopilotRuntime:
         validation.check_bool("single_user", single_user)
         validation.check_bool("expose_memory_routes", expose_memory_routes)
         validation.check_bool("healthz", healthz)
+        if not isinstance(opentelemetry, (bool, OpenTelemetry)):
+            raise TypeError(f"opentelemetry={opentelemetry!r}: must be True, False, or an OpenTelemetry(...)")
         validation.check_bool("debug", debug)
         validation.check_number("max_body_bytes", max_body_bytes, minimum=1, integer=True)
         if max_total_body_bytes is None:
@@ -235,7 +245,9 @@ class CopilotRuntime:
         self.healthz = healthz
         self.debug = debug
         self._memory_store_check = MemoryStoreCheck() if isinstance(store, str) else None
-        self._engine = Engine(
+        self.telemetry = _make_telemetry(opentelemetry)
+        self._engine = _make_engine(
+            self.telemetry,
             store_from_url(store_of_new_runtime(self, store)),
             EngineOptions(
                 on_concurrent_run=on_concurrent_run,
@@ -375,6 +387,24 @@ class CopilotRuntime:
     def is_shutting_down(self) -> bool:
         """Whether `shutdown` is at work, or the server is known to shut down."""
         return self.engine.is_shutting_down
+
+
+def _make_telemetry(options: bool | OpenTelemetry) -> Telemetry | None:
+    """Returns what the runtime reports to; None for nothing. Raises ImportError without OpenTelemetry's API."""
+    if options is False:
+        return None
+    import_optional("opentelemetry.trace", feature="CopilotRuntime(opentelemetry=...)", extra="otel")
+    from .._telemetry.telemetry import Telemetry  # with what few processes need
+
+    return Telemetry(OpenTelemetry() if options is True else options)
+
+
+def _make_engine(telemetry: Telemetry | None, *arguments: Any) -> Engine:
+    if telemetry is None:
+        return Engine(*arguments)
+    from .._engine.traced_engine import TracedEngine
+
+    return TracedEngine(*arguments, telemetry=telemetry)
 
 
 def _validate_agents(agents: agents_types.Agents) -> agents_types.Agents:

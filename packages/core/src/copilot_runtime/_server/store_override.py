@@ -46,8 +46,7 @@ class StoreOverride:
             return own
         engine = self._engines.get(owner)
         if engine is None:
-            new = Engine(self.make_store(), own.options, own.on_run_end, own.thread_names)
-            engine = self._engines.setdefault(owner, new)
+            engine = self._engines.setdefault(owner, own.with_store(self.make_store()))
         return engine
 
     def close(self) -> None:

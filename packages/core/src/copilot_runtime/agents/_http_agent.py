@@ -16,6 +16,7 @@ from ._http import request as http_request
 from ._http.clients import AsyncHTTPClient, loop_local_http_client
 from ._http.errors import to_upstream_error
 from ._http.response import EventDecoder, raise_for_status
+from ._http.upstream_call import UpstreamCall
 from ._http.urls import parse_http_url, redact_url
 from ._json_body import JSONBody
 from ._wire_input import input_in_wire_form
@@ -103,11 +104,13 @@ class HttpAgent:
         ``UPSTREAM_``. Closing the iterator, or cancelling the task that awaits it, closes the connection.
         """
         decoder = EventDecoder(self._max_event_bytes)
+        upstream = UpstreamCall(self._redacted_url)
         thread_id = input.thread_id
         remote_id = self.remote_thread_id(thread_id, None if context is None else context.user)
         try:
             client = await self._client.get()
             headers = http_request.build_headers(self.headers, {} if context is None else context.headers)
+            headers = upstream.add_trace(headers)
             async with client.stream(
                 "POST",
                 self.url,
@@ -115,6 +118,7 @@ class HttpAgent:
                 headers=headers,
                 timeout=self._timeout,
             ) as response:
+                upstream.note_status(response.status_code)
                 await raise_for_status(response)
                 async for chunk in response.aiter_bytes():
                     for event in decoder.feed(chunk):
@@ -125,8 +129,11 @@ class HttpAgent:
             return
         except Exception as error:
             failure = to_upstream_error(error)
+            upstream.note_error(type(error).__name__ if failure is None else failure.code)
             if failure is None:
                 raise
+        finally:
+            upstream.end()
         if decoder.run_ended:
             # The client has the end of the run already: how the connection closed changes nothing.
             logger.info("%s, after the end of a run: %s", self._redacted_url, one_line(failure))

@@ -23,7 +23,8 @@ from .._http.body_readers import AsyncBody, SyncBody
 from .._http.headers import Headers, HeadersLike
 from .._http.streaming import AsyncStreamIterator, EventStream, SyncStreamIterator
 from .._http.types import Request, Response
-from .._server.handler import CopilotHandler, coerce_handler
+from .._server.handler import CopilotHandler
+from .._server.handlers import coerce_handler
 from .._server.runtime import CopilotRuntime
 from ._results import ClientResponse, Event, EventParser, HTTPStatusError, RunResult
 

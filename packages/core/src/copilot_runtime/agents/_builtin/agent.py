@@ -25,6 +25,7 @@ from .resume import Resumption
 from .run_config import RunConfig, RunConfigResolver
 from .state_tools import STATE_TOOL_NAMES, SharedState
 from .tool_options import parse_tools, warn_of_unread_results
+from .traced_model import traced
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
@@ -196,7 +197,7 @@ class BuiltInAgent:
                 if not interrupts and not resumption.waits_for_client():
                     forced = forced_tool(forwarded_props(input), toolbox.client_names)
                     loop = AgentLoop(
-                        connection=config.connection,
+                        connection=traced(config.connection, config.model.provider.name),
                         model=config.model,
                         options=config.options,
                         tool_choice=forced or config.options.tool_choice,

@@ -11,6 +11,8 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from ..._concurrency import driver
 from ..._concurrency.worker_pools import TOOLS
+from ..._log_text import log_failure
+from ..._telemetry.current import current_telemetry
 from .._context import RunContext
 from .arguments import parse_arguments
 from .tool import Tool, ToolError
@@ -102,6 +104,16 @@ class Toolbox:
         return await self._call(tool, tool.interrupt.on_answer, arguments, answer, context)
 
     async def _call(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
+        telemetry = current_telemetry.get()
+        if telemetry is None:
+            return await self._call_plainly(tool, function, arguments, *more)
+        with telemetry.tool_call(tool.name) as call:
+            result = await self._call_plainly(tool, function, arguments, *more)
+            if result.failed:
+                call.end("tool_error")
+            return result
+
+    async def _call_plainly(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
             text = serialize_result(
                 await driver.call_user_function(function, parse_arguments(arguments), *more, pool=TOOLS)
@@ -109,7 +121,7 @@ class Toolbox:
         except ToolError as error:
             return ToolResult(f"Error: {error}", f"Error: {error}", failed=True)
         except Exception as error:
-            logger.warning("the tool %r failed", tool.name, exc_info=error)
+            log_failure(logger, error, "the tool %r failed", tool.name, level=logging.WARNING)
             for_model = f"Error: {type(error).__name__}: {error}"
             return ToolResult(for_model, for_model if self._debug else "Error: the tool failed.", failed=True)
         return ToolResult(text, text)

@@ -1,0 +1,102 @@
+"""A handler whose requests are traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from .._http.cors import CorsDecision
+from .._http.streaming import EventStream, StreamSource
+from .._http.types import Request, Response
+from .handler import CopilotHandler
+from .routes import ROUTES
+
+if TYPE_CHECKING:
+    from .._telemetry.spans import TracedOperation
+    from .._telemetry.telemetry import Telemetry
+
+_request_span: ContextVar[TracedOperation | None] = ContextVar("copilot_request_span", default=None)
+
+_PATTERNS = {name: route.pattern for route in ROUTES.routes for name in route.methods.values()}
+
+
+class TracedHandler(CopilotHandler):
+    """A handler that reports its requests.
+
+    A class of its own, so that a handler without telemetry has nothing of it. The span of a request that is answered
+    with a stream ends with the stream.
+    """
+
+    async def __call__(self, request: Request) -> Response:
+        telemetry = self.runtime.telemetry
+        if telemetry is None or (self._health is not None and self._is_probe(request)):
+            return await super().__call__(request)
+        operation = telemetry.begin_request(request.method, request.path, request.headers)
+        token = _request_span.set(operation)
+        try:
+            with operation.current():
+                response = await super().__call__(request)
+        except BaseException as error:
+            operation.end(type(error).__name__)
+            raise
+        finally:
+            _request_span.reset(token)
+        if isinstance(response.body, EventStream):
+            source = _TracedSource(response.body.source, telemetry, operation, response.status)
+            return response.replace(body=EventStream(source))
+        telemetry.end_request(operation, response.status)
+        return response
+
+    def respond_at_once(self, method: str, path: str, root_path: str) -> Response | None:
+        """Returns None: a request that is traced needs its headers."""
+        return None
+
+    async def _handle(self, state: Any, decision: CorsDecision) -> Response:
+        method = state.request.method  # of an envelope, and not of the request that it stands for
+        try:
+            return await super()._handle(state, decision)
+        finally:
+            operation, telemetry = _request_span.get(), self.runtime.telemetry
+            if operation is not None and telemetry is not None and state.route is not None:
+                name = state.route.name
+                prefix = self.base_path or state.request.root_path
+                pattern = f"{prefix.rstrip('/')}{_PATTERNS.get(name, '')}"
+                telemetry.name_request(operation, method, name, pattern)
+
+
+class _TracedSource:
+    """The source of a stream, at whose end the span of its request ends."""
+
+    def __init__(self, source: StreamSource, telemetry: Telemetry, operation: TracedOperation, status: int) -> None:
+        self._source = source
+        self._telemetry = telemetry
+        self._operation = operation
+        self._status = status
+        self._is_closed = False
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._source.is_at_end
+
+    @property
+    def is_starting(self) -> bool:
+        return self._source.is_starting
+
+    def read_available(self) -> bytes | None:
+        return self._source.read_available()
+
+    def add_waiter(self, notify: Callable[[], object], *, is_brief: bool = False, is_lasting: bool = False) -> bool:
+        return self._source.add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting)
+
+    def on_stalled(self, abort: Callable[[], object]) -> None:
+        self._source.on_stalled(abort)
+
+    def cut(self) -> None:
+        self._source.cut()
+
+    def close(self) -> None:
+        self._source.close()
+        if not self._is_closed:
+            self._is_closed = True
+            self._telemetry.end_request(self._operation, self._status)

@@ -1,0 +1,26 @@
+"""What the agents of a run report to: they do not know their runtime."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .spans import TracedOperation
+    from .telemetry import Telemetry
+
+current_telemetry: ContextVar[Telemetry | None] = ContextVar("copilot_telemetry", default=None)
+"""That of the run that this code belongs to; None if its runtime has none."""
+
+
+@contextlib.contextmanager
+def run_scope(telemetry: Telemetry, run: TracedOperation) -> Iterator[None]:
+    """Makes the span of a run the current one of all that is started in the block, and has its calls reported."""
+    token = current_telemetry.set(telemetry)
+    try:
+        with run.current():
+            yield
+    finally:
+        current_telemetry.reset(token)
