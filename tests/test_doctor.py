@@ -291,7 +291,10 @@ def test_doctor_nginx(doctor: Doctor, asgi: RunningServer, tmp_path: Path) -> No
 
 
 def test_doctor_workers_of_one_request_at_a_time(doctor: Doctor) -> None:
-    with serve("wsgi", server="sync", mounts={MOUNT: {}}) as server:
+    mounts = {MOUNT: {}, "/health": {"runtime": {"healthz": True}}}
+    with serve("wsgi", server="sync", mounts=mounts) as server:
+        # Where healthz is on, no run is needed.
+        assert wrong(doctor(f"http://127.0.0.1:{server.port}/health")) == ["workers"]
         report = doctor(server.base_url, "--agent", "short", "--timeout", "2")
     assert "workers" in wrong(report)
     assert "gthread" in finding(report, "workers")["snippet"]
@@ -306,10 +309,16 @@ def test_doctor_workers_with_too_few_threads(doctor: Doctor, few_threads: Runnin
 
 def test_doctor_processes(doctor: Doctor, tmp_path: Path) -> None:
     shared = {"runtime": {"store": f"sqlite:///{tmp_path}/copilot.db"}}
-    with serve("asgi", workers=2, mounts={MOUNT: {}, "/shared": shared}) as server:
+    mounts = {MOUNT: {}, "/health": {"runtime": {"healthz": True}}, "/shared": shared}
+    with serve("asgi", workers=2, mounts=mounts) as server:
         report = doctor(server.base_url, "--agent", "default")
         assert "processes" in wrong(report)
         assert "sqlite:///" in finding(report, "processes")["snippet"]
+
+        # Where healthz is on, no run is needed.
+        report = doctor(f"http://127.0.0.1:{server.port}/health")
+        assert finding(report, "processes")["measured"] == {"processes": 2}
+        assert wrong(report) == ["processes"]
 
         assert doctor(f"http://127.0.0.1:{server.port}/shared", "--agent", "default")["ok"]
 

@@ -206,13 +206,12 @@ class _Watcher:
         """Reloads the thread many times at once: each process should know it."""
         if not self._stream.has_terminal_event:
             return
-        for _ in range(2):
+        for is_last in (False, True):
             answers = await asyncio.gather(*(self._replay_once() for _ in range(REPLAYS)))
             known = [answer for answer in answers if answer is not None]
             self._record.replays, self._record.forgotten_replays = len(known), known.count(False)
-            if all(known):
-                return
-            await asyncio.sleep(_STORE_SECONDS)
+            if not is_last and not all(known):
+                await asyncio.sleep(_STORE_SECONDS)
 
     async def _replay_once(self) -> bool | None:
         with contextlib.suppress(Unanswered):

@@ -11,25 +11,33 @@ from ..mount import Answer, Unanswered
 
 REQUESTS = 12
 """How many requests at once look for further processes."""
+ROUNDS = 3
 
 
 async def check_health(examination: Examination) -> list[Finding]:
     """Returns how the processes that answer are, and whether they share a store."""
     if not examination.has_rest:
         return []
-    results = await asyncio.gather(
-        *(examination.mount.request("GET", "/healthz") for _ in range(REQUESTS)), return_exceptions=True
-    )
-    answers = [result for result in results if isinstance(result, Answer)]
-    if len(answers) < len(results):
-        failure = next(result for result in results if isinstance(result, BaseException))
-        if not isinstance(failure, Unanswered):
-            raise failure
-        return [skipped("health", f"{REQUESTS} requests at once: {failure}.")]
-    reports = [members for answer in answers if answer.status in (200, 503) and (members := _report(answer))]
+    reports: list[dict[str, Any]] = []
+    for _ in range(ROUNDS):  # one process may take all connections of a moment
+        results = await asyncio.gather(*(_ask(examination) for _ in range(REQUESTS)))
+        answers = [result for result in results if isinstance(result, Answer)]
+        failures = [result for result in results if isinstance(result, Unanswered)]
+        if failures:
+            return [skipped("health", f"{REQUESTS} requests at once: {failures[0]}.")]
+        reports += [members for answer in answers if answer.status in (200, 503) and (members := _report(answer))]
+        if len({str(report["process"].get("id")) for report in reports}) != 1:
+            break
     if not reports:
         return [skipped("health", "healthz is off: CopilotRuntime(healthz=True) shows processes and their store.")]
-    return [_processes(examination, reports), *_failing(reports)]
+    return [_processes(examination, reports), *_single_threaded(examination, reports), *_failing(reports)]
+
+
+async def _ask(examination: Examination) -> Answer | Unanswered:
+    try:
+        return await examination.mount.request("GET", "/healthz")
+    except Unanswered as error:
+        return error
 
 
 def _report(answer: Answer) -> dict[str, Any] | None:
@@ -41,7 +49,8 @@ def _processes(examination: Examination, reports: list[dict[str, Any]]) -> Findi
     ids = {str(report["process"].get("id")) for report in reports}
     kinds = sorted({str((report.get("store") or {}).get("kind")) for report in reports})
     described = f"{len(ids)} {'process' if len(ids) == 1 else 'processes'} with the store {', '.join(kinds)}"
-    if len(ids) > 1 and kinds == ["memory"]:
+    is_shared = all((report.get("store") or {}).get("shared", True) for report in reports)
+    if len(ids) > 1 and not is_shared:
         return Finding(
             check="processes",
             status=Status.WRONG,
@@ -53,6 +62,23 @@ def _processes(examination: Examination, reports: list[dict[str, Any]]) -> Findi
             measured={"processes": len(ids)},
         )
     return ok("processes", f"{described}.", processes=len(ids))
+
+
+def _single_threaded(examination: Examination, reports: list[dict[str, Any]]) -> list[Finding]:
+    servers = [server for report in reports if isinstance(server := report.get("server"), dict)]
+    if all(server.get("multithread", True) for server in servers):
+        return []
+    return [
+        Finding(
+            check="workers",
+            status=Status.WRONG,
+            summary="each process of the server handles one request at a time: while a stream is open, it answers "
+            "nothing "
+            "else, and no stop request gets in.",
+            advice="Use worker threads.",
+            snippet=examination.snippet("threads"),
+        )
+    ]
 
 
 def _failing(reports: list[dict[str, Any]]) -> list[Finding]:
