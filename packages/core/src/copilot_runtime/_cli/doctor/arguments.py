@@ -11,38 +11,12 @@ from urllib.parse import urlsplit
 
 from ..._http.cors import is_origin
 from ..._http.headers import HEADER_NAME
-
-DEFAULT_MESSAGE = "Hello."
+from .options import DEFAULT_MESSAGE, DoctorOptions
 
 _OWN_HEADERS = frozenset(
     ("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "origin")
 )
 """What each of the doctor's requests sets itself."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorOptions:
-    """What is looked at, and how.
-
-    Attributes:
-        url: the URL of the mount, as a frontend has it in ``runtimeUrl``.
-        origin: the origin of the pages that use it; None for pages of its own origin.
-        headers: header fields that every request sends.
-        agent: the agent to run; None to run none.
-        message: what its user says.
-        timeout_seconds: how long an answer may take.
-        watch_seconds: how long a silent run is watched for a keep-alive.
-        as_json: whether the report is JSON.
-    """
-
-    url: str
-    origin: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    agent: str | None = None
-    message: str = DEFAULT_MESSAGE
-    timeout_seconds: float = 10
-    watch_seconds: float = 20
-    as_json: bool = False
 
 
 def add_doctor(commands: Any) -> argparse.ArgumentParser:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from .arguments import DoctorOptions
 from .checks.agents import check_agents, check_frontends
 from .checks.bodies import check_bodies
 from .checks.cors import check_cors
@@ -16,6 +15,7 @@ from .checks.streams import check_streams
 from .examination import Examination
 from .findings import Finding, Status
 from .mount import Mount
+from .options import DoctorOptions
 from .reach import reach
 from .render import finding_text, report_json, summary_text
 

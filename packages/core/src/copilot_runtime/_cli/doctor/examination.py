@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .advice import snippet
-from .arguments import DoctorOptions
 from .mount import Mount
+from .options import DoctorOptions
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from .arguments import DoctorOptions
 from .examination import Examination, mount_snippet
 from .findings import Finding, Status, ok
 from .mount import Answer, Mount, Unanswered, new_id, resolved
+from .options import DoctorOptions
 
 INFO_SECONDS = 5.0
 """How long a client waits for ``/info`` after a request has failed."""
