@@ -21,7 +21,7 @@ from .test_streams import steps
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 
-DOCS = ["README.md", "docs/flask.md", "docs/django.md"]
+DOCS = ["docs/deployment.md", "docs/flask.md", "docs/django.md"]
 
 
 def documented(page: str) -> str:

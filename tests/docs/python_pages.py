@@ -20,7 +20,7 @@ import linecache
 import os
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -90,7 +90,8 @@ def documentation_folder(folder: Path) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(mock.patch.dict(os.environ, ENVIRONMENT))
-        sys.modules.update(modules())
+        stand_ins = modules()
+        sys.modules.update(stand_ins)
         for name in NOT_CALLED:
             stack.enter_context(mock.patch(name))
         sys.path = [str(folder), *path]
@@ -99,14 +100,14 @@ def documentation_folder(folder: Path) -> Iterator[Path]:
             yield folder
         finally:
             sys.path, sys.meta_path = path, finders
-            _forget_modules(folder)
+            _forget_modules(folder, stand_ins)
 
 
-def _forget_modules(folder: Path) -> None:
+def _forget_modules(folder: Path, stand_ins: Mapping[str, types.ModuleType]) -> None:
     """Forgets what the reader's own modules and missing packages were; what is installed need not be imported again."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name in modules() or isinstance(module, _StandInModule) or (file and Path(file).is_relative_to(folder)):
+        if name in stand_ins or isinstance(module, _StandInModule) or (file and Path(file).is_relative_to(folder)):
             del sys.modules[name]
 
 

@@ -136,6 +136,16 @@ def _npm(arguments: Sequence[str]) -> None:
         raise WrongCommand(f"npm {arguments[0]}")
 
 
+def _npx(arguments: Sequence[str]) -> None:
+    if arguments[0] != "vite":
+        raise WrongCommand(f"npx {arguments[0]}")
+
+
+def _django_admin(arguments: Sequence[str]) -> None:
+    if arguments[0] != "startproject":
+        raise WrongCommand(f"django-admin {arguments[0]}")
+
+
 def _uvicorn(arguments: Sequence[str]) -> None:
     from uvicorn.main import main
 
@@ -179,14 +189,17 @@ _CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
     "copilot-runtime": _copilot_runtime,
     "curl": _accept,
     "daphne": _accept,
+    "django-admin": _django_admin,
     "docker": _accept,
     "fastapi": _accept,
     "flask": _flask,
     "granian": _accept,
     "gunicorn": _gunicorn,
     "hypercorn": _accept,
+    "mkdir": _accept,
     "node": _accept,
     "npm": _npm,
+    "npx": _npx,
     "pip": _pip,
     "pipx": _accept,
     "python": _python,

@@ -26,6 +26,7 @@ NOT_CALLED = ("gevent.monkey.patch_all", "signal.signal", "uvicorn.Server.run", 
 """Functions that would not return, or would change the process of the tests."""
 
 ENVIRONMENT = {
+    "SECRET_KEY": "a secret of at least 32 characters",
     "AZURE_OPENAI_API_KEY": "a key",
     "AZURE_OPENAI_ENDPOINT": "https://models.example",
     "OPENAI_API_KEY": "a key",
@@ -58,7 +59,16 @@ def find_account(credentials: str | None) -> Any:
 
 
 def _names_of_stand_ins() -> dict[str, Any]:
-    return {"hello": hello, "agent": agent, "find_account": find_account}
+    from copilot_runtime import CopilotRuntime
+
+    runtime = CopilotRuntime(agents={"default": hello}, single_user=True)
+    return {
+        "CopilotRuntime": CopilotRuntime,
+        "agent": agent,
+        "find_account": find_account,
+        "hello": hello,
+        "runtime": runtime,
+    }
 
 
 def modules() -> dict[str, ModuleType]:
@@ -72,6 +82,7 @@ def modules() -> dict[str, ModuleType]:
         return [b"the application"]
 
     contents: dict[str, dict[str, Any]] = {
+        "agents": {"hello": hello},
         "main": {"app": application, "application": application, "runtime": runtime},
         "shop": {},
         "shop.models": {"Order": SimpleNamespace(objects=None)},
@@ -85,7 +96,7 @@ def modules() -> dict[str, ModuleType]:
 
 
 NAMES: dict[str, Callable[[], dict[str, Any]]] = {}
-"""By page, beyond `hello`, `agent` and `find_account`, which are an agent or the reader's own in many of them."""
+"""By page, beyond what many of them take for granted: a runtime, an agent, and the reader's accounts."""
 
 
 def names_for(page: str) -> dict[str, Any]:
@@ -101,14 +112,9 @@ def _of_threads() -> dict[str, Any]:
     async def messages(thread_id: str, user: str) -> list[Any]:
         return [SimpleNamespace(id="1", role="user", text="hi")]
 
-    from copilot_runtime import CopilotRuntime
     from copilot_runtime.agents import BuiltInAgent
 
-    return {
-        "database": SimpleNamespace(messages=messages),
-        "CopilotRuntime": CopilotRuntime,
-        "BuiltInAgent": BuiltInAgent,
-    }
+    return {"database": SimpleNamespace(messages=messages), "BuiltInAgent": BuiltInAgent}
 
 
 def _of_django() -> dict[str, Any]:
@@ -128,6 +134,9 @@ NAMES |= {
         "CATALOG_ID": "https://example.com/flights",
         "input": SimpleNamespace(messages=[]),
     },
+    "docs/hooks.md": lambda: {"is_office_hours": lambda: False},
+    "docs/tools.md": lambda: {"load_orders": lambda user_id, status: []},
+    "docs/quickstart-django.md": lambda: {"INSTALLED_APPS": []},
     "docs/testing.md": lambda: {"run_input": {}},
     "docs/middleware.md": _of_middleware,
     "docs/threads.md": _of_threads,

@@ -10,6 +10,7 @@ from .blocks import Block, all_blocks, pages, text_of
 from .shell import PROGRAMS, WrongCommand, check
 
 INLINE = re.compile(r"(?<!`)`([a-z][\w./-]+ [^`\n]+)`(?!`)")
+PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]+\b")
 SERVERS = PROGRAMS & {"copilot-runtime", "flask", "gunicorn", "pip", "python", "uvicorn", "waitress-serve"}
 
 
@@ -24,7 +25,7 @@ def inline_commands() -> list[tuple[str, str]]:
     return [
         (page, text)
         for page, text in found
-        if text.split()[0] in SERVERS and len(text.split()) > 2 and "..." not in text
+        if text.split()[0] in SERVERS and len(text.split()) > 2 and not PLACEHOLDER.search(text)
     ]
 
 

@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from copilot_runtime._engine import endings
-from copilot_runtime._events import RunEnding
-
 from .source_helpers import parse_source
 
 ROOT = Path(__file__).parents[2]
@@ -133,12 +130,3 @@ def test_value_objects_import_no_event_loop() -> None:
     for module in ("headers", "types", "streaming", "target", "body"):
         imported = graph[f"copilot_runtime._http.{module}"]
         assert not [name for name in imported if name.startswith("copilot_runtime._concurrency")]
-
-
-@pytest.mark.requirement("AGENT-05")
-def test_the_docs_list_every_run_error_code_of_the_engine() -> None:
-    text = (ROOT / "docs/agents.md").read_text("utf-8")
-    section = text.partition("## When a run fails")[2].partition("\n## ")[0].partition("`HttpAgent` adds")[0]
-    assert re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|$", section, re.MULTILINE) == list(endings.RUN_ERROR_CODES.items())
-    used = {ending.code for ending in vars(endings).values() if isinstance(ending, RunEnding) and not ending.stopped}
-    assert used | {RunEnding().code, endings.timed_out(1).code} == set(endings.RUN_ERROR_CODES)

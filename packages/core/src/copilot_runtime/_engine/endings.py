@@ -16,7 +16,7 @@ RUN_ERROR_CODES: Mapping[str, str] = {
     "SERVER_SHUTDOWN": "not a failure of the run: the server of the stream shut down; the client should reconnect",
     "SLOW_READER": "not a failure of the run: the client read its stream too slowly; it should reconnect",
 }
-"""Every code and its meaning. docs/agents.md lists them; agents have codes of their own beside these."""
+"""Every code and its meaning. docs/errors.md lists them; agents have codes of their own beside these."""
 
 STOPPED_BY_USER = RunEnding(STOPPED, stopped=True)
 LOST = RunEnding("The run was lost", "RUN_LOST", failed=True)
