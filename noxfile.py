@@ -198,6 +198,14 @@ def oldest_versions(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Builds the site of the documentation into build/html; a warning is a failure."""
+    session.install(*nox.project.dependency_groups(PROJECT, "docs"))
+    session.run("python", "-m", "tests.docs.site")
+    session.run("zensical", "build", "--strict", "--clean")
+
+
+@nox.session
 def audit(session: nox.Session) -> None:
     """Known vulnerabilities of those oldest versions, where the data of pip-audit can be reached."""
     session.install("pip-audit>=2.7")

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (".", "docs", "examples/*", "packages/*", "benchmarks", "tests/client")
+FOLDERS = (".", "docs", "examples", "examples/*", "packages/*", "benchmarks", "tests/client")
 
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$", re.M | re.S)
 _FILE = re.compile(r"(?:#|//) (?P<name>[\w./-]+\.\w+)\b[^\n]*\n")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from . import compatibility
+
+pytestmark = pytest.mark.requirement("DOCS-01")
 
 
 def test_compatibility_page_is_in_step_with_the_tests() -> None:

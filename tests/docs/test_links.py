@@ -3,56 +3,43 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+import tomllib
 
 import pytest
 
 from .blocks import ROOT, pages, text_of
+from .links import anchors_of, links_of, target_of
 
-FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
-HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
-EXTERNAL = re.compile(r"https?://|mailto:")
-TOP = ("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md")
+pytestmark = pytest.mark.requirement("DOCS-01")
 
 
-@cache
-def anchors_of(page: str) -> frozenset[str]:
-    headings = HEADING.findall(FENCE.sub("", text_of(page)))
-    plain = [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading).lower() for heading in headings]
-    return frozenset(re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain)
-
-
-def broken_links(page: str) -> list[str]:
-    broken = []
-    for target in LINK.findall(FENCE.sub("", text_of(page))):
-        if EXTERNAL.match(target):
-            continue
-        path, _, anchor = target.partition("#")
-        file = (ROOT / page).parent.joinpath(path).resolve() if path else ROOT / page
-        if not file.exists() or (anchor and anchor not in anchors_of(file.relative_to(ROOT).as_posix())):
-            broken.append(target)
-    return broken
+def is_broken(page: str, link: str) -> bool:
+    # On the site a link to a folder leads nowhere.
+    file = target_of(page, link)
+    anchor = link.partition("#")[2]
+    return not (ROOT / file).is_file() or (anchor != "" and anchor not in anchors_of(file))
 
 
 @pytest.mark.parametrize("page", pages())
 def test_links_of_the_docs_lead_somewhere(page: str) -> None:
-    assert broken_links(page) == []
+    assert [link for link in links_of(page) if is_broken(page, link)] == []
 
 
 def test_every_page_of_the_docs_is_linked_from_the_readme_or_a_page_that_is() -> None:
     linked, rest = {"README.md"}, ["README.md"]
     while rest:
         page = rest.pop()
-        for target in LINK.findall(FENCE.sub("", text_of(page))):
-            path = target.partition("#")[0]
-            if EXTERNAL.match(target) or not path.endswith(".md"):
-                continue
-            name = (ROOT / page).parent.joinpath(path).resolve().relative_to(ROOT).as_posix()
-            if name not in linked and (ROOT / name).exists():
-                linked.add(name)
-                rest.append(name)
+        found = {target_of(page, link) for link in links_of(page)} & {*pages()} - linked
+        linked |= found
+        rest += found
     assert [page for page in pages() if page.startswith("docs/") and page not in linked] == []
+
+
+def test_every_page_of_the_docs_is_in_the_navigation_of_the_site() -> None:
+    navigation = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]["nav"]
+    listed = set(re.findall(r"[\w./-]+\.md", str(navigation)))
+    assert {page for page in pages() if page.startswith("docs/")} - listed == set()
+    assert listed - {*pages()} == set()
 
 
 def test_readme_fits_on_a_few_screens() -> None:

@@ -18,6 +18,8 @@ from ..nginx import server_block
 from .blocks import ROOT, Block, all_blocks, blocks_of, pages
 from .test_python import LANGUAGES
 
+pytestmark = pytest.mark.requirement("DOCS-01")
+
 JAVASCRIPT = ("js", "jsx", "ts", "tsx")
 
 

@@ -12,6 +12,8 @@ from .blocks import ROOT, Block, blocks_of, pages
 from .python_pages import documentation_folder, imported_packages, is_installed, run_blocks
 from .stand_ins import OPTIONAL, names_for
 
+pytestmark = pytest.mark.requirement("DOCS-01")
+
 LANGUAGES = ("python", "py")
 DJANGO = {"django", "copilot_runtime_django"}
 
