@@ -109,6 +109,60 @@ def test_tool_result_without_its_call_is_sent_as_text(client: RecordingClient, s
     assert "painted" in sent[1]["content"]
 
 
+def test_tool_results_that_are_doubled_or_late(client: RecordingClient, scripts: Scripts) -> None:
+    messages = [
+        user_message("Do"),
+        assistant_message(None, tool_call("c1", "paint")),
+        tool_message("c1", "first"),
+        assistant_message("Done"),
+        tool_message("c1", "second"),
+    ]
+    sent = received(client, scripts, messages)
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "assistant"]
+    assert sent[2]["content"] == "second"
+
+
+def test_tool_calls_with_the_same_id_are_told_apart(client: RecordingClient, scripts: Scripts) -> None:
+    """Servers that number the calls of each response from 0 leave such histories."""
+    messages = [
+        user_message("Do"),
+        assistant_message(None, tool_call("call_0", "paint")),
+        tool_message("call_0", "painted"),
+        assistant_message(None, tool_call("call_0", "wash")),
+        tool_message("call_0", "washed"),
+        assistant_message(None, tool_call("call_0", "dry")),
+    ]
+    sent = received(client, scripts, messages)
+    calls = [call["id"] for message in sent for call in message.get("tool_calls", ())]
+    assert len(set(calls)) == 3
+    assert [message["tool_call_id"] for message in sent if message["role"] == "tool"] == calls
+    contents = [message["content"] for message in sent if message["role"] == "tool"]
+    assert contents[:2] == ["painted", "washed"]
+    assert "no result" in contents[2]
+
+
+def test_tool_call_ids_that_are_too_long_are_shortened(client: RecordingClient, scripts: Scripts) -> None:
+    call_id = "call_" + "x" * 60
+    messages = [user_message("Do"), assistant_message(None, tool_call(call_id, "paint")), tool_message(call_id, "done")]
+    sent = received(client, scripts, messages)
+    assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"]
+    assert len(sent[2]["tool_call_id"]) <= 40
+
+
+def test_tool_result_with_an_image_shows_it_to_the_model(client: RecordingClient, scripts: Scripts) -> None:
+    image = data("image", "image/png", PNG)
+    messages = [
+        user_message("Do"),
+        assistant_message(None, tool_call("c1", "paint")),
+        tool_message("c1", [{"type": "text", "text": "painted"}, image]),
+        assistant_message("Done"),
+    ]
+    sent = received(client, scripts, messages)
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "user", "assistant"]
+    assert sent[2]["content"].startswith("painted\n")
+    assert sent[3]["content"][1] == {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+
+
 def test_tool_call_arguments_are_always_a_json_object(client: RecordingClient, scripts: Scripts) -> None:
     messages = [
         user_message("Do"),

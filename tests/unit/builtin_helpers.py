@@ -18,7 +18,7 @@ class ChatCompletion(CompletionTranslator):
     """A completion that is fed the chunks of the API."""
 
     def __init__(self, tool_names: Collection[str] = (), *, used_call_ids: Iterable[str] = ()) -> None:
-        super().__init__(PROVIDERS[0].name, used_call_ids, tool_names)
+        super().__init__(PROVIDERS[0].name, used_call_ids, {name: name for name in tool_names})
         self._parser = ChunkParser()
 
     def feed_chunk(self, chunk: Any) -> Iterator[dict[str, Any]]:

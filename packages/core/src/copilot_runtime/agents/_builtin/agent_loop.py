@@ -16,6 +16,7 @@ from .._tools.toolbox import Toolbox, ToolResult
 from .completion_stream import CompletionTranslator, Event
 from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError
 from .finish_reasons import Finish
+from .maker_rules import rules_for
 from .messages import Message, ToolMessage
 from .model_api import ModelConnection, ModelRequest
 from .options import Options
@@ -23,6 +24,8 @@ from .providers import Model
 from .state_tools import SharedState
 from .tool_calls import ToolCall
 from .usage import Usage
+from .wire_messages import WireMessages
+from .wire_tools import WireTools
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
@@ -48,11 +51,18 @@ class AgentLoop:
     usage: Usage
     interrupts: list[Mapping[str, Any]] = dataclasses.field(default_factory=list)
     """The interrupts with which the run ends, for its outcome."""
+    _tools: WireTools = dataclasses.field(init=False)
+    _wire_messages: WireMessages = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        rules = rules_for(self.model)
+        self._tools = WireTools(self.toolbox.definitions, rules)
+        self._wire_messages = WireMessages(rules, self._tools)
 
     async def events(self) -> AsyncGenerator[Event]:
         """Yields the events of the model and its tools. Raises ModelError and what the SDK raises."""
         for step in range(self.options.max_steps):
-            completion = CompletionTranslator(self.model.provider.name, self.used_call_ids, self.toolbox.names)
+            completion = CompletionTranslator(self.model.provider.name, self.used_call_ids, self._tools.names)
             async with aclosing(self._stream_completion(completion, is_first=step == 0)) as events:
                 async for event in events:
                     yield event
@@ -68,11 +78,14 @@ class AgentLoop:
                 return
 
     async def _stream_completion(self, completion: CompletionTranslator, *, is_first: bool) -> AsyncGenerator[Event]:
+        messages = self._wire_messages.update(self.messages)
+        tools = self._tools.with_called(self._wire_messages.called_tools())
         request = ModelRequest(
             model=self.model.name,
-            messages=self.messages,
-            tools=self.toolbox.definitions,
-            tool_choice=self._tool_choice(is_first),
+            messages=messages,
+            tools=tools,
+            # Of tools that are defined for the history alone none may be called.
+            tool_choice=self._tool_choice(is_first) if self._tools.definitions or not tools else "none",
             options=self.options,
         )
         try:
@@ -102,7 +115,9 @@ class AgentLoop:
     def _tool_choice(self, is_first: bool) -> str | Mapping[str, Any] | None:
         choice = self.tool_choice
         # A forced tool applies to the first step only: otherwise the model would call it in every step.
-        return choice if self.toolbox.definitions and (is_first or choice == "none") else None
+        if not self._tools.definitions or not (is_first or choice == "none"):
+            return None
+        return self._tools.wire_choice(choice)
 
     async def _run_tools(self, calls: list[ToolCall]) -> AsyncGenerator[Event]:
         """Runs the calls of server tools concurrently, and yields their results in the order of the calls.

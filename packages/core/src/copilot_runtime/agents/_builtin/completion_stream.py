@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..._events.surrogates import join_surrogates
@@ -47,11 +48,13 @@ class CompletionTranslator:
         provider: the name of the model's provider.
         used_call_ids: the ids of the conversation's tool calls: servers that number the calls of each completion from
             0 would repeat them.
-        tool_names: the names of the tools that the model may call. A call is sent as soon as its name is one of them,
-            any other once its arguments begin: its name may be sent in pieces.
+        tool_names: our names for the tools that the model may call, by those of the maker. A call is sent as soon as
+            its name is one of them, any other once its arguments begin: its name may be sent in pieces.
     """
 
-    def __init__(self, provider: str, used_call_ids: Iterable[str] = (), tool_names: Collection[str] = ()) -> None:
+    def __init__(
+        self, provider: str, used_call_ids: Iterable[str] = (), tool_names: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.usage: Mapping[str, int] = {}
         self.finish: Finish | None = None
         """How the completion ended; None as long as it has not."""
@@ -99,6 +102,7 @@ class CompletionTranslator:
         for call in self.calls:
             yield from self._send_call(call)
         for call in self.calls:
+            call.name = self._own_name(call)
             yield {"type": "TOOL_CALL_END", "toolCallId": call.id}
         for block in self._blocks:
             if block.encrypted is not None:
@@ -217,7 +221,7 @@ class CompletionTranslator:
             yield {
                 "type": "TOOL_CALL_START",
                 "toolCallId": call.id,
-                "toolCallName": call.name,
+                "toolCallName": self._own_name(call),
                 "parentMessageId": self._message_id,
             }
         for delta in call.next_deltas():
@@ -230,6 +234,9 @@ class CompletionTranslator:
                 return
             if call.name and not call.has_started:
                 yield from self._send_call(call)
+
+    def _own_name(self, call: ToolCall) -> str:
+        return self._tool_names.get(call.name, call.name)
 
     def _is_whole_name(self, name: str) -> bool:
         """Returns whether a name is a tool's, and not the beginning of another tool's."""

@@ -11,17 +11,18 @@ import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
 from ... import _strict_json as strict_json
 from .encrypted_values import decode_encrypted
-from .media import flatten_text, read_parts
-from .messages import AssistantMessage, Call, Message, Reasoning, SystemMessage, Text, ToolMessage, UserMessage
+from .media import flatten_text, placeholder, read_parts
+from .messages import AssistantMessage, Call, Media, Message, Reasoning, SystemMessage, Text, ToolMessage, UserMessage
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
+_IMAGE = "[An image, which follows the results of the tools.]"
 _NO_RESULT = "There is no result: this call was never completed."
 
 
@@ -30,9 +31,17 @@ class _ConversionContext:
     provider: str
     forward_system: bool
     forward_developer: bool
-    results: Mapping[str, str]
-    """The results of tool calls, by the calls' ids."""
-    call_ids: frozenset[str]
+    results: Mapping[str, list[_Result]]
+    """The results of tool calls in their order, by the calls' ids."""
+    call_counts: Counter[str]
+    """How many calls there are, by their ids."""
+    seen_call_ids: Counter[str] = dataclasses.field(default_factory=Counter)
+    """How many calls there have been, by their ids."""
+
+
+class _Result(NamedTuple):
+    text: str
+    images: tuple[Media, ...] = ()
 
 
 def to_messages(
@@ -56,15 +65,16 @@ def to_messages(
     """
     messages = list(messages)
     unsupported = Counter[str]()
-    results = {
-        message.tool_call_id: _result_text(message, unsupported) for message in messages if message.role == "tool"
-    }
-    call_ids = frozenset(
+    results: dict[str, list[_Result]] = {}
+    for message in [message for message in messages if message.role == "tool"]:
+        results.setdefault(message.tool_call_id, []).append(_result(message, unsupported))
+    results.update((call_id, [_Result(text)]) for call_id, text in resumed_results.items())
+    call_counts = Counter(
         call.id for message in messages if message.role == "assistant" for call in message.tool_calls or ()
     )
-    context = _ConversionContext(provider, forward_system, forward_developer, {**results, **resumed_results}, call_ids)
+    context = _ConversionContext(provider, forward_system, forward_developer, results, call_counts)
     log_unsupported(unsupported)
-    without_call = sum(message.role == "tool" and message.tool_call_id not in call_ids for message in messages)
+    without_call = sum(message.role == "tool" and message.tool_call_id not in call_counts for message in messages)
     if without_call:
         logger.warning("tool results without a tool call in the conversation were sent as text: %d", without_call)
     return list(_convert(messages, context))
@@ -114,19 +124,48 @@ def _response(parts: list[Text | Reasoning | Call], context: _ConversionContext)
     # Reasoning that led to nothing, since the run was stopped, is rejected by makers.
     while parts and isinstance(parts[-1], Reasoning):
         parts.pop()
+    results = []
+    for index, call in enumerate(parts):
+        if isinstance(call, Call):
+            result = _take_result(call.id, context)
+            # Servers that number the calls of each response from 0 repeat them, and makers refuse that.
+            number = context.seen_call_ids[call.id]
+            if number > 1:
+                call = parts[index] = dataclasses.replace(call, id=f"{call.id}_{number}")
+            results.append(ToolMessage(call.id, call.name, *result))
     if parts:
         yield AssistantMessage(tuple(parts))
-    for call in _calls(parts):
-        yield ToolMessage(call.id, call.name, context.results.get(call.id, _NO_RESULT))
+    yield from results
+
+
+def _take_result(call_id: str, context: _ConversionContext) -> _Result:
+    """Returns the result of the next call with an id: of several results the last, unless each is that of a call."""
+    number = context.seen_call_ids[call_id]
+    context.seen_call_ids[call_id] += 1
+    results = context.results.get(call_id) or [_Result(_NO_RESULT)]
+    if context.call_counts[call_id] == 1:
+        return results[-1]
+    return results[number] if number < len(results) else _Result(_NO_RESULT)
 
 
 def _calls(parts: Iterable[Any]) -> list[Call]:
     return [part for part in parts if isinstance(part, Call)]
 
 
-def _result_text(message: Any, unsupported: Counter[str] | None = None) -> str:
-    text = flatten_text(message.content, unsupported)
-    return "\n".join(filter(None, (text, f"Error: {message.error}"))) if message.error else text
+def _result(message: Any, unsupported: Counter[str]) -> _Result:
+    parts = () if isinstance(message.content, str) else read_parts(message.content)
+    images = tuple(part for part in parts if isinstance(part, Media) and part.kind == "image" and not part.file_id)
+    if images:
+        texts = [
+            part.text if isinstance(part, Text) else _IMAGE if part in images else placeholder(part, unsupported)
+            for part in parts
+        ]
+        text = "\n".join(texts)
+    else:
+        text = flatten_text(message.content, unsupported)
+    if message.error:
+        text = "\n".join(filter(None, (text, f"Error: {message.error}")))
+    return _Result(text, images)
 
 
 def _reasoning(message: Any, context: _ConversionContext) -> Iterator[Reasoning]:
@@ -149,8 +188,10 @@ def _user(message: Any, context: _ConversionContext) -> Iterable[Message]:
 
 
 def _tool(message: Any, context: _ConversionContext) -> Iterator[Message]:
-    if message.tool_call_id not in context.call_ids:
-        yield UserMessage(f"[The result of an earlier tool call:]\n{_result_text(message)}")
+    if message.tool_call_id not in context.call_counts:
+        result = _result(message, Counter())
+        text = f"[The result of an earlier tool call:]\n{result.text}"
+        yield UserMessage((Text(text), *result.images) if result.images else text)
 
 
 def _system(message: Any, context: _ConversionContext) -> Iterator[Message]:

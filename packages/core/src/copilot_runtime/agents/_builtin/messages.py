@@ -103,6 +103,8 @@ class ToolMessage:
     name: str
     """The name of the tool."""
     text: str
+    images: tuple[Media, ...] = ()
+    """Images of the result, which requests have in a message of the user."""
 
 
 Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessage

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from .._context import RunContext
+from .._tools.names import accepted_name
 from .._tools.tool import Tool
 from .sdk import JSONObject
 from .server import MCPServer
 
 CallTool = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 """Calls a tool by the server's name for it."""
-
-# MCP allows dots, slashes and 128 characters in names; the Chat Completions API does not.
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
-_MAX_NAME_CHARACTERS = 64
 
 
 def allowed_definitions(server: MCPServer, definitions: Iterable[JSONObject]) -> list[JSONObject]:
@@ -25,8 +21,8 @@ def allowed_definitions(server: MCPServer, definitions: Iterable[JSONObject]) ->
 
 
 def tool_name(server: MCPServer, definition: JSONObject) -> str:
-    """Returns the name under which a model is offered a tool."""
-    return _NOT_IN_NAMES.sub("_", server.prefix + definition["name"])[:_MAX_NAME_CHARACTERS]
+    """Returns the name under which a model is offered a tool: MCP allows more characters, and more of them."""
+    return accepted_name(server.prefix + definition["name"])
 
 
 def build_tool(server: MCPServer, definition: JSONObject, call_tool: CallTool) -> Tool:
