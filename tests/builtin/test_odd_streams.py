@@ -9,7 +9,7 @@ import pytest
 
 from .client import TEXT, event_types, finished_run, only_event, text_of
 from .fake_provider import Exchange, Script, chunk
-from .scripts import Scripts
+from .scripts import Scripts, by_step, send_chunks, send_text
 from .verifier import RecordingClient
 
 pytestmark = pytest.mark.requirement("AGENT-06")
@@ -51,6 +51,19 @@ def test_odd_stream_is_read(client: RecordingClient, scripts: Scripts, case: str
     events = client.chat("fake-plain", scripts.on(raw(*BODIES[case])))
     assert text_of(events) == "Hi"
     assert event_types(events) == finished_run(*TEXT)
+
+
+def test_reasoning_details_are_sent_back_with_the_call(client: RecordingClient, scripts: Scripts) -> None:
+    """OpenRouter with Gemini refuses the next step without them."""
+    detail = {"type": "reasoning.encrypted", "data": "c2VjcmV0", "id": "c1", "format": "google-gemini-v1", "index": 0}
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "shout", "arguments": '{"text": "a"}'}}
+    prompt = scripts.on(
+        by_step(send_chunks(chunk({"tool_calls": [call], "reasoning_details": [detail]})), send_text("done"))
+    )
+    assert text_of(client.chat("fake-tools", prompt)) == "done"
+    _, second = scripts.requests(prompt)
+    (message,) = [each for each in second.json()["messages"] if each["role"] == "assistant"]
+    assert message["reasoning_details"] == [detail]
 
 
 @pytest.mark.parametrize(

@@ -116,13 +116,13 @@ class _Cleaner:
                 )
                 parts.append(({**branch, "required": required}, keyword == "allOf"))
         properties = {name: [value] for name, value in _mapping(merged.get("properties")).items()}
-        required = dict.fromkeys(_required(merged))
+        all_required = dict.fromkeys(_required(merged))
         for part, is_certain in parts:
             for name, value in _mapping(part.get("properties")).items():
                 known = properties.setdefault(name, [])
                 if not known or (not is_certain and known[-1] != value):
                     known.append(value)
-            required.update(dict.fromkeys(_required(part)))
+            all_required.update(dict.fromkeys(_required(part)))
             for name in ("description", "title", "additionalProperties"):
                 if name in part:
                     merged.setdefault(name, part[name])
@@ -132,7 +132,7 @@ class _Cleaner:
             merged["properties"] = {
                 name: values[0] if len(values) == 1 else {"anyOf": values} for name, values in properties.items()
             }
-        merged["required"] = list(required)
+        merged["required"] = list(all_required)
         return merged
 
     def _clean(self, node: Any, depth: int) -> JSONSchema:

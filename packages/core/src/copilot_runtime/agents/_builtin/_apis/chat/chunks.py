@@ -13,14 +13,15 @@ from ...deltas import (
     End,
     ReasoningDelta,
     ReasoningEncrypted,
-    TextDelta,
+    ReasoningEnd,
     ToolCallPiece,
     ToolCallPieces,
     UsageReport,
 )
 from ...finish_reasons import parse_finish_reason
 from ...usage import read_counts
-from .messages import REASONING_FIELD, REASONING_FIELDS, call_member
+from .content_deltas import ReasoningDetails, content_deltas, text_of
+from .messages import REASONING_DETAILS, REASONING_FIELD, REASONING_FIELDS, call_member
 
 _COUNTS: Mapping[str, tuple[str, ...]] = {
     "inputTokens": ("prompt_tokens",),
@@ -39,6 +40,10 @@ class ChunkParser:
         self._has_delta = False
         self._reasoning_field: str | None = None
         """The server's name for the field of reasoning that no tool call has followed yet."""
+        self._has_reasoning = False
+        self._encrypted: dict[str, Any] = {}
+        """What is attached to the reasoning."""
+        self._details = ReasoningDetails()
 
     def deltas(self, chunk: Any) -> Iterator[Delta]:
         """Yields the deltas of a chunk; has to be iterated to its end."""
@@ -54,6 +59,9 @@ class ChunkParser:
             reason = _member(choice, "finish_reason")
             finish = parse_finish_reason(reason)
             if finish is not None:
+                if self._details.details:
+                    self._encrypted[REASONING_DETAILS] = self._details.details
+                    yield ReasoningEncrypted(self._encrypted)
                 yield End(finish, str(reason))
 
     def _delta_of(self, choice: Any) -> Any:
@@ -65,21 +73,35 @@ class ChunkParser:
     def _choice(self, delta: Any) -> Iterator[Delta]:
         extra = _extra_members(delta)
         if extra:
-            for name in REASONING_FIELDS:
-                if extra.get(name) and isinstance(extra[name], str):
-                    self._reasoning_field = name
-                    yield ReasoningDelta(extra[name])
-                    break
-        text = _to_text(_member(delta, "content") or _member(delta, "refusal"))
-        if text:
-            yield TextDelta(text)
+            yield from self._reasoning(extra)
+        content = _member(delta, "content")
+        for part in content_deltas(_member(delta, "refusal") if content in (None, "", []) else content):
+            self._has_reasoning = self._has_reasoning or isinstance(part, ReasoningDelta)
+            yield part
         pieces = _parse_pieces(delta)
         if pieces:
             if self._reasoning_field is not None:
                 # Only reasoning before tool calls is sent back.
-                yield ReasoningEncrypted({REASONING_FIELD: self._reasoning_field})
+                self._encrypted[REASONING_FIELD] = self._reasoning_field
+                yield ReasoningEncrypted({**self._encrypted})
                 self._reasoning_field = None
             yield ToolCallPieces(pieces)
+
+    def _reasoning(self, extra: Mapping[str, Any]) -> Iterator[Delta]:
+        details = self._details.add(extra.get(REASONING_DETAILS))
+        for name in REASONING_FIELDS:
+            text = text_of(extra.get(name))
+            if text:
+                self._reasoning_field = name
+                break
+        else:
+            text = details
+        if text:
+            self._has_reasoning = True
+            yield ReasoningDelta(text)
+        elif self._details.details and not self._has_reasoning:
+            self._has_reasoning = True
+            yield ReasoningEnd()  # reasoning that is not shown, to which the details are attached
 
 
 def _member(value: Any, name: str) -> Any:
@@ -94,14 +116,6 @@ def _extra_members(value: Any) -> Mapping[str, Any]:
     if isinstance(value, BaseModel):
         return value.model_extra or {}
     return value if isinstance(value, Mapping) else {}
-
-
-def _to_text(content: Any) -> str:
-    """Returns the text of a delta; some servers send it in parts, as in a request."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else ()
-    return "".join(part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str))
 
 
 def _parse_pieces(delta: Any) -> list[ToolCallPiece]:

@@ -30,6 +30,9 @@ CALL_MEMBER = "extra_content"
 REASONING_FIELD = "field"
 """The member of reasoning's `Encrypted` with the server's name for the field."""
 
+REASONING_DETAILS = "reasoning_details"
+"""Where OpenRouter has reasoning as its maker wants it back."""
+
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 """Of DeepSeek, Qwen and vLLM; of OpenRouter, Groq and Ollama; of others."""
 
@@ -84,12 +87,16 @@ def _assistant(message: AssistantMessage) -> Iterator[ChatMessage]:
     texts: list[str] = []
     calls: list[ChatMessage] = []
     reasoning: dict[str, str] = {}
+    details: list[Any] = []
     for part in message.parts:
         match part:
             case Call():
                 calls.append(_call(part))
             case Reasoning():
-                field = (part.encrypted or {}).get(REASONING_FIELD)
+                encrypted = part.encrypted or {}
+                if isinstance(encrypted.get(REASONING_DETAILS), list):
+                    details += encrypted[REASONING_DETAILS]
+                field = encrypted.get(REASONING_FIELD)
                 if field in REASONING_FIELDS:
                     reasoning[field] = reasoning.get(field, "") + part.text
             case _:
@@ -101,7 +108,7 @@ def _assistant(message: AssistantMessage) -> Iterator[ChatMessage]:
         # DeepSeek rejects tool calls that are sent back without the reasoning before them.
         converted.update(reasoning)
     if len(converted) > 1:
-        yield converted
+        yield {**converted, **({REASONING_DETAILS: details} if details else {})}
 
 
 def _call(call: Call) -> ChatMessage:
