@@ -14,17 +14,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .fixtures.configs import MOUNT, select
 from .fixtures.runtimes import RUNTIME
-from .serve import ROOT, ServerOptions, app_command, command
+from .fork_server import ForkedProcess, ForkServer, fork_server
+from .serve import ADAPTERS, ROOT, ServerOptions, app_command, command
 
 START_SECONDS = 60.0
 """How long a server may take until its first answer."""
 STOP_SECONDS = 20.0
 """How long a server may take to end after SIGTERM."""
 LOG_LINES = 40
+
+Process = subprocess.Popen[bytes] | ForkedProcess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class RunningServer:
 
     port: int
     base_url: str
-    process: subprocess.Popen[bytes]
+    process: Process
     log_path: Path
 
     def log(self) -> str:
@@ -76,7 +79,7 @@ def wait_until_up(server: RunningServer, path: str) -> None:
             raise RuntimeError(f"the server did not answer within {START_SECONDS:g} s")
 
 
-def end(process: subprocess.Popen[bytes]) -> bool:
+def end(process: Process) -> bool:
     """Ends a server with its child processes. Returns whether SIGTERM was enough."""
     process.send_signal(signal.SIGTERM)
     try:
@@ -90,6 +93,16 @@ def end(process: subprocess.Popen[bytes]) -> bool:
     return ended_by_itself
 
 
+def _start(
+    arguments: Sequence[str], env: Mapping[str, str], folder: Path, log: IO[bytes], forked_from: ForkServer | None
+) -> Process:
+    if forked_from is not None:
+        return forked_from.start(arguments[2:], env, folder, log)
+    return subprocess.Popen(
+        arguments, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+
+
 @contextlib.contextmanager
 def run_server(
     arguments: Sequence[str],
@@ -98,25 +111,19 @@ def run_server(
     mount: str = MOUNT,
     env: Mapping[str, str] | None = None,
     folder: Path = ROOT,
+    forked_from: ForkServer | None = None,
 ) -> Iterator[RunningServer]:
     """Runs a server's command line in ``folder``, from its first answer until the block's end.
 
-    ``mount`` is the path of the runtime, ``env`` adds to the environment. Raises RuntimeError when the server
+    ``mount`` is the path of the runtime, ``env`` adds to the environment. With ``forked_from``, the command line is one
+    of ``python -m``. Raises RuntimeError when the server
     does not start, or does not end on SIGTERM; failures inside the block get the end of the server's log as
     a note.
     """
     with tempfile.TemporaryDirectory(prefix="copilot-server-") as temporary:
         log_path = Path(temporary) / "log"
         with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                arguments,
-                cwd=folder,
-                env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            process = _start(arguments, {**os.environ, **(env or {})}, folder, log, forked_from)
         server = RunningServer(port, f"http://127.0.0.1:{port}{mount}", process, log_path)
         try:
             # Any route will do, and this one calls no agent.
@@ -146,7 +153,9 @@ def serve_app(
     """
     port = free_port()
     start = app_command(adapter, ServerOptions(factory=factory, port=str(port), **options), server=server)
-    with run_server(start.arguments, port, mount=mount, env={**start.environment, **(env or {})}) as running:
+    forked_from = fork_server(adapter, server or ADAPTERS[adapter].servers[0])
+    variables = {**start.environment, **(env or {})}
+    with run_server(start.arguments, port, mount=mount, env=variables, forked_from=forked_from) as running:
         yield running
 
 
@@ -161,7 +170,9 @@ def serve_config(
     port = free_port()
     start = command(adapter, config, str(port), **options)
     first, *_ = select(config).values()
-    with run_server(start.arguments, port, mount=first.mount, env={**start.environment, **(env or {})}) as running:
+    forked_from = fork_server(adapter, options.get("server") or ADAPTERS[adapter].servers[0])
+    variables = {**start.environment, **(env or {})}
+    with run_server(start.arguments, port, mount=first.mount, env=variables, forked_from=forked_from) as running:
         yield running
 
 
