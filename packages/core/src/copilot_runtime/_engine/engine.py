@@ -134,7 +134,7 @@ class Engine:
         self._lost_begins = LostBegins(store, self.async_store)
         self._persistence = RunPersistence(store, self.async_store, has_all_readers=self._local_runs.has_all)
         self._remote_runs = RemoteRunFollower(
-            store, self.async_store, self._reap_lost, self._flush_local, self._find_local_log
+            store, self.async_store, self._reap_lost, self._find_local_log
         )
         self._run_end_notifier = RunEndNotifier()
         self._shutdown = Shutdown(
@@ -531,18 +531,9 @@ class Engine:
     async def _reap_lost(self, run: RunKey) -> None:
         await self._reap(run, LOST)
 
-    def _flush_local(self, key: RunKey) -> None:
-        """Has a run of this process stored as far as it is, if the store would do without that."""
-        run = self._local_runs.get(key)
-        if run is not None and run.writer is not None:
-            self._persistence.flush_if_lazy(run.writer)
-
     def _find_local_log(self, key: RunKey) -> RunLog | None:
-        """Returns the log of an active run of this process that any engine over the same store object runs.
-
-        None if the store is not polled, since that is looked at often.
-        """
-        run = None if self.store.poll_seconds is None else self._local_runs.get(key)
+        """Returns the log of an active run of this process that any engine over the same store object runs."""
+        run = self._local_runs.get(key)
         return None if run is None or run.loop.is_closed() else run.log
 
     # --- reported by readers and runs ---

@@ -68,7 +68,7 @@ class RunPersistence:
     Args:
         store: the store.
         async_store: the same store, for event loops.
-        has_all_readers: whether all that read runs from the store call `flush_if_lazy` before.
+        has_all_readers: whether all that read active runs find their logs in this process.
     """
 
     def __init__(self, store: RunStore, async_store: AsyncStore, *, has_all_readers: bool = True) -> None:
@@ -141,11 +141,6 @@ class RunPersistence:
 
     def _append_promptly(self, writer: RunWriter) -> None:
         self._prompt_appends.get().add(writer)
-
-    def flush_if_lazy(self, writer: RunWriter) -> None:
-        """Stores what a run has emitted so far, for someone who is about to read it from a store that may lack it."""
-        if self._lazy is not None:
-            self._flush([writer])
 
     def _cancel_flush(self, writer: RunWriter) -> None:
         self._flush_timer.discard(writer, writer.loop)

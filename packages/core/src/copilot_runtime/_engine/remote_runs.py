@@ -44,7 +44,6 @@ class RemoteRunFollower:
         store: the store.
         async_store: the same store, for event loops.
         reap_lost: ends a run whose process has died.
-        flush_local: stores what a run has emitted so far, if it is one of this process.
         find_local: returns the log of an active run of this process, which another engine over the same store object
             runs: neither the store nor this engine is told of it by anybody else.
     """
@@ -54,14 +53,12 @@ class RemoteRunFollower:
         store: RunStore,
         async_store: AsyncStore,
         reap_lost: Callable[[RunKey], Coroutine[Any, Any, None]],
-        flush_local: Callable[[RunKey], object] = lambda _: None,
         find_local: Callable[[RunKey], RunLog | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._watching = find_watching(store)
         self._async_store = async_store
         self._reap_lost = reap_lost
-        self._flush_local = flush_local
         self._find_local = find_local
         self._logs: dict[RunKey, RunLog] = {}
         self._timer: PeriodicTask[RunLog] = PeriodicTask(store.poll_seconds or 0.1, self._poll)
@@ -205,8 +202,6 @@ class RemoteRunFollower:
         def follow(log: RunLog) -> RunUpdate | None:
             if log.run is None:
                 return None
-            # Another runtime's over the same store, or one that was found in the store before it was launched here.
-            self._flush_local(log.run)
             try:
                 return self._store.follow(log.run, 0 if log in self._own else len(log.frames))
             except ThreadUnreadable:

@@ -500,7 +500,7 @@ class LazyStore(RunStore, Protocol):
     def flush_bytes(self) -> int:
         """How many bytes of each active run may be missing in the store.
 
-        The engine appends them when there are more, when it is about to `RunStore.follow` the run, and at its end.
+        The engine appends them when there are more, and at the end of the run.
         """
 
 
