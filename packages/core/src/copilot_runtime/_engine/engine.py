@@ -133,9 +133,7 @@ class Engine:
         )
         self._lost_begins = LostBegins(store, self.async_store)
         self._persistence = RunPersistence(store, self.async_store, has_all_readers=self._local_runs.has_all)
-        self._remote_runs = RemoteRunFollower(
-            store, self.async_store, self._reap_lost, self._find_local_log
-        )
+        self._remote_runs = RemoteRunFollower(store, self.async_store, self._reap_lost, self._find_local_log)
         self._run_end_notifier = RunEndNotifier()
         self._shutdown = Shutdown(
             grace_seconds=options.shutdown_grace_seconds,

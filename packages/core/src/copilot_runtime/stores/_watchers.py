@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+
+from .protocol import RunKey, StoreError
+
+
+def announce_follower(
+    announce: Callable[[RunKey], object], run: RunKey, on_change: Callable[[], None], logger: logging.Logger
+) -> None:
+    """Tells a store that this process follows a run, and calls back, as something may have happened before."""
+    try:
+        announce(run)
+    except StoreError:
+        logger.debug("a run could not be announced as followed; reading it will do that", exc_info=True)
+    on_change()
 
 
 class Watchers:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import psycopg
 
 from ..._concurrency.loops import start_thread
-from .._watchers import Watchers
+from .._watchers import Watchers, announce_follower
 from ..protocol import RunKey, StoreError
 from .connections import BoundedConnection, Connections, TimedOut
 
@@ -134,6 +134,8 @@ class Listener:
             except Exception:
                 logger.exception("listening for changes failed, retrying")
             self._listening_since = None
+            if self._end():  # nobody needs the server, which may be away for long
+                return
             time.sleep(pause)
 
     def _listen(self) -> bool:
@@ -196,11 +198,7 @@ class Listener:
     def _announce_runs(self) -> None:
         while self._to_announce:
             run, on_change = self._to_announce.popleft()
-            try:
-                self._announce(run)
-            except StoreError:
-                logger.debug("a run could not be announced as followed; reading it will do that", exc_info=True)
-            on_change()  # something may have happened before
+            announce_follower(self._announce, run, on_change, logger)
 
     def _end(self) -> bool:
         with self._lock:

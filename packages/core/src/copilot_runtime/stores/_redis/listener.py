@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from .._watchers import Watchers
-from ..protocol import RunKey, StoreError
+from .._watchers import Watchers, announce_follower
+from ..protocol import RunKey
 from .background import start_in_background
 from .client import Client
 
@@ -89,11 +89,7 @@ class Listener:
                         self._is_announcing = False
                         return
                 continue
-            try:
-                self._announce(run)
-            except StoreError:
-                logger.debug("a run could not be announced as followed; reading it will do that", exc_info=True)
-            on_change()  # something may have happened before
+            announce_follower(self._announce, run, on_change, logger)
 
     def _run(self) -> None:
         pause = _MIN_PAUSE_SECONDS
@@ -108,6 +104,8 @@ class Listener:
                     logger.warning("listening for changes failed, retrying: %s", error)
                 pause = _MIN_PAUSE_SECONDS if self._listening_since is not None else min(2 * pause, _MAX_PAUSE_SECONDS)
             self._listening_since = None
+            if self._end():  # nobody needs the server, which may be away for long
+                return
             time.sleep(pause)
 
     def _listen(self) -> bool:
