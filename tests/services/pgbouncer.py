@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import psycopg
 
 from ..missing import skip_unless_ci
 from ..servers import free_port
+from . import supervisor
 from .postgres import PostgresServer
 from .processes import account, end, find_program, service_folder
 
@@ -54,11 +56,13 @@ def run_pgbouncer(server: PostgresServer, mode: str = "transaction", pool_size: 
             process = subprocess.Popen(
                 [program, str(file)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=user, cwd=folder
             )
+        supervisor.guard(process, signal.SIGTERM, folder)
         try:
             _wait_until_up(port, process)
             yield port
         finally:
             end(process)
+            supervisor.release(process)
 
 
 def _wait_until_up(port: int, process: subprocess.Popen[bytes]) -> None:

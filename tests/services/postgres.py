@@ -18,6 +18,7 @@ import psycopg
 
 from ..missing import skip_unless_ci
 from ..servers import free_port
+from . import supervisor
 from .processes import account, end, find_program, service_folder, signal_all, with_children
 
 DEBIAN = "/usr/lib/postgresql/*/bin"
@@ -88,6 +89,7 @@ class PostgresServer:
                 cwd=self.folder,
                 start_new_session=True,
             )
+        supervisor.guard(self._process, signal.SIGQUIT, self.folder)
         deadline = time.monotonic() + START_SECONDS
         while not self._is_up():
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -101,6 +103,7 @@ class PostgresServer:
         if self._process is not None:
             self.resume()
             end(self._process, how)
+            supervisor.release(self._process)
             self._process = None
 
     def restart(self, how: int = signal.SIGINT) -> None:

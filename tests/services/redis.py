@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..missing import skip_unless_ci
 from ..servers import free_port
+from . import supervisor
 
 START_SECONDS = 30.0
 """How long a server may take until it answers, and a cluster or a sentinel until it is complete."""
@@ -56,6 +57,7 @@ class RedisServer:
                 stderr=log,
                 start_new_session=True,
             )
+        supervisor.guard(self.process, signal.SIGKILL, self.folder)
         wait_until(self._has_started, f"redis on port {self.port} to answer")
 
     def _has_started(self) -> bool:
@@ -105,6 +107,7 @@ class RedisServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        supervisor.release(self.process)
 
     def restart(self) -> None:
         """Kills the server and starts it again."""

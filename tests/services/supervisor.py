@@ -1,0 +1,93 @@
+"""Ends the services of a test process that was killed, and could not end them itself.
+
+Run as a program, it is told on its standard input, by a line each, which processes there are and which have ended. When
+that is closed, so is the test process, however it has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+STOP_SECONDS = 10.0
+"""How long the services may take to end."""
+
+_supervisors: dict[int, subprocess.Popen[str]] = {}
+"""By the id of the process that has started each: a child after a fork starts its own."""
+
+
+def guard(process: subprocess.Popen[bytes], how: int, folder: Path) -> None:
+    """Has a service end, and its folder deleted, if this process is killed.
+
+    Args:
+        process: The service.
+        how: The signal that ends it and its child processes.
+        folder: Its temporary folder.
+    """
+    _tell(f"{process.pid} {int(how)} {folder}")
+
+
+def release(process: subprocess.Popen[bytes]) -> None:
+    """Forgets a service, which is about to be ended by this process."""
+    if os.getpid() in _supervisors:
+        _tell(str(process.pid))
+
+
+def _tell(line: str) -> None:
+    supervisor = _supervisors.get(os.getpid())
+    if supervisor is None:
+        supervisor = _supervisors[os.getpid()] = subprocess.Popen(
+            [sys.executable, "-SE", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # not killed together with the test process
+        )
+    assert supervisor.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # somebody has ended it
+        print(line, file=supervisor.stdin, flush=True)
+
+
+def _main() -> None:
+    services: dict[int, tuple[int, str]] = {}
+    for line in sys.stdin:
+        pid, *rest = line.rstrip("\n").split(" ", 2)
+        services.pop(int(pid), None)
+        if rest:
+            services[int(pid)] = int(rest[0]), rest[1]
+    for pid, (how, _) in services.items():
+        for each in _with_children(pid):
+            _send(each, signal.SIGCONT)  # a test may have suspended it
+        _send(pid, how)
+    deadline = time.monotonic() + STOP_SECONDS
+    for pid, (_, folder) in services.items():
+        while _send(pid, 0) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for each in _with_children(pid):
+            _send(each, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_children(pid: int) -> list[int]:
+    try:
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    except OSError:
+        return [pid]
+
+
+def _send(pid: int, how: int) -> bool:
+    try:
+        os.kill(pid, how)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    _main()
