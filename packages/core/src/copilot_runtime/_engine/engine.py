@@ -701,27 +701,32 @@ async def _raise_only(errors: list[BaseException], input: Any) -> None:
 def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) -> RunRecorder:
     return RunRecorder(
         ordinal=started.lease.run.ordinal,
-        input_echo=partial(_echo, request, started.event_messages, started.input_messages),
+        input_echo=_Echo(request, started.event_messages, started.input_messages),
         known_message_ids=started.event_messages,
         is_resuming=is_resuming,
     )
 
 
-def _echo(request: RunRequest, known_from_events: Set[str], known_from_inputs: Set[str]) -> InputEcho:
+class _Echo:
     """Returns the input of a run without the messages that the thread has already."""
-    body = request.body
-    members = body.members
-    messages = members["messages"]
-    if known_from_events or known_from_inputs:
-        new = [
-            message
-            for message in messages
-            if message["id"] not in known_from_events and message["id"] not in known_from_inputs
-        ]
-        if len(new) < len(messages):
-            members = {**members, "messages": new}
-    # Nothing needs them again before the end of the run.
-    body.forget()
-    if body.can_be_echoed and members["messages"] is messages:
-        return InputEcho(body.data, tuple([message["id"] for message in messages]))
-    return encode_echo(members)
+
+    __slots__ = ("_known_from_events", "_known_from_inputs", "_request")
+
+    def __init__(self, request: RunRequest, known_from_events: Set[str], known_from_inputs: Set[str]) -> None:
+        self._request = request
+        self._known_from_events = known_from_events
+        self._known_from_inputs = known_from_inputs
+
+    def __call__(self) -> InputEcho:
+        body, in_events, in_inputs = self._request.body, self._known_from_events, self._known_from_inputs
+        members = body.members
+        messages = members["messages"]
+        if in_events or in_inputs:
+            new = [message for message in messages if message["id"] not in in_events and message["id"] not in in_inputs]
+            if len(new) < len(messages):
+                members = {**members, "messages": new}
+        # Nothing needs them again before the end of the run.
+        body.forget()
+        if body.can_be_echoed and members["messages"] is messages:
+            return InputEcho(body.data, tuple([message["id"] for message in messages]))
+        return encode_echo(members)

@@ -29,10 +29,6 @@ DELTA_IDS: Mapping[str, str] = {
 PLAIN_SIZE = 3
 """How many members a plain delta has."""
 
-SHORT_DELTA = 32
-"""How many characters a delta has at most whose length is not added up: there is a limit to the number of those that
-are not frames yet."""
-
 
 def in_order(event: Event, id_member: str) -> Event:
     """Returns a plain delta with its members in the order in which the frames of a `DeltaStream` have them."""

@@ -22,7 +22,7 @@ from .compaction import (
     Handler,
 )
 from .completion import RunEnding, closing_events, events_before_error
-from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, SHORT_DELTA, DeltaStream, in_order
+from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, in_order
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
 from .protocol_state import FAILED, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
@@ -172,11 +172,11 @@ class RunRecorder:
         self._pending_bytes = 0
         """Their size."""
         self._delta_bytes = 0
-        """About the size of the frames that ``_deltas`` become, apart from short ones that `feed_all` has added."""
+        """About the size of the frames that ``_deltas`` become, apart from those that `feed_all` has added itself."""
         self._number = 0
         self._last_agent_event = 0
         # Not sets, since an idle run should take little memory.
-        self._message_ids: list[str] = []
+        self._message_ids: Sequence[str] = ()
         self._input_ids: Sequence[str] = ()
         self.duplicates: Set[int] = _NO_NUMBERS
         """Numbers of the events whose message id was already in use on the thread. Grows in place."""
@@ -244,16 +244,17 @@ class RunRecorder:
     async def feed_all(self, events: AsyncIterable[Any], max_bytes: int) -> None:
         """Records all that an asynchronous agent yields.
 
-        The event loop gets a turn whenever the frames that have not been drained yet have about ``max_bytes``. Raises
-        InvalidEventError at the first event that clients would reject.
+        The event loop gets a turn before the frames that have not been drained yet have much more than ``max_bytes``.
+        Raises InvalidEventError at the first event that clients would reject.
         """
         deltas = self._deltas
-        # What `feed` does, in one piece, for further short deltas of the same message: every call counts here.
+        # What `feed` does, in one piece, for further deltas of the same message: every call counts here.
         expected: object = _NO_STREAM
         kind = id_member = identity = delta_field = ""
         model_class = others = None
         read_others: Callable[[Mapping[str, Any]], object] = len
-        room = 0
+        frame_size = 0
+        until_turn = max_bytes
         async for event in events:
             delta = None
             if expected is self._stream:
@@ -267,9 +268,11 @@ class RunRecorder:
                             delta = fields[delta_field]
                 except Exception:
                     pass  # of members that no delta has
-            if type(delta) is str and len(delta) <= SHORT_DELTA:
+            if type(delta) is str:
                 deltas.append(delta)
-                if len(deltas) >= room:
+                until_turn -= frame_size + len(delta)  # whether or not they have been drained meanwhile
+                if until_turn <= 0:
+                    until_turn = max_bytes
                     await asyncio.sleep(0)
                 continue
             if self.feed(event) >= max_bytes:
@@ -279,7 +282,7 @@ class RunRecorder:
                 expected = _NO_STREAM
             else:
                 expected, kind, id_member, identity = stream, stream.kind, stream.id_member, stream.identity
-                room = max_bytes // (stream.frame_size + SHORT_DELTA)
+                frame_size = stream.frame_size
                 model_class = stream.model_class
                 if model_class is not None:
                     read_others, others, delta_field = stream.read_others, stream.others, stream.delta_field
@@ -536,7 +539,9 @@ class RunRecorder:
     def _track_message_id(self, number: int, message_id: Any) -> None:
         if isinstance(message_id, str):
             ids = self._message_ids
-            if not ids or ids[-1] != message_id:
+            if not isinstance(ids, list):
+                self._message_ids = [message_id]
+            elif ids[-1] != message_id:
                 ids.append(message_id)
             if self._known_message_ids and message_id in self._known_message_ids:
                 if not isinstance(self.duplicates, set):

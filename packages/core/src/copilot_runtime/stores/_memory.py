@@ -15,7 +15,7 @@ from .. import _validation as validation
 from .._concurrency.process_local import process_lock
 from . import protocol as p
 from ._memory_owners import Limit, Limits, Owners
-from ._memory_threads import ActiveRun, Messages, StoredRun, Thread
+from ._memory_threads import ActiveRun, Messages, StoredRun, Thread, keys_of
 from ._ordinals import first_ordinal
 from ._pagination import paginate
 from .portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
@@ -108,7 +108,7 @@ class MemoryStore:
             else:
                 self._count_change(thread, before)
                 self._set_active(thread)
-            started = p.RunStarted(lease, thread.event_messages.keys(), thread.input_messages.keys())
+            started = p.RunStarted(lease, keys_of(thread.event_messages), keys_of(thread.input_messages))
             evicted = self._evict(thread)
         if evicted:
             self._warn_evicted()
