@@ -28,7 +28,8 @@ from copilot_runtime._engine.endings import LOST
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime.log_format import JSONFormatter
 from copilot_runtime.middleware import use
-from copilot_runtime.stores import SqliteStore
+from copilot_runtime.stores import MemoryStore, SqliteStore
+from copilot_runtime.stores.protocol import StoreError
 from copilot_runtime.testing import AsyncTestClient, TestClient
 
 from .http_client import TIMEOUT_SECONDS, Event
@@ -525,3 +526,23 @@ def test_log_of_a_mistake_of_the_application_is_one_line(
     for record in records:
         assert record.exc_info is None, "".join(traceback.format_exception(*record.exc_info))
         assert re.search(r"Error: |UnusableResult: ", record.getMessage())
+
+
+class Wrapping(MemoryStore):
+    """A store of the application's, whose errors say nothing themselves."""
+
+    def threads(self, *args: Any, **options: Any) -> Any:
+        try:
+            raises()
+        except LookupError as error:
+            raise StoreError("broken") from error
+
+
+@pytest.mark.requirement("OPS-04")
+def test_log_of_a_store_that_fails_is_one_line_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    runtime = CopilotRuntime(agents={"talks": talks(1)}, store=Wrapping(), single_user=True)
+    with TestClient(runtime) as client:
+        assert client.request("GET", "/threads", check=False).status == 503
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert record.getMessage() == "the store failed: StoreError: broken (caused by LookupError: of theirs)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -22,6 +23,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from copilot_runtime import CopilotHandler, CopilotRuntime, OpenTelemetry, Request, User, create_copilot_runtime_handler
 from copilot_runtime._engine.endings import LOST
 from copilot_runtime._engine.reaper import reap
+from copilot_runtime._telemetry import names
+from copilot_runtime._telemetry.metrics import Metrics
 from copilot_runtime.agents import BuiltInAgent, HttpAgent, define_tool
 from copilot_runtime.middleware import use
 from copilot_runtime.stores import MemoryStore, SqliteStore
@@ -554,3 +557,21 @@ except ImportError as error:
 """
     ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     assert "pip install 'copilot-runtime[otel]'" in ended.stdout, ended.stderr
+
+
+def test_opentelemetry_docs_list_every_attribute_and_metric() -> None:
+    page = (Path(__file__).parents[1] / "docs/observability.md").read_text("utf-8")
+    section = page.partition("## Traces and metrics")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"`([\w.]+)`", section))
+    attributes = {value for name, value in vars(names).items() if name.isupper()}
+    assert len(attributes) > 20
+    created: list[str] = []
+
+    class Meter:
+        def __getattr__(self, name: str) -> Any:
+            return lambda metric, *others, **options: created.append(metric)
+
+    metrics: Any = Metrics
+    metrics(Meter(), int, int)
+    assert len(created) > 10
+    assert attributes | set(created) <= listed

@@ -61,7 +61,10 @@ def log_failure(
 
 def _describe(error: BaseException) -> str:
     try:
-        return one_line(f"{type(error).__name__}: {error}")
+        text, cause = f"{type(error).__name__}: {error}", error.__cause__
+        if cause is not None and str(cause) not in text:
+            text += f" (caused by {type(cause).__name__}: {cause})"
+        return one_line(text)
     except Exception:  # raised by the exception's own __str__
         return type(error).__name__
 
@@ -77,9 +80,9 @@ def _traceback_of_application(error: BaseException) -> TracebackType | None:
     """Returns the traceback without the frames of the runtime that called the application.
 
     None if the text of the error says all: where the runtime raises it because of what the application's code has
-    returned (it has ``is_mistake_of_application``), and where a function could not be called with its arguments.
+    returned (it has ``is_logged_without_traceback``), and where a function could not be called with its arguments.
     """
-    if getattr(type(error), "is_mistake_of_application", False):
+    if getattr(type(error), "is_logged_without_traceback", False):
         return None
     trace = error.__traceback__
     while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__", "")):

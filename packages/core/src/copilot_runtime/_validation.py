@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class UnusableResult(TypeError):
     """A function of the application has returned what cannot be used. Its text says all, so no traceback is logged."""
 
-    is_mistake_of_application = True
+    is_logged_without_traceback = True
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:

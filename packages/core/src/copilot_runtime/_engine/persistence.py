@@ -13,6 +13,7 @@ from typing import cast
 from .._concurrency import driver, loops
 from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import ProcessLocal
+from .._log_text import log_failure
 from ..stores.protocol import (
     LazyStore,
     LeaseLost,
@@ -177,7 +178,7 @@ class RunPersistence:
             except Exception as error:
                 may_succeed_later = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
                 if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > began_at + self._retry_seconds():
-                    logger.exception("run %r has ended, but its end could not be stored", writer.lease.run_id)
+                    log_failure(logger, error, "run %r has ended, but its end could not be stored", writer.lease.run_id)
                     return FinishResult.NOT_STORED
                 is_uncertain = True
             writer.log.mark_started()

@@ -13,6 +13,7 @@ from typing import Any
 from .._concurrency import loops
 from .._concurrency.periodic import PeriodicTask
 from .._events import ends_of_open, error_frame, is_terminal
+from .._log_text import log_failure
 from ..stores.protocol import RunKey, RunStore, RunUpdate, ThreadUnreadable
 from .async_store import AsyncStore
 from .endings import LOST
@@ -204,8 +205,8 @@ class RemoteRunFollower:
                 return None
             try:
                 return self._store.follow(log.run, 0 if log in self._own else len(log.frames))
-            except ThreadUnreadable:
-                logger.exception("run %r cannot be followed any more", log.run_id)
+            except ThreadUnreadable as error:
+                log_failure(logger, error, "run %r cannot be followed any more", log.run_id)
                 return _UNREADABLE  # only this one: the others are read together with it
 
         def follow_all() -> list[RunUpdate | None]:
@@ -230,8 +231,8 @@ class RemoteRunFollower:
     async def _reap(self, log: RunLog, run: RunKey) -> None:
         try:
             await self._reap_lost(run)
-        except ThreadUnreadable:
-            logger.exception("run %r cannot be ended", log.run_id)
+        except ThreadUnreadable as error:
+            log_failure(logger, error, "run %r cannot be ended", log.run_id)
             self._apply(log, run, _UNREADABLE, asyncio.get_running_loop())
         except Exception as error:
             self._reap_outage.failed(error)

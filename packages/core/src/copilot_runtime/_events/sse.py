@@ -20,8 +20,8 @@ Event = dict[str, Any]
 class InvalidEventError(Exception):
     """The agent emitted an event that clients would reject. The message is meant for developers."""
 
-    is_mistake_of_application = True
-    """Its text says all, so no traceback is logged: it would show where the event was read."""
+    is_logged_without_traceback = True
+    """Its text says all: a traceback would show where the runtime has read the event."""
 
 
 def encode(event: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,13 +11,14 @@ from .._engine.endings import describe_error
 from .._http.body import BodyTimeout, BodyTooLarge, TooManyBodies, TooManyBodiesOfUser, UnreadableBody
 from .._http.headers import HeadersLike
 from .._http.types import Response
+from .._log_text import log_failure
 from ..stores.protocol import StoreError, ThreadUnreadable
 from ..transcription import ProviderError, TranscriptionError
 from .route_table import RouteMatch
-from .store_failures import StoreFailureLog
+
+logger = logging.getLogger("copilot_runtime.handler")
 
 _RETRY_SOON = {"retry-after": "1"}
-_store_failures = StoreFailureLog()
 
 
 def error_response(status: int, error: str, *, headers: HeadersLike = (), **members: object) -> Response:
@@ -136,7 +138,7 @@ def _unreadable_body(error: UnreadableBody, debug: bool) -> Response:
 
 
 def _store_unavailable(error: StoreError, debug: bool) -> Response:
-    _store_failures.log(error)
+    log_failure(logger, error, "the store failed")
     cause = f" ({describe_error(error)})" if debug else ""
     if isinstance(error, ThreadUnreadable):
         message = f"What is stored of this thread cannot be read{cause}. The thread can be deleted."

@@ -16,6 +16,17 @@ current_telemetry: ContextVar[Telemetry | None] = ContextVar("copilot_telemetry"
 
 
 @contextlib.contextmanager
+def tool_span(tool: str) -> Iterator[TracedOperation | None]:
+    """Traces a call of a tool for as long as the block lasts; None if the runtime has no telemetry."""
+    telemetry = current_telemetry.get()
+    if telemetry is None:
+        yield None
+    else:
+        with telemetry.tool_call(tool) as call:
+            yield call
+
+
+@contextlib.contextmanager
 def run_scope(telemetry: Telemetry, run: TracedOperation) -> Iterator[None]:
     """Makes the span of a run the current one of all that is started in the block, and has its calls reported."""
     token = current_telemetry.set(telemetry)

@@ -68,6 +68,9 @@ FOLLOWED_SECONDS: float = 10.0
 class StoreError(Exception):
     """The store is not working at the moment. Requests are answered with 503."""
 
+    is_logged_without_traceback = True
+    """Its text says all, and an outage, in which every request has one, must not fill the log."""
+
 
 class ThreadUnreadable(StoreError):
     """What is stored of a thread is damaged. Requests that need it are answered with 503; it can be deleted."""

@@ -15,10 +15,18 @@ if TYPE_CHECKING:
     from ..._telemetry.telemetry import Telemetry
 
 
+_PROVIDERS: Mapping[str, str] = {"google": "gcp.gemini"}
+"""The names that the semantic conventions have for makers, where they are not ours."""
+
+
 def traced(connection: ModelConnection, provider: str) -> ModelConnection:
     """Returns the connection, which reports its calls if the runtime is traced."""
     telemetry = current_telemetry.get()
-    return connection if telemetry is None else _TracedConnection(connection, provider, telemetry)
+    return (
+        connection
+        if telemetry is None
+        else _TracedConnection(connection, _PROVIDERS.get(provider, provider), telemetry)
+    )
 
 
 class _TracedConnection:

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from ..._concurrency import driver
 from ..._concurrency.worker_pools import TOOLS
 from ..._log_text import log_failure
-from ..._telemetry.current import current_telemetry
+from ..._telemetry.current import tool_span
 from .._context import RunContext
 from .arguments import parse_arguments
 from .tool import Tool, ToolError
@@ -104,16 +104,13 @@ class Toolbox:
         return await self._call(tool, tool.interrupt.on_answer, arguments, answer, context)
 
     async def _call(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
-        telemetry = current_telemetry.get()
-        if telemetry is None:
-            return await self._call_plainly(tool, function, arguments, *more)
-        with telemetry.tool_call(tool.name) as call:
-            result = await self._call_plainly(tool, function, arguments, *more)
-            if result.failed:
+        with tool_span(tool.name) as call:
+            result = await self._call_untraced(tool, function, arguments, *more)
+            if call is not None and result.failed:
                 call.end("tool_error")
             return result
 
-    async def _call_plainly(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
+    async def _call_untraced(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
             text = serialize_result(
                 await driver.call_user_function(function, parse_arguments(arguments), *more, pool=TOOLS)

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from ..._log_text import one_line
 from ..._strict_json import loads
+from ..._telemetry.current import tool_span
 from ...agents._context import RunContext
 from ...agents._mcp import MCPServer
 from ...agents._mcp.connection import Connection
@@ -141,7 +142,10 @@ async def _run_call(call_id: str, tool: _AppTool, arguments_text: str) -> list[E
     """Returns the events that say what has become of a call: its result, and the app that shows it if it was run."""
     try:
         arguments = _parse_arguments(arguments_text)
-        result = await tool.call(arguments)
+        with tool_span(tool.name) as span:
+            result = await tool.call(arguments)
+            if span is not None and result.get("isError"):
+                span.end("tool_error")
     except ToolError as error:
         return [_result_event(call_id, to_json({"error": str(error)}).decode())]
     return [
