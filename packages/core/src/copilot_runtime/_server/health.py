@@ -63,7 +63,6 @@ class HealthCheck:
             "status": "ok" if is_ok else "failing",
             "process": {
                 "id": process.id,
-                "uptimeSeconds": round(time.monotonic() - process.started_at, 1),
                 "threads": threading.active_count(),
                 "shuttingDown": is_shutting_down,
             },
@@ -108,7 +107,6 @@ class _ProcessState:
     def __init__(self) -> None:
         # Not the process's number, which is 1 in every container.
         self.id = secrets.token_hex(8)
-        self.started_at = time.monotonic()
         self._check: StoreCheck | None = None
 
     def check_of(self, store: RunStore) -> StoreCheck:
