@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import re
 import subprocess
@@ -102,7 +103,8 @@ def parent_id(span: ReadableSpan) -> int | None:
 
 def span_id(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    identity: int = span.context.span_id
+    return identity
 
 
 def started(input: Any) -> Event:
@@ -407,6 +409,26 @@ def test_opentelemetry_spans_of_a_run_do_not_grow_with_its_events(exporters: Exp
     assert len(exporters.spans) == 2 * few
 
 
+def test_opentelemetry_of_a_request_that_is_dropped_with_its_loop(
+    exporters: Exporters, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    async def identify(request: Request) -> User:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    runtime = exporters.runtime(talks, single_user=False, identify_user=identify)
+    handler = create_copilot_runtime_handler(runtime=runtime)
+    request = handler(Request(method="GET", path="/info"))
+
+    async def begin() -> None:
+        contextvars.Context().run(lambda: request.send(None))
+
+    asyncio.run(begin())
+    request.close()
+    assert [record.getMessage() for record in caplog.records] == []
+    assert [attributes(span)["error.type"] for span in exporters.spans] == ["GeneratorExit"]
+
+
 # --- models, tools, remote agents ---
 
 
@@ -534,7 +556,7 @@ def test_opentelemetry_of_replaced_stores(exporters: Exporters) -> None:
     runtime = exporters.runtime(talks)
     with override_stores(), TestClient(runtime) as client:
         client.run("a")
-    assert exporters.named("invoke_agent a")
+    exporters.named("invoke_agent a")
 
 
 def test_opentelemetry_without_its_package_says_what_to_install() -> None:

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .._events import RunRecorder
-from .._telemetry.current import run_scope
+from .._telemetry.current import run_scope, scoped
 from .._users import owner_hash
 from ..stores.protocol import Lease, RunStore
 from .async_store import AsyncStore
@@ -89,15 +89,12 @@ class TracedEngine(Engine):
             is_suggestion=lease is None,
         )
         traced = _TracedRun(operation, self._telemetry)
-        token = _run_span.set(traced)
         try:
-            with run_scope(self._telemetry, operation):
+            with scoped(_run_span, traced), run_scope(self._telemetry, operation):
                 run = super()._launch(request, function, lease, recorder, slot, may_be_first=may_be_first)
         except BaseException as error:
             operation.end(type(error).__name__)
             raise
-        finally:
-            _run_span.reset(token)
         traced.watch(run.log)
         return run
 

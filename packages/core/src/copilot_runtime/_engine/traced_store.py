@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._telemetry.current import scoped
 from ..stores.protocol import Lease, NewRun, RunCompletion, RunStarted, RunStore, ThreadBusy
 from .async_store import AsyncStore
 from .store_kinds import store_kind
@@ -68,12 +69,9 @@ class TracedAsyncStore(AsyncStore):
         if _is_measured.get():
             yield
             return
-        token = _is_measured.set(True)
-        try:
-            with self._telemetry.store_call(self._kind.name, operation, is_remote=self._kind.is_remote):
-                yield
-        finally:
-            _is_measured.reset(token)
+        call = self._telemetry.store_call(self._kind.name, operation, is_remote=self._kind.is_remote)
+        with scoped(_is_measured, True), call:
+            yield
 
 
 def _operation(function: Callable[..., Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._http.cors import CorsDecision
 from .._http.streaming import EventStream, StreamSource
 from .._http.types import Request, Response
+from .._telemetry.current import scoped
 from .handler import CopilotHandler
 from .routes import ROUTES
 
@@ -33,15 +34,12 @@ class TracedHandler(CopilotHandler):
         if telemetry is None or (self._health is not None and self._is_probe(request)):
             return await super().__call__(request)
         operation = telemetry.begin_request(request.method, request.path, request.headers)
-        token = _request_span.set(operation)
         try:
-            with operation.current():
+            with scoped(_request_span, operation), operation.current():
                 response = await super().__call__(request)
         except BaseException as error:
             operation.end(type(error).__name__)
             raise
-        finally:
-            _request_span.reset(token)
         if isinstance(response.body, EventStream):
             source = _TracedSource(response.body.source, telemetry, operation, response.status)
             return response.replace(body=EventStream(source))

@@ -48,7 +48,9 @@ class TracedOperation:
         try:
             yield
         finally:
-            otel_context.detach(token)
+            # Not in another context, where a coroutine is dropped with its loop: that would be logged as an error.
+            if otel_context.get_current() is self.context:
+                otel_context.detach(token)
 
     def end(self, error_type: str = "") -> bool:
         """Ends the span, as failed with an ``error_type``. Returns False the second time."""
