@@ -445,8 +445,12 @@ def agent_is(agent: Any) -> Callable[[], Any]:
 
 
 def hook(name: str, function: Any) -> Callable[[], Any]:
+    return hooked(**{name: function})
+
+
+def hooked(**hooks: Any) -> Callable[[], Any]:
     return lambda: create_copilot_runtime_handler(
-        runtime=CopilotRuntime(agents={"talks": talks(1)}), hooks=RuntimeHooks(**{name: function})
+        runtime=CopilotRuntime(agents={"talks": talks(1)}), hooks=RuntimeHooks(**hooks)
     )
 
 
@@ -462,6 +466,7 @@ RAISING: Mapping[str, Callable[[], Any]] = {
     "coroutine": agent_is(raises_later),
     "middleware": agent_is(use(talks(1), lambda input, next: raises())),
     "on_run_end": runtime_with(on_run_end=ended_badly),
+    "on_error": hooked(on_request=raises, on_error=raises_later),
 }
 """Code of the application that raises."""
 
@@ -546,3 +551,50 @@ def test_log_of_a_store_that_fails_is_one_line_with_its_cause(caplog: pytest.Log
     [record] = caplog.records
     assert record.exc_info is None
     assert record.getMessage() == "the store failed: StoreError: broken (caused by LookupError: of theirs)"
+
+
+class BadTranscription:
+    def transcribe(self, audio: bytes, filename: str, mime_type: str) -> str:
+        return str(raises())
+
+
+class Remembering:
+    """An agent whose memory fails."""
+
+    def run(self, input: Any) -> Any:
+        return talks(1)(input)
+
+    def history(self, thread_id: str, context: Any) -> Any:
+        return raises()
+
+
+@pytest.mark.requirement("OPS-04")
+def test_log_of_a_failing_service_history_or_name_begins_in_the_applications_code(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runtime = CopilotRuntime(
+        agents={"remembering": Remembering()},
+        single_user=True,
+        transcription_service=BadTranscription(),
+        thread_names=raises,
+    )
+    with TestClient(runtime) as client:
+        client.connect("remembering", "unknown")
+        client.request("POST", "/transcribe", {"audio": "AAAA", "mimeType": "audio/webm"}, check=False)
+        client.run("remembering", "hello")
+        runtime.shutdown_sync(5)
+    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(records) == 3, [record.getMessage() for record in records]
+    for record in records:
+        assert record.exc_info is not None, record.getMessage()
+        assert traceback.extract_tb(record.exc_info[2])[0].filename == __file__, record.getMessage()
+
+
+def test_log_of_an_on_error_that_cannot_be_called_has_the_first_error_too(caplog: pytest.LogCaptureFixture) -> None:
+    with TestClient(hooked(on_request=raises, on_error=takes_none)()) as client:
+        client.request("GET", "/info", check=False)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "on_error failed for GET /info: TypeError: " + lines[0].partition("TypeError: ")[2],
+        "GET /info failed",
+    ]

@@ -22,6 +22,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, OpenTelemetry, Request, User, create_copilot_runtime_handler
+from copilot_runtime._engine import Engine
+from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime._engine.endings import LOST
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime._telemetry import names
@@ -543,6 +545,17 @@ def test_opentelemetry_traceparent_is_handed_on_to_remote_agents(
 
 
 # --- switching it on ---
+
+
+def test_opentelemetry_off_leaves_nothing_on_any_path() -> None:
+    runtime = CopilotRuntime(agents={"a": talks})
+    handler = create_copilot_runtime_handler(runtime=runtime)
+    assert runtime.telemetry is None
+    assert (type(handler), type(runtime.engine), type(runtime.engine.async_store)) == (
+        CopilotHandler,
+        Engine,
+        AsyncStore,
+    )
 
 
 def test_opentelemetry_works_without_an_sdk(through: Through) -> None:

@@ -261,6 +261,7 @@ class CopilotHandler:
                 result = await driver.call_user_function(self._hooks.on_error, self._hook_context(state, error=error))
             except Exception as failure:
                 log_failure(logger, failure, "on_error failed for %s %s", state.request.method, one_line(state.path))
+                log_failure(logger, error, "%s %s failed", state.request.method, one_line(state.path))
                 failures.append(f"on_error raised {describe_error(failure)}")
             else:
                 if isinstance(result, Response):
