@@ -290,6 +290,11 @@ def build(session: nox.Session) -> None:
         python = environment(module, [str(wheel)])
         typed = f"import {module}, pathlib; pathlib.Path({module}.__file__).with_name('py.typed').resolve(strict=True)"
         session.run(python, "-c", typed, external=True)
+        if module == "copilot_runtime":
+            # With nothing but the core, as `pipx run` has it.
+            application = Path(session.create_tmp(), "application")
+            shutil.rmtree(application, ignore_errors=True)
+            session.run(python, "-m", module, "init", "flask", str(application), external=True)
 
     # CopilotKit's own package once overwrote a package of ours that had the same name; and it left a hole when removed.
     ours, theirs = [str(wheel) for wheel in wheels.values()], [INTELLIGENCE_RUNTIME]

@@ -42,13 +42,13 @@ def run_example(
             shlex.split(command.replace(named_port, str(port))),
             port,
             mount=mount,
-            env={**_environment(), **(env or {})},
+            env={**environment(), **(env or {})},
             folder=copy,
         ) as server:
             yield server
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Puts this virtual environment first in PATH, as activating it does."""
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

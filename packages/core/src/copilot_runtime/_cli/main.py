@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .._version import __version__
 from .doctor.arguments import add_doctor
 from .errors import CommandError
+from .init.arguments import add_init
 from .trusted_hosts import parse_host
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the arguments after the program's name; by default those of this process.
 
     Returns:
-        The exit code: 0, 1 (the server could not start, threads are not copied, or something is wrong with what
-        ``doctor`` looked at) or 2 (usage error).
+        The exit code: 0, 1 (the server could not start, files are not written, threads are not copied, or something is
+        wrong with what ``doctor`` looked at) or 2 (usage error).
     """
     options = _parser().parse_args(arguments)
     return _execute(options)
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--reload", action="store_true", help="restart when a Python file of the current folder changes")
 
+    _add_version(add_init(commands))
     _add_version(add_doctor(commands))
 
     migrate = commands.add_parser(
