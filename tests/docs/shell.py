@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from .blocks import ROOT
 
-_CONTROL = {"for", "do", "done", "cd", "export"}
+_CONTROL = {"for", "do", "done", "cd", "export", "."}
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
 
 
@@ -203,6 +203,7 @@ _CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
     "npx": _npx,
     "pip": _pip,
     "pipx": _accept,
+    "pytest": _accept,
     "python": _python,
     "python3": _python,
     "uvicorn": _uvicorn,
