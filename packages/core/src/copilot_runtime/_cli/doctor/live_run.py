@@ -27,6 +27,8 @@ _STOP_SECONDS = 15.0
 _HEADERS_SECONDS = 1.0
 """How long the header fields of a stream are waited for before anything else is looked at."""
 _STOP_ATTEMPTS = 8
+_FREED_SECONDS = 35.0
+"""After how long a worker thread has noticed that its client has disconnected: two keep-alives, and some."""
 _STORE_SECONDS = 0.5
 """How much later than its reader a store may know the end of a run."""
 _PROBE_RUN = "doctor-probe"
@@ -187,11 +189,16 @@ class _Watcher:
     async def stop(self, run_id: str) -> None:
         """Stops the run as the stop button does."""
         record, stream = self._record, self._stream
+        seconds = self._mount.timeout_seconds
+        if record.is_crowded and record.crowded_info_seconds is None:
+            seconds = max(seconds, _FREED_SECONDS)
         for attempt in range(1, _STOP_ATTEMPTS + 1):
             if not stream.is_open or stream.has_terminal_event:
                 break
             try:
-                answer = await self._mount.call_agent("stop", self._agent, {"runId": run_id}, thread=record.thread)
+                answer = await self._mount.call_agent(
+                    "stop", self._agent, {"runId": run_id}, thread=record.thread, timeout_seconds=seconds
+                )
             except Unanswered as error:
                 record.stop_refusal = str(error)
                 break

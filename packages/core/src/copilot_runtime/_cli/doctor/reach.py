@@ -30,7 +30,7 @@ async def reach(mount: Mount, options: DoctorOptions, report: Callable[[Finding]
             by_path = await _follow(mount, by_path, report)
         by_envelope = await mount.request("POST", "", _ENVELOPE)
     except Unanswered as error:
-        report(_wrong("reachable", f"{mount.url}: {error}.", _UNREACHABLE if not error.is_timeout else _TOO_SLOW))
+        report(_wrong("reachable", f"{mount.url}: {error}.", _advice_for(error)))
         return None
     info, enveloped = _info_of(by_path), _info_of(by_envelope)
     await _recognise(mount)
@@ -56,7 +56,22 @@ async def reach(mount: Mount, options: DoctorOptions, report: Callable[[Finding]
     )
 
 
-_UNREACHABLE = "Start the application, and compare scheme, host and port with what its server prints when it starts."
+def _advice_for(error: Unanswered) -> str:
+    if error.is_timeout:
+        return _TOO_SLOW
+    return next((advice for sign, advice in _UNREACHABLE.items() if sign in str(error)), _NOT_THERE)
+
+
+_UNREACHABLE = {
+    "CERTIFICATE_VERIFY_FAILED": "Browsers refuse this certificate, too, unless they know who has signed it: use one "
+    "that "
+    "they accept for this host name. SSL_CERT_FILE names the certificate of an authority of your own.",
+    "SSL": "The port does not speak TLS: write http://, or the port of the proxy that terminates TLS.",
+    "Name or service not known": "The host name does not exist, or is not known here.",
+}
+"""Advice by a part of the reason why there is no connection."""
+
+_NOT_THERE = "Start the application, and compare scheme, host and port with what its server prints when it starts."
 _TOO_SLOW = (
     "Something accepts the connection and does not answer: all workers may be busy (a WSGI server with one thread "
     "serves "
