@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from .frames import last_user_text, sse
+
 TIMEOUT_SECONDS = 30.0
 """After which a wait fails; no test that passes waits for it."""
 
@@ -28,8 +30,12 @@ class Exchange:
 
     def text(self) -> str:
         """The text of the last user message."""
-        content = next(message["content"] for message in reversed(self.json()["messages"]) if message["role"] == "user")
-        return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+        return last_user_text(self.json())
+
+    def keys(self) -> list[str]:
+        """The keys in the headers, of whichever API."""
+        names = ("authorization", "x-api-key", "x-goog-api-key")
+        return [self.headers[name].removeprefix("Bearer ") for name in names if name in self.headers]
 
     def respond(self, body: Any, status: int = 200, **headers: str) -> None:
         """A whole answer in JSON."""
@@ -44,7 +50,7 @@ class Exchange:
     def send(self, *items: Any) -> None:
         """Frames of the stream; text is sent as it is."""
         for item in items:
-            frame = f"data: {item if isinstance(item, str) else json.dumps(item)}\n\n".encode()
+            frame = f"data: {item}\n\n".encode() if isinstance(item, str) else sse(item)
             self.handler.wfile.write(b"%x\r\n%b\r\n" % (len(frame), frame))
 
     def send_bytes(self, data: bytes) -> None:

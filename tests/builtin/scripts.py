@@ -8,6 +8,7 @@ from typing import Any
 from tests.http_client import unique
 
 from .fake_provider import Exchange, Script, chunk
+from .frames import FRAMES, USAGE, Part, Usage
 
 
 class Scripts:
@@ -78,6 +79,17 @@ def breaks_off(*items: Any) -> Script:
 def stays_open(*items: Any) -> Script:
     """Returns a script that sends something and never ends the stream."""
     return _send(items, lambda exchange: exchange.wait_for_disconnect())
+
+
+def answer_over(api: str, *parts: Part, usage: Usage = USAGE) -> Script:
+    """Returns a script that sends a whole response of one of the four APIs."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.start_stream()
+        exchange.send(*FRAMES[api](parts, usage), *(["[DONE]"] if api == "chat" else []))
+        exchange.end_stream()
+
+    return script
 
 
 def send_error(status: int, error: dict[str, Any], **headers: str) -> Script:

@@ -11,7 +11,7 @@ from ag_ui.core import RunAgentInput, Tool, UserMessage
 from openai.resources.chat.completions import AsyncCompletions
 
 from copilot_runtime.agents import BuiltInAgent
-from copilot_runtime.agents._builtin._apis.chat.request import COMPARED_ITEMS, completion_arguments
+from copilot_runtime.agents._builtin._apis.arguments import COMPARED_ITEMS, request_arguments
 
 TOOL = {"type": "function", "function": {"name": "search"}}
 
@@ -26,13 +26,13 @@ def sent(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def test_messages_and_tools_are_arguments_of_the_sdk() -> None:
     messages = [user(number) for number in range(COMPARED_ITEMS)]
-    assert completion_arguments({"seed": 1, "extra_body": {"top_k": 5}}, messages, [TOOL]) == {
+    assert request_arguments({"seed": 1, "extra_body": {"top_k": 5}}, messages, [TOOL]) == {
         "seed": 1,
         "messages": messages,
         "tools": [TOOL],
         "extra_body": {"top_k": 5},
     }
-    assert completion_arguments({}, messages, []) == {"messages": messages, "extra_body": {}}
+    assert request_arguments({}, messages, []) == {"messages": messages, "extra_body": {}}
 
 
 def test_messages_and_tools_are_seen_by_what_wraps_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_messages_and_tools_are_seen_by_what_wraps_the_sdk(monkeypatch: pytest.M
 @pytest.mark.requirement("COST-01")
 def test_messages_of_a_long_conversation_are_sent_in_extra_body() -> None:
     messages, tools = [user(number) for number in range(5 * COMPARED_ITEMS)], [TOOL] * (2 * COMPARED_ITEMS)
-    arguments = completion_arguments({"extra_body": {"top_k": 5}}, messages, tools)
+    arguments = request_arguments({"extra_body": {"top_k": 5}}, messages, tools)
     assert arguments["messages"] == messages[-COMPARED_ITEMS:]
     assert arguments["tools"] == tools[:COMPARED_ITEMS]
     assert sent(arguments)["messages"] == messages
@@ -83,15 +83,15 @@ def test_messages_of_a_long_conversation_are_sent_in_extra_body() -> None:
 @pytest.mark.parametrize("member", ["content", "tool_calls"])
 def test_messages_count_with_their_parts(member: str) -> None:
     large = {"role": "assistant", member: [{}] * (COMPARED_ITEMS // 2)}
-    arguments = completion_arguments({}, [large, large], [])
+    arguments = request_arguments({}, [large, large], [])
     assert arguments["messages"] == [large]
     assert sent(arguments)["messages"] == [large, large]
     larger = {"role": "assistant", member: [{}] * COMPARED_ITEMS}
-    arguments = completion_arguments({}, [user(1), larger], [])
+    arguments = request_arguments({}, [user(1), larger], [])
     assert arguments["messages"] == []
     assert sent(arguments)["messages"] == [user(1), larger]
 
 
 def test_provider_options_replace_what_the_agent_sends() -> None:
     messages = [user(number) for number in range(2 * COMPARED_ITEMS)]
-    assert sent(completion_arguments({"extra_body": {"messages": [user(0)]}}, messages, []))["messages"] == [user(0)]
+    assert sent(request_arguments({"extra_body": {"messages": [user(0)]}}, messages, []))["messages"] == [user(0)]

@@ -30,7 +30,7 @@ from copilot_runtime._events.json_patch import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
 from copilot_runtime.agents import BuiltInAgent, RunContext
-from copilot_runtime.agents._builtin._apis.chat import request as completion_request
+from copilot_runtime.agents._builtin._apis import arguments as completion_request
 from copilot_runtime.agents._builtin.prompt import build_system_prompt
 from copilot_runtime.agents._builtin.resume import Resumption
 from copilot_runtime.agents._interrupts import ResumeEntry, without_copies

@@ -20,7 +20,7 @@ from .errors import to_model_error
 from .messages import Message, SystemMessage
 from .options import Options, forced_tool, forwarded_props, parse_overridable
 from .prompt import build_system_prompt
-from .providers import Credentials, Model
+from .providers import Credentials, Model, missing_variables
 from .resume import Resumption
 from .run_config import RunConfig, RunConfigResolver
 from .state_tools import STATE_TOOL_NAMES, SharedState
@@ -29,6 +29,8 @@ from .traced_model import traced
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
+    from anthropic import AsyncAnthropic
+    from google.genai import Client as GoogleClient
     from openai import AsyncOpenAI
 
     from .._context import RunContext
@@ -43,14 +45,14 @@ _CAPABILITIES: Mapping[str, Any] = {
 
 
 class BuiltInAgent:
-    """Calls a model over the Chat Completions API, and runs the server tools that it calls.
+    """Calls a model over its maker's API, and runs the server tools that it calls.
 
     The frontend's tools come with each run, and run in the frontend. A missing key is logged as a warning at
     construction, and ends each run with a ``RUN_ERROR``.
 
     Args:
-        model: ``provider/model`` or ``provider:model`` of the providers openai, anthropic, google and minimax; or, with
-            ``base_url`` or ``client``, the name of any model of that server.
+        model: ``provider/model`` or ``provider:model`` of the providers openai, anthropic, google, vertex and minimax;
+            or, with ``base_url`` or ``client``, the name of any model of that server.
         prompt: the beginning of the system prompt, before the application's context and state.
         tools: functions, results of `define_tool`, or `Tool` values.
         mcp_servers: `MCPServer` values (extra ``mcp``).
@@ -65,6 +67,11 @@ class BuiltInAgent:
         presence_penalty: -2 to 2.
         frequency_penalty: -2 to 2.
         stop_sequences: strings at which the model stops.
+        top_k: from how many of the likeliest tokens the next one is chosen.
+        reasoning_effort: how much the model thinks before it responds: ``"none"``, ``"minimal"``, ``"low"``,
+            ``"medium"``, ``"high"``, ``"xhigh"`` or ``"max"``.
+        parallel_tool_calls: whether the model may call several tools at once.
+        prompt_caching: whether Anthropic is asked to cache tools, prompt and history. Others cache of their own accord.
         seed: an integer.
         max_retries: the SDK's retries of a request, before its response begins.
         timeout: the SDK's timeout of each request: seconds, or an ``httpx.Timeout``.
@@ -76,13 +83,15 @@ class BuiltInAgent:
         description: reported by ``/info``.
         api_key: the provider's key; by default from the environment, see docs/builtin-agent.md.
         base_url: the server's URL; by default from the environment, or else the provider's.
-        client: an ``AsyncOpenAI`` in place of both, which its owner closes and which must not be shared between event
-            loops.
+        client: an ``openai.AsyncOpenAI``, ``anthropic.AsyncAnthropic`` or ``google.genai.Client`` in place of both,
+            which its owner closes and which must not be shared between event loops.
+        api: ``"responses"``, ``"chat"``, ``"messages"`` or ``"generate_content"``, to call the model over an API other
+            than its maker's.
         debug: adds the causes of failures, which are always logged, to the messages that clients receive. The
             runtime's ``debug`` does so for all agents.
 
     Raises:
-        ImportError: if the ``openai`` package is not installed.
+        ImportError: if the SDK of the model's maker is not installed.
         ValueError: for an invalid option.
         TypeError: for an option of the wrong type.
     """
@@ -106,6 +115,10 @@ class BuiltInAgent:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         stop_sequences: Sequence[str] | None = None,
+        top_k: int | None = None,
+        reasoning_effort: str | None = None,
+        parallel_tool_calls: bool | None = None,
+        prompt_caching: bool = True,
         seed: int | None = None,
         max_retries: int | None = None,
         timeout: Any = None,
@@ -117,7 +130,8 @@ class BuiltInAgent:
         description: str = "",
         api_key: str | None = None,
         base_url: str | None = None,
-        client: AsyncOpenAI | None = None,
+        client: AsyncOpenAI | AsyncAnthropic | GoogleClient | None = None,
+        api: str | None = None,
         debug: bool = False,
     ) -> None:
         for name, flag in (
@@ -140,6 +154,10 @@ class BuiltInAgent:
                 "presence_penalty": presence_penalty,
                 "frequency_penalty": frequency_penalty,
                 "stop_sequences": stop_sequences,
+                "top_k": top_k,
+                "reasoning_effort": reasoning_effort,
+                "parallel_tool_calls": parallel_tool_calls,
+                "prompt_caching": prompt_caching,
                 "seed": seed,
                 "max_retries": max_retries,
                 "timeout": timeout,
@@ -156,6 +174,7 @@ class BuiltInAgent:
             overridable=parse_overridable(overridable_properties),
             credentials=credentials,
             client=client,
+            api=api,
             has_explicit_endpoint=has_explicit_endpoint,
         )
         self._tools = parse_tools(tools, STATE_TOOL_NAMES if state_tools else ())
@@ -169,7 +188,9 @@ class BuiltInAgent:
         provider = self._config_resolver.model.provider
         if client is None and not credentials.has_key(provider):
             logger.warning(
-                "BuiltInAgent(model=%r) has no key: its runs will fail until %s is set", model, provider.key_variable
+                "BuiltInAgent(model=%r) has no key: its runs will fail until %s is set",
+                model,
+                missing_variables(provider),
             )
 
     async def run(self, input: RunAgentInput, context: RunContext | None = None) -> AsyncGenerator[Event]:

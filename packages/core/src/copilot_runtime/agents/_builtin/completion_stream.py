@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -66,7 +66,8 @@ class CompletionTranslator:
         self._message_id = _new_id()
         self._has_message = False
         """Whether an event with the message's id has been yielded."""
-        self._blocks: list[_Block] = []
+        self._blocks: list[_Block | ToolCall] = []
+        """What the completion consists of, in the order in which it began."""
         self._text: _TextBlock | None = None
         """The text in progress."""
         self._reasoning: _ReasoningBlock | None = None
@@ -105,7 +106,7 @@ class CompletionTranslator:
             call.name = self._own_name(call)
             yield {"type": "TOOL_CALL_END", "toolCallId": call.id}
         for block in self._blocks:
-            if block.encrypted is not None:
+            if isinstance(block, _Block) and block.encrypted is not None:
                 yield self._encrypted_value("message", block.id, block.encrypted)
         for call in self.calls:
             if call.encrypted is not None:
@@ -113,12 +114,12 @@ class CompletionTranslator:
 
     def message(self) -> AssistantMessage | None:
         """Returns the completion as a message of the next request; None if it is empty."""
-        parts: list[Text | Reasoning | Call] = [
-            (Text if isinstance(block, _TextBlock) else Reasoning)(block.text, block.encrypted)
-            for block in self._blocks
-        ]
-        parts += [Call(call.id, call.name, json_object(call.arguments), call.encrypted) for call in self.calls]
-        return AssistantMessage(tuple(parts)) if parts else None
+        calls = {call.id: call for call in self.calls}
+        # Calls that were found to be a part of another one are not among them any more.
+        begun = [block for block in self._blocks if isinstance(block, _Block) or calls.pop(block.id, None) is not None]
+        blocks = [*begun, *calls.values()]
+        parts = tuple(map(_to_part, blocks))
+        return AssistantMessage(parts) if parts else None
 
     def _encrypted_value(self, subtype: str, entity_id: str, encrypted: Encrypted) -> Event:
         return {
@@ -162,26 +163,28 @@ class CompletionTranslator:
     def _add_reasoning(self, delta: kinds.ReasoningDelta) -> Iterator[Event]:
         self._call_in_progress = None
         if self._reasoning is None:
-            yield from self._start_reasoning()
-        block = self._blocks[-1]
-        block.deltas.append(delta.text)
-        yield {"type": "REASONING_MESSAGE_CONTENT", "messageId": block.id, "delta": delta.text}
+            self._reasoning = yield from self._start_reasoning()
+        self._reasoning.deltas.append(delta.text)
+        yield {"type": "REASONING_MESSAGE_CONTENT", "messageId": self._reasoning.id, "delta": delta.text}
 
-    def _start_reasoning(self) -> Iterator[Event]:
+    def _start_reasoning(self) -> Generator[Event, None, _ReasoningBlock]:
         yield from self._end_text()
         yield from self._send_pending_calls()
         if self._has_message:
             # What follows is a message of its own, since the order of reasoning and calls matters to makers.
             self._message_id, self._has_message = _new_id(), False
-        self._reasoning = block = _ReasoningBlock(_new_id())
+        block = _ReasoningBlock(_new_id())
         self._blocks.append(block)
         yield {"type": "REASONING_START", "messageId": block.id}
         yield {"type": "REASONING_MESSAGE_START", "messageId": block.id, "role": "reasoning"}
+        return block
 
     def _end_reasoning_block(self, delta: kinds.ReasoningEnd) -> Iterator[Event]:
         if self._reasoning is None:
-            yield from self._start_reasoning()
-        self._blocks[-1].encrypted = delta.encrypted
+            if delta.encrypted is None:
+                return
+            self._reasoning = yield from self._start_reasoning()
+        self._reasoning.encrypted = delta.encrypted
         yield from self._end_reasoning()
 
     def _end_reasoning(self) -> Iterator[Event]:
@@ -214,6 +217,7 @@ class CompletionTranslator:
         """Yields the events of a call that have not been sent yet, except its end."""
         if not call.has_started:
             call.has_started = True
+            self._blocks.append(call)
             yield from self._send_pending_calls(before=call)
             yield from self._end_reasoning()
             yield from self._end_text()
@@ -261,6 +265,12 @@ _HANDLERS: Mapping[type, Callable[[CompletionTranslator, Any], Iterator[Event]]]
     kinds.UsageReport: CompletionTranslator._add_usage,
     kinds.End: CompletionTranslator._end,
 }
+
+
+def _to_part(block: _Block | ToolCall) -> Text | Reasoning | Call:
+    if isinstance(block, ToolCall):
+        return Call(block.id, block.name, json_object(block.arguments), block.encrypted)
+    return (Text if isinstance(block, _TextBlock) else Reasoning)(block.text, block.encrypted)
 
 
 def _new_id() -> str:

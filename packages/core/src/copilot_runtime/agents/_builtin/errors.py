@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .._errors import AgentError
 from .._http.urls import redact_url
@@ -36,8 +36,8 @@ class ModelError(AgentError):
     }
 
 
-# By an error's `code` or `type`, as OpenAI, Anthropic, Google, OpenRouter and llama.cpp name them, or HTTP status; for
-# MiniMax, whose numbers are its own, with its name.
+# By an error's `code`, `type` or `status`, as OpenAI, Anthropic, Google, OpenRouter and llama.cpp name them, or HTTP
+# status; for MiniMax, whose numbers are its own, with its name.
 _BY_NAME: Mapping[str, str] = {
     "rate_limit_exceeded": RATE_LIMITED,
     "rate_limit_error": RATE_LIMITED,
@@ -75,11 +75,29 @@ _BY_CLASS: Mapping[tuple[str, str], str] = {
     ("openai", "APITimeoutError"): TIMEOUT,
     ("openai", "APIConnectionError"): NETWORK_ERROR,
     ("openai", "OpenAIError"): PROVIDER_ERROR,
+    ("anthropic", "APITimeoutError"): TIMEOUT,
+    ("anthropic", "APIConnectionError"): NETWORK_ERROR,
+    ("anthropic", "AnthropicError"): PROVIDER_ERROR,
+    ("google.genai", "APIError"): PROVIDER_ERROR,
+    ("google.genai", "UnknownApiResponseError"): PROVIDER_ERROR,
+    ("google.auth", "GoogleAuthError"): AUTH_FAILED,
     ("httpx", "TimeoutException"): TIMEOUT,
     ("httpx", "TransportError"): NETWORK_ERROR,
     ("httpx2", "TimeoutException"): TIMEOUT,
     ("httpx2", "TransportError"): NETWORK_ERROR,
 }
+
+
+def named_model_error(names: Iterable[Any], detail: str) -> ModelError:
+    """Returns the failure that a server reports within a response.
+
+    Args:
+        names: the names of the error, the most specific first.
+        detail: the server's text.
+    """
+    names = [str(name) for name in names if name is not None]
+    code = next(code_of_names(names), PROVIDER_ERROR)
+    return ModelError(code, detail=": ".join(filter(None, (*names[:1], detail))))
 
 
 def to_model_error(error: Exception, *, secret: str = "") -> ModelError | None:
@@ -119,18 +137,31 @@ def _describe(error: Exception) -> str:
 
 def _names(error: Exception) -> Iterator[str]:
     """Yields the names of an API error, the most specific first."""
-    if type(error).__module__.partition(".")[0] == "openai":
+    package = _package(type(error))
+    if package == "google.genai":
+        yield str(getattr(error, "status", ""))
+        yield str(getattr(error, "code", ""))
+    elif package in ("openai", "anthropic"):
         body = getattr(error, "body", None)
         members = body if isinstance(body, Mapping) else {}
-        yield from (str(members[name]) for name in ("code", "type", "status") if members.get(name) is not None)
+        # Anthropic's SDK has the whole body, OpenAI's the error in it.
+        inner = members.get("error")
+        for each in (inner if isinstance(inner, Mapping) else {}, members):
+            yield from (str(each[name]) for name in ("code", "type", "status") if each.get(name) is not None)
         yield str(getattr(error, "status_code", ""))
+
+
+def _package(cls: type) -> str:
+    """Returns the package of a class; Google's are parts of one."""
+    first, _, rest = cls.__module__.partition(".")
+    return f"{first}.{rest.partition('.')[0]}" if first == "google" else first
 
 
 def _code_by_class(error: Exception) -> str | None:
     if isinstance(error, json.JSONDecodeError):  # raised by the SDK for a chunk that is not JSON
         return PROVIDER_ERROR
     for cls in type(error).__mro__:
-        code = _BY_CLASS.get((cls.__module__.partition(".")[0], cls.__name__))
+        code = _BY_CLASS.get((_package(cls), cls.__name__))
         if code is not None:
             return code
     return None

@@ -35,6 +35,10 @@ _OPTIONS: Mapping[str, _Option] = {
     "presence_penalty": _Option(parsers.number_parser(-2, 2), "presencePenalty"),
     "frequency_penalty": _Option(parsers.number_parser(-2, 2), "frequencyPenalty"),
     "stop_sequences": _Option(parsers.parse_strings, "stopSequences"),
+    "top_k": _Option(parsers.integer_parser(1, 1_000_000), "topK"),
+    "reasoning_effort": _Option(parsers.parse_reasoning_effort, "reasoningEffort"),
+    "parallel_tool_calls": _Option(parsers.parse_bool, "parallelToolCalls"),
+    "prompt_caching": _Option(parsers.parse_bool),
     "seed": _Option(parsers.integer_parser(-parsers.MAX_SAFE_INTEGER, parsers.MAX_SAFE_INTEGER), "seed"),
     "max_retries": _Option(parsers.integer_parser(0, 100), "maxRetries"),
     "timeout": _Option(parsers.parse_timeout),
@@ -76,6 +80,10 @@ class Options:
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     stop_sequences: tuple[str, ...] | None = None
+    top_k: int | None = None
+    reasoning_effort: str | None = None
+    parallel_tool_calls: bool | None = None
+    prompt_caching: bool = True
     seed: int | None = None
     max_retries: int | None = None
     timeout: Any = None

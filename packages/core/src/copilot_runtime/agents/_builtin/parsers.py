@@ -9,13 +9,34 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_RESERVED_PARAMS = frozenset(("function_call", "functions", "messages", "model", "n", "stream", "tool_choice", "tools"))
+_RESERVED_PARAMS = frozenset(
+    (
+        *("contents", "conversation", "function_call", "functions", "input", "messages", "model", "n"),
+        *("previous_response_id", "stream", "tool_choice", "tools"),
+    )
+)
 """Parameters of a request that the agent sets itself."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """JavaScript's name for the limit up to which JSON numbers are exact everywhere (RFC 8259, section 6)."""
 
+_REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
 _TOOL_CHOICES = ("auto", "required", "none")
+
+
+def parse_bool(value: Any) -> bool:
+    """Returns a bool."""
+    if not isinstance(value, bool):
+        raise ValueError("True or False")
+    return value
+
+
+def parse_reasoning_effort(value: Any) -> str:
+    """Returns how much a model is to think."""
+    if not isinstance(value, str) or value not in _REASONING_EFFORTS:
+        raise ValueError(f"one of {', '.join(_REASONING_EFFORTS)}")
+    return value
 
 
 def parse_string(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from .errors import AUTH_FAILED, ModelError
@@ -13,36 +13,60 @@ from .errors import AUTH_FAILED, ModelError
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A server of the Chat Completions API, with its differences from others."""
+    """Who serves models, and what is peculiar to it."""
 
     name: str
     aliases: tuple[str, ...] = ()
+    apis: tuple[str, ...] = ("chat",)
+    """The names of the APIs that it offers, its own first; see `apis.API_KINDS`."""
     key_variable: str | None = None
+    other_variables: tuple[str, ...] = ()
+    """Variables that are used if there is no such key."""
     base_url_variable: str | None = None
     base_url: str | None = None
-    """None leaves it to the SDK."""
+    """That of its Chat Completions, from which its own API derives its own. None leaves it to the SDK."""
     max_tokens_param: str = "max_tokens"
-    """The name of the token limit in a request."""
+    """The name of the token limit in a request of Chat Completions, and so on."""
     developer_role: str = "system"
     supported_media: frozenset[str] = frozenset(("image",))
     """The kinds of media that messages may contain besides text."""
+    unsupported_in_chat: frozenset[str] = frozenset()
+    """The options that its Chat Completions do not have."""
 
 
-OPENAI_COMPATIBLE = Provider(name="compatible", supported_media=frozenset(("image", "audio")))
+OPENAI_COMPATIBLE = Provider(
+    name="compatible",
+    apis=("chat", "responses", "messages", "generate_content"),
+    supported_media=frozenset(("image", "audio")),
+)
 """A server that is known by its base URL only."""
 
+OPENAI = Provider(
+    name="openai",
+    apis=("chat", "responses"),
+    key_variable="OPENAI_API_KEY",
+    base_url_variable="OPENAI_BASE_URL",
+    base_url="https://api.openai.com/v1",
+    max_tokens_param="max_completion_tokens",
+    developer_role="developer",
+    supported_media=frozenset(("image", "audio", "document")),
+    unsupported_in_chat=frozenset(("top_k",)),
+)
+VERTEX = Provider(
+    name="vertex",
+    apis=("generate_content",),
+    key_variable="GOOGLE_VERTEX_API_KEY",
+    other_variables=("GOOGLE_VERTEX_PROJECT", "GOOGLE_CLOUD_PROJECT"),
+    base_url_variable="GOOGLE_VERTEX_BASE_URL",
+    base_url="https://aiplatform.googleapis.com/v1",
+)
+
 PROVIDERS: tuple[Provider, ...] = (
-    Provider(
-        name="openai",
-        key_variable="OPENAI_API_KEY",
-        base_url_variable="OPENAI_BASE_URL",
-        base_url="https://api.openai.com/v1",
-        max_tokens_param="max_completion_tokens",
-        developer_role="developer",
-        supported_media=frozenset(("image", "audio", "document")),
-    ),
+    OPENAI,
     Provider(
         name="anthropic",
+        apis=("messages", "chat"),
+        unsupported_in_chat=frozenset(("top_k",)),
         key_variable="ANTHROPIC_API_KEY",
         base_url_variable="ANTHROPIC_BASE_URL",
         base_url="https://api.anthropic.com/v1/",
@@ -50,11 +74,15 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         name="google",
         aliases=("gemini", "google-gemini"),
+        apis=("generate_content", "chat"),
+        unsupported_in_chat=frozenset(("top_k",)),
         key_variable="GOOGLE_API_KEY",
+        other_variables=("GEMINI_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"),
         base_url_variable="GOOGLE_GENERATIVE_AI_BASE_URL",
         base_url="https://generativelanguage.googleapis.com/v1beta/openai/",
         supported_media=frozenset(("image", "audio")),
     ),
+    VERTEX,
     Provider(
         name="minimax",
         key_variable="MINIMAX_API_KEY",
@@ -62,6 +90,9 @@ PROVIDERS: tuple[Provider, ...] = (
         base_url="https://api.minimax.io/v1",
     ),
 )
+
+NO_KEY = "none"
+"""The key for a server that needs none."""
 
 _BY_NAME: Mapping[str, Provider] = {
     name: provider for provider in PROVIDERS for name in (provider.name, *provider.aliases)
@@ -141,16 +172,39 @@ class Credentials:
 
         A configured base URL may be that of a local server, which needs none.
         """
-        return bool(self.base_url is not None or self.api_key or _from_environment(provider.key_variable))
+        return bool(self.base_url is not None or self.api_key or _first_of(_variables(provider)))
+
+    def url(self, provider: Provider) -> str:
+        """Returns the base URL of a provider, with the current environment."""
+        return self.base_url or _base_url_from_environment(provider) or provider.base_url or ""
 
     def endpoint(self, provider: Provider) -> Endpoint:
         """Returns the endpoint of a provider, with the current environment. Raises ModelError if there is no key."""
         if not self.has_key(provider):
-            raise ModelError(AUTH_FAILED, f"The server has no API key for the model: set {provider.key_variable}.")
-        base_url = self.base_url or _base_url_from_environment(provider) or provider.base_url
+            raise ModelError(
+                AUTH_FAILED, f"The server has no API key for the model: set {missing_variables(provider)}."
+            )
         # The SDK rejects an empty key, but a local server may need none.
-        key = self.api_key or _from_environment(provider.key_variable) or "none"
-        return Endpoint(base_url or "", key)
+        key = self.api_key or _first_of(_key_variables(provider)) or NO_KEY
+        return Endpoint(self.url(provider), key)
+
+
+def missing_variables(provider: Provider) -> str:
+    """Returns the variables one of which has to be set, for log lines and errors."""
+    return " or ".join(_variables(provider))
+
+
+def _variables(provider: Provider) -> tuple[str, ...]:
+    return (*((provider.key_variable,) if provider.key_variable else ()), *provider.other_variables)
+
+
+def _key_variables(provider: Provider) -> tuple[str, ...]:
+    """Returns the variables that contain a key, and not a project whose credentials the SDK finds."""
+    return tuple(name for name in _variables(provider) if name.endswith("_KEY"))
+
+
+def _first_of(variables: Iterable[str]) -> str | None:
+    return next(filter(None, map(_from_environment, variables)), None)
 
 
 def _from_environment(variable: str | None) -> str | None:

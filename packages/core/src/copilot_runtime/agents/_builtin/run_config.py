@@ -1,23 +1,20 @@
-"""Resolves the model, options and client of a run: what the agent was configured with, and what the run overrides."""
+"""Resolves the model, options and connection of a run: the agent's configuration, and what the run overrides."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..._concurrency.loop_local import LoopLocal
-from ..._optional.openai_client import loop_local_openai_client
-from ._apis.chat import ChatConnection
+from ..._concurrency.loop_local import LoopLocal, SharedValue
+from .apis import APIKind, ModelAPI, check_options, select_api
 from .errors import INVALID_REQUEST, ModelError
 from .model_api import ModelConnection
 from .options import Options, forwarded_model, forwarded_props
-from .providers import OPENAI_COMPATIBLE, Credentials, Endpoint, Model
+from .providers import OPENAI_COMPATIBLE, Credentials, Endpoint, Model, Provider
 from .usage import Usage
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
-    from openai import AsyncOpenAI
 
 _FEATURE = "BuiltInAgent"
 
@@ -36,38 +33,50 @@ class RunConfig:
 class RunConfigResolver:
     """The agent's configuration, from which that of each run is resolved.
 
-    Raises ImportError without the ``openai`` package, and TypeError for a client that is not an ``AsyncOpenAI``.
+    Raises ImportError without the SDK of the model's maker, TypeError for a client of another one, and ValueError for
+    options that the model does not have.
     """
 
     model: Model
     options: Options
     overridable: frozenset[str]
     credentials: Credentials
-    client: AsyncOpenAI | None
-    """A client for all runs, which its owner closes."""
+    client: Any
+    """A client for all runs, which its owner closes, or None."""
+    api: str | None
+    """The option ``api``."""
     has_explicit_endpoint: bool
     """Whether a base URL or a client is configured, so that a model needs no provider."""
-    _by_endpoint: dict[Endpoint, LoopLocal[AsyncOpenAI]] = dataclasses.field(default_factory=dict, init=False)
+    _apis: dict[str, ModelAPI] = dataclasses.field(default_factory=dict, init=False)
+    _clients: dict[tuple[str, Endpoint], LoopLocal[Any]] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        loop_local_openai_client(_FEATURE, self.client)  # raises now what every run would raise
-        # Imported now as well: the SDK would do so in the first request, and block the event loop.
-        importlib.import_module("openai.resources.chat")
+        # Raises now what every run would raise.
+        kind = self._kind(self.model.provider)
+        api = self._api(kind)
+        try:
+            check_options(self.options, kind, api, self.model)
+        except ValueError as error:
+            raise ValueError(f"{_FEATURE}: {error}") from error
 
     async def resolve(self, input: RunAgentInput) -> RunConfig:
         """Returns the configuration of a run. Raises ModelError for an invalid override or a missing key."""
         forwarded = forwarded_props(input)
         model = self._model(forwarded_model(forwarded, self.overridable))
         options = self.options.with_overrides(forwarded, self.overridable)
-        client = await self._client_for(model)
-        if options.max_retries is not None:
-            client = client.with_options(max_retries=options.max_retries)
-        connection = ChatConnection(client, model.provider)
+        kind = self._kind(model.provider)
+        api = self._api(kind)
+        try:
+            check_options(options, kind, api, model)
+        except ValueError as error:
+            raise ModelError(INVALID_REQUEST, f"The run's forwardedProps are invalid: {error}.") from error
+        client = api.configure(await self._clients_for(kind, api, model.provider).get(), options)
+        connection = api.connect(client, model.provider)
         return RunConfig(model, options, connection, Usage(model.provider.name, model.name))
 
     async def aclose(self) -> None:
         """Closes the running loop's clients; the next run opens others."""
-        for clients in list(self._by_endpoint.values()):
+        for clients in list(self._clients.values()):
             await clients.aclose()
 
     def _model(self, override: str | None) -> Model:
@@ -80,14 +89,32 @@ class RunConfigResolver:
         # A name without a provider is another model of the same server.
         return Model(self.model.provider, model.name) if model.provider is OPENAI_COMPATIBLE else model
 
-    async def _client_for(self, model: Model) -> AsyncOpenAI:
-        if self.client is not None:
-            return self.client
+    def _kind(self, provider: Provider) -> APIKind:
+        is_own = provider is self.model.provider
+        if self.client is None:
+            base_url = self._credentials(provider).url(provider)
+        else:
+            base_url = str(getattr(self.client, "base_url", ""))
+        return select_api(provider, self.api if is_own else None, base_url=base_url, client=self.client)
+
+    def _api(self, kind: APIKind) -> ModelAPI:
+        api = self._apis.get(kind.name)
+        if api is None:
+            api = kind.create()
+            api.load(_FEATURE)
+            api = self._apis.setdefault(kind.name, api)
+        return api
+
+    def _credentials(self, provider: Provider) -> Credentials:
         # The configured key and base URL must not be sent to another provider.
-        credentials = self.credentials if model.provider is self.model.provider else Credentials()
-        endpoint = credentials.endpoint(model.provider)
-        clients = self._by_endpoint.get(endpoint)
+        return self.credentials if provider is self.model.provider else Credentials()
+
+    def _clients_for(self, kind: APIKind, api: ModelAPI, provider: Provider) -> LoopLocal[Any]:
+        if self.client is not None:
+            return SharedValue(self.client)
+        endpoint = self._credentials(provider).endpoint(provider)
+        key = (kind.client_classes[0], endpoint)
+        clients = self._clients.get(key)
         if clients is None:
-            clients = loop_local_openai_client(_FEATURE, base_url=endpoint.base_url, api_key=endpoint.api_key)
-            clients = self._by_endpoint.setdefault(endpoint, clients)
-        return await clients.get()
+            clients = self._clients.setdefault(key, api.clients(_FEATURE, endpoint, provider))
+        return clients

@@ -16,23 +16,6 @@ _EVENTS_WITH_USAGE = frozenset(
 )
 
 
-def read_counts(usage: Any, paths: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
-    """Returns the counts of an SDK's usage that are there and valid.
-
-    Args:
-        usage: the usage.
-        paths: by AG-UI's name of a count, its path in the usage.
-    """
-    counts = {}
-    for name, path in paths.items():
-        value = usage
-        for attribute in path:
-            value = getattr(value, attribute, None)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            counts[name] = value
-    return counts
-
-
 @dataclasses.dataclass(slots=True)
 class Usage:
     """The sum of the usage of a run's requests, which all go to the same model."""

@@ -41,6 +41,8 @@ class ToolDefinition:
     description: str
     parameters: Mapping[str, Any]
     """A JSON Schema."""
+    strict: bool = False
+    """Whether the maker has to guarantee that arguments match the schema."""
 
 
 class Toolbox:
@@ -77,7 +79,10 @@ class Toolbox:
         tools = (*self._server_tools.values(), *self._client_tools.values())
         self.names = frozenset(tool.name for tool in tools)
         self.definitions = [
-            ToolDefinition(tool.name, tool.description, tool.parameters or _NO_PARAMETERS) for tool in tools
+            ToolDefinition(
+                tool.name, tool.description, tool.parameters or _NO_PARAMETERS, getattr(tool, "strict", False)
+            )
+            for tool in tools
         ]
 
     @property

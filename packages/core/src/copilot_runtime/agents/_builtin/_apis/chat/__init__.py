@@ -6,28 +6,33 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from ...model_api import DeltaStream, ModelRequest
+from ...model_api import DeltaStream, ModelConnection, ModelRequest
 from ...options import Options
 from ...providers import Provider
+from ..arguments import request_arguments, split_params
 from ..conversion import ConvertedMessages
 from ..event_frames import read_event_frames
-from .chunk_reader import ChunkReader
+from ..frames import FrameReader
+from ..openai_clients import OpenAIClients
+from .chunks import ChunkParser
 from .messages import ChatMessage, chat_message_converter, to_chat_tools
-from .request import completion_arguments
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["ChatConnection"]
+
+class ChatAPI(OpenAIClients):
+    """The API, as one agent uses it."""
+
+    resource = "chat"
+
+    def connect(self, client: AsyncOpenAI, provider: Provider) -> ModelConnection:
+        """Returns the server, as one run calls it."""
+        return _ChatConnection(client, provider)
 
 
-class ChatConnection:
-    """A server of the API, as one run calls it.
-
-    Args:
-        client: the SDK's client, with the run's settings.
-        provider: the server's differences from others.
-    """
+class _ChatConnection:
+    """A server of the API, as one run calls it."""
 
     def __init__(self, client: AsyncOpenAI, provider: Provider) -> None:
         self._client = client
@@ -45,9 +50,11 @@ class ChatConnection:
         params = request_params(request.options, self._provider.max_tokens_param)
         if request.tool_choice is not None:
             params["tool_choice"] = request.tool_choice
-        arguments = completion_arguments(params, self._messages.update(request.messages), to_chat_tools(request.tools))
+        if request.options.parallel_tool_calls is not None and request.tools:
+            params["parallel_tool_calls"] = request.options.parallel_tool_calls
+        arguments = request_arguments(params, self._messages.update(request.messages), to_chat_tools(request.tools))
         async with await create(model=request.model, stream=True, **arguments) as stream:
-            yield ChunkReader(read_event_frames(stream))
+            yield FrameReader(read_event_frames(stream), ChunkParser().deltas)
 
 
 _PARAMS: Mapping[str, str] = {
@@ -57,25 +64,26 @@ _PARAMS: Mapping[str, str] = {
     "frequency_penalty": "frequency_penalty",
     "stop_sequences": "stop",
     "seed": "seed",
+    "top_k": "top_k",
+    "reasoning_effort": "reasoning_effort",
+    "timeout": "timeout",
 }
 """By option, the name of the parameter."""
 
+_NOT_OPENAIS = frozenset(("top_k",))
+"""The parameters that only other servers have."""
+
 
 def request_params(options: Options, max_tokens_param: str) -> dict[str, Any]:
-    """Returns the parameters of a request but messages, tools and tool choice.
+    """Returns the parameters of a request but messages, tools and what concerns these.
 
     Args:
         options: the options of the run.
         max_tokens_param: the provider's name for the token limit.
     """
-    params = {
-        param: getattr(options, name)
-        for name, param in {**_PARAMS, "max_output_tokens": max_tokens_param, "timeout": "timeout"}.items()
-        if getattr(options, name) is not None
+    names = {**_PARAMS, "max_output_tokens": max_tokens_param}
+    params: dict[str, Any] = {
+        param: getattr(options, name) for name, param in names.items() if getattr(options, name) is not None
     }
     params["stream_options"] = {"include_usage": True}
-    extra = options.provider_options
-    # In extra_body, since the SDK's function accepts only the parameters that it knows. None removes one, which a
-    # server may reject.
-    params = {name: value for name, value in params.items() if name not in extra}
-    return {**params, "extra_body": {name: value for name, value in extra.items() if value is not None}}
+    return split_params(params, options.provider_options, _NOT_OPENAIS)

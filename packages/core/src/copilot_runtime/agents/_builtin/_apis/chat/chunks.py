@@ -19,7 +19,7 @@ from ...deltas import (
     UsageReport,
 )
 from ...finish_reasons import parse_finish_reason
-from ...usage import read_counts
+from ..members import extra_members, member, read_counts
 from .content_deltas import ReasoningDetails, content_deltas, text_of
 from .messages import REASONING_DETAILS, REASONING_FIELD, REASONING_FIELDS, call_member
 
@@ -48,15 +48,15 @@ class ChunkParser:
     def deltas(self, chunk: Any) -> Iterator[Delta]:
         """Yields the deltas of a chunk; has to be iterated to its end."""
         # The SDK does not validate: any value may be of any type.
-        usage = _member(chunk, "usage")
+        usage = member(chunk, "usage")
         if usage is not None:
             yield UsageReport(read_counts(usage, _COUNTS))  # some servers send the running total in each chunk
-        choices = _member(chunk, "choices")
+        choices = member(chunk, "choices")
         for choice in choices if isinstance(choices, list) else ():
-            if _member(choice, "index"):
+            if member(choice, "index"):
                 continue
             yield from self._choice(self._delta_of(choice))
-            reason = _member(choice, "finish_reason")
+            reason = member(choice, "finish_reason")
             finish = parse_finish_reason(reason)
             if finish is not None:
                 if self._details.details:
@@ -66,16 +66,16 @@ class ChunkParser:
 
     def _delta_of(self, choice: Any) -> Any:
         """Returns the delta of a choice: some servers send it as a ``message``."""
-        delta = _member(choice, "delta")
+        delta = member(choice, "delta")
         self._has_delta = self._has_delta or delta is not None
-        return delta if self._has_delta else _extra_members(choice).get("message")
+        return delta if self._has_delta else extra_members(choice).get("message")
 
     def _choice(self, delta: Any) -> Iterator[Delta]:
-        extra = _extra_members(delta)
+        extra = extra_members(delta)
         if extra:
             yield from self._reasoning(extra)
-        content = _member(delta, "content")
-        for part in content_deltas(_member(delta, "refusal") if content in (None, "", []) else content):
+        content = member(delta, "content")
+        for part in content_deltas(member(delta, "refusal") if content in (None, "", []) else content):
             self._has_reasoning = self._has_reasoning or isinstance(part, ReasoningDelta)
             yield part
         pieces = _parse_pieces(delta)
@@ -104,44 +104,30 @@ class ChunkParser:
             yield ReasoningEnd()  # reasoning that is not shown, to which the details are attached
 
 
-def _member(value: Any, name: str) -> Any:
-    """Returns a member of an object of a chunk: the SDK's model, or a dict if the SDK did not expect one there."""
-    if isinstance(value, BaseModel):
-        return getattr(value, name, None)
-    return value.get(name) if isinstance(value, Mapping) else None
-
-
-def _extra_members(value: Any) -> Mapping[str, Any]:
-    """Returns the members of such an object that the SDK does not know."""
-    if isinstance(value, BaseModel):
-        return value.model_extra or {}
-    return value if isinstance(value, Mapping) else {}
-
-
 def _parse_pieces(delta: Any) -> list[ToolCallPiece]:
     """Returns the pieces of tool calls in a delta, or in a complete message."""
-    calls = _member(delta, "tool_calls")
+    calls = member(delta, "tool_calls")
     if isinstance(calls, Mapping):
         calls = [calls]
     elif not calls:
         # The predecessor of tool_calls; servers that send both send the same call.
-        function = _member(delta, "function_call")
+        function = member(delta, "function_call")
         calls = [{"function": function}] if function else ()
     return [_parse_piece(call) for call in calls if isinstance(call, Mapping | BaseModel)]
 
 
 def _parse_piece(call: Any) -> ToolCallPiece:
-    function, call_id = _member(call, "function"), _member(call, "id")
-    name, arguments = _member(function, "name"), _member(function, "arguments")
+    function, call_id = member(call, "function"), member(call, "id")
+    name, arguments = member(function, "name"), member(function, "arguments")
     if isinstance(call_id, int):
         call_id = str(call_id)
     if not isinstance(arguments, str):
         # An empty object is sent before the actual arguments, or in place of none.
         arguments = "" if arguments in (None, {}, []) else to_json(arguments).decode()
     return ToolCallPiece(
-        index=_member(call, "index"),
+        index=member(call, "index"),
         id=call_id if isinstance(call_id, str) else "",
         name=name if isinstance(name, str) and name.strip() else "",
         arguments=arguments,
-        encrypted=call_member(_extra_members(call)),
+        encrypted=call_member(extra_members(call)),
     )

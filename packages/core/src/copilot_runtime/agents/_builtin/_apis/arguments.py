@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
-
-from .messages import ChatMessage
 
 COMPARED_ITEMS = 64
 """How many messages and parts of them, and how many tools, the SDK is to compare with its types.
@@ -14,8 +12,8 @@ It does so on the event loop, and takes 0.1 to 0.8 ms for each.
 """
 
 
-def completion_arguments(
-    params: Mapping[str, Any], messages: Sequence[ChatMessage], tools: Sequence[Any]
+def request_arguments(
+    params: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], *, name: str = "messages"
 ) -> dict[str, Any]:
     """Returns the arguments for messages and tools.
 
@@ -26,11 +24,13 @@ def completion_arguments(
         params: the other arguments.
         messages: the messages.
         tools: the definitions of the tools; none are sent if there are none.
+        name: the name of the argument for the messages.
     """
     body: dict[str, Any] = {}
-    arguments = {**params, "messages": _last(messages)}
-    if len(arguments["messages"]) < len(messages):
-        body["messages"] = messages
+    last = _last(messages)
+    arguments = {**params, name: last}
+    if len(last) < len(messages):
+        body[name] = messages
     if tools:
         arguments["tools"] = tools[:COMPARED_ITEMS]
         if len(tools) > COMPARED_ITEMS:
@@ -38,7 +38,29 @@ def completion_arguments(
     return {**arguments, "extra_body": {**body, **params.get("extra_body", {})}}
 
 
-def _last(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+def split_params(
+    params: Mapping[str, Any], provider_options: Mapping[str, Any], names: Container[str] = ()
+) -> dict[str, Any]:
+    """Returns parameters with those of ``provider_options`` in their ``extra_body``.
+
+    They are there since the SDK's function accepts only the parameters that it knows. None removes one, which a server
+    may reject.
+
+    Args:
+        params: the parameters.
+        provider_options: the option ``provider_options``.
+        names: those of ``params`` that the SDK's function does not know either.
+    """
+    kept = {name: value for name, value in params.items() if name not in provider_options}
+    body = {name: kept.pop(name) for name in list(kept) if name in names}
+    return {**kept, "extra_body": {**body, **_without_none(provider_options)}}
+
+
+def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _last(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """Returns the last messages that have no more than `COMPARED_ITEMS` items, themselves included."""
     items = 0
     for index in range(len(messages) - 1, -1, -1):

@@ -1,0 +1,137 @@
+"""Reads the events of a message of Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from ...deltas import (
+    Delta,
+    End,
+    ReasoningDelta,
+    ReasoningEnd,
+    TextDelta,
+    ToolCallPiece,
+    ToolCallPieces,
+    UsageReport,
+)
+from ...errors import named_model_error
+from ...finish_reasons import parse_finish_reason
+from ...messages import Encrypted
+from ..members import member, read_counts, text_member
+from .blocks import REDACTED, SIGNATURE
+
+_COUNTS: Mapping[str, tuple[str, ...]] = {
+    "input": ("input_tokens",),
+    "written": ("cache_creation_input_tokens",),
+    "read": ("cache_read_input_tokens",),
+    "output": ("output_tokens",),
+    "reasoning": ("output_tokens_details", "thinking_tokens"),
+}
+"""By a name for it here, the path of a count in the SDK's usage."""
+
+
+class EventReader:
+    """Reads the events of one message."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._signature = ""
+        self._redacted: str | None = None
+        self._thinking: Any = None
+        """The index of the thinking block in progress."""
+
+    def deltas(self, event: Any) -> Iterator[Delta]:
+        """Yields the deltas of an event."""
+        read = _READERS.get(text_member(event, "type"))
+        if read is not None:
+            yield from read(self, event)
+
+    def _message_start(self, event: Any) -> Iterator[Delta]:
+        yield from self._usage(member(event, "message", "usage"))
+
+    def _block_start(self, event: Any) -> Iterator[Delta]:
+        block, index = member(event, "content_block"), member(event, "index")
+        match member(block, "type"):
+            case "text":
+                yield from self._text(text_member(block, "text"))
+            case "thinking":
+                self._thinking, self._signature, self._redacted = index, text_member(block, "signature"), None
+                yield from self._reasoning(text_member(block, "thinking"))
+            case "redacted_thinking":
+                self._thinking, self._redacted = index, text_member(block, "data")
+            case "tool_use":
+                given = member(block, "input")
+                arguments = to_json(given).decode() if given else ""
+                yield self._piece(event, id=text_member(block, "id"), name=text_member(block, "name"), more=arguments)
+
+    def _block_delta(self, event: Any) -> Iterator[Delta]:
+        delta = member(event, "delta")
+        match member(delta, "type"):
+            case "text_delta":
+                yield from self._text(text_member(delta, "text"))
+            case "thinking_delta":
+                yield from self._reasoning(text_member(delta, "thinking"))
+            case "signature_delta":
+                self._signature += text_member(delta, "signature")
+            case "input_json_delta":
+                yield self._piece(event, more=text_member(delta, "partial_json"))
+
+    def _block_stop(self, event: Any) -> Iterator[Delta]:
+        if self._thinking is not None and member(event, "index") == self._thinking:
+            self._thinking = None
+            yield ReasoningEnd(self._encrypted())
+
+    def _encrypted(self) -> Encrypted | None:
+        if self._redacted is not None:
+            return {REDACTED: self._redacted}
+        return {SIGNATURE: self._signature} if self._signature else None
+
+    def _message_delta(self, event: Any) -> Iterator[Delta]:
+        yield from self._usage(member(event, "usage"))
+        reason = member(event, "delta", "stop_reason")
+        finish = parse_finish_reason(reason)
+        if finish is not None:
+            yield End(finish, str(reason))
+
+    def _error(self, event: Any) -> Iterator[Delta]:
+        error = member(event, "error")
+        raise named_model_error((member(error, "type"),), text_member(error, "message"))
+
+    def _text(self, text: str) -> Iterator[Delta]:
+        if text:
+            yield TextDelta(text)
+
+    def _reasoning(self, text: str) -> Iterator[Delta]:
+        if text:
+            yield ReasoningDelta(text)
+
+    def _piece(self, event: Any, *, id: str = "", name: str = "", more: str = "") -> Delta:
+        return ToolCallPieces([ToolCallPiece(member(event, "index"), id, name, more)])
+
+    def _usage(self, usage: Any) -> Iterator[Delta]:
+        if usage is None:
+            return
+        self._counts |= read_counts(usage, _COUNTS)
+        counts = self._counts
+        # The maker counts what it has cached apart from the other input.
+        total = counts.get("input", 0) + counts.get("written", 0) + counts.get("read", 0)
+        report = {"inputTokens": total, "outputTokens": counts.get("output", 0)}
+        report["totalTokens"] = sum(report.values())
+        for name, key in (("cachedInputTokens", "read"), ("reasoningTokens", "reasoning")):
+            if key in counts:
+                report[name] = counts[key]
+        yield UsageReport(report)
+
+
+_READERS: Mapping[str, Callable[[EventReader, Any], Iterator[Delta]]] = {
+    "message_start": EventReader._message_start,
+    "content_block_start": EventReader._block_start,
+    "content_block_delta": EventReader._block_delta,
+    "content_block_stop": EventReader._block_stop,
+    "message_delta": EventReader._message_delta,
+    "error": EventReader._error,
+}
+"""By type."""

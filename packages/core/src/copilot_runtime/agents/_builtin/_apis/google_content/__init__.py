@@ -1,0 +1,164 @@
+"""Google's generateContent, of the Gemini API and of Vertex AI, on the ``google-genai`` SDK."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from ....._concurrency.loop_local import LoopLocal
+from ....._optional.optional_imports import import_optional
+from ...model_api import DeltaStream, ModelConnection, ModelRequest
+from ...options import Options
+from ...providers import VERTEX, Endpoint, Provider
+from ..conversion import ConvertedMessages
+from ..frames import FrameReader
+from .chunks import ChunkReader
+from .contents import (
+    Part,
+    merge_turns,
+    to_function_calling_config,
+    to_function_declarations,
+    to_system_instruction,
+    turn_converter,
+)
+from .thinking import thinking_config
+
+if TYPE_CHECKING:
+    from google.genai import Client
+
+_DEFAULT_RETRIES = 2
+_DEFAULT_TIMEOUT_SECONDS = 600.0
+"""Those of the other SDKs; this one has neither."""
+
+_PARAMS: Mapping[str, str] = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "stop_sequences": "stop_sequences",
+    "seed": "seed",
+    "max_output_tokens": "max_output_tokens",
+}
+"""By option, the name of the parameter."""
+
+
+class GoogleContentAPI:
+    """The API, as one agent uses it."""
+
+    def load(self, feature: str) -> None:
+        """Imports the SDK, which would block the event loop in the first request. Raises ImportError."""
+        import_optional("google.genai", feature=feature, extra="google")
+
+    def unsupported_options(self, model: str) -> frozenset[str]:
+        """Returns the options that a model does not have, although others of this API do."""
+        return frozenset()
+
+    def clients(self, feature: str, endpoint: Endpoint, provider: Provider) -> LoopLocal[Client]:
+        """Returns the clients for an endpoint, one per event loop."""
+        sdk = import_optional("google.genai", feature=feature, extra="google")
+
+        def create() -> Client:
+            options = _http_options(endpoint, provider)
+            # Our own client, since the SDK would prefer aiohttp where it is installed, and wait 1 to 10 s before it
+            # tries again.
+            options["httpx_async_client"] = httpx2.AsyncClient(follow_redirects=True, timeout=_DEFAULT_TIMEOUT_SECONDS)
+            access: dict[str, Any] = {"vertexai": False, "api_key": endpoint.api_key}
+            if provider is VERTEX:
+                access = _vertex_access(endpoint)
+            client: Client = sdk.Client(**access, http_options=options)
+            return client
+
+        return LoopLocal(create, _close)
+
+    def configure(self, client: Client, options: Options) -> Client:
+        """Returns a client with the settings of a run, which each request has here."""
+        return client
+
+    def connect(self, client: Client, provider: Provider) -> ModelConnection:
+        """Returns the server, as one run calls it."""
+        return _GoogleConnection(client)
+
+
+def _http_options(endpoint: Endpoint, provider: Provider) -> dict[str, Any]:
+    """Returns where requests are sent to. The URL may be that of the OpenAI-compatible endpoint, and have a version."""
+    base_url = endpoint.base_url.rstrip("/").removesuffix("/openai")
+    head, _, version = base_url.rpartition("/")
+    if version.startswith("v1"):
+        return {"base_url": head, "api_version": version}
+    # Vertex AI's own host depends on the location.
+    return {} if provider is VERTEX and base_url == provider.base_url else {"base_url": base_url}
+
+
+def _vertex_access(endpoint: Endpoint) -> dict[str, Any]:
+    if endpoint.api_key != "none":
+        return {"vertexai": True, "api_key": endpoint.api_key}
+    project = os.environ.get("GOOGLE_VERTEX_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
+    location = os.environ.get("GOOGLE_VERTEX_LOCATION") or os.environ.get("GOOGLE_CLOUD_LOCATION") or "global"
+    return {"vertexai": True, "project": project, "location": location}
+
+
+async def _close(client: Client) -> None:
+    await client.aio.aclose()
+    client.close()
+
+
+class _GoogleConnection:
+    """A server of the API, as one run calls it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._turns: ConvertedMessages[tuple[str, list[Part]]] | None = None
+
+    @property
+    def secret(self) -> str:
+        return self._client._api_client.api_key or ""
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[DeltaStream]:
+        """Sends a request; leaving the block closes the connection."""
+        if self._turns is None:
+            self._turns = ConvertedMessages(turn_converter(request.model))
+        frames: Any = await self._client.aio.models.generate_content_stream(
+            model=request.model,
+            contents=merge_turns(self._turns.update(request.messages)),
+            config=request_config(request),  # type: ignore[arg-type]
+        )
+        try:
+            yield FrameReader(frames, ChunkReader().deltas)
+        finally:
+            await frames.aclose()
+
+
+def request_config(request: ModelRequest) -> dict[str, Any]:
+    """Returns the config of a request."""
+    options = request.options
+    config: dict[str, Any] = {
+        param: getattr(options, name) for name, param in _PARAMS.items() if getattr(options, name) is not None
+    }
+    config["automatic_function_calling"] = {"disable": True}
+    instruction = to_system_instruction(request.messages)
+    if instruction is not None:
+        config["system_instruction"] = instruction
+    thinking = thinking_config(request.model, options.reasoning_effort)
+    if thinking is not None:
+        config["thinking_config"] = thinking
+    if request.tools:
+        config["tools"] = [{"function_declarations": to_function_declarations(request.tools)}]
+        strict = any(tool.strict for tool in request.tools)
+        choice = to_function_calling_config(request.tool_choice, strict=strict)
+        if choice is not None:
+            config["tool_config"] = {"function_calling_config": choice}
+    retries = _DEFAULT_RETRIES if options.max_retries is None else options.max_retries
+    http_options: dict[str, Any] = {"retry_options": {"attempts": retries + 1}}
+    timeout = _DEFAULT_TIMEOUT_SECONDS if options.timeout is None else options.timeout
+    # An httpx.Timeout has no single value.
+    seconds = timeout if isinstance(timeout, int | float) else getattr(timeout, "read", None)
+    if seconds is not None:
+        http_options["timeout"] = int(seconds * 1000)
+    config["http_options"] = http_options
+    return {name: value for name, value in {**config, **options.provider_options}.items() if value is not None}
