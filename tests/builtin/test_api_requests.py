@@ -36,6 +36,10 @@ def find(word: str, limit: int = 3) -> str:
     return f"{word} is here"
 
 
+def look(word: str, limit: int = 3) -> str:
+    return word
+
+
 @pytest.fixture
 def build(fake_model: FakeProvider) -> Callable[..., BuiltInAgent]:
     """Builds an agent of an API for the fake."""
@@ -577,6 +581,20 @@ def test_provider_options_add_and_remove_members_of_every_api(
         (exchange,) = scripts.requests(text)
         assert read(exchange.json()) == "flex"
         assert removed not in exchange.body.decode()
+
+
+def test_strict_tools_in_the_terms_of_the_api(build: Callable[..., BuiltInAgent], scripts: Scripts) -> None:
+    strict = define_tool(look, strict=True)
+    read: Mapping[str, Callable[[dict[str, Any]], Any]] = {
+        "chat": lambda body: [tool["function"].get("strict") for tool in body["tools"]],
+        "responses": lambda body: [tool["strict"] or None for tool in body["tools"]],
+        "messages": lambda body: [tool.get("strict") for tool in body["tools"]],
+        "generate_content": lambda body: [True, None] if choice_of(body) == {"mode": "VALIDATED"} else choice_of(body),
+    }
+    for api in APIS:
+        text = scripts.on(answer_over(api, Text(["ok"])))
+        run(build(api, tools=[strict, find]), [user(text)])
+        assert read[api](scripts.requests(text)[0].json()) == [True, None], api
 
 
 # --- caching -----------------------------------------------------------------

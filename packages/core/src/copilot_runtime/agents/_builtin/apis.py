@@ -25,6 +25,9 @@ class ModelAPI(Protocol):
     def unsupported_options(self, model: str) -> frozenset[str]:
         """Returns the options that a model does not have, although others of this API do."""
 
+    def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
+        """Raises ValueError for parameters that no request can have."""
+
     def clients(self, feature: str, endpoint: Endpoint, provider: Provider) -> LoopLocal[Any]:
         """Returns the SDK's clients for an endpoint, one per event loop."""
 
@@ -155,6 +158,7 @@ def check_options(options: Options, kind: APIKind, api: ModelAPI, model: Model) 
         if getattr(options, name) is not getattr(type(options)(), name):
             hint = f"; {kind.hint}" if kind.hint and name in kind.hint else ""
             raise ValueError(f"{name} is not an option of {title}: remove it{hint}")
+    api.check_provider_options(options.provider_options)
     if options.temperature is not None and options.temperature > kind.max_temperature:
         raise ValueError(f"temperature must be at most {kind.max_temperature:g} for {title}")
 

@@ -33,6 +33,7 @@ def define_tool(
     interrupt: bool = False,
     interrupt_reason: str = "tool_call",
     interrupt_message: str | None = None,
+    strict: bool = False,
 ) -> Tool: ...
 @overload
 def define_tool(
@@ -42,6 +43,7 @@ def define_tool(
     interrupt: bool = False,
     interrupt_reason: str = "tool_call",
     interrupt_message: str | None = None,
+    strict: bool = False,
 ) -> Callable[[Function], Tool]: ...
 def define_tool(
     function: Function | None = None,
@@ -52,6 +54,7 @@ def define_tool(
     interrupt: bool = False,
     interrupt_reason: str = "tool_call",
     interrupt_message: str | None = None,
+    strict: bool = False,
 ) -> Tool | Callable[[Function], Tool]:
     """Makes a tool from a function: ``define_tool(function)``, or as a decorator with or without options.
 
@@ -69,14 +72,15 @@ def define_tool(
             cancelled interrupt does not call the function.
         interrupt_reason: the reason that the frontend receives.
         interrupt_message: the message that the frontend receives.
+        strict: whether the model's maker has to guarantee that the arguments match the signature, where it can.
 
     Raises:
         TypeError: if ``function`` is not a function, or has a signature that cannot be a JSON Schema.
-        ValueError: for a name that providers reject.
+        ValueError: for a name that providers reject, and for a strict tool with a signature that none guarantees.
     """
 
     def decorate(function: Function) -> Tool:
-        return _build_tool(function, name, description, interrupt, interrupt_reason, interrupt_message)
+        return _build_tool(function, name, description, interrupt, interrupt_reason, interrupt_message, strict)
 
     return decorate if function is None else decorate(function)
 
@@ -91,7 +95,13 @@ def as_tool(tool: Tool | Function) -> Tool:
 
 
 def _build_tool(
-    function: Function, name: str | None, description: str | None, interrupt: bool, reason: str, message: str | None
+    function: Function,
+    name: str | None,
+    description: str | None,
+    interrupt: bool,
+    reason: str,
+    message: str | None,
+    strict: bool,
 ) -> Tool:
     if not callable(function):
         raise TypeError(f"define_tool() expects a function, got {function!r}")
@@ -109,6 +119,7 @@ def _build_tool(
         parameters=signature.schema,
         call=_validator(signature) if interrupt else _tool_callable(function, signature),
         interrupt=_interrupt(function, signature, reason, message) if interrupt else None,
+        strict=strict,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from .._context import RunContext
+from .strict import strict_schema
 
 ToolCallable: TypeAlias = Callable[[Mapping[str, Any], RunContext | None], Any | Awaitable[Any]]
 
@@ -58,6 +59,9 @@ class Tool:
             runs on a worker thread, a coroutine function on the event loop. The model receives what it returns, a
             string as it is and anything else as JSON, or the text of what it raises.
         interrupt: how the call waits for the user; ``call`` then only validates the arguments.
+        strict: whether the model's maker has to guarantee that arguments match the schema, where it can.
+
+    Raises ValueError if ``strict`` is set and the schema is one that no maker guarantees.
     """
 
     name: str
@@ -65,3 +69,14 @@ class Tool:
     parameters: Mapping[str, Any]
     call: ToolCallable
     interrupt: Interrupt | None = None
+    strict: bool = False
+    strict_parameters: Mapping[str, Any] | None = dataclasses.field(init=False, default=None, repr=False)
+    """The schema that the maker guarantees."""
+
+    def __post_init__(self) -> None:
+        if not self.strict:
+            return
+        try:
+            object.__setattr__(self, "strict_parameters", strict_schema(self.parameters))
+        except ValueError as error:
+            raise ValueError(f"the tool {self.name} cannot be strict, because of its parameters: {error}") from error

@@ -15,6 +15,7 @@ from ..._log_text import log_failure
 from ..._telemetry.current import tool_span
 from .._context import RunContext
 from .arguments import parse_arguments
+from .strict import without_unset
 from .tool import Tool, ToolError
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
@@ -79,9 +80,9 @@ class Toolbox:
         tools = (*self._server_tools.values(), *self._client_tools.values())
         self.names = frozenset(tool.name for tool in tools)
         self.definitions = [
-            ToolDefinition(
-                tool.name, tool.description, tool.parameters or _NO_PARAMETERS, getattr(tool, "strict", False)
-            )
+            ToolDefinition(tool.name, tool.description, tool.parameters or _NO_PARAMETERS)
+            if (strict := getattr(tool, "strict_parameters", None)) is None
+            else ToolDefinition(tool.name, tool.description, strict, strict=True)
             for tool in tools
         ]
 
@@ -118,7 +119,7 @@ class Toolbox:
     async def _call_untraced(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
             text = serialize_result(
-                await driver.call_user_function(function, parse_arguments(arguments), *more, pool=TOOLS)
+                await driver.call_user_function(function, _arguments(tool, arguments), *more, pool=TOOLS)
             )
         except ToolError as error:
             return ToolResult(f"Error: {error}", f"Error: {error}", failed=True)
@@ -127,6 +128,11 @@ class Toolbox:
             for_model = f"Error: {type(error).__name__}: {error}"
             return ToolResult(for_model, for_model if self._debug else "Error: the tool failed.", failed=True)
         return ToolResult(text, text)
+
+
+def _arguments(tool: Tool, arguments: str) -> dict[str, Any]:
+    parsed = parse_arguments(arguments)
+    return without_unset(parsed, tool.parameters) if tool.strict else parsed
 
 
 def serialize_result(value: Any) -> str:

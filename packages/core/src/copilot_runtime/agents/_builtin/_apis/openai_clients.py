@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...._concurrency.loop_local import LoopLocal
 from ...._optional.openai_client import loop_local_openai_client
@@ -28,6 +29,9 @@ class OpenAIClients:
     def unsupported_options(self, model: str) -> frozenset[str]:
         """Returns the options that a model does not have, although others of this API do."""
         return frozenset()
+
+    def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
+        """Does nothing: servers have more parameters than the SDK knows."""
 
     def clients(self, feature: str, endpoint: Endpoint, provider: Provider) -> LoopLocal[AsyncOpenAI]:
         """Returns the clients for an endpoint, one per event loop."""

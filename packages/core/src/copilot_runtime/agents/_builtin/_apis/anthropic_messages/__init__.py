@@ -50,6 +50,9 @@ class AnthropicMessagesAPI:
         """Returns the options that a model does not have, although others of this API do."""
         return unsupported_options(model)
 
+    def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
+        """Does nothing: the API may have more parameters than the SDK knows."""
+
     def clients(self, feature: str, endpoint: Endpoint, provider: Provider) -> LoopLocal[AsyncAnthropic]:
         """Returns the clients for an endpoint, one per event loop."""
         sdk = import_optional("anthropic", feature=feature, extra="anthropic")

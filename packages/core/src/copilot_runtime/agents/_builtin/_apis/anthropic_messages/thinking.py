@@ -31,7 +31,7 @@ _BY_NAME: Sequence[tuple[re.Pattern[str], Thinking]] = (
 )
 """By a part of the model's name, the first that matches. What is newer is expected to be as the newest is."""
 
-_WITHOUT_SAMPLING = re.compile(r"claude-(opus-4-[78]|mythos|fable|\w+-[5-9])")
+_WITHOUT_SAMPLING = re.compile(r"claude-(opus-4-[78]|mythos|fable|[a-z]+-[5-9])")
 _SAMPLING = frozenset(("temperature", "top_p", "top_k"))
 
 _MAX_TOKENS: Sequence[tuple[str, int]] = (

@@ -49,7 +49,12 @@ def to_chat_tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
     return [
         {
             "type": "function",
-            "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+                **({"strict": True} if tool.strict else {}),
+            },
         }
         for tool in tools
     ]

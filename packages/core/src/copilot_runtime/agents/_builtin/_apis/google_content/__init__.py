@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+from pydantic import ValidationError
 
 from ....._concurrency.loop_local import LoopLocal
 from ....._optional.optional_imports import import_optional
+from ....._validation import format_validation_error
 from ...model_api import DeltaStream, ModelConnection, ModelRequest
 from ...options import Options
 from ...providers import VERTEX, Endpoint, Provider
@@ -57,6 +59,16 @@ class GoogleContentAPI:
     def unsupported_options(self, model: str) -> frozenset[str]:
         """Returns the options that a model does not have, although others of this API do."""
         return frozenset()
+
+    def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
+        """Raises ValueError for options that the SDK does not accept."""
+        from google.genai.types import GenerateContentConfig  # which takes long to import
+
+        try:
+            GenerateContentConfig(**{name: value for name, value in provider_options.items() if value is not None})
+        except ValidationError as error:
+            problem = format_validation_error(error)
+            raise ValueError(f"provider_options must be members of GenerateContentConfig: {problem}") from error
 
     def clients(self, feature: str, endpoint: Endpoint, provider: Provider) -> LoopLocal[Client]:
         """Returns the clients for an endpoint, one per event loop."""

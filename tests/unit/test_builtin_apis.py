@@ -1,0 +1,154 @@
+"""Which API a model is called by, and which options it has there."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import pytest
+
+from copilot_runtime.agents import BuiltInAgent
+from copilot_runtime.agents._builtin.providers import PROVIDERS
+
+GENAI, ANTHROPIC, OPENAI = (importlib.import_module(name) for name in ("google.genai", "anthropic", "openai"))
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for provider in PROVIDERS:
+        for variable in (provider.key_variable, provider.base_url_variable, *provider.other_variables):
+            monkeypatch.delenv(str(variable), raising=False)
+
+
+def api_of(**options: Any) -> str:
+    """The name of the API that an agent has loaded."""
+    (name,) = BuiltInAgent(**options)._config_resolver._apis
+    return name
+
+
+LOCAL = "http://localhost:1/v1"
+
+
+@pytest.mark.parametrize(
+    ("options", "api"),
+    [
+        ({"model": "openai/gpt-5"}, "responses"),
+        ({"model": "openai/gpt-5", "base_url": "https://eu.api.openai.com/v1"}, "responses"),
+        ({"model": "openai/gpt-5", "base_url": LOCAL}, "chat"),
+        ({"model": "openai/gpt-5", "base_url": LOCAL, "api": "responses"}, "responses"),
+        ({"model": "openai/gpt-5", "api": "chat"}, "chat"),
+        ({"model": "openai/gpt-5", "client": OPENAI.AsyncOpenAI(api_key="k")}, "responses"),
+        ({"model": "openai/gpt-5", "client": OPENAI.AsyncOpenAI(api_key="k", base_url=LOCAL)}, "chat"),
+        ({"model": "anything", "client": OPENAI.AsyncOpenAI(api_key="k")}, "chat"),
+        ({"model": "llama", "base_url": LOCAL}, "chat"),
+        ({"model": "deepseek-chat", "base_url": LOCAL, "api": "messages"}, "messages"),
+        ({"model": "anthropic/claude-opus-5"}, "messages"),
+        ({"model": "anthropic/claude-opus-5", "base_url": LOCAL}, "messages"),
+        ({"model": "anthropic/claude-opus-5", "api": "chat"}, "chat"),
+        ({"model": "claude-opus-5", "client": ANTHROPIC.AsyncAnthropic(api_key="k")}, "messages"),
+        ({"model": "google/gemini-3-pro"}, "generate_content"),
+        ({"model": "gemini/gemini-3-pro", "api": "chat"}, "chat"),
+        ({"model": "google-gemini/gemini-3-pro"}, "generate_content"),
+        ({"model": "vertex/gemini-3-pro"}, "generate_content"),
+        ({"model": "gemini-3-pro", "client": GENAI.Client(api_key="k")}, "generate_content"),
+        ({"model": "minimax/MiniMax-M2"}, "chat"),
+    ],
+)
+def test_api_of_a_model(options: dict[str, Any], api: str) -> None:
+    assert api_of(**options) == api
+
+
+def test_api_of_the_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", LOCAL)
+    assert api_of(model="openai/gpt-5") == "chat"
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://api.openai.com/v1/")
+    assert api_of(model="openai/gpt-5") == "responses"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        (
+            {"model": "openai/gpt-5", "api": "messages"},
+            ValueError,
+            "api='messages' is not an API of openai.*'responses'",
+        ),
+        ({"model": "openai/gpt-5", "api": "rest"}, ValueError, "api='rest' must be one of chat, responses, messages"),
+        ({"model": "openai/gpt-5", "client": ANTHROPIC.AsyncAnthropic(api_key="k")}, TypeError, r"openai\.AsyncOpenAI"),
+        ({"model": "anthropic/c", "api": "messages", "client": object()}, TypeError, r"anthropic\.AsyncAnthropic"),
+        ({"model": "google/g", "client": ANTHROPIC.Anthropic(api_key="k")}, TypeError, r"google\.genai\.Client"),
+        ({"model": "openai/gpt-5", "seed": 1}, ValueError, "seed is not an option of OpenAI's models.*api='chat'"),
+        ({"model": "openai/gpt-5", "top_k": 1}, ValueError, "top_k is not an option of OpenAI's models.*: remove it$"),
+        (
+            {"model": "openai/gpt-5", "api": "chat", "top_k": 1},
+            ValueError,
+            "top_k is not an option of models of openai",
+        ),
+        ({"model": "openai/gpt-5", "prompt_caching": False}, ValueError, "prompt_caching is not an option of OpenAI's"),
+        ({"model": "anthropic/claude-opus-5", "seed": 1}, ValueError, "seed is not an option of Claude models"),
+        (
+            {"model": "anthropic/claude-opus-4-6", "temperature": 1.5},
+            ValueError,
+            "temperature must be at most 1 for Claude",
+        ),
+        (
+            {"model": "anthropic/claude-opus-5", "temperature": 1},
+            ValueError,
+            "temperature is not an option of claude-opus-5",
+        ),
+        ({"model": "google/gemini-3-pro", "parallel_tool_calls": False}, ValueError, "not an option of Gemini models"),
+        ({"model": "google/gemini-3-pro", "provider_options": {"nope": 1}}, ValueError, "GenerateContentConfig: nope"),
+        (
+            {"model": "openai/gpt-5", "provider_options": {"previous_response_id": "r"}},
+            ValueError,
+            "previous_response_id",
+        ),
+        (
+            {"model": "openai/gpt-5", "reasoning_effort": "lots"},
+            ValueError,
+            "reasoning_effort='lots' must be one of none",
+        ),
+        (
+            {"model": "openai/gpt-5", "parallel_tool_calls": 1},
+            ValueError,
+            "parallel_tool_calls=1 must be True or False",
+        ),
+    ],
+)
+def test_options_that_a_model_does_not_have_are_refused(
+    options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=f"^BuiltInAgent: .*{says}"):
+        BuiltInAgent(**options)
+
+
+@pytest.mark.parametrize("model", ["claude-3-7-sonnet-latest", "claude-sonnet-4-5", "claude-opus-4-6"])
+def test_temperature_of_older_claude_models(model: str) -> None:
+    assert api_of(model=f"anthropic/{model}", temperature=1, top_k=5, top_p=0.5) == "messages"
+
+
+@pytest.mark.parametrize(
+    ("model", "module", "package", "extra"),
+    [
+        ("openai/gpt-5", "openai", "openai", "openai"),
+        ("anthropic/claude-opus-5", "anthropic", "anthropic", "anthropic"),
+        ("google/gemini-3-pro", "google.genai", "google", "google"),
+        ("vertex/gemini-3-pro", "google.genai", "google", "google"),
+    ],
+)
+def test_sdk_that_is_missing_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, model: str, module: str, package: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"""^BuiltInAgent requires .*: pip install 'copilot-runtime\[{extra}\]'$"""):
+        BuiltInAgent(model=model)
+
+
+def test_key_of_vertex_may_be_a_project(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    BuiltInAgent(model="vertex/gemini-3-pro")
+    assert "GOOGLE_VERTEX_API_KEY or GOOGLE_VERTEX_PROJECT or GOOGLE_CLOUD_PROJECT" in caplog.text
+    caplog.clear()
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    BuiltInAgent(model="vertex/gemini-3-pro")
+    assert caplog.text == ""
