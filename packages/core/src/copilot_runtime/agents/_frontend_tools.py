@@ -77,7 +77,12 @@ def frontend_tools_middleware() -> Any:
         @agents.hook_config(can_jump_to=["end"])  # type: ignore[untyped-decorator]
         def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
             restored = self._restore_calls(state)
-            return None if restored is None else {**restored, "jump_to": "end"}
+            if restored is None:
+                return None
+            if isinstance(state["messages"][-1], messages.HumanMessage):
+                # The run that has called these tools was stopped, and the user has gone on.
+                return {_ALL_CALLS: []}
+            return {**restored, "jump_to": "end"}
 
         def after_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
             return self._restore_calls(state)  # where a tool of the server has ended the run

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import _validation as validation
+from .._log_text import one_line
 from .._optional.optional_imports import import_optional
 from ._context import resolve_for_run
 from ._forwarded_props import AllowedProps
 from ._frontend_tools import frontend_tools_config
+from ._graph_history import complete_updates, is_placeholder, missing_results
 from ._graph_input import GraphInput, input_keys
 from ._history import ThreadHistory
 from ._interrupts import parse_resume_entries, with_resume, without_results
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("copilot_runtime.agents")
+
+
+_CHECKPOINT_SECONDS = 2.0
 
 
 class GraphError(Exception):
@@ -116,13 +122,17 @@ class LangGraphAgent:
             state = await agent.graph.aget_state(_of_thread(agent.config, key))
             input = _with_open_interrupts_only(input, _interrupts(state))
             agent.frontend_results = _frontend_results(input, state.values)
-        async with contextlib.aclosing(agent.run(input.model_copy(update={"thread_id": key}))) as events:
-            async for event in events:
-                if event.type == "RUN_ERROR":
-                    raise GraphError(event.message)
-                if getattr(event, "thread_id", None) == key:
-                    event.thread_id = thread_id
-                yield event
+        try:
+            async with contextlib.aclosing(agent.run(input.model_copy(update={"thread_id": key}))) as events:
+                async for event in events:
+                    if event.type == "RUN_ERROR":
+                        raise GraphError(event.message)
+                    if getattr(event, "thread_id", None) == key:
+                        event.thread_id = thread_id
+                    yield event
+        except (GeneratorExit, asyncio.CancelledError):
+            await _complete_checkpoint(agent.graph, _of_thread(agent.config, key), input)
+            raise
 
     async def history(self, thread_id: str, context: RunContext | None = None) -> ThreadHistory | None:
         """Returns what the checkpointer has of a thread: messages, the state that runs show, and open interrupts."""
@@ -160,6 +170,22 @@ def _of_thread(config: Mapping[str, Any], checkpoint_thread_id: str) -> dict[str
     return {**config, "configurable": {**config.get("configurable", {}), "thread_id": checkpoint_thread_id}}
 
 
+async def _complete_checkpoint(graph: Any, config: Mapping[str, Any], input: RunAgentInput) -> None:
+    """Adds results for the server's tools that a stop has kept from running: no model accepts a call without one."""
+    try:
+        async with asyncio.timeout(_CHECKPOINT_SECONDS):
+            state = await graph.aget_state(config)
+            messages = state.values.get("messages") if isinstance(state.values, Mapping) else None
+            if not messages or _interrupts(state):
+                return
+            results = missing_results(messages, without=[tool.name for tool in input.tools or ()])
+            if results:
+                await graph.aupdate_state(config, {"messages": results})
+    except Exception as error:
+        # The next run completes the history as well.
+        logger.debug("the checkpoint of a stopped run could not be completed: %s", one_line(error))
+
+
 def _interrupts(state: Any) -> list[Any]:
     return [interrupt for task in state.tasks or () for interrupt in task.interrupts]
 
@@ -172,6 +198,7 @@ def _resuming_agent_class() -> Any:
     """
     cancelled = _import("ag_ui_langgraph.interrupts").DEFAULT_RESUME_SENTINEL_CANCELLED
     command = _import("langgraph.types").Command
+    add_messages = _import("langgraph.graph.message").add_messages
 
     class ResumingAgent(_import("ag_ui_langgraph").LangGraphAgent):  # type: ignore[misc]
         frontend_results: Sequence[Any] = ()
@@ -190,12 +217,23 @@ def _resuming_agent_class() -> Any:
 
         def langgraph_default_merge_state(self, state: Any, messages: Any, input: Any) -> Any:
             merged = super().langgraph_default_merge_state(state, messages, input)
-            known = {getattr(each, "tool_call_id", None): each.id for each in state.get("messages", ())}
+            known = {
+                getattr(each, "tool_call_id", None): each.id
+                for each in state.get("messages", ())
+                if not is_placeholder(each)
+            }
             merged["messages"] = [
                 each
                 for each in merged["messages"]
                 if (call_id := getattr(each, "tool_call_id", None)) is None or known.get(call_id, each.id) == each.id
             ]
+            if merged["messages"] or state.get("messages"):
+                channel = getattr(self.graph, "channels", {}).get("messages")
+                merged["messages"] = complete_updates(
+                    state.get("messages") or (),
+                    merged["messages"],
+                    can_replace=getattr(channel, "operator", None) is add_messages,
+                )
             return merged
 
     return ResumingAgent

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._optional.optional_imports import import_optional
+from ._complete_history import with_complete_history
 from ._context import resolve_for_run
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class PydanticAIAgent:
         options = self._adapter_options
         if "conversation_store" in options and context is not None and context.user is not None:
             options = {"conversation_scope": context.user.owner_key, **options}
-        adapter = self._adapter(agent=self._agent, run_input=_without_file_ids(input), **options)
+        input = _without_file_ids(input)
+        if "conversation_store" not in options:  # which has what the client does not send
+            input = with_complete_history(input)
+        adapter = self._adapter(agent=self._agent, run_input=input, **options)
         deps = await resolve_for_run(self._deps, context)
         if isinstance(deps, _import("pydantic_ai.ui").StateHandler):
             deps = copy.copy(deps)  # the adapter sets the state on it

@@ -1,0 +1,103 @@
+"""Histories of LangGraph graphs that models accept: each tool call is followed by one result.
+
+A run that is stopped leaves a call without a result in the checkpoint, and clients send histories that are truncated,
+or have results late or twice. Makers of models refuse the whole conversation for one of these.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from .._optional.optional_imports import import_optional
+
+_NO_RESULT = "There is no result: this call was never completed."
+_ORPHAN = "[The result of an earlier tool call:]\n"
+
+
+def complete_updates(known: Sequence[Any], updates: Sequence[Any], *, can_replace: bool) -> list[Any]:
+    """Returns the messages with which to update a graph, so that its history is complete afterwards.
+
+    Args:
+        known: the messages that the graph has.
+        updates: those that a run brings. One with the id of a message of the graph takes its place.
+        can_replace: whether the graph's messages may be replaced, which takes LangGraph's own reducer.
+    """
+    by_id = {message.id: message for message in updates if message.id is not None}
+    known_ids = {message.id for message in known}
+    before = [by_id.get(message.id, message) for message in known]
+    history = [*before, *(message for message in updates if message.id is None or message.id not in known_ids)]
+    completed = list(_completed(history))
+    if len(completed) == len(history) and all(one is other for one, other in zip(completed, history, strict=True)):
+        return list(updates)
+    if all(one is other for one, other in zip(completed, known, strict=False)) and len(completed) >= len(known):
+        return completed[len(known) :]
+    if not can_replace:
+        return list(updates)
+    langchain, graph = _import("langchain_core.messages"), _import("langgraph.graph.message")
+    return [langchain.RemoveMessage(id=graph.REMOVE_ALL_MESSAGES), *completed]
+
+
+def missing_results(messages: Sequence[Any], without: Iterable[str]) -> list[Any]:
+    """Returns results for the calls at the end of a history that have none, except those of some tools."""
+    answered = {getattr(message, "tool_call_id", None) for message in messages}
+    excluded = set(without)
+    for message in reversed(messages):
+        if message.type == "ai":
+            return [
+                _no_result(call)
+                for call in message.tool_calls
+                if call["id"] not in answered and call["name"] not in excluded
+            ]
+        if message.type != "tool":
+            return []
+    return []
+
+
+def is_placeholder(message: Any) -> bool:
+    """Returns whether a message is in the place of a result that there was not."""
+    return bool(message.type == "tool" and message.content == _NO_RESULT)
+
+
+def _completed(history: Sequence[Any]) -> Iterator[Any]:
+    results: dict[Any, list[Any]] = {}
+    for message in history:
+        if message.type == "tool":
+            results.setdefault(message.tool_call_id, []).append(message)
+    counts = Counter(call["id"] for message in history if message.type == "ai" for call in message.tool_calls)
+    for message in history:
+        if message.type == "tool":
+            if message.tool_call_id not in counts:
+                yield _import("langchain_core.messages").HumanMessage(_with_prefix(message.content), id=message.id)
+            continue
+        if _is_empty(message) and message is not history[-1]:
+            continue
+        yield message
+        for call in message.tool_calls if message.type == "ai" else ():
+            found = results.get(call["id"]) or []
+            # Of several results of one call the last one counts.
+            yield (found.pop(0) if counts[call["id"]] > 1 else found[-1]) if found else _no_result(call)
+
+
+def _is_empty(message: Any) -> bool:
+    if message.content:
+        return False
+    if message.type == "ai":
+        return not (message.tool_calls or message.invalid_tool_calls or message.additional_kwargs)
+    return bool(message.type == "human")
+
+
+def _with_prefix(content: Any) -> Any:
+    return [{"type": "text", "text": _ORPHAN}, *content] if isinstance(content, list) else f"{_ORPHAN}{content}"
+
+
+def _no_result(call: Any) -> Any:
+    return _import("langchain_core.messages").ToolMessage(
+        _NO_RESULT, tool_call_id=call["id"], name=call["name"], id=str(uuid.uuid4()), status="error"
+    )
+
+
+def _import(module: str) -> Any:
+    return import_optional(module, feature="LangGraphAgent", extra="langgraph")
