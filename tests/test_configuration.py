@@ -151,6 +151,7 @@ CASES = [
     *of(handler, "mode", None, "", "rest", "AUTO", "single", True, ["auto"]),
     *of(handler, "cors", None, "*", "https://a.example", ["https://a.example"], {}, 1),
     *of(handler, "hooks", {}, [], identify, RuntimeHooks, error=TypeError),
+    *of(handler, "playground", *NO_BOOLEANS),
 ]  # fmt: skip
 
 

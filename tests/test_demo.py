@@ -1,4 +1,4 @@
-"""The command line and the demo, each in a process of its own. The page's script runs in ``test_chat_page.py``."""
+"""The command line and the demo, each in a process of its own. ``test_playground.py`` uses the page."""
 
 from __future__ import annotations
 
@@ -243,39 +243,21 @@ def theirs(tmp_path: Path) -> Path:
 
 
 @pytest.mark.requirement("CLI-01")
-@pytest.mark.parametrize(("path", "content_type"), [("/", "text/html"), ("/app.js", "text/javascript")])
-def test_demo_page_files(demo: CliClient, path: str, content_type: str) -> None:
-    response = demo.request("GET", path)
-    body = response.body
-    assert response.status == 200
-    assert response.headers["content-type"].partition(";")[0] == content_type
-    assert response.headers["cache-control"] == "no-cache"
-    assert response.headers["x-content-type-options"] == "nosniff"
-    assert "default-src 'none'" in response.headers["content-security-policy"]
-    assert int(response.headers["content-length"]) == len(body) > 1000
-
-    head = demo.request("HEAD", path)
-    assert (head.status, head.headers["content-length"], head.body) == (200, str(len(body)), b"")
+def test_demo_root_redirects_to_the_playground(demo: CliClient) -> None:
+    for method in ("GET", "HEAD"):
+        response = demo.request(method, "/")
+        assert (response.status, response.headers["location"]) == (307, f"{BASE}/playground/")
+    assert demo.request("GET", f"{BASE}/playground/").status == 200
 
 
 @pytest.mark.requirement("CLI-01")
-def test_demo_page_loads_nothing_from_other_sites(demo: CliClient) -> None:
-    page = demo.request("GET", "/").body.decode()
-    script = demo.request("GET", "/app.js").body.decode()
-    assert re.findall(r"<script[^>]*src=\"([^\"]*)\"", page) == ["app.js"]
-    # The only URL is the name of the icon's XML namespace, which nothing fetches.
-    assert set(re.findall(r"https?://[^\s'\"]+", page + script)) == {"http://www.w3.org/2000/svg"}
-    assert "innerHTML" not in script
-
-
-@pytest.mark.requirement("CLI-01")
-@pytest.mark.parametrize("path", ["/other", "/app.js/", "/static/app.js", "/favicon.ico", "/api"])
+@pytest.mark.parametrize("path", ["/other", "/app.js", "/playground/", "/favicon.ico", "/api"])
 def test_demo_serves_no_other_files(demo: CliClient, path: str) -> None:
     assert demo.request("GET", path).status == 404
 
 
 @pytest.mark.requirement("CLI-01")
-def test_demo_page_allows_get_and_head_only(demo: CliClient) -> None:
+def test_demo_root_allows_get_and_head_only(demo: CliClient) -> None:
     response = demo.request("POST", "/", {})
     assert (response.status, response.headers["allow"]) == (405, "GET, HEAD")
 
@@ -286,7 +268,10 @@ def test_demo_page_allows_get_and_head_only(demo: CliClient) -> None:
 @pytest.mark.requirement("CLI-01")
 def test_demo_info_describes_every_agent(demo: CliClient) -> None:
     info = demo.json("GET", f"{BASE}/info")
-    assert list(info["agents"]) == ["default", "tools", "state", "reasoning", "long", "fails"]
+    assert list(info["agents"]) == [
+        *("default", "tools", "approval", "state", "reasoning", "activity", "long", "fails")
+    ]
+    assert all(agent["capabilities"]["custom"]["playground"]["examples"] for agent in info["agents"].values())
     assert all(agent["description"] for agent in info["agents"].values())
     assert info["threadEndpoints"]["list"] is True
 
@@ -606,26 +591,26 @@ def test_cli_serve_relative_import_works_from_the_folder_above(tmp_path: Path) -
 @pytest.mark.requirement("CLI-01")
 @pytest.mark.parametrize(
     ("options", "base"),
-    [((), "api/copilotkit/"), (("--base-path", "/ai/"), "ai/"), (("--base-path", "/a b/ü"), "a%20b/%C3%BC/")],
+    [
+        ((), "/api/copilotkit"),
+        (("--base-path", "/ai/", "--mode", "single-route"), "/ai"),
+        (("--base-path", "/a b/ü"), "/a%20b/%C3%BC"),
+    ],
 )
-def test_cli_serve_shows_the_page_for_the_runtime(theirs: Path, options: tuple[str, ...], base: str) -> None:
+def test_cli_serve_root_redirects_to_the_playground(theirs: Path, options: tuple[str, ...], base: str) -> None:
     with run_cli("serve", "their_app:runtime", *options, folder=theirs) as server:
-        page = server.request("GET", "/")
+        assert server.request("GET", "/").headers["location"] == f"{base}/playground/"
+        page = server.request("GET", f"{base}/playground/")
         assert page.status == 200
-        assert f'<meta name="runtime" content="{base}">' in page.body.decode()
-        assert "demo" not in page.body.decode()
-        assert server.request("GET", "/app.js").status == 200
-        assert list(server.json("GET", f"/{base}info")["agents"]) == ["theirs"]
         # The page is a page of this server, so that other sites may not read the runtime through it.
         assert "connect-src 'self'" in page.headers["content-security-policy"]
 
 
 @pytest.mark.requirement("CLI-01")
-@pytest.mark.parametrize("options", [("--base-path", "/"), ("--mode", "single-route")])
-def test_cli_serve_has_no_page_where_it_could_not_reach_the_runtime(theirs: Path, options: tuple[str, ...]) -> None:
-    with run_cli("serve", "their_app:runtime", *options, folder=theirs) as server:
-        assert b"<html" not in server.request("GET", "/").body
-        assert server.request("GET", "/app.js").status == 404
+def test_cli_serve_base_path_root_has_the_playground_below_it(theirs: Path) -> None:
+    with run_cli("serve", "their_app:runtime", "--base-path", "/", folder=theirs) as server:
+        assert server.request("GET", "/playground/").status == 200
+        assert list(server.json("GET", "/info")["agents"]) == ["theirs"]
 
 
 @pytest.mark.requirement("CLI-01")

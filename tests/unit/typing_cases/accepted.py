@@ -203,6 +203,7 @@ async def allow(origin: str) -> bool:
 CorsConfig(allow_origins=lambda origin: origin)
 handler: CopilotHandler = create_copilot_runtime_handler(runtime=runtime, cors=CorsConfig(allow_origins=allow))
 options: HandlerOptions = {"base_path": "/api", "mode": "auto", "cors": True, "hooks": RuntimeHooks()}
+options["playground"] = True
 build_handler(runtime=runtime, handler=None, options=options)
 
 create_copilot_asgi_app(runtime=runtime)
@@ -211,7 +212,7 @@ create_copilot_asgi_app(runtime=runtime, **options)
 create_copilot_asgi_app(handler=handler)
 create_copilot_wsgi_app(runtime=runtime, cors=True)
 create_copilot_wsgi_app(handler=handler)
-create_copilot_blueprint(runtime=runtime, name="chat", base_path="/api", cors=True)
+create_copilot_blueprint(runtime=runtime, name="chat", base_path="/api", cors=True, playground=True)
 create_copilot_blueprint(handler=handler, name="chat")
 create_copilot_urls(runtime=runtime, csrf_protect=True, mode="auto")
 create_copilot_urls(handler=handler, csrf_protect=True)

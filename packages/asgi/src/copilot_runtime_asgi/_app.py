@@ -47,7 +47,8 @@ def create_copilot_asgi_app(
         handler: a handler to serve instead, which takes no options.
         framework: the framework whose contexts and connections hooks and agents use, such as
             `copilot_runtime_django.django_context`. None if they use none.
-        **options: ``base_path``, ``mode``, ``cors`` and ``hooks`` of `create_copilot_runtime_handler`.
+        **options: ``base_path``, ``mode``, ``cors``, ``hooks`` and ``playground`` of
+            `create_copilot_runtime_handler`.
 
     Raises:
         TypeError: for both a runtime and a handler, neither, or a handler with options; and as
@@ -67,7 +68,9 @@ def to_asgi(handler: CopilotHandler, *, framework: FrameworkContext | None = Non
     Raises:
         TypeError: if ``handler`` is not a handler.
     """
-    return CopilotASGIApp(ensure_handler(handler), framework)
+    if ensure_handler(handler).has_playground and framework is not None:
+        framework.check_playground()
+    return CopilotASGIApp(handler, framework)
 
 
 class CopilotASGIApp:

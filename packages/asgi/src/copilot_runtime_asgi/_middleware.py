@@ -18,6 +18,7 @@ class MiddlewareOptions(TypedDict, total=False):
     mode: Literal["auto", "multi-route", "single-route"]
     cors: bool | CorsConfig
     hooks: RuntimeHooks | None
+    playground: bool
 
 
 class CopilotMiddleware:
@@ -35,7 +36,7 @@ class CopilotMiddleware:
         handler: a handler to serve instead, which takes no options. Its ``base_path`` is None or ``path``.
         framework: the framework whose contexts and connections hooks and agents use, such as
             `copilot_runtime_django.django_context`. None if they use none.
-        **options: ``mode``, ``cors`` and ``hooks`` of `create_copilot_runtime_handler`.
+        **options: ``mode``, ``cors``, ``hooks`` and ``playground`` of `create_copilot_runtime_handler`.
 
     Raises:
         TypeError: for both a runtime and a handler, neither, a handler with options, or ``base_path``; and as

@@ -17,6 +17,7 @@ from ._http.environ import environ_headers
 from ._http.form import make_form_parts
 from ._http.streaming import AsyncStreamIterator, StreamSource
 from ._http.target import MAX_KEPT_CHARACTERS, split_raw_target
+from ._playground import not_for_production
 from ._server.errors import SHUTTING_DOWN
 from ._server.handlers import HandlerOptions, build_handler, coerce_handler, ensure_handler
 from ._server.request_socket import DRAIN_BYTES, drain_socket, limit_socket_wait, may_have_body
@@ -49,6 +50,7 @@ __all__ = [
     "limit_socket_wait",
     "make_form_parts",
     "may_have_body",
+    "not_for_production",
     "note_gunicorn_worker",
     "note_quick_shutdown",
     "read_chunks",

@@ -16,6 +16,7 @@ from django.http import Http404
 
 from copilot_runtime.adapters import FrameworkContext
 
+from ._playground import refuse_playground_in_production
 from ._test_connections import Connections, connections_of_test, shared_connections
 
 T = TypeVar("T")
@@ -78,6 +79,9 @@ class DjangoContext(FrameworkContext):
 
     def __init__(self, shared: Connections | None = None) -> None:
         self._shared: Connections = shared or {}
+
+    def check_playground(self) -> None:
+        refuse_playground_in_production()
 
     def for_request(self) -> Self:
         shared = connections_of_test()

@@ -13,6 +13,7 @@ from django.urls.resolvers import RegexPattern
 from copilot_runtime import CopilotHandler, CopilotRuntime
 from copilot_runtime.adapters import HandlerOptions, build_handler
 
+from ._playground import refuse_playground_in_production
 from ._views import async_copilot_view, copilot_view
 
 _MOUNT_AND_BELOW = r"^(?P<rest>(?:/(?s:.*))?)\Z"
@@ -75,12 +76,16 @@ def create_copilot_urls(
         handler: a handler to serve instead, which takes no options.
         csrf_protect: whether to require Django's CSRF token for every POST. Without it, the runtime's own rule rejects
             requests from pages of other sites.
-        **options: ``base_path`` (the path given to Django by default), ``mode``, ``cors`` and ``hooks`` of
-            `create_copilot_runtime_handler`.
+        **options: ``base_path`` (the path given to Django by default), ``mode``, ``cors``, ``hooks`` and
+            ``playground`` of `create_copilot_runtime_handler`.
 
     Raises:
         TypeError: for both a runtime and a handler, neither, or a handler with options; and as
             `create_copilot_runtime_handler` does.
         ValueError: as `create_copilot_runtime_handler` does.
+        ImproperlyConfigured: for ``playground=True`` with ``settings.DEBUG = False``.
     """
-    return [CopilotPattern(build_handler(runtime=runtime, handler=handler, options=options), csrf_protect)]
+    handler = build_handler(runtime=runtime, handler=handler, options=options)
+    if handler.has_playground:
+        refuse_playground_in_production()
+    return [CopilotPattern(handler, csrf_protect)]

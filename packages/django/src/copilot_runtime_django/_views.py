@@ -18,6 +18,7 @@ from copilot_runtime.adapters import WSGIDeploymentChecks, begin_response, ensur
 from ._body import DjangoBody, django_body
 from ._framework import DjangoViewContext
 from ._http_conversion import AsyncChunks, request_target, to_django_response, to_request
+from ._playground import refuse_playground_in_production
 from ._test_connections import close_old_connections, is_test_environment
 
 View = Callable[..., Any]
@@ -41,8 +42,11 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None, csrf
 
     Raises:
         TypeError: if ``handler`` is not a handler.
+        ImproperlyConfigured: if it serves the playground and ``settings.DEBUG`` is False.
     """
-    deployment_checks = WSGIDeploymentChecks(ensure_handler(handler).runtime)
+    if ensure_handler(handler).has_playground:
+        refuse_playground_in_production()
+    deployment_checks = WSGIDeploymentChecks(handler.runtime)
 
     def view(django_request: HttpRequest, **url_variables: str) -> HttpResponseBase:
         is_wsgi = not isinstance(django_request, ASGIRequest)

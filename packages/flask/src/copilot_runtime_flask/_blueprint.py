@@ -11,6 +11,7 @@ from werkzeug.routing import BaseConverter
 from copilot_runtime import CopilotHandler, CopilotRuntime
 from copilot_runtime.adapters import HandlerOptions, build_handler
 
+from ._playground import refuse_playground_in_production
 from ._view import copilot_view
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
@@ -42,18 +43,21 @@ def create_copilot_blueprint(
         runtime: the runtime to serve, with the options of `create_copilot_runtime_handler`.
         handler: a handler to serve instead, which takes no options.
         name: the blueprint's name. Two blueprints in one application need different names.
-        **options: ``base_path`` (the blueprint's prefix by default), ``mode``, ``cors`` and ``hooks`` of
-            `create_copilot_runtime_handler`.
+        **options: ``base_path`` (the blueprint's prefix by default), ``mode``, ``cors``, ``hooks`` and ``playground``
+            of `create_copilot_runtime_handler`. With ``playground=True``, ``register_blueprint`` raises ValueError
+            unless the application is in debug mode.
 
     Raises:
         TypeError: for both a runtime and a handler, neither, or a handler with options; and as
             `create_copilot_runtime_handler` does.
         ValueError: as `create_copilot_runtime_handler` does.
     """
-    view = copilot_view(build_handler(runtime=runtime, handler=handler, options=options), path_kwarg="rest")
+    handler = build_handler(runtime=runtime, handler=handler, options=options)
+    view = copilot_view(handler, path_kwarg="rest")
     blueprint = Blueprint(name, __name__)
 
     def add_rules(state: BlueprintSetupState) -> None:
+        refuse_playground_in_production(handler, state.app)
         state.app.url_map.converters["copilotkit"] = _RestConverter
         rule_options = {
             "methods": _METHODS,

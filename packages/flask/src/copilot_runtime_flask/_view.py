@@ -22,6 +22,8 @@ from copilot_runtime.adapters import (
 )
 from copilot_runtime_wsgi import EnvironBody, environ_body, environ_target, request_from_environ, status_line
 
+from ._playground import refuse_playground_in_production
+
 
 class FlaskContext(FrameworkContext):
     """Gives each run an application context of its own, because that of the request is popped long before."""
@@ -61,6 +63,8 @@ def copilot_view(handler: CopilotHandler, *, path_kwarg: str | None = None) -> C
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         flask_request: Request = request._get_current_object()  # type: ignore[attr-defined]
         environ = flask_request.environ
+        if handler.has_playground:
+            refuse_playground_in_production(handler, app)
         deployment_checks.check(environ)
         try:
             body, form = _read_body(flask_request, handler)

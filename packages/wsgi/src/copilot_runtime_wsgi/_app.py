@@ -36,7 +36,8 @@ def create_copilot_wsgi_app(
     Args:
         runtime: the runtime to serve, with the options of `create_copilot_runtime_handler`.
         handler: a handler to serve instead, which takes no options.
-        **options: ``base_path``, ``mode``, ``cors`` and ``hooks`` of `create_copilot_runtime_handler`.
+        **options: ``base_path``, ``mode``, ``cors``, ``hooks`` and ``playground`` of
+            `create_copilot_runtime_handler`.
 
     Raises:
         TypeError: for both a runtime and a handler, neither, or a handler with options; and as

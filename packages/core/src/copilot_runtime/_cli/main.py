@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    demo = commands.add_parser("demo", help="a chat page with demo agents that need no API key and no network")
+    demo = commands.add_parser("demo", help="the playground with demo agents that need no API key and no network")
     demo.set_defaults(command=_demo, log_level=logging.WARNING)
 
     serve = commands.add_parser("serve", help="serve your own CopilotRuntime")
@@ -163,7 +163,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _serve_once(options: argparse.Namespace, listener: socket.socket | None = None) -> int:
     with _explain_missing_package():
-        from .serve_app import create_serve_app, shows_page
+        from .front_page import playground_path
+        from .serve_app import create_serve_app
     from .targets import TargetError, load_runtime
 
     try:
@@ -174,10 +175,12 @@ def _serve_once(options: argparse.Namespace, listener: socket.socket | None = No
         app = create_serve_app(runtime, options.base_path, options.mode, _cors(options.cors))
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
-    greeting = f"The runtime is at {{url}}/{options.base_path.strip('/')}\n"
-    if shows_page(options.base_path, options.mode):
-        greeting += "A page to chat with its agents is at {url}/\n"
-    return _run(app, options, greeting + "Press Ctrl+C to stop.", listener)
+    greeting = (
+        f"The runtime is at {{url}}/{options.base_path.strip('/')}\n"
+        f"Its playground is at {{url}}{playground_path(options.base_path)}\n"
+        "Press Ctrl+C to stop."
+    )
+    return _run(app, options, greeting, listener)
 
 
 def _serve_with_reload(options: argparse.Namespace) -> int:

@@ -23,6 +23,9 @@ class FrameworkContext:
     `copilot_runtime.adapters.run_sync` or `framework_scope`. What a request starts keeps its framework.
     """
 
+    def check_playground(self) -> None:
+        """Raises if the framework is set up for production. Called for a handler that serves the playground."""
+
     def for_request(self) -> FrameworkContext:
         """Returns the context of one request. Called on the request's thread by `run_sync`."""
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._concurrency import driver
 from .._concurrency.framework import current_framework
@@ -23,6 +23,7 @@ from .._http.cors import (
     reject_cross_site,
 )
 from .._http.types import Request, Response
+from .._lazy_exports import LazyModule
 from .._log_text import log_failure, one_line
 from .._validation import UnusableResult
 from .access import require_thread_access
@@ -35,6 +36,11 @@ from .hooks import HookContext, RequestHook, ResponseHook, RuntimeHooks
 from .route_table import RouteMatch
 from .router import Mode, RequestHead, Router
 from .runtime import CopilotRuntime
+
+if TYPE_CHECKING:
+    from .._playground import page as playground_page
+else:
+    playground_page = LazyModule(".._playground.page", __package__)
 
 logger = logging.getLogger("copilot_runtime.handler")
 
@@ -62,13 +68,20 @@ class CopilotHandler:
     runtime: CopilotRuntime
 
     def __init__(
-        self, *, runtime: CopilotRuntime, router: Router, cors: CorsConfig | None, hooks: RuntimeHooks
+        self,
+        *,
+        runtime: CopilotRuntime,
+        router: Router,
+        cors: CorsConfig | None,
+        hooks: RuntimeHooks,
+        playground: playground_page.Playground | None,
     ) -> None:
         self.runtime = runtime
         self._router = router
         self._cors = cors
         self._refused_origins = RefusedOrigins(cors)
         self._hooks = hooks
+        self._playground = playground
         self._is_plain = cors is None and hooks == RuntimeHooks()
         self._health = HealthCheck(runtime) if runtime.healthz else None
 
@@ -83,6 +96,11 @@ class CopilotHandler:
         return self._router.mode
 
     @property
+    def has_playground(self) -> bool:
+        """Whether it serves the playground, which adapters refuse where they know that this is production."""
+        return self._playground is not None
+
+    @property
     def body_limits(self) -> BodyLimits:
         """The limits with which an adapter creates the `RequestBody` of a request."""
         return self.runtime.body_limits
@@ -91,6 +109,10 @@ class CopilotHandler:
         """Returns the response to a request. Its body is closed then, and may be unread."""
         notice_fork()
         try:
+            if self._playground is not None:
+                page = self._playground.respond(request.method, request.path, request.root_path)
+                if page is not None:
+                    return page
             if self._cors is not None:
                 return await self._respond_with_cors(self._cors, request)
             if request.method == "OPTIONS":
@@ -110,6 +132,10 @@ class CopilotHandler:
             path: its path.
             root_path: its root path.
         """
+        if self._playground is not None:
+            page = self._playground.respond(method, path, root_path)
+            if page is not None:
+                return page
         if not self._is_plain or self.runtime.identify_user is not None:
             return None
         notice_fork()

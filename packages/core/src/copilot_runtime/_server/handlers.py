@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TypedDict, get_args
+from typing import TYPE_CHECKING, TypedDict, get_args
 
 from .._http.cors import CorsConfig
 from .._http.target import normalize_base_path
-from .._validation import check_choice
+from .._lazy_exports import LazyModule
+from .._validation import check_bool, check_choice
 from .handler import CopilotHandler
 from .hooks import RuntimeHooks
 from .router import Mode, Router
 from .runtime import CopilotRuntime
+
+if TYPE_CHECKING:
+    from .._playground import page as playground_page
+else:
+    playground_page = LazyModule(".._playground.page", __package__)
 
 
 class HandlerOptions(TypedDict, total=False):
@@ -20,6 +26,7 @@ class HandlerOptions(TypedDict, total=False):
     mode: Mode
     cors: bool | CorsConfig
     hooks: RuntimeHooks | None
+    playground: bool
 
 
 def ensure_handler(handler: object) -> CopilotHandler:
@@ -69,6 +76,7 @@ def create_copilot_runtime_handler(
     mode: Mode = "auto",
     cors: bool | CorsConfig = False,
     hooks: RuntimeHooks | None = None,
+    playground: bool = False,
 ) -> CopilotHandler:
     """Returns a runtime as a coroutine function from a `Request` to a `Response`.
 
@@ -79,6 +87,8 @@ def create_copilot_runtime_handler(
             is both.
         cors: False for no CORS headers, True for any origin without credentials, or a `CorsConfig`.
         hooks: functions to call around every request.
+        playground: whether to serve a page to try the agents at ``{base_path}/playground/``. For development: hooks and
+            ``identify_user`` are not called for its files, only for what the page requests.
 
     Raises:
         ValueError: an option has a value that cannot work.
@@ -91,16 +101,19 @@ def create_copilot_runtime_handler(
         raise TypeError(f"cors={cors!r}: must be False, True or a CorsConfig, such as CorsConfig(allow_origins=[...])")
     if hooks is not None and not isinstance(hooks, RuntimeHooks):
         raise TypeError(f"hooks={hooks!r}: must be a RuntimeHooks, such as RuntimeHooks(on_request=...)")
+    check_bool("playground", playground)
+    mount = normalize_base_path(base_path)
     kind = CopilotHandler if runtime.telemetry is None else _traced_handler()
     return kind(
         runtime=runtime,
         router=Router(
             mode=mode,
-            base_path=normalize_base_path(base_path),
+            base_path=mount,
             expose_memory_routes=runtime.expose_memory_routes,
         ),
         cors=(CorsConfig() if cors else None) if isinstance(cors, bool) else cors,
         hooks=hooks or RuntimeHooks(),
+        playground=playground_page.Playground(mount) if playground else None,
     )
 
 

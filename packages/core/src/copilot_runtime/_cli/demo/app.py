@@ -1,23 +1,36 @@
-"""The demo as an ASGI application: a runtime with the demo agents, and a page to use them."""
+"""The demo as an ASGI application: a runtime with the demo agents and the playground."""
 
 from __future__ import annotations
 
-from copilot_runtime_asgi import CopilotMiddleware
+from ag_ui.core import RunAgentInput
+
 from copilot_runtime_asgi._asgi_types import ASGIApp
 
 from ..._server.agents_types import AgentMapping
 from ..._server.runtime import CopilotRuntime
-from ..chat_page.app import ChatPage
+from ..serve_app import create_serve_app
 from .agents import DEMO_AGENTS
+from .events import last_user_text
 from .model import model_agents
+from .speech import DemoTranscription
 
 BASE_PATH = "/api/copilotkit"
 
 
 def create_demo_app() -> ASGIApp:
-    """Returns an application with a new runtime at `BASE_PATH`, and the chat page at ``/``."""
-    # A demo on one's own machine has a single user, who may list its threads.
+    """Returns an application with a new runtime at `BASE_PATH`."""
     agents: AgentMapping = {**DEMO_AGENTS, **model_agents()}
-    runtime = CopilotRuntime(agents=agents, single_user=True, shutdown_grace_seconds=1)
-    page = ChatPage(base_path=BASE_PATH, title="CopilotKit runtime demo", has_examples=True)
-    return CopilotMiddleware(page, path=BASE_PATH, runtime=runtime, mode="auto")
+    runtime = CopilotRuntime(
+        agents=agents,
+        # A demo on one's own machine has a single user, who may list its threads.
+        single_user=True,
+        thread_names=first_words,
+        transcription_service=DemoTranscription(),
+        shutdown_grace_seconds=1,
+    )
+    return create_serve_app(runtime, BASE_PATH, "auto", cors=False)
+
+
+def first_words(run_input: RunAgentInput) -> str:
+    """Returns the name of a new thread: the beginning of its message."""
+    return " ".join(last_user_text(run_input).split())[:60]

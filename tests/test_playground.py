@@ -1,0 +1,146 @@
+"""The playground, on a real server of every adapter, and used in a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from .http_client import Client
+from .missing import skip_unless_ci
+from .serve import ROOT
+from .servers import serve_config
+from .test_demo import run_cli
+
+DRIVER = Path(__file__).with_name("playground.mjs")
+MODULES = ROOT / "examples" / "react_frontend" / "node_modules"
+AXE = ROOT / "tests" / "client" / "node_modules" / "axe-core" / "axe.min.js"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_SECONDS = 600
+
+RUNTIMES = """
+from copilot_runtime import CopilotRuntime, User
+
+async def agent(input, context):
+    ids = {"threadId": input.thread_id, "runId": input.run_id}
+    name = context.user.id if context.user else "nobody"
+    answer = {"id": f"{input.run_id}-1", "role": "assistant", "content": f"Hello {name}, said in a snapshot."}
+    messages = [*context.body["messages"], answer]
+    yield {"type": "RUN_STARTED", **ids}
+    yield {"type": "MESSAGES_SNAPSHOT", "messages": messages}
+    yield {"type": "RUN_FINISHED", **ids}
+
+def identify_user(request):
+    return User(id="ann") if request.headers.get("authorization") == "Bearer ann" else None
+
+with_users = CopilotRuntime(agents={"other": agent, "a/b ü": agent}, identify_user=identify_user)
+without_threads = CopilotRuntime(agents={"mine": agent})
+without_agents = CopilotRuntime(agents=lambda context: {})
+"""
+
+OWN_RUNTIMES = (("with_users", "auto"), ("without_threads", "single-route"), ("without_agents", "auto"))
+
+Verdicts = Mapping[str, str | None]
+"""What went wrong, by the names of the scenarios."""
+
+SCENARIOS = (
+    "streams-markdown",
+    "model-text-is-never-markup",
+    "executes-frontend-tools",
+    "interrupts-resume-after-a-reload",
+    "shows-and-edits-the-state",
+    "shows-reasoning-and-activities",
+    "suggests-messages",
+    "sends-images-and-files",
+    "transcribes-speech",
+    "stop-is-shown-after-a-reload",
+    "threads-are-renamed-archived-and-deleted",
+    "running-thread-is-listed",
+    "second-tab-joins-live",
+    "cut-connection-is-resumed",
+    "failure-names-the-terminal",
+    "timeline-is-filtered-and-copied",
+    "keyboard-alone",
+    "tools-context-and-props-are-sent",
+    "accessible-wide",
+    "accessible-in-the-dark",
+    "accessible-narrow",
+    "own-runtime-with-users",
+    "own-runtime-single-route-without-threads",
+    "own-runtime-without-agents",
+)
+
+
+def browser() -> str:
+    """Returns the path of a browser. Skips the test, or fails it in CI, if something is missing."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    missing = None
+    if shutil.which("node") is None:
+        missing = "this needs Node 20.19 or newer"
+    elif not (MODULES / "playwright-core").is_dir():
+        missing = "playwright is not installed; run: cd examples/react_frontend && npm ci"
+    elif not AXE.is_file():
+        missing = "axe-core is not installed; run: cd tests/client && npm ci"
+    elif found is None:
+        missing = f"this needs a browser: {', '.join(BROWSERS)}"
+    skip_unless_ci(missing)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
+    folder = tmp_path_factory.mktemp("runtimes")
+    (folder / "their_runtimes.py").write_text(RUNTIMES, "utf-8")
+    chromium = browser()
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(run_cli("demo"))]
+        for attribute, mode in (
+            ("with_users", "auto"),
+            ("without_threads", "single-route"),
+            ("without_agents", "auto"),
+        ):
+            arguments = ("serve", f"their_runtimes:{attribute}", "--base-path", "/ai", "--mode", mode)
+            servers.append(stack.enter_context(run_cli(*arguments, folder=folder)))
+        urls = [f"http://127.0.0.1:{server.port}/" for server in servers]
+        done = subprocess.run(
+            ["node", DRIVER, MODULES, AXE, chromium, *urls], capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield {line["name"]: line["error"] for line in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.client
+@pytest.mark.requirement("CLI-02", "PLAYGROUND-01")
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_playground_in_a_browser(verdicts: Verdicts, scenario: str) -> None:
+    assert verdicts[scenario] is None, verdicts[scenario]
+
+
+@pytest.mark.client
+def test_playground_scenarios_are_all_played(verdicts: Verdicts) -> None:
+    assert sorted(verdicts) == sorted(SCENARIOS)
+
+
+@pytest.mark.requirement("PLAYGROUND-02")
+@pytest.mark.parametrize("adapter", ["asgi", "wsgi", "flask", "django-wsgi", "django-asgi"])
+def test_playground_is_served_by_every_adapter(adapter: str) -> None:
+    with serve_config(adapter, "playground", env={"FLASK_DEBUG": "1", "DJANGO_DEBUG": "1"}) as server:
+        client = Client(server)
+        redirect = client.request("GET", "/playground")
+        assert (redirect.status, redirect.headers["location"]) == (307, "playground/")
+        page = client.request("GET", "/playground/")
+        assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert b'src="main.js"' in page.body
+        script = client.request("GET", "/playground/main.js")
+        assert (script.status, script.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+        head = client.request("HEAD", "/playground/main.js")
+        assert (head.status, head.headers["content-length"], head.body) == (200, str(len(script.body)), b"")
+        assert client.request("GET", "/playground/other.js").status == 404
+        assert client.request("POST", "/playground/", {}).status == 404
+        assert client.request("GET", "/info").status == 200
