@@ -1,0 +1,27 @@
+"""The documentation's blocks of code about other frameworks, which the tests without these leave out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ..docs.blocks import blocks_of, pages
+from ..docs.python_pages import documentation_folder, imported_packages, run_blocks
+from ..docs.stand_ins import OPTIONAL, names_for
+from ..docs.test_python import LANGUAGES, python_blocks
+
+pytestmark = pytest.mark.requirement("DOCS-01")
+
+PAGES = [
+    page
+    for page in pages()
+    if any(block.language in LANGUAGES and imported_packages(block.code) & {*OPTIONAL} for block in blocks_of(page))
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_blocks_of_the_docs_run_with_other_frameworks(page: str, tmp_path: Path) -> None:
+    assert python_blocks(page) == [block for block in blocks_of(page) if block.language in LANGUAGES]
+    with documentation_folder(tmp_path):
+        run_blocks(python_blocks(page), tmp_path, names_for(page))
