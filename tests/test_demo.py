@@ -439,7 +439,7 @@ def test_trusted_hosts_unknown_host_gets_421(demo: CliClient, host: str, path: s
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:9", "demo.example", "Demo.Example:8"]
 )
 def test_trusted_hosts_known_host_is_served(demo: CliClient, host: str) -> None:
-    assert demo.request("GET", "/", headers={"Host": host}).status == 200
+    assert demo.request("GET", f"{BASE}/info", headers={"Host": host}).status == 200
 
 
 @pytest.mark.requirement("CLI-01")
@@ -685,7 +685,7 @@ def test_cli_host_ipv6() -> None:
     with run_cli("demo", "--host", "::1") as server:
         assert "http://[::1]:" in server.greeting
         connection = http.client.HTTPConnection("::1", server.port, timeout=TIMEOUT_SECONDS)
-        connection.request("GET", "/")
+        connection.request("GET", f"{BASE}/info")
         assert connection.getresponse().status == 200
 
 

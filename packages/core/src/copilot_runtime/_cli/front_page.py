@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from copilot_runtime_asgi._asgi_types import Receive, Scope, Send
+from typing import TYPE_CHECKING
 
 from .._http.target import normalize_base_path
+
+if TYPE_CHECKING:
+    from copilot_runtime_asgi._asgi_types import Receive, Scope, Send
 
 
 def playground_path(base_path: str) -> str:

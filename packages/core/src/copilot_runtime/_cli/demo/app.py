@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ag_ui.core import RunAgentInput
-
-from copilot_runtime_asgi._asgi_types import ASGIApp
+from typing import TYPE_CHECKING
 
 from ..._server.agents_types import AgentMapping
 from ..._server.runtime import CopilotRuntime
@@ -13,6 +11,11 @@ from .agents import DEMO_AGENTS
 from .events import last_user_text
 from .model import model_agents
 from .speech import DemoTranscription
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
+
+    from copilot_runtime_asgi._asgi_types import ASGIApp
 
 BASE_PATH = "/api/copilotkit"
 

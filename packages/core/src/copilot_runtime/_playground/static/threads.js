@@ -112,6 +112,8 @@ export class Threads {
 
   #show(threads, nextCursor) {
     if (this.#list.contains(document.activeElement?.closest("form"))) return; // a name is being written
+    // The menu belongs to a row, and returns the focus to it.
+    if (this.#menu.matches(":popover-open")) return this.refreshIn(POLL_MILLISECONDS);
     const focused = this.#list.contains(document.activeElement) ? document.activeElement : null;
     const focusKey = focused?.dataset.key;
     const rows = threads.map((thread) => this.#row(thread));
