@@ -111,7 +111,9 @@ export class Timeline {
     const scroller = this.#list.parentElement;
     const follows = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
     const rows = document.createDocumentFragment();
-    for (const entry of this.#waiting) this.#drawEntry(entry, rows);
+    const touched = new Set();
+    for (const entry of this.#waiting) this.#drawEntry(entry, rows, touched);
+    for (const row of touched) row.draw();
     this.#waiting = [];
     this.#list.append(rows);
     while (this.#list.childElementCount > MAX_ENTRIES) this.#list.firstElementChild.remove();
@@ -119,13 +121,20 @@ export class Timeline {
     this.#showStats();
   }
 
-  #drawEntry(entry, rows) {
+  #drawEntry(entry, rows, touched) {
     if (!this.#matches(entry)) return;
     const key = byId("event-join").checked && DELTAS.has(entry.type) ? deltaKey(entry) : null;
-    if (key !== null && this.#row?.key === key) return this.#row.add(entry);
-    const row = entry.record ? new RequestRow(entry, this.withCredentials) : new EventRow(entry, key);
-    rows.append(row.node);
-    if (!entry.record) this.#row = row; // requests for the list of threads come in between
+    if (entry.record) {
+      rows.append(new RequestRow(entry, this.withCredentials).node);
+      return;
+    }
+    // Requests, such as those for the list of threads, may have come in between.
+    if (key === null || this.#row?.key !== key) {
+      this.#row = new EventRow(entry.group, key);
+      rows.append(this.#row.node);
+    }
+    this.#row.add(entry);
+    touched.add(this.#row);
   }
 
   #row = null; // the last one of an event
@@ -163,6 +172,11 @@ export class Timeline {
     h("a", { href: url, download: "events.ndjson" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
+}
+
+// Texts are shown as they are; the delta of a state is a list.
+function summaryOf(event) {
+  return typeof event.delta === "string" ? event.delta : String(SUMMARIES[event.type]?.(event) ?? "");
 }
 
 function deltaKey({ type, event }) {
@@ -205,23 +219,27 @@ class Row {
 
 class EventRow extends Row {
   #entries = [];
+  #bytes = 0;
   #text = "";
 
-  constructor(entry, key) {
-    super(entry.group);
+  constructor(group, key) {
+    super(group);
     this.key = key;
-    this.add(entry);
   }
 
   add(entry) {
     this.#entries.push(entry);
+    this.#bytes += entry.bytes;
+    if (this.#text.length < 200) this.#text += summaryOf(entry.event);
+  }
+
+  draw() {
     const [first] = this.#entries;
     const count = this.#entries.length;
     this.time.textContent = milliseconds(first.elapsed);
     this.type.textContent = count > 1 ? `${first.type} × ${count}` : first.type;
-    if (this.#text.length < 200) this.#text += entry.event.delta ?? SUMMARIES[entry.type]?.(entry.event) ?? "";
     this.summary.textContent = this.#text.slice(0, 200);
-    this.size.textContent = formatBytes(this.#entries.reduce((sum, { bytes }) => sum + bytes, 0));
+    this.size.textContent = formatBytes(this.#bytes);
     if (!this.detail.hidden) this.drawDetail();
   }
 
