@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from .client import TEXT, event_types, finished_run, only_event, text_of
-from .fake_provider import Exchange, Script, chunk
+from .client import TEXT, event_types, finished_run, only_event, text_of, tool_calls
+from .fake_provider import Exchange, Script, chunk, tool_call_chunk
 from .scripts import Scripts, by_step, send_chunks, send_text
 from .verifier import RecordingClient
 
@@ -51,6 +51,28 @@ def test_odd_stream_is_read(client: RecordingClient, scripts: Scripts, case: str
     events = client.chat("fake-plain", scripts.on(raw(*BODIES[case])))
     assert text_of(events) == "Hi"
     assert event_types(events) == finished_run(*TEXT)
+
+
+def test_character_cut_in_two_is_joined(client: RecordingClient, scripts: Scripts) -> None:
+    first, second, whole = "\ud83d", "\ude00", "\U0001f600"
+    prompt = scripts.on(
+        by_step(
+            send_chunks(
+                chunk({"reasoning": f"a{first}"}),
+                chunk({"reasoning": second}),
+                tool_call_chunk(0, f'{{"text": "b{first}', "c1", "shout"),
+                tool_call_chunk(0, f'{second}"}}'),
+            ),
+            send_text(f"c{first}", f"{second}{first}"),
+        )
+    )
+    events = client.chat("fake-tools", prompt)
+    assert text_of(events, "REASONING_MESSAGE_CONTENT") == f"a{whole}"
+    assert tool_calls(events) == {"c1": ("shout", f'{{"text": "b{whole}"}}')}
+    assert only_event(events, "TOOL_CALL_RESULT")["content"] == f"B{whole}"
+    assert text_of(events) == f"c{whole}\ufffd"
+    _, second_request = scripts.requests(prompt)
+    assert second_request.json()["messages"][-1]["content"] == f"B{whole}"
 
 
 def test_reasoning_details_are_sent_back_with_the_call(client: RecordingClient, scripts: Scripts) -> None:

@@ -28,7 +28,7 @@ from copilot_runtime._events import Cursor, resume_index
 from copilot_runtime._events.compaction import CompactedFrame
 from copilot_runtime._events.content import parts_to_text
 from copilot_runtime._events.cursor import is_lost
-from copilot_runtime._events.surrogates import SurrogateJoiner, join_surrogates, without_surrogates
+from copilot_runtime._events.surrogates import SurrogateJoiner, ends_with_half, join_surrogates, without_surrogates
 from copilot_runtime._http.ambient import has_ambient_credentials
 from copilot_runtime._http.body import BodyError
 from copilot_runtime._http.body_readers import BodyBudget, BodyLimits, SyncBody
@@ -291,6 +291,7 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
         "halves": of(lambda n: "\ud83d" * n, lambda text: join_surrogates(text)),
         "pairs": of(lambda n: "\ud83d\ude00" * n, lambda text: join_surrogates(text)),
     },
+    "_events.surrogates.ends_with_half": {"halves": of(lambda n: "\ud83d" * n, ends_with_half)},
     "_events.surrogates.SurrogateJoiner.join": {"halves": joined},
     "_events.surrogates.SurrogateJoiner.repair": {"halves": joined},
     "_events.surrogates.without_surrogates": {

@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 from .compaction import CompactedFrame
 from .json_patch import CopyBudget, patch_or_restore
 from .sse import Event, decode
+from .surrogates import ends_with_half, join_surrogates
 
 Message = dict[str, Any]
 
@@ -94,9 +95,13 @@ class MessageFold:
 
     def messages(self) -> list[Message]:
         """Returns the messages, with all deltas so far. Later events change them."""
-        for owner, member, deltas in self._deltas.values():
-            owner[member] = "".join(deltas)
-        self._deltas.clear()
+        halves = {}
+        for key, (owner, member, deltas) in self._deltas.items():
+            text = "".join(deltas)
+            owner[member] = join_surrogates(text)
+            if ends_with_half(text):  # whose other half may come with the next delta
+                halves[key] = _Deltas(owner, member, [text])
+        self._deltas = halves
         return self._messages
 
     def _append(self, message: Message) -> None:
@@ -201,7 +206,7 @@ class MessageFold:
             return
         deltas = self._deltas.pop(id(existing), None)
         if deltas is not None:
-            existing["content"] = "".join(deltas.deltas)
+            existing["content"] = join_surrogates("".join(deltas.deltas))
         if id(existing) not in self._own_activities:
             # A copy, and only one: the existing content may belong to the run's input, or to an event.
             existing["content"] = from_json(to_json(existing.get("content")))

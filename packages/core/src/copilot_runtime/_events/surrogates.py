@@ -52,6 +52,11 @@ def join_surrogates(text: str) -> str:
     return text
 
 
+def ends_with_half(text: str) -> bool:
+    """Returns whether a text ends with the first half of a character."""
+    return "\ud800" <= text[-1:] <= "\udbff"
+
+
 class SurrogateJoiner:
     """Keeps the first half of a character until its other half arrives, for each message and tool call."""
 
@@ -89,7 +94,7 @@ class SurrogateJoiner:
         The half that a delta ends with is kept. Returns the same object if the event has no surrogates.
         """
         streams = _BY_CONTENT.get(event["type"])
-        if streams is not None and "\ud800" <= event["delta"][-1:] <= "\udbff":
+        if streams is not None and ends_with_half(event["delta"]):
             self._halves[_stream(streams, event)] = event["delta"][-1]
             event = {**event, "delta": event["delta"][:-1]}
             if not event["delta"] and "metadata" not in event:

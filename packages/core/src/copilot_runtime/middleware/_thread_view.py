@@ -12,6 +12,7 @@ from .._events.messages import REDUCED_TYPES, Message, MessageFold
 from .._events.normalize import to_jsonable
 from .._events.schema import SCHEMAS
 from .._events.sse import Event, InvalidEventError
+from .._events.surrogates import without_surrogates
 from ..agents._wire_input import messages_in_wire_form
 
 if TYPE_CHECKING:
@@ -108,6 +109,10 @@ def _append_valid(event: Event, events: list[Any]) -> None:
         valid = SCHEMAS[event["type"]].validate(to_jsonable(event))
     except InvalidEventError:
         return
+    try:
+        to_json(valid)
+    except ValueError:  # of half a character
+        valid = without_surrogates(valid)
     if event["type"] == "STATE_SNAPSHOT":
         events.clear()
     events.append(valid)

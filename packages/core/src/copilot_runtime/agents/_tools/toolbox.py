@@ -11,6 +11,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from ..._concurrency import driver
 from ..._concurrency.worker_pools import TOOLS
+from ..._events.surrogates import join_surrogates, without_surrogates
 from ..._log_text import log_failure
 from ..._telemetry.current import tool_span
 from .._context import RunContext
@@ -122,10 +123,11 @@ class Toolbox:
                 await driver.call_user_function(function, _arguments(tool, arguments), *more, pool=TOOLS)
             )
         except ToolError as error:
-            return ToolResult(f"Error: {error}", f"Error: {error}", failed=True)
+            text = join_surrogates(f"Error: {error}")
+            return ToolResult(text, text, failed=True)
         except Exception as error:
             log_failure(logger, error, "the tool %r failed", tool.name, level=logging.WARNING)
-            for_model = f"Error: {type(error).__name__}: {error}"
+            for_model = join_surrogates(f"Error: {type(error).__name__}: {error}")
             return ToolResult(for_model, for_model if self._debug else "Error: the tool failed.", failed=True)
         return ToolResult(text, text)
 
@@ -138,11 +140,21 @@ def _arguments(tool: Tool, arguments: str) -> dict[str, Any]:
 def serialize_result(value: Any) -> str:
     """Returns the result of a tool as text. Raises ToolError if it cannot be serialised."""
     if isinstance(value, str):
-        return value
+        return join_surrogates(value)
     try:
-        return to_json(value, inf_nan_mode="null", bytes_mode="base64", by_alias=True).decode()
-    except PydanticSerializationError as error:
+        return _to_json(value)
+    except (PydanticSerializationError, UnicodeEncodeError) as error:
+        repaired = without_surrogates(value)  # such as those of file names that are not UTF-8
+        if repaired is not value:
+            try:
+                return _to_json(repaired)
+            except PydanticSerializationError:
+                pass
         raise ToolError("the tool returned a value that cannot be serialised as JSON") from error
+
+
+def _to_json(value: Any) -> str:
+    return to_json(value, inf_nan_mode="null", bytes_mode="base64", by_alias=True).decode()
 
 
 def _named(names: Collection[str]) -> str:
