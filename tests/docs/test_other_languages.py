@@ -66,7 +66,8 @@ def test_configuration_in_the_docs_can_be_parsed(block: Block) -> None:
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 @pytest.mark.parametrize("block", all_blocks("nginx"), ids=lambda block: block.place)
 def test_nginx_accepts_the_configuration_in_the_docs(block: Block, tmp_path: Path) -> None:
-    upstreams, locations = [], []
+    upstreams: list[str] = []
+    locations: list[str] = []
     for directive in re.findall(r"^\w.*?^}$|^\w[^{]*?;$", block.code, re.MULTILINE | re.DOTALL):
         (upstreams if re.match(r"upstream|map", directive) else locations).append(directive)
     assert locations
