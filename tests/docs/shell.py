@@ -76,10 +76,14 @@ def _own_packages() -> dict[str, set[str]]:
 
 
 def _pip(arguments: Sequence[str]) -> None:
-    if arguments[0] != "install":
+    if arguments[0] not in ("install", "wheel"):
         raise WrongCommand(f"pip {arguments[0]}")
     for text in arguments[1:]:
-        if text.startswith("-") or text.endswith("requirements.txt"):
+        if text.startswith("./"):
+            if not (ROOT / text / "pyproject.toml").is_file():
+                raise WrongCommand(f"there is no package in {text}")
+            continue
+        if text == "dist" or text.startswith("-") or text.endswith("requirements.txt"):
             continue
         requirement = Requirement(text)
         if not requirement.name.startswith("copilot-runtime"):
