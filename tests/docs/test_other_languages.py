@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -33,15 +34,42 @@ def parse_dockerfile(text: str) -> None:
     assert used <= known
 
 
+class _Elements(HTMLParser):
+    """Raises AssertionError where an element ends that is not open."""
+
+    VOID = ("br", "img", "input", "link", "meta")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parse_html(text: str) -> None:
+    elements = _Elements()
+    elements.feed(text)
+    elements.close()
+    assert elements.open == []
+
+
 PARSERS: dict[str, Callable[[str], object]] = {
     "dockerfile": parse_dockerfile,
-    "html": lambda text: None,
+    "html": parse_html,
     "ini": parse_ini,
     "json": json.loads,
     "toml": tomllib.loads,
     "yaml": yaml.safe_load,
 }
-"""By language. A page's HTML is checked where it is served; a parser would accept everything."""
+"""By language."""
 OUTPUT = ("", "text")
 """What is shown and not written: drawings, and what a command prints."""
 TESTED = {*LANGUAGES, *JAVASCRIPT, *PARSERS, *OUTPUT, "nginx", "sh"}
