@@ -99,6 +99,10 @@ FAULTS: dict[str, tuple[Fault, bytes]] = {
 REFUSALS: dict[str, _Refusal] = {
     "redirect-all": _Refusal((b"GET", b"POST", b"OPTIONS"), _response("301 Moved", "Location: https://login.example/")),
     "refuse-preflight": _Refusal((b"OPTIONS",), _response("401 Unauthorized")),
+    "slash": _Refusal(
+        (b"copilotkit HTTP",), _response("307 Temporary Redirect", "Location: http://a.example/api/copilotkit/")
+    ),
+    "redirect-agents": _Refusal((b"/agent/",), _response("301 Moved", "Location: https://app.example/")),
     "page": _Refusal((b"GET", b"POST"), _response("200 OK", "Content-Type: text/html", body="<h1>The site</h1>")),
     "unreachable": _Refusal((b"GET", b"POST"), _response("502 Bad Gateway", "Server: nginx")),
     "signed-in": _Refusal((b"GET", b"POST"), _response("401 Unauthorized")),

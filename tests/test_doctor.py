@@ -15,8 +15,10 @@ from copilot_runtime._cli.main import main
 from .broken_proxy import BrokenProxy, run_broken_proxy
 from .fixtures.configs import MOUNT
 from .fixtures.doctor_app import OPTIONS
+from .http_client import TIMEOUT_SECONDS, Client
 from .nginx import run_nginx, server_block
 from .servers import RunningServer, free_port, serve_app
+from .workers import eventually
 
 pytestmark = pytest.mark.requirement("CLI-03")
 
@@ -155,9 +157,13 @@ def test_doctor_names_the_path_of_the_runtime(doctor: Doctor, asgi: RunningServe
         ("unreachable", "reachable", "does not reach the application"),
         ("signed-in", "reachable", "--header"),
         ("redirect-all", "redirects", "Exclude the path"),
+        ("redirect-agents", "redirects", "becomes a GET"),
+        ("slash", "transports", "without a slash at its end"),
     ],
 )
-def test_doctor_no_runtime(doctor: Doctor, proxy: BrokenProxy, fault: str, check: str, advice: str) -> None:
+def test_doctor_requests_that_do_not_reach_the_runtime(
+    doctor: Doctor, proxy: BrokenProxy, fault: str, check: str, advice: str
+) -> None:
     report = doctor(f"http://127.0.0.1:{proxy.port}/{fault}{MOUNT}")
     assert check in wrong(report)
     assert advice in finding(report, check)["advice"]
@@ -311,6 +317,12 @@ def test_doctor_processes(doctor: Doctor, tmp_path: Path) -> None:
     shared = {"runtime": {"store": f"sqlite:///{tmp_path}/copilot.db"}}
     mounts = {MOUNT: {}, "/health": {"runtime": {"healthz": True}}, "/shared": shared}
     with serve("asgi", workers=2, mounts=mounts) as server:
+        health = Client(server, base="/health")
+
+        def processes() -> set[str]:
+            return {health.request("GET", "/healthz").json()["process"]["id"] for _ in range(20)}
+
+        eventually(lambda: len(processes()) == 2, TIMEOUT_SECONDS)
         report = doctor(server.base_url, "--agent", "default")
         assert "processes" in wrong(report)
         assert "sqlite:///" in finding(report, "processes")["snippet"]

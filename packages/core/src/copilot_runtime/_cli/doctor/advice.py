@@ -41,9 +41,7 @@ _SNIPPETS: Mapping[str, Mapping[str, str]] = {
     },
     "buffering": {
         "nginx": "location $path {\n"
-        "    proxy_buffering off;  # and no proxy_ignore_headers X-Accel-Buffering\n"
-        "    gzip off;\n"
-        "}",
+        "    proxy_buffering off;  # and no proxy_ignore_headers X-Accel-Buffering\n    gzip off;\n}",
         "apache": 'ProxyPass "$path" "http://127.0.0.1:8000$path" flushpackets=on\n'
         'SetEnvIf Request_URI "^$path" no-gzip=1',
         "caddy": "reverse_proxy 127.0.0.1:8000 {\n    flush_interval -1\n}",

@@ -24,9 +24,8 @@ def add_doctor(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         "doctor",
         help="look at a running runtime as a frontend would, and say what is wrong",
-        description="Looks at a running runtime as a frontend would, and says what is right, what is wrong, and what "
-        "to "
-        "write instead. No agent runs unless --agent names one. Exits with 1 if something is wrong.",
+        description="Looks at a running runtime as a frontend would, and says what is right, what is wrong, and "
+        "what to write instead. No agent runs unless --agent names one. Exits with 1 if something is wrong.",
     )
     parser.set_defaults(command=_run, log_level=logging.ERROR)
     parser.add_argument(

@@ -16,6 +16,9 @@ JOINS = 4
 REPLAYS = 12
 """How many requests at once look for processes that do not know the thread."""
 
+_REPLAY_ROUNDS = 4
+"""How often: one process may take all connections of a moment."""
+
 _PROBE_PAUSE_SECONDS = 0.1
 _SETTLE_SECONDS = 1.0
 """For how long a run is watched that is not silent."""
@@ -213,12 +216,14 @@ class _Watcher:
         """Reloads the thread many times at once: each process should know it."""
         if not self._stream.has_terminal_event:
             return
-        for is_last in (False, True):
+        for round_number in range(_REPLAY_ROUNDS):
             answers = await asyncio.gather(*(self._replay_once() for _ in range(REPLAYS)))
             known = [answer for answer in answers if answer is not None]
-            self._record.replays, self._record.forgotten_replays = len(known), known.count(False)
-            if not is_last and not all(known):
+            if round_number == 0 and not all(known):
                 await asyncio.sleep(_STORE_SECONDS)
+                continue
+            self._record.replays += len(known)
+            self._record.forgotten_replays += known.count(False)
 
     async def _replay_once(self) -> bool | None:
         with contextlib.suppress(Unanswered):

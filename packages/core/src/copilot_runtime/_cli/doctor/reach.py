@@ -64,8 +64,7 @@ def _advice_for(error: Unanswered) -> str:
 
 _UNREACHABLE = {
     "CERTIFICATE_VERIFY_FAILED": "Browsers refuse this certificate, too, unless they know who has signed it: use one "
-    "that "
-    "they accept for this host name. SSL_CERT_FILE names the certificate of an authority of your own.",
+    "that they accept for this host name. SSL_CERT_FILE names the certificate of an authority of your own.",
     "SSL": "The port does not speak TLS: write http://, or the port of the proxy that terminates TLS.",
     "Name or service not known": "The host name does not exist, or is not known here.",
 }
@@ -74,8 +73,7 @@ _UNREACHABLE = {
 _NOT_THERE = "Start the application, and compare scheme, host and port with what its server prints when it starts."
 _TOO_SLOW = (
     "Something accepts the connection and does not answer: all workers may be busy (a WSGI server with one thread "
-    "serves "
-    "one stream at a time), or an event loop is blocked by synchronous code."
+    "serves one stream at a time), or an event loop is blocked by synchronous code."
 )
 
 
@@ -163,9 +161,8 @@ def _transports(mount: Mount, by_path: Answer, by_envelope: Answer) -> Finding:
         return _wrong(
             "transports",
             f"POST {mount.url} is redirected to {target} ({by_envelope.status}): frontends before 1.69 send "
-            "everything to "
-            "this URL, and pages of other origins cannot reach it at all, since a browser follows no redirect of a "
-            "preflight.",
+            "everything to this URL, and pages of other origins cannot reach it at all, since a browser follows no "
+            "redirect of a preflight.",
             "Mount the runtime so that the path without a slash at its end reaches it, too.",
             mount_snippet(mount, "mount"),
         )

@@ -17,8 +17,7 @@ async def check_agents(examination: Examination) -> list[Finding]:
                 status=Status.WRONG,
                 summary="there are no agents for this caller.",
                 advice="Pass some: CopilotRuntime(agents={'default': agent}). A function of agents may return none "
-                "for a "
-                "user whom it does not know: send what identifies one with --header.",
+                "for a user whom it does not know: send what identifies one with --header.",
             )
         ]
     if wanted is not None and wanted not in agents:

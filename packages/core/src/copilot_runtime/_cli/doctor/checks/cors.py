@@ -135,8 +135,7 @@ async def _check_strangers(examination: Examination) -> list[Finding]:
             check="cors",
             status=Status.WRONG,
             summary="pages of every site may send cookies to it and read the responses: each of them can act for a "
-            "user "
-            "who visits it.",
+            "user who visits it.",
             advice="Name the origins, and look for a proxy or middleware that reflects the Origin of every request.",
             snippet=examination.snippet("cors", origin=examination.options.origin or "", credentials="True"),
         )

@@ -55,8 +55,7 @@ def _processes(examination: Examination, reports: list[dict[str, Any]]) -> Findi
             check="processes",
             status=Status.WRONG,
             summary=f"{described}, which each of them has for itself: a reload or a stop finds its run only if it "
-            "happens "
-            "to reach the process that runs it.",
+            "happens to reach the process that runs it.",
             advice="Use a store that the processes share, or one process.",
             snippet=examination.snippet("store"),
             measured={"processes": len(ids)},
@@ -73,8 +72,7 @@ def _single_threaded(examination: Examination, reports: list[dict[str, Any]]) ->
             check="workers",
             status=Status.WRONG,
             summary="each process of the server handles one request at a time: while a stream is open, it answers "
-            "nothing "
-            "else, and no stop request gets in.",
+            "nothing else, and no stop request gets in.",
             advice="Use worker threads.",
             snippet=examination.snippet("threads"),
         )

@@ -13,15 +13,13 @@ from .streams import CLIENT_HEADERS_SECONDS, compression_of
 
 NOT_RUN = (
     "buffering, delayed headers, keep-alives, worker threads, stop, and whether all processes know a thread: these "
-    "need "
-    "a run."
+    "need a run."
 )
 _ADD_AGENT = (
-    "Add --agent {agent}: it runs that agent once and stops it, which costs what one answer costs. The documentation "
-    "of "
-    "doctor has an agent for this that uses no model."
+    "Add --agent {agent}: it runs that agent once and stops it, which costs what one answer costs. docs/doctor.md has "
+    "an agent for this that uses no model."
 )
-SLOW_AGENT = "The documentation of doctor has an agent that takes long enough, and uses no model."
+SLOW_AGENT = "docs/doctor.md has an agent that takes long enough, and uses no model."
 
 _SEEN_SECONDS = 0.5
 """For how long a run has to be active before it is said that its events were held back."""
@@ -75,8 +73,7 @@ def _no_stream(stream: WatchedStream) -> Finding:
             "run",
             f"{summary}.",
             "Header fields have to arrive before the agent's first event: look for a proxy or middleware that waits "
-            "for "
-            "the whole response, and for a server whose workers are all busy.",
+            "for the whole response, and for a server whose workers are all busy.",
         )
     text = " ".join(stream.body.decode("utf-8", "replace").split())[:300]
     return _wrong("run", f"the run gets {stream.status}: {text or 'an empty body'}.")
@@ -141,10 +138,9 @@ def _held_back(examination: Examination, record: RunRecord, what: str, status: S
     return _wrong(
         "buffering",
         f"{what}, although the run was active before: something between holds the stream back.{cause}",
-        "Switch off the buffering of responses in the proxy, and middleware that reads whole responses (compression, "
-        "response caches, BaseHTTPMiddleware that collects the body). Only if nothing is there: the agent itself "
-        "yields "
-        "nothing before it has finished.",
+        "Switch off the buffering of responses in the proxy, and middleware that reads whole responses "
+        "(compression, response caches, BaseHTTPMiddleware that collects the body). Only if nothing is there: the "
+        "agent itself yields nothing before it has finished.",
         examination.snippet("compression" if coding and not examination.mount.software.proxy else "buffering"),
         status=status,
     )
@@ -227,8 +223,7 @@ def _cut(examination: Examination, record: RunRecord) -> Finding | None:
         f"the stream ended after {_seconds(stream.end_seconds or 0)} without the end of the run{reason}; it had been "
         f"silent for {_seconds(stream.silent_seconds)}.",
         "Something closes it: a read timeout of a proxy that is shorter than the keep-alive (15 s), a limit for the "
-        "whole "
-        "response, or gunicorn's default worker, which kills streams at --timeout (30 s).",
+        "whole response, or gunicorn's default worker, which kills streams at --timeout (30 s).",
         examination.snippet("read timeout"),
     )
 
@@ -242,8 +237,7 @@ def _headroom(examination: Examination, record: RunRecord) -> Finding | None:
         return _wrong(
             "workers",
             "while one stream is open, nothing else is answered: the server handles one request at a time, or the "
-            "agent "
-            "blocks the event loop. No stop request can get in.",
+            "agent blocks the event loop. No stop request can get in.",
             "Under WSGI, use worker threads. Under ASGI, let an agent that blocks be a synchronous generator (def), "
             "which runs on an OS thread of its own.",
             examination.snippet("threads"),
@@ -254,8 +248,7 @@ def _headroom(examination: Examination, record: RunRecord) -> Finding | None:
         return _wrong(
             "workers",
             f"with {JOINS + 1} streams open, nothing else is answered: each takes a worker thread, and there are no "
-            "more. "
-            "A stop request cannot get in then.",
+            "more. A stop request cannot get in then.",
             "Use as many worker threads as chats that stream at the same time, plus some, and max_streams below that.",
             examination.snippet("threads"),
             streams=JOINS + 1,
@@ -277,8 +270,7 @@ def _processes(examination: Examination, record: RunRecord) -> Finding | None:
             if record.forgotten_replays
             else "",
             f"{len(record.unknown_seconds)} of {len(record.active_seconds) + len(record.unknown_seconds)} requests "
-            "during "
-            "the run were told that there is none"
+            "during the run were told that there is none"
             if record.unknown_seconds
             else "",
             f"the stop request reached it at attempt {record.stop_attempts}" if stops else "",
@@ -291,9 +283,7 @@ def _processes(examination: Examination, record: RunRecord) -> Finding | None:
         )
     if not record.replays:
         return skipped("processes", "not seen: the thread could not be replayed.")
-    return ok(
-        "processes", f"{record.replays} replays of the thread at once all had its events.", replays=record.replays
-    )
+    return ok("processes", f"{record.replays} replays of the thread all had its events.", replays=record.replays)
 
 
 def _stop(examination: Examination, record: RunRecord) -> Finding | None:
@@ -304,8 +294,7 @@ def _stop(examination: Examination, record: RunRecord) -> Finding | None:
                 "stop",
                 f"no stop request reached the run while its stream was open: {record.stop_refusal}.",
                 "If it got no answer, all worker threads are taken by streams. If there is no such run, it is in "
-                "another "
-                "process: use a store that all share.",
+                "another process: use a store that all share.",
                 examination.snippet("threads" if record.alone_info_seconds is None else "store"),
             )
         return skipped("stop", f"not seen: the run was over after {_seconds(stream.end_seconds or 0)}.", SLOW_AGENT)
@@ -314,8 +303,7 @@ def _stop(examination: Examination, record: RunRecord) -> Finding | None:
             "stop",
             "the stop request was accepted, but the stream went on for more than 12 s.",
             "A synchronous agent is stopped at its next yield only: let it look at context.stop_requested. If the "
-            "end is "
-            "only late, a proxy holds it back.",
+            "end is only late, a proxy holds it back.",
         )
     seconds = max(0.0, (stream.end_seconds or 0) - record.stop_seconds)
     return ok("stop", f"stop ends the run: its stream ended {_seconds(seconds)} later.", seconds=round(seconds, 3))

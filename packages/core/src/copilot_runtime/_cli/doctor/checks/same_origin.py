@@ -24,8 +24,7 @@ async def check_host(examination: Examination) -> list[Finding]:
                 check="host",
                 status=Status.WRONG,
                 summary=f"a stop request of a page of {examination.mount.origin} is refused as one of another site: "
-                "the "
-                "runtime sees another Host than the browser.",
+                "the runtime sees another Host than the browser.",
                 advice="Have the proxy pass on the Host of the request.",
                 snippet=examination.snippet("host"),
             )
