@@ -163,6 +163,20 @@ def test_log_of_a_run_that_another_process_ends_says_so_in_both(info: pytest.Log
 
 
 @pytest.mark.requirement("OPS-01")
+def test_log_of_a_run_whose_thread_is_deleted(info: pytest.LogCaptureFixture) -> None:
+    @bounded
+    async def main() -> None:
+        runtime = CopilotRuntime(agents={"waits": waits}, single_user=True)
+        async with AsyncTestClient(runtime) as client, client.stream("waits", thread_id="t") as stream:
+            await anext(stream)
+            await client.delete_thread("t")
+            await settled(lambda: len(runs(info)) == 1)
+        assert runs(info)[0].outcome == "deleted"
+
+    main()
+
+
+@pytest.mark.requirement("OPS-01")
 def test_log_of_a_reaped_run(info: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     @bounded
     async def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -206,6 +208,27 @@ def test_opentelemetry_spans_of_a_run(exporters: Exporters, through: Through, tm
     }
     assert attributes(begin) == {"db.system.name": "sqlite", "db.operation.name": "begin"}
     assert {span.status.status_code for span in exporters.spans} == {StatusCode.UNSET}
+
+
+def test_opentelemetry_the_log_line_of_a_run_belongs_to_its_span(
+    exporters: Exporters, through: Through, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "copilot_runtime")
+    current: list[int] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        current.append(trace.get_current_span().get_span_context().span_id)
+        return True
+
+    runtime = exporters.runtime(talks, agents={"s": talks, "a": talks_later})
+    handler = create_copilot_runtime_handler(runtime=runtime, base_path="/api")
+    logger = logging.getLogger("copilot_runtime.runs")
+    logger.addFilter(note)
+    try:
+        through(handler, run_of("s", thread="s"), run_of("a", thread="a"))
+    finally:
+        logger.removeFilter(note)
+    assert current == [span_id(exporters.named(f"invoke_agent {agent}")) for agent in "sa"]
 
 
 def test_opentelemetry_metrics_of_runs(exporters: Exporters, through: Through) -> None:

@@ -262,6 +262,7 @@ class Engine:
         existed = await self.async_store.delete(thread)
         run = None if live is None else self._local_runs.find(live.run)
         if run is not None:
+            run.is_deleted = True
             run.mark_lost_threadsafe()
         return existed or live is not None
 

@@ -76,6 +76,7 @@ class Run:
         "_task",
         "_timers",
         "_uncounted",
+        "is_deleted",
         "is_finished",
         "log",
         "loop",
@@ -123,6 +124,8 @@ class Run:
         self._context = loops.copy_loop_context()
         """That of the request, for what the run starts beside its agent, which may have changed its own."""
         self.started_at = time.time()
+        self.is_deleted = False
+        """Whether its thread was deleted in this process."""
         self.was_stopped = False
         """Whether it ended on request, and not by its agent."""
         # Only a synchronous agent's thread and the loop can meet in the recorder.

@@ -32,7 +32,8 @@ class RunReport:
         thread_id: the thread.
         run_id: the run.
         owner_hash: a hash of its user; None where users are not identified, and of a run that was reaped.
-        outcome: ``finished``, ``failed``, ``stopped``, or ``lost`` to another process, which ends it.
+        outcome: ``finished``, ``failed``, ``stopped``, ``deleted`` with its thread, or ``lost`` to another
+            process, which ends it.
         error_code: the code of its RUN_ERROR; empty for none.
         duration_seconds: how long it took.
         events: how many events there were.
@@ -63,7 +64,7 @@ class RunReport:
             thread_id=request.thread_id,
             run_id=request.run_id,
             owner_hash=owner_hash(request.context.user),
-            outcome="lost" if is_lost else _outcome(run, terminal),
+            outcome=_outcome(run, terminal, is_lost=is_lost),
             error_code=_error_code(terminal),
             duration_seconds=max(0.0, time.time() - run.started_at),
             events=run.event_count,
@@ -144,7 +145,9 @@ def log_reaped_run(ended: EndedRun) -> None:
     RunReport.of_reaped(ended).log()
 
 
-def _outcome(run: Run, terminal: Mapping[str, Any]) -> str:
+def _outcome(run: Run, terminal: Mapping[str, Any], *, is_lost: bool) -> str:
+    if is_lost:
+        return "deleted" if run.is_deleted else "lost"
     return "stopped" if run.was_stopped else "failed" if terminal.get("type") == "RUN_ERROR" else "finished"
 
 

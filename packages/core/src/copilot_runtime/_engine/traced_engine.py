@@ -118,7 +118,7 @@ class TracedEngine(Engine):
                 traced.look(run.log)
             report = RunReport.of_run(run, is_lost=is_lost)
             self._telemetry.end_run(None if traced is None else traced.operation, report)
-            if is_lost:
+            if report.outcome == "lost":
                 self._telemetry.count_lost_lease(report.agent_id)
         except Exception:
             logger.exception("run %r cannot be reported", run.request.run_id)
