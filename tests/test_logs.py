@@ -26,6 +26,7 @@ from copilot_runtime import (
 )
 from copilot_runtime._engine.endings import LOST
 from copilot_runtime._engine.reaper import reap
+from copilot_runtime._users import owner_hash
 from copilot_runtime.log_format import JSONFormatter
 from copilot_runtime.middleware import use
 from copilot_runtime.stores import MemoryStore, SqliteStore
@@ -182,8 +183,8 @@ def test_log_of_a_reaped_run(info: pytest.LogCaptureFixture, tmp_path: Path) -> 
     async def main() -> None:
         agent = Gated()
         path = tmp_path / "threads.db"
-        runtime = CopilotRuntime(agents={"gated": agent}, store=SqliteStore(path), single_user=True)
-        other = CopilotRuntime(agents={"gated": agent}, store=SqliteStore(path), single_user=True)
+        runtime = CopilotRuntime(agents={"gated": agent}, store=SqliteStore(path), identify_user=identify)
+        other = CopilotRuntime(agents={"gated": agent}, store=SqliteStore(path), identify_user=identify)
         async with AsyncTestClient(runtime) as client, client.stream("gated", thread_id="t") as stream:
             await anext(stream)
             [key] = runtime.engine._runs
@@ -191,6 +192,7 @@ def test_log_of_a_reaped_run(info: pytest.LogCaptureFixture, tmp_path: Path) -> 
             [record] = runs(info)
             assert (record.outcome, record.agent_id, record.thread_id) == ("failed", "gated", "t")
             assert record.error_code == "RUN_LOST"
+            assert record.owner_hash == owner_hash(identify(Request(method="GET", path="/")).owner_key)
             agent.allow(3)
             await settled(lambda: len(runs(info)) == 2)
 

@@ -47,10 +47,10 @@ def owner_key(user: User | None) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def owner_hash(user: User | None) -> str | None:
-    """Returns what logs and traces have in place of a user; None where users are not identified.
+def owner_hash(owner: str) -> str | None:
+    """Returns what logs and traces have in place of an owner key; None where users are not identified.
 
     The same for all processes and restarts, so that it can be searched for. It hides an id that cannot be guessed;
     whoever knows an id can compute it.
     """
-    return None if user is None else hashlib.sha256(user.owner_key.encode()).hexdigest()[:16]
+    return hashlib.sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:16] if owner else None

@@ -519,13 +519,13 @@ class Engine:
         ended = await self.async_store.call(partial(reap, self.store, run, ending, force=force))
         if ended is None:
             return
-        self._run_reaped(ended)
+        self._run_reaped(ended, run.thread.owner)
         if self.on_run_end is not None:
             await self._run_end_notifier.notify(self.on_run_end, ended)
 
-    def _run_reaped(self, ended: EndedRun) -> None:
+    def _run_reaped(self, ended: EndedRun, owner: str) -> None:
         if run_logger.isEnabledFor(logging.INFO):
-            log_reaped_run(ended)
+            log_reaped_run(ended, owner)
 
     async def _reap_lost(self, run: RunKey) -> None:
         await self._reap(run, LOST)

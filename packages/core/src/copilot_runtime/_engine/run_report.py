@@ -31,7 +31,7 @@ class RunReport:
         agent_id: the agent.
         thread_id: the thread.
         run_id: the run.
-        owner_hash: a hash of its user; None where users are not identified, and of a run that was reaped.
+        owner_hash: a hash of the key of its owner; None where users are not identified.
         outcome: ``finished``, ``failed``, ``stopped``, ``deleted`` with its thread, or ``lost`` to another
             process, which ends it.
         error_code: the code of its RUN_ERROR; empty for none.
@@ -63,7 +63,7 @@ class RunReport:
             agent_id=request.agent_id,
             thread_id=request.thread_id,
             run_id=request.run_id,
-            owner_hash=owner_hash(request.context.user),
+            owner_hash=owner_hash(request.owner),
             outcome=_outcome(run, terminal, is_lost=is_lost),
             error_code=_error_code(terminal),
             duration_seconds=max(0.0, time.time() - run.started_at),
@@ -74,7 +74,7 @@ class RunReport:
         )
 
     @classmethod
-    def of_reaped(cls, ended: EndedRun) -> RunReport:
+    def of_reaped(cls, ended: EndedRun, owner: str) -> RunReport:
         """Returns the report of a run whose process had died, or from which its thread was taken."""
         frames = [record.frame for record in ended.records]
         terminal = _terminal_event(frames)
@@ -82,7 +82,7 @@ class RunReport:
             agent_id=ended.agent_id,
             thread_id=ended.thread_id,
             run_id=ended.run_id,
-            owner_hash=None,
+            owner_hash=owner_hash(owner),
             outcome=ended.outcome,
             error_code=_error_code(terminal),
             duration_seconds=max(0.0, ended.ended_at - ended.started_at),
@@ -140,9 +140,9 @@ def log_run(run: Run, *, is_lost: bool = False) -> None:
         logger.exception("run %r cannot be reported", run.request.run_id)
 
 
-def log_reaped_run(ended: EndedRun) -> None:
-    """Logs a run that this process has ended in place of its own."""
-    RunReport.of_reaped(ended).log()
+def log_reaped_run(ended: EndedRun, owner: str) -> None:
+    """Logs a run that this process has ended in place of its own, on a thread of an owner."""
+    RunReport.of_reaped(ended, owner).log()
 
 
 def _outcome(run: Run, terminal: Mapping[str, Any], *, is_lost: bool) -> str:

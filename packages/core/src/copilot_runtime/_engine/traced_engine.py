@@ -85,7 +85,7 @@ class TracedEngine(Engine):
             agent_id=request.agent_id,
             thread_id=request.thread_id,
             run_id=request.run_id,
-            owner_hash=owner_hash(request.context.user),
+            owner_hash=owner_hash(request.owner),
             is_suggestion=lease is None,
         )
         traced = _TracedRun(operation, self._telemetry)
@@ -106,9 +106,9 @@ class TracedEngine(Engine):
         self._report(run, is_lost=True)
         super()._run_lost(run)
 
-    def _run_reaped(self, ended: EndedRun) -> None:
-        super()._run_reaped(ended)
-        self._telemetry.end_run(None, RunReport.of_reaped(ended))
+    def _run_reaped(self, ended: EndedRun, owner: str) -> None:
+        super()._run_reaped(ended, owner)
+        self._telemetry.end_run(None, RunReport.of_reaped(ended, owner))
 
     def _report(self, run: Run, *, is_lost: bool = False) -> None:
         # Whatever happens here, the run has to end for its readers.
