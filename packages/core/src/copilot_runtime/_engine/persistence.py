@@ -77,6 +77,8 @@ class RunPersistence:
         self._async_store = async_store
         self._lazy = find_lazy(store) if has_all_readers else None
         self._max_unflushed = MAX_UNFLUSHED_BYTES if self._lazy is None else self._lazy.flush_bytes
+        self.flush_bytes = 0 if self._lazy is None else self._max_unflushed
+        """How many bytes of a run the store has to lack for `schedule_flush` to do anything."""
         self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
         self._prompt_appends = self._process_appends()
         self._poller = self._process_poller()
@@ -86,8 +88,6 @@ class RunPersistence:
 
     def track(self, writer: RunWriter) -> None:
         """Polls for signals about a run that has begun, and renews its lease."""
-        if self._lazy is not None:
-            writer.flush_bytes = self._max_unflushed
         if self._store.poll_seconds is not None:
             self._poller.get().add(writer)
         if self._store.lease_seconds is not None:

@@ -104,7 +104,7 @@ class Run:
         self.log = log
         self.loop = loop
         self.slot = slot
-        self.writer = None if lease is None else RunWriter(lease, log, loop, self)
+        self.writer = None if lease is None else RunWriter(lease, log, loop, self, services.persistence.flush_bytes)
         """None for a run on no thread, of which nothing is stored."""
         self.is_finished = False
         self.size = 0

@@ -30,6 +30,7 @@ class RunWriter:
         log: the run's log.
         loop: the event loop of the run.
         run: the run, to which its signals go.
+        flush_bytes: how many bytes the store has to lack for a flush to be scheduled.
     """
 
     __slots__ = (
@@ -46,14 +47,15 @@ class RunWriter:
         "unflushed_bytes",
     )
 
-    def __init__(self, lease: Lease, log: RunLog, loop: asyncio.AbstractEventLoop, run: WrittenRun) -> None:
+    def __init__(
+        self, lease: Lease, log: RunLog, loop: asyncio.AbstractEventLoop, run: WrittenRun, flush_bytes: int = 0
+    ) -> None:
         self.lease = lease
         self.log = log
         self.loop = loop
         self.flushed_count = 0
         self.unflushed_bytes = 0
-        self.flush_bytes = 0
-        """How many of them there have to be for a flush to be scheduled."""
+        self.flush_bytes = flush_bytes
         self.flush_lock = threading.Lock()
         """Held while frames of the run are being stored, or they could be stored twice."""
         self.flush_scheduled = False
