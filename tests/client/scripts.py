@@ -19,16 +19,19 @@ def skip_without_client() -> None:
     skip_unless_ci(missing_requirement())
 
 
-def run_script(name: str, url: str, server: RunningServer) -> None:
-    """Runs a script to its end. Raises AssertionError with what it has printed, and the server, if it fails.
+def run_script(name: str, url: str, server: RunningServer, *arguments: str) -> str:
+    """Runs a script to its end, and returns what it has printed.
+
+    Raises AssertionError with that, and what the server has logged, if it fails.
 
     Args:
         name: its file.
         url: the URL that it is called with.
         server: the server that it uses.
+        arguments: its further arguments.
     """
     done = subprocess.run(
-        ["node", str(HERE / name), url],
+        ["node", str(HERE / name), url, *arguments],
         env={**os.environ, "COPILOTKIT_TELEMETRY_DISABLED": "true"},
         capture_output=True,
         text=True,
@@ -36,3 +39,4 @@ def run_script(name: str, url: str, server: RunningServer) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{server.log_tail()}"
+    return done.stdout
