@@ -220,6 +220,7 @@ class BuiltInAgent:
                     loop = AgentLoop(
                         connection=traced(config.connection, config.model.provider.name),
                         model=config.model,
+                        api=config.api,
                         options=config.options,
                         tool_choice=forced or config.options.tool_choice,
                         # By forcing its own tool a frontend must not get around the choice of the application.

@@ -38,6 +38,8 @@ class AgentLoop:
 
     connection: ModelConnection
     model: Model
+    api: str
+    """The name of the API by which it is called."""
     options: Options
     tool_choice: str | dict[str, Any] | None
     runs_server_tools: bool
@@ -55,7 +57,7 @@ class AgentLoop:
     _wire_messages: WireMessages = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        rules = rules_for(self.model)
+        rules = rules_for(self.model, self.api)
         self._tools = WireTools(self.toolbox.definitions, rules)
         self._wire_messages = WireMessages(rules, self._tools)
 

@@ -64,12 +64,23 @@ _BY_PROVIDER: Mapping[str, MakerRules] = {
     "google": _GOOGLE,
     "vertex": _GOOGLE,
 }
+_BY_API: Mapping[str, MakerRules] = {
+    "responses": MakerRules(call_id=re.compile(r".{1,64}", re.DOTALL), max_tools=128),
+    "messages": _ANTHROPIC,
+    "generate_content": _GOOGLE,
+}
+"""The rules of the makers' own APIs, whoever serves them."""
 _MISTRAL_MODEL = re.compile(r"(.*/)?(open-)?(mistral|ministral|mixtral|magistral|codestral|devstral|pixtral|voxtral)")
 
 
-def rules_for(model: Model) -> MakerRules:
-    """Returns the rules for a model. Those for Mistral's go with its name: its servers are compatible ones."""
-    rules = _BY_PROVIDER.get(model.provider.name)
+def rules_for(model: Model, api: str = "chat") -> MakerRules:
+    """Returns the rules for a model. Those for Mistral's go with its name: its servers are compatible ones.
+
+    Args:
+        model: the model.
+        api: the name of the API by which it is called.
+    """
+    rules = _BY_API.get(api) or _BY_PROVIDER.get(model.provider.name)
     if rules is None:
         rules = _MISTRAL if _MISTRAL_MODEL.match(model.name.lower()) else _COMPATIBLE
     return rules

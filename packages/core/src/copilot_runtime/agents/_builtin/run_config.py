@@ -26,6 +26,8 @@ class RunConfig:
     model: Model
     options: Options
     connection: ModelConnection
+    api: str
+    """The name of the API that the connection is of."""
     usage: Usage
 
 
@@ -72,7 +74,7 @@ class RunConfigResolver:
             raise ModelError(INVALID_REQUEST, f"The run's forwardedProps are invalid: {error}.") from error
         client = api.configure(await self._clients_for(kind, api, model.provider).get(), options)
         connection = api.connect(client, model.provider)
-        return RunConfig(model, options, connection, Usage(model.provider.name, model.name))
+        return RunConfig(model, options, connection, kind.name, Usage(model.provider.name, model.name))
 
     async def aclose(self) -> None:
         """Closes the running loop's clients; the next run opens others."""

@@ -88,6 +88,22 @@ def read_event_frames(stream: Any) -> Any:
     return stream
 
 
+async def normalize_event_stream(response: Any) -> None:
+    """Has a response of an event stream pass as the frames that the SDK of Google understands.
+
+    A hook of an httpx client: that SDK has a parser of its own, which cannot be replaced.
+    """
+    if response.status_code == 200 and response.request.url.params.get("alt") == "sse":
+        read = response.aiter_bytes
+
+        async def aiter_bytes(chunk_size: int | None = None) -> AsyncIterator[bytes]:
+            async for frame in EventFrameDecoder().aiter_bytes(read()):
+                if frame.json() is not None:
+                    yield b"data: %b\n\n" % json.dumps(frame.json()).encode()
+
+        response.aiter_bytes = aiter_bytes
+
+
 def _is_other_body(head: bytes | bytearray) -> bool:
     """Returns whether a response begins as JSON or HTML, which no event stream does."""
     return head.removeprefix(_BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[", b"<")

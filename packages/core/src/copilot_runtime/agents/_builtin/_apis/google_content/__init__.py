@@ -17,6 +17,7 @@ from ...model_api import DeltaStream, ModelConnection, ModelRequest
 from ...options import Options
 from ...providers import VERTEX, Endpoint, Provider
 from ..conversion import ConvertedMessages
+from ..event_frames import normalize_event_stream
 from ..frames import FrameReader
 from .chunks import ChunkReader
 from .contents import (
@@ -78,7 +79,11 @@ class GoogleContentAPI:
             options = _http_options(endpoint, provider)
             # Our own client, since the SDK would prefer aiohttp where it is installed, and wait 1 to 10 s before it
             # tries again.
-            options["httpx_async_client"] = httpx2.AsyncClient(follow_redirects=True, timeout=_DEFAULT_TIMEOUT_SECONDS)
+            options["httpx_async_client"] = httpx2.AsyncClient(
+                follow_redirects=True,
+                timeout=_DEFAULT_TIMEOUT_SECONDS,
+                event_hooks={"response": [normalize_event_stream]},
+            )
             access: dict[str, Any] = {"vertexai": False, "api_key": endpoint.api_key}
             if provider is VERTEX:
                 access = _vertex_access(endpoint)
