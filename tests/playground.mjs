@@ -187,8 +187,12 @@ const SCENARIOS = {
   async "shows-reasoning-and-activities"(tab) {
     await tab.open(DEMO);
     await tab.ask("reasoning", "abc");
-    await tab.log.getByText("The user wrote “abc”.").waitFor();
     await tab.says("Your message has 1 word(s)");
+    await tab.idle();
+    // It is open while it comes, and closed once the answer follows.
+    equal(await tab.log.locator(".reasoning details").getAttribute("open"), null);
+    await tab.log.getByText("Reasoning", { exact: true }).click();
+    await tab.log.getByText("The user wrote “abc”.").waitFor();
     await tab.choose("activity");
     await tab.send("Why?");
     await tab.log.locator(".steps .done").nth(3).waitFor();

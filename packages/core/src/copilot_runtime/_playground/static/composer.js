@@ -22,6 +22,7 @@ export class Composer {
       event.preventDefault();
       this.#send();
     });
+    if (!CSS.supports("field-sizing", "content")) this.#input.addEventListener("input", () => this.#fitHeight());
     this.#input.addEventListener("paste", (event) => this.#add(event.clipboardData.files, event));
     byId("attach").addEventListener("click", () => byId("files").click());
     byId("files").addEventListener("change", ({ target }) => {
@@ -53,12 +54,19 @@ export class Composer {
     byId("record").hidden = !isAvailable || typeof MediaRecorder === "undefined";
   }
 
+  // As CSS does it where a browser knows field-sizing.
+  #fitHeight() {
+    this.#input.style.height = "auto";
+    this.#input.style.height = `${this.#input.scrollHeight}px`;
+  }
+
   #send() {
     const text = this.#input.value;
     if (this.blocked || (text.trim() === "" && this.#attachments.length === 0)) return;
     const parts = this.#attachments.map(({ part }) => part);
     const content = parts.length === 0 ? text : [...(text.trim() === "" ? [] : [{ type: "text", text }]), ...parts];
     this.#input.value = "";
+    this.#input.style.height = "";
     this.#attachments = [];
     this.#showAttachments();
     this.actions.send(content);
