@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from .blocks import ROOT, Block, blocks_of, text_of
+from .python_pages import documentation_folder, run_blocks
+from .stand_ins import names_for
+from .test_python import python_blocks
 
 pytestmark = pytest.mark.requirement("DOCS-01")
 
@@ -42,8 +45,13 @@ def run(folder: Path, *command: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "django"])
 def test_quickstart_passes_its_own_test(name: str, tmp_path: Path) -> None:
-    write_files([block for block in blocks_of(page(name)) if block.language == "python"], tmp_path)
-    run(tmp_path, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
+    """In this process, since a start of pytest for each would take most of the time."""
+    with documentation_folder(tmp_path):
+        names = run_blocks(python_blocks(page(name)), tmp_path, names_for(page(name)))
+        tests = [value for name, value in names.items() if name.startswith("test_")]
+        assert tests
+        for test in tests:
+            test()
 
 
 def test_quickstart_of_django_passes_its_own_test(tmp_path: Path) -> None:
