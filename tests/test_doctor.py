@@ -306,6 +306,12 @@ def test_doctor_workers_of_one_request_at_a_time(doctor: Doctor) -> None:
     assert "gthread" in finding(report, "workers")["snippet"]
 
 
+def test_doctor_workers_that_an_agent_blocks(doctor: Doctor, asgi: RunningServer) -> None:
+    report = doctor(asgi.base_url, "--agent", "blocking")
+    assert statuses(report)["workers"] == "warning"
+    assert "not async def" in finding(report, "workers")["snippet"]
+
+
 def test_doctor_workers_with_too_few_threads(doctor: Doctor, few_threads: RunningServer) -> None:
     report = doctor(few_threads.base_url, "--agent", "silent", "--timeout", "2")
     assert wrong(report) == ["workers"]

@@ -10,6 +10,7 @@ from .software import Software
 _ANY = ""
 """The entry for software that was not recognised."""
 
+_SYNCHRONOUS = "def agent(input):  # not async def: a worker thread of its own runs it\n    ..."
 _GTHREAD = "gunicorn --worker-class gthread --threads 64 main:application"
 
 _SNIPPETS: Mapping[str, Mapping[str, str]] = {
@@ -74,6 +75,9 @@ _SNIPPETS: Mapping[str, Mapping[str, str]] = {
         "django": 'SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")',
     },
     "threads": {
+        "uvicorn": _SYNCHRONOUS,
+        "hypercorn": _SYNCHRONOUS,
+        "daphne": _SYNCHRONOUS,
         "gunicorn": _GTHREAD,
         "django": "gunicorn --worker-class gthread --threads 64 project.wsgi",
         "flask": "gunicorn --worker-class gthread --threads 64 app:app",

@@ -49,6 +49,7 @@ class RunRecord:
         unknown_seconds: when they were answered that it is not, although its stream was open before and after.
         alone_info_seconds: how long ``/info`` took beside its stream; None if it got no answer.
         crowded_info_seconds: the same beside further streams; None if it got no answer, or was not tried.
+        slowest_seconds: how long the slowest of those requests took.
         is_crowded: whether further streams were open.
         stop_seconds: when it was asked to stop; None if it was not.
         stop_attempts: how many stop requests it took; 0 if none reached it.
@@ -64,6 +65,7 @@ class RunRecord:
     unknown_seconds: list[float] = dataclasses.field(default_factory=list)
     alone_info_seconds: float | None = None
     crowded_info_seconds: float | None = None
+    slowest_seconds: float = 0.0
     is_crowded: bool = False
     stop_seconds: float | None = None
     stop_attempts: int = 0
@@ -127,6 +129,7 @@ class _Watcher:
             answer = await self._mount.call_agent(
                 "stop", self._agent, {"runId": _PROBE_RUN}, thread=self._record.thread
             )
+            self._record.slowest_seconds = max(self._record.slowest_seconds, answer.seconds)
             message = str((answer.json() or {}).get("message"))
             if "is not the active run" in message:
                 self._record.active_seconds.append(self._stream.seconds)

@@ -24,6 +24,8 @@ SLOW_AGENT = "docs/doctor.md has an agent that takes long enough, and uses no mo
 _SEEN_SECONDS = 0.5
 """For how long a run has to be active before it is said that its events were held back."""
 _LATE_HEADERS_SECONDS = 1.0
+_STUCK_SECONDS = 2.0
+"""How long a request beside a stream may take."""
 _GAP_SECONDS = 0.05
 """Between two arrivals: they have not come at once."""
 _MANY_GAPS_SECONDS = 0.25
@@ -241,6 +243,19 @@ def _headroom(examination: Examination, record: RunRecord) -> Finding | None:
             "Under WSGI, use worker threads. Under ASGI, let an agent that blocks be a synchronous generator (def), "
             "which runs on an OS thread of its own.",
             examination.snippet("threads"),
+        )
+    has_room = record.crowded_info_seconds is not None
+    if record.slowest_seconds >= _STUCK_SECONDS and (has_room or not record.is_crowded):
+        return _wrong(
+            "workers",
+            f"while the stream was open, another request waited for {_seconds(record.slowest_seconds)}: the agent "
+            "blocks "
+            "the event loop, or the server is overloaded.",
+            "Let an agent that blocks be a synchronous generator (def), which runs on an OS thread of its own, or call "
+            "what blocks with await asyncio.to_thread(...).",
+            examination.snippet("threads"),
+            status=Status.WARNING,
+            seconds=round(record.slowest_seconds, 1),
         )
     if not record.is_crowded:
         return skipped("workers", f"not seen: the run was over after {_seconds(stream.end_seconds or 0)}.", SLOW_AGENT)
