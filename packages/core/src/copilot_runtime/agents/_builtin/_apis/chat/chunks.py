@@ -101,7 +101,8 @@ class ChunkParser:
             yield ReasoningDelta(text)
         elif self._details.details and not self._has_reasoning:
             self._has_reasoning = True
-            yield ReasoningEnd()  # reasoning that is not shown, to which the details are attached
+            # Reasoning that is not shown, to which further details are attached.
+            yield ReasoningEnd({REASONING_DETAILS: self._details.details})
 
 
 def _parse_pieces(delta: Any) -> list[ToolCallPiece]:
