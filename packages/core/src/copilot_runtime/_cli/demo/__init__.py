@@ -1,1 +1,1 @@
-"""The application of ``copilot-runtime demo``: a chat page, and agents that need no API key and no network."""
+"""The application of ``copilot-runtime demo``: the playground, and agents that need no API key and no network."""
