@@ -22,7 +22,15 @@ NOT_INSTALLED = (
 )
 """Packages of others whose agents docs/agents.md integrates without tests, as it says there."""
 
-NOT_CALLED = ("gevent.monkey.patch_all", "signal.signal", "uvicorn.Server.run", "waitress.serve")
+NOT_CALLED = (
+    "gevent.monkey.patch_all",
+    "logging.basicConfig",
+    "opentelemetry.metrics.set_meter_provider",
+    "opentelemetry.trace.set_tracer_provider",
+    "signal.signal",
+    "uvicorn.Server.run",
+    "waitress.serve",
+)
 """Functions that would not return, or would change the process of the tests."""
 
 ENVIRONMENT = {
