@@ -283,6 +283,23 @@ def test_reasoning_without_a_summary_is_sent_back_to_openai(
     ]
 
 
+def test_reasoning_without_anything_is_not_shown(build: Callable[..., BuiltInAgent], scripts: Scripts) -> None:
+    text = scripts.on(answer_over("responses", Reasoning([]), Text(["Hello"])))
+    assert of_type(run(build("responses"), [user(text)]), "REASONING_START") == []
+
+
+def test_rules_of_a_maker_go_with_its_api(fake_model: FakeProvider, scripts: Scripts) -> None:
+    """Also if another provider offers the API: ids of calls, for instance, are as Anthropic accepts them."""
+    text = scripts.on(answer_over("messages", Text(["Done."])))
+    call = {"id": "c:1", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+    past = [{"id": "a", "role": "assistant", "toolCalls": [call]}]
+    agent = BuiltInAgent(model="any-model", api="messages", base_url=fake_model.url, max_retries=0)
+    run(agent, [user("before"), *past, user(text)])
+    sent = json.dumps(scripts.requests(text)[0].json()["messages"])
+    assert "There is no result" in sent
+    assert "c:1" not in sent
+
+
 def test_reasoning_that_openai_rejects_is_left_out(build: Callable[..., BuiltInAgent], scripts: Scripts) -> None:
     """A thread must remain usable, for instance after its reasoning was encrypted for another account."""
     rejected = send_error(400, {"message": "m", "code": "invalid_encrypted_content", "param": None})

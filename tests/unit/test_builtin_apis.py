@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import sys
 from typing import Any
 
 import pytest
+from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent
 from copilot_runtime.agents._builtin.providers import PROVIDERS
@@ -37,6 +39,7 @@ def api_of(**options: Any) -> str:
 
 
 LOCAL = "http://localhost:1/v1"
+INPUT = {"threadId": "t", "runId": "r", "state": {}, "messages": [], "tools": [], "context": [], "forwardedProps": {}}
 
 
 @pytest.mark.parametrize(
@@ -166,3 +169,19 @@ def test_key_of_vertex_may_be_a_project(monkeypatch: pytest.MonkeyPatch, caplog:
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
     BuiltInAgent(model="vertex/gemini-3-pro")
     assert caplog.text == ""
+
+
+@needs_google
+def test_clients_are_closed_with_the_agent() -> None:
+    """Google's SDK leaves an HTTP client open that it was passed."""
+
+    async def run() -> Any:
+        agent = BuiltInAgent(model="google/gemini-3-pro", base_url=LOCAL)
+        resolver = agent._config_resolver
+        await resolver.resolve(RunAgentInput.model_validate(INPUT))
+        (clients,) = resolver._clients.values()
+        client = await clients.get()
+        await agent.aclose()
+        return client.http
+
+    assert asyncio.run(run()).is_closed

@@ -181,8 +181,6 @@ class CompletionTranslator:
 
     def _end_reasoning_block(self, delta: kinds.ReasoningEnd) -> Iterator[Event]:
         if self._reasoning is None:
-            if delta.encrypted is None:
-                return
             self._reasoning = yield from self._start_reasoning()
         self._reasoning.encrypted = delta.encrypted
         yield from self._end_reasoning()

@@ -42,6 +42,7 @@ class EventReader:
         self._redacted: str | None = None
         self._thinking: Any = None
         """The index of the thinking block in progress."""
+        self._has_thinking_text = False
 
     def deltas(self, event: Any) -> Iterator[Delta]:
         """Yields the deltas of an event."""
@@ -82,7 +83,10 @@ class EventReader:
     def _block_stop(self, event: Any) -> Iterator[Delta]:
         if self._thinking is not None and member(event, "index") == self._thinking:
             self._thinking = None
-            yield ReasoningEnd(self._encrypted())
+            encrypted = self._encrypted()
+            if encrypted or self._has_thinking_text:
+                yield ReasoningEnd(encrypted)
+            self._has_thinking_text = False
 
     def _encrypted(self) -> Encrypted | None:
         if self._redacted is not None:
@@ -106,6 +110,7 @@ class EventReader:
 
     def _reasoning(self, text: str) -> Iterator[Delta]:
         if text:
+            self._has_thinking_text = True
             yield ReasoningDelta(text)
 
     def _piece(self, event: Any, *, id: str = "", name: str = "", more: str = "") -> Delta:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -71,30 +72,30 @@ class GoogleContentAPI:
             problem = format_validation_error(error)
             raise ValueError(f"provider_options must be members of GenerateContentConfig: {problem}") from error
 
-    def clients(self, feature: str, endpoint: Endpoint, provider: Provider) -> LoopLocal[Client]:
+    def clients(self, feature: str, endpoint: Endpoint, provider: Provider) -> LoopLocal[_OwnClient]:
         """Returns the clients for an endpoint, one per event loop."""
         sdk = import_optional("google.genai", feature=feature, extra="google")
 
-        def create() -> Client:
+        def create() -> _OwnClient:
             options = _http_options(endpoint, provider)
             # Our own client, since the SDK would prefer aiohttp where it is installed, and wait 1 to 10 s before it
             # tries again.
-            options["httpx_async_client"] = httpx2.AsyncClient(
+            http = httpx2.AsyncClient(
                 follow_redirects=True,
                 timeout=_DEFAULT_TIMEOUT_SECONDS,
                 event_hooks={"response": [normalize_event_stream]},
             )
+            options["httpx_async_client"] = http
             access: dict[str, Any] = {"vertexai": False, "api_key": endpoint.api_key}
             if provider is VERTEX:
                 access = _vertex_access(endpoint)
-            client: Client = sdk.Client(**access, http_options=options)
-            return client
+            return _OwnClient(sdk.Client(**access, http_options=options), http)
 
         return LoopLocal(create, _close)
 
-    def configure(self, client: Client, options: Options) -> Client:
-        """Returns a client with the settings of a run, which each request has here."""
-        return client
+    def configure(self, client: Client | _OwnClient, options: Options) -> Client:
+        """Returns the SDK's client. Each request has the settings of the run here."""
+        return client.sdk if isinstance(client, _OwnClient) else client
 
     def connect(self, client: Client, provider: Provider) -> ModelConnection:
         """Returns the server, as one run calls it."""
@@ -119,9 +120,19 @@ def _vertex_access(endpoint: Endpoint) -> dict[str, Any]:
     return {"vertexai": True, "project": project, "location": location}
 
 
-async def _close(client: Client) -> None:
-    await client.aio.aclose()
-    client.close()
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OwnClient:
+    """A client that no application has passed."""
+
+    sdk: Client
+    http: httpx2.AsyncClient
+    """Its HTTP client, which it does not close."""
+
+
+async def _close(client: _OwnClient) -> None:
+    await client.sdk.aio.aclose()
+    client.sdk.close()
+    await client.http.aclose()
 
 
 class _GoogleConnection:

@@ -75,10 +75,11 @@ class EventReader:
         item = member(event, "item")
         kind = member(item, "type")
         if kind == "reasoning":
-            self._has_reasoning_text = False
             encrypted_content = text_member(item, "encrypted_content")
             encrypted = {"id": member(item, "id"), ENCRYPTED_CONTENT: encrypted_content} if encrypted_content else None
-            yield ReasoningEnd(encrypted)
+            if encrypted or self._has_reasoning_text:
+                yield ReasoningEnd(encrypted)
+            self._has_reasoning_text = False
         elif kind == "function_call" and member(event, "output_index") not in self._arguments_received:
             yield self._piece(
                 event,
