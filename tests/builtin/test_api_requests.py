@@ -11,11 +11,12 @@ import pytest
 from ag_ui.core import RunAgentInput, RunFinishedEvent
 
 from copilot_runtime.agents import BuiltInAgent, define_tool
+from copilot_runtime.agents._builtin._apis import frames
 from copilot_runtime.agents._builtin._apis.anthropic_messages.thinking import thinking_params
 
 from .client import frontend_tool, of_type, text_of
 from .fake_provider import Exchange, FakeProvider, Script
-from .frames import APIS, Call, Part, Reasoning, Text
+from .frames import APIS, FRAMES, Call, Part, Reasoning, Text
 from .scripts import Scripts, answer_over, send_error
 
 pytestmark = pytest.mark.requirement("AGENT-10")
@@ -700,3 +701,20 @@ def test_timeout_of_a_silent_server(build: Callable[..., BuiltInAgent], scripts:
     text = scripts.on(lambda exchange: exchange.wait_for_disconnect())
     (error,) = of_type(run(build(api, timeout=0.1), [user(text)]), "RUN_ERROR")
     assert error["code"] == "timeout"
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_stream_that_stays_open_after_its_end(
+    build: Callable[..., BuiltInAgent], scripts: Scripts, api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens after the end of a completion does not matter."""
+    monkeypatch.setattr(frames, "_END_TIMEOUT_SECONDS", 0.01)
+
+    def script(exchange: Exchange) -> None:
+        exchange.start_stream()
+        exchange.send(*FRAMES[api]([Text(["Hello"])]))
+        exchange.wait_for_disconnect()
+
+    events = run(build(api), [user(scripts.on(script))])
+    assert text_of(events) == "Hello"
+    assert events[-1]["type"] == "RUN_FINISHED"

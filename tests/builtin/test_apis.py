@@ -28,7 +28,7 @@ from .client import (
     user_message,
 )
 from .fake_provider import TIMEOUT_SECONDS, Exchange, Script
-from .frames import APIS, FRAMES, Call, Part, Reasoning, Text, beginning_of
+from .frames import APIS, Call, Part, Reasoning, Text, beginning_of
 from .scripts import Scripts, answer_over
 from .verifier import RecordingClient
 
@@ -239,16 +239,3 @@ def test_api_concurrent_runs_keep_tools_headers_and_keys_apart(
             assert exchange.keys() == ["sk-fake" if number % 2 else "sk-other"]
             painted = [word for word in exchange.body.decode().split('"') if word.startswith("paint_")]
             assert set(painted) == {f"paint_{number}"}
-
-
-def test_api_stream_is_complete_without_its_end(client: RecordingClient, scripts: Scripts, api: str) -> None:
-    """What happens after the end of a completion does not matter, here a connection that stays open."""
-
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        exchange.send(*FRAMES[api]([Text(["Hello"])]))
-        exchange.wait_for_disconnect()
-
-    events = client.chat(f"fake-{api}-tools", scripts.on(script))
-    assert text_of(events) == "Hello"
-    assert events[-1]["type"] == "RUN_FINISHED"
