@@ -147,10 +147,52 @@ def test_redis_that_was_suspended_begins_no_run_that_was_given_up(server: RedisS
     begin(store, T1)
 
 
+def test_redis_that_was_suspended_changes_nothing_that_was_given_up(server: RedisServer) -> None:
+    """Or a thread could be deleted that was created again since then, or a later run be stopped."""
+    prefix = new_prefix()
+
+    def open_store(timeout_seconds: float = 5.0) -> RedisStore:
+        return RedisStore(f"redis://127.0.0.1:{server.port}", prefix=prefix, timeout_seconds=timeout_seconds)
+
+    store, hasty, new = open_store(), open_store(0.2), open_store(0.2)
+    for thread in (T1, T2):
+        store_run(store, thread)
+    lease = begin(store).lease
+    for caller in (hasty, new):
+        wait_until(lambda caller=caller: answers(caller), "the server to answer")  # type: ignore[misc]
+    wait_until(lambda: learns_time(hasty), "the server to answer")
+    uses: list[Callable[[RedisStore], object]] = [
+        lambda store: store.delete(T2),
+        lambda store: store.clear(ADA),
+        lambda store: store.update(T1, name="too late"),
+        lambda store: store.update(T1, archived=True),
+        lambda store: store.request_stop(T1, None),
+        lambda store: store.claim(lease.run, force=True),
+        lambda store: begin(store, T2),
+    ]
+    for use in uses:
+        for caller in (hasty, new):
+            server.pause()
+            try:
+                with pytest.raises(StoreError):
+                    use(caller)
+            finally:
+                server.resume()
+            wait_until(lambda: answers(store), "the server to answer")
+    infos = store.threads(ADA, ThreadQuery(include_archived=True)).threads
+    assert {(info.thread_id, info.name, info.archived) for info in infos} == {("t1", None, False), ("t2", None, False)}
+    assert poll_signal(store, lease) is None
+    assert store.read(T2).live is None
+    for caller in (store, open_store()):
+        assert caller.update(T1, name="in time")
+        assert caller.request_stop(T1, None) is not None
+    assert open_store().delete(T2)
+
+
 @pytest.mark.parametrize("seconds", [-3600, 3600])
 def test_redis_clock_that_is_set_prevents_no_run(seconds: int, store: RedisStore) -> None:
     store_run(store, T2)
-    clock = store._process.get().clock
+    clock = store._process.get().client.clock
     shard = store._shards.place(T1).shard
     clock._offsets[shard] += seconds * 1_000_000
     assert begin(store, T1)
@@ -158,11 +200,21 @@ def test_redis_clock_that_is_set_prevents_no_run(seconds: int, store: RedisStore
     assert isinstance(store.begin(NewRun(thread=T1, run_id="r", agent_id="a")), ThreadBusy)
 
 
-def answers(store: RedisStore) -> bool:
+def learns_time(store: RedisStore) -> bool:
+    """Calls what has to be done in time."""
     try:
-        return store.read(T2) == ThreadSnapshot()
+        store.delete(ThreadKey(BOB, "missing"))
     except StoreError:
         return False
+    return True
+
+
+def answers(store: RedisStore) -> bool:
+    try:
+        store.read(T2)
+    except StoreError:
+        return False
+    return True
 
 
 def test_redis_connections_that_were_cut_are_not_noticed(server: RedisServer, store: RedisStore) -> None:

@@ -12,6 +12,7 @@ from ..._optional.optional_imports import import_optional
 from ..protocol import StoreError, ThreadUnreadable
 from .address import Address
 from .background import start_in_background
+from .clock import ServerClock
 from .scripts import script, script_digest
 from .server_check import check_server
 
@@ -35,7 +36,7 @@ class Client:
         address: Where the store is.
         timeout_seconds: The longest wait for an answer, connecting included.
         max_bytes: The limit of the store, which the server's memory is compared with.
-        parameters: Returns, for a shard, what every call tells the script.
+        parameters: Returns, for a shard, what every call tells the script besides.
     """
 
     def __init__(
@@ -45,11 +46,14 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._parameters = parameters
+        # A call may have to connect first. A call to a cluster may have to ask for the slots as well.
+        self._wait_seconds = timeout_seconds / (4 if address.kind == "cluster" else 2)
+        self.clock = ServerClock()
         self._has_begun_check = False
         self.is_checked = False
         """Whether the server's settings were checked, and logged."""
         self._is_cluster = address.kind == "cluster"
-        self._redis: Any = _open_client(address, timeout_seconds)
+        self._redis: Any = _open_client(address, timeout_seconds, self._wait_seconds)
 
     def call(self, shard: str, operation: str, *arguments: str | bytes | int | float, is_repeated: bool = False) -> Any:
         """Calls an operation of the script on a shard.
@@ -67,12 +71,20 @@ class Client:
             ThreadUnreadable: The script cannot make sense of what is stored.
         """
 
-        def attempt(is_again: bool) -> Any:
+        def evaluate(is_again: bool) -> Any:
             repeated = is_repeated or is_again
             try:
                 return self._evaluate("EVALSHA", script_digest(), shard, operation, arguments, repeated)
             except self._errors.NoScriptError:  # the server was restarted, or is another one
                 return self._evaluate("EVAL", script(), shard, operation, arguments, repeated)
+
+        def attempt(is_again: bool) -> Any:
+            try:
+                return evaluate(is_again)
+            except self._errors.ResponseError as error:
+                if not self._notes_time(shard, error):
+                    raise
+                return evaluate(is_again)
 
         return self._repeat_once(attempt)
 
@@ -99,7 +111,7 @@ class Client:
         def attempt(is_again: bool) -> list[Any]:
             pipeline = self._redis.pipeline(transaction=False)
             for (shard, operation, arguments), is_repeated in zip(calls, repeated, strict=True):
-                header = f"{int(is_repeated or is_again)} {self._parameters(shard)}"
+                header = self._header(shard, is_repeated or is_again)
                 pipeline.execute_command("EVALSHA", script_digest(), *_keys(shard), operation, header, *arguments)
             results = pipeline.execute(raise_on_error=False)
             if broken := next((result for result in results if self._is_broken(result)), None):
@@ -111,7 +123,7 @@ class Client:
         except StoreError as error:
             return [error] * len(calls)
         for at, result in enumerate(results):
-            if isinstance(result, self._errors.NoScriptError):
+            if isinstance(result, self._errors.NoScriptError) or self._notes_time(calls[at][0], result):
                 # The server may be another one than that of the first attempt, which may have carried it out.
                 results[at] = self._result_of(calls[at], True)
             elif isinstance(result, Exception):
@@ -137,8 +149,23 @@ class Client:
     def _evaluate(
         self, command: str, text: str, shard: str, operation: str, arguments: Arguments, is_repeated: bool
     ) -> Any:
-        header = f"{int(is_repeated)} {self._parameters(shard)}"
+        header = self._header(shard, is_repeated)
         return self._redis.execute_command(command, text, *_keys(shard), operation, header, *arguments)
+
+    def _header(self, shard: str, is_repeated: bool) -> str:
+        """Returns what every call tells the script."""
+        return f"{int(is_repeated)} {self.clock.after(shard, self._wait_seconds)} {self._parameters(shard)}"
+
+    def _notes_time(self, shard: str, error: object) -> bool:
+        """Notes the server's time if a call was refused because it came too late. Returns whether it was.
+
+        It was not late, since the answer is in time: the clock was not known yet, or was set, or is another server's.
+        """
+        too_late = _TOO_LATE.search(str(error)) if isinstance(error, self._errors.ResponseError) else None
+        if too_late is None:
+            return False
+        self.clock.note(shard, int(too_late[1]))
+        return True
 
     def _repeat_once(self, attempt: Callable[[bool], T]) -> T:
         if not self._has_begun_check:
@@ -222,11 +249,14 @@ def _store_error(error: BaseException) -> StoreError:
 
 
 _STATE = re.compile(
-    r"(?:^|[\s-])(OOM|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|LOADING|BUSY|READONLY|TRYAGAIN|NOPERM) "
+    r"(?:^|[\s-])(TOOLATE|OOM|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|LOADING|BUSY|READONLY|TRYAGAIN|NOPERM) "
 )
 """Codes of errors that are about the server, whatever the script was doing."""
 
-_EXPLANATIONS = {"OOM": ": maxmemory is reached"}
+_EXPLANATIONS = {"OOM": ": maxmemory is reached", "TOOLATE": ": nobody waits for it any more"}
+
+_TOO_LATE = re.compile(r"TOOLATE (\d+)")
+"""The script's answer if the caller has given up, with the server's time in microseconds."""
 
 
 def _caused(result: StoreError, error: BaseException) -> StoreError:
@@ -234,11 +264,9 @@ def _caused(result: StoreError, error: BaseException) -> StoreError:
     return result
 
 
-def _open_client(address: Address, timeout_seconds: float) -> Any:
+def _open_client(address: Address, timeout_seconds: float, wait: float) -> Any:
     retry = _redis("redis.retry").Retry
     no_backoff = _redis("redis.backoff").NoBackoff()
-    # A call may have to connect first. A call to a cluster may have to ask for the slots as well.
-    wait = timeout_seconds / (4 if address.kind == "cluster" else 2)
     options: dict[str, Any] = {
         "username": address.username,
         "password": address.password,

@@ -1,4 +1,4 @@
-"""The clocks of servers, so that a server which was suspended does not begin runs for which nobody waits any more."""
+"""The clocks of servers, so that a server which was suspended changes nothing for which nobody waits any more."""
 
 from __future__ import annotations
 

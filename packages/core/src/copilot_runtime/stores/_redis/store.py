@@ -24,7 +24,6 @@ from . import values
 from .address import Address
 from .background import start_in_background
 from .client import Arguments, Client
-from .clock import ServerClock
 from .limits import Limits, ShardTotals
 from .listener import Listener, run_name
 from .shards import CLUSTER_SHARDS, Shards, owner_digest
@@ -172,7 +171,6 @@ class RedisStore:
                     self._lease,
                     _random_digits(),
                     process.channel,
-                    process.clock.after(place.shard, self._timeout_seconds),
                 ),
             )
         return self._finish_call(change)
@@ -221,18 +219,11 @@ class RedisStore:
             return None
         if isinstance(result, Exception):
             raise result
-        if result[0] == 2:
-            # It is not too late, since the answer has come in time: the clock was set, or this is another server.
-            process.clock.note(self._shards.place(change.thread).shard, int(result[1]))
-            shard, operation, arguments = self._change_call(process, change)
-            result = process.client.call(shard, operation, *arguments)
-            if result[0] == 2:
-                raise p.StoreError("Redis answers too late")
         with _checked():
             if not result[0]:
                 return p.ThreadBusy(values.active_run(change.thread, result[1:]))
             _, ordinal, token, evicted, is_exceeded, event_messages, input_messages, now = result
-            process.clock.note(self._shards.place(change.thread).shard, int(now))
+            process.client.clock.note(self._shards.place(change.thread).shard, int(now))
             lease = p.Lease(p.RunKey(change.thread, int(ordinal)), change.run_id, int(token))
             started = p.RunStarted(lease, values.texts(event_messages), values.texts(input_messages))
         process.begun[lease.run] = began_at
@@ -608,7 +599,6 @@ class _Process:
         """When this process has begun its active runs, by the monotonic clock."""
         self.records: SharedFrames[CompactedFrames] = SharedFrames()
         self.raw: SharedFrames[SharedList[bytes]] = SharedFrames()
-        self.clock = ServerClock()
         self.next_sweep = 0.0
         """When to look for threads that have expired, by the monotonic clock."""
         self.unsure: set[int] = set()

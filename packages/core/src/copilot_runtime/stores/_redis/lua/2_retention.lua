@@ -1,13 +1,14 @@
 -- What is counted, and what is deleted where a limit is exceeded. Owners share each limit equally: as long as one holds
 -- more than its share, no other one loses a thread that is within its own.
 
--- Whether the call is repeated, since its answer was lost; the limits; and what the other shards of a cluster hold, of
--- which this one only knows by its callers.
-local IS_REPEATED, MAX_THREADS, MAX_RUNS, MAX_BYTES, MAX_AGE, OTHER_THREADS, OTHER_BYTES, OTHER_OWNERS
+-- Whether the call is repeated, since its answer was lost; when the caller gives up, or 0 if it does not know this clock;
+-- the limits; and what the other shards of a cluster hold, of which this one only knows by its callers.
+local IS_REPEATED, NOT_AFTER, MAX_THREADS, MAX_RUNS, MAX_BYTES, MAX_AGE, OTHER_THREADS, OTHER_BYTES, OTHER_OWNERS
 do
     local numbers = {}
     for number in string.gmatch(ARGV[2], '%d+') do numbers[#numbers + 1] = tonumber(number) end
-    IS_REPEATED, MAX_THREADS, MAX_RUNS, MAX_BYTES, MAX_AGE, OTHER_THREADS, OTHER_BYTES, OTHER_OWNERS = unpack(numbers)
+    IS_REPEATED, NOT_AFTER, MAX_THREADS, MAX_RUNS, MAX_BYTES, MAX_AGE, OTHER_THREADS, OTHER_BYTES, OTHER_OWNERS =
+        unpack(numbers)
 end
 
 local MEASURES = {

@@ -18,8 +18,7 @@ local function check_types(thread)
     end
 end
 
--- A further argument is when to begin the run at the latest, or 0 if the caller does not know this clock. Returns {0} and
--- the active run if there is one, {1} and the run that has begun, or {2, now} if it is too late for that.
+-- Returns {0} and the active run if there is one, or {1} and the run that has begun.
 function operations.begin(thread, owner, owner_text, thread_text, run, agent, size, begin, first, lease, random, holder)
     local live = active_run(thread)
     -- Before anything is changed, since it fails where they are damaged.
@@ -32,8 +31,6 @@ function operations.begin(thread, owner, owner_text, thread_text, run, agent, si
         if IS_REPEATED == 1 and string.sub(token, -#random) == random then return begun(live[1], token, 0, 0) end
         return {0, unpack(live)}
     end
-    local latest = integer(ARGV[FIRST + 12])
-    if latest > 0 and NOW > latest then return {2, digits(NOW)} end
     local name = key('t', thread)
     local ordinal
     if redis.call('EXISTS', name) == 1 then
