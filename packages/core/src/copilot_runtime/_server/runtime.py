@@ -136,8 +136,6 @@ class CopilotRuntime:
     attachment_url_schemes: frozenset[str]
     expose_memory_routes: bool
     healthz: bool
-    telemetry: Telemetry | None
-    """Where requests and runs are reported; None for nowhere."""
     debug: bool
 
     def __init__(
@@ -245,7 +243,9 @@ class CopilotRuntime:
         self.healthz = healthz
         self.debug = debug
         self._memory_store_check = MemoryStoreCheck() if isinstance(store, str) else None
-        self.telemetry = _make_telemetry(opentelemetry)
+        # Not annotated on the class, whose type hints must not need OpenTelemetry.
+        self.telemetry: Telemetry | None = _make_telemetry(opentelemetry)
+        """Where requests and runs are reported; None for nowhere."""
         self._engine = _make_engine(
             self.telemetry,
             store_from_url(store_of_new_runtime(self, store)),
