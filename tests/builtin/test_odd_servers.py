@@ -127,3 +127,21 @@ def nested(depth: int) -> dict[str, object]:
     for _ in range(depth):
         schema = {"type": "object", "properties": {"a": schema}}
     return schema
+
+
+def changed(value: object, junk: object) -> object:
+    """Returns a frame in which the text has another type."""
+    if isinstance(value, dict):
+        return {name: junk if item == "the text" else changed(item, junk) for name, item in value.items()}
+    return [changed(item, junk) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("junk", [None, 1, True, {}, [], [None], {"text": None}], ids=repr)
+def test_odd_server_sends_texts_of_other_types(
+    client: RecordingClient, scripts: Scripts, api: str, junk: object
+) -> None:
+    """They are left out, and the rest is used."""
+    frames = [changed(frame, junk) for frame in FRAMES[api]([Reasoning(["the text", "hm"]), Text(["the text", "Hi"])])]
+    events = client.chat(f"fake-{api}-tools", scripts.on(raw(*map(plain, frames))))  # type: ignore[arg-type]
+    assert event_types(events)[-1] == "RUN_FINISHED", events[-1]
+    assert text_of(events) == "Hi"

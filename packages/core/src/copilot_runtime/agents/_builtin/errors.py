@@ -81,6 +81,7 @@ _BY_CLASS: Mapping[tuple[str, str], str] = {
     ("google.genai", "APIError"): PROVIDER_ERROR,
     ("google.genai", "UnknownApiResponseError"): PROVIDER_ERROR,
     ("google.auth", "GoogleAuthError"): AUTH_FAILED,
+    ("pydantic_core", "ValidationError"): PROVIDER_ERROR,  # raised by Google's SDK for a chunk of another form
     ("httpx", "TimeoutException"): TIMEOUT,
     ("httpx", "TransportError"): NETWORK_ERROR,
     ("httpx2", "TimeoutException"): TIMEOUT,

@@ -7,7 +7,7 @@ stream: an error, a whole completion, lines of JSON, or a page for people.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from ..._http.sse import EventTooLarge, SseParser
@@ -88,10 +88,14 @@ def read_event_frames(stream: Any) -> Any:
     return stream
 
 
-async def normalize_event_stream(response: Any) -> None:
+async def normalize_event_stream(response: Any, repair: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Has a response of an event stream pass as the frames that the SDK of Google understands.
 
     A hook of an httpx client: that SDK has a parser of its own, which cannot be replaced.
+
+    Args:
+        response: the response, which has not been read.
+        repair: returns the data of a frame as the SDK accepts it.
     """
     if response.status_code == 200 and response.request.url.params.get("alt") == "sse":
         read = response.aiter_bytes
@@ -99,7 +103,7 @@ async def normalize_event_stream(response: Any) -> None:
         async def aiter_bytes(chunk_size: int | None = None) -> AsyncIterator[bytes]:
             async for frame in EventFrameDecoder().aiter_bytes(read()):
                 if frame.json() is not None:
-                    yield b"data: %b\n\n" % json.dumps(frame.json()).encode()
+                    yield b"data: %b\n\n" % json.dumps(repair(frame.json())).encode()
 
         response.aiter_bytes = aiter_bytes
 

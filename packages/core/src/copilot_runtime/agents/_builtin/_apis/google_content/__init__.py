@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from ...providers import VERTEX, Endpoint, Provider
 from ..conversion import ConvertedMessages
 from ..event_frames import normalize_event_stream
 from ..frames import FrameReader
+from .chunk_repair import repair_chunk
 from .chunks import ChunkReader
 from .contents import (
     Part,
@@ -83,7 +85,7 @@ class GoogleContentAPI:
             http = httpx2.AsyncClient(
                 follow_redirects=True,
                 timeout=_DEFAULT_TIMEOUT_SECONDS,
-                event_hooks={"response": [normalize_event_stream]},
+                event_hooks={"response": [functools.partial(normalize_event_stream, repair=repair_chunk)]},
             )
             options["httpx_async_client"] = http
             access: dict[str, Any] = {"vertexai": False, "api_key": endpoint.api_key}
