@@ -15,7 +15,7 @@ from copilot_runtime.agents._tools import ToolError
 
 from .test_mcp import Served, called, open_tools, run, run_mcp_server
 
-pytestmark = pytest.mark.requirement("AGENT-03")
+pytestmark = pytest.mark.requirement("AGENT-12")
 
 STDIO = [sys.executable, "-m", "tests.builtin.mcp_server", "stdio"]
 

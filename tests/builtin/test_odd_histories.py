@@ -15,7 +15,7 @@ from .scripts import Scripts, answer_over
 from .verifier import RecordingClient
 
 pytestmark = [
-    pytest.mark.requirement("AGENT-06"),
+    pytest.mark.requirement("AGENT-11"),
     # The adapters do not differ in what they know of models.
     pytest.mark.parametrize("runtime", ["asgi"], indirect=True),
     pytest.mark.parametrize("api", APIS),

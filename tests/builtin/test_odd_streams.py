@@ -12,7 +12,7 @@ from .fake_provider import Exchange, Script, chunk, tool_call_chunk
 from .scripts import Scripts, by_step, send_chunks, send_text
 from .verifier import RecordingClient
 
-pytestmark = pytest.mark.requirement("AGENT-06")
+pytestmark = pytest.mark.requirement("AGENT-11")
 
 
 def raw(*parts: bytes | str) -> Script:

@@ -9,7 +9,7 @@ from .fake_provider import tool_call_chunk
 from .scripts import Scripts, send_chunks, send_text
 from .verifier import RecordingClient
 
-pytestmark = pytest.mark.requirement("AGENT-06")
+pytestmark = pytest.mark.requirement("AGENT-11")
 
 TOOLS = [
     frontend_tool("docs.read/all", path={"type": "string"}),

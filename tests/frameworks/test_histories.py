@@ -15,7 +15,7 @@ from copilot_runtime.testing import AsyncTestClient, TestClient
 
 from .helpers import import_framework
 
-pytestmark = pytest.mark.requirement("AGENT-04")
+pytestmark = pytest.mark.requirement("AGENT-11")
 
 pydantic_ai = import_framework("pydantic_ai")
 function_model = import_framework("pydantic_ai.models.function")
