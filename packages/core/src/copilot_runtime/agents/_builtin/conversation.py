@@ -22,7 +22,6 @@ from .messages import AssistantMessage, Call, Media, Message, Reasoning, SystemM
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
-_IMAGE = "[An image, which follows the results of the tools.]"
 _NO_RESULT = "There is no result: this call was never completed."
 
 
@@ -157,7 +156,11 @@ def _result(message: Any, unsupported: Counter[str]) -> _Result:
     images = tuple(part for part in parts if isinstance(part, Media) and part.kind == "image" and not part.file_id)
     if images:
         texts = [
-            part.text if isinstance(part, Text) else _IMAGE if part in images else placeholder(part, unsupported)
+            part.text
+            if isinstance(part, Text)
+            else f"[Attachment that follows the results of the tools: {part}]"
+            if part in images
+            else placeholder(part, unsupported)
             for part in parts
         ]
         text = "\n".join(texts)
