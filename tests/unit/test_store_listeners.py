@@ -41,17 +41,22 @@ def of_redis(away: Any) -> Any:
     return redis.Listener(away, "channel", lambda _: None)
 
 
+@pytest.mark.parametrize("is_own", [True, False], ids=["own run", "run of another process"])
 @pytest.mark.parametrize(("make", "name"), [(of_postgres, b"\1"), (of_redis, "name")], ids=["postgres", "redis"])
-def test_a_listener_without_watchers_does_not_retry(make: Callable[[Any], Any], name: Any) -> None:
+def test_a_listener_without_watchers_does_not_retry(
+    make: Callable[[Any], Any], name: Any, is_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or each process would connect once a second for as long as its server is away."""
+    monkeypatch.setattr(postgres, "MAX_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(redis, "_MAX_PAUSE_SECONDS", 0.01)
     away = Away()
     before = set(threading.enumerate())
     listener = make(away)
     for _ in range(2):
-        stop_watching = listener.watch(RUN, name, lambda: None, time.monotonic())
+        stop_watching = listener.watch(RUN, name, lambda: None, time.monotonic() if is_own else None)
         for _ in range(3):
             assert away.attempts.acquire(timeout=BOUND_SECONDS), "it retries as long as somebody watches"
-        [thread] = set(threading.enumerate()) - before
+        [thread] = [each for each in set(threading.enumerate()) - before if each.name.endswith("-listener")]
         stop_watching()
         thread.join(BOUND_SECONDS)
         assert not thread.is_alive()

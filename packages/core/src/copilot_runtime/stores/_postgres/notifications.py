@@ -201,9 +201,11 @@ class Listener:
             announce_follower(self._announce, run, on_change, logger)
 
     def _end(self) -> bool:
+        """Ends listening unless somebody watches meanwhile. Returns whether it has."""
         with self._lock:
-            if self._watchers or self._to_announce:
+            if self._watchers:
                 return False
+            self._to_announce.clear()  # what is left of those who watch no more
             self._is_running = False
             self._listening_since = None
             return True
