@@ -152,7 +152,10 @@ def _receive(orders: socket.socket) -> tuple[list[str], dict[str, str], str, lis
         return None
     order = bytearray()
     while missing := int.from_bytes(size, "big") - len(order):
-        order += orders.recv(missing)
+        part = orders.recv(missing)
+        if not part:
+            return None
+        order += part
     return (*json.loads(order), descriptors)
 
 
@@ -182,7 +185,10 @@ def main() -> None:
 
     def report_ends(*_: object) -> None:
         for pid in list(channels):
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:  # the call that this one has interrupted is about to report it
+                continue
             if ended:
                 with channels.pop(pid) as channel, contextlib.suppress(OSError):
                     channel.send(str(os.waitstatus_to_exitcode(status)).encode())

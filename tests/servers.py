@@ -20,6 +20,7 @@ from .fixtures.configs import MOUNT, select
 from .fixtures.runtimes import RUNTIME
 from .fork_server import ForkedProcess, ForkServer, fork_server
 from .serve import ADAPTERS, ROOT, ServerOptions, app_command, command
+from .services import supervisor
 
 START_SECONDS = 60.0
 """How long a server may take until its first answer."""
@@ -90,6 +91,7 @@ def end(process: Process) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    supervisor.release(process)
     return ended_by_itself
 
 
@@ -124,6 +126,7 @@ def run_server(
         log_path = Path(temporary) / "log"
         with log_path.open("wb") as log:
             process = _start(arguments, {**os.environ, **(env or {})}, folder, log, forked_from)
+        supervisor.guard(process, signal.SIGKILL, Path(temporary))
         server = RunningServer(port, f"http://127.0.0.1:{port}{mount}", process, log_path)
         try:
             # Any route will do, and this one calls no agent.
@@ -195,9 +198,11 @@ def run_on_socket(module: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         descriptor = listening.fileno()
         process = subprocess.Popen([sys.executable, "-m", module, str(descriptor)], cwd=ROOT, pass_fds=[descriptor])
+        supervisor.guard(process, signal.SIGKILL)
         port = listening.getsockname()[1]
     try:
         yield port, process
     finally:
         process.kill()
         process.wait()
+        supervisor.release(process)

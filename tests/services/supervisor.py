@@ -1,4 +1,4 @@
-"""Ends the services of a test process that was killed, and could not end them itself.
+"""Ends the services and servers of a test process that was killed, and could not end them itself.
 
 Run as a program, it is told on its standard input, by a line each, which processes there are and which have ended. When
 that is closed, so is the test process, however it has ended.
@@ -14,27 +14,35 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 STOP_SECONDS = 10.0
-"""How long the services may take to end."""
+"""How long they may take to end."""
+
+
+class Process(Protocol):
+    """A process that was started, such as a ``subprocess.Popen``."""
+
+    pid: int
+
 
 _supervisors: dict[int, subprocess.Popen[str]] = {}
 """By the id of the process that has started each: a child after a fork starts its own."""
 
 
-def guard(process: subprocess.Popen[bytes], how: int, folder: Path) -> None:
-    """Has a service end, and its folder deleted, if this process is killed.
+def guard(process: Process, how: int, folder: Path | None = None) -> None:
+    """Has a process end, with its group if it leads one, and its folder deleted, if this process is killed.
 
     Args:
-        process: The service.
-        how: The signal that ends it and its child processes.
+        process: The process.
+        how: The signal that ends it.
         folder: Its temporary folder.
     """
-    _tell(f"{process.pid} {int(how)} {folder}")
+    _tell(f"{process.pid} {int(how)} {folder or ''}")
 
 
-def release(process: subprocess.Popen[bytes]) -> None:
-    """Forgets a service, which is about to be ended by this process."""
+def release(process: Process) -> None:
+    """Forgets a process, which this one has ended, or is about to end."""
     if os.getpid() in _supervisors:
         _tell(str(process.pid))
 
@@ -55,23 +63,26 @@ def _tell(line: str) -> None:
 
 
 def _main() -> None:
-    services: dict[int, tuple[int, str]] = {}
+    processes: dict[int, tuple[int, str]] = {}
     for line in sys.stdin:
         pid, *rest = line.rstrip("\n").split(" ", 2)
-        services.pop(int(pid), None)
+        processes.pop(int(pid), None)
         if rest:
-            services[int(pid)] = int(rest[0]), rest[1]
-    for pid, (how, _) in services.items():
+            processes[int(pid)] = int(rest[0]), rest[1]
+    for pid, (how, _) in processes.items():
         for each in _with_children(pid):
             _send(each, signal.SIGCONT)  # a test may have suspended it
         _send(pid, how)
     deadline = time.monotonic() + STOP_SECONDS
-    for pid, (_, folder) in services.items():
+    for pid, (_, folder) in processes.items():
         while _send(pid, 0) and time.monotonic() < deadline:
             time.sleep(0.05)
         for each in _with_children(pid):
             _send(each, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # those that it has left
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _with_children(pid: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The services that tests start."""
+"""The services and servers that tests start."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ..fork_server import ForkServer
 from ..services.postgres import missing_postgres
 from ..services.redis import require_redis
 
@@ -21,7 +22,7 @@ REDIS = """
 import sys, time
 from tests.services.redis import run_redis
 with run_redis() as server:
-    print(server.process.pid, server.folder, flush=True)
+    print(server.folder, server.process.pid, flush=True)
     time.sleep(600)
 """
 POSTGRES = """
@@ -29,14 +30,31 @@ import sys, time
 from tests.services.postgres import run_postgres
 with run_postgres() as server:
     server.pause()
-    print(server.pids()[0], server.folder, flush=True)
+    print(server.folder, *server.pids(), flush=True)
+    time.sleep(600)
+"""
+WEB = """
+import time
+from tests.servers import serve_config
+from tests.services.processes import with_children
+with serve_config("wsgi", "default", server="{server}") as server:
+    print(server.log_path.parent, *with_children(server.process.pid), flush=True)
     time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("script", [REDIS, POSTGRES], ids=["redis", "postgres that is suspended"])
+SCRIPTS = {
+    "redis": REDIS,
+    "postgres that is suspended": POSTGRES,
+    "forked server": WEB.format(server="gthread"),
+    "started server": WEB.format(server="gevent"),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_a_service_ends_with_the_test_process_that_is_killed(script: str) -> None:
-    require_redis()
+    if script is REDIS:
+        require_redis()
     if script is POSTGRES and missing_postgres():
         pytest.skip(missing_postgres() or "")
     tests = subprocess.Popen(
@@ -44,11 +62,22 @@ def test_a_service_ends_with_the_test_process_that_is_killed(script: str) -> Non
     )
     try:
         assert tests.stdout is not None
-        pid, folder = tests.stdout.readline().split()
+        folder, *pids = tests.stdout.readline().split()
     finally:
         os.killpg(tests.pid, signal.SIGKILL)
         tests.communicate()
     deadline = time.monotonic() + BOUND_SECONDS
-    while Path(folder).exists() or Path(f"/proc/{pid}").exists():
+    while Path(folder).exists() or any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_many_processes_that_are_forked_may_end_at_the_same_time(tmp_path: Path) -> None:
+    server = ForkServer(["platform"])
+    try:
+        with (tmp_path / "log").open("wb") as log:
+            for _ in range(4):
+                processes = [server.start(["platform"], os.environ, tmp_path, log) for _ in range(60)]
+                assert {process.wait(BOUND_SECONDS) for process in processes} == {0}
+    finally:
+        server.close()
