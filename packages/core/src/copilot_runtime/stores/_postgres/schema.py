@@ -6,10 +6,10 @@ import re
 from typing import Any, NamedTuple
 
 from ..protocol import StoreError
-from .functions import FUNCTIONS
+from .functions import read_functions
 from .tables import TABLES
 
-MIGRATIONS = (TABLES + FUNCTIONS,)
+MIGRATIONS = (TABLES + read_functions(),)
 """The statements that bring a schema from each version to the next. Once released, they are only ever added to."""
 
 DEFAULT_SCHEMA = "copilot_runtime"

@@ -3,7 +3,7 @@
 Clients choose ids of any length, which no index takes: ``key`` and ``owner_key`` are digests of 16 bytes
 (`encoding.digest`). Texts are as `encoding.encode_text` has them. Times are the server's.
 
-A write never takes more than one statement, a call of a function (``functions.py``): whatever becomes of a process, it
+A write never takes more than one statement, a call of a function (folder ``sql``): whatever becomes of a process, it
 leaves no transaction open that others would have to wait for. Rows are locked in one order, or there would be
 deadlocks: those of ``threads`` by their keys, and then those of ``live`` by theirs; what deletes any threads that it
 likes skips those that are locked.
