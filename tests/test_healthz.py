@@ -11,11 +11,11 @@ from typing import Any, Literal
 import pytest
 
 from copilot_runtime import CopilotRuntime, Request, RuntimeHooks, create_copilot_runtime_handler
-from copilot_runtime._concurrency import loop_lag
+from copilot_runtime._concurrency import driver, loop_lag
 from copilot_runtime._server import health
 from copilot_runtime.stores import MemoryStore
 from copilot_runtime.stores.protocol import StoreError, ThreadKey, ThreadSnapshot
-from copilot_runtime.testing import AsyncTestClient, TestClient
+from copilot_runtime.testing import AsyncTestClient, ClientResponse, TestClient
 
 from .http_client import Client, unique
 from .serve import ADAPTERS
@@ -138,7 +138,10 @@ def test_healthz_calls_a_store_once_a_second_however_many_probes_come(monkeypatc
 
 
 @pytest.mark.requirement("OPS-03")
-def test_healthz_answers_while_the_store_hangs_with_one_call_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_asgi", [True, False], ids=["asgi", "wsgi"])
+def test_healthz_answers_while_the_store_hangs_with_one_call_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, is_asgi: bool
+) -> None:
     monkeypatch.setattr(health, "STORE_SECONDS", 0.05)
     store, returned, call = HangingStore(), threading.Event(), health.StoreCheck.run
 
@@ -147,19 +150,53 @@ def test_healthz_answers_while_the_store_hangs_with_one_call_at_a_time(monkeypat
         returned.set()
 
     monkeypatch.setattr(health.StoreCheck, "run", call_and_tell)
+    runtime = CopilotRuntime(agents={"default": answer}, store=store, healthz=True)
+    on_thread, on_loop = TestClient(runtime), AsyncTestClient(runtime)
+    with asyncio.Runner() as runner:
 
-    async def main() -> None:
-        async with AsyncTestClient(CopilotRuntime(agents={"default": answer}, store=store, healthz=True)) as probe:
-            for _ in range(5):
-                response = await probe.request("GET", "/healthz", check=False)
-                assert (response.status, response.json()["store"]["status"]) == (503, "failing")
-            assert store.reads == 1
-            store.answers.set()
-            await asyncio.to_thread(returned.wait, 20)
-            monkeypatch.setattr(health, "STORE_SECONDS", 20.0)
-            assert (await probe.request("GET", "/healthz")).status == 200
+        def probe() -> ClientResponse:
+            if is_asgi:
+                return runner.run(on_loop.request("GET", "/healthz", check=False))
+            return on_thread.request("GET", "/healthz", check=False)
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+        for _ in range(5):
+            response = probe()
+            assert (response.status, response.json()["store"]["status"]) == (503, "failing")
+        assert store.reads == 1
+        store.answers.set()
+        assert returned.wait(20)
+        monkeypatch.setattr(health, "STORE_SECONDS", 20.0)
+        assert probe().status == 200
+
+
+@pytest.mark.requirement("OPS-03")
+def test_healthz_recovers_after_all_threads_for_the_store_were_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "STORE_SECONDS", 0.05)
+    store, free = HangingStore(), threading.Event()
+    store.answers.set()
+    runtime = CopilotRuntime(agents={"default": answer}, store=store, healthz=True)
+    with client(runtime) as probe:
+        for _ in range(driver._POOL_THREADS):
+            driver.start_blocking(free.wait, 20)
+        try:
+            assert probe.request("GET", "/healthz", check=False).status == 503
+        finally:
+            free.set()
+        monkeypatch.setattr(health, "STORE_SECONDS", 20.0)
+        assert probe.request("GET", "/healthz", check=False).status == 200
+
+
+@pytest.mark.requirement("OPS-03")
+@pytest.mark.parametrize("base_path", [None, "/api"])
+def test_healthz_is_found_wherever_the_routes_are(base_path: str | None) -> None:
+    runtime = CopilotRuntime(agents={"default": answer}, healthz=True)
+    handler = create_copilot_runtime_handler(runtime=runtime, base_path=base_path)
+
+    async def statuses() -> list[int]:
+        paths = ("/api/info", "/api/healthz", "/api/unknown")
+        return [(await handler(Request(method="GET", path=path))).status for path in paths]
+
+    assert asyncio.run(statuses()) == [200, 200, 404]
 
 
 @pytest.mark.requirement("OPS-03")

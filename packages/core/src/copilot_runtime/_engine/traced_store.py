@@ -28,7 +28,6 @@ _OPERATIONS: Mapping[str, str] = {
     "reap": "claim",
     "complete_history": "read",
     "respond": "read",
-    "run": "read",
     "follow_all": "follow",
     "_end": "finish",
 }

@@ -227,7 +227,11 @@ class CopilotHandler:
             return response
 
     def _is_probe(self, request: Request) -> bool:
-        return request.method == "GET" and self._router.read_head(request).segments == HEALTH_PATH
+        if request.method != "GET":
+            return False
+        head = self._router.read_head(request)
+        # Below any mount, as routes are.
+        return head.match is None and head.segments is not None and tuple(head.segments[-1:]) == HEALTH_PATH
 
     def _read_head(self, request: Request) -> RequestHead:
         """Returns what the head of a request tells, and limits its body accordingly.

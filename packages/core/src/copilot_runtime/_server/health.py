@@ -13,6 +13,7 @@ from typing import Any
 from .._concurrency import driver, loops
 from .._concurrency.loop_lag import LoopLag
 from .._concurrency.process_local import ProcessLocal
+from .._concurrency.waiters import Waiters
 from .._engine.endings import describe_error
 from .._engine.store_kinds import store_kind
 from .._http.types import Request, Response
@@ -77,18 +78,10 @@ class HealthCheck:
 
     async def _check_store(self, process: _ProcessState) -> dict[str, Any]:
         store = self._runtime.store
-        described = {"kind": store_kind(store).name, "shared": store.poll_seconds is not None}
         check = process.check_of(store)
-        if not check.is_due():
-            return {**described, **check.result()}
-        check.begin()
-        try:
-            await driver.with_timeout(STORE_SECONDS, self._runtime.engine.async_store.call(check.run, store))
-        except TimeoutError:
-            check.fail(f"it did not answer within {STORE_SECONDS:g} s")
-        except (Exception, driver.SelfCancelledError) as error:
-            check.fail(describe_error(error))
-        return {**described, **check.result()}
+        check.start_if_due(store)
+        await check.wait()
+        return {"kind": store_kind(store).name, "shared": store.poll_seconds is not None, **check.result()}
 
     async def _read_lag(self) -> float | None:
         """Returns how late the loop of this request's runs has been recently, in seconds; None if there is none."""
@@ -118,53 +111,77 @@ class _ProcessState:
 
 
 class StoreCheck:
-    """The last answer of a store, and a call that has not returned yet: there is never more than one."""
+    """The last answer of a store, and a call that has not returned yet: there is never more than one.
+
+    A call belongs to no request: one that ends meanwhile, or a server without an event loop, leaves it on its thread.
+    """
 
     def __init__(self, store_id: int) -> None:
         self.store_id = store_id
+        self._lock = threading.Lock()
+        self._waiters = Waiters()
         self._called_at: float | None = None
         self._checked_at: float | None = None
         self._seconds = 0.0
         self._has_failed = False
 
-    def is_due(self) -> bool:
-        """Whether the store has to be called."""
-        now = time.monotonic()
-        if self._called_at is not None:
-            return False  # by another request; it would take up one more thread, and wait for the same
-        return self._checked_at is None or now - self._checked_at > FRESH_SECONDS
-
-    def begin(self) -> None:
-        """Records that the store is about to be called."""
-        self._called_at = time.monotonic()
+    def start_if_due(self, store: RunStore) -> None:
+        """Calls the store, unless it is being called, or has just answered."""
+        with self._lock:
+            now = time.monotonic()
+            if self._called_at is not None or (
+                self._checked_at is not None and now - self._checked_at <= FRESH_SECONDS
+            ):
+                return
+            self._called_at = now
+        if not store.blocking:
+            self.run(store)
+            return
+        try:
+            driver.start_blocking(self.run, store)
+        except RuntimeError as error:  # the interpreter exits, and starts no more threads
+            self._end(describe_error(error))
 
     def run(self, store: RunStore) -> None:
-        """Calls the store, on any thread. Raises what it raises."""
+        """Calls the store, on any thread."""
         try:
             store.read(_PROBE)
-        except BaseException:
-            self._called_at = None
-            raise
-        called_at, self._called_at = self._called_at, None
-        self._checked_at = now = time.monotonic()
-        self._seconds = now - (called_at or now)
-        if self._has_failed:
-            logger.warning("healthz: the store answers again")
-        self._has_failed = False
+        except BaseException as error:
+            self._end(describe_error(error))
+        else:
+            self._end()
 
-    def fail(self, reason: str) -> None:
-        """Records that the store did not answer, and logs that once."""
-        if not self._has_failed:
-            logger.warning("healthz: the store does not answer: %s", reason)
-        self._has_failed, self._checked_at = True, time.monotonic()
+    async def wait(self) -> None:
+        """Waits for the answer, if the store is being called, for as long as it may take."""
+        called_at = self._called_at
+        if called_at is None:
+            return
+        await driver.wait_while(lambda: self._called_at == called_at, self._waiters.add, called_at + STORE_SECONDS)
+        with self._lock:
+            if self._called_at == called_at:
+                self._fail(f"it did not answer within {STORE_SECONDS:g} s")
 
     def result(self) -> dict[str, Any]:
         """Returns what is known, for the response."""
-        called_at = self._called_at
-        is_late = called_at is not None and time.monotonic() - called_at > STORE_SECONDS
-        if self._has_failed or is_late:
+        if self._has_failed:
             return {"status": "failing", "latencyMs": None}
         return {"status": "ok", "latencyMs": round(self._seconds * 1000, 1)}
+
+    def _end(self, reason: str = "") -> None:
+        with self._lock:
+            now = self._checked_at = time.monotonic()
+            self._seconds, self._called_at = now - (self._called_at or now), None
+            if reason:
+                self._fail(reason)
+            elif self._has_failed:
+                logger.warning("healthz: the store answers again")
+                self._has_failed = False
+        self._waiters.notify()
+
+    def _fail(self, reason: str) -> None:
+        if not self._has_failed:
+            logger.warning("healthz: the store does not answer: %s", reason)
+        self._has_failed = True
 
 
 def _describe_server(native: Any) -> dict[str, Any]:
