@@ -20,7 +20,7 @@ import pytest
 from copilot_runtime._engine import async_store
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime.stores import SqliteStore
-from copilot_runtime.stores._sqlite import connections, garbage, retention
+from copilot_runtime.stores._sqlite import connections, garbage, retention, run_follower, run_writes
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores.protocol import RAW_RETENTION_SECONDS, Batch, Lease, ThreadKey
 from copilot_runtime.testing._factories import (
@@ -54,6 +54,7 @@ def path(tmp_path: Path) -> Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(0.001)
     monkeypatch.setattr(sqlite, "time", clock)
+    monkeypatch.setattr(run_follower, "time", clock)
     return clock
 
 
@@ -334,7 +335,7 @@ def _cleared(store: SqliteStore, text: str) -> None:
 def test_max_bytes_counts_the_bytes_of_characters(
     tmp_path: Path, work: Callable[[SqliteStore, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "first_ordinal", lambda: 1)  # its digits would count
+    monkeypatch.setattr(run_writes, "first_ordinal", lambda: 1)  # its digits would count
     counted = {}
     for kind, text in {"wide": WIDE * 50, "narrow": "x" * 200, "short": "x" * 50}.items():
         store = SqliteStore(tmp_path / f"{kind}.db")

@@ -28,7 +28,7 @@ from copilot_runtime.stores import (
 from copilot_runtime.stores import (
     _memory as memory,
 )
-from copilot_runtime.stores._sqlite import retention, schema
+from copilot_runtime.stores._sqlite import retention, run_follower, schema
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores.protocol import (
     RAW_RETENTION_SECONDS,
@@ -74,6 +74,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 def disk_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(0.001)
     monkeypatch.setattr(sqlite, "time", clock)
+    monkeypatch.setattr(run_follower, "time", clock)
     return clock
 
 

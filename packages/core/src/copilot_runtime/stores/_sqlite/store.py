@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
 from ..._events import CompactedFrames
 from .. import protocol as p
-from .._ordinals import first_ordinal
-from .._pagination import next_cursor, parse_cursor
-from .._sql.encoding import FinishedRun, checksum, format_json, integer, merged, parse_duplicates, seconds, text
+from .._pagination import next_cursor
+from .._sql.encoding import integer, merged, seconds, text
 from .._sql.shared_frames import SharedFrames, SharedList
 from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import rows
 from .connections import ConnectionPair
-from .garbage import PIECE_BYTES, clear_active_thread, collect, delete_frames, delete_threads
-from .message_ids import ID_COLUMNS, IdColumns, format_run, select_ids, select_known, store_ids
+from .garbage import PIECE_BYTES, clear_active_thread, collect, delete_threads
+from .lease_signals import LeaseSignals
+from .message_ids import select_ids
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
-from .sizes import run_bytes, text_bytes, thread_bytes
+from .run_follower import RunFollower
+from .run_writes import PreparedEnd, begin_run
+from .sizes import text_bytes
+from .thread_list import select_infos
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
@@ -41,8 +41,6 @@ _MAX_JOURNAL_BYTES = 16 * 1024 * 1024
 MiB in place of 4, storing a run takes a tenth less. It would hold copies of deleted text for longer, too."""
 
 _MAX_UNCOUNTED_BYTES = 64 * 1024
-
-_NO_IDS: frozenset[str] = frozenset()
 
 Db = StoreConnection
 
@@ -115,16 +113,8 @@ class SqliteStore:
         self._used: dict[p.ThreadKey, float] = {}
         """When threads were last used, which is still to be written."""
         self._has_evicted = False
-        self._own_signals = 0
-        """How often this object has written what may be a signal to the holder of a lease."""
-        self._polled_state: object = None
-        """What the last `poll_signals` that looked at the runs saw of the file and of `_own_signals`. As long as nobody
-        else writes, which costs much less to find out, there are no other signals than those that it returned."""
-        self._held: set[int] = set()
-        """The tokens of the leases that have no signal, unless somebody else has written since then."""
-        self._followed: dict[p.RunKey, tuple[object, int, float, float, Set[int]]] = {}
-        """By active run, what the last `follow` saw: the version of the file, the number of its last frame, when its
-        lease expires, for how long it was renewed, and its duplicates."""
+        self._signals = LeaseSignals(self._connections)
+        self._follower = RunFollower(self._connections)
         self._shared_records: SharedFrames[CompactedFrames] = SharedFrames()
         self._shared_raw: SharedFrames[SharedList[bytes]] = SharedFrames()
         if migrate:
@@ -140,7 +130,7 @@ class SqliteStore:
         return self._write(self._begin_work(run))
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
-        self._held.discard(lease.token)
+        self._signals.ending(lease.token)
         self._write(self._finish_work(lease, frames, completion))
 
     def write_runs(
@@ -148,7 +138,7 @@ class SqliteStore:
     ) -> Sequence[p.RunStarted | p.ThreadBusy | Exception | None]:
         for change in changes:
             if isinstance(change, p.RunEnd):
-                self._held.discard(change.lease.token)
+                self._signals.ending(change.lease.token)
         outcomes = self._connections.write_all([rows.checked(self._change_work(change)) for change in changes])
         return [outcome.result if outcome.error is None else cast(Exception, outcome.error) for outcome in outcomes]
 
@@ -166,40 +156,10 @@ class SqliteStore:
             if self._sweep_is_due() and not self._retention.sweep(db, now):
                 self._next_sweep = time.monotonic() + SWEEP_INTERVAL_SECONDS
             self._retention.make_room(db, 0)
-            size = thread_bytes(*run.thread)
-            begun = db.execute(
-                "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes)"
-                " VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET used_at = excluded.used_at, ordinal = ordinal + 1"
-                " WHERE NOT EXISTS (SELECT 1 FROM live WHERE thread = threads.id)"
-                f" RETURNING id, ordinal, runs, {ID_COLUMNS}",
-                (*run.thread, now, first_ordinal(), size),
-            ).fetchone()
-            if begun is None:
-                active = rows.select_active_run(db, run.thread, now)
-                if active is None:
-                    raise ValueError("a thread that has an active run and has none")
-                return p.ThreadBusy(active)
-            db.room.take(size=size, threads=1)
-            thread, ordinal, runs, *ids = begun
-            token = db.execute(
-                "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds, size,"
-                " frames_id) VALUES (?,?,?,?,?,?,?,?, (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'live'))",
-                (
-                    thread,
-                    integer(ordinal),
-                    run.run_id,
-                    run.agent_id,
-                    now,
-                    now + self._lease_seconds,
-                    self._lease_seconds,
-                    run.size,
-                ),
-            ).lastrowid
-            # Before the commit, after which others can ask something of the run: a poll that sees that has to look.
-            self._held.add(cast(int, token))
-            message_ids = select_known(db, thread, ordinal, IdColumns._make(ids)) if runs else (_NO_IDS, _NO_IDS)
-            return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
+            outcome = begin_run(db, run, now, self._lease_seconds)
+            if isinstance(outcome, p.RunStarted):
+                self._signals.begun(outcome.lease.token)
+            return outcome
 
         return work
 
@@ -275,82 +235,12 @@ class SqliteStore:
     def _finish_work(
         self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion
     ) -> Callable[[Db], None]:
-        # Serialised before the transaction, during which no other process can write.
-        run = FinishedRun.from_completion(completion)
-        messages, records = run.messages, run.records
-        message_ids = format_json(list(messages)) if messages else None
-        ids = completion.event_messages, completion.input_messages
-        new_ids = format_run(*ids, lease.run.ordinal)
-        record_bytes = run_bytes(records, run.duplicates, lease.run_id)
-        last = rows.Piece.from_frames(frames)
-        size = len(last.data) + len(records) + sum(map(len, messages.values()))
-        self._make_room_for(size)
+        end = PreparedEnd(lease, frames, completion)
+        self._make_room_for(end.size)
 
         def work(db: Db) -> None:
-            now = time.time()
-            row = db.execute(
-                "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes,"
-                f" counted_bytes, started_at, (SELECT {rows.RUNS} FROM threads WHERE id = thread),"
-                " (SELECT recent_ids FROM threads WHERE id = thread)",
-                (lease.token,),
-            ).fetchone()
-            if row is None:
-                raise p.LeaseLost
-            thread, agent_id, frames_id, count, stored_bytes, counted_bytes, started_at, runs, recent_ids = row
-            added = 0
-            if completion.persist:
-                self._retention.make_room(db, size)
-                missing = p.missing_frames(frames, completion.frame_count, count)
-                appended = last if missing is frames else rows.Piece.from_frames(missing)
-                count += appended.frames
-                rows.insert_frames(db, frames_id, count, appended)
-                db.execute(
-                    "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
-                    " records, checksum, duplicates, has_run_error, recorded_by, bytes, started_at, ended_at,"
-                    " was_stopped) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                    (
-                        thread,
-                        lease.run.ordinal,
-                        lease.run_id,
-                        agent_id,
-                        frames_id,
-                        count,
-                        stored_bytes + appended.stored_bytes,
-                        now + p.RAW_RETENTION_SECONDS,
-                        records,
-                        checksum(records, lease.run.ordinal),
-                        run.duplicates,
-                        completion.has_run_error,
-                        completion.recorded_by,
-                        record_bytes,
-                        started_at,
-                        now,
-                        completion.was_stopped,
-                    ),
-                )
-                added = stored_bytes - counted_bytes + appended.stored_bytes + record_bytes
-                recent_ids, ids_until, added_ids = store_ids(
-                    db, thread, lease.run.ordinal, recent_ids, new_ids, itertools.chain(*ids)
-                )
-                added += added_ids
-                if message_ids is not None:
-                    added += rows.store_messages(db, thread, messages, replaces=runs > 0)
-                [(runs,)] = db.execute(
-                    "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
-                    " recent_ids = ?, ids_until = coalesce(?, ids_until),"
-                    " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
-                    " message_ids = coalesce(?, message_ids), bytes = bytes + ?"
-                    " + length(CAST(coalesce(?, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
-                    f" WHERE id = ? RETURNING {rows.RUNS}",
-                    (agent_id, now, now, recent_ids, ids_until, now, message_ids, added, message_ids, thread),
-                ).fetchall()
-            else:
-                delete_frames(db, frames_id)
-                db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (counted_bytes, thread))
-                if not runs and not completion.keep_ordinal:
-                    delete_threads(db, (thread,))
-                collect(db)
-            self._warn_evicted(self._retention.evict(db, thread, runs, added))
+            growth = end.write(db, self._retention, time.time())
+            self._warn_evicted(self._retention.evict(db, *growth))
 
         return work
 
@@ -366,19 +256,7 @@ class SqliteStore:
             self._write(work)
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
-        # Asked for before the rows are read, so that whatever changes after it is seen by the next call.
-        state = self._connections.foreign_version(), self._own_signals
-        tokens = [lease.token for lease in leases]
-        if state == self._polled_state and state[0] is not None and self._held.issuperset(tokens):
-            return {}
-        stopping = dict(self._connections.fetch_all("SELECT token, stopping FROM live"))
-        self._held = {token for token in tokens if token in stopping}
-        self._polled_state = state
-        return {
-            lease: p.LeaseSignal.LOST if lease.token not in stopping else p.LeaseSignal.STOP
-            for lease in leases
-            if stopping.get(lease.token, 1)
-        }
+        return self._signals.poll(leases)
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         def work(db: Db) -> p.ClaimedRun | None:
@@ -469,45 +347,7 @@ class SqliteStore:
         return snapshot
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
-        version = self._connections.version()
-        last = self._followed.get(run)
-        if last is not None and last[:2] == (version, after):
-            _, _, expires_at, lease_seconds, duplicates = last
-            has_expired = rows.has_expired(expires_at, lease_seconds, time.time())
-            return p.RunUpdate((), duplicates, False, expired=has_expired)
-
-        def work(db: Db) -> tuple[p.RunUpdate, float, float]:
-            row_id = rows.select_row_id(db, run.thread)
-            if row_id is None:
-                return _ENDED
-            row = db.execute(
-                "SELECT expires_at, lease_seconds, duplicates, frames_id FROM live WHERE thread = ? AND ordinal = ?",
-                (row_id, run.ordinal),
-            ).fetchone()
-            if row is not None:
-                expires_at, lease_seconds, duplicates, frames_id = row
-                frames = rows.select_frames(db, frames_id, after)
-                has_expired = rows.has_expired(expires_at, lease_seconds, time.time())
-                update = p.RunUpdate(frames, parse_duplicates(duplicates), False, has_expired)
-                return update, expires_at, lease_seconds
-            row = db.execute(
-                "SELECT frames, duplicates, frames_id, raw_until FROM runs WHERE thread = ? AND ordinal = ?",
-                (row_id, run.ordinal),
-            ).fetchone()
-            if row is None:
-                return _ENDED
-            count, duplicates, frames_id, raw_until = row
-            # Without an expiry they are being deleted, and some of them may be left.
-            frames = rows.select_frames(db, frames_id, count - 1 if after > count else after) if raw_until else []
-            return p.RunUpdate(frames, parse_duplicates(duplicates), True), 0.0, 0.0
-
-        update, expires_at, lease_seconds = self._read(work)
-        if update.ended:
-            self._followed.pop(run, None)
-        else:
-            after += len(update.frames)
-            self._followed[run] = (version, after, expires_at, lease_seconds, update.duplicates)
-        return update
+        return self._follower.follow(run, after)
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         def work(db: Db) -> list[dict[str, Any]]:
@@ -517,42 +357,7 @@ class SqliteStore:
         return self._read(work)
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
-        conditions: list[str] = ["owner = ?", "runs > 0", "(archived <> 0) = ?"]
-        values: list[Any] = []
-        if query.agent_id is not None:
-            conditions.append("agent_id = ?")
-            values.append(query.agent_id)
-        if query.cursor is not None:
-            updated_at, thread_id = parse_cursor(query.cursor)
-            # The first condition alone would do for an index.
-            conditions.append("updated_at <= ? AND (updated_at < ? OR thread_id > ?)")
-            values += [updated_at, updated_at, thread_id]
-        sql = (
-            f"SELECT {rows.THREAD_INFO_COLUMNS} FROM threads WHERE "
-            + " AND ".join(conditions)
-            + " ORDER BY updated_at DESC, thread_id"
-        )
-        damage: list[ValueError] = []
-
-        def work(db: Db) -> list[p.ThreadInfo]:
-            infos: list[p.ThreadInfo] = []
-            with ExitStack() as stack:
-                # Closed, or they would keep the snapshot. Without a limit, since the page goes on after damaged rows.
-                cursors = [
-                    stack.enter_context(closing(db.execute(sql, (owner, is_archived, *values))))
-                    for is_archived in ((False, True) if query.include_archived else (False,))
-                ]
-                for row in heapq.merge(*cursors, key=rows.list_order):
-                    try:
-                        infos.append(rows.thread_info(row))
-                    except ValueError as error:
-                        damage.append(error)
-                    # One more than the page holds, which shows whether there is another page.
-                    if query.limit is not None and len(infos) > query.limit:
-                        break
-            return infos
-
-        infos = self._connections.read(work)
+        infos, damage = self._connections.read(lambda db: select_infos(db, owner, query))
         if damage:
             # The others are listed, or nobody would find them.
             logger.error("%d threads are not listed, since their rows are damaged: %s", len(damage), damage[0])
@@ -661,9 +466,8 @@ class SqliteStore:
 
     def after_fork(self) -> None:
         self._connections.after_fork()
-        self._polled_state = None
-        self._held = set()
-        self._followed.clear()
+        self._signals.after_fork()
+        self._follower.after_fork()
         self._used = {}
         self._shared_records.after_fork()
         self._shared_raw.after_fork()
@@ -687,7 +491,7 @@ class SqliteStore:
         try:
             return self._write(work)
         finally:
-            self._own_signals += 1
+            self._signals.written()
 
     def _sweep_is_due(self) -> bool:
         return time.monotonic() >= self._next_sweep
@@ -715,10 +519,6 @@ class _OtherFrames(Exception):
 
 def _raise(error: Exception, db: Db) -> None:
     raise error
-
-
-_ENDED = (p.RunUpdate((), frozenset(), True), 0.0, 0.0)
-"""What `SqliteStore.follow` finds of a run that does not exist."""
 
 
 def _journal_bytes(max_bytes: int) -> int:

@@ -1,0 +1,138 @@
+"""The beginning and the end of a run, as changes of the rows of a SQLite store."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from .. import protocol as p
+from .._ordinals import first_ordinal
+from .._sql.encoding import FinishedRun, checksum, format_json, integer
+from . import rows
+from .garbage import collect, delete_frames, delete_threads
+from .message_ids import ID_COLUMNS, IdColumns, format_run, select_known, store_ids
+from .retention import Retention
+from .room import StoreConnection
+from .sizes import run_bytes, thread_bytes
+
+Db = StoreConnection
+
+_NO_IDS: frozenset[str] = frozenset()
+
+
+def begin_run(db: Db, run: p.NewRun, now: float, lease_seconds: float) -> p.RunStarted | p.ThreadBusy:
+    """Begins a run unless its thread has an active one."""
+    size = thread_bytes(*run.thread)
+    begun = db.execute(
+        "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes)"
+        " VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET used_at = excluded.used_at, ordinal = ordinal + 1"
+        " WHERE NOT EXISTS (SELECT 1 FROM live WHERE thread = threads.id)"
+        f" RETURNING id, ordinal, runs, {ID_COLUMNS}",
+        (*run.thread, now, first_ordinal(), size),
+    ).fetchone()
+    if begun is None:
+        active = rows.select_active_run(db, run.thread, now)
+        if active is None:
+            raise ValueError("a thread that has an active run and has none")
+        return p.ThreadBusy(active)
+    db.room.take(size=size, threads=1)
+    thread, ordinal, runs, *ids = begun
+    token = db.execute(
+        "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds, size,"
+        " frames_id) VALUES (?,?,?,?,?,?,?,?, (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'live'))",
+        (thread, integer(ordinal), run.run_id, run.agent_id, now, now + lease_seconds, lease_seconds, run.size),
+    ).lastrowid
+    message_ids = select_known(db, thread, ordinal, IdColumns._make(ids)) if runs else (_NO_IDS, _NO_IDS)
+    return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
+
+
+class Growth(NamedTuple):
+    """A thread of which a run has ended, for `Retention.evict`."""
+
+    thread: int
+    runs: int
+    added: int
+
+
+class PreparedEnd:
+    """The end of a run, serialised before the transaction, during which no other process can write."""
+
+    def __init__(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
+        self._lease, self._frames, self._completion = lease, frames, completion
+        self._run = FinishedRun.from_completion(completion)
+        messages, records = self._run.messages, self._run.records
+        self._message_ids = format_json(list(messages)) if messages else None
+        self._ids = format_run(completion.event_messages, completion.input_messages, lease.run.ordinal)
+        self._record_bytes = run_bytes(records, self._run.duplicates, lease.run_id)
+        self._last = rows.Piece.from_frames(frames)
+        self.size = len(self._last.data) + len(records) + sum(map(len, messages.values()))
+        """About how many bytes are written."""
+
+    def write(self, db: Db, retention: Retention, now: float) -> Growth:
+        """Ends the run. Raises LeaseLost if the lease does not hold any more."""
+        row = db.execute(
+            "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes,"
+            f" counted_bytes, started_at, (SELECT {rows.RUNS} FROM threads WHERE id = thread),"
+            " (SELECT recent_ids FROM threads WHERE id = thread)",
+            (self._lease.token,),
+        ).fetchone()
+        if row is None:
+            raise p.LeaseLost
+        thread, agent_id, frames_id, count, stored_bytes, counted_bytes, started_at, runs, recent_ids = row
+        completion = self._completion
+        if not completion.persist:
+            delete_frames(db, frames_id)
+            db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (counted_bytes, thread))
+            if not runs and not completion.keep_ordinal:
+                delete_threads(db, (thread,))
+            collect(db)
+            return Growth(thread, runs, 0)
+        retention.make_room(db, self.size)
+        missing = p.missing_frames(self._frames, completion.frame_count, count)
+        appended = self._last if missing is self._frames else rows.Piece.from_frames(missing)
+        count += appended.frames
+        rows.insert_frames(db, frames_id, count, appended)
+        ordinal, run = self._lease.run.ordinal, self._run
+        db.execute(
+            "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
+            " records, checksum, duplicates, has_run_error, recorded_by, bytes, started_at, ended_at,"
+            " was_stopped) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                thread,
+                ordinal,
+                self._lease.run_id,
+                agent_id,
+                frames_id,
+                count,
+                stored_bytes + appended.stored_bytes,
+                now + p.RAW_RETENTION_SECONDS,
+                run.records,
+                checksum(run.records, ordinal),
+                run.duplicates,
+                completion.has_run_error,
+                completion.recorded_by,
+                self._record_bytes,
+                started_at,
+                now,
+                completion.was_stopped,
+            ),
+        )
+        added = stored_bytes - counted_bytes + appended.stored_bytes + self._record_bytes
+        new_ids = itertools.chain(completion.event_messages, completion.input_messages)
+        recent_ids, ids_until, added_ids = store_ids(db, thread, ordinal, recent_ids, self._ids, new_ids)
+        added += added_ids
+        message_ids = self._message_ids
+        if message_ids is not None:
+            added += rows.store_messages(db, thread, run.messages, replaces=runs > 0)
+        [(runs,)] = db.execute(
+            "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
+            " recent_ids = ?, ids_until = coalesce(?, ids_until),"
+            " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
+            " message_ids = coalesce(?, message_ids), bytes = bytes + ?"
+            " + length(CAST(coalesce(?, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
+            f" WHERE id = ? RETURNING {rows.RUNS}",
+            (agent_id, now, now, recent_ids, ids_until, now, message_ids, added, message_ids, thread),
+        ).fetchall()
+        return Growth(thread, runs, added)
