@@ -61,7 +61,8 @@ def test_lazy_exports_unknown_names_raise_as_elsewhere(package: str) -> None:
 
 
 FOR_TYPE_CHECKERS = dict.fromkeys(
-    ("AsyncOpenAI", "BaseEvent", "Request", "RunAgentInput", "RunContext", "User"), object
+    ("AsyncAnthropic", "AsyncOpenAI", "BaseEvent", "GoogleClient", "Request", "RunAgentInput", "RunContext", "User"),
+    object,
 )
 """What some modules import for type checkers alone, such as an extra's classes."""
 
