@@ -100,7 +100,7 @@ def test_isolation_level_of_a_role(stores: Stores) -> None:
         return sum(isinstance(opened[index].begin(run), p.RunStarted) for _ in range(10))
 
     assert sorted(race(4, work)) == [0, 0, 0, 1]  # also the tables are created once
-    assert opened[0]._fetch("SHOW transaction_isolation", ()) == [("read committed",)]
+    assert opened[0]._calls.fetch("SHOW transaction_isolation", ()) == [("read committed",)]
 
 
 @pytest.mark.parametrize("setting", ["statement_timeout = '30s'"], indirect=True)
@@ -110,7 +110,7 @@ def test_a_migration_behind_pgbouncer_leaves_no_setting_to_other_clients(stores:
     with run_pgbouncer(server, pool_size=1) as port:
         store = stores.open(stores.url.replace(f":{server.port}/", f":{port}/"))
         store.migrate()
-        assert store._fetch("SELECT current_setting('statement_timeout')", ()) == [("30s",)]
+        assert store._calls.fetch("SELECT current_setting('statement_timeout')", ()) == [("30s",)]
         store.close()
 
 
@@ -118,7 +118,7 @@ def test_options_of_libpq_are_passed_on_as_they_are(stores: Stores) -> None:
     """In libpq's URLs, a plus sign is no space."""
     store = store_from_url(f"{stores.url}?schema={stores.schema}&application_name=a+b%20%2526&max_threads=5")
     assert isinstance(store, PostgresStore)
-    assert store._fetch("SELECT current_setting('application_name')", ()) == [("a+b %26",)]
+    assert store._calls.fetch("SELECT current_setting('application_name')", ()) == [("a+b %26",)]
     store.close()
 
 
@@ -148,7 +148,7 @@ def test_connections_are_used_in_turn(stores: Stores) -> None:
     order: list[int] = []
 
     def work(index: int) -> None:
-        store._fetch("SELECT pg_advisory_lock_shared(hashtext(%b))", (stores.schema,))
+        store._calls.fetch("SELECT pg_advisory_lock_shared(hashtext(%b))", (stores.schema,))
         order.append(index)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]

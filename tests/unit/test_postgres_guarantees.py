@@ -19,9 +19,8 @@ from copilot_runtime._cli.main import main
 from copilot_runtime.stores import LeaseLost, MigrationRequired, PostgresStore, StoreError, store_from_url
 from copilot_runtime.stores import protocol as p
 from copilot_runtime.stores._postgres import connections as connections_module
-from copilot_runtime.stores._postgres import notifications, process_state
+from copilot_runtime.stores._postgres import notifications, process_state, retention
 from copilot_runtime.stores._postgres import schema as schema_module
-from copilot_runtime.stores._postgres import store as store_module
 from copilot_runtime.testing._factories import (
     ADA,
     BOB,
@@ -519,7 +518,7 @@ changed.clear()
 stores[1].request_stop(T1, None)
 assert changed.wait(10)
 before = len(ticks)
-stores[0]._fetch("SELECT pg_sleep(0.2)", ())
+stores[0]._calls.fetch("SELECT pg_sleep(0.2)", ())
 print(len(stores[0].threads("o", p.ThreadQuery()).threads), len(ticks) > before + 10)
 """
 
@@ -568,8 +567,8 @@ def test_without_notifications_nothing_is_left_behind_in_a_session(stores: Store
     store = stores.open(notifications=False, max_connections=1, timeout_seconds=7)
     for number in range(8):
         store_run(store, message=f"m{number}")
-    assert store._fetch("SELECT count(*) FROM pg_prepared_statements", ()) == [(0,)]
-    assert store._fetch("SELECT current_setting('statement_timeout')", ()) == [("0",)]
+    assert store._calls.fetch("SELECT count(*) FROM pg_prepared_statements", ()) == [(0,)]
+    assert store._calls.fetch("SELECT current_setting('statement_timeout')", ()) == [("0",)]
     lease = begin(store).lease
     changed = threading.Event()
     stop_watching = store.watch(lease.run, changed.set)
@@ -642,7 +641,7 @@ def test_sweep_deletes_the_raw_frames_of_all_runs_of_a_thread(stores: Stores) ->
 
 def test_a_process_sweeps_by_itself(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_state, "SWEEP_DELAY_SECONDS", 0.0)
-    monkeypatch.setattr(store_module, "SWEEP_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(retention, "SWEEP_INTERVAL_SECONDS", 0.0)
     store = stores.open()
     store_run(store)
     store.delete(T1)
@@ -651,7 +650,7 @@ def test_a_process_sweeps_by_itself(stores: Stores, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_new_limit_is_reached_in_batches(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "EVICTION_BATCH", 3)
+    monkeypatch.setattr(retention, "EVICTION_BATCH", 3)
     for number in range(10):
         store_run(stores.open(), p.ThreadKey(ADA, f"t{number}"))
     store = stores.open(max_threads=2)

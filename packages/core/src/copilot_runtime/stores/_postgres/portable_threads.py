@@ -46,7 +46,7 @@ WHERE t.key = %b
 _DOUBLE = "double precision"
 
 IMPORT_TYPES = (
-    *(_DOUBLE, "bytea", "text", "bytea", "text", "text", "text", "text", "boolean", _DOUBLE, _DOUBLE, _DOUBLE),
+    *("bytea", "text", "bytea", "text", "text", "text", "text", "boolean", _DOUBLE, _DOUBLE, _DOUBLE),
     *("bigint", "bigint", "bigint"),
     *("bigint[]", "text[]", "text[]", f"{_DOUBLE}[]", f"{_DOUBLE}[]", "text[]", "text[]", "boolean[]", "boolean[]"),
     *("text[]", "bigint[]", "bigint[]", "bytea[]", "bytea[]", "bigint[]", "text[]"),

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..._concurrency.loops import start_thread
 from ..._concurrency.process_local import ProcessLocal
 from ..._optional.optional_imports import import_optional
 from .. import protocol as p
@@ -20,16 +18,17 @@ from .._passwords import without_password
 from .._sql.encoding import checksum, format_list, merged
 from ..portable import MAX_IMPORT_ATTEMPTS, ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import reading
+from .calls import Calls
 from .encoding import decode_text, encode_text, owner_digest, thread_digest
 from .limits import Limits
 from .process_state import HeldRun, ProcessState
+from .retention import Retention
 from .schema import DEFAULT_SCHEMA, Migrated, check_name, quoted
 from .sizes import THREAD_BYTES, frames_bytes
 from .writes import (
     APPEND_TYPES,
     BEGIN_TYPES,
     FINISH_TYPES,
-    MAKE_ROOM_TYPES,
     Begin,
     End,
     Written,
@@ -45,18 +44,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("copilot_runtime.stores.postgres")
 
 T = TypeVar("T")
-
-SWEEP_INTERVAL_SECONDS = 10.0
-"""How often expired frames and threads are looked for."""
-
-SWEEP_PAUSE_SECONDS = 0.1
-"""The pause between two pieces of a sweep."""
-
-SWEEP_ROWS = 500
-"""About how many rows a sweep deletes at a time."""
-
-EVICTION_BATCH = 200
-"""The most threads that one write deletes."""
 
 CLEAR_BATCH = 200
 
@@ -150,14 +137,14 @@ class PostgresStore:
         self._migrates = migrate
         self._notifications = notifications
         self._schema = schema
-        self._s = quoted(schema)
         self._connections_of_process = ProcessLocal(self._new_connections)
+        self._calls = Calls(self._connections_of_process, quoted(schema))
         self._states = ProcessLocal(lambda: ProcessState(self._limits))
         self._listeners = ProcessLocal(self._new_listener)
-        self._begin = call(self._s, "begin_runs", BEGIN_TYPES)
-        self._finish = call(self._s, "finish_runs", FINISH_TYPES)
-        self._append = call(self._s, "append_frames", APPEND_TYPES)
-        self._make_room_sql = call(self._s, "make_room", MAKE_ROOM_TYPES)
+        self._begin = call(self._calls.schema, "begin_runs", BEGIN_TYPES)
+        self._finish = call(self._calls.schema, "finish_runs", FINISH_TYPES)
+        self._append = call(self._calls.schema, "append_frames", APPEND_TYPES)
+        self._retention = Retention(self._calls, self._limits, self._states)
 
     def __repr__(self) -> str:
         return f"PostgresStore({without_password(self._url)!r}, schema={self._schema!r})"
@@ -182,7 +169,7 @@ class PostgresStore:
     def _announce(self, run: p.RunKey) -> None:
         types = ("bytea", "bigint", "bigint", "double precision")
         values = (thread_digest(run.thread), run.ordinal, self._states.get().id, p.FOLLOWED_SECONDS)
-        self._execute(call(self._s, "note_follower", types), values, repeatable=True)
+        self._calls.execute(call(self._calls.schema, "note_follower", types), values, repeatable=True)
 
     def _new_connections(self) -> Connections:
         from .connections import Connections
@@ -295,7 +282,7 @@ class PostgresStore:
             return [Written._make(row) for row in db.execute(sql, values, binary=True).fetchall()]
 
         try:
-            rows = self._run(work)
+            rows = self._calls.run(work)
         except p.StoreError as error:
             if _is_unknown(error):
                 state.uncertain.update(end.run.lease.token for _, end in ends)
@@ -316,8 +303,8 @@ class PostgresStore:
                 outcomes[index] = p.ThreadBusy(reading.active_run(begin.run.thread, live))
             else:
                 outcomes[index] = self._started(state, begin, row)
-        self._make_room(state, ended, new_threads, len(begins))
-        self._sweep_if_due(state)
+        self._retention.make_room(state, ended, new_threads, len(begins))
+        self._retention.sweep_if_due(state)
 
     def _started(self, state: ProcessState, begin: Begin, row: Written) -> p.RunStarted | p.StoreError:
         """Returns a run that has begun. If the thread is damaged, it is ended again, and an error is returned."""
@@ -351,16 +338,16 @@ class PostgresStore:
         """Returns whether an earlier call has ended a run, although it has failed."""
         if run.lease.token not in state.uncertain:
             return False
-        rows = self._fetch(
-            f"SELECT 1 FROM {self._s}.threads AS t JOIN {self._s}.runs AS o ON o.thread = t.id"
+        rows = self._calls.fetch(
+            "SELECT 1 FROM {s}.threads AS t JOIN {s}.runs AS o ON o.thread = t.id"
             " WHERE t.key = %b AND o.ordinal = %b AND o.token = %b",
             (thread_digest(run.lease.run.thread), run.lease.run.ordinal, run.lease.token),
         )
         return bool(rows) or not run.completion.persist
 
     def _read_message_ids(self, thread: int) -> list[tuple[int, list[str], list[str]]]:
-        rows = self._fetch(
-            f"SELECT ordinal, event_messages, input_messages FROM {self._s}.runs WHERE thread = %b ORDER BY ordinal",
+        rows = self._calls.fetch(
+            "SELECT ordinal, event_messages, input_messages FROM {s}.runs WHERE thread = %b ORDER BY ordinal",
             (thread,),
         )
         return reading.message_ids(rows)
@@ -380,7 +367,7 @@ class PostgresStore:
             [format_list(batch.duplicates) for batch in joined],
             data,
         ]
-        rows = self._run(
+        rows = self._calls.run(
             lambda db: db.execute(self._append, [db.not_after(), *values], binary=True).fetchall(),
             repeatable=all(batch.frame_count is not None for batch in joined),
         )
@@ -403,26 +390,20 @@ class PostgresStore:
             if uncounted > self._limits.max_uncounted and self._limits.tracks_usage:
                 grown.append(batch.lease)
         if grown:
-            self._count(grown)
+            self._retention.count(grown)
         return {**self.append(again), **refused}
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
         if leases:
-            tokens = [lease.token for lease in leases]
-            self._run(
-                lambda db: db.execute(
-                    f"SELECT {self._s}.renew_leases(%b::double precision, %b::bigint[], %b::double precision)",
-                    (db.not_after(), tokens, self._lease_seconds),
-                ),
-                repeatable=True,
-            )
+            values = ([lease.token for lease in leases], self._lease_seconds)
+            self._calls.call("renew_leases", ("bigint[]", "double precision"), values, repeatable=True)
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         if not leases:
             return {}
-        rows = self._fetch(
+        rows = self._calls.fetch(
             "SELECT token, CASE WHEN stopping THEN 'STOP' WHEN followed_until > clock_timestamp() THEN 'FOLLOWED' END"
-            f" FROM {self._s}.live WHERE token = ANY (%b::bigint[])",
+            " FROM {s}.live WHERE token = ANY (%b::bigint[])",
             ([lease.token for lease in leases],),
         )
         signals = dict(rows)
@@ -434,12 +415,12 @@ class PostgresStore:
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         state, key = self._states.get(), thread_digest(run.thread)
         types = ("bytea", "bigint", "boolean", "bigint", "double precision")
-        rows = self._call("claim_run", types, (key, run.ordinal, force, state.id, self._lease_seconds))
+        rows = self._calls.call("claim_run", types, (key, run.ordinal, force, state.id, self._lease_seconds))
         if not rows:
             return None
         [(thread, token, run_id, agent_id, started_at, frames_id)] = rows
-        pieces = self._fetch(
-            f"SELECT first, checksum, frames FROM {self._s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
+        pieces = self._calls.fetch(
+            "SELECT first, checksum, frames FROM {s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
         )
         frames = reading.checked(lambda: reading.join_pieces(pieces, 0))
         message_ids = reading.checked(lambda: self._read_message_ids(thread))
@@ -451,7 +432,7 @@ class PostgresStore:
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         encoded = None if run_id is None else encode_text(run_id)
-        rows = self._call("request_stop", ("bytea", "text"), (thread_digest(thread), encoded), repeatable=True)
+        rows = self._calls.call("request_stop", ("bytea", "text"), (thread_digest(thread), encoded), repeatable=True)
         return reading.active_run(thread, rows[0]) if rows else None
 
     def watch(self, run: p.RunKey, on_change: Callable[[], None]) -> Callable[[], None]:
@@ -466,12 +447,12 @@ class PostgresStore:
         values = {"key": thread_digest(thread), "raw": raw_ordinal}
         if raw_ordinal is None:
             del values["raw"]
-        rows = self._fetch(sql.replace("{s}", self._s), values)
+        rows = self._calls.fetch(sql, values)
         if touch and rows and self._limits.tracks_usage:
             # A server that refuses writes, such as one whose disk is full, can still be read.
             with contextlib.suppress(p.StoreError):
-                self._execute(
-                    f"UPDATE {self._s}.threads SET used_at = clock_timestamp() WHERE key = %b",
+                self._calls.execute(
+                    "UPDATE {s}.threads SET used_at = clock_timestamp() WHERE key = %b",
                     (values["key"],),
                     repeatable=True,
                 )
@@ -482,16 +463,16 @@ class PostgresStore:
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
         types = ("bytea", "bigint", "integer", "bigint", "double precision")
         values = (thread_digest(run.thread), run.ordinal, after, self._states.get().id, p.FOLLOWED_SECONDS)
-        rows = self._fetch(call(self._s, "follow_run", types), values)
+        rows = self._calls.fetch(call(self._calls.schema, "follow_run", types), values)
         return reading.checked(lambda: reading.update(rows))
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
-        rows = self._fetch(reading.MESSAGES.replace("{s}", self._s), (thread_digest(thread),))
+        rows = self._calls.fetch(reading.MESSAGES, (thread_digest(thread),))
         return reading.checked(lambda: reading.messages(rows))
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
         sql, values = reading.threads_statement(owner, query)
-        rows = self._fetch(sql.replace("{s}", self._s), values)
+        rows = self._calls.fetch(sql, values)
         infos, damage = reading.thread_infos(rows if query.limit is None else rows[: query.limit])
         if damage is not None:
             # The others are listed, or nobody would find them.
@@ -506,22 +487,22 @@ class PostgresStore:
     ) -> bool:
         values = (thread_digest(thread), None if name is None else encode_text(name), archived, if_unnamed)
         types = ("bytea", "text", "boolean", "boolean")
-        [(is_updated,)] = self._call("update_thread", types, values, repeatable=not if_unnamed)
+        [(is_updated,)] = self._calls.call("update_thread", types, values, repeatable=not if_unnamed)
         return bool(is_updated)
 
     def delete(self, thread: p.ThreadKey) -> bool:
-        [(was_listed,)] = self._call("delete_thread", ("bytea",), (thread_digest(thread),))
+        [(was_listed,)] = self._calls.call("delete_thread", ("bytea",), (thread_digest(thread),))
         return bool(was_listed)
 
     def clear(self, owner: str, cursor: str | None = None) -> str | None:
         if cursor is None:
             # Row ids increase, so the threads that have been created since the first call are known by theirs.
-            [(last,)] = self._fetch(f"SELECT coalesce(max(id), 0) FROM {self._s}.threads", ())
+            [(last,)] = self._calls.fetch("SELECT coalesce(max(id), 0) FROM {s}.threads", ())
         else:
             last = int(cursor)
         types = ("bytea", "bigint", "integer", "bigint")
         values = (owner_digest(owner), last, CLEAR_BATCH, THREAD_BYTES + len(owner))
-        [(count,)] = self._call("clear_threads", types, values)
+        [(count,)] = self._calls.call("clear_threads", types, values)
         return str(last) if count == CLEAR_BATCH else None
 
     # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
@@ -529,23 +510,22 @@ class PostgresStore:
     def thread_keys(self, cursor: str | None, limit: int) -> KeyPage:
         from .portable_threads import KEYS, key_page
 
-        rows = self._fetch(KEYS.replace("{s}", self._s), (0 if cursor is None else int(cursor), limit))
+        rows = self._calls.fetch(KEYS, (0 if cursor is None else int(cursor), limit))
         return key_page(rows, limit)
 
     def export_thread(self, thread: p.ThreadKey) -> PortableThread | None:
         from .portable_threads import EXPORT, exported
 
-        rows = self._fetch(EXPORT.replace("{s}", self._s), (thread_digest(thread),))
+        rows = self._calls.fetch(EXPORT, (thread_digest(thread),))
         return reading.checked(lambda: exported(thread, rows[0])) if rows else None
 
     def import_thread(self, thread: PortableThread) -> ImportOutcome:
         from .portable_threads import IMPORT_TYPES, STATE, ThreadColumns, parse_state
 
         columns = ThreadColumns(thread)
-        sql = call(self._s, "import_thread", IMPORT_TYPES)
         attempted: ImportOutcome | None = None
         for _ in range(MAX_IMPORT_ATTEMPTS):
-            rows = self._fetch(STATE.replace("{s}", self._s), (columns.key,))
+            rows = self._calls.fetch(STATE, (columns.key,))
             version, size, existing = parse_state(rows)
             outcome = import_outcome(existing, thread)
             if outcome is ImportOutcome.UNCHANGED and attempted is not None:
@@ -553,123 +533,21 @@ class PostgresStore:
             if not outcome.is_written:
                 return outcome
             check_room("max_runs_per_thread", self._limits.max_runs_per_thread, len(thread.runs))
-            self._check_room(int(existing is None), columns.bytes - size)
+            self._retention.check_room(int(existing is None), columns.bytes - size)
             values = (columns.key, version, *columns.values)
-            [(is_stored,)] = self._run(
-                lambda db, values=values: db.execute(sql, (db.not_after(), *values), binary=True).fetchall(),  # type: ignore[misc]
-                repeatable=True,
-            )
+            [(is_stored,)] = self._calls.call("import_thread", IMPORT_TYPES, values, repeatable=True)
             if is_stored:
                 return outcome
             attempted = outcome
         raise p.StoreError("the thread that is to be replaced changes all the time")
 
-    def _check_room(self, threads: int, size: int) -> None:
-        """Raises NoRoomError if the limits do not leave room for more threads and bytes."""
-        state, limits = self._states.get(), self._limits
-        if state.room.take(threads=threads, size=size):
-            return
-        threads_left, bytes_left = self._look_at_limits(state)
-        check_room("max_threads", limits.max_threads, limits.max_threads - threads_left + threads)
-        check_room("max_bytes", limits.max_bytes, limits.max_bytes - bytes_left + size)
-
     # --- retention and forks ---
 
     def sweep(self) -> bool:
-        return self._sweep(0.0)
-
-    def _sweep(self, interval: float) -> bool:
-        """Sweeps, unless somebody has done so in the last ``interval`` seconds. Returns whether there is more."""
-        types = ("double precision", "double precision", "integer", "double precision")
-        values = (float(self._limits.max_age_seconds), float(p.RAW_RETENTION_SECONDS), SWEEP_ROWS, interval)
-        [(has_more,)] = self._fetch(call(self._s, "sweep", types), values)
-        return bool(has_more)
-
-    def _sweep_if_due(self, state: ProcessState) -> None:
-        """Sweeps from time to time, on another OS thread: no request waits for it."""
-        now = time.monotonic()
-        if now >= state.next_sweep:
-            state.next_sweep = now + SWEEP_INTERVAL_SECONDS
-            start_thread(self._sweep_all, name="copilot-runtime-postgres-sweep")
-
-    def _sweep_all(self) -> None:
-        with suppress(p.StoreError):  # which requests report
-            has_more = self._sweep(SWEEP_INTERVAL_SECONDS)
-            while has_more:
-                time.sleep(SWEEP_PAUSE_SECONDS)
-                has_more = self._sweep(0.0)
+        return self._retention.sweep()
 
     def after_fork(self) -> None:
         """Nothing to do: what belongs to a process is created on its first use there."""
-
-    # --- limits ---
-
-    def _make_room(self, state: ProcessState, ends: Sequence[End], new: int, begun: int) -> None:
-        """Enforces the limits after runs have ended, unless there is certainly room.
-
-        Args:
-            state: The state of the process.
-            ends: The runs that have ended.
-            new: How many of them were the first of their threads.
-            begun: How many runs have begun.
-        """
-        size = sum(end.size for end in ends) + THREAD_BYTES * begun
-        if not state.room.take(size=size, threads=new) and ends:
-            self._enforce((), [end.key for end in ends])
-
-    def _count(self, leases: Sequence[p.Lease]) -> None:
-        """Counts what active runs have added, and enforces the limits."""
-        self._enforce([lease.token for lease in leases], [thread_digest(lease.run.thread) for lease in leases])
-
-    def _look_at_limits(self, state: ProcessState) -> tuple[int, int]:
-        """Returns how many threads and bytes there is room for."""
-        [(_, threads_left, bytes_left)] = self._run(
-            lambda db: db.execute(
-                self._make_room_sql,
-                (db.not_after(), [], [], self._limits.max_threads, self._limits.max_bytes, 0),
-                binary=True,
-            ).fetchall()
-        )
-        state.room.found(threads_left, bytes_left)
-        return threads_left, bytes_left
-
-    def _enforce(self, tokens: Sequence[int], keys: Sequence[bytes]) -> None:
-        state = self._states.get()
-        limits = (self._limits.max_threads, self._limits.max_bytes, EVICTION_BATCH)
-        with suppress(p.StoreError):  # what was written stays, and the next write does it
-            [(evicted, threads_left, bytes_left)] = self._run(
-                lambda db: db.execute(
-                    self._make_room_sql, (db.not_after(), list(tokens), list(keys), *limits), binary=True
-                ).fetchall()
-            )
-            state.room.found(threads_left, bytes_left)
-            if evicted and not state.has_evicted:
-                state.has_evicted = True
-                self._limits.log_eviction(logger, self._connections.where)
-
-    # --- helpers ---
-
-    def _run(self, work: Callable[[BoundedConnection], T], *, repeatable: bool = False) -> T:
-        return self._connections.run(work, repeatable=repeatable)
-
-    def _fetch(self, sql: str, values: Any, *, repeatable: bool = True) -> list[Any]:
-        return self._checked(lambda db: db.execute(sql, values, binary=True).fetchall(), repeatable)
-
-    def _call(
-        self, function: str, types: Sequence[str], values: Sequence[Any], *, repeatable: bool = False
-    ) -> list[Any]:
-        """Returns what a function returns that does nothing once this call has failed."""
-        sql = call(self._s, function, ("double precision", *types))
-        return self._checked(lambda db: db.execute(sql, (db.not_after(), *values), binary=True).fetchall(), repeatable)
-
-    def _checked(self, work: Callable[[BoundedConnection], list[Any]], repeatable: bool) -> list[Any]:
-        try:
-            return self._run(work, repeatable=repeatable)
-        except UnicodeError as error:  # half a character, which no id that is stored has
-            raise p.ThreadUnreadable(f"not a text: {error}") from error
-
-    def _execute(self, sql: str, values: Any, *, repeatable: bool) -> None:
-        self._run(lambda db: db.execute(sql, values), repeatable=repeatable)
 
 
 def _is_unknown(error: p.StoreError) -> bool:

@@ -46,8 +46,8 @@ FINISH_TYPES = (
 APPEND_TYPES = ("double precision", _BIGINT, _INT, _INT, _BIGINT, _BIGINT, _BIGINT, _TEXT, _BYTES)
 """The parameters of the function ``append_frames``."""
 
-MAKE_ROOM_TYPES = ("double precision", _BIGINT, _BYTES, "bigint", "bigint", "integer")
-"""The parameters of the function ``make_room``."""
+MAKE_ROOM_TYPES = (_BIGINT, _BYTES, "bigint", "bigint", "integer")
+"""The parameters of the function ``make_room`` after the time."""
 
 
 def call(schema: str, function: str, types: Sequence[str]) -> str:
