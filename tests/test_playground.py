@@ -35,11 +35,32 @@ async def agent(input, context):
     yield {"type": "MESSAGES_SNAPSHOT", "messages": messages}
     yield {"type": "RUN_FINISHED", **ids}
 
+def message(id, text):
+    yield {"type": "TEXT_MESSAGE_START", "messageId": id, "role": "assistant"}
+    yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": id, "delta": text}
+    yield {"type": "TEXT_MESSAGE_END", "messageId": id}
+
+async def hostile(input, context):
+    ids = {"threadId": input.thread_id, "runId": input.run_id}
+    yield {"type": "RUN_STARTED", **ids}
+    for event in message("long", "*a*\\n" * 100_000 + "the end of it"):
+        yield event
+    for event in message("wide", "a|" * 2_000 + "\\n" + "-|" * 2_000 + "\\n" + "b|\\n" * 2_000):
+        yield event
+    for event in message("image", "![pixel](data:image/gif;base64," + "A" * 200_000 + ")"):
+        yield event
+    steps = [{"label": f"step {number}"} for number in range(130_000)]
+    content = {"title": "Many steps", "steps": steps}
+    yield {"type": "ACTIVITY_SNAPSHOT", "messageId": "a", "activityType": "MANY", "content": content}
+    schema = {"properties": {"odd": {"enum": "abc"}, "odder": {"type": "constructor"}}}
+    interrupt = {"id": "i", "reason": "odd", "message": "Does it go on?", "responseSchema": schema}
+    yield {"type": "RUN_FINISHED", "outcome": {"type": "interrupt", "interrupts": [interrupt]}, **ids}
+
 def identify_user(request):
     return User(id="ann") if request.headers.get("authorization") == "Bearer ann" else None
 
 with_users = CopilotRuntime(agents={"other": agent, "a/b ü": agent}, identify_user=identify_user)
-without_threads = CopilotRuntime(agents={"mine": agent})
+without_threads = CopilotRuntime(agents={"mine": agent, "hostile": hostile})
 without_agents = CopilotRuntime(agents=lambda context: {})
 """
 
@@ -72,6 +93,7 @@ SCENARIOS = (
     "accessible-narrow",
     "own-runtime-with-users",
     "own-runtime-single-route-without-threads",
+    "hostile-agents-do-not-freeze-the-page",
     "own-runtime-without-agents",
 )
 

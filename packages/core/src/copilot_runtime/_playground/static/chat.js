@@ -49,7 +49,13 @@ export class Chat {
       this.#changed.delete(item);
     }
     this.#drawChanged();
-    this.#log.append(...items.map((item) => this.#views.get(item)?.node).filter(Boolean));
+    // What is in its place is left there: it may have the focus, and what the user writes.
+    let place = this.#log.firstChild;
+    for (const item of items) {
+      const node = this.#views.get(item)?.node;
+      if (node && node === place) place = place.nextSibling;
+      else if (node) this.#log.insertBefore(node, place);
+    }
   }
 
   showInstead(node) {
@@ -74,20 +80,40 @@ export class Chat {
     const { session } = this;
     if (this.#changed.size > 0 && this.#views.size === 0) this.#log.replaceChildren();
     for (const item of this.#changed) {
-      let view = this.#views.get(item);
-      if (!view) {
-        view = VIEWS[item.kind](item, session, this.actions);
-        view.node.classList.add("item", item.kind);
-        this.#views.set(item, view);
-        this.#log.append(view.node);
-        if (item.kind === "user") this.#follows = true;
+      // What an agent has sent may be of any shape. One item that cannot be drawn must not keep back the others.
+      this.#changed.delete(item);
+      try {
+        this.#drawItem(item);
+      } catch (error) {
+        console.warn(error);
+        this.#drawFailure(item, error);
       }
-      view.node.classList.toggle("open", item.open === true);
-      view.update?.();
       if (item.kind === "assistant" && !item.open && session.live) this.announce(item.text);
     }
-    this.#changed.clear();
     if (this.#follows) this.#log.scrollTop = this.#log.scrollHeight;
+  }
+
+  #drawItem(item) {
+    let view = this.#views.get(item);
+    if (!view) {
+      view = VIEWS[item.kind](item, this.session, this.actions);
+      this.#addView(item, view, item.kind);
+      if (item.kind === "user") this.#follows = true;
+    }
+    view.node.classList.toggle("open", item.open === true);
+    view.update?.();
+  }
+
+  #drawFailure(item, { message }) {
+    this.#views.get(item)?.node.remove();
+    const text = `This ${item.kind} cannot be shown: ${message}`;
+    this.#addView(item, VIEWS.error({ text }, this.session, this.actions), "error");
+  }
+
+  #addView(item, view, kind) {
+    view.node.classList.add("item", kind);
+    this.#views.set(item, view);
+    this.#log.append(view.node);
   }
 }
 

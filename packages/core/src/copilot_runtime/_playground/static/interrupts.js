@@ -45,7 +45,7 @@ function fieldsOf({ responseSchema: schema }, respond) {
     const answer = (value) => () => respond("resolved", { [name]: value });
     return [choices(button("Approve", answer(true), { class: "main" }), button("Reject", answer(false)), cancel)];
   }
-  if (properties.length > 0 && properties.every(([, member]) => member?.enum || FIELDS[member?.type])) {
+  if (properties.length > 0 && properties.every(([, member]) => Array.isArray(member?.enum) || Object.hasOwn(FIELDS, member?.type))) {
     const fields = properties.map(([name, member]) => [name, field(member)]);
     const rows = fields.map(([name, { node }]) => {
       const title = schema.properties[name].title ?? name;

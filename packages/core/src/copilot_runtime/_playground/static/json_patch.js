@@ -4,7 +4,10 @@
 export function applyPatch(value, operations) {
   // A pointer begins with "/" or is empty, so its first key is always "", which is the key of the whole value.
   const root = { "": structuredClone(value) };
-  for (const operation of operations) OPERATIONS[operation.op]?.(root, operation) ?? refuse(operation);
+  for (const operation of operations) {
+    const isKnown = Object.hasOwn(OPERATIONS, operation.op);
+    if (!isKnown || OPERATIONS[operation.op](root, operation) !== true) refuse(operation);
+  }
   return root[""];
 }
 

@@ -1,4 +1,5 @@
-// Shows Markdown that grows: what is complete is drawn once, and only the last block again.
+// Shows Markdown that grows: what is complete is drawn once, and only the last block again. A very long text is shown as
+// it is, since each few of its characters may be a node.
 
 import { copyFrom, h, iconButton, setText } from "./dom.js";
 import { highlight } from "./highlight.js";
@@ -7,6 +8,8 @@ import { parseInline, parseMarkdown } from "./markdown.js";
 const IMAGE = /^data:image\/(?:png|jpeg|gif|webp|svg\+xml|avif)[;,]/i;
 // The headings of messages are below those of the page, and none is skipped.
 const FIRST_LEVEL = 2;
+const LONGEST = 50_000; // characters, without those of images
+const IMAGE_DATA = /\(data:[^()\s]*\)/g;
 const LINK = /^(?:https?:\/\/|mailto:)/i;
 
 export class MarkdownView {
@@ -16,8 +19,10 @@ export class MarkdownView {
   #last = null; // the node of the last block
   #code = null; // its text node, if it is code that is still growing
   #level = FIRST_LEVEL; // of the last heading of the complete blocks
+  #plain = null; // what shows a text that is too long
 
   update(text, open) {
+    if (isTooLong(text)) return this.#showPlain(text);
     if (!text.startsWith(this.#text)) {
       this.#done = 0;
       this.node.replaceChildren();
@@ -41,12 +46,23 @@ export class MarkdownView {
     if (blocks.length > 1) this.#done += offsetOfLine(rest, blocks.at(-1).line);
   }
 
+  #showPlain(text) {
+    this.#text = text;
+    this.#plain ??= h("div", { class: "text" });
+    if (!this.#plain.isConnected) this.node.replaceChildren(this.#plain);
+    setText(this.#plain, text);
+  }
+
   #draw(block, levels, isGrowing) {
     if (block.type !== "code" || !isGrowing) return drawBlock(block, levels);
     const node = codeBlock(block.language, block.text, false);
     this.#code = node.querySelector("code");
     return node;
   }
+}
+
+function isTooLong(text) {
+  return text.length > LONGEST && text.replace(IMAGE_DATA, "").length > LONGEST;
 }
 
 function offsetOfLine(text, line) {
@@ -77,8 +93,9 @@ const BLOCKS = {
     return ordered ? h("ol", { start }, ...nodes) : h("ul", {}, ...nodes);
   },
   table: ({ align, head, rows }) => {
+    // Missing cells are left out: to add them would make a table larger than its text by any factor.
     const row = (tag, cells) => {
-      const nodes = head.map((_, index) => h(tag, { class: align[index] }, ...inline(cells[index] ?? "")));
+      const nodes = cells.slice(0, head.length).map((cell, index) => h(tag, { class: align[index] }, ...inline(cell)));
       return h("tr", {}, ...nodes);
     };
     const body = h("tbody", {}, ...rows.map((cells) => row("td", cells)));

@@ -4,6 +4,8 @@ import { button, byId, copyFrom, formatBytes, h, oncePerFrame } from "./dom.js";
 import { toCurl } from "./transport.js";
 
 const MAX_ENTRIES = 5000;
+const MAX_CHARACTERS = 50_000_000; // of the entries: an agent may send its whole state with each word
+const MAX_LINES = 1000; // of the deltas in the details of a row
 
 // The groups of event types, by how the types begin.
 const GROUPS = [
@@ -42,6 +44,9 @@ const SUMMARIES = {
 
 export class Timeline {
   #entries = [];
+  #characters = 0; // of all entries
+  #dropped = 0; // how many entries are no longer kept
+  #isStale = false; // whether rows show some of these
   #list = byId("events");
   #shownGroups = new Set(GROUPS.map(([id]) => id).filter((id) => !HIDDEN_AT_FIRST.has(id)));
   #waiting = []; // entries that are not drawn yet
@@ -67,6 +72,7 @@ export class Timeline {
 
   clear() {
     this.#entries = [];
+    this.#characters = this.#dropped = 0;
     this.#stats = { events: 0, bytes: 0, first: null, last: null };
     this.#redraw();
   }
@@ -102,9 +108,22 @@ export class Timeline {
 
   #add(entry) {
     this.#entries.push(entry);
-    if (this.#entries.length > MAX_ENTRIES) this.#entries.splice(0, MAX_ENTRIES / 10);
+    this.#characters += charactersOf(entry);
     this.#waiting.push(entry);
+    if (this.#entries.length > MAX_ENTRIES || this.#characters > MAX_CHARACTERS) this.#dropOldest();
     this.#draw();
+  }
+
+  // Drops a tenth at once: browsers number the rows of a list again for each one that is removed from its beginning.
+  #dropOldest() {
+    let count = 0;
+    while (count < this.#entries.length - 1 && (count < MAX_ENTRIES / 10 || this.#characters > MAX_CHARACTERS)) {
+      this.#characters -= charactersOf(this.#entries[count]);
+      count += 1;
+    }
+    this.#entries.splice(0, count);
+    this.#dropped += count;
+    this.#isStale = true;
   }
 
   #drawWaiting() {
@@ -112,11 +131,12 @@ export class Timeline {
     const follows = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
     const rows = document.createDocumentFragment();
     const touched = new Set();
-    for (const entry of this.#waiting) this.#drawEntry(entry, rows, touched);
-    for (const row of touched) row.draw();
+    if (this.#isStale) this.#removeRows();
+    const waiting = this.#waiting;
     this.#waiting = [];
+    for (const entry of waiting) this.#drawEntry(entry, rows, touched);
+    for (const row of touched) row.draw();
     this.#list.append(rows);
-    while (this.#list.childElementCount > MAX_ENTRIES) this.#list.firstElementChild.remove();
     if (follows) scroller.scrollTop = scroller.scrollHeight;
     this.#showStats();
   }
@@ -152,16 +172,22 @@ export class Timeline {
   }
 
   #redraw() {
+    this.#removeRows();
+    this.#drawWaiting();
+  }
+
+  #removeRows() {
     this.#list.replaceChildren();
     this.#row = null;
+    this.#isStale = false;
     this.#waiting = [...this.#entries];
-    this.#drawWaiting();
   }
 
   #showStats() {
     const { events, bytes, first, last } = this.#stats;
     const parts = [`${events} event${events === 1 ? "" : "s"}`, formatBytes(bytes)];
     if (first !== null) parts.push(`first ${milliseconds(first)}`, `last ${milliseconds(last)}`);
+    if (this.#dropped > 0) parts.push(`${this.#dropped} earlier ones are not kept`);
     byId("event-stats").textContent = parts.join(" · ");
     byId("no-events").hidden = this.#list.childElementCount > 0;
   }
@@ -172,6 +198,10 @@ export class Timeline {
     h("a", { href: url, download: "events.ndjson" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
+}
+
+function charactersOf({ data, record }) {
+  return (data ?? record.body ?? "").length;
 }
 
 // Texts are shown as they are; the delta of a state is a list.
@@ -247,11 +277,13 @@ class EventRow extends Row {
     const first = this.#entries[0];
     const facts = [`${new Date(performance.timeOrigin + first.at).toISOString()}`, first.id === null ? "no id" : `id ${first.id}`];
     const copy = button("Copy JSON", () => copyFrom(copy, this.#entries.map(({ data }) => data).join("\n")));
-    const texts = this.#entries.map(({ event, elapsed, bytes }) => {
+    const texts = this.#entries.slice(0, MAX_LINES).map(({ event, elapsed, bytes }) => {
       return this.#entries.length === 1
         ? JSON.stringify(event, null, 2)
         : `${milliseconds(elapsed).padStart(9)} ${String(bytes).padStart(5)} B  ${JSON.stringify(event.delta)}`;
     });
+    const left = this.#entries.length - texts.length;
+    if (left > 0) texts.push(`… ${left} more, which “Copy JSON” has`);
     const json = h("pre", { tabindex: 0, "aria-label": "JSON" }, texts.join("\n"));
     this.detail.replaceChildren(h("div", { class: "facts" }, h("span", {}, facts.join(" · ")), copy), json);
   }

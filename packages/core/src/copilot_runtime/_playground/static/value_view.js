@@ -4,27 +4,38 @@ import { h } from "./dom.js";
 import { isObject } from "./json_patch.js";
 
 const MAX_DEPTH = 40;
-const MAX_MEMBERS = 500;
+const MAX_MEMBERS = 500; // of one value
+const MAX_ROWS = 5000; // of all: a large state changes often, and each change draws it again
 
 // Returns the nodes of a tree. What differs from the previous value is marked.
 export function valueTree(value, previous) {
-  return h("div", { class: "tree" }, branch(value, previous, 0));
+  return h("div", { class: "tree" }, branch(value, previous, newBudget()));
 }
 
-function branch(value, previous, depth) {
+function newBudget() {
+  return { rows: MAX_ROWS };
+}
+
+// `budget` is what is left of the rows of the whole tree.
+function branch(value, previous, budget, depth = 0) {
   if (!isContainer(value) || depth >= MAX_DEPTH) return leaf(value, previous);
   const entries = Object.entries(value);
   const isList = Array.isArray(value);
   if (entries.length === 0) return h("span", { class: "punctuation" }, isList ? "[ ]" : "{ }");
-  const rows = entries.slice(0, MAX_MEMBERS).map(([key, member]) => {
+  const shown = entries.slice(0, Math.min(MAX_MEMBERS, budget.rows));
+  budget.rows -= shown.length;
+  const rows = shown.map(([key, member]) => {
     const before = isContainer(previous) && Object.hasOwn(previous, key) ? previous[key] : undefined;
     const name = h("span", { class: isList ? "index" : "key" }, key);
-    const row = h("li", {}, name, isContainer(member) ? summary(member) : null, branch(member, before, depth + 1));
+    const row = h("li", {}, name, isContainer(member) ? summary(member) : null, branch(member, before, budget, depth + 1));
     if (previous !== undefined && before === undefined) row.className = "changed";
     return row;
   });
-  if (entries.length > MAX_MEMBERS) rows.push(h("li", {}, `… ${entries.length - MAX_MEMBERS} more`));
-  return h("ul", {}, ...rows);
+  return h("ul", {}, ...rows, more(entries.length - shown.length));
+}
+
+function more(count) {
+  return count > 0 ? h("li", {}, `… ${count} more`) : null;
 }
 
 function summary(value) {
@@ -48,11 +59,13 @@ function isContainer(value) {
 // Returns the nodes of an activity's content: a title, steps with a mark each, and other members by name.
 export function contentView(content) {
   const nodes = [];
-  for (const [name, value] of Object.entries(isObject(content) ? content : { content })) {
+  const budget = newBudget();
+  const entries = Object.entries(isObject(content) ? content : { content });
+  for (const [name, value] of entries.slice(0, MAX_MEMBERS)) {
     if (name === "title") nodes.push(h("p", { class: "title" }, String(value)));
     else if (name === "progress" && typeof value === "number") nodes.push(progress(value));
-    else if (Array.isArray(value)) nodes.push(h("ul", { class: "steps" }, ...value.map(step)));
-    else nodes.push(h("div", { class: "member" }, h("span", { class: "key" }, name), branch(value, undefined, 0)));
+    else if (Array.isArray(value)) nodes.push(steps(value, budget));
+    else nodes.push(h("div", { class: "member" }, h("span", { class: "key" }, name), branch(value, undefined, budget)));
   }
   return nodes;
 }
@@ -62,8 +75,13 @@ function progress(value) {
   return h("progress", { max: 1, value: share, "aria-label": "Progress" });
 }
 
-function step(value) {
-  if (!isObject(value)) return h("li", {}, branch(value, undefined, 0));
+function steps(values, budget) {
+  const shown = values.slice(0, MAX_MEMBERS).map((value) => step(value, budget));
+  return h("ul", { class: "steps" }, ...shown, more(values.length - shown.length));
+}
+
+function step(value, budget) {
+  if (!isObject(value)) return h("li", {}, branch(value, undefined, budget));
   const done = value.done ?? value.status;
   const isDone = done === true || ["done", "completed", "complete"].includes(done);
   const label = value.label ?? value.title ?? value.name ?? value.description ?? JSON.stringify(value);
