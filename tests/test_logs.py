@@ -82,7 +82,7 @@ def info(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def identify(request: Request) -> User:
-    return User(id="ada@example.org")
+    return User(id="lovelace@example.org")
 
 
 @pytest.mark.requirement("OPS-01")
@@ -106,7 +106,7 @@ def test_log_has_one_line_per_run_with_its_fields(info: pytest.LogCaptureFixture
     line = record.getMessage()
     for word in ("talks", result.thread_id, result.run_id, record.owner_hash, "finished", "events=7", "tokens=7+11"):
         assert word in line
-    assert "ada" not in str(vars(record))
+    assert "lovelace" not in str(vars(record))
 
 
 @pytest.mark.requirement("OPS-01")

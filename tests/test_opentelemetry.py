@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import json
 import logging
 import re
@@ -18,17 +19,24 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, OpenTelemetry, Request, User, create_copilot_runtime_handler
+from copilot_runtime import (
+    CopilotHandler,
+    CopilotRuntime,
+    OpenTelemetry,
+    Request,
+    User,
+    create_copilot_runtime_handler,
+)
 from copilot_runtime._engine import Engine
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime._engine.endings import LOST
 from copilot_runtime._engine.reaper import reap
-from copilot_runtime._telemetry import names
+from copilot_runtime._telemetry import failures, names
 from copilot_runtime._telemetry.metrics import Metrics
 from copilot_runtime.agents import BuiltInAgent, HttpAgent, define_tool
 from copilot_runtime.middleware import use
@@ -609,6 +617,98 @@ except ImportError as error:
 """
     ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     assert "pip install 'copilot-runtime[otel]'" in ended.stdout, ended.stderr
+
+
+def test_opentelemetry_counts_active_runs_of_all_runtimes_of_a_provider(exporters: Exporters) -> None:
+    seen: list[Any] = []
+
+    def looks(input: Any) -> Iterator[Event]:
+        yield started(input)
+        seen.append(exporters.metric("copilot_runtime.runs.active"))
+        yield finished(input)
+
+    first = exporters.runtime(talks)
+    TestClient(exporters.runtime(looks)).run("a")
+    assert seen == [{(): 1}]
+    assert exporters.metric("copilot_runtime.streams.open") == {(): 0}
+    TestClient(Exporters().runtime(looks)).run("a")
+    assert seen[1] == {(): 0}, "those of other providers are not among them"
+    del first
+
+
+def test_opentelemetry_metrics_do_not_grow_with_what_agents_report(exporters: Exporters) -> None:
+    names_of_models = itertools.count()
+
+    def fails_in_many_ways(input: Any) -> Iterator[Event]:
+        yield started(input)
+        yield {"type": "RUN_ERROR", "message": "m", "code": f"request {next(names_of_models)} \ud800"}
+
+    def uses_many_models(input: Any) -> Iterator[Event]:
+        yield started(input)
+        usage = [{"provider": f"p{number}", "model": f"m{number}", "inputTokens": 1} for number in range(200)]
+        yield finished(input, usage=usage)
+
+    failing = TestClient(exporters.runtime(fails_in_many_ways))
+    for _ in range(150):
+        failing.run("a", check=False)
+    TestClient(exporters.runtime(uses_many_models)).run("a")
+    assert len(exporters.metric("copilot_runtime.runs")) <= 102
+    tokens = exporters.metric("copilot_runtime.tokens")
+    assert len(tokens) == 101
+    assert sum(tokens.values()) == 200
+
+
+class FailingProcessor(SpanProcessor):
+    """A span processor with a bug."""
+
+    def __init__(self, method: str) -> None:
+        setattr(self, method, self.fail)
+
+    def fail(self, *arguments: Any, **options: Any) -> None:
+        raise LookupError(SECRET)
+
+
+@pytest.mark.parametrize("method", ["on_start", "on_end"])
+def test_opentelemetry_that_fails_fails_no_request(
+    exporters: Exporters,
+    through: Through,
+    method: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(failures, "_reported", set())
+    exporters.tracer_provider.add_span_processor(FailingProcessor(method))
+    handler = create_copilot_runtime_handler(runtime=exporters.runtime(talks))
+    info, run = through(handler, ("GET", "/api/info", None, {}), run_of())
+    assert (info.status_code, run.status_code) == (200, 200)
+    assert "RUN_FINISHED" in run.text
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "OpenTelemetry failed; further errors of this type are not logged"
+    ]
+    assert exporters.metric("copilot_runtime.runs")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"traceparent": "no trace", "tracestate": "x" * 8000},
+        {"traceparent": f"00-{0:032x}-{0:016x}-01"},
+        {"traceparent": f"{TRACEPARENT},{TRACEPARENT}"},
+        {"traceparent": TRACEPARENT, "tracestate": ",".join(f"k{number}=v" for number in range(500))},
+        {"traceparent": TRACEPARENT, "baggage": "a=%ff%0d%0a,=,;;,b"},
+    ],
+)
+def test_opentelemetry_takes_whatever_a_client_says_of_its_trace(
+    exporters: Exporters, through: Through, headers: dict[str, str]
+) -> None:
+    (run,) = through(create_copilot_runtime_handler(runtime=exporters.runtime(talks)), run_of(**headers))
+    assert "RUN_FINISHED" in run.text
+    assert span_id(exporters.named("invoke_agent a"))
+
+
+def test_opentelemetry_names_no_span_after_what_is_no_method(exporters: Exporters, through: Through) -> None:
+    through(create_copilot_runtime_handler(runtime=exporters.runtime(talks)), ("BREW", "/api/unknown", None, {}))
+    assert attributes(exporters.named("HTTP"))["http.request.method"] == "_OTHER"
 
 
 def test_opentelemetry_docs_list_every_attribute_and_metric() -> None:

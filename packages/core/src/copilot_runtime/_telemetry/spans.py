@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context as otel_context
 from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
+from .failures import report_failure
 from .names import ERROR_TYPE
 
 if TYPE_CHECKING:
@@ -62,5 +63,8 @@ class TracedOperation:
             self.attributes[ERROR_TYPE] = error_type
             # No description: texts of exceptions may hold what is secret.
             self.span.set_status(Status(StatusCode.ERROR))
-        self.span.end()
+        try:
+            self.span.end()
+        except Exception as error:  # of a processor of the application
+            report_failure(error)
         return True

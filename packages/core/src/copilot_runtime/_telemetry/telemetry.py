@@ -6,10 +6,9 @@ Imported only by runtimes that have ``opentelemetry=...``: everything else looks
 from __future__ import annotations
 
 import contextlib
-import logging
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from opentelemetry import context as otel_context
@@ -18,17 +17,18 @@ from opentelemetry.trace import SpanKind
 
 from .._version import __version__
 from . import names
+from .failures import report_failure
 from .metrics import Metrics
 from .options import OpenTelemetry
 from .spans import TracedOperation
+from .values import Labels, attribute_text
 
-logger = logging.getLogger("copilot_runtime.engine")
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 
-
-_MAX_CHARACTERS = 256
-"""How much of a text that clients or models choose becomes an attribute."""
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
 
 
 class EndedRunReport(Protocol):
@@ -62,6 +62,10 @@ class CountedEngine(Protocol):
         """Returns how many streams are open."""
 
 
+_observed: weakref.WeakKeyDictionary[CountedEngine, Telemetry] = weakref.WeakKeyDictionary()
+"""The engines of all runtimes: a provider has each instrument once, with the callback of the first that creates it."""
+
+
 class Telemetry:
     """The tracer and the instruments of one runtime.
 
@@ -73,19 +77,27 @@ class Telemetry:
         self._tracer = trace.get_tracer(
             "copilot_runtime", __version__, tracer_provider=options.tracer_provider, schema_url=_SCHEMA_URL
         )
-        self._engines: weakref.WeakSet[CountedEngine] = weakref.WeakSet()
+        self._meter_provider = options.meter_provider
+        self._error_types, self._models, self._providers = Labels(), Labels(), Labels()
         meter = metrics.get_meter(
             "copilot_runtime", __version__, meter_provider=options.meter_provider, schema_url=_SCHEMA_URL
         )
         self._metrics = Metrics(
             meter,
-            lambda: sum(engine.count_live_runs() for engine in list(self._engines)),
-            lambda: sum(engine.count_open_streams() for engine in list(self._engines)),
+            lambda: sum(engine.count_live_runs() for engine in self._engines_of_provider()),
+            lambda: sum(engine.count_open_streams() for engine in self._engines_of_provider()),
         )
 
     def observe(self, engine: CountedEngine) -> None:
         """Has an engine's active runs and open streams counted."""
-        self._engines.add(engine)
+        _observed[engine] = self
+
+    def _engines_of_provider(self) -> list[CountedEngine]:
+        provider = self._find_meter_provider()
+        return [engine for engine, other in list(_observed.items()) if other._find_meter_provider() is provider]
+
+    def _find_meter_provider(self) -> Any:
+        return metrics.get_meter_provider() if self._meter_provider is None else self._meter_provider
 
     def _begin(
         self,
@@ -95,8 +107,16 @@ class Telemetry:
         measured: Mapping[str, Any] | None = None,
         parent: otel_context.Context | None = None,
     ) -> TracedOperation:
-        span = self._tracer.start_span(name, parent, kind, attributes)
-        return TracedOperation(span, measured, parent)
+        return TracedOperation(self._start_span(name, kind, attributes, parent), measured, parent)
+
+    def _start_span(
+        self, name: str, kind: SpanKind, attributes: Mapping[str, Any], parent: otel_context.Context | None = None
+    ) -> Span:
+        try:
+            return self._tracer.start_span(name, parent, kind, attributes)
+        except Exception as error:
+            report_failure(error)
+            return trace.INVALID_SPAN
 
     # --- requests ---
 
@@ -106,11 +126,17 @@ class Telemetry:
         It is a child of the current span, such as one of the application's own instrumentation of its framework;
         without one, of the span that ``traceparent`` names.
         """
-        attributes = {names.REQUEST_METHOD: _text(method), names.URL_PATH: _text(path)}
+        known = method if method in _METHODS else "_OTHER"
+        attributes = {names.REQUEST_METHOD: known, names.URL_PATH: attribute_text(path)}
+        name = "HTTP" if known == "_OTHER" else known
         if trace.get_current_span().get_span_context().is_valid:
-            return self._begin(method, SpanKind.INTERNAL, attributes)
-        parent = propagate.extract(headers)
-        return self._begin(method, SpanKind.SERVER, attributes, parent=parent)
+            return self._begin(name, SpanKind.INTERNAL, attributes)
+        parent = None
+        try:
+            parent = propagate.extract(headers)
+        except Exception as error:  # of a propagator of the application, by what a client has sent
+            report_failure(error)
+        return self._begin(name, SpanKind.SERVER, attributes, parent=parent)
 
     def name_request(self, request: TracedOperation, method: str, route: str, pattern: str) -> None:
         """Names the span of a request whose route is known, by the route's name and the pattern of its path."""
@@ -131,16 +157,16 @@ class Telemetry:
         """Begins the span of a run."""
         attributes: dict[str, Any] = {
             names.OPERATION: "invoke_agent",
-            names.AGENT_NAME: _text(agent_id),
-            names.CONVERSATION: _text(thread_id),
-            names.RUN_ID: _text(run_id),
+            names.AGENT_NAME: attribute_text(agent_id),
+            names.CONVERSATION: attribute_text(thread_id),
+            names.RUN_ID: attribute_text(run_id),
         }
         if owner_hash is not None:
             attributes[names.USER_HASH] = owner_hash
         if is_suggestion:
             attributes[names.SUGGESTION] = True
-        measured = {names.AGENT_NAME: _text(agent_id)}
-        return self._begin(f"invoke_agent {_text(agent_id)}", SpanKind.INTERNAL, attributes, measured)
+        measured = {names.AGENT_NAME: attribute_text(agent_id)}
+        return self._begin(f"invoke_agent {attribute_text(agent_id)}", SpanKind.INTERNAL, attributes, measured)
 
     def note_first_event(self, run: TracedOperation) -> None:
         """Records that a run has its first event after RUN_STARTED."""
@@ -148,8 +174,8 @@ class Telemetry:
 
     def end_run(self, run: TracedOperation | None, report: EndedRunReport) -> None:
         """Ends the span of a run, and counts it; None for a run that another process had begun."""
-        attributes = {names.AGENT_NAME: _text(report.agent_id)}
-        error = {names.ERROR_TYPE: report.error_code} if report.error_code else {}
+        attributes = {names.AGENT_NAME: attribute_text(report.agent_id)}
+        error = {names.ERROR_TYPE: self._error_types.limit(report.error_code)} if report.error_code else {}
         outcome = {**attributes, names.RUN_OUTCOME: report.outcome, **error}
         context = None if run is None else run.context
         measured = self._metrics
@@ -161,10 +187,10 @@ class Telemetry:
                 count = entry.get(member)
                 if isinstance(count, int) and count > 0:
                     model = {
-                        name: _text(value)
-                        for name, value in (
-                            (names.PROVIDER, entry.get("provider")),
-                            (names.REQUEST_MODEL, entry.get("model")),
+                        name: labels.limit(value)
+                        for name, labels, value in (
+                            (names.PROVIDER, self._providers, entry.get("provider")),
+                            (names.REQUEST_MODEL, self._models, entry.get("model")),
                         )
                         if isinstance(value, str)
                     }
@@ -183,11 +209,11 @@ class Telemetry:
                 },
             }
         )
-        run.end(report.error_code or ("lost" if report.outcome == "lost" else ""))
+        run.end(attribute_text(report.error_code) or ("lost" if report.outcome == "lost" else ""))
 
     def count_lost_lease(self, agent_id: str) -> None:
         """Counts a run that another process has ended or taken over."""
-        self._metrics.leases_lost.add(1, {names.AGENT_NAME: _text(agent_id)})
+        self._metrics.leases_lost.add(1, {names.AGENT_NAME: attribute_text(agent_id)})
 
     # --- calls ---
 
@@ -197,7 +223,7 @@ class Telemetry:
         attributes = {names.DB_SYSTEM: kind, names.DB_OPERATION: operation}
         has_parent = trace.get_current_span().get_span_context().is_valid
         span_kind = SpanKind.CLIENT if is_remote else SpanKind.INTERNAL
-        span = self._tracer.start_span(f"store {operation}", None, span_kind, attributes) if has_parent else None
+        span = self._start_span(f"store {operation}", span_kind, attributes) if has_parent else None
         call = TracedOperation(span or trace.INVALID_SPAN, attributes)
         try:
             with call.current() if span is not None else contextlib.nullcontext():
@@ -211,15 +237,17 @@ class Telemetry:
 
     def begin_model_call(self, provider: str, model: str) -> TracedOperation:
         """Begins the span of a call of a model."""
-        attributes = {names.OPERATION: "chat", names.PROVIDER: provider, names.REQUEST_MODEL: model}
-        return self._begin(f"chat {model}", SpanKind.CLIENT, attributes, attributes)
+        name = attribute_text(model)  # which a client may choose, with `overridable_properties`
+        attributes = {names.OPERATION: "chat", names.PROVIDER: provider, names.REQUEST_MODEL: name}
+        measured = {**attributes, names.REQUEST_MODEL: self._models.limit(model)}
+        return self._begin(f"chat {name}", SpanKind.CLIENT, attributes, measured)
 
     def end_model_call(
         self, call: TracedOperation, counts: Mapping[str, int], finish_reasons: Sequence[str], error_type: str = ""
     ) -> None:
         """Ends it, with the counts of tokens by AG-UI's names."""
         if finish_reasons:
-            call.span.set_attribute(names.FINISH_REASONS, list(finish_reasons))
+            call.span.set_attribute(names.FINISH_REASONS, [attribute_text(reason) for reason in finish_reasons])
         for member, name, kind in (
             ("inputTokens", names.INPUT_TOKENS, "input"),
             ("outputTokens", names.OUTPUT_TOKENS, "output"),
@@ -234,7 +262,7 @@ class Telemetry:
     @contextlib.contextmanager
     def tool_call(self, tool: str) -> Iterator[TracedOperation]:
         """Traces a call of a tool."""
-        name = _text(tool)
+        name = attribute_text(tool)
         attributes = {names.OPERATION: "execute_tool", names.TOOL_NAME: name, names.TOOL_TYPE: "function"}
         call = self._begin(f"execute_tool {name}", SpanKind.INTERNAL, attributes)
         try:
@@ -258,10 +286,8 @@ class Telemetry:
     def trace_headers(self, call: TracedOperation) -> dict[str, str]:
         """Returns the header fields that continue a trace, such as ``traceparent``."""
         carrier: dict[str, str] = {}
-        propagate.inject(carrier, call.context)
+        try:
+            propagate.inject(carrier, call.context)
+        except Exception as error:
+            report_failure(error)
         return carrier
-
-
-def _text(text: str) -> str:
-    """Returns a text as an attribute: not too long, and without halves of characters, which no exporter can encode."""
-    return text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode()
