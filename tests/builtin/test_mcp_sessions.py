@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from mcp.client import stdio
 
 from copilot_runtime import RunContext, User
 from copilot_runtime.agents import MCPServer
+from copilot_runtime.agents._mcp import kept_sessions
+from copilot_runtime.agents._mcp.connection import Connection
+from copilot_runtime.agents._mcp.kept_sessions import close_all
 from copilot_runtime.agents._mcp.sdk import require_sdk
 from copilot_runtime.agents._tools import ToolError
 
@@ -17,6 +23,13 @@ from .test_mcp import Served, called, open_tools, run, run_mcp_server
 
 pytestmark = pytest.mark.requirement("AGENT-12")
 
+STAYS = """
+import runpy, sys, threading
+threading.Thread(target=threading.Event().wait).start()
+sys.argv[1:] = ["stdio"]
+runpy.run_module("tests.builtin.mcp_server", run_name="__main__")
+"""
+"""A program that does not end when its input does."""
 STDIO = [sys.executable, "-m", "tests.builtin.mcp_server", "stdio"]
 
 
@@ -103,6 +116,34 @@ def test_mcp_session_that_the_server_has_lost_is_opened_again(mcp: Served, keep:
     run(main)
 
 
+def test_mcp_session_that_does_not_open_for_one_run_fails_and_does_not_cancel_another() -> None:
+    """Runs of a user share a kept session, and one of them gives up first."""
+
+    async def main() -> None:
+        connected, gave_up = asyncio.Event(), asyncio.Event()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.set()
+            await gave_up.wait()
+            writer.close()
+
+        async with await asyncio.start_server(accept, "127.0.0.1") as silent:
+            port = silent.sockets[0].getsockname()[1]
+            server = MCPServer(f"http://127.0.0.1:{port}/mcp", keep=60)
+            first, second = Connection(server, RunContext()), Connection(server, RunContext())
+            waiting = [asyncio.create_task(each.definitions()) for each in (first, second)]
+            await connected.wait()
+            waiting[0].cancel()  # as by a timeout
+            await asyncio.wait(waiting[:1])
+            await close_all(first.close())
+            await server.aclose()
+            gave_up.set()
+            assert await waiting[1] == []
+            await close_all(second.close())
+
+    run(main)
+
+
 # --- command -----------------------------------------------------------------
 
 
@@ -139,6 +180,21 @@ def test_mcp_command_that_cannot_be_started_is_left_out(caplog: pytest.LogCaptur
     assert "secret" not in record.getMessage()
 
 
+def test_mcp_command_that_does_not_end_is_ended_after_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run does not wait for it, nor keep the SDK from ending it."""
+    monkeypatch.setattr(kept_sessions, "CLOSE_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(stdio, "PROCESS_TERMINATION_TIMEOUT", 0.1)
+    processes = []
+
+    async def main() -> None:
+        async with open_tools(MCPServer(command=[sys.executable, "-c", STAYS])) as tools:
+            processes.append(int((await called(tools, "process", variable="NONE")).split()[0]))
+
+    run(main)
+    with pytest.raises(ProcessLookupError):
+        os.kill(processes[0], 0)
+
+
 # --- client ------------------------------------------------------------------
 
 
@@ -165,6 +221,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "variables of a URL": ({"url": "https://a.example", "env": {"A": "b"}}, ValueError, "env needs command"),
     "variables that are numbers": ({"command": ["a"], "env": {"A": 1}}, ValueError, "names to strings"),
     "no client": ({"client": "https://a.example"}, TypeError, "an open mcp.ClientSession"),
+    "a client that is kept": ({"client": lambda context: None, "keep": 1}, ValueError, "keep needs url or command"),
     "a negative time": ({"url": "https://a.example", "keep": -1}, ValueError, "keep"),
     "no result": ({"url": "https://a.example", "max_result_characters": 0}, ValueError, "max_result_characters"),
 }

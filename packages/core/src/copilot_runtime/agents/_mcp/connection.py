@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from .._context import RunContext
 from .._tools.tool import Tool, ToolError
 from . import sdk
-from .kept_sessions import KeptSessions
+from .kept_sessions import KeptSession, KeptSessions
 from .server import MCPServer
 from .session_task import DISCONNECTED, SessionTask
 from .tool_results import result_content
@@ -34,9 +34,11 @@ class Connection:
         self._extensions = extensions
         self._settings: Mapping[str, str] | None = None
         self._session: SessionTask | None = None
-        self._kept: KeptSessions | None = None
+        self._sessions: KeptSessions | None = None
+        self._kept: KeptSession | None = None
+        """The session, if others of the server's sessions outlast their runs, too."""
         self._opening = asyncio.Lock()
-        self._abandoned: list[asyncio.Task[None]] = []
+        self._abandoned: list[SessionTask] = []
 
     async def definitions(self) -> list[sdk.JSONObject]:
         """Returns the allowed ones of the server's tools; none if the server is unavailable."""
@@ -62,21 +64,21 @@ class Connection:
         """Returns the same as tools for a model."""
         return [build_tool(self.server, definition, self._call_for_model) for definition in await self.definitions()]
 
-    def close(self) -> list[asyncio.Task[None]]:
-        """Ends the use of the session, and returns the tasks that close what has to be closed."""
-        session, self._session = self._session, None
-        if session is not None and self._kept is not None:
-            self._kept.release(self._key, session, self.server.keep)
-        elif session is not None:
-            session.close()
-            self._abandoned.append(session.task)
+    def close(self) -> list[SessionTask]:
+        """Ends the use of the session, and returns those that are being closed."""
+        if self._sessions is not None and self._kept is not None:
+            self._sessions.release(self._kept, self.server.keep)
+            self._session = self._kept = None
+        self._discard()
         return self._abandoned
 
     def _discard(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
-            self._abandoned.append(session.task)
+        if self._sessions is not None and self._kept is not None:
+            self._sessions.discard(self._kept)
+        elif self._session is not None:
+            self._session.close()
+            self._abandoned.append(self._session)
+        self._session = self._kept = None
 
     async def _call_for_model(self, name: str, arguments: Mapping[str, Any]) -> Any:
         return result_content(await self.call(name, arguments), self.server.max_result_characters)
@@ -102,7 +104,7 @@ class Connection:
         try:
             return await self._request(sdk.MCPSession.list_tools, seconds)
         except (sdk.Disconnected, ToolError):
-            if self._kept is None:
+            if self._sessions is None:
                 raise
             # A session that has been kept may have ended since; unlike a call, a list can be asked for again.
             return await self._request(sdk.MCPSession.list_tools, seconds)
@@ -144,11 +146,12 @@ class Connection:
 
         def open_session() -> SessionTask:
             opened = server.open_session(settings, client, self._extensions)
-            return SessionTask(opened, server.label, server.describe_error)
+            return SessionTask(opened, server.label, server.describe_error, is_program=server.command is not None)
 
         if not server.keep:
             return open_session()
         owner = None if context.user is None else context.user.owner_key
-        self._key = (owner, frozenset(settings.items()), frozenset(self._extensions))
-        self._kept = await server._kept.get()
-        return self._kept.acquire(self._key, open_session)
+        key = (owner, frozenset(settings.items()), frozenset(self._extensions))
+        self._sessions = await server._kept.get()
+        self._kept = self._sessions.acquire(key, open_session)
+        return self._kept.session

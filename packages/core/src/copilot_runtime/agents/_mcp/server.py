@@ -93,6 +93,8 @@ class MCPServer:
         for name, option, needed in (("headers", self.headers, "url"), ("env", self.env, "command")):
             if option is not None and given != [needed]:
                 raise ValueError(f"MCPServer: {name} needs {needed}")
+        if self.keep and self.client is not None:
+            raise ValueError("MCPServer: keep needs url or command: a client is kept open by its owner")
         if not callable(self.headers):
             http_request.validate_headers(self.headers)
         if not callable(self.env):

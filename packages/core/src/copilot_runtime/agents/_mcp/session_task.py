@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 DISCONNECTED = "The tool server disconnected."
 
+_running: set[asyncio.Task[None]] = set()
+"""All tasks, since the event loop does not keep those that close after their run."""
+
 
 class SessionTask:
     """A session that opens on the running loop as soon as it is constructed. `close` must be called.
@@ -29,6 +32,7 @@ class SessionTask:
         opened: opens the session, and closes it on exit.
         label: the name of the server in the log.
         describe: returns an exception in one line, for the log.
+        is_program: whether the server is a program that the session has started, and ends.
     """
 
     def __init__(
@@ -36,7 +40,10 @@ class SessionTask:
         opened: AbstractAsyncContextManager[MCPSession],
         label: str,
         describe: Callable[[BaseException], str],
+        *,
+        is_program: bool = False,
     ) -> None:
+        self.is_program = is_program
         self._label = label
         self._describe = describe
         self._session: asyncio.Future[MCPSession] = asyncio.get_running_loop().create_future()
@@ -45,12 +52,15 @@ class SessionTask:
         self._has_responded = False
         self._timeouts: set[asyncio.Timeout] = set()
         self._close_requested = asyncio.Event()
+        self._is_closing = False
         self.task = asyncio.create_task(self._run(opened))
+        _running.add(self.task)
+        self.task.add_done_callback(_running.discard)
 
     @property
     def is_usable(self) -> bool:
         """Whether the session is open, or about to be."""
-        if self.task.done() or self._close_requested.is_set():
+        if self.task.done() or self._is_closing:
             return False
         if not self._session.done():
             return True
@@ -62,6 +72,9 @@ class SessionTask:
 
     def close(self) -> None:
         """Requests the session to close, which it has once its task is done."""
+        if self._is_closing:
+            return
+        self._is_closing = True
         if self._session.done():
             self._close_requested.set()
         else:
@@ -83,7 +96,8 @@ class SessionTask:
                     logger.warning("MCP server %s has disconnected: %s", self._label, self._describe(error))
         finally:
             if not self._session.done():
-                self._session.cancel()
+                # No cancellation: runs that wait for it are not cancelled.
+                self._session.set_exception(ToolError(DISCONNECTED))
             # The SDK's 1.x never completes a request whose connection was closed.
             for timeout in self._timeouts:
                 if not timeout.expired():
@@ -117,5 +131,4 @@ class SessionTask:
 
 
 def _retrieve(session: asyncio.Future[MCPSession]) -> None:
-    if not session.cancelled():
-        session.exception()  # or the loop logs that nobody has waited for it
+    session.exception()  # or the loop logs that nobody has waited for it

@@ -27,7 +27,7 @@ async def open_connections(
     try:
         yield connections
     finally:
-        await close_all([task for connection in connections for task in connection.close()])
+        await close_all([session for connection in connections for session in connection.close()])
 
 
 @asynccontextmanager
