@@ -16,6 +16,16 @@ from copilot_runtime.agents._builtin.errors import ModelError, to_model_error
 REQUEST: Any = httpx2.Request("POST", "http://model.example/v1/chat/completions")
 
 
+GOOGLES_WRONG_KEY = {
+    "error": {
+        "code": 400,
+        "message": "words of the provider",
+        "status": "INVALID_ARGUMENT",
+        "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}],
+    }
+}
+
+
 def answered(kind: type[openai.APIStatusError], status: int, body: Any = None) -> Exception:
     return kind("words of the provider", response=httpx2.Response(status, request=REQUEST), body=body)
 
@@ -35,6 +45,9 @@ def in_stream(**body: Any) -> Exception:
         (answered(openai.BadRequestError, 400, {"code": 400, "type": "exceed_context_size_error"}), "context_length"),
         (answered(openai.BadRequestError, 400, {"code": "invalid_value"}), "provider_error"),
         (answered(openai.BadRequestError, 400, "not even an object"), "provider_error"),
+        (answered(openai.BadRequestError, 400, [GOOGLES_WRONG_KEY]), "auth_failed"),
+        (answered(openai.BadRequestError, 400, GOOGLES_WRONG_KEY["error"]), "auth_failed"),
+        (answered(openai.BadRequestError, 400, {"details": [1, {"reason": []}]}), "provider_error"),
         (answered(openai.NotFoundError, 404), "provider_error"),
         (answered(openai.InternalServerError, 500), "provider_error"),
         (answered(openai.InternalServerError, 504), "timeout"),
@@ -57,6 +70,13 @@ def test_failure_has_a_code(error: Exception, code: str) -> None:
     trouble = to_model_error(error)
     assert trouble is not None
     assert trouble.code == code
+
+
+def test_failure_of_googles_sdk_for_a_wrong_key() -> None:
+    errors = pytest.importorskip("google.genai.errors")
+    trouble = to_model_error(errors.ClientError(400, GOOGLES_WRONG_KEY))
+    assert trouble is not None
+    assert trouble.code == "auth_failed"
 
 
 @pytest.mark.parametrize("error", [ValueError("429"), KeyError("rate_limit_exceeded"), TimeoutError(), OSError()])

@@ -54,6 +54,7 @@ _BY_NAME: Mapping[str, str] = {
     "authentication_error": AUTH_FAILED,
     "permission_error": AUTH_FAILED,
     "UNAUTHENTICATED": AUTH_FAILED,
+    "API_KEY_INVALID": AUTH_FAILED,
     "PERMISSION_DENIED": AUTH_FAILED,
     "401": AUTH_FAILED,
     "403": AUTH_FAILED,
@@ -140,16 +141,31 @@ def _names(error: Exception) -> Iterator[str]:
     """Yields the names of an API error, the most specific first."""
     package = _package(type(error))
     if package == "google.genai":
+        yield from _reasons(_members(getattr(error, "details", None)))
         yield str(getattr(error, "status", ""))
         yield str(getattr(error, "code", ""))
     elif package in ("openai", "anthropic"):
-        body = getattr(error, "body", None)
-        members = body if isinstance(body, Mapping) else {}
+        members = _members(getattr(error, "body", None))
         # Anthropic's SDK has the whole body, OpenAI's the error in it.
-        inner = members.get("error")
-        for each in (inner if isinstance(inner, Mapping) else {}, members):
+        for each in (_members(members.get("error")), members):
+            yield from _reasons(each)
             yield from (str(each[name]) for name in ("code", "type", "status") if each.get(name) is not None)
         yield str(getattr(error, "status_code", ""))
+
+
+def _members(value: Any) -> Mapping[str, Any]:
+    """Returns the members of an object; also of one in a list, in which some of Google's errors are."""
+    value = value[0] if isinstance(value, list) and value else value
+    return value if isinstance(value, Mapping) else {}
+
+
+def _reasons(members: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the reasons in an error of Google's, which calls a wrong key an invalid argument otherwise."""
+    details = (_members(members.get("error")) or members).get("details")
+    for each in details if isinstance(details, list) else ():
+        reason = each.get("reason") if isinstance(each, Mapping) else None
+        if isinstance(reason, str):
+            yield reason
 
 
 def _package(cls: type) -> str:
