@@ -231,3 +231,23 @@ def test_tools_beyond_what_a_maker_accepts_are_left_out(
     assert len(tools.definitions) == count
     assert ("are left out" in caplog.text) == (count < 600)
     assert len(tools.definitions[0].description) == (1024 if rules is OPENAI else 2000)
+
+
+def test_tool_that_is_chosen_is_not_left_out_of_too_many() -> None:
+    names = [f"tool/{number}" for number in range(200)]
+    choice = {"type": "function", "function": {"name": "tool/190"}}
+    tools = WireTools([ToolDefinition(name, "", EMPTY) for name in names], OPENAI, choice)
+    offered = [tools.names[tool.name] for tool in tools.definitions]
+    assert offered == [*names[:127], "tool/190"]
+    assert tools.wire_choice(choice) == {"type": "function", "function": {"name": tools.definitions[-1].name}}
+
+
+def test_tool_choice_of_a_tool_that_is_left_out_is_not_sent(caplog: pytest.LogCaptureFixture) -> None:
+    deep: Any = {}
+    for _ in range(100):
+        deep = {"type": "array", "items": deep}
+    bad = ToolDefinition("bad", "", {"type": "object", "properties": {"a": deep}})
+    tools = WireTools([bad, ToolDefinition("good", "", EMPTY)], OPENAI)
+    assert [tool.name for tool in tools.definitions] == ["good"]
+    assert tools.wire_choice({"type": "function", "function": {"name": "bad"}}) is None
+    assert "the choice of the tool bad is not sent" in caplog.text

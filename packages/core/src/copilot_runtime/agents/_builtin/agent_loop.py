@@ -58,7 +58,7 @@ class AgentLoop:
 
     def __post_init__(self) -> None:
         rules = rules_for(self.model, self.api)
-        self._tools = WireTools(self.toolbox.definitions, rules)
+        self._tools = WireTools(self.toolbox.definitions, rules, self.tool_choice)
         self._wire_messages = WireMessages(rules, self._tools)
 
     async def events(self) -> AsyncGenerator[Event]:

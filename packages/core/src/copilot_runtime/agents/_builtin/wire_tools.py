@@ -25,12 +25,19 @@ class WireTools:
     Args:
         definitions: the tools, by our names for them.
         rules: what the maker accepts.
+        chosen: the tool choice of the run, whose tool is not the one to leave out of too many.
     """
 
-    def __init__(self, definitions: Sequence[ToolDefinition], rules: MakerRules) -> None:
+    def __init__(
+        self,
+        definitions: Sequence[ToolDefinition],
+        rules: MakerRules,
+        chosen: str | Mapping[str, Any] | None = None,
+    ) -> None:
         self._rules = rules
         self._wire_names: dict[str, str] = {}
         self._own_names: dict[str, str] = {}
+        self._left_out: set[str] = set()
         names = {tool.name for tool in definitions if is_accepted_name(tool.name)}
         self.definitions: list[ToolDefinition] = []
         """The tools, by the maker's names for them."""
@@ -39,18 +46,22 @@ class WireTools:
                 converted = self._convert(tool, names)
             except UnusableSchema as error:
                 logger.warning("the tool %s is left out: %s", one_line(tool.name[:100]), error)
+                self._left_out.add(tool.name)
                 continue
             self.definitions.append(converted)
             names.add(converted.name)
             self._wire_names[tool.name] = converted.name
             self._own_names[converted.name] = tool.name
-        if rules.max_tools is not None and len(self.definitions) > rules.max_tools:
-            logger.warning(
-                "the model accepts %d tools, so the last %d are left out",
-                rules.max_tools,
-                len(self.definitions) - rules.max_tools,
-            )
-            del self.definitions[rules.max_tools :]
+        excess = len(self.definitions) - (rules.max_tools or len(self.definitions))
+        if excess > 0:
+            logger.warning("the model accepts %d tools, so the last %d are left out", rules.max_tools, excess)
+            name = named_tool(chosen)
+            needed = None if name is None else self._wire_names.get(name)
+            # The sort is stable.
+            by_need = sorted(self.definitions, key=lambda tool: tool.name != needed)
+            kept = {tool.name for tool in by_need[: rules.max_tools]}
+            self._left_out |= {self._own_names[tool.name] for tool in self.definitions if tool.name not in kept}
+            self.definitions = [tool for tool in self.definitions if tool.name in kept]
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -62,10 +73,13 @@ class WireTools:
         return self._wire_names.get(name) or accepted_name(name)
 
     def wire_choice(self, choice: str | Mapping[str, Any] | None) -> str | Mapping[str, Any] | None:
-        """Returns a tool choice with the maker's name for the tool."""
+        """Returns a tool choice with the maker's name for the tool; None for that of a tool that is left out."""
         name = named_tool(choice)
         if name is None:
             return choice
+        if name in self._left_out:
+            logger.warning("the choice of the tool %s is not sent, as the tool is left out", one_line(name[:100]))
+            return None
         return {"type": "function", "function": {"name": self.wire_name(name)}}
 
     def with_called(self, called: Sequence[str]) -> Sequence[ToolDefinition]:
