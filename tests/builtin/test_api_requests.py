@@ -13,6 +13,7 @@ from ag_ui.core import RunAgentInput, RunFinishedEvent
 from copilot_runtime.agents import BuiltInAgent, define_tool
 from copilot_runtime.agents._builtin._apis import frames
 from copilot_runtime.agents._builtin._apis.anthropic_messages.thinking import thinking_params
+from copilot_runtime.agents._builtin._apis.google_content.thinking import thinking_config
 
 from .client import frontend_tool, of_type, text_of
 from .fake_provider import Exchange, FakeProvider, Script
@@ -400,6 +401,27 @@ def test_thinking_that_anthropic_rejects_is_left_out(build: Callable[..., BuiltI
     first, second, _ = scripts.requests(text)
     assert b"sig" in first.body
     assert b"sig" not in second.body
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "config"),
+    [
+        ("gemini-3-pro-preview", "medium", {"thinking_level": "HIGH"}),
+        ("gemini-3-pro-preview", "minimal", {"thinking_level": "LOW"}),
+        ("gemini-3.1-pro-preview", "medium", {"thinking_level": "MEDIUM"}),
+        ("gemini-3.1-pro-preview", "minimal", {"thinking_level": "LOW"}),
+        ("gemini-3-flash-preview", "minimal", {"thinking_level": "MINIMAL"}),
+        ("gemini-3.8-flash", "minimal", {"thinking_level": "LOW"}),
+        ("gemini-flash-latest", "high", {"thinking_level": "HIGH"}),
+        ("models/gemini-pro-latest", None, {}),
+        ("gemini-2.5-pro", "minimal", {"thinking_budget": 512}),
+        ("gemini-pro", "high", None),
+        ("gemini-2.0-flash", "high", None),
+    ],
+)
+def test_thinking_of_each_generation_of_gemini(model: str, effort: str | None, config: Any) -> None:
+    expected = config if config is None else {"include_thoughts": True, **config}
+    assert thinking_config(model, effort) == expected
 
 
 def test_thought_signatures_that_are_missing_are_replaced_for_gemini_3(

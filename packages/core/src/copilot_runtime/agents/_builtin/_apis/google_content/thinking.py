@@ -6,11 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_WITHOUT = re.compile(r"(models/)?(gemini-(1|2\.0|pro|flash)|gemma|learnlm)|.*-(image|tts|live|audio)")
+_WITHOUT = re.compile(r"(models/)?(gemini-(1|2\.0|pro$|pro-vision)|gemma|learnlm)|.*-(image|tts|live|audio)")
 """The beginnings of the names of models that do not think."""
 
 _WITH_BUDGET = re.compile(r"(models/)?gemini-2")
 """The beginnings of the names of models that need a number of tokens for it, and no level."""
+
+_WITH_MINIMAL = re.compile(r"(models/)?gemini-3(\.[1-7])?-flash")
+"""The beginnings of the names of models that have the level MINIMAL. All others with levels have LOW."""
+
+_WITHOUT_MEDIUM = re.compile(r"(models/)?gemini-3-pro")
 
 _LEVELS: Mapping[str, str] = {
     "none": "MINIMAL",
@@ -47,6 +52,13 @@ def thinking_config(model: str, effort: str | None) -> dict[str, Any] | None:
     if effort is None:
         return config
     if not _WITH_BUDGET.match(model):
-        return {**config, "thinking_level": _LEVELS[effort]}
+        return {**config, "thinking_level": _level(model, effort)}
     budget = _BUDGETS[effort]
     return {**config, "thinking_budget": max(budget, _MIN_BUDGET_OF_PRO) if "pro" in model else budget}
+
+
+def _level(model: str, effort: str) -> str:
+    level = _LEVELS[effort]
+    if level == "MINIMAL" and not _WITH_MINIMAL.match(model):
+        return "LOW"
+    return "HIGH" if level == "MEDIUM" and _WITHOUT_MEDIUM.match(model) else level
