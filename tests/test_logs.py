@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import operator
 import re
 import signal
 import subprocess
@@ -433,6 +434,10 @@ def unordered(input: Any) -> Iterator[Any]:
     yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "x"}
 
 
+def times_out(*arguments: Any) -> Any:
+    raise TimeoutError("of theirs")  # which futures of asyncio replace by one without a traceback
+
+
 class RaisingAgent:
     def run(self, input: Any) -> Any:
         return raises()
@@ -476,6 +481,8 @@ RAISING: Mapping[str, Callable[[], Any]] = {
     **{f"{name} {function.__name__}": hook(name, function) for name in HOOKS for function in (raises, raises_later)},
     "identify_user": runtime_with(identify_user=raises),
     "identify_user later": runtime_with(identify_user=raises_later),
+    "identify_user that times out": runtime_with(identify_user=times_out),
+    "on_request that times out": hook("on_request", times_out),
     "factory of agents": runtime_with(agents=lambda context: raises()),
     "agent": agent_is(fails),
     "agent object": agent_is(RaisingAgent()),
@@ -492,6 +499,7 @@ MISTAKEN: Mapping[str, Callable[[], Any]] = {
     },
     "identify_user": runtime_with(identify_user=returns_junk),
     "identify_user without parameter": runtime_with(identify_user=takes_none),
+    "identify_user in C": runtime_with(identify_user=operator.attrgetter("user")),
     "factory of agents": runtime_with(agents=returns_junk),
     "factory of junk": runtime_with(agents=lambda context: {"talks": 3}),
     "factory of a bad id": runtime_with(agents=lambda context: {".": talks(1)}),

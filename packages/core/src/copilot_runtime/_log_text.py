@@ -72,6 +72,9 @@ def _describe(error: BaseException) -> str:
 _GLUE = frozenset(("asyncio", "concurrent", "contextlib", "contextvars", "threading"))
 """Modules of the standard library between the runtime and the functions that it calls."""
 
+_CALLERS = frozenset(("call_user_function", "guard_stop_iteration"))
+"""Functions of the runtime that raise nothing themselves, and call functions of the application."""
+
 _NOT_CALLABLE_SO = re.compile(r"takes (?:from )?(?:no|\d+) .*argument|missing \d+ required|unexpected keyword argument")
 """What Python says of a call that does not fit the function's parameters: it is raised where the runtime calls it."""
 
@@ -80,14 +83,17 @@ def _traceback_of_application(error: BaseException) -> TracebackType | None:
     """Returns the traceback without the frames of the runtime that called the application.
 
     None if the text of the error says all: where the runtime raises it because of what the application's code has
-    returned (it has ``is_logged_without_traceback``), and where a function could not be called with its arguments.
+    returned (it has ``is_logged_without_traceback``), where a function could not be called with its arguments, and
+    where a function that is not written in Python has raised it.
     """
     if getattr(type(error), "is_logged_without_traceback", False):
         return None
-    trace = error.__traceback__
+    trace, caller = error.__traceback__, ""
     while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__", "")):
-        trace = trace.tb_next
-    if trace is None and not (isinstance(error, TypeError) and _NOT_CALLABLE_SO.search(_describe(error))):
+        caller, trace = trace.tb_frame.f_code.co_name, trace.tb_next
+    if trace is None and not (
+        caller in _CALLERS or (isinstance(error, TypeError) and _NOT_CALLABLE_SO.search(_describe(error)))
+    ):
         return error.__traceback__
     return trace
 

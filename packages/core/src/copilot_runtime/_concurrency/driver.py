@@ -14,14 +14,13 @@ import queue
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar, cast
 
-from .framework import FrameworkContext, current_framework, guard_stop_iteration
+from .framework import FrameworkContext, current_framework
 from .loops import background_loop, call_soon_threadsafe, create_task_threadsafe, in_sync_driver, in_sync_driver_var
 from .process_local import ProcessLocal
 from .waiters import Notify
-from .worker_pools import HOOKS, READS, WorkerPool, current_pool
+from .worker_pools import HOOKS, READS, WorkerPool, current_pool, run_in_executor
 
 T = TypeVar("T")
 
@@ -71,8 +70,7 @@ async def run_blocking(function: Callable[..., T], *args: Any) -> T:
     """Calls a function of the runtime that may block: on a pool thread, or right here if this is no event loop."""
     if in_sync_driver():
         return function(*args)
-    work = partial(contextvars.copy_context().run, guard_stop_iteration, function, *args)
-    return await asyncio.get_running_loop().run_in_executor(_pool.get(), work)
+    return await run_in_executor(_pool.get(), function, *args)
 
 
 def start_blocking(function: Callable[..., object], *args: Any) -> None:
@@ -84,7 +82,7 @@ async def run_off_loop(function: Callable[..., T], *args: Any) -> T:
     """Calls a function of the runtime that computes for long: on a worker thread, or right here if this is no loop."""
     if in_sync_driver():
         return function(*args)
-    return await READS.call(guard_stop_iteration, function, *args)
+    return await READS.call(function, *args)
 
 
 # Not the loop's own executor: a store that has to wait for its file must not hold up the users'

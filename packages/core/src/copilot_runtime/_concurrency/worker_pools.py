@@ -9,12 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
+from .outcome import Outcome
 from .process_local import ProcessLocal
 
 T = TypeVar("T")
+
+
+async def run_in_executor(executor: Executor, function: Callable[..., T], *args: Any) -> T:
+    """Calls a function on a thread of an executor, with a copy of the caller's context variables."""
+    work = partial(Outcome.of, contextvars.copy_context().run, function, *args)
+    outcome: Outcome[T] = await asyncio.get_running_loop().run_in_executor(executor, work)
+    return outcome.take()
 
 
 class WorkerPool:
@@ -30,9 +39,7 @@ class WorkerPool:
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Calls a function on one of the threads, with a copy of the caller's context variables."""
-        context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor.get(), lambda: context.run(function, *args))
+        return await run_in_executor(self._executor.get(), function, *args)
 
 
 IDENTIFY_USER = WorkerPool("identify-user", 32)
