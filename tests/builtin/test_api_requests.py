@@ -339,7 +339,7 @@ PAST_CALL = [
 def test_thinking_is_off_where_anthropic_rejects_it(build: Callable[..., BuiltInAgent], scripts: Scripts) -> None:
     """With calls that the model has not thought about, and where it must call a tool."""
     text = scripts.on(answer_over("messages", Text(["Done."])))
-    agent = build("messages", model="anthropic/claude-haiku-4-5", reasoning_effort="low", top_k=9)
+    agent = build("messages", model="anthropic/claude-haiku-4-5", reasoning_effort="low")
     forced = {"toolChoice": {"type": "function", "function": {"name": "find"}}}
     run(agent, [user(text)])
     run(agent, [user(text), *PAST_CALL])

@@ -109,6 +109,32 @@ def test_api_of_the_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch)
             ValueError,
             "temperature is not an option of claude-opus-5",
         ),
+        (
+            {"model": "openai/gpt-5-mini", "temperature": 0.5},
+            ValueError,
+            "temperature is not an option of gpt-5-mini, one",
+        ),
+        ({"model": "openai/o3", "top_p": 0.5}, ValueError, "top_p is not an option of o3, one of OpenAI's models"),
+        (
+            {"model": "openai/gpt-5.2", "temperature": 0.5, "reasoning_effort": "low"},
+            ValueError,
+            "temperature is not an option of gpt-5.2 with reasoning_effort, one of OpenAI's models",
+        ),
+        (
+            {"model": "openai/gpt-4o", "reasoning_effort": "low"},
+            ValueError,
+            "reasoning_effort is not an option of gpt-4o, one of OpenAI's models",
+        ),
+        (
+            {"model": "anthropic/claude-sonnet-4-5", "top_k": 5, "reasoning_effort": "low"},
+            ValueError,
+            "top_k is not an option of claude-sonnet-4-5 with reasoning_effort, one of Claude models",
+        ),
+        (
+            {"model": "anthropic/claude-opus-4-6", "temperature": 0, "reasoning_effort": "low"},
+            ValueError,
+            "temperature is not an option of claude-opus-4-6 with reasoning_effort",
+        ),
         google(
             {"model": "google/gemini-3-pro", "parallel_tool_calls": False}, ValueError, "not an option of Gemini models"
         ),
@@ -137,6 +163,22 @@ def test_options_that_a_model_does_not_have_are_refused(
 ) -> None:
     with pytest.raises(error, match=f"^BuiltInAgent: .*{says}"):
         BuiltInAgent(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "openai/gpt-4.1", "temperature": 0.5, "top_p": 0.5},
+        {"model": "openai/gpt-5-chat-latest", "temperature": 0.5},
+        {"model": "openai/gpt-5", "temperature": 1},
+        {"model": "openai/gpt-5", "temperature": 0.5, "base_url": LOCAL, "api": "responses"},
+        {"model": "openai/gpt-5.2", "temperature": 0.5, "reasoning_effort": "none"},
+        {"model": "anthropic/claude-sonnet-4-5", "temperature": 1, "top_p": 0.95, "reasoning_effort": "low"},
+        {"model": "anthropic/claude-sonnet-4-5", "temperature": 0.5, "reasoning_effort": "none"},
+    ],
+)
+def test_options_that_a_model_has_are_accepted(options: dict[str, Any]) -> None:
+    assert api_of(**options)
 
 
 @pytest.mark.parametrize("model", ["claude-3-7-sonnet-latest", "claude-sonnet-4-5", "claude-opus-4-6"])

@@ -22,8 +22,11 @@ class ModelAPI(Protocol):
     def load(self, feature: str) -> None:
         """Imports its SDK. Raises ImportError, which names the extra and ``feature``."""
 
-    def unsupported_options(self, model: str) -> frozenset[str]:
-        """Returns the options that a model does not have, although others of this API do."""
+    def unsupported_options(self, model: str, options: Options) -> Mapping[str, str]:
+        """Returns the options that a model does not have, although others of this API do.
+
+        By name, when it does not have them: empty, or such as "with reasoning_effort".
+        """
 
     def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
         """Raises ValueError for parameters that no request can have."""
@@ -144,16 +147,20 @@ def select_api(provider: Provider, api: str | None, *, base_url: str | None, cli
     return kinds[0]
 
 
-def check_options(options: Options, kind: APIKind, api: ModelAPI, model: Model) -> None:
+def check_options(options: Options, kind: APIKind, api: ModelAPI, model: Model, *, base_url: str) -> None:
     """Raises ValueError for an option that a model does not have."""
     title = kind.title if kind is not CHAT else f"models of {model.provider.name} over Chat Completions"
     if kind is CHAT:
         unsupported = kind.unsupported | model.provider.unsupported_in_chat
     else:
         unsupported = kind.unsupported
-        for name in sorted(api.unsupported_options(model.name)):
+        # Other servers of OpenAI's API have other models by these names, or leave out what one does not have.
+        knows_model = kind is not RESPONSES or _is_openais(base_url)
+        by_model = api.unsupported_options(model.name, options) if knows_model else {}
+        for name, when in sorted(by_model.items()):
             if getattr(options, name) is not None:
-                raise ValueError(f"{name} is not an option of {model.name}, one of {title}: remove it")
+                subject = " ".join(filter(None, (model.name, when)))
+                raise ValueError(f"{name} is not an option of {subject}, one of {title}: remove it")
     for name in sorted(unsupported):
         if getattr(options, name) is not getattr(type(options)(), name):
             hint = f"; {kind.hint}" if kind.hint and name in kind.hint else ""

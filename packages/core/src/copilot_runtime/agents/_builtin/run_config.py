@@ -57,7 +57,7 @@ class RunConfigResolver:
         kind = self._kind(self.model.provider)
         api = self._api(kind)
         try:
-            check_options(self.options, kind, api, self.model)
+            check_options(self.options, kind, api, self.model, base_url=self._base_url(self.model.provider))
         except ValueError as error:
             raise ValueError(f"{_FEATURE}: {error}") from error
 
@@ -69,7 +69,7 @@ class RunConfigResolver:
         kind = self._kind(model.provider)
         api = self._api(kind)
         try:
-            check_options(options, kind, api, model)
+            check_options(options, kind, api, model, base_url=self._base_url(model.provider))
         except ValueError as error:
             raise ModelError(INVALID_REQUEST, f"The run's forwardedProps are invalid: {error}.") from error
         client = api.configure(await self._clients_for(kind, api, model.provider).get(), options)
@@ -93,11 +93,13 @@ class RunConfigResolver:
 
     def _kind(self, provider: Provider) -> APIKind:
         is_own = provider is self.model.provider
-        if self.client is None:
-            base_url = self._credentials(provider).url(provider)
-        else:
-            base_url = str(getattr(self.client, "base_url", ""))
+        base_url = self._base_url(provider)
         return select_api(provider, self.api if is_own else None, base_url=base_url, client=self.client)
+
+    def _base_url(self, provider: Provider) -> str:
+        if self.client is None:
+            return self._credentials(provider).url(provider)
+        return str(getattr(self.client, "base_url", ""))
 
     def _api(self, kind: APIKind) -> ModelAPI:
         api = self._apis.get(kind.name)

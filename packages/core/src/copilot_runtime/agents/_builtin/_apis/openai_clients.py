@@ -26,9 +26,9 @@ class OpenAIClients:
         loop_local_openai_client(feature)
         importlib.import_module(f"openai.resources.{self.resource}")
 
-    def unsupported_options(self, model: str) -> frozenset[str]:
-        """Returns the options that a model does not have, although others of this API do."""
-        return frozenset()
+    def unsupported_options(self, model: str, options: Options) -> Mapping[str, str]:
+        """Returns nothing: servers have models of many makers."""
+        return {}
 
     def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
         """Does nothing: servers have more parameters than the SDK knows."""

@@ -46,9 +46,9 @@ class AnthropicMessagesAPI:
         import_optional("anthropic", feature=feature, extra="anthropic")
         importlib.import_module("anthropic.resources.messages")
 
-    def unsupported_options(self, model: str) -> frozenset[str]:
-        """Returns the options that a model does not have, although others of this API do."""
-        return unsupported_options(model)
+    def unsupported_options(self, model: str, options: Options) -> Mapping[str, str]:
+        """Returns the options that a model does not have, although others of this API do, and when."""
+        return unsupported_options(model, options)
 
     def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
         """Does nothing: the API may have more parameters than the SDK knows."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from ...options import Options
+
 
 class Thinking(Enum):
     """How models think."""
@@ -33,6 +35,7 @@ _BY_NAME: Sequence[tuple[re.Pattern[str], Thinking]] = (
 
 _WITHOUT_SAMPLING = re.compile(r"claude-(opus-4-[78]|mythos|fable|[a-z]+-[5-9])")
 _SAMPLING = frozenset(("temperature", "top_p", "top_k"))
+_MIN_TOP_P_OF_THINKING = 0.95
 
 _MAX_TOKENS: Sequence[tuple[str, int]] = (
     ("claude-instant", 4096),
@@ -62,9 +65,17 @@ def thinking_of(model: str) -> Thinking:
     return next((thinking for name, thinking in _BY_NAME if name.search(model)), Thinking.BUDGET)
 
 
-def unsupported_options(model: str) -> frozenset[str]:
-    """Returns the options that a model does not have, although others of this API do."""
-    return _SAMPLING if _WITHOUT_SAMPLING.search(model) else frozenset()
+def unsupported_options(model: str, options: Options) -> Mapping[str, str]:
+    """Returns the options that a model does not have, although others of this API do, and when."""
+    if _WITHOUT_SAMPLING.search(model):
+        return dict.fromkeys(_SAMPLING, "")
+    if options.reasoning_effort in (None, "none") or thinking_of(model) is Thinking.NEVER:
+        return {}
+    accepted = {
+        "temperature": options.temperature == 1,
+        "top_p": options.top_p is not None and options.top_p >= _MIN_TOP_P_OF_THINKING,
+    }
+    return {name: "with reasoning_effort" for name in _SAMPLING if not accepted.get(name)}
 
 
 def default_max_tokens(model: str) -> int:

@@ -60,9 +60,9 @@ class GoogleContentAPI:
         """Imports the SDK, which would block the event loop in the first request. Raises ImportError."""
         import_optional("google.genai", feature=feature, extra="google")
 
-    def unsupported_options(self, model: str) -> frozenset[str]:
-        """Returns the options that a model does not have, although others of this API do."""
-        return frozenset()
+    def unsupported_options(self, model: str, options: Options) -> Mapping[str, str]:
+        """Returns nothing: the models have the same options."""
+        return {}
 
     def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
         """Raises ValueError for options that the SDK does not accept."""

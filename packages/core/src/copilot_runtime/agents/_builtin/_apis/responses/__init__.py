@@ -31,6 +31,12 @@ logger = logging.getLogger("copilot_runtime.agents.builtin")
 _WITHOUT_REASONING = re.compile(r"(ft:)?(gpt-3|gpt-4|chatgpt-4|gpt-5(\.\d+)?-chat|computer-use)")
 """The beginnings of the names of models that do not reason, and reject the parameters of it."""
 
+_ALWAYS_REASONS = re.compile(r"(ft:)?(o\d|gpt-5(-|$))")
+"""The beginnings of the names of models that reason whatever the effort. While a model does, it takes no sampling."""
+
+_ONLY_VALUE = 1
+"""Of temperature and top_p, what models accept that do not have them: the default."""
+
 _PARAMS: Mapping[str, str] = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -47,6 +53,18 @@ class ResponsesAPI(OpenAIClients):
     def __init__(self) -> None:
         self.without_summary: set[str] = set()
         """The models whose reasoning this account may not read."""
+
+    def unsupported_options(self, model: str, options: Options) -> Mapping[str, str]:
+        """Returns the options that a model does not have, although others of this API do, and when."""
+        if _WITHOUT_REASONING.match(model):
+            return {"reasoning_effort": ""}
+        if _ALWAYS_REASONS.match(model):
+            when = ""
+        elif options.reasoning_effort in (None, "none"):
+            return {}
+        else:
+            when = "with reasoning_effort"
+        return {name: when for name in ("temperature", "top_p") if getattr(options, name) != _ONLY_VALUE}
 
     def connect(self, client: AsyncOpenAI, provider: Provider) -> ModelConnection:
         """Returns the server, as one run calls it."""
