@@ -197,6 +197,26 @@ LARGE = {
 
 
 @pytest.mark.parametrize("for_google", [False, True])
+def test_tool_schema_definitions_are_found_and_kept_apart(for_google: bool) -> None:
+    schema = {
+        "properties": {
+            "a": {"$ref": "#/$defs/List<A>"},
+            "b": {"$ref": "#/$defs/List«A»"},
+            "c": {"$ref": "#/$defs/List%5BA%5D"},
+            "d": {"$ref": "#anchor"},
+            "e": {"$ref": "#/$defs/List<A>"},
+        },
+        "$defs": {"List<A>": A, "List«A»": {"type": "integer"}, "List[A]": {"type": "number"}},
+    }
+    cleaned = acceptable_schema(schema, for_google=for_google)
+    found = {
+        name: cleaned["$defs"][each["$ref"].removeprefix("#/$defs/")] if "$ref" in each else each
+        for name, each in cleaned["properties"].items()
+    }
+    assert found == {"a": A, "b": {"type": "integer"}, "c": {"type": "number"}, "d": {}, "e": A}
+
+
+@pytest.mark.parametrize("for_google", [False, True])
 @pytest.mark.parametrize("kind", LARGE)
 def test_tool_schema_costs_are_proportional_to_its_size(kind: str, for_google: bool) -> None:
     def prepare(size: int) -> Callable[[], object]:

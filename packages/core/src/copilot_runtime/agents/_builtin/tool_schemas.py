@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 JSONSchema = dict[str, Any]
 
@@ -75,6 +76,8 @@ class _Cleaner:
         """The references that are being replaced."""
         self._definitions: dict[str, JSONSchema] = {}
         """Those that are referred to, by their names."""
+        self._names: dict[str, str] = {}
+        """Their names, by the references."""
         self._pending: list[tuple[str, Mapping[str, Any]]] = []
         """Those that are still to be cleaned."""
 
@@ -211,23 +214,24 @@ class _Cleaner:
                 return self._clean({**target, **others}, depth + 1)
             finally:
                 self._open.discard(reference)
-        name = self._definition_name(reference)
-        if name not in self._definitions:
+        name = self._names.get(reference)
+        if name is None:
+            name = self._names[reference] = self._definition_name(reference)
             self._definitions[name] = {}
             self._pending.append((name, target))
         return {"$ref": f"#/$defs/{name}"}
 
     def _definition_name(self, reference: str) -> str:
-        return (
-            re.sub("[^A-Za-z0-9_.-]", "_", reference.removeprefix("#/$defs/").removeprefix("#/definitions/")) or "root"
-        )
+        name = reference.removeprefix("#").removeprefix("/$defs/").removeprefix("/definitions/")
+        name = re.sub("[^A-Za-z0-9_.-]", "_", name) or "root"
+        return name if name not in self._definitions else f"{name}_{len(self._definitions)}"
 
     def _resolve(self, reference: str) -> Any:
         """Returns what a reference within the schema refers to (RFC 6901); None for others, and for what is missing."""
-        if not reference.startswith("#"):
+        if not re.match("#(/|$)", reference):  # an anchor, or another document
             return None
         value: Any = self._root
-        for part in reference[1:].split("/")[1:]:
+        for part in unquote(reference[1:]).split("/")[1:]:
             name = part.replace("~1", "/").replace("~0", "~")
             if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
                 value = value[int(name)]
