@@ -14,6 +14,7 @@ from copilot_runtime.agents._builtin.messages import (
     Call,
     Media,
     Message,
+    Reasoning,
     SystemMessage,
     Text,
     ToolMessage,
@@ -99,6 +100,15 @@ def test_instructions_in_the_middle_are_moved_to_the_beginning(rules: MakerRules
 def test_blank_texts_are_left_out(rules: MakerRules) -> None:
     image = Media("image", "image/png", "", data="AA==")
     assert convert(rules, UserMessage((Text(""), image, Text(" "))), UserMessage("")) == [UserMessage((image,))]
+
+
+@pytest.mark.parametrize("rules", ALL)
+def test_reasoning_without_what_it_led_to_and_blank_instructions_are_left_out(rules: MakerRules) -> None:
+    thought = Reasoning("Hm.", {"signature": "s"})
+    blank = AssistantMessage((thought, Text(" ")))
+    led_on = AssistantMessage((thought, Text("So")))
+    converted = convert(rules, SystemMessage(" "), HI, blank, led_on, HI)
+    assert converted == [HI, led_on, HI]
 
 
 def test_users_and_models_take_turns() -> None:

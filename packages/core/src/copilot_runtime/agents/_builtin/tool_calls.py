@@ -41,9 +41,17 @@ class ToolCall:
     """Why it must not be run; the model receives this text."""
     deltas: list[str] = dataclasses.field(default_factory=list)
     """The pieces of its arguments."""
+    is_empty: bool = True
+    """Whether no arguments have been received, or blanks only."""
     has_started: bool = False
     """Whether its first event has been yielded."""
     deltas_yielded: int = 0
+
+    def extend(self, deltas: Iterable[str]) -> None:
+        """Adds pieces of the arguments."""
+        for delta in deltas:
+            self.deltas.append(delta)
+            self.is_empty = self.is_empty and not delta.strip()
 
     def next_deltas(self) -> list[str]:
         """Returns the pieces of the arguments since the last time it was called."""
@@ -53,11 +61,6 @@ class ToolCall:
     @property
     def arguments(self) -> str:
         return join_surrogates("".join(self.deltas))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no arguments have been received."""
-        return not any(map(str.strip, self.deltas))
 
     @property
     def is_complete(self) -> bool:
@@ -101,7 +104,7 @@ class ToolCallAssembler:
             call.name = _joined_name(call.name, piece.name)
             call.encrypted = piece.encrypted or call.encrypted
             if piece.arguments:
-                call.deltas.append(piece.arguments)
+                call.extend((piece.arguments,))
             yield call
 
     def discard(self, fault: str) -> None:
@@ -122,7 +125,7 @@ class ToolCallAssembler:
             if owner is None:
                 self.calls.append(call)
             else:
-                owner.deltas.extend(call.deltas)  # a piece with an index of its own
+                owner.extend(call.deltas)  # a piece with an index of its own
                 truncated = owner if call is truncated else truncated
         # Arguments without a name may be those of any call that has none.
         are_arguments_lost = not all(call.name for call in received)

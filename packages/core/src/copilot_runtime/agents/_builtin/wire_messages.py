@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from .maker_rules import MakerRules
-from .messages import AssistantMessage, Call, Media, Message, SystemMessage, Text, ToolMessage, UserMessage
+from .messages import AssistantMessage, Call, Media, Message, Reasoning, SystemMessage, Text, ToolMessage, UserMessage
 from .wire_tools import WireTools
 
 _BEGIN = UserMessage("[The conversation begins.]")
@@ -61,8 +61,11 @@ class WireMessages:
             parts = [self._call(part) if isinstance(part, Call) else part for part in message.parts]
             # A text with something attached is part of the reasoning.
             kept = [part for part in parts if not isinstance(part, Text) or part.text.strip() or part.encrypted]
+            # Makers reject reasoning that led to nothing.
+            while kept and isinstance(kept[-1], Reasoning):
+                kept.pop()
             return AssistantMessage(tuple(kept)) if kept else None
-        return message
+        return message if message.text.strip() else None
 
     def _call(self, call: Call) -> Call:
         return dataclasses.replace(call, id=self._call_id(call.id), name=self._tools.wire_name(call.name))
