@@ -21,6 +21,7 @@ pytestmark = pytest.mark.requirement("CLI-04")
 
 TIMEOUT_SECONDS = 120
 TESTS = {"flask": ["-m", "pytest", "-q"], "django": ["manage.py", "test"], "fastapi": ["-m", "pytest", "-q"]}
+SESSION_COOKIES = {"flask": "session", "django": "sessionid", "fastapi": "session"}
 SECRET = re.compile(r"insecure-([\w-]{40,})")
 
 
@@ -57,6 +58,8 @@ def test_init_says_how_to_run_it(framework: str, tmp_path: Path, capsys: pytest.
     for command in FRAMEWORKS[framework].commands:
         assert f"    {command}\n" in printed
         assert f"\n{command}\n" in readme
+    # Without the session of a user, doctor finds nothing but that.
+    assert f"--header 'Cookie: {SESSION_COOKIES[framework]}=...'\n" in readme
     assert not re.search(r"@[A-Z]+@", "".join(file.read_text("utf-8") for file in folder.rglob("*") if file.is_file()))
     assert json.loads((folder / "frontend" / "package.json").read_text("utf-8"))["name"] == "my-chat-frontend"
 
