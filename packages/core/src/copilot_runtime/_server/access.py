@@ -8,6 +8,7 @@ from .errors import HTTPError, error_response
 from .route_table import RequiredAccess
 
 ThreadAccess = Literal["none", "read", "manage"]
+"""What a user may do with the list of their threads: nothing, read it, or rename, archive and delete threads, too."""
 
 _CLOSED = (
     "This runtime does not give access to threads. Configure identify_user, or single_user=True, and a thread_access "

@@ -15,3 +15,4 @@ AgentsFactory = Callable[[AgentsContext], Awaitable[AgentMapping] | AgentMapping
 """A plain or coroutine function that returns the agents of a request."""
 
 Agents = AgentMapping | AgentsFactory
+"""What ``CopilotRuntime(agents=...)`` accepts: agents by id, or a function that returns them for a request."""

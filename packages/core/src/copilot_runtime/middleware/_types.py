@@ -35,3 +35,4 @@ class MiddlewareObject(Protocol):
 
 
 Middleware: TypeAlias = MiddlewareFunction | MiddlewareObject
+"""What ``CopilotRuntime(middleware=...)`` and `use` accept."""
