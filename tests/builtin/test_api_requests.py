@@ -403,6 +403,19 @@ def test_thinking_that_anthropic_rejects_is_left_out(build: Callable[..., BuiltI
     assert b"sig" not in second.body
 
 
+def test_signatures_that_google_rejects_are_left_out(build: Callable[..., BuiltInAgent], scripts: Scripts) -> None:
+    """Those of another model, for example."""
+    rejected = send_error(400, {"message": "m", "status": "INVALID_ARGUMENT", "code": 400})
+    text = scripts.on(by_request(rejected, answer_over("generate_content", Text(["Done."])), rejected))
+    encrypted = json.dumps({"provider": "google", "thought_signature": "c2ln"})
+    past = [user("before"), {"id": "m2", "role": "assistant", "content": "So.", "encryptedValue": encrypted}]
+    assert text_of(run(build("generate_content"), [*past, user(text)])) == "Done."
+    assert of_type(run(build("generate_content"), [user(text)]), "RUN_ERROR")  # of something else
+    first, second, _ = scripts.requests(text)
+    assert b"c2ln" in first.body
+    assert b"c2ln" not in second.body
+
+
 @pytest.mark.parametrize(
     ("model", "effort", "config"),
     [

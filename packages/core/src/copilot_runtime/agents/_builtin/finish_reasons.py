@@ -48,7 +48,7 @@ _SPELLINGS: Mapping[Finish, tuple[str, ...]] = {
 _BY_SPELLING: Mapping[str, Finish] = {
     spelling: finish for finish, spellings in _SPELLINGS.items() for spelling in spellings
 }
-_NO_REASON = frozenset(("", "null", "none", "not_finished", "finish_reason_unspecified"))
+_NO_REASON = frozenset(("", "null", "none", "not_finished", "finish_reason_unspecified", "continuation"))
 """What servers send in chunks that are not the last: Ollama and others, DashScope, Python's None, watsonx, Gemini."""
 
 

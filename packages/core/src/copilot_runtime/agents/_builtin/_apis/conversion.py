@@ -24,6 +24,11 @@ class ConvertedMessages(Generic[T]):
         self._converted: list[T] = []
         self._count = 0
 
+    @property
+    def converted(self) -> list[T]:
+        """All messages so far, converted."""
+        return self._converted
+
     def update(self, messages: Sequence[Message]) -> list[T]:
         """Returns all messages, converted; ``messages`` begin with those of the call before."""
         unsupported = Counter[str]()

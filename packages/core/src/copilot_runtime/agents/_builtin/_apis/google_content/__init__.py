@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -25,16 +26,20 @@ from .chunk_repair import repair_chunk
 from .chunks import ChunkReader
 from .contents import (
     Part,
+    has_signatures,
     merge_turns,
     to_function_calling_config,
     to_function_declarations,
     to_system_instruction,
     turn_converter,
+    without_signatures,
 )
 from .thinking import thinking_config
 
 if TYPE_CHECKING:
     from google.genai import Client
+
+logger = logging.getLogger("copilot_runtime.agents.builtin")
 
 _DEFAULT_RETRIES = 2
 _DEFAULT_TIMEOUT_SECONDS = 600.0
@@ -143,6 +148,8 @@ class _GoogleConnection:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._turns: ConvertedMessages[tuple[str, list[Part]]] | None = None
+        self._without_signatures = False
+        """Whether signatures of the history are left out, which the server has rejected."""
 
     @property
     def secret(self) -> str:
@@ -151,17 +158,42 @@ class _GoogleConnection:
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncGenerator[DeltaStream]:
         """Sends a request; leaving the block closes the connection."""
+        async with aclosing(self._chunks(request)) as chunks:
+            yield FrameReader(chunks, ChunkReader().deltas)
+
+    async def _chunks(self, request: ModelRequest) -> AsyncGenerator[Any]:
+        from google.genai.errors import ClientError  # which takes long to import
+
+        has_begun = False
+        try:
+            async with aclosing(await self._send(request)) as chunks:
+                async for chunk in chunks:
+                    has_begun = True
+                    yield chunk
+            return
+        except ClientError as error:
+            # Signatures are bound to the model, and an error has no code that says so. The thread must remain usable.
+            if has_begun or error.code != 400 or self._turns is None or not has_signatures(self._turns.converted):
+                raise
+        self._without_signatures, self._turns = True, None
+        async with aclosing(await self._send(request)) as chunks:
+            async for chunk in chunks:
+                if not has_begun:
+                    has_begun = True
+                    logger.warning(
+                        "thoughts of earlier responses were rejected by the model provider, and are left out"
+                    )
+                yield chunk
+
+    async def _send(self, request: ModelRequest) -> Any:
         if self._turns is None:
             self._turns = ConvertedMessages(turn_converter(request.model))
-        frames: Any = await self._client.aio.models.generate_content_stream(
+        messages = without_signatures(request.messages) if self._without_signatures else request.messages
+        return await self._client.aio.models.generate_content_stream(
             model=request.model,
-            contents=merge_turns(self._turns.update(request.messages)),
+            contents=merge_turns(self._turns.update(messages)),
             config=request_config(request),  # type: ignore[arg-type]
         )
-        try:
-            yield FrameReader(frames, ChunkReader().deltas)
-        finally:
-            await frames.aclose()
 
 
 def request_config(request: ModelRequest) -> dict[str, Any]:

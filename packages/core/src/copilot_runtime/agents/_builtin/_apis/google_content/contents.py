@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import json
 import mimetypes
 from collections import Counter
@@ -63,6 +64,27 @@ def turn_converter(model: str) -> Callable[[Message, Counter[str]], Iterator[tup
             yield "user", [{"function_response": response}]
 
     return convert
+
+
+def has_signatures(turns: Iterable[tuple[str, list[Part]]]) -> bool:
+    """Returns whether there are signatures of the model in a conversation."""
+    return any(part.get(SIGNATURE, _NO_SIGNATURE) != _NO_SIGNATURE for _, parts in turns for part in parts)
+
+
+def without_signatures(messages: Iterable[Message]) -> list[Message]:
+    """Returns a conversation without what the model has attached to it, but for the ids of calls."""
+    return [_without_signatures(each) if isinstance(each, AssistantMessage) else each for each in messages]
+
+
+def _without_signatures(message: AssistantMessage) -> AssistantMessage:
+    return AssistantMessage(
+        tuple(
+            dataclasses.replace(
+                part, encrypted={name: value for name, value in (part.encrypted or {}).items() if name != SIGNATURE}
+            )
+            for part in message.parts
+        )
+    )
 
 
 def merge_turns(turns: Iterable[tuple[str, list[Part]]]) -> list[dict[str, Any]]:
