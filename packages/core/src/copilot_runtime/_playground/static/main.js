@@ -203,7 +203,8 @@ function openFromUrl() {
   const existing = parameters.get("thread");
   const threadId = existing ?? newId();
   history.replaceState(null, "", address(threadId, byId("agent").value));
-  return open(threadId, { fresh: existing === null });
+  // Without an agent there is nothing to replay.
+  return open(threadId, { fresh: existing === null || byId("agent").value === "" });
 }
 
 byId("new-thread").addEventListener("click", startThread);
@@ -223,8 +224,10 @@ function credentialsForm() {
     event.preventDefault();
     settings.setHeader("Authorization", input.value.trim());
   });
-  const text = "This runtime identifies users. Enter the Authorization header that its identify_user accepts:";
-  return h("div", {}, h("p", {}, text), form);
+  const session = "This runtime identifies users. If it does so by cookies, sign in to your application in this browser.";
+  const header = "Or enter the Authorization header that its identify_user accepts:";
+  const again = h("div", { class: "choices" }, button("Try again", start));
+  return h("div", {}, h("p", {}, session), again, h("p", {}, header), form);
 }
 
 function showFailure(error) {

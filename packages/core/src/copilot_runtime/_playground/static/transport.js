@@ -76,6 +76,7 @@ export class Runtime {
       const response = await fetch(url, { method, headers: { ...request.headers, ...request.credentials }, body, signal });
       record.status = response.status;
       if (!response.ok) throw new ResponseError(response.status, await errorMessage(response));
+      checkContentType(response, request.headers.accept ?? "application/json");
       response.record = record;
       return response;
     } catch (error) {
@@ -103,6 +104,18 @@ export class Runtime {
       body: sent === undefined ? undefined : JSON.stringify(sent),
     };
   }
+}
+
+// A login in front of the application, for example, redirects to a page of its own, with status 200.
+function checkContentType(response, expected) {
+  const actual = response.headers.get("content-type") ?? "nothing";
+  if (response.status === 204 || actual.startsWith(expected)) return;
+  const where = response.redirected ? ` after a redirect to ${response.url}` : "";
+  throw new ResponseError(
+    response.status,
+    `It sent ${actual}${where} where ${expected} was expected, so something in front of the runtime has responded. ` +
+      "If that is a login, sign in to it in this browser and try again.",
+  );
 }
 
 async function errorMessage(response) {
