@@ -115,3 +115,24 @@ def test_javascript_in_the_docs_can_be_parsed() -> None:
     command = ["node", str(ROOT / "tests/docs/parse_jsx.mjs")]
     result = subprocess.run(command, input=json.dumps(blocks), capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
+
+
+@pytest.mark.client
+def test_javascript_in_the_docs_imports_what_exists() -> None:
+    imports = re.compile(r'^import \{([^}]+)\} from "(@copilotkit/[\w-]+)(?:/\w+)?";', re.MULTILINE)
+    imported = {
+        (package, name.strip().removeprefix("type "))
+        for block in all_blocks(*JAVASCRIPT)
+        for names, package in imports.findall(block.code)
+        for name in names.split(",")
+        if name.strip()
+    }
+    assert imported
+    declared = {package: declarations(package) for package, _ in imported}
+    assert {(package, name) for package, name in imported if name not in declared[package]} == set()
+
+
+def declarations(package: str) -> set[str]:
+    """Returns the words of a package's declarations of types."""
+    files = (ROOT / "examples/react_frontend/node_modules" / package / "dist").rglob("*.d.mts")
+    return {word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
