@@ -82,9 +82,8 @@ def test_playground_is_below_the_base_path(base_path: str | None, root_path: str
     assert get(handler, f"{mount}/playground/style.css", root_path).headers["content-type"] == "text/css; charset=utf-8"
     # Relative, so that it holds behind a proxy that removes a part of the path.
     assert get(handler, f"{mount}/playground", root_path).headers["location"] == "playground/"
-    for missing in ("other.js", "page.py", "static/main.js", "..%2Fpage.py", "main.js/", "%6dain.js"):
-        response = get(handler, f"{mount}/playground/{missing}", root_path)
-        assert response.status in (404, 405) or missing == "main.js/", missing
+    for missing in ("/", "/main.js", "other.js", "page.py", "static/main.js", "..%2Fpage.py", "main.js/", "%6dain.js"):
+        assert get(handler, f"{mount}/playground/{missing}", root_path).status in (404, 405), missing
 
 
 @pytest.mark.requirement("PLAYGROUND-02")
@@ -92,6 +91,10 @@ def test_playground_elsewhere_than_at_the_base_path_is_not_found() -> None:
     handler = make_handler(base_path="/api/copilotkit", mode="multi-route")
     assert get(handler, "/playground/").status == 404
     assert get(handler, "/api/copilotkitx/playground/").status == 404
+    for below in ("threads", "threads/playground", "agent/default", "playground"):
+        for name in ("playground", "playground/", "playground/main.js"):
+            path = f"/api/copilotkit/{below}/{name}"
+            assert get(handler, path).status in (404, 405), path
 
 
 @pytest.mark.requirement("PLAYGROUND-02")

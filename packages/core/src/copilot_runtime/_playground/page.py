@@ -73,11 +73,17 @@ class Playground:
         if method not in ("GET", "HEAD") or NAME not in path:
             return None
         segments = segments_below(path, root_path, self._base_path)
-        if not segments:
+        if segments is None or NAME not in segments[-2:]:
             return None
-        if segments[-1] == NAME:
-            return self._responses[""] if path.endswith("/") else self._redirect
-        return self._responses.get(segments[-1]) if segments[-2:-1] == [NAME] else None
+        above = segments[: -1 if segments[-1] == NAME else -2]
+        # Without a base path, the runtime may be at any path, as for the router.
+        if above and self._base_path is not None:
+            return None
+        if path.endswith(f"/{NAME}"):
+            return self._redirect
+        # Not with further slashes, since the page finds the runtime by its own address.
+        folder, _, name = path.rpartition("/")
+        return self._responses.get(name) if folder.endswith(f"/{NAME}") else None
 
 
 def _read_files() -> Mapping[str, Response]:
