@@ -163,6 +163,12 @@ def test_playground_is_served_by_every_adapter(adapter: str) -> None:
         assert (script.status, script.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
         head = client.request("HEAD", "/playground/main.js")
         assert (head.status, head.headers["content-length"], head.body) == (200, str(len(script.body)), b"")
+        known = {"If-None-Match": f'"old", {script.headers["etag"]}'}
+        for method in ("GET", "HEAD"):
+            same = client.request(method, "/playground/main.js", headers=known)
+            assert (same.status, same.headers["etag"], same.body) == (304, script.headers["etag"], b"")
+        changed = client.request("GET", "/playground/", headers=known)
+        assert (changed.status, changed.body) == (200, page.body)
         assert client.request("GET", "/playground/other.js").status == 404
         assert client.request("POST", "/playground/", {}).status == 404
         assert client.request("GET", "/info").status == 200

@@ -47,11 +47,8 @@ def make_handler(*, playground: bool = True, hooks: RuntimeHooks | None = None, 
 
 
 def get(handler: CopilotHandler, path: str, root_path: str = "") -> Any:
-    """Returns the response, which is the same with the adapters' shortcut if that has one."""
-    response = run_sync(handler(Request(method="GET", path=path, root_path=root_path)))
-    at_once = handler.respond_at_once("GET", path, root_path)
-    assert at_once is None or (at_once.status, at_once.body) == (response.status, response.body)
-    return response
+    assert handler.respond_at_once("GET", path, root_path) is None, "an adapter passes the headers on"
+    return run_sync(handler(Request(method="GET", path=path, root_path=root_path)))
 
 
 @pytest.mark.requirement("PLAYGROUND-02")
@@ -111,6 +108,23 @@ def test_playground_files_need_no_user_and_no_hook_but_its_requests_do() -> None
     assert (page.status, seen) == (200, [])
     assert "access-control-allow-origin" not in page.headers, "no other site may read it"
     assert (get(handler, "/api/info").status, seen) == (401, ["/api/info"])
+
+
+@pytest.mark.requirement("PLAYGROUND-02")
+@pytest.mark.parametrize(
+    ("if_none_match", "status"),
+    [("{}", 304), ('"old", {}', 304), ("{}x", 200), ("*", 304), ('W/"old"', 200), ("", 200), (",", 200)],
+)
+def test_playground_files_that_a_browser_has_are_not_sent_again(if_none_match: str, status: int) -> None:
+    handler = make_handler(base_path="/api")
+    etag = get(handler, "/api/playground/main.js").headers["etag"]
+    for known in (etag, etag.removeprefix("W/")):
+        headers = {"if-none-match": if_none_match.format(known)}
+        response = run_sync(handler(Request(method="GET", path="/api/playground/main.js", headers=headers)))
+        assert (response.status, response.body == b"") == (status, status == 304)
+        assert response.headers["content-security-policy"]
+        missing = run_sync(handler(Request(method="GET", path="/api/playground/no.js", headers=headers)))
+        assert missing.status == 404
 
 
 def test_playground_leaves_threads_of_that_name_alone() -> None:

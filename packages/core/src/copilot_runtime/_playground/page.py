@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from importlib import resources
 
 from .._http.headers import Headers
 from .._http.target import segments_below
-from .._http.types import Response
+from .._http.types import Request, Response
 
 NAME = "playground"
 """The segment below the mount of the runtime."""
@@ -35,7 +36,7 @@ _DIRECTIVES = {
 }
 
 _HEADERS = {
-    # After an upgrade, browsers must not combine files of two versions.
+    # After an upgrade, browsers must not combine files of two versions. They ask whether they still have the same.
     "cache-control": "no-cache",
     "content-security-policy": "; ".join(f"{name} {value}" for name, value in _DIRECTIVES.items()),
     "cross-origin-opener-policy": "same-origin",
@@ -62,15 +63,18 @@ class Playground:
         # Relative, since only the client knows the path that it has requested.
         self._redirect = Response(status=307, headers={"location": f"{NAME}/", "cache-control": "no-cache"})
 
-    def respond(self, method: str, path: str, root_path: str) -> Response | None:
-        """Returns the response if the request is for one of the files; None if it is for the runtime.
+    def respond(self, request: Request) -> Response | None:
+        """Returns the response if the request is for one of the files; None if it is for the runtime."""
+        if request.method not in ("GET", "HEAD"):
+            return None
+        response = self._find(request.path, request.root_path)
+        etag = None if response is None else response.headers.get("etag")
+        if response is None or etag is None or not _matches(request.headers.get("if-none-match", ""), etag):
+            return response
+        return Response(status=304, headers=response.headers)
 
-        Args:
-            method: as for `copilot_runtime.Request`, like the others.
-            path: its path.
-            root_path: its root path.
-        """
-        if method not in ("GET", "HEAD") or NAME not in path:
+    def _find(self, path: str, root_path: str) -> Response | None:
+        if NAME not in path:
             return None
         segments = segments_below(path, root_path, self._base_path)
         if segments is None or NAME not in segments[-2:]:
@@ -86,6 +90,12 @@ class Playground:
         return self._responses.get(name) if folder.endswith(f"/{NAME}") else None
 
 
+def _matches(if_none_match: str, etag: str) -> bool:
+    """Whether a client has the file already (RFC 9110, section 13.1.2)."""
+    known = (each.strip() for each in if_none_match.split(","))
+    return any(each in (etag, etag.removeprefix("W/"), "*") for each in known)
+
+
 def _read_files() -> Mapping[str, Response]:
     """Returns the response of each file by its name; that of the page has none."""
     folder = resources.files(__package__) / "static"
@@ -93,7 +103,10 @@ def _read_files() -> Mapping[str, Response]:
     for file in folder.iterdir():
         content_type = _CONTENT_TYPES.get(file.name.rpartition(".")[2])
         if content_type is not None:
-            headers = Headers({"content-type": content_type, **_HEADERS})
-            responses[file.name] = Response(headers=headers, body=file.read_bytes())
+            body = file.read_bytes()
+            # Weak, since servers and middleware may compress the file.
+            etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+            headers = Headers({"content-type": content_type, "etag": etag, **_HEADERS})
+            responses[file.name] = Response(headers=headers, body=body)
     responses[""] = responses.pop("index.html")
     return responses

@@ -110,7 +110,7 @@ class CopilotHandler:
         notice_fork()
         try:
             if self._playground is not None:
-                page = self._playground.respond(request.method, request.path, request.root_path)
+                page = self._playground.respond(request)
                 if page is not None:
                     return page
             if self._cors is not None:
@@ -124,19 +124,15 @@ class CopilotHandler:
     def respond_at_once(self, method: str, path: str, root_path: str) -> Response | None:
         """Returns the response to a request without a body, if its target alone decides about it.
 
-        For adapters, which then need no `Request`. Others get None, as does everybody if a hook, CORS or
-        ``identify_user`` has to see the request.
+        For adapters, which then need no `Request`. Others get None, as does everybody if a hook, CORS,
+        ``identify_user`` or the playground has to see the request.
 
         Args:
             method: as for `Request`, like the others.
             path: its path.
             root_path: its root path.
         """
-        if self._playground is not None:
-            page = self._playground.respond(method, path, root_path)
-            if page is not None:
-                return page
-        if not self._is_plain or self.runtime.identify_user is not None:
+        if not self._is_plain or self._playground is not None or self.runtime.identify_user is not None:
             return None
         notice_fork()
         try:
