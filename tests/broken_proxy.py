@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -96,6 +97,17 @@ FAULTS: dict[str, tuple[Fault, bytes]] = {
 }
 """Each with what the requests have in common whose responses it spoils."""
 
+_ANY_REQUEST = (b"GET", b"POST", b"OPTIONS", b"PATCH", b"DELETE")
+
+
+def _redirect(location: str, *words: bytes) -> _Refusal:
+    return _Refusal(words, _response("301 Moved", f"Location: {location}"))
+
+
+def _json(members: object, status: str = "200 OK", words: tuple[bytes, ...] = _ANY_REQUEST) -> _Refusal:
+    return _Refusal(words, _response(status, "Content-Type: application/json", body=json.dumps(members)))
+
+
 REFUSALS: dict[str, _Refusal] = {
     "redirect-all": _Refusal((b"GET", b"POST", b"OPTIONS"), _response("301 Moved", "Location: https://login.example/")),
     "refuse-preflight": _Refusal((b"OPTIONS",), _response("401 Unauthorized")),
@@ -110,6 +122,33 @@ REFUSALS: dict[str, _Refusal] = {
         (b"/stop/",),
         _response("404 Not Found", "Content-Type: application/json", body='{"error": "Not found"}'),
     ),
+    "two-hops": _redirect("/one-hop/api/copilotkit/info", b"GET"),
+    "one-hop": _redirect("/sound/api/copilotkit/info", b"GET"),
+    "loop": _redirect("/loop/api/copilotkit/info", *_ANY_REQUEST),
+    "other-host": _redirect("http://localhost:$PORT/sound/api/copilotkit/info", b"GET"),
+    "no-url": _redirect("http://[::1", *_ANY_REQUEST),
+    "no-host": _redirect("http:///info", *_ANY_REQUEST),
+    "controls": _redirect("/controls/\x1b[2Jx/info", *_ANY_REQUEST),
+    "surrogates": _json({"version": "\ud800", "agents": {"\ud800": {}}}),
+    "wrong-types": _json(
+        {
+            "version": {},
+            "agents": {"default": None},
+            "threadEndpoints": ["x"],
+            "process": {"id": []},
+            "store": "x",
+            "server": 1,
+            "status": [],
+        }
+    ),
+    "large": _json(
+        {"version": "1" * 100_000, "agents": {f"{number}" * 1_000: {} for number in range(300)}}, words=(b"GET",)
+    ),
+    "echo": _json({"error": "unknown", "message": "There is no session secret-token. \x1b[2J"}, "401 Unauthorized"),
+    "no-json": _Refusal(_ANY_REQUEST, _response("200 OK", "Content-Type: application/json", body="[" * 200_000)),
+    "no-http": _Refusal(_ANY_REQUEST, b"\x00\x01\r\n\r\n"),
+    "no-gzip": _Refusal(_ANY_REQUEST, _response("200 OK", "Content-Encoding: gzip", body="gzip")),
+    "endless-head": _Refusal(_ANY_REQUEST, b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000),
 }
 
 
@@ -152,7 +191,7 @@ class BrokenProxy:
             refusal = REFUSALS.get(name)
             first_line = head.partition(b"\r\n")[0]
             if refusal is not None and any(word in first_line for word in refusal.words):
-                writer.write(refusal.response)
+                writer.write(refusal.response.replace(b"$PORT", b"%d" % self.port))
                 await writer.drain()
                 return
             server, to_server = await asyncio.open_connection("127.0.0.1", self._upstream)

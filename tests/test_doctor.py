@@ -40,6 +40,7 @@ def asgi() -> Iterator[RunningServer]:
         MOUNT: {"cors": [PAGE]},
         "/multi": {"handler": {"mode": "multi-route"}},
         "/single": {"handler": {"mode": "single-route"}, "cors": [PAGE], "credentials": True},
+        "/quoted": {"cors": [PAGE], "agent": "sales/ü ?"},
         "/only": {"cors": [PAGE], "credentials": True},
     }
     with serve("asgi", mounts=mounts) as server:
@@ -193,6 +194,63 @@ def test_doctor_sends_headers_and_does_not_print_them(
     report = doctor(asgi.base_url, "-H", "Authorization: Bearer secret-token", "--origin", PAGE)
     assert report["ok"]
     assert "secret-token" not in json.dumps(report)
+
+
+@pytest.mark.parametrize(("fault", "path"), [("one-hop", "/sound"), ("two-hops", "/sound")])
+def test_doctor_redirects_are_followed_to_the_runtime(
+    doctor: Doctor, proxy: BrokenProxy, fault: str, path: str
+) -> None:
+    report = doctor(f"http://127.0.0.1:{proxy.port}/{fault}{MOUNT}", "-H", "Authorization: Bearer secret-token")
+    assert wrong(report) == ["redirects"]
+    assert f'runtimeUrl="http://127.0.0.1:{proxy.port}{path}{MOUNT}"' in finding(report, "redirects")["advice"]
+
+
+def test_doctor_redirects_to_another_host_get_no_headers(doctor: Doctor, proxy: BrokenProxy) -> None:
+    url = f"http://127.0.0.1:{proxy.port}/other-host{MOUNT}"
+    assert statuses(doctor(url))["agents"] == "ok"
+    report = doctor(url, "-H", "Authorization: Bearer secret-token")
+    assert list(statuses(report)) == ["redirects"]
+    assert "are not sent to another host" in finding(report, "redirects")["advice"]
+
+
+# --- servers that mean no good ---
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "loop",
+        "no-url",
+        "no-host",
+        "controls",
+        "surrogates",
+        "wrong-types",
+        "large",
+        "echo",
+        "no-json",
+        "no-http",
+        "no-gzip",
+        "endless-head",
+    ],
+)
+def test_doctor_reports_whatever_a_server_sends(
+    proxy: BrokenProxy, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--agent", "default", "--origin", PAGE, "--header", "Authorization: Bearer secret-token"]
+    url = f"http://127.0.0.1:{proxy.port}/{fault}{MOUNT}"
+    for as_json in ([], ["--json"]):
+        assert main(["doctor", url, *arguments, *as_json]) == 1
+        printed = capsys.readouterr().out
+        assert "secret-token" not in printed
+        assert "\x1b" not in printed
+        assert len(printed) < 60_000
+    assert not json.loads(printed)["ok"]
+
+
+def test_doctor_an_agent_whose_name_needs_quoting(doctor: Doctor, asgi: RunningServer) -> None:
+    report = doctor(f"http://127.0.0.1:{asgi.port}/quoted", "--origin", PAGE)
+    assert wrong(report) == []
+    assert statuses(report)["host"] == "ok"
 
 
 # --- CORS ---
@@ -350,10 +408,13 @@ def test_doctor_processes(doctor: Doctor, tmp_path: Path) -> None:
         (["example.com"], "is not a URL"),
         (["ftp://example.com/"], "is not a URL"),
         (["http://user:secret@example.com/"], "--header 'Authorization: ...'"),
+        (["ftp://user:secret@example.com/?key=secret"], "is not a URL"),
+        (["http://user:secret@example.com:99999/"], "is not a URL"),
         (["http://a.example/", "--origin", "a.example"], "is not an origin"),
         (["http://a.example/", "--origin", "https://a.example/page"], "is not an origin"),
         (["http://a.example/", "-H", "secret"], "a header is a name and a value"),
         (["http://a.example/", "-H", "Host: a"], "Host is set for each request"),
+        (["http://a.example/", "-H", "Transfer-Encoding: chunked"], "is set for each request"),
         (["http://a.example/", "--timeout", "0"], "is not a number of seconds"),
     ],
 )

@@ -14,7 +14,17 @@ from ..._http.headers import HEADER_NAME
 from .options import DEFAULT_MESSAGE, DoctorOptions
 
 _OWN_HEADERS = frozenset(
-    ("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "origin")
+    (
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "origin",
+        "transfer-encoding",
+        "upgrade",
+    )
 )
 """What each of the doctor's requests sets itself."""
 
@@ -79,14 +89,19 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _url(text: str) -> str:
+    import httpx2
+
     try:
         parts = urlsplit(text)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        httpx2.URL(text)
+    except (ValueError, httpx2.InvalidURL):
         is_url = False
     if not is_url or not text.isprintable() or " " in text:
+        # Without its password and its query, which may be secrets.
+        shown = text.rpartition("@")[2].partition("?")[0]
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a URL: write one such as http://127.0.0.1:8000/api/copilotkit"
+            f"{shown!r} is not a URL: write one such as http://127.0.0.1:8000/api/copilotkit"
         )
     if parts.username is not None or parts.password is not None:
         raise argparse.ArgumentTypeError("browsers send no credentials of a URL: write --header 'Authorization: ...'")
@@ -100,7 +115,9 @@ def _origin(text: str) -> str:
             f"{text!r} is not an origin: write a scheme and a host, and a port unless it is the default one, such as "
             "https://www.example"
         )
-    return origin
+    # As browsers write it: without the port that the scheme has anyway.
+    scheme = origin.partition(":")[0]
+    return origin.removesuffix({"http": ":80", "https": ":443"}.get(scheme, "/"))
 
 
 def _header(text: str) -> tuple[str, str]:

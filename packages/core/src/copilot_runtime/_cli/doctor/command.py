@@ -16,6 +16,7 @@ from .examination import Examination
 from .findings import Finding, Status
 from .mount import Mount
 from .options import DoctorOptions
+from .presentable import presentable, text_filter
 from .reach import reach
 from .render import finding_text, report_json, summary_text
 
@@ -41,8 +42,10 @@ def doctor(options: DoctorOptions) -> int:
 
 async def _doctor(options: DoctorOptions) -> int:
     findings: list[Finding] = []
+    clean = text_filter(options)
 
     def report(finding: Finding) -> None:
+        finding = presentable(finding, clean)
         findings.append(finding)
         if not options.as_json:
             print(finding_text(finding), flush=True)
@@ -56,7 +59,7 @@ async def _doctor(options: DoctorOptions) -> int:
                 for finding in await check(examination):
                     report(finding)
         if options.as_json:
-            print(report_json(mount.url, mount.software.names, findings))
+            print(report_json(clean(mount.url), mount.software.names, findings))
         else:
             print(f"\n{summary_text(findings)}")
     return 1 if any(finding.status is Status.WRONG for finding in findings) else 0

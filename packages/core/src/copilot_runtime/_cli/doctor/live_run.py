@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from .examination import Examination
-from .mount import Unanswered, new_id, run_input
+from .mount import Unanswered, members, new_id, run_input
 from .watched_stream import WatchedStream
 
 JOINS = 4
@@ -236,8 +236,7 @@ class _Watcher:
 
     async def delete(self) -> None:
         """Deletes the thread, if the runtime lets its caller do that."""
-        endpoints = self._examination.info.get("threadEndpoints") or {}
-        if not endpoints.get("mutations"):
+        if not members(self._examination.info.get("threadEndpoints")).get("mutations"):
             return
         with contextlib.suppress(Unanswered):
             answer = await self._mount.request("DELETE", f"/threads/{self._record.thread}", {"agentId": self._agent})

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, Literal, Self, cast
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin
 
 import httpx2
 
@@ -57,19 +57,17 @@ class Answer:
     def json(self) -> dict[str, Any] | None:
         """Returns the body as a JSON object; None if it is something else."""
         try:
-            members = json.loads(self.body)
+            value = json.loads(self.body)
         except (ValueError, RecursionError):
             return None
-        return members if isinstance(members, dict) else None
+        return value if isinstance(value, dict) else None
 
     def described(self) -> str:
         """Returns the status, and what the body says of it."""
-        members = self.json() or {}
-        texts = [
-            members[name] for name in ("error", "message", "details", "detail") if isinstance(members.get(name), str)
-        ]
-        said = ": ".join(texts) or (f"{self.content_type or 'no content type'}" if self.body else "")
-        return f"{self.status} ({said[:300]})" if said else str(self.status)
+        said = self.json() or {}
+        texts = [said[name] for name in ("error", "message", "details", "detail") if isinstance(said.get(name), str)]
+        text = ": ".join(texts) or (f"{self.content_type or 'no content type'}" if self.body else "")
+        return f"{self.status} ({text[:300]})" if text else str(self.status)
 
 
 class Unanswered(Exception):
@@ -100,7 +98,8 @@ class Mount:
         self.timeout_seconds = timeout_seconds
         self.transport: Transport = "rest"
         self.software = Software()
-        self._headers = [("user-agent", f"copilot-runtime-doctor/{__version__}"), *headers]
+        self._headers = headers
+        self._agent = f"copilot-runtime-doctor/{__version__}"
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             timeout=timeout_seconds,
@@ -122,13 +121,13 @@ class Mount:
     @property
     def origin(self) -> str:
         """The origin of the URL, as a browser sends it."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}".lower().removesuffix(":80" if parts.scheme == "http" else ":443")
+        url = httpx2.URL(self.url)
+        return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
     @property
     def header_names(self) -> list[str]:
         """The names of the header fields that the user has given, in lower case."""
-        return [name.lower() for name, _ in self._headers[1:]]
+        return [name.lower() for name, _ in self._headers]
 
     async def request(
         self,
@@ -205,8 +204,7 @@ class Mount:
         self, action: str, agent: str, body: Mapping[str, Any], thread: str
     ) -> tuple[str, Mapping[str, Any]]:
         if self.transport == "rest":
-            last = f"/{quote(thread, safe='')}" if thread else ""
-            return f"/agent/{quote(agent, safe='')}/{action}{last}", body
+            return agent_path(agent, action, thread), body
         params = {"agentId": agent, **({"threadId": thread} if thread else {})}
         return "", {"method": f"agent/{action}", "params": params, "body": body}
 
@@ -220,11 +218,13 @@ class Mount:
         as_user: bool = True,
         timeout: httpx2.Timeout | None = _AS_CLIENT,
     ) -> httpx2.Request:
+        own = self._headers if as_user else ()
         fields = {"accept": "application/json", "accept-encoding": "gzip, deflate", "connection": "close", **headers}
+        if not any(name.lower() == "user-agent" for name, _ in own):
+            fields["user-agent"] = self._agent
         if isinstance(body, Mapping):
             fields = {"content-type": "application/json", **fields}
             body = json.dumps(body).encode()
-        own = self._headers if as_user else self._headers[:1]
         # One that is empty here is left out: some requests of browsers have no content type.
         pairs = [*((name, value) for name, value in fields.items() if value), *own]
         return self._client.build_request(method, target, headers=pairs, content=body, timeout=timeout)
@@ -237,6 +237,17 @@ def _unanswered(error: Exception) -> Unanswered:
     if isinstance(error, httpx2.ConnectError):
         return Unanswered(f"no connection: {text}")
     return Unanswered(text)
+
+
+def agent_path(agent: str, action: str, thread: str = "") -> str:
+    """Returns the path of an action of an agent, below the mount."""
+    last = f"/{quote(thread, safe='')}" if thread else ""
+    return f"/agent/{quote(agent, safe='', errors='replace')}/{action}{last}"
+
+
+def members(value: object) -> dict[str, Any]:
+    """Returns the members of a JSON object; none if the server has sent something else in its place."""
+    return value if isinstance(value, dict) else {}
 
 
 def new_id(word: str) -> str:
@@ -252,5 +263,8 @@ def run_input(thread: str, text: str = "") -> dict[str, Any]:
 
 
 def resolved(base: str, location: str) -> str:
-    """Returns where a redirect leads to."""
-    return urljoin(base, location)
+    """Returns where a redirect leads to; its text as it is, if that is not a URL."""
+    try:
+        return str(httpx2.URL(urljoin(base, location)))
+    except (ValueError, httpx2.InvalidURL):
+        return location

@@ -14,6 +14,7 @@ from .options import DoctorOptions
 INFO_SECONDS = 5.0
 """How long a client waits for ``/info`` after a request has failed."""
 
+_MAX_REDIRECTS = 5
 _USUAL_PATHS = ("/api/copilotkit", "/copilotkit")
 _ENVELOPE = {"method": "info"}
 
@@ -27,7 +28,10 @@ async def reach(mount: Mount, options: DoctorOptions, report: Callable[[Finding]
     try:
         by_path = await mount.request("GET", "/info")
         if by_path.is_redirect:
-            by_path = await _follow(mount, by_path, report)
+            followed = await _follow(mount, by_path, report)
+            if followed is None:
+                return None
+            by_path = followed
         by_envelope = await mount.request("POST", "", _ENVELOPE)
     except Unanswered as error:
         report(_wrong("reachable", f"{mount.url}: {error}.", _advice_for(error)))
@@ -66,7 +70,10 @@ _UNREACHABLE = {
     "CERTIFICATE_VERIFY_FAILED": "Browsers refuse this certificate, too, unless they know who has signed it: use one "
     "that they accept for this host name. SSL_CERT_FILE names the certificate of an authority of your own.",
     "SSL": "The port does not speak TLS: write http://, or the port of the proxy that terminates TLS.",
-    "Name or service not known": "The host name does not exist, or is not known here.",
+    **dict.fromkeys(
+        ("Name or service not known", "nodename nor servname", "getaddrinfo failed", "No address associated"),
+        "The host name does not exist, or is not known here.",
+    ),
 }
 """Advice by a part of the reason why there is no connection."""
 
@@ -97,26 +104,69 @@ def _reachable(answer: Answer, version: object) -> Finding:
     return ok("reachable", summary, milliseconds=milliseconds)
 
 
-async def _follow(mount: Mount, answer: Answer, report: Callable[[Finding], None]) -> Answer:
-    """Reports a redirect of ``/info``, and looks at the mount behind it."""
-    target = resolved(f"{mount.base}/info", answer.headers["location"])
-    before = mount.base
-    path = urlsplit(target).path.rstrip("/")
-    if path.endswith("/info"):
-        mount.url = urlsplit(target)._replace(path=path.removesuffix("/info"), query="", fragment="").geturl()
+async def _follow(mount: Mount, answer: Answer, report: Callable[[Finding], None]) -> Answer | None:
+    """Reports a redirect of ``/info``, and looks at the mount behind it; None if nothing may be sent there."""
+    before, status, failure = mount.base, answer.status, None
+    target = resolved(f"{before}/info", answer.headers["location"])
+    for _ in range(_MAX_REDIRECTS):
+        mount_url = _mount_of(target)
+        if mount_url is None or (mount.header_names and not _may_get_secrets(mount.url, mount_url)):
+            break
+        mount.url = mount_url
+        try:
+            answer = await mount.request("GET", "/info")
+        except Unanswered as error:
+            failure = error
+            break
+        if not answer.is_redirect:
+            break
+        target = resolved(f"{mount.base}/info", answer.headers["location"])
+    is_elsewhere = mount.header_names and not _may_get_secrets(before, _mount_of(target) or before)
+    if is_elsewhere:
+        advice = (
+            "If that is your runtime, write its URL in the frontend, and here: the headers of --header are not sent "
+            "to another host, nor without TLS."
+        )
+    elif mount.base != before:
+        advice = (
+            f'Write the URL that needs no redirect in the frontend: runtimeUrl="{mount.base}". It is what the rest of '
+            "this report is about."
+        )
+    else:
+        advice = (
+            "Exclude the path of the runtime from the redirect. If it leads to a login, let the frontend send what "
+            "identifies the user (--header here), and answer the others with 401."
+        )
     report(
         _wrong(
             "redirects",
-            f"GET {before}/info is redirected to {target} ({answer.status}). A browser turns a POST that is redirected "
-            "with 301 or 302 into a GET, and follows no redirect of a preflight.",
-            f'Write the URL that needs no redirect in the frontend: runtimeUrl="{mount.base}". It is what the rest of '
-            "this report is about."
-            if mount.base != before
-            else "Exclude the path of the runtime from the redirect. If it leads to a login, let the frontend send "
-            "what identifies the user (--header here), and answer the others with 401.",
+            f"GET {before}/info is redirected to {target} ({status}). A browser turns a POST that is redirected with "
+            "301 or 302 into a GET, and follows no redirect of a preflight.",
+            advice,
         )
     )
-    return await mount.request("GET", "/info")
+    if failure is not None:
+        raise failure
+    return None if is_elsewhere else answer
+
+
+def _mount_of(target: str) -> str | None:
+    """Returns the URL of the mount to whose ``/info`` a redirect leads; None if it leads to something else."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return None
+    path = parts.path.rstrip("/")
+    if parts.scheme not in ("http", "https") or not path.endswith("/info"):
+        return None
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, path=path.removesuffix("/info"), query="", fragment="").geturl()
+
+
+def _may_get_secrets(before: str, after: str) -> bool:
+    """Returns whether a redirect stays on its host, and with TLS if it had that."""
+    old, new = urlsplit(before), urlsplit(after)
+    return old.hostname == new.hostname and (new.scheme == "https" or old.scheme == "http")
 
 
 async def _recognise(mount: Mount) -> None:

@@ -6,7 +6,6 @@ import json
 import textwrap
 from collections.abc import Sequence
 
-from ..._log_text import one_line
 from ..._version import __version__
 from .findings import Finding, Status
 
@@ -16,9 +15,8 @@ _INDENT = " " * 9
 
 def finding_text(finding: Finding) -> str:
     """Returns a finding as lines of text."""
-    # What a server has sent may contain control characters, which a terminal would obey.
     lines = textwrap.wrap(
-        one_line(f"{finding.check}: {finding.summary}"),
+        f"{finding.check}: {finding.summary}",
         _WIDTH,
         initial_indent=f"{finding.status:<8} ",
         subsequent_indent=_INDENT,
@@ -27,7 +25,7 @@ def finding_text(finding: Finding) -> str:
     )
     if finding.advice:
         lines += textwrap.wrap(
-            one_line(finding.advice),
+            finding.advice,
             _WIDTH,
             initial_indent=f"{_INDENT}-> ",
             subsequent_indent=f"{_INDENT}   ",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ..cors_rules import origin_problem, preflight_problem
 from ..examination import Examination
 from ..findings import Finding, Status, ok, skipped
-from ..mount import Answer, Unanswered, new_id, run_input
+from ..mount import Answer, Unanswered, agent_path, members, new_id, run_input
 
 STRANGER = "https://doctor.invalid"
 """An origin that nobody has allowed by name."""
+
+_NOT_IN_PREFLIGHTS = frozenset(("accept-language", "content-language", "cookie", "referer", "user-agent"))
+"""Header fields that a browser sends by itself, or with any value."""
+
+_Problem = Callable[[bool], str]
+"""Returns what is wrong with a response for a page, with or without credentials; empty if nothing is."""
 
 _LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -28,10 +36,11 @@ async def check_cors(examination: Examination) -> list[Finding]:
     if mixed:
         return [mixed]
     try:
-        plain = await _problems(examination, origin, with_credentials=False)
-        with_cookies = plain if plain else await _problems(examination, origin, with_credentials=True)
-        findings = _judge(examination, origin, plain, with_cookies)
-        return findings + await _check_strangers(examination)
+        seen = [*await _preflights(examination, origin), *await _responses(examination, origin)]
+        plain, with_cookies = (
+            [text for each in seen if (text := each(with_credentials))] for with_credentials in (False, True)
+        )
+        return _judge(examination, origin, plain, with_cookies) + await _check_strangers(examination)
     except Unanswered as error:
         return [Finding(check="cors", status=Status.WRONG, summary=f"a request of another origin: {error}.")]
 
@@ -48,49 +57,60 @@ def _mixed_content(examination: Examination, origin: str) -> Finding | None:
     )
 
 
-async def _problems(examination: Examination, origin: str, *, with_credentials: bool) -> list[str]:
-    """Returns what would keep a page from working, in the order of its requests."""
+async def _preflights(examination: Examination, origin: str) -> list[_Problem]:
+    """Sends the preflights of a page, and returns what would keep its requests from being sent."""
     mount = examination.mount
-    names = sorted({"content-type", *(name for name in mount.header_names if name != "cookie")})
-    path = f"/agent/{examination.agent}/run" if examination.has_rest else ""
-    requests = [("POST", path)]
-    if (examination.info.get("threadEndpoints") or {}).get("mutations"):
-        requests.append(("DELETE", f"/threads/{new_id('thread')}"))
-    problems = []
+    names = sorted({"content-type", *(name for name in mount.header_names if name not in _NOT_IN_PREFLIGHTS)})
+    requests = [("POST", agent_path(examination.agent, "run") if examination.has_rest else "")]
+    if members(examination.info.get("threadEndpoints")).get("mutations"):
+        path = f"/threads/{new_id('thread')}"
+        requests += [("PATCH", path), ("DELETE", path)]
+    problems: list[_Problem] = []
     for method, target in requests:
         fields = {"origin": origin, "access-control-request-method": method}
         fields["access-control-request-headers"] = ",".join(names)
         answer = await mount.request("OPTIONS", target, headers=fields, as_user=False)
-        problem = preflight_problem(
-            answer.status,
-            answer.headers,
-            origin,
-            with_credentials=with_credentials,
-            method=method,
-            header_names=names,
+        problem = functools.partial(
+            _preflight_problem, answer, origin, method=method, header_names=names, target=target or "the URL"
         )
-        if problem:
-            problems.append(f"the preflight of {method} {target or 'the URL'} {problem}")
-    for what, response in (await _responses(examination, origin)).items():
-        problem = origin_problem(response.headers, origin, with_credentials=with_credentials)
-        if problem:
-            problems.append(f"{what} {problem}")
+        problems.append(problem)
     return problems
 
 
-async def _responses(examination: Examination, origin: str) -> dict[str, Answer]:
-    """Returns responses that a page has to be able to read; errors are among them, since it shows what they say."""
-    mount, fields = examination.mount, {"origin": origin}
-    body = run_input(new_id("thread"))
-    if examination.has_rest:
-        info = await mount.request("GET", "/info", headers=fields)
-    else:
-        info = await mount.request("POST", "", {"method": "info"}, fields)
-    return {
-        "the response of info": info,
+def _preflight_problem(
+    answer: Answer, origin: str, with_credentials: bool, *, method: str, header_names: list[str], target: str
+) -> str:
+    problem = preflight_problem(
+        answer.status,
+        answer.headers,
+        origin,
+        with_credentials=with_credentials,
+        method=method,
+        header_names=header_names,
+    )
+    return f"the preflight of {method} {target} {problem}" if problem else ""
+
+
+async def _responses(examination: Examination, origin: str) -> list[_Problem]:
+    """Sends requests of a page, and returns what would keep it from reading the responses, errors among them."""
+    mount, fields, body = examination.mount, {"origin": origin}, run_input(new_id("thread"))
+    answers = {
+        "the response of info": await _info(examination, origin),
         "a stream": await mount.call_agent("connect", examination.agent, body, headers=fields),
         "an error response": await mount.call_agent("connect", new_id("agent"), body, headers=fields),
     }
+    return [functools.partial(_response_problem, what, answer, origin) for what, answer in answers.items()]
+
+
+async def _info(examination: Examination, origin: str) -> Answer:
+    if examination.has_rest:
+        return await examination.mount.request("GET", "/info", headers={"origin": origin})
+    return await examination.mount.request("POST", "", {"method": "info"}, {"origin": origin})
+
+
+def _response_problem(what: str, answer: Answer, origin: str, with_credentials: bool) -> str:
+    problem = origin_problem(answer.headers, origin, with_credentials=with_credentials)
+    return f"{what} {problem}" if problem else ""
 
 
 def _judge(examination: Examination, origin: str, plain: list[str], with_cookies: list[str]) -> list[Finding]:
@@ -127,7 +147,7 @@ def _judge(examination: Examination, origin: str, plain: list[str], with_cookies
 
 async def _check_strangers(examination: Examination) -> list[Finding]:
     """Returns a finding if pages of every site can act for a user."""
-    response = (await _responses(examination, STRANGER))["the response of info"]
+    response = await _info(examination, STRANGER)
     if origin_problem(response.headers, STRANGER, with_credentials=True):
         return []
     return [

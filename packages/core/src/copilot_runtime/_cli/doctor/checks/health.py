@@ -7,7 +7,7 @@ from typing import Any
 
 from ..examination import Examination
 from ..findings import Finding, Status, ok, skipped
-from ..mount import Answer, Unanswered
+from ..mount import Answer, Unanswered, members
 
 REQUESTS = 12
 """How many requests at once look for further processes."""
@@ -25,7 +25,7 @@ async def check_health(examination: Examination) -> list[Finding]:
         failures = [result for result in results if isinstance(result, Unanswered)]
         if failures:
             return [skipped("health", f"{REQUESTS} requests at once: {failures[0]}.")]
-        reports += [members for answer in answers if answer.status in (200, 503) and (members := _report(answer))]
+        reports += [report for answer in answers if answer.status in (200, 503) and (report := _report(answer))]
         if len({str(report["process"].get("id")) for report in reports}) != 1:
             break
     if not reports:
@@ -41,15 +41,15 @@ async def _ask(examination: Examination) -> Answer | Unanswered:
 
 
 def _report(answer: Answer) -> dict[str, Any] | None:
-    members = answer.json()
-    return members if members is not None and isinstance(members.get("process"), dict) else None
+    report = answer.json()
+    return report if report is not None and isinstance(report.get("process"), dict) else None
 
 
 def _processes(examination: Examination, reports: list[dict[str, Any]]) -> Finding:
     ids = {str(report["process"].get("id")) for report in reports}
-    kinds = sorted({str((report.get("store") or {}).get("kind")) for report in reports})
+    kinds = sorted({str(members(report.get("store")).get("kind")) for report in reports})
     described = f"{len(ids)} {'process' if len(ids) == 1 else 'processes'} with the store {', '.join(kinds)}"
-    is_shared = all((report.get("store") or {}).get("shared", True) for report in reports)
+    is_shared = all(members(report.get("store")).get("shared", True) for report in reports)
     if len(ids) > 1 and not is_shared:
         return Finding(
             check="processes",

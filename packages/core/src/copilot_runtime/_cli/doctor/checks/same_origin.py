@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..examination import Examination
 from ..findings import Finding, Status, ok, skipped
-from ..mount import Unanswered, new_id
+from ..mount import Unanswered, agent_path, new_id
 
 
 async def check_host(examination: Examination) -> list[Finding]:
@@ -13,7 +13,7 @@ async def check_host(examination: Examination) -> list[Finding]:
         return []
     # As browsers send it: a stop without a body has no content type, so it needs no preflight.
     fields = {"origin": examination.mount.origin, "content-type": ""}
-    path = f"/agent/{examination.agent}/stop/{new_id('thread')}"
+    path = agent_path(examination.agent, "stop", new_id("thread"))
     try:
         answer = await examination.mount.request("POST", path, b"", fields)
     except Unanswered as error:
