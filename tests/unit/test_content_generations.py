@@ -99,7 +99,7 @@ def test_content_parts_of_a_tool_reach_the_model(content: Any, expected: list[st
     )
     assert isinstance(result, ToolMessage)
     # Images follow in a message of their own, since no maker accepts them in every result.
-    received = "\n".join((result.text, *map(str, result.images)))
+    received = "\n".join((result.text, *map(str, result.media)))
     assert all(text in received for text in expected)
 
 

@@ -122,12 +122,17 @@ def test_users_and_models_take_turns() -> None:
 
 
 @pytest.mark.parametrize("rules", ALL)
-def test_images_in_results_follow_the_results(rules: MakerRules) -> None:
+def test_images_in_results_stay_there_or_follow_the_results(rules: MakerRules) -> None:
     image = Media("image", "image/png", "", data="AA==")
     calls = AssistantMessage((Call("abcdefgh1", "a", "{}"), Call("abcdefgh2", "b", "{}")))
     results = (ToolMessage("abcdefgh1", "a", "see", (image,)), ToolMessage("abcdefgh2", "b", "x"))
     converted = convert(rules, HI, calls, *results)
     assert [type(each) for each in converted[:4]] == [UserMessage, AssistantMessage, ToolMessage, ToolMessage]
+    if "image" in rules.media_in_results:
+        assert converted[2] == results[0]
+        assert len(converted) == 4
+        return
+    assert converted[2] == ToolMessage("abcdefgh1", "a", "see")
     (shown,) = [each for each in converted[4:] if isinstance(each, UserMessage)]
     assert image in shown.content
 
@@ -152,3 +157,13 @@ def test_tools_that_are_called_in_the_history_are_defined_where_the_maker_wants_
     (stand_in,) = tools.with_called(messages.called_tools())
     assert re.fullmatch("docs_read", stand_in.name)
     assert WireTools([], OPENAI).with_called(messages.called_tools()) == []
+
+
+def test_images_in_results_of_later_steps_follow_in_turns() -> None:
+    image = Media("image", "image/png", "", data="AA==")
+    messages = WireMessages(MISTRAL, WireTools([], MISTRAL))
+    conversation: list[Message] = [HI]
+    messages.update(conversation)
+    conversation += [call("abcdefgh1"), ToolMessage("abcdefgh1", "paint", "see", (image,))]
+    kinds = [type(each).__name__ for each in messages.update(conversation)]
+    assert kinds == ["UserMessage", "AssistantMessage", "ToolMessage", "AssistantMessage", "UserMessage"]

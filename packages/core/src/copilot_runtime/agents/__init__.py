@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ._mcp import MCPServer
     from ._pydantic_ai import PydanticAIAgent
     from ._questions import Answer, Interruption, Question, interrupt
-    from ._tools import Interrupt, Tool, ToolError, define_tool
+    from ._tools import Attachment, Interrupt, Tool, ToolError, define_tool
     from ._types import AgentEvents, AgentFunction
 else:
     # Few applications use more than one kind of agent. Those of `BuiltInAgent` and `HttpAgent` take 0.2 s to import.
@@ -30,7 +30,7 @@ else:
             "._mcp": ("MCPServer",),
             "._pydantic_ai": ("PydanticAIAgent",),
             "._questions": ("Answer", "Interruption", "Question", "interrupt"),
-            "._tools": ("Interrupt", "Tool", "ToolError", "define_tool"),
+            "._tools": ("Attachment", "Interrupt", "Tool", "ToolError", "define_tool"),
             "._types": ("AgentEvents", "AgentFunction"),
         },
     )
@@ -40,6 +40,7 @@ __all__ = [
     "AgentEvents",
     "AgentFunction",
     "Answer",
+    "Attachment",
     "BuiltInAgent",
     "HttpAgent",
     "Interrupt",

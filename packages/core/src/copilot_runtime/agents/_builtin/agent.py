@@ -267,7 +267,10 @@ class BuiltInAgent:
         messages = to_messages(
             input.messages,
             config.model.provider.name,
-            resumed_results={call_id: result.for_model for call_id, result in resumed.items()},
+            resumed_results={
+                call_id: result.for_client if result.attachments else result.for_model
+                for call_id, result in resumed.items()
+            },
             forward_system=self._forward_system,
             forward_developer=self._forward_developer,
         )

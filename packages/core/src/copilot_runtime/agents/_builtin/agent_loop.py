@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -14,9 +14,11 @@ from ..._log_text import one_line
 from .._context import RunContext
 from .._tools.toolbox import Toolbox, ToolResult
 from .completion_stream import CompletionTranslator, Event
-from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError
+from .deltas import Delta
+from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError, is_rejection
 from .finish_reasons import Finish
-from .maker_rules import rules_for
+from .maker_rules import MakerRules, rules_for
+from .media import from_attachment, without_media
 from .messages import Message, ToolMessage
 from .model_api import ModelConnection, ModelRequest
 from .options import Options
@@ -28,6 +30,9 @@ from .wire_messages import WireMessages
 from .wire_tools import WireTools
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
+
+_MAX_MEDIA_BYTES = 12_000_000
+"""Of all attachments in the results of a run. In base64 that is 16 MB; makers accept requests of 20 MB and more."""
 
 _SERVER_TOOLS_OFF = "The call was not run: the server's tools cannot be called in this run."
 
@@ -53,13 +58,16 @@ class AgentLoop:
     usage: Usage
     interrupts: list[Mapping[str, Any]] = dataclasses.field(default_factory=list)
     """The interrupts with which the run ends, for its outcome."""
+    _media_bytes_left: int = _MAX_MEDIA_BYTES
+    """Of attachments in results that requests of this run may still have."""
+    _rules: MakerRules = dataclasses.field(init=False)
     _tools: WireTools = dataclasses.field(init=False)
     _wire_messages: WireMessages = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        rules = rules_for(self.model, self.api)
-        self._tools = WireTools(self.toolbox.definitions, rules, self.tool_choice)
-        self._wire_messages = WireMessages(rules, self._tools)
+        self._rules = rules_for(self.model, self.api)
+        self._tools = WireTools(self.toolbox.definitions, self._rules, self.tool_choice)
+        self._wire_messages = WireMessages(self._rules, self._tools)
 
     async def events(self) -> AsyncGenerator[Event]:
         """Yields the events of the model and its tools. Raises ModelError and what the SDK raises."""
@@ -80,20 +88,9 @@ class AgentLoop:
                 return
 
     async def _stream_completion(self, completion: CompletionTranslator, *, is_first: bool) -> AsyncGenerator[Event]:
-        messages = self._wire_messages.update(self.messages)
-        tools = self._tools.with_called(self._wire_messages.called_tools())
-        request = ModelRequest(
-            model=self.model.name,
-            messages=messages,
-            tools=tools,
-            # Of tools that are defined for the history alone none may be called.
-            tool_choice=self._tool_choice(is_first) if self._tools.definitions or not tools else "none",
-            options=self.options,
-        )
         try:
-            # Leaving the block closes the connection to the provider.
-            async with self.connection.stream(request) as stream:
-                while (deltas := await stream.next()) is not None:
+            async with aclosing(self._stream_deltas(is_first=is_first)) as stream:
+                async for deltas in stream:
                     for event in completion.feed(deltas):
                         yield event
             _check_complete(completion)
@@ -114,6 +111,46 @@ class AgentLoop:
         for event in completion.close():
             yield event
 
+    async def _stream_deltas(self, *, is_first: bool) -> AsyncGenerator[Iterable[Delta]]:
+        """Yields the deltas of a completion. Closing it closes the connection to the provider."""
+        has_begun = False
+        try:
+            async with self.connection.stream(self._request(is_first=is_first)) as stream:
+                while (deltas := await stream.next()) is not None:
+                    has_begun = True
+                    yield deltas
+            return
+        except Exception as error:
+            # Not every model sees, and tools also return what no model can read. The run must go on.
+            if has_begun or not is_rejection(error) or not self._drop_media_of_results():
+                raise
+        async with self.connection.stream(self._request(is_first=is_first)) as stream:
+            logger.warning("the attachments in the results of tools were rejected by the model provider: left out")
+            while (deltas := await stream.next()) is not None:
+                yield deltas
+
+    def _request(self, *, is_first: bool) -> ModelRequest:
+        messages = self._wire_messages.update(self.messages)
+        tools = self._tools.with_called(self._wire_messages.called_tools())
+        return ModelRequest(
+            model=self.model.name,
+            messages=messages,
+            tools=tools,
+            # Of tools that are defined for the history alone none may be called.
+            tool_choice=self._tool_choice(is_first) if self._tools.definitions or not tools else "none",
+            options=self.options,
+        )
+
+    def _drop_media_of_results(self) -> bool:
+        """Replaces the media in the results of tools by texts; returns whether there were any."""
+        changed = [without_media(each) if isinstance(each, ToolMessage) else each for each in self.messages]
+        if changed == self.messages:
+            return False
+        self.messages = changed
+        self._media_bytes_left = 0
+        self._wire_messages = WireMessages(self._rules, self._tools)
+        return True
+
     def _tool_choice(self, is_first: bool) -> str | Mapping[str, Any] | None:
         choice = self.tool_choice
         # A forced tool applies to the first step only: otherwise the model would call it in every step.
@@ -133,11 +170,19 @@ class AgentLoop:
                 for event in self.state.drain_events():
                     yield event
                 if result is not None:
-                    self.messages.append(ToolMessage(call.id, call.name, result.for_model))
+                    self.messages.append(self._result_message(call, result))
                     yield tool_result_event(call.id, result)
         finally:
             for _, task in tasks:
                 task.cancel()
+
+    def _result_message(self, call: ToolCall, result: ToolResult) -> ToolMessage:
+        size = sum(len(attachment.data) for attachment in result.attachments)
+        if size > self._media_bytes_left:
+            logger.warning("the attachments of a result of %r are left out: the run has too many", call.name)
+            return ToolMessage(call.id, call.name, result.for_client)
+        self._media_bytes_left -= size
+        return ToolMessage(call.id, call.name, result.for_model, tuple(map(from_attachment, result.attachments)))
 
     def _has_result(self, call: ToolCall) -> bool:
         return call.fault is not None or not self.toolbox.is_client_tool(call.name)

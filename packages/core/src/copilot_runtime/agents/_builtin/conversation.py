@@ -40,7 +40,7 @@ class _ConversionContext:
 
 class _Result(NamedTuple):
     text: str
-    images: tuple[Media, ...] = ()
+    media: tuple[Media, ...] = ()
 
 
 def to_messages(
@@ -153,13 +153,13 @@ def _calls(parts: Iterable[Any]) -> list[Call]:
 
 def _result(message: Any, unsupported: Counter[str]) -> _Result:
     parts = () if isinstance(message.content, str) else read_parts(message.content)
-    images = tuple(part for part in parts if isinstance(part, Media) and part.kind == "image" and not part.file_id)
-    if images:
+    media = tuple(part for part in parts if isinstance(part, Media) and not part.file_id)
+    if media:
         texts = [
             part.text
             if isinstance(part, Text)
             else f"[Attachment that follows the results of the tools: {part}]"
-            if part in images
+            if part in media
             else placeholder(part, unsupported)
             for part in parts
         ]
@@ -168,7 +168,7 @@ def _result(message: Any, unsupported: Counter[str]) -> _Result:
         text = flatten_text(message.content, unsupported)
     if message.error:
         text = "\n".join(filter(None, (text, f"Error: {message.error}")))
-    return _Result(text, images)
+    return _Result(text, media)
 
 
 def _reasoning(message: Any, context: _ConversionContext) -> Iterator[Reasoning]:
@@ -194,7 +194,7 @@ def _tool(message: Any, context: _ConversionContext) -> Iterator[Message]:
     if message.tool_call_id not in context.call_counts:
         result = _result(message, Counter())
         text = f"[The result of an earlier tool call:]\n{result.text}"
-        yield UserMessage((Text(text), *result.images) if result.images else text)
+        yield UserMessage((Text(text), *result.media) if result.media else text)
 
 
 def _system(message: Any, context: _ConversionContext) -> Iterator[Message]:

@@ -22,6 +22,9 @@ TIMEOUT = "timeout"
 INVALID_REQUEST = "invalid_request"
 
 
+_REJECTIONS = frozenset((400, 413, 415, 422))
+
+
 class ModelError(AgentError):
     """A failure of the model, its provider, or the connection to it; or an invalid request of the run."""
 
@@ -118,6 +121,12 @@ def to_model_error(error: Exception, *, secret: str = "") -> ModelError | None:
         return None
     detail = _describe(error)
     return ModelError(code, detail=detail.replace(secret, "***") if secret else detail)
+
+
+def is_rejection(error: Exception) -> bool:
+    """Returns whether a provider has refused the content of a request."""
+    status = getattr(error, "status_code", None) or getattr(error, "code", None)  # the latter in Google's SDK
+    return status in _REJECTIONS
 
 
 def code_of_names(names: Iterable[str]) -> Iterator[str]:

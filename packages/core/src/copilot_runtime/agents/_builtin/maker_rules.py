@@ -29,6 +29,8 @@ class MakerRules:
     """Whether the messages of the application must be at the beginning, and the first of the others a user's."""
     ends_with_user: bool = False
     """Whether the last message must be a user's, or the result of a tool."""
+    media_in_results: frozenset[str] = frozenset()
+    """The kinds of media that the result of a tool may contain. Others follow the results, in a message of a user."""
     takes_turns: bool = False
     """Whether two messages of a user, or of the model, must not follow each other, nor a user's a result."""
 
@@ -42,6 +44,7 @@ _ANTHROPIC = MakerRules(
     refuses_blanks=True,
     starts_with_user=True,
     ends_with_user=True,
+    media_in_results=frozenset(("image", "document")),
 )
 _GOOGLE = MakerRules(
     max_tools=512,
@@ -65,7 +68,11 @@ _BY_PROVIDER: Mapping[str, MakerRules] = {
     "vertex": _GOOGLE,
 }
 _BY_API: Mapping[str, MakerRules] = {
-    "responses": MakerRules(call_id=re.compile(r".{1,64}", re.DOTALL), max_tools=128),
+    "responses": MakerRules(
+        call_id=re.compile(r".{1,64}", re.DOTALL),
+        max_tools=128,
+        media_in_results=frozenset(("image", "document")),
+    ),
     "messages": _ANTHROPIC,
     "generate_content": _GOOGLE,
 }

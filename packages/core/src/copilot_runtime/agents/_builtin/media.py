@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .messages import Media, Text
+from .._tools.attachments import Attachment
+from .messages import Media, Text, ToolMessage
 
 _TEXT_TYPES = frozenset(("application/json", "application/xml", "application/yaml", "application/x-yaml"))
 _BINARY_KINDS = frozenset(("image", "audio", "video"))
@@ -32,6 +34,20 @@ def placeholder(media: Media, unsupported: Counter[str]) -> str:
     """Returns a text in place of media that the model cannot receive, and counts them by kind."""
     unsupported[media.kind] += 1
     return f"[Attachment that cannot be displayed to you: {media}]"
+
+
+def from_attachment(attachment: Attachment) -> Media:
+    """Returns an attachment of a result."""
+    data = base64.b64encode(attachment.data).decode()
+    return Media(attachment.kind, attachment.mime_type, attachment.name, data=data)
+
+
+def without_media(message: ToolMessage) -> ToolMessage:
+    """Returns the result of a tool with descriptions in place of its media."""
+    if not message.media:
+        return message
+    texts = (placeholder(media, Counter()) for media in message.media)
+    return dataclasses.replace(message, text="\n".join((message.text, *texts)), media=())
 
 
 def _read_part(part: Any) -> Text | Media:

@@ -103,8 +103,8 @@ class ToolMessage:
     name: str
     """The name of the tool."""
     text: str
-    images: tuple[Media, ...] = ()
-    """Images of the result, which requests have in a message of the user."""
+    media: tuple[Media, ...] = ()
+    """Images and files of the result. Those that an API has no place for in it follow in a message of the user."""
 
 
 Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessage

@@ -1,14 +1,15 @@
 """The messages of a run as a maker of models accepts them.
 
 A conversation has what makers refuse, each something else: ids of calls that another maker has made, messages without
-a text, no message of the user at the beginning or the end, instructions in the middle, images in the results of tools.
+a text, no message of the user at the beginning or the end, instructions in the middle, images and files in
+the results of tools.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from .maker_rules import MakerRules
 from .messages import AssistantMessage, Call, Media, Message, Reasoning, SystemMessage, Text, ToolMessage, UserMessage
@@ -41,7 +42,9 @@ class WireMessages:
         converted = [each if isinstance(each, unchanged) else self._convert(each) for each in messages[self._count :]]
         new: list[Message] = list(filter(None, converted))
         if ToolMessage in set(map(type, new)):
-            new = list(_with_images(new))
+            new = list(_with_media(new, self._rules.media_in_results))
+            if self._rules.takes_turns:
+                new = list(_in_turns(new))
         self._count = len(messages)
         self._messages = self._arranged(new) if self._messages is None else [*self._messages, *new]
         return self._messages
@@ -104,18 +107,27 @@ def _without_blanks(message: UserMessage) -> UserMessage | None:
     return UserMessage(tuple(parts)) if parts else None
 
 
-def _with_images(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yields messages, and after the results of tools those images in them that APIs have no place for there."""
-    images: list[Text | Media] = []
+def _with_media(messages: Iterable[Message], in_results: Container[str]) -> Iterator[Message]:
+    """Yields messages, and after the results of tools those media in them that the API has no place for there.
+
+    Args:
+        messages: the messages.
+        in_results: the kinds of media that results may contain.
+    """
+    following: list[Text | Media] = []
     for message in messages:
-        if images and not isinstance(message, ToolMessage):
-            yield UserMessage(tuple(images))
-            images = []
-        if isinstance(message, ToolMessage) and message.images:
-            images += [Text(f"[The images in the result of {message.name}:]"), *message.images]
+        if following and not isinstance(message, ToolMessage):
+            yield UserMessage(tuple(following))
+            following = []
+        if isinstance(message, ToolMessage):
+            others = tuple(media for media in message.media if media.kind not in in_results)
+            if others:
+                following += [Text(f"[The attachments of the result of {message.name}:]"), *others]
+                kept = tuple(media for media in message.media if media.kind in in_results)
+                message = dataclasses.replace(message, media=kept)
         yield message
-    if images:
-        yield UserMessage(tuple(images))
+    if following:
+        yield UserMessage(tuple(following))
 
 
 def _in_turns(messages: Iterable[Message]) -> Iterator[Message]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .attachments import Attachment
 from .define import define_tool
 from .tool import Interrupt, Tool, ToolError
 
-__all__ = ["Interrupt", "Tool", "ToolError", "define_tool"]
+__all__ = ["Attachment", "Interrupt", "Tool", "ToolError", "define_tool"]

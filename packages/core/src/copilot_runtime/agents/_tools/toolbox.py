@@ -16,6 +16,7 @@ from ..._log_text import log_failure
 from ..._telemetry.current import tool_span
 from .._context import RunContext
 from .arguments import parse_arguments
+from .attachments import Attachment, ResultText, with_attachments
 from .strict import without_unset
 from .tool import Tool, ToolError
 
@@ -33,6 +34,8 @@ class ToolResult:
     for_model: str
     for_client: str
     failed: bool = False
+    attachments: tuple[Attachment, ...] = ()
+    """What a model that receives them is sent with ``for_model``; with ``for_client`` nobody is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,9 +122,11 @@ class Toolbox:
 
     async def _call_untraced(self, tool: Tool, function: Any, arguments: str, *more: Any) -> ToolResult:
         try:
-            text = serialize_result(
-                await driver.call_user_function(function, _arguments(tool, arguments), *more, pool=TOOLS)
-            )
+            value = await driver.call_user_function(function, _arguments(tool, arguments), *more, pool=TOOLS)
+            value = with_attachments(value, serialize_result)
+            text = serialize_result(value)
+            if isinstance(value, ResultText):
+                return ToolResult(serialize_result(value.for_model), text, attachments=value.attachments)
         except ToolError as error:
             text = join_surrogates(f"Error: {error}")
             return ToolResult(text, text, failed=True)

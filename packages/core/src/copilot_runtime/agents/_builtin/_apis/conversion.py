@@ -22,7 +22,7 @@ class ConvertedMessages(Generic[T]):
     def __init__(self, convert: Callable[[Message, Counter[str]], Iterable[T]]) -> None:
         self._convert = convert
         self._converted: list[T] = []
-        self._count = 0
+        self._source: list[Message] = []
 
     @property
     def converted(self) -> list[T]:
@@ -30,10 +30,12 @@ class ConvertedMessages(Generic[T]):
         return self._converted
 
     def update(self, messages: Sequence[Message]) -> list[T]:
-        """Returns all messages, converted; ``messages`` begin with those of the call before."""
+        """Returns all messages, converted. Those of the call before are converted again only if they have changed."""
         unsupported = Counter[str]()
-        for message in messages[self._count :]:
+        if list(messages[: len(self._source)]) != self._source:
+            self._source, self._converted = [], []
+        for message in messages[len(self._source) :]:
             self._converted.extend(self._convert(message, unsupported))
-        self._count = len(messages)
+        self._source = list(messages)
         log_unsupported(unsupported)
         return self._converted

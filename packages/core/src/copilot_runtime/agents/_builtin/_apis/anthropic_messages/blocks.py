@@ -46,7 +46,10 @@ def to_turns(message: Message, unsupported: Counter[str]) -> Iterator[tuple[str,
     elif isinstance(message, AssistantMessage):
         yield "assistant", [block for part in message.parts for block in _assistant(part)]
     elif isinstance(message, ToolMessage):
-        yield "user", [{"type": "tool_result", "tool_use_id": message.call_id, "content": message.text}]
+        content: str | list[Block] = message.text
+        if message.media:
+            content = list(_user(UserMessage((Text(message.text), *message.media)), unsupported))
+        yield "user", [{"type": "tool_result", "tool_use_id": message.call_id, "content": content}]
 
 
 def merge_turns(turns: Iterable[tuple[str, list[Block]]]) -> list[dict[str, Any]]:

@@ -33,17 +33,12 @@ PHASE = "phase"
 def to_items(message: Message, unsupported: Counter[str]) -> Iterator[Item]:
     """Yields the items of a message; see `ConvertedMessages`."""
     if isinstance(message, UserMessage):
-        content: Any = message.content
-        if not isinstance(content, str):
-            content = [
-                {"type": "input_text", "text": part.text} if isinstance(part, Text) else _media(part, unsupported)
-                for part in content
-            ]
-        yield {"role": "user", "content": content}
+        yield {"role": "user", "content": _content(message.content, unsupported)}
     elif isinstance(message, AssistantMessage):
         yield from _assistant(message)
     elif isinstance(message, ToolMessage):
-        yield {"type": "function_call_output", "call_id": message.call_id, "output": message.text}
+        output = _content((Text(message.text), *message.media) if message.media else message.text, unsupported)
+        yield {"type": "function_call_output", "call_id": message.call_id, "output": output}
     elif isinstance(message, SystemMessage):
         yield {"role": "developer" if message.is_developer else "system", "content": message.text}
 
@@ -66,6 +61,15 @@ def to_response_tool_choice(tool_choice: str | Mapping[str, Any]) -> str | dict[
     """Returns a tool choice in the form of the API."""
     name = named_tool(tool_choice)
     return str(tool_choice) if name is None else {"type": "function", "name": name}
+
+
+def _content(content: str | tuple[Text | Media, ...], unsupported: Counter[str]) -> str | list[Item]:
+    if isinstance(content, str):
+        return content
+    return [
+        {"type": "input_text", "text": part.text} if isinstance(part, Text) else _media(part, unsupported)
+        for part in content
+    ]
 
 
 def _assistant(message: AssistantMessage) -> Iterator[Item]:
