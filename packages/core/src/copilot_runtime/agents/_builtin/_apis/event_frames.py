@@ -7,7 +7,7 @@ stream: an error, a whole completion, lines of JSON, or a page for people.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..._http.sse import EventTooLarge, SseParser
@@ -43,8 +43,22 @@ class EventFrame:
         return self._value
 
 
+ToEvents = Callable[[Mapping[str, Any]], Sequence[Mapping[str, Any]] | None]
+"""Returns the events that a JSON object of a response stands for; None if it is one itself.
+
+There are none for an object that is no part of a completion.
+"""
+
+
 class EventFrameDecoder:
-    """Decodes one response; what an SDK calls its decoder of server-sent events."""
+    """Decodes one response; what an SDK calls its decoder of server-sent events.
+
+    Args:
+        to_events: for APIs whose servers also send a whole response, although a stream was requested.
+    """
+
+    def __init__(self, to_events: ToEvents | None = None) -> None:
+        self._to_events = to_events
 
     async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[EventFrame]:
         """Yields the frames that have data. Raises ModelError for errors that they report, and for other responses."""
@@ -59,32 +73,75 @@ class EventFrameDecoder:
                 continue
             try:
                 for data in parser.feed(chunk):
-                    for frame in _frames(data):
+                    for frame in self._frames(data):
                         has_frames = True
                         yield frame
             except EventTooLarge as error:
                 raise ModelError(PROVIDER_ERROR, detail=str(error)) from error
         if is_other_body:
-            for frame in _frames_of_body(bytes(head)):
+            for frame in self._frames_of_body(bytes(head)):
                 yield frame
             return
         # The last frame may lack the empty line that ends it.
         for data in parser.feed(b"\n\n"):
             if _is_json(data) or data.strip() == _DONE.encode():
-                for frame in _frames(data):
+                for frame in self._frames(data):
                     has_frames = True
                     yield frame
         if not has_frames and head.strip() and not _has_fields(head):
             raise _not_a_stream(bytes(head))
 
+    def _frames(self, data: bytes) -> Iterator[EventFrame]:
+        if not data.strip():
+            return
+        text = data.decode("utf-8", "replace")
+        if text.startswith(_DONE):
+            yield EventFrame(text, None)
+            return
+        try:
+            value = json.loads(text)  # which, unlike others, takes half a character
+        except (ValueError, RecursionError) as error:
+            detail = f"a frame is not JSON: {error}: {text[:_EXCERPT_BYTES]!r}"
+            raise ModelError(PROVIDER_ERROR, detail=detail) from error
+        yield from self._frames_of_value(value, text)
 
-def read_event_frames(stream: Any) -> Any:
+    def _frames_of_value(self, value: Any, text: str) -> Iterator[EventFrame]:
+        if isinstance(value, dict):
+            raise_embedded_error(value)
+            events = None if self._to_events is None else self._to_events(value)
+            if events is None:
+                yield EventFrame(text, value)
+                return
+            for event in events:
+                yield EventFrame(json.dumps(event), event)
+        elif isinstance(value, list):  # Google's errors, and its streams without ``alt=sse``
+            for item in value:
+                yield from self._frames_of_value(item, json.dumps(item))
+
+    def _frames_of_body(self, body: bytes) -> Iterator[EventFrame]:
+        """Yields the frames that a body of JSON stands for: an object, a list, or an object on each line."""
+        body = body.removeprefix(_BYTE_ORDER_MARK).strip()
+        documents = [body] if _is_json(body) else body.splitlines()
+        if not all(map(_is_json, documents)):
+            if body.startswith(b"<"):
+                raise _not_a_stream(body)
+            raise ModelError(NETWORK_ERROR, detail=f"the response is JSON that breaks off: {_excerpt(body)!r}")
+        has_frames = False
+        for document in documents:
+            for frame in self._frames_of_value(json.loads(document), document.decode()):
+                has_frames = True
+                yield frame
+        if not has_frames:
+            raise _not_a_stream(body)
+
+
+def read_event_frames(stream: Any, to_events: ToEvents) -> Any:
     """Has an ``AsyncStream`` of OpenAI's or Anthropic's SDK, which nobody has read yet, use our decoder; returns it.
 
     Anything else, such as a wrapper that records what passes, is left as it is.
     """
     if hasattr(stream, "_decoder"):
-        stream._decoder = EventFrameDecoder()
+        stream._decoder = EventFrameDecoder(to_events)
     return stream
 
 
@@ -117,42 +174,6 @@ def _has_fields(head: bytes | bytearray) -> bool:
     """Returns whether a response has fields or comments of an event stream, even if they have no data."""
     lines = head[:_EXCERPT_BYTES].removeprefix(_BYTE_ORDER_MARK).splitlines()
     return any(line.partition(b":")[0] in (b"", b"data", b"event", b"id", b"retry") for line in lines if line)
-
-
-def _frames(data: bytes) -> Iterator[EventFrame]:
-    if not data.strip():
-        return
-    text = data.decode("utf-8", "replace")
-    if text.startswith(_DONE):
-        yield EventFrame(text, None)
-        return
-    try:
-        value = json.loads(text)  # which, unlike others, takes half a character
-    except (ValueError, RecursionError) as error:
-        detail = f"a frame is not JSON: {error}: {text[:_EXCERPT_BYTES]!r}"
-        raise ModelError(PROVIDER_ERROR, detail=detail) from error
-    yield from _frames_of_value(value, text)
-
-
-def _frames_of_value(value: Any, text: str) -> Iterator[EventFrame]:
-    if isinstance(value, dict):
-        raise_embedded_error(value)
-        yield EventFrame(text, value)
-    elif isinstance(value, list):  # Google's errors, and its streams without ``alt=sse``
-        for item in value:
-            yield from _frames_of_value(item, json.dumps(item))
-
-
-def _frames_of_body(body: bytes) -> Iterator[EventFrame]:
-    """Yields the frames that a body of JSON stands for: an object, a list of objects, or an object on each line."""
-    body = body.removeprefix(_BYTE_ORDER_MARK).strip()
-    documents = [body] if _is_json(body) else body.splitlines()
-    if not all(map(_is_json, documents)):
-        if body.startswith(b"<"):
-            raise _not_a_stream(body)
-        raise ModelError(NETWORK_ERROR, detail=f"the response is JSON that breaks off: {_excerpt(body)!r}")
-    for document in documents:
-        yield from _frames_of_value(json.loads(document), document.decode())
 
 
 def _is_json(data: bytes) -> bool:

@@ -27,6 +27,12 @@ def text_member(value: Any, *path: str) -> str:
     return text if isinstance(text, str) else ""
 
 
+def list_member(value: Any, *path: str) -> list[Any]:
+    """Returns a member if it is a list, else an empty one."""
+    items = member(value, *path)
+    return items if isinstance(items, list) else []
+
+
 def extra_members(value: Any) -> Mapping[str, Any]:
     """Returns the members of an object that the SDK does not know."""
     if isinstance(value, BaseModel):

@@ -30,6 +30,7 @@ from .blocks import (
 )
 from .events import EventReader
 from .thinking import default_max_tokens, reconcile, thinking_params, unsupported_options
+from .whole_message import to_events
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -90,7 +91,7 @@ class _AnthropicConnection:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[DeltaStream]:
         """Sends a request; leaving the block closes the connection."""
         async with await self._create(request) as stream:
-            yield FrameReader(read_event_frames(stream), EventReader().deltas)
+            yield FrameReader(read_event_frames(stream, to_events), EventReader().deltas)
 
     async def _create(self, request: ModelRequest) -> Any:
         from anthropic import BadRequestError  # which takes long to import

@@ -14,7 +14,7 @@ from ..conversion import ConvertedMessages
 from ..event_frames import read_event_frames
 from ..frames import FrameReader
 from ..openai_clients import OpenAIClients
-from .chunks import ChunkParser
+from .chunks import ChunkParser, to_events
 from .messages import ChatMessage, chat_message_converter, to_chat_tools
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class _ChatConnection:
             params["parallel_tool_calls"] = request.options.parallel_tool_calls
         arguments = request_arguments(params, self._messages.update(request.messages), to_chat_tools(request.tools))
         async with await create(model=request.model, stream=True, **arguments) as stream:
-            yield FrameReader(read_event_frames(stream), ChunkParser().deltas)
+            yield FrameReader(read_event_frames(stream, to_events), ChunkParser().deltas)
 
 
 _PARAMS: Mapping[str, str] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -103,6 +103,11 @@ class ChunkParser:
             self._has_reasoning = True
             # Reasoning that is not shown, to which further details are attached.
             yield ReasoningEnd({REASONING_DETAILS: self._details.details})
+
+
+def to_events(value: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    """Returns None for a part of a completion, or all of one, and nothing for anything else."""
+    return None if "choices" in value or "usage" in value else ()
 
 
 def _parse_pieces(delta: Any) -> list[ToolCallPiece]:

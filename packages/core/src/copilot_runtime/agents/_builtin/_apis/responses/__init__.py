@@ -22,6 +22,7 @@ from ..frames import FrameReader
 from ..openai_clients import OpenAIClients
 from .events import EventReader
 from .items import Item, to_function_tools, to_items, to_response_tool_choice
+from .whole_response import to_events
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -89,7 +90,7 @@ class _ResponsesConnection:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[DeltaStream]:
         """Sends a request; leaving the block closes the connection."""
         async with await self._create(request) as stream:
-            yield FrameReader(read_event_frames(stream), EventReader().deltas)
+            yield FrameReader(read_event_frames(stream, to_events), EventReader().deltas)
 
     async def _create(self, request: ModelRequest) -> Any:
         from openai import BadRequestError  # which takes long to import

@@ -1,0 +1,48 @@
+"""A response of the Responses API that a server sends as a whole, although a stream was requested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..members import list_member, text_member
+
+Event = dict[str, Any]
+
+_TERMINAL_EVENTS: Mapping[Any, str] = {
+    None: "response.completed",
+    "completed": "response.completed",
+    "incomplete": "response.incomplete",
+}
+"""By the status of a response. All others mean that there is none."""
+
+_DELTAS: Mapping[str, tuple[str, str]] = {
+    "output_text": ("response.output_text.delta", "text"),
+    "refusal": ("response.refusal.delta", "refusal"),
+    "summary_text": ("response.reasoning_summary_text.delta", "text"),
+    "reasoning_text": ("response.reasoning_text.delta", "text"),
+}
+"""By the type of a part: the event that it would be streamed as, and its member with the text."""
+
+
+def to_events(value: Mapping[str, Any]) -> list[Event] | None:
+    """Returns the events of a response; None for an event, and nothing for anything else."""
+    if "type" in value:
+        return None
+    if value.get("object") != "response" and not isinstance(value.get("output"), list):
+        return []
+    events = [event for index, item in enumerate(list_member(value, "output")) for event in _item_events(index, item)]
+    kind = _TERMINAL_EVENTS.get(value.get("status"), "response.failed")
+    return [*events, {"type": kind, "response": dict(value)}]
+
+
+def _item_events(index: int, item: Any) -> Iterator[Event]:
+    if not isinstance(item, Mapping):
+        return
+    ids = {"output_index": index, "item_id": item.get("id")}
+    for name in ("summary", "content"):
+        for number, part in enumerate(list_member(item, name)):
+            kind, text = _DELTAS.get(text_member(part, "type"), ("", ""))
+            if kind:
+                yield {"type": kind, **ids, f"{name}_index": number, "delta": text_member(part, text)}
+    yield {"type": "response.output_item.done", **ids, "item": dict(item)}
