@@ -1,7 +1,9 @@
 // Uses the playground in a browser: node playground.mjs NODE_MODULES AXE CHROMIUM DEMO_URL USERS_URL SINGLE_URL EMPTY_URL
 // One line of JSON on standard output for each scenario, {"name": "stop", "error": null or text}.
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 const [modules, axePath, executablePath, ...urls] = process.argv.slice(2);
 const { chromium } = createRequire(`${modules}/`)("playwright-core");
@@ -77,6 +79,19 @@ class Tab {
   async inThreadMenu(name, action) {
     await this.page.getByRole("button", { name: `Actions for ${name}`, exact: true }).click();
     await this.page.getByRole("menuitem", { name: action }).click();
+  }
+
+  /** Drops files on the chat, of which the first one is deleted before that. */
+  async drop(paths) {
+    for (const path of paths) writeFileSync(path, "some text");
+    const input = await this.page.evaluateHandle(() => Object.assign(document.createElement("input"), { type: "file", multiple: true }));
+    await input.setInputFiles(paths);
+    rmSync(paths[0]);
+    await input.evaluate(({ files }) => {
+      const dataTransfer = new DataTransfer();
+      for (const file of files) dataTransfer.items.add(file);
+      document.getElementById("chat").dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+    });
   }
 
   /** Types of the events in the timeline, in order. */
@@ -224,6 +239,13 @@ const SCENARIOS = {
     await tab.log.getByRole("img", { name: "pixel.png" }).waitFor();
     await tab.log.getByText("notes.txt").waitFor();
     equal(await tab.log.getByText("wrong.pdf").count(), 0);
+    // A file that is deleted before it is read cannot be read, like a folder. It does not keep back the others.
+    const folder = mkdtempSync(join(tmpdir(), "playground-"));
+    await tab.drop(["gone.txt", "there.txt"].map((name) => join(folder, name)));
+    await tab.page.getByRole("button", { name: "Remove there.txt" }).waitFor();
+    await tab.page.getByRole("alert").getByText("gone.txt cannot be read").waitFor();
+    equal(await tab.page.locator("#attachments li").count(), 1);
+    rmSync(folder, { recursive: true });
   },
 
   async "transcribes-speech"(tab) {
@@ -479,7 +501,7 @@ const SCENARIOS = {
     tab.errors = tab.errors.filter((text) => !text.includes("40")); // of GET /info, which it tries first
   },
 
-  // Messages and lists of any length, tables of many columns, and schemas of odd types.
+  // Messages and lists of any length, tables of many columns, schemas of odd types, and very many messages.
   async "hostile-agents-do-not-freeze-the-page"(tab) {
     await tab.open(SINGLE);
     await tab.ask("hostile", "go");
@@ -491,6 +513,22 @@ const SCENARIOS = {
     isTrue((await tab.log.locator("td").count()) < 5000, "a table is not larger than its text");
     equal(await tab.log.locator(".item.error").count(), 0);
     await tab.page.locator(".event .type", { hasText: "RUN_FINISHED" }).waitFor();
+    await tab.page.emulateMedia({ reducedMotion: "no-preference" });
+    await tab.page.evaluate(() => {
+      globalThis.animated = 0;
+      document.getElementById("log").addEventListener("animationstart", () => (animated += 1));
+    });
+    await tab.ask("many", "go");
+    await tab.says("message 1000");
+    await tab.idle();
+    const cost = await tab.page.evaluate(() => {
+      const items = [...document.querySelectorAll("#log > .item")];
+      const laidOut = items.filter((item) => item.firstElementChild.checkVisibility({ contentVisibilityAuto: true }));
+      const log = document.getElementById("log");
+      const toEnd = Math.round(log.scrollHeight - log.scrollTop - log.clientHeight);
+      return { items: items.length, laidOut: laidOut.length < 300, animated: animated < 20, toEnd };
+    });
+    equal(cost, { items: 1000, laidOut: true, animated: true, toEnd: 0 });
     tab.errors = tab.errors.filter((text) => !text.includes("40")); // of GET /info, which it tries first
   },
 

@@ -56,11 +56,19 @@ async def hostile(input, context):
     interrupt = {"id": "i", "reason": "odd", "message": "Does it go on?", "responseSchema": schema}
     yield {"type": "RUN_FINISHED", "outcome": {"type": "interrupt", "interrupts": [interrupt]}, **ids}
 
+async def many(input, context):
+    ids = {"threadId": input.thread_id, "runId": input.run_id}
+    yield {"type": "RUN_STARTED", **ids}
+    roles = ("user", "assistant")
+    messages = [{"id": str(n), "role": roles[n % 2], "content": f"message {n + 1}"} for n in range(1000)]
+    yield {"type": "MESSAGES_SNAPSHOT", "messages": messages}
+    yield {"type": "RUN_FINISHED", **ids}
+
 def identify_user(request):
     return User(id="ann") if request.headers.get("authorization") == "Bearer ann" else None
 
 with_users = CopilotRuntime(agents={"other": agent, "a/b ü": agent}, identify_user=identify_user)
-without_threads = CopilotRuntime(agents={"mine": agent, "hostile": hostile})
+without_threads = CopilotRuntime(agents={"mine": agent, "hostile": hostile, "many": many})
 without_agents = CopilotRuntime(agents=lambda context: {})
 """
 

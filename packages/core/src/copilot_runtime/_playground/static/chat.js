@@ -8,11 +8,15 @@ import { argumentsOf, TOOLS } from "./tools.js";
 import { contentView } from "./value_view.js";
 
 const NEAR_END = 120; // pixels from the end, within which the log follows it
+const LAST_ITEMS = 100; // which are always laid out, so that the height of the log's end is exact
+const MAX_ANIMATED = 10; // each animation is a layer of its own: thousands of them cost seconds
 
 export class Chat {
   #log = byId("log");
   #status = byId("status");
   #views = new Map(); // for each item: its view
+  #last = []; // the nodes that were added last
+  #animates = false; // whether what is added appears slowly
   #changed = new Set();
   #draw = oncePerFrame(() => this.#drawChanged());
   #follows = true;
@@ -29,6 +33,7 @@ export class Chat {
   clear(session) {
     this.session = session;
     this.#views.clear();
+    this.#last = [];
     this.#changed.clear();
     this.#log.replaceChildren();
     this.#status.textContent = "";
@@ -79,6 +84,7 @@ export class Chat {
   #drawChanged() {
     const { session } = this;
     if (this.#changed.size > 0 && this.#views.size === 0) this.#log.replaceChildren();
+    this.#animates = session.live && this.#changed.size <= MAX_ANIMATED;
     for (const item of this.#changed) {
       // What an agent has sent may be of any shape. One item that cannot be drawn must not keep back the others.
       this.#changed.delete(item);
@@ -112,8 +118,11 @@ export class Chat {
 
   #addView(item, view, kind) {
     view.node.classList.add("item", kind);
+    view.node.classList.toggle("appears", this.#animates);
     this.#views.set(item, view);
     this.#log.append(view.node);
+    this.#last.push(view.node);
+    if (this.#last.length > LAST_ITEMS) this.#last.shift().classList.add("far");
   }
 }
 

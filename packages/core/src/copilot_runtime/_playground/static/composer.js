@@ -78,7 +78,14 @@ export class Composer {
     if (files.length === 0) return;
     event?.preventDefault();
     for (const file of [...files]) {
-      const url = await readAsDataUrl(file);
+      let url;
+      try {
+        url = await readAsDataUrl(file);
+      } catch (error) {
+        const advice = "It may be a folder, or it was moved, deleted or changed since.";
+        this.actions.fail(`${file.name} cannot be read: ${error.message} ${advice}`);
+        continue;
+      }
       const mimeType = file.type || "application/octet-stream";
       const family = mimeType.split("/")[0];
       const type = KINDS.includes(family) ? family : "document";
