@@ -476,6 +476,12 @@ const SCENARIOS = {
   async "own-runtime-with-users"(tab) {
     await tab.page.goto(USERS);
     const field = tab.page.getByRole("textbox", { name: "Authorization header" });
+    // There is no thread yet to send it to.
+    await tab.prompt.fill("too early");
+    await tab.page.keyboard.press("Enter");
+    equal(await tab.prompt.inputValue(), "too early");
+    for (const name of ["Send", "New thread", "Suggest messages"]) isTrue(await tab.button(name).isDisabled(), name);
+    await tab.prompt.fill("");
     await field.fill("Bearer nobody");
     await tab.button("Sign in").click();
     await tab.says("identifies users");

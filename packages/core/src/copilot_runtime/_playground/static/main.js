@@ -56,18 +56,23 @@ const composer = new Composer({
   },
   stop: () => session.stop(),
   transcribe: (body) => runtime.json("transcribe", { body }),
-  fail: (text) => session.conversation.add("error", newId(), { text }),
+  fail,
 });
 
 const threads = new Threads(runtime, {
   current: () => session,
   address,
-  fail: (text) => session.conversation.add("error", newId(), { text }),
+  fail,
   deleted(threadId) {
     tabs?.postMessage({ threadId: null });
     if (threadId === session.threadId) startThread();
   },
 });
+
+function fail(text) {
+  if (session) session.conversation.add("error", newId(), { text });
+  else chat.announce(text);
+}
 
 function listenTo(current) {
   const ifShown = (action) => (...values) => {
@@ -95,7 +100,11 @@ function listenTo(current) {
 const CONNECTIONS = { idle: "", joining: "Loading…", running: "Running", reconnecting: "Reconnecting…" };
 
 function showBusy() {
-  if (!session) return;
+  for (const id of ["suggest", "new-thread", "cut"]) byId(id).disabled = !session;
+  if (!session) {
+    composer.update({ busy: false, stopping: false, reason: "Not connected" });
+    return;
+  }
   const { busy, stopping, status, conversation } = session;
   const isAsked = conversation.openInterrupts().length > 0;
   const reason = session.agentId === "" ? "There is no agent" : isAsked ? "Answer the question above first" : null;
@@ -239,6 +248,7 @@ function showFailure(error) {
 
 async function start() {
   runtime.headers = settings.headers;
+  showBusy();
   try {
     info = await runtime.info();
   } catch (error) {
