@@ -108,7 +108,7 @@ class Engine:
         thread_names: NameSource | None = None,
     ) -> None:
         self.store = store
-        self.async_store = self._make_async_store(store)
+        self.async_store: AsyncStore = self._make_async_store(store)
         self.options = options
         self.on_run_end: RunEndHook | None = on_run_end
         self.thread_names: NameSource | None = thread_names

@@ -33,7 +33,7 @@ class TracedOperation:
     def __init__(self, span: Span, attributes: Mapping[str, Any] | None = None, parent: Context | None = None) -> None:
         self.span = span
         self.attributes: dict[str, Any] = dict(attributes or {})
-        self.context = set_span_in_context(span, parent)
+        self.context: Context = set_span_in_context(span, parent)
         self._began_at = time.perf_counter()
         self._has_ended = False
 
