@@ -125,6 +125,28 @@ def test_api_of_the_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch)
             ValueError,
             "reasoning_effort is not an option of gpt-4o, one of OpenAI's models",
         ),
+        *(
+            (
+                {"model": f"anthropic/{name}", "reasoning_effort": "low"},
+                ValueError,
+                f"reasoning_effort is not an option of {name}, one of Claude models",
+            )
+            for name in ("claude-3-5-haiku-latest", "claude-3-haiku-20240307", "claude-2.1")
+        ),
+        *(
+            google(
+                {"model": f"{provider}/{name}", "reasoning_effort": "low"},
+                ValueError,
+                f"reasoning_effort is not an option of {name}, one of Gemini models",
+            )
+            for provider in ("google", "vertex")
+            for name in (
+                "gemini-1.5-pro",
+                "gemini-2.0-flash",
+                "publishers/google/models/gemini-2.0-flash",
+                "gemini-pro",
+            )
+        ),
         (
             {"model": "anthropic/claude-sonnet-4-5", "top_k": 5, "reasoning_effort": "low"},
             ValueError,
@@ -175,6 +197,10 @@ def test_options_that_a_model_does_not_have_are_refused(
         {"model": "openai/gpt-5.2", "temperature": 0.5, "reasoning_effort": "none"},
         {"model": "anthropic/claude-sonnet-4-5", "temperature": 1, "top_p": 0.95, "reasoning_effort": "low"},
         {"model": "anthropic/claude-sonnet-4-5", "temperature": 0.5, "reasoning_effort": "none"},
+        {"model": "anthropic/claude-3-5-haiku-latest", "temperature": 0.5, "reasoning_effort": "none"},
+        {"model": "anthropic/claude-3-7-sonnet-latest", "reasoning_effort": "low"},
+        google({"model": "google/gemini-2.0-flash", "reasoning_effort": "none"}),
+        google({"model": "google/gemini-2.5-flash", "reasoning_effort": "low"}),
     ],
 )
 def test_options_that_a_model_has_are_accepted(options: dict[str, Any]) -> None:

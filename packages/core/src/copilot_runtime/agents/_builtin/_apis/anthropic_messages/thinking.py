@@ -69,8 +69,10 @@ def unsupported_options(model: str, options: Options) -> Mapping[str, str]:
     """Returns the options that a model does not have, although others of this API do, and when."""
     if _WITHOUT_SAMPLING.search(model):
         return dict.fromkeys(_SAMPLING, "")
-    if options.reasoning_effort in (None, "none") or thinking_of(model) is Thinking.NEVER:
+    if options.reasoning_effort in (None, "none"):
         return {}
+    if thinking_of(model) is Thinking.NEVER:
+        return {"reasoning_effort": ""}
     accepted = {
         "temperature": options.temperature == 1,
         "top_p": options.top_p is not None and options.top_p >= _MIN_TOP_P_OF_THINKING,

@@ -34,7 +34,7 @@ from .contents import (
     turn_converter,
     without_signatures,
 )
-from .thinking import thinking_config
+from .thinking import thinking_config, thinks
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -66,8 +66,8 @@ class GoogleContentAPI:
         import_optional("google.genai", feature=feature, extra="google")
 
     def unsupported_options(self, model: str, options: Options) -> Mapping[str, str]:
-        """Returns nothing: the models have the same options."""
-        return {}
+        """Returns the option of thinking for a model that does not think."""
+        return {} if options.reasoning_effort in (None, "none") or thinks(model) else {"reasoning_effort": ""}
 
     def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
         """Raises ValueError for options that the SDK does not accept."""

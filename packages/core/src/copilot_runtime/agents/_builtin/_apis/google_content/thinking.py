@@ -6,16 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_WITHOUT = re.compile(r"(models/)?(gemini-(1|2\.0|pro$|pro-vision)|gemma|learnlm)|.*-(image|tts|live|audio)")
+_WITHOUT = re.compile(r"(.*/)?(gemini-(1|2\.0|pro$|pro-vision)|gemma|learnlm)|.*-(image|tts|live|audio)")
 """The beginnings of the names of models that do not think."""
 
-_WITH_BUDGET = re.compile(r"(models/)?gemini-2")
+_WITH_BUDGET = re.compile(r"(.*/)?gemini-2")
 """The beginnings of the names of models that need a number of tokens for it, and no level."""
 
-_WITH_MINIMAL = re.compile(r"(models/)?gemini-3(\.[1-7])?-flash")
+_WITH_MINIMAL = re.compile(r"(.*/)?gemini-3(\.[1-7])?-flash")
 """The beginnings of the names of models that have the level MINIMAL. All others with levels have LOW."""
 
-_WITHOUT_MEDIUM = re.compile(r"(models/)?gemini-3-pro")
+_WITHOUT_MEDIUM = re.compile(r"(.*/)?gemini-3-pro")
 
 _LEVELS: Mapping[str, str] = {
     "none": "MINIMAL",
@@ -39,6 +39,11 @@ _BUDGETS: Mapping[str, int] = {
 _MIN_BUDGET_OF_PRO = 128
 
 
+def thinks(model: str) -> bool:
+    """Returns whether a model thinks."""
+    return not _WITHOUT.match(model)
+
+
 def thinking_config(model: str, effort: str | None) -> dict[str, Any] | None:
     """Returns the parameters of thinking; None if the model does not think.
 
@@ -46,7 +51,7 @@ def thinking_config(model: str, effort: str | None) -> dict[str, Any] | None:
         model: the name of the model.
         effort: the option ``reasoning_effort``.
     """
-    if _WITHOUT.match(model):
+    if not thinks(model):
         return None
     config: dict[str, Any] = {"include_thoughts": effort != "none"}
     if effort is None:
