@@ -40,6 +40,7 @@ def asgi() -> Iterator[RunningServer]:
         MOUNT: {"cors": [PAGE]},
         "/multi": {"handler": {"mode": "multi-route"}},
         "/single": {"handler": {"mode": "single-route"}, "cors": [PAGE], "credentials": True},
+        "/late": {"runtime": {"sse_keep_alive_seconds": 15}},
         "/quoted": {"cors": [PAGE], "agent": "sales/ü ?"},
         "/only": {"cors": [PAGE], "credentials": True},
     }
@@ -133,6 +134,30 @@ def test_doctor_says_what_a_short_run_did_not_show(doctor: Doctor, asgi: Running
     found = statuses(doctor(asgi.base_url, "--agent", "quick"))
     assert {found[check] for check in ("buffering", "workers", "stop")} == {"skipped"}
     assert "keep-alive" not in found
+
+
+def test_doctor_an_agent_that_fails_at_once_is_no_sign_of_several_processes(
+    doctor: Doctor, asgi: RunningServer
+) -> None:
+    report = doctor(asgi.base_url, "--agent", "failing")
+    assert report["ok"]
+    assert statuses(report)["run"] == "warning"
+    assert statuses(report)["processes"] == "skipped"
+
+
+def test_doctor_an_agent_that_yields_a_whole_answer_may_be_held_back_or_not(
+    doctor: Doctor, asgi: RunningServer
+) -> None:
+    report = doctor(f"http://127.0.0.1:{asgi.port}/late", "--agent", "whole", "--watch", "4")
+    assert report["ok"]
+    assert statuses(report)["buffering"] == "warning"
+    assert "or the agent yields nothing before it has finished" in finding(report, "buffering")["summary"]
+
+
+def test_doctor_stops_an_agent_that_has_been_silent_as_soon_as_it_speaks(doctor: Doctor, asgi: RunningServer) -> None:
+    report = doctor(f"http://127.0.0.1:{asgi.port}/late", "--agent", "thinking", "--watch", "4")
+    assert report["ok"]
+    assert statuses(report)["stop"] == "ok"
 
 
 # --- what is at the URL ---

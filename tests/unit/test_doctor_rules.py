@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import cast
+
 import httpx2
 import pytest
 
 from copilot_runtime._cli.doctor.advice import _SNIPPETS, snippet
-from copilot_runtime._cli.doctor.checks.run import _arrives_in_buffers
+from copilot_runtime._cli.doctor.checks.run import _arrives_in_buffers, _headers, _stop
 from copilot_runtime._cli.doctor.cors_rules import origin_problem, preflight_problem
+from copilot_runtime._cli.doctor.examination import Examination
+from copilot_runtime._cli.doctor.findings import Status
+from copilot_runtime._cli.doctor.live_run import RunRecord, _Watcher
+from copilot_runtime._cli.doctor.mount import Answer
 from copilot_runtime._cli.doctor.software import Software
-from copilot_runtime._cli.doctor.watched_stream import Arrival
+from copilot_runtime._cli.doctor.watched_stream import Arrival, WatchedStream
+
+from .engine_helpers import bounded
 
 pytestmark = pytest.mark.requirement("CLI-03")
 
@@ -86,6 +97,50 @@ def arrivals(*bursts: tuple[float, int, int]) -> list[Arrival]:
 )
 def test_buffering_that_passes_full_buffers_on(bursts: list[tuple[float, int, int]], expected: bool) -> None:
     assert _arrives_in_buffers(arrivals(*bursts)) is expected
+
+
+def watched(*arrived: Arrival, headers_seconds: float = 0.01, end_seconds: float | None = None) -> WatchedStream:
+    """Returns a stream with what has arrived of it, and without a connection."""
+    stream = WatchedStream.__new__(WatchedStream)
+    stream.status, stream.headers = 200, httpx2.Headers({"content-type": "text/event-stream"})
+    stream.arrivals, stream.headers_seconds, stream.end_seconds = list(arrived), headers_seconds, end_seconds
+    stream.is_abandoned, stream.failure = False, ""
+    stream._started, stream._changed = time.monotonic(), asyncio.Event()
+    return stream
+
+
+@pytest.mark.parametrize(("info_seconds", "expected"), [(0.01, Status.WRONG), (1.2, Status.OK)])
+def test_headers_are_late_only_if_other_responses_are_not(info_seconds: float, expected: Status) -> None:
+    stream = watched(Arrival(1.31, "RUN_STARTED", 80, 1), headers_seconds=1.3, end_seconds=1.4)
+    found = _headers(examination(), RunRecord(stream, "t", alone_info_seconds=info_seconds))
+    assert found is not None
+    assert found.status is expected
+
+
+@bounded
+async def test_stop_that_comes_after_the_end_is_not_called_lost() -> None:
+    stream = watched(Arrival(0.1, "RUN_STARTED", 80, 1))
+
+    def end() -> None:
+        stream.arrivals.append(Arrival(0.2, "RUN_FINISHED", 80, 2))
+        stream.end_seconds = 0.2
+        stream._changed.set()
+
+    async def refuse(*_: object, **__: object) -> Answer:
+        asyncio.get_running_loop().call_later(0.05, end)
+        return Answer(status=200, headers=httpx2.Headers(), body=b'{"stopped": false}', seconds=0.01)
+
+    looked_at = examination(mount=SimpleNamespace(timeout_seconds=1, call_agent=refuse))
+    record = RunRecord(stream, "t", alone_info_seconds=0.01)
+    await _Watcher(looked_at, "default", record).stop("r")
+    found = _stop(looked_at, record)
+    assert found is not None
+    assert found.status is Status.SKIPPED
+
+
+def examination(**members: object) -> Examination:
+    """Returns what checks are called with, as far as the rules look at it."""
+    return cast("Examination", SimpleNamespace(snippet=lambda *_: "", **members))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ _REPLAY_ROUNDS = 4
 _PROBE_PAUSE_SECONDS = 0.1
 _SETTLE_SECONDS = 1.0
 """For how long a run is watched that is not silent."""
-_SHORT_SILENCE_SECONDS = 1.0
 _QUICK_SHARE = 0.4
 """How long ``/info`` may take while streams are open, of what an answer may take."""
 _STOP_SECONDS = 15.0
@@ -134,7 +133,10 @@ class _Watcher:
             if "is not the active run" in message:
                 self._record.active_seconds.append(self._stream.seconds)
             elif "No active run" in message and had_event and self._is_running():
-                self._record.unknown_seconds.append(sent)
+                # Its end may be on the way.
+                await self._stream.wait_until(lambda: not self._is_running(), _STORE_SECONDS)
+                if self._is_running():
+                    self._record.unknown_seconds.append(sent)
 
     def _is_running(self) -> bool:
         return self._stream.is_open and not self._stream.has_terminal_event and self._record.stop_seconds is None
@@ -186,10 +188,9 @@ class _Watcher:
             has_more = await stream.wait_for_more(settle)
             if not can_stop:
                 continue
-            is_silent = stream.longest_silence >= min(_SHORT_SILENCE_SECONDS, settle) and not stream.has_keep_alive
             # From the first arrival on, which may be late: what comes later has not come at once.
             seen_seconds = stream.seconds - stream.arrivals[0].seconds if stream.arrivals else 0.0
-            if has_more and stream.events and seen_seconds >= settle and not is_silent:
+            if has_more and stream.events and seen_seconds >= settle:
                 return
 
     async def stop(self, run_id: str) -> None:
@@ -212,6 +213,11 @@ class _Watcher:
                 record.stop_attempts, record.stop_seconds = attempt, stream.seconds
                 break
             record.stop_refusal = answer.described()
+        if record.stop_refusal and record.stop_seconds is None:
+            # It may have ended by itself, and its end be on the way.
+            await stream.wait_until(lambda: stream.has_terminal_event, _STORE_SECONDS)
+            if stream.has_terminal_event:
+                record.stop_refusal = ""
         if record.stop_seconds is not None or stream.has_terminal_event:
             await stream.wait_for_end(_STOP_SECONDS)
 

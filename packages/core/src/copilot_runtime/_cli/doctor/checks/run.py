@@ -29,6 +29,7 @@ _STUCK_SECONDS = 2.0
 _GAP_SECONDS = 0.05
 """Between two arrivals: they have not come at once."""
 _MANY_GAPS_SECONDS = 0.25
+_STREAMED_PARTS = 4
 _BUFFER_BYTES = 3_500
 _KEEP_ALIVE_SECONDS = 20.0
 """Silence in which a keep-alive should have come, at the default of one every 15 s."""
@@ -83,9 +84,15 @@ def _no_stream(stream: WatchedStream) -> Finding:
 
 def _run(record: RunRecord) -> Finding:
     stream = record.stream
-    left = "its thread was deleted again" if record.is_deleted else f"its thread {record.thread} is left"
     kinds = [arrival.kind for arrival in stream.events]
-    summary = f"{len(kinds)} events in {_seconds(stream.end_seconds or stream.seconds)}; {left}."
+    if record.is_deleted:
+        left = "its thread was deleted again"
+    elif record.forgotten_replays and record.forgotten_replays == record.replays:
+        left = "its thread was not kept"
+    else:
+        left = f"its thread {record.thread} is left"
+    count = "1 event" if len(kinds) == 1 else f"{len(kinds)} events"
+    summary = f"{count} in {_seconds(stream.end_seconds or stream.seconds)}; {left}."
     if "RUN_ERROR" in kinds:
         return _wrong(
             "run",
@@ -108,7 +115,14 @@ def _buffering(examination: Examination, record: RunRecord) -> Finding | None:
     waited = max([*active, (stream.headers_seconds or 0.0) if record.alone_info_seconds is None else 0.0], default=0.0)
     came_at_once = _came_at_once(stream)
     if came_at_once and waited >= _SEEN_SECONDS:
-        return _held_back(examination, record, f"all events arrived at once, after {_seconds(first)}")
+        # The head came early, and what came later is what an agent yields that only knows a whole answer.
+        is_ambiguous = first - (stream.headers_seconds or 0.0) >= _SEEN_SECONDS and not _was_streamed(stream)
+        return _held_back(
+            examination,
+            record,
+            f"all events arrived at once, after {_seconds(first)}",
+            status=Status.WARNING if is_ambiguous else Status.WRONG,
+        )
     if came_at_once:
         return skipped("buffering", f"not seen: the run was over after {_seconds(last)}.", SLOW_AGENT)
     if _arrives_in_buffers(arrivals):
@@ -134,12 +148,23 @@ def _came_at_once(stream: WatchedStream) -> bool:
     return stream.has_terminal_event and last - first < max(_GAP_SECONDS, min(_MANY_GAPS_SECONDS, first / 4))
 
 
+def _was_streamed(stream: WatchedStream) -> bool:
+    """Returns whether the agent yielded its answer in parts, or was silent for so long that a keep-alive was due."""
+    parts = [arrival for arrival in stream.events if arrival.kind.endswith(("_CONTENT", "_CHUNK", "_ARGS"))]
+    return len(parts) >= _STREAMED_PARTS or stream.has_keep_alive
+
+
 def _held_back(examination: Examination, record: RunRecord, what: str, status: Status = Status.WRONG) -> Finding:
     coding = compression_of(record.stream.headers)
     cause = f" The stream is compressed ({coding})." if coding else ""
+    culprit = (
+        "something between holds the stream back"
+        if status is Status.WRONG
+        else "something between holds the stream back, or the agent yields nothing before it has finished"
+    )
     return _wrong(
         "buffering",
-        f"{what}, although the run was active before: something between holds the stream back.{cause}",
+        f"{what}, although the run was active before: {culprit}.{cause}",
         "Switch off the buffering of responses in the proxy, and middleware that reads whole responses "
         "(compression, response caches, BaseHTTPMiddleware that collects the body). Only if nothing is there: the "
         "agent itself yields nothing before it has finished.",
@@ -166,8 +191,8 @@ def _arrives_in_buffers(arrivals: list[Arrival]) -> bool:
 
 def _headers(examination: Examination, record: RunRecord) -> Finding | None:
     stream, seconds = record.stream, record.stream.headers_seconds or 0.0
-    if seconds < _LATE_HEADERS_SECONDS:
-        return ok("headers", f"header fields arrive at once, after {_seconds(seconds)}.", seconds=round(seconds, 3))
+    if seconds - (record.alone_info_seconds or 0.0) < _LATE_HEADERS_SECONDS and seconds < CLIENT_HEADERS_SECONDS:
+        return ok("headers", f"header fields arrive after {_seconds(seconds)}.", seconds=round(seconds, 3))
     with_first = bool(stream.arrivals) and stream.arrivals[0].seconds - seconds < _GAP_SECONDS
     what = f"header fields arrive after {_seconds(seconds)}" + (", together with the first data" if with_first else "")
     return _wrong(
@@ -279,11 +304,10 @@ def _headroom(examination: Examination, record: RunRecord) -> Finding | None:
 
 def _processes(examination: Examination, record: RunRecord) -> Finding | None:
     stops = record.stop_attempts > 1
-    if record.unknown_seconds or record.forgotten_replays or stops:
+    forgotten = record.forgotten_replays if record.forgotten_replays < record.replays else 0
+    if record.unknown_seconds or forgotten or stops:
         seen = [
-            f"{record.forgotten_replays} of {record.replays} replays of the thread were empty"
-            if record.forgotten_replays
-            else "",
+            f"{forgotten} of {record.replays} replays of the thread were empty" if forgotten else "",
             f"{len(record.unknown_seconds)} of {len(record.active_seconds) + len(record.unknown_seconds)} requests "
             "during the run were told that there is none"
             if record.unknown_seconds
@@ -296,8 +320,8 @@ def _processes(examination: Examination, record: RunRecord) -> Finding | None:
             "The memory store belongs to one process: use a store that all share, or one process.",
             examination.snippet("store"),
         )
-    if not record.replays:
-        return skipped("processes", "not seen: the thread could not be replayed.")
+    if record.forgotten_replays == record.replays:
+        return skipped("processes", "not seen: no process replays the thread.")
     return ok("processes", f"{record.replays} replays of the thread all had its events.", replays=record.replays)
 
 
