@@ -117,6 +117,8 @@ REFUSALS: dict[str, _Refusal] = {
     "redirect-agents": _Refusal((b"/agent/",), _response("301 Moved", "Location: https://app.example/")),
     "page": _Refusal((b"GET", b"POST"), _response("200 OK", "Content-Type: text/html", body="<h1>The site</h1>")),
     "unreachable": _Refusal((b"GET", b"POST"), _response("502 Bad Gateway", "Server: nginx")),
+    "failing": _json({"error": "internal_error"}, "500 Internal Server Error"),
+    "csrf": _Refusal((b"POST",), _response("403 Forbidden", body="CSRF verification failed.")),
     "signed-in": _Refusal((b"GET", b"POST"), _response("401 Unauthorized")),
     "lost-stop": _Refusal(
         (b"/stop/",),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ from .workers import eventually
 pytestmark = pytest.mark.requirement("CLI-03")
 
 FACTORY = "tests.fixtures.doctor_app:application"
+ROOT = Path(__file__).parent.parent
 PAGE = "https://page.example"
 
 Report = dict[str, Any]
@@ -68,10 +71,34 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
     def run(url: str, *arguments: str) -> Report:
         code = main(["doctor", url, "--json", "--watch", "1", *arguments])
         report: Report = json.loads(capsys.readouterr().out)
+        assert_documented(report)
         assert code == (0 if report["ok"] else 1)
         return report
 
     return run
+
+
+MEASURED = {
+    check: set(re.findall(r"`(\w+)`", members))
+    for check, members in re.findall(
+        r"^\| `(\S+)` \| (.*) \|$",
+        (ROOT / "docs/doctor.md").read_text("utf-8").partition("| members of `measured` |")[2],
+        re.MULTILINE,
+    )
+}
+"""The figures that docs/doctor.md lists, by check."""
+
+
+def assert_documented(report: Report) -> None:
+    assert list(report) == ["doctor", "url", "software", "ok", "findings"]
+    for each in report["findings"]:
+        assert (
+            {"check", "status", "summary"}
+            <= set(each)
+            <= {*("check", "status", "summary", "advice", "snippet", "measured")}
+        )
+        assert each["status"] in ("ok", "warning", "wrong", "skipped")
+        assert set(each.get("measured", {})) <= MEASURED.get(each["check"], set())
 
 
 def statuses(report: Report) -> dict[str, str]:
@@ -181,6 +208,8 @@ def test_doctor_names_the_path_of_the_runtime(doctor: Doctor, asgi: RunningServe
     [
         ("page", "reachable", "server.proxy"),
         ("unreachable", "reachable", "does not reach the application"),
+        ("failing", "reachable", "The log of the server"),
+        ("csrf", "transports", "CSRF"),
         ("signed-in", "reachable", "--header"),
         ("redirect-all", "redirects", "Exclude the path"),
         ("redirect-agents", "redirects", "becomes a GET"),
@@ -425,6 +454,26 @@ def test_doctor_processes(doctor: Doctor, tmp_path: Path) -> None:
 
 
 # --- the command ---
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("HTTP_PROXY", "gopher://127.0.0.1:1"), ("ALL_PROXY", "socks9://127.0.0.1:1")]
+)
+def test_doctor_refuses_a_proxy_that_it_cannot_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert main(["doctor", "http://a.example/"]) == 2
+    assert "HTTP_PROXY" in capsys.readouterr().err
+
+
+def test_doctor_prints_to_a_terminal_that_lacks_characters(
+    monkeypatch: pytest.MonkeyPatch, asgi: RunningServer
+) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    assert main(["doctor", f"http://127.0.0.1:{asgi.port}/quoted"]) == 0
+    assert rb"sales/\xfc ?" in printed.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from .software import Software
 _ANY = ""
 """The entry for software that was not recognised."""
 
+CSRF_ADVICE = "A CSRF check refuses it: exempt the runtime, which has a check of its own, or send the token (--header)."
 _SYNCHRONOUS = "def agent(input):  # not async def: a worker thread of its own runs it\n    ..."
 _GTHREAD = "gunicorn --worker-class gthread --threads 64 main:application"
 

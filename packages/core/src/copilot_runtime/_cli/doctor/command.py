@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import sys
 from collections.abc import Awaitable, Callable
 
+from ..errors import CommandError
 from .checks.agents import check_agents, check_frontends
 from .checks.bodies import check_bodies
 from .checks.cors import check_cors
@@ -34,6 +37,9 @@ _CHECKS: tuple[Callable[[Examination], Awaitable[list[Finding]]], ...] = (
 
 def doctor(options: DoctorOptions) -> int:
     """Looks at a mount, prints what was found, and returns the exit code: 1 if something is wrong."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or a log may lack the characters that a server sends.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return asyncio.run(_doctor(options))
     except KeyboardInterrupt:
@@ -50,7 +56,11 @@ async def _doctor(options: DoctorOptions) -> int:
         if not options.as_json:
             print(finding_text(finding), flush=True)
 
-    async with Mount(options.url, options.headers, options.timeout_seconds) as mount:
+    try:
+        mount = Mount(options.url, options.headers, options.timeout_seconds)
+    except (ValueError, ImportError) as error:
+        raise CommandError(f"the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {error}") from error
+    async with mount:
         if not options.as_json:
             print(_introduction(options), flush=True)
         examination = await reach(mount, options, report)

@@ -190,7 +190,7 @@ class _Watcher:
                 continue
             # From the first arrival on, which may be late: what comes later has not come at once.
             seen_seconds = stream.seconds - stream.arrivals[0].seconds if stream.arrivals else 0.0
-            if has_more and stream.events and seen_seconds >= settle:
+            if has_more and stream.has_event and seen_seconds >= settle:
                 return
 
     async def stop(self, run_id: str) -> None:

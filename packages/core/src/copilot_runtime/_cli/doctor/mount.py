@@ -250,6 +250,11 @@ def members(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def refuses_csrf(answer: Answer) -> bool:
+    """Returns whether a request was refused by a framework's check against forged requests."""
+    return answer.status in (400, 403) and b"csrf" in answer.body[:20_000].lower()
+
+
 def new_id(word: str) -> str:
     """Returns an id that nobody else has."""
     return f"doctor-{word}-{uuid.uuid4().hex[:12]}"

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from .advice import CSRF_ADVICE
 from .examination import Examination, mount_snippet
 from .findings import Finding, Status, ok
-from .mount import Answer, Mount, Unanswered, new_id, resolved
+from .mount import Answer, Mount, Unanswered, new_id, refuses_csrf, resolved
 from .options import DoctorOptions
 
 INFO_SECONDS = 5.0
@@ -216,6 +217,8 @@ def _transports(mount: Mount, by_path: Answer, by_envelope: Answer) -> Finding:
             "Mount the runtime so that the path without a slash at its end reaches it, too.",
             mount_snippet(mount, "mount"),
         )
+    if refuses_csrf(by_envelope):
+        return _wrong("transports", f"POST {mount.url} gets {by_envelope.described()}.", CSRF_ADVICE)
     return _wrong(
         "transports",
         f"POST {mount.url} gets {by_envelope.described()}: frontends before 1.69 send everything to this URL.",
@@ -240,6 +243,8 @@ async def _unknown(mount: Mount, by_path: Answer, by_envelope: Answer) -> Findin
         )
     if statuses & {502, 503, 504}:
         return _wrong("reachable", f"{got}.", "The proxy does not reach the application, or that is shutting down.")
+    if 500 in statuses:
+        return _wrong("reachable", f"{got}.", "The log of the server says why (loggers copilot_runtime.*).")
     if 421 in statuses:
         return _wrong(
             "reachable", f"{got}.", "The server does not know this host name: copilot-runtime serve has --allow-host."

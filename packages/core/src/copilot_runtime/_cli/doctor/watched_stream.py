@@ -85,6 +85,10 @@ class WatchedStream:
         return [arrival for arrival in self.arrivals if not arrival.is_comment]
 
     @property
+    def has_event(self) -> bool:
+        return any(not arrival.is_comment for arrival in self.arrivals)
+
+    @property
     def is_open(self) -> bool:
         return self.end_seconds is None
 

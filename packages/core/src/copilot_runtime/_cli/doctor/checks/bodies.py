@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..examination import Examination
 from ..findings import Finding, Status, ok
-from ..mount import Answer, Unanswered, new_id, run_input
+from ..mount import REDIRECTS, Answer, Unanswered, new_id, run_input
 
 _MIB = 1024 * 1024
 _SIZES = (2, 8)
 """In MiB: above nginx's default of 1 MB; and a conversation with a photo."""
 
 
-_NOT_ABOUT_SIZE = frozenset((301, 302, 307, 308, 401, 403, 404, 405))
+_NOT_ABOUT_SIZE = frozenset((*REDIRECTS, 401, 403, 404, 405))
 
 
 async def check_bodies(examination: Examination) -> list[Finding]:

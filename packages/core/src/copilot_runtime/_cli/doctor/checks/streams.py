@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..advice import CSRF_ADVICE
 from ..examination import Examination
 from ..findings import Finding, Status, ok
-from ..mount import Answer, Unanswered, new_id, run_input
+from ..mount import Answer, Unanswered, new_id, refuses_csrf, run_input
 
 CLIENT_HEADERS_SECONDS = 10.0
 """How long a client waits for the header fields of a stream."""
@@ -61,10 +62,8 @@ def _refused(examination: Examination, answer: Answer) -> Finding:
     advice = "Send what identifies a user with --header, as the frontend does." if answer.status in (401, 403) else ""
     if is_redirected:
         advice = "Do not redirect the paths of the runtime: a POST that is redirected with 301 or 302 becomes a GET."
-    elif answer.status == 403 and "csrf" in answer.body[:20_000].decode("utf-8", "replace").lower():
-        advice = (
-            "A CSRF check refuses it: exempt the runtime, which has a check of its own, or send the token (--header)."
-        )
+    elif refuses_csrf(answer):
+        advice = CSRF_ADVICE
     return Finding(
         check="redirects" if is_redirected else "streams",
         status=Status.WRONG,
