@@ -243,6 +243,31 @@ def test_reasoning_between_calls_keeps_its_place(
 
 
 @pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("model", ["compatible", "named"])
+def test_reasoning_of_another_server_is_not_sent(
+    fake_model: FakeProvider, scripts: Scripts, api: str, model: str
+) -> None:
+    """Nor that of a server at another path of the same host; the same server may be written differently."""
+
+    def agent(path: str) -> BuiltInAgent:
+        options = {"model": "some-model", "api": api} if model == "compatible" else MODELS[api]
+        base_url = f"{fake_model.url.removesuffix('/v1')}/{path}"
+        return BuiltInAgent(**{**options, "base_url": base_url, "api_key": "k", "tools": [find], "max_steps": 2})
+
+    prompt = scripts.on(by_request(answer_over(api, *RESPONSE), answer_over(api, Text(["One."]))))
+    events = run(agent("a/v1"), [user(prompt)])
+    for value in [event["encryptedValue"] for event in of_type(events, "REASONING_ENCRYPTED_VALUE")]:
+        assert "127.0.0.1" not in value
+    sent = []
+    for path in ("a/v1", "a", "b/v1"):
+        text = scripts.on(answer_over(api, Text(["Done."])))
+        run(agent(path), [user(prompt), *messages_of(events), user(text)])
+        (exchange,) = scripts.requests(text)
+        sent.append(any(each in exchange.body for each in (THOUGHT.encode(), b"reasoning_content")))
+    assert sent == [True, True, False]
+
+
+@pytest.mark.parametrize("api", APIS)
 def test_reasoning_of_another_provider_is_not_sent(
     build: Callable[..., BuiltInAgent], scripts: Scripts, api: str
 ) -> None:

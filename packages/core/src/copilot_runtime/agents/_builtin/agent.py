@@ -221,6 +221,7 @@ class BuiltInAgent:
                         connection=traced(config.connection, config.model.provider.name),
                         model=config.model,
                         api=config.api,
+                        server=config.server,
                         options=config.options,
                         tool_choice=forced or config.options.tool_choice,
                         # By forcing its own tool a frontend must not get around the choice of the application.
@@ -267,6 +268,7 @@ class BuiltInAgent:
         messages = to_messages(
             input.messages,
             config.model.provider.name,
+            server=config.server,
             resumed_results={
                 call_id: result.for_client if result.attachments else result.for_model
                 for call_id, result in resumed.items()

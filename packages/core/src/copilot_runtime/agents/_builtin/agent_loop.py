@@ -45,6 +45,8 @@ class AgentLoop:
     model: Model
     api: str
     """The name of the API by which it is called."""
+    server: str
+    """The tag of its server; see `server_tag`."""
     options: Options
     tool_choice: str | dict[str, Any] | None
     runs_server_tools: bool
@@ -72,7 +74,9 @@ class AgentLoop:
     async def events(self) -> AsyncGenerator[Event]:
         """Yields the events of the model and its tools. Raises ModelError and what the SDK raises."""
         for step in range(self.options.max_steps):
-            completion = CompletionTranslator(self.model.provider.name, self.used_call_ids, self._tools.names)
+            completion = CompletionTranslator(
+                self.model.provider.name, self.used_call_ids, self._tools.names, server=self.server
+            )
             async with aclosing(self._stream_completion(completion, is_first=step == 0)) as events:
                 async for event in events:
                     yield event

@@ -50,10 +50,16 @@ class CompletionTranslator:
             0 would repeat them.
         tool_names: our names for the tools that the model may call, by those of the maker. A call is sent as soon as
             its name is one of them, any other once its arguments begin: its name may be sent in pieces.
+        server: the tag of the provider's server; see `server_tag`.
     """
 
     def __init__(
-        self, provider: str, used_call_ids: Iterable[str] = (), tool_names: Mapping[str, str] = MappingProxyType({})
+        self,
+        provider: str,
+        used_call_ids: Iterable[str] = (),
+        tool_names: Mapping[str, str] = MappingProxyType({}),
+        *,
+        server: str = "",
     ) -> None:
         self.usage: Mapping[str, int] = {}
         self.finish: Finish | None = None
@@ -61,6 +67,7 @@ class CompletionTranslator:
         self.finish_reason: str | None = None
         """The server's word for it."""
         self._provider = provider
+        self._server = server
         self._used_call_ids = set(used_call_ids)
         self._tool_names = tool_names
         self._message_id = _new_id()
@@ -126,7 +133,7 @@ class CompletionTranslator:
             "type": "REASONING_ENCRYPTED_VALUE",
             "subtype": subtype,
             "entityId": entity_id,
-            "encryptedValue": encode_encrypted(encrypted, self._provider),
+            "encryptedValue": encode_encrypted(encrypted, self._provider, self._server),
         }
 
     def _add_usage(self, delta: kinds.UsageReport) -> Iterator[Event]:

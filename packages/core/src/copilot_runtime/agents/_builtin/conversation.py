@@ -28,6 +28,7 @@ _NO_RESULT = "There is no result: this call was never completed."
 @dataclasses.dataclass(frozen=True, slots=True)
 class _ConversionContext:
     provider: str
+    server: str
     forward_system: bool
     forward_developer: bool
     results: Mapping[str, list[_Result]]
@@ -47,6 +48,7 @@ def to_messages(
     messages: Iterable[Any],
     provider: str,
     *,
+    server: str = "",
     resumed_results: Mapping[str, str],
     forward_system: bool,
     forward_developer: bool,
@@ -58,6 +60,7 @@ def to_messages(
     Args:
         messages: AG-UI's messages.
         provider: the name of the provider to send them to.
+        server: the tag of its server; see `server_tag`.
         resumed_results: results of tool calls that the messages do not have, by the calls' ids.
         forward_system: whether ``system`` messages are included. Clients write messages, but not the prompt.
         forward_developer: whether ``developer`` messages are included.
@@ -71,7 +74,7 @@ def to_messages(
     call_counts = Counter(
         call.id for message in messages if message.role == "assistant" for call in message.tool_calls or ()
     )
-    context = _ConversionContext(provider, forward_system, forward_developer, results, call_counts)
+    context = _ConversionContext(provider, server, forward_system, forward_developer, results, call_counts)
     log_unsupported(unsupported)
     without_call = sum(message.role == "tool" and message.tool_call_id not in call_counts for message in messages)
     if without_call:
@@ -172,16 +175,19 @@ def _result(message: Any, unsupported: Counter[str]) -> _Result:
 
 
 def _reasoning(message: Any, context: _ConversionContext) -> Iterator[Reasoning]:
-    encrypted = decode_encrypted(getattr(message, "encrypted_value", None), context.provider)
+    encrypted = decode_encrypted(getattr(message, "encrypted_value", None), context.provider, context.server)
     if encrypted is not None:
         yield Reasoning(message.content, encrypted)
 
 
 def _assistant(message: Any, context: _ConversionContext) -> Iterator[Text | Call]:
     if message.content:
-        yield Text(message.content, decode_encrypted(getattr(message, "encrypted_value", None), context.provider))
+        yield Text(
+            message.content,
+            decode_encrypted(getattr(message, "encrypted_value", None), context.provider, context.server),
+        )
     for call in message.tool_calls or ():
-        encrypted = decode_encrypted(getattr(call, "encrypted_value", None), context.provider)
+        encrypted = decode_encrypted(getattr(call, "encrypted_value", None), context.provider, context.server)
         yield Call(call.id, call.function.name, json_object(call.function.arguments), encrypted)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._concurrency.loop_local import LoopLocal, SharedValue
 from .apis import APIKind, ModelAPI, check_options, select_api
+from .encrypted_values import server_tag
 from .errors import INVALID_REQUEST, ModelError
 from .model_api import ModelConnection
 from .options import Options, forwarded_model, forwarded_props
@@ -28,6 +29,8 @@ class RunConfig:
     connection: ModelConnection
     api: str
     """The name of the API that the connection is of."""
+    server: str
+    """What tells its server apart from others of the same provider; see `server_tag`."""
     usage: Usage
 
 
@@ -74,7 +77,8 @@ class RunConfigResolver:
             raise ModelError(INVALID_REQUEST, f"The run's forwardedProps are invalid: {error}.") from error
         client = api.configure(await self._clients_for(kind, api, model.provider).get(), options)
         connection = api.connect(client, model.provider)
-        return RunConfig(model, options, connection, kind.name, Usage(model.provider.name, model.name))
+        server = server_tag(self._base_url(model.provider))
+        return RunConfig(model, options, connection, kind.name, server, Usage(model.provider.name, model.name))
 
     async def aclose(self) -> None:
         """Closes the running loop's clients; the next run opens others."""
