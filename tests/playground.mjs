@@ -325,6 +325,22 @@ const SCENARIOS = {
     await tab.log.locator(".user", { hasText: "count again" }).waitFor();
     await tab.button("Stop").click();
     await other.idle();
+    await other.page.close();
+    // What another browser has done, which has no such channel, is seen when the user returns.
+    await tab.thread("count for two").filter({ hasNotText: "running" }).waitFor();
+    const threadId = new URLSearchParams(new URL(tab.page.url()).hash.slice(1)).get("thread");
+    const messages = [{ id: "elsewhere", role: "user", content: "hello from elsewhere" }];
+    const data = { threadId, runId: "elsewhere", messages, tools: [], context: [], state: {}, forwardedProps: {} };
+    const response = await fetch(new URL("../agent/long/run", tab.page.url()), {
+      method: "POST",
+      body: JSON.stringify(data),
+      headers: { "content-type": "application/json" },
+    });
+    await response.body.cancel();
+    await tab.page.evaluate(() => dispatchEvent(new Event("focus")));
+    await tab.log.locator(".user", { hasText: "hello from elsewhere" }).waitFor();
+    await tab.button("Stop").click();
+    await tab.idle();
   },
 
   async "cut-connection-is-resumed"(tab) {

@@ -86,11 +86,11 @@ function listenTo(current) {
     event: ifShown((frame, event, record) => timeline.addEvent(frame, event, record)),
     runChanged(kind) {
       if (current() === null) return;
-      threads.follow(current());
+      if (kind !== "same") threads.follow(current());
       if (kind === "started") tabs?.postMessage({ threadId: current().threadId });
       if (current() !== session) return;
       showBusy();
-      if (kind === "ended" && session.live && settings.suggestsAfterRuns && !session.conversation.failed) suggest();
+      if (kind === "ended" && settings.suggestsAfterRuns && !session.conversation.failed) suggest();
     },
   };
 }
@@ -222,6 +222,11 @@ byId("suggest").addEventListener("click", suggest);
 byId("cut").addEventListener("click", () => session.cut());
 addEventListener("hashchange", openFromUrl);
 addEventListener("online", () => session?.catchUp());
+// Other browsers have no channel to this page. What they have done is looked for when the user returns to it, unless
+// the runtime is not there, such as while a developer restarts it.
+addEventListener("focus", async () => {
+  if ((await threads.refresh()) && session.lastEventId !== null) session.catchUp();
+});
 
 // ---------------------------------------------------------------- the start
 

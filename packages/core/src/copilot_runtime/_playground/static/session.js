@@ -30,7 +30,7 @@ const UNKNOWN_RUN =
 class Lost extends Error {}
 
 // `listener` has the methods of a conversation's, `busyChanged()`, `event(frame, event, record)` and
-// `runChanged(kind)`, which is "started" for a run of this page and "ended" for any.
+// `runChanged(kind)`, which is "started" for a run of this page, "ended" for any, and "same" if there was nothing new.
 export class Session {
   status = "idle"; // or "running", "joining", "reconnecting"
   live = false; // whether events are new, and not replayed
@@ -157,6 +157,7 @@ export class Session {
     this.#setStatus(status);
     conversation.failed = false;
     const isRun = operation === "run";
+    const before = this.lastEventId;
     const body = { ...this.#input(runId, isRun ? conversation.messages() : []), ...members };
     if (isRun) {
       conversation.endInterrupts(members.resume ?? []);
@@ -177,7 +178,7 @@ export class Session {
     this.stopping = false;
     this.live = true; // what comes from now on is new
     this.#setStatus("idle");
-    this.listener.runChanged("ended");
+    this.listener.runChanged(isRun || before === null || this.lastEventId !== before ? "ended" : "same");
     return !conversation.failed;
   }
 

@@ -57,8 +57,9 @@ export class Threads {
     this.#timer = setTimeout(() => this.refresh(), milliseconds);
   }
 
+  // Returns whether the list is available.
   async refresh() {
-    if (!this.access.list) return;
+    if (!this.access.list) return false;
     clearTimeout(this.#timer);
     const current = this.actions.current();
     const query = new URLSearchParams({ limit: String(this.#limit) });
@@ -71,13 +72,15 @@ export class Threads {
         const running = this.#running.get(id);
         if (id !== current?.threadId && running && running.before !== updatedAt) this.#running.delete(id);
       }
-      if (current !== this.actions.current()) return;
+      if (current !== this.actions.current()) return true;
       const listed = new Set(threads.map(({ id }) => id));
       const unlisted = [...this.#running.values()].filter(({ id }) => !listed.has(id)).reverse();
       this.#show([...unlisted, ...threads], nextCursor);
       if ([...this.#running.keys()].some((id) => id !== current?.threadId)) this.refreshIn(POLL_MILLISECONDS);
+      return true;
     } catch (error) {
       this.#showHint(`The list of threads is not available: ${error.message}`);
+      return false;
     }
   }
 
