@@ -44,6 +44,7 @@ def asgi() -> Iterator[RunningServer]:
         "/multi": {"handler": {"mode": "multi-route"}},
         "/single": {"handler": {"mode": "single-route"}, "cors": [PAGE], "credentials": True},
         "/late": {"runtime": {"sse_keep_alive_seconds": 15}},
+        "/few": {"runtime": {"max_streams": 3}},
         "/quoted": {"cors": [PAGE], "agent": "sales/ü ?"},
         "/only": {"cors": [PAGE], "credentials": True},
     }
@@ -422,6 +423,12 @@ def test_doctor_workers_that_an_agent_blocks(doctor: Doctor, asgi: RunningServer
     report = doctor(asgi.base_url, "--agent", "blocking")
     assert statuses(report)["workers"] == "warning"
     assert "not async def" in finding(report, "workers")["snippet"]
+
+
+def test_doctor_workers_counts_no_streams_that_are_refused(doctor: Doctor, asgi: RunningServer) -> None:
+    report = doctor(f"http://127.0.0.1:{asgi.port}/few", "--agent", "silent")
+    assert report["ok"]
+    assert finding(report, "workers")["measured"]["streams"] == 3
 
 
 def test_doctor_workers_with_too_few_threads(doctor: Doctor, few_threads: RunningServer) -> None:

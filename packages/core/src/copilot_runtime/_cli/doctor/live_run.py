@@ -50,6 +50,7 @@ class RunRecord:
         crowded_info_seconds: the same beside further streams; None if it got no answer, or was not tried.
         slowest_seconds: how long the slowest of those requests took.
         is_crowded: whether further streams were open.
+        streams: how many were, with its own: a runtime may refuse further ones.
         stop_seconds: when it was asked to stop; None if it was not.
         stop_attempts: how many stop requests it took; 0 if none reached it.
         stop_refusal: what the last one was answered, if none reached it.
@@ -66,6 +67,7 @@ class RunRecord:
     crowded_info_seconds: float | None = None
     slowest_seconds: float = 0.0
     is_crowded: bool = False
+    streams: int = 1
     stop_seconds: float | None = None
     stop_attempts: int = 0
     stop_refusal: str = ""
@@ -164,6 +166,8 @@ class _Watcher:
                 for _ in range(JOINS)
             ]
             await asyncio.gather(*(join.wait_for_headers(_HEADERS_SECONDS) for join in joins))
+            # One without a response waits for a worker thread.
+            self._record.streams = 1 + sum(join.status in (None, 200) for join in joins)
             # Many at once: processes take connections in turn only if there are several to take.
             await asyncio.gather(*(self._probe_once() for _ in range(REPLAYS)))
             if not self._is_running():

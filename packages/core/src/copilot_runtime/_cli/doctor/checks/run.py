@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ..examination import Examination
 from ..findings import Finding, Status, ok, skipped
-from ..live_run import JOINS, RunRecord, watch_run
+from ..live_run import RunRecord, watch_run
 from ..watched_stream import Arrival, WatchedStream
 from .streams import CLIENT_HEADERS_SECONDS, compression_of
 
@@ -282,22 +282,24 @@ def _headroom(examination: Examination, record: RunRecord) -> Finding | None:
             status=Status.WARNING,
             seconds=round(record.slowest_seconds, 1),
         )
+    if record.is_crowded and record.streams == 1:
+        return skipped("workers", "not seen: the runtime opens no second stream of this caller (max_streams).")
     if not record.is_crowded:
         return skipped("workers", f"not seen: the run was over after {_seconds(stream.end_seconds or 0)}.", SLOW_AGENT)
     if record.crowded_info_seconds is None:
         return _wrong(
             "workers",
-            f"with {JOINS + 1} streams open, nothing else is answered: each takes a worker thread, and there are no "
+            f"with {record.streams} streams open, nothing else is answered: each takes a worker thread, and there are no "
             "more. A stop request cannot get in then.",
             "Use as many worker threads as chats that stream at the same time, plus some, and max_streams below that.",
             examination.snippet("threads"),
-            streams=JOINS + 1,
+            streams=record.streams,
         )
     milliseconds = round(record.crowded_info_seconds * 1000)
     return ok(
         "workers",
-        f"with {JOINS + 1} streams open, /info is answered within {milliseconds} ms.",
-        streams=JOINS + 1,
+        f"with {record.streams} streams open, /info is answered within {milliseconds} ms.",
+        streams=record.streams,
         milliseconds=milliseconds,
     )
 
