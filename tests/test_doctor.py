@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -208,6 +209,7 @@ def test_doctor_names_the_path_of_the_runtime(doctor: Doctor, asgi: RunningServe
     ("fault", "check", "advice"),
     [
         ("page", "reachable", "server.proxy"),
+        ("no-http", "reachable", "write https://"),
         ("unreachable", "reachable", "does not reach the application"),
         ("failing", "reachable", "The log of the server"),
         ("csrf", "transports", "CSRF"),
@@ -472,6 +474,14 @@ def test_doctor_refuses_a_proxy_that_it_cannot_use(
     monkeypatch.setenv(variable, value)
     assert main(["doctor", "http://a.example/"]) == 2
     assert "HTTP_PROXY" in capsys.readouterr().err
+
+
+def test_doctor_ends_where_nobody_reads_its_report(monkeypatch: pytest.MonkeyPatch, asgi: RunningServer) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as printed:
+        monkeypatch.setattr("sys.stdout", printed)
+        assert main(["doctor", asgi.base_url]) == 1
 
 
 def test_doctor_prints_to_a_terminal_that_lacks_characters(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -42,6 +43,10 @@ def doctor(options: DoctorOptions) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return asyncio.run(_doctor(options))
+    except BrokenPipeError:
+        # As of `| head`. Without this, the interpreter would complain at its end that it cannot write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
 

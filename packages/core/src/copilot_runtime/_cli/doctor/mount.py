@@ -231,7 +231,7 @@ class Mount:
 
 
 def _unanswered(error: Exception) -> Unanswered:
-    text = " ".join(str(error).split())[:300] or type(error).__name__
+    text = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError):
         return Unanswered(f"the connection was closed in place of a response: {text}", is_broken_off=True)
     if isinstance(error, httpx2.ConnectError):

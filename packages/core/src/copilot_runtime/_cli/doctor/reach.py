@@ -35,7 +35,7 @@ async def reach(mount: Mount, options: DoctorOptions, report: Callable[[Finding]
             by_path = followed
         by_envelope = await mount.request("POST", "", _ENVELOPE)
     except Unanswered as error:
-        report(_wrong("reachable", f"{mount.url}: {error}.", _advice_for(error)))
+        report(_wrong("reachable", f"{mount.url}: {error}.", _advice_for(error, mount.url)))
         return None
     info, enveloped = _info_of(by_path), _info_of(by_envelope)
     await _recognise(mount)
@@ -61,9 +61,11 @@ async def reach(mount: Mount, options: DoctorOptions, report: Callable[[Finding]
     )
 
 
-def _advice_for(error: Unanswered) -> str:
+def _advice_for(error: Unanswered, url: str) -> str:
     if error.is_timeout:
         return _TOO_SLOW
+    if error.is_broken_off and url.startswith("http:"):
+        return f"{_NOT_THERE} If the port speaks TLS, write https://."
     return next((advice for sign, advice in _UNREACHABLE.items() if sign in str(error)), _NOT_THERE)
 
 
