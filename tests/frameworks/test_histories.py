@@ -179,6 +179,52 @@ def test_langgraph_stop_after_a_tool_call_leaves_the_checkpoint_complete(fronten
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("middleware", [[], [frontend_tools_middleware()]], ids=["plain", "frontend tools"])
+@pytest.mark.parametrize("names", [["linger"], ["quick", "linger"], ["linger", "quick"]], ids=" ".join)
+def test_langgraph_stop_keeps_the_results_of_tools_that_have_run(middleware: list[Any], names: list[str]) -> None:
+    """Also if the client does not send them again: the tool has done its work."""
+
+    async def main() -> None:
+        quick_done, started = asyncio.Event(), asyncio.Event()
+
+        async def quick() -> str:
+            """Returns at once."""
+            quick_done.set()
+            return "done"
+
+        async def linger() -> str:
+            """Never returns."""
+            started.set()
+            await asyncio.Event().wait()
+            return "never"
+
+        calls = [{"id": f"{name}-1", "name": name, "args": {}} for name in names]
+        model = RecordingModel(answers=[langchain.AIMessage("", tool_calls=calls, id="assistant-0")], received=[])
+        graph = langchain_agents.create_agent(
+            model, tools=[quick, linger], middleware=middleware, checkpointer=checkpoint.InMemorySaver()
+        )
+        async with AsyncTestClient(CopilotRuntime(agents={"a": LangGraphAgent(graph)})) as client:
+            async with client.stream("a", [user("1")], thread_id="t") as stream:
+                await started.wait()
+                if "quick" in names:
+                    await quick_done.wait()
+                    async for event in stream:
+                        if event["type"] == "TOOL_CALL_RESULT":
+                            break
+                await client.stop("a", "t")
+                await stream.result()
+            state = await graph.aget_state({"configurable": {"thread_id": "t"}})
+            stored = {each.tool_call_id: each.content for each in state.values["messages"] if each.type == "tool"}
+            none = "There is no result: this call was never completed."
+            assert stored == {call["id"]: "done" if call["name"] == "quick" else none for call in calls}
+            history = [user("1"), assistant(*(call["id"] for call in calls)), user("2")]
+            assert (await client.run("a", history, thread_id="t")).text == "ok"
+        results = [("result", f"{each} {stored[each]}") for each in (call["id"] for call in calls)]
+        assert model.seen() == [("user", "1"), *(("call", call["id"]) for call in calls), *results, ("user", "2")]
+
+    asyncio.run(main())
+
+
 def test_langgraph_late_result_takes_the_place_of_the_one_that_was_missing() -> None:
     model = RecordingModel(received=[])
     graph = langchain_agents.create_agent(

@@ -56,6 +56,12 @@ def missing_results(messages: Sequence[Any], without: Iterable[str]) -> list[Any
     return []
 
 
+def last_results(messages: Sequence[Any]) -> list[Any]:
+    """Returns the results of tools at the end of a history."""
+    count = next((count for count, message in enumerate(reversed(messages)) if message.type != "tool"), len(messages))
+    return list(messages[len(messages) - count :])
+
+
 def is_placeholder(message: Any) -> bool:
     """Returns whether a message is in the place of a result that there was not."""
     return bool(message.type == "tool" and message.content == _NO_RESULT)

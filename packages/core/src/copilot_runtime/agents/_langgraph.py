@@ -14,7 +14,7 @@ from .._optional.optional_imports import import_optional
 from ._context import resolve_for_run
 from ._forwarded_props import AllowedProps
 from ._frontend_tools import frontend_tools_config
-from ._graph_history import complete_updates, is_placeholder, missing_results
+from ._graph_history import complete_updates, is_placeholder, last_results, missing_results
 from ._graph_input import GraphInput, input_keys
 from ._history import ThreadHistory
 from ._interrupts import parse_resume_entries, with_resume, without_results
@@ -171,7 +171,10 @@ def _of_thread(config: Mapping[str, Any], checkpoint_thread_id: str) -> dict[str
 
 
 async def _complete_checkpoint(graph: Any, config: Mapping[str, Any], input: RunAgentInput) -> None:
-    """Adds results for the server's tools that a stop has kept from running: no model accepts a call without one."""
+    """Adds results for the server's tools that a stop has kept from running: no model accepts a call without one.
+
+    The results of those that have run are kept.
+    """
     try:
         async with asyncio.timeout(_CHECKPOINT_SECONDS):
             state = await graph.aget_state(config)
@@ -179,11 +182,23 @@ async def _complete_checkpoint(graph: Any, config: Mapping[str, Any], input: Run
             if not messages or _interrupts(state):
                 return
             results = missing_results(messages, without=[tool.name for tool in input.tools or ()])
-            if results:
-                await graph.aupdate_state(config, {"messages": results})
+            # An update drops what tasks have written beside one that was stopped, which the state shows already.
+            finished = last_results(messages) if any(task.result for task in state.tasks or ()) else []
+            if results or finished:
+                await _update(graph, config, {"messages": [*finished, *results]}, state.next)
     except Exception as error:
         # The next run completes the history as well.
         logger.debug("the checkpoint of a stopped run could not be completed: %s", one_line(error))
+
+
+async def _update(graph: Any, config: Mapping[str, Any], values: Mapping[str, Any], pending: Sequence[str]) -> None:
+    """Updates a checkpoint as the last node, or as the pending one if the edges of the last do not allow it."""
+    try:
+        await graph.aupdate_state(config, values)
+    except Exception:
+        if not pending:
+            raise
+        await graph.aupdate_state(config, values, as_node=pending[0])
 
 
 def _interrupts(state: Any) -> list[Any]:
