@@ -6,6 +6,7 @@ or have results late or twice. Makers of models refuse the whole conversation fo
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +30,7 @@ def complete_updates(known: Sequence[Any], updates: Sequence[Any], *, can_replac
     known_ids = {message.id for message in known}
     before = [by_id.get(message.id, message) for message in known]
     history = [*before, *(message for message in updates if message.id is None or message.id not in known_ids)]
-    completed = list(_completed(history))
+    completed = _with_new_results_last(history, list(_completed(history)))
     if len(completed) == len(history) and all(one is other for one, other in zip(completed, history, strict=True)):
         return list(updates)
     if all(one is other for one, other in zip(completed, known, strict=False)) and len(completed) >= len(known):
@@ -85,6 +86,24 @@ def _completed(history: Sequence[Any]) -> Iterator[Any]:
             found = results.get(call["id"]) or []
             # Of several results of one call the last one counts.
             yield (found.pop(0) if counts[call["id"]] > 1 else found[-1]) if found else _no_result(call)
+
+
+def _with_new_results_last(history: Sequence[Any], completed: list[Any]) -> list[Any]:
+    """Moves what was said before the last result came to before its call, since a model responds to what is last."""
+    if not history or history[-1].type != "tool" or completed[-1].type != "ai":
+        return completed
+    call_id = history[-1].tool_call_id
+    calls = (each for each in reversed(completed) if each.type == "ai" and call_id in _call_ids(each))
+    start = completed.index(next(calls, completed[-1]))
+    results = itertools.takewhile(lambda message: message.type == "tool", completed[start + 1 :])
+    end = start + 1 + sum(1 for _ in results)
+    if any(message.type != "ai" or message.tool_calls for message in completed[end:]):
+        return completed
+    return [*completed[:start], *completed[end:], *completed[start:end]]
+
+
+def _call_ids(message: Any) -> list[Any]:
+    return [call["id"] for call in message.tool_calls]
 
 
 def _is_empty(message: Any) -> bool:

@@ -242,7 +242,8 @@ def _resuming_agent_class() -> Any:
                 for each in merged["messages"]
                 if (call_id := getattr(each, "tool_call_id", None)) is None or known.get(call_id, each.id) == each.id
             ]
-            if merged["messages"] or state.get("messages"):
+            # What is resumed has calls without results: of the tools that continue, and of the frontend's beside them.
+            if not _has_resume(input) and (merged["messages"] or state.get("messages")):
                 channel = getattr(self.graph, "channels", {}).get("messages")
                 merged["messages"] = complete_updates(
                     state.get("messages") or (),
