@@ -289,7 +289,7 @@ def _headroom(examination: Examination, record: RunRecord) -> Finding | None:
     if record.crowded_info_seconds is None:
         return _wrong(
             "workers",
-            f"with {record.streams} streams open, nothing else is answered: each takes a worker thread, and no more are "
+            f"with {record.streams} streams open, nothing else is answered: each takes a worker thread, and none is "
             "left. A stop request cannot get in then.",
             "Use as many worker threads as chats that stream at the same time, plus some, and max_streams below that.",
             examination.snippet("threads"),
