@@ -183,7 +183,15 @@ def frameworks(session: nox.Session, agui: str) -> None:
 
     That is what runs in a browser, and on less common servers.
     """
-    install(session, agui, "-e", "packages/core[pydantic-ai,langgraph]", "langchain-openai>=1", "langchain>=1", *LESS_COMMON_SERVERS)
+    install(
+        session,
+        agui,
+        "-e",
+        "packages/core[pydantic-ai,langgraph]",
+        "langchain-openai>=1",
+        "langchain>=1",
+        *LESS_COMMON_SERVERS,
+    )
     # What goes over the wire is the same with both, which is what the other tests are about.
     once = [option for file in (IN_BROWSER, ON_SERVERS) for option in ("--ignore", file)]
     chosen = ["tests/frameworks"] if agui.endswith(">=1") else ["tests/frameworks", *once]
