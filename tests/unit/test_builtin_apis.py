@@ -157,6 +157,16 @@ def test_api_of_the_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch)
             ValueError,
             "temperature is not an option of claude-opus-4-6 with reasoning_effort",
         ),
+        (
+            {"model": "openai/gpt-4o", "api": "chat", "reasoning_effort": "low"},
+            ValueError,
+            "reasoning_effort is not an option of gpt-4o, one of models of openai over Chat Completions",
+        ),
+        (
+            {"model": "openai/o3", "api": "chat", "temperature": 0.5},
+            ValueError,
+            "temperature is not an option of o3",
+        ),
         google(
             {"model": "google/gemini-3-pro", "parallel_tool_calls": False}, ValueError, "not an option of Gemini models"
         ),
@@ -193,6 +203,7 @@ def test_options_that_a_model_does_not_have_are_refused(
         {"model": "openai/gpt-4.1", "temperature": 0.5, "top_p": 0.5},
         {"model": "openai/gpt-5-chat-latest", "temperature": 0.5},
         {"model": "openai/gpt-5", "temperature": 1},
+        {"model": "openai/gpt-5", "api": "chat", "reasoning_effort": "low"},
         {"model": "openai/gpt-5", "temperature": 0.5, "base_url": LOCAL, "api": "responses"},
         {"model": "openai/gpt-5.2", "temperature": 0.5, "reasoning_effort": "none"},
         {"model": "anthropic/claude-sonnet-4-5", "temperature": 1, "top_p": 0.95, "reasoning_effort": "low"},

@@ -150,17 +150,14 @@ def select_api(provider: Provider, api: str | None, *, base_url: str | None, cli
 def check_options(options: Options, kind: APIKind, api: ModelAPI, model: Model, *, base_url: str) -> None:
     """Raises ValueError for an option that a model does not have."""
     title = kind.title if kind is not CHAT else f"models of {model.provider.name} over Chat Completions"
-    if kind is CHAT:
-        unsupported = kind.unsupported | model.provider.unsupported_in_chat
-    else:
-        unsupported = kind.unsupported
-        # Other servers of OpenAI's API have other models by these names, or leave out what one does not have.
-        knows_model = kind is not RESPONSES or _is_openais(base_url)
-        by_model = api.unsupported_options(model.name, options) if knows_model else {}
-        for name, when in sorted(by_model.items()):
-            if getattr(options, name) is not None:
-                subject = " ".join(filter(None, (model.name, when)))
-                raise ValueError(f"{name} is not an option of {subject}, one of {title}: remove it")
+    # Other servers of OpenAI's APIs have other models by these names, or leave out what one does not have.
+    knows_model = kind not in (CHAT, RESPONSES) or _is_openais(base_url)
+    by_model = api.unsupported_options(model.name, options) if knows_model else {}
+    for name, when in sorted(by_model.items()):
+        if getattr(options, name) is not None:
+            subject = " ".join(filter(None, (model.name, when)))
+            raise ValueError(f"{name} is not an option of {subject}, one of {title}: remove it")
+    unsupported = kind.unsupported | (model.provider.unsupported_in_chat if kind is CHAT else frozenset())
     for name in sorted(unsupported):
         if getattr(options, name) is not getattr(type(options)(), name):
             hint = f"; {kind.hint}" if kind.hint and name in kind.hint else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,21 @@ from ..providers import Endpoint, Provider
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+
+_WITHOUT_REASONING = re.compile(r"(ft:)?(gpt-3|gpt-4|chatgpt-4|gpt-5(\.\d+)?-chat|computer-use)")
+"""The beginnings of the names of models that do not reason, and reject the parameters of it."""
+
+_ALWAYS_REASONS = re.compile(r"(ft:)?(o\d|gpt-5(-|$))")
+"""The beginnings of the names of models that reason whatever the effort. While a model does, it takes no sampling."""
+
+_ONLY_VALUE = 1
+"""Of temperature and top_p, what models accept that do not have them: the default."""
+
+
+def can_reason(model: str) -> bool:
+    """Returns whether one of OpenAI's models takes the parameters of reasoning."""
+    return not _WITHOUT_REASONING.match(model)
 
 
 class OpenAIClients:
@@ -27,8 +43,16 @@ class OpenAIClients:
         importlib.import_module(f"openai.resources.{self.resource}")
 
     def unsupported_options(self, model: str, options: Options) -> Mapping[str, str]:
-        """Returns nothing: servers have models of many makers."""
-        return {}
+        """Returns the options that one of OpenAI's models does not have, although others do, and when."""
+        if not can_reason(model):
+            return {"reasoning_effort": ""}
+        if _ALWAYS_REASONS.match(model):
+            when = ""
+        elif options.reasoning_effort in (None, "none"):
+            return {}
+        else:
+            when = "with reasoning_effort"
+        return {name: when for name in ("temperature", "top_p") if getattr(options, name) != _ONLY_VALUE}
 
     def check_provider_options(self, provider_options: Mapping[str, Any]) -> None:
         """Does nothing: servers have more parameters than the SDK knows."""

@@ -7,7 +7,6 @@ and sent back.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from ..arguments import request_arguments, split_params
 from ..conversion import ConvertedMessages
 from ..event_frames import read_event_frames
 from ..frames import FrameReader
-from ..openai_clients import OpenAIClients
+from ..openai_clients import OpenAIClients, can_reason
 from .events import EventReader
 from .items import Item, to_function_tools, to_items, to_response_tool_choice
 from .whole_response import to_events
@@ -28,15 +27,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
-
-_WITHOUT_REASONING = re.compile(r"(ft:)?(gpt-3|gpt-4|chatgpt-4|gpt-5(\.\d+)?-chat|computer-use)")
-"""The beginnings of the names of models that do not reason, and reject the parameters of it."""
-
-_ALWAYS_REASONS = re.compile(r"(ft:)?(o\d|gpt-5(-|$))")
-"""The beginnings of the names of models that reason whatever the effort. While a model does, it takes no sampling."""
-
-_ONLY_VALUE = 1
-"""Of temperature and top_p, what models accept that do not have them: the default."""
 
 _PARAMS: Mapping[str, str] = {
     "temperature": "temperature",
@@ -54,18 +44,6 @@ class ResponsesAPI(OpenAIClients):
     def __init__(self) -> None:
         self.without_summary: set[str] = set()
         """The models whose reasoning this account may not read."""
-
-    def unsupported_options(self, model: str, options: Options) -> Mapping[str, str]:
-        """Returns the options that a model does not have, although others of this API do, and when."""
-        if _WITHOUT_REASONING.match(model):
-            return {"reasoning_effort": ""}
-        if _ALWAYS_REASONS.match(model):
-            when = ""
-        elif options.reasoning_effort in (None, "none"):
-            return {}
-        else:
-            when = "with reasoning_effort"
-        return {name: when for name in ("temperature", "top_p") if getattr(options, name) != _ONLY_VALUE}
 
     def connect(self, client: AsyncOpenAI, provider: Provider) -> ModelConnection:
         """Returns the server, as one run calls it."""
@@ -143,7 +121,7 @@ def request_params(options: Options, model: str, *, with_summary: bool) -> dict[
         param: getattr(options, name) for name, param in _PARAMS.items() if getattr(options, name) is not None
     }
     params["store"] = False
-    reasons = not _WITHOUT_REASONING.match(model)
+    reasons = can_reason(model)
     if reasons:
         params["include"] = ["reasoning.encrypted_content"]
     reasoning = {
