@@ -101,3 +101,15 @@ def send_error(status: int, error: dict[str, Any], **headers: str) -> Script:
 
 def roles(messages: Sequence[dict[str, Any]]) -> list[str]:
     return [message["role"] for message in messages]
+
+
+def raw(*parts: bytes | str) -> Script:
+    """A stream of exactly these bytes."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.start_stream()
+        for part in parts:
+            exchange.send_bytes(part if isinstance(part, bytes) else part.encode())
+        exchange.end_stream()
+
+    return script

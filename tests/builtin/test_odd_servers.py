@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .client import event_types, frontend_tool, only_event, text_of, tool_calls
-from .fake_provider import Exchange, Script
 from .frames import APIS, FRAMES, Call, Frame, Part, Reasoning, Text
-from .scripts import Scripts, answer_over
+from .scripts import Scripts, answer_over, raw
 from .verifier import RecordingClient
 
 pytestmark = [
@@ -22,16 +21,6 @@ pytestmark = [
 
 HI = Text(["Grü", "ße"])
 FIRST, SECOND, WHOLE = "\ud83d", "\ude00", "\U0001f600"
-
-
-def raw(*parts: bytes | str) -> Script:
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        for part in parts:
-            exchange.send_bytes(part if isinstance(part, bytes) else part.encode())
-        exchange.end_stream()
-
-    return script
 
 
 def plain(frame: Frame) -> str:

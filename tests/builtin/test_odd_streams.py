@@ -8,21 +8,11 @@ from collections.abc import Iterable
 import pytest
 
 from .client import TEXT, event_types, finished_run, only_event, text_of, tool_calls
-from .fake_provider import Exchange, Script, chunk, tool_call_chunk
-from .scripts import Scripts, by_step, send_chunks, send_text
+from .fake_provider import chunk, tool_call_chunk
+from .scripts import Scripts, by_step, raw, send_chunks, send_text
 from .verifier import RecordingClient
 
 pytestmark = pytest.mark.requirement("AGENT-11")
-
-
-def raw(*parts: bytes | str) -> Script:
-    def script(exchange: Exchange) -> None:
-        exchange.start_stream()
-        for part in parts:
-            exchange.send_bytes(part if isinstance(part, bytes) else part.encode())
-        exchange.end_stream()
-
-    return script
 
 
 def frames(*deltas: dict[str, object], before: str = "", end: str = "\n\n") -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..conversation import log_unsupported
 from ..messages import Message
@@ -39,3 +39,21 @@ class ConvertedMessages(Generic[T]):
         self._source = list(messages)
         log_unsupported(unsupported)
         return self._converted
+
+
+def merge_turns(turns: Iterable[tuple[str, list[T]]], *, member: str) -> list[dict[str, Any]]:
+    """Returns the messages of an API in which users and models take turns.
+
+    Args:
+        turns: the roles of messages, with their parts. Those without parts are left out.
+        member: the member of a message that has its parts.
+    """
+    messages: list[dict[str, Any]] = []
+    for role, parts in turns:
+        if not parts:
+            continue
+        if messages and messages[-1]["role"] == role:
+            messages[-1][member].extend(parts)
+        else:
+            messages.append({"role": role, member: [*parts]})
+    return messages

@@ -14,14 +14,13 @@ from ...model_api import DeltaStream, ModelConnection, ModelRequest
 from ...options import Options
 from ...providers import Endpoint, Provider
 from ..arguments import request_arguments, split_params
-from ..conversion import ConvertedMessages
+from ..conversion import ConvertedMessages, merge_turns
 from ..event_frames import read_event_frames
 from ..frames import FrameReader
 from .blocks import (
     Block,
     has_thinking,
     mark_for_cache,
-    merge_turns,
     to_anthropic_tool_choice,
     to_anthropic_tools,
     to_system,
@@ -113,7 +112,7 @@ class _AnthropicConnection:
     def _arguments(self, request: ModelRequest) -> dict[str, Any]:
         options = request.options
         turns = self._turns.update(request.messages)
-        messages = merge_turns(without_thinking(turns) if self._without_thinking else turns)
+        messages = merge_turns(without_thinking(turns) if self._without_thinking else turns, member="content")
         system, tools = to_system(request.messages), to_anthropic_tools(request.tools)
         params = request_params(options, request.model)
         choice = to_anthropic_tool_choice(request.tool_choice, parallel=options.parallel_tool_calls if tools else None)

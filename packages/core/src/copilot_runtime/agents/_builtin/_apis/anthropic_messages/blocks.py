@@ -52,19 +52,6 @@ def to_turns(message: Message, unsupported: Counter[str]) -> Iterator[tuple[str,
         yield "user", [{"type": "tool_result", "tool_use_id": message.call_id, "content": content}]
 
 
-def merge_turns(turns: Iterable[tuple[str, list[Block]]]) -> list[dict[str, Any]]:
-    """Returns the messages of a request, in which users and assistants take turns."""
-    messages: list[dict[str, Any]] = []
-    for role, blocks in turns:
-        if not blocks:
-            continue
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"].extend(blocks)
-        else:
-            messages.append({"role": role, "content": [*blocks]})
-    return messages
-
-
 def has_thinking(turns: Iterable[tuple[str, list[Block]]]) -> bool:
     """Returns whether there is thinking of the model in a conversation."""
     return any(block["type"] in _THINKING for _, blocks in turns for block in blocks)

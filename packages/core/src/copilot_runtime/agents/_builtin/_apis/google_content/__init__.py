@@ -19,7 +19,7 @@ from ....._validation import format_validation_error
 from ...model_api import DeltaStream, ModelConnection, ModelRequest
 from ...options import Options
 from ...providers import VERTEX, Endpoint, Provider
-from ..conversion import ConvertedMessages
+from ..conversion import ConvertedMessages, merge_turns
 from ..event_frames import normalize_event_stream
 from ..frames import FrameReader
 from .chunk_repair import repair_chunk
@@ -27,7 +27,6 @@ from .chunks import ChunkReader
 from .contents import (
     Part,
     has_signatures,
-    merge_turns,
     to_function_calling_config,
     to_function_declarations,
     to_system_instruction,
@@ -191,7 +190,7 @@ class _GoogleConnection:
         messages = without_signatures(request.messages) if self._without_signatures else request.messages
         return await self._client.aio.models.generate_content_stream(
             model=request.model,
-            contents=merge_turns(self._turns.update(messages)),
+            contents=merge_turns(self._turns.update(messages), member="parts"),
             config=request_config(request),  # type: ignore[arg-type]
         )
 

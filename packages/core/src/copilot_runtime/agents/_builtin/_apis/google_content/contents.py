@@ -87,19 +87,6 @@ def _without_signatures(message: AssistantMessage) -> AssistantMessage:
     )
 
 
-def merge_turns(turns: Iterable[tuple[str, list[Part]]]) -> list[dict[str, Any]]:
-    """Returns the contents of a request, in which users and models take turns."""
-    contents: list[dict[str, Any]] = []
-    for role, parts in turns:
-        if not parts:
-            continue
-        if contents and contents[-1]["role"] == role:
-            contents[-1]["parts"].extend(parts)
-        else:
-            contents.append({"role": role, "parts": [*parts]})
-    return contents
-
-
 def to_system_instruction(messages: Iterable[Message]) -> dict[str, Any] | None:
     """Returns the system prompt: the API has none within a conversation."""
     parts = [{"text": message.text} for message in messages if isinstance(message, SystemMessage)]
