@@ -30,6 +30,7 @@ from .builtin.fake_provider import Exchange, chunk, run_fake_provider
 from .http_client import TIMEOUT_SECONDS, Client, Event, run_input, text_of, types, unique, user_message
 from .serve import ROOT
 from .servers import free_port, run_server
+from .services import supervisor
 from .workers import eventually
 
 pytest.importorskip("uvicorn")
@@ -163,6 +164,7 @@ def run_cli(
         env={**os.environ, **env},
         start_new_session=True,  # to end the processes that it has started, too
     )
+    supervisor.guard(process, signal.SIGKILL)
     watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
     watchdog.start()
     try:
@@ -175,6 +177,7 @@ def run_cli(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        supervisor.release(process)
 
 
 def read_until(server: CliClient, text: str) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any
 from tests.client.test_client import HERE, INSTALL
 from tests.missing import skip_unless_ci
 from tests.servers import responds
+from tests.services import supervisor
 
 PROGRAM = HERE / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 KEY = "sk-mock"
@@ -29,7 +31,8 @@ START_SECONDS = 30.0
 class Aimock:
     """A running aimock. ``url`` is the base URL for clients of OpenAI's API."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
         self.url = f"http://127.0.0.1:{port}/v1"
         self._control = f"http://127.0.0.1:{port}/__aimock"
 
@@ -83,13 +86,15 @@ def run_aimock(port: int, folder: Path) -> Iterator[Aimock]:
             stdout=log,
             stderr=log,
         )
+    supervisor.guard(process, signal.SIGKILL)
     try:
         while not responds(port, "/health"):
             # Waiting for the process to end is the pause between two attempts.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.05)
                 raise RuntimeError(f"aimock ended: {(folder / 'log').read_text()}")
-        yield Aimock(port)
+        yield Aimock(port, process)
     finally:
         process.terminate()
         process.wait()
+        supervisor.release(process)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -41,6 +40,23 @@ with serve_config("wsgi", "default", server="{server}") as server:
     print(server.log_path.parent, *with_children(server.process.pid), flush=True)
     time.sleep(600)
 """
+AIMOCK = """
+import tempfile, time
+from pathlib import Path
+from tests.builtin.aimock import run_aimock
+from tests.servers import free_port
+with tempfile.TemporaryDirectory() as folder, run_aimock(free_port(), Path(folder)) as aimock:
+    print(folder + "/missing", aimock.process.pid, flush=True)
+    time.sleep(600)
+"""
+COMMAND = """
+import time
+from tests.services.processes import with_children
+from tests.test_demo import run_cli
+with run_cli("demo") as command:
+    print("/missing", *with_children(command.process.pid), flush=True)
+    time.sleep(600)
+"""
 
 
 SCRIPTS = {
@@ -48,24 +64,25 @@ SCRIPTS = {
     "postgres that is suspended": POSTGRES,
     "forked server": WEB.format(server="gthread"),
     "started server": WEB.format(server="gevent"),
+    "command": COMMAND,
 }
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+@pytest.mark.parametrize(
+    "script", [*SCRIPTS.values(), pytest.param(AIMOCK, marks=pytest.mark.client)], ids=[*SCRIPTS, "aimock"]
+)
 def test_a_service_ends_with_the_test_process_that_is_killed(script: str) -> None:
     if script is REDIS:
         require_redis()
     if script is POSTGRES and missing_postgres():
         pytest.skip(missing_postgres() or "")
-    tests = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    tests = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert tests.stdout is not None
         folder, *pids = tests.stdout.readline().split()
     finally:
-        os.killpg(tests.pid, signal.SIGKILL)
-        tests.communicate()
+        tests.kill()  # and not its group, which may be what ends the others
+        tests.wait()
     deadline = time.monotonic() + BOUND_SECONDS
     while Path(folder).exists() or any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
