@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gzip
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -52,6 +53,19 @@ async def _cut_silence(server: asyncio.StreamReader, write: Write) -> None:
             await write(data)
 
 
+def _line_ends(line_end: bytes) -> Fault:
+    """Returns a fault that rewrites a stream to other line ends, all of which the HTML standard allows."""
+
+    async def pass_on(server: asyncio.StreamReader, write: Write) -> None:
+        await write(await server.readuntil(_HEAD_END))
+        while size := int(await server.readline(), 16):
+            chunk = (await server.readexactly(size + 2))[:size].replace(b"\n", line_end)
+            await write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        await write(b"0\r\n\r\n")
+
+    return pass_on
+
+
 async def _claim_brotli(server: asyncio.StreamReader, write: Write) -> None:
     head = await server.readuntil(_HEAD_END)
     await write(head[:-2] + b"Content-Encoding: br\r\n\r\n")
@@ -79,9 +93,19 @@ class _Refusal:
     response: bytes
 
 
-def _response(status: str, *fields: str, body: str = "") -> bytes:
-    head = "\r\n".join([f"HTTP/1.1 {status}", *fields, f"Content-Length: {len(body)}", "Connection: close"])
-    return f"{head}\r\n\r\n{body}".encode()
+def _response(status: str, *fields: str, body: str | bytes = "") -> bytes:
+    content = body.encode() if isinstance(body, str) else body
+    head = "\r\n".join([f"HTTP/1.1 {status}", *fields, f"Content-Length: {len(content)}", "Connection: close"])
+    return f"{head}\r\n\r\n".encode() + content
+
+
+def _bomb(times: int) -> bytes:
+    """Returns a response that is 16 MiB long once it is decompressed as often as it was compressed."""
+    body = bytes(16 * 1024 * 1024)
+    for _ in range(times):
+        body = gzip.compress(body, 1)
+    coding = ", ".join(["gzip"] * times)
+    return _response("200 OK", "Content-Type: application/json", f"Content-Encoding: {coding}", body=body)
 
 
 FAULTS: dict[str, tuple[Fault, bytes]] = {
@@ -91,6 +115,8 @@ FAULTS: dict[str, tuple[Fault, bytes]] = {
     "delay-head": (_delay_head, b"/run "),
     "drop-comments": (_drop_comments, b"/run "),
     "cut-silence": (_cut_silence, b"/run "),
+    "crlf": (_line_ends(b"\r\n"), b"/run "),
+    "cr": (_line_ends(b"\r"), b"/run "),
     "claim-brotli": (_claim_brotli, b"/connect "),
     "add-cors": (_add_cors, b""),
     "reflect-origin": (_reflect_origin, b""),
@@ -150,6 +176,11 @@ REFUSALS: dict[str, _Refusal] = {
     "no-json": _Refusal(_ANY_REQUEST, _response("200 OK", "Content-Type: application/json", body="[" * 200_000)),
     "no-http": _Refusal(_ANY_REQUEST, b"\x00\x01\r\n\r\n"),
     "no-gzip": _Refusal(_ANY_REQUEST, _response("200 OK", "Content-Encoding: gzip", body="gzip")),
+    "gzip-bomb": _Refusal(_ANY_REQUEST, _bomb(1)),
+    "nested-gzip-bomb": _Refusal(_ANY_REQUEST, _bomb(2)),
+    "rate-limit": _Refusal((b"/connect ",), _response("429 Too Many Requests", "Retry-After: 1")),
+    "rate-limit-all": _Refusal(_ANY_REQUEST, _response("429 Too Many Requests", "Retry-After: 1")),
+    "overloaded": _Refusal((b"/connect ",), _response("503 Service Unavailable", "Server: nginx")),
     "endless-head": _Refusal(_ANY_REQUEST, b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000),
 }
 

@@ -217,6 +217,9 @@ def test_doctor_names_the_path_of_the_runtime(doctor: Doctor, asgi: RunningServe
         ("redirect-all", "redirects", "Exclude the path"),
         ("redirect-agents", "redirects", "becomes a GET"),
         ("slash", "transports", "without a slash at its end"),
+        ("rate-limit", "streams", "rate limit"),
+        ("rate-limit-all", "reachable", "rate limit"),
+        ("overloaded", "streams", "overloaded"),
     ],
 )
 def test_doctor_requests_that_do_not_reach_the_runtime(
@@ -235,7 +238,7 @@ def test_doctor_transports(doctor: Doctor, asgi: RunningServer) -> None:
     report = doctor(f"http://127.0.0.1:{asgi.port}/single", "--agent", "silent", "--origin", PAGE)
     assert wrong(report) == []
     assert statuses(report)["transports"] == "warning"
-    assert {statuses(report)[check] for check in ("cors", "buffering", "keep-alive", "stop")} == {"ok"}
+    assert {statuses(report)[check] for check in ("cors", "host", "buffering", "keep-alive", "stop")} == {"ok"}
 
 
 def test_doctor_agents(doctor: Doctor, asgi: RunningServer) -> None:
@@ -287,6 +290,8 @@ def test_doctor_redirects_to_another_host_get_no_headers(doctor: Doctor, proxy: 
         "no-json",
         "no-http",
         "no-gzip",
+        "gzip-bomb",
+        "nested-gzip-bomb",
         "endless-head",
     ],
 )
@@ -371,6 +376,13 @@ def test_doctor_streams_that_a_proxy_breaks(
     assert set(wrong(report)) == checks
 
 
+@pytest.mark.parametrize("fault", ["crlf", "cr"])
+def test_doctor_streams_with_other_line_ends(doctor: Doctor, proxy: BrokenProxy, fault: str) -> None:
+    report = doctor(f"http://127.0.0.1:{proxy.port}/{fault}{MOUNT}", "--agent", "silent")
+    assert wrong(report) == []
+    assert {statuses(report)[check] for check in ("buffering", "keep-alive", "stop")} == {"ok"}
+
+
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 def test_doctor_nginx(doctor: Doctor, asgi: RunningServer, tmp_path: Path) -> None:
     port, up = free_port(), f"proxy_pass http://127.0.0.1:{asgi.port}/; proxy_http_version 1.1;"
@@ -395,6 +407,12 @@ def test_doctor_nginx(doctor: Doctor, asgi: RunningServer, tmp_path: Path) -> No
         report = doctor(f"{url}/plain{MOUNT}")
         assert set(wrong(report)) == {"body", "host"}
         assert "client_max_body_size 32m" in finding(report, "body")["snippet"]
+        assert "proxy_set_header Host $host" in finding(report, "host")["snippet"]
+
+        # A page of the single-route transport sends JSON, which is not refused.
+        report = doctor(f"{url}/plain/single")
+        assert set(wrong(report)) == {"body"}
+        assert statuses(report)["host"] == "warning"
         assert "proxy_set_header Host $host" in finding(report, "host")["snippet"]
 
         report = doctor(f"{url}/gzip{MOUNT}")

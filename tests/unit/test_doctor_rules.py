@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import httpx2
 import pytest
 
 from copilot_runtime._cli.doctor.advice import _SNIPPETS, snippet
+from copilot_runtime._cli.doctor.checks.bodies import check_bodies
 from copilot_runtime._cli.doctor.checks.run import _arrives_in_buffers, _headers, _stop
 from copilot_runtime._cli.doctor.cors_rules import origin_problem, preflight_problem
 from copilot_runtime._cli.doctor.examination import Examination
 from copilot_runtime._cli.doctor.findings import Status
 from copilot_runtime._cli.doctor.live_run import RunRecord, _Watcher
-from copilot_runtime._cli.doctor.mount import Answer
+from copilot_runtime._cli.doctor.mount import Answer, Unanswered
 from copilot_runtime._cli.doctor.software import Software
+from copilot_runtime._cli.doctor.stream_parser import StreamParser
 from copilot_runtime._cli.doctor.watched_stream import Arrival, WatchedStream
 
 from .engine_helpers import bounded
@@ -136,6 +138,61 @@ async def test_stop_that_comes_after_the_end_is_not_called_lost() -> None:
     found = _stop(looked_at, record)
     assert found is not None
     assert found.status is Status.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("large", "small", "expected"),
+    [
+        (200, 200, [("ok", "8 MiB")]),
+        (413, 200, [("wrong", "gets 413")]),
+        (502, 200, [("wrong", "gets 502")]),
+        (None, 200, [("wrong", "closed")]),
+        (503, 503, [("skipped", "gets 503")]),
+        (None, None, [("skipped", "closed")]),
+        (429, 200, [("skipped", "gets 429")]),
+        (403, 200, [("wrong", "gets 403")]),  # a firewall that reads so much of a body
+        (401, 401, [("skipped", "gets 401")]),
+    ],
+)
+@bounded
+async def test_bodies_are_called_too_large_only_if_small_ones_are_answered(
+    large: int | None, small: int | None, expected: list[tuple[str, str]]
+) -> None:
+    async def call_agent(_action: str, _agent: str, body: Any, **_: object) -> Answer:
+        status = large if len(str(body)) > 1_000_000 else small
+        if status is None:
+            raise Unanswered("the connection was closed", is_broken_off=True)
+        return Answer(status=status, headers=httpx2.Headers(), body=b"", seconds=0.01)
+
+    mount = SimpleNamespace(timeout_seconds=1, call_agent=call_agent)
+    found = await check_bodies(examination(mount=mount, agent="default"))
+    assert [str(each.status) for each in found] == [status for status, _ in expected]
+    assert all(text in each.summary for each, (_, text) in zip(found, expected, strict=True))
+
+
+def parts(*pieces: bytes) -> list[tuple[str, str]]:
+    """Returns the kinds and texts of what arrives in some pieces of data."""
+    stream = watched()
+    stream._parser, stream._counted_bytes, stream._pieces = StreamParser(), 0, 0
+    for piece in pieces:
+        stream._take(piece)
+    return [(arrival.kind, arrival.text) for arrival in stream.arrivals]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b': hello\n\ndata: {"type": "A"}\n\n: ping\n\n',
+        b': hello\ndata: {"type": "A"}\n\n: ping\n',  # a comment needs no empty line
+        b':hello\n\nevent: a\nid: 1\ndata:{"type":\ndata: "A"}\n\n:ping\n\n\n',
+    ],
+)
+def test_streams_are_read_with_any_line_ends_and_wherever_they_are_cut(text: bytes) -> None:
+    for line_end in (b"\n", b"\r\n", b"\r"):
+        raw = text.replace(b"\n", line_end)
+        for size in (1, 2, 7, len(raw)):
+            pieces = [raw[start : start + size] for start in range(0, len(raw), size)]
+            assert parts(*pieces) == [(":", "hello"), ("A", ""), (":", "ping")]
 
 
 def examination(**members: object) -> Examination:

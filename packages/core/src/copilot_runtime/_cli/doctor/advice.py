@@ -11,6 +11,21 @@ _ANY = ""
 """The entry for software that was not recognised."""
 
 CSRF_ADVICE = "A CSRF check refuses it: exempt the runtime, which has a check of its own, or send the token (--header)."
+_SEND_USER = (
+    "Send what identifies a user, as the frontend does: --header 'Authorization: Bearer ...' or --header "
+    "'Cookie: ...'. If the frontend sends it already, look at what identify_user expects."
+)
+_AWAY = "The proxy does not reach the application, or that is shutting down or overloaded."
+STATUS_ADVICE: Mapping[int, str] = {
+    **dict.fromkeys((401, 403, 407), _SEND_USER),
+    429: "A rate limit refuses it: wait and try again. A frontend sends several requests for each message, so a limit "
+    "has to leave room for them.",
+    **dict.fromkeys((502, 503, 504), _AWAY),
+    500: "The log of the server says why (loggers copilot_runtime.*).",
+    421: "The server does not know this host name: copilot-runtime serve has --allow-host.",
+}
+"""What to do about the status of a response that should have been 200, the most certain ones first."""
+
 _SYNCHRONOUS = "def agent(input):  # not async def: a worker thread of its own runs it\n    ..."
 _GTHREAD = "gunicorn --worker-class gthread --threads 64 main:application"
 

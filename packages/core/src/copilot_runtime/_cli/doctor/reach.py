@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from .advice import CSRF_ADVICE
+from .advice import CSRF_ADVICE, STATUS_ADVICE
 from .examination import Examination, mount_snippet
 from .findings import Finding, Status, ok
 from .mount import Answer, Mount, Unanswered, new_id, refuses_csrf, resolved
@@ -236,21 +236,9 @@ async def _unknown(mount: Mount, by_path: Answer, by_envelope: Answer) -> Findin
     """Returns why there seems to be no runtime."""
     got = f"GET {mount.base}/info gets {by_path.described()}, and POST {mount.url} {by_envelope.described()}"
     statuses = {by_path.status, by_envelope.status}
-    if statuses & {401, 403, 407}:
-        return _wrong(
-            "reachable",
-            f"{got}.",
-            "Send what identifies a user, as the frontend does: --header 'Authorization: Bearer ...' or --header "
-            "'Cookie: ...'. If the frontend sends it already, look at what identify_user expects.",
-        )
-    if statuses & {502, 503, 504}:
-        return _wrong("reachable", f"{got}.", "The proxy does not reach the application, or that is shutting down.")
-    if 500 in statuses:
-        return _wrong("reachable", f"{got}.", "The log of the server says why (loggers copilot_runtime.*).")
-    if 421 in statuses:
-        return _wrong(
-            "reachable", f"{got}.", "The server does not know this host name: copilot-runtime serve has --allow-host."
-        )
+    advice = next((advice for status, advice in STATUS_ADVICE.items() if status in statuses), None)
+    if advice is not None:
+        return _wrong("reachable", f"{got}.", advice)
     if 400 in statuses and "django" in mount.software.names:
         return _wrong("reachable", f"{got}.", "Django refuses unknown host names: add this one to ALLOWED_HOSTS.")
     found = await _search(mount)

@@ -14,16 +14,19 @@ from typing import Self
 import httpx2
 
 from ..._log_text import one_line
+from ...agents._http.sse import EventTooLarge
+from .stream_parser import Comment, StreamParser
 
 _TERMINAL = frozenset(("RUN_FINISHED", "RUN_ERROR"))
-_MAX_FRAME_BYTES = 64 * 1024 * 1024
+_MAX_ARRIVALS = 200_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arrival:
-    """Something that has arrived: ``kind`` is the type of an event, or ``:`` for a comment.
+    """Something that has arrived: ``kind`` is the type of an event, or ``:`` for a comment, whose text is ``text``.
 
-    ``piece`` counts the pieces of data in which the stream has arrived: what was held back arrives in one.
+    ``size`` is that of its lines. ``piece`` counts the pieces of data in which the stream has arrived: what was held
+    back arrives in one.
     """
 
     seconds: float
@@ -64,8 +67,8 @@ class WatchedStream:
         self._request = request
         self._started = time.monotonic()
         self._changed = asyncio.Event()
-        self._rest = bytearray()
-        self._searched = 0
+        self._parser = StreamParser()
+        self._counted_bytes = 0
         self._pieces = 0
         self._task = asyncio.create_task(self._read())
 
@@ -167,26 +170,23 @@ class WatchedStream:
             self.body = (self.body + piece)[: 64 * 1024]
             return
         self._pieces += 1
-        self._rest += piece
-        while (end := self._rest.find(b"\n\n", self._searched)) >= 0:
-            self._add(bytes(self._rest[:end]).lstrip(b"\n"))
-            del self._rest[: end + 2]
-            self._searched = 0
-        self._searched = max(0, len(self._rest) - 1)
-        if len(self._rest) > _MAX_FRAME_BYTES:
-            raise httpx2.ReadError("an event of more than 64 MiB")
+        try:
+            for data in self._parser.feed(piece):
+                self._add(data)
+        except EventTooLarge as error:
+            raise httpx2.ReadError(str(error)) from error
         self._changed.set()
 
-    def _add(self, block: bytes) -> None:
-        if not block:
-            return
-        lines = block.split(b"\n")
-        data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
-        if data:
-            kind, text = _event_type(data), ""
+    def _add(self, data: bytes) -> None:
+        if len(self.arrivals) == _MAX_ARRIVALS:
+            raise httpx2.ReadError(f"more than {_MAX_ARRIVALS} events")
+        if isinstance(data, Comment):
+            kind, text = ":", one_line(data[:100].decode("utf-8", "replace"))
         else:
-            kind, text = ":", one_line(block[:100].decode("utf-8", "replace"))
-        self.arrivals.append(Arrival(self.seconds, kind, len(block) + 2, self._pieces, text))
+            kind, text = _event_type(data), ""
+        size = self._parser.parsed_bytes - self._counted_bytes
+        self._counted_bytes += size
+        self.arrivals.append(Arrival(self.seconds, kind, size, self._pieces, text))
 
 
 def _event_type(data: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..advice import CSRF_ADVICE
+from ..advice import CSRF_ADVICE, STATUS_ADVICE
 from ..examination import Examination
 from ..findings import Finding, Status, ok
 from ..mount import Answer, Unanswered, new_id, refuses_csrf, run_input
@@ -58,19 +58,21 @@ async def check_streams(examination: Examination) -> list[Finding]:
 
 
 def _refused(examination: Examination, answer: Answer) -> Finding:
-    is_redirected = answer.is_redirect
-    advice = "Send what identifies a user with --header, as the frontend does." if answer.status in (401, 403) else ""
-    if is_redirected:
-        advice = "Do not redirect the paths of the runtime: a POST that is redirected with 301 or 302 becomes a GET."
-    elif refuses_csrf(answer):
-        advice = CSRF_ADVICE
+    if answer.is_redirect:
+        return Finding(
+            check="redirects",
+            status=Status.WRONG,
+            summary=f"POST .../agent/{examination.agent}/connect gets {answer.described()}, to "
+            f"{answer.headers['location']}.",
+            advice="Do not redirect the paths of the runtime: a POST that is redirected with 301 or 302 becomes a GET.",
+        )
+    advice = CSRF_ADVICE if refuses_csrf(answer) else STATUS_ADVICE.get(answer.status)
     return Finding(
-        check="redirects" if is_redirected else "streams",
+        check="streams",
         status=Status.WRONG,
-        summary=f"POST .../agent/{examination.agent}/connect gets {answer.described()}"
-        + (f", to {answer.headers['location']}." if is_redirected else ", although /info is answered."),
+        summary=f"POST .../agent/{examination.agent}/connect gets {answer.described()}, although /info is answered.",
         advice=advice or "Route everything below the path to the runtime, for POST, too.",
-        snippet=examination.snippet("mount") if not advice else "",
+        snippet="" if advice else examination.snippet("mount"),
     )
 
 
