@@ -192,11 +192,12 @@ def run_cluster(size: int = 3) -> Iterator[RedisCluster]:
         addresses = [f"127.0.0.1:{master.port}" for master in masters]
         create = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "0", "--cluster-yes"]
         subprocess.run(create, check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS)
-        wait_until(lambda: all(map(_cluster_is_up, masters)), "the cluster")
+        wait_until(lambda: all(map(cluster_is_up, masters)), "the cluster")
         yield RedisCluster(masters)
 
 
-def _cluster_is_up(master: RedisServer) -> bool:
+def cluster_is_up(master: RedisServer) -> bool:
+    """Returns whether a node serves its cluster."""
     # Any key will do: the node either has it or says which one does, once the cluster is complete.
     return not master.command("GET", "any").startswith("-CLUSTERDOWN")
 

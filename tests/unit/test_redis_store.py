@@ -25,7 +25,15 @@ from copilot_runtime.testing._factories import (
     store_run,
 )
 
-from ..services.redis import RedisCluster, RedisServer, new_prefix, run_cluster, shared_redis
+from ..services.redis import (
+    RedisCluster,
+    RedisServer,
+    cluster_is_up,
+    new_prefix,
+    run_cluster,
+    shared_redis,
+    wait_until,
+)
 from ..shared_stores import repetitions
 
 pytestmark = pytest.mark.requirement("STORE-01")
@@ -226,6 +234,43 @@ def test_redis_cluster_that_moves_a_slot_loses_no_run(cluster: RedisCluster, mon
     store.finish(lease, frames[1:], completion)
     assert [run.run_id for run in store.read(key).runs] == [lease.run_id]
     assert set(list_thread_ids(store, "ada")) == {"t", "other"}
+
+
+def test_redis_cluster_notifications_come_from_another_node_if_theirs_has_died(cluster: RedisCluster) -> None:
+    """A process that calls other nodes does not learn that the node has been replaced."""
+    first: Any = store_from_url(cluster.url)
+    second: Any = store_from_url(f"{cluster.url.partition('?')[0]}?prefix={first._prefix}")
+    nodes = {master.port: master for master in cluster.masters}
+    for master in cluster.masters:
+        master.command("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    clusters = [store._process.get().client._redis for store in (first, second)]
+
+    def listens(master: RedisServer) -> bool:
+        return master.command("PUBSUB", "CHANNELS", f"{first._prefix}:changes:*") != "*0"
+
+    leases = [begin(first, p.ThreadKey(f"user{number}", "t")).lease for number in range(12)]
+    changed = threading.Event()
+    stops = [second.watch(lease.run, changed.set) for lease in leases]
+    wait_until(lambda: any(map(listens, cluster.masters)), "the subscription")
+    dead = next(filter(listens, cluster.masters))
+    alive = [
+        lease
+        for lease in leases
+        if nodes[clusters[0].get_node_from_key(first._shards.place(lease.run.thread).shard).port] is not dead
+    ]
+    dead.kill()
+    try:
+        wait_until(lambda: any(listens(master) for master in nodes.values() if master is not dead), "another node")
+        changed.clear()
+        append_one(first, alive[0], [b"id: 1\ndata: {}\n\n"])
+        assert changed.wait(30)
+    finally:
+        for stop in stops:
+            stop()
+        dead.start()
+        for master in cluster.masters:
+            master.command("CONFIG", "SET", "cluster-require-full-coverage", "yes")
+        wait_until(lambda: all(map(cluster_is_up, cluster.masters)), "the cluster")
 
 
 def _cluster_id(master: RedisServer) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -143,7 +144,10 @@ class Client:
 
     def pubsub(self) -> PubSub:
         """Returns a new connection for notifications. Raises what `redis` raises."""
-        pubsub: PubSub = self._redis.pubsub()
+        # Each node of a cluster has all notifications. By default it would be the one that has the slot of the channel,
+        # as far as this process knows: if it has died, it learns that only by calls to this very node.
+        where = {"node": random.choice(self._redis.get_primaries())} if self._is_cluster else {}
+        pubsub: PubSub = self._redis.pubsub(**where)
         return pubsub
 
     def _evaluate(
