@@ -169,6 +169,52 @@ def test_a_migration_that_fails_changes_nothing(stores: Stores, monkeypatch: pyt
 
 
 @pytest.mark.requirement("POSTGRES-01")
+def test_a_migration_of_another_process_delays_a_request_for_timeout_seconds(stores: Stores) -> None:
+    store = stores.open(timeout_seconds=0.2)
+    with shared_postgres().connect() as db, db.transaction():
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+        db.execute(lock, [f"copilot_runtime migrates {stores.schema}"])
+        with pytest.raises(StoreError, match=r"another process has been migrating the schema \w+ for more than 0.2 s"):
+            store.read(T1)
+    store_run(store)
+
+
+@pytest.mark.requirement("POSTGRES-01")
+def test_a_migration_whose_process_is_suspended_is_left_to_another(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_resumed, is_suspended = threading.Event(), threading.Event()
+    [statements] = schema_module.MIGRATIONS
+
+    class Migrations(tuple[str, ...]):
+        def __getitem__(self, number: Any) -> Any:
+            if threading.current_thread() is suspended:
+                is_suspended.set()
+                assert has_resumed.wait(BOUND_SECONDS)
+            return statements
+
+    monkeypatch.setattr(schema_module, "MIGRATIONS", Migrations((statements,)))
+    monkeypatch.setattr(schema_module, "IDLE_SECONDS", 0.1)
+    found: list[object] = []
+    first, second = stores.open(), stores.open()
+
+    def use_first() -> None:
+        try:
+            first.migrate()
+        except StoreError as error:
+            found.append(error)
+
+    suspended = threading.Thread(target=use_first)
+    suspended.start()
+    assert is_suspended.wait(BOUND_SECONDS)
+    store_run(second)
+    has_resumed.set()
+    suspended.join()
+    assert "idle-in-transaction" in str(found)
+    assert list_thread_ids(first) == ["t1"]
+
+
+@pytest.mark.requirement("POSTGRES-01")
 def test_tables_of_another_program_are_left_alone(stores: Stores) -> None:
     stores.execute(f"CREATE SCHEMA {stores.schema}")
     stores.execute("CREATE TABLE threads (x integer)")

@@ -22,8 +22,8 @@ from ..._concurrency.process_local import ProcessLocal
 from ..migrations import MigrationRequired
 from ..protocol import StoreError, ThreadUnreadable
 from .functions import TOO_LATE
-from .options import MAX_SETTING
-from .schema import MIGRATIONS, Migrated, UnsuitableSchemaError, migrate, read_version
+from .schema import MIGRATION_SECONDS, MIGRATIONS, Migrated, UnsuitableSchemaError, migrate, read_version
+from .settings import milliseconds
 
 logger = logging.getLogger("copilot_runtime.stores.postgres")
 
@@ -38,9 +38,6 @@ ATTEMPT_SECONDS = 0.2
 MAX_IDLE_SECONDS = 120.0
 MAX_ATTEMPTS = 4
 """How often a statement is tried that was rolled back, or that may be repeated."""
-
-MIGRATION_SECONDS = 120.0
-"""How long a migration may take."""
 
 _DAMAGE = (errors.DataError, errors.IntegrityError, errors.DataCorrupted)
 
@@ -102,11 +99,10 @@ class BoundedConnection(psycopg.Connection[Any]):
         if self.is_pooled:
             self.prepare_threshold = None
         else:
-            milliseconds = str(min(max(1, int(timeout_seconds * 1000)), MAX_SETTING))
             self.execute(
                 "SELECT set_config('statement_timeout', %s, false), set_config('client_min_messages', 'error', false),"
                 " set_config('default_transaction_isolation', 'read committed', false)",
-                (milliseconds,),
+                (str(milliseconds(timeout_seconds)),),
             )
 
     def is_usable(self) -> bool:
@@ -276,7 +272,7 @@ class Connections:
         process = self._process()
         db = self._acquire(process, time.monotonic() + self.timeout_seconds)
         try:
-            return self._migrate(db)
+            return self._migrate(db, MIGRATION_SECONDS)
         except (psycopg.Error, TimedOut) as error:
             raise self._error(error) from error
         finally:
@@ -366,14 +362,14 @@ class Connections:
                     if version
                     else "there are no tables yet",
                 )
-            self._migrate(db)
+            # Who waits is a request.
+            self._migrate(db, self.timeout_seconds)
         except (MigrationRequired, UnsuitableSchemaError) as error:
             logger.error("%s: %s", self.where, error)
             raise
 
-    def _migrate(self, db: BoundedConnection) -> Migrated:
-        db.deadline = time.monotonic() + MIGRATION_SECONDS
-        migrated = migrate(db, self._schema)
+    def _migrate(self, db: BoundedConnection, lock_seconds: float) -> Migrated:
+        migrated = migrate(db, self._schema, lock_seconds)
         if migrated.before != migrated.after:
             logger.info("%s: schema %s migrated from version %d to %d", self.where, self._schema, *migrated)
         return migrated

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .._passwords import without_password
+from .settings import MAX_SETTING
 
 _DEFAULTS = {
     "application_name": "copilot-runtime",
@@ -17,9 +18,6 @@ _DEFAULTS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-
-MAX_SETTING = 2**31 - 1
-"""The largest integer that libpq's options and PostgreSQL's settings take."""
 
 
 def parse_conninfo(url: str) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any, NamedTuple
 
 from ..protocol import StoreError
 from .functions import read_functions
+from .settings import milliseconds
 from .tables import TABLES
 
 MIGRATIONS = (TABLES + read_functions(),)
@@ -17,11 +19,26 @@ DEFAULT_SCHEMA = "copilot_runtime"
 _ENCODINGS = ("UTF8", "SQL_ASCII")
 """Those in which any text can be stored. SQL_ASCII takes all bytes as they are."""
 
+MIGRATION_SECONDS = 120.0
+"""How long a migration may take."""
+
+IDLE_SECONDS = 10.0
+"""After what time the server gives up a migration whose process asks for nothing more."""
+
+_ANSWER_SECONDS = 1.0
+"""How long to wait for the server to say that the lock was not available in time."""
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 class UnsuitableSchemaError(StoreError):
     """The schema is none that this version can use. Nothing in it was changed."""
+
+
+class MigrationInProgressError(StoreError):
+    """Another process migrates the schema."""
 
 
 class Migrated(NamedTuple):
@@ -81,16 +98,19 @@ def read_version(db: Any, schema: str) -> int:
     return int(version)
 
 
-def migrate(db: Any, schema: str) -> Migrated:
+def migrate(db: Any, schema: str, lock_seconds: float) -> Migrated:
     """Migrates a schema to the current version, in one transaction. One process at a time does so.
 
     Args:
-        db: A connection of psycopg, in autocommit mode.
+        db: A `BoundedConnection` in autocommit mode, whose deadline is changed.
         schema: The name of the schema, which is created if it does not exist.
+        lock_seconds: How long to wait for another process that migrates it.
 
     Raises:
         UnsuitableSchemaError: As in `read_version`.
+        MigrationInProgressError: Another process has not finished in time.
     """
+    db.deadline = time.monotonic() + lock_seconds + _ANSWER_SECONDS
     before = read_version(db, schema)
     if before == len(MIGRATIONS):
         return Migrated(before, before)
@@ -98,8 +118,19 @@ def migrate(db: Any, schema: str) -> Migrated:
         # Whatever the role's settings are, and only here: behind a pooler, a session is soon another client's.
         db.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         db.execute("SET LOCAL statement_timeout = 0")
+        # Or a process that is suspended, or whose machine is gone, would keep the lock.
+        db.execute(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds(IDLE_SECONDS)}")
+        db.execute(f"SET LOCAL lock_timeout = {milliseconds(lock_seconds)}")
+        try:
+            db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"copilot_runtime migrates {schema}",))
+        except Exception as error:
+            if getattr(error, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            raise MigrationInProgressError(
+                f"another process has been migrating the schema {schema} for more than {lock_seconds:g} s"
+            ) from error
+        db.deadline = time.monotonic() + MIGRATION_SECONDS
         db.execute("SET LOCAL lock_timeout = 0")
-        db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"copilot_runtime migrates {schema}",))
         before = read_version(db, schema)  # again: another process may have migrated it meanwhile
         # Who may not create schemas may still use one that an administrator has created.
         if not db.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchall():
