@@ -103,6 +103,20 @@ def test_options_of_libpq_and_of_the_store_in_one_url(stores: Stores) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql:///app?max_threads=3", {"dbname": "app"}),
+        ("postgresql:///app?host=/run/postgresql&max_threads=3", {"dbname": "app", "host": "/run/postgresql"}),
+        ("postgresql://?max_threads=3&dbname=app", {"dbname": "app"}),
+        ("postgresql://", {}),
+    ],
+)
+def test_url_without_a_host_is_that_of_the_local_server(url: str, expected: dict[str, str]) -> None:
+    store: Any = store_from_url(url)
+    assert store._given == expected
+
+
 def test_nothing_is_connected_until_the_first_use() -> None:
     PostgresStore("postgresql://nobody@192.0.2.1/none")
 

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
 
 from ._memory import MemoryStore
 from ._passwords import split_url, without_password
@@ -81,10 +81,12 @@ def _split_options(url: str, parts: SplitResult, parsers: _OptionParsers) -> tup
     """Returns the store's options, and the URL without them: the others are for the library that connects."""
     own: list[str] = []
     theirs: list[str] = []
-    for option in parts.query.split("&"):
+    # The text as it is: + is a space only for some, and `urlunsplit` drops the slashes of postgresql:///database.
+    base, _, query = url.partition("?")
+    for option in query.split("&"):
         (own if unquote(option.partition("=")[0]) in parsers else theirs).append(option)
     options = _parse_options(url, parts._replace(query="&".join(own)), parsers)
-    return options, urlunsplit(parts._replace(query="&".join(theirs)))  # as they are: + is a space only for some
+    return options, "?".join(filter(None, (base, "&".join(theirs))))
 
 
 _SCHEMES: Mapping[str, Callable[[str, SplitResult], RunStore]] = {

@@ -114,6 +114,9 @@ class RedisStore:
         self._has_evicted = False
         self._process = ProcessLocal(self._open)
 
+    def __repr__(self) -> str:
+        return f"RedisStore({self._address.shown!r}, prefix={self._prefix!r})"
+
     def _open(self) -> _Process:
         client = Client(self._address, self._timeout_seconds, self._limits.max_bytes, self._totals.parameters)
         return _Process(client, f"{self._prefix}:changes:{secrets.token_hex(8)}", self._announce)
