@@ -9,8 +9,11 @@ from pathlib import Path
 import django
 from django.conf import settings
 
-from .stand_ins import names_for
-
+MIDDLEWARE = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
 CONTRIB = ("admin", "auth", "contenttypes", "messages", "sessions")
 
 
@@ -18,20 +21,28 @@ def main(pages: list[str]) -> None:
     settings.configure(
         SECRET_KEY="only for tests",
         DEBUG=True,
+        ALLOWED_HOSTS=["testserver"],
         ROOT_URLCONF="project.urls",
+        MIDDLEWARE=MIDDLEWARE,
+        COPILOT_RUNTIME="project.copilot.runtime",
         INSTALLED_APPS=[*(f"django.contrib.{name}" for name in CONTRIB), "copilot_runtime_django"],
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}},
     )
     django.setup()
     from django.contrib import admin
+    from django.urls import clear_url_caches
 
-    from .python_pages import documentation_folder, run_blocks
-    from .test_python import python_blocks
+    from .test_python import missed_lines
 
     admin.autodiscover()
+    missed = {}
     for page in pages:
-        with tempfile.TemporaryDirectory() as folder, documentation_folder(Path(folder)):
-            run_blocks(python_blocks(page), Path(folder), names_for(page))
+        # Each page has a site of its own.
+        sys.modules.pop("copilot_runtime_django.urls", None)
+        clear_url_caches()
+        with tempfile.TemporaryDirectory() as folder:
+            missed |= missed_lines(page, Path(folder))
+    assert missed == {}, missed
 
 
 if __name__ == "__main__":

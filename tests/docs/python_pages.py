@@ -26,9 +26,19 @@ from typing import Any
 from unittest import mock
 
 from .blocks import Block
+from .executed_lines import NOTE, ExecutedLines
 from .stand_ins import ENVIRONMENT, NOT_CALLED, NOT_INSTALLED, modules
 
-_EXISTING_NAMES = vars(builtins).keys() | {"__name__", "__file__", "__annotations__", "__conditional_annotations__"}
+_EXISTING_NAMES = vars(builtins).keys() | {
+    "__name__",
+    "__file__",
+    "__annotations__",
+    "__conditional_annotations__",
+    NOTE,
+}
+
+LINES = ExecutedLines()
+"""Of the blocks that have been executed last."""
 
 
 class StandInModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -47,6 +57,26 @@ class StandInModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         pass
+
+
+class PageModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the blocks of a page that are files."""
+
+    def __init__(self) -> None:
+        self.codes: dict[str, types.CodeType] = {}
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self.codes:
+            return None
+        file = Path(f"{fullname.replace('.', '/')}.py").resolve()
+        return importlib.util.spec_from_file_location(fullname, file, loader=self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """Leaves it to the import system."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        vars(module).update(LINES.names)
+        exec(self.codes[module.__name__], vars(module))
 
 
 class _StandInModule(types.ModuleType):
@@ -95,7 +125,7 @@ def documentation_folder(folder: Path) -> Iterator[Path]:
         for name in NOT_CALLED:
             stack.enter_context(mock.patch(name))
         sys.path = [str(folder), *path]
-        sys.meta_path = [*finders, StandInModules(NOT_INSTALLED)]
+        sys.meta_path = [PageModules(), *finders, StandInModules(NOT_INSTALLED)]
         try:
             yield folder
         finally:
@@ -122,10 +152,11 @@ def run_blocks(blocks: Sequence[Block], folder: Path, names: dict[str, Any]) -> 
     Raises:
         NameError: A name in a block, or in one of its functions, does not exist.
     """
+    names |= LINES.names
     for block in blocks:
         code = _compile(block)
         if block.file and block.file.endswith(".py"):
-            _write_module(folder, block)
+            _write_module(folder, block, code)
         # Blocks of one page share their names, as pieces of the reader's one module.
         names["__name__"] = _module_name(block) if block.file else "page"
         names["__file__"] = str(folder / (block.file or "page.py"))
@@ -142,12 +173,10 @@ def run_blocks(blocks: Sequence[Block], folder: Path, names: dict[str, Any]) -> 
 def _compile(block: Block) -> types.CodeType:
     filename = f"<{block.place}>"
     linecache.cache[filename] = (len(block.code), None, block.code.splitlines(True), filename)
-    code = compile(block.code, filename, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    assert isinstance(code, types.CodeType)
-    return code
+    return LINES.compile(block, filename, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-def _write_module(folder: Path, block: Block) -> None:
+def _write_module(folder: Path, block: Block, code: types.CodeType) -> None:
     file = folder / str(block.file)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(block.code, encoding="utf-8")
@@ -156,6 +185,8 @@ def _write_module(folder: Path, block: Block) -> None:
             break
         parent.joinpath("__init__.py").touch()
     sys.modules.pop(_module_name(block), None)
+    [modules] = [finder for finder in sys.meta_path if isinstance(finder, PageModules)]
+    modules.codes[_module_name(block)] = code
     importlib.invalidate_caches()
 
 

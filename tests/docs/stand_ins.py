@@ -131,6 +131,12 @@ def _of_django() -> dict[str, Any]:
     return {name: CopilotRuntime(agents={"default": hello}) for name in ("support", "sales")}
 
 
+def _action() -> Any:
+    """A message with the call by which a frontend says what the user has done on a surface."""
+    function = SimpleNamespace(name="log_a2ui_event", arguments='{"name": "book"}')
+    return SimpleNamespace(tool_calls=[SimpleNamespace(function=function)])
+
+
 NAMES |= {
     "docs/builtin-agent.md": lambda: {
         "load_orders": lambda user_id, status: [],
@@ -140,7 +146,7 @@ NAMES |= {
     "docs/flask.md": lambda: {"allowed": lambda request: True},
     "docs/generative-ui.md": lambda: {
         "CATALOG_ID": "https://example.com/flights",
-        "input": SimpleNamespace(messages=[]),
+        "input": SimpleNamespace(messages=[_action(), None]),
     },
     "docs/hooks.md": lambda: {"is_office_hours": lambda: False},
     "docs/tools.md": lambda: {"load_orders": lambda user_id, status: []},

@@ -10,7 +10,8 @@ from typing import Any
 import jwt
 import pytest
 from fastapi.testclient import TestClient as FastAPIClient
-from flask import Flask
+from flask import Blueprint, Flask
+from flask.testing import FlaskClient
 from flask_login import LoginManager, UserMixin, login_user
 
 from copilot_runtime import CopilotRuntime, User
@@ -85,7 +86,7 @@ def test_hooks_recipe_session_of_flask(page: dict[str, Any]) -> None:
     assert client.post("/api/copilotkit/agent/default/run", json=RUN).status_code == 200
 
 
-def test_hooks_recipe_flask_login(page: dict[str, Any]) -> None:
+def client_with_flask_login(blueprint: Blueprint) -> FlaskClient:
     class Account(UserMixin):
         id = "ada"
 
@@ -93,12 +94,20 @@ def test_hooks_recipe_flask_login(page: dict[str, Any]) -> None:
     app.secret_key = KEY
     LoginManager(app).user_loader(lambda user_id: Account())
     app.add_url_rule("/login", "login", lambda: str(login_user(Account())))
-    runtime = importlib.import_module("flask_login_users").runtime
-    app.register_blueprint(create_copilot_blueprint(runtime=runtime), url_prefix="/api/copilotkit")
-    client = app.test_client()
-    assert client.post("/api/copilotkit/agent/default/run", json=RUN).status_code == 401
+    app.register_blueprint(blueprint, url_prefix="/api/copilotkit")
+    return app.test_client()
+
+
+def statuses_with_flask_login(runtime: CopilotRuntime) -> list[int]:
+    """Those of a run before and after a login."""
+    client = client_with_flask_login(create_copilot_blueprint(runtime=runtime))
+    before = client.post("/api/copilotkit/agent/default/run", json=RUN).status_code
     client.get("/login")
-    assert client.post("/api/copilotkit/agent/default/run", json=RUN).status_code == 200
+    return [before, client.post("/api/copilotkit/agent/default/run", json=RUN).status_code]
+
+
+def test_hooks_recipe_flask_login(page: dict[str, Any]) -> None:
+    assert statuses_with_flask_login(importlib.import_module("flask_login_users").runtime) == [401, 200]
 
 
 def test_hooks_recipe_refuses_requests(page: dict[str, Any]) -> None:
