@@ -45,6 +45,7 @@ def asgi() -> Iterator[RunningServer]:
         "/multi": {"handler": {"mode": "multi-route"}},
         "/single": {"handler": {"mode": "single-route"}, "cors": [PAGE], "credentials": True},
         "/late": {"runtime": {"sse_keep_alive_seconds": 15}},
+        "/slow-begin": {"begin_seconds": 1.5},
         "/few": {"runtime": {"max_streams": 3}},
         "/quoted": {"cors": [PAGE], "agent": "sales/ü ?"},
         "/only": {"cors": [PAGE], "credentials": True},
@@ -370,10 +371,29 @@ def test_doctor_cors_that_a_proxy_breaks(doctor: Doctor, proxy: BrokenProxy, fau
     ],
 )
 def test_doctor_streams_that_a_proxy_breaks(
-    doctor: Doctor, proxy: BrokenProxy, fault: str, arguments: list[str], checks: set[str]
+    doctor: Doctor,
+    proxy: BrokenProxy,
+    fault: str,
+    arguments: list[str],
+    checks: set[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("copilot_runtime._cli.doctor.checks.run._KEEP_ALIVE_SECONDS", 0.9)
     report = doctor(f"http://127.0.0.1:{proxy.port}/{fault}{MOUNT}", *arguments)
     assert set(wrong(report)) == checks
+
+
+def test_doctor_keep_alives_that_were_not_waited_for_are_a_warning(doctor: Doctor, proxy: BrokenProxy) -> None:
+    report = doctor(f"http://127.0.0.1:{proxy.port}/drop-comments{MOUNT}", "--agent", "silent")
+    assert report["ok"]
+    assert statuses(report)["keep-alive"] == "warning"
+    assert "--watch 20" in finding(report, "keep-alive")["advice"]
+
+
+def test_doctor_a_run_that_is_slow_to_begin_is_not_held_back(doctor: Doctor, asgi: RunningServer) -> None:
+    report = doctor(f"http://127.0.0.1:{asgi.port}/slow-begin", "--agent", "quick")
+    assert wrong(report) == ["headers"]
+    assert statuses(report)["buffering"] == "skipped"
 
 
 @pytest.mark.parametrize("fault", ["crlf", "cr"])
@@ -437,6 +457,13 @@ def test_doctor_workers_of_one_request_at_a_time(doctor: Doctor) -> None:
         report = doctor(server.base_url, "--agent", "short", "--timeout", "2")
     assert "workers" in wrong(report)
     assert "gthread" in finding(report, "workers")["snippet"]
+
+
+def test_doctor_processes_of_one_request_at_a_time(doctor: Doctor) -> None:
+    with serve("wsgi", server="sync", workers=3, mounts={MOUNT: {}}) as server:
+        report = doctor(server.base_url, "--agent", "short", "--timeout", "2")
+    assert "processes" in wrong(report)
+    assert "streams that joined the run ended at once" in finding(report, "processes")["summary"]
 
 
 def test_doctor_workers_that_an_agent_blocks(doctor: Doctor, asgi: RunningServer) -> None:

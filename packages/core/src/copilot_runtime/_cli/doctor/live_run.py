@@ -34,7 +34,9 @@ _FREED_SECONDS = 35.0
 _STORE_SECONDS = 0.5
 """How much later than its reader a store may know the end of a run."""
 _PROBE_RUN = "doctor-probe"
-"""The id of no run: a stop that names it tells whether the thread has an active run, and stops nothing."""
+"""The id of no run: a stop that names it stops nothing."""
+_UNANSWERED_SECONDS = 0.5
+"""After how long a join without header fields is one that something holds back, where other requests are quick."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -44,13 +46,14 @@ class RunRecord:
     Attributes:
         stream: its stream.
         thread: its thread.
-        active_seconds: when requests on other connections saw that it was active.
-        unknown_seconds: when they were answered that it is not, although its stream was open before and after.
+        active_seconds: when streams that had joined it on other connections showed that it was active.
+        joins: how many of them were responded to with a stream.
+        forgotten_joins: how many of these ended at once and empty, although the run had begun and went on.
         alone_info_seconds: how long ``/info`` took beside its stream; None if it got no answer.
         crowded_info_seconds: the same beside further streams; None if it got no answer, or was not tried.
-        slowest_seconds: how long the slowest of those requests took.
-        is_crowded: whether further streams were open.
-        streams: how many were, with its own: a runtime may refuse further ones.
+        slowest_seconds: how long the slowest of other requests took.
+        is_crowded: whether further streams were opened.
+        streams: how many stayed open, with its own: a runtime may refuse further ones.
         stop_seconds: when it was asked to stop; None if it was not.
         stop_attempts: how many stop requests it took; 0 if none reached it.
         stop_refusal: what the last one was answered, if none reached it.
@@ -62,7 +65,8 @@ class RunRecord:
     stream: WatchedStream
     thread: str
     active_seconds: list[float] = dataclasses.field(default_factory=list)
-    unknown_seconds: list[float] = dataclasses.field(default_factory=list)
+    joins: int = 0
+    forgotten_joins: int = 0
     alone_info_seconds: float | None = None
     crowded_info_seconds: float | None = None
     slowest_seconds: float = 0.0
@@ -109,10 +113,11 @@ class _Watcher:
         self._agent = agent
         self._record = record
         self._stream = record.stream
+        self._joins: list[WatchedStream] = []
 
     @contextlib.contextmanager
     def probing(self) -> Iterator[None]:
-        """Asks on other connections whether the run is active, until the end of the block."""
+        """Looks on other connections whether the run is active, and what is answered, until the end of the block."""
         task = asyncio.create_task(self._probe())
         try:
             yield
@@ -121,24 +126,22 @@ class _Watcher:
 
     async def _probe(self) -> None:
         while self._stream.is_open:
+            if any(map(self._shows_an_active_run, self._joins)):
+                self._record.active_seconds.append(self._stream.seconds)
             await self._probe_once()
             await self._stream.wait_for_end(_PROBE_PAUSE_SECONDS)
 
     async def _probe_once(self) -> None:
-        had_event, sent = bool(self._stream.events), self._stream.seconds
         with contextlib.suppress(Unanswered):
             answer = await self._mount.call_agent(
                 "stop", self._agent, {"runId": _PROBE_RUN}, thread=self._record.thread
             )
             self._record.slowest_seconds = max(self._record.slowest_seconds, answer.seconds)
-            message = str((answer.json() or {}).get("message"))
-            if "is not the active run" in message:
-                self._record.active_seconds.append(self._stream.seconds)
-            elif "No active run" in message and had_event and self._is_running():
-                # Its end may be on the way.
-                await self._stream.wait_until(lambda: not self._is_running(), _STORE_SECONDS)
-                if self._is_running():
-                    self._record.unknown_seconds.append(sent)
+
+    def _shows_an_active_run(self, join: WatchedStream) -> bool:
+        """Returns whether a join is open, as it is only while the thread has a run: others end at once."""
+        usual = self._record.alone_info_seconds or 0.0
+        return join.is_open and (join.is_stream or join.seconds > _UNANSWERED_SECONDS + 2 * usual)
 
     def _is_running(self) -> bool:
         return self._stream.is_open and not self._stream.has_terminal_event and self._record.stop_seconds is None
@@ -158,18 +161,21 @@ class _Watcher:
         """Joins the run with further streams, and watches and stops it if anything else is still answered."""
         if not self._is_running():
             return
+        had_begun = self._stream.has_event
         async with contextlib.AsyncExitStack() as stack:
-            joins = [
+            self._joins = joins = [
                 await stack.enter_async_context(
                     self._mount.watch("connect", self._agent, run_input(self._record.thread))
                 )
                 for _ in range(JOINS)
             ]
             await asyncio.gather(*(join.wait_for_headers(_HEADERS_SECONDS) for join in joins))
-            # One without a response waits for a worker thread.
-            self._record.streams = 1 + sum(join.status in (None, 200) for join in joins)
             # Many at once: processes take connections in turn only if there are several to take.
             await asyncio.gather(*(self._probe_once() for _ in range(REPLAYS)))
+            # One without a response waits for a worker thread.
+            self._record.streams = 1 + sum(join.is_open and join.status in (None, 200) for join in joins)
+            if had_begun:
+                await self._count_forgotten_joins()
             if not self._is_running():
                 return
             self._record.crowded_info_seconds = await self.time_info()
@@ -181,6 +187,15 @@ class _Watcher:
             if self._record.stop_seconds is not None:
                 # Until they end by themselves: a worker thread notices only later that a client has disconnected.
                 await asyncio.gather(*(join.wait_for_end(self._mount.timeout_seconds) for join in joins))
+
+    async def _count_forgotten_joins(self) -> None:
+        joins = [join for join in self._joins if join.is_stream and not join.failure]
+        forgotten = [join for join in joins if not join.is_open and not join.has_event]
+        if forgotten:
+            # The end of the run may be on its way.
+            await self._stream.wait_until(lambda: not self._is_running(), _STORE_SECONDS)
+        if self._is_running():
+            self._record.joins, self._record.forgotten_joins = len(joins), len(forgotten)
 
     async def watch(self) -> None:
         """Waits until enough was seen: events that arrive one by one, or a keep-alive in a silence."""

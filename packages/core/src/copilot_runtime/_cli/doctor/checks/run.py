@@ -164,7 +164,7 @@ def _held_back(examination: Examination, record: RunRecord, what: str, status: S
     )
     return _wrong(
         "buffering",
-        f"{what}, although the run was active before: {culprit}.{cause}",
+        f"{what}, although the run had been active on other connections: {culprit}.{cause}",
         "Switch off the buffering of responses in the proxy, and middleware that reads whole responses "
         "(compression, response caches, BaseHTTPMiddleware that collects the body). Only if nothing is there: the "
         "agent itself yields nothing before it has finished.",
@@ -226,9 +226,16 @@ def _keep_alive(examination: Examination, record: RunRecord) -> Finding | None:
     if not stream.arrivals or _came_at_once(stream):
         return None  # what holds the stream back holds keep-alives back, too
     silence = stream.longest_silence
-    if silence < _KEEP_ALIVE_SECONDS and silence < examination.options.watch_seconds:
+    if silence < min(_KEEP_ALIVE_SECONDS, examination.options.watch_seconds):
         return skipped(
             "keep-alive", f"not seen: the run was never silent for longer than {_seconds(silence)}.", SLOW_AGENT
+        )
+    if silence < _KEEP_ALIVE_SECONDS:
+        return _wrong(
+            "keep-alive",
+            f"no keep-alive came in {_seconds(silence)} of silence. By default, there is one every 15 s.",
+            f"Watch for longer, with --watch {_KEEP_ALIVE_SECONDS:g}, unless sse_keep_alive_seconds is less than that.",
+            status=Status.WARNING,
         )
     return _wrong(
         "keep-alive",
@@ -283,7 +290,9 @@ def _headroom(examination: Examination, record: RunRecord) -> Finding | None:
             seconds=round(record.slowest_seconds, 1),
         )
     if record.is_crowded and record.streams == 1:
-        return skipped("workers", "not seen: the runtime opens no second stream of this caller (max_streams).")
+        return skipped(
+            "workers", "not seen: no second stream stays open, because of max_streams or of several processes."
+        )
     if not record.is_crowded:
         return skipped("workers", f"not seen: the run was over after {_seconds(stream.end_seconds or 0)}.", SLOW_AGENT)
     if record.crowded_info_seconds is None:
@@ -307,12 +316,11 @@ def _headroom(examination: Examination, record: RunRecord) -> Finding | None:
 def _processes(examination: Examination, record: RunRecord) -> Finding | None:
     stops = record.stop_attempts > 1
     forgotten = record.forgotten_replays if record.forgotten_replays < record.replays else 0
-    if record.unknown_seconds or forgotten or stops:
+    if record.forgotten_joins or forgotten or stops:
         seen = [
             f"{forgotten} of {record.replays} replays of the thread were empty" if forgotten else "",
-            f"{len(record.unknown_seconds)} of {len(record.active_seconds) + len(record.unknown_seconds)} requests "
-            "during the run were told that there is none"
-            if record.unknown_seconds
+            f"{record.forgotten_joins} of {record.joins} streams that joined the run ended at once"
+            if record.forgotten_joins
             else "",
             f"the stop request reached it at attempt {record.stop_attempts}" if stops else "",
         ]
