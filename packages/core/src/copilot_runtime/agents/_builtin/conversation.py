@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
-
-from ... import _strict_json as strict_json
+from .._tools.arguments import arguments_json, load_arguments
 from .encrypted_values import decode_encrypted
 from .media import flatten_text, placeholder, read_parts
 from .messages import AssistantMessage, Call, Media, Message, Reasoning, SystemMessage, Text, ToolMessage, UserMessage
@@ -94,10 +92,10 @@ def json_object(arguments: str) -> str:
     if not arguments.strip():
         return "{}"
     try:
-        value = strict_json.loads(arguments.encode())
+        value, text = load_arguments(arguments)
     except ValueError:
-        value = None
-    return arguments if isinstance(value, dict) else to_json({"invalid_arguments": arguments}).decode()
+        value, text = None, ""
+    return text if isinstance(value, dict) else arguments_json({"invalid_arguments": arguments})
 
 
 def _convert(messages: Iterable[Any], context: _ConversionContext) -> Iterator[Message]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import to_json
 
 from ..._log_text import one_line
-from ..._strict_json import loads
 from ..._telemetry.current import tool_span
 from ...agents._context import RunContext
 from ...agents._mcp import MCPServer
@@ -20,6 +19,7 @@ from ...agents._mcp.sdk import JSONObject
 from ...agents._mcp.sessions import open_connections
 from ...agents._mcp.tool_results import result_content
 from ...agents._mcp.tools import tool_name
+from ...agents._tools.arguments import load_arguments
 from ...agents._tools.tool import ToolError
 from .._input import change_input
 from .._open_calls import OpenCalls
@@ -162,7 +162,7 @@ async def _run_call(call_id: str, tool: _AppTool, arguments_text: str) -> list[E
 
 def _parse_arguments(text: str) -> dict[str, Any]:
     try:
-        arguments = loads(text.encode() or b"{}")
+        arguments, _ = load_arguments(text or "{}")
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict):

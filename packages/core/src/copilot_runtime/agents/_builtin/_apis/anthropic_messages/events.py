@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pydantic_core import to_json
-
+from ...._tools.arguments import arguments_json
 from ...deltas import (
     Delta,
     End,
@@ -38,11 +37,13 @@ class EventReader:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._is_thinking = False
+        """Whether a block of thinking is in progress."""
+        self._has_thinking_text = False
         self._signature = ""
         self._redacted: str | None = None
-        self._thinking: Any = None
-        """The index of the thinking block in progress."""
-        self._has_thinking_text = False
+        self._input: Delta | None = None
+        """The input of the tool in progress that came with its beginning, unless it comes in pieces, too."""
 
     def deltas(self, event: Any) -> Iterator[Delta]:
         """Yields the deltas of an event."""
@@ -54,19 +55,20 @@ class EventReader:
         yield from self._usage(member(event, "message", "usage"))
 
     def _block_start(self, event: Any) -> Iterator[Delta]:
-        block, index = member(event, "content_block"), member(event, "index")
+        yield from self._block_stop(event)  # of the block before, if that was left out
+        block = member(event, "content_block")
         match member(block, "type"):
             case "text":
                 yield from self._text(text_member(block, "text"))
             case "thinking":
-                self._thinking, self._signature, self._redacted = index, text_member(block, "signature"), None
                 yield from self._reasoning(text_member(block, "thinking"))
+                self._signature = text_member(block, "signature")
             case "redacted_thinking":
-                self._thinking, self._redacted = index, text_member(block, "data")
+                self._is_thinking, self._redacted = True, text_member(block, "data")
             case "tool_use":
+                yield self._piece(event, id=text_member(block, "id"), name=text_member(block, "name"))
                 given = member(block, "input")
-                arguments = to_json(given).decode() if given else ""
-                yield self._piece(event, id=text_member(block, "id"), name=text_member(block, "name"), more=arguments)
+                self._input = self._piece(event, more=arguments_json(given)) if given else None
 
     def _block_delta(self, event: Any) -> Iterator[Delta]:
         delta = member(event, "delta")
@@ -76,17 +78,23 @@ class EventReader:
             case "thinking_delta":
                 yield from self._reasoning(text_member(delta, "thinking"))
             case "signature_delta":
+                self._is_thinking = True
                 self._signature += text_member(delta, "signature")
             case "input_json_delta":
+                self._input = None
                 yield self._piece(event, more=text_member(delta, "partial_json"))
 
     def _block_stop(self, event: Any) -> Iterator[Delta]:
-        if self._thinking is not None and member(event, "index") == self._thinking:
-            self._thinking = None
+        # Blocks follow each other, so that the index, which some servers leave out, is not needed.
+        if self._input is not None:
+            yield self._input
+            self._input = None
+        if self._is_thinking:
             encrypted = self._encrypted()
             if encrypted or self._has_thinking_text:
                 yield ReasoningEnd(encrypted)
-            self._has_thinking_text = False
+            self._is_thinking = self._has_thinking_text = False
+            self._signature, self._redacted = "", None
 
     def _encrypted(self) -> Encrypted | None:
         if self._redacted is not None:
@@ -95,6 +103,7 @@ class EventReader:
 
     def _message_delta(self, event: Any) -> Iterator[Delta]:
         yield from self._usage(member(event, "usage"))
+        yield from self._block_stop(event)
         reason = member(event, "delta", "stop_reason")
         finish = parse_finish_reason(reason)
         if finish is not None:
@@ -109,6 +118,7 @@ class EventReader:
             yield TextDelta(text)
 
     def _reasoning(self, text: str) -> Iterator[Delta]:
+        self._is_thinking = True
         if text:
             self._has_thinking_text = True
             yield ReasoningDelta(text)

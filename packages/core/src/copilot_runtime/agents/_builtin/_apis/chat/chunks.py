@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import to_json
 
+from ...._tools.arguments import arguments_json
 from ...deltas import (
     Delta,
     End,
@@ -115,7 +115,7 @@ def _parse_pieces(delta: Any) -> list[ToolCallPiece]:
     calls = member(delta, "tool_calls")
     if isinstance(calls, Mapping):
         calls = [calls]
-    elif not calls:
+    elif not calls or not isinstance(calls, list):
         # The predecessor of tool_calls; servers that send both send the same call.
         function = member(delta, "function_call")
         calls = [{"function": function}] if function else ()
@@ -129,7 +129,7 @@ def _parse_piece(call: Any) -> ToolCallPiece:
         call_id = str(call_id)
     if not isinstance(arguments, str):
         # An empty object is sent before the actual arguments, or in place of none.
-        arguments = "" if arguments in (None, {}, []) else to_json(arguments).decode()
+        arguments = "" if arguments in (None, {}, []) else arguments_json(arguments)
     return ToolCallPiece(
         index=member(call, "index"),
         id=call_id if isinstance(call_id, str) else "",

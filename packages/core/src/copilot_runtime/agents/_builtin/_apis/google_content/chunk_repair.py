@@ -1,11 +1,23 @@
-"""Leaves out of a chunk what Google's SDK would refuse the whole chunk for: members of another type."""
+"""Leaves out of a chunk what Google's SDK would refuse the whole chunk for: members of another type.
+
+All others are left out, too, since nobody reads them here.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any
 
-_CHUNK: Mapping[str, type] = {"candidates": list, "usageMetadata": dict, "promptFeedback": dict}
+_CHUNK: Mapping[str, type] = {
+    "candidates": list,
+    "usageMetadata": dict,
+    "promptFeedback": dict,
+    "modelVersion": str,
+    "responseId": str,
+}
+_FEEDBACK: Mapping[str, type] = {"blockReason": str}
 _CANDIDATE: Mapping[str, type] = {"content": dict, "finishReason": str, "index": int}
 _PART: Mapping[str, type] = {
     "text": str,
@@ -22,8 +34,10 @@ def repair_chunk(chunk: dict[str, Any]) -> dict[str, Any]:
     if "usageMetadata" in repaired:
         counts = repaired["usageMetadata"]
         repaired["usageMetadata"] = {
-            name: value for name, value in counts.items() if not name.endswith("Count") or type(value) is int
+            name: value for name, value in counts.items() if name.endswith("Count") and type(value) is int
         }
+    if "promptFeedback" in repaired:
+        repaired["promptFeedback"] = _valid(repaired["promptFeedback"], _FEEDBACK)
     if "candidates" in repaired:
         repaired["candidates"] = [_candidate(each) for each in repaired["candidates"] if isinstance(each, dict)]
     return repaired
@@ -42,8 +56,19 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     repaired = _valid(part, _PART)
     if "functionCall" in repaired:
         repaired["functionCall"] = _valid(repaired["functionCall"], _CALL)
+    if "thoughtSignature" in repaired:
+        repaired["thoughtSignature"] = _base64(repaired["thoughtSignature"])
     return repaired
 
 
+def _base64(text: str) -> str | None:
+    """Returns base64 of any kind as the SDK decodes it; None for a text that is none."""
+    plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64encode(base64.b64decode(f"{plain}{'=' * (-len(plain) % 4)}", validate=True)).decode()
+    except (binascii.Error, ValueError):
+        return None
+
+
 def _valid(members: dict[str, Any], types: Mapping[str, type]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if name not in types or isinstance(value, types[name])}
+    return {name: members[name] for name, kind in types.items() if isinstance(members.get(name), kind)}

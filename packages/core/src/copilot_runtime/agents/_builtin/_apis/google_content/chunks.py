@@ -6,8 +6,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic_core import to_json
-
+from ...._tools.arguments import arguments_json
 from ...deltas import (
     Delta,
     End,
@@ -64,7 +63,9 @@ class ChunkReader:
 
     def _part(self, part: Any) -> Iterator[Delta]:
         signature = member(part, SIGNATURE)
-        encrypted = {SIGNATURE: base64.b64encode(signature).decode()} if isinstance(signature, bytes) else {}
+        encrypted = (
+            {SIGNATURE: base64.b64encode(signature).decode()} if isinstance(signature, bytes) and signature else {}
+        )
         text, call = text_member(part, "text"), member(part, "function_call")
         if call is not None:
             yield self._call(call, encrypted)
@@ -83,7 +84,7 @@ class ChunkReader:
 
     def _call(self, call: Any, encrypted: Mapping[str, Any]) -> Delta:
         identity = text_member(call, "id")
-        arguments = to_json(member(call, "args") or {}).decode()
+        arguments = arguments_json(member(call, "args") or {})
         members = {**encrypted, **({CALL_ID: identity} if identity else {})}
         self._calls += 1
         piece = ToolCallPiece(self._calls, identity, text_member(call, "name"), arguments, members or None)

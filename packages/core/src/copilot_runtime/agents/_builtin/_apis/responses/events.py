@@ -38,7 +38,7 @@ class EventReader:
         self._summary_part: Any = None
         """The item and number of the part of a summary that was received last."""
         self._has_reasoning_text = False
-        self._arguments_received: set[Any] = set()
+        self._arguments_received: set[int | None] = set()
         """The outputs whose arguments were received in pieces."""
 
     def deltas(self, event: Any) -> Iterator[Delta]:
@@ -68,7 +68,7 @@ class EventReader:
             yield self._piece(event, id=text_member(item, "call_id"), name=text_member(item, "name"))
 
     def _arguments(self, event: Any) -> Iterator[Delta]:
-        self._arguments_received.add(member(event, "output_index"))
+        self._arguments_received.add(_index(event))
         yield self._piece(event, arguments=text_member(event, "delta"))
 
     def _item_done(self, event: Any) -> Iterator[Delta]:
@@ -80,18 +80,19 @@ class EventReader:
             if encrypted or self._has_reasoning_text:
                 yield ReasoningEnd(encrypted)
             self._has_reasoning_text = False
-        elif kind == "function_call" and member(event, "output_index") not in self._arguments_received:
+        elif kind == "function_call":
+            has_arguments = _index(event) in self._arguments_received
             yield self._piece(
                 event,
                 id=text_member(item, "call_id"),
                 name=text_member(item, "name"),
-                arguments=text_member(item, "arguments"),
+                arguments="" if has_arguments else text_member(item, "arguments"),
             )
         elif kind == "message" and text_member(item, PHASE):
             yield TextEncrypted({PHASE: text_member(item, PHASE)})
 
     def _piece(self, event: Any, *, id: str = "", name: str = "", arguments: str = "") -> Delta:
-        return ToolCallPieces([ToolCallPiece(member(event, "output_index"), id, name, arguments)])
+        return ToolCallPieces([ToolCallPiece(_index(event), id, name, arguments)])
 
     def _completed(self, event: Any) -> Iterator[Delta]:
         yield from self._usage(event)
@@ -114,6 +115,11 @@ class EventReader:
         usage = member(event, "response", "usage")
         if usage is not None:
             yield UsageReport(read_counts(usage, _COUNTS))
+
+
+def _index(event: Any) -> int | None:
+    index = member(event, "output_index")
+    return index if isinstance(index, int) else None
 
 
 _READERS: Mapping[str, Callable[[EventReader, Any], Iterator[Delta]]] = {
