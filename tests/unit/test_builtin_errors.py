@@ -61,6 +61,8 @@ def in_stream(**body: Any) -> Exception:
         (httpx2.ReadTimeout("slow"), "timeout"),
         (httpx.RemoteProtocolError("broken off"), "network_error"),
         (httpx2.ReadError("broken off"), "network_error"),
+        (httpx.DecodingError("no gzip"), "network_error"),
+        (httpx2.DecodingError("no gzip"), "network_error"),
         (json.JSONDecodeError("junk", "{", 1), "provider_error"),
         (openai.OpenAIError("something else"), "provider_error"),
     ],

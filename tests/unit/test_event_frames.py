@@ -48,6 +48,10 @@ STREAMS: dict[str, tuple[str, list[Any]]] = {
     "cut off in a frame": (f'{FRAME}data: {{"text": "Hel', [json.loads(HELLO)]),
     "half a character": ('data: {"text": "\\ud83d"}\n\n', [{"text": "\ud83d"}]),
     "error null": ('data: {"error": null, "choices": []}\n\n', [{"error": None, "choices": []}]),
+    "error of a server that writes all members": (
+        'data: {"error": {"message": "", "code": 0, "param": null}, "choices": []}\n\n',
+        [{"error": {"message": "", "code": 0, "param": None}, "choices": []}],
+    ),
     "base_resp of success": (
         'data: {"choices": [], "base_resp": {"status_code": 0}}\n\n',
         [{"choices": [], "base_resp": {"status_code": 0}}],
@@ -105,6 +109,32 @@ def test_event_frames_with_an_error_inside_a_200(case: str, form: str) -> None:
         decode(body.encode())
     assert raised.value.code == code
     assert "'m'" in raised.value.detail or raised.value.detail.endswith(": m")
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ('event: error\ndata: {"type": "rate_limit_error", "message": "m"}\n\n', "rate_limited"),
+        ('data: {"code": 401, "object": "x", "reason": "m"}\nevent:error\n\n', "auth_failed"),
+        ("event: error\ndata: m\n\n", "provider_error"),
+        ('event: error\ndata: "m"\n\n', "provider_error"),
+        ('event: error\r\ndata: ["m"]', "provider_error"),
+        ('error: {"code": 429, "message": "m", "type": "x"}\n\n', "rate_limited"),
+        ('\ufefferror: {"code": 429, "message": "m", "type": "x"}\n\n', "rate_limited"),
+    ],
+)
+def test_event_frames_whose_event_or_field_is_error(frames: str, code: str, size: int) -> None:
+    for before in ("", FRAME, "event: error\n\n"):
+        text = before + (frames.removeprefix("\ufeff") if before else frames)
+        with pytest.raises(ModelError) as raised:
+            decode(*cut(text.encode(), size))
+        assert raised.value.code == code
+        assert "m" in raised.value.detail
+
+
+def test_event_frames_after_an_event_error_without_data() -> None:
+    assert decode(f"event: error\n\n{FRAME}".encode()) == [json.loads(HELLO)]
 
 
 @pytest.mark.parametrize(

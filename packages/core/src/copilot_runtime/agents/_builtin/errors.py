@@ -87,9 +87,9 @@ _BY_CLASS: Mapping[tuple[str, str], str] = {
     ("google.auth", "GoogleAuthError"): AUTH_FAILED,
     ("pydantic_core", "ValidationError"): PROVIDER_ERROR,  # raised by Google's SDK for a chunk of another form
     ("httpx", "TimeoutException"): TIMEOUT,
-    ("httpx", "TransportError"): NETWORK_ERROR,
+    ("httpx", "RequestError"): NETWORK_ERROR,
     ("httpx2", "TimeoutException"): TIMEOUT,
-    ("httpx2", "TransportError"): NETWORK_ERROR,
+    ("httpx2", "RequestError"): NETWORK_ERROR,
 }
 
 

@@ -13,10 +13,16 @@ _ERROR_TEXTS = ("message", "msg", "error_msg", "error_message", "detail", "error
 _CODES = ("code", "type", "status", "status_code", "error_code")
 
 
-def raise_embedded_error(value: Any) -> None:
-    """Raises ModelError if a JSON value of a stream reports an error. The maker's text is for the log."""
+def raise_embedded_error(value: Any, *, is_error: bool = False) -> None:
+    """Raises ModelError if a JSON value of a stream reports an error. The maker's text is for the log.
+
+    Args:
+        value: the value.
+        is_error: whether its event says that it is one.
+    """
     error = _find_error(value)
-    if error is not None:
+    if error is not None or is_error:
+        error = value if error is None else error
         code = next(code_of_names(_names(error, value)), PROVIDER_ERROR)
         raise ModelError(code, detail=f"in a response with status 200: {_describe(error)}")
 
@@ -26,7 +32,7 @@ def _find_error(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return None
     error = value.get("error")
-    if error:
+    if any(error.values()) if isinstance(error, Mapping) else error:  # some servers write members that are empty
         return error
     base = value.get("base_resp")  # MiniMax, in every chunk
     if isinstance(base, Mapping) and base.get("status_code") not in (None, 0, "0"):
@@ -40,11 +46,11 @@ def _find_error(value: Any) -> Any:
     return None
 
 
-def _names(error: Any, value: Mapping[str, Any]) -> Iterator[str]:
+def _names(error: Any, value: Any) -> Iterator[str]:
     """Yields what may tell the kind of an error, the most specific first."""
     for members in (error, value):
         if isinstance(members, Mapping):
-            prefix = "minimax:" if members is value.get("base_resp") else ""
+            prefix = "minimax:" if members is not value and members is value.get("base_resp") else ""
             yield from (prefix + str(members[name]) for name in _CODES if members.get(name) is not None)
 
 

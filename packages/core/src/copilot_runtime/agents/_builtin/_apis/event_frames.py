@@ -43,6 +43,25 @@ class EventFrame:
         return self._value
 
 
+class _FrameParser(SseParser):
+    """Also says which events report an error: those of the type ``error``, and llama.cpp's with a field ``error``."""
+
+    is_error = False
+    """Whether the event whose data was yielded last reports an error."""
+    _has_error_field = False
+
+    def _parse_line(self, raw_line: bytes) -> bytes | None:
+        name, _, value = raw_line.removeprefix(_BYTE_ORDER_MARK).partition(b":")
+        if name == b"event":
+            self._has_error_field = value.strip() == b"error"
+        elif name == b"error":
+            self._has_error_field, raw_line = True, b"data:" + value
+        data = super()._parse_line(raw_line)
+        if not raw_line.strip(b"\r\n"):
+            self.is_error, self._has_error_field = self._has_error_field, False
+        return data
+
+
 ToEvents = Callable[[Mapping[str, Any]], Sequence[Mapping[str, Any]] | None]
 """Returns the events that a JSON object of a response stands for; None if it is one itself.
 
@@ -62,7 +81,7 @@ class EventFrameDecoder:
 
     async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[EventFrame]:
         """Yields the frames that have data. Raises ModelError for errors that they report, and for other responses."""
-        parser = SseParser(_MAX_FRAME_BYTES)
+        parser = _FrameParser(_MAX_FRAME_BYTES)
         head = bytearray()
         is_other_body = has_frames = False
         async for chunk in iterator:
@@ -73,7 +92,7 @@ class EventFrameDecoder:
                 continue
             try:
                 for data in parser.feed(chunk):
-                    for frame in self._frames(data):
+                    for frame in self._frames(data, is_error=parser.is_error):
                         has_frames = True
                         yield frame
             except EventTooLarge as error:
@@ -85,13 +104,13 @@ class EventFrameDecoder:
         # The last frame may lack the empty line that ends it.
         for data in parser.feed(b"\n\n"):
             if _is_json(data) or data.strip() == _DONE.encode():
-                for frame in self._frames(data):
+                for frame in self._frames(data, is_error=parser.is_error):
                     has_frames = True
                     yield frame
         if not has_frames and head.strip() and not _has_fields(head):
             raise _not_a_stream(bytes(head))
 
-    def _frames(self, data: bytes) -> Iterator[EventFrame]:
+    def _frames(self, data: bytes, *, is_error: bool) -> Iterator[EventFrame]:
         if not data.strip():
             return
         text = data.decode("utf-8", "replace")
@@ -103,6 +122,8 @@ class EventFrameDecoder:
         except (ValueError, RecursionError) as error:
             detail = f"a frame is not JSON: {error}: {text[:_EXCERPT_BYTES]!r}"
             raise ModelError(PROVIDER_ERROR, detail=detail) from error
+        if is_error:
+            raise_embedded_error(value[0] if isinstance(value, list) and value else value, is_error=True)
         yield from self._frames_of_value(value, text)
 
     def _frames_of_value(self, value: Any, text: str) -> Iterator[EventFrame]:
@@ -173,7 +194,7 @@ def _is_other_body(head: bytes | bytearray) -> bool:
 def _has_fields(head: bytes | bytearray) -> bool:
     """Returns whether a response has fields or comments of an event stream, even if they have no data."""
     lines = head[:_EXCERPT_BYTES].removeprefix(_BYTE_ORDER_MARK).splitlines()
-    return any(line.partition(b":")[0] in (b"", b"data", b"event", b"id", b"retry") for line in lines if line)
+    return any(line.partition(b":")[0] in (b"", b"data", b"event", b"error", b"id", b"retry") for line in lines if line)
 
 
 def _is_json(data: bytes) -> bool:
