@@ -129,6 +129,8 @@ class EventFrameDecoder:
     def _frames_of_value(self, value: Any, text: str) -> Iterator[EventFrame]:
         if isinstance(value, dict):
             raise_embedded_error(value)
+            if value.get("error"):  # with empty members, for which OpenAI's SDK raises all the same
+                del value["error"]
             events = None if self._to_events is None else self._to_events(value)
             if events is None:
                 yield EventFrame(text, value)
