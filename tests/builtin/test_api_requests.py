@@ -661,6 +661,17 @@ def test_provider_options_add_and_remove_members_of_every_api(
         assert removed not in exchange.body.decode()
 
 
+@pytest.mark.parametrize(("limit", "sent", "budget"), [(None, 32000, 8192), (2000, 2000, 1999), (500, 500, None)])
+def test_provider_options_with_the_limit_that_anthropic_requires(
+    build: Callable[..., BuiltInAgent], scripts: Scripts, limit: int | None, sent: int, budget: int | None
+) -> None:
+    text = scripts.on(answer_over("messages", Text(["ok"])))
+    options = {"model": "anthropic/claude-sonnet-4-5", "reasoning_effort": "medium"}
+    run(build("messages", provider_options={"max_tokens": limit}, **options), [user(text)])
+    body = scripts.requests(text)[0].json()
+    assert (body["max_tokens"], body.get("thinking", {}).get("budget_tokens")) == (sent, budget)
+
+
 def test_strict_tools_in_the_terms_of_the_api(build: Callable[..., BuiltInAgent], scripts: Scripts) -> None:
     strict = define_tool(look, strict=True)
     read: Mapping[str, Callable[[dict[str, Any]], Any]] = {

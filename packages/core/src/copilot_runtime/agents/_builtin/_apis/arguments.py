@@ -39,7 +39,10 @@ def request_arguments(
 
 
 def split_params(
-    params: Mapping[str, Any], provider_options: Mapping[str, Any], names: Container[str] = ()
+    params: Mapping[str, Any],
+    provider_options: Mapping[str, Any],
+    names: Container[str] = (),
+    required: Container[str] = (),
 ) -> dict[str, Any]:
     """Returns parameters with those of ``provider_options`` in their ``extra_body``.
 
@@ -50,8 +53,9 @@ def split_params(
         params: the parameters.
         provider_options: the option ``provider_options``.
         names: those of ``params`` that the SDK's function does not know either.
+        required: those without which the SDK's function cannot be called.
     """
-    kept = {name: value for name, value in params.items() if name not in provider_options}
+    kept = {name: value for name, value in params.items() if name not in provider_options or name in required}
     body = {name: kept.pop(name) for name in list(kept) if name in names}
     return {**kept, "extra_body": {**body, **_without_none(provider_options)}}
 

@@ -123,7 +123,8 @@ class _AnthropicConnection:
             mark_for_cache(system, tools, messages)
         if system:
             params["system"] = system
-        return request_arguments(split_params(params, options.provider_options, _IN_BODY), messages, tools)
+        params = split_params(params, options.provider_options, _IN_BODY, required=("max_tokens",))
+        return request_arguments(params, messages, tools)
 
 
 _PARAMS: Mapping[str, str] = {
@@ -150,4 +151,7 @@ def request_params(options: Options, model: str) -> dict[str, Any]:
         param: getattr(options, name) for name, param in _PARAMS.items() if getattr(options, name) is not None
     }
     params["max_tokens"] = options.max_output_tokens or default_max_tokens(model)
-    return {**params, **thinking_params(model, options.reasoning_effort, params["max_tokens"])}
+    # Thinking has to fit into what is sent in the end.
+    limit = options.provider_options.get("max_tokens")
+    max_tokens = limit if isinstance(limit, int) else params["max_tokens"]
+    return {**params, **thinking_params(model, options.reasoning_effort, max_tokens)}
