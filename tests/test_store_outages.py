@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ import pytest
 
 from .compaction_oracle import compact
 from .http_client import Client, Frame, Stream, unique
+from .services.pgbouncer import run_pgbouncer
 from .services.postgres import run_postgres, shared_postgres
 from .services.redis import new_prefix, run_redis, shared_redis
 from .services.tcp_proxy import TcpProxy, run_tcp_proxy
@@ -70,9 +72,13 @@ def redis_service(lease_seconds: float = LEASE_SECONDS, *, is_shared: bool = Fal
 
 
 @contextlib.contextmanager
-def postgres_service(lease_seconds: float = LEASE_SECONDS, *, is_shared: bool = False) -> Iterator[Service]:
-    server_context = contextlib.nullcontext(shared_postgres()) if is_shared else run_postgres()
-    with server_context as server, run_tcp_proxy(server.port) as proxy:
+def postgres_service(
+    lease_seconds: float = LEASE_SECONDS, *, is_shared: bool = False, has_pooler: bool = False
+) -> Iterator[Service]:
+    with contextlib.ExitStack() as stack:
+        server = shared_postgres() if is_shared else stack.enter_context(run_postgres())
+        port = stack.enter_context(run_pgbouncer(server)) if has_pooler else server.port
+        proxy = stack.enter_context(run_tcp_proxy(port))
 
         def set_read_only(value: str) -> None:
             with server.connect() as db:
@@ -94,6 +100,7 @@ def postgres_service(lease_seconds: float = LEASE_SECONDS, *, is_shared: bool = 
 SERVICES: dict[str, Callable[..., contextlib.AbstractContextManager[Service]]] = {
     "redis": redis_service,
     "postgres": postgres_service,
+    "pgbouncer": functools.partial(postgres_service, has_pooler=True),
 }
 
 

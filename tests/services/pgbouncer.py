@@ -30,6 +30,7 @@ pool_mode = {mode}
 default_pool_size = {pool_size}
 max_client_conn = 300
 admin_users = postgres
+server_login_retry = 1
 ignore_startup_parameters = extra_float_digits
 """
 
