@@ -65,6 +65,15 @@ def shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sha
         yield store
 
 
+@pytest.fixture(scope="session")
+def clock_url() -> Iterator[str]:
+    """The URL of an MCP server with an app (`fixtures/clock_server.py`)."""
+    from .mcp_apps import run_clock_server
+
+    with run_clock_server() as url:
+        yield url
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Some tests log invalid text on purpose; reports travel between processes as UTF-8."""

@@ -22,7 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -136,14 +136,20 @@ class ForkServer:
         self._process.wait()
 
 
-def fork_server(adapter: str, server: str) -> ForkServer | None:
-    """Returns the process that is forked for a server; None for one that has to import by itself."""
-    return _fork_server(adapter, server) if server in SERVER_MODULES else None
+def fork_server(adapter: str, server: str, imports: Iterable[str] = ()) -> ForkServer | None:
+    """Returns the process that is forked for a server; None for one that has to import by itself.
+
+    Args:
+        adapter: The adapter.
+        server: The server.
+        imports: What its application imports beside.
+    """
+    return _fork_server(adapter, server, frozenset(imports)) if server in SERVER_MODULES else None
 
 
 @functools.cache
-def _fork_server(adapter: str, server: str) -> ForkServer:
-    return ForkServer((*SERVER_MODULES[server], *ADAPTER_MODULES[adapter]))
+def _fork_server(adapter: str, server: str, imports: frozenset[str]) -> ForkServer:
+    return ForkServer((*SERVER_MODULES[server], *ADAPTER_MODULES[adapter], *imports))
 
 
 def _receive(orders: socket.socket) -> tuple[list[str], dict[str, str], str, list[int]] | None:

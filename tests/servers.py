@@ -172,8 +172,9 @@ def serve_config(
     """
     port = free_port()
     start = command(adapter, config, str(port), **options)
-    first, *_ = select(config).values()
-    forked_from = fork_server(adapter, options.get("server") or ADAPTERS[adapter].servers[0])
+    first, *others = select(config).values()
+    imports = (name for configuration in (first, *others) for name in configuration.imports)
+    forked_from = fork_server(adapter, options.get("server") or ADAPTERS[adapter].servers[0], imports)
     variables = {**start.environment, **(env or {})}
     with run_server(start.arguments, port, mount=first.mount, env=variables, forked_from=forked_from) as running:
         yield running

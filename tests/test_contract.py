@@ -13,7 +13,6 @@ import pytest
 from .contract import check
 from .fixtures.configs import CONFIGURATIONS, select
 from .fixtures.generative_ui import MCP_APPS_URL
-from .mcp_apps import run_clock_server
 from .serve import ADAPTERS
 from .servers import RunningServer, serve_config
 from .shared_stores import STORES, repetitions
@@ -107,14 +106,14 @@ def check_passed(replays: Sequence[Replay]) -> None:
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
-def replays(request: pytest.FixtureRequest) -> Mapping[str, list[Replay]]:
+def replays(request: pytest.FixtureRequest, clock_url: str) -> Mapping[str, list[Replay]]:
     """Every case, replayed against few servers: one for each configuration would cost most of the time."""
     together = [name for name in (*COVERED, "auto") if name not in ALONE]
     # The largest first, so that none of them is left alone at the end.
     selections = [Selection("default", ("default",), group) for group in groups_of("default")]
     selections += [Selection("auto", ("default", "single"), group) for group in groups_of("default", "single")]
     selections += [Selection(name, (name,)) for name in together if name not in GROUPED]
-    with run_clock_server() as url, serve_config(request.param, ",".join(together), env={MCP_APPS_URL: url}) as server:
+    with serve_config(request.param, ",".join(together), env={MCP_APPS_URL: clock_url}) as server:
         replays = replay_all(server, together, selections)
     for name in ALONE:
         with serve_config(request.param, name) as server:
@@ -156,19 +155,20 @@ others are made of."""
     params=ON_SHARED_STORES,
     ids=lambda param: "-".join(map(str, param)),
 )
-def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Replay]]:
+def stored(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clock_url: str
+) -> Mapping[str, list[Replay]]:
     """The cases that touch the store, over one for each configuration."""
     kind, adapter, workers = request.param
     names = SHARED[workers]
     with (
-        run_clock_server() as clock,
         STORES[kind](tmp_path_factory.mktemp("stores")) as store,
         serve_config(
             adapter,
             ",".join(names),
             store=store.url_of("{config}"),
             workers=workers,
-            env={MCP_APPS_URL: clock},
+            env={MCP_APPS_URL: clock_url},
         ) as server,
     ):
         selections = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -19,18 +19,11 @@ from .builtin.fake_provider import Exchange, run_fake_provider, tool_call_chunk
 from .fixtures.clock_server import APP
 from .fixtures.generative_ui import MCP_APPS_URL, script
 from .http_client import Client, hello_input, run_input, unique
-from .mcp_apps import run_clock_server
 from .servers import free_port, serve_config
 
 pytestmark = pytest.mark.requirement("UI-01")
 
 STACKS = ("sync", "async")
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with run_clock_server() as url:
-        yield url
 
 
 def calls(*named: tuple[str, Mapping[str, Any]]) -> str:
@@ -86,8 +79,8 @@ def apps_of(run: RunResult) -> list[Mapping[str, Any]]:
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_mcp_apps_are_shown_with_the_results_of_their_tools(url: str, stack: str) -> None:
-    apps = MCPApps([MCPServer(url, server_id="clock", prefix="home_")])
+def test_mcp_apps_are_shown_with_the_results_of_their_tools(clock_url: str, stack: str) -> None:
+    apps = MCPApps([MCPServer(clock_url, server_id="clock", prefix="home_")])
     run = play(stack, runtime(apps), calls(("home_show_clock", {"zone": "UTC"}), ("search", {}), ("home_plain", {})))
     assert results(run) == ["12:00 UTC"]
     assert apps_of(run) == [
@@ -102,29 +95,29 @@ def test_mcp_apps_are_shown_with_the_results_of_their_tools(url: str, stack: str
     assert run.events[-1]["type"] == "RUN_FINISHED"
 
 
-def test_calls_are_run_for_an_agent_of_another_server(url: str) -> None:
+def test_calls_are_run_for_an_agent_of_another_server(clock_url: str) -> None:
     with serve_config("asgi", "generative-ui-off") as remote:
         run = play(
             "async",
-            runtime(MCPApps([MCPServer(url)]), HttpAgent(f"{remote.base_url}/agent/script/run")),
+            runtime(MCPApps([MCPServer(clock_url)]), HttpAgent(f"{remote.base_url}/agent/script/run")),
             calls(("show_clock", {"zone": "B"})),
         )
     assert results(run) == ["12:00 B"]
     assert len(apps_of(run)) == 1
 
 
-def test_calls_that_the_client_sends_are_not_run(url: str) -> None:
+def test_calls_that_the_client_sends_are_not_run(clock_url: str) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "show_clock", "arguments": '{"zone": "X"}'}}
     messages = [
         {"id": "m1", "role": "assistant", "toolCalls": [call]},
         {"id": "m2", "role": "user", "content": calls(("search", {}))},
     ]
-    with TestClient(runtime(MCPApps([MCPServer(url)]))) as client:
+    with TestClient(runtime(MCPApps([MCPServer(clock_url)]))) as client:
         run = client.run("a", messages)
     assert results(run) == []
 
 
-def test_calls_that_wait_for_the_user_or_have_a_result_are_not_run(url: str) -> None:
+def test_calls_that_wait_for_the_user_or_have_a_result_are_not_run(clock_url: str) -> None:
     async def agent(input: Any) -> AsyncIterator[Mapping[str, Any]]:
         run = {"threadId": input.thread_id, "runId": input.run_id}
         yield {"type": "RUN_STARTED", **run}
@@ -136,12 +129,12 @@ def test_calls_that_wait_for_the_user_or_have_a_result_are_not_run(url: str) -> 
         interrupt = {"id": "i", "reason": "tool_call", "toolCallId": "c2"}
         yield {"type": "RUN_FINISHED", **run, "outcome": {"type": "interrupt", "interrupts": [interrupt]}}
 
-    assert results(play("async", runtime(MCPApps([MCPServer(url)]), agent), "hi")) == ["its own", "12:00 c3"]
+    assert results(play("async", runtime(MCPApps([MCPServer(clock_url)]), agent), "hi")) == ["its own", "12:00 c3"]
 
 
 @pytest.mark.requirement("AGENT-06")
 @pytest.mark.parametrize("kind", ["mcp_apps", "MCPTools"])
-def test_call_that_has_not_ended_is_not_run(url: str, kind: str) -> None:
+def test_call_that_has_not_ended_is_not_run(clock_url: str, kind: str) -> None:
     async def agent(input: Any) -> AsyncIterator[Mapping[str, Any]]:
         run = {"threadId": input.thread_id, "runId": input.run_id}
         yield {"type": "RUN_STARTED", **run}
@@ -149,7 +142,7 @@ def test_call_that_has_not_ended_is_not_run(url: str, kind: str) -> None:
         yield {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": '{"zone": "A"}'}
         yield {"type": "RUN_FINISHED", **run}
 
-    server = MCPServer(url)
+    server = MCPServer(clock_url)
     options: Any = {"mcp_apps": MCPApps([server])} if kind == "mcp_apps" else {"middleware": [MCPTools([server])]}
     run = play("async", CopilotRuntime(agents={"a": agent}, **options), "hi")
     assert run.events[-1]["type"] == "RUN_ERROR"
@@ -159,7 +152,7 @@ def test_call_that_has_not_ended_is_not_run(url: str, kind: str) -> None:
 @pytest.mark.requirement("AGENT-06")
 @pytest.mark.parametrize("kind", ["mcp_apps", "MCPTools"])
 @pytest.mark.parametrize("is_asked", [True, False])
-def test_call_of_an_earlier_run_that_an_agent_repeats_is_not_run(url: str, kind: str, is_asked: bool) -> None:
+def test_call_of_an_earlier_run_that_an_agent_repeats_is_not_run(clock_url: str, kind: str, is_asked: bool) -> None:
     """A client need not send all messages, such as one whose tab was open before the call was made."""
 
     def call(call_id: str) -> Mapping[str, Any]:
@@ -184,7 +177,7 @@ def test_call_of_an_earlier_run_that_an_agent_repeats_is_not_run(url: str, kind:
         yield {"type": "MESSAGES_SNAPSHOT", "messages": remembered}
         yield {"type": "RUN_FINISHED", **run}
 
-    server = MCPServer(url)
+    server = MCPServer(clock_url)
     options: Any = {"mcp_apps": MCPApps([server])} if kind == "mcp_apps" else {"middleware": [MCPTools([server])]}
     run = play("async", CopilotRuntime(agents={"a": agent}, **options), "hi" if is_asked else "")
     answered = [event["toolCallId"] for event in run.events if event["type"] == "TOOL_CALL_RESULT"]
@@ -192,22 +185,22 @@ def test_call_of_an_earlier_run_that_an_agent_repeats_is_not_run(url: str, kind:
     assert len(seen) == (2 if is_asked and kind == "MCPTools" else 1)
 
 
-def test_tool_of_the_frontend_is_not_replaced(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_tool_of_the_frontend_is_not_replaced(clock_url: str, caplog: pytest.LogCaptureFixture) -> None:
     tools = [{"name": "show_clock", "description": "Mine.", "parameters": {}}]
-    run = play("async", runtime(MCPApps([MCPServer(url)])), calls(("show_clock", {"zone": "A"})), tools=tools)
+    run = play("async", runtime(MCPApps([MCPServer(clock_url)])), calls(("show_clock", {"zone": "A"})), tools=tools)
     assert results(run) == []
     assert "the tool show_clock of MCPServer(" in caplog.text
 
 
-def test_frontend_that_chooses_the_tool_starts_none_of_a_server(url: str) -> None:
+def test_frontend_that_chooses_the_tool_starts_none_of_a_server(clock_url: str) -> None:
     choice = {"toolChoice": {"type": "function", "function": {"name": "show_clock"}}}
     run = play(
-        "async", runtime(MCPApps([MCPServer(url)])), calls(("show_clock", {"zone": "A"})), forwarded_props=choice
+        "async", runtime(MCPApps([MCPServer(clock_url)])), calls(("show_clock", {"zone": "A"})), forwarded_props=choice
     )
     assert results(run) == []
 
 
-def test_model_of_a_builtin_agent_is_offered_tools_with_apps(url: str) -> None:
+def test_model_of_a_builtin_agent_is_offered_tools_with_apps(clock_url: str) -> None:
     def answer(exchange: Exchange) -> None:
         offered = {tool["function"]["name"]: tool["function"]["description"] for tool in exchange.json()["tools"]}
         assert offered["show_clock"] == f"Shows a clock.\n[UI Resource: {APP}]"
@@ -215,25 +208,25 @@ def test_model_of_a_builtin_agent_is_offered_tools_with_apps(url: str) -> None:
         exchange.send(tool_call_chunk(0, '{"zone": "UTC"}', "c", "show_clock"))
         exchange.finish("tool_calls")
 
-    apps = MCPApps([MCPServer(url, allowed_tools=["show_clock"])])
+    apps = MCPApps([MCPServer(clock_url, allowed_tools=["show_clock"])])
     with run_fake_provider(answer) as provider:
         agent = BuiltInAgent("openai/m", base_url=provider.url, api_key="k")
         assert results(play("async", runtime(apps, agent), "hi")) == ["12:00 UTC"]
 
 
-def test_unavailable_server_leaves_the_run_without_its_tools(url: str) -> None:
+def test_unavailable_server_leaves_the_run_without_its_tools(clock_url: str) -> None:
     gone = MCPServer(f"http://127.0.0.1:{free_port()}/mcp", server_id="gone")
-    apps = MCPApps([gone, MCPServer(url, server_id="clock")])
+    apps = MCPApps([gone, MCPServer(clock_url, server_id="clock")])
     assert results(play("async", runtime(apps), calls(("show_clock", {"zone": "A"})))) == ["12:00 A"]
     assert answer(play("async", runtime(apps), **proxied("ping", server="gone"))) == {
         "error": "The tool server failed."
     }
 
 
-def test_stop_ends_a_call_that_is_being_run(url: str) -> None:
+def test_stop_ends_a_call_that_is_being_run(clock_url: str) -> None:
     async def main() -> RunResult:
         async with (
-            AsyncTestClient(runtime(MCPApps([MCPServer(url)]))) as client,
+            AsyncTestClient(runtime(MCPApps([MCPServer(clock_url)]))) as client,
             client.stream("a", [calls(("wait", {}))], thread_id="t") as stream,
         ):
             async for event in stream:
@@ -252,8 +245,8 @@ def test_stop_ends_a_call_that_is_being_run(url: str) -> None:
 
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.requirement("UI-02")
-def test_proxied_request_is_sent_with_the_headers_of_its_user(url: str, stack: str) -> None:
-    server = MCPServer(url, server_id="clock", headers=lambda context: {"x-user": context.user.id})
+def test_proxied_request_is_sent_with_the_headers_of_its_user(clock_url: str, stack: str) -> None:
+    server = MCPServer(clock_url, server_id="clock", headers=lambda context: {"x-user": context.user.id})
     users = runtime(
         MCPApps([server]), identify_user=lambda request: User(request.headers.get("x-token") or "anonymous")
     )
@@ -266,9 +259,9 @@ def test_proxied_request_is_sent_with_the_headers_of_its_user(url: str, stack: s
 
 @pytest.mark.parametrize("adapter", ["asgi", "wsgi"])
 @pytest.mark.requirement("UI-02")
-def test_proxied_request_is_answered_on_a_busy_thread_and_not_stored(url: str, adapter: str) -> None:
+def test_proxied_request_is_answered_on_a_busy_thread_and_not_stored(clock_url: str, adapter: str) -> None:
     thread = unique("thread")
-    with serve_config(adapter, "mcp-apps", env={MCP_APPS_URL: url}) as server:
+    with serve_config(adapter, "mcp-apps", env={MCP_APPS_URL: clock_url}) as server:
         client = Client(server)
         with client.open("POST", "/agent/slow/run", hello_input(thread)) as stream:
             stream.until("TEXT_MESSAGE_CONTENT")
@@ -282,8 +275,8 @@ def test_proxied_request_is_answered_on_a_busy_thread_and_not_stored(url: str, a
 
 
 @pytest.mark.requirement("UI-02")
-def test_allowed_tools_bound_what_agents_and_apps_call(url: str) -> None:
-    apps = MCPApps([MCPServer(url, server_id="clock", allowed_tools=["show_clock"])])
+def test_allowed_tools_bound_what_agents_and_apps_call(clock_url: str) -> None:
+    apps = MCPApps([MCPServer(clock_url, server_id="clock", allowed_tools=["show_clock"])])
     run = play("async", runtime(apps), calls(("whoami", {}), ("show_clock", {"zone": "A"})))
     assert results(run) == ["12:00 A"]
     assert texts(answer(play("async", runtime(apps), **call_of("show_clock", zone="B")))) == ["12:00 B"]
@@ -293,15 +286,15 @@ def test_allowed_tools_bound_what_agents_and_apps_call(url: str) -> None:
 
 
 @pytest.mark.requirement("UI-02")
-def test_apps_do_not_call_tools_that_are_for_models_only(url: str) -> None:
-    apps = MCPApps([MCPServer(url, server_id="clock")])
+def test_apps_do_not_call_tools_that_are_for_models_only(clock_url: str) -> None:
+    apps = MCPApps([MCPServer(clock_url, server_id="clock")])
     assert "may not call the tool fail" in answer(play("async", runtime(apps), **call_of("fail", why="x")))["error"]
     assert texts(answer(play("async", runtime(apps), **call_of("nonesuch"))))
 
 
 @pytest.mark.requirement("UI-02")
-def test_apps_find_their_server_by_its_hash_and_only_that_of_their_agent(url: str) -> None:
-    apps = MCPApps([MCPServer(url, agents=["b"])])
+def test_apps_find_their_server_by_its_hash_and_only_that_of_their_agent(clock_url: str) -> None:
+    apps = MCPApps([MCPServer(clock_url, agents=["b"])])
     options = proxied("ping")
     options["forwarded_props"]["__proxiedMCPRequest"].update(serverId=None, serverHash=hash_of(apps.servers[0]))
     assert answer(play("async", runtime(apps), agent="b", **options)) == {}
@@ -340,8 +333,8 @@ def test_malformed_proxied_request_is_refused(request_: Any, problem: str) -> No
 
 
 @pytest.mark.requirement("UI-02")
-def test_proxied_request_that_takes_too_long_is_an_error(url: str) -> None:
-    apps = MCPApps([MCPServer(url, server_id="clock", call_timeout_seconds=0.2)])
+def test_proxied_request_that_takes_too_long_is_an_error(clock_url: str) -> None:
+    apps = MCPApps([MCPServer(clock_url, server_id="clock", call_timeout_seconds=0.2)])
     late = answer(play("async", runtime(apps), **call_of("wait")))
     assert (late["isError"], late["error"]) == (True, "The tool server did not respond in time.")
 

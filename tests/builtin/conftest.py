@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -39,8 +41,9 @@ def mock(mock_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         yield running
 
 
-@pytest.fixture(scope="session", params=["asgi", "wsgi"])
-def runtime(request: pytest.FixtureRequest, mock_port: int, fake_model: FakeProvider) -> Iterator[RunningServer]:
+@pytest.fixture(scope="session")
+def started(mock_port: int, fake_model: FakeProvider) -> Iterator[Callable[[str], RunningServer]]:
+    """Starts the runtime of an adapter at its first use. With a parameter instead, each file would start its own."""
     env = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{mock_port}/v1",
         "OPENAI_API_KEY": KEY,
@@ -51,8 +54,13 @@ def runtime(request: pytest.FixtureRequest, mock_port: int, fake_model: FakeProv
         "MINIMAX_API_KEY": "",
         "BUILTIN_FAKE_URL": fake_model.url,
     }
-    with serve_config(request.param, "builtin", env=env) as server:
-        yield server
+    with contextlib.ExitStack() as servers:
+        yield functools.cache(lambda adapter: servers.enter_context(serve_config(adapter, "builtin", env=env)))
+
+
+@pytest.fixture(params=["asgi", "wsgi"])
+def runtime(request: pytest.FixtureRequest, started: Callable[[str], RunningServer]) -> RunningServer:
+    return started(request.param)
 
 
 @pytest.fixture(scope="session")

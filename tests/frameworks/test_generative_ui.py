@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from copilot_runtime import CopilotRuntime, MCPApps
 from copilot_runtime.agents import MCPServer
 from copilot_runtime.testing import AsyncTestClient, RunResult
-from tests.mcp_apps import run_clock_server
 
 from .helpers import import_framework
 
@@ -22,12 +20,6 @@ PAGE_TOOL = {
     "description": "Shows a page.",
     "parameters": {"type": "object", "properties": {"html": {"type": "string"}}},
 }
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with run_clock_server() as url:
-        yield url
 
 
 @pytest.fixture(params=PACKAGES)
@@ -49,9 +41,9 @@ def of_type(run: RunResult, kind: str) -> list[Any]:
 
 
 @pytest.mark.requirement("UI-01")
-def test_framework_agent_has_mcp_apps(agent: Any, url: str) -> None:
+def test_framework_agent_has_mcp_apps(agent: Any, clock_url: str) -> None:
     run = play(
-        agent, 'call show_clock {"zone": "UTC"}', mcp_apps=MCPApps([MCPServer(url, allowed_tools=["show_clock"])])
+        agent, 'call show_clock {"zone": "UTC"}', mcp_apps=MCPApps([MCPServer(clock_url, allowed_tools=["show_clock"])])
     )
     assert [event["content"] for event in of_type(run, "TOOL_CALL_RESULT")] == ["12:00 UTC"]
     assert [event["activityType"] for event in of_type(run, "ACTIVITY_SNAPSHOT")] == ["mcp-apps"]
