@@ -16,12 +16,11 @@ import pytest
 import yaml
 
 from ..nginx import server_block
-from .blocks import ROOT, Block, all_blocks, blocks_of, pages
+from .blocks import Block, all_blocks, blocks_of, pages
+from .component_pages import JAVASCRIPT
 from .test_python import LANGUAGES
 
 pytestmark = pytest.mark.requirement("DOCS-01")
-
-JAVASCRIPT = ("js", "jsx", "ts", "tsx")
 
 
 def parse_ini(text: str) -> None:
@@ -106,33 +105,3 @@ def test_nginx_accepts_the_configuration_in_the_docs(block: Block, tmp_path: Pat
     command = ["nginx", "-e", "stderr", "-t", "-q", "-c", str(file)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.client
-def test_javascript_in_the_docs_can_be_parsed() -> None:
-    blocks = [(block.place, block.language, block.code) for block in all_blocks(*JAVASCRIPT)]
-    assert blocks
-    command = ["node", str(ROOT / "tests/docs/parse_jsx.mjs")]
-    result = subprocess.run(command, input=json.dumps(blocks), capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (0, ""), result.stderr
-
-
-@pytest.mark.client
-def test_javascript_in_the_docs_imports_what_exists() -> None:
-    imports = re.compile(r'^import \{([^}]+)\} from "(@copilotkit/[\w-]+)(?:/\w+)?";', re.MULTILINE)
-    imported = {
-        (package, name.strip().removeprefix("type "))
-        for block in all_blocks(*JAVASCRIPT)
-        for names, package in imports.findall(block.code)
-        for name in names.split(",")
-        if name.strip()
-    }
-    assert imported
-    declared = {package: declarations(package) for package, _ in imported}
-    assert {(package, name) for package, name in imported if name not in declared[package]} == set()
-
-
-def declarations(package: str) -> set[str]:
-    """Returns the words of a package's declarations of types."""
-    files = (ROOT / "examples/react_frontend/node_modules" / package / "dist").rglob("*.d.mts")
-    return {word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}

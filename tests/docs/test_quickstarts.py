@@ -63,11 +63,3 @@ def test_quickstarts_have_the_same_chat_page() -> None:
     sections = [text_of(page(name)).partition("## The chat page")[2].partition("npx vite")[0] for name in NAMES]
     assert sections[0]
     assert len({*sections}) == 1
-
-
-@pytest.mark.client
-def test_quickstart_page_can_be_built(tmp_path: Path) -> None:
-    write_files([block for block in blocks_of(page("flask")) if block.language in ("html", "js", "jsx")], tmp_path)
-    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
-    run(tmp_path, "node", str(NODE_MODULES / "vite/bin/vite.js"), "build")
-    assert list(tmp_path.glob("dist/assets/*.js"))

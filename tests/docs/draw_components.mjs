@@ -1,0 +1,83 @@
+// Bundles a project of the documentation's components, and uses each in a browser:
+// node draw_components.mjs CHROMIUM FOLDER PORT MESSAGE ANSWER < '[[place, file, [components]], ...]'
+// PORT is that of a runtime, which is 127.0.0.1:8000 to the pages, as the documentation has it. A page with a chat has
+// to show ANSWER to MESSAGE. Prints what went wrong, a line each.
+import { readFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { extname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const [executablePath, folder, port, message, answer] = process.argv.slice(2);
+const require = createRequire(new URL("../../examples/react_frontend/", import.meta.url));
+const { build, loadConfigFromFile } = await import(pathToFileURL(require.resolve("vite")));
+const { chromium } = require("playwright-core");
+
+let text = "";
+for await (const chunk of process.stdin) text += chunk;
+const modules = JSON.parse(text);
+const isComponent = (file) => /x$/.test(file);
+
+for (const [place, file] of modules.filter(([, file]) => !isComponent(file))) {
+  const loaded = await loadConfigFromFile({ command: "build", mode: "production" }, join(folder, file), folder, "silent");
+  if (!loaded?.config.server?.proxy) console.log(`${place}: no configuration of a proxy`);
+}
+
+// What is no page is drawn beside a chat, with functions in place of what its reader would pass on.
+const entry = `
+import { CopilotChat, CopilotKit } from "@copilotkit/react-core/v2";
+import "@copilotkit/react-core/v2/styles.css";
+import { createElement } from "react";
+import { createRoot } from "react-dom/client";
+
+const modules = { ${modules.filter(([, file]) => isComponent(file)).map(([, file]) => `"${file}": () => import("./${file}")`)} };
+const { default: Page, ...rest } = await modules[location.hash.slice(1)]();
+const parts = Object.values(rest).map((part, key) => createElement(part, { key, setTheme() {} }));
+if (Page) createRoot(document.getElementById("root")).render(createElement(Page));
+else if (parts.length) {
+  const children = [createElement(CopilotChat, { key: "chat" }), ...parts];
+  createRoot(document.getElementById("root")).render(createElement(CopilotKit, { runtimeUrl: "/api/copilotkit" }, children));
+}
+`;
+await writeFile(join(folder, "all.jsx"), entry);
+await writeFile(join(folder, "all.html"), '<div id="root"></div><script type="module" src="/all.jsx"></script>');
+await build({
+  root: folder,
+  configFile: false,
+  logLevel: "error",
+  build: { minify: false, target: "esnext", rollupOptions: { input: ["all.html", "index.html"].map((name) => join(folder, name)) } },
+});
+
+const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
+const browser = await chromium.launch({
+  executablePath,
+  args: ["--no-sandbox", "--disable-dev-shm-usage", `--host-resolver-rules=MAP 127.0.0.1:8000 127.0.0.1:${port}`],
+});
+
+async function draw(place, path) {
+  const page = await browser.newPage();
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(error));
+  await page.route(/^http:\/\/127.0.0.1:8000\/(?!api\/)/, async (route) => {
+    const { pathname } = new URL(route.request().url());
+    const body = await readFile(join(folder, "dist", pathname)).catch(() => null);
+    await (body ? route.fulfill({ body, contentType: types[extname(pathname)] }) : route.fulfill({ status: 404 }));
+  });
+  try {
+    await page.goto(`http://127.0.0.1:8000/${path}`);
+    const input = page.getByRole("textbox");
+    await input.fill(message);
+    await input.press("Enter");
+    await page.getByText(answer).waitFor();
+  } catch (error) {
+    errors.push(error);
+  }
+  for (const error of errors) console.log(`${place}: ${error.message}`);
+  await page.close();
+}
+
+try {
+  await draw("index.html", "index.html");
+  for (const [place, file] of modules.filter(([, file]) => isComponent(file))) await draw(place, `all.html#${file}`);
+} finally {
+  await browser.close();
+}
