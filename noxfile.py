@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -273,10 +274,19 @@ def own_names(wheel: Path) -> set[str]:
     return {name, f"{name}_pytest.py", f"{name}-{version}.dist-info"}
 
 
+def run_init(session: nox.Session, core: Path) -> None:
+    """Writes an application as docs/init.md says: `pipx run copilot-runtime init flask`, with the wheel of the core."""
+    home, application = Path(session.create_tmp(), "pipx").resolve(), Path(session.create_tmp(), "application")
+    for folder in (home, application):
+        shutil.rmtree(folder, ignore_errors=True)
+    command = ["pipx", "run", "--quiet", "--spec", str(core), "copilot-runtime", "init", "flask", str(application)]
+    session.run(*command, env={"PIPX_HOME": str(home), "PIPX_DEFAULT_PYTHON": sys.executable})
+
+
 @nox.session
 def build(session: nox.Session) -> None:
     """Builds every package into dist/, and tries each wheel alone and beside CopilotKit's own Python runtime."""
-    session.install(tool("uv"))
+    session.install(tool("uv"), "pipx>=1.7")
     dist = Path("dist")
     shutil.rmtree(dist, ignore_errors=True)
     for folder in PACKAGES:
@@ -304,10 +314,7 @@ def build(session: nox.Session) -> None:
         typed = f"import {module}, pathlib; pathlib.Path({module}.__file__).with_name('py.typed').resolve(strict=True)"
         session.run(python, "-c", typed, external=True)
         if module == "copilot_runtime":
-            # With nothing but the core, as `pipx run` has it.
-            application = Path(session.create_tmp(), "application")
-            shutil.rmtree(application, ignore_errors=True)
-            session.run(python, "-m", module, "init", "flask", str(application), external=True)
+            run_init(session, wheel)
 
     # CopilotKit's own package once overwrote a package of ours that had the same name; and it left a hole when removed.
     ours, theirs = [str(wheel) for wheel in wheels.values()], [INTELLIGENCE_RUNTIME]
