@@ -156,11 +156,18 @@ const SCENARIOS = {
     await tab.send("Make it gold");
     await tab.says("The page answered: The background is gold now.");
     await tab.idle();
-    equal(await tab.page.evaluate(() => document.documentElement.style.getPropertyValue("--tint")), "gold");
+    const tint = () => tab.page.evaluate(() => document.documentElement.style.getPropertyValue("--tint"));
+    equal(await tint(), "gold");
     // After a reload both calls have their results.
     await tab.page.reload();
     await tab.says("The page answered: The background is gold now.");
     equal(await tab.log.locator(".tool .state").allTextContents(), ["done", "done"]);
+    // What one thread has changed does not show in the next.
+    await tab.send("Make it gold");
+    await tab.page.waitForFunction(() => document.documentElement.style.getPropertyValue("--tint") === "gold");
+    await tab.button("New thread").click();
+    await tab.log.getByRole("heading", { name: "tools" }).waitFor();
+    equal(await tint(), "");
   },
 
   async "interrupts-resume-after-a-reload"(tab) {
@@ -329,7 +336,7 @@ const SCENARIOS = {
     await tab.button("Stop").click();
     await other.idle();
     await other.page.close();
-    // What another browser has done, which has no such channel, is seen when the user returns.
+    // What another browser or program does, which has no such channel, is seen without the focus.
     await tab.idle();
     const threadId = new URLSearchParams(new URL(tab.page.url()).hash.slice(1)).get("thread");
     const messages = [{ id: "elsewhere", role: "user", content: "hello from elsewhere" }];
@@ -341,10 +348,30 @@ const SCENARIOS = {
     });
     equal(response.status, 200);
     await response.body.cancel();
-    await tab.page.evaluate(() => dispatchEvent(new Event("focus")));
     await tab.log.locator(".user", { hasText: "hello from elsewhere" }).waitFor();
     await tab.button("Stop").click();
     await tab.idle();
+  },
+
+  // A run is sent with all messages, so none can be sent before they are there.
+  async "no-message-is-sent-before-the-thread-is-loaded"(tab) {
+    await tab.open(DEMO);
+    await tab.send("hello, first of two");
+    await tab.says("I am a small demo agent");
+    await tab.idle();
+    let goOn;
+    const mayGoOn = new Promise((resolve) => (goOn = resolve));
+    await tab.page.route("**/connect", async (route) => (await mayGoOn, await route.continue()));
+    await tab.page.reload();
+    await tab.page.getByPlaceholder("Loading the thread").fill("thanks, second of two");
+    await tab.page.keyboard.press("Enter");
+    goOn();
+    await tab.says("I am a small demo agent");
+    await tab.idle();
+    const sent = tab.page.waitForRequest("**/run");
+    await tab.page.keyboard.press("Enter");
+    equal((await sent).postDataJSON().messages.map(({ role }) => role), ["user", "assistant", "user"]);
+    await tab.says("You are welcome.");
   },
 
   async "cut-connection-is-resumed"(tab) {

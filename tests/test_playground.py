@@ -91,6 +91,7 @@ SCENARIOS = (
     "threads-are-renamed-archived-and-deleted",
     "running-thread-is-listed",
     "second-tab-joins-live",
+    "no-message-is-sent-before-the-thread-is-loaded",
     "cut-connection-is-resumed",
     "failure-names-the-terminal",
     "timeline-is-filtered-and-copied",

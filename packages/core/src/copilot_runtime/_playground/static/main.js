@@ -107,7 +107,12 @@ function showBusy() {
   }
   const { busy, stopping, status, conversation } = session;
   const isAsked = conversation.openInterrupts().length > 0;
-  const reason = session.agentId === "" ? "There is no agent" : isAsked ? "Answer the question above first" : null;
+  const reasons = [
+    [session.agentId === "", "There is no agent"],
+    [status === "joining" && conversation.runId === null, "Loading the thread"], // a run has to be sent with all of its messages
+    [isAsked, "Answer the question above first"],
+  ];
+  const reason = reasons.find(([applies]) => applies)?.[1] ?? null;
   composer.update({ busy, stopping, reason });
   const shown = status === "joining" && conversation.runId !== null ? "running" : status;
   byId("connection").textContent = CONNECTIONS[shown];
@@ -184,7 +189,10 @@ async function open(threadId, { fresh = false } = {}) {
   const listener = listenTo(() => current);
   current = new Session({ runtime, agentId: byId("agent").value, threadId, extras: () => request.extras(), listener });
   session = current;
-  if (isOther) timeline.clear();
+  if (isOther) {
+    timeline.clear();
+    document.documentElement.style.removeProperty("--tint"); // which an agent may have changed, by a tool of the page
+  }
   chat.clear(current);
   statePanel.show(current.conversation);
   hideSuggestions();
@@ -221,12 +229,29 @@ byId("agent").addEventListener("change", startThread);
 byId("suggest").addEventListener("click", suggest);
 byId("cut").addEventListener("click", () => session.cut());
 addEventListener("hashchange", openFromUrl);
-addEventListener("online", () => session?.catchUp());
-// Other browsers have no channel to this page. What they have done is looked for when the user returns to it, unless
-// the runtime is not there, such as while a developer restarts it.
-addEventListener("focus", async () => {
-  if ((await threads.refresh()) && session.lastEventId !== null) session.catchUp();
-});
+
+// Other browsers and programs have no channel to this page: it looks for what they have done while somebody may look at
+// it, also if another window has the focus, such as that of the frontend that is being developed.
+const POLL_MILLISECONDS = 3000;
+const WATCHED_MILLISECONDS = 10 * 60_000;
+let lastSign = performance.now(); // of somebody who is there
+for (const type of ["focus", "pointerdown", "keydown"]) addEventListener(type, () => (lastSign = performance.now()), true);
+
+async function lookForNews() {
+  if (!session) return;
+  const before = session.lastEventId;
+  await Promise.all([threads.refresh(), session.catchUp()]);
+  if (session.lastEventId !== before) lastSign = performance.now();
+}
+
+(async () => {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
+    if (!document.hidden && performance.now() - lastSign < WATCHED_MILLISECONDS) await lookForNews();
+  }
+})();
+addEventListener("focus", lookForNews);
+addEventListener("online", lookForNews);
 
 // ---------------------------------------------------------------- the start
 

@@ -58,9 +58,32 @@ export class Session {
     await this.#follow("connect", newId(), "joining");
   }
 
-  // Looks for what has happened since, such as a run that another tab has started.
+  // Looks for what has happened since, such as a run that another tab or browser has started.
   async catchUp() {
-    if (this.status === "idle" && this.conversation.runId === null) await this.#follow("connect", newId(), "joining");
+    if (this.#isIdle && (await this.#hasNews()) && this.#isIdle) await this.#follow("connect", newId(), "joining");
+  }
+
+  get #isIdle() {
+    return this.status === "idle" && this.conversation.runId === null;
+  }
+
+  // Returns whether the thread has events that the page has not seen. Reads no more than the first of them, and changes
+  // nothing, so the user may write meanwhile. Pages ask often: one that cannot does not complain.
+  async #hasNews() {
+    if (this.lastEventId === null) return false; // a thread that has no run yet
+    const aborter = new AbortController();
+    const abort = () => aborter.abort();
+    this.#aborter.signal.addEventListener("abort", abort, { once: true });
+    try {
+      const response = await this.#connect(this.#input(newId(), []), aborter.signal, { isPoll: true });
+      for await (const frame of readFrames(response.body)) return frame.id !== null;
+    } catch (error) {
+      if (!aborter.signal.aborted) console.warn(error);
+    } finally {
+      this.#aborter.signal.removeEventListener("abort", abort);
+      abort();
+    }
+    return false;
   }
 
   send(content) {
@@ -205,9 +228,11 @@ export class Session {
     const progress = () => (this.lastEventId === before ? "none" : "some");
     let count = 0;
     try {
-      const sent = operation === "connect" ? { ...body, messages: [], ...this.#cursor(resumes) } : body;
-      const headers = resumes && !this.runtime.isSingleRoute ? { "last-event-id": this.lastEventId } : {};
-      const response = await this.runtime.send(operation, { agentId, body: sent }, { signal: aborter.signal, headers });
+      const { signal } = aborter;
+      const response =
+        operation === "connect"
+          ? await this.#connect(body, signal, { resumes })
+          : await this.runtime.send(operation, { agentId, body }, { signal });
       for await (const frame of readFrames(response.body)) {
         const event = JSON.parse(frame.data);
         count += 1;
@@ -229,8 +254,13 @@ export class Session {
     }
   }
 
-  #cursor(resumes) {
-    return resumes && this.runtime.isSingleRoute ? { lastSeenEventId: this.lastEventId } : {};
+  // Sends a request to follow the thread: from its beginning, or from the last event that the page has seen.
+  #connect(body, signal, { resumes = true, isPoll = false }) {
+    const { agentId, runtime, lastEventId } = this;
+    const isEnvelope = runtime.isSingleRoute;
+    const sent = { ...body, messages: [], ...(resumes && isEnvelope ? { lastSeenEventId: lastEventId } : {}) };
+    const headers = resumes && !isEnvelope ? { "last-event-id": lastEventId } : {};
+    return runtime.send("connect", { agentId, body: sent }, { signal, headers, isPoll });
   }
 
   #apply(event) {

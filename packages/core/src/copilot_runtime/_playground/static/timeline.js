@@ -17,11 +17,11 @@ const GROUPS = [
   ["activity", "Activities", /^ACTIVITY_/],
   ["other", "Other", /^/],
   ["http", "HTTP", null],
-  ["list", "Thread list", null],
+  ["poll", "Polling", null],
 ];
 
-// The page asks for the list of threads often, and nobody wants to read that, unless it fails.
-const HIDDEN_AT_FIRST = new Set(["list"]);
+// The page asks for news often, and nobody wants to read that, unless it fails.
+const HIDDEN_AT_FIRST = new Set(["poll"]);
 
 // These come in large numbers: those of one message or call are shown in one row.
 const DELTAS = new Set(["TEXT_MESSAGE_CONTENT", "REASONING_MESSAGE_CONTENT", "TOOL_CALL_ARGS"]);
@@ -85,12 +85,12 @@ export class Timeline {
       if (record.failure && !known.update) this.#redraw();
       return known.update?.();
     }
-    if (record.name === "run" || record.name === "connect") {
+    const isPoll = record.isPoll || (record.name === "threads" && record.method === "GET");
+    if (!isPoll && (record.name === "run" || record.name === "connect")) {
       this.#request = record;
       this.#stats = { events: 0, bytes: 0, first: null, last: null };
     }
-    const group = record.name === "threads" && record.method === "GET" ? "list" : "http";
-    this.#add({ group, type: `${record.method} ${record.name}`, record, at: record.at, bytes: record.body?.length ?? 0 });
+    this.#add({ group: isPoll ? "poll" : "http", type: `${record.method} ${record.name}`, record, at: record.at, bytes: record.body?.length ?? 0 });
   }
 
   addEvent({ id, data, bytes }, event, record) {

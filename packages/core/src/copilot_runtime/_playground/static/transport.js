@@ -67,9 +67,10 @@ export class Runtime {
     return text === "" ? null : JSON.parse(text);
   }
 
-  async send(name, members = {}, { signal, headers = {} } = {}) {
+  // `isPoll`: the page asks by itself, again and again.
+  async send(name, members = {}, { signal, headers = {}, isPoll = false } = {}) {
     const request = this.prepare(name, members, headers);
-    const record = { ...request, at: performance.now(), status: null, milliseconds: null };
+    const record = { ...request, isPoll, at: performance.now(), status: null, milliseconds: null };
     this.onRequest(record);
     try {
       const { method, url, body } = request;
