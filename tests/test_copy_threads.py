@@ -12,6 +12,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -246,12 +247,9 @@ def test_copy_threads_can_be_killed_and_repeated(shared_store: SharedStore) -> N
         assert target.read(key).runs == source.read(key).runs
         assert target.messages(key) == source.messages(key)
     assert run_command(FROM, shared_store.url()) == 0
+    about: Any = partial(pytest.approx, abs=0.001)  # not every store keeps all digits of a time
     expected = [
-        dataclasses.replace(  # not every store keeps all digits of a time
-            info,
-            created_at=pytest.approx(info.created_at, abs=0.001),
-            updated_at=pytest.approx(info.updated_at, abs=0.001),
-        )
+        dataclasses.replace(info, created_at=about(info.created_at), updated_at=about(info.updated_at))
         for info in source.threads(ADA, ThreadQuery()).threads
     ]
     assert list(target.threads(ADA, ThreadQuery()).threads) == expected

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import protocol as p
 from .._sql.encoding import format_json, split_frames
-from ..portable import PortableRun, PortableThread, ThreadState
+from ..portable import KeyPage, PortableRun, PortableThread, ThreadState
 from . import values
 from .client import Arguments, Call, Client
 from .shards import ThreadPlace
@@ -55,6 +55,35 @@ class KeyPosition:
     def after_owner(self) -> KeyPosition:
         """Returns the position after all threads of the first owner."""
         return dataclasses.replace(self, owners=self.owners[1:], after="0")
+
+
+def select_keys(call: Callable[..., Any], shards: Sequence[str], cursor: str | None, limit: int) -> KeyPage:
+    """Returns a page of the threads of all owners in all shards. ``call`` calls the script on a shard."""
+    position = KeyPosition.parse(cursor)
+    keys: list[p.ThreadKey] = []
+    unreadable = 0
+    while len(keys) + unreadable < limit:
+        if position.shard == len(shards):
+            return KeyPage(keys, None, unreadable)
+        shard = shards[position.shard]
+        if position.owners:
+            missing = limit - len(keys) - unreadable
+            names, last = call(shard, "keys", position.owners[0], position.after, missing)
+            for owner, thread_id in names:
+                try:
+                    keys.append(p.ThreadKey(values.text(owner), values.text(thread_id)))
+                except (ValueError, AttributeError):
+                    unreadable += 1
+            if len(names) == missing:
+                position = dataclasses.replace(position, after=last.decode())
+            else:
+                position = position.after_owner()
+        elif position.scan is None:
+            position = KeyPosition(position.shard + 1)
+        else:
+            scan, owners = call(shard, "owners", position.scan, OWNERS_AT_ONCE)
+            position = position.with_owners(scan.decode(), [owner.decode() for owner in owners])
+    return KeyPage(keys, position.format(), unreadable)
 
 
 def parse_thread(key: p.ThreadKey, row: Sequence[Any]) -> PortableThread:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import secrets
 import time
@@ -15,23 +14,21 @@ from ..._events import CompactedFrames
 from ..._optional.optional_imports import import_optional
 from ..._validation import check_number
 from .. import protocol as p
-from .._ordinals import first_ordinal
-from .._pagination import next_cursor, parse_cursor
-from .._sql.encoding import format_json, format_list, parse_duplicates, split_frames
-from .._sql.shared_frames import SharedFrames, SharedList
+from .._sql.encoding import parse_duplicates, split_frames
+from .._sql.shared_frames import SharedList
 from ..portable import MAX_IMPORT_ATTEMPTS, ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import values
 from .address import Address
 from .background import start_in_background
-from .client import Arguments, Client
+from .client import Call, Client
 from .limits import Limits, ShardTotals
-from .listener import Listener, run_name
+from .listener import run_name
+from .process_state import ProcessState
+from .run_calls import append_call, begin_call, finish_call, random_digits
 from .shards import CLUSTER_SHARDS, Shards, owner_digest
+from .thread_list import list_threads
 
 logger = logging.getLogger("copilot_runtime.stores.redis")
-
-_LIST_BATCH = 500
-"""How many threads to look at with one call, during which nobody else is served."""
 
 _SWEEP_INTERVAL_SECONDS = 10.0
 _SWEEP_PAUSE_SECONDS = 0.01
@@ -39,10 +36,6 @@ _SWEEP_PAUSE_SECONDS = 0.01
 
 _SIGNALS = {1: p.LeaseSignal.STOP, 2: p.LeaseSignal.LOST, 3: p.LeaseSignal.FOLLOWED}
 _REFUSALS: Mapping[int, type[p.LeaseLost] | type[p.RunTooLarge]] = {0: p.LeaseLost, 2: p.RunTooLarge}
-
-_TOKEN_DIGITS = 9
-
-_MAX_UNSURE = 10_000
 
 _NO_FRAMES = 2**53
 """More frames than any run has, so that none is returned."""
@@ -117,9 +110,9 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"RedisStore({self._address.shown!r}, prefix={self._prefix!r})"
 
-    def _open(self) -> _Process:
+    def _open(self) -> ProcessState:
         client = Client(self._address, self._timeout_seconds, self._limits.max_bytes, self._totals.parameters)
-        return _Process(client, f"{self._prefix}:changes:{secrets.token_hex(8)}", self._announce)
+        return ProcessState(client, f"{self._prefix}:changes:{secrets.token_hex(8)}", self._announce)
 
     # --- writing runs ---
 
@@ -135,7 +128,7 @@ class RedisStore:
     ) -> Sequence[p.RunStarted | p.ThreadBusy | Exception | None]:
         process = self._process.get()
         outcomes: list[Any] = [None] * len(changes)
-        calls: dict[int, tuple[str, str, Arguments]] = {}
+        calls: dict[int, Call] = {}
         for at, change in enumerate(changes):
             try:
                 calls[at] = self._change_call(process, change)
@@ -155,58 +148,13 @@ class RedisStore:
                 outcomes[at] = error
         return outcomes
 
-    def _change_call(self, process: _Process, change: p.NewRun | p.RunEnd) -> tuple[str, str, Arguments]:
+    def _change_call(self, process: ProcessState, change: p.NewRun | p.RunEnd) -> Call:
         if isinstance(change, p.NewRun):
-            place = self._shards.place(change.thread)
-            return (
-                place.shard,
-                "begin",
-                (
-                    place.thread,
-                    place.owner,
-                    values.encode(change.thread.owner),
-                    values.encode(change.thread.thread_id),
-                    values.encode(change.run_id),
-                    values.encode(change.agent_id),
-                    change.size,
-                    values.encode(change.begin_id),
-                    first_ordinal(),
-                    self._lease,
-                    _random_digits(),
-                    process.channel,
-                ),
-            )
-        return self._finish_call(change)
-
-    def _finish_call(self, end: p.RunEnd) -> tuple[str, str, Arguments]:
-        lease, frames, completion = end.lease, end.frames, end.completion
-        place = self._shards.place(lease.run.thread)
-        arguments: list[str | bytes | int | float] = [
-            place.thread,
-            lease.token,
-            int(completion.persist),
-            int(completion.keep_ordinal),
-        ]
-        if completion.persist:
-            messages = p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
-            arguments += (
-                b"".join(frames),
-                len(frames),
-                -1 if completion.frame_count is None else completion.frame_count,
-                values.RunHeader.format(lease.run_id, completion),
-                b"".join(record.frame for record in completion.records),
-                "\n".join(map(format_json, messages)),  # which has no line feeds of its own
-                round(p.RAW_RETENTION_SECONDS * values.MICROSECONDS),
-            )
-            for items in (
-                list(map(values.encode, completion.event_messages)),
-                list(map(values.encode, completion.input_messages)),
-            ):
-                arguments += (len(items), *items)
-        return place.shard, "finish", arguments
+            return begin_call(self._shards.place(change.thread), change, self._lease, process.channel)
+        return finish_call(self._shards.place(change.lease.run.thread), change)
 
     def _change_result(
-        self, process: _Process, change: p.NewRun | p.RunEnd, result: Any, began_at: float
+        self, process: ProcessState, change: p.NewRun | p.RunEnd, result: Any, began_at: float
     ) -> p.RunStarted | p.ThreadBusy | None:
         if isinstance(change, p.RunEnd):
             lease = change.lease
@@ -241,25 +189,7 @@ class RedisStore:
             place = self._shards.place(batch.lease.run.thread)
             by_shard.setdefault(place.shard, []).append((place.thread, batch))
         self._totals.refresh_soon(process.client)
-        calls = [
-            (
-                shard,
-                "append",
-                [
-                    argument
-                    for thread, batch in of_shard
-                    for argument in (
-                        thread,
-                        batch.lease.token,
-                        b"".join(batch.frames),
-                        len(batch.frames),
-                        -1 if batch.frame_count is None else batch.frame_count,
-                        format_list(batch.duplicates),
-                    )
-                ],
-            )
-            for shard, of_shard in by_shard.items()
-        ]
+        calls = [append_call(shard, of_shard) for shard, of_shard in by_shard.items()]
         for of_shard, result in zip(by_shard.values(), process.client.call_many(calls), strict=True):
             evicted, is_exceeded, *outcomes = _raised(result)
             for (_, batch), outcome in zip(of_shard, outcomes, strict=True):
@@ -292,7 +222,7 @@ class RedisStore:
         process = self._process.get()
         place = self._shards.place(run.thread)
         result = self._call(
-            place.shard, "claim", place.thread, run.ordinal, int(force), self._lease, _random_digits(), process.channel
+            place.shard, "claim", place.thread, run.ordinal, int(force), self._lease, random_digits(), process.channel
         )
         if result is None:
             return None
@@ -385,62 +315,7 @@ class RedisStore:
             return [values.parse_message(message) for message in stored]
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
-        before: int | None = None
-        if query.cursor is not None:
-            # No two threads of an owner in a shard have the same time.
-            before = round(parse_cursor(query.cursor)[0] * values.MICROSECONDS)
-        shards = self._shards.of_owner(owner)
-        # The last thread of the page before is found again in its shard.
-        again = int(query.cursor is not None and len(shards) > 1)
-        wanted = None if query.limit is None else query.limit + 1 + again
-        found: list[p.ThreadInfo] = []
-        for shard in shards:
-            found += self._listed(shard, owner, query, before, wanted)
-        if len(shards) > 1:
-            found.sort(key=lambda info: (-info.updated_at, info.thread_id))
-            if query.cursor is not None:
-                last = parse_cursor(query.cursor)
-                found = [info for info in found if (-info.updated_at, info.thread_id) > (-last[0], last[1])]
-        if query.limit is None or len(found) <= query.limit:
-            return p.ThreadPage(found)
-        page = found[: query.limit]
-        return p.ThreadPage(page, next_cursor(page[-1]) if page else None)
-
-    def _listed(
-        self, shard: str, owner: str, query: p.ThreadQuery, before: int | None, wanted: int | None
-    ) -> list[p.ThreadInfo]:
-        """Returns the first threads of a shard's part of a list."""
-        # In a cluster, another shard may have a thread with the time of the cursor.
-        is_shared = len(self._shards.of_owner(owner)) > 1
-        start = "+inf" if before is None else f"{'' if is_shared else '('}{before}"
-        found: list[p.ThreadInfo] = []
-        damaged = 0
-        count = _LIST_BATCH if wanted is None else min(_LIST_BATCH, wanted)
-        while wanted is None or len(found) < wanted:
-            rows, last = self._call(
-                shard,
-                "list",
-                owner_digest(owner),
-                int(query.agent_id is not None),
-                values.encode(query.agent_id or ""),
-                int(query.include_archived),
-                start,
-                count,
-            )
-            for row in rows:
-                try:
-                    info = values.thread_info(row)
-                except (ValueError, TypeError, AttributeError):
-                    damaged += 1
-                    continue
-                if query.agent_id in (None, info.agent_id):  # or it was damaged when it got another agent
-                    found.append(info)
-            if len(rows) < count:
-                break
-            start = f"({int(last)}"
-        if damaged:
-            logger.error("%d threads are not listed, since what is stored of them is damaged", damaged)
-        return found if wanted is None else found[:wanted]
+        return list_threads(self._call, self._shards.of_owner(owner), owner, query)
 
     # --- changing threads ---
 
@@ -479,33 +354,9 @@ class RedisStore:
     # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
 
     def thread_keys(self, cursor: str | None, limit: int) -> KeyPage:
-        from .portable_threads import OWNERS_AT_ONCE, KeyPosition
+        from .portable_threads import select_keys
 
-        position = KeyPosition.parse(cursor)
-        keys: list[p.ThreadKey] = []
-        unreadable = 0
-        while len(keys) + unreadable < limit:
-            if position.shard == len(self._shards.names):
-                return KeyPage(keys, None, unreadable)
-            shard = self._shards.names[position.shard]
-            if position.owners:
-                missing = limit - len(keys) - unreadable
-                names, last = self._call(shard, "keys", position.owners[0], position.after, missing)
-                for owner, thread_id in names:
-                    try:
-                        keys.append(p.ThreadKey(values.text(owner), values.text(thread_id)))
-                    except (ValueError, AttributeError):
-                        unreadable += 1
-                if len(names) == missing:
-                    position = dataclasses.replace(position, after=last.decode())
-                else:
-                    position = position.after_owner()
-            elif position.scan is None:
-                position = KeyPosition(position.shard + 1)
-            else:
-                scan, owners = self._call(shard, "owners", position.scan, OWNERS_AT_ONCE)
-                position = position.with_owners(scan.decode(), [owner.decode() for owner in owners])
-        return KeyPage(keys, position.format(), unreadable)
+        return select_keys(self._call, self._shards.names, cursor, limit)
 
     def export_thread(self, thread: p.ThreadKey) -> PortableThread | None:
         from .portable_threads import parse_thread
@@ -549,7 +400,7 @@ class RedisStore:
     def sweep(self) -> bool:
         return any(self._call(shard, "sweep") for shard in self._shards.names)
 
-    def _sweep_soon(self, process: _Process) -> None:
+    def _sweep_soon(self, process: ProcessState) -> None:
         """Deletes threads that have expired, from time to time, beside the calls."""
         if self._expires_threads and time.monotonic() >= process.next_sweep:
             process.next_sweep = time.monotonic() + _SWEEP_INTERVAL_SECONDS
@@ -577,41 +428,12 @@ class RedisStore:
             arguments.setdefault(place.shard, []).extend((place.thread, lease.token))
         return arguments
 
-    def _note_eviction(self, process: _Process, thread: p.ThreadKey, evicted: int, is_exceeded: int) -> None:
+    def _note_eviction(self, process: ProcessState, thread: p.ThreadKey, evicted: int, is_exceeded: int) -> None:
         if is_exceeded and len(self._shards.names) > 1:
             evicted += self._totals.evict(process.client, self._shards.place(thread).thread)
         if evicted and not self._has_evicted:
             self._has_evicted = True
             self._limits.log_eviction(logger, self._address.shown)
-
-
-class _Process:
-    """What one process has of a store.
-
-    Args:
-        client: Its connections.
-        channel: The channel on which the script reaches it.
-        announce: As for `Listener`.
-    """
-
-    def __init__(self, client: Client, channel: str, announce: Callable[[p.RunKey], object]) -> None:
-        self.client = client
-        self.channel = channel
-        self.listener = Listener(client, channel, announce)
-        self.begun: dict[p.RunKey, float] = {}
-        """When this process has begun its active runs, by the monotonic clock."""
-        self.records: SharedFrames[CompactedFrames] = SharedFrames()
-        self.raw: SharedFrames[SharedList[bytes]] = SharedFrames()
-        self.next_sweep = 0.0
-        """When to look for threads that have expired, by the monotonic clock."""
-        self.unsure: set[int] = set()
-        """The tokens of runs whose end may have been stored although the call failed."""
-
-    def note_unsure(self, token: int) -> None:
-        """Remembers that the end of a run may have been stored."""
-        if len(self.unsure) >= _MAX_UNSURE:  # of runs that nobody tried to end again
-            self.unsure.clear()
-        self.unsure.add(token)
 
 
 @contextmanager
@@ -628,7 +450,3 @@ def _raised(result: Any) -> Any:
     if isinstance(result, Exception):
         raise result
     return result
-
-
-def _random_digits() -> str:
-    return str(secrets.randbelow(10**_TOKEN_DIGITS)).zfill(_TOKEN_DIGITS)
