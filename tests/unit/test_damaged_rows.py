@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._engine import orphans
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime._engine.remote_runs import RemoteRunFollower
 from copilot_runtime._events import is_terminal
@@ -117,7 +117,7 @@ def columns() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("table", "column"), list(columns()))
 def test_damaged_column(table: str, column: str, intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 0.0)
     for number, value in enumerate(VALUES):
         path = tmp_path / f"{number}.db"
         shutil.copy(intact, path)

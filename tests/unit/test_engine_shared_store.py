@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._engine import EndedRun, Engine, StopResult, leases, persistence
-from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._engine import EndedRun, Engine, StopResult, leases, orphans, persistence, run_starter
 from copilot_runtime._engine.endings import LOST, STOPPED_BY_USER
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime._events import Cursor, RunEnding, is_terminal
@@ -63,7 +62,7 @@ LEASE_SECONDS = 0.3
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 0.005)
-    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 0.05)
     return tmp_path / "threads.db"
 
 
@@ -230,7 +229,7 @@ async def test_remote_run_that_ignores_its_cancellation_is_superseded(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its thread is taken from it; whatever it still does counts for nothing."""
-    monkeypatch.setattr(engine_module, "SUPERSEDE_SECONDS", 0.1)
+    monkeypatch.setattr(run_starter, "SUPERSEDE_SECONDS", 0.1)
     here, there, elsewhere = make(), make(on_concurrent_run="supersede"), make()
     agent = Deaf()
     told: list[EndedRun] = []
@@ -781,7 +780,7 @@ async def test_lease_expired_but_not_claimed_is_kept(
         await bury(*args, **named)
 
     monkeypatch.setattr(here, "_reap", after_the_owner_is_awake)
-    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 1.0)
     await find(here)
     assert [ended for ended in owner.told if ended.outcome != "stopped"] == []  # one that was stopped may have ended
 
@@ -795,7 +794,7 @@ async def test_lease_with_a_clock_that_is_set(make: Make, monkeypatch: pytest.Mo
     keeper = here._persistence._renewer.get_existing()
     assert keeper is not None
     await settled(lambda: keeper._active_seconds > 0)
-    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 1.0)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
     assert is_expired(there)

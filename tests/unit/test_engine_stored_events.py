@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._engine import orphans
 from copilot_runtime._engine.endings import LOST
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime._engine.replay import replay
@@ -116,7 +116,7 @@ async def test_active_run_of_another_process_is_followed_as_clients_accept_it(tm
 async def test_orphaned_run_keeps_what_follows_an_event_that_clients_reject(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 0.01)
     owner, here = (SqliteStore(tmp_path / "threads.db", lease_seconds=0.1) for _ in range(2))
     lease = begin(owner)
     ordinal = lease.run.ordinal

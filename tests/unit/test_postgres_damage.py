@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._engine import orphans
 from copilot_runtime.stores.protocol import ThreadUnreadable
 from copilot_runtime.testing import TestClient
 from copilot_runtime.testing._factories import append_one, begin, message_events, record_run, store_run
@@ -70,7 +70,7 @@ def fill(stores: Stores) -> None:
 
 
 def test_damaged_columns(damaged: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 0.0)
     for damage in DAMAGE:
         damaged.close()
         fill(damaged)

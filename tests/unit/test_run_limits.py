@@ -69,9 +69,9 @@ def agent_threads() -> int:
 
 
 async def no_runs(engine: Engine) -> None:
-    await settled(lambda: not engine._runs and not engine._ephemeral_runs)
-    assert not engine._run_limiter._slots
-    assert not engine._run_limiter._of_users
+    await settled(lambda: not engine.runs.on_threads and not engine.runs.ephemeral)
+    assert not engine._starter._limiter._slots
+    assert not engine._starter._limiter._of_users
 
 
 @pytest.mark.requirement("LIMIT-01")
@@ -86,7 +86,7 @@ async def test_max_runs_are_released_by_every_kind_of_end() -> None:
     for agent in (answers, failing):
         await Reader(await engine.run(given(agent))).rest()
         await Reader(await engine.suggest(given(agent))).rest()
-        assert not engine._run_limiter._slots
+        assert not engine._starter._limiter._slots
     for nonsense in (object(), None):
         with pytest.raises(TypeError):
             await engine.run(given(nonsense))
@@ -130,7 +130,7 @@ async def test_max_runs_a_run_that_cannot_begin_counts_no_longer() -> None:
     for _ in range(3):
         with pytest.raises(StoreError):
             await engine.run(given(answers, thread_id="other"))
-    assert len(engine._run_limiter._slots) == 1
+    assert len(engine._starter._limiter._slots) == 1
     agent.allow(3)
     await reader.rest()
     await no_runs(engine)
@@ -170,7 +170,7 @@ async def test_max_runs_a_run_that_supersedes_another_takes_its_slot(store: str,
     await replaced.until(2)
     reader = Reader(await engine.run(of_user(given(second, "second"), "alice")))
     await replaced.rest()
-    assert len(engine._run_limiter._slots) == 1
+    assert len(engine._starter._limiter._slots) == 1
     with pytest.raises((TooManyRuns, TooManyRunsOfUser)):
         await engine.run(of_user(given(answers, thread_id="other"), "alice"))
     second.allow(3)
@@ -201,12 +201,12 @@ async def test_max_runs_a_run_is_counted_again_if_the_store_fails_for_the_one_th
     agent = Gated()
     reader = Reader(await engine.run(of_user(given(agent), "alice")))
     await reader.until(2)
-    size = engine._run_limiter._size
+    size = engine._starter._limiter._size
     for number in range(3):
         with pytest.raises(StoreError):
             await engine.run(of_user(given(answers, f"failed {number}"), "alice"))
-        assert len(engine._run_limiter._slots) == 1
-        assert engine._run_limiter._size == size
+        assert len(engine._starter._limiter._slots) == 1
+        assert engine._starter._limiter._size == size
     store.left = math.inf
     with pytest.raises((TooManyRuns, TooManyRunsOfUser)):
         await engine.run(of_user(given(answers, thread_id="other"), "alice"))
@@ -214,7 +214,7 @@ async def test_max_runs_a_run_is_counted_again_if_the_store_fails_for_the_one_th
     assert (await second.rest())[-1] == FINISHED
     await reader.rest()
     await no_runs(engine)
-    assert not engine._run_limiter._size
+    assert not engine._starter._limiter._size
 
 
 @pytest.mark.requirement("LIMIT-01")
@@ -455,7 +455,7 @@ async def test_live_run_holds_one_copy_of_its_parsed_input(action: str) -> None:
         tracemalloc.stop()
     # The agent's model is half of `both`; a run has the body once more in its RUN_STARTED.
     assert held <= both / 2 * 1.1 + len(body) * 1.1
-    counted = engine._run_limiter._size
+    counted = engine._starter._limiter._size
     assert held / 1.5 <= counted <= (held + len(body)) * 1.5
     agent.allow(3)
     assert (await reader.rest())[-1] == FINISHED
@@ -498,7 +498,7 @@ async def test_max_runs_bytes_counts_runs_and_suggestions_together() -> None:
     await suggestion.rest()
     await reader.rest()
     await no_runs(engine)
-    assert engine._run_limiter._size == 0
+    assert engine._starter._limiter._size == 0
     with pytest.raises(InputTooLarge):
         await engine.run(request_of(answers, state_body(6_000)))
 
@@ -518,8 +518,8 @@ async def test_max_runs_bytes_counts_many_runs_that_emit_little() -> None:
     readers = [Reader(await engine.run(given(agent, thread_id=f"t-{number}"))) for number in range(40)]
     for _ in range(200):
         await asyncio.sleep(0)
-    counted = engine._run_limiter._size
-    taken = sum(RUN_BYTES + EVENT_FACTOR * run.size for run in engine._runs.values())
+    counted = engine._starter._limiter._size
+    taken = sum(RUN_BYTES + EVENT_FACTOR * run.size for run in engine.runs.on_threads.values())
     assert taken <= 1.25 * counted <= 1.25 * MAX_EXCESS * 1_000_000
     await engine.shutdown(0)
     for reader in readers:

@@ -189,7 +189,7 @@ async def leave(engine: Engine, agent: Callable[..., Any]) -> None:
     reader = Reader(await engine.run(given(agent)))
     await reader.until(1)
     reader.close()
-    await settled(lambda: not engine._runs)
+    await settled(lambda: not engine.runs.on_threads)
 
 
 async def leave_and_connect(engine: Engine, agent: Callable[..., Any]) -> None:
@@ -241,7 +241,7 @@ async def refuse(engine: Engine, agent: Callable[..., Any]) -> None:
 async def name_threads(engine: Engine, function: Callable[..., Any]) -> None:
     source = parse_thread_names(function, ())
     assert source is not None
-    engine._naming = ThreadNaming(source, engine.async_store, engine._start_naming)
+    engine._naming = ThreadNaming(source, engine.async_store, engine._starter.begin_beside_user)
     await Reader(await engine.run(given(answers))).rest()
     await settled(lambda: not engine._run_end_notifier._running)
 

@@ -316,7 +316,7 @@ async def test_runs_that_begin_on_a_store_that_hangs_do_not_wait_for_each_other(
     # Only what the store was called with may have begun.
     looks = lost_begins.CHECKS * store_writes.MAX_CHANGES
     await settled(lambda: store.calls["request_stop"] - store.failures["request_stop"] >= looks)
-    await settled(lambda: not engine._lost_begins._pending)
+    await settled(lambda: not engine._starter._lost_begins._pending)
     assert store.calls["request_stop"] - store.failures["request_stop"] == looks
 
 
@@ -379,7 +379,7 @@ async def test_begin_that_failed_in_a_store_that_does_not_block_ends_no_other_ru
     store = FaultyStore(MemoryStore())
     engine = engine_on(store)  # type: ignore[arg-type]
     looked_for: list[Any] = []
-    monkeypatch.setattr(engine._lost_begins, "add", looked_for.append)
+    monkeypatch.setattr(engine._starter._lost_begins, "add", looked_for.append)
     agent = Gated(1)
     own = Reader(await engine.run(given(agent)))
     await own.until(2)

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._engine import Engine, StopResult, persistence, remote_runs, signals
-from copilot_runtime._engine import engine as engine_module
+from copilot_runtime._engine import Engine, StopResult, orphans, persistence, remote_runs, signals
 from copilot_runtime._engine.persistence import RunPersistence
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime.stores import StoreError
@@ -260,7 +259,7 @@ async def test_reader_that_comes_on_another_thread_while_an_unread_run_is_droppe
 async def test_reader_of_a_lost_run_gets_its_end_as_soon_as_its_process_has_ended_it(
     make: Callable[..., Engine], notifications: Notifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "REAP_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 0.0)
     there = make(lease_seconds=0.2)
     begun = make(lease_seconds=0.2).store.begin(NewRun(THREAD, "r", "a"))
     assert isinstance(begun, RunStarted)
@@ -280,7 +279,7 @@ async def test_two_flushes_of_the_same_runs_do_not_wait_for_each_other(make: Cal
     for reader in own:
         await reader.until(2)
     persistence_: RunPersistence = engine._persistence
-    writers = [run.writer for run in engine._runs.values() if run.writer is not None]
+    writers = [run.writer for run in engine.runs.on_threads.values() if run.writer is not None]
     with writers[0].flush_lock, writers[1].flush_lock:
         flushes = [
             threading.Thread(target=persistence_._flush, args=(order,), daemon=True)

@@ -106,9 +106,9 @@ class TracedEngine(Engine):
         self._report(run, is_lost=True)
         super()._run_lost(run)
 
-    def _run_reaped(self, ended: EndedRun, owner: str) -> None:
-        super()._run_reaped(ended, owner)
+    async def _run_reaped(self, ended: EndedRun, owner: str) -> None:
         self._telemetry.end_run(None, RunReport.of_reaped(ended, owner))
+        await super()._run_reaped(ended, owner)
 
     def _report(self, run: Run, *, is_lost: bool = False) -> None:
         # Whatever happens here, the run has to end for its readers.

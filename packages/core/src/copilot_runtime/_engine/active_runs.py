@@ -1,0 +1,128 @@
+"""The active runs of an engine in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from .._concurrency.loop_watchdog import unwatch_loop, watch_loop
+from .._concurrency.periodic import PeriodicTask
+from ..stores.protocol import ActiveRun, RunKey, RunStore, ThreadKey
+from .local_runs import local_runs
+from .persistence import FINISH_RETRY_SECONDS
+from .run import Run
+from .run_log import RunLog
+from .shutdown import CHECK_SECONDS
+
+
+class ActiveRuns:
+    """Runs that have begun here and have not ended.
+
+    What is done for the event loops that have any is done once for each loop, and not for each run: the log says where
+    they are stuck, and the runs end in time if the server shuts down, even if nobody reads them.
+
+    Args:
+        store: the store of the threads.
+        while_active: called every `CHECK_SECONDS` on each loop that has active runs.
+
+    Attributes:
+        on_threads: those on a thread, by their keys.
+        ephemeral: those on no thread, by their logs: suggestions, and runs that name a thread.
+        shared: those on a thread, and those of other engines over the same store object.
+    """
+
+    def __init__(self, store: RunStore, while_active: Callable[[], object]) -> None:
+        self.on_threads: dict[RunKey, Run] = {}
+        self.ephemeral: dict[RunLog, Run] = {}
+        self.shared = local_runs(store)
+        self._while_active = while_active
+        self._timer: PeriodicTask[Run] = PeriodicTask(
+            CHECK_SECONDS, self._tick, started=partial(watch_loop, self), stopped=partial(unwatch_loop, self)
+        )
+
+    def add(self, run: Run) -> None:
+        """Adds a run that has begun."""
+        if run.writer is None:
+            self.ephemeral[run.log] = run
+        else:
+            key = run.writer.lease.run
+            self.on_threads[key] = self.shared[key] = run
+        self._timer.add(run, run.loop)
+
+    def discard(self, run: Run) -> None:
+        """Removes a run that has ended."""
+        self._timer.discard(run, run.loop)
+        if run.writer is None:
+            self.ephemeral.pop(run.log, None)
+            return
+        key = run.writer.lease.run
+        for runs in (self.on_threads, self.shared):
+            if runs.get(key) is run:  # an ordinal may be in use again, where a store was replaced
+                del runs[key]
+
+    def forget(self, key: RunKey) -> None:
+        """Removes the run with a key, if there is one: it could not be started."""
+        if (run := self.on_threads.get(key)) is not None:
+            self.discard(run)
+
+    def all(self) -> list[Run]:
+        """Returns the runs of this engine."""
+        return [*self.on_threads.values(), *self.ephemeral.values()]
+
+    def of_thread(self, thread: ThreadKey) -> list[Run]:
+        """Returns those on a thread."""
+        return [run for key, run in list(self.on_threads.items()) if key.thread == thread]
+
+    def of_log(self, log: RunLog) -> Run | None:
+        """Returns the run of a log if it is active."""
+        run = self.ephemeral.get(log) if log.run is None else self.on_threads.get(log.run)
+        # An ordinal may be in use again, where a store was replaced: then the run is not the one of the log.
+        return None if run is None or run.log is not log or run.is_finished else run
+
+    def find_log(self, key: RunKey) -> RunLog | None:
+        """Returns the log of an active run of this process that any engine over the same store object runs."""
+        run = self.shared.get(key)
+        return None if run is None or run.loop.is_closed() else run.log
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.on_threads) + len(self.ephemeral)
+
+    def clear(self) -> None:
+        """Forgets the runs of the parent process."""
+        self.on_threads.clear()
+        self.shared.clear()
+        self.ephemeral.clear()
+        self._timer.clear()
+
+    # --- runs whose event loop does not run any more ---
+
+    def have_closed_loop(self) -> bool:
+        """Returns whether the event loop of any run was closed under it."""
+        return any(run.loop.is_closed() for run in self.all())
+
+    async def end_without_loop(self, live: ActiveRun) -> bool:
+        """Ends a run of this process whose event loop was closed under it. Returns whether it was one."""
+        run = self.shared.get(live.run)
+        if run is None or not run.loop.is_closed():
+            return False
+        await run.end_without_loop()
+        return True
+
+    async def end_all_without_loop(self) -> None:
+        """Ends all runs whose event loop was closed under them."""
+        for run in self.all():
+            if run.loop.is_closed():
+                await run.end_without_loop()
+
+    async def end_all_not_running(self) -> None:
+        """Ends the runs of event loops that no longer run, closed or not."""
+        deadline = time.monotonic() + FINISH_RETRY_SECONDS
+        for run in self.all():
+            if not run.loop.is_running() and time.monotonic() < deadline:
+                await run.end_without_loop()
+
+    def _tick(self, _: Sequence[Run]) -> None:
+        self._while_active()

@@ -1,0 +1,324 @@
+"""Begins runs: within the limits, in the store, and with all that the thread has to say of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Set
+from functools import partial
+from typing import Any, Protocol
+
+from .._concurrency import driver, loops
+from .._events import InputEcho, RunRecorder, encode_echo
+from ..agents._base import agent_callable
+from ..stores.protocol import (
+    ActiveRun,
+    Lease,
+    NewRun,
+    RunCompletion,
+    RunStarted,
+    RunStore,
+    StoreError,
+    ThreadBusy,
+    ThreadKey,
+)
+from .active_runs import ActiveRuns
+from .agent_history import remembered_messages
+from .async_store import AsyncStore
+from .lost_begins import LostBegins
+from .orphans import Orphans
+from .resume import check_resume, without_resume
+from .run import Run
+from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot, TooManyRuns, TooManyRunsOfUser
+from .shutdown import Shutdown, ShuttingDown
+from .store_queue import TurnMissed
+from .subscribers import Subscribers
+from .thread_history import complete_history
+from .thread_names import MAX_NEW_THREAD_MESSAGES
+from .types import EngineOptions, RunRequest
+
+SUPERSEDE_SECONDS = 2.0
+"""How long a superseded run is given to end by itself."""
+
+
+class Launch(Protocol):
+    """Starts a run whose thread, if it has one, is its own now."""
+
+    def __call__(
+        self,
+        request: RunRequest,
+        function: Callable[..., Any],
+        lease: Lease | None,
+        recorder: RunRecorder,
+        slot: RunSlot,
+        *,
+        may_be_first: bool = False,
+    ) -> Run: ...
+
+
+class RunStarter:
+    """Begins the runs of an engine.
+
+    Args:
+        store: the store.
+        async_store: the same store, for event loops.
+        options: how runs are run.
+        runs: the active runs, among which ``launch`` puts a run.
+        orphans: ends what keeps a thread busy although nobody runs it.
+        subscribers: learn that nobody reads a run whose request was cancelled.
+        shutdown: refuses runs.
+        launch: starts a run.
+        stop: asks the active run of a thread to stop.
+        names_threads: whether new threads get names.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        async_store: AsyncStore,
+        options: EngineOptions,
+        *,
+        runs: ActiveRuns,
+        orphans: Orphans,
+        subscribers: Subscribers,
+        shutdown: Shutdown,
+        launch: Launch,
+        stop: Callable[[ThreadKey, str | None], Awaitable[object]],
+        names_threads: bool,
+    ) -> None:
+        self._store = store
+        self._async_store = async_store
+        self._options = options
+        self._runs = runs
+        self._orphans = orphans
+        self._subscribers = subscribers
+        self._shutdown = shutdown
+        self._launch = launch
+        self._stop = stop
+        self._names_threads = names_threads
+        self._limiter = RunLimiter(options.max_runs, options.max_runs_per_user, options.max_runs_bytes)
+        self._lost_begins = LostBegins(store, async_store)
+        self._may_suspend = store.blocking or options.on_concurrent_run == "supersede" or options.history == "stored"
+        """Whether beginning a run may take more than one step of its request's task."""
+
+    def begin(self, request: RunRequest) -> Awaitable[Run | ActiveRun]:
+        """Begins a run on its thread; returns the run that keeps the thread busy instead if there is one.
+
+        Raises TypeError for what is not an agent, ShuttingDown, TooManyRuns, TooManyRunsOfUser, InputTooLarge, and
+        StoreError.
+        """
+        return self._begin_shielded(request) if self._may_suspend else self._begin(request)
+
+    async def begin_on_no_thread(self, request: RunRequest) -> Run:
+        """Begins a run of which nothing is stored. Raises TypeError, TooManyRuns, TooManyRunsOfUser, InputTooLarge."""
+        function = agent_callable(request.agent)
+        slot = self._find_slot(request) or await self._make_slot(request)
+        try:
+            request = without_resume(request)
+            request.body.forget()
+            return self._launch(request, function, None, RunRecorder(ordinal=None), slot)
+        except BaseException:
+            slot.release()
+            raise
+
+    async def begin_beside_user(self, request: RunRequest) -> Run | None:
+        """Begins a run of which nothing is stored, and which is not one of its user's, who has not asked for it.
+
+        Returns None if there may be no further run.
+        """
+        try:
+            slot = self._limiter.acquire(None, request.memory)
+        except (RunLimitReached, InputTooLarge):
+            return None
+        try:
+            return self._launch(request, agent_callable(request.agent), None, RunRecorder(ordinal=None), slot)
+        except BaseException:
+            slot.release()
+            raise
+
+    def after_fork(self) -> None:
+        """Forgets the runs of the parent process."""
+        self._limiter.after_fork()
+        self._lost_begins.after_fork()
+
+    async def _begin_shielded(self, request: RunRequest) -> Run | ActiveRun:
+        """Begins a run; a request that is cancelled meanwhile leaves no lease without a run."""
+        if loops.in_sync_driver():
+            return await self._begin(request)
+        beginning = asyncio.ensure_future(self._begin(request))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(self._abandon_when_begun)
+            raise
+        finally:
+            del beginning  # if it has failed, its exception has this frame in its traceback
+
+    def _abandon_when_begun(self, beginning: asyncio.Future[Run | ActiveRun]) -> None:
+        if not beginning.cancelled() and beginning.exception() is None and isinstance(run := beginning.result(), Run):
+            self._subscribers.reader_left(run.log)
+
+    async def _begin(self, request: RunRequest) -> Run | ActiveRun:
+        function = agent_callable(request.agent)  # before the thread is taken: a factory may return anything
+        run_input = request.input
+        new = NewRun(
+            ThreadKey(request.owner, run_input.thread_id),
+            run_input.run_id,
+            request.agent_id,
+            request.size,
+            self._lost_begins.next_id() if self._store.blocking else "",
+        )
+        slot = self._find_slot(request) or await self._make_slot(request, new.thread)
+        try:
+            run = await self._begin_in_slot(slot, request, function, new)
+        except BaseException:
+            slot.give_back()
+            raise
+        if isinstance(run, ActiveRun):
+            slot.give_back()
+        return run
+
+    def _find_slot(self, request: RunRequest) -> RunSlot | None:
+        """Returns a slot for a run; None if a limit is reached. Raises InputTooLarge."""
+        try:
+            return self._limiter.acquire(request.user_key, request.memory)
+        except (TooManyRuns, TooManyRunsOfUser):
+            return None
+
+    async def _make_slot(self, request: RunRequest, thread: ThreadKey | None = None) -> RunSlot:
+        """Returns a slot for a run, on a thread or on none, where a limit is reached.
+
+        Raises TooManyRuns, TooManyRunsOfUser, and InputTooLarge.
+        """
+        # A run that supersedes another needs no further slot.
+        if thread is not None and self._options.on_concurrent_run == "supersede":
+            replaced = self._runs.of_thread(thread)
+            slot = next(filter(None, (run.slot.take_over(request.memory) for run in replaced)), None)
+            if slot is not None:
+                return slot
+        await self._runs.end_all_without_loop()
+        return self._limiter.acquire(request.user_key, request.memory)
+
+    async def _begin_in_slot(
+        self, slot: RunSlot, request: RunRequest, function: Callable[..., Any], new: NewRun
+    ) -> Run | ActiveRun:
+        missed = self._runs.shared.last_missed
+        started = await self._begin_in_store(new)
+        if isinstance(started, ThreadBusy) and await self._orphans.end(started.live):
+            started = await self._begin_in_store(new)
+        if isinstance(started, ThreadBusy) and self._options.on_concurrent_run == "supersede":
+            started = await self._supersede(new, started)
+        if isinstance(started, ThreadBusy):
+            return started.live
+        lease, is_resuming = started.lease, request.has_resume
+        try:
+            if self._options.history == "stored":
+                request, function = await self._complete_history(request, function, started, slot)
+            if is_resuming:
+                # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
+                thread = await self._async_store.read(new.thread)
+                request = check_resume(request, thread.runs, started.event_messages)
+            if self._shutdown.refuses_runs():  # since meanwhile: the client is sent elsewhere
+                raise ShuttingDown
+            recorder = _recorder(request, started, is_resuming=is_resuming)
+            # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
+            may_be_first = self._names_threads and len(started.event_messages) <= MAX_NEW_THREAD_MESSAGES
+            run = self._launch(request, function, lease, recorder, slot, may_be_first=may_be_first)
+        except BaseException:
+            self._runs.forget(lease.run)
+            try:
+                await self._async_store.finish(lease, (), RunCompletion(persist=False))
+            except StoreError:
+                self._lost_begins.add(lease)
+            raise
+        # A stop that was requested since the lease was taken has not found the run here, and a store that is not
+        # polled would not report it again. The run has begun, whether or not the store works now.
+        if self._store.poll_seconds is None and self._may_have_missed(missed):
+            try:
+                if await self._async_store.poll_signals([lease]):
+                    run.stop_threadsafe()
+            except StoreError:
+                pass
+        return run
+
+    async def _begin_in_store(self, new: NewRun) -> RunStarted | ThreadBusy:
+        try:
+            return await self._async_store.begin(new)
+        except TurnMissed:
+            raise
+        except BaseException:  # also if a server interrupts its worker thread in the middle of the call
+            if new.begin_id:  # without one, the thread's active run may be any other
+                self._lost_begins.add(new)
+            raise
+
+    def _may_have_missed(self, last_missed: object) -> bool:
+        """Returns whether anybody may have looked for a run that was not here since ``last_missed`` was."""
+        return self._runs.shared.last_missed is not last_missed or not self._runs.shared.has_all
+
+    async def _complete_history(
+        self, request: RunRequest, function: Callable[..., Any], started: RunStarted, slot: RunSlot
+    ) -> tuple[RunRequest, Callable[..., Any]]:
+        """Returns a run with all messages of its thread, now that no other run can add to them, and its function."""
+        try:
+            remembered = await remembered_messages(request, started)
+        except (Exception, driver.SelfCancelledError) as error:
+            return request, partial(_raise_only, [error])  # what the client has sent is not all that the agent needs
+        before = request.memory
+        request = await self._async_store.call_off_loop(complete_history, self._store, request, started, remembered)
+        slot.add(request.memory - before)
+        return request, function
+
+    async def _supersede(self, new: NewRun, busy: ThreadBusy) -> RunStarted | ThreadBusy:
+        deadline = time.monotonic() + SUPERSEDE_SECONDS
+        started: RunStarted | ThreadBusy = busy
+        while isinstance(started, ThreadBusy) and (left := deadline - time.monotonic()) > 0:
+            await self._stop(new.thread, started.live.run_id)
+            run = self._runs.shared.get(started.live.run)
+            if run is not None:
+                await run.wait_ended(deadline)
+            else:
+                await driver.sleep(min(left, self._store.poll_seconds or left))
+            started = await self._begin_in_store(new)
+        if isinstance(started, ThreadBusy):
+            await self._orphans.fence(started.live, SUPERSEDE_SECONDS)
+            started = await self._begin_in_store(new)
+        return started
+
+
+async def _raise_only(errors: list[BaseException], input: Any) -> None:
+    """Raises the only error of a list, which its run must not keep: its traceback has frames that have the run."""
+    raise errors.pop()
+
+
+def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) -> RunRecorder:
+    return RunRecorder(
+        ordinal=started.lease.run.ordinal,
+        input_echo=_Echo(request, started.event_messages, started.input_messages),
+        known_message_ids=started.event_messages,
+        is_resuming=is_resuming,
+    )
+
+
+class _Echo:
+    """Returns the input of a run without the messages that the thread has already."""
+
+    __slots__ = ("_known_from_events", "_known_from_inputs", "_request")
+
+    def __init__(self, request: RunRequest, known_from_events: Set[str], known_from_inputs: Set[str]) -> None:
+        self._request = request
+        self._known_from_events = known_from_events
+        self._known_from_inputs = known_from_inputs
+
+    def __call__(self) -> InputEcho:
+        body, in_events, in_inputs = self._request.body, self._known_from_events, self._known_from_inputs
+        members = body.members
+        messages = members["messages"]
+        if in_events or in_inputs:
+            new = [message for message in messages if message["id"] not in in_events and message["id"] not in in_inputs]
+            if len(new) < len(messages):
+                members = {**members, "messages": new}
+        # Nothing needs them again before the end of the run.
+        body.forget()
+        if body.can_be_echoed and members["messages"] is messages:
+            return InputEcho(body.data, tuple([message["id"] for message in messages]))
+        return encode_echo(members)
