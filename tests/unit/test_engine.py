@@ -992,13 +992,13 @@ async def test_lease_lost_ends_the_run(kind: str) -> None:
     assert events[-1]["code"] == "RUN_LOST"
     if kind == "deaf":
         agent.may_go.set()
-    await settled(lambda: not [run for run in here._runs.values() if not run.is_finished])
+    await settled(lambda: not [run for run in here.runs.on_threads.values() if not run.is_finished])
     other.allow()
     await second.rest()
     assert [run.run_id for run in store.read(THREAD).runs] == ["second"]
     assert [read_frame(frame).event for frame in stored(store).raw or ()] == second.events
     assert not told
-    assert not here._runs
+    assert not here.runs.on_threads
     await settled(lambda: not here._remote_runs._logs)
 
 

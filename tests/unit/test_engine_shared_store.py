@@ -185,7 +185,7 @@ async def test_remote_stop_that_takes_effect_before_its_response(make: Make) -> 
     here = make()
     own = Reader(await here.run(given(Gated())))
     await own.until(2)
-    [run] = here._runs.values()
+    [run] = here.runs.on_threads.values()
     store, may_finish = here.store, threading.Event()
     finish, request_stop = store.finish, store.request_stop
 
@@ -246,7 +246,7 @@ async def test_remote_run_that_ignores_its_cancellation_is_superseded(
     await own.rest()
     assert own.frames == joined.frames
     agent.may_go.set()
-    await settled(lambda: not here._runs)
+    await settled(lambda: not here.runs.on_threads)
     assert run_ids(elsewhere) == ["r", "second"]
     assert list(stored(here.store).raw or ()) == own.frames
     assert [ended.outcome for ended in told if ended.run_id == "r"] == ["stopped"]
@@ -773,13 +773,13 @@ async def test_lease_expired_but_not_claimed_is_kept(
     await owner.begins(Gated(100), 5)
     owner.cut_off()
     await settled(lambda: is_expired(here))
-    bury = here._reap
+    reap = here._orphans.reap_lost
 
-    async def after_the_owner_is_awake(*args: Any, **named: Any) -> None:
+    async def after_the_owner_is_awake(run: RunKey) -> None:
         owner.go_on()
-        await bury(*args, **named)
+        await reap(run)
 
-    monkeypatch.setattr(here, "_reap", after_the_owner_is_awake)
+    monkeypatch.setattr(here._orphans, "reap_lost", after_the_owner_is_awake)
     monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 1.0)
     await find(here)
     assert [ended for ended in owner.told if ended.outcome != "stopped"] == []  # one that was stopped may have ended
@@ -815,20 +815,20 @@ async def test_remote_follower_does_not_wait_for_another_run(
     await here.run(given(agent, thread_id="another"))
     lost = Reader(await there.connect(THREAD, None))
     joined = Reader(await there.connect(ThreadKey("", "another"), None))
-    bury, burying, may_bury = there._reap, asyncio.Event(), asyncio.Event()
+    reap, reaping, may_reap = there._orphans.reap_lost, asyncio.Event(), asyncio.Event()
 
-    async def when_told(*args: Any, **named: Any) -> None:
-        burying.set()
-        await may_bury.wait()
-        await bury(*args, **named)
+    async def when_told(run: RunKey) -> None:
+        reaping.set()
+        await may_reap.wait()
+        await reap(run)
 
-    monkeypatch.setattr(there, "_reap", when_told)
+    monkeypatch.setattr(there._remote_runs, "_reap_lost", when_told)
     owner.cut_off()
     owner.halt()
-    await burying.wait()
+    await reaping.wait()
     agent.allow(3)
     assert (await joined.rest())[-1]["type"] == "RUN_FINISHED"
-    may_bury.set()
+    may_reap.set()
     assert (await lost.rest())[-1]["code"] == "RUN_LOST"
 
 

@@ -440,7 +440,7 @@ async def test_run_that_cannot_be_launched_frees_its_thread_once_the_store_is_ba
         raise StoreError("away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "_launch", failing)
+        patched.setattr(engine._starter, "_launch", failing)
         with pytest.raises(StoreError, match="away"):
             await engine.run(given(answers))
     assert store.inner.read(THREAD).live is not None
