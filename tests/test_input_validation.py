@@ -26,6 +26,7 @@ from .serve import ADAPTERS
 
 MALLORY = {"x-user": "mallory"}
 ALICE = {"x-user": "alice"}
+BOB = {"x-user": "bob"}
 JSON = ("content-type", "application/json")
 DEEP = 200_000
 
@@ -47,20 +48,36 @@ def snapshot(client: SecurityClient, mount: str, thread: str) -> dict[str, Any]:
     return {**views, "listed": listed, "replay": replay}
 
 
-@pytest.fixture(params=["auto", "multi-route"])
-def mount(client: SecurityClient, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A runtime at which to fire; afterwards alice's thread is as it was, and the runtime works."""
-    mount: str = request.param
+def store_thread(client: SecurityClient, mount: str) -> tuple[str, dict[str, Any]]:
+    """Makes a thread of alice's; returns its id and all that it has to show."""
     thread = unique("alice")
     run = client.request("POST", f"/{mount}/agent/hello/run", hello_input(thread), ALICE)
     assert run.events()[-1]["type"] == "RUN_FINISHED"
-    before = snapshot(client, mount, thread)
-    assert thread in [listed["id"] for listed in before["listed"]]
-    assert before["messages"]["messages"]
+    shown = snapshot(client, mount, thread)
+    assert thread in [listed["id"] for listed in shown["listed"]]
+    assert shown["messages"]["messages"]
+    return thread, shown
+
+
+@pytest.fixture(scope="module")
+def stored_threads(client: SecurityClient) -> dict[str, tuple[str, dict[str, Any]]]:
+    """By runtime, a thread of alice's that is as it was made, for the next test."""
+    return {}
+
+
+@pytest.fixture(params=["auto", "multi-route"])
+def mount(
+    client: SecurityClient, stored_threads: dict[str, tuple[str, dict[str, Any]]], request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """A runtime at which to fire; afterwards alice's thread is as it was, and the runtime works."""
+    mount: str = request.param
+    # Taken out: what a test has changed is not left to the next one.
+    thread, before = stored_threads.pop(mount, None) or store_thread(client, mount)
     yield mount
     assert snapshot(client, mount, thread) == before
-    rerun = client.request("POST", f"/{mount}/agent/hello/run", hello_input(unique("after")), ALICE)
+    rerun = client.request("POST", f"/{mount}/agent/hello/run", hello_input(unique("after")), BOB)
     assert rerun.events()[-1]["type"] == "RUN_FINISHED"
+    stored_threads[mount] = thread, before
 
 
 # --- every route, every bad body -----------------------------------------------------
