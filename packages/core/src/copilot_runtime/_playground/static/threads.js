@@ -57,9 +57,8 @@ export class Threads {
     this.#timer = setTimeout(() => this.refresh(), milliseconds);
   }
 
-  // Returns whether the list is available.
   async refresh() {
-    if (!this.access.list) return false;
+    if (!this.access.list) return;
     clearTimeout(this.#timer);
     const current = this.actions.current();
     const query = new URLSearchParams({ limit: String(this.#limit) });
@@ -72,15 +71,15 @@ export class Threads {
         const running = this.#running.get(id);
         if (id !== current?.threadId && running && running.before !== updatedAt) this.#running.delete(id);
       }
-      if (current !== this.actions.current()) return true;
+      if (current !== this.actions.current()) return;
       const listed = new Set(threads.map(({ id }) => id));
       const unlisted = [...this.#running.values()].filter(({ id }) => !listed.has(id)).reverse();
       this.#show([...unlisted, ...threads], nextCursor);
       if ([...this.#running.keys()].some((id) => id !== current?.threadId)) this.refreshIn(POLL_MILLISECONDS);
-      return true;
     } catch (error) {
-      this.#showHint(`The list of threads is not available: ${error.message}`);
-      return false;
+      // fetch raises TypeError for a server that is away, such as while a developer restarts it: the list is kept then.
+      const isListed = this.#list.querySelector("a") !== null;
+      if (!isListed || !(error instanceof TypeError)) this.#showHint(`The list of threads is not available: ${error.message}`);
     }
   }
 
