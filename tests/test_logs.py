@@ -326,10 +326,13 @@ def test_log_format_json_has_tracebacks_in_the_line() -> None:
 
 
 THEIR_MODULE = """
+import warnings
+
 from copilot_runtime import CopilotRuntime
 
 def agent(input):
     yield {"type": "RUN_STARTED", "threadId": input.thread_id, "runId": input.run_id}
+    warnings.warn("a warning of theirs")
     raise LookupError("of theirs")
 
 runtime = CopilotRuntime(agents={"theirs": agent})
@@ -352,6 +355,9 @@ def test_cli_serve_log_format_json_logs_lines_of_json(tmp_path: Path) -> None:
     assert (run["outcome"], run["agent_id"], run["error_code"]) == ("failed", "theirs", "INCOMPLETE_STREAM")
     [failure] = [line for line in lines if line["level"] == "ERROR"]
     assert "LookupError: of theirs" in failure["exception"]
+    [warning] = [line for line in lines if line["logger"] == "py.warnings"]
+    assert "a warning of theirs" in warning["message"]
+    assert not any("color_message" in line for line in lines)
     assert any(f"POST {BASE}/agent/theirs/run" in line["message"] for line in lines), "the server's own lines, too"
 
 

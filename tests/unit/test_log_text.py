@@ -118,6 +118,7 @@ def test_log_of_a_traceback_has_no_lines_of_others(caplog: pytest.LogCaptureFixt
     formatted = [logging.Formatter().format(record) for record in caplog.records]
     (text,) = (text for text in formatted if "Traceback" in text)
     lines = text.split("\n")
+    assert "_engine" not in text, "it begins in the code of the application"
     assert f"in {fail.__name__}" in text
     assert all(line.isprintable() for line in lines), text
     assert not any(line.lstrip(" |").startswith("ERROR root") for line in lines), text

@@ -116,18 +116,17 @@ def _escape(record: logging.LogRecord) -> bool:
         return True
     if _CONTROLS.search(text):
         record.msg, record.args = one_line(text), ()
-    error = record.exc_info[1] if record.exc_info else None
-    if error is not None and record.exc_text is None:
-        record.exc_text = _format_escaped(error)
+    if record.exc_info and record.exc_info[1] is not None and record.exc_text is None:
+        record.exc_text = _format_escaped(record.exc_info[1], record.exc_info[2])
     return True
 
 
-def _format_escaped(error: BaseException) -> str | None:
+def _format_escaped(error: BaseException, trace: TracebackType | None) -> str | None:
     """Returns a traceback in which the text of each exception is one line; None if it has no controls anyway.
 
     Handlers use the text in place of their own. The stack, whose lines are those of source files, is left as it is.
     """
-    formatted = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    formatted = traceback.TracebackException(type(error), error, trace, compact=True)
     has_controls = False
 
     def format_escaped(original: Callable[..., Iterator[str]], *arguments: Any, **options: Any) -> Iterator[str]:

@@ -11,6 +11,8 @@ from pydantic_core import to_json
 
 _OWN_ATTRIBUTES = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"asctime", "message", "taskName"}
 """What every record has. Everything else was passed as ``extra``."""
+_FOR_TERMINALS = frozenset(("color_message",))
+"""Of uvicorn's records: the message again, with codes for colours."""
 
 
 class JSONFormatter(logging.Formatter):
@@ -31,7 +33,8 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line.update((name, value) for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES | line.keys())
+        left_out = _OWN_ATTRIBUTES | _FOR_TERMINALS | line.keys()
+        line.update((name, value) for name, value in vars(record).items() if name not in left_out)
         if record.exc_text:  # with controls escaped
             line["exception"] = record.exc_text
         elif record.exc_info:

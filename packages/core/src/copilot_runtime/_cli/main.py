@@ -60,6 +60,7 @@ def _configure_logging(options: argparse.Namespace) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=options.log_level, handlers=[handler])
+    logging.captureWarnings(True)  # which Python would write as lines of text
 
 
 def _parser() -> argparse.ArgumentParser:
