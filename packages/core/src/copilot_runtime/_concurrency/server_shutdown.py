@@ -55,6 +55,11 @@ def server_shutdown() -> ServerShutdown | None:
     return None
 
 
+def ends_by_signal() -> bool:
+    """Returns whether this process's server ends by the signal that it has received, without exit handlers: uvicorn."""
+    return _is_a(_handler_object(signal.SIGTERM), *_UVICORN)
+
+
 def note_gunicorn_worker(worker: object) -> None:
     """Notes the gunicorn worker of this process."""
     global _worker

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .._concurrency import driver, loops
+from .._concurrency.loop_resources import loop_resources
 from .._concurrency.server_shutdown import ServerShutdown, note_quick_shutdown, server_shutdown, waits_at_exit
 from .endings import INTERRUPTED
 from .persistence import FINISH_RETRY_SECONDS
@@ -48,6 +49,8 @@ class EndTimes(NamedTuple):
     """When it ends, whatever its agent does."""
     store: float
     """When nobody waits any longer for its end to be stored."""
+    server: float | None
+    """When the server no longer waits; None for never."""
 
 
 def is_open(loop: asyncio.AbstractEventLoop) -> bool:
@@ -160,6 +163,7 @@ class Shutdown:
             await self._wait_ended(of_loop, times.store)
             await self._run_end_notifier.drain(of_loop, times.store)
             await self._subscribers.close_all(of_loop, time.monotonic() + SEND_SECONDS)
+            await loop_resources.close_all(of_loop, times.server, is_exiting=exiting_since is not None)
         finally:
             self._active_count -= 1
 
@@ -215,7 +219,7 @@ class Shutdown:
             stop = began_at + self._grace_seconds
         if not ends:
             force = max(stop, now) + agent_seconds
-            return EndTimes(stop, force, force + STORE_SECONDS)
+            return EndTimes(stop, force, force + STORE_SECONDS, None)
         end, reserved = min(ends), AGENT_SECONDS + MIN_STORE_SECONDS + SEND_SECONDS
         if server is not None and server.accepts_requests:
             # Its last request has just come. However little time there is, a run may begin with it.
@@ -224,7 +228,8 @@ class Shutdown:
         if server is not None and server.limit_seconds:
             agent_seconds = min(agent_seconds, server.limit_seconds / 3)
         force = max(stop, now) + agent_seconds
-        return EndTimes(stop, force, max(force + MIN_STORE_SECONDS, min(force + STORE_SECONDS, end - SEND_SECONDS)))
+        store = max(force + MIN_STORE_SECONDS, min(force + STORE_SECONDS, end - SEND_SECONDS))
+        return EndTimes(stop, force, store, end)
 
     def _active_runs(self, of_loop: LoopFilter) -> list[Run]:
         return [run for run in self._runs() if of_loop(run.loop) and not run.log.ended]

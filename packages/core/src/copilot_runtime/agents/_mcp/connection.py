@@ -11,6 +11,7 @@ from .._context import RunContext
 from .._tools.tool import Tool, ToolError
 from . import sdk
 from .kept_sessions import KeptSession, KeptSessions
+from .program import Program
 from .server import MCPServer
 from .session_task import DISCONNECTED, SessionTask
 from .tool_results import result_content
@@ -19,6 +20,15 @@ from .tools import allowed_definitions, build_tool
 logger = logging.getLogger("copilot_runtime.agents.mcp")
 
 T = TypeVar("T")
+
+
+def start_session(
+    server: MCPServer, settings: Mapping[str, str], client: Any, extensions: sdk.Extensions
+) -> SessionTask:
+    """Returns a session that opens, with what the server's functions have returned for a run."""
+    program = None if server.command is None else Program()
+    opened = server.open_session(settings, client, extensions, program)
+    return SessionTask(opened, server.label, server.describe_error, program)
 
 
 class Connection:
@@ -145,8 +155,7 @@ class Connection:
         client = await server.resolve_client(context)
 
         def open_session() -> SessionTask:
-            opened = server.open_session(settings, client, self._extensions)
-            return SessionTask(opened, server.label, server.describe_error, is_program=server.command is not None)
+            return start_session(server, settings, client, self._extensions)
 
         if not server.keep:
             return open_session()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Sequence
 
 from .session_task import SessionTask
@@ -40,6 +41,7 @@ class KeptSessions:
                 self._forget(kept)
             # In an empty context: it is not part of the run that opens it.
             kept = self._kept[key] = KeptSession(key, contextvars.Context().run(open_session))
+            kept.session.on_retire = functools.partial(self._forget, kept)
         self._stop_timer(kept)
         kept.users += 1
         return kept
@@ -84,7 +86,7 @@ class KeptSessions:
             self._forget(kept)
             kept.session.close()
         await close_all(sessions)
-        programs = [session.task for session in sessions if session.is_program and not session.task.done()]
+        programs = [session.task for session in sessions if session.program is not None and not session.task.done()]
         if programs:
             await asyncio.wait(programs, timeout=_PROGRAM_TIMEOUT_SECONDS)
 
@@ -101,5 +103,5 @@ async def close_all(sessions: Sequence[SessionTask]) -> None:
         await asyncio.wait([session.task for session in sessions], timeout=CLOSE_TIMEOUT_SECONDS)
     finally:
         for session in sessions:
-            if not session.is_program:
+            if session.program is None:
                 session.task.cancel()

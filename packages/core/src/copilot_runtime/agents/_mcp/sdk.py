@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from ..._optional.optional_imports import import_optional
 from .._http.clients import default_client
+from .program import Program
 from .wire_repair import WireRepair
 
 JSONObject = Mapping[str, Any]
@@ -194,13 +195,15 @@ async def stdio_session(
     cwd: str | None,
     extensions: Extensions,
     label: str,
+    started: Program,
 ) -> AsyncGenerator[MCPSession]:
     """Starts a server as a process, and ends it on exit. Has to be entered and exited in the same task."""
     stdio = import_optional("mcp.client.stdio", feature="MCPServer", extra="mcp")
     program, *arguments = command
     parameters = stdio.StdioServerParameters(command=program, args=arguments, env=dict(env), cwd=cwd)
     async with AsyncExitStack() as stack:
-        yield await _enter(stack, stdio.stdio_client(parameters, errlog=_stderr()), extensions, label)
+        streams = started.guard(stdio.stdio_client(parameters, errlog=_stderr()))
+        yield await _enter(stack, streams, extensions, label)
 
 
 class _LostSessions:

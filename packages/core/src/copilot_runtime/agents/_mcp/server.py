@@ -18,6 +18,7 @@ from .._http import request as http_request
 from .._http.urls import parse_http_url, redact_url
 from . import sdk
 from .kept_sessions import KeptSessions
+from .program import Program
 
 Settings = Mapping[str, str]
 
@@ -154,13 +155,21 @@ class MCPServer:
         return _check_client(await resolve_for_run(self.client, context))
 
     def open_session(
-        self, settings: Settings, client: Any, extensions: sdk.Extensions
+        self, settings: Settings, client: Any, extensions: sdk.Extensions, program: Program | None
     ) -> AbstractAsyncContextManager[sdk.MCPSession]:
-        """Returns what opens a session, and closes it on exit, with what the two methods above have returned."""
+        """Returns what opens a session, and closes it on exit.
+
+        Args:
+            settings: what `resolve_settings` has returned.
+            client: what `resolve_client` has returned.
+            extensions: the extensions that the client supports.
+            program: becomes the process of the server, if it is one to start.
+        """
         if client is not None:
             return nullcontext(sdk.MCPSession(client))
         if self.command is not None:
-            return sdk.stdio_session(self.command, settings, self.cwd, extensions, self.label)
+            assert program is not None
+            return sdk.stdio_session(self.command, settings, self.cwd, extensions, self.label, program)
         assert self.url is not None
         seconds = self.connect_timeout_seconds
         return sdk.http_session(self.url, self.transport, seconds, settings, extensions, self.label)
@@ -168,7 +177,7 @@ class MCPServer:
     async def aclose(self) -> None:
         """Closes the running event loop's sessions that are kept.
 
-        Not needed at shutdown: an event loop closes its own sessions when it shuts down.
+        Not needed at shutdown: runtimes close all sessions when their server shuts down.
         """
         await self._kept.aclose()
 

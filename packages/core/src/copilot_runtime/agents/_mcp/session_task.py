@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
+from ..._concurrency.loop_resources import loop_resources
 from .._tools.tool import ToolError
+from .program import Program
 from .sdk import JSONObject, MCPSession
 
 logger = logging.getLogger("copilot_runtime.agents.mcp")
@@ -21,18 +23,17 @@ T = TypeVar("T")
 
 DISCONNECTED = "The tool server disconnected."
 
-_running: set[asyncio.Task[None]] = set()
-"""All tasks, since the event loop does not keep those that close after their run."""
-
 
 class SessionTask:
     """A session that opens on the running loop as soon as it is constructed. `close` must be called.
+
+    It is a `LoopResource`, which also keeps its task: an event loop does not keep those that close after their run.
 
     Args:
         opened: opens the session, and closes it on exit.
         label: the name of the server in the log.
         describe: returns an exception in one line, for the log.
-        is_program: whether the server is a program that the session has started, and ends.
+        program: the process of the server, if the session starts and ends it.
     """
 
     def __init__(
@@ -40,13 +41,15 @@ class SessionTask:
         opened: AbstractAsyncContextManager[MCPSession],
         label: str,
         describe: Callable[[BaseException], str],
-        *,
-        is_program: bool = False,
+        program: Program | None = None,
     ) -> None:
-        self.is_program = is_program
+        self.program = program
+        self.loop = asyncio.get_running_loop()
+        self.on_retire: Callable[[], object] | None = None
+        """Called at shutdown: has no further run use it, and closes it if none does. A run closes its own session."""
         self._label = label
         self._describe = describe
-        self._session: asyncio.Future[MCPSession] = asyncio.get_running_loop().create_future()
+        self._session: asyncio.Future[MCPSession] = self.loop.create_future()
         self._session.add_done_callback(_retrieve)
         self._failure: Exception | None = None
         self._has_responded = False
@@ -54,17 +57,22 @@ class SessionTask:
         self._close_requested = asyncio.Event()
         self._is_closing = False
         self.task = asyncio.create_task(self._run(opened))
-        _running.add(self.task)
-        self.task.add_done_callback(_running.discard)
+        loop_resources.add(self)
+        self.task.add_done_callback(lambda _: loop_resources.discard(self))
 
     @property
     def is_usable(self) -> bool:
         """Whether the session is open, or about to be."""
-        if self.task.done() or self._is_closing:
+        if self.is_closing:
             return False
         if not self._session.done():
             return True
         return self._session.exception() is None and not self._session.result().is_lost
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the session is closed, or has been requested to close."""
+        return self._is_closing or self.task.done()
 
     async def session(self) -> MCPSession:
         """Waits until the session is open, and returns it. Raises what has prevented it from opening."""
@@ -77,6 +85,19 @@ class SessionTask:
         self._is_closing = True
         if self._session.done():
             self._close_requested.set()
+        else:
+            self.task.cancel()
+
+    def retire(self) -> None:
+        """Has no further run use the session, and closes it if none does."""
+        if self.on_retire is not None:
+            self.on_retire()
+
+    def kill(self) -> None:
+        """Closes the session at once: without a word to its server, or by killing the server's process."""
+        self.close()
+        if self.program is not None:
+            self.program.kill()
         else:
             self.task.cancel()
 

@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ..._concurrency.outcome import Outcome
 from ...agents._context import RunContext
 from ...agents._mcp import MCPServer, sdk
+from ...agents._mcp.connection import start_session
+from ...agents._mcp.kept_sessions import close_all
+from ...agents._mcp.session_task import SessionTask
 from ...agents._tools.tool import ToolError
 from .._generative_ui_names import PROXIED_MCP_REQUEST
 from .apps import find_server
@@ -20,8 +22,6 @@ from .extension import EXTENSIONS, logger, may_call
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
-
-_CLOSE_SECONDS = 2.0
 
 JSONObject = Mapping[str, Any]
 
@@ -124,26 +124,17 @@ async def _call(
     server: MCPServer, context: RunContext, call: Callable[[sdk.MCPSession], Awaitable[JSONObject]]
 ) -> JSONObject:
     """Returns what ``call`` returns in a session that is opened for it and closed after it, and raises what it does."""
-    now = asyncio.get_running_loop().time
-    seconds = server.connect_timeout_seconds
-    outcome: Outcome[JSONObject] | None = None
+    session: SessionTask | None = None
     try:
-        async with asyncio.timeout(seconds) as timeout:
+        async with asyncio.timeout(server.connect_timeout_seconds):
             settings, client = await server.resolve_settings(context), await server.resolve_client(context)
-            async with server.open_session(settings, client, EXTENSIONS) as session:
-                timeout.reschedule(now() + server.call_timeout_seconds)
-                # Kept until the session is closed, whose task group would wrap an exception in a group.
-                try:
-                    outcome = Outcome(await call(session))
-                except Exception as error:
-                    outcome = Outcome(error=error)
-                timeout.reschedule(now() + _CLOSE_SECONDS)
-    except Exception as error:
-        if outcome is None:
-            raise
-        logger.info("MCP server %s: closing a session: %s", server.label, server.describe_error(error))
-    assert outcome is not None
-    return outcome.take()
+            session = start_session(server, settings, client, EXTENSIONS)
+            await session.session()
+        return await session.request(call, server.call_timeout_seconds)
+    finally:
+        if session is not None:
+            session.close()
+            await close_all([session])
 
 
 async def _call_tool(session: sdk.MCPSession, server: MCPServer, params: JSONObject) -> JSONObject:
