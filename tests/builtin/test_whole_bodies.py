@@ -117,7 +117,7 @@ def test_whole_body_of_a_failure(
     assert only_event(events, "RUN_ERROR")["code"] == code
 
 
-@pytest.mark.parametrize("api", ["chat", "responses", "messages"])
+@pytest.mark.parametrize("api", ["chat", *WHOLE])
 @pytest.mark.parametrize("body", ["{}", '{"ok": true}', "[]", '{"data": {"output": "Hi"}}'])
 def test_whole_body_of_something_else(client: RecordingClient, scripts: Scripts, api: str, body: str) -> None:
     events = client.chat(f"fake-{api}-tools", scripts.on(respond(body)))

@@ -168,20 +168,23 @@ def read_event_frames(stream: Any, to_events: ToEvents) -> Any:
     return stream
 
 
-async def normalize_event_stream(response: Any, repair: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+async def normalize_event_stream(
+    response: Any, to_events: ToEvents, repair: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
     """Has a response of an event stream pass as the frames that the SDK of Google understands.
 
     A hook of an httpx client: that SDK has a parser of its own, which cannot be replaced.
 
     Args:
         response: the response, which has not been read.
+        to_events: as for the decoder.
         repair: returns the data of a frame as the SDK accepts it.
     """
     if response.status_code == 200 and response.request.url.params.get("alt") == "sse":
         read = response.aiter_bytes
 
         async def aiter_bytes(chunk_size: int | None = None) -> AsyncIterator[bytes]:
-            async for frame in EventFrameDecoder().aiter_bytes(read()):
+            async for frame in EventFrameDecoder(to_events).aiter_bytes(read()):
                 if frame.json() is not None:
                     yield b"data: %b\n\n" % json.dumps(repair(frame.json())).encode()
 

@@ -22,7 +22,7 @@ from ...providers import VERTEX, Endpoint, Provider
 from ..conversion import ConvertedMessages, merge_turns
 from ..event_frames import normalize_event_stream
 from ..frames import FrameReader
-from .chunk_repair import repair_chunk
+from .chunk_repair import repair_chunk, to_events
 from .chunks import ChunkReader
 from .contents import (
     Part,
@@ -43,6 +43,8 @@ logger = logging.getLogger("copilot_runtime.agents.builtin")
 _DEFAULT_RETRIES = 2
 _DEFAULT_TIMEOUT_SECONDS = 600.0
 """Those of the other SDKs; this one has neither."""
+
+_normalize = functools.partial(normalize_event_stream, to_events=to_events, repair=repair_chunk)
 
 _PARAMS: Mapping[str, str] = {
     "temperature": "temperature",
@@ -89,7 +91,7 @@ class GoogleContentAPI:
             http = httpx2.AsyncClient(
                 follow_redirects=True,
                 timeout=_DEFAULT_TIMEOUT_SECONDS,
-                event_hooks={"response": [functools.partial(normalize_event_stream, repair=repair_chunk)]},
+                event_hooks={"response": [_normalize]},
             )
             options["httpx_async_client"] = http
             access: dict[str, Any] = {"vertexai": False, "api_key": endpoint.api_key}

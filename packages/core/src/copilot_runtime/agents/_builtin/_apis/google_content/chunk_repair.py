@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _CHUNK: Mapping[str, type] = {
@@ -26,6 +26,11 @@ _PART: Mapping[str, type] = {
     "functionCall": dict,
 }
 _CALL: Mapping[str, type] = {"name": str, "args": dict, "id": str}
+
+
+def to_events(value: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    """Returns None for a chunk, and nothing for anything else."""
+    return () if value.keys().isdisjoint(_CHUNK) else None
 
 
 def repair_chunk(chunk: dict[str, Any]) -> dict[str, Any]:
