@@ -11,7 +11,10 @@ import pytest
 from copilot_runtime.agents._builtin._apis.chat.chunks import ChunkParser
 from copilot_runtime.agents._builtin.completion_stream import CompletionTranslator
 from copilot_runtime.agents._builtin.conversation import to_messages
-from copilot_runtime.agents._builtin.providers import OPENAI_COMPATIBLE
+from copilot_runtime.agents._builtin.maker_rules import rules_for
+from copilot_runtime.agents._builtin.providers import OPENAI_COMPATIBLE, Model
+from copilot_runtime.agents._builtin.wire_messages import WireMessages
+from copilot_runtime.agents._builtin.wire_tools import WireTools
 
 from .builtin_helpers import chat_messages
 
@@ -103,19 +106,27 @@ def test_reasoning_details_that_are_encrypted_are_sent_back(deltas: list[dict[st
     assert sent_back(completion)["reasoning_details"] == [SECRET]
 
 
-def test_reasoning_details_survive_a_reload() -> None:
-    """Clients store them, and send them with the next run."""
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("text", ["", "hm"])
+def test_reasoning_details_survive_a_reload(is_late: bool, text: str) -> None:
+    """Clients store them, and send them with the next run; also those that came after the call."""
     from ag_ui.core import AssistantMessage, ReasoningMessage, ToolMessage
 
-    _, events = completed({"reasoning_details": [SECRET]}, CALL, reason="tool_calls")
+    delta = {"reasoning_details": [SECRET], "reasoning": text}
+    _, events = completed(*([CALL, delta] if is_late else [delta, CALL]), reason="tool_calls")
     (value,) = [event["encryptedValue"] for event in events if event["type"] == "REASONING_ENCRYPTED_VALUE"]
     assert json.loads(value)["reasoning_details"] == [SECRET]
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    history = [
-        ReasoningMessage.model_validate({"id": "r", "role": "reasoning", "content": "", "encryptedValue": value}),
+    reasoning = {"id": "r", "role": "reasoning", "content": text, "encryptedValue": value}
+    response = [
+        ReasoningMessage.model_validate(reasoning),
         AssistantMessage.model_validate({"id": "a", "role": "assistant", "toolCalls": [call]}),
+    ]
+    history = [
+        *(reversed(response) if is_late else response),
         ToolMessage(id="t", role="tool", tool_call_id="c1", content="x"),
     ]
     messages = to_messages(history, "compatible", resumed_results={}, forward_system=False, forward_developer=False)
-    first, _ = chat_messages(messages, OPENAI_COMPATIBLE)
+    rules = rules_for(Model(OPENAI_COMPATIBLE, "m"))
+    first, _ = chat_messages(WireMessages(rules, WireTools([], rules)).update(messages), OPENAI_COMPATIBLE)
     assert first["reasoning_details"] == [SECRET]

@@ -121,9 +121,8 @@ def _convert(messages: Iterable[Any], context: _ConversionContext) -> Iterator[M
 
 def _response(parts: list[Text | Reasoning | Call], context: _ConversionContext) -> Iterator[Message]:
     """Yields one response of the model, with the results of its calls."""
-    # Reasoning that led to nothing, since the run was stopped, is rejected by makers.
-    while parts and isinstance(parts[-1], Reasoning):
-        parts.pop()
+    if not any(isinstance(part, Text | Call) for part in parts):
+        return  # reasoning that led to nothing, since the run was stopped, is rejected by makers
     results = []
     for index, call in enumerate(parts):
         if isinstance(call, Call):
@@ -133,8 +132,7 @@ def _response(parts: list[Text | Reasoning | Call], context: _ConversionContext)
             if number > 1:
                 call = parts[index] = dataclasses.replace(call, id=f"{call.id}_{number}")
             results.append(ToolMessage(call.id, call.name, *result))
-    if parts:
-        yield AssistantMessage(tuple(parts))
+    yield AssistantMessage(tuple(parts))
     yield from results
 
 

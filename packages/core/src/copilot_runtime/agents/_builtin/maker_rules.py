@@ -25,6 +25,8 @@ class MakerRules:
     """Whether a request with tool calls in its history must define their tools."""
     refuses_blanks: bool = False
     """Whether texts must have more than spaces."""
+    refuses_last_reasoning: bool = False
+    """Whether a response of the model must not end with reasoning. Chat Completions have no place for it in between."""
     starts_with_user: bool = False
     """Whether the messages of the application must be at the beginning, and the first of the others a user's."""
     ends_with_user: bool = False
@@ -42,6 +44,7 @@ _ANTHROPIC = MakerRules(
     property_name=re.compile(r"[A-Za-z0-9_.-]{1,64}"),
     needs_called_tools=True,
     refuses_blanks=True,
+    refuses_last_reasoning=True,
     starts_with_user=True,
     ends_with_user=True,
     media_in_results=frozenset(("image", "document")),
@@ -50,6 +53,7 @@ _GOOGLE = MakerRules(
     max_tools=512,
     has_google_schemas=True,
     refuses_blanks=True,
+    refuses_last_reasoning=True,
     starts_with_user=True,
     ends_with_user=True,
 )
@@ -71,6 +75,7 @@ _BY_API: Mapping[str, MakerRules] = {
     "responses": MakerRules(
         call_id=re.compile(r".{1,64}", re.DOTALL),
         max_tools=128,
+        refuses_last_reasoning=True,
         media_in_results=frozenset(("image", "document")),
     ),
     "messages": _ANTHROPIC,

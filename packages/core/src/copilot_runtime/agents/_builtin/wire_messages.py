@@ -65,8 +65,9 @@ class WireMessages:
             # A text with something attached is part of the reasoning.
             kept = [part for part in parts if not isinstance(part, Text) or part.text.strip() or part.encrypted]
             # Makers reject reasoning that led to nothing.
-            while kept and isinstance(kept[-1], Reasoning):
-                kept.pop()
+            if self._rules.refuses_last_reasoning or all(isinstance(part, Reasoning) for part in kept):
+                while kept and isinstance(kept[-1], Reasoning):
+                    kept.pop()
             return AssistantMessage(tuple(kept)) if kept else None
         return message if message.text.strip() else None
 
