@@ -10,41 +10,33 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-JSONSchema = dict[str, Any]
+from .google_schemas import JSONSchema, reduce_for_google, remove_undefined_required
+from .schema_values import VALUE_READERS, is_pattern, required_names
 
-_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-_OTHER_NAMES = {
-    "str": "string",
-    "int": "integer",
-    "float": "number",
-    "bool": "boolean",
-    "dict": "object",
-    "list": "array",
-}
 _DEFINITIONS = ("$defs", "definitions")
 _OMITTED = frozenset(
-    ("$schema", "$id", "$anchor", "$comment", "$dynamicRef", "$dynamicAnchor", "$vocabulary", *_DEFINITIONS)
+    (
+        *("$schema", "$id", "$anchor", "$comment", "$dynamicRef", "$dynamicAnchor", "$vocabulary", *_DEFINITIONS),
+        "dependencies",
+    )
 )
 _NULLABLE = ("default", "const")
 """The keywords whose value may be null."""
-_SCHEMAS = ("items", "not", "if", "then", "else", "contains", "propertyNames")
+_SCHEMAS = ("items", "not", "if", "then", "else", "contains", "propertyNames", "contentSchema")
 """The keywords whose value is a schema."""
+_SCHEMAS_OR_BOOLS = ("additionalProperties", "unevaluatedProperties", "unevaluatedItems")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SCHEMA_MAPS = ("properties", "patternProperties", "dependentSchemas")
+_SCHEMA_MAPS = ("properties", "dependentSchemas")
+_EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 _MERGED = ("allOf", "anyOf", "oneOf")
 _NOT_AT_TOP = frozenset((*_MERGED, "not", "if", "then", "else", "enum", "const", "$ref"))
-
-_GOOGLE_KEYWORDS = frozenset(
-    (
-        *("type", "title", "description", "enum", "anyOf", "items", "properties", "required", "format", "pattern"),
-        *("minItems", "maxItems", "minLength", "maxLength", "minimum", "maximum"),
-    )
-)
-_GOOGLE_FORMATS = frozenset(("enum", "date-time", "float", "double", "int32", "int64"))
 
 _MAX_DEPTH = 32
 _MAX_NODES = 20_000
 """How many schemas that of a tool may consist of, with its references replaced."""
+_MAX_PATTERNS = 100
+_MAX_PATTERN_CHARACTERS = 1000
+"""To compile a pattern costs much more than to read it."""
 
 
 class UnusableSchema(ValueError):
@@ -72,6 +64,7 @@ class _Cleaner:
         self._for_google = for_google
         self._property_name = property_name
         self._nodes = 0
+        self._patterns = 0
         self._open: set[str] = set()
         """The references that are being replaced."""
         self._definitions: dict[str, JSONSchema] = {}
@@ -89,6 +82,8 @@ class _Cleaner:
         cleaned = self._clean(root, 0)
         cleaned["type"] = "object"
         cleaned.setdefault("properties", {})
+        if self._for_google:
+            remove_undefined_required(cleaned)
         while self._pending:
             name, definition = self._pending.pop()
             self._definitions[name] = self._clean(definition, 0)
@@ -112,20 +107,22 @@ class _Cleaner:
             alternatives = node.get(keyword)
             branches = [self._merge(each, depth + 1) for each in alternatives] if isinstance(alternatives, list) else []
             branches = [branch for branch in branches if branch.get("type", "object") in ("object", ["object"], None)]
-            common = set.intersection(*(set(_required(branch)) for branch in branches)) if branches else set()
+            common = set.intersection(*(set(required_names(branch)) for branch in branches)) if branches else set()
             for branch in branches:
                 required = (
-                    _required(branch) if keyword == "allOf" else [each for each in _required(branch) if each in common]
+                    required_names(branch)
+                    if keyword == "allOf"
+                    else [each for each in required_names(branch) if each in common]
                 )
                 parts.append(({**branch, "required": required}, keyword == "allOf"))
         properties = {name: [value] for name, value in _mapping(merged.get("properties")).items()}
-        all_required = dict.fromkeys(_required(merged))
+        all_required = dict.fromkeys(required_names(merged))
         for part, is_certain in parts:
             for name, value in _mapping(part.get("properties")).items():
                 known = properties.setdefault(name, [])
                 if not known or (not is_certain and known[-1] != value):
                     known.append(value)
-            all_required.update(dict.fromkeys(_required(part)))
+            all_required.update(dict.fromkeys(required_names(part)))
             for name in ("description", "title", "additionalProperties"):
                 if name in part:
                     merged.setdefault(name, part[name])
@@ -147,17 +144,25 @@ class _Cleaner:
             return self._clean_reference(reference, node, depth)
         cleaned: JSONSchema = {}
         for name, value in node.items():
-            clean = _CLEANERS.get(name)
-            kept = value if clean is None else clean(self, value, depth)
+            if name in _OMITTED:
+                continue
+            if (read := VALUE_READERS.get(name)) is not None:
+                kept = read(value)
+            else:
+                clean = _CLEANERS.get(name)
+                kept = value if clean is None else clean(self, value, depth)
             if kept is not None or name in _NULLABLE:
                 cleaned[name] = kept
+        for name, limit in _EXCLUSIVE.items():
+            if node.get(name) is True and limit in cleaned:  # JSON Schema before 2016
+                cleaned[name] = cleaned.pop(limit)
         if isinstance(node.get("items"), list):  # JSON Schema before 2020
             cleaned["items"] = self._clean({"anyOf": node["items"]}, depth + 1)
         elif cleaned.get("type") == "array":
             cleaned.setdefault("items", {})
         if "required" in node or (self._property_name is not None and "properties" in cleaned):
             self._clean_required(cleaned)
-        return _for_google(cleaned) if self._for_google else cleaned
+        return reduce_for_google(cleaned) if self._for_google else cleaned
 
     def _clean_schema(self, value: Any, depth: int) -> JSONSchema | None:
         return self._clean(value, depth + 1) if isinstance(value, Mapping) else None
@@ -173,24 +178,22 @@ class _Cleaner:
             return None
         return {str(name): self._clean(each, depth + 1) for name, each in value.items()}
 
-    def _clean_type(self, value: Any, depth: int) -> str | list[str] | None:
-        if not isinstance(value, list):
-            return _type_name(value)
-        known = list(dict.fromkeys(name for name in map(_type_name, value) if name is not None))
-        return known if len(known) > 1 else known[0] if known else None
+    def _clean_pattern(self, value: Any, depth: int) -> str | None:
+        """Returns a pattern in the language that makers check it in, which is Python's at OpenAI."""
+        if not isinstance(value, str) or len(value) > _MAX_PATTERN_CHARACTERS:
+            return None
+        self._patterns += 1
+        return value if self._patterns <= _MAX_PATTERNS and is_pattern(value) else None
 
-    def _omit(self, value: Any, depth: int) -> None:
-        return None
-
-    def _keep_text(self, value: Any, depth: int) -> str | None:
-        return value if isinstance(value, str) else None
-
-    def _keep_list(self, value: Any, depth: int) -> list[Any] | None:
-        return value if isinstance(value, list) and value else None
+    def _clean_patterns(self, value: Any, depth: int) -> dict[str, JSONSchema] | None:
+        cleaned = self._clean_map(value, depth)
+        return cleaned and {
+            name: each for name, each in cleaned.items() if self._clean_pattern(name, depth) is not None
+        }
 
     def _clean_required(self, cleaned: JSONSchema) -> None:
         properties = cleaned.get("properties")
-        required = [name for name in _required(cleaned) if properties is None or name in properties]
+        required = [name for name in required_names(cleaned) if properties is None or name in properties]
         if self._property_name is not None and properties:
             for name in [name for name in properties if not self._property_name.fullmatch(name)]:
                 if name in required:
@@ -250,82 +253,14 @@ class _Cleaner:
 
 
 _CLEANERS: Mapping[str, Callable[[_Cleaner, Any, int], Any]] = {
-    "type": _Cleaner._clean_type,
-    "additionalProperties": _Cleaner._clean_additional,
+    "pattern": _Cleaner._clean_pattern,
+    "patternProperties": _Cleaner._clean_patterns,
+    **dict.fromkeys(_SCHEMAS_OR_BOOLS, _Cleaner._clean_additional),
     **dict.fromkeys(_SCHEMAS, _Cleaner._clean_schema),
     **dict.fromkeys(_SCHEMA_LISTS, _Cleaner._clean_list),
     **dict.fromkeys(_SCHEMA_MAPS, _Cleaner._clean_map),
-    **dict.fromkeys(("description", "title", "format", "pattern"), _Cleaner._keep_text),
-    **dict.fromkeys(("enum", "required"), _Cleaner._keep_list),
-    **dict.fromkeys(_OMITTED, _Cleaner._omit),
 }
-"""By keyword, what returns its value as makers accept it, or None to leave it out."""
-
-
-def _for_google(cleaned: JSONSchema) -> JSONSchema:
-    """Returns a schema in the part of JSON Schema that Google has."""
-    kinds = cleaned.get("type")
-    if isinstance(kinds, list):
-        rest = {name: value for name, value in cleaned.items() if name not in ("type", "title", "description")}
-        alternatives = [_for_google({"type": kind, **_keywords_of(kind, rest)}) for kind in kinds]
-        texts: JSONSchema = {name: cleaned[name] for name in ("title", "description") if name in cleaned}
-        return {**texts, "anyOf": alternatives}
-    if "const" in cleaned:
-        cleaned.setdefault("enum", [cleaned["const"]])
-    for name in ("oneOf", "prefixItems"):
-        if name in cleaned:
-            target = "anyOf" if name == "oneOf" else "items"
-            cleaned.setdefault(target, cleaned[name] if name == "oneOf" else {"anyOf": cleaned[name]})
-    for part in cleaned.get("allOf", ()):
-        for name, value in part.items():
-            if name == "properties":
-                cleaned["properties"] = {**value, **cleaned.get("properties", {})}
-            elif name == "required":
-                cleaned["required"] = list(dict.fromkeys((*cleaned.get("required", ()), *value)))
-            else:
-                cleaned.setdefault(name, value)
-    if "enum" in cleaned and not all(isinstance(value, str) for value in cleaned["enum"]):
-        values = ", ".join(str(value) for value in cleaned.pop("enum")[:50])
-        cleaned["description"] = f"{cleaned.get('description', '')} One of: {values}.".strip()
-    if cleaned.get("enum"):
-        cleaned.setdefault("type", "string")
-    if cleaned.get("format") not in _GOOGLE_FORMATS:
-        cleaned.pop("format", None)
-    if not cleaned.get("properties", True):
-        del cleaned["properties"]
-    return {name: value for name, value in cleaned.items() if name in _GOOGLE_KEYWORDS}
-
-
-_KEYWORDS_BY_TYPE: Mapping[str, frozenset[str]] = {
-    "object": frozenset(("properties", "required", "additionalProperties")),
-    "array": frozenset(("items", "prefixItems", "minItems", "maxItems")),
-    "string": frozenset(("enum", "const", "format", "pattern", "minLength", "maxLength")),
-    "number": frozenset(("enum", "const", "format", "minimum", "maximum")),
-    "integer": frozenset(("enum", "const", "format", "minimum", "maximum")),
-    "boolean": frozenset(),
-    "null": frozenset(),
-}
-
-
-def _keywords_of(kind: str, members: Mapping[str, Any]) -> JSONSchema:
-    kept = {name: value for name, value in members.items() if name in _KEYWORDS_BY_TYPE[kind]}
-    if kind == "array":
-        kept.setdefault("items", {})
-    if "enum" in kept:
-        kept["enum"] = [value for value in kept["enum"] if value is not None]
-    return kept
-
-
-def _type_name(kind: Any) -> str | None:
-    if isinstance(kind, str) and kind in _TYPES:
-        return kind
-    name = _OTHER_NAMES.get(kind.lower(), kind.lower()) if isinstance(kind, str) else None
-    return name if name in _TYPES else None
-
-
-def _required(schema: Mapping[str, Any]) -> list[str]:
-    required = schema.get("required")
-    return [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+"""By keyword, what returns its value as makers accept it, or None to leave it out. See also `VALUE_READERS`."""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
