@@ -22,6 +22,8 @@ def reduce_for_google(cleaned: JSONSchema) -> JSONSchema:
     if isinstance(kinds, list):
         rest = {name: value for name, value in cleaned.items() if name not in ("type", "title", "description")}
         alternatives = [reduce_for_google({"type": kind, **_keywords_of(kind, rest)}) for kind in kinds]
+        for alternative in alternatives:
+            remove_undefined_required(alternative)
         texts: JSONSchema = {name: cleaned[name] for name in ("title", "description") if name in cleaned}
         return {**texts, "anyOf": alternatives}
     if "const" in cleaned:
