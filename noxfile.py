@@ -262,6 +262,13 @@ def client(session: nox.Session) -> None:
 
 
 @nox.session
+def quickstarts(session: nox.Session) -> None:
+    """Follows the quickstarts by their commands, from an empty folder to a chat in a browser; after `nox -s build`."""
+    install(session)
+    session.run("python", "-m", "tests.docs.follow", "dist", *session.posargs)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """What an event and a run cost; benchmarks/ says what it needs."""
     install(session)

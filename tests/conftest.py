@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from . import ran
+
 if TYPE_CHECKING:
     from .shared_stores import SharedStore
 
@@ -43,9 +45,17 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(__file__).parents[1] / ".pytest_cache/bytecode"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    ran.configure(config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {Path(__file__).with_name(name): number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    ran.forget()  # what modules do when they are imported is no test
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -61,6 +71,7 @@ def shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sha
     """A store for the processes of one test, of the kinds that the marker ``stores`` names."""
     from .shared_stores import STORES
 
+    ran.note("store", request.param)
     with STORES[request.param](tmp_path) as store:
         yield store
 
@@ -78,5 +89,6 @@ def clock_url() -> Iterator[str]:
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Some tests log invalid text on purpose; reports travel between processes as UTF-8."""
     report = yield
+    ran.attach(report)
     report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
     return report

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from . import ran
+from .fixtures.apps import ADAPTER
 from .fixtures.configs import MOUNT, select
 from .fixtures.runtimes import RUNTIME
 from .fork_server import ForkedProcess, ForkServer, fork_server
@@ -131,6 +133,7 @@ def run_server(
         try:
             # Any route will do, and this one calls no agent.
             wait_until_up(server, f"{mount}/inspector-metadata")
+            ran.note_server(arguments, (env or {}).get(ADAPTER, ""))
             yield server
         except BaseException as error:
             end(process)

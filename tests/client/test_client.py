@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ran
 from tests.missing import skip_unless_ci
 from tests.serve import ADAPTERS
 from tests.servers import serve_config
@@ -116,8 +117,9 @@ def verdicts_of_release() -> Callable[[str], Verdicts]:
 
 @pytest.mark.requirement("CLIENT-01")
 @pytest.mark.parametrize("name", names(NEWEST))
-def test_scenario(verdicts: Verdicts, name: str) -> None:
+def test_scenario(request: pytest.FixtureRequest, verdicts: Verdicts, name: str) -> None:
     assert verdicts[name] is None, verdicts[name]
+    ran.note("frontend", NEWEST, name, request.node.callspec.params["verdicts"])
 
 
 def test_every_scenario_has_a_test(verdicts: Verdicts) -> None:
@@ -129,6 +131,7 @@ def test_every_scenario_has_a_test(verdicts: Verdicts) -> None:
 def test_scenario_with_an_older_client(verdicts_of_release: Callable[[str], Verdicts], release: str, name: str) -> None:
     verdict = verdicts_of_release(release)[name]
     assert verdict is None, verdict
+    ran.note("frontend", release, name, "asgi")
 
 
 @pytest.mark.parametrize("release", OLDER)

@@ -1,6 +1,8 @@
 """Writes docs/compatibility.md from the lists that the tests and CI's sessions are made of.
 
 python -m tests.docs.compatibility    # writes the page anew
+
+`tests.docs.compatibility_claims` compares the page with what has run.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from ..client.test_client import NEWEST, OLDER, SCENARIOS, names
-from ..frameworks.test_servers import ENDINGS
 from ..serve import ADAPTERS
 from ..shared_stores import STORES
 from .blocks import ROOT
@@ -30,17 +31,22 @@ TITLES = {
     "flask": "Flask",
     "django-wsgi": "Django, WSGI",
     "django-asgi": "Django, ASGI",
-    "gthread": "gunicorn, `gthread`",
-    "gevent": "gunicorn, `gevent`",
-    "sync": "gunicorn, `sync` (refused with a warning)",
+    "gunicorn gthread": "gunicorn, `gthread`",
+    "gunicorn gevent": "gunicorn, `gevent`",
+    "gunicorn sync": "gunicorn, `sync`: one client at a time, with a warning",
+    "flask run": "`flask run`",
+    "runserver": "`manage.py runserver`",
+    "gunicorn UvicornWorker": "gunicorn with `UvicornWorker`",
+    "gunicorn asgi": "gunicorn with its own `asgi` worker",
+    "uwsgi": "uWSGI",
 }
 
 INTRODUCTION = """\
 # Compatibility
 
-What CI runs together, written by `python -m tests.docs.compatibility` from the lists that its tests and sessions are
-made of; a test fails if this page is behind them. What is not here may work, and is not tested. The promises are in
-[versions.md](versions.md).
+What CI runs together, with versions and servers as they are, and no stand-ins. At its end, each run of CI compares this
+page with what its tests have recorded, and fails if the page has anything that did not run and pass, or lacks anything
+that did. What is not here may work, and is not tested. The promises are in [versions.md](versions.md).
 """
 
 
@@ -96,17 +102,36 @@ def _transports(scenario: str, release: str) -> str:
     return {"rest": "REST", "single": "one URL", "rest, single": "REST, one URL"}.get(", ".join(played), NO)
 
 
+def served() -> dict[str, list[str]]:
+    """The servers that tests run with each adapter."""
+    development = {"flask": ["flask run"], "django-wsgi": ["runserver"]}
+    servers = {
+        name: [
+            *(f"gunicorn {server}" if server in WORKER_CLASSES else server for server in adapter.servers),
+            *development.get(name, ()),
+        ]
+        for name, adapter in ADAPTERS.items()
+    }
+    return {name: [each for each in found if (name, each) not in NOT_TESTED] for name, found in servers.items()}
+
+
 def servers() -> str:
-    found = list(dict.fromkeys(server for adapter in ADAPTERS.values() for server in adapter.servers))
+    found = list(dict.fromkeys(server for servers in served().values() for server in servers))
     rows = [
-        [TITLES.get(name, name), *(YES if name in each.servers else NO for each in ADAPTERS.values())] for name in found
+        [TITLES.get(name, name), *(YES if name in servers else NO for servers in served().values())] for name in found
     ]
-    less_common = ", ".join(dict.fromkeys(name.partition("-")[0] for name in ENDINGS))
+    others = [
+        f"- {TITLES.get(name, name)}: {' and '.join(_PLAIN[each] for each in adapters)}\n"
+        for name, adapters in OTHER_SERVERS.items()
+    ]
     return (
         f"\n## Servers and frameworks\n\n{table(['server', *(TITLES[each] for each in ADAPTERS)], *rows)}"
-        f"\nAlso, for what a shutdown leaves of runs: {less_common}. Stores that processes share: {', '.join(STORES)}, "
-        "below gunicorn and uvicorn with several workers.\n"
+        f"\nAlso, for what a shutdown leaves of runs:\n\n{''.join(others)}"
+        f"\nStores that processes share, below servers with several workers: {', '.join(STORES)}.\n"
     )
+
+
+_PLAIN = {"asgi": "ASGI", "wsgi": "WSGI", "django-asgi": "Django under ASGI"}
 
 
 def pythons() -> str:
@@ -122,18 +147,35 @@ def agents() -> str:
     ]
     requirements = [Requirement(item) for name in ("pydantic-ai", "langgraph") for item in extras[name]]
     rows = [
-        [f"`{item.name}`", str(item.specifier), *(YES for _ in columns)]
-        for item in requirements
-        if item.name in _AGENTS
+        [f"`{item.name}`", str(item.specifier), *(YES for _ in columns)] for item in requirements if item.name in AGENTS
     ]
     return f"\n## Agents of other frameworks\n\n{table(['agents of', 'version', *columns], *rows)}"
 
 
-_AGENTS = ("pydantic-ai-slim", "ag-ui-langgraph", "langgraph")
+AGENTS = {"pydantic-ai-slim": "pydantic_ai", "ag-ui-langgraph": "ag_ui_langgraph", "langgraph": "langgraph"}
+"""Packages of agents, and their modules."""
+
+WORKER_CLASSES = ("gthread", "gevent", "sync")
+NOT_TESTED = {("flask", "gunicorn sync"), ("django-wsgi", "gunicorn sync")}
+"""What no test starts: that a worker serves one client at a time depends on no adapter."""
+
+OTHER_SERVERS: Mapping[str, Sequence[str]] = {
+    "gunicorn UvicornWorker": ("asgi",),
+    "gunicorn asgi": ("asgi",),
+    "hypercorn": ("asgi", "django-asgi"),
+    "granian": ("asgi", "wsgi"),
+    "uwsgi": ("wsgi",),
+}
 
 
-def content() -> str:
-    return "".join((INTRODUCTION, *frontends(), servers(), pythons(), agents()))
+def content(run: str = "") -> str:
+    """Returns the page.
+
+    Args:
+        run: the sentence about the run that it was written from; the page's own unless given.
+    """
+    run = run or next((line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("Last written")), "")
+    return "".join((INTRODUCTION, f"\n{run}\n" if run else "", *frontends(), servers(), pythons(), agents()))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import ran
 from tests.fixtures.framework_configs import USER
 from tests.http_client import Client, Event, run_input, unique
 
@@ -18,6 +19,7 @@ REQUIRED = "FRAMEWORKS"
 
 def import_framework(name: str) -> Any:
     """A framework's package; without it the calling test, or module of tests, is skipped."""
+    ran.note("agents", name.partition(".")[0])
     return importlib.import_module(name) if os.environ.get(REQUIRED) else pytest.importorskip(name)
 
 

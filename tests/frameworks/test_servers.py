@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from copilot_runtime.stores.protocol import ThreadKey
+from tests import ran
 from tests.fixtures.worker_app import SHUTDOWN_GRACE, STORE
 from tests.http_client import Client, Stream
 from tests.serve import ServerOptions, app_command
@@ -117,6 +118,7 @@ def test_uwsgi_graceful_end_leaves_runs_their_grace(
 ) -> None:
     """uWSGI waits for its streams; runs without a reader have their grace once there is none."""
     import_framework("pyuwsgi")
+    ran.note("server", "wsgi", "uwsgi")
     port, gate = free_port(), tmp_path / "gate"
     code = "import pyuwsgi, sys; pyuwsgi.run(sys.argv[1:])"
     options = [f"--http-socket=127.0.0.1:{port}", f"--module={FACTORY}()", "--disable-logging"]
