@@ -295,6 +295,24 @@ def test_opentelemetry_a_failing_hook_is_an_error_of_the_request(exporters: Expo
     assert (request.status.status_code, attributes(request)["error.type"]) == (StatusCode.ERROR, "500")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "name"),
+    [
+        ("GET", "/threads/t/state", None, 401, "GET /threads/{thread_id}/state"),
+        ("POST", "/agent/a/run", {}, 401, "POST /agent/{agent_id}/run"),
+        ("PUT", "/info", None, 401, "PUT"),
+        ("GET", "/nothing", None, 401, "GET"),
+    ],
+)
+def test_opentelemetry_requests_that_reach_no_endpoint_have_their_route(
+    exporters: Exporters, method: str, path: str, body: Any, status: int, name: str
+) -> None:
+    runtime = exporters.runtime(talks, single_user=False, identify_user=lambda request: None)
+    with TestClient(runtime) as client:
+        assert client.request(method, path, body, check=False).status == status
+    assert [span.name for span in exporters.spans] == [name]
+
+
 def test_opentelemetry_requests_are_children_of_the_applications_spans(exporters: Exporters, through: Through) -> None:
     tracer = exporters.tracer_provider.get_tracer("theirs")
     runtime = exporters.runtime(talks)

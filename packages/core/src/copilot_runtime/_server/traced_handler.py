@@ -51,16 +51,18 @@ class TracedHandler(CopilotHandler):
         return None
 
     async def _handle(self, state: Any, decision: CorsDecision) -> Response:
-        method = state.request.method  # of an envelope, and not of the request that it stands for
+        sent = state.request  # an envelope, and not the request that it stands for
         try:
             return await super()._handle(state, decision)
         finally:
             operation, telemetry = _request_span.get(), self.runtime.telemetry
-            if operation is not None and telemetry is not None and state.route is not None:
-                name = state.route.name
+            # A request that a hook, `identify_user` or a limit has refused has its route as well, if its path has one.
+            route = state.route or self._router.read_head(sent).route_match
+            if operation is not None and telemetry is not None and route is not None:
+                name = route.name
                 prefix = self.base_path or state.request.root_path
                 pattern = f"{prefix.rstrip('/')}{_PATTERNS.get(name, '')}"
-                telemetry.name_request(operation, method, name, pattern)
+                telemetry.name_request(operation, sent.method, name, pattern)
 
 
 class _TracedSource:
