@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 from ag_ui.core import RunAgentInput
 
-from copilot_runtime.agents import Attachment, BuiltInAgent
+from copilot_runtime.agents import Attachment, BuiltInAgent, define_tool
 from copilot_runtime.agents._mcp.tool_results import result_content
 from copilot_runtime.agents._tools.attachments import MAX_ATTACHMENT_BYTES
 
@@ -44,8 +44,10 @@ def mcp() -> Iterator[Served]:
         yield server
 
 
-def run(api: str, scripts: Sequence[Script], **options: Any) -> tuple[list[Event], list[Any]]:
-    """Returns the events of a run, and the bodies of its requests."""
+def run(
+    api: str, scripts: Sequence[Script], *, members: Mapping[str, Any] = {}, **options: Any
+) -> tuple[list[Event], list[Any]]:
+    """Returns the events of a run, whose input has ``members``, and the bodies of its requests."""
     bodies: list[Any] = []
     script = by_request(*scripts)
 
@@ -54,7 +56,7 @@ def run(api: str, scripts: Sequence[Script], **options: Any) -> tuple[list[Event
         script(exchange)
 
     body = {"threadId": "t", "runId": "r", "state": {}, "tools": [], "context": [], "forwardedProps": {}}
-    given = RunAgentInput.model_validate({**body, "messages": [user("hi")]})
+    given = RunAgentInput.model_validate({**body, "messages": [user("hi")], **members})
 
     async def collect(agent: BuiltInAgent) -> list[Any]:
         return [event async for event in agent.run(given)]
@@ -111,6 +113,24 @@ def test_attachment_that_the_provider_rejects_is_left_out(api: str, caplog: pyte
     assert [bool(parts_with(body, IMAGES[api])) for body in bodies] == [False, True, False, False]
     assert "cannot be displayed" in json.dumps(bodies[2])
     assert caplog.text.count("rejected by the model provider") == 1
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_attachment_of_a_tool_that_asked_first_reaches_the_model(api: str) -> None:
+    @define_tool(interrupt=True)
+    def picture(answer: bool) -> list[Any]:
+        return ["a picture", Attachment(PNG, "image/png")]
+
+    call = {"id": "call_abc123", "type": "function", "function": {"name": "picture", "arguments": "{}"}}
+    messages = [user("hi"), {"id": "a", "role": "assistant", "toolCalls": [call]}]
+    resume = [{"interruptId": "call_abc123", "status": "resolved", "payload": True}]
+    events, (body,) = run(
+        api, [answer_over(api, Text(["I see."]))], members={"messages": messages, "resume": resume}, tools=[picture]
+    )
+    assert text_of(events) == "I see."
+    assert of_type(events, "TOOL_CALL_RESULT")[0]["content"] == f"a picture\n\n{NOT_SHOWN}"
+    assert len(parts_with(body, IMAGES[api])) == 1
+    assert "cannot be shown" not in json.dumps(body)
 
 
 def test_attachments_of_a_run_are_bounded() -> None:

@@ -10,7 +10,7 @@ from copilot_runtime.agents._builtin._apis.chat.messages import chat_message_con
 from copilot_runtime.agents._builtin._apis.conversion import ConvertedMessages
 from copilot_runtime.agents._builtin.completion_stream import CompletionTranslator
 from copilot_runtime.agents._builtin.conversation import to_messages
-from copilot_runtime.agents._builtin.messages import Message
+from copilot_runtime.agents._builtin.messages import Message, ToolContent
 from copilot_runtime.agents._builtin.providers import PROVIDERS, Provider
 
 
@@ -48,7 +48,7 @@ def chat_request_messages(
     conversation = to_messages(
         messages,
         provider.name,
-        resumed_results=resumed_results,
+        resumed_results={call_id: ToolContent(text) for call_id, text in resumed_results.items()},
         forward_system=forward_system,
         forward_developer=forward_developer,
     )

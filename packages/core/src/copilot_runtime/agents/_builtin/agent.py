@@ -12,15 +12,16 @@ from ..._log_text import one_line
 from .._mcp import MCPServer, open_mcp_servers
 from .._mcp.server import parse_mcp_servers
 from .._tools.tool import Tool
-from .._tools.toolbox import Toolbox, ToolResult
+from .._tools.toolbox import Toolbox
 from .agent_loop import AgentLoop, tool_result_event
 from .completion_stream import Event
 from .conversation import to_messages
 from .errors import to_model_error
-from .messages import Message, SystemMessage
+from .messages import Message, SystemMessage, ToolContent
 from .options import Options, forced_tool, forwarded_props, parse_overridable
 from .prompt import build_system_prompt
 from .providers import Credentials, Model, missing_variables
+from .result_media import ResultMedia
 from .resume import Resumption
 from .run_config import RunConfig, RunConfigResolver
 from .state_tools import STATE_TOOL_NAMES, SharedState
@@ -216,6 +217,10 @@ class BuiltInAgent:
                 interrupts = resumption.unanswered()
                 # A model can be called only once all of its calls have a result.
                 if not interrupts and not resumption.waits_for_client():
+                    result_media = ResultMedia()
+                    results = {
+                        call_id: result_media.content(call_id, result) for call_id, result in resumption.results.items()
+                    }
                     forced = forced_tool(forwarded_props(input), toolbox.client_names)
                     loop = AgentLoop(
                         connection=traced(config.connection, config.model.provider.name),
@@ -226,7 +231,7 @@ class BuiltInAgent:
                         tool_choice=forced or config.options.tool_choice,
                         # By forcing its own tool a frontend must not get around the choice of the application.
                         runs_server_tools=forced is None and config.options.tool_choice != "none",
-                        messages=self._messages(input, config, resumption.results),
+                        messages=self._messages(input, config, results),
                         used_call_ids={
                             call.id for message in input.messages for call in getattr(message, "tool_calls", None) or ()
                         },
@@ -234,6 +239,7 @@ class BuiltInAgent:
                         state=state,
                         context=context,
                         usage=config.usage,
+                        result_media=result_media,
                     )
                     async with aclosing(loop.events()) as events:
                         async for event in events:
@@ -264,15 +270,12 @@ class BuiltInAgent:
             return nullcontext(())
         return open_mcp_servers(self._mcp_servers, context)
 
-    def _messages(self, input: RunAgentInput, config: RunConfig, resumed: Mapping[str, ToolResult]) -> list[Message]:
+    def _messages(self, input: RunAgentInput, config: RunConfig, resumed: Mapping[str, ToolContent]) -> list[Message]:
         messages = to_messages(
             input.messages,
             config.model.provider.name,
             server=config.server,
-            resumed_results={
-                call_id: result.for_client if result.attachments else result.for_model
-                for call_id, result in resumed.items()
-            },
+            resumed_results=resumed,
             forward_system=self._forward_system,
             forward_developer=self._forward_developer,
         )

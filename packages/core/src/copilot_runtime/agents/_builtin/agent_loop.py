@@ -18,11 +18,12 @@ from .deltas import Delta
 from .errors import NETWORK_ERROR, PROVIDER_ERROR, ModelError, is_rejection
 from .finish_reasons import Finish
 from .maker_rules import MakerRules, rules_for
-from .media import from_attachment, without_media
+from .media import without_media
 from .messages import Message, ToolMessage
 from .model_api import ModelConnection, ModelRequest
 from .options import Options
 from .providers import Model
+from .result_media import ResultMedia
 from .state_tools import SharedState
 from .tool_calls import ToolCall
 from .usage import Usage
@@ -30,9 +31,6 @@ from .wire_messages import WireMessages
 from .wire_tools import WireTools
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
-
-_MAX_MEDIA_BYTES = 12_000_000
-"""Of all attachments in the results of a run. In base64 that is 16 MB; makers accept requests of 20 MB and more."""
 
 _SERVER_TOOLS_OFF = "The call was not run: the server's tools cannot be called in this run."
 
@@ -58,10 +56,9 @@ class AgentLoop:
     state: SharedState
     context: RunContext | None
     usage: Usage
+    result_media: ResultMedia
     interrupts: list[Mapping[str, Any]] = dataclasses.field(default_factory=list)
     """The interrupts with which the run ends, for its outcome."""
-    _media_bytes_left: int = _MAX_MEDIA_BYTES
-    """Of attachments in results that requests of this run may still have."""
     _rules: MakerRules = dataclasses.field(init=False)
     _tools: WireTools = dataclasses.field(init=False)
     _wire_messages: WireMessages = dataclasses.field(init=False)
@@ -151,7 +148,7 @@ class AgentLoop:
         if changed == self.messages:
             return False
         self.messages = changed
-        self._media_bytes_left = 0
+        self.result_media.refuse()
         self._wire_messages = WireMessages(self._rules, self._tools)
         return True
 
@@ -174,19 +171,12 @@ class AgentLoop:
                 for event in self.state.drain_events():
                     yield event
                 if result is not None:
-                    self.messages.append(self._result_message(call, result))
+                    content = self.result_media.content(call.name, result)
+                    self.messages.append(ToolMessage(call.id, call.name, *content))
                     yield tool_result_event(call.id, result)
         finally:
             for _, task in tasks:
                 task.cancel()
-
-    def _result_message(self, call: ToolCall, result: ToolResult) -> ToolMessage:
-        size = sum(len(attachment.data) for attachment in result.attachments)
-        if size > self._media_bytes_left:
-            logger.warning("the attachments of a result of %r are left out: the run has too many", call.name)
-            return ToolMessage(call.id, call.name, result.for_client)
-        self._media_bytes_left -= size
-        return ToolMessage(call.id, call.name, result.for_model, tuple(map(from_attachment, result.attachments)))
 
     def _has_result(self, call: ToolCall) -> bool:
         return call.fault is not None or not self.toolbox.is_client_tool(call.name)

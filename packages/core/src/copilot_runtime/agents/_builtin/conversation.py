@@ -11,12 +11,23 @@ import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._tools.arguments import arguments_json, load_arguments
 from .encrypted_values import decode_encrypted
 from .media import flatten_text, placeholder, read_parts
-from .messages import AssistantMessage, Call, Media, Message, Reasoning, SystemMessage, Text, ToolMessage, UserMessage
+from .messages import (
+    AssistantMessage,
+    Call,
+    Media,
+    Message,
+    Reasoning,
+    SystemMessage,
+    Text,
+    ToolContent,
+    ToolMessage,
+    UserMessage,
+)
 
 logger = logging.getLogger("copilot_runtime.agents.builtin")
 
@@ -29,7 +40,7 @@ class _ConversionContext:
     server: str
     forward_system: bool
     forward_developer: bool
-    results: Mapping[str, list[_Result]]
+    results: Mapping[str, list[ToolContent]]
     """The results of tool calls in their order, by the calls' ids."""
     call_counts: Counter[str]
     """How many calls there are, by their ids."""
@@ -37,17 +48,12 @@ class _ConversionContext:
     """How many calls there have been, by their ids."""
 
 
-class _Result(NamedTuple):
-    text: str
-    media: tuple[Media, ...] = ()
-
-
 def to_messages(
     messages: Iterable[Any],
     provider: str,
     *,
     server: str = "",
-    resumed_results: Mapping[str, str],
+    resumed_results: Mapping[str, ToolContent],
     forward_system: bool,
     forward_developer: bool,
 ) -> list[Message]:
@@ -65,10 +71,10 @@ def to_messages(
     """
     messages = list(messages)
     unsupported = Counter[str]()
-    results: dict[str, list[_Result]] = {}
+    results: dict[str, list[ToolContent]] = {}
     for message in [message for message in messages if message.role == "tool"]:
         results.setdefault(message.tool_call_id, []).append(_result(message, unsupported))
-    results.update((call_id, [_Result(text)]) for call_id, text in resumed_results.items())
+    results.update((call_id, [content]) for call_id, content in resumed_results.items())
     call_counts = Counter(
         call.id for message in messages if message.role == "assistant" for call in message.tool_calls or ()
     )
@@ -136,21 +142,21 @@ def _response(parts: list[Text | Reasoning | Call], context: _ConversionContext)
     yield from results
 
 
-def _take_result(call_id: str, context: _ConversionContext) -> _Result:
+def _take_result(call_id: str, context: _ConversionContext) -> ToolContent:
     """Returns the result of the next call with an id: of several results the last, unless each is that of a call."""
     number = context.seen_call_ids[call_id]
     context.seen_call_ids[call_id] += 1
-    results = context.results.get(call_id) or [_Result(_NO_RESULT)]
+    results = context.results.get(call_id) or [ToolContent(_NO_RESULT)]
     if context.call_counts[call_id] == 1:
         return results[-1]
-    return results[number] if number < len(results) else _Result(_NO_RESULT)
+    return results[number] if number < len(results) else ToolContent(_NO_RESULT)
 
 
 def _calls(parts: Iterable[Any]) -> list[Call]:
     return [part for part in parts if isinstance(part, Call)]
 
 
-def _result(message: Any, unsupported: Counter[str]) -> _Result:
+def _result(message: Any, unsupported: Counter[str]) -> ToolContent:
     parts = () if isinstance(message.content, str) else read_parts(message.content)
     media = tuple(part for part in parts if isinstance(part, Media) and not part.file_id)
     if media:
@@ -167,7 +173,7 @@ def _result(message: Any, unsupported: Counter[str]) -> _Result:
         text = flatten_text(message.content, unsupported)
     if message.error:
         text = "\n".join(filter(None, (text, f"Error: {message.error}")))
-    return _Result(text, media)
+    return ToolContent(text, media)
 
 
 def _reasoning(message: Any, context: _ConversionContext) -> Iterator[Reasoning]:

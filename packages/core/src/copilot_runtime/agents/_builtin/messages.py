@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..._http.headers import media_type
 
@@ -95,6 +95,14 @@ class AssistantMessage:
         return [part for part in self.parts if isinstance(part, Call)]
 
 
+class ToolContent(NamedTuple):
+    """What a model receives of the result of a tool call."""
+
+    text: str
+    media: tuple[Media, ...] = ()
+    """Images and files of the result. Those that an API has no place for in it follow in a message of the user."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolMessage:
     """The result of a tool call."""
@@ -104,7 +112,6 @@ class ToolMessage:
     """The name of the tool."""
     text: str
     media: tuple[Media, ...] = ()
-    """Images and files of the result. Those that an API has no place for in it follow in a message of the user."""
 
 
 Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessage
