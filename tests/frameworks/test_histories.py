@@ -36,8 +36,8 @@ def user(text: str) -> dict[str, Any]:
     return {"id": f"user-{text}", "role": "user", "content": text}
 
 
-def assistant(*calls: str, number: int = 0) -> dict[str, Any]:
-    function = {"name": "g", "arguments": "{}"}
+def assistant(*calls: str, number: int = 0, arguments: str = "{}") -> dict[str, Any]:
+    function = {"name": "g", "arguments": arguments}
     made = [{"id": call, "type": "function", "function": function} for call in calls]
     return {"id": f"assistant-{number}", "role": "assistant", **({"toolCalls": made} if made else {"content": ""})}
 
@@ -69,6 +69,7 @@ class RecordingModel(chat_models.BaseChatModel):  # type: ignore[misc, name-defi
 
 
 def _seen_by_langchain(message: Any) -> list[Seen]:
+    message.model_dump_json()  # as some models do with it
     if message.type == "tool":
         return [("result", f"{message.tool_call_id} {message.content}")]
     calls = [("call", call["id"]) for call in getattr(message, "tool_calls", ())]
@@ -135,6 +136,27 @@ HISTORIES: dict[str, tuple[list[dict[str, Any]], list[Seen]]] = {
         [user("1"), assistant(), {**user("0"), "content": ""}, user("2")],
         [("user", "1"), ("user", "2")],
     ),
+    "blank messages": (
+        [
+            user("1"),
+            {**assistant(), "content": " \n"},
+            {**user("0"), "content": [{"type": "text", "text": ""}]},
+            {**user("b"), "content": " "},
+            user("2"),
+        ],
+        [("user", "1"), ("user", "2")],
+    ),
+    "a result before its call": (
+        [user("1"), tool("c1", "r"), assistant("c1"), user("2")],
+        [("user", "1"), ("call", "c1"), ("result", "c1 r"), ("user", "2")],
+    ),
+    **{
+        f"arguments {arguments}": (
+            [user("1"), assistant("c1", arguments=arguments), tool("c1", "r"), user("2")],
+            [("user", "1"), ("call", "c1"), ("result", "c1 r"), ("user", "2")],
+        )
+        for arguments in ("[1]", '{"a": ', '{"a": "\\ud83d"}', "")
+    },
 }
 
 

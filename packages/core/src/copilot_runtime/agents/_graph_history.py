@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .._optional.optional_imports import import_optional
+from ._complete_history import is_blank
 
 _NO_RESULT = "There is no result: this call was never completed."
 _ORPHAN = "[The result of an earlier tool call:]\n"
@@ -107,7 +108,7 @@ def _call_ids(message: Any) -> list[Any]:
 
 
 def _is_empty(message: Any) -> bool:
-    if message.content:
+    if not is_blank(message.content):
         return False
     if message.type == "ai":
         return not (message.tool_calls or message.invalid_tool_calls or message.additional_kwargs)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _validation as validation
 from .._log_text import one_line
 from .._optional.optional_imports import import_optional
+from ._complete_history import with_object_arguments
 from ._context import resolve_for_run
 from ._forwarded_props import AllowedProps
 from ._frontend_tools import frontend_tools_config
@@ -111,7 +112,7 @@ class LangGraphAgent:
 
         Closing the iterator cancels the nodes that are running. Raises GraphError if the graph fails.
         """
-        input = self._input.select(input)
+        input = with_object_arguments(self._input.select(input))
         agent = self._agent.clone()  # it stores the state of its run on itself
         config = dict(await resolve_for_run(self._config, context) or {})
         configurable = {**config.get("configurable", {}), **frontend_tools_config(input.tools or ())}

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..._events.surrogates import join_surrogates
+from .._tools.arguments import json_object
 from . import deltas as kinds
-from .conversation import json_object
 from .deltas import Delta
 from .encrypted_values import encode_encrypted
 from .finish_reasons import Finish

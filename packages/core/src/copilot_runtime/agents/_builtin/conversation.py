@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from .._tools.arguments import arguments_json, load_arguments
+from .._tools.arguments import json_object
 from .encrypted_values import decode_encrypted
 from .media import flatten_text, placeholder, read_parts
 from .messages import (
@@ -91,17 +91,6 @@ def log_unsupported(unsupported: Counter[str]) -> None:
     if unsupported:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(unsupported.items()))
         logger.warning("the model does not support attachments, which were replaced by placeholders: %s", counts)
-
-
-def json_object(arguments: str) -> str:
-    """Returns arguments that every maker accepts: models do not always produce JSON, and some servers parse it."""
-    if not arguments.strip():
-        return "{}"
-    try:
-        value, text = load_arguments(arguments)
-    except ValueError:
-        value, text = None, ""
-    return text if isinstance(value, dict) else arguments_json({"invalid_arguments": arguments})
 
 
 def _convert(messages: Iterable[Any], context: _ConversionContext) -> Iterator[Message]:

@@ -46,3 +46,14 @@ def arguments_json(value: Any) -> str:
         return to_json(without_surrogates(value)).decode()
     except (PydanticSerializationError, RecursionError):
         return '"nested too deeply"'  # which is no object, so that the call is not run
+
+
+def json_object(arguments: str) -> str:
+    """Returns arguments that every maker accepts: models do not always produce JSON, and some servers parse it."""
+    if not arguments.strip():
+        return "{}"
+    try:
+        value, text = load_arguments(arguments)
+    except ValueError:
+        value, text = None, ""
+    return text if isinstance(value, dict) else arguments_json({"invalid_arguments": arguments})
