@@ -150,6 +150,10 @@ HISTORIES: dict[str, tuple[list[dict[str, Any]], list[Seen]]] = {
         [user("1"), tool("c1", "r"), assistant("c1"), user("2")],
         [("user", "1"), ("call", "c1"), ("result", "c1 r"), ("user", "2")],
     ),
+    "the same id twice": (
+        [user("1"), assistant("c1"), tool("c1", "r"), assistant("c1", number=1), tool("c1", "s"), user("2")],
+        [("user", "1"), ("call", "c1_1"), ("result", "c1_1 r"), ("call", "c1"), ("result", "c1 s"), ("user", "2")],
+    ),
     **{
         f"arguments {arguments}": (
             [user("1"), assistant("c1", arguments=arguments), tool("c1", "r"), user("2")],

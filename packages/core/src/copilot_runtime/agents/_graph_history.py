@@ -75,6 +75,7 @@ def _completed(history: Sequence[Any]) -> Iterator[Any]:
         if message.type == "tool":
             results.setdefault(message.tool_call_id, []).append(message)
     counts = Counter(call["id"] for message in history if message.type == "ai" for call in message.tool_calls)
+    seen = Counter[Any]()
     for message in history:
         if message.type == "tool":
             if message.tool_call_id not in counts:
@@ -82,11 +83,22 @@ def _completed(history: Sequence[Any]) -> Iterator[Any]:
             continue
         if _is_empty(message) and message is not history[-1]:
             continue
-        yield message
-        for call in message.tool_calls if message.type == "ai" else ():
-            found = results.get(call["id"]) or []
+        if message.type != "ai":
+            yield message
+            continue
+        completed = []
+        calls = []
+        for call in message.tool_calls:
+            call_id, found = call["id"], results.get(call["id"]) or []
+            seen[call_id] += 1
+            if seen[call_id] < counts[call_id]:  # the last keeps its id, which a response may refer to
+                call = {**call, "id": f"{call_id}_{seen[call_id]}"}
+            calls.append(call)
             # Of several results of one call the last one counts.
-            yield (found.pop(0) if counts[call["id"]] > 1 else found[-1]) if found else _no_result(call)
+            result = (found.pop(0) if counts[call_id] > 1 else found[-1]) if found else _no_result(call)
+            completed.append(_of_call(result, call["id"]))
+        yield message if calls == message.tool_calls else message.model_copy(update={"tool_calls": calls})
+        yield from completed
 
 
 def _with_new_results_last(history: Sequence[Any], completed: list[Any]) -> list[Any]:
@@ -117,6 +129,10 @@ def _is_empty(message: Any) -> bool:
 
 def _with_prefix(content: Any) -> Any:
     return [{"type": "text", "text": _ORPHAN}, *content] if isinstance(content, list) else f"{_ORPHAN}{content}"
+
+
+def _of_call(result: Any, call_id: Any) -> Any:
+    return result if result.tool_call_id == call_id else result.model_copy(update={"tool_call_id": call_id})
 
 
 def _no_result(call: Any) -> Any:
