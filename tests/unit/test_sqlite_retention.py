@@ -166,8 +166,8 @@ def test_raw_frames_that_are_being_deleted_are_not_read(path: Path, clock: Clock
         append_one(store, lease, [frame])
     store.finish(lease, frames[-1:], completion)
     clock.now += RAW_RETENTION_SECONDS + 1
-    store._write(lambda db: store._retention.sweep(db, clock.now))
-    store._write(lambda db: garbage.collect(db, 1))
+    store._writer.write(lambda db: store._retention.sweep(db, clock.now))
+    store._writer.write(lambda db: garbage.collect(db, 1))
     assert count_rows(path, "frames") == 4
     update = store.follow(lease.run, 1)
     assert (list(update.frames), update.ended) == ([], True)
@@ -485,7 +485,7 @@ def test_statements_of_a_short_run_are_few(path: Path) -> None:
     store = SqliteStore(path)
     store_run(store, T1)  # the first run also sweeps
     statements: list[str] = []
-    store._write(lambda db: db.set_trace_callback(statements.append))
+    store._writer.write(lambda db: db.set_trace_callback(statements.append))
 
     def count(work: Callable[[], object]) -> int:
         statements.clear()

@@ -225,7 +225,7 @@ class SqliteStoreMachine(Machine):
             "SELECT thread, frames_id, frames_bytes, counted_bytes FROM live"
         ):
             assert stored == frames.get(frames_id, 0)
-            assert stored - self.store._max_uncounted <= counted <= stored
+            assert stored - self.store._appends.max_uncounted <= counted <= stored
             sizes[thread] += counted
         for thread, frames_id, raw_until, *columns in self.rows(
             "SELECT thread, frames_id, raw_until, run_id, records, duplicates FROM runs"

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from ..._events import CompactedFrames
 from .. import protocol as p
 from .._pagination import next_cursor
-from .._sql.encoding import integer, merged, seconds, text
-from .._sql.shared_frames import SharedFrames, SharedList
+from .._sql.encoding import integer, seconds, text
 from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import rows
 from .connections import ConnectionPair
-from .garbage import PIECE_BYTES, clear_active_thread, collect, delete_threads
+from .frame_appends import FrameAppends
+from .garbage import clear_active_thread, collect, delete_threads
 from .lease_signals import LeaseSignals
 from .message_ids import select_ids
 from .retention import BATCH_SIZE, Retention
@@ -26,7 +24,9 @@ from .room import StoreConnection
 from .run_follower import RunFollower
 from .run_writes import PreparedEnd, begin_run
 from .sizes import text_bytes
+from .snapshots import Snapshots
 from .thread_list import select_infos
+from .writer import Writer
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
@@ -39,8 +39,6 @@ _MIN_JOURNAL_BYTES = 64 * 1024
 _MAX_JOURNAL_BYTES = 16 * 1024 * 1024
 """A larger ``-wal`` file is written to the file itself less often, and a page that has changed often only once: with 16
 MiB in place of 4, storing a run takes a tenth less. It would hold copies of deleted text for longer, too."""
-
-_MAX_UNCOUNTED_BYTES = 64 * 1024
 
 Db = StoreConnection
 
@@ -104,19 +102,18 @@ class SqliteStore:
             if value <= 0:
                 raise ValueError(f"SqliteStore({name}={value!r}): must be > 0")
         _check_path(os.fspath(path))
-        self._max_uncounted = _max_uncounted(max_bytes)
         self._connections = ConnectionPair(
             os.path.abspath(path), timeout_seconds, _journal_bytes(max_bytes), migrates=migrate
         )
+        self._writer = Writer(self._connections, self._retention)
         self._next_sweep = 0.0
         """When to look for expired rows, by the monotonic clock."""
         self._used: dict[p.ThreadKey, float] = {}
         """When threads were last used, which is still to be written."""
-        self._has_evicted = False
         self._signals = LeaseSignals(self._connections)
         self._follower = RunFollower(self._connections)
-        self._shared_records: SharedFrames[CompactedFrames] = SharedFrames()
-        self._shared_raw: SharedFrames[SharedList[bytes]] = SharedFrames()
+        self._snapshots = Snapshots()
+        self._appends = FrameAppends(self._writer, self._retention)
         if migrate:
             try:
                 # No connection is left open: the process may fork after this.
@@ -127,11 +124,11 @@ class SqliteStore:
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
-        return self._write(self._begin_work(run))
+        return self._writer.write(self._begin_work(run))
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
         self._signals.ending(lease.token)
-        self._write(self._finish_work(lease, frames, completion))
+        self._writer.write(self._finish_work(lease, frames, completion))
 
     def write_runs(
         self, changes: Sequence[p.NewRun | p.RunEnd]
@@ -164,83 +161,17 @@ class SqliteStore:
         return work
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        joined = merged(batches)
-        try:
-            return self._append(joined)
-        except _OtherFrames as found:  # those of a batch that was stored before
-            return self._append_missing(joined, found.stored)
-
-    def _append_missing(
-        self, batches: Iterable[p.Batch], stored: Mapping[int, int]
-    ) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        """Appends what is missing of batches. ``stored`` is how many frames there are of some runs, by their tokens."""
-        refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
-        missing: list[p.Batch] = []
-        for batch in batches:
-            frames = batch.frames
-            if batch.lease.token in stored:
-                try:
-                    frames = p.missing_frames(frames, batch.frame_count, stored[batch.lease.token])
-                except p.LeaseLost as error:
-                    refused[batch.lease] = error
-                    continue
-            missing.append(batch._replace(frames=frames))
-        return {**self.append(missing), **refused}
-
-    def _append(self, batches: Collection[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        """Appends batches of which no two are of the same run."""
-        # Joined before the transaction, during which no other process can write.
-        pieces = {batch.lease.token: rows.Piece.from_frames(batch.frames, batch.duplicates) for batch in batches}
-        counts = {batch.lease.token: batch.frame_count for batch in batches}
-        length = sum([len(piece.data) for piece in pieces.values()])
-        added = sum([piece.stored_bytes for piece in pieces.values()])
-        self._make_room_for(length)
-
-        def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-            self._retention.make_room(db, length)
-            sizes = rows.append_frames(db, pieces)
-            others = {
-                token: size.frames - pieces[token].frames
-                for token, size in sizes.items()
-                if counts[token] not in (None, size.frames)
-            }
-            if others:
-                raise _OtherFrames(others)
-            max_uncounted = 0 if self._retention.must_count(db, added) else self._max_uncounted
-            for token, size in sizes.items():
-                if size.uncounted_bytes > max_uncounted:
-                    self._count_bytes(db, token, size)
-            refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
-            max_bytes = self._retention.max_bytes or math.inf
-            for batch in batches:
-                found = sizes.get(batch.lease.token)
-                if found is None:
-                    refused[batch.lease] = p.LeaseLost()
-                elif found.size > max_bytes:
-                    refused[batch.lease] = p.RunTooLarge()
-            return refused
-
-        return self._write(work)
-
-    def _count_bytes(self, db: Db, token: int, size: rows.LiveSize) -> None:
-        """Counts the bytes that an active run has added among those of its thread."""
-        db.execute("UPDATE live SET counted_bytes = frames_bytes WHERE token = ?", (token,))
-        grown = db.execute(
-            f"UPDATE threads SET bytes = bytes + ? WHERE id = ? RETURNING {rows.RUNS}",
-            (size.uncounted_bytes, size.thread),
-        ).fetchall()
-        # Of a damaged row there may be none.
-        self._warn_evicted(self._retention.evict(db, size.thread, grown[0][0] if grown else 0, size.uncounted_bytes))
+        return self._appends.append(batches)
 
     def _finish_work(
         self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion
     ) -> Callable[[Db], None]:
         end = PreparedEnd(lease, frames, completion)
-        self._make_room_for(end.size)
+        self._writer.make_room_for(end.size)
 
         def work(db: Db) -> None:
             growth = end.write(db, self._retention, time.time())
-            self._warn_evicted(self._retention.evict(db, *growth))
+            self._writer.warn_evicted(self._retention.evict(db, *growth))
 
         return work
 
@@ -253,7 +184,7 @@ class SqliteStore:
             )
 
         if leases:
-            self._write(work)
+            self._writer.write(work)
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         return self._signals.poll(leases)
@@ -307,40 +238,7 @@ class SqliteStore:
     # --- reading ---
 
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
-        def work(db: Db) -> p.ThreadSnapshot:
-            def raw_frames(frames_id: int) -> SharedList[bytes]:
-                return SharedList(rows.select_frames(db, frames_id, 0))
-
-            now = time.time()
-            row = db.execute(
-                "SELECT id, ordinal FROM threads WHERE owner = ? AND thread_id = ?", tuple(thread)
-            ).fetchone()
-            if row is None:
-                return p.ThreadSnapshot()
-            row_id, last_ordinal = row
-            runs = []
-            for ordinal, run_id, agent_id, crc, frames_id, raw_until, has_run_error, recorded_by in db.execute(
-                "SELECT ordinal, run_id, agent_id, checksum, frames_id, raw_until, has_run_error, recorded_by"
-                " FROM runs WHERE thread = ? ORDER BY ordinal",
-                (row_id,),
-            ).fetchall():
-                key = (thread, ordinal, frames_id, crc)
-                has_raw = ordinal == raw_ordinal and now < raw_until <= now + 2 * p.RAW_RETENTION_SECONDS
-                runs.append(
-                    p.StoredRun(
-                        ordinal,
-                        text(run_id),
-                        text(agent_id),
-                        self._shared_records.get(key, partial(rows.select_records, db, row_id, ordinal)),
-                        self._shared_raw.get(key, partial(raw_frames, frames_id)) if has_raw else None,
-                        bool(has_run_error),
-                        text(recorded_by),
-                        rows.select_duplicates(db, row_id, ordinal) if has_raw else frozenset(),
-                    )
-                )
-            return p.ThreadSnapshot(runs, rows.select_active_run(db, thread, now), integer(last_ordinal))
-
-        snapshot = self._read(work)
+        snapshot = self._read(lambda db: self._snapshots.select(db, thread, raw_ordinal, time.time()))
         if touch and self._retention.tracks_usage and (snapshot.runs or snapshot.live):
             self._used[thread] = time.time()
             self._connections.write_soon(self._write_used)
@@ -382,7 +280,7 @@ class SqliteStore:
             db.room.take(size=text_bytes(name or ""))
             return updated.rowcount > 0
 
-        return self._write(work)
+        return self._writer.write(work)
 
     def delete(self, thread: p.ThreadKey) -> bool:
         def work(db: Db) -> bool:
@@ -420,7 +318,7 @@ class SqliteStore:
                     delete_threads(db, (thread,))
             return str(last) if len(found) == BATCH_SIZE else None
 
-        return self._write(work)
+        return self._writer.write(work)
 
     # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
 
@@ -438,7 +336,7 @@ class SqliteStore:
         from .portable_rows import ThreadRows, select_state
 
         imported = ThreadRows(thread)
-        self._make_room_for(imported.size)
+        self._writer.make_room_for(imported.size)
 
         def work(db: Db) -> ImportOutcome:
             row_id, size, state = select_state(db, thread.key) or (None, 0, None)
@@ -453,7 +351,7 @@ class SqliteStore:
                 db.room.take(size=imported.size, threads=1)
             return outcome
 
-        return self._write(work)
+        return self._writer.write(work)
 
     # --- retention and forks ---
 
@@ -462,34 +360,24 @@ class SqliteStore:
             has_more = self._retention.sweep(db, time.time())
             return collect(db) or has_more
 
-        return self._write(work)
+        return self._writer.write(work)
 
     def after_fork(self) -> None:
         self._connections.after_fork()
         self._signals.after_fork()
         self._follower.after_fork()
         self._used = {}
-        self._shared_records.after_fork()
-        self._shared_raw.after_fork()
+        self._snapshots.after_fork()
 
     # --- helpers ---
 
     def _read(self, work: Callable[[Db], T]) -> T:
         return self._connections.read(rows.checked(work))
 
-    def _make_room_for(self, size: int) -> None:
-        """Deletes, before a large write, what its own transaction would be too long for."""
-        for _ in range(2 * size // PIECE_BYTES):
-            if not self._write(collect):
-                break
-
-    def _write(self, work: Callable[[Db], T]) -> T:
-        return self._connections.write(rows.checked(work))
-
     def _write_signals(self, work: Callable[[Db], T]) -> T:
         """Writes what `poll_signals` may have to report of the runs of this process."""
         try:
-            return self._write(work)
+            return self._writer.write(work)
         finally:
             self._signals.written()
 
@@ -503,19 +391,6 @@ class SqliteStore:
             [(used_at, *thread) for thread, used_at in list(used.items())],
         )
 
-    def _warn_evicted(self, has_evicted: bool) -> None:
-        if has_evicted and not self._has_evicted:
-            self._has_evicted = True
-            self._retention.log_eviction(logger, self._connections.path)
-
-
-class _OtherFrames(Exception):
-    """The file has other frames than a batch continues. ``stored`` is how many it has, by token."""
-
-    def __init__(self, stored: Mapping[int, int]) -> None:
-        super().__init__(stored)
-        self.stored = stored
-
 
 def _raise(error: Exception, db: Db) -> None:
     raise error
@@ -524,14 +399,6 @@ def _raise(error: Exception, db: Db) -> None:
 def _journal_bytes(max_bytes: int) -> int:
     """Returns how large the ``-wal`` file may become before it is written to the file itself, if that is possible."""
     return min(_MAX_JOURNAL_BYTES, max(_MIN_JOURNAL_BYTES, max_bytes // 16)) if max_bytes else _MAX_JOURNAL_BYTES
-
-
-def _max_uncounted(max_bytes: int) -> int:
-    """Returns how many bytes of an active run need not be counted among its thread's yet.
-
-    Counting them changes four rows and two indexes.
-    """
-    return min(_MAX_UNCOUNTED_BYTES, max_bytes // 1000) if max_bytes else _MAX_UNCOUNTED_BYTES
 
 
 def _check_path(path: str) -> None:

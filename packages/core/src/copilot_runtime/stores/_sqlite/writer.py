@@ -1,0 +1,47 @@
+"""What all writes of a store have in common: their transactions, room for them, and a warning of what they delete."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from . import rows
+from .connections import ConnectionPair
+from .garbage import PIECE_BYTES, collect
+from .retention import Retention
+from .rows import Db
+
+logger = logging.getLogger("copilot_runtime.stores.sqlite")
+
+T = TypeVar("T")
+
+
+class Writer:
+    """Writes to a file.
+
+    Args:
+        connections: The connections to it.
+        retention: Keeps the limits of the store.
+    """
+
+    def __init__(self, connections: ConnectionPair, retention: Retention) -> None:
+        self._connections = connections
+        self._retention = retention
+        self._has_evicted = False
+
+    def write(self, work: Callable[[Db], T]) -> T:
+        """Calls a function in a transaction."""
+        return self._connections.write(rows.checked(work))
+
+    def make_room_for(self, size: int) -> None:
+        """Deletes, before a large write, what its own transaction would be too long for."""
+        for _ in range(2 * size // PIECE_BYTES):
+            if not self.write(collect):
+                break
+
+    def warn_evicted(self, has_evicted: bool) -> None:
+        """Logs, once, that threads are deleted to keep the limits."""
+        if has_evicted and not self._has_evicted:
+            self._has_evicted = True
+            self._retention.log_eviction(logger, self._connections.path)
