@@ -764,6 +764,9 @@ def test_migrate_command(stores: Stores, tmp_path: Path, capsys: pytest.CaptureF
     assert (status, "version 1000" in line, "secret" in line) == (1, True, False)
     assert migrate(f"sqlite:///{tmp_path}/threads.db", capsys) == (0, f"sqlite:///{tmp_path}/threads.db: up to date.")
     assert (tmp_path / "threads.db").exists()
+    # Not that it was up to date: nothing was connected.
+    nothing = "redis://127.0.0.1:1: nothing to do, since Redis has no tables."
+    assert migrate("redis://127.0.0.1:1", capsys) == (0, nothing)
     for wrong in ("memory://", "nothing://x", "postgresql://u:secret@h/db?nothing=1"):
         status, line = migrate(wrong, capsys)
         assert (status, "secret" in line) == (2, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .._log_text import one_line
-from ..stores import StoreError, store_from_url
+from ..stores import RedisStore, StoreError, store_from_url
 from ..stores._passwords import split_url, without_password
 from .errors import CommandError
 
@@ -21,6 +21,9 @@ def migrate(options: argparse.Namespace) -> int:
         if split_url(options.store).scheme == "memory":
             raise CommandError("memory:// has no tables, and nothing that stays")
         store = store_from_url(options.store)
+        if isinstance(store, RedisStore):
+            print(f"{shown}: nothing to do, since Redis has no tables.")
+            return 0
         migrate_tables = getattr(store, "migrate", None)
         migrated = migrate_tables() if migrate_tables is not None else None
     except (ImportError, ValueError) as error:
