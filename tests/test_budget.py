@@ -46,11 +46,11 @@ class Budget:
 
 BUDGETS = (
     # An event of a burst: all that are ready leave in one chunk.
-    Budget("bench", "per_event", 7.2),
-    Budget("bench-model", "per_event", 8.2),
+    Budget("bench", "per_event", 6.2),
+    Budget("bench-model", "per_event", 7.2),
     # An event that the event loop gets a turn after: it leaves alone, in the turn in which it comes.
-    Budget("bench", "per_ticked_event", 81.3),
-    Budget("bench-model", "per_ticked_event", 82.1),
+    Budget("bench", "per_ticked_event", 80.2),
+    Budget("bench-model", "per_ticked_event", 81.2),
     # A whole run of ten deltas: the request, its validation, the lease, the events, the end.
     Budget("bench", "per_run", 760.0),
     Budget("bench-model", "per_run", 806.0),

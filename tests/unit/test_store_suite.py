@@ -319,7 +319,7 @@ def test_raw_frames_expire_in_memory(clock: Clock) -> None:
     clock.now += RAW_RETENTION_SECONDS
     size = store._size
     assert raws(store, T1) == [[], []]
-    assert store._size == size - sum(map(len, second)) - 4 * len(second)  # and their lengths
+    assert store._size == size - sum(map(len, second))
     assert store._size == recomputed(store)
     assert not store._raw
 

@@ -30,7 +30,7 @@ from copilot_runtime._engine.readers import (
 )
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.subscribers import KeepAlive
-from copilot_runtime._events import KEEP_ALIVE
+from copilot_runtime._events import KEEP_ALIVE, Burst
 from copilot_runtime._http.streaming import AsyncStreamIterator, SyncStreamIterator
 
 HANG_SECONDS = 30.0
@@ -95,12 +95,13 @@ def test_reader_joins_ready_frames_in_one_chunk(life: Life) -> None:
 
 
 @pytest.mark.parametrize("size", [10, reader_module.MAX_CHUNK_BYTES // 2])
-def test_reader_of_frames_that_were_joined_already_reads_each_once(life: Life, size: int) -> None:
+def test_reader_of_frames_that_came_together_reads_each_once(life: Life, size: int) -> None:
     log = log_of(b"a")
     reader, late = (life.reader(log) for _ in range(2))
+    resumed = [life.reader(log, seen=seen) for seen in range(5)]
     assert reader.read_available() == b"a"
-    frames = [b"b" * size, b"c" * size, b"d" * size]
-    log.extend(frames, b"".join(frames))
+    frames = [letter * size + b"\n\n" for letter in (b"b", b"c", b"d")]
+    log.extend([Burst(b"".join(frames), len(frames))], has_bursts=True)
     others = b""
     while others.count(b"d") < size:
         others += reader.read_available() or b""
@@ -109,6 +110,8 @@ def test_reader_of_frames_that_were_joined_already_reads_each_once(life: Life, s
     assert reader.read_available() == b"e"
     log.end()
     assert read_to_end(late) == b"a" + b"".join(frames) + b"e"
+    for seen, other in enumerate(resumed):
+        assert read_to_end(other) == b"".join([b"a", *frames, b"e"][seen:])
 
 
 def test_sync_reader_is_notified_by_other_threads(life: Life) -> None:
@@ -369,7 +372,7 @@ class Unhurried(RunReader):
 
 
 LOG_STEPS = st.lists(
-    st.sampled_from(["paced", "one", "two", "read", "keep alive", "foreign", "duplicate"]), max_size=20
+    st.sampled_from(["paced", "one", "two", "burst", "read", "keep alive", "foreign", "duplicate"]), max_size=20
 )
 
 
@@ -382,7 +385,8 @@ def test_reader_of_one_event_more_reads_what_any_reader_does(
 ) -> None:
     # Clients reject null here, so these are changed where another version may have written them.
     frames = [
-        b'id: 1.%d\ndata: {"type":"RUN_STARTED","threadId":"t","runId":"r","timestamp":null}\n\n' % n for n in range(99)
+        b'id: 1.%d\ndata: {"type":"RUN_STARTED","threadId":"t","runId":"r","timestamp":null}\n\n' % n
+        for n in range(150)
     ]
     log = log_of(*frames[:seen])
     callbacks = ReaderCallbacks(lambda _: None, lambda _: None)
@@ -394,6 +398,8 @@ def test_reader_of_one_event_more_reads_what_any_reader_does(
         count = len(log.frames)
         if step in ("one", "two", "paced") and not log.ended:
             log.extend(frames[count : count + (2 if step == "two" else 1)])
+        elif step == "burst" and not log.ended:
+            log.extend([Burst(b"".join(frames[count : count + 3]), 3)], has_bursts=True)
         elif step == "foreign":
             log.is_foreign = True
         elif step == "duplicate":
@@ -516,7 +522,7 @@ def test_slow_reader_that_is_evicted_while_it_reads_gets_slow_reader(part: str, 
 
     log = log_of(b"a")
     log.end()
-    log.frames = Evicting(log.frames if part == "log" else ())
+    log.pieces = Evicting(log.frames if part == "log" else ())
     started: list[str] = []
     reader = life.reader(log, history=Evicting([b"x"] if part == "history" else ()))
     started.append(part)

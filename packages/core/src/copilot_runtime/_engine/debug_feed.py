@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic_core import to_json
 
 from .._concurrency.waiters import Notify
-from .._events import decode
+from .._events import decode, split_pieces
 from .._http.streaming import CONNECTED
 from .readers import BaseReader, ReaderCallbacks, next_chunk
 from .run_log import RunLog
@@ -18,6 +18,7 @@ from .types import RunRequest
 class _Position(NamedTuple):
     request: RunRequest
     seen: int
+    """How many pieces of its log."""
 
 
 class DebugFeed:
@@ -71,10 +72,10 @@ class _DebugReader(BaseReader):
             chunks.append(CONNECTED)
         for log, (request, seen) in list(self._positions.items()):
             ended = log.ended  # before the frames: what was added earlier is then seen
-            frames = next_chunk(log.frames, seen)
-            chunks += [_debug_frame(request, frame) for frame in frames]
-            self._positions[log] = _Position(request, seen + len(frames))
-            if ended and seen + len(frames) == len(log.frames):
+            pieces = next_chunk(log.pieces, seen)
+            chunks += [_debug_frame(request, frame) for frame in split_pieces(pieces)]
+            self._positions[log] = _Position(request, seen + len(pieces))
+            if ended and seen + len(pieces) == len(log.pieces):
                 del self._positions[log]
         if not chunks:
             return None if self._is_cut else self._keep_alive()

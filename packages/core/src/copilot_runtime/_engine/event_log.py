@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._events import decode
+from .._events import decode, split_pieces
 from .._log_text import one_line
 from .run_log import RunLog
 
@@ -31,16 +31,19 @@ class _EventLogger:
     def __init__(self, log: RunLog) -> None:
         self._log = log
         self._seen = 0
+        """How many pieces it has logged."""
+        self._number = 0
 
     def look(self) -> None:
         """Logs what has come, and waits for more."""
         log = self._log
         while not log.add_waiter(self._seen, self.look):
-            frames = log.frames[self._seen :]
-            self._seen += len(frames)
-            for number, frame in enumerate(frames, self._seen - len(frames) + 1):
-                _log_event(log, number, frame)
-            if not frames and log.ended:
+            pieces = log.pieces[self._seen :]
+            self._seen += len(pieces)
+            for frame in split_pieces(pieces):
+                self._number += 1
+                _log_event(log, self._number, frame)
+            if not pieces and log.ended:
                 return
 
 

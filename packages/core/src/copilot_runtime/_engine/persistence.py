@@ -13,6 +13,7 @@ from typing import cast
 from .._concurrency import driver, loops
 from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import ProcessLocal
+from .._events import Piece, as_frames, count_frames, split_pieces
 from .._log_text import log_failure
 from ..stores.protocol import (
     LazyStore,
@@ -155,7 +156,7 @@ class RunPersistence:
                     return False
                 batch = writer.batch()
                 refused = self._store.append([batch])
-                writer.flushed_count += len(batch.frames)
+                writer.mark_flushed(batch)
                 return not refused
 
         try:
@@ -164,8 +165,8 @@ class RunPersistence:
             self._flush_outage.failed(error)
             return False
 
-    async def finish(self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> FinishResult:
-        """Stores the end of a run, ``frames`` being its last ones; retries for a while if the store fails."""
+    async def finish(self, writer: RunWriter, pieces: Sequence[Piece], completion: RunCompletion) -> FinishResult:
+        """Stores the end of a run, ``pieces`` being its last frames; retries for a while if the store fails."""
         if writer.flush_scheduled:  # most runs are over before their first flush
             self._cancel_flush(writer)
         if writer.flush_lock.locked():
@@ -174,7 +175,7 @@ class RunPersistence:
         is_uncertain = False
         while True:
             try:
-                return await self._try_to_finish(writer, frames, completion, is_uncertain=is_uncertain)
+                return await self._try_to_finish(writer, pieces, completion, is_uncertain=is_uncertain)
             except Exception as error:
                 may_succeed_later = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
                 if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > began_at + self._retry_seconds():
@@ -191,15 +192,19 @@ class RunPersistence:
         )
 
     async def _try_to_finish(
-        self, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion, *, is_uncertain: bool
+        self, writer: RunWriter, pieces: Sequence[Piece], completion: RunCompletion, *, is_uncertain: bool
     ) -> FinishResult:
         """Stores the end of a run. ``is_uncertain``: a call that failed may have stored it. Raises StoreError."""
         try:
-            unflushed = writer.unflushed_frames()
-            await self._async_store.finish(writer.lease, [*unflushed, *frames] if unflushed else frames, completion)
+            unflushed = writer.unflushed_pieces()
+            if unflushed:
+                pieces = [*unflushed, *pieces]
+            count = completion.frame_count
+            frames = as_frames(pieces, count_frames(pieces) if count is None else count - writer.flushed_frames)
+            await self._async_store.finish(writer.lease, frames, completion)
         except LeaseLost:
             is_stored = is_uncertain and await self._async_store.call(
-                _has_ended_with, self._store, writer, frames, completion
+                _has_ended_with, self._store, writer, split_pieces(pieces), completion
             )
             return FinishResult.STORED if is_stored else FinishResult.LEASE_LOST
         return FinishResult.STORED
@@ -255,7 +260,7 @@ class RunPersistence:
             refused = self._store.append(batches) if batches else {}
             self._flush_outage.recovered()
             for writer, batch in zip(locked, batches, strict=True):
-                writer.flushed_count += len(batch.frames)
+                writer.mark_flushed(batch)
                 if refused and (reason := refused.get(writer.lease)) is not None:
                     self._handle_refusal(writer, reason)
         except StoreError as error:

@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .._concurrency.waiters import Notify
-from .._events import KEEP_ALIVE, error_frame, is_reapers, joined_id, repair_frames
+from .._events import (
+    KEEP_ALIVE,
+    Burst,
+    Piece,
+    error_frame,
+    is_reapers,
+    join_pieces,
+    joined_id,
+    repair_frames,
+    split_pieces,
+)
 from .endings import SERVER_SHUTDOWN, SLOW_READER, lost_ending
 from .run_log import RunLog
 
-MAX_CHUNK_FRAMES = 512
+MAX_CHUNK_PIECES = 512
 MAX_CHUNK_BYTES = 64 * 1024
-"""Limits of one chunk. A larger frame is sent in slices: whatever a server is still to write for a client that does not
+"""Limits of one chunk. A larger piece is sent in slices: whatever a server is still to write for a client that does not
 read, it holds a copy of."""
 
 TICK_SECONDS = 0.25
@@ -246,6 +256,7 @@ class RunReader(BaseReader):
     """
 
     __slots__ = (
+        "_at",
         "_evicted_ending",
         "_history",
         "_history_seen",
@@ -274,8 +285,12 @@ class RunReader(BaseReader):
         self._history = history
         self._history_seen = 0
         self._log = log
+        self._at = 0
+        """How many pieces of the log it has looked at."""
         self._seen = seen
+        """How many of its frames it has received, as far as that matters: before it goes on, and to know duplicates."""
         self._is_resumed = seen > 0
+        """Whether it has yet to find the place in the log from which it goes on."""
         self._is_following = log is not None and not (seen or history or skip_duplicates)
         """Whether all that is left to read is the log, and its frames are to be sent as they are."""
         self._is_listening = False
@@ -294,20 +309,19 @@ class RunReader(BaseReader):
 
     def read_available(self) -> bytes | None:
         """Returns what any reader does. In one piece for most runs: all that has come, or a paced run's next event."""
-        log, seen = self._log, self._seen
+        log, at = self._log, self._at
         if self._is_following and log is not None and not (self._rest or log.is_foreign):
-            frames, tail, chunk = log.frames, log.tail, b""
-            count = len(frames)
-            if count == seen + 1:
-                chunk = frames[seen]
-            elif tail is not None and tail.start == seen:
-                chunk, count = tail.joined, tail.end
-            elif not seen and 0 < count <= MAX_CHUNK_FRAMES:  # a run that has just begun, and may be over
-                frames = frames[:count]
-                if sum(map(len, frames)) <= MAX_CHUNK_BYTES:
-                    chunk = b"".join(frames)
+            pieces, chunk = log.pieces, b""
+            count = len(pieces)
+            if count == at + 1:
+                piece = pieces[at]
+                chunk = piece.data if type(piece) is Burst else piece
+            elif not at and 0 < count <= MAX_CHUNK_PIECES:  # a run that has just begun, and may be over
+                pieces = pieces[:count]
+                if sum(map(len, pieces)) <= MAX_CHUNK_BYTES:
+                    chunk = join_pieces(pieces)
             if 0 < len(chunk) <= MAX_CHUNK_BYTES:
-                self._seen = count
+                self._at = count
                 self.last_sent = time.monotonic()
                 self.sending_ticks = 0
                 self._keep_alive_due = False
@@ -317,7 +331,7 @@ class RunReader(BaseReader):
     def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         """Does what any reader does. In one piece for who has been notified, and goes on waiting."""
         log = self._log
-        if self._is_listening and is_lasting and log is not None and len(log.frames) == self._seen:
+        if self._is_listening and is_lasting and log is not None and len(log.pieces) == self._at:
             if log.ended or self._rest or self._keep_alive_due or self._is_cut:
                 return False
             self.sending_ticks = -1
@@ -356,30 +370,52 @@ class RunReader(BaseReader):
         log = self._log
         while log is not None:
             ended = log.ended  # before the frames: what was added earlier is then seen
-            if self._is_resumed and (ended or len(log.frames) >= self._seen):
-                self._is_resumed = False
-                if len(log.frames) < self._seen or is_reapers(log.frames[self._seen - 1]):
+            pieces: Sequence[Piece] = ()
+            if self._is_resumed:
+                found = self._find_place(log, ended=ended)
+                if found is None:
                     # A crash took what the reader has received, and another process has ended the run.
                     self._log = None
-                    return lost_ending(log.frames[-1] if log.frames else b"")
-            if len(log.frames) <= self._seen:
-                if not ended and self._is_cut:
-                    self._log = None
-                    return _CUT_FRAME
-                return None if ended else self._keep_alive()
-            frames = next_chunk(log.frames, self._seen)
+                    return lost_ending(split_pieces(log.pieces[-1:])[-1] if log.pieces else b"")
+                pieces = found
+            if not pieces:
+                if self._is_resumed or len(log.pieces) <= self._at:
+                    if not ended and self._is_cut:
+                        self._log = None
+                        return _CUT_FRAME
+                    return None if ended else self._keep_alive()
+                pieces = next_chunk(log.pieces, self._at)
+                self._at += len(pieces)
+            self._is_following = not self._skip_duplicates
+            if self._is_following and not log.is_foreign:
+                return join_pieces(pieces)
+            frames = split_pieces(pieces)
             first, self._seen = self._seen + 1, self._seen + len(frames)
             is_joined = self._skip_duplicates and bool(log.duplicates)
             if is_joined:
                 frames = [frame for number, frame in enumerate(frames, first) if number not in log.duplicates]
             if log.is_foreign:
                 frames = repair_frames(frames)
-            self._is_following = not self._skip_duplicates
             if frames:
-                if is_joined:
-                    return self._with_joined_ids(frames)
-                return frames[0] if len(frames) == 1 else b"".join(frames)
+                return self._with_joined_ids(frames) if is_joined else join_pieces(frames)
         return None
+
+    def _find_place(self, log: RunLog, *, ended: bool) -> Sequence[bytes] | None:
+        """Finds the place from which a reader goes on that has received some of the frames, once the log has them.
+
+        Returns the frames in the middle of a burst that come next, if any. None if there is no such place.
+        """
+        looked_at = len(log.pieces)
+        if not ended and log.frame_count < self._seen:
+            self._at = looked_at
+            return ()
+        self._is_resumed = False
+        last, index = log.find_frame(self._seen - 1)
+        last = last or split_pieces(log.pieces[index : index + 1])
+        if not last or is_reapers(last[0]):
+            return None
+        rest, self._at = log.find_frame(self._seen)
+        return rest
 
     def _with_joined_ids(self, frames: Sequence[bytes]) -> bytes:
         """Returns frames with ids from which a reader resumes without duplicates."""
@@ -406,11 +442,11 @@ class RunReader(BaseReader):
         if log is None or self._history:
             return False
         if not is_lasting:
-            return log.add_waiter(self._seen, notify)
+            return log.add_waiter(self._at, notify)
         if not self._is_listening:
             self._is_listening = True
             log.listen(notify)
-        return not (len(log.frames) > self._seen or log.ended)
+        return not (len(log.pieces) > self._at or log.ended)
 
     def close(self) -> None:
         self._drop()
@@ -430,8 +466,12 @@ class RunReader(BaseReader):
 
     def _has_read_all(self) -> bool:
         log = self._log
-        has_read_log = log is None or (log.ended and self._seen >= len(log.frames))
-        return has_read_log and self._history_seen >= len(self._history)
+        if log is not None:
+            if not log.ended:
+                return False
+            if self._seen < log.frame_count if self._is_resumed else self._at < len(log.pieces):
+                return False
+        return self._history_seen >= len(self._history)
 
     def _drop(self) -> None:
         log, notify = self._log, self._notify
@@ -440,9 +480,12 @@ class RunReader(BaseReader):
         self._log, self._history, self._rest = None, (), b""
 
 
-def next_chunk(frames: Sequence[bytes], start: int) -> Sequence[bytes]:
-    """Returns the next frames for one chunk: as many as its limits allow, but at least one."""
-    chunk = frames[start : start + MAX_CHUNK_FRAMES]
+T = TypeVar("T", bytes, Piece)
+
+
+def next_chunk(pieces: Sequence[T], start: int) -> Sequence[T]:
+    """Returns the next pieces for one chunk: as many as its limits allow, but at least one."""
+    chunk = pieces[start : start + MAX_CHUNK_PIECES]
     if len(chunk) == 1:
         return chunk
     size = sum(map(len, chunk))

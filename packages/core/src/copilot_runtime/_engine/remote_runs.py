@@ -191,9 +191,14 @@ class RemoteRunFollower:
         fetch = partial(self._fetch_threadsafe, log, loop)
         while not local.ended:
             log.duplicates = local.duplicates
-            if len(local.frames) > len(log.frames):
-                log.extend(local.frames[len(log.frames) :])
-            if local.add_waiter(len(log.frames), fetch):
+            count = len(local.pieces)
+            copied = len(log.pieces)
+            if copied and (copied > count or log.pieces[-1] is not local.pieces[copied - 1]):
+                # What came from the store is in other pieces.
+                log.extend(local.pieces_after(log.frame_count), has_bursts=True)
+            elif copied < count:
+                log.extend(local.pieces[copied:count], has_bursts=local.has_bursts)
+            if local.add_waiter(count, fetch):
                 return True
         return False  # its end is in the store
 
@@ -204,7 +209,7 @@ class RemoteRunFollower:
             if log.run is None:
                 return None
             try:
-                return self._store.follow(log.run, 0 if log in self._own else len(log.frames))
+                return self._store.follow(log.run, 0 if log in self._own else log.frame_count)
             except ThreadUnreadable as error:
                 log_failure(logger, error, "run %r cannot be followed any more", log.run_id)
                 return _UNREADABLE  # only this one: the others are read together with it
@@ -249,20 +254,22 @@ class RemoteRunFollower:
         log.extend(frames)
         if update.ended:
             self._own.discard(log)
-            if not (log.frames and is_terminal(log.frames[-1])):
+            sent = log.frames
+            if not (sent and is_terminal(sent[-1])):
                 # The run was deleted, or its rest was lost: a stream that just ends would look like success.
-                log.extend(_with_ends(log.frames, error_frame(LOST)))
+                log.extend(_with_ends(sent, error_frame(LOST)))
             self._unfollow(run, log, loop)
             log.end()
 
     def _after_own_frames(self, log: RunLog, update: RunUpdate) -> Sequence[bytes]:
         """Returns what the store has after the frames that this process has sent."""
-        sent = len(log.frames)
-        if not sent or (len(update.frames) >= sent and update.frames[sent - 1] == log.frames[-1]):
+        frames = log.frames
+        sent = len(frames)
+        if not sent or (len(update.frames) >= sent and update.frames[sent - 1] == frames[-1]):
             self._own.discard(log)  # nothing was lost, so from now on it is followed like any other
             return update.frames[sent:]
         # Some of these frames were never stored, and what the store has in their place contradicts them.
-        return _with_ends(log.frames, update.frames[-1]) if update.ended and update.frames else ()
+        return _with_ends(frames, update.frames[-1]) if update.ended and update.frames else ()
 
 
 def _with_ends(sent: Sequence[bytes], terminal: bytes) -> Sequence[bytes]:

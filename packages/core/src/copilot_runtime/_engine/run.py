@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
 from .._concurrency import driver, loops
-from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is_terminal
+from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is_terminal, split_pieces
 from .._log_text import log_failure
 from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent, drive_on_thread, is_synchronous
@@ -279,7 +279,7 @@ class Run:
         """Makes what was recorded visible to readers, and has it stored soon."""
         if self.is_finished:
             return
-        frames, size, joined = self._recorder.take()
+        pieces, size, has_bursts = self._recorder.take()
         if not size:
             return
         self._uncounted = uncounted = self._uncounted + size
@@ -288,7 +288,7 @@ class Run:
         log, writer = self.log, self.writer
         if self._recorder.duplicates:
             log.duplicates = self._recorder.duplicates
-        log.extend(frames, joined)
+        log.extend(pieces, has_bursts=has_bursts)
         if writer is not None:
             writer.unflushed_bytes = unflushed = writer.unflushed_bytes + size
             if unflushed >= writer.flush_bytes:
@@ -414,7 +414,8 @@ class Run:
             logger.exception("ending run %r failed", self.request.run_id)
             if self.writer is not None:
                 await self._services.persistence.finish(self.writer, (), RunCompletion(persist=False))
-            if not (self.log.frames and is_terminal(self.log.frames[-1])):
+            last = split_pieces(self.log.pieces[-1:])
+            if not (last and is_terminal(last[-1])):
                 self._append_error(RunEnding(AGENT_FAILED))
         finally:
             if is_ours:
@@ -425,7 +426,9 @@ class Run:
         recorder, request, writer = self._recorder, self.request, self.writer
         with self._lock:
             end = recorder.end(ending, request.thread_id, request.run_id)
-        frames = end.frames
+        pieces = end.pieces
+        if end.has_bursts:
+            self.log.has_bursts = True
         self.size += self._uncounted + end.size
         completion, result = None, FinishResult.STORED
         if writer is not None:
@@ -434,9 +437,9 @@ class Run:
                 request.messages,
                 end.last_agent_event,
                 persist=not (end.was_empty and ending.failed),
-                frame_count=len(self.log.frames) + len(frames),
+                frame_count=end.frame_count,
             )
-            result = await self._services.persistence.finish(writer, frames, completion)
+            result = await self._services.persistence.finish(writer, pieces, completion)
         # Before readers see the end, since a client may begin its next run as soon as it does.
         self.slot.release()
         if result is FinishResult.LEASE_LOST:
@@ -449,7 +452,7 @@ class Run:
             return True
         self.was_stopped = ending.stopped and not end.had_ended
         self.log.duplicates = recorder.duplicates
-        self.log.frames += frames  # which readers see with its end, so that the last chunk says that it is the last
+        self.log.pieces += pieces  # which readers see with its end, so that the last chunk says that it is the last
         if completion is not None and self._services.reported is not None:
             ended = EndedRun.from_completion(
                 completion,
@@ -465,7 +468,7 @@ class Run:
         return True
 
     def _append_error(self, ending: RunEnding) -> None:
-        self.log.frames.append(error_frame(ending))
+        self.log.pieces.append(error_frame(ending))
 
     def _close(self) -> None:
         self.is_finished = True

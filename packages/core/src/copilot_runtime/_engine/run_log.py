@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import NamedTuple
+from typing import cast
 
 from .._concurrency.waiters import Notify, Waiters
+from .._events import Piece, as_frames, count_frames, find_frame, split_pieces
 from ..stores.protocol import RunKey
-
-MAX_TAIL_BYTES = 64 * 1024
-"""How much of a log is kept joined, too, for as long as nothing is added."""
 
 _NO_DUPLICATES: Set[int] = frozenset()
 """One for all logs, since most have none, and CPython makes a new set of 216 bytes for each ``frozenset()``."""
 
 
-class Tail(NamedTuple):
-    """The frames from ``start`` to ``end``, joined: a chunk for readers that have read all before."""
-
-    start: int
-    end: int
-    joined: bytes
-
-
 class RunLog(Waiters):
-    """Grows at its end and is read from any offset, on any thread, without a lock. Its waiters wait for changes."""
+    """Grows at its end and is read from any piece on, on any thread, without a lock. Its waiters wait for changes."""
 
     __slots__ = (
         "agent_id",
         "duplicates",
         "ended",
-        "frames",
+        "has_bursts",
         "is_foreign",
         "is_starting",
+        "pieces",
         "readers",
         "run",
         "run_id",
-        "tail",
     )
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str, *, is_starting: bool = False) -> None:
@@ -45,7 +35,10 @@ class RunLog(Waiters):
         """None for a run on no thread."""
         self.run_id = run_id
         self.agent_id = agent_id
-        self.frames: list[bytes] = []
+        self.pieces: list[Piece] = []
+        """Its frames, those of a burst in one piece."""
+        self.has_bursts = False
+        """Whether there may be bursts among them: otherwise, the frames and the pieces are the same."""
         self.duplicates = _NO_DUPLICATES
         """Numbers of events that a late joiner must not receive, because they repeat messages of the history."""
         self.is_foreign = False
@@ -54,19 +47,37 @@ class RunLog(Waiters):
         """Whether the run may have frames before it waits for the first time: readers are notified when it has not."""
         self.ended = False
         self.readers: set[object] = set()
-        self.tail: Tail | None = None
-        """What was added last, if it was joined already."""
 
-    def extend(self, frames: Sequence[bytes], joined: bytes = b"") -> None:
-        """Adds frames, of which ``joined`` is all if they have been joined already, and notifies waiting readers."""
-        if joined and len(joined) <= MAX_TAIL_BYTES:
-            start = len(self.frames)
-            self.frames += frames
-            self.tail = Tail(start, start + len(frames), joined)
-        else:
-            self.frames += frames
-            self.tail = None
+    def extend(self, pieces: Sequence[Piece], *, has_bursts: bool = False) -> None:
+        """Adds frames, and notifies waiting readers. ``has_bursts``: whether there may be bursts among them."""
+        if has_bursts:
+            self.has_bursts = True  # first, for those who look at the pieces before
+        self.pieces += pieces
         self.notify()
+
+    @property
+    def frames(self) -> Sequence[bytes]:
+        """All frames, each by itself. For those who do not need them often."""
+        return split_pieces(self.pieces[:])
+
+    def frames_of(self, pieces: Sequence[Piece]) -> Sequence[bytes]:
+        """Returns the frames of some of its pieces."""
+        return as_frames(pieces, count_frames(pieces)) if self.has_bursts else cast(Sequence[bytes], pieces)
+
+    def pieces_after(self, seen: int) -> Sequence[Piece]:
+        """Returns the frames after the first ``seen``."""
+        rest, index = self.find_frame(seen)
+        pieces = self.pieces[index:]
+        return [*rest, *pieces] if rest else pieces
+
+    def find_frame(self, seen: int) -> tuple[Sequence[bytes], int]:
+        """Returns where the frames after the first ``seen`` are: the rest of a burst, and the next piece's index."""
+        return find_frame(self.pieces[:], seen) if self.has_bursts else ((), min(seen, len(self.pieces)))
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames there are."""
+        return count_frames(self.pieces[:]) if self.has_bursts else len(self.pieces)
 
     def mark_started(self) -> None:
         """Notifies waiting readers that whatever comes next may take its time."""
@@ -78,18 +89,17 @@ class RunLog(Waiters):
         """Marks the log as complete and notifies waiting readers."""
         self.ended = True
         self.is_starting = False
-        self.tail = None
         self.notify()
 
     def add_waiter(self, seen: int, notify: Notify) -> bool:
         """Has ``notify`` called at the next change.
 
-        Returns False if there are more than ``seen`` frames already, or the log has ended: then it may never be called.
+        Returns False if there are more than ``seen`` pieces already, or the log has ended: then it may never be called.
         """
-        if len(self.frames) > seen or self.ended:
+        if len(self.pieces) > seen or self.ended:
             return False
         self.add(notify)
-        return not (len(self.frames) > seen or self.ended)
+        return not (len(self.pieces) > seen or self.ended)
 
     def add_end_waiter(self, notify: Notify) -> bool:
         """Has ``notify`` called at the next change. Returns False if the log has ended."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .._events import decode, is_terminal
+from .._events import decode, is_terminal, split_pieces
 from .._log_text import one_line
 from .._users import owner_hash
 from .run import Run
@@ -58,7 +58,7 @@ class RunReport:
     def of_run(cls, run: Run, *, is_lost: bool = False) -> RunReport:
         """Returns the report of a run whose log is complete, or that was lost to another process."""
         request = run.request
-        terminal = {} if is_lost else _terminal_event(run.log.frames)
+        terminal = {} if is_lost else _terminal_event(split_pieces(run.log.pieces[-1:]))
         return cls(
             agent_id=request.agent_id,
             thread_id=request.thread_id,

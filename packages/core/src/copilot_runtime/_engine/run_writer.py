@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from .._events import RunEnding
+from .._events import Piece, RunEnding, pieces_of_frames
 from ..stores.protocol import Batch, Lease
 from .run_log import RunLog
 
@@ -23,7 +23,7 @@ class WrittenRun(Protocol):
 
 
 class RunWriter:
-    """The lease and the flush state of one run. Its log's frames up to ``flushed_count`` are stored.
+    """The lease and the flush state of one run.
 
     Args:
         lease: the right to write the run.
@@ -38,7 +38,8 @@ class RunWriter:
         "flush_bytes",
         "flush_lock",
         "flush_scheduled",
-        "flushed_count",
+        "flushed_frames",
+        "flushed_pieces",
         "followed_until",
         "is_closed",
         "lease",
@@ -53,7 +54,10 @@ class RunWriter:
         self.lease = lease
         self.log = log
         self.loop = loop
-        self.flushed_count = 0
+        self.flushed_pieces = 0
+        """How many pieces of the log are stored."""
+        self.flushed_frames = 0
+        """How many frames these have."""
         self.unflushed_bytes = 0
         self.flush_bytes = flush_bytes
         self.flush_lock = threading.Lock()
@@ -82,14 +86,19 @@ class RunWriter:
     @property
     def has_unflushed(self) -> bool:
         """Whether the store lacks frames; to be called with the flush lock held."""
-        return len(self.log.frames) > self.flushed_count
+        return len(self.log.pieces) > self.flushed_pieces
 
-    def unflushed_frames(self) -> Sequence[bytes]:
+    def unflushed_pieces(self) -> Sequence[Piece]:
         """Returns the frames that the store does not have; to be called with the flush lock held."""
-        return self.log.frames[self.flushed_count :]
+        return self.log.pieces[self.flushed_pieces :]
 
     def batch(self) -> Batch:
         """Returns what a flush has to store; to be called with the flush lock held."""
         self.unflushed_bytes = 0
-        frames = self.unflushed_frames()
-        return Batch(self.lease, frames, self.log.duplicates, self.flushed_count + len(frames))
+        frames = self.log.frames_of(self.unflushed_pieces())
+        return Batch(self.lease, frames, self.log.duplicates, self.flushed_frames + len(frames))
+
+    def mark_flushed(self, batch: Batch) -> None:
+        """Records that a batch was stored; to be called with the flush lock held."""
+        self.flushed_pieces += len(pieces_of_frames(batch.frames))
+        self.flushed_frames += len(batch.frames)

@@ -226,7 +226,7 @@ class Subscribers:
         self._held.release(reader)
         log = reader.log
         if log is not None and log.ended:  # meanwhile: what it holds of the run, which it has yet to read, is kept
-            size = sum(map(len, log.frames))
+            size = sum(map(len, log.pieces))
             if size > UNCOUNTED_BYTES:
                 self._hold_log(reader, log, size)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from .._events import RunRecorder
+from .._events import RunRecorder, split_pieces
 from .._telemetry.current import run_scope, scoped
 from .._users import owner_hash
 from ..stores.protocol import Lease, RunStore
@@ -134,13 +134,13 @@ class _TracedRun:
 
     def watch(self, log: RunLog) -> None:
         """Looks at each change of the run until it has that event."""
-        while not self.look(log) and not log.add_waiter(len(log.frames), lambda: self.watch(log)):
+        while not self.look(log) and not log.add_waiter(len(log.pieces), lambda: self.watch(log)):
             if log.ended:
                 return
 
     def look(self, log: RunLog) -> bool:
         """Records that event if it is there, and returns whether it is."""
-        frames = log.frames
+        frames = split_pieces(log.pieces[:2])
         if not self._has_event and (len(frames) > 1 or (frames and b'"RUN_STARTED"' not in frames[0][:100])):
             self._has_event = True
             self._telemetry.note_first_event(self.operation)

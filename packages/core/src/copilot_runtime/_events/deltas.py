@@ -49,6 +49,7 @@ class DeltaStream:
     __slots__ = (
         "after",
         "before",
+        "between",
         "delta_field",
         "frame_size",
         "id_member",
@@ -67,6 +68,8 @@ class DeltaStream:
         self.identity = identity
         self.before = prefix.decode()
         self.after = f'\ndata: {{"type":"{kind}","{self.id_member}":{encode_basestring(identity)},"delta":'
+        self.between = f"}}\n\n{self.before}"
+        """The end of the object and the frame, before the beginning of another one."""
         self.message = compactor.open_message(kind, identity)
         """What the deltas are merged into; None for reasoning, which a replay has as it was."""
         self.records: list[bytes] | None = compactor.next_place() if self.message is None else None

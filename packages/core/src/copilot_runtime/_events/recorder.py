@@ -23,6 +23,7 @@ from .compaction import (
 )
 from .completion import RunEnding, closing_events, events_before_error
 from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, in_order
+from .frames import Burst, Piece, split_frames, split_pieces
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
 from .protocol_state import FAILED, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
@@ -90,16 +91,20 @@ class RecordedEnd(NamedTuple):
     """How a recorded run has ended.
 
     Attributes:
-        frames: the frames that nobody had taken yet.
+        pieces: the frames that nobody had taken yet.
         size: their size.
+        has_bursts: whether there are bursts among them.
+        frame_count: how many frames the run has with these.
         last_agent_event: as in `RunRecorder`, like the others.
         was_empty: whether there were no events at all before it was completed.
         had_ended: whether the last event was a terminal one before it was completed.
         has_failed: whether the last event is RUN_ERROR.
     """
 
-    frames: list[bytes]
+    pieces: Sequence[Piece]
     size: int
+    has_bursts: bool
+    frame_count: int
     last_agent_event: int
     was_empty: bool
     had_ended: bool
@@ -123,6 +128,7 @@ class RunRecorder:
         "_compactor",
         "_delta_bytes",
         "_deltas",
+        "_has_bursts",
         "_input_echo",
         "_input_ids",
         "_is_buffering",
@@ -167,10 +173,12 @@ class RunRecorder:
         """Strings of plain deltas that are not frames yet. Always the same list."""
         self._stream: DeltaStream | None = None
         """What they belong to, and probably the next ones as well: one of ``_streams``."""
-        self._pending: list[bytes] = []
+        self._pending: list[Piece] = []
         """Frames that have not been drained yet."""
         self._pending_bytes = 0
         """Their size."""
+        self._has_bursts = False
+        """Whether there are bursts among them."""
         self._delta_bytes = 0
         """About the size of the frames that ``_deltas`` become, apart from those that `feed_all` has added itself."""
         self._number = 0
@@ -310,49 +318,46 @@ class RunRecorder:
     def _add_deltas(self) -> None:
         """Adds the frames of the plain deltas that have come since the last other event."""
         if self._deltas:
-            frames, size, _ = self._take_deltas()
-            self._pending += frames
-            self._pending_bytes += size
+            piece, size = self._take_deltas()
+            if size:
+                self._pending.append(piece)
+                self._pending_bytes += size
+                if type(piece) is Burst:
+                    self._has_bursts = True
 
-    def _take_deltas(self) -> tuple[list[bytes], int, bytes]:
+    def _take_deltas(self) -> tuple[Piece, int]:
         """Records the plain deltas that have come since the last other event, of which there is one or more.
 
-        Returns what `take` does, for frames that are not pending yet.
+        Returns their frames, and the size of these: 0 if they are pending already.
         """
         deltas, stream = self._deltas, self._stream
         assert stream is not None
         self._delta_bytes = 0
-        before, after, first, joined = stream.before, stream.after, self._number + 1, b""
+        after, number, count = stream.after, self._number + 1, len(deltas)
         try:
             # As `encode` writes strings, at a third of the cost.
-            if len(deltas) == 1:
-                frames = [f"{before}{first}{after}{encode_basestring(deltas[0])}}}\n\n".encode()]
-                size = len(frames[0])
+            if count == 1:
+                data = f"{stream.before}{number}{after}{encode_basestring(deltas[0])}}}\n\n".encode()
             else:
-                frames = [
-                    f"{before}{number}{after}{encode_basestring(delta)}}}\n\n".encode()
-                    for number, delta in enumerate(deltas, first)
-                ]
-                joined = b"".join(frames)  # which is faster than the sum of their sizes
-                size = len(joined)
+                parts = [f"{at}{after}{encode_basestring(delta)}" for at, delta in enumerate(deltas, number)]
+                data = f"{stream.before}{stream.between.join(parts)}}}\n\n".encode()
         except UnicodeEncodeError:  # of half a character, which is joined with its other half
             events = [stream.event(delta) for delta in deltas]
             deltas.clear()
             for event in events:
                 self._feed(event)
-            return [], 0, b""
-        self._number = self._last_agent_event = last = self._number + len(frames)
+            return b"", 0
+        self._number = self._last_agent_event = last = number + count - 1
         message = stream.message
-        if message is None:
-            if stream.records is not None:
-                stream.records += frames
-        else:
+        if message is not None:
             if not message.deltas:
-                message.first = frames[0]
+                message.first = data  # in which nobody looks if there are several
             message.deltas += deltas
             message.last = last
+        elif stream.records is not None:
+            stream.records += [data] if count == 1 else split_frames(data)
         deltas.clear()
-        return frames, size, joined
+        return data if count == 1 else Burst(data, count), len(data)
 
     def _feed(self, event: Any) -> int:
         """Records any event, with all checks."""
@@ -427,24 +432,23 @@ class RunRecorder:
             self.complete(ending, thread_id, run_id)
         has_failed = state.phase is FAILED
         self.seal()
-        frames, size, _ = self.take()
-        return RecordedEnd(frames, size, last_agent_event, number == 0, had_ended, has_failed)
+        pieces, size, has_bursts = self.take()
+        return RecordedEnd(pieces, size, has_bursts, self._number, last_agent_event, number == 0, had_ended, has_failed)
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
-        return self.take()[0]
+        return split_pieces(self.take()[0])
 
-    def take(self) -> tuple[list[bytes], int, bytes]:
-        """Returns the pending frames, their size, and all of them joined if that was done already, else ``b""``.
-
-        Forgets them.
-        """
+    def take(self) -> tuple[list[Piece], int, bool]:
+        """Returns the pending frames, their size, and whether there are bursts among them, and forgets them."""
         if self._deltas:
-            if not self._pending and (taken := self._take_deltas())[1]:
-                return taken
+            if not self._pending:
+                piece, size = self._take_deltas()
+                if size:
+                    return [piece], size, type(piece) is Burst
             self._add_deltas()
-        taken = self._pending, self._pending_bytes, b""
-        self._pending, self._pending_bytes = [], 0
+        taken = self._pending, self._pending_bytes, self._has_bursts
+        self._pending, self._pending_bytes, self._has_bursts = [], 0, False
         return taken
 
     def records(self) -> Sequence[CompactedFrame]:

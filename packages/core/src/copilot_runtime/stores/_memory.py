@@ -121,7 +121,7 @@ class MemoryStore:
             for batch in batches:
                 try:
                     thread, live = self._require_lease(batch.lease)
-                    frames = p.missing_frames(batch.frames, batch.frame_count, len(live.frames))
+                    frames = p.missing_frames(batch.frames, batch.frame_count, live.frame_count)
                 except p.LeaseLost as error:
                     refused[batch.lease] = error
                     continue
@@ -142,14 +142,11 @@ class MemoryStore:
             now = self._sweep()
             thread, live = self._require_lease(lease)
             if completion.persist:
-                frames = p.missing_frames(frames, completion.frame_count, len(live.frames))
+                frames = p.missing_frames(frames, completion.frame_count, live.frame_count)
             before = thread.size
             thread.end_run(live)
             if completion.persist:
-                if live.frames:
-                    live.frames.extend(frames)
-                else:
-                    live.frames = list(frames)
+                live.add_frames(frames)
                 self._store_run(thread, live, completion, messages, now)
             self._count_change(thread, before)
             if thread.runs or completion.keep_ordinal:
@@ -217,7 +214,7 @@ class MemoryStore:
                 return p.RunUpdate((), frozenset(), True)
             live = thread.live
             if live is not None and live.lease.run == run:
-                return p.RunUpdate(live.frames[after:], live.duplicates, False)
+                return p.RunUpdate(live.frames_after(after), live.duplicates, False)
             ended = next((stored for stored in thread.runs if stored.ordinal == run.ordinal), None)
             frames = None if ended is None else ended.raw_frames()
             if ended is None or frames is None:

@@ -11,14 +11,24 @@ import itertools
 import json
 import math
 import sys
-from array import array
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from .._events import CompactedFrames, InputMessages, frames_of
+from .._events import (
+    CompactedFrames,
+    Frames,
+    InputMessages,
+    Piece,
+    as_frames,
+    frames_after,
+    frames_of,
+    join_pieces,
+    pieces_of_frames,
+    split_frames,
+)
 from . import protocol as p
 
 # Measured with tracemalloc on CPython 3.11 to 3.13: what objects take beside their contents.
@@ -31,14 +41,17 @@ _NUMBER_BYTES = 32
 _TEXT_BYTES = 49
 _WIDE_BYTES = 2  # a character of most alphabets
 _NO_DUPLICATES: Set[int] = frozenset()
-_NO_FRAMES: list[bytes] = []
+_NO_PIECES: list[Piece] = []
 """Of runs that have none, as most while they are active: one for all, and never changed."""
 _DUPLICATE_BYTES = 80  # a number and its place in a set
 
 
-def frames_size(frames: Collection[bytes]) -> int:
-    """Returns the bytes that a list of frames takes."""
-    return len(b"".join(frames)) + (_FRAME_BYTES + _SLOT_BYTES) * len(frames)  # faster than a sum
+def frames_size(frames: Sequence[bytes]) -> int:
+    """Returns the bytes that frames take in a list."""
+    pieces = pieces_of_frames(frames)
+    # To join many small ones is faster than the sum.
+    size = len(b"".join(frames)) if pieces is frames else sum(map(len, pieces))
+    return size + (_FRAME_BYTES + _SLOT_BYTES) * len(pieces)
 
 
 def _text_size(text: str) -> int:
@@ -63,7 +76,9 @@ class ActiveRun:
     size: int
     """The bytes of its input, its frames and its duplicates."""
     started_at: float
-    frames: list[bytes] = dataclasses.field(default_factory=lambda: _NO_FRAMES)
+    pieces: list[Piece] = dataclasses.field(default_factory=lambda: _NO_PIECES)
+    """Its frames, those that came together in one piece."""
+    frame_count: int = 0
     duplicates: Set[int] = _NO_DUPLICATES
     stopping: bool = False
 
@@ -76,13 +91,33 @@ class ActiveRun:
     def append(self, frames: Sequence[bytes], duplicates: Set[int]) -> int:
         """Appends frames, and returns how many bytes that takes."""
         added = frames_size(frames) + _DUPLICATE_BYTES * (len(duplicates) - len(self.duplicates))
-        if self.frames:
-            self.frames += frames
-        elif frames:
-            self.frames = list(frames)
+        self.add_frames(frames)
         self.duplicates = duplicates
         self.size += added
         return added
+
+    def add_frames(self, frames: Sequence[bytes]) -> None:
+        """Appends frames without counting their bytes."""
+        pieces, count = (frames.pieces, frames.frame_count) if type(frames) is Frames else (frames, len(frames))
+        if self.pieces:
+            self.pieces += pieces
+        elif count:
+            self.pieces = list(pieces)
+        self.frame_count += count
+
+    @property
+    def frames(self) -> Sequence[bytes]:
+        """Its frames."""
+        return as_frames(self.pieces, self.frame_count)
+
+    def joined(self) -> bytes:
+        """Returns its frames, joined."""
+        pieces = self.pieces
+        return join_pieces(pieces) if self.frame_count != len(pieces) else b"".join(cast(Sequence[bytes], pieces))
+
+    def frames_after(self, seen: int) -> Sequence[bytes]:
+        """Returns the frames after the first ``seen``."""
+        return frames_after(self.pieces, seen, self.frame_count)
 
     def view(self) -> p.ActiveRun:
         """Returns it as the store shows it."""
@@ -97,7 +132,6 @@ class StoredRun(CompactedFrames):
     """
 
     __slots__ = (
-        "_raw_lengths",
         "agent_id",
         "duplicates",
         "expires_at",
@@ -127,7 +161,6 @@ class StoredRun(CompactedFrames):
         """Its frames as they were sent, until they expire.
 
         Kept in one piece: few read them again, and thousands of small objects take more memory, and long to free."""
-        self._raw_lengths = b""
         self.duplicates: Set[int] = _NO_DUPLICATES
         self.expires_at = math.inf
         """When the raw frames expire, by the monotonic clock."""
@@ -136,30 +169,24 @@ class StoredRun(CompactedFrames):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def keep_raw(self, frames: Sequence[bytes], duplicates: Set[int], expires_at: float) -> None:
+    def keep_raw(self, frames: bytes, duplicates: Set[int], expires_at: float) -> None:
         """Keeps the frames as they were sent."""
-        self.duplicates, self.expires_at = duplicates, expires_at
-        self._raw_lengths = array("I", [*map(len, frames)]).tobytes()  # twice as fast as without the list
-        self.raw = b"".join(frames)
+        self.raw, self.duplicates, self.expires_at = frames, duplicates, expires_at
 
     def raw_frames(self) -> list[bytes] | None:
         """Returns the frames as they were sent; None if they have expired."""
-        data = self.raw
-        if data is None:
-            return None
-        ends = list(itertools.accumulate(array("I", self._raw_lengths)))
-        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return None if self.raw is None else split_frames(self.raw)
 
     def drop_raw(self) -> None:
         """Drops the frames as they were sent."""
-        self.raw, self._raw_lengths, self.duplicates = None, b"", _NO_DUPLICATES
+        self.raw, self.duplicates = None, _NO_DUPLICATES
 
     @property
     def total_size(self) -> int:
         """The bytes that it takes."""
         if self.raw is None:
             return self.size
-        size = self.size + len(self.raw) + len(self._raw_lengths)
+        size = self.size + len(self.raw)
         if self.duplicates:
             size += sys.getsizeof(self.duplicates) + _NUMBER_BYTES * len(self.duplicates)
         return size
@@ -346,7 +373,7 @@ class Thread:
     ) -> StoredRun:
         """Adds a run that has just ended."""
         run = StoredRun(live, completion)
-        run.keep_raw(live.frames, completion.duplicates, expires_at)
+        run.keep_raw(live.joined(), completion.duplicates, expires_at)
         self.created_at = self.created_at or now
         self.updated_at = now
         self.agent_id = live.agent_id

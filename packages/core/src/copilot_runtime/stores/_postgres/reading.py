@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from ..._events import CompactedFrames
+from ..._events import CompactedFrames, split_frames
 from .. import protocol as p
 from .._pagination import parse_cursor
-from .._sql.encoding import MAX_SECONDS, blob, integer, parse_list, parse_lists, seconds, split_frames
+from .._sql.encoding import MAX_SECONDS, blob, integer, parse_list, parse_lists, seconds
 from .._sql.shared_frames import SharedFrames, SharedList
 from .encoding import decode_text, encode_text, owner_digest, thread_digest
 from .writes import message_checksum

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..._concurrency.process_local import ProcessLocal
+from ..._events import join_frames
 from ..._optional.optional_imports import import_optional
 from .. import protocol as p
 from .._pagination import next_cursor
@@ -217,7 +218,7 @@ class PostgresStore:
         if not batches:
             return {}
         joined = merged(batches)
-        data = [b"".join(batch.frames) for batch in joined]
+        data = [join_frames(batch.frames) for batch in joined]
         values = [
             [batch.lease.token for batch in joined],
             [len(batch.frames) for batch in joined],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+from ..._events import join_frames
 from .. import protocol as p
 from .._ordinals import first_ordinal
 from .._sql.encoding import FinishedRun, checksum, format_list
@@ -134,7 +135,7 @@ class End(NamedTuple):
         """Returns it, serialised."""
         completion, frames = end.completion, end.frames
         run = FinishedRun.from_completion(completion)
-        data = b"".join(frames)
+        data = join_frames(frames)
         ids = format_list(completion.event_messages), format_list(completion.input_messages)
         record_bytes = run_bytes(run.records, *ids, run.duplicates)
         messages = run.messages

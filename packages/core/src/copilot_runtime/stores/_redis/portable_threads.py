@@ -8,8 +8,9 @@ import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..._events import split_frames
 from .. import protocol as p
-from .._sql.encoding import format_json, split_frames
+from .._sql.encoding import format_json
 from ..portable import KeyPage, PortableRun, PortableThread, ThreadState
 from . import values
 from .client import Arguments, Call, Client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
+from ..._events import join_frames
 from .. import protocol as p
 from .._ordinals import first_ordinal
 from .._sql.encoding import format_json, format_list
@@ -56,7 +57,7 @@ def finish_call(place: ThreadPlace, end: p.RunEnd) -> Call:
     if completion.persist:
         messages = p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
         arguments += (
-            b"".join(frames),
+            join_frames(frames),
             len(frames),
             -1 if completion.frame_count is None else completion.frame_count,
             values.RunHeader.format(lease.run_id, completion),
@@ -79,7 +80,7 @@ def append_call(shard: str, batches: Sequence[tuple[str, p.Batch]]) -> Call:
         arguments += (
             thread,
             batch.lease.token,
-            b"".join(batch.frames),
+            join_frames(batch.frames),
             len(batch.frames),
             -1 if batch.frame_count is None else batch.frame_count,
             format_list(batch.duplicates),

@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..._concurrency.process_local import ProcessLocal
-from ..._events import CompactedFrames
+from ..._events import CompactedFrames, split_frames
 from ..._optional.optional_imports import import_optional
 from ..._validation import check_number
 from .. import protocol as p
-from .._sql.encoding import parse_duplicates, split_frames
+from .._sql.encoding import parse_duplicates
 from .._sql.shared_frames import SharedList
 from ..portable import MAX_IMPORT_ATTEMPTS, ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import values

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from ..._events import split_frames
 from .. import protocol as p
-from .._sql.encoding import format_json, split_frames
+from .._sql.encoding import format_json
 from ..portable import PortableRun
 
 MICROSECONDS = 1_000_000

@@ -93,12 +93,6 @@ def checksum(data: bytes, seed: int = 0) -> int:
     return zlib.crc32(data, seed & 0xFFFFFFFF)
 
 
-def split_frames(data: bytes) -> list[bytes]:
-    """Returns frames that were joined."""
-    # JSON contains no raw line feeds, so an empty line is always the end of a frame.
-    return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
-
-
 def parse_duplicates(value: Any) -> frozenset[int]:
     """Returns the numbers of events that repeat messages."""
     return frozenset(parse_list(value, int))

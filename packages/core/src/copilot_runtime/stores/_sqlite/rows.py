@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
-from ..._events import CompactedFrames
+from ..._events import CompactedFrames, join_frames, split_frames
 from .. import protocol as p
 from .._sql.encoding import (
     blob,
@@ -17,7 +17,6 @@ from .._sql.encoding import (
     parse_duplicates,
     parse_list,
     seconds,
-    split_frames,
     text,
 )
 from .room import StoreConnection
@@ -132,7 +131,7 @@ class Piece(NamedTuple):
     @classmethod
     def from_frames(cls, frames: Sequence[bytes], duplicates: Set[int] = frozenset()) -> Piece:
         """Returns it with the members of a `p.Batch`."""
-        data = b"".join(frames)
+        data = join_frames(frames)
         return cls(len(frames), data, frames_bytes(len(data)), format_list(duplicates))
 
 
