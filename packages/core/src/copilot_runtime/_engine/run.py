@@ -55,6 +55,26 @@ class RunServices(NamedTuple):
     """Called with the report of a stored run."""
 
 
+class PreparedRun(NamedTuple):
+    """All that a run is launched with.
+
+    Attributes:
+        request: what is to be run.
+        function: its agent.
+        lease: the right to write it; None for a run on no thread, of which nothing is stored.
+        recorder: what its events are recorded with.
+        slot: its place among the runs that may be active.
+        may_be_first: whether it may be the first one of its thread, which has no name then.
+    """
+
+    request: RunRequest
+    function: Callable[..., Any]
+    lease: Lease | None
+    recorder: RunRecorder
+    slot: RunSlot
+    may_be_first: bool = False
+
+
 class Run:
     """A run in this process, on its event loop.
 
@@ -89,17 +109,9 @@ class Run:
     )
 
     def __init__(
-        self,
-        request: RunRequest,
-        services: RunServices,
-        *,
-        function: Callable[..., Any],
-        recorder: RunRecorder,
-        log: RunLog,
-        lease: Lease | None,
-        loop: asyncio.AbstractEventLoop,
-        slot: RunSlot,
+        self, prepared: PreparedRun, services: RunServices, log: RunLog, loop: asyncio.AbstractEventLoop
     ) -> None:
+        request, function, lease, recorder, slot, _ = prepared
         self.request = request
         self.log = log
         self.loop = loop

@@ -6,14 +6,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Set
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from .._concurrency import driver, loops
 from .._events import InputEcho, RunRecorder, encode_echo
 from ..agents._base import agent_callable
 from ..stores.protocol import (
     ActiveRun,
-    Lease,
     NewRun,
     RunCompletion,
     RunStarted,
@@ -28,7 +27,7 @@ from .async_store import AsyncStore
 from .lost_begins import LostBegins
 from .orphans import Orphans
 from .resume import check_resume, without_resume
-from .run import Run
+from .run import PreparedRun, Run
 from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot, TooManyRuns, TooManyRunsOfUser
 from .shutdown import Shutdown, ShuttingDown
 from .store_queue import TurnMissed
@@ -39,21 +38,6 @@ from .types import EngineOptions, RunRequest
 
 SUPERSEDE_SECONDS = 2.0
 """How long a superseded run is given to end by itself."""
-
-
-class Launch(Protocol):
-    """Starts a run whose thread, if it has one, is its own now."""
-
-    def __call__(
-        self,
-        request: RunRequest,
-        function: Callable[..., Any],
-        lease: Lease | None,
-        recorder: RunRecorder,
-        slot: RunSlot,
-        *,
-        may_be_first: bool = False,
-    ) -> Run: ...
 
 
 class RunStarter:
@@ -82,7 +66,7 @@ class RunStarter:
         orphans: Orphans,
         subscribers: Subscribers,
         shutdown: Shutdown,
-        launch: Launch,
+        launch: Callable[[PreparedRun], Run],
         stop: Callable[[ThreadKey, str | None], Awaitable[object]],
         names_threads: bool,
     ) -> None:
@@ -111,15 +95,10 @@ class RunStarter:
 
     async def begin_on_no_thread(self, request: RunRequest) -> Run:
         """Begins a run of which nothing is stored. Raises TypeError, TooManyRuns, TooManyRunsOfUser, InputTooLarge."""
-        function = agent_callable(request.agent)
+        request = without_resume(request)
         slot = self._find_slot(request) or await self._make_slot(request)
-        try:
-            request = without_resume(request)
-            request.body.forget()
-            return self._launch(request, function, None, RunRecorder(ordinal=None), slot)
-        except BaseException:
-            slot.release()
-            raise
+        request.body.forget()
+        return self._launch_on_no_thread(request, slot)
 
     async def begin_beside_user(self, request: RunRequest) -> Run | None:
         """Begins a run of which nothing is stored, and which is not one of its user's, who has not asked for it.
@@ -130,8 +109,12 @@ class RunStarter:
             slot = self._limiter.acquire(None, request.memory)
         except (RunLimitReached, InputTooLarge):
             return None
+        return self._launch_on_no_thread(request, slot)
+
+    def _launch_on_no_thread(self, request: RunRequest, slot: RunSlot) -> Run:
         try:
-            return self._launch(request, agent_callable(request.agent), None, RunRecorder(ordinal=None), slot)
+            function = agent_callable(request.agent)
+            return self._launch(PreparedRun(request, function, None, RunRecorder(ordinal=None), slot))
         except BaseException:
             slot.release()
             raise
@@ -223,7 +206,7 @@ class RunStarter:
             recorder = _recorder(request, started, is_resuming=is_resuming)
             # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
             may_be_first = self._names_threads and len(started.event_messages) <= MAX_NEW_THREAD_MESSAGES
-            run = self._launch(request, function, lease, recorder, slot, may_be_first=may_be_first)
+            run = self._launch(PreparedRun(request, function, lease, recorder, slot, may_be_first))
         except BaseException:
             self._runs.forget(lease.run)
             try:
