@@ -759,6 +759,27 @@ def test_failure_within_a_stream_has_a_code(
     assert "words" not in error["message"]
 
 
+@pytest.mark.parametrize(("api", "param"), [("chat", "reasoning_effort"), ("responses", "reasoning.effort")])
+def test_reasoning_effort_that_a_model_does_not_have_is_named(
+    build: Callable[..., BuiltInAgent], scripts: Scripts, api: str, param: str
+) -> None:
+    """Which model has which level is known to OpenAI. The mistake is the run's if it has overridden the option."""
+    error = {"message": "words", "type": "invalid_request_error", "param": param, "code": "unsupported_value"}
+    text = scripts.on(send_error(400, error))
+    own = run(build(api, reasoning_effort="xhigh"), [user(text)])[-1]
+    assert (own["code"], own["message"]) == (
+        "provider_error",
+        "The model does not accept this value of the option reasoning_effort.",
+    )
+    agent = build(api, reasoning_effort="low", overridable_properties=["reasoningEffort"])
+    overridden = run(agent, [user(text)], forwardedProps={"reasoningEffort": "xhigh"})[-1]
+    assert (overridden["code"], overridden["message"]) == (
+        "invalid_request",
+        "The model does not accept this value of forwardedProps.reasoningEffort.",
+    )
+    assert run(agent, [user(text)])[-1]["code"] == "provider_error"
+
+
 @pytest.mark.parametrize("api", APIS)
 def test_server_that_is_not_there(api: str) -> None:
     base_url = f"http://127.0.0.1:9{PATHS.get(api, '/v1')}"

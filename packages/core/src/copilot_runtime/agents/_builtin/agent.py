@@ -21,6 +21,7 @@ from .messages import Message, SystemMessage, ToolContent
 from .options import Options, forced_tool, forwarded_props, parse_overridable
 from .prompt import build_system_prompt
 from .providers import Credentials, Model, missing_variables
+from .rejected_options import name_rejected_option
 from .result_media import ResultMedia
 from .resume import Resumption
 from .run_config import RunConfig, RunConfigResolver
@@ -249,6 +250,8 @@ class BuiltInAgent:
             failure = to_model_error(error, secret="" if config is None else config.connection.secret)
             if failure is None:
                 raise
+            overridable = self._config_resolver.overridable
+            failure = name_rejected_option(failure, error, forwarded_props(input), overridable)
             logger.warning("%s: %s", self._config_resolver.model if config is None else config.model, one_line(failure))
             usage = {} if config is None else config.usage.event_fields("RUN_ERROR")
             yield {**failure.to_event(with_detail=debug), **usage}

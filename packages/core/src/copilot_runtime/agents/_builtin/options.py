@@ -121,6 +121,12 @@ def forwarded_props(input: RunAgentInput) -> Mapping[str, Any]:
     return input.forwarded_props if isinstance(input.forwarded_props, Mapping) else {}
 
 
+def overridden_names(forwarded_props: Mapping[str, Any], overridable: Iterable[str]) -> Mapping[str, str]:
+    """Returns the options that a run overrides: by name, the name in ``forwardedProps``."""
+    names = {name: _WIRE_NAMES[name] for name in overridable}
+    return {name: wire_name for name, wire_name in names.items() if forwarded_props.get(wire_name) is not None}
+
+
 def forwarded_model(forwarded_props: Mapping[str, Any], overridable: Iterable[str]) -> str | None:
     """Returns the model that a run overrides, if it may. Raises ModelError if it is not a string."""
     value = forwarded_props.get("model") if "model" in overridable else None
