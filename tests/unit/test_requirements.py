@@ -22,6 +22,7 @@ from .source_helpers import parse_source
 
 TESTS = Path(__file__).parents[1]
 REQUIREMENTS = tomllib.loads((TESTS / "requirements.toml").read_text(encoding="utf-8"))
+PYTEST = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
 HIDDEN = ("node_modules", ".venv")
 
 CONFIGURABLE = (CopilotRuntime, create_copilot_runtime_handler, RuntimeHooks)
@@ -39,11 +40,11 @@ def marked_ids(decorators: list[ast.expr]) -> Iterator[str]:
                 yield from (ast.literal_eval(argument) for argument in node.args)
 
 
-def files_of_tests() -> Iterator[Path]:
+def files_of_tests(pattern: str = "test_*.py") -> Iterator[Path]:
     """Yields all test files. Does not enter folders of npm, which may be installing something."""
     for folder, subfolders, names in os.walk(TESTS):
         subfolders[:] = [name for name in subfolders if name not in HIDDEN]
-        yield from (Path(folder, name) for name in fnmatch.filter(names, "test_*.py"))
+        yield from (Path(folder, name) for name in fnmatch.filter(names, pattern))
 
 
 @functools.cache
@@ -118,3 +119,13 @@ def test_options_hooks_and_endpoints_are_in_the_names_of_tests() -> None:
     names = " ".join(node.name for node in functions if node.name.startswith("test_"))
     options = [name for configurable in CONFIGURABLE for name in inspect.signature(configurable).parameters]
     assert [word for word in (*options, *ENDPOINTS) if word not in names] == []
+
+
+def test_markers_are_written_out_in_the_files_of_their_tests() -> None:
+    # tests/conftest.py does not look into the others for the tests with a marker.
+    markers = {line.partition(":")[0].partition("(")[0] for line in PYTEST["markers"]}
+    others = set(files_of_tests("*.py")) - set(files_of_tests())
+    found = {
+        path.name: markers & set(re.findall(r"\bmark\.(\w+)", path.read_text(encoding="utf-8"))) for path in others
+    }
+    assert {name for name, used in found.items() if used} == set()
