@@ -163,10 +163,9 @@ def set_up(name: str) -> None:
     say("  installing what builds the packages")
     install(*build_requirements())
     say("  installing the packages")
-    # For the demo, Python compiles what it imports, which is a fraction of all.
-    compiling = ["--no-compile"] if name == DEMO else []
     editables = [part for folder in packages(name) for part in ("--editable", str(folder))]
-    install(*compiling, "--no-build-isolation", *editables, *requirements(name))
+    # Python compiles what it imports, which is a fraction of all.
+    install("--no-compile", "--no-build-isolation", *editables, *requirements(name))
     for each in INCLUDES[name]:
         stamp(each).write_text(fingerprint(each))
     interrupted.unlink()

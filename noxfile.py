@@ -52,6 +52,10 @@ ON_AGUI = [
 ]
 
 
+PROCESSES = os.environ.get("TEST_PROCESSES")
+"""How many tests a session runs at a time, if not as many as usual."""
+
+
 def expose_pyenv_versions() -> None:
     """Lets nox find each of pyenv's interpreters; those that are chosen stay first."""
     if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
@@ -114,6 +118,8 @@ def run_pytest(session: nox.Session, *tests: str, **options: Any) -> None:
     """Runs tests; what fails runs once more, alone, which tells a fault from a machine that was busy."""
     # A cache of its own: another session may run at the same time, and each has to remember its own failures.
     pytest = ["python", "-m", "pytest", "-o", f"cache_dir={Path(session.create_tmp(), 'pytest_cache').resolve()}"]
+    if PROCESSES is not None:
+        pytest += ["-n", PROCESSES]
     try:
         session.run(*pytest, *tests, **options)
     except CommandFailed:
