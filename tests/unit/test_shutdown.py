@@ -348,6 +348,23 @@ async def test_shutdown_agent_that_does_not_react_is_logged_once(caplog: pytest.
     assert caplog.text.count("did not stop in time") == 1
 
 
+@bounded
+async def test_shutdown_agent_that_does_not_react_is_logged_once_if_two_end_it_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The grace after its stop may be over in the same step of the event loop as that of the shutdown."""
+    agent = Deaf()
+    engine = engine_on(MemoryStore())
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    (run,) = engine._shutdown._runs()
+    for _ in range(2):
+        run.force_stop_threadsafe()
+    await reader.rest()
+    agent.may_go.set()
+    assert caplog.text.count("did not stop in time") == 1
+
+
 # --- the exit of a process -------------------------------------------------------------
 
 

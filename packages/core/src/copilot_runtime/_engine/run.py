@@ -89,6 +89,7 @@ class Run:
         "_failure",
         "_feed",
         "_function",
+        "_is_forced",
         "_lock",
         "_recorder",
         "_services",
@@ -129,6 +130,7 @@ class Run:
         self._feed = _ignore_first_start(recorder.feed) if request.opening else None
         self._ending: RunEnding | None = None
         self._failure = ""
+        self._is_forced = False
         self._started_task: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[Any] | None = None
         """None until its first step."""
@@ -379,7 +381,9 @@ class Run:
         loops.call_soon_threadsafe(self.loop, self.mark_lost)
 
     def _force_stop(self) -> None:
-        if not self.is_finished:
+        # Its grace after a stop and a shutdown may end in the same step of the loop.
+        if not (self.is_finished or self._is_forced):
+            self._is_forced = True
             logger.warning(
                 "agent %r did not stop in time; ending run %r without it", self.request.agent_id, self.request.run_id
             )

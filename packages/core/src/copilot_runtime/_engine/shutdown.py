@@ -90,8 +90,6 @@ class Shutdown:
         self._look_at = 0.0
         """When it is to be looked at again."""
         self._ending: asyncio.Task[None] | None = None
-        self._forced: weakref.WeakSet[Run] = weakref.WeakSet()
-        """Runs that are ended without their agents, by several calls of `end` perhaps."""
         self._refuses_threads = False
         self._refusing_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
@@ -157,9 +155,7 @@ class Shutdown:
             await self._wait_ended(of_loop, times.force)
             for run in self._active_runs(of_loop):
                 run.stop_threadsafe(INTERRUPTED)  # it may have begun meanwhile
-                if run not in self._forced:
-                    self._forced.add(run)
-                    run.force_stop_threadsafe()
+                run.force_stop_threadsafe()
             await self._wait_ended(of_loop, times.store)
             await self._run_end_notifier.drain(of_loop, times.store)
             await self._subscribers.close_all(of_loop, time.monotonic() + SEND_SECONDS)
