@@ -47,7 +47,7 @@ def forget() -> None:
 
 def note_server(arguments: Sequence[str], adapter: str) -> None:
     """Notes the server of a command line of ``python -m``, and the adapter that it serves."""
-    module = arguments[2].removeprefix("tests.").removesuffix("_server") if arguments[1] == "-m" else ""
+    module = arguments[2].removeprefix("tests.").removesuffix("_server") if [*arguments[1:2]] == ["-m"] else ""
     development = {"flask": ("flask", "flask run"), "django": ("django-wsgi", "runserver")}
     if module == "gunicorn" and "--worker-class" in arguments:
         worker_class = arguments[arguments.index("--worker-class") + 1].rpartition(".")[2]

@@ -28,7 +28,7 @@ def check(code: str) -> int:
         WrongCommand: A program is not known here, or would refuse its arguments.
     """
     number = 0
-    for words in _commands(code):
+    for words in commands_of(code):
         program, *arguments = words
         if program not in _CHECKS:
             raise WrongCommand(f"{program}: not a command that the documentation uses; see tests/docs/shell.py")
@@ -37,7 +37,8 @@ def check(code: str) -> int:
     return number
 
 
-def _commands(code: str) -> Iterator[list[str]]:
+def commands_of(code: str) -> Iterator[list[str]]:
+    """Yields the words of each command of a block, without assignments and redirections."""
     # The interpreter of this repository stands in parentheses.
     code = re.sub(r"\$\(.*?\)", "python", code.replace("\\\n", " ")).replace("$URL", "http://127.0.0.1:8000/chat")
     code = re.sub(r"(?<=\s)\d?>>? *\S+", "", code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,24 +13,33 @@ import pytest
 from ..builtin.aimock import KEY, run_aimock
 from ..builtin.fake_provider import TIMEOUT_SECONDS, Exchange, chunk, run_fake_provider
 from ..http_client import Client, text_of, types, unique, user_message
-from ..servers import free_port, serve_app
+from ..serve import ROOT
+from ..servers import free_port, run_server
+from .launch import environment
 
-EXAMPLE = "examples.sync_openai.app"
-ENTRY_POINTS = {"asgi": f"{EXAMPLE}:asgi", "wsgi": f"{EXAMPLE}:wsgi"}
-"""The factory of the application, by adapter."""
+EXAMPLE = ROOT / "examples/sync_openai"
+COMMANDS = {
+    "asgi": ("uvicorn --factory --timeout-graceful-shutdown 1 app:asgi", "--port {}"),
+    "wsgi": ("gunicorn --worker-class gthread --threads 64 'app:wsgi()'", "--bind 127.0.0.1:{}"),
+}
+"""The README's command by adapter, and how it is given another port."""
 
 REPLY = ["RUN_STARTED", "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED"]
 
 
-@pytest.fixture(params=ENTRY_POINTS)
+@pytest.fixture(params=COMMANDS)
 def adapter(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @contextlib.contextmanager
 def serve_example(adapter: str, url: str) -> Iterator[Client]:
-    env = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
-    with serve_app(adapter, ENTRY_POINTS[adapter], env=env) as server:
+    command, port_option = COMMANDS[adapter]
+    assert command in (EXAMPLE / "README.md").read_text(encoding="utf-8")
+    port = free_port()
+    arguments = shlex.split(f"{command} {port_option.format(port)}")
+    env = {**environment(), "OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
+    with run_server(arguments, port, env=env, folder=EXAMPLE) as server:
         yield Client(server)
 
 
