@@ -86,12 +86,12 @@ def frontends() -> Iterator[str]:
     packages = {NEWEST: "@copilotkit/core", **{release: f"copilotkit-core-{release}" for release in OLDER}}
     exact = {release: versions[package].rpartition("@")[2] for release, package in packages.items()}
     releases = [NEWEST, *reversed(OLDER)]
-    head = ["what is played", *(f"`@copilotkit/core` {exact[release]}" for release in releases)]
+    head = ["what is played", *(exact[release] for release in releases)]
     rows = [
         [scenario.replace("-", " "), *(_transports(scenario, release) for release in releases)]
         for scenario in SCENARIOS
     ]
-    yield "\n## Frontends\n\nThe newest one against every adapter, older ones against one.\n\n"
+    yield "\n## Frontends\n\n`@copilotkit/core`: the newest one against every adapter, older ones against one.\n\n"
     yield table(head, *rows)
     readers = [spec.rpartition("@")[2] for name, spec in versions.items() if "ag-ui" in name]
     yield f"\nEvery stream is also read with `@ag-ui/client` {', '.join(sorted(readers))}.\n"

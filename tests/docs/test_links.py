@@ -9,6 +9,7 @@ import pytest
 
 from .blocks import ROOT, pages, text_of
 from .links import anchors_of, links_of, target_of
+from .site import with_titles
 
 pytestmark = pytest.mark.requirement("DOCS-01")
 
@@ -44,3 +45,8 @@ def test_every_page_of_the_docs_is_in_the_navigation_of_the_site() -> None:
 
 def test_readme_fits_on_a_few_screens() -> None:
     assert len(text_of("README.md").splitlines()) <= 150
+
+
+def test_site_shows_titles_in_place_of_names_of_files() -> None:
+    assert "[Deployment](deployment.md#proxies)" in with_titles("docs/frontend.md")
+    assert [page for page in pages() if re.search(r"\[[\w./-]+\.md\]\(", with_titles(page))] == []

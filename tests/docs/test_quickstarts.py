@@ -44,6 +44,15 @@ def run(folder: Path, *command: str) -> None:
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize(
+    "place",
+    [*map(page, NAMES), *(f"docs/{name}.md" for name in ("asgi", "command-line", "django", "flask", "init", "wsgi"))],
+)
+def test_pages_that_begin_with_pip_say_what_it_needs_before_the_first_release(place: str) -> None:
+    """Only while there is no release, without which pip finds nothing under these names."""
+    assert "Nothing has been released yet: until then, [build the packages](../README.md#mount-it)" in text_of(place)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_quickstart_has_a_test_of_its_own(name: str) -> None:
     """`test_python` runs it, as it does every function of the docs that is a test."""
