@@ -539,6 +539,12 @@ const SCENARIOS = {
     await tab.says("Hello ann, said in a snapshot.");
     await tab.page.reload();
     await tab.says("Hello ann, said in a snapshot.");
+    await tab.log.getByText("Message of the system").click();
+    await tab.says("Greet everybody.");
+    const sent = tab.page.waitForRequest("**/run");
+    await tab.send("again");
+    equal((await sent).postDataJSON().messages.map(({ role }) => role), ["system", "user", "assistant", "user"]);
+    await tab.idle();
     tab.errors = tab.errors.filter((text) => !text.includes("401"));
   },
 

@@ -30,7 +30,8 @@ async def agent(input, context):
     ids = {"threadId": input.thread_id, "runId": input.run_id}
     name = context.user.id if context.user else "nobody"
     answer = {"id": f"{input.run_id}-1", "role": "assistant", "content": f"Hello {name}, said in a snapshot."}
-    messages = [*context.body["messages"], answer]
+    system = {"id": "system", "role": "system", "content": "Greet everybody."}
+    messages = [system, *(each for each in context.body["messages"] if each["id"] != "system"), answer]
     yield {"type": "RUN_STARTED", **ids}
     yield {"type": "MESSAGES_SNAPSHOT", "messages": messages}
     yield {"type": "RUN_FINISHED", **ids}

@@ -160,6 +160,33 @@ assert.deepEqual(converse(started, ...thoughts, ...text("a", "on", "e"), ...call
   { id: "m", role: "tool", toolCallId: "c", content: "done" },
   { id: "b", role: "assistant", content: "two" },
 ]);
+// Whatever a message has is sent back with the next run, also what the page does not show.
+const whole = [
+  { id: "s", role: "system", content: "Be brief.", name: "prompt" },
+  { id: "d", role: "developer", content: "Use tools." },
+  { id: "u", role: "user", content: [{ type: "text", text: "hi" }], name: "ann" },
+  { id: "q", role: "reasoning", content: "hm", encryptedValue: "e" },
+  {
+    id: "a",
+    role: "assistant",
+    name: "bot",
+    encryptedValue: "f",
+    toolCalls: [{ id: "c", type: "function", function: { name: "t", arguments: "{}" }, encryptedValue: "g" }],
+  },
+  { id: "m", role: "tool", toolCallId: "c", content: "failed", error: "it broke" },
+  { id: "b", role: "assistant", content: "two", encryptedValue: "h" },
+  { id: "v", role: "activity", activityType: "A", content: { x: 1 } },
+];
+const replayed = { ...started, input: { messages: whole } };
+assert.deepEqual(converse(replayed).messages(), whole);
+assert.deepEqual(converse({ type: "MESSAGES_SNAPSHOT", messages: whole }).messages(), whole);
+assert.deepEqual(converse(replayed, { type: "MESSAGES_SNAPSHOT", messages: whole.slice(2) }).messages(), whole.slice(2));
+const signature = { type: "REASONING_ENCRYPTED_VALUE", subtype: "message", entityId: "a", encryptedValue: "s" };
+assert.equal(converse(...call, signature).messages()[0].encryptedValue, "s");
+const asked = { type: "TEXT_MESSAGE_START", messageId: "w", role: "user" };
+const said = [{ id: "w", role: "user", content: "said" }];
+assert.deepEqual(converse(asked, ...text("w", "said").slice(1)).messages(), said);
+assert.deepEqual(converse(asked, ...text("w", "said").slice(1), { ...started, input: { messages: said } }).messages(), said);
 // A replay of what was received already does not double it.
 assert.equal(converse(...text("a", "one"), ...text("a", "one")).find("assistant", "a").text, "one");
 // What a snapshot lacks is gone; what is no message stays.

@@ -163,6 +163,13 @@ const VIEWS = {
     return { node: h("section", { "aria-label": "Reasoning" }, who(session), details), update };
   },
 
+  instruction(item) {
+    const text = h("div", { class: "text" });
+    const title = item.role === "developer" ? "Message of the developer" : "Message of the system";
+    const node = h("section", { "aria-label": title }, h("details", {}, h("summary", {}, title), text));
+    return { node, update: () => setText(text, item.text) };
+  },
+
   tool(item, session, actions) {
     const state = h("span", { class: "state" });
     const title = h("summary", {}, h("code", {}, item.name), state);

@@ -4,7 +4,7 @@ import { newId } from "./dom.js";
 import { applyPatch } from "./json_patch.js";
 
 // The kinds of items that are messages, or parts of them.
-const MESSAGE_KINDS = new Set(["user", "assistant", "tool"]);
+const MESSAGE_KINDS = new Set(["user", "assistant", "tool", "instruction"]);
 
 // Its items, in the order in which they began, and the shared state. `changed(item)` is called for every item that is
 // new or has changed, `removed(items)` and `moved()` after a snapshot of the messages, `stateChanged()` for the state.
@@ -14,6 +14,7 @@ export class Conversation {
   runId = null; // of the active run
   failed = false; // whether the last run ended with an error
   #byId = new Map();
+  #extras = new Map(); // for each message: the members that no item has
   #stopped;
 
   constructor(listener, isStopped) {
@@ -88,7 +89,13 @@ export class Conversation {
 
   // A message of a run's input, or of a snapshot, which may be one whose events have come already.
   addMessage(message) {
-    MESSAGES[message.role]?.(this, message);
+    const { id, role, content, toolCalls, toolCallId, activityType, ...extra } = message;
+    this.addExtra(id, extra);
+    MESSAGES[role]?.(this, message);
+  }
+
+  addExtra(id, members) {
+    if (Object.keys(members).length > 0) this.#extras.set(id, { ...this.#extras.get(id), ...members });
   }
 
   // The whole list of messages: those that it lacks are gone. What is no message stays behind what it has followed.
@@ -129,30 +136,51 @@ export class Conversation {
       return assistants.get(id);
     };
     for (const item of this.items) AS_MESSAGE[item.kind]?.(item, messages, assistant);
+    for (const message of messages) Object.assign(message, this.#extras.get(message.id));
     return messages;
   }
 }
 
-const encrypted = ({ encryptedValue }) => (encryptedValue === undefined ? {} : { encryptedValue });
-
 const AS_MESSAGE = {
+  instruction: ({ id, role, text }, messages) => messages.push({ id, role, content: text }),
   user: ({ id, content }, messages) => messages.push({ id, role: "user", content }),
-  reasoning: (item, messages) => messages.push({ id: item.id, role: "reasoning", content: item.text, ...encrypted(item) }),
+  reasoning: (item, messages) => messages.push({ id: item.id, role: "reasoning", content: item.text }),
   activity: ({ id, activityType, content }, messages) => messages.push({ id, role: "activity", activityType, content }),
   assistant(item, messages, assistant) {
-    Object.assign(assistant(item.id), { content: item.text, ...encrypted(item) });
+    Object.assign(assistant(item.id), { role: item.role ?? "assistant", content: item.text });
   },
   tool(item, messages, assistant) {
     const message = assistant(item.parentId ?? item.id);
     const called = { name: item.name, arguments: item.arguments };
-    (message.toolCalls ??= []).push({ id: item.id, type: "function", function: called, ...encrypted(item) });
+    const signature = item.encryptedValue === undefined ? {} : { encryptedValue: item.encryptedValue };
+    (message.toolCalls ??= []).push({ id: item.id, type: "function", function: called, ...signature });
     if (item.result === undefined) return;
     messages.push({ id: item.resultId, role: "tool", toolCallId: item.id, content: item.result });
   },
 };
 
+// Messages of other roles may have been streamed, too.
+function changeStreamed(conversation, { id, content }) {
+  const known = conversation.find("assistant", id);
+  conversation.change(known, { text: plainText(content) });
+  return known !== undefined;
+}
+
+function addInstruction(conversation, message) {
+  if (changeStreamed(conversation, message)) return;
+  const { id, role, content } = message;
+  const text = plainText(content);
+  const known = conversation.find("instruction", id);
+  if (known) conversation.change(known, { text });
+  else conversation.add("instruction", id, { role, text });
+}
+
 const MESSAGES = {
-  user(conversation, { id, content }) {
+  system: addInstruction,
+  developer: addInstruction,
+  user(conversation, message) {
+    if (changeStreamed(conversation, message)) return;
+    const { id, content } = message;
     const known = conversation.find("user", id);
     if (known) conversation.change(known, { content });
     else conversation.add("user", id, { content });
@@ -170,10 +198,10 @@ const MESSAGES = {
       conversation.add("tool", callId, { name: called.name, parentId: id, arguments: called.arguments, encryptedValue });
     }
   },
-  reasoning(conversation, { id, content, encryptedValue }) {
+  reasoning(conversation, { id, content }) {
     const known = conversation.find("reasoning", id);
     if (known) conversation.change(known, { text: plainText(content) });
-    else conversation.add("reasoning", id, { text: plainText(content), encryptedValue });
+    else conversation.add("reasoning", id, { text: plainText(content) });
   },
   activity(conversation, { id, activityType, content }) {
     const known = conversation.find("activity", id);
@@ -211,23 +239,24 @@ const HANDLERS = {
   },
   RUN_FINISHED: (conversation, event) => conversation.finish(event),
   RUN_ERROR: (conversation, event) => conversation.fail(event.message, { code: event.code, logged: true }),
-  TEXT_MESSAGE_START: start("assistant", openText),
+  TEXT_MESSAGE_START: start("assistant", ({ role }) => ({ ...openText(), role })),
   TEXT_MESSAGE_CONTENT: append("assistant", "text"),
   TEXT_MESSAGE_END: end("assistant"),
   REASONING_MESSAGE_START: start("reasoning", openText),
   REASONING_MESSAGE_CONTENT: append("reasoning", "text"),
   REASONING_MESSAGE_END: end("reasoning"),
   REASONING_ENCRYPTED_VALUE(conversation, { subtype, entityId, encryptedValue }) {
-    const kinds = subtype === "tool-call" ? ["tool"] : ["reasoning", "assistant"];
-    const item = kinds.map((kind) => conversation.find(kind, entityId)).find(Boolean);
-    conversation.change(item, { encryptedValue });
+    if (subtype === "tool-call") conversation.change(conversation.find("tool", entityId), { encryptedValue });
+    else conversation.addExtra(entityId, { encryptedValue });
   },
   TOOL_CALL_START: start("tool", ({ toolCallName, parentMessageId }) => {
     return { name: toolCallName, parentId: parentMessageId, arguments: "", open: true };
   }),
   TOOL_CALL_ARGS: append("tool", "arguments"),
   TOOL_CALL_END: end("tool"),
-  TOOL_CALL_RESULT: (conversation, event) => conversation.addMessage({ ...event, id: event.messageId, role: "tool" }),
+  TOOL_CALL_RESULT(conversation, { messageId, toolCallId, content }) {
+    conversation.addMessage({ id: messageId, role: "tool", toolCallId, content });
+  },
   STEP_STARTED: (conversation, { stepName }) => conversation.add("step", newId(), { stepName, open: true }),
   STEP_FINISHED(conversation, { stepName }) {
     const step = conversation.items.findLast((item) => item.kind === "step" && item.stepName === stepName && item.open);
