@@ -43,7 +43,12 @@ def asgi() -> Iterator[RunningServer]:
     mounts = {
         MOUNT: {"cors": [PAGE]},
         "/multi": {"handler": {"mode": "multi-route"}},
-        "/single": {"handler": {"mode": "single-route"}, "cors": [PAGE], "credentials": True},
+        "/single": {
+            "handler": {"mode": "single-route"},
+            "runtime": {"healthz": True},
+            "cors": [PAGE],
+            "credentials": True,
+        },
         "/late": {"runtime": {"sse_keep_alive_seconds": 15}},
         "/slow-begin": {"begin_seconds": 1.5},
         "/few": {"runtime": {"max_streams": 3}},
@@ -240,6 +245,7 @@ def test_doctor_transports(doctor: Doctor, asgi: RunningServer) -> None:
     assert wrong(report) == []
     assert statuses(report)["transports"] == "warning"
     assert {statuses(report)[check] for check in ("cors", "host", "buffering", "keep-alive", "stop")} == {"ok"}
+    assert "1 process with the store memory" in finding(report, "processes")["summary"]
 
 
 def test_doctor_agents(doctor: Doctor, asgi: RunningServer) -> None:

@@ -150,18 +150,19 @@ async def test_stop_that_comes_after_the_end_is_not_called_lost() -> None:
         (503, 503, [("skipped", "gets 503")]),
         (None, None, [("skipped", "closed")]),
         (429, 200, [("skipped", "gets 429")]),
+        ("timeout", 200, [("skipped", "may be slow")]),
         (403, 200, [("wrong", "gets 403")]),  # a firewall that reads so much of a body
         (401, 401, [("skipped", "gets 401")]),
     ],
 )
 @bounded
 async def test_bodies_are_called_too_large_only_if_small_ones_are_answered(
-    large: int | None, small: int | None, expected: list[tuple[str, str]]
+    large: int | str | None, small: int | None, expected: list[tuple[str, str]]
 ) -> None:
     async def call_agent(_action: str, _agent: str, body: Any, **_: object) -> Answer:
         status = large if len(str(body)) > 1_000_000 else small
-        if status is None:
-            raise Unanswered("the connection was closed", is_broken_off=True)
+        if not isinstance(status, int):
+            raise Unanswered("the connection was closed", is_broken_off=True, is_timeout=status == "timeout")
         return Answer(status=status, headers=httpx2.Headers(), body=b"", seconds=0.01)
 
     mount = SimpleNamespace(timeout_seconds=1, call_agent=call_agent)

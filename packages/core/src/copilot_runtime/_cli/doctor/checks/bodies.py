@@ -21,6 +21,8 @@ async def check_bodies(examination: Examination) -> list[Finding]:
         seen = f" gets {answer.described()}" if isinstance(answer, Answer) else f": {answer}"
         if isinstance(answer, Answer) and answer.status == _RATE_LIMITED:
             return [skipped("body", f"not seen: a body of {size} MiB{seen}, which is a rate limit.")]
+        if isinstance(answer, Unanswered) and answer.is_timeout:
+            return [skipped("body", f"not seen: a body of {size} MiB{seen}. The connection may be slow.")]
         # The server may be busy, or refuse requests of any size.
         small = await _send(examination, 0)
         if not isinstance(small, Answer) or small.status != 200:

@@ -16,8 +16,6 @@ ROUNDS = 3
 
 async def check_health(examination: Examination) -> list[Finding]:
     """Returns how the processes that answer are, and whether they share a store."""
-    if not examination.has_rest:
-        return []
     reports: list[dict[str, Any]] = []
     for _ in range(ROUNDS):  # one process may take all connections of a moment
         results = await asyncio.gather(*(_ask(examination) for _ in range(REQUESTS)))
