@@ -444,6 +444,25 @@ def times_out(*arguments: Any) -> Any:
     raise TimeoutError("of theirs")  # which futures of asyncio replace by one without a traceback
 
 
+def ends_too_early(input: Any) -> Iterator[Any]:
+    yield started(input)
+    next(iter(()))  # which Python replaces by a RuntimeError
+
+
+async def ends_too_early_later(*arguments: Any) -> Any:
+    next(iter(()))
+
+
+async def ends_too_early_asynchronously(input: Any) -> AsyncIterator[Any]:
+    yield started(input)
+    await anext(aiter(empty()))
+
+
+async def empty() -> AsyncIterator[Any]:
+    return
+    yield
+
+
 class RaisingAgent:
     def run(self, input: Any) -> Any:
         return raises()
@@ -491,6 +510,9 @@ RAISING: Mapping[str, Callable[[], Any]] = {
     "on_request that times out": hook("on_request", times_out),
     "factory of agents": runtime_with(agents=lambda context: raises()),
     "agent": agent_is(fails),
+    "agent that ends too early": agent_is(ends_too_early),
+    "asynchronous agent that ends too early": agent_is(ends_too_early_asynchronously),
+    "hook that ends too early": hook("on_request", ends_too_early_later),
     "agent object": agent_is(RaisingAgent()),
     "coroutine": agent_is(raises_later),
     "middleware": agent_is(use(talks(1), lambda input, next: raises())),

@@ -91,6 +91,9 @@ def _traceback_of_application(error: BaseException) -> TracebackType | None:
     trace, caller = error.__traceback__, ""
     while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__", "")):
         caller, trace = trace.tb_frame.f_code.co_name, trace.tb_next
+    if trace is None and isinstance(error.__cause__, (StopIteration, StopAsyncIteration)):
+        # Python replaces one that leaves a generator or coroutine by a RuntimeError without its frames (PEP 479).
+        return error.__cause__.__traceback__
     if trace is None and not (
         caller in _CALLERS or (isinstance(error, TypeError) and _NOT_CALLABLE_SO.search(_describe(error)))
     ):
