@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from .client import TEXT, event_types, finished_run, only_event, text_of, tool_calls
+from .client import TEXT, event_types, finished_run, of_type, only_event, text_of, tool_calls
 from .fake_provider import chunk, tool_call_chunk
 from .scripts import Scripts, by_step, raw, send_chunks, send_text
 from .verifier import RecordingClient
@@ -63,6 +63,18 @@ def test_character_cut_in_two_is_joined(client: RecordingClient, scripts: Script
     assert text_of(events) == f"c{whole}\ufffd"
     _, second_request = scripts.requests(prompt)
     assert second_request.json()["messages"][-1]["content"] == f"B{whole}"
+
+
+def test_call_id_with_half_a_character_is_sent_back_with_a_replacement(
+    client: RecordingClient, scripts: Scripts
+) -> None:
+    call = tool_call_chunk(0, '{"text": "b"}', "c\ud83d", "shout")
+    prompt = scripts.on(by_step(send_chunks(call), send_text("done")))
+    events = client.chat("fake-tools", prompt)
+    assert text_of(events) == "done"
+    assert of_type(events, "TOOL_CALL_RESULT")[0]["toolCallId"] == "c\ufffd"
+    _, second = scripts.requests(prompt)
+    assert second.json()["messages"][-1]["tool_call_id"] == "c\ufffd"
 
 
 def test_reasoning_details_are_sent_back_with_the_call(client: RecordingClient, scripts: Scripts) -> None:

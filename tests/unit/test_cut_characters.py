@@ -102,3 +102,47 @@ def test_failures_of_tools_have_whole_characters() -> None:
     tool = Tool(name="t", description="", parameters={}, call=call)
     result = asyncio.run(Toolbox([tool], (), debug=True).call(tool, "{}", None))
     assert result.for_model == result.for_client == "Error: ValueError: no \ufffd"
+
+
+IDS: dict[str, list[dict[str, Any]]] = {
+    "text": [
+        {"type": "TEXT_MESSAGE_START", "messageId": "ID", "role": "assistant"},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "ID", "delta": "plain"},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "ID", "delta": FIRST},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "ID", "delta": SECOND},
+        {"type": "TEXT_MESSAGE_END", "messageId": "ID"},
+    ],
+    "chunks": [
+        {"type": "TEXT_MESSAGE_CHUNK", "messageId": "ID", "role": "assistant", "delta": f"plain{FIRST}"},
+        {"type": "TEXT_MESSAGE_CHUNK", "messageId": "ID", "delta": SECOND},
+    ],
+    "call": [
+        {"type": "TOOL_CALL_START", "toolCallId": "ID", "toolCallName": "f"},
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "ID", "delta": f"plain{FIRST}"},
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "ID", "delta": SECOND},
+        {"type": "TOOL_CALL_END", "toolCallId": "ID"},
+        {"type": "TOOL_CALL_RESULT", "messageId": "ID", "toolCallId": "ID", "content": "x"},
+    ],
+    "reasoning": [
+        {"type": "REASONING_MESSAGE_START", "messageId": "ID", "role": "reasoning"},
+        {"type": "REASONING_MESSAGE_CONTENT", "messageId": "ID", "delta": f"plain{FIRST}"},
+        {"type": "REASONING_MESSAGE_CONTENT", "messageId": "ID", "delta": SECOND},
+        {"type": "REASONING_MESSAGE_END", "messageId": "ID"},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_ids_with_half_a_character_have_a_replacement_in_all_events(kind: str) -> None:
+    async def agent(input: Any) -> AsyncIterator[dict[str, Any]]:
+        ids = {"threadId": input.thread_id, "runId": input.run_id}
+        yield {"type": "RUN_STARTED", **ids}
+        for event in IDS[kind]:
+            yield {name: f"a{FIRST}" if value == "ID" else value for name, value in event.items()}
+        yield {"type": "RUN_FINISHED", **ids}
+
+    with TestClient(CopilotRuntime(agents={"a": agent})) as client:
+        events = client.run("a", "hi").events
+    assert events[-1]["type"] == "RUN_FINISHED", events[-1]
+    assert {event[name] for event in events for name in ("messageId", "toolCallId") if name in event} == {"a\ufffd"}
+    assert "".join(event.get("delta", "") for event in events) == f"plain{WHOLE}"

@@ -36,7 +36,7 @@ from .sse import (
     format_frame,
     id_prefix,
 )
-from .surrogates import SurrogateJoiner, without_surrogates
+from .surrogates import SurrogateJoiner, join_surrogates, without_surrogates
 
 FIRST_REAPER_NUMBER = 1_000_000_000
 """Added to the numbers in the ids of a reaper's events. Their run's owner may have sent events that it did not live to
@@ -477,6 +477,10 @@ class RunRecorder:
 
     def _append_repaired(self, event: Event, rule: _EventRule, error: InvalidEventError) -> None:
         """Appends an event that could not be encoded. Raises ``error``, which says so, if surrogates are not why."""
+        if rule.delta_id is not None and (identity := event[rule.delta_id]) is not (whole := join_surrogates(identity)):
+            # As what it belongs to was repaired when it was opened.
+            self._append({**event, rule.delta_id: whole}, rule)
+            return
         if "delta" in rule.schema.strings and rule.transition is not None:
             rule.transition(self._state, event)  # for deltas a check only: a half must not be kept for what is not open
         if self._surrogates is None:

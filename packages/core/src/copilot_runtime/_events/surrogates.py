@@ -105,7 +105,7 @@ class SurrogateJoiner:
 
 def _stream(streams: _Streams, event: Event) -> _Stream:
     identity = event.get(streams.member)
-    return _Stream(streams.content, streams.member, identity if isinstance(identity, str) else None)
+    return _Stream(streams.content, streams.member, join_surrogates(identity) if isinstance(identity, str) else None)
 
 
 def _replacement(stream: _Stream) -> Event:

@@ -252,6 +252,7 @@ class CompletionTranslator:
         return [other for other in self._tool_names if other.startswith(name)] == [name]
 
     def _unique_id(self, provider_id: str) -> str:
+        provider_id = join_surrogates(provider_id)
         if provider_id and provider_id not in self._used_call_ids:
             call_id = provider_id
         else:
