@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 from ag_ui.core import RunAgentInput, RunFinishedEvent
+from anthropic import AsyncAnthropic
+from anthropic._streaming import ServerSentEvent
+from openai import AsyncOpenAI
 
 from copilot_runtime.agents import BuiltInAgent, define_tool
 from copilot_runtime.agents._builtin._apis import frames
@@ -778,6 +782,58 @@ def test_reasoning_effort_that_a_model_does_not_have_is_named(
         "The model does not accept this value of forwardedProps.reasoningEffort.",
     )
     assert run(agent, [user(text)])[-1]["code"] == "provider_error"
+
+
+def own_client(api: str, url: str) -> Any:
+    """A client of the application."""
+    if api == "messages":
+        return AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key="k")
+    return AsyncOpenAI(base_url=url, api_key="k")
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "messages"])
+def test_client_of_the_application_has_its_streams_read_by_our_decoder(
+    fake_model: FakeProvider, scripts: Scripts, api: str
+) -> None:
+    def script(exchange: Exchange) -> None:
+        exchange.start_stream()
+        exchange.send_bytes(b"\xef\xbb\xbfevent: ping\n\nid: 1\n\n")
+        exchange.send(*FRAMES[api]([Text(["Hi"])]), "null")
+        exchange.end_stream()
+
+    agent = BuiltInAgent("some-model", client=own_client(api, fake_model.url), api=api)
+    events = run(agent, [user(scripts.on(script))])
+    assert events[-1]["type"] == "RUN_FINISHED", events[-1]
+    assert text_of(events) == "Hi"
+
+
+class EncodedDecoder:
+    """Reads a stream whose frames are lines in base64: no server-sent events, as those of Amazon Bedrock are none."""
+
+    async def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent]:
+        body = b"".join([chunk async for chunk in chunks])
+        for line in map(base64.b64decode, body.splitlines()):
+            yield ServerSentEvent(data=line.decode(), event=json.loads(line)["type"])
+
+
+class EncodedClient(AsyncAnthropic):
+    def _make_sse_decoder(self) -> Any:
+        return EncodedDecoder()
+
+
+def test_client_of_the_application_may_have_streams_that_are_no_event_streams(
+    fake_model: FakeProvider, scripts: Scripts
+) -> None:
+    def script(exchange: Exchange) -> None:
+        exchange.start_stream()
+        for frame in FRAMES["messages"]([Text(["Hi"])]):
+            exchange.send_bytes(base64.b64encode(json.dumps(frame).encode()) + b"\n")
+        exchange.end_stream()
+
+    client = EncodedClient(base_url=fake_model.url.removesuffix("/v1"), api_key="k")
+    events = run(BuiltInAgent("some-model", client=client), [user(scripts.on(script))])
+    assert events[-1]["type"] == "RUN_FINISHED", events[-1]
+    assert text_of(events) == "Hi"
 
 
 @pytest.mark.parametrize("api", APIS)

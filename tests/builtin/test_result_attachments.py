@@ -133,6 +133,27 @@ def test_attachment_of_a_tool_that_asked_first_reaches_the_model(api: str) -> No
     assert "cannot be shown" not in json.dumps(body)
 
 
+@pytest.mark.parametrize("api", [*APIS, "chat without files"])
+def test_attachment_of_a_frontend_tool_that_the_model_lacks_is_described(api: str) -> None:
+    """It is announced, and then sent, or said not to be displayed, whatever the maker has a place for."""
+    options = {"model": "llama"} if api == "chat without files" else {}
+    api = api.partition(" ")[0]
+    source = {"type": "data", "value": base64.b64encode(PDF).decode(), "mimeType": "application/pdf"}
+    content = [{"type": "text", "text": "chosen"}, {"type": "document", "source": source}]
+    call = {"id": "call_1", "type": "function", "function": {"name": "pick", "arguments": "{}"}}
+    messages = [
+        user("hi"),
+        {"id": "a", "role": "assistant", "toolCalls": [call]},
+        {"id": "t", "role": "tool", "toolCallId": "call_1", "content": content},
+    ]
+    events, (body,) = run(api, [answer_over(api, Text(["ok"]))], members={"messages": messages}, **options)
+    assert text_of(events) == "ok"
+    sent = json.dumps(body)
+    assert sent.count("[Attachment: document (application/pdf, about 9 bytes)]") == 1
+    assert ("JVBERi0xLjQ=" in sent) is not bool(options)
+    assert ("[Attachment that cannot be displayed to you" in sent) is bool(options)
+
+
 def test_attachments_of_a_run_are_bounded() -> None:
     def large() -> Attachment:
         return Attachment(PNG + bytes(MAX_ATTACHMENT_BYTES - len(PNG)), "image/png")

@@ -152,7 +152,7 @@ def _result(message: Any, unsupported: Counter[str]) -> ToolContent:
         texts = [
             part.text
             if isinstance(part, Text)
-            else f"[Attachment that follows the results of the tools: {part}]"
+            else f"[Attachment: {part}]"  # which is here or after the results, or cannot be displayed
             if part in media
             else placeholder(part, unsupported)
             for part in parts

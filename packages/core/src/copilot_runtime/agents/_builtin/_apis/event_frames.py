@@ -161,9 +161,10 @@ class EventFrameDecoder:
 def read_event_frames(stream: Any, to_events: ToEvents) -> Any:
     """Has an ``AsyncStream`` of OpenAI's or Anthropic's SDK, which nobody has read yet, use our decoder; returns it.
 
-    Anything else, such as a wrapper that records what passes, is left as it is.
+    Anything else, such as a wrapper that records what passes, is left as it is, and so are streams that are no
+    server-sent events: Amazon Bedrock's are binary.
     """
-    if hasattr(stream, "_decoder"):
+    if type(getattr(stream, "_decoder", None)).__name__ == "SSEDecoder":
         stream._decoder = EventFrameDecoder(to_events)
     return stream
 
