@@ -280,6 +280,13 @@ def test_content_part_file_id(kind: str, made: str) -> None:
     assert "file-1" in json.dumps(part)
 
 
+def test_content_part_without_content_is_described() -> None:
+    (message,) = sent(user(media("image", "image/png", data="")))
+    assert message["content"] == [
+        {"type": "text", "text": "[Attachment that is empty: image (image/png, about 0 bytes)]"}
+    ]
+
+
 def test_content_part_in_a_tool_result_is_described() -> None:
     source = SimpleNamespace(type="data", value="QUJD", mime_type="image/png")
     parts = [SimpleNamespace(type="text", text="A chart:"), SimpleNamespace(type="image", source=source)]

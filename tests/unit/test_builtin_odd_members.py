@@ -154,6 +154,11 @@ def test_half_a_character_in_the_arguments_of_a_whole_call(api: str) -> None:
     assert [json.loads(each.arguments) for each in message.calls] == [REPAIRED]
 
 
+def test_half_a_character_in_the_id_of_a_call() -> None:
+    events = events_of("chat", list(FRAMES["chat"]([Call("c\ud83d1", "paint", ["{", "}"])])))
+    assert {event["toolCallId"] for event in events} == {"c\ufffd1"}
+
+
 def test_arguments_of_a_whole_call_that_are_nested_too_deeply() -> None:
     value: Any = {}
     for _ in range(700):

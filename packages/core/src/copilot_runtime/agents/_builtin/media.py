@@ -52,6 +52,8 @@ def without_media(message: ToolMessage) -> ToolMessage:
 
 def _read_part(part: Any) -> Text | Media:
     media = _read_media(part)
+    if not (media.data or media.url or media.file_id):  # which makers refuse
+        return Text(f"[Attachment that is empty: {media}]")
     return _text_document(media) or media
 
 
