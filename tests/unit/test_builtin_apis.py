@@ -152,6 +152,16 @@ def test_api_of_the_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch)
             ValueError,
             "top_k is not an option of claude-sonnet-4-5 with reasoning_effort, one of Claude models",
         ),
+        *(
+            (
+                {"model": f"anthropic/claude-{name}", "temperature": 0.5, "top_p": 0.9},
+                ValueError,
+                f"top_p is not an option of claude-{name} with temperature, one of Claude models",
+            )
+            for name in ("opus-4-1-20250805", "sonnet-4-5", "haiku-4-5@20251001", "opus-4-6")
+        ),
+        ({"model": 5}, TypeError, "model=5 must be a string, such as 'openai/gpt-4o-mini'"),
+        ({"model": None, "base_url": LOCAL}, TypeError, "model=None must be a string"),
         (
             {"model": "anthropic/claude-opus-4-6", "temperature": 0, "reasoning_effort": "low"},
             ValueError,
@@ -206,7 +216,10 @@ def test_options_that_a_model_does_not_have_are_refused(
         {"model": "openai/gpt-5", "api": "chat", "reasoning_effort": "low"},
         {"model": "openai/gpt-5", "temperature": 0.5, "base_url": LOCAL, "api": "responses"},
         {"model": "openai/gpt-5.2", "temperature": 0.5, "reasoning_effort": "none"},
-        {"model": "anthropic/claude-sonnet-4-5", "temperature": 1, "top_p": 0.95, "reasoning_effort": "low"},
+        {"model": "anthropic/claude-sonnet-4-5", "temperature": 1, "reasoning_effort": "low"},
+        {"model": "anthropic/claude-sonnet-4-5", "top_p": 0.95, "reasoning_effort": "low"},
+        {"model": "anthropic/claude-3-7-sonnet-latest", "temperature": 1, "top_p": 0.95, "reasoning_effort": "low"},
+        {"model": "anthropic/claude-opus-4-20250514", "temperature": 0.5, "top_p": 0.9},
         {"model": "anthropic/claude-sonnet-4-5", "temperature": 0.5, "reasoning_effort": "none"},
         {"model": "anthropic/claude-3-5-haiku-latest", "temperature": 0.5, "reasoning_effort": "none"},
         {"model": "anthropic/claude-3-7-sonnet-latest", "reasoning_effort": "low"},
@@ -220,7 +233,8 @@ def test_options_that_a_model_has_are_accepted(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("model", ["claude-3-7-sonnet-latest", "claude-sonnet-4-5", "claude-opus-4-6"])
 def test_temperature_of_older_claude_models(model: str) -> None:
-    assert api_of(model=f"anthropic/{model}", temperature=1, top_k=5, top_p=0.5) == "messages"
+    for options in ({"temperature": 1}, {"top_p": 0.5}):
+        assert api_of(model=f"anthropic/{model}", top_k=5, **options) == "messages"
 
 
 @pytest.mark.parametrize(

@@ -119,8 +119,10 @@ class Model:
             allow_unknown_provider: whether a text without a known provider is the name of a model of a compatible
                 server. Set it if the endpoint is configured.
 
-        Raises ValueError.
+        Raises ValueError, and TypeError for anything but a text.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"BuiltInAgent: model={text!r} must be a string, such as 'openai/gpt-4o-mini'")
         prefix, separator, rest = (part.strip() for part in _split(text))
         provider = _BY_NAME.get(prefix.lower())
         if provider is not None and rest:

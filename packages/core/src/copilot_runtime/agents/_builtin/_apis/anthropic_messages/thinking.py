@@ -34,6 +34,8 @@ _BY_NAME: Sequence[tuple[re.Pattern[str], Thinking]] = (
 """By a part of the model's name, the first that matches. What is newer is expected to be as the newest is."""
 
 _WITHOUT_SAMPLING = re.compile(r"claude-(opus-4-[78]|mythos|fable|[a-z]+-[5-9])")
+_WITH_ONE_SAMPLING = re.compile(r"claude-(opus-4-1(?!\d)|[a-z]+-4-[5-9](?!\d))")
+"""The models that take either a temperature or top_p."""
 _SAMPLING = frozenset(("temperature", "top_p", "top_k"))
 _MIN_TOP_P_OF_THINKING = 0.95
 
@@ -69,6 +71,8 @@ def unsupported_options(model: str, options: Options) -> Mapping[str, str]:
     """Returns the options that a model does not have, although others of this API do, and when."""
     if _WITHOUT_SAMPLING.search(model):
         return dict.fromkeys(_SAMPLING, "")
+    if _WITH_ONE_SAMPLING.search(model) and options.temperature is not None and options.top_p is not None:
+        return {"top_p": "with temperature"}
     if options.reasoning_effort in (None, "none"):
         return {}
     if thinking_of(model) is Thinking.NEVER:
