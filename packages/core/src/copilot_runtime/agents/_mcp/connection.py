@@ -15,7 +15,7 @@ from .program import Program
 from .server import MCPServer
 from .session_task import DISCONNECTED, SessionTask
 from .tool_results import result_content
-from .tools import allowed_definitions, build_tool
+from .tools import allowed_definitions, build_tool, tool_names
 
 logger = logging.getLogger("copilot_runtime.agents.mcp")
 
@@ -72,7 +72,9 @@ class Connection:
 
     async def tools(self) -> list[Tool]:
         """Returns the same as tools for a model."""
-        return [build_tool(self.server, definition, self._call_for_model) for definition in await self.definitions()]
+        definitions = await self.definitions()
+        names = tool_names(self.server, definitions)
+        return [build_tool(names[each["name"]], each, self._call_for_model) for each in definitions]
 
     def close(self) -> list[SessionTask]:
         """Ends the use of the session, and returns those that are being closed."""

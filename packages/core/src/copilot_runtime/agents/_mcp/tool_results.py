@@ -33,9 +33,10 @@ def result_content(result: Mapping[str, Any], max_characters: int) -> Any:
         )
 
     text = write(False)
-    if result.get("isError"):
-        raise ToolError(_cut(text, max_characters) or "The tool failed without a message.")
     structured = result.get("structuredContent")
+    if result.get("isError"):
+        text = text or ("" if structured is None else serialize_result(structured))
+        raise ToolError(_cut(text, max_characters) or "The tool failed without a message.")
     if structured is None or text:
         shown = [each for each in attachments if each is not None and each.can_be_shown]
         if shown:

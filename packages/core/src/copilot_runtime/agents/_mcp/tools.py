@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from .._context import RunContext
-from .._tools.names import accepted_name
+from .._tools.names import accepted_name, is_accepted_name
 from .._tools.tool import Tool
 from .sdk import JSONObject
 from .server import MCPServer
@@ -20,19 +20,28 @@ def allowed_definitions(server: MCPServer, definitions: Iterable[JSONObject]) ->
     return [definition for definition in definitions if server.allows(definition["name"])]
 
 
-def tool_name(server: MCPServer, definition: JSONObject) -> str:
-    """Returns the name under which a model is offered a tool: MCP allows more characters, and more of them."""
-    return accepted_name(server.prefix + definition["name"])
+def tool_names(server: MCPServer, definitions: Iterable[JSONObject]) -> Mapping[str, str]:
+    """Returns the names under which models are offered a server's tools, by the server's names.
+
+    MCP allows more characters, and more of them. No tool gets the name of another one.
+    """
+    full_names = {definition["name"]: server.prefix + definition["name"] for definition in definitions}
+    taken = set(filter(is_accepted_name, full_names.values()))
+    names = {}
+    for name, full_name in full_names.items():
+        names[name] = accepted_name(full_name, taken)
+        taken.add(names[name])
+    return names
 
 
-def build_tool(server: MCPServer, definition: JSONObject, call_tool: CallTool) -> Tool:
-    """Returns a tool of a server for a model."""
+def build_tool(name: str, definition: JSONObject, call_tool: CallTool) -> Tool:
+    """Returns a tool of a server for a model, which knows it by ``name``."""
 
     async def call(arguments: Mapping[str, Any], context: RunContext | None) -> Any:
         return await call_tool(definition["name"], arguments)
 
     return Tool(
-        name=tool_name(server, definition),
+        name=name,
         description=definition.get("description") or definition.get("title") or "",
         parameters=definition["inputSchema"],
         call=call,

@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, Self
+
+from pydantic import ValidationError
 
 logger = logging.getLogger("copilot_runtime.agents.mcp")
 
@@ -55,6 +58,11 @@ class WireRepair:
             self._repair_tools(result)
         elif not _CALL_MEMBERS.isdisjoint(result):
             _repair_call_result(result)
+        else:
+            return
+        for name, kind in (("_meta", dict), ("nextCursor", str)):
+            if name in result and not isinstance(result[name], kind):
+                del result[name]
 
     def _repair_tools(self, result: dict[str, Any]) -> None:
         usable = [tool for tool in result["tools"] if isinstance(tool, Mapping) and _is_name(tool.get("name"))]
@@ -137,26 +145,38 @@ def _repair_call_result(result: dict[str, Any]) -> None:
 
 
 def _block(block: Any) -> dict[str, Any]:
-    """Returns a block as it is if it is valid, and as a text if not."""
+    """Returns a block as it is if it is valid, without what it need not have if that is valid, or as a text."""
     if isinstance(block, str):
         return _text(block)
     if isinstance(block, dict):
-        required = _REQUIRED.get(block.get("type", ""))
-        if required is not None and all(isinstance(block.get(name), str) for name in required):
-            return block
-        if block.get("type") == "resource" and _is_resource(block.get("resource")):
-            return block
+        for candidate in (block, _required_members(block)):
+            if _is_valid(candidate):
+                return candidate
         if block.get("type", "text") == "text" and isinstance(text := block.get("text", ""), str | None):
             return _text(text or "")
     return _text(json.dumps(block, ensure_ascii=False))
 
 
-def _is_resource(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and isinstance(value.get("uri"), str)
-        and any(isinstance(value.get(name), str) for name in ("text", "blob"))
-    )
+def _required_members(block: dict[str, Any]) -> dict[str, Any]:
+    kind = block.get("type")
+    if kind == "resource" and isinstance(resource := block.get("resource"), dict):
+        content = "blob" if isinstance(resource.get("blob"), str) and "text" not in resource else "text"
+        kept = {name: resource.get(name) for name in ("uri", content)}
+        media = {"mimeType": resource["mimeType"]} if isinstance(resource.get("mimeType"), str) else {}
+        return {"type": kind, "resource": {**kept, **media}}
+    required = _REQUIRED.get(kind, ()) if isinstance(kind, str) else ()
+    return {"type": kind, **{name: block.get(name) for name in required}}
+
+
+def _is_valid(block: dict[str, Any]) -> bool:
+    if "type" not in block:  # for which the SDK's types have a default
+        return False
+    types = import_module("mcp.types")  # which takes long to import
+    try:
+        types.CallToolResult.model_validate({"content": [block]})
+    except ValidationError:
+        return False
+    return True
 
 
 def _text(text: str) -> dict[str, Any]:

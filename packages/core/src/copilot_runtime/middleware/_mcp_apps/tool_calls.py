@@ -18,7 +18,7 @@ from ...agents._mcp.connection import Connection
 from ...agents._mcp.sdk import JSONObject
 from ...agents._mcp.sessions import open_connections
 from ...agents._mcp.tool_results import result_content
-from ...agents._mcp.tools import tool_name
+from ...agents._mcp.tools import tool_names
 from ...agents._tools.arguments import load_arguments
 from ...agents._tools.tool import ToolError
 from .._input import change_input
@@ -65,14 +65,11 @@ class MCPAppsMiddleware:
 class _AppTool(NamedTuple):
     """A tool with an app, and the session in which it is called."""
 
+    name: str
+    """The name that agents know it by."""
     connection: Connection
     definition: JSONObject
     resource_uri: str
-
-    @property
-    def name(self) -> str:
-        """The name that agents know it by."""
-        return tool_name(self.connection.server, self.definition)
 
     def for_agent(self) -> dict[str, Any]:
         """Returns the tool as an agent receives it, in wire form."""
@@ -108,11 +105,12 @@ async def _list_tools(connections: Sequence[Connection], taken: Collection[str])
     tools: dict[str, _AppTool] = {}
     listed = await asyncio.gather(*(connection.definitions() for connection in connections))
     for connection, definitions in zip(connections, listed, strict=True):
+        names = tool_names(connection.server, definitions)
         for definition in definitions:
             uri = resource_uri(definition)
             if uri is None or not may_call("model", definition):
                 continue
-            tool = _AppTool(connection, definition, uri)
+            tool = _AppTool(names[definition["name"]], connection, definition, uri)
             if tool.name in taken or tool.name in tools:
                 logger.warning(
                     "the tool %s of %r is not offered: another one has its name", one_line(tool.name), connection.server
