@@ -43,7 +43,7 @@ print(json.dumps({"python": platform.python_version(), **versions}))
 ON_FRAMEWORKS = ["tests/flask", "tests/django", "-k", "not gevent and not waitress and not dispatcher"]
 IN_BROWSER = "tests/frameworks/test_approvals_in_browser.py"
 ON_SERVERS = "tests/frameworks/test_servers.py"
-LESS_COMMON_SERVERS = ["hypercorn>=0.17", "granian>=2", "pyuwsgi>=2.0.28"]
+LESS_COMMON_SERVERS = ["hypercorn>=0.17", "granian>=2", "pyuwsgi>=2.0.28", "cheroot>=10"]
 # Stores, HTTP and event loops see nothing of AG-UI's models.
 LOOKS_AT_MODELS = "events agent builtin content_generations engine input_limits wire_names resume testing_client types"
 ON_AGUI = [

@@ -112,6 +112,12 @@ UWSGI_GRACEFUL = "unix_signal:15 gracefully_kill_them_all"
 """What the documentation has users configure for SIGTERM."""
 
 
+def uwsgi(port: str, *more: str) -> list[str]:
+    options = [f"--http-socket=127.0.0.1:{port}", f"--module={FACTORY}()", "--disable-logging", "--master"]
+    code = "import pyuwsgi, sys; pyuwsgi.run(sys.argv[1:])"
+    return ["-c", code, *options, "--enable-threads", "--threads=16", *more]
+
+
 @pytest.mark.parametrize("more", [(), ("--skip-atexit-teardown",)], ids=["", "skip-atexit-teardown"])
 def test_uwsgi_graceful_end_leaves_runs_their_grace(
     more: Sequence[str], shared_store: SharedStore, tmp_path: Path
@@ -120,10 +126,8 @@ def test_uwsgi_graceful_end_leaves_runs_their_grace(
     import_framework("pyuwsgi")
     ran.note("server", "wsgi", "uwsgi")
     port, gate = free_port(), tmp_path / "gate"
-    code = "import pyuwsgi, sys; pyuwsgi.run(sys.argv[1:])"
-    options = [f"--http-socket=127.0.0.1:{port}", f"--module={FACTORY}()", "--disable-logging"]
-    options += ["--master", "--enable-threads", "--threads=16", f"--hook-master-start={UWSGI_GRACEFUL}"]
-    with serve("wsgi", [sys.executable, "-c", code, *options, *more], port, shared_store) as server:
+    command = uwsgi(str(port), f"--hook-master-start={UWSGI_GRACEFUL}", *more)
+    with serve("wsgi", [sys.executable, *command], port, shared_store) as server:
         client = Client(server)
         leave_run(client, "left", n=5, interval=0.2)
         leave_run(client, "endless")
@@ -136,3 +140,31 @@ def test_uwsgi_graceful_end_leaves_runs_their_grace(
         server.process.wait(STOP_SECONDS)
     ends = [outcome(stored_end(shared_store, thread)) for thread in ("kept", "left", "endless")]
     assert ends == ["RUN_FINISHED", "RUN_FINISHED", "RUN_INTERRUPTED"]
+
+
+def cheroot(port: str) -> list[str]:
+    code = f"from cheroot.wsgi import Server; from {FACTORY.replace(':', ' import ')}; "
+    return ["-c", code + f"Server(('127.0.0.1', {port}), application(), numthreads=16).start()"]
+
+
+AT_ONCE = {
+    "cheroot-SIGTERM": ("cheroot", cheroot, signal.SIGTERM),
+    "uwsgi-SIGINT": ("pyuwsgi", uwsgi, signal.SIGINT),
+    "uwsgi-die-on-term": ("pyuwsgi", lambda port: uwsgi(port, "--die-on-term"), signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_server_that_ends_at_once_breaks_streams_off_and_leaves_runs_to_be_reaped(
+    name: str, shared_store: SharedStore
+) -> None:
+    package, command, how = AT_ONCE[name]
+    import_framework(package)
+    port = free_port()
+    with serve("wsgi", [sys.executable, *command(str(port))], port, shared_store) as server:
+        with Client(server).start_run("count", "endless") as endless:
+            frames_until(endless, 0)
+            server.process.send_signal(how)
+            assert last_outcome(endless) is None
+        server.process.wait(STOP_SECONDS)
+    assert open_store(shared_store).read(ThreadKey("", "endless")).live is not None
